@@ -1,0 +1,95 @@
+"""What a draft must be: checked before the target sees it, without a host sync of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from orthrus.errors import DraftError
+from orthrus.interfaces import Drafter
+from orthrus.types import Draft
+
+if TYPE_CHECKING:
+    from orthrus.context import Context
+
+
+@dataclass(frozen=True, eq=False)
+class Rules:
+    """Hold a draft with its values forced into their bounds, and which rows [B] had one outside (not 0)."""
+
+    draft: Draft
+    broken: Tensor
+    proposed: Draft
+    room: Tensor
+    vocabulary_size: int
+    drafter: str
+
+    @classmethod
+    def of(cls, draft: Draft) -> Rules:
+        """Return the rules of a draft that needs no check."""
+        return cls(draft, torch.zeros_like(draft.lengths), draft, draft.lengths, 0, "")
+
+    def report(self, broken: list[int]) -> None:
+        """Raise DraftError for the first broken row; broken [B] is what the device found, read with the step."""
+        for row, code in enumerate(broken):
+            if code:
+                raise DraftError(f"drafter '{self.drafter}' {self._sentence(row)}")
+
+    def _sentence(self, row: int) -> str:
+        length, room = int(self.proposed.lengths[row]), int(self.room[row])
+        if not 0 <= length <= room:
+            return f"proposed {length} tokens for row {row}, which has room for {room}"
+        tokens = self.proposed.tokens[row, :length].tolist()
+        place = next(i for i, token in enumerate(tokens) if not 0 <= token < self.vocabulary_size)
+        return (
+            f"proposed token {tokens[place]} at place {place} of row {row}; "
+            f"the vocabulary has {self.vocabulary_size} tokens"
+        )
+
+
+def admit(draft: Draft, context: Context, drafter: Drafter) -> Rules:
+    """Return the draft with its values in bounds and the rows that were not; raise DraftError for a wrong shape."""
+    name = getattr(drafter, "name", type(drafter).__name__)
+    problem = _shape_problem(draft, context)
+    if problem:
+        raise DraftError(f"drafter '{name}' {problem}")
+    if draft.tokens.shape[1] == 0:
+        return Rules.of(context.empty_draft() if not draft.passes else _with_passes(context, draft))
+    inside = torch.arange(draft.tokens.shape[1], device=context.device) < draft.lengths[:, None]  # [B, n]
+    foreign = ((draft.tokens < 0) | (draft.tokens >= context.vocabulary_size)) & inside
+    too_long = (draft.lengths < 0) | (draft.lengths > context.room)
+    bounded = Draft(
+        tokens=draft.tokens.clamp(0, context.vocabulary_size - 1),
+        lengths=torch.minimum(draft.lengths, context.room).clamp(min=0),
+        probabilities=draft.probabilities,
+        parents=draft.parents,
+        passes=draft.passes,
+    )
+    broken = (too_long | foreign.any(1)).long()
+    return Rules(bounded, broken, draft, context.room, context.vocabulary_size, name)
+
+
+def _with_passes(context: Context, draft: Draft) -> Draft:
+    empty = context.empty_draft()
+    return Draft(empty.tokens, empty.lengths, passes=draft.passes)
+
+
+def _shape_problem(draft: Draft, context: Context) -> str | None:
+    if not isinstance(draft, Draft):
+        return f"returned a {type(draft).__name__}, not a Draft"
+    rows = len(context.rows)
+    if draft.tokens.dim() != 2 or draft.tokens.shape[0] != rows or draft.lengths.shape != (rows,):
+        shapes = f"tokens {list(draft.tokens.shape)} and lengths {list(draft.lengths.shape)}"
+        return f"returned {shapes} for {rows} rows; wanted [{rows}, n] and [{rows}]"
+    if draft.tokens.dtype != torch.int64 or draft.lengths.dtype != torch.int64:
+        return f"returned {draft.tokens.dtype} tokens and {draft.lengths.dtype} lengths; both must be int64"
+    if draft.tokens.device != context.device or draft.lengths.device != context.device:
+        return f"returned tensors on {draft.tokens.device}; the rows are on {context.device}"
+    if draft.parents is not None:
+        return "proposed a tree of tokens; this loop verifies chains (parents must be None)"
+    if draft.tokens.shape[1] > context.max_room:
+        return f"proposed {draft.tokens.shape[1]} tokens; no row has room for more than {context.max_room}"
+    return None

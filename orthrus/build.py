@@ -1,0 +1,138 @@
+"""Names to parts: the only place where that happens."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from orthrus import interfaces
+from orthrus.config import PARTS, Config, PartConfig, load_config
+from orthrus.decoder import Decoder
+from orthrus.errors import BuildError, ConfigError, OrthrusError, PluginError, Problem
+from orthrus.layers import Layer, read_overrides
+from orthrus.plugins import Plugins
+from orthrus.types import Location, Parts
+
+PROTOCOLS: Mapping[str, type] = {
+    "attention": interfaces.AttentionBackend,
+    "cache": interfaces.KVCache,
+    "target": interfaces.Target,
+    "drafter": interfaces.Drafter,
+    "verifier": interfaces.Verifier,
+}
+
+
+def load(
+    config: str | Path | Mapping[str, Any],
+    *,
+    plugins: Sequence[object] | Plugins = (),
+    notify: Callable[[str], None] | None = None,
+    dotted: Sequence[str] = (),
+    **overrides: Any,
+) -> Decoder:
+    """Return the decoder that a config file or mapping composes.
+
+    overrides: a section or part by name, as a mapping (merged over the config's) or, for a part, as an object that is
+    used as it is: `load(path, stop={"max_new_tokens": 64}, target=decoder.target)`. dotted: the same as the command
+    line writes it, `["drafter.name=none"]`. plugins: further plugin objects, or the session's own Plugins.
+    notify: called with a sentence before something slow. Raises ConfigError, PluginError, InputError or BuildError.
+    """
+    session = plugins if isinstance(plugins, Plugins) else Plugins.load(plugins)
+    objects = {key: value for key, value in overrides.items() if key in PARTS and not _is_setting(value)}
+    settings = {key: _named(key, value) for key, value in overrides.items() if key not in objects}
+    layers = [Layer("argument", settings), read_overrides(dotted)]
+    checked = load_config(config, layers, session, given=list(objects))
+    return build(checked, session, objects, notify)
+
+
+def build(
+    config: Config,
+    plugins: Plugins,
+    objects: Mapping[str, Any] | None = None,
+    notify: Callable[[str], None] | None = None,
+) -> Decoder:
+    """Return the decoder of a checked config; objects take the place of parts."""
+    given = dict(objects or {})
+    for name, part in given.items():
+        _check_interface(name, part, f"the object given as {name}")
+    parts = Parts(notify=notify or (lambda message: None))
+    for name in PARTS:
+        chosen: PartConfig | None = getattr(config, name)
+        if name in given:
+            parts = dataclasses.replace(parts, **{name: given[name]})
+        elif chosen is not None and not _unneeded(name, given):
+            if name == "target":
+                parts = dataclasses.replace(parts, source=_source(chosen.options, plugins, parts))
+            parts = dataclasses.replace(parts, **{name: _make(name, chosen, parts)})
+    _check_fit(parts, config)
+    return Decoder.of(parts.target, parts.drafter, parts.verifier, config.stop, config.seed)
+
+
+def _is_setting(value: Any) -> bool:
+    return isinstance(value, (str, Mapping))
+
+
+def _named(key: str, value: Any) -> Any:
+    return {"name": value} if key in PARTS and isinstance(value, str) else value
+
+
+def _unneeded(name: str, given: Mapping[str, Any]) -> bool:
+    # A target object brings its own attention and cache.
+    return name in ("attention", "cache") and "target" in given
+
+
+def _source(options: Any, plugins: Plugins, parts: Parts) -> Any:
+    """Return the target's source, chosen by the scheme before the colon; None for a target without one."""
+    text = getattr(options, "source", None)
+    if not isinstance(text, str):
+        return None
+    scheme = re.match(r"([a-z][a-z0-9_]+):", text)
+    name = scheme.group(1) if scheme else "default"
+    location = text[scheme.end() :] if scheme else text
+    try:
+        factory = plugins.get("source", name).load_factory()
+    except PluginError as error:
+        raise ConfigError([Problem("config", "target.source", f"'{text}': {error}")]) from None
+    return factory(Location(location), parts)
+
+
+def _make(name: str, chosen: PartConfig, parts: Parts) -> Any:
+    entry = chosen.entry
+    try:
+        part = entry.load_factory()(chosen.options, parts)
+    except OrthrusError:
+        raise
+    except Exception as error:
+        raise BuildError(
+            f"{name} '{entry.name}' of plugin '{entry.origin}' could not be made: {type(error).__name__}: {error}"
+        ) from error
+    _check_interface(name, part, f"{name} '{entry.name}' of plugin '{entry.origin}'")
+    return part
+
+
+def _check_interface(name: str, part: Any, what: str) -> None:
+    members = interfaces.members(PROTOCOLS[name])
+    missing = [member for member in members if not hasattr(part, member)]
+    if missing:
+        raise BuildError(f"{what} is no {PROTOCOLS[name].__name__}: it lacks {', '.join(missing)}")
+
+
+def _check_fit(parts: Parts, config: Config) -> None:
+    lacking = sorted(set(parts.drafter.needs) - set(parts.target.capabilities))
+    if lacking:
+        raise BuildError(
+            f"drafter '{_name(parts.drafter, config.drafter)}' needs {', '.join(lacking)}, which target"
+            f" '{_name(parts.target, config.target)}' does not offer"
+        )
+    if parts.verifier.greedy and config.sampling.temperature > 0:
+        raise BuildError(
+            f"verifier '{_name(parts.verifier, config.verifier)}' decodes greedily: sampling.temperature must be 0,"
+            f" not {config.sampling.temperature:g}"
+        )
+
+
+def _name(part: Any, chosen: PartConfig | None) -> str:
+    return chosen.entry.name if chosen else type(part).__name__

@@ -1,0 +1,97 @@
+"""What plugins registered: kind and name to factory, options and origin."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from orthrus.errors import PluginError, unknown
+
+KINDS = {  # kind: hook
+    "target": "register_targets",
+    "drafter": "register_drafters",
+    "verifier": "register_verifiers",
+    "cache": "register_caches",
+    "attention": "register_attention_backends",
+    "source": "register_sources",
+    "command": "register_commands",
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Hold one registered part; factory and options are resolved when first needed."""
+
+    kind: str
+    name: str
+    factory: Any
+    options: Any
+    origin: str
+    version: str
+
+    def load_factory(self) -> Any:
+        """Return the factory, importing it if it was registered by its place; raise PluginError if it is not there."""
+        return _resolve(self.factory, self)
+
+    def load_options(self) -> type | None:
+        """Return the options' dataclass, or None if the part has no options; raise PluginError if it is not there."""
+        return None if self.options is None else _resolve(self.options, self)  # type: ignore[no-any-return]
+
+
+class Catalog:
+    """Hold the entries of one session; a name taken twice cannot be used, whoever came first."""
+
+    def __init__(self) -> None:
+        self._entries: dict[tuple[str, str], list[Entry]] = {}
+
+    def add(self, entry: Entry) -> None:
+        """Add an entry; one whose name is taken is kept beside the first, so that the error can show both."""
+        self._entries.setdefault((entry.kind, entry.name), []).append(entry)
+
+    def remove(self, origin: str) -> None:
+        """Drop everything that a plugin registered."""
+        kept = {key: [one for one in found if one.origin != origin] for key, found in self._entries.items()}
+        self._entries = {key: found for key, found in kept.items() if found}
+
+    def names(self, kind: str) -> list[str]:
+        """Return the names of a kind, sorted."""
+        return sorted(name for found, name in self._entries if found == kind)
+
+    def get(self, kind: str, name: str) -> Entry:
+        """Return the entry; raise PluginError if the name is unknown or taken twice."""
+        found = self._entries.get((kind, name))
+        if not found:
+            raise PluginError(unknown(kind, name, self.names(kind)))
+        if len(found) > 1:
+            raise PluginError(conflict(found))
+        return found[0]
+
+    def conflicts(self) -> list[list[Entry]]:
+        """Return the entries of each name taken twice."""
+        return [found for found in self._entries.values() if len(found) > 1]
+
+    def __iter__(self) -> Iterator[Entry]:
+        """Iterate over all entries, by kind and name."""
+        order = list(KINDS)
+        for _key, found in sorted(self._entries.items(), key=lambda item: (order.index(item[0][0]), item[0][1])):
+            yield from found
+
+
+def conflict(entries: list[Entry]) -> str:
+    """Return the sentence for a name that several plugins registered."""
+    origins = " and ".join(f"'{one.origin}' ({one.version})" for one in entries)
+    return f"{entries[0].kind} '{entries[0].name}' is registered twice, by {origins}; uninstall one of them"
+
+
+def _resolve(value: Any, entry: Entry) -> Any:
+    if not isinstance(value, str):
+        return value
+    module, _, name = value.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except Exception as error:  # a plugin may fail in any way; the cause is chained and shown
+        raise PluginError(
+            f"{entry.kind} '{entry.name}' of plugin '{entry.origin}' cannot be imported from '{value}': {error}"
+        ) from error

@@ -1,0 +1,144 @@
+"""The schema of a config, and how files, overrides and mappings become one; all errors are reported at once."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from orthrus.catalog import Entry
+from orthrus.errors import ConfigError, InputError, PluginError, Problem, unknown
+from orthrus.layers import Composed, Layer, compose, read_layers
+from orthrus.options import option, parse
+from orthrus.plugins import Plugins
+from orthrus.types import Sampling, Stop
+
+PARTS = ("attention", "cache", "target", "drafter", "verifier")  # in building order
+NEEDED = ("target", "drafter", "verifier")
+SECTIONS: Mapping[str, type] = {"sampling": Sampling, "stop": Stop}
+
+
+@dataclass(frozen=True)
+class PartConfig:
+    """Hold the choice of a part: its entry in the catalog and its options."""
+
+    entry: Entry
+    options: Any = None
+
+
+@dataclass(frozen=True)
+class Config:
+    """Hold a checked config. A part is None where nothing needs it, or where an object is given in its place."""
+
+    target: PartConfig | None = None
+    attention: PartConfig | None = None
+    cache: PartConfig | None = None
+    drafter: PartConfig | None = None
+    verifier: PartConfig | None = None
+    sampling: Sampling = field(default_factory=Sampling)
+    stop: Stop = field(default_factory=Stop)
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class _Scalars:
+    seed: int = option(0, minimum=0, maximum=2**63 - 1, help="seed of every random choice")
+
+
+def load_config(
+    source: str | Path | Mapping[str, Any],
+    overrides: Sequence[Layer],
+    plugins: Plugins,
+    given: Sequence[str] = (),
+) -> Config:
+    """Return the checked config of a file or mapping with overrides laid over it; raise ConfigError with all problems.
+
+    given: parts that the caller has as objects, and that the config therefore need not name.
+    """
+    if isinstance(source, Mapping):
+        layers, problems = [Layer("config", {str(key): value for key, value in source.items()})], []
+        if "use" in source:
+            problems.append(Problem("config", "use", "only files can use files"))
+    elif not Path(source).exists():
+        raise InputError(f"there is no config file '{source}'")
+    else:
+        layers, problems = read_layers(Path(source))
+    composed = compose([*layers, *overrides], PARTS)
+    composed.values.pop("use", None)
+    config, more = _check(composed, plugins, given)
+    if problems or more:
+        raise ConfigError([*problems, *more])
+    return config
+
+
+def _check(composed: Composed, plugins: Plugins, given: Sequence[str]) -> tuple[Config, list[Problem]]:
+    values, problems, made = composed.values, [], {}
+    known = [*PARTS, *SECTIONS, "seed", "use"]
+    for key in values:
+        if key not in known:
+            problems.append(Problem(composed.origin(key), key, unknown("key", key, known)))
+    for name in PARTS:
+        if name in values and name not in given:
+            made[name], found = _check_part(name, composed, plugins)
+            problems += found
+    for name, schema in SECTIONS.items():
+        made[name], found = _check_section(name, schema, composed)
+        problems += found
+    scalars, wrong = parse(_Scalars, {"seed": values["seed"]} if "seed" in values else {})
+    problems += [Problem(composed.origin(key), key, message) for key, message in wrong]
+    problems += _missing_parts(composed, plugins, made, given)
+    if problems:
+        return Config(), problems
+    config = Config(**made, seed=scalars.seed)
+    return config, list(_conflicts(config, composed))
+
+
+def _check_part(name: str, composed: Composed, plugins: Plugins) -> tuple[PartConfig | None, list[Problem]]:
+    value = composed.values[name]
+    if not isinstance(value, dict) or not isinstance(value.get("name"), str):
+        message = f"must be a mapping with the name of a {name}, such as {{name: ...}}, not {value!r}"
+        return None, [Problem(composed.origin(name), name, message)]
+    try:
+        entry = plugins.get(name, value["name"])
+        schema = entry.load_options()
+    except PluginError as error:
+        return None, [Problem(composed.origin(f"{name}.name"), f"{name}.name", str(error))]
+    options = {key: item for key, item in value.items() if key != "name"}
+    if schema is None:
+        schema = dataclasses.make_dataclass("NoOptions", [])
+    made, wrong = parse(schema, options)
+    problems = [Problem(composed.origin(f"{name}.{key}"), f"{name}.{key}", message) for key, message in wrong]
+    return (None if problems else PartConfig(entry, made)), problems
+
+
+def _check_section(name: str, schema: type, composed: Composed) -> tuple[Any, list[Problem]]:
+    value = composed.values.get(name, {})
+    if not isinstance(value, dict):
+        return None, [Problem(composed.origin(name), name, f"must be a mapping, not {value!r}")]
+    made, wrong = parse(schema, value)
+    return made, [Problem(composed.origin(f"{name}.{key}"), f"{name}.{key}", message) for key, message in wrong]
+
+
+def _missing_parts(
+    composed: Composed, plugins: Plugins, made: Mapping[str, Any], given: Sequence[str]
+) -> Iterator[Problem]:
+    """Yield a problem for each part that is needed but not there; a target's options say what else it `requires`."""
+    target = made.get("target")
+    options = getattr(target, "options", None)
+    asked = {name: "" for name in NEEDED}
+    asked |= {name: f", which target '{target.entry.name}' needs" for name in getattr(options, "requires", ())}
+    for name, why in asked.items():
+        if name not in composed.values and name not in given:
+            known = ", ".join(plugins.catalog.names(name)) or "none"
+            yield Problem(composed.origin("target"), name, f"the config names no {name}{why}; known: {known}")
+
+
+def _conflicts(config: Config, composed: Composed) -> Iterator[Problem]:
+    """Yield what parts say of the rest of the config: options may have a method `conflicts(config)`."""
+    for name in PARTS:
+        part = getattr(config, name)
+        if part is not None and hasattr(part.options, "conflicts"):
+            for key, message in part.options.conflicts(config):
+                yield Problem(composed.origin(key), key, message)

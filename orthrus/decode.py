@@ -1,0 +1,48 @@
+"""The loop. Plain decoding is the same loop with an empty draft; the prefill is its first step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from orthrus.chance import Chance
+from orthrus.context import Context
+from orthrus.interfaces import Drafter, Target, Verifier
+from orthrus.sampling import suppress_tokens
+from orthrus.types import Draft, Step
+
+
+@torch.no_grad()
+def decode(target: Target, drafter: Drafter, verifier: Verifier, context: Context, chance: Chance) -> Iterator[Step]:
+    """Yield every step until all rows have ended: first the prefill (cycle 0), then one for each cycle.
+
+    Everything is batched and ragged, and there is one host sync a cycle: in `context.commit`.
+    """
+
+    def conclude(draft: Draft, logits: Tensor) -> Step:
+        logits = process(context, draft, logits)
+        verdict = verifier.verify(context, draft, logits, chance)  # accepted [B], next_tokens [B]
+        step = context.commit(draft, verdict)
+        target.keep(step)  # the cache's length is the position of the anchor, always
+        return step
+
+    if context.live:
+        yield conclude(context.empty_draft(), target.prefill(context))  # logits [B, 1, V]
+    if context.live:
+        drafter.start(context)
+    while context.live:
+        draft = context.admit(drafter.propose(context, chance), drafter)  # tokens [B, n], lengths [B]
+        step = conclude(draft, target.score(context, draft))  # logits [B, n + 1, V]
+        drafter.observe(step)
+        yield step
+
+
+def process(context: Context, draft: Draft, logits: Tensor) -> Tensor:
+    """Return the logits [B, n + 1, V] as the target applies them at each place: no stop before min_new_tokens."""
+    if context.stop.min_new_tokens == 0 or not context.stop.token_ids:
+        return logits
+    produced = (context.lengths - context.prompt_lengths)[:, None]  # [B, 1]
+    places = produced + torch.arange(logits.shape[1], device=logits.device)  # [B, n + 1]
+    return suppress_tokens(logits, context.stop_ids, places < context.stop.min_new_tokens)

@@ -1,0 +1,57 @@
+"""The errors a user can cause, each one clear sentence; everything else is a bug and keeps its traceback."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+
+class OrthrusError(Exception):
+    """Say in one sentence what happened, the value, where it came from and what to do."""
+
+
+class InputError(OrthrusError):
+    """Report a prompt, file or argument that cannot be used."""
+
+
+class PluginError(OrthrusError):
+    """Report a plugin that is broken, misspelled, late or in conflict with another."""
+
+
+class BuildError(OrthrusError):
+    """Report parts that exist but do not fit together, or a model that cannot be loaded."""
+
+
+class DraftError(OrthrusError):
+    """Report a drafter that broke its contract; names the rule, the value and the place."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Hold one thing that is wrong in a config: where it was written, under which key, and what."""
+
+    origin: str
+    key: str
+    message: str
+
+    def __str__(self) -> str:
+        place = f"{self.origin}: {self.key}" if self.key else self.origin
+        return f"{place}: {self.message}"
+
+
+class ConfigError(OrthrusError):
+    """Report every problem of a config at once, one line each."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = tuple(problems)
+
+
+def unknown(what: str, name: str, known: Iterable[str]) -> str:
+    """Return the sentence for a name that does not exist: what was probably meant, and what exists."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    hint = f" (did you mean '{close[0]}'?)" if close else ""
+    listing = f"known: {', '.join(names)}" if names else "none is known"
+    return f"unknown {what} '{name}'{hint}; {listing}"

@@ -1,0 +1,56 @@
+"""Every hook. Each supplies parts by name; docs/hooks.md says when each is called and gives an example."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import pluggy
+
+PROJECT = "orthrus"
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+class Register(Protocol):
+    """Take one part of a plugin."""
+
+    def __call__(self, name: str, factory: object, options: object = None) -> None:
+        """Register `factory(options, parts)` under a name; options: its dataclass.
+
+        Both may be written "module:Name", so that listing plugins imports neither.
+        """
+
+
+@hookspec
+def register_targets(register: Register) -> None:
+    """Register targets: models whose text is produced."""
+
+
+@hookspec
+def register_drafters(register: Register) -> None:
+    """Register drafters: what proposes tokens."""
+
+
+@hookspec
+def register_verifiers(register: Register) -> None:
+    """Register verifiers: what decides how much of a draft is kept."""
+
+
+@hookspec
+def register_caches(register: Register) -> None:
+    """Register KV caches."""
+
+
+@hookspec
+def register_attention_backends(register: Register) -> None:
+    """Register attention backends."""
+
+
+@hookspec
+def register_sources(register: Register) -> None:
+    """Register sources: schemes under which a target's files are found; `default` is a source without a scheme."""
+
+
+@hookspec
+def register_commands(register: Register) -> None:
+    """Register commands of the `orthrus` program; the factory is the typer command function itself."""

@@ -1,0 +1,142 @@
+"""What plugins implement. One sentence a method says what must hold; docs/hooks.md says when each is called.
+
+B: rows, n: width of a draft, V: size of the vocabulary, H: heads, D: size of a head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from orthrus.types import AttentionCapabilities, Draft, MaskDescription, Prompt, Step, Verdict
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from orthrus.chance import Chance
+    from orthrus.context import Context
+
+
+class Source(Protocol):
+    """Find the files of a model."""
+
+    def fetch(self) -> Path:
+        """Return a local file or directory; raise InputError with one sentence if there is none."""
+
+
+class Tokenizer(Protocol):
+    """Turn prompts into tokens and tokens into text."""
+
+    def encode(self, prompt: Prompt, chat: bool | None = None) -> list[int]:
+        """Return the prompt's tokens; chat None follows the target's option, True and False override it."""
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """Return the text without special tokens; the text of a prefix is a prefix, up to an unfinished character."""
+
+
+@runtime_checkable
+class AttentionBackend(Protocol):
+    """Compute attention for every layer of a target."""
+
+    capabilities: AttentionCapabilities
+
+    def prepare(self, mask: MaskDescription, window: int | None, dtype: torch.dtype) -> Any:
+        """Return what `attend` needs for the layers with this window, built once a pass."""
+
+    def attend(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        prepared: Any,
+        *,
+        scale: float,
+        softcap: float | None = None,
+        sinks: Tensor | None = None,
+    ) -> Tensor:
+        """Return [B, H, n, D] for query [B, H, n, D] over key and value [B, H_kv, extent, D], copying neither."""
+
+
+@runtime_checkable
+class KVCache(Protocol):
+    """Keep keys and values of rows of different lengths; slot p of a row belongs to its token at position p.
+
+    Slots at or beyond a row's length are scratch: any pass may write there. Committed slots never change but by `keep`.
+    All keys are kept, also those that a layer's window hides: the window is the mask's business.
+    """
+
+    lengths: Tensor  # [B] committed slots
+
+    def start(self, rows: int, device: torch.device) -> None:
+        """Forget everything and hold `rows` rows of length 0."""
+
+    def place(self, slots: Tensor, extent: int) -> None:
+        """Set where the next pass writes: slots [B, n], distinct within a row; extent: the highest slot of all, plus 1."""
+
+    def update(self, keys: Tensor, values: Tensor, layer: int) -> tuple[Tensor, Tensor]:
+        """Write [B, H, n, D] into the placed slots of a layer and return all its keys and values up to the extent."""
+
+    def keep(self, lengths: Tensor) -> None:
+        """Commit exactly the first lengths [B] slots of each row; the rest is scratch from here on."""
+
+    def bytes_in_use(self) -> int:
+        """Return the bytes that keys and values occupy."""
+
+
+@runtime_checkable
+class Target(Protocol):
+    """Be the model whose text is produced."""
+
+    capabilities: frozenset[str]  # of: tokenizer, logits, embeddings, hidden_states, views
+    vocabulary_size: int
+    max_length: int | None  # positions the model can take; None: any number
+    stop_token_ids: frozenset[int]  # the model's own
+    device: torch.device
+    tokenizer: Tokenizer | None
+
+    def prefill(self, context: Context) -> Tensor:
+        """Start afresh, pass over all prompts, and return the logits [B, 1, V] after each row's last token."""
+
+    def score(self, context: Context, draft: Draft) -> Tensor:
+        """Return the logits [B, n + 1, V] after the anchor and after each draft token, from one pass."""
+
+    def keep(self, step: Step) -> None:
+        """Forget what was not committed: the cache's length becomes the position of the anchor."""
+
+    def logits(self, token_ids: Sequence[int], last: int) -> Tensor:
+        """Return the logits [last, V] after the last tokens of one sequence, from scratch: no cache, no other state."""
+
+
+@runtime_checkable
+class Drafter(Protocol):
+    """Propose what the target may say next. A poor proposal costs time, never correctness."""
+
+    needs: frozenset[str]  # capabilities of the target it cannot do without
+    learns: bool  # whether it keeps anything from one prompt to the next
+
+    def start(self, context: Context) -> None:
+        """Forget the rows before; every row of the context has its prompt and first token."""
+
+    def propose(self, context: Context, chance: Chance) -> Draft:
+        """Return a draft for the rows, no longer than each row's room; drafts for rows that ended must be empty."""
+
+    def observe(self, step: Step) -> None:
+        """Take note of what was committed."""
+
+
+@runtime_checkable
+class Verifier(Protocol):
+    """Decide how much of a draft the target agrees with: a pure function of its arguments."""
+
+    greedy: bool  # whether it decodes at temperature 0 only
+
+    def verify(self, context: Context, draft: Draft, logits: Tensor, chance: Chance) -> Verdict:
+        """Return what to keep, given the processed logits [B, n + 1, V]."""
+
+
+def members(protocol: type) -> list[str]:
+    """Return the public names that an implementation of one of the protocols above must have."""
+    names = [*getattr(protocol, "__annotations__", {}), *vars(protocol)]
+    return sorted({name for name in names if not name.startswith("_")})

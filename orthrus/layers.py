@@ -1,0 +1,154 @@
+"""Config files and overrides as plain layers, and how they compose: later wins, and a part with a new name is new.
+
+OmegaConf reads the YAML and the dotted overrides. Its interpolation is not part of the language: `${` is ordinary text
+(a stop string may contain it), so it is hidden from OmegaConf while it reads.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from orthrus.errors import ConfigError, Problem
+
+_HIDDEN = "\ue000{"  # a private character of Unicode in the place of the dollar sign
+COMMAND_LINE = "override"
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Hold one source of settings: a file's name, or what else they came from, and the settings as plain values."""
+
+    origin: str
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Composed:
+    """Hold the settings that result, and for each dotted key the origin of the layer that set it."""
+
+    values: dict[str, Any]
+    origins: dict[str, str]
+
+    def origin(self, key: str) -> str:
+        """Return where a key, or the nearest one that holds it, was written."""
+        while key not in self.origins and "." in key:
+            key = key.rpartition(".")[0]
+        return self.origins.get(key, "config")
+
+
+def read_layers(path: Path, using: tuple[Path, ...] = ()) -> tuple[list[Layer], list[Problem]]:
+    """Return the layers of a file, those that it uses first, and all problems met on the way."""
+    problems: list[Problem] = []
+    if path.resolve() in using:
+        return [], [Problem(str(using[-1]), "use", f"'{path}' is used by itself, in a circle")]
+    values = _read_file(path, problems)
+    used = values.pop("use", [])
+    if not isinstance(used, list) or not all(isinstance(item, str) for item in used):
+        problems.append(Problem(str(path), "use", f"must be a list of paths, not {used!r}"))
+        used = []
+    layers: list[Layer] = []
+    for item in used:
+        found, more = _read_used(path, item, using)
+        layers += found
+        problems += more
+    return [*layers, Layer(str(path), values)], problems
+
+
+def _read_used(path: Path, item: str, using: tuple[Path, ...]) -> tuple[list[Layer], list[Problem]]:
+    other = (path.parent / item).expanduser()
+    if not other.is_file():
+        return [], [Problem(str(path), "use", f"there is no file '{item}' (looked for '{other}')")]
+    return read_layers(other, (*using, path.resolve()))
+
+
+def _read_file(path: Path, problems: list[Problem]) -> dict[str, Any]:
+    if not path.is_file():
+        what = "is a directory, not a file" if path.is_dir() else "does not exist"
+        problems.append(Problem(str(path), "", what))
+        return {}
+    try:
+        values = _plain(OmegaConf.load(io.StringIO(_hide(path.read_text(encoding="utf-8")))))
+    except UnicodeDecodeError:
+        problems.append(Problem(str(path), "", "is not UTF-8 text"))
+        return {}
+    except OSError as error:  # also what OmegaConf raises for a file that is a single value
+        problems.append(Problem(str(path), "", f"cannot be read as a mapping: {error.strerror or error}"))
+        return {}
+    except (yaml.YAMLError, OmegaConfBaseException) as error:
+        problems.append(Problem(str(path), "", f"is not valid YAML: {_one_line(error)}"))
+        return {}
+    if not isinstance(values, dict):
+        problems.append(Problem(str(path), "", f"must be a mapping, not a {type(values).__name__}"))
+        return {}
+    return values
+
+
+def read_overrides(overrides: Sequence[str]) -> Layer:
+    """Return the layer of dotted `key=value` overrides, values in YAML; raise ConfigError for all that are malformed."""
+    bad = [item for item in overrides if "=" not in item or not item.partition("=")[0].strip()]
+    if bad:
+        raise ConfigError([Problem(COMMAND_LINE, item, "must be written key=value") for item in bad])
+    problems, values = [], OmegaConf.create({})
+    for item in overrides:
+        try:
+            values = OmegaConf.merge(values, OmegaConf.from_dotlist([_hide(item)]))
+        except (yaml.YAMLError, OmegaConfBaseException) as error:
+            problems.append(Problem(COMMAND_LINE, item, f"cannot be read: {_one_line(error)}"))
+    if problems:
+        raise ConfigError(problems)
+    return Layer(COMMAND_LINE, _plain(values))
+
+
+def compose(layers: Sequence[Layer], parts: Sequence[str]) -> Composed:
+    """Return the layers laid over each other; sections are merged key by key, a part whose name changes is replaced."""
+    composed = Composed({}, {})
+    for layer in layers:
+        for key, value in layer.values.items():
+            _lay(composed, layer.origin, str(key), value, replaceable=key in parts)
+    return composed
+
+
+def _lay(composed: Composed, origin: str, key: str, value: Any, replaceable: bool) -> None:
+    old = composed.values.get(key)
+    merge = isinstance(old, dict) and isinstance(value, dict)
+    if merge and replaceable and "name" in value and value["name"] != old.get("name"):
+        merge = False
+    if not merge:
+        composed.values.pop(key, None)
+        for known in [known for known in composed.origins if known == key or known.startswith(f"{key}.")]:
+            del composed.origins[known]
+    composed.values[key] = {**old, **value} if merge else value
+    composed.origins[key] = origin
+    if isinstance(value, dict):
+        composed.origins.update({f"{key}.{name}": origin for name in value})
+
+
+def _hide(text: str) -> str:
+    return text.replace("${", _HIDDEN)
+
+
+def _plain(node: Any) -> Any:
+    return _show(OmegaConf.to_container(node, resolve=False))
+
+
+def _show(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.replace(_HIDDEN, "${")
+    if isinstance(value, dict):
+        return {_show(key): _show(item) for key, item in value.items()}
+    return [_show(item) for item in value] if isinstance(value, list) else value
+
+
+def _one_line(error: Exception) -> str:
+    mark = getattr(error, "problem_mark", None)
+    if mark is not None:
+        return f"{getattr(error, 'problem', None) or 'syntax error'} (line {mark.line + 1}, column {mark.column + 1})"
+    return " ".join(str(error).split())

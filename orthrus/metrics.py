@@ -1,0 +1,85 @@
+"""Every measure of a decoded row, in one object; the words are those of docs/decode-loop.md."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Measures:
+    """Hold what one row cost and gained.
+
+    cycles: steps after the prefill in which the row took part. passes: forward passes of the target's size that it
+    took part in: prefill (1, however many chunks), drafting and verifying. accepted_per_cycle: drafts the target
+    agreed with in each cycle, the bonus token excluded, counted before a stop cuts them. seconds: from the request to
+    its last token. ttft_seconds: from the request to its first token; None if there is none.
+    """
+
+    new_tokens: int
+    cycles: int
+    passes: int
+    accepted_per_cycle: tuple[int, ...]
+    seconds: float
+    ttft_seconds: float | None
+
+    @property
+    def accepted_length(self) -> float | None:
+        """Return the mean number of accepted drafts a cycle, bonus excluded; None without cycles."""
+        return sum(self.accepted_per_cycle) / self.cycles if self.cycles else None
+
+    @property
+    def tokens_per_cycle(self) -> float | None:
+        """Return tokens committed by cycles over cycles, bonus included; None without cycles.
+
+        The prefill's own token is not a cycle's.
+        """
+        return (self.new_tokens - 1) / self.cycles if self.cycles else None
+
+    @property
+    def tpf(self) -> float | None:
+        """Return new tokens per forward pass (arXiv 2605.12825, TPF); None without passes."""
+        return self.new_tokens / self.passes if self.passes else None
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """Return new tokens over seconds; None if no time passed."""
+        return self.new_tokens / self.seconds if self.seconds > 0 else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all measures but new_tokens as a JSON object."""
+        return {
+            "cycles": self.cycles,
+            "passes": self.passes,
+            "accepted_per_cycle": list(self.accepted_per_cycle),
+            "accepted_length": self.accepted_length,
+            "tokens_per_cycle": self.tokens_per_cycle,
+            "tpf": self.tpf,
+            "seconds": self.seconds,
+            "ttft_seconds": self.ttft_seconds,
+            "tokens_per_second": self.tokens_per_second,
+        }
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Hold the measures of several rows: pooled (a ratio of sums) and per prompt (a mean of ratios)."""
+
+    new_tokens: int
+    pooled_tokens_per_cycle: float | None
+    mean_tokens_per_cycle: float | None
+    pooled_accepted_length: float | None
+
+
+def summarize(measures: Sequence[Measures]) -> Summary:
+    """Return the pooled and the per-prompt measures of some rows."""
+    cycles = sum(one.cycles for one in measures)
+    committed = sum(one.new_tokens - 1 for one in measures if one.cycles)
+    ratios = [one.tokens_per_cycle for one in measures if one.tokens_per_cycle is not None]
+    return Summary(
+        new_tokens=sum(one.new_tokens for one in measures),
+        pooled_tokens_per_cycle=committed / cycles if cycles else None,
+        mean_tokens_per_cycle=sum(ratios) / len(ratios) if ratios else None,
+        pooled_accepted_length=sum(sum(one.accepted_per_cycle) for one in measures) / cycles if cycles else None,
+    )

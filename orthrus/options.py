@@ -1,0 +1,129 @@
+"""A part's options: a dataclass whose fields say what they mean, what they may be, and what they are by default."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, Union
+
+from orthrus.errors import unknown
+
+REQUIRED = dataclasses.MISSING
+
+
+def option(
+    default: Any = REQUIRED,
+    *,
+    help: str,
+    minimum: float | None = None,
+    maximum: float | None = None,
+) -> Any:
+    """Declare an option as a dataclass field; without a default it is required.
+
+    Lists and dicts may be given as defaults. minimum and maximum bound numbers, both included; choices are declared by
+    the type: `Literal["a", "b"]`.
+    """
+    metadata = {"help": help, "minimum": minimum, "maximum": maximum}
+    if isinstance(default, (list, dict)):
+        return dataclasses.field(default_factory=lambda: type(default)(default), metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def parse(schema: type, values: Mapping[str, Any]) -> tuple[Any, list[tuple[str, str]]]:
+    """Return an instance of the dataclass and all problems, each a key and a sentence; the instance is None if any.
+
+    A schema may have a method `problems()` that yields further (key, sentence) pairs: for what one field's type and
+    bounds cannot say.
+    """
+    hints = typing.get_type_hints(schema)
+    fields = {one.name: one for one in dataclasses.fields(schema)}
+    problems = [(key, unknown("option", str(key), fields)) for key in values if key not in fields]
+    for name, one in fields.items():
+        if name not in values:
+            if one.default is REQUIRED and one.default_factory is REQUIRED:
+                problems.append((name, f"is required: {one.metadata.get('help', '')}"))
+        elif message := _mismatch(values[name], hints[name]) or _out_of_bounds(values[name], one.metadata):
+            problems.append((name, message))
+    if problems:
+        return None, problems
+    made = schema(**{name: _freeze(values[name], hints[name]) for name in fields if name in values})
+    problems = list(made.problems()) if hasattr(made, "problems") else []
+    return (None if problems else made), problems
+
+
+def describe(schema: type | None) -> Iterator[dict[str, Any]]:
+    """Yield name, type, default and help of each option, for `orthrus plugins` and the docs."""
+    hints = typing.get_type_hints(schema) if schema else {}
+    for one in dataclasses.fields(schema) if schema else ():
+        default = one.default_factory() if one.default_factory is not REQUIRED else one.default
+        yield {
+            "name": one.name,
+            "type": _spell(hints[one.name]),
+            "required": default is REQUIRED,
+            "default": None if default is REQUIRED else _plain(default),
+            "help": one.metadata.get("help", ""),
+        }
+
+
+def _mismatch(value: Any, hint: Any) -> str | None:
+    return None if _fits(value, hint) else f"must be {_spell(hint)}, not {value!r}"
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (Union, types.UnionType):
+        return any(_fits(value, argument) for argument in arguments)
+    if origin is Literal:
+        return any(value == choice and type(value) is type(choice) for choice in arguments)
+    if origin in (list, tuple, frozenset):
+        return isinstance(value, (list, tuple, frozenset)) and all(_fits(item, arguments[0]) for item in value)
+    if origin is dict:
+        return isinstance(value, dict) and all(_fits(item, arguments[1]) for item in value.values())
+    if hint is type(None):
+        return value is None
+    if hint is float:  # YAML writes 1 for 1.0
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return hint is Any or isinstance(value, hint)
+
+
+def _out_of_bounds(value: Any, metadata: Mapping[str, Any]) -> str | None:
+    for item in value if isinstance(value, (list, tuple, frozenset)) else [value]:
+        if isinstance(item, bool) or not isinstance(item, (int, float)):
+            continue
+        minimum, maximum = metadata.get("minimum"), metadata.get("maximum")
+        if item != item:
+            return "must be a number, not nan"
+        if minimum is not None and item < minimum:
+            return f"must be at least {minimum}, not {item}"
+        if maximum is not None and item > maximum:
+            return f"must be at most {maximum}, not {item}"
+    return None
+
+
+def _freeze(value: Any, hint: Any) -> Any:
+    origin = typing.get_origin(hint)
+    if origin in (tuple, frozenset):
+        return origin(value)
+    return float(value) if hint is float else value
+
+
+def _plain(value: Any) -> Any:
+    return sorted(value) if isinstance(value, frozenset) else list(value) if isinstance(value, tuple) else value
+
+
+def _spell(hint: Any) -> str:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (Union, types.UnionType):
+        return " or ".join(_spell(argument) for argument in arguments)
+    if origin is Literal:
+        return " or ".join(repr(choice) for choice in arguments)
+    if origin in (list, tuple, frozenset):
+        return f"a list of {_spell(arguments[0])}"
+    if origin is dict:
+        return f"a mapping to {_spell(arguments[1])}"
+    names = {int: "an integer", float: "a number", str: "text", bool: "true or false", type(None): "null"}
+    return names.get(hint, getattr(hint, "__name__", str(hint)))

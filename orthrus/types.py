@@ -1,0 +1,168 @@
+"""Frozen values that cross interfaces. B: rows, n: width of the draft, V: size of the vocabulary."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from orthrus.options import option
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from orthrus.metrics import Measures
+
+FinishReason = Literal["stop_token", "stop_string", "length"]
+Message = dict[str, str]
+Prompt = str | Sequence[int] | Sequence[Message]
+
+
+@dataclass(frozen=True, eq=False)
+class Draft:
+    """Hold what a drafter proposes to follow each row's anchor.
+
+    tokens [B, n] int64; what lies at or beyond a row's length is ignored. lengths [B] int64, each <= the row's room.
+    probabilities [B, n, V]: what each token was drawn from; None says that it was chosen, not drawn.
+    parents [B, n]: index of each token's parent in the draft, -1 for the anchor; None is a chain.
+    passes: forward passes of a target-sized model that proposing cost (for `tpf`).
+    """
+
+    tokens: Tensor
+    lengths: Tensor
+    probabilities: Tensor | None = None
+    parents: Tensor | None = None
+    passes: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Verdict:
+    """Hold what the verifier keeps: accepted [B] leading draft tokens, then next_tokens [B], the target's own."""
+
+    accepted: Tensor
+    next_tokens: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """Hold what one cycle committed; cycle 0 is the prefill.
+
+    lengths [B]: committed tokens of each row, the anchor included (on the device).
+    The tuples have one entry a row, on the host: the tokens committed (empty for a row that had ended before), the
+    number of drafts accepted (counted before a stop cuts them), and why the row ended in this step, or None.
+    """
+
+    cycle: int
+    lengths: Tensor
+    committed: tuple[tuple[int, ...], ...]
+    accepted: tuple[int, ...]
+    finished: tuple[FinishReason | None, ...]
+    passes: int
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Say when a row ends; also the config's section `stop`."""
+
+    max_new_tokens: int = option(256, minimum=0, help="most new tokens of an answer; the model's context may allow less")
+    min_new_tokens: int = option(0, minimum=0, help="no stop token or string ends an answer before this many tokens")
+    token_ids: frozenset[int] = option(
+        frozenset(), minimum=0, help="tokens that end an answer, besides the model's own; they are part of it"
+    )
+    strings: tuple[str, ...] = option((), help="texts that end an answer; they are cut off")
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """Yield what is wrong beyond types and bounds."""
+        if self.min_new_tokens > self.max_new_tokens:
+            yield "min_new_tokens", f"is {self.min_new_tokens}, more than max_new_tokens, {self.max_new_tokens}"
+        if "" in self.strings:
+            yield "strings", "an empty text would end every answer at once"
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Say how the target's logits become tokens; also the config's section `sampling`."""
+
+    temperature: float = option(0.0, minimum=0.0, help="0 is greedy decoding")
+
+
+@dataclass(frozen=True)
+class Location:
+    """Hold what follows the scheme in a source such as `package:module/file`."""
+
+    location: str
+
+
+@dataclass(frozen=True, eq=False)
+class MaskDescription:
+    """Describe which keys the queries of one pass may see, for the attention backend to build what it needs.
+
+    kind `causal`: a query at position p sees the keys in slots <= p. kind `block`: every query sees the slots below its
+    row's length and all slots of its own block. positions [B, n]: the slot of each query. lengths [B]: keys committed
+    before the pass. extent: number of key slots the pass reads. A layer's window w hides keys w or more slots before
+    the query.
+    """
+
+    kind: Literal["causal", "block"]
+    positions: Tensor
+    lengths: Tensor
+    extent: int
+
+
+@dataclass(frozen=True)
+class AttentionCapabilities:
+    """Declare where an attention backend works; an empty set means everywhere."""
+
+    devices: frozenset[str] = frozenset()
+    dtypes: frozenset[str] = frozenset()
+    kinds: frozenset[str] = frozenset({"causal", "block"})
+    head_sizes: frozenset[int] = frozenset()
+    softcap: bool = False
+    sinks: bool = False
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Hold what is built so far, in building order; a factory reads what comes before it."""
+
+    source: Any = None
+    attention: Any = None
+    cache: Any = None
+    target: Any = None
+    drafter: Any = None
+    verifier: Any = None
+    notify: Any = field(default=lambda message: None)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Hold a piece of streamed text, whether its last token was an accepted draft, and the step that committed it."""
+
+    text: str
+    accepted: bool
+    step: Step
+
+
+@dataclass(frozen=True)
+class Result:
+    """Hold one answer: its text and tokens (a stop token included, text without special tokens), why it ended, and
+    its measures."""
+
+    id: str
+    text: str
+    token_ids: tuple[int, ...]
+    prompt_token_ids: tuple[int, ...]
+    finish_reason: FinishReason
+    measures: Measures
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON object that `orthrus run --json` prints."""
+        return {
+            "id": self.id,
+            "text": self.text,
+            "token_ids": list(self.token_ids),
+            "prompt_tokens": len(self.prompt_token_ids),
+            "new_tokens": len(self.token_ids),
+            "finish_reason": self.finish_reason,
+            **self.measures.to_dict(),
+        }

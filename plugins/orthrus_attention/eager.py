@@ -1,0 +1,53 @@
+"""The attention backend `eager`: matrix products and a softmax, written out; the reference for all others."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from orthrus import AttentionCapabilities, MaskDescription, Parts
+from orthrus_attention.folding import fold, unfold
+from orthrus_attention.visible import visible
+
+
+class EagerAttention:
+    """Compute softmax(q k^T) v step by step, with soft-capping and sinks where a model has them."""
+
+    capabilities = AttentionCapabilities(softcap=True, sinks=True)
+
+    def prepare(self, mask: MaskDescription, window: int | None, dtype: torch.dtype) -> Tensor:
+        """Return what is visible: [B, n, extent]."""
+        return visible(mask, window)
+
+    def attend(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        prepared: Tensor,
+        *,
+        scale: float,
+        softcap: float | None = None,
+        sinks: Tensor | None = None,
+    ) -> Tensor:
+        """Return [B, H, n, D]; the softmax is computed in float32 at least. sinks [H]: logits of a key without value."""
+        groups = query.shape[1] // key.shape[1]
+        scores = torch.matmul(fold(query, groups), key.transpose(2, 3)) * scale  # [B, H_kv, groups * n, extent]
+        if softcap is not None:
+            scores = softcap * torch.tanh(scores / softcap)
+        scores = unfold(scores, groups).masked_fill(~prepared[:, None], float("-inf"))  # [B, H, n, extent]
+        weights = _softmax(scores, sinks).to(value.dtype)
+        return unfold(torch.matmul(fold(weights, groups), value), groups)
+
+
+def _softmax(scores: Tensor, sinks: Tensor | None) -> Tensor:
+    wide = torch.promote_types(scores.dtype, torch.float32)
+    if sinks is None:
+        return scores.softmax(dim=-1, dtype=wide)
+    column = sinks.to(scores.dtype)[None, :, None, None].expand(*scores.shape[:3], 1)
+    return torch.cat([scores, column], dim=-1).softmax(dim=-1, dtype=wide)[..., :-1]
+
+
+def make(options: object, parts: Parts) -> EagerAttention:
+    """Return the backend."""
+    return EagerAttention()

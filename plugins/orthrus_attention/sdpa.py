@@ -1,0 +1,47 @@
+"""The attention backend `sdpa`: torch's scaled_dot_product_attention, groups folded, keys never copied."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+
+from orthrus import AttentionCapabilities, BuildError, MaskDescription, Parts
+from orthrus_attention.folding import fold, unfold
+from orthrus_attention.visible import visible
+
+
+class SdpaAttention:
+    """Let torch choose the kernel. With a mask it would repeat grouped keys, so groups become query rows instead."""
+
+    capabilities = AttentionCapabilities()
+
+    def prepare(self, mask: MaskDescription, window: int | None, dtype: torch.dtype) -> Tensor | None:
+        """Return what is visible, [B, 1, n, extent], or None where every query sees every key."""
+        if mask.positions.shape == (1, 1) and mask.kind == "causal" and window is None:
+            return None  # one query of one row stands in the last slot
+        return visible(mask, window)[:, None]
+
+    def attend(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        prepared: Tensor | None,
+        *,
+        scale: float,
+        softcap: float | None = None,
+        sinks: Tensor | None = None,
+    ) -> Tensor:
+        """Return [B, H, n, D]; raise BuildError for a model with soft-capped scores or sinks."""
+        if softcap is not None or sinks is not None:
+            what = "soft-capped scores" if softcap is not None else "attention sinks"
+            raise BuildError(f"attention 'sdpa' has no {what}, which this model needs; set attention.name=eager")
+        groups = query.shape[1] // key.shape[1]
+        mask = prepared if prepared is None or groups == 1 else prepared.repeat(1, 1, groups, 1)
+        return unfold(scaled_dot_product_attention(fold(query, groups), key, value, mask, scale=scale), groups)
+
+
+def make(options: object, parts: Parts) -> SdpaAttention:
+    """Return the backend."""
+    return SdpaAttention()

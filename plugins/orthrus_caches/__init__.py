@@ -1,0 +1,9 @@
+"""KV caches for rows of different lengths."""
+
+from orthrus import hookimpl
+from orthrus.hookspecs import Register
+
+
+@hookimpl
+def register_caches(register: Register) -> None:
+    register("dynamic", "orthrus_caches.dynamic:make")

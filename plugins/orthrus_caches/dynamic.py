@@ -1,0 +1,78 @@
+"""The cache `dynamic`: grows as the text does. B: rows, H: heads of keys, C: slots held, D: size of a head."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from orthrus import Parts
+
+GROWTH = 256  # slots; growing copies, so it happens seldom
+
+
+class DynamicCache:
+    """Keep the key of the token at position p in slot p of its row, so that rollback moves a length and nothing else.
+
+    Buffers start as zeros: slots that no one wrote are masked, but a masked NaN would still spoil a sum.
+    """
+
+    is_compileable = False
+
+    def __init__(self) -> None:
+        self.lengths = torch.zeros(0, dtype=torch.int64)  # [B]
+        self._keys: list[Tensor] = []  # per layer [B, H, C, D]
+        self._values: list[Tensor] = []
+        self._slots = torch.zeros(0, 0, dtype=torch.int64)  # [B, n]
+        self._extent = 0
+
+    def start(self, rows: int, device: torch.device) -> None:
+        """Forget everything and hold `rows` rows of length 0."""
+        self.lengths = torch.zeros(rows, dtype=torch.int64, device=device)
+        self._keys, self._values, self._extent = [], [], 0
+
+    def place(self, slots: Tensor, extent: int) -> None:
+        """Set where the next pass writes: slots [B, n]; extent: the highest slot of all, plus 1."""
+        self._slots, self._extent = slots, extent
+
+    def update(self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: object) -> tuple[Tensor, Tensor]:
+        """Write [B, H, n, D] into the placed slots and return views [B, H, extent, D] of the layer; no copies.
+
+        The names of the arguments are those that transformers models pass.
+        """
+        return (
+            self._write(self._keys, key_states, layer_idx),
+            self._write(self._values, value_states, layer_idx),
+        )
+
+    def keep(self, lengths: Tensor) -> None:
+        """Commit exactly the first lengths [B] slots of each row."""
+        self.lengths = lengths
+
+    def bytes_in_use(self) -> int:
+        """Return the bytes of all buffers."""
+        return sum(buffer.nbytes for buffer in [*self._keys, *self._values])
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        """Return the number of slots of the longest row, as transformers models ask; reads the device."""
+        return int(self.lengths.max()) if self.lengths.numel() else 0
+
+    def _write(self, buffers: list[Tensor], states: Tensor, layer: int) -> Tensor:
+        while len(buffers) <= layer:
+            buffers.append(states.new_zeros(states.shape[0], states.shape[1], 0, states.shape[3]))
+        if buffers[layer].shape[2] < self._extent:
+            buffers[layer] = _grown(buffers[layer], self._extent)
+        index = self._slots[:, None, :, None].expand(states.shape)  # [B, H, n, D]
+        buffers[layer].scatter_(2, index, states)
+        return buffers[layer][:, :, : self._extent]
+
+
+def _grown(buffer: Tensor, extent: int) -> Tensor:
+    rows, heads, held, size = buffer.shape
+    larger = buffer.new_zeros(rows, heads, -(-extent // GROWTH) * GROWTH, size)
+    larger[:, :, :held] = buffer
+    return larger
+
+
+def make(options: object, parts: Parts) -> DynamicCache:
+    """Return the cache."""
+    return DynamicCache()

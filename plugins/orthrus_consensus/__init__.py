@@ -1,0 +1,9 @@
+"""Verifiers that keep exactly what the target itself would have said."""
+
+from orthrus import hookimpl
+from orthrus.hookspecs import Register
+
+
+@hookimpl
+def register_verifiers(register: Register) -> None:
+    register("consensus", "orthrus_consensus.consensus:make", options="orthrus_consensus.options:ConsensusOptions")

@@ -1,0 +1,22 @@
+"""Options of the drafters; imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from orthrus import option
+
+
+@dataclass(frozen=True)
+class PromptLookupOptions:
+    """Say how long a match must be and how much of what followed it is proposed."""
+
+    max_ngram: int = option(3, minimum=1, maximum=64, help="longest run of last tokens that is looked for, tried first")
+    min_ngram: int = option(2, minimum=1, maximum=64, help="shortest run of last tokens that counts as a match")
+    length: int = option(10, minimum=1, maximum=1024, help="most draft tokens a cycle")
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """Yield what is wrong beyond types and bounds."""
+        if self.min_ngram > self.max_ngram:
+            yield "min_ngram", f"is {self.min_ngram}, more than max_ngram, {self.max_ngram}"

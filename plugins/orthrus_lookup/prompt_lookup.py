@@ -1,0 +1,83 @@
+"""Prompt lookup: what followed the last few tokens when they occurred before, in the prompt or in the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from orthrus import Chance, Context, Draft, Parts, Step
+from orthrus_lookup.options import PromptLookupOptions
+
+
+class PromptLookup:
+    """Propose the continuation of the newest earlier occurrence of the longest n-gram that ends a row.
+
+    It works on the host, where the tokens are after each step anyway: a dictionary lookup a cycle, no device work.
+    """
+
+    name = "prompt_lookup"
+    needs: frozenset[str] = frozenset()
+    learns = False
+
+    def __init__(self, max_ngram: int = 3, min_ngram: int = 2, length: int = 10) -> None:
+        self._sizes = range(max_ngram, min_ngram - 1, -1)  # longest first
+        self._length = length
+        self._histories: list[History] = []
+
+    def start(self, context: Context) -> None:
+        """Index every row's prompt and first token."""
+        self._histories = [History([*row.prompt, *row.output], self._sizes) for row in context.rows]
+
+    def propose(self, context: Context, chance: Chance) -> Draft:
+        """Return each row's continuation, cut to its room; rows without a match get an empty draft."""
+        drafts = [
+            history.continuation(min(self._length, row.room)) if row.room else []
+            for history, row in zip(self._histories, context.rows, strict=True)
+        ]
+        width = max(len(tokens) for tokens in drafts)
+        if width == 0:
+            return context.empty_draft()
+        padded = [tokens + [0] * (width - len(tokens)) for tokens in drafts]
+        return Draft(
+            tokens=torch.tensor(padded).to(context.device, non_blocking=True),  # [B, n]
+            lengths=torch.tensor([len(tokens) for tokens in drafts]).to(context.device, non_blocking=True),
+        )
+
+    def observe(self, step: Step) -> None:
+        """Add what was committed to the rows' histories."""
+        for history, tokens in zip(self._histories, step.committed, strict=True):
+            history.extend(tokens)
+
+
+class History:
+    """Index a growing list of tokens by its n-grams: where each one ended last."""
+
+    def __init__(self, tokens: Sequence[int], sizes: Sequence[int]) -> None:
+        self._tokens: list[int] = []
+        self._sizes = sizes
+        self._ends: dict[tuple[int, ...], int] = {}
+        self.extend(tokens)
+
+    def extend(self, tokens: Sequence[int]) -> None:
+        """Add tokens. An n-gram is indexed once a token follows it, so that the row's end never finds itself."""
+        for token in tokens:
+            end = len(self._tokens)
+            for size in self._sizes:
+                if size <= end:
+                    self._ends[tuple(self._tokens[end - size :])] = end
+            self._tokens.append(token)
+
+    def continuation(self, length: int) -> list[int]:
+        """Return up to `length` tokens that followed the longest known n-gram at the end, when it last occurred."""
+        for size in self._sizes:
+            if size <= len(self._tokens):
+                end = self._ends.get(tuple(self._tokens[-size:]))
+                if end is not None:
+                    return self._tokens[end : end + length]
+        return []
+
+
+def make(options: PromptLookupOptions, parts: Parts) -> PromptLookup:
+    """Return the drafter."""
+    return PromptLookup(options.max_ngram, options.min_ngram, options.length)

@@ -1,0 +1,26 @@
+"""The target `transformers`: any Hugging Face causal language model, unmodified; and where models come from."""
+
+from orthrus import hookimpl
+from orthrus.hookspecs import Register
+
+
+@hookimpl
+def register_targets(register: Register) -> None:
+    register(
+        "transformers",
+        "orthrus_transformers.target:make",
+        options="orthrus_transformers.options:TransformersOptions",
+    )
+
+
+@hookimpl
+def register_sources(register: Register) -> None:
+    register("default", "orthrus_transformers.sources:default_source")
+    register("path", "orthrus_transformers.sources:path_source")
+    register("package", "orthrus_transformers.sources:package_source")
+    register("hub", "orthrus_transformers.sources:hub_source")
+
+
+@hookimpl
+def register_commands(register: Register) -> None:
+    register("fetch", "orthrus_transformers.fetch:fetch")

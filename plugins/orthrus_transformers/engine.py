@@ -1,0 +1,66 @@
+"""How a pass runs. The engine `eager` calls the model's modules as they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from orthrus import KVCache, MaskDescription
+from orthrus_transformers.attention import AttentionState
+
+
+@dataclass(frozen=True, eq=False)
+class Pass:
+    """Describe one pass: token_ids [B, n] in slots [B, n]; lengths [B] committed before; logits of the last `last`."""
+
+    token_ids: Tensor
+    slots: Tensor
+    lengths: Tensor
+    extent: int  # the highest slot of all, plus 1
+    last: int  # how many of the n columns are projected onto the vocabulary
+    kind: Literal["causal", "block"] = "causal"
+
+
+class Engine(Protocol):
+    """Run passes of one model over one cache."""
+
+    def run(self, one: Pass) -> Tensor:
+        """Return the logits [B, last, V] and leave keys and values in the cache."""
+
+
+class EagerEngine:
+    """Call the model, layer by layer, as transformers wrote it."""
+
+    def __init__(self, model: Any, cache: KVCache, state: AttentionState, max_length: int | None) -> None:
+        self._model = model
+        self._cache = cache
+        self._state = state
+        self._last_position = max_length - 1 if max_length else None
+
+    def run(self, one: Pass) -> Tensor:
+        """Run the pass; columns whose slot lies beyond the model's context are scratch, and any position does."""
+        self._cache.place(one.slots, one.extent)
+        self._state.begin(MaskDescription(one.kind, one.slots, one.lengths, one.extent))
+        rows, columns = one.token_ids.shape
+        stand_in = torch.zeros(1, 1, 1, 1, dtype=torch.bool, device=one.slots.device)
+        output = self._model(
+            input_ids=one.token_ids,
+            position_ids=one.slots.clamp(max=self._last_position) if self._last_position else one.slots,
+            attention_mask=stand_in.expand(rows, 1, columns, one.extent),
+            past_key_values=self._cache,
+            use_cache=True,
+            logits_to_keep=one.last,
+        )
+        logits: Tensor = output.logits
+        return logits
+
+
+ENGINES: dict[str, type[EagerEngine]] = {"eager": EagerEngine}
+
+
+def choose_engine(name: str) -> type[EagerEngine]:
+    """Return the engine of this name; auto is the fastest that works everywhere."""
+    return ENGINES["eager" if name == "auto" else name]

@@ -1,0 +1,97 @@
+"""GGUF files: converted once to safetensors in the user's cache directory, keyed by what the file contains."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import platformdirs
+
+from orthrus import BuildError
+from orthrus_transformers.quiet import quiet
+
+FORMAT = 1  # raise it when the conversion changes; older copies are then made anew
+MANIFEST = "orthrus.json"
+
+
+def converted(file: Path, notify: Callable[[str], None]) -> Path:
+    """Return a directory with the file's model as safetensors, converting it if there is no whole copy yet.
+
+    A copy is written beside its final place and renamed, so that there is never half of one; its files' hashes are
+    checked before use, and a damaged copy is made anew. Raises BuildError if the file is damaged or a package missing.
+    """
+    place = cache_directory() / f"{_digest(file)[:32]}-{FORMAT}"
+    if not is_whole(place):
+        notify(f"converting {file.name} to safetensors (once; about half a minute for 100 MB)")
+        _convert(file, place)
+    return place
+
+
+def cache_directory() -> Path:
+    """Return where converted models are kept; the environment variable ORTHRUS_CACHE overrides the user's default."""
+    return Path(os.environ.get("ORTHRUS_CACHE") or platformdirs.user_cache_dir("orthrus")) / "models"
+
+
+def is_whole(place: Path) -> bool:
+    """Tell whether a converted copy is there and every file is as it was written."""
+    try:
+        manifest = json.loads((place / MANIFEST).read_text())
+        return bool(manifest) and all(_digest(place / name) == digest for name, digest in manifest.items())
+    except (OSError, ValueError):
+        return False
+
+
+def _convert(file: Path, place: Path) -> None:
+    missing = [name for name in ("gguf", "accelerate") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise BuildError(f"reading '{file.name}' needs the package {' and '.join(missing)}: pip install 'orthrus-decoding[gguf]'")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=place.parent, prefix=".converting-") as temporary:
+        made = Path(temporary) / "model"
+        made.mkdir()
+        _write_safetensors(file, made)
+        manifest = {path.name: _digest(path) for path in sorted(made.iterdir())}
+        (made / MANIFEST).write_text(json.dumps(manifest, indent=1))
+        _move(made, place)
+
+
+def _write_safetensors(file: Path, made: Path) -> None:
+    from safetensors.torch import save_model
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    try:
+        with quiet():
+            model = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name)
+            tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+    except Exception as error:  # a damaged file fails anywhere in the reader; the cause is chained
+        reason = " ".join(str(error).split())[:200]
+        raise BuildError(f"'{file}' cannot be read as GGUF ({type(error).__name__}: {reason})") from error
+    # The weights are ordinary floats now; a config that still calls them quantized could not be loaded.
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    model.config.architectures = [type(model).__name__]
+    model.config.save_pretrained(made)
+    model.generation_config.save_pretrained(made)
+    tokenizer.save_pretrained(made)
+    save_model(model, str(made / "model.safetensors"), metadata={"format": "pt"})
+
+
+def _move(made: Path, place: Path) -> None:
+    if place.exists() and not is_whole(place):
+        shutil.rmtree(place)
+    try:
+        made.rename(place)
+    except OSError:
+        if not is_whole(place):  # unless another process was quicker
+            raise
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,89 @@
+"""From a path to a model and its tokenizer: safetensors only, no code from elsewhere unless an option says so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from orthrus import BuildError, Parts
+from orthrus_transformers.gguf import converted
+from orthrus_transformers.options import TransformersOptions
+from orthrus_transformers.quiet import quiet
+from orthrus_transformers.tokenizer import TextTokenizer
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "vocab.txt")
+
+
+def local_directory(path: Path, parts: Parts) -> Path:
+    """Return a directory with safetensors for a directory or GGUF file; raise BuildError for anything else."""
+    if path.is_file():
+        if path.suffix != ".gguf":
+            raise BuildError(f"target.source: '{path}' is neither a directory nor a .gguf file")
+        return converted(path, parts.notify)
+    if not (path / "config.json").is_file():
+        raise BuildError(f"target.source: the directory '{path}' holds no config.json")
+    if not any(path.glob("*.safetensors")):
+        raise BuildError(f"target.source: the directory '{path}' holds no .safetensors file; pickles are never loaded")
+    return path
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device; raise BuildError if it does not exist here."""
+    if name == "auto":
+        mps = torch.backends.mps.is_available()
+        return torch.device("cuda" if torch.cuda.is_available() else "mps" if mps else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).split("\n")[0]
+        raise BuildError(f"target.device: '{name}' cannot be used here: {reason}") from error
+    return device
+
+
+def load_model(directory: Path, options: TransformersOptions, device: torch.device) -> Any:
+    """Return the model in evaluation mode, frozen; raise BuildError if it cannot be loaded."""
+    from transformers import AutoModelForCausalLM
+
+    dtype = "auto" if options.dtype == "auto" else getattr(torch, options.dtype)
+    try:
+        with quiet():
+            model = AutoModelForCausalLM.from_pretrained(
+                directory, dtype=dtype, use_safetensors=True, trust_remote_code=options.trust_remote_code
+            )
+    except Exception as error:  # damaged files and unknown models fail in many ways; the cause is chained
+        reason = " ".join(str(error).split())[:300]
+        raise BuildError(f"no model can be loaded from '{directory}' ({type(error).__name__}: {reason})") from error
+    return model.to(device).eval().requires_grad_(False)
+
+
+def load_tokenizer(directory: Path, options: TransformersOptions) -> TextTokenizer | None:
+    """Return the tokenizer, or None if the directory holds none; raise BuildError if it is damaged."""
+    from transformers import AutoTokenizer
+
+    if not any((directory / name).is_file() for name in TOKENIZER_FILES):
+        return None
+    try:
+        with quiet():
+            tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=options.trust_remote_code)
+    except Exception as error:  # as above
+        reason = " ".join(str(error).split())[:300]
+        raise BuildError(f"no tokenizer can be loaded from '{directory}' ({type(error).__name__}: {reason})") from error
+    return TextTokenizer(tokenizer, options.chat)
+
+
+def stop_token_ids(model: Any) -> frozenset[int]:
+    """Return all end tokens that the model's configs name; id 0 is as good as any."""
+    found: set[int] = set()
+    for config in (model.config, model.config.get_text_config(), model.generation_config):
+        ids = getattr(config, "eos_token_id", None)
+        found |= set(ids) if isinstance(ids, (list, tuple)) else set() if ids is None else {ids}
+    return frozenset(found)
+
+
+def max_length(model: Any) -> int | None:
+    """Return how many positions the model can take, or None if its config does not say."""
+    length = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return int(length) if isinstance(length, int) and length > 0 else None

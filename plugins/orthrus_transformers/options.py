@@ -1,0 +1,27 @@
+"""Options of the target; imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from orthrus import option
+
+
+@dataclass(frozen=True)
+class TransformersOptions:
+    """Say which model, and how it runs."""
+
+    requires: ClassVar[tuple[str, ...]] = ("attention", "cache")
+
+    source: str = option(
+        help="a directory, a .gguf file, a hub id (owner/name, optionally @revision), or package:MODULE/FILE"
+    )
+    dtype: Literal["auto", "float64", "float32", "bfloat16", "float16"] = option(
+        "auto", help="what the weights are computed in; auto: what they are stored in"
+    )
+    device: str = option("auto", help="auto, cpu, cuda, cuda:N or mps; auto: the accelerator if there is one")
+    engine: Literal["auto", "eager"] = option("auto", help="how a pass runs; eager: the modules as they are")
+    chat: bool = option(True, help="put text prompts through the model's chat template, if it has one")
+    prefill_chunk: int = option(512, minimum=1, help="most prompt tokens of one row in a pass")
+    trust_remote_code: bool = option(False, help="run Python code that comes with the model")

@@ -1,0 +1,101 @@
+"""Where a model's files are: a path, a file inside an installed package, or a repository on the hub."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from orthrus import InputError, Location, Parts
+
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
+WANTED = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]  # no pickles, no code
+
+
+@dataclass(frozen=True)
+class PathSource:
+    """Be a local file or directory."""
+
+    location: str
+
+    def fetch(self) -> Path:
+        """Return the path; raise InputError if it does not exist."""
+        path = Path(self.location).expanduser()
+        if not path.exists():
+            raise InputError(f"target.source: there is no file or directory '{self.location}'")
+        return path
+
+
+@dataclass(frozen=True)
+class PackageSource:
+    """Be a file inside an installed Python package, written MODULE/FILE."""
+
+    location: str
+
+    def fetch(self) -> Path:
+        """Return the file's path without importing the package; raise InputError if either is missing."""
+        module, _, file = self.location.partition("/")
+        if not module or not file:
+            raise InputError(f"target.source: 'package:{self.location}' must be written package:MODULE/FILE")
+        for folder in _package_folders(module):
+            if (folder / file).exists():
+                return folder / file
+        raise InputError(f"target.source: there is no file '{file}' in the package '{module}'")
+
+
+@dataclass(frozen=True)
+class HubSource:
+    """Be a repository on the Hugging Face hub, written owner/name or owner/name@revision."""
+
+    location: str
+    notify: object = None
+
+    def fetch(self) -> Path:
+        """Return the local snapshot, downloading what is missing; raise InputError if it cannot be had."""
+        from huggingface_hub import snapshot_download
+
+        repository, _, revision = self.location.partition("@")
+        if callable(self.notify):
+            self.notify(f"fetching {self.location} from the hub")
+        try:
+            return Path(snapshot_download(repository, revision=revision or None, allow_patterns=WANTED))
+        except Exception as error:  # the hub's client raises errors of many libraries; the cause is chained
+            reason = " ".join(str(error).split())[:200]
+            raise InputError(
+                f"target.source: '{self.location}' is no local path and could not be had from the hub"
+                f" ({type(error).__name__}: {reason})"
+            ) from error
+
+
+def path_source(options: Location, parts: Parts) -> PathSource:
+    """Return the source for `path:...`."""
+    return PathSource(options.location)
+
+
+def package_source(options: Location, parts: Parts) -> PackageSource:
+    """Return the source for `package:MODULE/FILE`."""
+    return PackageSource(options.location)
+
+
+def hub_source(options: Location, parts: Parts) -> HubSource:
+    """Return the source for `hub:owner/name`."""
+    return HubSource(options.location, parts.notify)
+
+
+def default_source(options: Location, parts: Parts) -> PathSource | HubSource:
+    """Return the source for a text without a scheme: a path that exists, or else a hub id."""
+    exists = Path(options.location).expanduser().exists()
+    if not exists and HUB_ID.fullmatch(options.location) and not options.location.endswith(".gguf"):
+        return HubSource(options.location, parts.notify)
+    return PathSource(options.location)
+
+
+def _package_folders(module: str) -> list[Path]:
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None or spec.submodule_search_locations is None:
+        raise InputError(f"target.source: there is no installed package '{module}'")
+    return [Path(folder) for folder in spec.submodule_search_locations]

@@ -1,0 +1,111 @@
+"""The target `transformers`. B: rows, n: width of a draft, V: size of the vocabulary."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from orthrus import Context, Draft, KVCache, Parts, Step, Tokenizer
+from orthrus_transformers import loading
+from orthrus_transformers.attention import AttentionState, attach
+from orthrus_transformers.capabilities import check_attention, check_layers
+from orthrus_transformers.engine import Pass, choose_engine
+from orthrus_transformers.options import TransformersOptions
+from orthrus_transformers.probe import probe
+
+
+class TransformersTarget:
+    """Run a Hugging Face causal language model over rows of different lengths.
+
+    The token at position p of a row lives in slot p of the cache, so rows need no padding between their tokens and
+    their own positions are true.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Tokenizer | None,
+        cache: KVCache,
+        attention: Any,
+        *,
+        engine: str = "auto",
+        prefill_chunk: int = 512,
+    ) -> None:
+        check_layers(model)
+        check_attention(model, attention)
+        self.capabilities = frozenset({"logits", "tokenizer"} if tokenizer else {"logits"})
+        self.vocabulary_size = int(model.config.get_text_config().vocab_size)
+        self.max_length = loading.max_length(model)
+        self.stop_token_ids = loading.stop_token_ids(model)
+        self.device = model.device
+        self.tokenizer = tokenizer
+        self._model = model
+        self._cache = cache
+        self._chunk = prefill_chunk
+        state = AttentionState(attention, model.dtype)
+        self._own_attention = attach(model, state)
+        self._engine = choose_engine(engine)(model, cache, state, self.max_length)
+        probe(self, state, model.config.model_type)
+
+    @torch.no_grad()
+    def prefill(self, context: Context) -> Tensor:
+        """Pass over all prompts in chunks; return the logits [B, 1, V] after each row's last token.
+
+        Columns are rolled so that every row's last token is in the last column, which alone is projected onto the
+        vocabulary; the columns before a shorter row's first token fall on its scratch slots.
+        """
+        lengths = [len(row.prompt) for row in context.rows]
+        width = max(lengths)
+        self._cache.start(len(lengths), self.device)
+        shift = width - context.prompt_lengths  # [B]
+        slots = (torch.arange(width, device=self.device) - shift[:, None]) % width  # [B, width]
+        token_ids = context.tokens[:, :width].gather(1, slots)
+        for start in range(0, width, self._chunk):
+            columns = slice(start, start + self._chunk)
+            extent = width if min(lengths) < width else min(start + self._chunk, width)
+            logits = self._engine.run(
+                Pass(token_ids[:, columns], slots[:, columns], self._cache.lengths, extent, last=1)
+            )
+        return logits
+
+    @torch.no_grad()
+    def score(self, context: Context, draft: Draft) -> Tensor:
+        """Pass over each row's anchor and draft; return the logits [B, n + 1, V] after each."""
+        token_ids = torch.cat([context.anchors[:, None], draft.tokens], dim=1)  # [B, n + 1]
+        width = token_ids.shape[1]
+        slots = (context.lengths - 1)[:, None] + torch.arange(width, device=self.device)
+        extent = context.longest - 1 + width
+        return self._engine.run(Pass(token_ids, slots, self._cache.lengths, extent, last=width))
+
+    def keep(self, step: Step) -> None:
+        """Keep the keys of every committed token but the anchor, which the next pass writes."""
+        self._cache.keep(step.lengths - 1)
+
+    @torch.no_grad()
+    def logits(self, token_ids: Sequence[int], last: int) -> Tensor:
+        """Return the logits [last, V] of the model's own forward: its own attention and masks, no cache.
+
+        It shares no code with the passes above, so that it can be held against them.
+        """
+        backend = self._model.config._attn_implementation
+        self._model.set_attn_implementation(self._own_attention)
+        try:
+            ids = torch.tensor([list(token_ids)], device=self.device)
+            output: Tensor = self._model(input_ids=ids, use_cache=False, logits_to_keep=last).logits
+        finally:
+            self._model.set_attn_implementation(backend)
+        return output[0]
+
+
+def make(options: TransformersOptions, parts: Parts) -> TransformersTarget:
+    """Return the target that the options describe, loading its weights."""
+    device = loading.choose_device(options.device)
+    directory = loading.local_directory(parts.source.fetch(), parts)
+    tokenizer = loading.load_tokenizer(directory, options)
+    model = loading.load_model(directory, options, device)
+    return TransformersTarget(
+        model, tokenizer, parts.cache, parts.attention, engine=options.engine, prefill_chunk=options.prefill_chunk
+    )

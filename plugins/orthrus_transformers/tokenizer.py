@@ -1,0 +1,38 @@
+"""A Hugging Face tokenizer behind the interface of the runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from orthrus import InputError, Prompt
+
+
+class TextTokenizer:
+    """Encode text (through the chat template, unless told otherwise), chat messages, or nothing but text."""
+
+    def __init__(self, tokenizer: Any, chat: bool) -> None:
+        self._tokenizer = tokenizer
+        self._chat = chat
+
+    def encode(self, prompt: Prompt, chat: bool | None = None) -> list[int]:
+        """Return the prompt's tokens; raise InputError if a template is asked for and there is none."""
+        if isinstance(prompt, str):
+            wanted = self._chat if chat is None else chat
+            if not wanted or (chat is None and not self._tokenizer.chat_template):
+                return list(self._tokenizer.encode(prompt))
+            prompt = [{"role": "user", "content": prompt}]
+        if not self._tokenizer.chat_template:
+            raise InputError("the model has no chat template; give text with --raw (chat=False), or token ids")
+        try:
+            text = self._tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
+        except Exception as error:  # templates are programs and raise what they like
+            raise InputError(f"the chat template refuses the messages: {error}") from error
+        return list(self._tokenizer.encode(text, add_special_tokens=False))  # the template wrote them already
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """Return the text without special tokens, spaces as they are."""
+        text = self._tokenizer.decode(
+            list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        return str(text)
