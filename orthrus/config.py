@@ -52,10 +52,12 @@ def load_config(
     overrides: Sequence[Layer],
     plugins: Plugins,
     given: Sequence[str] = (),
+    missing_ok: Sequence[str] = (),
 ) -> Config:
     """Return the checked config of a file or mapping with overrides laid over it; raise ConfigError with all problems.
 
-    given: parts that the caller has as objects, and that the config therefore need not name.
+    given: parts that the caller has as objects; what the config says of them is passed over. missing_ok: parts that the
+    config need not name.
     """
     if isinstance(source, Mapping):
         layers, problems = [Layer("config", {str(key): value for key, value in source.items()})], []
@@ -67,13 +69,15 @@ def load_config(
         layers, problems = read_layers(Path(source))
     composed = compose([*layers, *overrides], PARTS)
     composed.values.pop("use", None)
-    config, more = _check(composed, plugins, given)
+    config, more = _check(composed, plugins, given, missing_ok)
     if problems or more:
         raise ConfigError([*problems, *more])
     return config
 
 
-def _check(composed: Composed, plugins: Plugins, given: Sequence[str]) -> tuple[Config, list[Problem]]:
+def _check(
+    composed: Composed, plugins: Plugins, given: Sequence[str], missing_ok: Sequence[str]
+) -> tuple[Config, list[Problem]]:
     values, problems, made = composed.values, [], {}
     known = [*PARTS, *SECTIONS, "seed", "use"]
     for key in values:
@@ -88,7 +92,7 @@ def _check(composed: Composed, plugins: Plugins, given: Sequence[str]) -> tuple[
         problems += found
     scalars, wrong = parse(_Scalars, {"seed": values["seed"]} if "seed" in values else {})
     problems += [Problem(composed.origin(key), key, message) for key, message in wrong]
-    problems += _missing_parts(composed, plugins, made, given)
+    problems += _missing_parts(composed, plugins, made, (*given, *missing_ok))
     if problems:
         return Config(), problems
     config = Config(**made, seed=scalars.seed)
@@ -122,7 +126,7 @@ def _check_section(name: str, schema: type, composed: Composed) -> tuple[Any, li
 
 
 def _missing_parts(
-    composed: Composed, plugins: Plugins, made: Mapping[str, Any], given: Sequence[str]
+    composed: Composed, plugins: Plugins, made: Mapping[str, Any], needless: Sequence[str]
 ) -> Iterator[Problem]:
     """Yield a problem for each part that is needed but not there; a target's options say what else it `requires`."""
     target = made.get("target")
@@ -130,7 +134,7 @@ def _missing_parts(
     asked = {name: "" for name in NEEDED}
     asked |= {name: f", which target '{target.entry.name}' needs" for name in getattr(options, "requires", ())}
     for name, why in asked.items():
-        if name not in composed.values and name not in given:
+        if name not in composed.values and name not in needless:
             known = ", ".join(plugins.catalog.names(name)) or "none"
             yield Problem(composed.origin("target"), name, f"the config names no {name}{why}; known: {known}")
 

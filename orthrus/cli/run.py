@@ -1,0 +1,75 @@
+"""The command `orthrus run`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from orthrus.cli.arguments import AsJson, Batch, ConfigFile, Limit, Overrides, Raw
+from orthrus.cli.progress import bar, error_console, load_decoder
+from orthrus.cli.render import print_piece, summary
+from orthrus.errors import InputError
+from orthrus.prompts import PromptRecord, read_prompts
+
+if TYPE_CHECKING:
+    from orthrus.decoder import Decoder
+    from orthrus.types import Result
+
+
+def run(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    prompt: Annotated[str | None, typer.Option("--prompt", help="One prompt; its answer is streamed.")] = None,
+    prompts: Annotated[Path | None, typer.Option("--prompts", help='JSONL: {"id": ..., "prompt": ...} a line.')] = None,
+    batch: Batch = 1,
+    limit: Limit = None,
+    as_json: AsJson = False,
+    raw: Raw = False,
+) -> None:
+    """Answer prompts. Accepted drafts are green, the target's own tokens plain; the text is the same without drafts."""
+    if (prompt is None) == (prompts is None):
+        raise InputError("give either --prompt TEXT or --prompts FILE.jsonl")
+    if batch < 1:
+        raise InputError(f"--batch must be at least 1, not {batch}")
+    if prompt is not None and not prompt.strip():
+        raise InputError("the prompt is empty")
+    records = [PromptRecord("0", prompt)] if prompt is not None else read_prompts(prompts or Path(), limit)
+    decoder = load_decoder(config, overrides)
+    chat = False if raw else None
+    if prompt is not None and not as_json:
+        _stream(decoder, prompt, chat)
+    else:
+        _answer(decoder, records, batch, chat, as_json)
+
+
+def _stream(decoder: Decoder, prompt: str, chat: bool | None) -> None:
+    console = Console(highlight=False)
+    stream = decoder.stream(prompt, chat=chat)
+    try:
+        for piece in stream:
+            print_piece(console, piece)
+    except KeyboardInterrupt:
+        console.print()
+        error_console().print(f"interrupted; {summary(stream.result)}", markup=False)
+        raise typer.Exit(130) from None
+    console.print()
+    error_console().print(summary(stream.result), style="dim", markup=False)
+
+
+def _answer(decoder: Decoder, records: list[PromptRecord], batch: int, chat: bool | None, as_json: bool) -> None:
+    with bar("decoding", len(records)) as advance:
+
+        def show(result: Result) -> None:
+            advance(result)
+            typer.echo(json.dumps(result.to_dict(), ensure_ascii=False) if as_json else _plain(result))
+
+        ids, texts = [record.id for record in records], [record.prompt for record in records]
+        decoder.generate(texts, ids=ids, batch=batch, chat=chat, on_result=show)
+
+
+def _plain(result: Result) -> str:
+    return f"--- {result.id} {summary(result)}\n{result.text}"

@@ -1,0 +1,51 @@
+"""The command `orthrus validate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orthrus.config import PARTS, load_config
+from orthrus.errors import ConfigError, InputError, Problem
+from orthrus.plugins import Plugins
+
+FRAGMENTS = "parts"  # files in a folder of this name are pieces of configs and need not name every part
+
+
+def validate(
+    paths: Annotated[list[Path], typer.Argument(help="Config files, or folders that are searched for them.")],
+) -> None:
+    """Check every key, name and option of configs without loading a model; all errors are shown, exit 2 if any."""
+    files = find_configs(paths)
+    session = Plugins.load()
+    problems = {file: check(file, session) for file in files}
+    for file, found in problems.items():
+        typer.echo(f"{file}: {'ok' if not found else f'{len(found)} errors'}")
+    for one in [one for found in problems.values() for one in found]:
+        typer.echo(f"orthrus: error: {one}", err=True)
+    if any(problems.values()):
+        raise typer.Exit(2)
+
+
+def find_configs(paths: list[Path]) -> list[Path]:
+    """Return the files themselves and every .yaml or .yml below the folders, sorted; raise InputError if none."""
+    found: set[Path] = set()
+    for path in paths:
+        if not path.exists():
+            raise InputError(f"there is no file or directory '{path}'")
+        found |= {path} if path.is_file() else {*path.rglob("*.yaml"), *path.rglob("*.yml")}
+    if not found:
+        raise InputError(f"there are no .yaml files in {', '.join(str(path) for path in paths)}")
+    return sorted(found)
+
+
+def check(file: Path, session: Plugins) -> list[Problem]:
+    """Return all problems of one config file."""
+    fragment = file.parent.name == FRAGMENTS
+    try:
+        load_config(file, [], session, missing_ok=PARTS if fragment else ())
+    except ConfigError as error:
+        return list(error.problems)
+    return []

@@ -1,0 +1,133 @@
+"""Holds answers against the target itself: every token against the argmax before it, some against the naive oracle.
+
+Checking every token of an answer against the argmax of the logits teacher-forced over that answer is, by induction,
+checking that it is what greedy decoding gives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from orthrus.decoder import Decoder
+from orthrus.testing.oracle import OracleAnswer, greedy
+from orthrus.types import Result
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """Hold one token that is not the target's: its place in the answer, the target's token, and by how much."""
+
+    id: str
+    position: int
+    token: int
+    expected: int
+    gap: float  # logit of the expected token minus logit of the token; null where there is no logit to compare
+    check: str  # `teacher_forced`, `end` (the answer ends elsewhere than it should) or `oracle`
+
+
+@dataclass(frozen=True)
+class Verification:
+    """Hold the outcome of verifying some answers."""
+
+    total: int
+    identical: int
+    tokens: int
+    oracle_checked: int
+    divergences: tuple[Divergence, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON object that `orthrus verify --json` prints."""
+        return asdict(self) | {"divergences": [asdict(one) for one in self.divergences]}
+
+
+def verify(
+    decoder: Decoder,
+    results: Sequence[Result],
+    oracle_sample: int = 2,
+    progress: Callable[[Result], None] = lambda result: None,
+) -> Verification:
+    """Return how many answers are, token by token, those of greedy decoding.
+
+    Every answer is checked in one teacher-forced pass; an evenly spread sample is decoded again by the naive oracle.
+    """
+    sample = _spread(len(results), oracle_sample)
+    found: list[Divergence] = []
+    for index, result in enumerate(results):
+        found += _check(decoder, result, with_oracle=index in sample)
+        progress(result)
+    different = {one.id for one in found}
+    return Verification(
+        total=len(results),
+        identical=sum(result.id not in different for result in results),
+        tokens=sum(len(result.token_ids) for result in results),
+        oracle_checked=len(sample),
+        divergences=tuple(found),
+    )
+
+
+def _check(decoder: Decoder, result: Result, with_oracle: bool) -> list[Divergence]:
+    logits = decoder.target.logits([*result.prompt_token_ids, *result.token_ids], len(result.token_ids) + 1)
+    divergences = _teacher_forced(decoder, result, logits)
+    if not divergences:
+        start = len(result.prompt_token_ids)
+        replay = _oracle(decoder, result, lambda tokens: logits[min(len(tokens) - start, len(result.token_ids))])
+        divergences = _compare(result, replay, "end")
+    if not divergences and with_oracle:
+        again = _oracle(decoder, result, lambda tokens: decoder.target.logits(tokens, 1)[0])
+        divergences = _compare(result, again, "oracle")
+    return divergences
+
+
+def _teacher_forced(decoder: Decoder, result: Result, logits: Tensor) -> list[Divergence]:
+    logits = logits[: len(result.token_ids)].double()  # [T, V]
+    early = min(decoder.stop.min_new_tokens, len(logits))
+    logits[:early, sorted(decoder.stop.token_ids)] = float("-inf")
+    expected = logits.argmax(-1)
+    tokens = torch.tensor(result.token_ids, dtype=torch.int64, device=logits.device)
+    return [
+        Divergence(
+            id=result.id,
+            position=int(place),
+            token=int(tokens[place]),
+            expected=int(expected[place]),
+            gap=float(logits[place, expected[place]] - logits[place, tokens[place]]),
+            check="teacher_forced",
+        )
+        for place in (tokens != expected).nonzero()[:, 0].tolist()
+    ]
+
+
+def _oracle(decoder: Decoder, result: Result, next_logits: Callable[[list[int]], Tensor]) -> OracleAnswer:
+    tokenizer = decoder.target.tokenizer
+    return greedy(
+        next_logits,
+        result.prompt_token_ids,
+        decoder.stop,
+        max_length=decoder.target.max_length,
+        decode=tokenizer.decode if tokenizer else None,
+    )
+
+
+def _compare(result: Result, answer: OracleAnswer, check: str) -> list[Divergence]:
+    if answer.token_ids == result.token_ids and answer.finish_reason == result.finish_reason:
+        return []
+    pairs = zip(result.token_ids, answer.token_ids, strict=False)
+    shorter = min(len(result.token_ids), len(answer.token_ids))
+    place = next((i for i, (one, other) in enumerate(pairs) if one != other), shorter)
+    return [
+        Divergence(result.id, place, _at(result.token_ids, place), _at(answer.token_ids, place), float("nan"), check)
+    ]
+
+
+def _at(tokens: Sequence[int], place: int) -> int:
+    return tokens[place] if place < len(tokens) else -1
+
+
+def _spread(total: int, wanted: int) -> set[int]:
+    count = min(total, wanted)
+    return {index * total // count for index in range(count)} if count else set()
