@@ -37,7 +37,7 @@ class Entry:
 
     def load_options(self) -> type | None:
         """Return the options' dataclass, or None if the part has no options; raise PluginError if it is not there."""
-        return None if self.options is None else _resolve(self.options, self)  # type: ignore[no-any-return]
+        return None if self.options is None else _resolve(self.options, self)
 
 
 class Catalog:

@@ -78,7 +78,9 @@ def load_config(
 def _check(
     composed: Composed, plugins: Plugins, given: Sequence[str], missing_ok: Sequence[str]
 ) -> tuple[Config, list[Problem]]:
-    values, problems, made = composed.values, [], {}
+    values = composed.values
+    problems: list[Problem] = []
+    made: dict[str, Any] = {}
     known = [*PARTS, *SECTIONS, "seed", "use"]
     for key in values:
         if key not in known:
@@ -129,10 +131,10 @@ def _missing_parts(
     composed: Composed, plugins: Plugins, made: Mapping[str, Any], needless: Sequence[str]
 ) -> Iterator[Problem]:
     """Yield a problem for each part that is needed but not there; a target's options say what else it `requires`."""
-    target = made.get("target")
-    options = getattr(target, "options", None)
-    asked = {name: "" for name in NEEDED}
-    asked |= {name: f", which target '{target.entry.name}' needs" for name in getattr(options, "requires", ())}
+    options = getattr(made.get("target"), "options", None)
+    asked = dict.fromkeys(NEEDED, "")
+    for name in getattr(options, "requires", ()):
+        asked[name] = f", which target '{composed.values['target']['name']}' needs"
     for name, why in asked.items():
         if name not in composed.values and name not in needless:
             known = ", ".join(plugins.catalog.names(name)) or "none"

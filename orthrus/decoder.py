@@ -28,7 +28,7 @@ class Decoder:
 
     @classmethod
     def of(cls, target: Target, drafter: Drafter, verifier: Verifier, stop: Stop, seed: int = 0) -> Decoder:
-        """Return a decoder that stops at the config's tokens and the target's own; raise BuildError for an impossible stop."""
+        """Return a decoder that stops at the config's tokens and the target's own; BuildError for foreign ones."""
         foreign = [token for token in stop.token_ids if not 0 <= token < target.vocabulary_size]
         if foreign:
             raise BuildError(
@@ -82,7 +82,7 @@ class Decoder:
         limit = self.target.max_length
         if limit is not None and len(token_ids) >= limit:
             raise InputError(
-                f"prompt '{id}' has {len(token_ids)} tokens; the model's context of {limit} leaves no room for an answer"
+                f"prompt '{id}' has {len(token_ids)} tokens; the model's context of {limit} leaves no room to answer"
             )
         return token_ids
 
@@ -149,8 +149,9 @@ class Stream:
 def _token_ids(prompt: Prompt, id: str, tokenizer: Tokenizer | None, chat: bool | None) -> list[int]:
     if len(prompt) == 0 or (isinstance(prompt, str) and not prompt.strip()):
         raise InputError(f"prompt '{id}' is empty")
-    if not isinstance(prompt, str) and all(isinstance(token, int) for token in prompt):
-        return [int(token) for token in prompt]  # type: ignore[call-overload]  # just checked
+    given = [token for token in prompt if isinstance(token, int)]
+    if len(given) == len(prompt):
+        return given
     if tokenizer is None:
         raise InputError(f"prompt '{id}' is text, but the target has no tokenizer; give token ids")
     token_ids = tokenizer.encode(prompt, chat)

@@ -73,7 +73,7 @@ class KVCache(Protocol):
         """Forget everything and hold `rows` rows of length 0."""
 
     def place(self, slots: Tensor, extent: int) -> None:
-        """Set where the next pass writes: slots [B, n], distinct within a row; extent: the highest slot of all, plus 1."""
+        """Set where the next pass writes: slots [B, n], distinct in a row; extent: the highest slot of all, plus 1."""
 
     def update(self, keys: Tensor, values: Tensor, layer: int) -> tuple[Tensor, Tensor]:
         """Write [B, H, n, D] into the placed slots of a layer and return all its keys and values up to the extent."""

@@ -92,11 +92,12 @@ def _read_file(path: Path, problems: list[Problem]) -> dict[str, Any]:
 
 
 def read_overrides(overrides: Sequence[str]) -> Layer:
-    """Return the layer of dotted `key=value` overrides, values in YAML; raise ConfigError for all that are malformed."""
+    """Return the layer of dotted `key=value` overrides, values in YAML; raise ConfigError for all malformed ones."""
     bad = [item for item in overrides if "=" not in item or not item.partition("=")[0].strip()]
     if bad:
         raise ConfigError([Problem(COMMAND_LINE, item, "must be written key=value") for item in bad])
-    problems, values = [], OmegaConf.create({})
+    problems: list[Problem] = []
+    values: Any = OmegaConf.create({})
     for item in overrides:
         try:
             values = OmegaConf.merge(values, OmegaConf.from_dotlist([_hide(item)]))
@@ -118,17 +119,21 @@ def compose(layers: Sequence[Layer], parts: Sequence[str]) -> Composed:
 
 def _lay(composed: Composed, origin: str, key: str, value: Any, replaceable: bool) -> None:
     old = composed.values.get(key)
-    merge = isinstance(old, dict) and isinstance(value, dict)
-    if merge and replaceable and "name" in value and value["name"] != old.get("name"):
-        merge = False
-    if not merge:
+    if isinstance(old, dict) and isinstance(value, dict) and not (replaceable and _renames(old, value)):
+        value_now = {**old, **value}
+    else:
+        value_now = value
         composed.values.pop(key, None)
         for known in [known for known in composed.origins if known == key or known.startswith(f"{key}.")]:
             del composed.origins[known]
-    composed.values[key] = {**old, **value} if merge else value
+    composed.values[key] = value_now
     composed.origins[key] = origin
     if isinstance(value, dict):
         composed.origins.update({f"{key}.{name}": origin for name in value})
+
+
+def _renames(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    return "name" in new and new["name"] != old.get("name")
 
 
 def _hide(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Iterator, Mapping
@@ -95,7 +96,7 @@ def _out_of_bounds(value: Any, metadata: Mapping[str, Any]) -> str | None:
         if isinstance(item, bool) or not isinstance(item, (int, float)):
             continue
         minimum, maximum = metadata.get("minimum"), metadata.get("maximum")
-        if item != item:
+        if math.isnan(item):
             return "must be a number, not nan"
         if minimum is not None and item < minimum:
             return f"must be at least {minimum}, not {item}"

@@ -66,7 +66,7 @@ class Plugins:
         Raises PluginError and leaves nothing of it behind if it misspells a hook, gives a hook argument a default,
         fails while registering, or takes a name that is taken.
         """
-        origin = name or getattr(plugin, "__name__", type(plugin).__name__)
+        origin = name or str(getattr(plugin, "__name__", type(plugin).__name__))
         self._add(plugin, origin, version)
         clashes = [found for found in self.catalog.conflicts() if any(one.origin == origin for one in found)]
         if clashes:
@@ -154,7 +154,7 @@ def _is_place(value: Any) -> bool:
 
 
 def _chosen(points: Iterable[EntryPoint]) -> list[EntryPoint]:
-    """Return the entry points to load, sorted by name; raise PluginError if the environment names one that is missing."""
+    """Return the entry points to load, by name; raise PluginError if the environment names one that is missing."""
     found = sorted(points, key=lambda point: point.name)
     if ONLY not in os.environ:
         return found

@@ -19,7 +19,7 @@ class PromptRecord:
 
 
 def read_prompts(path: Path, limit: int | None = None) -> list[PromptRecord]:
-    """Return the first `limit` prompts of a JSONL file; raise InputError with file and line for the first that is wrong."""
+    """Return the first `limit` prompts of a JSONL file; raise InputError with file and line for one that is wrong."""
     if not path.is_file():
         what = "is a directory" if path.is_dir() else "does not exist"
         raise InputError(f"the prompt file '{path}' {what}")

@@ -64,7 +64,9 @@ class Step:
 class Stop:
     """Say when a row ends; also the config's section `stop`."""
 
-    max_new_tokens: int = option(256, minimum=0, help="most new tokens of an answer; the model's context may allow less")
+    max_new_tokens: int = option(
+        256, minimum=0, help="most new tokens of an answer; the model's context may allow less"
+    )
     min_new_tokens: int = option(0, minimum=0, help="no stop token or string ends an answer before this many tokens")
     token_ids: frozenset[int] = option(
         frozenset(), minimum=0, help="tokens that end an answer, besides the model's own; they are part of it"
@@ -146,7 +148,8 @@ class Piece:
 @dataclass(frozen=True)
 class Result:
     """Hold one answer: its text and tokens (a stop token included, text without special tokens), why it ended, and
-    its measures."""
+    its measures.
+    """
 
     id: str
     text: str

@@ -38,7 +38,7 @@ def _fail(debug: bool, message: str) -> None:
         traceback.print_exc()
     lines = message.splitlines() or ["unknown"]
     for line in lines:
-        print(f"orthrus: error: {line}", file=sys.stderr)
+        sys.stderr.write(f"orthrus: error: {line}\n")
     sys.exit(BAD_INPUT)
 
 
@@ -49,4 +49,4 @@ def _place(trace: TracebackType | None) -> str:
 
 def _show_warning(message: object, category: type[Warning], *rest: object, **more: object) -> None:
     if issubclass(category, UserWarning):
-        print(f"orthrus: warning: {message}", file=sys.stderr)
+        sys.stderr.write(f"orthrus: warning: {message}\n")

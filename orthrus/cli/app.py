@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.metadata import version
 from typing import Annotated
 
@@ -14,7 +15,7 @@ from orthrus.cli.verify import verify
 from orthrus.errors import PluginError
 from orthrus.plugins import Plugins
 
-COMMANDS = {"run": run, "verify": verify, "plugins": plugins, "validate": validate}
+COMMANDS: dict[str, Callable[..., None]] = {"run": run, "verify": verify, "plugins": plugins, "validate": validate}
 
 
 def make_app() -> typer.Typer:
@@ -44,4 +45,3 @@ def _options(
     if show_version:
         typer.echo(f"orthrus {version('orthrus-decoding')}")
         raise typer.Exit
-

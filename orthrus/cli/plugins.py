@@ -19,7 +19,9 @@ from orthrus.plugins import Plugins
 
 def plugins(
     as_json: AsJson = False,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit 2 if a plugin did not load or a name is taken twice.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit 2 if a plugin did not load or a name is taken twice.")
+    ] = False,
 ) -> None:
     """List every part that plugins supply, with its options, and the plugins that did not load."""
     with warnings.catch_warnings():

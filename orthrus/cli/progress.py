@@ -25,7 +25,7 @@ def load_decoder(config: Path, overrides: Sequence[str] | None) -> Decoder:
     with console.status("loading"):
         from orthrus.build import load
 
-        return load(config, dotted=overrides or [], notify=lambda message: console.print(message))
+        return load(config, dotted=overrides or [], notify=console.print)
 
 
 @contextmanager

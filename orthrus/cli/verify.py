@@ -26,7 +26,9 @@ def verify(
     overrides: Overrides = None,
     batch: Batch = 1,
     limit: Limit = None,
-    oracle: Annotated[int, typer.Option("--oracle", help="How many prompts the naive oracle decodes again.", min=0)] = 2,
+    oracle: Annotated[
+        int, typer.Option("--oracle", help="How many prompts the naive oracle decodes again.", min=0)
+    ] = 2,
     as_json: AsJson = False,
     raw: Raw = False,
 ) -> None:
@@ -68,5 +70,5 @@ def _finite(values: dict[str, object]) -> dict[str, object]:
     """Return the object with NaN, which JSON does not know, as null."""
     divergences = values["divergences"]
     assert isinstance(divergences, list)
-    cleaned = [{key: None if item != item else item for key, item in one.items()} for one in divergences]
+    cleaned = [{**one, "gap": None if math.isnan(one["gap"]) else one["gap"]} for one in divergences]
     return {**values, "divergences": cleaned}

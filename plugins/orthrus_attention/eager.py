@@ -30,7 +30,7 @@ class EagerAttention:
         softcap: float | None = None,
         sinks: Tensor | None = None,
     ) -> Tensor:
-        """Return [B, H, n, D]; the softmax is computed in float32 at least. sinks [H]: logits of a key without value."""
+        """Return [B, H, n, D]; the softmax is in float32 at least. sinks [H]: the logits of a key without value."""
         groups = query.shape[1] // key.shape[1]
         scores = torch.matmul(fold(query, groups), key.transpose(2, 3)) * scale  # [B, H_kv, groups * n, extent]
         if softcap is not None:

@@ -18,4 +18,7 @@ class ConsensusOptions:
         """Yield a problem if the config wants to sample."""
         if config.sampling.temperature > 0:
             temperature = f"{config.sampling.temperature:g}"
-            yield "sampling.temperature", f"must be 0 with verifier 'consensus', which decodes greedily, not {temperature}"
+            yield (
+                "sampling.temperature",
+                f"must be 0 with verifier 'consensus', which decodes greedily, not {temperature}",
+            )

@@ -50,7 +50,9 @@ def is_whole(place: Path) -> bool:
 def _convert(file: Path, place: Path) -> None:
     missing = [name for name in ("gguf", "accelerate") if importlib.util.find_spec(name) is None]
     if missing:
-        raise BuildError(f"reading '{file.name}' needs the package {' and '.join(missing)}: pip install 'orthrus-decoding[gguf]'")
+        raise BuildError(
+            f"reading '{file.name}' needs the package {' and '.join(missing)}: pip install 'orthrus-decoding[gguf]'"
+        )
     place.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=place.parent, prefix=".converting-") as temporary:
         made = Path(temporary) / "model"

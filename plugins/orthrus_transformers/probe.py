@@ -26,7 +26,9 @@ def probe(target: TransformersTarget, state: AttentionState, model_type: str) ->
     """
     tokens = [(7 * i + 3) % target.vocabulary_size for i in range(PROMPT + 1 + DRAFT)]
     rows = [tokens[:PROMPT], tokens[1 : PROMPT - 1]]
-    context = Context(rows, Stop(max_new_tokens=DRAFT + 1), vocabulary_size=target.vocabulary_size, device=target.device)
+    context = Context(
+        rows, Stop(max_new_tokens=DRAFT + 1), vocabulary_size=target.vocabulary_size, device=target.device
+    )
     draft = context.empty_draft()
     target.prefill(context)
     if state.calls == 0:
@@ -48,4 +50,3 @@ def _compare(logits: Tensor, wanted: Tensor, model_type: str) -> None:
             f"model type '{model_type}' does not give its own logits through Orthrus's cache and attention"
             f" (off by {error:.3g} where logits spread by {spread:.3g}); it is not supported"
         )
-

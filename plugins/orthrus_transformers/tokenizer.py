@@ -32,7 +32,5 @@ class TextTokenizer:
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """Return the text without special tokens, spaces as they are."""
-        text = self._tokenizer.decode(
-            list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
+        text = self._tokenizer.decode(list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return str(text)
