@@ -1,0 +1,60 @@
+"""Answer two prompts with and without a drafter, and show that the texts are identical (`make demo`)."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+import orthrus
+from orthrus.cli.render import print_piece, summary
+
+WITH_DRAFTER = "configs/recipes/smollm2-prompt-lookup.yaml"
+WITHOUT = "configs/recipes/smollm2-plain.yaml"
+PROMPTS = [
+    "Rewrite this Python function with type hints:\n\n"
+    "def area(width, height):\n"
+    "    if width < 0 or height < 0:\n"
+    "        raise ValueError('width and height must not be negative')\n"
+    "    return width * height",
+    "Write a Python class Stack with push, pop, peek and is_empty, each with a docstring.",
+]
+
+
+def main() -> None:
+    """Stream each answer twice: first drafted (accepted drafts in green), then token by token."""
+    console = Console(highlight=False)
+    with console.status("loading SmolLM2-135M-Instruct"):
+        drafted = orthrus.load(WITH_DRAFTER, notify=console.print)
+        plain = orthrus.load(WITHOUT, target=drafted.target)
+    same = [compare(console, drafted, plain, prompt) for prompt in PROMPTS]
+    console.print(f"[bold]{sum(same)} of {len(same)} answers identical with and without the drafter[/bold]")
+    raise SystemExit(0 if all(same) else 1)
+
+
+def compare(console: Console, drafted: orthrus.Decoder, plain: orthrus.Decoder, prompt: str) -> bool:
+    """Return whether both decoders give the same tokens, streaming both answers."""
+    console.rule(style="dim")
+    console.print(prompt, style="bold", markup=False)
+    fast = stream(console, drafted, prompt, "with prompt lookup; accepted drafts in green")
+    slow = stream(console, plain, prompt, "without a drafter")
+    speeds = fast.measures.tokens_per_second, slow.measures.tokens_per_second
+    if all(speeds):
+        ratio = (speeds[0] or 0) / (speeds[1] or 1)
+        console.print(f"{speeds[0]:.1f} tokens/s with the drafter, {speeds[1]:.1f} without: {ratio:.2f} times as fast")
+    identical = fast.token_ids == slow.token_ids and fast.text == slow.text
+    console.print(f"identical: {'yes' if identical else 'NO'}")
+    return identical
+
+
+def stream(console: Console, decoder: orthrus.Decoder, prompt: str, title: str) -> orthrus.Result:
+    """Print an answer as it comes and return its result."""
+    console.print(f"\n{title}:", style="dim")
+    answer = decoder.stream(prompt)
+    for piece in answer:
+        print_piece(console, piece)
+    console.print()
+    console.print(summary(answer.result), style="dim", markup=False)
+    return answer.result
+
+
+if __name__ == "__main__":
+    main()
