@@ -40,6 +40,9 @@ class Rules:
 
     def _sentence(self, row: int) -> str:
         length, room = int(self.proposed.lengths[row]), int(self.room[row])
+        width = self.proposed.tokens.shape[1]
+        if length > width:
+            return f"gave row {row} a draft of length {length}, but only {width} tokens"
         if not 0 <= length <= room:
             return f"proposed {length} tokens for row {row}, which has room for {room}"
         tokens = self.proposed.tokens[row, :length].tolist()
@@ -60,15 +63,16 @@ def admit(draft: Draft, context: Context, drafter: Drafter) -> Rules:
         return Rules.of(context.empty_draft() if not draft.passes else _with_passes(context, draft))
     inside = torch.arange(draft.tokens.shape[1], device=context.device) < draft.lengths[:, None]  # [B, n]
     foreign = ((draft.tokens < 0) | (draft.tokens >= context.vocabulary_size)) & inside
-    too_long = (draft.lengths < 0) | (draft.lengths > context.room)
+    most = context.room.clamp(max=draft.tokens.shape[1])  # [B]
+    wrong_length = (draft.lengths < 0) | (draft.lengths > most)
     bounded = Draft(
         tokens=draft.tokens.clamp(0, context.vocabulary_size - 1),
-        lengths=torch.minimum(draft.lengths, context.room).clamp(min=0),
+        lengths=torch.minimum(draft.lengths, most).clamp(min=0),
         probabilities=draft.probabilities,
         parents=draft.parents,
         passes=draft.passes,
     )
-    broken = (too_long | foreign.any(1)).long()
+    broken = (wrong_length | foreign.any(1)).long()
     return Rules(bounded, broken, draft, context.room, context.vocabulary_size, name)
 
 

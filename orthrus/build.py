@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from orthrus import interfaces
-from orthrus.config import PARTS, Config, PartConfig, load_config
+from orthrus.config import PARTS, Config, PartConfig, load_config, source_name
 from orthrus.decoder import Decoder
-from orthrus.errors import BuildError, ConfigError, OrthrusError, PluginError, Problem
+from orthrus.errors import BuildError, OrthrusError, reason
 from orthrus.layers import Layer, read_overrides
 from orthrus.plugins import Plugins
 from orthrus.types import Location, Parts
@@ -89,14 +88,8 @@ def _source(options: Any, plugins: Plugins, parts: Parts) -> Any:
     text = getattr(options, "source", None)
     if not isinstance(text, str):
         return None
-    scheme = re.match(r"([a-z][a-z0-9_]+):", text)
-    name = scheme.group(1) if scheme else "default"
-    location = text[scheme.end() :] if scheme else text
-    try:
-        factory = plugins.get("source", name).load_factory()
-    except PluginError as error:
-        raise ConfigError([Problem("config", "target.source", f"'{text}': {error}")]) from None
-    return factory(Location(location), parts)
+    name, location = source_name(text)
+    return plugins.get("source", name).load_factory()(Location(location), parts)
 
 
 def _make(name: str, chosen: PartConfig, parts: Parts) -> Any:
@@ -107,7 +100,7 @@ def _make(name: str, chosen: PartConfig, parts: Parts) -> Any:
         raise
     except Exception as error:
         raise BuildError(
-            f"{name} '{entry.name}' of plugin '{entry.origin}' could not be made: {type(error).__name__}: {error}"
+            f"{name} '{entry.name}' of plugin '{entry.origin}' could not be made: {reason(error)}"
         ) from error
     _check_interface(name, part, f"{name} '{entry.name}' of plugin '{entry.origin}'")
     return part

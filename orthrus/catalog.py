@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from orthrus.errors import PluginError, unknown
+from orthrus.errors import PluginError, reason, unknown
+from orthrus.options import describe
 
 KINDS = {  # kind: hook
     "target": "register_targets",
@@ -36,8 +37,17 @@ class Entry:
         return _resolve(self.factory, self)
 
     def load_options(self) -> type | None:
-        """Return the options' dataclass, or None if the part has no options; raise PluginError if it is not there."""
-        return None if self.options is None else _resolve(self.options, self)
+        """Return the options' dataclass, or None if the part has no options; raise PluginError if it is none."""
+        if self.options is None:
+            return None
+        schema: type = _resolve(self.options, self)
+        try:
+            list(describe(schema))
+        except Exception as error:  # no dataclass, or one whose types name what is not there
+            raise PluginError(
+                f"the options of {self.kind} '{self.name}' of plugin '{self.origin}' cannot be used: {reason(error)}"
+            ) from error
+        return schema
 
 
 class Catalog:
@@ -93,5 +103,5 @@ def _resolve(value: Any, entry: Entry) -> Any:
         return getattr(importlib.import_module(module), name)
     except Exception as error:  # a plugin may fail in any way; the cause is chained and shown
         raise PluginError(
-            f"{entry.kind} '{entry.name}' of plugin '{entry.origin}' cannot be imported from '{value}': {error}"
+            f"{entry.kind} '{entry.name}' of plugin '{entry.origin}' cannot be imported from '{value}': {reason(error)}"
         ) from error

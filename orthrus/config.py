@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from orthrus.catalog import Entry
-from orthrus.errors import ConfigError, InputError, PluginError, Problem, unknown
+from orthrus.errors import ConfigError, InputError, PluginError, Problem, shown, unknown
 from orthrus.layers import Composed, Layer, compose, read_layers
 from orthrus.options import option, parse
 from orthrus.plugins import Plugins
@@ -59,20 +60,35 @@ def load_config(
     given: parts that the caller has as objects; what the config says of them is passed over. missing_ok: parts that the
     config need not name.
     """
+    files: list[Layer] = []
+    problems: list[Problem] = []
     if isinstance(source, Mapping):
-        layers, problems = [Layer("config", {str(key): value for key, value in source.items()})], []
-        if "use" in source:
-            problems.append(Problem("config", "use", "only files can use files"))
-    elif not Path(source).exists():
-        raise InputError(f"there is no config file '{source}'")
+        overrides = [Layer("config", source), *overrides]
+    elif Path(source).exists():
+        files, problems = read_layers(Path(source))
     else:
-        layers, problems = read_layers(Path(source))
-    composed = compose([*layers, *overrides], PARTS)
+        raise InputError(f"there is no config file '{source}'")
+    settings = [Layer(one.origin, _plain(one.values)) for one in overrides]
+    problems += [Problem(one.origin, "use", "only files can use files") for one in settings if "use" in one.values]
+    composed = compose([*files, *settings], PARTS, main=str(source) if files else "config")
     composed.values.pop("use", None)
     config, more = _check(composed, plugins, given, missing_ok)
     if problems or more:
         raise ConfigError([*problems, *more])
     return config
+
+
+def source_name(text: str) -> tuple[str, str]:
+    """Return the name of a source and the location after it: ("hub", "owner/name") for "hub:owner/name".
+
+    A text without a scheme belongs to the source `default`.
+    """
+    scheme = re.match(r"([a-z][a-z0-9_]+):", text)
+    return (scheme.group(1), text[scheme.end() :]) if scheme else ("default", text)
+
+
+def _plain(value: Any) -> Any:
+    return {key: _plain(item) for key, item in value.items()} if isinstance(value, Mapping) else value
 
 
 def _check(
@@ -95,16 +111,16 @@ def _check(
     scalars, wrong = parse(_Scalars, {"seed": values["seed"]} if "seed" in values else {})
     problems += [Problem(composed.origin(key), key, message) for key, message in wrong]
     problems += _missing_parts(composed, plugins, made, (*given, *missing_ok))
-    if problems:
-        return Config(), problems
-    config = Config(**made, seed=scalars.seed)
-    return config, list(_conflicts(config, composed))
+    if None not in made.values():
+        config = Config(**made, seed=scalars.seed if scalars else 0)
+        problems += _conflicts(config, composed)
+    return (Config() if problems else config), problems
 
 
 def _check_part(name: str, composed: Composed, plugins: Plugins) -> tuple[PartConfig | None, list[Problem]]:
     value = composed.values[name]
     if not isinstance(value, dict) or not isinstance(value.get("name"), str):
-        message = f"must be a mapping with the name of a {name}, such as {{name: ...}}, not {value!r}"
+        message = f"must be a mapping with the name of a {name}, such as {{name: ...}}, not {shown(value)}"
         return None, [Problem(composed.origin(name), name, message)]
     try:
         entry = plugins.get(name, value["name"])
@@ -115,14 +131,25 @@ def _check_part(name: str, composed: Composed, plugins: Plugins) -> tuple[PartCo
     if schema is None:
         schema = dataclasses.make_dataclass("NoOptions", [])
     made, wrong = parse(schema, options)
+    wrong += _unknown_source(made, plugins)
     problems = [Problem(composed.origin(f"{name}.{key}"), f"{name}.{key}", message) for key, message in wrong]
     return (None if problems else PartConfig(entry, made)), problems
+
+
+def _unknown_source(options: Any, plugins: Plugins) -> Iterator[tuple[str, str]]:
+    """Yield a problem if options (of a target) name a source by a scheme that no plugin knows."""
+    source = getattr(options, "source", None)
+    try:
+        if isinstance(source, str):
+            plugins.get("source", source_name(source)[0])
+    except PluginError as error:
+        yield "source", f"'{source}': {error}"
 
 
 def _check_section(name: str, schema: type, composed: Composed) -> tuple[Any, list[Problem]]:
     value = composed.values.get(name, {})
     if not isinstance(value, dict):
-        return None, [Problem(composed.origin(name), name, f"must be a mapping, not {value!r}")]
+        return None, [Problem(composed.origin(name), name, f"must be a mapping, not {shown(value)}")]
     made, wrong = parse(schema, value)
     return made, [Problem(composed.origin(f"{name}.{key}"), f"{name}.{key}", message) for key, message in wrong]
 
@@ -138,7 +165,7 @@ def _missing_parts(
     for name, why in asked.items():
         if name not in composed.values and name not in needless:
             known = ", ".join(plugins.catalog.names(name)) or "none"
-            yield Problem(composed.origin("target"), name, f"the config names no {name}{why}; known: {known}")
+            yield Problem(composed.main, name, f"the config names no {name}{why}; known: {known}")
 
 
 def _conflicts(config: Config, composed: Composed) -> Iterator[Problem]:

@@ -48,6 +48,19 @@ class ConfigError(OrthrusError):
         self.problems = tuple(problems)
 
 
+def shown(value: object, most: int = 80) -> str:
+    """Return a value as a message quotes it: words of YAML as YAML spells them, and not too much of anything."""
+    words = {None: "null", True: "true", False: "false"}
+    text = words[value] if value is None or isinstance(value, bool) else repr(value)
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
+def reason(error: BaseException, most: int = 300) -> str:
+    """Return an error of somebody else's code as one line: its class and what it says."""
+    said = " ".join(str(error).split())
+    return f"{type(error).__name__}: {said}"[:most] if said else type(error).__name__
+
+
 def unknown(what: str, name: str, known: Iterable[str]) -> str:
     """Return the sentence for a name that does not exist: what was probably meant, and what exists."""
     names = sorted(known)

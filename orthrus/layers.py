@@ -16,10 +16,11 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from orthrus.errors import ConfigError, Problem
+from orthrus.errors import ConfigError, Problem, shown
 
 _HIDDEN = "\ue000{"  # a private character of Unicode in the place of the dollar sign
 COMMAND_LINE = "override"
+UNREADABLE = (yaml.YAMLError, OmegaConfBaseException, ValueError, RecursionError)  # ValueError: a number too long
 
 
 @dataclass(frozen=True)
@@ -32,16 +33,20 @@ class Layer:
 
 @dataclass(frozen=True)
 class Composed:
-    """Hold the settings that result, and for each dotted key the origin of the layer that set it."""
+    """Hold the settings that result, and for each dotted key the origin of the layer that set it.
+
+    main: where a key that nobody wrote belongs.
+    """
 
     values: dict[str, Any]
     origins: dict[str, str]
+    main: str = "config"
 
     def origin(self, key: str) -> str:
         """Return where a key, or the nearest one that holds it, was written."""
         while key not in self.origins and "." in key:
             key = key.rpartition(".")[0]
-        return self.origins.get(key, "config")
+        return self.origins.get(key, self.main)
 
 
 def read_layers(path: Path, using: tuple[Path, ...] = ()) -> tuple[list[Layer], list[Problem]]:
@@ -52,7 +57,7 @@ def read_layers(path: Path, using: tuple[Path, ...] = ()) -> tuple[list[Layer], 
     values = _read_file(path, problems)
     used = values.pop("use", [])
     if not isinstance(used, list) or not all(isinstance(item, str) for item in used):
-        problems.append(Problem(str(path), "use", f"must be a list of paths, not {used!r}"))
+        problems.append(Problem(str(path), "use", f"must be a list of paths, not {shown(used)}"))
         used = []
     layers: list[Layer] = []
     for item in used:
@@ -63,7 +68,7 @@ def read_layers(path: Path, using: tuple[Path, ...] = ()) -> tuple[list[Layer], 
 
 
 def _read_used(path: Path, item: str, using: tuple[Path, ...]) -> tuple[list[Layer], list[Problem]]:
-    other = (path.parent / item).expanduser()
+    other = path.parent / Path(item).expanduser()
     if not other.is_file():
         return [], [Problem(str(path), "use", f"there is no file '{item}' (looked for '{other}')")]
     return read_layers(other, (*using, path.resolve()))
@@ -79,10 +84,12 @@ def _read_file(path: Path, problems: list[Problem]) -> dict[str, Any]:
     except UnicodeDecodeError:
         problems.append(Problem(str(path), "", "is not UTF-8 text"))
         return {}
-    except OSError as error:  # also what OmegaConf raises for a file that is a single value
-        problems.append(Problem(str(path), "", f"cannot be read as a mapping: {error.strerror or error}"))
+    except OSError as error:
+        single = error.strerror is None  # what OmegaConf raises for a file that is a single value
+        what = "must be a mapping, not a single value" if single else f"cannot be read: {error.strerror}"
+        problems.append(Problem(str(path), "", what))
         return {}
-    except (yaml.YAMLError, OmegaConfBaseException) as error:
+    except UNREADABLE as error:
         problems.append(Problem(str(path), "", f"is not valid YAML: {_one_line(error)}"))
         return {}
     if not isinstance(values, dict):
@@ -93,24 +100,31 @@ def _read_file(path: Path, problems: list[Problem]) -> dict[str, Any]:
 
 def read_overrides(overrides: Sequence[str]) -> Layer:
     """Return the layer of dotted `key=value` overrides, values in YAML; raise ConfigError for all malformed ones."""
-    bad = [item for item in overrides if "=" not in item or not item.partition("=")[0].strip()]
-    if bad:
-        raise ConfigError([Problem(COMMAND_LINE, item, "must be written key=value") for item in bad])
     problems: list[Problem] = []
-    values: Any = OmegaConf.create({})
+    values: dict[str, Any] = {}
     for item in overrides:
+        key, equals, _ = item.partition("=")
+        if not equals or not all(name.strip() for name in key.split(".")):
+            problems.append(Problem(COMMAND_LINE, shown(item), "must be written key=value, such as stop.strings=[END]"))
+            continue
         try:
-            values = OmegaConf.merge(values, OmegaConf.from_dotlist([_hide(item)]))
-        except (yaml.YAMLError, OmegaConfBaseException) as error:
-            problems.append(Problem(COMMAND_LINE, item, f"cannot be read: {_one_line(error)}"))
+            values = _merge(values, _plain(OmegaConf.from_dotlist([_hide(item)])))
+        except UNREADABLE as error:
+            problems.append(Problem(COMMAND_LINE, key, f"is not valid YAML: {_one_line(error)}"))
     if problems:
         raise ConfigError(problems)
-    return Layer(COMMAND_LINE, _plain(values))
+    return Layer(COMMAND_LINE, values)
 
 
-def compose(layers: Sequence[Layer], parts: Sequence[str]) -> Composed:
+def _merge(old: Any, new: Any) -> Any:
+    if not isinstance(old, dict) or not isinstance(new, dict):
+        return new
+    return {**old, **{key: _merge(old.get(key), value) for key, value in new.items()}}
+
+
+def compose(layers: Sequence[Layer], parts: Sequence[str], main: str = "config") -> Composed:
     """Return the layers laid over each other; sections are merged key by key, a part whose name changes is replaced."""
-    composed = Composed({}, {})
+    composed = Composed({}, {}, main)
     for layer in layers:
         for key, value in layer.values.items():
             _lay(composed, layer.origin, str(key), value, replaceable=key in parts)
@@ -156,4 +170,6 @@ def _one_line(error: Exception) -> str:
     mark = getattr(error, "problem_mark", None)
     if mark is not None:
         return f"{getattr(error, 'problem', None) or 'syntax error'} (line {mark.line + 1}, column {mark.column + 1})"
-    return " ".join(str(error).split())
+    if isinstance(error, RecursionError):
+        return "it is nested too deep"
+    return str(error).partition("\n")[0]

@@ -9,7 +9,7 @@ import typing
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, Union
 
-from orthrus.errors import unknown
+from orthrus.errors import shown, unknown
 
 REQUIRED = dataclasses.MISSING
 
@@ -69,7 +69,7 @@ def describe(schema: type | None) -> Iterator[dict[str, Any]]:
 
 
 def _mismatch(value: Any, hint: Any) -> str | None:
-    return None if _fits(value, hint) else f"must be {_spell(hint)}, not {value!r}"
+    return None if _fits(value, hint) else f"must be {_spell(hint)}, not {shown(value)}"
 
 
 def _fits(value: Any, hint: Any) -> bool:

@@ -14,7 +14,7 @@ import pluggy
 
 from orthrus import hookspecs
 from orthrus.catalog import KINDS, Catalog, Entry, conflict
-from orthrus.errors import PluginError, unknown
+from orthrus.errors import PluginError, reason, unknown
 
 GROUP = "orthrus.plugins"
 ONLY = "ORTHRUS_PLUGINS"  # load only these entry points, separated by commas; empty: none
@@ -51,7 +51,7 @@ class Plugins:
             plugins._load_entry_point(point)
         for plugin in extra:
             plugins.add(plugin)
-        strict = os.environ.get(STRICT, "") not in ("", "0") if strict is None else strict
+        strict = strict_by_default() if strict is None else strict
         problems = [f"plugin '{one.origin}' did not load: {one.reason}" for one in plugins.failures]
         problems += [conflict(found) for found in plugins.catalog.conflicts()]
         if strict and problems:
@@ -67,7 +67,10 @@ class Plugins:
         fails while registering, or takes a name that is taken.
         """
         origin = name or str(getattr(plugin, "__name__", type(plugin).__name__))
-        self._add(plugin, origin, version)
+        try:
+            self._add(plugin, origin, version)
+        except PluginError as error:
+            raise PluginError(f"plugin '{origin}' did not load: {error}") from error.__cause__
         clashes = [found for found in self.catalog.conflicts() if any(one.origin == origin for one in found)]
         if clashes:
             self._drop(plugin, origin)
@@ -87,23 +90,24 @@ class Plugins:
         version = point.dist.version if point.dist else "unknown"
         try:
             self._add(point.load(), point.name, version)
-        except Exception as error:  # whatever a plugin does at import must not stop the others; it is shown
-            reason = str(error) if isinstance(error, PluginError) else f"{type(error).__name__}: {error}"
-            self.failures.append(LoadFailure(point.name, version, reason))
+        except (Exception, SystemExit) as error:  # whatever a plugin does must not stop the others; it is shown
+            why = error if isinstance(error, PluginError) else reason(error)
+            self.failures.append(LoadFailure(point.name, version, str(why)))
 
     def _add(self, plugin: object, origin: str, version: str) -> None:
         if self._manager.has_plugin(origin) or self._manager.is_registered(plugin):
-            raise PluginError(f"plugin '{origin}' is already loaded")
+            raise PluginError(f"it is loaded already, as '{self._manager.get_name(plugin) or origin}'")
         try:
             self._manager.register(plugin, name=origin)
             self._refuse_misspelled(plugin)
+            self._refuse_unmarked(plugin)
             self._refuse_defaults(plugin)
             self._collect(plugin, origin, version)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self._drop(plugin, origin)
             if isinstance(error, PluginError):
                 raise
-            raise PluginError(f"plugin '{origin}' failed: {type(error).__name__}: {error}") from error
+            raise PluginError(reason(error)) from error
 
     def _drop(self, plugin: object, origin: str) -> None:
         # pluggy leaves the hooks found before an error registered; unregistering takes them out.
@@ -116,6 +120,12 @@ class Plugins:
         for caller in self._manager.get_hookcallers(plugin) or []:
             if not caller.has_spec():
                 raise PluginError(unknown("hook", caller.name, KINDS.values()))
+
+    def _refuse_unmarked(self, plugin: object) -> None:
+        used = {caller.name for caller in self._manager.get_hookcallers(plugin) or []}
+        for hook in KINDS.values():
+            if hook not in used and inspect.isroutine(inspect.getattr_static(plugin, hook, None)):
+                raise PluginError(f"'{hook}' is not marked with @orthrus.hookimpl, and would never be called")
 
     def _refuse_defaults(self, plugin: object) -> None:
         for caller in self._manager.get_hookcallers(plugin) or []:
@@ -138,6 +148,11 @@ class Plugins:
             self.catalog.add(Entry(kind, name, factory, options, origin, version))
 
         return register
+
+
+def strict_by_default() -> bool:
+    """Tell whether the environment asks that a plugin which fails to load is an error."""
+    return os.environ.get(STRICT, "") not in ("", "0")
 
 
 def _check_registration(kind: str, name: Any, factory: Any, options: Any) -> None:

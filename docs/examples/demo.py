@@ -52,7 +52,7 @@ def stream(console: Console, decoder: orthrus.Decoder, prompt: str, title: str) 
     for piece in answer:
         print_piece(console, piece)
     console.print()
-    console.print(summary(answer.result), style="dim", markup=False)
+    console.print(summary(answer.result), style="dim", markup=False, soft_wrap=True)
     return answer.result
 
 

@@ -8,29 +8,35 @@ import traceback
 import warnings
 from types import TracebackType
 
-from orthrus.errors import OrthrusError
+from orthrus.errors import OrthrusError, reason
 
 BAD_INPUT = 2
+INTERRUPTED = 130
 
 
 def main() -> None:
     """Run the program: exit 0, 1 for a failed check, 2 for bad input (one sentence, no traceback unless --debug)."""
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
-    warnings.showwarning = _show_warning
+    warnings.showwarning = _WarnOnce()
     try:
-        from orthrus.cli.app import make_app
-
-        make_app()(arguments, prog_name="orthrus")
+        sys.exit(_run(arguments))
     except BrokenPipeError:  # the reader of a pipe has gone; what it wanted, it has
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
     except OrthrusError as error:
         _fail(debug, str(error))
     except Exception as error:  # a plugin may raise anything; say what and where, in one sentence
-        _fail(debug, f"{type(error).__name__}: {error} ({_place(error.__traceback__)}; --debug shows the traceback)")
+        _fail(debug, _usage(error) or f"{reason(error)} ({_place(error.__traceback__)}; --debug shows the traceback)")
+
+
+def _run(arguments: list[str]) -> int:
+    from orthrus.cli.app import make_app
+
+    code = make_app()(arguments or ["--help"], prog_name="orthrus", standalone_mode=False)
+    return code if isinstance(code, int) else 0
 
 
 def _fail(debug: bool, message: str) -> None:
@@ -42,11 +48,28 @@ def _fail(debug: bool, message: str) -> None:
     sys.exit(BAD_INPUT)
 
 
+def _usage(error: Exception) -> str | None:
+    """Return what typer says of a command line that it cannot read, in one line; None for any other error."""
+    if not hasattr(error, "format_message"):
+        return None
+    context = getattr(error, "ctx", None)
+    hint = f" (see {context.command_path} --help)" if context else ""
+    return " ".join(error.format_message().split()).removesuffix(".") + hint
+
+
 def _place(trace: TracebackType | None) -> str:
     last = traceback.extract_tb(trace)[-1]
     return f"in {last.name}, {last.filename}, line {last.lineno}"
 
 
-def _show_warning(message: object, category: type[Warning], *rest: object, **more: object) -> None:
-    if issubclass(category, UserWarning):
-        sys.stderr.write(f"orthrus: warning: {message}\n")
+class _WarnOnce:
+    """Show a warning that is meant for users in one line, and each text once, wherever in the program it comes from."""
+
+    def __init__(self) -> None:
+        self._shown: set[str] = set()
+
+    def __call__(self, message: object, category: type[Warning], *rest: object, **more: object) -> None:
+        text = " ".join(str(message).split())
+        if issubclass(category, UserWarning) and text not in self._shown:
+            self._shown.add(text)
+            sys.stderr.write(f"orthrus: warning: {text}\n")

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from importlib.metadata import version
 from typing import Annotated
 
 import typer
 
+from orthrus.catalog import Entry
 from orthrus.cli.plugins import plugins
 from orthrus.cli.run import run
 from orthrus.cli.validate import validate
 from orthrus.cli.verify import verify
-from orthrus.errors import PluginError
+from orthrus.errors import PluginError, reason
 from orthrus.plugins import Plugins
 
 COMMANDS: dict[str, Callable[..., None]] = {"run": run, "verify": verify, "plugins": plugins, "validate": validate}
@@ -22,7 +24,6 @@ def make_app() -> typer.Typer:
     """Return the program; a plugin's command that cannot be had is left out, as `orthrus plugins` shows."""
     app = typer.Typer(
         add_completion=False,
-        no_args_is_help=True,
         pretty_exceptions_enable=False,
         help="Lossless, faster decoding of language models. --debug, anywhere, shows tracebacks.",
     )
@@ -30,18 +31,38 @@ def make_app() -> typer.Typer:
     for name, command in COMMANDS.items():
         app.command(name)(command)
     session = Plugins.load(strict=False)
-    for entry in session.catalog:
-        if entry.kind == "command" and entry.name not in COMMANDS:
-            try:
-                app.command(entry.name)(session.get("command", entry.name).load_factory())
-            except PluginError as error:
-                typer.echo(f"orthrus: warning: {error}", err=True)
+    for name in session.catalog.names("command"):
+        try:
+            app.command(name)(_command(session.get("command", name)))
+        except PluginError as error:
+            warnings.warn(str(error), stacklevel=2)
     return app
 
 
-def _options(
-    show_version: Annotated[bool, typer.Option("--version", is_eager=True, help="Show the version.")] = False,
-) -> None:
-    if show_version:
+def _command(entry: Entry) -> Callable[..., None]:
+    """Return a plugin's command; raise PluginError if the name is the program's own or typer cannot make it."""
+    what = f"command '{entry.name}' of plugin '{entry.origin}'"
+    if entry.name in COMMANDS:
+        raise PluginError(f"{what} is left out: the program has one of this name")
+    command: Callable[..., None] = entry.load_factory()
+    try:
+        alone = typer.Typer()
+        alone.command()(command)
+        typer.main.get_command(alone)
+    except Exception as error:  # typer reads the function's annotations, which are the plugin's
+        raise PluginError(f"{what} is left out: {reason(error)}") from error
+    return command
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
         typer.echo(f"orthrus {version('orthrus-decoding')}")
         raise typer.Exit
+
+
+def _options(
+    show_version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version.")
+    ] = False,
+) -> None:
+    """Take the options of the program itself; those that do something have a callback of their own."""

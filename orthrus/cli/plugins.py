@@ -7,20 +7,18 @@ import warnings
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from orthrus.catalog import Entry, conflict
 from orthrus.cli.arguments import AsJson
-from orthrus.errors import PluginError
+from orthrus.errors import PluginError, shown
 from orthrus.options import describe
-from orthrus.plugins import Plugins
+from orthrus.plugins import Plugins, strict_by_default
 
 
 def plugins(
     as_json: AsJson = False,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Exit 2 if a plugin did not load or a name is taken twice.")
+        bool, typer.Option("--strict", help="Exit 2 if anything is wrong; ORTHRUS_STRICT_PLUGINS=1 does too.")
     ] = False,
 ) -> None:
     """List every part that plugins supply, with its options, and the plugins that did not load."""
@@ -34,7 +32,8 @@ def plugins(
         typer.echo(json.dumps({"plugins": listing, "failures": failures, "conflicts": conflicts}, indent=2))
     else:
         _print(listing, failures, conflicts)
-    if strict and (failures or conflicts or any(entry["problem"] for entry in listing)):
+    wrong = failures or conflicts or any(entry["problem"] for entry in listing)
+    if wrong and (strict or strict_by_default()):
         raise typer.Exit(2)
 
 
@@ -55,15 +54,15 @@ def _describe(entry: Entry) -> dict[str, Any]:
 
 
 def _print(listing: list[dict[str, Any]], failures: list[dict[str, str]], conflicts: list[str]) -> None:
-    console = Console()
-    table = Table("kind", "name", "plugin", "version", "options")
+    """Print a line for each part, and one below it for each option: never cut, so that it can be searched."""
     for entry in listing:
-        options = [f"{one['name']}={'(required)' if one['required'] else one['default']!s}" for one in entry["options"]]
-        table.add_row(
-            entry["kind"], entry["name"], entry["origin"], entry["version"], entry["problem"] or ", ".join(options)
-        )
-    console.print(table)
+        typer.echo(f"{entry['kind']:<10} {entry['name']:<16} {entry['origin']} {entry['version']}")
+        for one in entry["options"]:
+            default = "required" if one["required"] else f"default {shown(one['default'])}"
+            typer.echo(f"{'':<13}{one['name']} ({one['type']}; {default}): {one['help']}")
+        if entry["problem"]:
+            typer.echo(f"{'':<13}problem: {entry['problem']}")
     for failure in failures:
-        console.print(f"did not load: {failure['origin']} ({failure['version']}): {failure['reason']}", markup=False)
+        typer.echo(f"did not load: {failure['origin']} {failure['version']}: {failure['reason']}")
     for sentence in conflicts:
-        console.print(f"conflict: {sentence}", markup=False)
+        typer.echo(f"conflict: {sentence}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,13 +26,16 @@ def load_decoder(config: Path, overrides: Sequence[str] | None) -> Decoder:
     with console.status("loading"):
         from orthrus.build import load
 
-        return load(config, dotted=overrides or [], notify=console.print)
+        notify = partial(console.print, markup=False, soft_wrap=True)
+        return load(config, dotted=overrides or [], notify=notify)
 
 
 @contextmanager
 def bar(what: str, total: int) -> Iterator[Callable[[Any], None]]:
     """Show a bar while something is done `total` times; yield the function to call after each."""
     columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()]
-    with Progress(*columns, TimeRemainingColumn(), console=error_console(), transient=True) as progress:
+    console = error_console()
+    hidden = not console.is_terminal
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=hidden) as progress:
         task = progress.add_task(what, total=total)
         yield lambda _: progress.advance(task)

@@ -2,20 +2,39 @@
 
 from __future__ import annotations
 
+import sys
+import unicodedata
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.text import Text
+from rich.segment import Segment, Segments
+from rich.style import Style
 
 if TYPE_CHECKING:
     from orthrus.types import Piece, Result
 
-ACCEPTED = "green"
+ACCEPTED = Style(color="green")
+OWN = Style()
 
 
 def print_piece(console: Console, piece: Piece) -> None:
-    """Print a piece of streamed text where the last one ended; control characters are left out."""
-    console.print(Text(piece.text, style=ACCEPTED if piece.accepted else ""), end="", soft_wrap=True)
+    """Print a piece of streamed text where the last one ended, character by character as it is.
+
+    A terminal gets no control characters but line ends and tabs: a model's text must not be able to steer it.
+    """
+    text = harmless(piece.text) if console.is_terminal else piece.text
+    console.print(Segments([Segment(text, ACCEPTED if piece.accepted else OWN)]), end="", soft_wrap=True)
+
+
+def plain(result: Result) -> str:
+    """Return an answer of many, under a line that says whose it is."""
+    text = harmless(result.text) if sys.stdout.isatty() else result.text
+    return f"--- {result.id} {summary(result)}\n{text}"
+
+
+def harmless(text: str) -> str:
+    """Return the text without control characters, line ends and tabs excepted."""
+    return "".join(letter for letter in text if letter in "\n\t" or unicodedata.category(letter) != "Cc")
 
 
 def summary(result: Result) -> str:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from orthrus.cli import INTERRUPTED
 from orthrus.cli.arguments import AsJson, Batch, ConfigFile, Limit, Overrides, Raw
 from orthrus.cli.progress import bar, error_console, load_decoder
-from orthrus.cli.render import print_piece, summary
+from orthrus.cli.render import plain, print_piece, summary
 from orthrus.errors import InputError
-from orthrus.prompts import PromptRecord, read_prompts
+from orthrus.prompts import PromptRecord, check_text, read_prompts
 
 if TYPE_CHECKING:
     from orthrus.decoder import Decoder
@@ -35,9 +36,10 @@ def run(
         raise InputError("give either --prompt TEXT or --prompts FILE.jsonl")
     if batch < 1:
         raise InputError(f"--batch must be at least 1, not {batch}")
-    if prompt is not None and not prompt.strip():
-        raise InputError("the prompt is empty")
-    records = [PromptRecord("0", prompt)] if prompt is not None else read_prompts(prompts or Path(), limit)
+    if prompt is not None:
+        records = [PromptRecord("0", check_text(prompt, "the prompt"))]
+    else:
+        records = read_prompts(prompts or Path(), limit)
     decoder = load_decoder(config, overrides)
     chat = False if raw else None
     if prompt is not None and not as_json:
@@ -54,10 +56,14 @@ def _stream(decoder: Decoder, prompt: str, chat: bool | None) -> None:
             print_piece(console, piece)
     except KeyboardInterrupt:
         console.print()
-        error_console().print(f"interrupted; {summary(stream.result)}", markup=False)
-        raise typer.Exit(130) from None
+        _note(f"interrupted; {summary(stream.result)}")
+        raise typer.Exit(INTERRUPTED) from None
     console.print()
-    error_console().print(summary(stream.result), style="dim", markup=False)
+    _note(summary(stream.result))
+
+
+def _note(line: str) -> None:
+    error_console().print(line, style="dim", markup=False, soft_wrap=True)
 
 
 def _answer(decoder: Decoder, records: list[PromptRecord], batch: int, chat: bool | None, as_json: bool) -> None:
@@ -65,11 +71,7 @@ def _answer(decoder: Decoder, records: list[PromptRecord], batch: int, chat: boo
 
         def show(result: Result) -> None:
             advance(result)
-            typer.echo(json.dumps(result.to_dict(), ensure_ascii=False) if as_json else _plain(result))
+            typer.echo(json.dumps(result.to_dict(), ensure_ascii=False) if as_json else plain(result))
 
         ids, texts = [record.id for record in records], [record.prompt for record in records]
         decoder.generate(texts, ids=ids, batch=batch, chat=chat, on_result=show)
-
-
-def _plain(result: Result) -> str:
-    return f"--- {result.id} {summary(result)}\n{result.text}"

@@ -22,11 +22,15 @@ def validate(
     session = Plugins.load()
     problems = {file: check(file, session) for file in files}
     for file, found in problems.items():
-        typer.echo(f"{file}: {'ok' if not found else f'{len(found)} errors'}")
-    for one in [one for found in problems.values() for one in found]:
-        typer.echo(f"orthrus: error: {one}", err=True)
-    if any(problems.values()):
-        raise typer.Exit(2)
+        typer.echo(f"{file}: {_count(len(found), 'error') if found else 'ok'}")
+    wrong = sum(bool(found) for found in problems.values())
+    typer.echo(f"{_count(len(files), 'file')} checked, {wrong} with errors")
+    if wrong:  # a file that several use is checked with each; what is wrong in it is said once
+        raise ConfigError(list(dict.fromkeys(one for found in problems.values() for one in found)))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def find_configs(paths: list[Path]) -> list[Path]:
@@ -35,7 +39,8 @@ def find_configs(paths: list[Path]) -> list[Path]:
     for path in paths:
         if not path.exists():
             raise InputError(f"there is no file or directory '{path}'")
-        found |= {path} if path.is_file() else {*path.rglob("*.yaml"), *path.rglob("*.yml")}
+        below = [*path.rglob("*.yaml"), *path.rglob("*.yml")]
+        found |= {path} if path.is_file() else {one for one in below if one.is_file()}
     if not found:
         raise InputError(f"there are no .yaml files in {', '.join(str(path) for path in paths)}")
     return sorted(found)
@@ -43,7 +48,7 @@ def find_configs(paths: list[Path]) -> list[Path]:
 
 def check(file: Path, session: Plugins) -> list[Problem]:
     """Return all problems of one config file."""
-    fragment = file.parent.name == FRAGMENTS
+    fragment = file.resolve().parent.name == FRAGMENTS
     try:
         load_config(file, [], session, missing_ok=PARTS if fragment else ())
     except ConfigError as error:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from orthrus.cli.arguments import AsJson, Batch, ConfigFile, Limit, Overrides, Raw
 from orthrus.cli.progress import bar, load_decoder
@@ -62,7 +63,7 @@ def _print(outcome: Verification) -> None:
     table = Table("prompt", "position", "token", "target's token", "logit gap", "check")
     for one in outcome.divergences:
         gap = "" if math.isnan(one.gap) else f"{one.gap:.3g}"
-        table.add_row(one.id, str(one.position), str(one.token), str(one.expected), gap, one.check)
+        table.add_row(Text(one.id), str(one.position), str(one.token), str(one.expected), gap, one.check)
     Console().print(table)
 
 

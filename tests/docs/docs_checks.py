@@ -1,0 +1,144 @@
+"""Hold pages against the code. Every check returns its complaints; none means that the page is right."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import shutil
+import textwrap
+from collections.abc import Iterable
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, get_args
+
+from docs_pages import ROOT, Page
+
+from orthrus import InputError, Result, Sampling, Stop, hookspecs, interfaces
+from orthrus.config import PARTS, load_config
+from orthrus.errors import ConfigError
+from orthrus.metrics import Measures
+from orthrus.options import describe
+from orthrus.plugins import GROUP, Plugins
+from orthrus.types import FinishReason
+
+SECTIONS = {"stop": Stop, "sampling": Sampling}
+PROTOCOLS = ("AttentionBackend", "Drafter", "KVCache", "Source", "Target", "Tokenizer", "Verifier")
+
+
+def differing(what: str, found: Iterable[str], wanted: Iterable[str]) -> list[str]:
+    """Return a complaint for each name that only one side has."""
+    found, wanted = list(found), list(wanted)
+    missing = [f"{what} '{one}' is not in the page" for one in wanted if one not in found]
+    return missing + [f"{what} '{one}' is in the page, but does not exist" for one in found if one not in wanted]
+
+
+def hook_headings(page: Page) -> list[str]:
+    """Compare the headings that look like a signature with the signatures of all hooks."""
+    hooks = [hook for hook in vars(hookspecs).values() if hasattr(hook, "orthrus_spec")]
+    wanted = [f"{hook.__name__}({', '.join(inspect.signature(hook).parameters)})" for hook in hooks]
+    return differing("hook", [one for one in page.headings if "(" in one], wanted)
+
+
+def names(page: Page, mark: str, wanted: Iterable[str]) -> list[str]:
+    """Compare the first column of a marked table with the names that exist."""
+    return differing(mark, [row[0].strip("`") for row in page.table(mark)], wanted)
+
+
+def interface_tables(page: Page) -> list[str]:
+    """Compare each interface's table with its members."""
+    return [
+        complaint
+        for name in PROTOCOLS
+        for complaint in names(page, f"members: {name}", interfaces.members(getattr(interfaces, name)))
+    ]
+
+
+def measure_table(page: Page) -> list[str]:
+    """Compare the table of results with what `orthrus run --json` prints."""
+    result = Result("0", "", (), (), "length", Measures(0, 0, 0, (), 0.0, None))
+    return names(page, "result", result.to_dict())
+
+
+def finish_reasons(page: Page) -> list[str]:
+    """Compare the table of finish reasons with those that exist."""
+    return names(page, "finish reasons", get_args(FinishReason))
+
+
+def parts_table(page: Page) -> list[str]:
+    """Compare the table of built-in parts, `kind name`, with what the distribution's plugins register."""
+    found = [f"{kind.strip('`')} {name.strip('`')}" for kind, name, *_ in page.table("parts")]
+    return differing("part", found, [f"{one.kind} {one.name}" for one in _built_in()])
+
+
+def option_tables(page: Page) -> list[str]:
+    """Compare the tables of options with those that the code describes."""
+    schemas: dict[str, Any] = {f"{one.kind} {one.name}": one.load_options() for one in _built_in()} | SECTIONS
+    wanted = {name: schema for name, schema in schemas.items() if list(describe(schema))}
+    complaints = differing("options", page.marks("options"), wanted)
+    for name, schema in wanted.items():
+        rows = [" | ".join(row) for row in page.table(f"options: {name}")]
+        complaints += differing(f"{name} option", rows, [option_row(one) for one in describe(schema)])
+    return complaints
+
+
+def option_row(option: dict[str, Any]) -> str:
+    """Return an option's row as the tables write it."""
+    default = "required" if option["required"] else f"`{json.dumps(option['default'])}`"
+    return f"`{option['name']}` | {option['type']} | {default} | {option['help']}"
+
+
+def configs(page: Page, folder: Path) -> list[str]:
+    """Validate every YAML block as if it lay in configs/recipes: a `piece` need not name every part."""
+    recipes = folder / "configs" / "recipes"
+    if not recipes.exists():
+        shutil.copytree(ROOT / "configs", folder / "configs")
+    complaints = []
+    for block in page.of("yaml", "", "piece"):
+        file = recipes / "block.yaml"
+        file.write_text(block.text, encoding="utf-8")
+        try:
+            load_config(file, [], Plugins.load(strict=True), missing_ok=PARTS if block.mark == "piece" else ())
+        except (ConfigError, InputError) as error:
+            complaints.append(f"{page.path.name}, line {block.line}: {error}")
+    return complaints
+
+
+def quotations(page: Page) -> list[str]:
+    """Find each block marked `from: FILE` in that file, whatever its indentation there."""
+    complaints = []
+    for block in [one for one in page.blocks if one.mark.startswith("from: ")]:
+        source = (ROOT / block.mark.removeprefix("from: ")).read_text(encoding="utf-8")
+        if not any(textwrap.indent(block.text, " " * depth) in source for depth in (0, 4, 8)):
+            complaints.append(f"{page.path.name}, line {block.line}: is not in {block.mark.removeprefix('from: ')}")
+    return complaints
+
+
+def links(page: Page, root: Path = ROOT) -> list[str]:
+    """Resolve every link into the repository, and every path of it named in backticks."""
+    complaints = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.prose):
+        if not re.match(r"[a-z]+:", target) and not _resolves(page, target):
+            complaints.append(f"{page.path.name}: the link '{target}' leads nowhere")
+    for named in re.findall(r"`((?:orthrus|plugins|configs|tests|docs)/[\w./-]*)`", page.prose):
+        if not (root / named).exists():
+            complaints.append(f"{page.path.name}: there is no '{named}'")
+    return complaints
+
+
+def _resolves(page: Page, target: str) -> bool:
+    place, _, anchor = target.partition("#")
+    file = page.path.parent / place if place else page.path
+    if not file.exists() or not anchor:
+        return file.exists()
+    return anchor in [_slug(heading) for heading in Page(file).headings]
+
+
+def _slug(heading: str) -> str:
+    kept = re.sub(r"[^\w\- ]", "", heading.lower())
+    return kept.replace(" ", "-")
+
+
+def _built_in() -> list[Any]:
+    points = [one for one in entry_points(group=GROUP) if one.dist and one.dist.name == "orthrus-decoding"]
+    return [entry for entry in Plugins.load().catalog if entry.origin in {one.name for one in points}]

@@ -1,0 +1,94 @@
+"""Does what a page says: runs its Python, writes its files, types its commands, and compares what comes out."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from docs_pages import ROOT, Block, Page
+
+BIN = str(Path(sys.executable).parent)
+
+
+def run_python(page: Page, folder: Path) -> list[str]:
+    """Run a page's Python as one program and compare what it prints with the page's `output` blocks.
+
+    The program is the page with everything else blanked out, so that tracebacks tell the page's lines.
+    """
+    lines: list[str] = []
+    for block in page.of("python", ""):
+        lines += [""] * (block.line - len(lines)) + block.text.splitlines()
+    program = folder / f"{page.path.stem}.py"
+    program.write_text("\n".join(lines), encoding="utf-8")
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(printed):
+            runpy.run_path(str(program), run_name="page")
+    except Exception as error:  # whatever a page raises is its fault
+        return [f"{page.path.name}: {type(error).__name__}: {error}"]
+    return _compare(page, "its Python", "".join(one.text for one in page.of("text", "output")), printed.getvalue())
+
+
+@dataclass
+class Workspace:
+    """A folder in which a page's files are written and its commands are run, with the repository's configs in it."""
+
+    folder: Path
+    outputs: dict[str, str] = field(default_factory=dict)  # of each command that was run
+
+    def __post_init__(self) -> None:
+        shutil.copytree(ROOT / "configs", self.folder / "configs")
+        self.site = self.folder / "site"
+
+    def follow(self, page: Page) -> list[str]:
+        """Write the files, run the commands, and return what differs from the page."""
+        for block in [one for one in page.blocks if one.mark.startswith("file: ")]:
+            file = self.folder / block.mark.removeprefix("file: ")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(block.text, encoding="utf-8")
+        return [one for block in page.of("console", "") for command in commands(block) for one in self._do(page, *command)]
+
+    def _do(self, page: Page, command: str, expected: str) -> list[str]:
+        self.outputs[command] = self.run(self._here(command))
+        return _compare(page, command, expected, self.outputs[command])
+
+    def run(self, command: str) -> str:
+        """Run a command line; return its output, errors last."""
+        variables = {
+            **os.environ,
+            "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONPATH": str(self.site),
+            "COLUMNS": "200",
+            "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        }
+        done = subprocess.run(command, shell=True, cwd=self.folder, env=variables, capture_output=True, text=True)
+        return done.stdout + done.stderr
+
+    def _here(self, command: str) -> str:
+        # The page installs into the reader's environment; the test must not, and has no network.
+        offline = f"python -m pip install --quiet --no-build-isolation --no-deps --target {self.site}"
+        return command.replace("pip install", offline) if command.startswith("pip install ") else command
+
+
+def commands(block: Block) -> list[tuple[str, str]]:
+    """Return each command of a console block with the output shown after it."""
+    parts = re.split(r"^\$ (.+)\n", block.text, flags=re.MULTILINE)[1:]
+    return list(zip(parts[::2], parts[1::2], strict=True))
+
+
+def _compare(page: Page, what: str, expected: str, found: str) -> list[str]:
+    """Complain if the output is another; an ellipsis stands for anything in a line, or alone for any lines."""
+    pattern = "".join(
+        "(?:.*\n)*?" if line == "…" else re.escape(line).replace("…", ".*") + " *\n" for line in expected.splitlines()
+    )
+    if re.fullmatch(pattern, found):
+        return []
+    return [f"{page.path.name}: {what} should print\n{expected}but prints\n{found}"]

@@ -1,0 +1,29 @@
+"""Ragged rows of every family, past its window, equal the unmodified model's own greedy text."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from support.building import assert_lossless, decode_with, family_oracle, transformers_target
+from support.drafters import ScriptedDrafter
+from support.families import FAMILIES, NEEDS_EAGER, VOCABULARY, WINDOW
+
+from orthrus import BuildError, Stop
+
+STOP = Stop(max_new_tokens=10)
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_family(family: str, attention: str) -> None:
+    if attention == "sdpa" and family in NEEDS_EAGER:
+        with pytest.raises(BuildError, match=r"attention.*set attention.name=eager"):
+            transformers_target(family, attention=attention)
+        return
+    chooser = random.Random(family)
+    prompts = [[chooser.randrange(VOCABULARY) for _ in range(length)] for length in (3, WINDOW + 7, 1)]
+    answers = [family_oracle(family)(prompt, STOP) for prompt in prompts]
+    target = transformers_target(family, chunk=4, attention=attention)
+    drafter = ScriptedDrafter([answer.token_ids for answer in answers], VOCABULARY, 0.7, [0, 3, 6])
+    assert_lossless(decode_with(target, drafter, prompts, STOP), answers)

@@ -1,0 +1,138 @@
+"""The checks above see what they are there to see: each planted bug makes them fail, on both kinds of target."""
+
+from __future__ import annotations
+
+import functools
+import random
+from collections.abc import Callable
+
+import pytest
+import torch
+from orthrus_caches.dynamic import DynamicCache
+from orthrus_transformers.engine import EagerEngine, Pass
+from support.building import (
+    Oracle,
+    assert_lossless,
+    decode_with,
+    family_oracle,
+    table_target,
+    target_oracle,
+    transformers_target,
+)
+from support.drafters import ScriptedDrafter
+from torch import Tensor
+
+from orthrus import BuildError, Context, Stop, Target
+from orthrus.testing import OracleAnswer
+
+Plant = Callable[[pytest.MonkeyPatch], None]
+TRIALS = 8
+
+
+def anchor_position_off_by_one(patch: pytest.MonkeyPatch) -> None:
+    place, run = DynamicCache.place, EagerEngine.run
+
+    def mispositioned(self: EagerEngine, one: Pass) -> Tensor:
+        shift = int(one.lengths.max() > 0)  # not in the prefill
+        patch.setattr(DynamicCache, "place", place)
+        return run(self, Pass(one.token_ids, one.slots + shift, one.lengths, one.extent + shift, one.last))
+
+    def misplaced(self: DynamicCache, slots: Tensor, extent: int) -> None:
+        shift = int(self.lengths.max() > 0)
+        place(self, slots + shift, extent + shift)
+
+    patch.setattr(EagerEngine, "run", mispositioned)
+    patch.setattr(DynamicCache, "place", misplaced)  # for targets without an engine
+
+
+def a_stale_token_after_a_rejection(patch: pytest.MonkeyPatch) -> None:
+    anchors = Context.anchors.fget
+    assert anchors is not None
+
+    def stale(self: Context) -> Tensor:
+        beyond = self.lengths[:, None].clamp(max=self.tokens.shape[1] - 1)
+        leftover = self.tokens.gather(1, beyond)[:, 0]  # what a rejected draft left behind, if it did
+        return torch.where(leftover != 0, leftover, anchors(self))
+
+    patch.setattr(Context, "anchors", property(stale))
+
+
+def rows_swapped_after_ragged_acceptance(patch: pytest.MonkeyPatch) -> None:
+    keep = DynamicCache.keep
+
+    def swap(self: DynamicCache, lengths: Tensor) -> None:
+        steps = lengths - self.lengths
+        keep(self, lengths)
+        if len(set(steps.tolist())) > 1:
+            self._keys = [keys.flip(0) for keys in self._keys]
+            self._values = [values.flip(0) for values in self._values]
+
+    patch.setattr(DynamicCache, "keep", swap)
+
+
+def a_rejected_key_is_kept(patch: pytest.MonkeyPatch) -> None:
+    write = DynamicCache._write
+
+    def write_once(self: DynamicCache, buffers: list[Tensor], states: Tensor, layer: int) -> Tensor:
+        before = buffers[layer].clone() if layer < len(buffers) else None
+        write(self, buffers, states, layer)
+        if before is not None:
+            held = buffers[layer][:, :, : before.shape[2]]
+            held.copy_(torch.where((before != 0).any(-1, keepdim=True), before, held))
+        return buffers[layer][:, :, : self._extent]
+
+    patch.setattr(DynamicCache, "_write", write_once)
+
+
+BUGS: list[Plant] = [
+    anchor_position_off_by_one,
+    a_stale_token_after_a_rejection,
+    rows_swapped_after_ragged_acceptance,
+    a_rejected_key_is_kept,
+]
+
+
+CASES = [
+    (
+        [[chooser.randrange(1, 4) for _ in range(chooser.randrange(1, 8))] for _ in range(3)],
+        seed,
+    )
+    for seed, chooser in [(seed, random.Random(seed)) for seed in range(TRIALS)]
+]
+STOP = Stop(10)
+
+
+@functools.cache
+def answers_of(oracle: Oracle) -> list[list[OracleAnswer]]:
+    return [[oracle(prompt, STOP) for prompt in prompts] for prompts, _ in CASES]
+
+
+def check(target: Target, oracle: Oracle) -> None:
+    """Assert that every case is lossless with ragged drafts that are mostly right."""
+    for (prompts, seed), answers in zip(CASES, answers_of(oracle), strict=True):
+        truths = [answer.token_ids for answer in answers]
+        drafter = ScriptedDrafter(truths, target.vocabulary_size, 0.7, [1, 2, 3, 5], seed)
+        assert_lossless(decode_with(target, drafter, prompts, STOP), answers)
+
+
+LLAMA = family_oracle("llama")
+TABLE = target_oracle(table_target(3))
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.__name__)
+@pytest.mark.parametrize(("make", "oracle"), [(transformers_target, LLAMA), (lambda: table_target(3), TABLE)])
+def test_a_planted_bug_is_seen(
+    bug: Plant, make: Callable[[], Target], oracle: Oracle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = make()  # before the bug, or the probe at loading would refuse it
+    check(target, oracle)
+    bug(monkeypatch)
+    with pytest.raises(AssertionError):
+        check(target, oracle)
+
+
+@pytest.mark.parametrize("bug", [anchor_position_off_by_one, a_rejected_key_is_kept], ids=lambda bug: bug.__name__)
+def test_the_probe_refuses_a_target_that_is_off(bug: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    bug(monkeypatch)
+    with pytest.raises(BuildError, match="does not give its own logits"):
+        transformers_target("llama")

@@ -1,0 +1,77 @@
+"""Makes decoders of tiny parts, and the answers that they are held to."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from orthrus_attention.eager import EagerAttention
+from orthrus_attention.sdpa import SdpaAttention
+from orthrus_caches.dynamic import DynamicCache
+from orthrus_consensus.consensus import Consensus
+from orthrus_transformers.target import TransformersTarget
+from support.families import attention_for, tiny_model
+from torch import Tensor
+
+from orthrus import Decoder, Drafter, KVCache, Result, Stop, Target
+from orthrus.testing import Letters, OracleAnswer, TableTarget, greedy
+
+BACKENDS: dict[str, Callable[[], Any]] = {"sdpa": SdpaAttention, "eager": EagerAttention}
+Oracle = Callable[[Sequence[int], Stop], OracleAnswer]
+
+
+def transformers_target(
+    family: str = "llama", cache: KVCache | None = None, chunk: int = 512, attention: str | None = None
+) -> TransformersTarget:
+    """Return a target around a tiny model in float64."""
+    backend = BACKENDS[attention or attention_for(family)]()
+    return TransformersTarget(tiny_model(family), None, cache or DynamicCache(), backend, prefill_chunk=chunk)
+
+
+def table_target(seed: int = 0, cache: KVCache | None = None, alphabet: str = "abcd", order: int = 2) -> TableTarget:
+    """Return a table target; its text repeats itself soon, so drafts can be right."""
+    generator = torch.Generator().manual_seed(seed)
+    table = torch.randn((len(alphabet),) * (order + 1), generator=generator, dtype=torch.float64)
+    return TableTarget(table, cache or DynamicCache(), tokenizer=Letters(alphabet))
+
+
+@functools.cache
+def _own_model(family: str) -> Any:
+    return tiny_model(family)  # never attached to anything: transformers as it is
+
+
+def family_oracle(family: str = "llama") -> Oracle:
+    """Return the naive oracle over the unmodified model: no cache, no batch, transformers' own attention."""
+    model = _own_model(family)
+
+    def next_logits(tokens: list[int]) -> Tensor:
+        with torch.no_grad():
+            logits: Tensor = model(torch.tensor([tokens]), use_cache=False).logits
+        return logits[0, -1]
+
+    length = model.config.max_position_embeddings
+    return lambda prompt, stop: greedy(next_logits, prompt, stop, max_length=length)
+
+
+def target_oracle(target: Target) -> Oracle:
+    """Return the naive oracle over a target's cache-free logits."""
+    decode = target.tokenizer.decode if target.tokenizer else None
+    return lambda prompt, stop: greedy(
+        lambda tokens: target.logits(tokens, 1)[0], prompt, stop, max_length=target.max_length, decode=decode
+    )
+
+
+def decode_with(
+    target: Target, drafter: Drafter, prompts: Sequence[Sequence[int]], stop: Stop, seed: int = 0
+) -> list[Result]:
+    """Return the results of one batch, verified by consensus."""
+    decoder = Decoder.of(target, drafter, Consensus(), stop, seed)
+    return decoder.generate(prompts, batch=max(1, len(prompts)))
+
+
+def assert_lossless(results: Sequence[Result], answers: Sequence[OracleAnswer]) -> None:
+    """Assert that tokens and the reasons for ending are the oracle's, row by row."""
+    assert [result.token_ids for result in results] == [answer.token_ids for answer in answers]
+    assert [result.finish_reason for result in results] == [answer.finish_reason for answer in answers]

@@ -1,0 +1,96 @@
+"""Tiny random models of many architectures, made so that a wrong position or a stale key changes their text.
+
+With transformers' default initialisation and tied embeddings such models are blind: even a wrong anchor position
+leaves their text as it was. A wide initializer_range and untied heads see it.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+from typing import Any
+
+import torch
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM
+
+VOCABULARY = 40
+WINDOW = 8
+CONTEXT = 96
+
+COMMON = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 32,
+    "intermediate_size": 32,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "max_position_embeddings": CONTEXT,
+    "initializer_range": 0.3,
+    "tie_word_embeddings": False,
+    "sliding_window": WINDOW,
+    "use_sliding_window": True,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": None,
+}
+LEARNED_POSITIONS = {"n_embd": 32, "n_layer": 4, "n_head": 4, "n_positions": CONTEXT, "ffn_dim": 32}
+EXPERTS = {"num_experts": 4, "num_local_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
+
+# Families, and what their tiny config needs beyond COMMON.
+FAMILIES: dict[str, dict[str, Any]] = {
+    "arcee": {},
+    "cohere": {},
+    "cohere2": {},
+    "exaone4": {},
+    "gemma": {},
+    "gemma2": {},
+    "gemma3_text": {},
+    "glm": {},
+    "glm4": {},
+    "gpt2": LEARNED_POSITIONS,
+    "gpt_neox": {},
+    "gpt_oss": EXPERTS,
+    "granite": {},
+    "helium": {},
+    "hunyuan_v1_dense": {},
+    "llama": {},
+    "ministral": {},
+    "mistral": {},
+    "mixtral": EXPERTS,
+    "nemotron": {},
+    "olmo2": {},
+    "olmo3": {},
+    "opt": {**LEARNED_POSITIONS, "word_embed_proj_dim": 32},
+    "phi": {},
+    "phi3": {},
+    "qwen2": {},
+    "qwen3": {},
+    "qwen3_moe": EXPERTS,
+    "seed_oss": {},
+    "smollm3": {},
+    "stablelm": {},
+    "starcoder2": {},
+}
+NEEDS_EAGER = {"gemma2", "gpt_oss"}  # soft-capped scores, sinks
+
+
+@functools.cache
+def _original(family: str, seed: int, dtype: torch.dtype) -> Any:
+    settings = {**COMMON, **FAMILIES[family]}
+    if family in ("gpt2", "opt"):
+        settings = {key: value for key, value in settings.items() if key not in ("head_dim", "num_key_value_heads")}
+    config = CONFIG_MAPPING[family](**settings)
+    config._experts_implementation = "eager"  # the grouped kernels know no float64
+    torch.manual_seed(seed)
+    return AutoModelForCausalLM.from_config(config).to(dtype).eval().requires_grad_(False)
+
+
+def tiny_model(family: str = "llama", seed: int = 0, dtype: torch.dtype = torch.float64) -> Any:
+    """Return a fresh copy of a tiny random model; the same arguments give the same weights."""
+    return copy.deepcopy(_original(family, seed, dtype))
+
+
+def attention_for(family: str) -> str:
+    """Return the attention backend that can compute a family's scores."""
+    return "eager" if family in NEEDS_EAGER else "sdpa"
