@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Rules:
-    """Hold a draft with its values forced into their bounds, and which rows [B] had one outside (not 0)."""
+class Admitted:
+    """Hold a draft with its values forced into their bounds; broken [B] is not 0 where a row had one outside."""
 
     draft: Draft
     broken: Tensor
@@ -28,8 +28,8 @@ class Rules:
     drafter: str
 
     @classmethod
-    def of(cls, draft: Draft) -> Rules:
-        """Return the rules of a draft that needs no check."""
+    def of(cls, draft: Draft) -> Admitted:
+        """Return a draft that needs no check as admitted."""
         return cls(draft, torch.zeros_like(draft.lengths), draft, draft.lengths, 0, "")
 
     def report(self, broken: list[int]) -> None:
@@ -53,14 +53,14 @@ class Rules:
         )
 
 
-def admit(draft: Draft, context: Context, drafter: Drafter) -> Rules:
+def admit(draft: Draft, context: Context, drafter: Drafter) -> Admitted:
     """Return the draft with its values in bounds and the rows that were not; raise DraftError for a wrong shape."""
     name = getattr(drafter, "name", type(drafter).__name__)
     problem = _shape_problem(draft, context)
     if problem:
         raise DraftError(f"drafter '{name}' {problem}")
     if draft.tokens.shape[1] == 0:
-        return Rules.of(context.empty_draft() if not draft.passes else _with_passes(context, draft))
+        return Admitted.of(replace(context.empty_draft(), passes=draft.passes))
     inside = torch.arange(draft.tokens.shape[1], device=context.device) < draft.lengths[:, None]  # [B, n]
     foreign = ((draft.tokens < 0) | (draft.tokens >= context.vocabulary_size)) & inside
     most = context.room.clamp(max=draft.tokens.shape[1])  # [B]
@@ -73,12 +73,7 @@ def admit(draft: Draft, context: Context, drafter: Drafter) -> Rules:
         passes=draft.passes,
     )
     broken = (wrong_length | foreign.any(1)).long()
-    return Rules(bounded, broken, draft, context.room, context.vocabulary_size, name)
-
-
-def _with_passes(context: Context, draft: Draft) -> Draft:
-    empty = context.empty_draft()
-    return Draft(empty.tokens, empty.lengths, passes=draft.passes)
+    return Admitted(bounded, broken, draft, context.room, context.vocabulary_size, name)
 
 
 def _shape_problem(draft: Draft, context: Context) -> str | None:

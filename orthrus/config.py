@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -46,6 +45,11 @@ class Config:
 @dataclass(frozen=True)
 class _Scalars:
     seed: int = option(0, minimum=0, maximum=2**63 - 1, help="seed of every random choice")
+
+
+@dataclass(frozen=True)
+class NoOptions:
+    """Be the options of a part that was registered without any."""
 
 
 def load_config(
@@ -128,9 +132,7 @@ def _check_part(name: str, composed: Composed, plugins: Plugins) -> tuple[PartCo
     except PluginError as error:
         return None, [Problem(composed.origin(f"{name}.name"), f"{name}.name", str(error))]
     options = {key: item for key, item in value.items() if key != "name"}
-    if schema is None:
-        schema = dataclasses.make_dataclass("NoOptions", [])
-    made, wrong = parse(schema, options)
+    made, wrong = parse(schema or NoOptions, options)
     wrong += _unknown_source(made, plugins)
     problems = [Problem(composed.origin(f"{name}.{key}"), f"{name}.{key}", message) for key, message in wrong]
     return (None if problems else PartConfig(entry, made)), problems

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from orthrus.admission import Rules, admit
+from orthrus.admission import Admitted, admit
 from orthrus.interfaces import Drafter, Tokenizer
 from orthrus.sampling import append_bonus, cut_at_stop
 from orthrus.text import TextStream
@@ -56,7 +56,7 @@ class Context:
         self.lengths = self.prompt_lengths.clone()
         self.room = self._upload([row.room for row in self.rows])
         self.stop_ids = self._upload(sorted(stop.token_ids))
-        self._rules = Rules.of(Draft(self.tokens[:, :0], torch.zeros_like(self.lengths)))
+        self._admitted = Admitted.of(Draft(self.tokens[:, :0], torch.zeros_like(self.lengths)))
 
     @property
     def live(self) -> bool:
@@ -88,8 +88,8 @@ class Context:
         What the host can see, it refuses here; values are checked on the device and reported with the step, because
         reading them now would cost a second host sync.
         """
-        self._rules = admit(draft, self, drafter)
-        return self._rules.draft
+        self._admitted = admit(draft, self, drafter)
+        return self._admitted.draft
 
     def commit(self, draft: Draft, verdict: Verdict) -> Step:
         """Add each row's accepted drafts and bonus token, up to a stop or the limit; the cycle's one host sync."""
@@ -97,8 +97,8 @@ class Context:
         counts = torch.minimum(verdict.accepted + 1, self.room)  # [B]; 0 where a row has ended
         counts = cut_at_stop(candidates, counts, self.stop_ids)
         self._write(candidates, counts)
-        seen = torch.cat([self._rules.broken[:, None], verdict.accepted[:, None], counts[:, None], candidates], dim=1)
-        return self._record(seen.tolist(), draft.passes + 1)
+        facts = torch.stack([self._admitted.broken, verdict.accepted, counts], dim=1)  # [B, 3]
+        return self._record(torch.cat([facts, candidates], dim=1).tolist(), draft.passes + 1)
 
     def _write(self, candidates: Tensor, counts: Tensor) -> None:
         index = self.lengths[:, None] + torch.arange(candidates.shape[1], device=self.device)
@@ -110,7 +110,7 @@ class Context:
 
     def _record(self, seen: list[list[int]], passes: int) -> Step:
         self.cycle += 1
-        self._rules.report([values[0] for values in seen])
+        self._admitted.report([values[0] for values in seen])
         committed = [self._extend(row, values[3 : 3 + values[2]]) for row, values in zip(self.rows, seen, strict=True)]
         if any(len(tokens) < values[2] for tokens, values in zip(committed, seen, strict=True)):
             self._correct()

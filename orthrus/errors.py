@@ -51,7 +51,10 @@ class ConfigError(OrthrusError):
 def shown(value: object, most: int = 80) -> str:
     """Return a value as a message quotes it: words of YAML as YAML spells them, and not too much of anything."""
     words = {None: "null", True: "true", False: "false"}
-    text = words[value] if value is None or isinstance(value, bool) else repr(value)
+    try:
+        text = words[value] if value is None or isinstance(value, bool) else repr(value)
+    except ValueError:  # Python spells no number of more than 4,300 digits
+        text = "a number without end"
     return text if len(text) <= most else f"{text[:most]}..."
 
 

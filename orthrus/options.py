@@ -96,6 +96,8 @@ def _out_of_bounds(value: Any, metadata: Mapping[str, Any]) -> str | None:
         if isinstance(item, bool) or not isinstance(item, (int, float)):
             continue
         minimum, maximum = metadata.get("minimum"), metadata.get("maximum")
+        if isinstance(item, int) and not -(2**63) <= item < 2**64:
+            return f"must fit into 64 bits; it is {shown(item)}"
         if math.isnan(item):
             return "must be a number, not nan"
         if minimum is not None and item < minimum:

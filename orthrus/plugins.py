@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import os
 import warnings
@@ -160,8 +161,12 @@ def _check_registration(kind: str, name: Any, factory: Any, options: Any) -> Non
         raise PluginError(f"a {kind} must be registered under a name, not {name!r}")
     if not callable(factory) and not _is_place(factory):
         raise PluginError(f"the factory of {kind} '{name}' must be callable or 'module:Name', not {factory!r}")
-    if options is not None and not inspect.isclass(options) and not _is_place(options):
+    if options is not None and not _is_dataclass(options) and not _is_place(options):
         raise PluginError(f"the options of {kind} '{name}' must be a dataclass or 'module:Name', not {options!r}")
+
+
+def _is_dataclass(value: Any) -> bool:
+    return inspect.isclass(value) and dataclasses.is_dataclass(value)
 
 
 def _is_place(value: Any) -> bool:

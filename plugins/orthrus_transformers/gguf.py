@@ -15,9 +15,11 @@ import platformdirs
 
 from orthrus import BuildError
 from orthrus_transformers.quiet import quiet
+from orthrus_transformers.weights import load_weights, short
 
 FORMAT = 1  # raise it when the conversion changes; older copies are then made anew
 MANIFEST = "orthrus.json"
+MAGIC = b"GGUF"
 
 
 def converted(file: Path, notify: Callable[[str], None]) -> Path:
@@ -28,6 +30,7 @@ def converted(file: Path, notify: Callable[[str], None]) -> Path:
     """
     place = cache_directory() / f"{_digest(file)[:32]}-{FORMAT}"
     if not is_whole(place):
+        _check_magic(file)
         notify(f"converting {file.name} to safetensors (once; about half a minute for 100 MB)")
         _convert(file, place)
     return place
@@ -42,9 +45,16 @@ def is_whole(place: Path) -> bool:
     """Tell whether a converted copy is there and every file is as it was written."""
     try:
         manifest = json.loads((place / MANIFEST).read_text())
-        return bool(manifest) and all(_digest(place / name) == digest for name, digest in manifest.items())
+        whole = isinstance(manifest, dict) and bool(manifest)
+        return whole and all(_digest(place / name) == digest for name, digest in manifest.items())
     except (OSError, ValueError):
         return False
+
+
+def _check_magic(file: Path) -> None:
+    with file.open("rb") as opened:
+        if opened.read(len(MAGIC)) != MAGIC:
+            raise BuildError(f"target.source: '{file}' is no GGUF file: it does not start with {MAGIC.decode()}")
 
 
 def _convert(file: Path, place: Path) -> None:
@@ -65,15 +75,14 @@ def _convert(file: Path, place: Path) -> None:
 
 def _write_safetensors(file: Path, made: Path) -> None:
     from safetensors.torch import save_model
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoTokenizer
 
+    model = load_weights(file.parent, f"the GGUF file '{file}'", gguf_file=file.name)
     try:
         with quiet():
-            model = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name)
             tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
     except Exception as error:  # a damaged file fails anywhere in the reader; the cause is chained
-        reason = " ".join(str(error).split())[:200]
-        raise BuildError(f"'{file}' cannot be read as GGUF ({type(error).__name__}: {reason})") from error
+        raise BuildError(f"no tokenizer can be loaded from the GGUF file '{file}' ({short(error)})") from error
     # The weights are ordinary floats now; a config that still calls them quantized could not be loaded.
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config

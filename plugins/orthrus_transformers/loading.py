@@ -12,6 +12,7 @@ from orthrus_transformers.gguf import converted
 from orthrus_transformers.options import TransformersOptions
 from orthrus_transformers.quiet import quiet
 from orthrus_transformers.tokenizer import TextTokenizer
+from orthrus_transformers.weights import load_weights, short
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "vocab.txt")
 
@@ -45,17 +46,14 @@ def choose_device(name: str) -> torch.device:
 
 def load_model(directory: Path, options: TransformersOptions, device: torch.device) -> Any:
     """Return the model in evaluation mode, frozen; raise BuildError if it cannot be loaded."""
-    from transformers import AutoModelForCausalLM
-
     dtype = "auto" if options.dtype == "auto" else getattr(torch, options.dtype)
-    try:
-        with quiet():
-            model = AutoModelForCausalLM.from_pretrained(
-                directory, dtype=dtype, use_safetensors=True, trust_remote_code=options.trust_remote_code
-            )
-    except Exception as error:  # damaged files and unknown models fail in many ways; the cause is chained
-        reason = " ".join(str(error).split())[:300]
-        raise BuildError(f"no model can be loaded from '{directory}' ({type(error).__name__}: {reason})") from error
+    model = load_weights(
+        directory,
+        f"'{directory}'",
+        dtype=dtype,
+        use_safetensors=True,
+        trust_remote_code=options.trust_remote_code,
+    )
     return model.to(device).eval().requires_grad_(False)
 
 
@@ -68,9 +66,8 @@ def load_tokenizer(directory: Path, options: TransformersOptions) -> TextTokeniz
     try:
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=options.trust_remote_code)
-    except Exception as error:  # as above
-        reason = " ".join(str(error).split())[:300]
-        raise BuildError(f"no tokenizer can be loaded from '{directory}' ({type(error).__name__}: {reason})") from error
+    except Exception as error:  # damaged files fail in many ways; the cause is chained
+        raise BuildError(f"no tokenizer can be loaded from '{directory}' ({short(error)})") from error
     return TextTokenizer(tokenizer, options.chat)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orthrus import InputError, Location, Parts
+from orthrus_transformers.weights import short
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 WANTED = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]  # no pickles, no code
@@ -21,7 +22,7 @@ class PathSource:
 
     def fetch(self) -> Path:
         """Return the path; raise InputError if it does not exist."""
-        path = Path(self.location).expanduser()
+        path = _expanded(self.location)
         if not path.exists():
             raise InputError(f"target.source: there is no file or directory '{self.location}'")
         return path
@@ -54,17 +55,21 @@ class HubSource:
     def fetch(self) -> Path:
         """Return the local snapshot, downloading what is missing; raise InputError if it cannot be had."""
         from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import LocalEntryNotFoundError
 
         repository, _, revision = self.location.partition("@")
         if callable(self.notify):
             self.notify(f"fetching {self.location} from the hub")
         try:
             return Path(snapshot_download(repository, revision=revision or None, allow_patterns=WANTED))
-        except Exception as error:  # the hub's client raises errors of many libraries; the cause is chained
-            reason = " ".join(str(error).split())[:200]
+        except LocalEntryNotFoundError as error:
             raise InputError(
-                f"target.source: '{self.location}' is no local path and could not be had from the hub"
-                f" ({type(error).__name__}: {reason})"
+                f"target.source: '{self.location}' is no local path, it is not in the hub's cache on this machine,"
+                " and the hub cannot be reached (no network, or HF_HUB_OFFLINE is set)"
+            ) from error
+        except Exception as error:  # the hub's client raises errors of many libraries; the cause is chained
+            raise InputError(
+                f"target.source: '{self.location}' is no local path and could not be had from the hub ({short(error)})"
             ) from error
 
 
@@ -85,10 +90,17 @@ def hub_source(options: Location, parts: Parts) -> HubSource:
 
 def default_source(options: Location, parts: Parts) -> PathSource | HubSource:
     """Return the source for a text without a scheme: a path that exists, or else a hub id."""
-    exists = Path(options.location).expanduser().exists()
+    exists = _expanded(options.location).exists()
     if not exists and HUB_ID.fullmatch(options.location) and not options.location.endswith(".gguf"):
         return HubSource(options.location, parts.notify)
     return PathSource(options.location)
+
+
+def _expanded(text: str) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:  # there is no such user; then there is no such path
+        return Path(text)
 
 
 def _package_folders(module: str) -> list[Path]:

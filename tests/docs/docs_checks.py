@@ -114,21 +114,21 @@ def quotations(page: Page) -> list[str]:
     return complaints
 
 
-def links(page: Page, root: Path = ROOT) -> list[str]:
-    """Resolve every link into the repository, and every path of it named in backticks."""
+def links(page: Page, folder: Path | None = None) -> list[str]:
+    """Resolve every link into the repository, and every path of it named in backticks; folder: where the page lies."""
     complaints = []
     for target in re.findall(r"\]\(([^)\s]+)\)", page.prose):
-        if not re.match(r"[a-z]+:", target) and not _resolves(page, target):
+        if not re.match(r"[a-z]+:", target) and not _resolves(page, target, folder or page.path.parent):
             complaints.append(f"{page.path.name}: the link '{target}' leads nowhere")
     for named in re.findall(r"`((?:orthrus|plugins|configs|tests|docs)/[\w./-]*)`", page.prose):
-        if not (root / named).exists():
+        if not (ROOT / named).exists():
             complaints.append(f"{page.path.name}: there is no '{named}'")
     return complaints
 
 
-def _resolves(page: Page, target: str) -> bool:
+def _resolves(page: Page, target: str, folder: Path) -> bool:
     place, _, anchor = target.partition("#")
-    file = page.path.parent / place if place else page.path
+    file = folder / place if place else page.path
     if not file.exists() or not anchor:
         return file.exists()
     return anchor in [_slug(heading) for heading in Page(file).headings]

@@ -54,7 +54,9 @@ class Workspace:
             file = self.folder / block.mark.removeprefix("file: ")
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(block.text, encoding="utf-8")
-        return [one for block in page.of("console", "") for command in commands(block) for one in self._do(page, *command)]
+        return [
+            one for block in page.of("console", "") for command in commands(block) for one in self._do(page, *command)
+        ]
 
     def _do(self, page: Page, command: str, expected: str) -> list[str]:
         self.outputs[command] = self.run(self._here(command))
@@ -69,7 +71,9 @@ class Workspace:
             "COLUMNS": "200",
             "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         }
-        done = subprocess.run(command, shell=True, cwd=self.folder, env=variables, capture_output=True, text=True)
+        done = subprocess.run(
+            command, check=False, shell=True, cwd=self.folder, env=variables, capture_output=True, text=True
+        )
         return done.stdout + done.stderr
 
     def _here(self, command: str) -> str:
@@ -85,9 +89,15 @@ def commands(block: Block) -> list[tuple[str, str]]:
 
 
 def _compare(page: Page, what: str, expected: str, found: str) -> list[str]:
-    """Complain if the output is another; an ellipsis stands for anything in a line, or alone for any lines."""
+    """Complain if the output is another; an ellipsis stands for anything in a line, or alone for any lines.
+
+    Blank lines and spaces at the ends of lines do not count.
+    """
+    found = "".join(f"{line.rstrip()}\n" for line in found.splitlines() if line.strip())
     pattern = "".join(
-        "(?:.*\n)*?" if line == "…" else re.escape(line).replace("…", ".*") + " *\n" for line in expected.splitlines()
+        "(?:.*\n)*?" if line == "…" else re.escape(line.rstrip()).replace("…", ".*") + "\n"
+        for line in expected.splitlines()
+        if line.strip()
     )
     if re.fullmatch(pattern, found):
         return []

@@ -102,9 +102,7 @@ def test_an_object_that_is_no_drafter_is_refused() -> None:
 
 
 def test_the_measures_are_those_of_the_definitions() -> None:
-    measures = Measures(
-        new_tokens=10, cycles=3, passes=7, accepted_per_cycle=(2, 0, 4), seconds=2.0, ttft_seconds=0.5
-    )
+    measures = Measures(new_tokens=10, cycles=3, passes=7, accepted_per_cycle=(2, 0, 4), seconds=2.0, ttft_seconds=0.5)
     assert measures.accepted_length == 2.0
     assert measures.tokens_per_cycle == 3.0  # the prefill's token is not a cycle's
     assert measures.tpf == 10 / 7

@@ -1,0 +1,168 @@
+"""The documentation is true: its examples run, its tables and headings are the code's, its tutorial works."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import docs_checks as checks
+import pytest
+from docs_following import Workspace, run_python
+from docs_pages import ROOT, Page, page, pages
+
+PAGES = {str(one.path.relative_to(ROOT)): one for one in pages()}
+TUTORIAL = "docs/writing-a-drafter.md"
+MOST_LINES = 30  # of Python in the tutorial's package, blank ones aside
+
+
+Check = Callable[[Page], list[str]]
+
+
+def none_of(complaints: list[str]) -> None:
+    assert not complaints, "\n".join(complaints)
+
+
+def having(language: str, *marks: str) -> list[str]:
+    return [name for name, one in PAGES.items() if one.of(language, *marks)]
+
+
+@pytest.mark.parametrize("name", having("python", ""))
+def test_python_runs_and_prints_what_the_page_says(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    none_of(run_python(PAGES[name], tmp_path))
+
+
+@pytest.mark.parametrize("name", having("yaml", "", "piece"))
+def test_yaml_is_valid(name: str, tmp_path: Path) -> None:
+    none_of(checks.configs(PAGES[name], tmp_path))
+
+
+@pytest.mark.parametrize("name", [name for name in having("console", "") if name != TUTORIAL])
+def test_commands_print_what_the_page_says(name: str, tmp_path: Path) -> None:
+    none_of(Workspace(tmp_path).follow(PAGES[name]))
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_links_and_named_paths_exist(name: str) -> None:
+    none_of(checks.links(PAGES[name]))
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_quotations_are_in_their_file(name: str) -> None:
+    none_of(checks.quotations(PAGES[name]))
+
+
+def test_hook_headings_are_the_signatures() -> None:
+    none_of(checks.hook_headings(page("docs/hooks.md")))
+
+
+def test_interface_tables_are_the_interfaces() -> None:
+    none_of(checks.interface_tables(page("docs/hooks.md")))
+
+
+def test_tables_of_parts_and_options_are_what_plugins_register() -> None:
+    none_of(checks.parts_table(page("docs/configuration.md")))
+    none_of(checks.option_tables(page("docs/configuration.md")))
+
+
+def test_measures_and_finish_reasons_are_those_of_the_code() -> None:
+    none_of(checks.measure_table(page("docs/decode-loop.md")))
+    none_of(checks.finish_reasons(page("docs/decode-loop.md")))
+
+
+def test_every_page_is_in_the_index() -> None:
+    index = page("docs/index.md").text
+    assert [
+        one.name for one in (ROOT / "docs").glob("*.md") if one.name != "index.md" and f"({one.name})" not in index
+    ] == []
+
+
+def test_tutorial_works_as_written(tmp_path: Path) -> None:
+    workspace, tutorial = Workspace(tmp_path), PAGES[TUTORIAL]
+    none_of(workspace.follow(tutorial))
+    texts = [output.splitlines()[0] for command, output in workspace.outputs.items() if " run " in command]
+    assert len(texts) == 2
+    assert texts[0] == texts[1]
+    listed = json.loads(workspace.run("orthrus plugins --json"))["plugins"]
+    assert [one["origin"] for one in listed if (one["kind"], one["name"]) == ("drafter", "echo")] == ["orthrus_echo"]
+    assert breaks_as_told(tutorial, workspace)
+
+
+def breaks_as_told(tutorial: Page, workspace: Workspace) -> bool:
+    """Break the installed drafter in the way that the tutorial tells of; say whether the error is the one it shows."""
+    [block] = tutorial.of("text", "broken by")
+    _, old, new, _ = block.mark.removeprefix("broken by: ").split("/")
+    [installed] = workspace.site.glob("orthrus_echo/__init__.py")
+    code = installed.read_text(encoding="utf-8")
+    assert old in code
+    installed.write_text(code.replace(old, new), encoding="utf-8")
+    [command] = [one for one in workspace.outputs if one.endswith('"abc"')]
+    return workspace.run(command).endswith(block.text)
+
+
+def test_tutorial_is_short() -> None:
+    code = "".join(one.text for one in PAGES[TUTORIAL].blocks if one.language == "python" and one.mark != "sketch")
+    assert 0 < len([line for line in code.splitlines() if line.strip()]) <= MOST_LINES
+
+
+# Each check sees a mistake planted on a copy of a page.
+
+
+def planted(name: str, old: str, new: str, folder: Path) -> Page:
+    text = PAGES[name].text
+    assert old in text
+    copy = Page(folder / PAGES[name].path.name)
+    copy.path.write_text(text.replace(old, new, 1), encoding="utf-8")
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("check", "name", "old", "new"),
+    [
+        (checks.hook_headings, "docs/hooks.md", "### register_caches(register)", "### register_caches(registry)"),
+        (checks.hook_headings, "docs/hooks.md", "## The interfaces", "### register_engines(register)"),
+        (checks.interface_tables, "docs/hooks.md", "| `observe` |", "| `note` |"),
+        (checks.parts_table, "docs/configuration.md", "| `drafter` | `none` |", "| `drafter` | `nothing` |"),
+        (checks.option_tables, "docs/configuration.md", "| an integer | `512` |", "| an integer | `256` |"),
+        (checks.option_tables, "docs/configuration.md", "<!-- options: stop -->", "<!-- options: end -->"),
+        (checks.measure_table, "docs/decode-loop.md", "| `tpf` |", "| `tokens_per_pass` |"),
+        (checks.finish_reasons, "docs/decode-loop.md", "| `stop_token` |", "| `eos` |"),
+        (checks.quotations, "docs/decode-loop.md", "target.keep(step)", "target.crop(step)"),
+    ],
+)
+def test_check_sees_a_planted_mistake(check: Check, name: str, old: str, new: str, tmp_path: Path) -> None:
+    assert check(planted(name, old, new, tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("docs/index.md", "(decode-loop.md)", "(the-loop.md)"),
+        ("docs/configuration.md", "(#stop)", "(#stops)"),
+        ("docs/decode-loop.md", "`orthrus/decode.py`", "`orthrus/loop.py`"),
+    ],
+)
+def test_broken_link_is_seen(name: str, old: str, new: str, tmp_path: Path) -> None:
+    assert len(checks.links(planted(name, old, new, tmp_path), PAGES[name].path.parent)) == 1
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("identical: True", "identical: False"), ("import orthrus\n", "import orthrus\n\northrus.lod()\n")]
+)
+def test_python_that_does_something_else_is_seen(
+    old: str, new: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    assert run_python(planted("README.md", old, new, tmp_path), tmp_path)
+
+
+def test_yaml_with_a_wrong_key_is_seen(tmp_path: Path) -> None:
+    assert checks.configs(planted("README.md", "dtype:", "dtyp:", tmp_path), tmp_path)
+
+
+def test_commands_that_print_something_else_are_seen(tmp_path: Path) -> None:
+    copy = Page(tmp_path / "page.md")
+    copy.path.write_text("```console\n$ orthrus validate configs/parts\n…\nconfigs/parts/smollm2.yaml: no\n```\n")
+    [complaint] = Workspace(tmp_path / "work").follow(copy)
+    assert "smollm2.yaml: ok" in complaint

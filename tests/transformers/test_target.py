@@ -1,0 +1,117 @@
+"""The target `transformers`: passes, stops from configs, refusals."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from orthrus_attention.sdpa import SdpaAttention
+from orthrus_caches.dynamic import DynamicCache
+from orthrus_plain.none import NoDrafter
+from orthrus_transformers.loading import stop_token_ids
+from orthrus_transformers.target import TransformersTarget
+from support.building import decode_with, family_oracle, transformers_target
+from support.families import CONTEXT, tiny_model
+from torch import Tensor
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM
+
+from orthrus import BuildError, Context, Stop
+
+
+def target_of(model: object) -> TransformersTarget:
+    return TransformersTarget(model, None, DynamicCache(), SdpaAttention())
+
+
+@pytest.mark.parametrize("chunk", [1, 4, 100])
+def test_the_prefill_projects_one_row_of_each_prompt_and_no_more(chunk: int) -> None:
+    target = transformers_target("llama", chunk=chunk)
+    projected: list[int] = []
+    head = target._model.get_output_embeddings()
+    handle = head.register_forward_hook(lambda module, inputs, output: projected.append(output.shape[1]))
+    prompts = [[1, 2, 3, 4, 5, 6, 7], [8], [9, 10, 11]]
+    context = Context(prompts, Stop(1), vocabulary_size=40)
+    logits = target.prefill(context)
+    handle.remove()
+    assert set(projected) == {1}
+    alone = [target.logits(prompt, 1) for prompt in prompts]
+    torch.testing.assert_close(logits[:, 0], torch.cat(alone), rtol=0, atol=1e-10)
+
+
+def test_a_padded_batch_gives_what_single_prompts_give() -> None:
+    target = transformers_target("qwen2")
+    prompts = [[5] * 20, [1], [7, 3, 9, 2], [4, 4]]
+    together = decode_with(target, NoDrafter(), prompts, Stop(12))
+    for prompt, result in zip(prompts, together, strict=True):
+        assert decode_with(target, NoDrafter(), [prompt], Stop(12))[0].token_ids == result.token_ids
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_rows_may_fill_the_context_to_its_last_position(family: str) -> None:
+    target = transformers_target(family)
+    prompts = [[1] * (CONTEXT - 3), [2]]
+    results = decode_with(target, NoDrafter(), prompts, Stop(8))
+    oracle = family_oracle(family)
+    assert [result.token_ids for result in results] == [oracle(prompt, Stop(8)).token_ids for prompt in prompts]
+    assert len(results[0].token_ids) == 3
+
+
+def test_committed_slots_are_the_keys_of_the_committed_tokens() -> None:
+    cache = DynamicCache()
+    target = transformers_target("llama", cache)
+    result = decode_with(target, NoDrafter(), [[1, 2, 3]], Stop(5))[0]
+    assert cache.lengths.tolist() == [3 + 5 - 1]  # all but the anchor
+    kept = [keys[:, :, :7].clone() for keys in cache._keys]
+    decode_with(target, NoDrafter(), [[1, 2, 3, *result.token_ids]], Stop(1))
+    for keys, old in zip(cache._keys, kept, strict=True):
+        torch.testing.assert_close(keys[:, :, :7], old, rtol=0, atol=1e-10)
+
+
+def test_all_end_tokens_of_all_configs_count() -> None:
+    model = tiny_model("llama")
+    model.config.eos_token_id = 0  # a token like any other
+    model.generation_config.eos_token_id = [5, 7]
+    assert stop_token_ids(model) == {0, 5, 7}
+    model.config.eos_token_id = None
+    model.generation_config.eos_token_id = None
+    assert stop_token_ids(model) == frozenset()
+
+
+def test_logits_are_the_unmodified_models() -> None:
+    own = tiny_model("mistral")
+    target = target_of(copy.deepcopy(own))
+    tokens = list(range(20))
+    with torch.no_grad():
+        wanted = own(torch.tensor([tokens])).logits[0]
+    assert torch.equal(target.logits(tokens, 20), wanted)
+
+
+@pytest.mark.parametrize(
+    ("family", "settings"),
+    [
+        ("lfm2", {"hidden_size": 32, "num_attention_heads": 4, "num_key_value_heads": 2}),
+        ("mamba2", {"hidden_size": 32, "num_heads": 8, "head_dim": 8, "expand": 2, "n_groups": 1}),
+        ("bloom", {"hidden_size": 32, "n_head": 4}),
+        ("gptj", {"n_embd": 32, "n_head": 4, "rotary_dim": 4}),
+        ("mpt", {"d_model": 32, "n_heads": 4}),
+    ],
+)
+def test_a_model_that_cannot_be_rolled_back_or_routed_is_refused(family: str, settings: dict[str, int]) -> None:
+    config = CONFIG_MAPPING[family](vocab_size=40, num_hidden_layers=2, n_layer=2, n_layers=2, **settings)
+    if family == "lfm2":
+        config.layer_types = ["conv", "full_attention"]
+    model = AutoModelForCausalLM.from_config(config).eval()
+    with pytest.raises(BuildError, match=f"model type '{family}'"):
+        target_of(model)
+
+
+class BackwardCache(DynamicCache):
+    """Write every pass in the wrong order."""
+
+    def place(self, slots: Tensor, extent: int) -> None:
+        super().place(slots.flip(1), extent)
+
+
+def test_a_cache_that_does_not_fit_is_refused_by_the_probe() -> None:
+    with pytest.raises(BuildError, match="does not give its own logits"):
+        TransformersTarget(tiny_model(), None, BackwardCache(), SdpaAttention())
