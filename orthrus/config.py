@@ -76,7 +76,8 @@ def load_config(
     problems += [Problem(one.origin, "use", "only files can use files") for one in settings if "use" in one.values]
     composed = compose([*files, *settings], PARTS, main=str(source) if files else "config")
     composed.values.pop("use", None)
-    config, more = _check(composed, plugins, given, missing_ok)
+    absent = PARTS if problems else missing_ok  # a part may stand in the file that could not be read
+    config, more = _check(composed, plugins, given, absent)
     if problems or more:
         raise ConfigError([*problems, *more])
     return config

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -15,10 +17,11 @@ from orthrus.text import TextStream
 from orthrus.types import Draft, FinishReason, Step, Stop, Verdict
 
 
-@dataclass
+@dataclass(eq=False)
 class Row:
-    """Hold one row's state on the host, as of the last step."""
+    """Hold one request's state on the host, as of the last step; request: its place among the prompts."""
 
+    request: int
     prompt: tuple[int, ...]
     room: int
     output: list[int] = field(default_factory=list)
@@ -29,6 +32,7 @@ class Row:
 class Context:
     """Hold rows of different lengths, on the device for the passes and on the host as of the last step.
 
+    requests: one for each prompt. rows: the B of them that are being decoded; when one ends, the next takes its place.
     tokens [B, T] and lengths [B]: prompt and committed tokens of each row; the last one is the anchor, once the
     prefill has committed it. room [B]: how many new tokens a row may still produce; 0 once it has ended.
     """
@@ -39,6 +43,7 @@ class Context:
         stop: Stop,
         *,
         vocabulary_size: int,
+        batch: int | None = None,
         max_length: int | None = None,
         device: torch.device | str = "cpu",
         tokenizer: Tokenizer | None = None,
@@ -46,22 +51,27 @@ class Context:
         self.stop = stop
         self.device = torch.device(device)
         self.vocabulary_size = vocabulary_size
-        self.cycle = -1  # the cycle committed last; 0 is the prefill
-        self.rows = [Row(tuple(prompt), _room(len(prompt), stop, max_length)) for prompt in prompts]
-        for row in self.rows:
+        self.cycle = 0  # cycles so far; a prefill is none
+        self.requests = [
+            Row(request, tuple(prompt), _room(len(prompt), stop, max_length)) for request, prompt in enumerate(prompts)
+        ]
+        for row in self.requests:
             row.text = TextStream(tokenizer, stop.strings) if tokenizer and stop.strings else None
             row.finish_reason = None if row.room else "length"
-        self.tokens = _pad(self.rows, self.device)
-        self.prompt_lengths = self._upload([len(row.prompt) for row in self.rows])
-        self.lengths = self.prompt_lengths.clone()
-        self.room = self._upload([row.room for row in self.rows])
+        self._waiting = deque(row for row in self.requests if row.room)
+        self.rows: list[Row] = list(islice(self._waiting, batch))  # `refill` takes them
+        # The last column is nobody's: writes beyond a row's room end there.
+        width = max((len(row.prompt) + row.room for row in self.requests), default=0) + 1
+        self.tokens = torch.zeros(len(self.rows), width, dtype=torch.int64, device=self.device)
+        self.prompt_lengths = self.lengths = self.room = self._upload([0] * len(self.rows))
         self.stop_ids = self._upload(sorted(stop.token_ids))
-        self._admitted = Admitted.of(Draft(self.tokens[:, :0], torch.zeros_like(self.lengths)))
+        self._fresh = list(range(len(self.rows)))
+        self._admitted = Admitted.of(self.empty_draft())
 
     @property
     def live(self) -> bool:
-        """Tell whether any row goes on; a host flag, as of the last step."""
-        return any(row.finish_reason is None for row in self.rows)
+        """Tell whether any row goes on or any prompt waits; a host flag, as of the last step."""
+        return bool(self._waiting) or any(row.finish_reason is None for row in self.rows)
 
     @property
     def max_room(self) -> int:
@@ -82,6 +92,18 @@ class Context:
         """Return the draft that proposes nothing: plain decoding, and the prefill."""
         return Draft(self.tokens[:, :0], torch.zeros_like(self.lengths))
 
+    def refill(self) -> list[int]:
+        """Give rows that have ended, and at first all rows, to waiting prompts; return them: they want a prefill."""
+        free = [index for index, row in enumerate(self.rows) if index in self._fresh or row.finish_reason is not None]
+        self._fresh = free[: len(self._waiting)]
+        for index in self._fresh:
+            self.rows[index] = row = self._waiting.popleft()
+            self.tokens[index, : len(row.prompt)] = self._upload(list(row.prompt))
+        if self._fresh:
+            self._upload_state()
+            self.prompt_lengths = self._upload([len(row.prompt) for row in self.rows])
+        return self._fresh
+
     def admit(self, draft: Draft, drafter: Drafter) -> Draft:
         """Return the draft with its values forced into their bounds; `commit` raises DraftError if any was not.
 
@@ -92,9 +114,14 @@ class Context:
         return self._admitted.draft
 
     def commit(self, draft: Draft, verdict: Verdict) -> Step:
-        """Add each row's accepted drafts and bonus token, up to a stop or the limit; the cycle's one host sync."""
+        """Add each row's accepted drafts and bonus token, up to a stop or the limit; the cycle's one host sync.
+
+        After a prefill (a `refill` that found prompts), only the rows that it filled take part.
+        """
         candidates = append_bonus(draft.tokens, verdict.accepted, verdict.next_tokens)  # [B, n + 1]
         counts = torch.minimum(verdict.accepted + 1, self.room)  # [B]; 0 where a row has ended
+        if self._fresh and len(self._fresh) < len(self.rows):
+            counts = counts * self._upload([int(index in self._fresh) for index in range(len(self.rows))])
         counts = cut_at_stop(candidates, counts, self.stop_ids)
         self._write(candidates, counts)
         facts = torch.stack([self._admitted.broken, verdict.accepted, counts], dim=1)  # [B, 3]
@@ -105,17 +132,19 @@ class Context:
         self.tokens.scatter_(1, index.clamp(max=self.tokens.shape[1] - 1), candidates)
         self.lengths = self.lengths + counts
         last = candidates.gather(1, (counts - 1).clamp(min=0)[:, None])  # [B, 1]
-        stopped = (last == self.stop_ids).any(1)
+        stopped = (last == self.stop_ids).any(1) & (counts > 0)
         self.room = torch.where(stopped, 0, self.room - counts)
 
     def _record(self, seen: list[list[int]], passes: int) -> Step:
-        self.cycle += 1
+        fresh, self._fresh = tuple(self._fresh), []
+        self.cycle += not fresh
         self._admitted.report([values[0] for values in seen])
         committed = [self._extend(row, values[3 : 3 + values[2]]) for row, values in zip(self.rows, seen, strict=True)]
         if any(len(tokens) < values[2] for tokens, values in zip(committed, seen, strict=True)):
-            self._correct()
+            self._upload_state()  # only the host can see stop strings; the device learns by an upload (no sync)
         return Step(
             cycle=self.cycle,
+            prefilled=fresh,
             lengths=self.lengths,
             committed=tuple(committed),
             accepted=tuple(values[1] if tokens else 0 for tokens, values in zip(committed, seen, strict=True)),
@@ -152,8 +181,7 @@ class Context:
             return "stop_token"
         return "length" if row.room == 0 else None
 
-    def _correct(self) -> None:
-        # Only the host can see stop strings: where one cut a row, the device learns of it by an upload (no sync).
+    def _upload_state(self) -> None:
         self.lengths = self._upload([len(row.prompt) + len(row.output) for row in self.rows])
         self.room = self._upload([row.room for row in self.rows])
 
@@ -163,10 +191,3 @@ class Context:
 
 def _room(prompt_length: int, stop: Stop, max_length: int | None) -> int:
     return stop.max_new_tokens if max_length is None else min(stop.max_new_tokens, max_length - prompt_length)
-
-
-def _pad(rows: Sequence[Row], device: torch.device) -> Tensor:
-    # The last column is nobody's: writes beyond a row's room end there.
-    width = max(len(row.prompt) + row.room for row in rows) + 1
-    padded = [list(row.prompt) + [0] * (width - len(row.prompt)) for row in rows]
-    return torch.tensor(padded, dtype=torch.int64).to(device, non_blocking=True)

@@ -16,9 +16,9 @@ from orthrus.types import Draft, Step
 
 @torch.no_grad()
 def decode(target: Target, drafter: Drafter, verifier: Verifier, context: Context, chance: Chance) -> Iterator[Step]:
-    """Yield every step until all rows have ended: first the prefill (cycle 0), then one for each cycle.
+    """Yield every step until all prompts are answered: a prefill of the rows that have a new prompt, or a cycle.
 
-    Everything is batched and ragged, and there is one host sync a cycle: in `context.commit`.
+    Everything is batched and ragged, and there is one host sync a step: in `context.commit`.
     """
 
     def conclude(draft: Draft, logits: Tensor) -> Step:
@@ -28,11 +28,12 @@ def decode(target: Target, drafter: Drafter, verifier: Verifier, context: Contex
         target.keep(step)  # the cache's length is the position of the anchor, always
         return step
 
-    if context.live:
-        yield conclude(context.empty_draft(), target.prefill(context))  # logits [B, 1, V]
-    if context.live:
-        drafter.start(context)
+    target.start(context)
     while context.live:
+        if rows := context.refill():  # rows that are free take the prompts that wait
+            yield conclude(context.empty_draft(), target.prefill(context, rows))  # logits [B, 1, V]
+            drafter.start(context, rows)
+            continue
         draft = context.admit(drafter.propose(context, chance), drafter)  # tokens [B, n], lengths [B]
         step = conclude(draft, target.score(context, draft))  # logits [B, n + 1, V]
         drafter.observe(step)

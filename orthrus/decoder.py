@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
+from typing import Any
 
 from orthrus.chance import Chance
 from orthrus.context import Context
@@ -48,25 +50,34 @@ class Decoder:
         chat: bool | None = None,
         on_result: Callable[[Result], None] | None = None,
     ) -> list[Result]:
-        """Return one result a prompt, in order, decoding `batch` rows at a time.
+        """Return one result a prompt, in order, decoding `batch` rows at a time; a row that ends takes the next prompt.
 
         A prompt is text, token ids, or chat messages. chat: whether text goes through the model's chat template; None
-        follows the target's option. on_result is called as each result is ready. Raises InputError, before anything
-        is decoded, for an empty prompt or one that leaves no room in the model's context.
+        follows the target's option. on_result is called with each result, in order, once it is ready. Raises
+        InputError, before anything is decoded, for an empty prompt or one that leaves no room in the model's context.
         """
         if isinstance(prompts, str):
             raise InputError("generate takes a list of prompts; for one prompt, write generate([prompt])")
         if batch < 1:
             raise InputError(f"batch must be at least 1, not {batch}")
-        names = list(ids) if ids is not None else [str(index) for index in range(len(prompts))]
+        names = [str(index) for index in range(len(prompts))] if ids is None else list(ids)
+        if len(names) != len(prompts):
+            raise InputError(f"there are {len(names)} ids for {len(prompts)} prompts")
         encoded = [self.encode(prompt, name, chat) for prompt, name in zip(prompts, names, strict=True)]
+        context, steps = self.steps(encoded, batch)
+        records = [RowRecord() for _ in encoded]
         results: list[Result] = []
-        for start in range(0, len(encoded), batch):
-            chosen = slice(start, start + batch)
-            for result in self._decode_batch(names[chosen], encoded[chosen]):
-                results.append(result)
+
+        def collect() -> None:  # in the order of the prompts, whichever ends first
+            while len(results) < len(encoded) and context.requests[len(results)].finish_reason is not None:
+                index = len(results)
+                results.append(records[index].result(names[index], context.requests[index], self.target.tokenizer))
                 if on_result:
-                    on_result(result)
+                    on_result(results[-1])
+
+        collect()
+        for _ in _timed(steps, context, records):
+            collect()
         return results
 
     def stream(self, prompt: Prompt, *, id: str = "0", chat: bool | None = None) -> Stream:
@@ -86,31 +97,19 @@ class Decoder:
             )
         return token_ids
 
-    def steps(self, prompts: Sequence[Sequence[int]]) -> tuple[Context, Iterator[Step]]:
-        """Return a new context for the encoded prompts and the iterator that decodes it step by step."""
+    def steps(self, prompts: Sequence[Sequence[int]], batch: int | None = None) -> tuple[Context, Iterator[Step]]:
+        """Return a new context for the encoded prompts, at most `batch` at a time, and the iterator of its steps."""
         context = Context(
             prompts,
             self.stop,
             vocabulary_size=self.target.vocabulary_size,
+            batch=batch,
             max_length=self.target.max_length,
             device=self.target.device,
             tokenizer=self.target.tokenizer,
         )
         chance = Chance(self.seed, self.target.device)
         return context, decode(self.target, self.drafter, self.verifier, context, chance)
-
-    def _decode_batch(self, names: Sequence[str], prompts: Sequence[Sequence[int]]) -> list[Result]:
-        started = time.perf_counter()
-        context, steps = self.steps(prompts)
-        records = [RowRecord(started) for _ in prompts]
-        for step in steps:
-            now = time.perf_counter()
-            for index, record in enumerate(records):
-                record.add(step, index, now)
-        return [
-            record.result(name, row, self.target.tokenizer)
-            for name, row, record in zip(names, context.rows, records, strict=True)
-        ]
 
 
 class Stream:
@@ -123,15 +122,14 @@ class Stream:
         self._tokenizer: Tokenizer = decoder.target.tokenizer
         self._strings = decoder.stop.strings
         self._min_new_tokens = decoder.stop.min_new_tokens
-        self._record = RowRecord(time.perf_counter())
+        self._record = RowRecord()
         self._context, self._steps = decoder.steps([prompt])
 
     def __iter__(self) -> Iterator[Piece]:
         """Yield each piece of text with the step that committed it; the pieces together are the result's text."""
         text = TextStream(self._tokenizer, self._strings)
         fed = 0
-        for step in self._steps:
-            self._record.add(step, 0, time.perf_counter())
+        for step in _timed(self._steps, self._context, [self._record]):
             for place, token in enumerate(step.committed[0]):
                 fed += 1
                 shown = text.feed(token, armed=fed >= self._min_new_tokens)
@@ -143,13 +141,31 @@ class Stream:
     @property
     def result(self) -> Result:
         """Return the result as of the last step."""
-        return self._record.result(self._id, self._context.rows[0], self._tokenizer)
+        return self._record.result(self._id, self._context.requests[0], self._tokenizer)
+
+
+def _timed(steps: Iterator[Step], context: Context, records: Sequence[RowRecord]) -> Iterator[Step]:
+    """Yield the steps, noting each in its requests' records; the time between two steps is the consumer's own."""
+    clock = 0.0
+    while True:
+        resumed = time.perf_counter()
+        step = next(steps, None)
+        if step is None:
+            return
+        began, clock = clock, clock + time.perf_counter() - resumed
+        for index, row in enumerate(context.rows):
+            if step.committed[index]:
+                records[row.request].add(step, index, began, clock)
+        yield step
 
 
 def _token_ids(prompt: Prompt, id: str, tokenizer: Tokenizer | None, chat: bool | None) -> list[int]:
+    if hasattr(prompt, "tolist"):
+        prompt = prompt.tolist()  # a tensor or array of token ids
     if len(prompt) == 0 or (isinstance(prompt, str) and not prompt.strip()):
         raise InputError(f"prompt '{id}' is empty")
-    given = [token for token in prompt if isinstance(token, int)]
+    items: list[Any] = list(prompt)
+    given = [int(token) for token in items if isinstance(token, Integral) and not isinstance(token, bool)]
     if len(given) == len(prompt):
         return given
     if tokenizer is None:

@@ -72,11 +72,14 @@ class KVCache(Protocol):
     def start(self, rows: int, device: torch.device) -> None:
         """Forget everything and hold `rows` rows of length 0."""
 
-    def place(self, slots: Tensor, extent: int) -> None:
-        """Set where the next pass writes: slots [B, n], distinct in a row; extent: the highest slot of all, plus 1."""
+    def place(self, slots: Tensor, extent: int, rows: Tensor | None = None) -> int:
+        """Set where the next pass writes: slots [R, n], distinct in a row; extent: the highest slot of all, plus 1.
+
+        rows [R]: which rows the pass is over; None: all. Return how many slots `update` will return: extent, or more.
+        """
 
     def update(self, keys: Tensor, values: Tensor, layer: int) -> tuple[Tensor, Tensor]:
-        """Write [B, H, n, D] into the placed slots of a layer and return all its keys and values up to the extent."""
+        """Write [R, H, n, D] into the placed slots of a layer and return all keys and values of the placed rows."""
 
     def keep(self, lengths: Tensor) -> None:
         """Commit exactly the first lengths [B] slots of each row; the rest is scratch from here on."""
@@ -96,8 +99,14 @@ class Target(Protocol):
     device: torch.device
     tokenizer: Tokenizer | None
 
-    def prefill(self, context: Context) -> Tensor:
-        """Start afresh, pass over all prompts, and return the logits [B, 1, V] after each row's last token."""
+    def start(self, context: Context) -> None:
+        """Forget everything and make room for the context's rows."""
+
+    def prefill(self, context: Context, rows: Sequence[int]) -> Tensor:
+        """Pass over the prompts of some rows, which are new; return the logits [B, 1, V] after each one's last token.
+
+        What is returned for the other rows is not read; their cache stays as it is.
+        """
 
     def score(self, context: Context, draft: Draft) -> Tensor:
         """Return the logits [B, n + 1, V] after the anchor and after each draft token, from one pass."""
@@ -111,13 +120,16 @@ class Target(Protocol):
 
 @runtime_checkable
 class Drafter(Protocol):
-    """Propose what the target may say next. A poor proposal costs time, never correctness."""
+    """Propose what the target may say next. A poor proposal costs time, never correctness.
+
+    An attribute `name`, if there is one, is what error messages call it.
+    """
 
     needs: frozenset[str]  # capabilities of the target it cannot do without
     learns: bool  # whether it keeps anything from one prompt to the next
 
-    def start(self, context: Context) -> None:
-        """Forget the rows before; every row of the context has its prompt and first token."""
+    def start(self, context: Context, rows: Sequence[int]) -> None:
+        """Forget what was in these rows: each has a new prompt, and its first token."""
 
     def propose(self, context: Context, chance: Chance) -> Draft:
         """Return a draft for the rows, no longer than each row's room; drafts for rows that ended must be empty."""

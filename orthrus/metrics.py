@@ -63,23 +63,37 @@ class Measures:
 
 
 @dataclass(frozen=True)
+class Ratio:
+    """Hold one measure over several rows: pooled (a ratio of sums) and per prompt (the mean of the rows' ratios)."""
+
+    pooled: float | None
+    per_prompt: float | None
+
+
+@dataclass(frozen=True)
 class Summary:
-    """Hold the measures of several rows: pooled (a ratio of sums) and per prompt (a mean of ratios)."""
+    """Hold the measures of several rows. Rows without cycles or passes count in no ratio that needs them."""
 
     new_tokens: int
-    pooled_tokens_per_cycle: float | None
-    mean_tokens_per_cycle: float | None
-    pooled_accepted_length: float | None
+    tokens_per_cycle: Ratio
+    accepted_length: Ratio
+    tpf: Ratio
 
 
 def summarize(measures: Sequence[Measures]) -> Summary:
     """Return the pooled and the per-prompt measures of some rows."""
-    cycles = sum(one.cycles for one in measures)
-    committed = sum(one.new_tokens - 1 for one in measures if one.cycles)
-    ratios = [one.tokens_per_cycle for one in measures if one.tokens_per_cycle is not None]
+    cycled = [one for one in measures if one.cycles]
+    passed = [one for one in measures if one.passes]
     return Summary(
         new_tokens=sum(one.new_tokens for one in measures),
-        pooled_tokens_per_cycle=committed / cycles if cycles else None,
-        mean_tokens_per_cycle=sum(ratios) / len(ratios) if ratios else None,
-        pooled_accepted_length=sum(sum(one.accepted_per_cycle) for one in measures) / cycles if cycles else None,
+        tokens_per_cycle=_ratio([(one.new_tokens - 1, one.cycles) for one in cycled]),
+        accepted_length=_ratio([(sum(one.accepted_per_cycle), one.cycles) for one in cycled]),
+        tpf=_ratio([(one.new_tokens, one.passes) for one in passed]),
     )
+
+
+def _ratio(pairs: Sequence[tuple[int, int]]) -> Ratio:
+    if not pairs:
+        return Ratio(None, None)
+    over, under = (sum(column) for column in zip(*pairs, strict=True))
+    return Ratio(over / under, sum(one / other for one, other in pairs) / len(pairs))

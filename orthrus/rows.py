@@ -1,4 +1,4 @@
-"""What is noted of one row while it is decoded, and the result made of it."""
+"""What is noted of one request while it is decoded, and the result made of it."""
 
 from __future__ import annotations
 
@@ -9,28 +9,26 @@ from orthrus.types import Result, Step
 
 
 class RowRecord:
-    """Collect one row's cycles, passes and times, step by step."""
+    """Collect one request's cycles, passes and times, step by step."""
 
-    def __init__(self, started: float) -> None:
-        self._started = started
+    def __init__(self) -> None:
+        self._started = 0.0
         self._first: float | None = None
-        self._last = started
+        self._last = 0.0
         self._passes = 0
         self._accepted: list[int] = []
 
-    def add(self, step: Step, index: int, now: float) -> None:
-        """Note what a step did for the row at this index; a row that had ended took no part."""
-        if not step.committed[index]:
-            return
-        self._last = now
+    def add(self, step: Step, index: int, began: float, ended: float) -> None:
+        """Note a step in which the request was the row at this index, and when the step began and ended, in seconds."""
+        self._last = ended
         self._passes += step.passes
-        if step.cycle == 0:
-            self._first = now
+        if index in step.prefilled:
+            self._started, self._first = began, ended
         else:
             self._accepted.append(step.accepted[index])
 
     def result(self, id: str, row: Row, tokenizer: Tokenizer | None) -> Result:
-        """Return the row's result as of the last step."""
+        """Return the request's result as of the last step."""
         measures = Measures(
             new_tokens=len(row.output),
             cycles=len(self._accepted),
@@ -44,7 +42,7 @@ class RowRecord:
             text=_text(row, tokenizer),
             token_ids=tuple(row.output),
             prompt_token_ids=row.prompt,
-            finish_reason=row.finish_reason or "length",
+            finish_reason=row.finish_reason,
             measures=measures,
         )
 

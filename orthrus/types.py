@@ -45,14 +45,17 @@ class Verdict:
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """Hold what one cycle committed; cycle 0 is the prefill.
+    """Hold what one cycle, or the prefill of some rows, committed.
 
+    cycle: how many cycles there were, this one included. prefilled: the rows that a prefill filled; empty for a cycle.
     lengths [B]: committed tokens of each row, the anchor included (on the device).
     The tuples have one entry a row, on the host: the tokens committed (empty for a row that had ended before), the
     number of drafts accepted (counted before a stop cuts them), and why the row ended in this step, or None.
+    passes: forward passes of the target's size that the step took.
     """
 
     cycle: int
+    prefilled: tuple[int, ...]
     lengths: Tensor
     committed: tuple[tuple[int, ...], ...]
     accepted: tuple[int, ...]
@@ -147,15 +150,17 @@ class Piece:
 
 @dataclass(frozen=True)
 class Result:
-    """Hold one answer: its text and tokens (a stop token included, text without special tokens), why it ended, and
-    its measures.
+    """Hold one answer: its text and tokens, why it ended, and its measures.
+
+    A stop token is among the tokens; the text is without special tokens. finish_reason is None for a stream that was
+    left before its end.
     """
 
     id: str
     text: str
     token_ids: tuple[int, ...]
     prompt_token_ids: tuple[int, ...]
-    finish_reason: FinishReason
+    finish_reason: FinishReason | None
     measures: Measures
 
     def to_dict(self) -> dict[str, Any]:

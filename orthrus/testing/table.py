@@ -64,14 +64,19 @@ class TableTarget:
         self._table = table.reshape(-1, self.vocabulary_size)  # [V ** order, V]
         self._cache = cache
 
-    def prefill(self, context: Context) -> Tensor:
-        """Pass over the prompts; return [B, 1, V]."""
+    def start(self, context: Context) -> None:
+        """Make room in the cache."""
         self._cache.start(len(context.rows), self.device)
-        width = context.longest
-        slots = torch.arange(width, device=self.device).expand(len(context.rows), -1)
-        logits = self._pass(context.tokens[:, :width], slots, width)  # [B, width, V]
-        last = (context.lengths - 1)[:, None, None].expand(-1, 1, self.vocabulary_size)
-        return logits.gather(1, last)
+
+    def prefill(self, context: Context, rows: Sequence[int]) -> Tensor:
+        """Pass over the prompts of some rows; return [B, 1, V], zeros for the others."""
+        chosen = torch.tensor(rows, device=self.device)
+        width = max(len(context.rows[row].prompt) for row in rows)
+        slots = torch.arange(width, device=self.device).expand(len(rows), -1)
+        logits = self._pass(context.tokens[chosen, :width], slots, width, chosen)  # [R, width, V]
+        last = (context.lengths[chosen] - 1)[:, None, None].expand(-1, 1, self.vocabulary_size)
+        everywhere = logits.new_zeros(len(context.rows), 1, self.vocabulary_size)
+        return everywhere.index_copy(0, chosen, logits.gather(1, last))
 
     def score(self, context: Context, draft: Draft) -> Tensor:
         """Pass over the anchor and the draft; return [B, n + 1, V]."""
@@ -88,13 +93,13 @@ class TableTarget:
         padded = torch.tensor([0] * (self._order - 1) + list(token_ids), device=self.device)
         return self._look_up(padded.unfold(0, self._order, 1))[-last:]
 
-    def _pass(self, tokens: Tensor, slots: Tensor, extent: int) -> Tensor:
-        self._cache.place(slots, extent)
-        states = tokens[:, None, :, None].double()  # [B, 1, n, 1]: the token itself is its key and its value
+    def _pass(self, tokens: Tensor, slots: Tensor, extent: int, rows: Tensor | None = None) -> Tensor:
+        self._cache.place(slots, extent, rows)
+        states = tokens[:, None, :, None].double()  # [R, 1, n, 1]: the token itself is its key and its value
         stored, _ = self._cache.update(states, states, 0)
-        past = slots[..., None] - torch.arange(self._order - 1, -1, -1, device=self.device)  # [B, n, order]
-        rows = torch.arange(tokens.shape[0], device=self.device)[:, None, None]
-        seen = stored[:, 0, :, 0].long()[rows, past.clamp(min=0)]
+        past = slots[..., None] - torch.arange(self._order - 1, -1, -1, device=self.device)  # [R, n, order]
+        each = torch.arange(tokens.shape[0], device=self.device)[:, None, None]
+        seen = stored[:, 0, :, 0].long()[each, past.clamp(min=0)]
         return self._look_up(torch.where(past < 0, 0, seen))
 
     def _look_up(self, past: Tensor) -> Tensor:

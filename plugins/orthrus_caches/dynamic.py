@@ -22,7 +22,8 @@ class DynamicCache:
         self.lengths = torch.zeros(0, dtype=torch.int64)  # [B]
         self._keys: list[Tensor] = []  # per layer [B, H, C, D]
         self._values: list[Tensor] = []
-        self._slots = torch.zeros(0, 0, dtype=torch.int64)  # [B, n]
+        self._slots = torch.zeros(0, 0, dtype=torch.int64)  # [R, n]
+        self._rows: Tensor | None = None  # [R]; None: all
         self._extent = 0
 
     def start(self, rows: int, device: torch.device) -> None:
@@ -30,12 +31,13 @@ class DynamicCache:
         self.lengths = torch.zeros(rows, dtype=torch.int64, device=device)
         self._keys, self._values, self._extent = [], [], 0
 
-    def place(self, slots: Tensor, extent: int) -> None:
-        """Set where the next pass writes: slots [B, n]; extent: the highest slot of all, plus 1."""
-        self._slots, self._extent = slots, extent
+    def place(self, slots: Tensor, extent: int, rows: Tensor | None = None) -> int:
+        """Set where the next pass writes: slots [R, n] of rows [R]; extent, returned, is the highest slot plus 1."""
+        self._slots, self._extent, self._rows = slots, extent, rows
+        return extent
 
     def update(self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: object) -> tuple[Tensor, Tensor]:
-        """Write [B, H, n, D] into the placed slots and return views [B, H, extent, D] of the layer; no copies.
+        """Write [R, H, n, D] into the placed slots and return [R, H, extent, D] of the layer: views, if of all rows.
 
         The names of the arguments are those that transformers models pass.
         """
@@ -58,9 +60,12 @@ class DynamicCache:
 
     def _write(self, buffers: list[Tensor], states: Tensor, layer: int) -> Tensor:
         while len(buffers) <= layer:
-            buffers.append(states.new_zeros(states.shape[0], states.shape[1], 0, states.shape[3]))
+            buffers.append(states.new_zeros(len(self.lengths), states.shape[1], 0, states.shape[3]))
         if buffers[layer].shape[2] < self._extent:
             buffers[layer] = _grown(buffers[layer], self._extent)
+        if self._rows is not None:
+            buffers[layer][self._rows[:, None], :, self._slots] = states.transpose(1, 2)
+            return buffers[layer][self._rows, :, : self._extent]
         index = self._slots[:, None, :, None].expand(states.shape)  # [B, H, n, D]
         buffers[layer].scatter_(2, index, states)
         return buffers[layer][:, :, : self._extent]

@@ -23,17 +23,19 @@ class PromptLookup:
     def __init__(self, max_ngram: int = 3, min_ngram: int = 2, length: int = 10) -> None:
         self._sizes = range(max_ngram, min_ngram - 1, -1)  # longest first
         self._length = length
-        self._histories: list[History] = []
+        self._histories: dict[int, History] = {}  # by row
 
-    def start(self, context: Context) -> None:
-        """Index every row's prompt and first token."""
-        self._histories = [History([*row.prompt, *row.output], self._sizes) for row in context.rows]
+    def start(self, context: Context, rows: Sequence[int]) -> None:
+        """Index the new rows' prompts and first tokens."""
+        for index in rows:
+            row = context.rows[index]
+            self._histories[index] = History([*row.prompt, *row.output], self._sizes)
 
     def propose(self, context: Context, chance: Chance) -> Draft:
         """Return each row's continuation, cut to its room; rows without a match get an empty draft."""
         drafts = [
-            history.continuation(min(self._length, row.room)) if row.room else []
-            for history, row in zip(self._histories, context.rows, strict=True)
+            self._histories[index].continuation(min(self._length, row.room)) if row.room else []
+            for index, row in enumerate(context.rows)
         ]
         width = max(len(tokens) for tokens in drafts)
         if width == 0:
@@ -46,8 +48,8 @@ class PromptLookup:
 
     def observe(self, step: Step) -> None:
         """Add what was committed to the rows' histories."""
-        for history, tokens in zip(self._histories, step.committed, strict=True):
-            history.extend(tokens)
+        for index, tokens in enumerate(step.committed):
+            self._histories[index].extend(tokens)
 
 
 class History:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from orthrus import Chance, Context, Draft, Parts, Step
 
 
@@ -12,7 +14,7 @@ class NoDrafter:
     needs: frozenset[str] = frozenset()
     learns = False
 
-    def start(self, context: Context) -> None:
+    def start(self, context: Context, rows: Sequence[int]) -> None:
         """Do nothing: there is nothing to remember."""
 
     def propose(self, context: Context, chance: Chance) -> Draft:

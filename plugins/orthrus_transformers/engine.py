@@ -14,13 +14,14 @@ from orthrus_transformers.attention import AttentionState
 
 @dataclass(frozen=True, eq=False)
 class Pass:
-    """Describe one pass: token_ids [B, n] in slots [B, n]; lengths [B] committed before; logits of the last `last`."""
+    """Describe one pass over R rows: token_ids [R, n] in slots [R, n], lengths [R] committed before."""
 
     token_ids: Tensor
     slots: Tensor
     lengths: Tensor
     extent: int  # the highest slot of all, plus 1
-    last: int  # how many of the n columns are projected onto the vocabulary
+    last: int  # how many of the n columns, counted from the end, are projected onto the vocabulary
+    rows: Tensor | None = None  # [R]; None: all rows of the cache
     kind: Literal["causal", "block"] = "causal"
 
 
@@ -28,7 +29,7 @@ class Engine(Protocol):
     """Run passes of one model over one cache."""
 
     def run(self, one: Pass) -> Tensor:
-        """Return the logits [B, last, V] and leave keys and values in the cache."""
+        """Return the logits [R, last, V] and leave keys and values in the cache."""
 
 
 class EagerEngine:
@@ -42,14 +43,14 @@ class EagerEngine:
 
     def run(self, one: Pass) -> Tensor:
         """Run the pass; columns whose slot lies beyond the model's context are scratch, and any position does."""
-        self._cache.place(one.slots, one.extent)
-        self._state.begin(MaskDescription(one.kind, one.slots, one.lengths, one.extent))
+        extent = self._cache.place(one.slots, one.extent, one.rows)
+        self._state.begin(MaskDescription(one.kind, one.slots, one.lengths, extent))
         rows, columns = one.token_ids.shape
         stand_in = torch.zeros(1, 1, 1, 1, dtype=torch.bool, device=one.slots.device)
         output = self._model(
             input_ids=one.token_ids,
             position_ids=one.slots.clamp(max=self._last_position) if self._last_position else one.slots,
-            attention_mask=stand_in.expand(rows, 1, columns, one.extent),
+            attention_mask=stand_in.expand(rows, 1, columns, extent),
             past_key_values=self._cache,
             use_cache=True,
             logits_to_keep=one.last,

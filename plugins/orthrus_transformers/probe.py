@@ -29,12 +29,12 @@ def probe(target: TransformersTarget, state: AttentionState, model_type: str) ->
     context = Context(
         rows, Stop(max_new_tokens=DRAFT + 1), vocabulary_size=target.vocabulary_size, device=target.device
     )
-    draft = context.empty_draft()
-    target.prefill(context)
+    target.start(context)
+    target.prefill(context, context.refill())
     if state.calls == 0:
         raise BuildError(f"model type '{model_type}' does not let its attention be exchanged")
     anchors = torch.tensor([tokens[PROMPT], tokens[PROMPT - 1]], device=target.device)
-    target.keep(context.commit(draft, Verdict(torch.zeros_like(anchors), anchors)))
+    target.keep(context.commit(context.empty_draft(), Verdict(torch.zeros_like(anchors), anchors)))
     drafted = torch.tensor([tokens[PROMPT + 1 :], tokens[PROMPT : PROMPT + DRAFT]], device=target.device)
     scored = target.score(context, Draft(drafted, torch.full_like(anchors, DRAFT)))  # [2, DRAFT + 1, V]
     for row, logits in enumerate(scored):

@@ -50,26 +50,33 @@ class TransformersTarget:
         self._engine = choose_engine(engine)(model, cache, state, self.max_length)
         probe(self, state, model.config.model_type)
 
+    def start(self, context: Context) -> None:
+        """Make room in the cache for the context's rows."""
+        self._cache.start(len(context.rows), self.device)
+
     @torch.no_grad()
-    def prefill(self, context: Context) -> Tensor:
-        """Pass over all prompts in chunks; return the logits [B, 1, V] after each row's last token.
+    def prefill(self, context: Context, rows: Sequence[int]) -> Tensor:
+        """Pass over the prompts of some rows in chunks; return the logits [B, 1, V] after each one's last token.
 
         Columns are rolled so that every row's last token is in the last column, which alone is projected onto the
         vocabulary; the columns before a shorter row's first token fall on its scratch slots.
         """
-        lengths = [len(row.prompt) for row in context.rows]
+        lengths = [len(context.rows[row].prompt) for row in rows]
         width = max(lengths)
-        self._cache.start(len(lengths), self.device)
-        shift = width - context.prompt_lengths  # [B]
-        slots = (torch.arange(width, device=self.device) - shift[:, None]) % width  # [B, width]
-        token_ids = context.tokens[:, :width].gather(1, slots)
+        every = len(rows) == len(context.rows)
+        chosen = torch.tensor(rows, device=self.device)  # [R]
+        shift = width - context.prompt_lengths[chosen]  # [R]
+        slots = (torch.arange(width, device=self.device) - shift[:, None]) % width  # [R, width]
+        token_ids = context.tokens[chosen, :width].gather(1, slots)
         for start in range(0, width, self._chunk):
             columns = slice(start, start + self._chunk)
             extent = width if min(lengths) < width else min(start + self._chunk, width)
-            logits = self._engine.run(
-                Pass(token_ids[:, columns], slots[:, columns], self._cache.lengths, extent, last=1)
-            )
-        return logits
+            committed = torch.zeros_like(chosen)
+            one = Pass(token_ids[:, columns], slots[:, columns], committed, extent, 1, rows=None if every else chosen)
+            logits = self._engine.run(one)  # [R, 1, V]
+        if every:
+            return logits
+        return logits.new_zeros(len(context.rows), *logits.shape[1:]).index_copy(0, chosen, logits)
 
     @torch.no_grad()
     def score(self, context: Context, draft: Draft) -> Tensor:

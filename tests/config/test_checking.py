@@ -75,7 +75,6 @@ def test_all_problems_are_told_at_once_each_with_file_and_key(tmp_path: Path) ->
         f"{main}: stop.token_ids: must be a list of an integer, not ['a']",
         f"{base}: stop.strings: must be a list of text, not [1]",
         f"{main}: seed: must be an integer, not 1.5",
-        f"{main}: verifier: the config names no verifier; known: consensus",
     ]
 
 
@@ -134,6 +133,15 @@ def test_conflicts_are_told_with_everything_else() -> None:
         "config: seed",
         "override: sampling.temperature",
     ]
+
+
+def test_what_may_stand_in_an_unreadable_file_is_not_missed(tmp_path: Path) -> None:
+    parts = "target: {name: table}\ndrafter: {name: none}\n"
+    assert len(problems(write(tmp_path, "run.yaml", f"use: [parts.yaml]\n{parts}"))) == 1
+    write(tmp_path, "parts.yaml", "cache: [")
+    assert len(problems(tmp_path / "run.yaml")) == 1
+    write(tmp_path, "parts.yaml", "cache: {name: dynamic}")
+    assert problems(tmp_path / "run.yaml")[0].endswith("the config names no verifier; known: consensus")
 
 
 def test_an_empty_config_names_what_is_needed(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ import functools
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from orthrus_lookup.prompt_lookup import PromptLookup
 from support.building import (
     assert_lossless,
     decode_with,
@@ -20,6 +19,7 @@ from support.drafters import ChanceDrafter, ScriptedDrafter
 from support.families import VOCABULARY
 
 from orthrus import Drafter, Stop
+from orthrus_lookup.prompt_lookup import PromptLookup
 
 FAMILIES = ["llama", "mistral", "gemma2", "gpt2", "qwen3_moe"]
 KINDS = ["never right", "always right", "mixed", "empty", "by chance", "prompt lookup"]
@@ -48,37 +48,41 @@ def make_drafter(kind: str, truths: list[list[int]], vocabulary: int, seed: int)
 
 @pytest.mark.parametrize("family", FAMILIES)
 @given(
-    prompts=st.lists(st.lists(st.integers(0, VOCABULARY - 1), min_size=1, max_size=14), min_size=1, max_size=4),
+    prompts=st.lists(st.lists(st.integers(0, VOCABULARY - 1), min_size=1, max_size=14), min_size=1, max_size=5),
     stop=stops(VOCABULARY),
     kind=st.sampled_from(KINDS),
     chunk=st.sampled_from([1, 3, 512]),
     seed=st.integers(0, 1000),
+    batch=st.integers(1, 4),
 )
-def test_tiny_models(family: str, prompts: list[list[int]], stop: Stop, kind: str, chunk: int, seed: int) -> None:
+def test_tiny_models(
+    family: str, prompts: list[list[int]], stop: Stop, kind: str, chunk: int, seed: int, batch: int
+) -> None:
     oracle = family_oracle(family)
     answers = [oracle(prompt, stop) for prompt in prompts]
     truths = [list(oracle(prompt, Stop(stop.max_new_tokens)).token_ids) for prompt in prompts]  # past any stop token
     target = target_of(family, chunk=chunk)
-    results = decode_with(target, make_drafter(kind, truths, VOCABULARY, seed), prompts, stop, seed)
+    results = decode_with(target, make_drafter(kind, truths, VOCABULARY, seed), prompts, stop, seed, batch)
     assert_lossless(results, answers)
 
 
 @given(
-    prompts=st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=6), min_size=1, max_size=5),
+    prompts=st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=6), min_size=1, max_size=6),
     stop=stops(4),
     strings=st.lists(st.text("abcd", min_size=1, max_size=3), max_size=2).map(tuple),
     kind=st.sampled_from(KINDS),
     table=st.integers(0, 30),
     seed=st.integers(0, 1000),
+    batch=st.integers(1, 5),
 )
 def test_tables(
-    prompts: list[list[int]], stop: Stop, strings: tuple[str, ...], kind: str, table: int, seed: int
+    prompts: list[list[int]], stop: Stop, strings: tuple[str, ...], kind: str, table: int, seed: int, batch: int
 ) -> None:
     target = table_target(table)
     oracle = target_oracle(target)
     stop = Stop(stop.max_new_tokens, stop.min_new_tokens, stop.token_ids, strings)
     truths = [list(oracle(prompt, Stop(stop.max_new_tokens)).token_ids) for prompt in prompts]
-    results = decode_with(target, make_drafter(kind, truths, 4, seed), prompts, stop, seed)
+    results = decode_with(target, make_drafter(kind, truths, 4, seed), prompts, stop, seed, batch)
     assert_lossless(results, [oracle(prompt, stop) for prompt in prompts])
 
 

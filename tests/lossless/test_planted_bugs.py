@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import random
 from collections.abc import Callable
 
 import pytest
 import torch
-from orthrus_caches.dynamic import DynamicCache
-from orthrus_transformers.engine import EagerEngine, Pass
 from support.building import (
     Oracle,
     assert_lossless,
@@ -24,6 +23,8 @@ from torch import Tensor
 
 from orthrus import BuildError, Context, Stop, Target
 from orthrus.testing import OracleAnswer
+from orthrus_caches.dynamic import DynamicCache
+from orthrus_transformers.engine import EagerEngine, Pass
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 TRIALS = 8
@@ -35,11 +36,11 @@ def anchor_position_off_by_one(patch: pytest.MonkeyPatch) -> None:
     def mispositioned(self: EagerEngine, one: Pass) -> Tensor:
         shift = int(one.lengths.max() > 0)  # not in the prefill
         patch.setattr(DynamicCache, "place", place)
-        return run(self, Pass(one.token_ids, one.slots + shift, one.lengths, one.extent + shift, one.last))
+        return run(self, dataclasses.replace(one, slots=one.slots + shift, extent=one.extent + shift))
 
-    def misplaced(self: DynamicCache, slots: Tensor, extent: int) -> None:
+    def misplaced(self: DynamicCache, slots: Tensor, extent: int, rows: Tensor | None = None) -> int:
         shift = int(self.lengths.max() > 0)
-        place(self, slots + shift, extent + shift)
+        return place(self, slots + shift, extent + shift, rows)
 
     patch.setattr(EagerEngine, "run", mispositioned)
     patch.setattr(DynamicCache, "place", misplaced)  # for targets without an engine
@@ -79,9 +80,18 @@ def a_rejected_key_is_kept(patch: pytest.MonkeyPatch) -> None:
         if before is not None:
             held = buffers[layer][:, :, : before.shape[2]]
             held.copy_(torch.where((before != 0).any(-1, keepdim=True), before, held))
-        return buffers[layer][:, :, : self._extent]
+        return buffers[layer][slice(None) if self._rows is None else self._rows, :, : self._extent]
 
     patch.setattr(DynamicCache, "_write", write_once)
+
+
+def a_refilled_row_keeps_its_old_keys(patch: pytest.MonkeyPatch) -> None:
+    place = DynamicCache.place
+
+    def misplace(self: DynamicCache, slots: Tensor, extent: int, rows: Tensor | None = None) -> int:
+        return place(self, slots, extent, rows if rows is None else (rows + 1) % len(self.lengths))
+
+    patch.setattr(DynamicCache, "place", misplace)
 
 
 BUGS: list[Plant] = [
@@ -89,6 +99,7 @@ BUGS: list[Plant] = [
     a_stale_token_after_a_rejection,
     rows_swapped_after_ragged_acceptance,
     a_rejected_key_is_kept,
+    a_refilled_row_keeps_its_old_keys,
 ]
 
 
@@ -112,7 +123,7 @@ def check(target: Target, oracle: Oracle) -> None:
     for (prompts, seed), answers in zip(CASES, answers_of(oracle), strict=True):
         truths = [answer.token_ids for answer in answers]
         drafter = ScriptedDrafter(truths, target.vocabulary_size, 0.7, [1, 2, 3, 5], seed)
-        assert_lossless(decode_with(target, drafter, prompts, STOP), answers)
+        assert_lossless(decode_with(target, drafter, prompts, STOP, batch=2), answers)
 
 
 LLAMA = family_oracle("llama")

@@ -14,10 +14,10 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from orthrus_caches.dynamic import DynamicCache
 from torch import Tensor
 
 from orthrus import KVCache
+from orthrus_caches.dynamic import DynamicCache
 
 LAYERS, HEADS, SIZE = 2, 2, 3
 

@@ -6,15 +6,15 @@ import dataclasses
 
 import pytest
 import torch
-from orthrus_consensus.consensus import Consensus
-from orthrus_lookup.prompt_lookup import PromptLookup
-from orthrus_plain.none import NoDrafter
 from support.building import table_target
 from support.drafters import ScriptedDrafter
 
 import orthrus
 from orthrus import Decoder, Draft, DraftError, InputError, Stop
-from orthrus.metrics import Measures, summarize
+from orthrus.metrics import Measures, Ratio, summarize
+from orthrus_consensus.consensus import Consensus
+from orthrus_lookup.prompt_lookup import PromptLookup
+from orthrus_plain.none import NoDrafter
 
 TABLE = "configs/recipes/table-prompt-lookup.yaml"
 
@@ -109,8 +109,11 @@ def test_the_measures_are_those_of_the_definitions() -> None:
     assert measures.tokens_per_second == 5.0
     other = Measures(new_tokens=5, cycles=1, passes=2, accepted_per_cycle=(3,), seconds=1.0, ttft_seconds=0.5)
     summary = summarize([measures, other])
-    assert summary.pooled_tokens_per_cycle == 13 / 4
-    assert summary.mean_tokens_per_cycle == (3.0 + 4.0) / 2
+    assert (summary.tokens_per_cycle.pooled, summary.tokens_per_cycle.per_prompt) == (13 / 4, (3.0 + 4.0) / 2)
+    assert (summary.accepted_length.pooled, summary.accepted_length.per_prompt) == (9 / 4, (2.0 + 3.0) / 2)
+    assert (summary.tpf.pooled, summary.tpf.per_prompt) == (15 / 9, (10 / 7 + 5 / 2) / 2)
+    nothing = Measures(new_tokens=0, cycles=0, passes=0, accepted_per_cycle=(), seconds=0.0, ttft_seconds=None)
+    assert summarize([nothing]).tpf == summarize([]).tpf == Ratio(None, None)
 
 
 def test_accepted_is_counted_before_a_stop_cuts_it() -> None:

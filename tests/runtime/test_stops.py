@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from orthrus_plain.none import NoDrafter
 from support.building import assert_lossless, decode_with, table_target, target_oracle
 from support.drafters import ScriptedDrafter
 
 from orthrus import BuildError, Decoder, InputError, Stop
+from orthrus_plain.none import NoDrafter
 
 TARGET = table_target(seed=3, alphabet="abcdef")
 ORACLE = target_oracle(TARGET)

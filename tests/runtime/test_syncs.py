@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 import torch
-from orthrus_lookup.prompt_lookup import PromptLookup
-from orthrus_plain.none import NoDrafter
 from support.building import decode_with, table_target, transformers_target
 from support.drafters import ScriptedDrafter
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from orthrus import Drafter, Stop, Target
+from orthrus_lookup.prompt_lookup import PromptLookup
+from orthrus_plain.none import NoDrafter
 
 READS = {"tolist", "item", "__bool__", "__int__", "__float__", "__index__", "numpy", "cpu", "nonzero", "__contains__"}
 DATA_DEPENDENT = {"aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select", "aten::equal"}
@@ -79,9 +79,9 @@ def test_one_sync_a_cycle(make: Callable[[], Target], drafter: str) -> None:
     "read",
     [
         lambda t: t.item(),
-        lambda t: bool(t),
+        bool,
         lambda t: t.tolist(),
-        lambda t: int(t),
+        int,
         lambda t: torch.arange(3)[torch.arange(3) > t],
     ],
 )

@@ -53,9 +53,9 @@ def test_nothing_of_a_stop_string_is_ever_shown(text: str, strings: list[str]) -
         assert shown == text and not stream.matched
         return
     first = min(ends)  # where the first string is complete; of those complete there, the earliest start counts
-    starts = [text.find(string) for string in strings if text.find(string) >= 0]
-    starts = [start for start, string in zip(starts, [s for s in strings if s in text]) if start + len(string) <= first]
-    assert stream.matched and shown == text[: min(starts)]
+    starts = {string: text.find(string) for string in strings if string in text}
+    complete = [start for string, start in starts.items() if start + len(string) <= first]
+    assert stream.matched and shown == text[: min(complete)]
 
 
 def test_find_stop_wants_a_match_that_ends_in_the_new_text() -> None:

@@ -7,16 +7,16 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
+
+from orthrus import Decoder, Drafter, KVCache, Result, Stop, Target
+from orthrus.testing import Letters, OracleAnswer, TableTarget, greedy
 from orthrus_attention.eager import EagerAttention
 from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.dynamic import DynamicCache
 from orthrus_consensus.consensus import Consensus
 from orthrus_transformers.target import TransformersTarget
 from support.families import attention_for, tiny_model
-from torch import Tensor
-
-from orthrus import Decoder, Drafter, KVCache, Result, Stop, Target
-from orthrus.testing import Letters, OracleAnswer, TableTarget, greedy
 
 BACKENDS: dict[str, Callable[[], Any]] = {"sdpa": SdpaAttention, "eager": EagerAttention}
 Oracle = Callable[[Sequence[int], Stop], OracleAnswer]
@@ -64,11 +64,16 @@ def target_oracle(target: Target) -> Oracle:
 
 
 def decode_with(
-    target: Target, drafter: Drafter, prompts: Sequence[Sequence[int]], stop: Stop, seed: int = 0
+    target: Target,
+    drafter: Drafter,
+    prompts: Sequence[Sequence[int]],
+    stop: Stop,
+    seed: int = 0,
+    batch: int | None = None,
 ) -> list[Result]:
-    """Return the results of one batch, verified by consensus."""
+    """Return the results, verified by consensus; all prompts at a time, or `batch`, refilling rows that end."""
     decoder = Decoder.of(target, drafter, Consensus(), stop, seed)
-    return decoder.generate(prompts, batch=max(1, len(prompts)))
+    return decoder.generate(prompts, batch=batch or max(1, len(prompts)))
 
 
 def assert_lossless(results: Sequence[Result], answers: Sequence[OracleAnswer]) -> None:

@@ -29,7 +29,7 @@ class ScriptedDrafter:
         self._lengths = lengths
         self._random = random.Random(seed)
 
-    def start(self, context: Context) -> None:
+    def start(self, context: Context, rows: Sequence[int]) -> None:
         self._context = context
 
     def propose(self, context: Context, chance: Chance) -> Draft:
@@ -47,7 +47,7 @@ class ScriptedDrafter:
     def _row(self, index: int) -> list[int]:
         row = self._context.rows[index]
         length = min(self._random.choice(self._lengths), row.room)
-        known = list(self._truths[index][len(row.output) :])
+        known = list(self._truths[row.request][len(row.output) :])
         tokens = (known + [0] * length)[:length]
         return [self._maybe_wrong(token) for token in tokens]
 
@@ -67,7 +67,7 @@ class ChanceDrafter:
         self._vocabulary_size = vocabulary_size
         self._length = length
 
-    def start(self, context: Context) -> None:
+    def start(self, context: Context, rows: Sequence[int]) -> None:
         pass
 
     def propose(self, context: Context, chance: Chance) -> Draft:

@@ -6,15 +6,15 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from orthrus_attention import sdpa
-from orthrus_attention.eager import EagerAttention
-from orthrus_attention.sdpa import SdpaAttention
-from orthrus_caches.dynamic import DynamicCache
 from support.building import decode_with, transformers_target
 from support.drafters import ScriptedDrafter
 from torch import Tensor
 
 from orthrus import BuildError, MaskDescription, Stop
+from orthrus_attention import sdpa
+from orthrus_attention.eager import EagerAttention
+from orthrus_attention.sdpa import SdpaAttention
+from orthrus_caches.dynamic import DynamicCache
 
 
 @st.composite

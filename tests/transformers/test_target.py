@@ -6,17 +6,17 @@ import copy
 
 import pytest
 import torch
-from orthrus_attention.sdpa import SdpaAttention
-from orthrus_caches.dynamic import DynamicCache
-from orthrus_plain.none import NoDrafter
-from orthrus_transformers.loading import stop_token_ids
-from orthrus_transformers.target import TransformersTarget
 from support.building import decode_with, family_oracle, transformers_target
 from support.families import CONTEXT, tiny_model
 from torch import Tensor
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
 from orthrus import BuildError, Context, Stop
+from orthrus_attention.sdpa import SdpaAttention
+from orthrus_caches.dynamic import DynamicCache
+from orthrus_plain.none import NoDrafter
+from orthrus_transformers.loading import stop_token_ids
+from orthrus_transformers.target import TransformersTarget
 
 
 def target_of(model: object) -> TransformersTarget:
@@ -31,7 +31,8 @@ def test_the_prefill_projects_one_row_of_each_prompt_and_no_more(chunk: int) -> 
     handle = head.register_forward_hook(lambda module, inputs, output: projected.append(output.shape[1]))
     prompts = [[1, 2, 3, 4, 5, 6, 7], [8], [9, 10, 11]]
     context = Context(prompts, Stop(1), vocabulary_size=40)
-    logits = target.prefill(context)
+    target.start(context)
+    logits = target.prefill(context, context.refill())
     handle.remove()
     assert set(projected) == {1}
     alone = [target.logits(prompt, 1) for prompt in prompts]
@@ -108,8 +109,8 @@ def test_a_model_that_cannot_be_rolled_back_or_routed_is_refused(family: str, se
 class BackwardCache(DynamicCache):
     """Write every pass in the wrong order."""
 
-    def place(self, slots: Tensor, extent: int) -> None:
-        super().place(slots.flip(1), extent)
+    def place(self, slots: Tensor, extent: int, rows: Tensor | None = None) -> int:
+        return super().place(slots.flip(1), extent, rows)
 
 
 def test_a_cache_that_does_not_fit_is_refused_by_the_probe() -> None:

@@ -1,0 +1,155 @@
+"""`orthrus verify`: exit 0 for what is greedy decoding, exit 1 for what is not, and what it says of it."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.parts import FORGETFUL, LENIENT, drafter
+from support.program import TABLE, InProcess
+from support.site import Site
+
+KEYS = ["total", "identical", "tokens", "oracle_checked", "divergences"]
+WRONG = drafter(  # two tokens that the target would not have said, and not more than there is room for
+    """
+    wrong = (context.anchors[:, None] + torch.tensor([[1, 2]])) % context.vocabulary_size
+    if context.max_room < 2:
+        return context.empty_draft()
+    return Draft(wrong, torch.minimum(torch.tensor(2), context.room))
+    """
+)
+
+
+@pytest.fixture
+def prompts(tmp_path: Path) -> Path:
+    file = tmp_path / "prompts.jsonl"
+    texts = ["abc", "dddd", "a", "hgfedcba", "cab"]
+    file.write_text("".join(json.dumps({"id": f"id-{text}", "prompt": text}) + "\n" for text in texts))
+    return file
+
+
+@pytest.mark.parametrize("batch", [1, 8])
+@pytest.mark.parametrize("part", ["drafter.name=none", "drafter.name=prompt_lookup"])
+def test_what_is_greedy_decoding_is_told_so(batch: int, part: str, prompts: Path, orthrus: InProcess) -> None:
+    done = orthrus("verify", "--config", TABLE, "--prompts", prompts, "--batch", batch, "--oracle", 3, part)
+    assert (done.code, done.err) == (0, "")
+    counts = "(320 tokens, every one checked; 3 prompts decoded again by the naive oracle)"
+    assert done.out == f"5/5 identical to greedy decoding {counts}\n"
+
+
+def test_json_is_the_same_in_one_object(prompts: Path, orthrus: InProcess) -> None:
+    done = orthrus("verify", "--config", TABLE, "--prompts", prompts, "--limit", 2, "--json")
+    assert (done.code, done.err) == (0, "")
+    assert list(done.json()) == KEYS
+    assert list(done.json().values()) == [2, 2, 128, 2, []]
+
+
+def test_no_new_tokens_are_identical(prompts: Path, orthrus: InProcess) -> None:
+    done = orthrus("verify", "--config", TABLE, "--prompts", prompts, "stop.max_new_tokens=0")
+    assert (done.code, done.out.split(" (")[0]) == (0, "5/5 identical to greedy decoding")
+
+
+def lenient(site: Site) -> list[str]:
+    site.install("odd_drafter", WRONG)
+    site.install("lenient_verifier", LENIENT)
+    return ["drafter.name=odd", "verifier.name=lenient"]
+
+
+def test_a_lenient_verifier_is_caught_with_position_tokens_and_gap(
+    prompts: Path, orthrus: InProcess, site: Site
+) -> None:
+    arguments = ["verify", "--config", TABLE, "--prompts", prompts, *lenient(site), "stop.max_new_tokens=8"]
+    done = orthrus(*arguments, "--json")
+    assert (done.code, done.err) == (1, "")
+    found: dict[str, Any] = done.json()
+    assert (found["total"], found["identical"], found["tokens"]) == (5, 0, 40)
+    by_prompt: dict[str, list[int]] = {}
+    for one in found["divergences"]:
+        assert list(one) == ["id", "position", "token", "expected", "gap", "check"]
+        assert one["gap"] > 0
+        assert one["token"] != one["expected"]
+        assert one["check"] == "teacher_forced"
+        by_prompt.setdefault(one["id"], []).append(one["position"])
+    assert len(by_prompt) == 5
+    assert all(positions[0] in (1, 2) for positions in by_prompt.values())  # the first cycle's drafts are kept
+
+
+def test_divergences_as_text(prompts: Path, orthrus: InProcess, site: Site) -> None:
+    arguments = ["verify", "--config", TABLE, "--prompts", prompts, *lenient(site), "stop.max_new_tokens=8"]
+    found = orthrus(*arguments, "--json").json()
+    done = orthrus(*arguments)
+    assert done.code == 1
+    assert done.out.startswith("0/5 identical to greedy decoding (40 tokens, every one checked; ")
+    rows = [re.split(r"\s*│\s*", line.strip("│ \n")) for line in done.out.splitlines() if line.startswith("│")]
+    expected = [
+        [one["id"], str(one["position"]), str(one["token"]), str(one["expected"]), f"{one['gap']:.3g}", one["check"]]
+        for one in found["divergences"]
+    ]
+    assert rows == expected
+    assert all(word in done.out for word in ("position", "token", "target's token", "logit gap"))
+
+
+def test_an_id_is_shown_as_it_is(tmp_path: Path, orthrus: InProcess, site: Site) -> None:
+    file = tmp_path / "odd.jsonl"
+    file.write_text(json.dumps({"id": "[/x] [red]", "prompt": "abc"}))
+    done = orthrus("verify", "--config", TABLE, "--prompts", file, *lenient(site), "stop.max_new_tokens=4")
+    assert done.code == 1
+    assert "[/x] [red]" in done.out
+
+
+def test_a_target_whose_passes_are_wrong_is_caught(tmp_path: Path, orthrus: InProcess, site: Site) -> None:
+    site.install("forgetful_target", FORGETFUL)
+    file = tmp_path / "prompts.jsonl"
+    file.write_text('{"prompt": "abcd"}\n')
+    done = orthrus(
+        "verify", "--config", TABLE, "--prompts", file, "--json", "target.name=forgetful", "stop.max_new_tokens=12"
+    )
+    assert done.code == 1
+    assert done.json()["identical"] == 0
+    assert {one["check"] for one in done.json()["divergences"]} == {"teacher_forced"}
+
+
+TWO_FACED = """
+from orthrus import hookimpl
+from orthrus.testing import Letters, TableTarget
+import torch
+
+
+class TwoFaced(TableTarget):
+    def logits(self, token_ids, last):
+        found = super().logits(token_ids, last)
+        return found if last > 1 else found.roll(1, dims=-1)  # one place at a time, it says something else
+
+
+def make(options, parts):
+    table = torch.randn((4, 4, 4), generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    return TwoFaced(table, parts.cache, tokenizer=Letters("abcd"))
+
+
+@hookimpl
+def register_targets(register):
+    register("two_faced", make)
+"""
+
+
+def test_the_oracle_catches_what_one_pass_cannot(tmp_path: Path, orthrus: InProcess, site: Site) -> None:
+    site.install("two_faced_target", TWO_FACED)
+    file = tmp_path / "prompts.jsonl"
+    file.write_text('{"prompt": "abcd"}\n{"prompt": "dd"}\n')
+    arguments = ["verify", "--config", TABLE, "--prompts", file, "--json", "target.name=two_faced"]
+    assert orthrus(*arguments, "--oracle", 0).code == 0
+    done = orthrus(*arguments, "--oracle", 1)
+    assert done.code == 1
+    [divergence] = done.json()["divergences"]
+    assert (divergence["check"], divergence["position"], divergence["gap"]) == ("oracle", 0, None)
+    assert (done.json()["identical"], done.json()["oracle_checked"]) == (1, 1)
+    assert "oracle" in orthrus(*[one for one in arguments if one != "--json"], "--oracle", 1).out
+
+
+@pytest.mark.parametrize("arguments", [["--batch", "0"], ["--limit", "0"], ["--oracle", "-1"], ["--batch", "x"]])
+def test_numbers_out_of_bounds_are_one_sentence(arguments: list[str], prompts: Path, orthrus: InProcess) -> None:
+    error = orthrus("verify", "--config", TABLE, "--prompts", prompts, *arguments).error()
+    assert arguments[0] in error
