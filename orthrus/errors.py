@@ -70,4 +70,4 @@ def unknown(what: str, name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, names, n=1)
     hint = f" (did you mean '{close[0]}'?)" if close else ""
     listing = f"known: {', '.join(names)}" if names else "none is known"
-    return f"unknown {what} '{name}'{hint}; {listing}"
+    return f"unknown {what} {shown(name)}{hint}; {listing}"

@@ -7,6 +7,7 @@ OmegaConf reads the YAML and the dotted overrides. Its interpolation is not part
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,10 +69,16 @@ def read_layers(path: Path, using: tuple[Path, ...] = ()) -> tuple[list[Layer], 
 
 
 def _read_used(path: Path, item: str, using: tuple[Path, ...]) -> tuple[list[Layer], list[Problem]]:
-    other = path.parent / Path(item).expanduser()
+    other = _tidy(path.parent / Path(item).expanduser())
     if not other.is_file():
         return [], [Problem(str(path), "use", f"there is no file '{item}' (looked for '{other}')")]
     return read_layers(other, (*using, path.resolve()))
+
+
+def _tidy(path: Path) -> Path:
+    """Return the path without `..`, so that messages call a file by one name, unless a link makes that another file."""
+    tidy = Path(os.path.normpath(path))
+    return path if path.exists() and not (tidy.exists() and tidy.samefile(path)) else tidy
 
 
 def _read_file(path: Path, problems: list[Problem]) -> dict[str, Any]:

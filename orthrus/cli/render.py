@@ -7,14 +7,11 @@ import unicodedata
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.segment import Segment, Segments
-from rich.style import Style
 
 if TYPE_CHECKING:
     from orthrus.types import Piece, Result
 
-ACCEPTED = Style(color="green")
-OWN = Style()
+GREEN, RESET = "\x1b[32m", "\x1b[0m"
 
 
 def print_piece(console: Console, piece: Piece) -> None:
@@ -23,7 +20,22 @@ def print_piece(console: Console, piece: Piece) -> None:
     A terminal gets no control characters but line ends and tabs: a model's text must not be able to steer it.
     """
     text = harmless(piece.text) if console.is_terminal else piece.text
-    console.print(Segments([Segment(text, ACCEPTED if piece.accepted else OWN)]), end="", soft_wrap=True)
+    _write(console, f"{GREEN}{text}{RESET}" if text and piece.accepted and _has_colors(console) else text)
+
+
+def end_stream(console: Console) -> None:
+    """End the line of a stream, wherever it was when it was interrupted."""
+    _write(console, f"{RESET}\n" if _has_colors(console) else "\n")
+
+
+def _write(console: Console, text: str) -> None:
+    # Past the console's own buffer: after an interrupt it would print once more what it had just printed.
+    console.file.write(text)
+    console.file.flush()
+
+
+def _has_colors(console: Console) -> bool:
+    return console.is_terminal and console.color_system is not None and not console.no_color
 
 
 def plain(result: Result) -> str:
@@ -37,8 +49,8 @@ def harmless(text: str) -> str:
     return "".join(letter for letter in text if letter in "\n\t" or unicodedata.category(letter) != "Cc")
 
 
-def summary(result: Result) -> str:
-    """Return the line that sums an answer up."""
+def summary(result: Result, ended_by: str = "") -> str:
+    """Return the line that sums an answer up; ended_by: what ended it, if not the decoder."""
     measures = result.measures
     parts = [f"{measures.new_tokens} tokens in {measures.seconds:.2f} s"]
     if measures.tokens_per_second is not None and measures.new_tokens:
@@ -47,4 +59,4 @@ def summary(result: Result) -> str:
         parts.append(f"tokens_per_cycle {measures.tokens_per_cycle:.2f}")
     if measures.tpf is not None:
         parts.append(f"tpf {measures.tpf:.2f}")
-    return f"[{', '.join(parts)}; ended by {result.finish_reason}]"
+    return f"[{', '.join(parts)}; ended by {ended_by or result.finish_reason}]"

@@ -12,7 +12,7 @@ from rich.console import Console
 from orthrus.cli import INTERRUPTED
 from orthrus.cli.arguments import AsJson, Batch, ConfigFile, Limit, Overrides, Raw
 from orthrus.cli.progress import bar, error_console, load_decoder
-from orthrus.cli.render import plain, print_piece, summary
+from orthrus.cli.render import end_stream, plain, print_piece, summary
 from orthrus.errors import InputError
 from orthrus.prompts import PromptRecord, check_text, read_prompts
 
@@ -51,19 +51,18 @@ def run(
 def _stream(decoder: Decoder, prompt: str, chat: bool | None) -> None:
     console = Console(highlight=False)
     stream = decoder.stream(prompt, chat=chat)
+    interrupted = False
     try:
         for piece in stream:
             print_piece(console, piece)
     except KeyboardInterrupt:
-        console.print()
-        _note(f"interrupted; {summary(stream.result)}")
-        raise typer.Exit(INTERRUPTED) from None
-    console.print()
-    _note(summary(stream.result))
-
-
-def _note(line: str) -> None:
+        interrupted = True
+    finally:
+        end_stream(console)  # whatever happened, what was printed stays, on a line of its own
+    line = summary(stream.result, ended_by="Ctrl-C" if interrupted else "")
     error_console().print(line, style="dim", markup=False, soft_wrap=True)
+    if interrupted:
+        raise typer.Exit(INTERRUPTED)
 
 
 def _answer(decoder: Decoder, records: list[PromptRecord], batch: int, chat: bool | None, as_json: bool) -> None:

@@ -8,3 +8,4 @@ from orthrus.hookspecs import Register
 def register_attention_backends(register: Register) -> None:
     register("eager", "orthrus_attention.eager:make")
     register("sdpa", "orthrus_attention.sdpa:make")
+    register("split", "orthrus_attention.split:make")

@@ -16,10 +16,8 @@ class SdpaAttention:
 
     capabilities = AttentionCapabilities()
 
-    def prepare(self, mask: MaskDescription, window: int | None, dtype: torch.dtype) -> Tensor | None:
-        """Return what is visible, [B, 1, n, extent], or None where every query sees every key."""
-        if mask.positions.shape == (1, 1) and mask.kind == "causal" and window is None:
-            return None  # one query of one row stands in the last slot
+    def prepare(self, mask: MaskDescription, window: int | None, dtype: torch.dtype) -> Tensor:
+        """Return what is visible: [B, 1, n, extent]."""
         return visible(mask, window)[:, None]
 
     def attend(
@@ -27,7 +25,7 @@ class SdpaAttention:
         query: Tensor,
         key: Tensor,
         value: Tensor,
-        prepared: Tensor | None,
+        prepared: Tensor,
         *,
         scale: float,
         softcap: float | None = None,
@@ -38,7 +36,7 @@ class SdpaAttention:
             what = "soft-capped scores" if softcap is not None else "attention sinks"
             raise BuildError(f"attention 'sdpa' has no {what}, which this model needs; set attention.name=eager")
         groups = query.shape[1] // key.shape[1]
-        mask = prepared if prepared is None or groups == 1 else prepared.repeat(1, 1, groups, 1)
+        mask = prepared if groups == 1 else prepared.repeat(1, 1, groups, 1)
         return unfold(scaled_dot_product_attention(fold(query, groups), key, value, mask, scale=scale), groups)
 
 

@@ -7,3 +7,4 @@ from orthrus.hookspecs import Register
 @hookimpl
 def register_caches(register: Register) -> None:
     register("dynamic", "orthrus_caches.dynamic:make")
+    register("static", "orthrus_caches.static:make", options="orthrus_caches.options:StaticOptions")

@@ -23,6 +23,7 @@ class AttentionState:
     def __init__(self, backend: AttentionBackend, dtype: torch.dtype) -> None:
         self.backend = backend
         self.calls = 0  # of the running pass
+        self.fused = False  # whether layers that have a fused form run it
         self._dtype = dtype
         self._mask: MaskDescription | None = None
         self._prepared: dict[int | None, Any] = {}
@@ -51,7 +52,8 @@ def attach(model: Any, state: AttentionState) -> str:
     from transformers import AttentionInterface
 
     AttentionInterface.register(NAME, attention_forward)
-    own = str(model.config._attn_implementation)
+    own = str(getattr(model, "orthrus_own_attention", model.config._attn_implementation))
+    model.orthrus_own_attention = own  # a model may be attached again, with another backend
     for module in model.modules():
         module.orthrus_attention = state
     model.set_attn_implementation(NAME)

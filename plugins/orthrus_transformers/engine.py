@@ -10,6 +10,7 @@ from torch import Tensor
 
 from orthrus import KVCache, MaskDescription
 from orthrus_transformers.attention import AttentionState
+from orthrus_transformers.fused import fuse
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +36,12 @@ class Engine(Protocol):
 class EagerEngine:
     """Call the model, layer by layer, as transformers wrote it."""
 
-    def __init__(self, model: Any, cache: KVCache, state: AttentionState, max_length: int | None) -> None:
+    def __init__(
+        self, model: Any, cache: KVCache, state: AttentionState, max_length: int | None, fused: bool = False
+    ) -> None:
+        if fused:
+            fuse(model, state)
+        self._fused = fused
         self._model = model
         self._cache = cache
         self._state = state
@@ -47,21 +53,16 @@ class EagerEngine:
         self._state.begin(MaskDescription(one.kind, one.slots, one.lengths, extent))
         rows, columns = one.token_ids.shape
         stand_in = torch.zeros(1, 1, 1, 1, dtype=torch.bool, device=one.slots.device)
-        output = self._model(
-            input_ids=one.token_ids,
-            position_ids=one.slots.clamp(max=self._last_position) if self._last_position else one.slots,
-            attention_mask=stand_in.expand(rows, 1, columns, extent),
-            past_key_values=self._cache,
-            use_cache=True,
-            logits_to_keep=one.last,
-        )
-        logits: Tensor = output.logits
+        self._state.fused = self._fused
+        try:
+            logits: Tensor = self._model(
+                input_ids=one.token_ids,
+                position_ids=one.slots.clamp(max=self._last_position) if self._last_position else one.slots,
+                attention_mask=stand_in.expand(rows, 1, columns, extent),
+                past_key_values=self._cache,
+                use_cache=True,
+                logits_to_keep=one.last,
+            ).logits
+        finally:
+            self._state.fused = False
         return logits
-
-
-ENGINES: dict[str, type[EagerEngine]] = {"eager": EagerEngine}
-
-
-def choose_engine(name: str) -> type[EagerEngine]:
-    """Return the engine of this name; auto is the fastest that works everywhere."""
-    return ENGINES["eager" if name == "auto" else name]

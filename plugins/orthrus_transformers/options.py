@@ -21,7 +21,11 @@ class TransformersOptions:
         "auto", help="what the weights are computed in; auto: what they are stored in"
     )
     device: str = option("auto", help="auto, cpu, cuda, cuda:N or mps; auto: the accelerator if there is one")
-    engine: Literal["auto", "eager"] = option("auto", help="how a pass runs; eager: the modules as they are")
+    engine: Literal["auto", "eager", "fused", "graphed"] = option(
+        "auto",
+        help="how a pass runs: eager calls the model's modules, fused joins their small operations, graphed replays"
+        " that as a CUDA graph; auto: the fastest that works",
+    )
     chat: bool = option(True, help="put text prompts through the model's chat template, if it has one")
     prefill_chunk: int = option(512, minimum=1, help="most prompt tokens of one row in a pass")
     trust_remote_code: bool = option(False, help="run Python code that comes with the model")

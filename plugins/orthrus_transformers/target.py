@@ -12,7 +12,8 @@ from orthrus import Context, Draft, KVCache, Parts, Step, Tokenizer
 from orthrus_transformers import loading
 from orthrus_transformers.attention import AttentionState, attach
 from orthrus_transformers.capabilities import check_attention, check_layers
-from orthrus_transformers.engine import Pass, choose_engine
+from orthrus_transformers.engine import Pass
+from orthrus_transformers.engines import make_engine
 from orthrus_transformers.options import TransformersOptions
 from orthrus_transformers.probe import probe
 
@@ -47,7 +48,7 @@ class TransformersTarget:
         self._chunk = prefill_chunk
         state = AttentionState(attention, model.dtype)
         self._own_attention = attach(model, state)
-        self._engine = choose_engine(engine)(model, cache, state, self.max_length)
+        self._engine = make_engine(engine, model, cache, state, self.max_length)
         probe(self, state, model.config.model_type)
 
     def start(self, context: Context) -> None:

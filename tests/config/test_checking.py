@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -14,6 +15,7 @@ from orthrus.config import Config, load_config
 from orthrus.errors import ConfigError
 from orthrus.layers import Layer, read_overrides
 from orthrus.plugins import Plugins
+from orthrus.types import Sampling
 
 GOOD: dict[str, Any] = {
     "target": {"name": "table"},
@@ -21,6 +23,11 @@ GOOD: dict[str, Any] = {
     "drafter": {"name": "none"},
     "verifier": {"name": "consensus"},
 }
+
+
+def known(kind: str) -> str:
+    """Return how an error tells what exists of a kind."""
+    return f"known: {', '.join(Plugins.load().catalog.names(kind))}"
 
 
 def problems(source: Path | Mapping[str, Any], *overrides: str) -> list[str]:
@@ -68,9 +75,9 @@ def test_all_problems_are_told_at_once_each_with_file_and_key(tmp_path: Path) ->
         f"{base}: target.ordr: unknown option 'ordr' (did you mean 'order'?); known: alphabet, end, max_length,"
         " order, seed",
         f"{base}: target.alphabet: must be text, not 7",
-        f"{main}: drafter.name: unknown drafter 'prompt_lokup' (did you mean 'prompt_lookup'?); known: none,"
-        " prompt_lookup",
-        "override: sampling.temprature: unknown option 'temprature' (did you mean 'temperature'?); known: temperature",
+        f"{main}: drafter.name: unknown drafter 'prompt_lokup' (did you mean 'prompt_lookup'?); {known('drafter')}",
+        "override: sampling.temprature: unknown option 'temprature' (did you mean 'temperature'?); known: "
+        + ", ".join(sorted(one.name for one in dataclasses.fields(Sampling))),
         f"{base}: stop.max_new_tokens: must be at least 0, not -1",
         f"{main}: stop.token_ids: must be a list of an integer, not ['a']",
         f"{base}: stop.strings: must be a list of text, not [1]",
@@ -121,8 +128,7 @@ def test_a_required_option_is_told(tmp_path: Path) -> None:
 def test_a_source_without_a_plugin_is_told_without_loading_a_model() -> None:
     config = {**GOOD, "attention": {"name": "eager"}, "target": {"name": "transformers", "source": "hup:owner/name"}}
     assert problems(config) == [
-        "config: target.source: 'hup:owner/name': unknown source 'hup' (did you mean 'hub'?);"
-        " known: default, hub, package, path"
+        f"config: target.source: 'hup:owner/name': unknown source 'hup' (did you mean 'hub'?); {known('source')}"
     ]
 
 
@@ -141,15 +147,15 @@ def test_what_may_stand_in_an_unreadable_file_is_not_missed(tmp_path: Path) -> N
     write(tmp_path, "parts.yaml", "cache: [")
     assert len(problems(tmp_path / "run.yaml")) == 1
     write(tmp_path, "parts.yaml", "cache: {name: dynamic}")
-    assert problems(tmp_path / "run.yaml")[0].endswith("the config names no verifier; known: consensus")
+    assert problems(tmp_path / "run.yaml")[0].endswith(f"the config names no verifier; {known('verifier')}")
 
 
 def test_an_empty_config_names_what_is_needed(tmp_path: Path) -> None:
     file = write(tmp_path, "empty.yaml", "")
     assert problems(file) == [
-        f"{file}: target: the config names no target; known: table, transformers",
-        f"{file}: drafter: the config names no drafter; known: none, prompt_lookup",
-        f"{file}: verifier: the config names no verifier; known: consensus",
+        f"{file}: target: the config names no target; {known('target')}",
+        f"{file}: drafter: the config names no drafter; {known('drafter')}",
+        f"{file}: verifier: the config names no verifier; {known('verifier')}",
     ]
 
 

@@ -105,6 +105,7 @@ REFUSED = [
     ("table", [1], "must be a mapping to an integer, not [1]"),
     ("cuont", 1, "unknown option 'cuont' (did you mean 'count'?); known: anything, count, ids, mode, names, on,"),
     (7, 1, "unknown option '7'; known: anything"),
+    ("two\nlines", 1, "unknown option 'two\\nlines'; known: anything"),
 ]
 
 

@@ -93,6 +93,16 @@ def test_used_files_come_first_in_order_and_depth(tmp_path: Path) -> None:
     write(tmp_path, "", "parts/two.yaml")
     main = write(tmp_path, "use: [../parts/one.yaml, ../parts/two.yaml]", "recipes/run.yaml")
     assert origins(main) == ["deep.yaml", "one.yaml", "two.yaml", "run.yaml"]
+    assert read_layers(main)[0][1].origin == str(tmp_path / "parts" / "one.yaml")  # and not recipes/../parts
+
+
+def test_a_link_is_followed_where_dots_come_after_it(tmp_path: Path) -> None:
+    write(tmp_path, "seed: 1", "far/away/base.yaml")
+    write(tmp_path, "", "far/away/inner/empty.yaml")
+    (tmp_path / "link").symlink_to(tmp_path / "far" / "away" / "inner")
+    layers, problems = read_layers(write(tmp_path, "use: [link/../base.yaml]"))
+    assert problems == []
+    assert layers[0].values == {"seed": 1}
 
 
 def test_a_file_may_be_used_twice_but_not_by_itself(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def test_folders_are_searched_for_both_endings_and_files_are_taken_as_they_are(t
     write(tmp_path, "a/three.txt", "")
     (tmp_path / "a" / "folder.yaml").mkdir()
     odd = write(tmp_path, "odd.conf", "")
-    assert find_configs([tmp_path / "a", odd, two]) == [one, two, odd]
+    assert find_configs([tmp_path / "a", odd, one]) == [one, two, odd]
 
 
 def test_a_piece_need_not_name_every_part_and_a_run_file_must(tmp_path: Path, orthrus: InProcess) -> None:
@@ -80,8 +80,8 @@ def test_a_piece_is_a_piece_seen_from_its_own_folder(
 
 def test_what_is_wrong_in_a_file_that_several_use_is_told_once(tmp_path: Path, orthrus: InProcess) -> None:
     base = write(tmp_path, "parts/base.yaml", "sed: 1")
-    for name in ("parts/one.yaml", "parts/two.yaml"):
-        write(tmp_path, name, "use: [base.yaml]")
+    write(tmp_path, "parts/one.yaml", "use: [base.yaml]")
+    write(tmp_path, "more/parts/two.yaml", "use: [../../parts/base.yaml]")
     done = orthrus("validate", tmp_path)
     assert set(checked(done.out).values()) == {"1 error"}
     assert len(checked(done.out)) == 3

@@ -7,8 +7,9 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from support.program import TABLE
 
-from orthrus import PluginError, Plugins, Register, hookimpl, option
+from orthrus import ConfigError, PluginError, Plugins, Register, hookimpl, load, option
 
 
 def make(options: object, parts: object) -> object:
@@ -130,6 +131,17 @@ def test_a_late_plugin_works_like_an_early_one(empty: Plugins) -> None:
     assert (early.origin, early.version) == ("plugin_of_early", "2.0")
     assert late.load_factory() is make
     assert late.load_options() is Options
+
+
+def test_a_late_plugin_decodes() -> None:
+    session = Plugins.load()
+    session.add(Drafters("late", factory="orthrus_plain.none:make"))
+    wanted = load(TABLE, drafter="none").generate(["abc"])[0].token_ids
+    assert load(TABLE, plugins=session, drafter="late").generate(["abc"])[0].token_ids == wanted
+    plugin = Drafters("given", factory="orthrus_plain.none:make")
+    assert load(TABLE, plugins=[plugin], drafter="given").generate(["abc"])[0].token_ids == wanted
+    with pytest.raises(ConfigError, match="unknown drafter 'late'"):
+        load(TABLE, drafter="late")
 
 
 def test_sessions_share_nothing(empty: Plugins) -> None:

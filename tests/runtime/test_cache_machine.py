@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import pytest
 import torch
 from hypothesis import Phase, settings
@@ -16,8 +19,9 @@ from hypothesis.stateful import (
 )
 from torch import Tensor
 
-from orthrus import KVCache
+from orthrus import InputError, KVCache
 from orthrus_caches.dynamic import DynamicCache
+from orthrus_caches.static import StaticCache
 
 LAYERS, HEADS, SIZE = 2, 2, 3
 
@@ -25,7 +29,7 @@ LAYERS, HEADS, SIZE = 2, 2, 3
 class CacheMachine(RuleBasedStateMachine):
     """Write passes of any width at each row's end, keep any part of them, and compare with a list of rows."""
 
-    make_cache: type[DynamicCache] = DynamicCache
+    make_cache: Callable[[], KVCache] = DynamicCache
 
     def __init__(self) -> None:
         super().__init__()
@@ -47,10 +51,11 @@ class CacheMachine(RuleBasedStateMachine):
         rows = len(self.committed)
         starts = torch.tensor([len(row) for row in self.committed])
         slots = starts[:, None] + torch.arange(width)
-        self.cache.place(slots, int(starts.max()) + width)
+        extent = self.cache.place(slots, int(starts.max()) + width)
         stamps = self.stamp + 1 + torch.arange(rows * width, dtype=torch.float64).reshape(rows, width)
         self.stamp = float(stamps.max())
         states = stamps[:, None, :, None].expand(rows, HEADS, width, SIZE)
+        assert extent >= int(slots.max()) + 1
         self.seen = [self.cache.update(states * (layer + 1), -states, layer) for layer in range(LAYERS)]
         self.written = [row + new for row, new in zip(self.committed, stamps.tolist(), strict=True)]
 
@@ -95,7 +100,12 @@ class ForgetfulMachine(CacheMachine):
     make_cache = ForgetfulCache
 
 
+class StaticMachine(CacheMachine):
+    make_cache = partial(StaticCache, slots=16)  # 16 slots: it has to grow
+
+
 TestDynamicCache = CacheMachine.TestCase
+TestStaticCache = StaticMachine.TestCase
 
 
 def test_the_machine_sees_a_cache_that_forgets() -> None:
@@ -115,3 +125,31 @@ def test_growing_changes_nothing_and_bytes_are_counted() -> None:
         assert torch.equal(keys, states[:, :, : start + 100]) and torch.equal(values, keys)
     assert cache.bytes_in_use() == 2 * HEADS * 1024 * SIZE * 4
     assert keys.data_ptr() == cache._keys[0].data_ptr()  # a view, not a copy
+
+
+def test_static_buffers_stay_where_they_are_until_they_must_grow() -> None:
+    cache = StaticCache(slots=16)
+    cache.start(2, torch.device("cpu"))
+    states = torch.randn(2, HEADS, 1, SIZE)
+
+    def write(slot: int) -> tuple[int, int]:
+        extent = cache.place(torch.tensor([[slot], [slot]]), slot + 1)
+        return extent, cache.update(states, states, 0)[0].data_ptr()
+
+    places = {write(slot) for slot in range(16)}
+    assert len(places) == 1 and places.pop()[0] == 16
+    generation = cache.generation
+    assert write(16)[0] == 32 and cache.generation == generation + 1
+    place = write(17)
+    cache.start(2, torch.device("cpu"))  # as many rows: the same buffers, and what was captured over them
+    assert write(17) == place and cache.generation == generation + 1
+    cache.start(3, torch.device("cpu"))
+    assert cache.generation == generation + 2
+
+
+def test_a_static_cache_says_when_it_is_full() -> None:
+    cache = StaticCache(slots=16, max_slots=40)
+    cache.start(1, torch.device("cpu"))
+    assert cache.place(torch.tensor([[39]]), 40) == 40
+    with pytest.raises(InputError, match=r"a row needs 41 slots; cache\.max_slots is 40: raise it"):
+        cache.place(torch.tensor([[40]]), 41)

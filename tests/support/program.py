@@ -17,7 +17,9 @@ from orthrus.cli import main
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "configs"
 TABLE = CONFIGS / "recipes" / "table-prompt-lookup.yaml"
-PROGRAM = [sys.executable, "-c", "from orthrus.cli import main; main()"]
+# A shell starts what it puts into the background with Ctrl-C ignored, and children inherit that: undo it.
+LISTEN = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+PROGRAM = [sys.executable, "-c", f"{LISTEN}; from orthrus.cli import main; main()"]
 ERROR = "orthrus: error: "
 
 

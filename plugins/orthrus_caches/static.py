@@ -1,0 +1,126 @@
+"""The cache `static`: buffers at fixed addresses. B: rows, H: heads of keys, C: slots held, D: size of a head."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from orthrus import InputError, Parts
+from orthrus_caches.options import StaticOptions
+
+
+class StaticCache:
+    """Keep the token at position p in slot p of its row, in buffers that stay where they are.
+
+    A pass reads a bucket of slots: the smallest power-of-two multiple of `slots` that covers its rows. So shapes and
+    addresses repeat from cycle to cycle, and a captured pass can be replayed while the text grows; `generation` counts
+    how often the buffers had to move. Buffers start as zeros: a masked slot that held NaN would still spoil a sum.
+    """
+
+    is_compileable = True
+
+    def __init__(self, slots: int = 512, max_slots: int | None = None) -> None:
+        self.lengths = torch.zeros(0, dtype=torch.int64)  # [B]
+        self.generation = 0
+        self._first, self._most = slots, max_slots
+        self._capacity = slots
+        self._keys: list[Tensor] = []  # per layer [B, H, C, D]
+        self._values: list[Tensor] = []
+        self._slots = torch.zeros(0, 0, dtype=torch.int64)  # [R, n]
+        self._rows: Tensor | None = None  # [R]; None: all
+        self._extent = 0
+
+    def start(self, rows: int, device: torch.device) -> None:
+        """Hold `rows` rows of length 0; buffers of the right size are kept, and with them what was captured."""
+        if len(self.lengths) != rows or self.lengths.device != device:
+            self._keys, self._values, self._capacity = [], [], self._first
+            self.generation += 1
+        self.lengths = torch.zeros(rows, dtype=torch.int64, device=device)
+
+    def place(self, slots: Tensor, extent: int, rows: Tensor | None = None) -> int:
+        """Set where the next pass writes: slots [R, n] of rows [R]; return the bucket that covers the extent.
+
+        Raises InputError if the bucket is beyond max_slots.
+        """
+        self._slots, self._rows = slots, rows
+        self._extent = self._bucket(extent)
+        if self._extent > self._capacity:
+            self._grow(self._extent)
+        return self._extent
+
+    def update(self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: object) -> tuple[Tensor, Tensor]:
+        """Write [R, H, n, D] into the placed slots and return [R, H, bucket, D] of the layer: views, if of all rows.
+
+        The names of the arguments are those that transformers models pass.
+        """
+        while len(self._keys) <= layer_idx:
+            self._keys.append(self._buffer(key_states))
+            self._values.append(self._buffer(value_states))
+        return self._write(self._keys[layer_idx], key_states), self._write(self._values[layer_idx], value_states)
+
+    def reserve(self, layer: int, keys_like: Tensor, heads: int, size: int) -> tuple[Tensor, Tensor, Tensor] | None:
+        """Return a layer's buffers [B, heads, C, size] and the placed slots [B, n], to be written by the caller.
+
+        None if the pass is not over all rows: then `update` writes.
+        """
+        if self._rows is not None:
+            return None
+        while len(self._keys) <= layer:
+            shape = (len(self.lengths), heads, self._capacity, size)
+            self._keys.append(keys_like.new_zeros(shape))
+            self._values.append(keys_like.new_zeros(shape))
+        return self._keys[layer], self._values[layer], self._slots
+
+    def read(self, layer: int) -> tuple[Tensor, Tensor]:
+        """Return views [B, H, bucket, D] of a layer's keys and values."""
+        return self._keys[layer][:, :, : self._extent], self._values[layer][:, :, : self._extent]
+
+    def keep(self, lengths: Tensor) -> None:
+        """Commit exactly the first lengths [B] slots of each row."""
+        self.lengths = lengths
+
+    def bytes_in_use(self) -> int:
+        """Return the bytes of all buffers."""
+        return sum(buffer.nbytes for buffer in [*self._keys, *self._values])
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        """Return the number of slots of the longest row, as transformers models ask; reads the device."""
+        return int(self.lengths.max()) if self.lengths.numel() else 0
+
+    def _bucket(self, extent: int) -> int:
+        bucket = self._first
+        while bucket < extent:
+            bucket *= 2
+        if self._most is not None:
+            if extent > self._most:
+                raise InputError(f"a row needs {extent} slots; cache.max_slots is {self._most}: raise it")
+            bucket = min(bucket, self._most)
+        return bucket
+
+    def _buffer(self, states: Tensor) -> Tensor:
+        return states.new_zeros(len(self.lengths), states.shape[1], self._capacity, states.shape[3])
+
+    def _grow(self, capacity: int) -> None:
+        self._keys = [_grown(buffer, capacity) for buffer in self._keys]
+        self._values = [_grown(buffer, capacity) for buffer in self._values]
+        self._capacity = capacity
+        self.generation += 1
+
+    def _write(self, buffer: Tensor, states: Tensor) -> Tensor:
+        if self._rows is not None:
+            buffer[self._rows[:, None], :, self._slots] = states.transpose(1, 2)
+            return buffer[self._rows, :, : self._extent]
+        buffer.scatter_(2, self._slots[:, None, :, None].expand(states.shape), states)
+        return buffer[:, :, : self._extent]
+
+
+def _grown(buffer: Tensor, capacity: int) -> Tensor:
+    rows, heads, held, size = buffer.shape
+    larger = buffer.new_zeros(rows, heads, capacity, size)
+    larger[:, :, :held] = buffer
+    return larger
+
+
+def make(options: StaticOptions, parts: Parts) -> StaticCache:
+    """Return the cache."""
+    return StaticCache(options.slots, options.max_slots)

@@ -1,0 +1,118 @@
+"""Decoder layers of the Llama kind with their projections joined and their small operations in one kernel each.
+
+The layers stay the model's own: a fused layer runs only inside a pass of an engine that asks for it (`state.fused`),
+and the model's own forward, which verification compares with, is what it was. Joined weights are the weights: the
+original parameters become views of them, so nothing is held twice. What differs is rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import linear
+
+from orthrus_transformers.attention import AttentionState
+from orthrus_transformers.operations import rms_norm, silu_product, split_heads
+
+KNOWN = {"LlamaDecoderLayer", "MistralDecoderLayer", "Qwen2DecoderLayer", "Qwen3DecoderLayer"}
+
+
+@dataclass(frozen=True, eq=False)
+class FusedLayer:
+    """Hold what one layer computes with: joined projections and the sizes of its heads."""
+
+    layer: Any
+    state: AttentionState
+    qkv: Tensor  # [(H + 2 H_kv) D, E]
+    qkv_bias: Tensor | None
+    gate_up: Tensor  # [2 I, E]
+    heads: tuple[int, int]
+    window: int | None
+    norms: tuple[Tensor, Tensor, float] | None
+
+    def forward(self, hidden: Tensor, cosine: Tensor, sine: Tensor, cache: Any) -> Tensor:
+        """Return the layer's output [B, n, E] in the place of its input, leaving keys and values in the cache."""
+        attention, mlp = self.layer.self_attn, self.layer.mlp
+        before, after = self.layer.input_layernorm, self.layer.post_attention_layernorm
+        normed = rms_norm(hidden, before.weight, before.variance_epsilon)
+        joined = linear(normed, self.qkv, self.qkv_bias)
+        query, keys, values = split_heads(joined, self.heads, cosine, sine, self.norms, cache, attention.layer_idx)
+        prepared = self.state.prepared(self.window)
+        seen = self.state.backend.attend(query, keys, values, prepared, scale=attention.scaling)
+        hidden = add_linear(hidden, seen.transpose(1, 2).reshape(*hidden.shape[:2], -1), attention.o_proj.weight)
+        normed = rms_norm(hidden, after.weight, after.variance_epsilon)
+        return add_linear(hidden, silu_product(linear(normed, self.gate_up)), mlp.down_proj.weight)
+
+
+def add_linear(residual: Tensor, inputs: Tensor, weight: Tensor) -> Tensor:
+    """Add inputs [B, n, I] times the transposed weight [E, I] to the residual [B, n, E] where it lies; rounded once."""
+    residual.flatten(0, 1).addmm_(inputs.flatten(0, 1), weight.t())
+    return residual
+
+
+def fuse(model: Any, state: AttentionState) -> int:
+    """Give every layer of a known kind its fused form for passes with `state.fused`; return how many have one."""
+    fused = 0
+    for layer in model.modules():
+        if type(layer).__name__ in KNOWN and _fits(layer):
+            layer.forward = _switching(layer.forward, _fused_layer(layer, state), state)
+            fused += 1
+    return fused
+
+
+def _switching(own: Callable[..., Any], fused: FusedLayer, state: AttentionState) -> Callable[..., Any]:
+    def forward(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
+        if not state.fused:
+            return own(hidden_states, *args, **kwargs)
+        cosine, sine = kwargs["position_embeddings"]
+        return fused.forward(hidden_states, cosine, sine, kwargs["past_key_values"])
+
+    return forward
+
+
+def _fits(layer: Any) -> bool:
+    """Tell whether a layer is as its class has it: biases only on q, k and v, plain SiLU, whole heads rotated."""
+    attention, mlp = layer.self_attn, layer.mlp
+    projections = (attention.o_proj, mlp.gate_proj, mlp.up_proj, mlp.down_proj)
+    return (
+        all(type(one) is torch.nn.Linear and one.bias is None for one in projections)
+        and all(type(one) is torch.nn.Linear for one in (attention.q_proj, attention.k_proj, attention.v_proj))
+        and type(mlp.act_fn).__name__ in ("SiLUActivation", "SiLU")
+        and attention.head_dim % 2 == 0
+    )
+
+
+def _fused_layer(layer: Any, state: AttentionState) -> FusedLayer:
+    attention, mlp = layer.self_attn, layer.mlp
+    projections = [attention.q_proj, attention.k_proj, attention.v_proj]
+    biases = [one.bias for one in projections]
+    norms = None
+    if hasattr(attention, "q_norm"):
+        norms = (attention.q_norm.weight, attention.k_norm.weight, attention.q_norm.variance_epsilon)
+    window = getattr(attention, "sliding_window", None)
+    if type(layer).__name__ == "MistralDecoderLayer":
+        window = attention.config.sliding_window
+    return FusedLayer(
+        layer=layer,
+        state=state,
+        qkv=_join(projections),
+        qkv_bias=None if biases[0] is None else torch.cat(biases),
+        gate_up=_join([mlp.gate_proj, mlp.up_proj]),
+        heads=(projections[0].out_features // attention.head_dim, projections[1].out_features // attention.head_dim),
+        window=window,
+        norms=norms,
+    )
+
+
+def _join(projections: list[Any]) -> Tensor:
+    """Return the weights below one another, and make each projection's weight a view of its part."""
+    joined = torch.cat([one.weight.data for one in projections])
+    start = 0
+    for one in projections:
+        one.weight = torch.nn.Parameter(joined[start : start + one.out_features], requires_grad=False)
+        start += one.out_features
+    return joined

@@ -1,0 +1,80 @@
+"""Fused layers and the static cache give the oracle's text too, over growing buckets and changing batches."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import torch
+from support.building import assert_lossless, decode_with, family_oracle
+from support.drafters import ScriptedDrafter
+from support.families import VOCABULARY, tiny_model
+
+from orthrus import BuildError, KVCache, Stop
+from orthrus_attention.sdpa import SdpaAttention
+from orthrus_caches.dynamic import DynamicCache
+from orthrus_caches.static import StaticCache
+from orthrus_transformers import fused
+from orthrus_transformers.target import TransformersTarget
+
+FUSED = ["llama", "mistral", "qwen2", "qwen3"]
+
+
+def target_of(family: str, engine: str, cache: KVCache) -> TransformersTarget:
+    return TransformersTarget(tiny_model(family), None, cache, SdpaAttention(), engine=engine)
+
+
+@pytest.mark.parametrize("cache", [DynamicCache, lambda: StaticCache(slots=16)], ids=["dynamic", "static"])
+@pytest.mark.parametrize("engine", ["eager", "fused"])
+@pytest.mark.parametrize("family", FUSED)
+def test_engines_and_caches(family: str, engine: str, cache: type[KVCache]) -> None:
+    chooser, stop = random.Random(family), Stop(30)
+    prompts = [[chooser.randrange(VOCABULARY) for _ in range(length)] for length in (3, 15, 1, 40, 7)]
+    answers = [family_oracle(family)(prompt, stop) for prompt in prompts]
+    target = target_of(family, engine, cache())
+    for batch in (5, 2, 1, 5):  # the batch changes, and changes back; buckets of 16, 32, 64 and 128 slots
+        drafter = ScriptedDrafter([answer.token_ids for answer in answers], VOCABULARY, 0.7, [0, 3, 6])
+        assert_lossless(decode_with(target, drafter, prompts, stop, batch=batch), answers)
+
+
+@pytest.mark.parametrize("family", FUSED)
+def test_every_layer_is_fused_and_the_models_own_forward_is_not(family: str) -> None:
+    own, model = tiny_model(family), tiny_model(family)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    target = TransformersTarget(model, None, DynamicCache(), SdpaAttention(), engine="fused")
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    ran: list[int] = []
+    real = fused.FusedLayer.forward
+    fused.FusedLayer.forward = lambda *args: ran.append(1) or real(*args)  # type: ignore[method-assign,func-returns-value]
+    try:
+        logits = target.logits(list(range(12)), 12)
+        assert not ran
+        decode_with(target, ScriptedDrafter([[1] * 4], VOCABULARY, 1.0, [2]), [[1, 2]], Stop(2))
+    finally:
+        fused.FusedLayer.forward = real  # type: ignore[method-assign]
+    assert len(ran) == 2 * model.config.num_hidden_layers  # the prefill and one cycle
+    with torch.no_grad():
+        assert torch.equal(logits, own(torch.tensor([list(range(12))])).logits[0])
+
+
+def test_joined_weights_are_not_held_twice() -> None:
+    model = tiny_model("llama")
+    TransformersTarget(model, None, DynamicCache(), SdpaAttention(), engine="fused")
+    attention = model.model.layers[0].self_attn
+    storage = attention.q_proj.weight.untyped_storage().data_ptr()
+    assert attention.v_proj.weight.untyped_storage().data_ptr() == storage
+
+
+def test_graphs_need_a_gpu() -> None:
+    with pytest.raises(BuildError, match="'graphed' needs a CUDA device, not cpu; set engine=eager"):
+        target_of("llama", "graphed", StaticCache())
+
+
+def test_a_model_may_be_attached_again() -> None:
+    # The second target must still hold its passes against transformers' own attention, not against the first one's.
+    model = tiny_model("llama")
+    for cache in (DynamicCache(), StaticCache(slots=16)):
+        target = TransformersTarget(model, None, cache, SdpaAttention())
+    with torch.no_grad():
+        wanted = tiny_model("llama")(torch.tensor([[1, 2, 3]])).logits[0]
+    assert torch.equal(target.logits([1, 2, 3], 3), wanted)
