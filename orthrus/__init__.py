@@ -30,7 +30,7 @@ from orthrus.types import (
 )
 
 if TYPE_CHECKING:
-    from orthrus.build import load
+    from orthrus.build import find_source, load
     from orthrus.chance import Chance
     from orthrus.context import Context, Row
     from orthrus.decoder import Decoder, Stream
@@ -70,6 +70,7 @@ __all__ = [
     "Tokenizer",
     "Verdict",
     "Verifier",
+    "find_source",
     "hookimpl",
     "load",
     "option",
@@ -82,6 +83,7 @@ _LAZY = {
     "Decoder": "decoder",
     "Row": "context",
     "Stream": "decoder",
+    "find_source": "build",
     "load": "build",
 }
 

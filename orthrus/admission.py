@@ -40,11 +40,10 @@ class Admitted:
 
     def _sentence(self, row: int) -> str:
         length, room = int(self.proposed.lengths[row]), int(self.room[row])
-        width = self.proposed.tokens.shape[1]
-        if length > width:
-            return f"gave row {row} a draft of length {length}, but only {width} tokens"
         if not 0 <= length <= room:
             return f"proposed {length} tokens for row {row}, which has room for {room}"
+        if length > self.proposed.tokens.shape[1]:
+            return f"gave row {row} a draft of length {length}, but only {self.proposed.tokens.shape[1]} tokens"
         tokens = self.proposed.tokens[row, :length].tolist()
         place = next(i for i, token in enumerate(tokens) if not 0 <= token < self.vocabulary_size)
         return (
@@ -59,6 +58,12 @@ def admit(draft: Draft, context: Context, drafter: Drafter) -> Admitted:
     problem = _shape_problem(draft, context)
     if problem:
         raise DraftError(f"drafter '{name}' {problem}")
+    if draft.tokens.shape[1] > context.max_room:  # a drafter of fixed width; its lengths say what counts
+        draft = replace(
+            draft,
+            tokens=draft.tokens[:, : context.max_room],
+            probabilities=None if draft.probabilities is None else draft.probabilities[:, : context.max_room],
+        )
     if draft.tokens.shape[1] == 0:
         return Admitted.of(replace(context.empty_draft(), passes=draft.passes))
     inside = torch.arange(draft.tokens.shape[1], device=context.device) < draft.lengths[:, None]  # [B, n]
@@ -80,6 +85,8 @@ def _shape_problem(draft: Draft, context: Context) -> str | None:
     if not isinstance(draft, Draft):
         return f"returned a {type(draft).__name__}, not a Draft"
     rows = len(context.rows)
+    if not isinstance(draft.tokens, Tensor) or not isinstance(draft.lengths, Tensor):
+        return "returned a Draft whose tokens and lengths are not tensors"
     if draft.tokens.dim() != 2 or draft.tokens.shape[0] != rows or draft.lengths.shape != (rows,):
         shapes = f"tokens {list(draft.tokens.shape)} and lengths {list(draft.lengths.shape)}"
         return f"returned {shapes} for {rows} rows; wanted [{rows}, n] and [{rows}]"
@@ -89,6 +96,4 @@ def _shape_problem(draft: Draft, context: Context) -> str | None:
         return f"returned tensors on {draft.tokens.device}; the rows are on {context.device}"
     if draft.parents is not None:
         return "proposed a tree of tokens; this loop verifies chains (parents must be None)"
-    if draft.tokens.shape[1] > context.max_room:
-        return f"proposed {draft.tokens.shape[1]} tokens; no row has room for more than {context.max_room}"
     return None

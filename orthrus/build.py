@@ -63,8 +63,9 @@ def build(
         if name in given:
             parts = dataclasses.replace(parts, **{name: given[name]})
         elif chosen is not None and not _unneeded(name, given):
-            if name == "target":
-                parts = dataclasses.replace(parts, source=_source(chosen.options, plugins, parts))
+            text = getattr(chosen.options, "source", None)
+            if name == "target" and isinstance(text, str):
+                parts = dataclasses.replace(parts, source=find_source(text, plugins, parts))
             parts = dataclasses.replace(parts, **{name: _make(name, chosen, parts)})
     _check_fit(parts, config)
     return Decoder.of(parts.target, parts.drafter, parts.verifier, config.stop, config.seed)
@@ -83,13 +84,11 @@ def _unneeded(name: str, given: Mapping[str, Any]) -> bool:
     return name in ("attention", "cache") and "target" in given
 
 
-def _source(options: Any, plugins: Plugins, parts: Parts) -> Any:
-    """Return the target's source, chosen by the scheme before the colon; None for a target without one."""
-    text = getattr(options, "source", None)
-    if not isinstance(text, str):
-        return None
+def find_source(text: str, plugins: Plugins, parts: Parts) -> interfaces.Source:
+    """Return the source that a text such as `package:module/file` names, chosen by the scheme before the colon."""
     name, location = source_name(text)
-    return plugins.get("source", name).load_factory()(Location(location), parts)
+    source: interfaces.Source = plugins.get("source", name).load_factory()(Location(location), parts)
+    return source
 
 
 def _make(name: str, chosen: PartConfig, parts: Parts) -> Any:

@@ -162,6 +162,8 @@ def _timed(steps: Iterator[Step], context: Context, records: Sequence[RowRecord]
 def _token_ids(prompt: Prompt, id: str, tokenizer: Tokenizer | None, chat: bool | None) -> list[int]:
     if hasattr(prompt, "tolist"):
         prompt = prompt.tolist()  # a tensor or array of token ids
+    if not isinstance(prompt, Sequence):
+        raise InputError(f"prompt '{id}' must be text, token ids or messages, not {prompt!r}")
     if len(prompt) == 0 or (isinstance(prompt, str) and not prompt.strip()):
         raise InputError(f"prompt '{id}' is empty")
     items: list[Any] = list(prompt)

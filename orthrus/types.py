@@ -68,7 +68,7 @@ class Stop:
     """Say when a row ends; also the config's section `stop`."""
 
     max_new_tokens: int = option(
-        256, minimum=0, help="most new tokens of an answer; the model's context may allow less"
+        256, minimum=0, maximum=1_000_000, help="most new tokens of an answer; the model's context may allow less"
     )
     min_new_tokens: int = option(0, minimum=0, help="no stop token or string ends an answer before this many tokens")
     token_ids: frozenset[int] = option(

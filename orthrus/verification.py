@@ -56,17 +56,16 @@ def verify(
     Every answer is checked in one teacher-forced pass; an evenly spread sample is decoded again by the naive oracle.
     """
     sample = _spread(len(results), oracle_sample)
-    found: list[Divergence] = []
+    found: list[list[Divergence]] = []
     for index, result in enumerate(results):
-        found += _check(decoder, result, with_oracle=index in sample)
+        found.append(_check(decoder, result, with_oracle=index in sample))
         progress(result)
-    different = {one.id for one in found}
     return Verification(
         total=len(results),
-        identical=sum(result.id not in different for result in results),
+        identical=sum(not divergences for divergences in found),
         tokens=sum(len(result.token_ids) for result in results),
         oracle_checked=len(sample),
-        divergences=tuple(found),
+        divergences=tuple(one for divergences in found for one in divergences),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import unicodedata
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -42,6 +43,19 @@ def plain(result: Result) -> str:
     """Return an answer of many, under a line that says whose it is."""
     text = harmless(result.text) if sys.stdout.isatty() else result.text
     return f"--- {result.id} {summary(result)}\n{text}"
+
+
+def totals(results: Sequence[Result]) -> str:
+    """Return the line that sums many answers up: each ratio pooled (of sums) and per prompt (mean of ratios)."""
+    from orthrus.metrics import summarize
+
+    outcome = summarize([result.measures for result in results])
+    parts = [f"{len(results)} prompts, {outcome.new_tokens} tokens"]
+    for name in ("tokens_per_cycle", "accepted_length", "tpf"):
+        ratio = getattr(outcome, name)
+        if ratio.pooled is not None:
+            parts.append(f"{name} {ratio.pooled:.2f} pooled, {ratio.per_prompt:.2f} per prompt")
+    return f"[{'; '.join(parts)}]"
 
 
 def harmless(text: str) -> str:

@@ -12,7 +12,7 @@ from rich.console import Console
 from orthrus.cli import INTERRUPTED
 from orthrus.cli.arguments import AsJson, Batch, ConfigFile, Limit, Overrides, Raw
 from orthrus.cli.progress import bar, error_console, load_decoder
-from orthrus.cli.render import end_stream, plain, print_piece, summary
+from orthrus.cli.render import end_stream, plain, print_piece, summary, totals
 from orthrus.errors import InputError
 from orthrus.prompts import PromptRecord, check_text, read_prompts
 
@@ -73,4 +73,6 @@ def _answer(decoder: Decoder, records: list[PromptRecord], batch: int, chat: boo
             typer.echo(json.dumps(result.to_dict(), ensure_ascii=False) if as_json else plain(result))
 
         ids, texts = [record.id for record in records], [record.prompt for record in records]
-        decoder.generate(texts, ids=ids, batch=batch, chat=chat, on_result=show)
+        results = decoder.generate(texts, ids=ids, batch=batch, chat=chat, on_result=show)
+    if not as_json:
+        error_console().print(totals(results), style="dim", markup=False, soft_wrap=True)

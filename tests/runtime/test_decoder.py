@@ -144,7 +144,7 @@ class BadDrafter(NoDrafter):
     [
         (BadDrafter([[1, 4]]), "drafter 'bad' proposed token 4 at place 1 of row 0; the vocabulary has 4 tokens"),
         (BadDrafter([[-1, 1]]), "drafter 'bad' proposed token -1 at place 0 of row 0"),
-        (BadDrafter([[1] * 50]), "drafter 'bad' proposed 50 tokens; no row has room for more than 11"),
+        (BadDrafter([[1] * 50]), "drafter 'bad' proposed 50 tokens for row 0, which has room for 11"),
         (BadDrafter([[1, 1]], [3]), "gave row 0 a draft of length 3, but only 2 tokens"),
         (BadDrafter([[1, 1]], [-1]), "drafter 'bad' proposed -1 tokens for row 0, which has room for 11"),
         (BadDrafter([[1], [1]], [1, 1]), r"returned tokens \[2, 1\] and lengths \[2\] for 1 rows"),
@@ -159,3 +159,18 @@ def test_a_drafter_that_breaks_its_contract_is_named(drafter: BadDrafter, senten
 def test_tokens_beyond_a_drafts_length_are_ignored() -> None:
     wanted = decoder(NoDrafter()).generate(["ab"])[0].token_ids
     assert decoder(BadDrafter([[999]], [0])).generate(["ab"])[0].token_ids == wanted
+
+
+def test_a_draft_may_be_wider_than_the_room_if_its_lengths_are_not() -> None:
+    wanted = decoder(NoDrafter(), limit=3).generate(["ab"])[0].token_ids
+    assert decoder(BadDrafter([[3] * 50], [1]), limit=3).generate(["ab"])[0].token_ids == wanted
+
+
+@pytest.mark.parametrize("prompt", [7, None, 1.5])
+def test_what_is_no_prompt_is_refused(prompt: object) -> None:
+    with pytest.raises(InputError, match="prompt '0' must be text, token ids or messages"):
+        decoder().generate([prompt])  # type: ignore[list-item]
+
+
+def test_token_ids_may_come_as_tensors() -> None:
+    assert decoder().encode(torch.tensor([1, 2])) == [1, 2]  # type: ignore[arg-type]
