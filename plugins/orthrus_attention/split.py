@@ -66,7 +66,7 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, prepared: Prepared, scale
     sums = torch.empty_like(maxima)
     # [B, n, H, D] in memory, which is how the model's next projection wants it
     out = torch.empty(batch, queries, all_heads, size, dtype=query.dtype, device=query.device).transpose(1, 2)
-    padded = 1 << (size - 1).bit_length()
+    padded = max(16, 1 << (size - 1).bit_length())  # what a matrix product of Triton needs at least
     query = query if query.stride(3) == 1 else query.contiguous()
     split_kernels.partial[(batch * heads, splits, tiles)](
         query,
@@ -85,6 +85,7 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, prepared: Prepared, scale
         queries,
         rows,
         splits,
+        QUERIES=1 << (queries - 1).bit_length(),
         WINDOW=prepared.window,
         CAUSAL=prepared.causal,
         SIZE=size,

@@ -35,6 +35,7 @@ def partial(
     queries,
     rows,
     splits,
+    QUERIES: tl.constexpr,
     WINDOW: tl.constexpr,
     CAUSAL: tl.constexpr,
     SIZE: tl.constexpr,
@@ -56,8 +57,11 @@ def partial(
     d = tl.arange(0, PADDED)
     inside = d < SIZE
     position = tl.load(positions + batch * queries + place, mask=valid, other=0)
-    first = tl.load(positions + batch * queries)
-    last = tl.load(positions + batch * queries + queries - 1)
+    # Columns may be in any order (a prefill rolls them), so the lowest and highest position are looked for.
+    each = tl.arange(0, QUERIES)
+    known = each < queries
+    first = tl.min(tl.load(positions + batch * queries + each, mask=known, other=2147483647), 0)
+    last = tl.max(tl.load(positions + batch * queries + each, mask=known, other=-1), 0)
     length = tl.load(lengths + batch)
 
     q = tl.load(

@@ -13,7 +13,8 @@ from orthrus_transformers.attention import AttentionState
 if TYPE_CHECKING:
     from orthrus_transformers.target import TransformersTarget
 
-TOLERANCE = {torch.float64: 1e-4, torch.float32: 1e-2}  # of the logits' spread; far above rounding, far below a bug
+# Of the logits' spread: far above rounding, far below a bug. Models compute norms in float32 even in float64.
+TOLERANCE = {torch.float64: 1e-2, torch.float32: 1e-2}
 TOLERANCE_HALF = 0.5
 PROMPT = 5
 DRAFT = 3

@@ -65,7 +65,7 @@ class TransformersTarget:
         lengths = [len(context.rows[row].prompt) for row in rows]
         width = max(lengths)
         every = len(rows) == len(context.rows)
-        chosen = torch.tensor(rows, device=self.device)  # [R]
+        chosen = torch.tensor(rows).to(self.device, non_blocking=True)  # [R]
         shift = width - context.prompt_lengths[chosen]  # [R]
         slots = (torch.arange(width, device=self.device) - shift[:, None]) % width  # [R, width]
         token_ids = context.tokens[chosen, :width].gather(1, slots)

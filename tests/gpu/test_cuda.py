@@ -1,0 +1,175 @@
+"""On a CUDA device: captured passes give the oracle's tokens, and no recording outlives what it was made over."""
+
+from __future__ import annotations
+
+import gc
+import random
+from typing import Any
+
+import pytest
+import torch
+from support.building import assert_lossless, decode_with, target_oracle
+from support.drafters import ScriptedDrafter
+from support.families import VOCABULARY, tiny_model
+
+from orthrus import BuildError, Context, Draft, KVCache, MaskDescription, Step, Stop
+from orthrus_attention.eager import EagerAttention
+from orthrus_attention.sdpa import SdpaAttention
+from orthrus_caches.dynamic import DynamicCache
+from orthrus_caches.static import StaticCache
+from orthrus_transformers.graphed import GraphedEngine
+from orthrus_transformers.target import TransformersTarget
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+FAMILIES = ["llama", "mistral", "qwen2", "qwen3"]
+SHAPES = [  # rows, key heads, query heads a key head, queries, size of a head
+    (1, 3, 3, 1, 64),
+    (2, 3, 3, 16, 64),
+    (1, 8, 4, 32, 128),
+    (3, 2, 1, 5, 96),
+    (2, 1, 4, 8, 256),
+]
+
+
+def split_attention() -> Any:
+    from orthrus_attention.split import SplitAttention
+
+    return SplitAttention()
+
+
+def target_of(family: str, engine: str, cache: KVCache, attention: Any) -> TransformersTarget:
+    model = tiny_model(family, dtype=torch.float32).cuda()
+    return TransformersTarget(model, None, cache, attention, engine=engine)
+
+
+class CudaDrafter(ScriptedDrafter):
+    """Propose on the device what the scripted drafter proposes."""
+
+    def propose(self, context: Context, chance: Any) -> Draft:
+        draft = super().propose(context, chance)
+        return Draft(draft.tokens.cuda(), draft.lengths.cuda())
+
+
+@pytest.mark.parametrize("attention", [SdpaAttention, split_attention], ids=["sdpa", "split"])
+@pytest.mark.parametrize("engine", ["eager", "fused", "graphed"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_engine_gives_the_oracles_tokens(family: str, engine: str, attention: Any) -> None:
+    chooser, stop = random.Random(family), Stop(30)
+    prompts = [[chooser.randrange(VOCABULARY) for _ in range(length)] for length in (3, 15, 1, 40, 7)]
+    target = target_of(family, engine, StaticCache(slots=16), attention())
+    answers = [target_oracle(target)(prompt, stop) for prompt in prompts]
+    for batch in (5, 2, 1, 5):  # buckets grow and the batch changes, and changes back
+        drafter = CudaDrafter([answer.token_ids for answer in answers], VOCABULARY, 0.7, [0, 3, 6])
+        assert_lossless(decode_with(target, drafter, prompts, stop, batch=batch), answers)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("window", [None, 16])
+@pytest.mark.parametrize("kind", ["causal", "block"])
+@pytest.mark.parametrize(
+    "shape", [(1, 3, 3, 1, 64), (2, 3, 3, 16, 64), (1, 8, 4, 32, 128), (3, 2, 1, 5, 96), (2, 1, 8, 64, 256)]
+)
+def test_split_attention_equals_eager(
+    shape: tuple[int, ...], kind: Any, window: int | None, dtype: torch.dtype
+) -> None:
+    rows, heads, groups, queries, size = shape
+    torch.manual_seed(0)
+    slots = 9000 if queries == 32 else 700
+    lengths = torch.randint(slots // 2, slots - queries + 1, (rows,), device="cuda")
+    mask = MaskDescription(kind, lengths[:, None] + torch.arange(queries, device="cuda"), lengths, slots)
+    query = torch.randn(rows, queries, heads * groups, size, device="cuda", dtype=dtype).transpose(1, 2)
+    key, value = torch.randn(2, rows, heads, slots + 50, size, device="cuda", dtype=dtype)[:, :, :, :slots]
+    reference, split = EagerAttention(), split_attention()
+    wanted = reference.attend(
+        query.double(), key.double(), value.double(), reference.prepare(mask, window, torch.float64), scale=size**-0.5
+    )
+    got = split.attend(query, key, value, split.prepare(mask, window, dtype), scale=size**-0.5)
+    error = float((got.double() - wanted).abs().max() / wanted.abs().max())
+    assert error < (1e-5 if dtype == torch.float32 else 2e-2)
+
+
+def test_split_attention_takes_columns_in_any_order() -> None:
+    # The prefill rolls columns: the scratch positions of a shorter row come first.
+    positions = torch.tensor([[5, 6, 7, 0, 1, 2, 3, 4], [0, 1, 2, 3, 4, 5, 6, 7]], device="cuda")
+    mask = MaskDescription("causal", positions, torch.zeros(2, dtype=torch.int64, device="cuda"), 16)
+    query = torch.randn(2, 4, 8, 16, device="cuda")
+    key, value = torch.randn(2, 2, 2, 16, 16, device="cuda")
+    for window in (None, 3):
+        got, wanted = (
+            backend.attend(query, key, value, backend.prepare(mask, window, query.dtype), scale=0.25)
+            for backend in (split_attention(), EagerAttention())
+        )
+        torch.testing.assert_close(got, wanted, rtol=0, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode")  # torch calls it a prototype
+def test_one_sync_a_cycle_and_none_hidden() -> None:
+    target = target_of("llama", "graphed", StaticCache(slots=64), split_attention())
+    truth = [1] * 30
+    drafter = CudaDrafter([truth], VOCABULARY, 1.0, [3])
+    decode_with(target, drafter, [[1, 2, 3]], Stop(20))  # everything is captured
+    from orthrus_plain.none import NoDrafter
+
+    decode_with(target, NoDrafter(), [[1, 2, 3]], Stop(20))
+    reads = 0
+    real = torch.Tensor.tolist
+
+    def counted(tensor: torch.Tensor) -> Any:
+        nonlocal reads
+        reads += 1
+        torch.cuda.set_sync_debug_mode("default")
+        try:
+            return real(tensor)
+        finally:
+            torch.cuda.set_sync_debug_mode("error")
+
+    steps: list[Step] = []
+    torch.Tensor.tolist = counted  # type: ignore[method-assign,assignment]
+    torch.cuda.set_sync_debug_mode("error")  # any sync but the counted ones raises
+    try:
+        from orthrus import Decoder
+        from orthrus_consensus.consensus import Consensus
+
+        decoder = Decoder.of(target, NoDrafter(), Consensus(), Stop(20))
+        _, iterator = decoder.steps([[1, 2, 3]])
+        steps = list(iterator)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+        torch.Tensor.tolist = real  # type: ignore[method-assign]
+    assert reads == len(steps)
+
+
+def test_recordings_are_dropped_when_the_buffers_move() -> None:
+    target = target_of("llama", "graphed", StaticCache(slots=64), SdpaAttention())
+    engine = target._engine
+    assert isinstance(engine, GraphedEngine)
+    from orthrus_plain.none import NoDrafter
+
+    first = decode_with(target, NoDrafter(), [[1, 2], [3]], Stop(8))
+    recordings = list(engine._recordings.values())
+    decode_with(target, NoDrafter(), [[1, 2], [3]], Stop(8))
+    assert list(engine._recordings.values()) == recordings  # as many rows: replayed
+    decode_with(target, NoDrafter(), [[1, 2]], Stop(8))
+    assert not set(map(id, engine._recordings.values())) & set(map(id, recordings))
+    again = decode_with(target, NoDrafter(), [[1, 2], [3]], Stop(8))
+    assert [one.token_ids for one in again] == [one.token_ids for one in first]
+
+
+def test_many_requests_leave_memory_where_it_was() -> None:
+    target = target_of("llama", "graphed", StaticCache(slots=64), split_attention())
+    from orthrus_plain.none import NoDrafter
+
+    def requests(count: int) -> int:
+        for index in range(count):
+            decode_with(target, NoDrafter(), [[index % VOCABULARY, 2]], Stop(6))
+        gc.collect()
+        torch.cuda.synchronize()
+        return torch.cuda.memory_allocated()
+
+    before = requests(20)
+    assert requests(1000) == before
+
+
+def test_graphs_need_a_cache_that_stays_in_place() -> None:
+    with pytest.raises(BuildError, match=r"set cache\.name=static"):
+        target_of("llama", "graphed", DynamicCache(), SdpaAttention())
