@@ -32,7 +32,7 @@ from orthrus.types import (
 if TYPE_CHECKING:
     from orthrus.build import find_source, load
     from orthrus.chance import Chance
-    from orthrus.context import Context, Row
+    from orthrus.context import Context, Row, check_turn
     from orthrus.decoder import Decoder, Stream
 
 __all__ = [
@@ -70,6 +70,7 @@ __all__ = [
     "Tokenizer",
     "Verdict",
     "Verifier",
+    "check_turn",
     "find_source",
     "hookimpl",
     "load",
@@ -83,6 +84,7 @@ _LAZY = {
     "Decoder": "decoder",
     "Row": "context",
     "Stream": "decoder",
+    "check_turn": "context",
     "find_source": "build",
     "load": "build",
 }

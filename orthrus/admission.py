@@ -65,7 +65,8 @@ def admit(draft: Draft, context: Context, drafter: Drafter) -> Admitted:
             probabilities=None if draft.probabilities is None else draft.probabilities[:, : context.max_room],
         )
     if draft.tokens.shape[1] == 0:
-        return Admitted.of(replace(context.empty_draft(), passes=draft.passes))
+        empty = replace(context.empty_draft(), passes=draft.passes)
+        return Admitted(empty, (draft.lengths != 0).long(), draft, context.room, context.vocabulary_size, name)
     inside = torch.arange(draft.tokens.shape[1], device=context.device) < draft.lengths[:, None]  # [B, n]
     foreign = ((draft.tokens < 0) | (draft.tokens >= context.vocabulary_size)) & inside
     most = context.room.clamp(max=draft.tokens.shape[1])  # [B]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,9 @@ def load(
     objects = {key: value for key, value in overrides.items() if key in PARTS and not _is_setting(value)}
     settings = {key: _named(key, value) for key, value in overrides.items() if key not in objects}
     layers = [Layer("argument", settings), read_overrides(dotted)]
+    for name in ("attention", "cache"):
+        if "target" in objects and any(name in layer.values for layer in layers):
+            raise BuildError(f"{name}: the target object brings its own; give the target as options to choose another")
     checked = load_config(config, layers, session, given=list(objects))
     return build(checked, session, objects, notify)
 
@@ -107,6 +111,8 @@ def _make(name: str, chosen: PartConfig, parts: Parts) -> Any:
 
 def _check_interface(name: str, part: Any, what: str) -> None:
     members = interfaces.members(PROTOCOLS[name])
+    if inspect.isclass(part):
+        raise BuildError(f"{what} is the class {part.__name__}, not an object of it")
     missing = [member for member in members if not hasattr(part, member)]
     if missing:
         raise BuildError(f"{what} is no {PROTOCOLS[name].__name__}: it lacks {', '.join(missing)}")

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from orthrus.admission import Admitted, admit
+from orthrus.errors import InputError
 from orthrus.interfaces import Drafter, Tokenizer
 from orthrus.sampling import append_bonus, cut_at_stop
 from orthrus.text import TextStream
@@ -187,6 +188,14 @@ class Context:
 
     def _upload(self, values: list[int]) -> Tensor:
         return torch.tensor(values, dtype=torch.int64).to(self.device, non_blocking=True)
+
+
+def check_turn(begun: Context | None, context: Context) -> None:
+    """Raise InputError if a target that has begun one context is asked for another: its cache holds the newer one's."""
+    if begun is not context:
+        raise InputError(
+            "another decoding was begun on this target; finish one before the next, or load a second decoder"
+        )
 
 
 def _room(prompt_length: int, stop: Stop, max_length: int | None) -> int:

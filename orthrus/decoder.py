@@ -124,9 +124,16 @@ class Stream:
         self._min_new_tokens = decoder.stop.min_new_tokens
         self._record = RowRecord()
         self._context, self._steps = decoder.steps([prompt])
+        self._pieces = self._decode()
 
     def __iter__(self) -> Iterator[Piece]:
-        """Yield each piece of text with the step that committed it; the pieces together are the result's text."""
+        """Return the one iterator over the pieces, so that a stream that was left goes on where it was.
+
+        Each piece is text with the step that committed it; together they are the result's text.
+        """
+        return self._pieces
+
+    def _decode(self) -> Iterator[Piece]:
         text = TextStream(self._tokenizer, self._strings)
         fed = 0
         for step in _timed(self._steps, self._context, [self._record]):
@@ -172,7 +179,10 @@ def _token_ids(prompt: Prompt, id: str, tokenizer: Tokenizer | None, chat: bool 
         return given
     if tokenizer is None:
         raise InputError(f"prompt '{id}' is text, but the target has no tokenizer; give token ids")
-    token_ids = tokenizer.encode(prompt, chat)
+    try:
+        token_ids = tokenizer.encode(prompt, chat)
+    except InputError as error:
+        raise InputError(f"prompt '{id}': {error}") from error
     if not token_ids:
         raise InputError(f"prompt '{id}' has no tokens")
     return token_ids

@@ -88,6 +88,21 @@ class KVCache(Protocol):
         """Return the bytes that keys and values occupy."""
 
 
+class StaticKVCache(KVCache, Protocol):
+    """Be a KV cache whose buffers stay in place, so that a pass over it can be captured and replayed."""
+
+    generation: int  # counts how often the buffers moved: what was captured before is void
+
+    def reserve(self, layer: int, like: Tensor, heads: int, size: int) -> tuple[Tensor, Tensor, Tensor] | None:
+        """Return a layer's buffers [B, heads, C, size] and the placed slots, to be written by a kernel, or None.
+
+        None: the pass is not over all rows, and `update` must be used.
+        """
+
+    def read(self, layer: int) -> tuple[Tensor, Tensor]:
+        """Return all keys and values of a layer [B, heads, slots, size], as `update` would."""
+
+
 @runtime_checkable
 class Target(Protocol):
     """Be the model whose text is produced."""

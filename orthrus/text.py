@@ -26,6 +26,7 @@ class TextStream:
         self._shown = 0
         self._window = 0  # the last complete piece of text starts at this token ...
         self._complete = 0  # ... and ends before this one
+        self._given = 0  # characters of the window's text that are in `text`
 
     def feed(self, token_id: int, armed: bool = True) -> str:
         """Add a token and return the text that became safe to show; a stop string counts only while armed."""
@@ -43,18 +44,18 @@ class TextStream:
         return self._show(len(self.text))
 
     def _new_text(self) -> str:
-        # A token's text can depend on its neighbours, so it is the difference of two decodings of a short window.
+        # A token's text can depend on its neighbours, so a short window of tokens is decoded: from the last whole
+        # piece on. What stands before an unfinished character is text already.
         text = self._tokenizer.decode(self._token_ids[self._window :])
-        known = self._tokenizer.decode(self._token_ids[self._window : self._complete])
-        if len(text) <= len(known) or text.endswith(UNFINISHED):
-            return ""
-        self._window, self._complete = self._complete, len(self._token_ids)
-        return text[len(known) :]
+        whole = text.rstrip(UNFINISHED)
+        new, self._given = whole[self._given :], max(self._given, len(whole))
+        if new and whole == text:
+            self._window, self._complete = self._complete, len(self._token_ids)
+            self._given = len(self._tokenizer.decode(self._token_ids[self._window :]))
+        return new
 
     def _tail(self) -> str:
-        text = self._tokenizer.decode(self._token_ids[self._window :])
-        known = self._tokenizer.decode(self._token_ids[self._window : self._complete])
-        return text[len(known) :]
+        return self._tokenizer.decode(self._token_ids[self._window :])[self._given :]
 
     def _cut(self, before: int) -> None:
         end = find_stop(self.text, before, self._strings)

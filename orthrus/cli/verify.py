@@ -71,5 +71,5 @@ def _finite(values: dict[str, object]) -> dict[str, object]:
     """Return the object with NaN, which JSON does not know, as null."""
     divergences = values["divergences"]
     assert isinstance(divergences, list)
-    cleaned = [{**one, "gap": None if math.isnan(one["gap"]) else one["gap"]} for one in divergences]
+    cleaned = [{**one, "gap": None if not math.isfinite(one["gap"]) else one["gap"]} for one in divergences]
     return {**values, "divergences": cleaned}

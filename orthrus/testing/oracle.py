@@ -47,5 +47,5 @@ def greedy(
 
 def _completes_string(output: list[int], strings: Sequence[str], decode: Callable[[list[int]], str]) -> bool:
     """Tell whether the last token completed a stop string."""
-    before, text = decode(output[:-1]), decode(output)
+    before, text = (decode(tokens).rstrip("\ufffd") for tokens in (output[:-1], output))  # whole characters only
     return any(text.find(string, max(0, len(before) - len(string) + 1)) >= 0 for string in strings)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from orthrus.context import Context
+from orthrus.context import Context, check_turn
 from orthrus.errors import InputError
 from orthrus.interfaces import KVCache, Tokenizer
 from orthrus.types import Draft, Prompt, Step
@@ -63,13 +63,16 @@ class TableTarget:
         self._order = table.dim() - 1
         self._table = table.reshape(-1, self.vocabulary_size)  # [V ** order, V]
         self._cache = cache
+        self._begun: Context | None = None
 
     def start(self, context: Context) -> None:
         """Make room in the cache."""
+        self._begun = context
         self._cache.start(len(context.rows), self.device)
 
     def prefill(self, context: Context, rows: Sequence[int]) -> Tensor:
         """Pass over the prompts of some rows; return [B, 1, V], zeros for the others."""
+        check_turn(self._begun, context)
         chosen = torch.tensor(rows, device=self.device)
         width = max(len(context.rows[row].prompt) for row in rows)
         slots = torch.arange(width, device=self.device).expand(len(rows), -1)
@@ -80,6 +83,7 @@ class TableTarget:
 
     def score(self, context: Context, draft: Draft) -> Tensor:
         """Pass over the anchor and the draft; return [B, n + 1, V]."""
+        check_turn(self._begun, context)
         tokens = torch.cat([context.anchors[:, None], draft.tokens], dim=1)
         slots = (context.lengths - 1)[:, None] + torch.arange(tokens.shape[1], device=self.device)
         return self._pass(tokens, slots, context.longest + draft.tokens.shape[1])

@@ -16,8 +16,6 @@ class DynamicCache:
     Buffers start as zeros: slots that no one wrote are masked, but a masked NaN would still spoil a sum.
     """
 
-    is_compileable = False
-
     def __init__(self) -> None:
         self.lengths = torch.zeros(0, dtype=torch.int64)  # [B]
         self._keys: list[Tensor] = []  # per layer [B, H, C, D]
@@ -36,14 +34,11 @@ class DynamicCache:
         self._slots, self._extent, self._rows = slots, extent, rows
         return extent
 
-    def update(self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: object) -> tuple[Tensor, Tensor]:
-        """Write [R, H, n, D] into the placed slots and return [R, H, extent, D] of the layer: views, if of all rows.
-
-        The names of the arguments are those that transformers models pass.
-        """
+    def update(self, keys: Tensor, values: Tensor, layer: int) -> tuple[Tensor, Tensor]:
+        """Write [R, H, n, D] into the placed slots and return [R, H, extent, D] of the layer: views, if of all rows."""
         return (
-            self._write(self._keys, key_states, layer_idx),
-            self._write(self._values, value_states, layer_idx),
+            self._write(self._keys, keys, layer),
+            self._write(self._values, values, layer),
         )
 
     def keep(self, lengths: Tensor) -> None:
@@ -53,10 +48,6 @@ class DynamicCache:
     def bytes_in_use(self) -> int:
         """Return the bytes of all buffers."""
         return sum(buffer.nbytes for buffer in [*self._keys, *self._values])
-
-    def get_seq_length(self, layer_idx: int = 0) -> int:
-        """Return the number of slots of the longest row, as transformers models ask; reads the device."""
-        return int(self.lengths.max()) if self.lengths.numel() else 0
 
     def _write(self, buffers: list[Tensor], states: Tensor, layer: int) -> Tensor:
         while len(buffers) <= layer:

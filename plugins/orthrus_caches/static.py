@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from orthrus import InputError, Parts
+from orthrus import Parts
 from orthrus_caches.options import StaticOptions
 
 
@@ -17,12 +17,10 @@ class StaticCache:
     how often the buffers had to move. Buffers start as zeros: a masked slot that held NaN would still spoil a sum.
     """
 
-    is_compileable = True
-
-    def __init__(self, slots: int = 512, max_slots: int | None = None) -> None:
+    def __init__(self, slots: int = 512) -> None:
         self.lengths = torch.zeros(0, dtype=torch.int64)  # [B]
         self.generation = 0
-        self._first, self._most = slots, max_slots
+        self._first = slots
         self._capacity = slots
         self._keys: list[Tensor] = []  # per layer [B, H, C, D]
         self._values: list[Tensor] = []
@@ -38,25 +36,19 @@ class StaticCache:
         self.lengths = torch.zeros(rows, dtype=torch.int64, device=device)
 
     def place(self, slots: Tensor, extent: int, rows: Tensor | None = None) -> int:
-        """Set where the next pass writes: slots [R, n] of rows [R]; return the bucket that covers the extent.
-
-        Raises InputError if the bucket is beyond max_slots.
-        """
+        """Set where the next pass writes: slots [R, n] of rows [R]; return the bucket that covers the extent."""
         self._slots, self._rows = slots, rows
         self._extent = self._bucket(extent)
         if self._extent > self._capacity:
             self._grow(self._extent)
         return self._extent
 
-    def update(self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: object) -> tuple[Tensor, Tensor]:
-        """Write [R, H, n, D] into the placed slots and return [R, H, bucket, D] of the layer: views, if of all rows.
-
-        The names of the arguments are those that transformers models pass.
-        """
-        while len(self._keys) <= layer_idx:
-            self._keys.append(self._buffer(key_states))
-            self._values.append(self._buffer(value_states))
-        return self._write(self._keys[layer_idx], key_states), self._write(self._values[layer_idx], value_states)
+    def update(self, keys: Tensor, values: Tensor, layer: int) -> tuple[Tensor, Tensor]:
+        """Write [R, H, n, D] into the placed slots and return [R, H, bucket, D] of the layer: views, if of all rows."""
+        while len(self._keys) <= layer:
+            self._keys.append(self._buffer(keys))
+            self._values.append(self._buffer(values))
+        return self._write(self._keys[layer], keys), self._write(self._values[layer], values)
 
     def reserve(self, layer: int, keys_like: Tensor, heads: int, size: int) -> tuple[Tensor, Tensor, Tensor] | None:
         """Return a layer's buffers [B, heads, C, size] and the placed slots [B, n], to be written by the caller.
@@ -83,18 +75,10 @@ class StaticCache:
         """Return the bytes of all buffers."""
         return sum(buffer.nbytes for buffer in [*self._keys, *self._values])
 
-    def get_seq_length(self, layer_idx: int = 0) -> int:
-        """Return the number of slots of the longest row, as transformers models ask; reads the device."""
-        return int(self.lengths.max()) if self.lengths.numel() else 0
-
     def _bucket(self, extent: int) -> int:
         bucket = self._first
         while bucket < extent:
             bucket *= 2
-        if self._most is not None:
-            if extent > self._most:
-                raise InputError(f"a row needs {extent} slots; cache.max_slots is {self._most}: raise it")
-            bucket = min(bucket, self._most)
         return bucket
 
     def _buffer(self, states: Tensor) -> Tensor:
@@ -123,4 +107,4 @@ def _grown(buffer: Tensor, capacity: int) -> Tensor:
 
 def make(options: StaticOptions, parts: Parts) -> StaticCache:
     """Return the cache."""
-    return StaticCache(options.slots, options.max_slots)
+    return StaticCache(options.slots)

@@ -28,6 +28,17 @@ def check_attention(model: Any, attention: AttentionBackend) -> None:
     dtype = str(model.dtype).removeprefix("torch.")
     if can.dtypes and dtype not in can.dtypes:
         raise BuildError(f"attention {name} computes in {', '.join(sorted(can.dtypes))}, not in {dtype}")
+    sizes = {module.head_dim for module in model.modules() if isinstance(getattr(module, "head_dim", None), int)}
+    if can.head_sizes and not sizes <= can.head_sizes:
+        listing = ", ".join(str(size) for size in sorted(can.head_sizes))
+        raise BuildError(f"attention {name} takes heads of {listing}, not of {max(sizes)}")
+    if "causal" not in can.kinds:
+        raise BuildError(f"attention {name} has no causal masks, which decoding needs")
+    if not can.sinks and any(hasattr(module, "sinks") for module in model.modules()):
+        raise BuildError(
+            f"model type '{model.config.model_type}' has attention sinks, which attention {name} cannot compute;"
+            " set attention.name=eager"
+        )
     if not can.softcap and getattr(model.config.get_text_config(), "attn_logit_softcapping", None) is not None:
         raise BuildError(
             f"model type '{model.config.model_type}' soft-caps its attention scores, which attention {name} cannot;"

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from orthrus import KVCache, MaskDescription
 from orthrus_transformers.attention import AttentionState
-from orthrus_transformers.fused import fuse
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,17 +32,34 @@ class Engine(Protocol):
         """Return the logits [R, last, V] and leave keys and values in the cache."""
 
 
+class PastKeyValues:
+    """Be what a transformers model calls its `past_key_values`: a KVCache, and the one length it may ask for."""
+
+    is_compileable = True
+
+    def __init__(self, cache: KVCache) -> None:
+        self.cache = cache
+        self.length = 0  # of the longest row, on the host
+
+    def update(self, keys: Tensor, values: Tensor, layer: int, *args: Any) -> tuple[Tensor, Tensor]:
+        """Write a layer's new keys and values and return all of them."""
+        return self.cache.update(keys, values, layer)
+
+    def get_seq_length(self, layer: int = 0) -> int:
+        """Return the slots before the pass; positions are given, so models ask without using it."""
+        return self.length
+
+
 class EagerEngine:
-    """Call the model, layer by layer, as transformers wrote it."""
+    """Call the model, layer by layer, as transformers wrote it; fused: layers that have a fused form run that."""
 
     def __init__(
         self, model: Any, cache: KVCache, state: AttentionState, max_length: int | None, fused: bool = False
     ) -> None:
-        if fused:
-            fuse(model, state)
         self._fused = fused
         self._model = model
         self._cache = cache
+        self._past = PastKeyValues(cache)
         self._state = state
         self._last_position = max_length - 1 if max_length else None
 
@@ -52,6 +68,7 @@ class EagerEngine:
         extent = self._cache.place(one.slots, one.extent, one.rows)
         self._state.begin(MaskDescription(one.kind, one.slots, one.lengths, extent))
         rows, columns = one.token_ids.shape
+        self._past.length = one.extent - columns
         stand_in = torch.zeros(1, 1, 1, 1, dtype=torch.bool, device=one.slots.device)
         self._state.fused = self._fused
         try:
@@ -59,7 +76,7 @@ class EagerEngine:
                 input_ids=one.token_ids,
                 position_ids=one.slots.clamp(max=self._last_position) if self._last_position else one.slots,
                 attention_mask=stand_in.expand(rows, 1, columns, extent),
-                past_key_values=self._cache,
+                past_key_values=self._past,
                 use_cache=True,
                 logits_to_keep=one.last,
             ).logits

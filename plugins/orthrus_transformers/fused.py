@@ -69,7 +69,7 @@ def _switching(own: Callable[..., Any], fused: FusedLayer, state: AttentionState
         if not state.fused:
             return own(hidden_states, *args, **kwargs)
         cosine, sine = kwargs["position_embeddings"]
-        return fused.forward(hidden_states, cosine, sine, kwargs["past_key_values"])
+        return fused.forward(hidden_states, cosine, sine, kwargs["past_key_values"].cache)
 
     return forward
 

@@ -10,8 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from orthrus import BuildError, KVCache
-from orthrus_transformers.attention import AttentionState
 from orthrus_transformers.engine import EagerEngine, Pass
 
 Shape = tuple[int, int, int, int, str]  # rows, queries, bucket, projected columns, kind
@@ -27,29 +25,14 @@ class Recording:
 
 
 class GraphedEngine:
-    """Replay passes of the same shape; capture a shape when it first comes, and run wide or partial passes eagerly.
+    """Replay passes of the same shape; capture a shape when it first comes. Prefills and wide passes run eagerly.
 
     The logits are the recording's own tensor, which the next replay overwrites: they live for one cycle.
     """
 
-    def __init__(
-        self,
-        model: Any,
-        cache: KVCache,
-        state: AttentionState,
-        max_length: int | None,
-        *,
-        max_graphs: int = 32,
-        max_queries: int = 64,
-    ) -> None:
-        if model.device.type != "cuda":
-            raise BuildError(f"target.engine: 'graphed' needs a CUDA device, not {model.device.type}; set engine=eager")
-        if not hasattr(cache, "generation"):
-            raise BuildError(
-                "target.engine: 'graphed' needs a cache whose buffers stay in place; set cache.name=static"
-            )
-        self._eager = EagerEngine(model, cache, state, max_length, fused=True)
-        self._cache: Any = cache
+    def __init__(self, eager: EagerEngine, cache: Any, *, max_graphs: int = 32, max_queries: int = 64) -> None:
+        self._eager = eager
+        self._cache = cache
         self._max_graphs, self._max_queries = max_graphs, max_queries
         self._recordings: OrderedDict[Shape, Recording] = OrderedDict()
         self._pool: Any = None
@@ -58,7 +41,7 @@ class GraphedEngine:
     def run(self, one: Pass) -> Tensor:
         """Return the logits [R, last, V], replaying a recording where there is one of this shape."""
         rows, queries = one.token_ids.shape
-        if one.rows is not None or queries > self._max_queries:
+        if one.rows is not None or one.last < queries or queries > self._max_queries:
             return self._eager.run(one)
         bucket = self._cache.place(one.slots, one.extent)  # may move the buffers
         if self._generation != self._cache.generation:  # the buffers moved: no recording may be replayed again

@@ -20,7 +20,7 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json",
 def local_directory(path: Path, parts: Parts) -> Path:
     """Return a directory with safetensors for a directory or GGUF file; raise BuildError for anything else."""
     if path.is_file():
-        if path.suffix != ".gguf":
+        if path.suffix.lower() != ".gguf":
             raise BuildError(f"target.source: '{path}' is neither a directory nor a .gguf file")
         return converted(path, parts.notify)
     if not (path / "config.json").is_file():
@@ -77,7 +77,7 @@ def stop_token_ids(model: Any) -> frozenset[int]:
     for config in (model.config, model.config.get_text_config(), model.generation_config):
         ids = getattr(config, "eos_token_id", None)
         found |= set(ids) if isinstance(ids, (list, tuple)) else set() if ids is None else {ids}
-    return frozenset(found)
+    return frozenset(token for token in found if 0 <= token < model.config.get_text_config().vocab_size)
 
 
 def max_length(model: Any) -> int | None:

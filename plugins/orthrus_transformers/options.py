@@ -28,4 +28,4 @@ class TransformersOptions:
     )
     chat: bool = option(True, help="put text prompts through the model's chat template, if it has one")
     prefill_chunk: int = option(512, minimum=1, help="most prompt tokens of one row in a pass")
-    trust_remote_code: bool = option(False, help="run Python code that comes with the model")
+    trust_remote_code: bool = option(False, help="run Python code that comes with a model in a directory")

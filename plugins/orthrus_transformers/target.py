@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from orthrus import Context, Draft, KVCache, Parts, Step, Tokenizer
+from orthrus import Context, Draft, KVCache, Parts, Step, Tokenizer, check_turn
 from orthrus_transformers import loading
 from orthrus_transformers.attention import AttentionState, attach
 from orthrus_transformers.capabilities import check_attention, check_layers
@@ -46,13 +46,15 @@ class TransformersTarget:
         self._model = model
         self._cache = cache
         self._chunk = prefill_chunk
+        self._begun: Context | None = None
         state = AttentionState(attention, model.dtype)
         self._own_attention = attach(model, state)
         self._engine = make_engine(engine, model, cache, state, self.max_length)
         probe(self, state, model.config.model_type)
 
     def start(self, context: Context) -> None:
-        """Make room in the cache for the context's rows."""
+        """Make room in the cache for the context's rows; one decoding at a time is under way on a target."""
+        self._begun = context
         self._cache.start(len(context.rows), self.device)
 
     @torch.no_grad()
@@ -60,8 +62,10 @@ class TransformersTarget:
         """Pass over the prompts of some rows in chunks; return the logits [B, 1, V] after each one's last token.
 
         Columns are rolled so that every row's last token is in the last column, which alone is projected onto the
-        vocabulary; the columns before a shorter row's first token fall on its scratch slots.
+        vocabulary; the columns before a shorter row's first token fall on its scratch slots. Raises InputError if
+        another context has been started since.
         """
+        check_turn(self._begun, context)
         lengths = [len(context.rows[row].prompt) for row in rows]
         width = max(lengths)
         every = len(rows) == len(context.rows)
@@ -82,6 +86,7 @@ class TransformersTarget:
     @torch.no_grad()
     def score(self, context: Context, draft: Draft) -> Tensor:
         """Pass over each row's anchor and draft; return the logits [B, n + 1, V] after each."""
+        check_turn(self._begun, context)
         token_ids = torch.cat([context.anchors[:, None], draft.tokens], dim=1)  # [B, n + 1]
         width = token_ids.shape[1]
         slots = (context.lengths - 1)[:, None] + torch.arange(width, device=self.device)

@@ -78,3 +78,8 @@ def test_a_model_may_be_attached_again() -> None:
     with torch.no_grad():
         wanted = tiny_model("llama")(torch.tensor([[1, 2, 3]])).logits[0]
     assert torch.equal(target.logits([1, 2, 3], 3), wanted)
+
+
+def test_an_engine_asked_for_by_name_is_not_replaced_in_silence() -> None:
+    with pytest.raises(BuildError, match="'fused' has no form for model type 'gpt2'; set engine=eager"):
+        target_of("gpt2", "fused", DynamicCache())

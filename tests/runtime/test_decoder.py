@@ -174,3 +174,42 @@ def test_what_is_no_prompt_is_refused(prompt: object) -> None:
 
 def test_token_ids_may_come_as_tensors() -> None:
     assert decoder().encode(torch.tensor([1, 2])) == [1, 2]  # type: ignore[arg-type]
+
+
+def test_a_second_decoding_ends_the_first_with_an_error_and_not_with_wrong_text() -> None:
+    one = decoder(NoDrafter())
+    first, second = iter(one.stream("abc")), iter(one.stream("dcb"))
+    next(first), next(second)
+    with pytest.raises(InputError, match="another decoding was begun on this target"):
+        next(first)
+    later = iter(one.stream("abc"))
+    next(later)
+    one.generate(["d"])
+    with pytest.raises(InputError, match="another decoding was begun on this target"):
+        next(later)
+
+
+def test_a_stream_that_was_left_goes_on_where_it_was() -> None:
+    whole = decoder().generate(["abc"])[0]
+    stream, pieces = decoder().stream("abc"), []
+    while len("".join(pieces)) < len(whole.text):
+        for piece in stream:
+            pieces.append(piece.text)
+            break
+    assert "".join(pieces) == whole.text == stream.result.text
+
+
+@pytest.mark.parametrize("length", [3, -1])
+def test_an_empty_draft_with_a_length_is_an_error(length: int) -> None:
+    drafter = BadDrafter([[1]], [length])
+    drafter.tokens = drafter.tokens[:, :0]
+    with pytest.raises(DraftError, match="drafter 'bad'"):
+        decoder(drafter).generate(["ab"])
+
+
+def test_parts_beside_a_target_object_are_not_passed_over() -> None:
+    target = orthrus.load(TABLE).target
+    with pytest.raises(orthrus.BuildError, match="cache: the target object brings its own"):
+        orthrus.load(TABLE, target=target, cache="static")
+    with pytest.raises(orthrus.BuildError, match="is the class NoDrafter, not an object of it"):
+        orthrus.load(TABLE, drafter=NoDrafter)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from orthrus.testing.oracle import _completes_string
 from orthrus.text import TextStream, find_stop
 
 
@@ -63,3 +64,28 @@ def test_find_stop_wants_a_match_that_ends_in_the_new_text() -> None:
     assert find_stop("abc", 2, ["ab"]) is None
     assert find_stop("abc", 1, ["ab"]) == 0
     assert find_stop("xabc", 3, ["bc", "abc"]) == 1
+
+
+@given(
+    st.lists(st.sampled_from([b"a", b" ", b" \xe2\x80", b"\x94", b"\xe2", b"\x80\x94 a", b"ab"]), max_size=8),
+    st.sampled_from([" ", "a", "\u2014", "a ", "\u2014 a"]),
+)
+def test_a_stop_string_completes_with_the_same_token_as_the_oracles(pieces: list[bytes], string: str) -> None:
+    class Pieces:
+        """Be a tokenizer whose tokens are runs of bytes, whole characters or not."""
+
+        def encode(self, prompt: object, chat: bool | None = None) -> list[int]:
+            raise NotImplementedError
+
+        def decode(self, token_ids: Sequence[int]) -> str:
+            return b"".join(pieces[token] for token in token_ids).decode(errors="replace")
+
+    stream, ended = TextStream(Pieces(), [string]), None
+    for token in range(len(pieces)):
+        stream.feed(token)
+        if stream.matched:
+            ended = token
+            break
+    outputs = [list(range(count + 1)) for count in range(len(pieces))]
+    wanted = [output[-1] for output in outputs if _completes_string(output, [string], Pieces().decode)]
+    assert ended == (wanted[0] if wanted else None)
