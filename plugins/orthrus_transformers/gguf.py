@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import json
@@ -63,7 +64,18 @@ def _convert(file: Path, place: Path) -> None:
         raise BuildError(
             f"reading '{file.name}' needs the package {' and '.join(missing)}: pip install 'orthrus-decoding[gguf]'"
         )
+    made_folders = [folder for folder in (place.parent, place.parent.parent) if not folder.exists()]
     place.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        _convert_beside(file, place)
+    except BaseException:
+        for folder in made_folders:  # a conversion that failed leaves nothing, not even an empty folder
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        raise
+
+
+def _convert_beside(file: Path, place: Path) -> None:
     with tempfile.TemporaryDirectory(dir=place.parent, prefix=".converting-") as temporary:
         made = Path(temporary) / "model"
         made.mkdir()
