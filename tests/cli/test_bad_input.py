@@ -44,7 +44,7 @@ SENTENCES = {
     "empty prompt": ([*RUN, "--prompt", ""], "the prompt is empty"),
     "blank prompt": ([*RUN, "--prompt", " \n\t"], "the prompt is empty"),
     "stray byte": ([*RUN, "--prompt", "ab\udcff"], "the prompt is not Unicode text: '\\udcff' at character 2"),
-    "foreign letter": ([*RUN, "--prompt", "xyz"], "'x' is not in the alphabet 'abcdefgh '"),
+    "foreign letter": ([*RUN, "--prompt", "xyz"], "prompt '0': 'x' is not in the alphabet 'abcdefgh '"),
     "long prompt": (
         [*RUN, "--prompt", "abcdefgh", "target.max_length=8"],
         "prompt '0' has 8 tokens; the model's context of 8 leaves no room to answer",
@@ -132,7 +132,7 @@ def test_a_line_ends_where_json_lines_end(orthrus: InProcess) -> None:
     prompt = "ab\u2028\u0085\x1c"
     Path("prompts.jsonl").write_bytes(json.dumps({"prompt": prompt}, ensure_ascii=False).encode() + b"\r\n")
     error = orthrus(*RUN, "--prompts", "prompts.jsonl").error()
-    assert error.startswith("'\\u2028' is not in the alphabet")
+    assert error.startswith("prompt '1': '\\u2028' is not in the alphabet")
 
 
 def test_one_bad_prompt_of_many_is_told_before_anything_is_answered(orthrus: InProcess) -> None:
