@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from orthrus import Parts
+from orthrus_caches.buffers import grown, put
 
 GROWTH = 256  # slots; growing copies, so it happens seldom
 
@@ -53,20 +54,8 @@ class DynamicCache:
         while len(buffers) <= layer:
             buffers.append(states.new_zeros(len(self.lengths), states.shape[1], 0, states.shape[3]))
         if buffers[layer].shape[2] < self._extent:
-            buffers[layer] = _grown(buffers[layer], self._extent)
-        if self._rows is not None:
-            buffers[layer][self._rows[:, None], :, self._slots] = states.transpose(1, 2)
-            return buffers[layer][self._rows, :, : self._extent]
-        index = self._slots[:, None, :, None].expand(states.shape)  # [B, H, n, D]
-        buffers[layer].scatter_(2, index, states)
-        return buffers[layer][:, :, : self._extent]
-
-
-def _grown(buffer: Tensor, extent: int) -> Tensor:
-    rows, heads, held, size = buffer.shape
-    larger = buffer.new_zeros(rows, heads, -(-extent // GROWTH) * GROWTH, size)
-    larger[:, :, :held] = buffer
-    return larger
+            buffers[layer] = grown(buffers[layer], -(-self._extent // GROWTH) * GROWTH)
+        return put(buffers[layer], states, self._slots, self._rows, self._extent)
 
 
 def make(options: object, parts: Parts) -> DynamicCache:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from orthrus import Parts
+from orthrus_caches.buffers import grown, put
 from orthrus_caches.options import StaticOptions
 
 
@@ -85,24 +86,13 @@ class StaticCache:
         return states.new_zeros(len(self.lengths), states.shape[1], self._capacity, states.shape[3])
 
     def _grow(self, capacity: int) -> None:
-        self._keys = [_grown(buffer, capacity) for buffer in self._keys]
-        self._values = [_grown(buffer, capacity) for buffer in self._values]
+        self._keys = [grown(buffer, capacity) for buffer in self._keys]
+        self._values = [grown(buffer, capacity) for buffer in self._values]
         self._capacity = capacity
         self.generation += 1
 
     def _write(self, buffer: Tensor, states: Tensor) -> Tensor:
-        if self._rows is not None:
-            buffer[self._rows[:, None], :, self._slots] = states.transpose(1, 2)
-            return buffer[self._rows, :, : self._extent]
-        buffer.scatter_(2, self._slots[:, None, :, None].expand(states.shape), states)
-        return buffer[:, :, : self._extent]
-
-
-def _grown(buffer: Tensor, capacity: int) -> Tensor:
-    rows, heads, held, size = buffer.shape
-    larger = buffer.new_zeros(rows, heads, capacity, size)
-    larger[:, :, :held] = buffer
-    return larger
+        return put(buffer, states, self._slots, self._rows, self._extent)
 
 
 def make(options: StaticOptions, parts: Parts) -> StaticCache:

@@ -1,0 +1,22 @@
+"""What the caches do with one buffer [B, H, C, D]: B rows, H heads of keys, C slots held, D size of a head."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+
+def put(buffer: Tensor, states: Tensor, slots: Tensor, rows: Tensor | None, extent: int) -> Tensor:
+    """Write states [R, H, n, D] into slots [R, n] of rows [R] and return [R, H, extent, D]: a view, if of all rows."""
+    if rows is not None:
+        buffer[rows[:, None], :, slots] = states.transpose(1, 2)
+        return buffer[rows, :, :extent]
+    buffer.scatter_(2, slots[:, None, :, None].expand(states.shape), states)
+    return buffer[:, :, :extent]
+
+
+def grown(buffer: Tensor, capacity: int) -> Tensor:
+    """Return a buffer of more slots with the same beginning; the rest is zeros."""
+    rows, heads, held, size = buffer.shape
+    larger = buffer.new_zeros(rows, heads, capacity, size)
+    larger[:, :, :held] = buffer
+    return larger
