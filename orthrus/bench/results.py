@@ -1,0 +1,154 @@
+"""What a benchmark found: frozen values that are written as JSON and read back, so that a report can be made anywhere."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from orthrus.errors import InputError
+
+FORMAT = "orthrus-bench 1"
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Hold repeated measurements of one quantity; median, low and high are what tables show."""
+
+    values: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        """Return the middle of the values."""
+        return statistics.median(self.values)
+
+    @property
+    def low(self) -> float:
+        """Return the lowest value."""
+        return min(self.values)
+
+    @property
+    def high(self) -> float:
+        """Return the highest value."""
+        return max(self.values)
+
+
+@dataclass(frozen=True)
+class Phases:
+    """Hold the mean seconds of a steady cycle's parts; other: what is in none of them, the host's loop among it.
+
+    On a GPU they are taken between events on its stream, so a part's time holds the gaps in which the GPU waits for it.
+    """
+
+    draft: float
+    score: float
+    verify: float
+    commit: float
+    other: float
+
+
+@dataclass(frozen=True)
+class Run:
+    """Hold what one subject, a decoder or a baseline, measured at one point of the sweep.
+
+    point: the swept keys and their values, such as {"batch": 8, "context": 512, "drafter.block": 16}.
+    tokens_per_second: new tokens of all prompts over the round's seconds, one value a round. ratio: the same over the
+    first subject's in the same round at the same point. ttft_seconds, cycle_seconds: one value a round; a cycle is
+    everything between two commits. The ratios tokens_per_cycle, accepted_length and tpf are (pooled, per prompt).
+    identical: share of the prompts whose tokens equal the first subject's. peak_memory_bytes: the most that was
+    allocated on the device while it ran, weights included, other subjects' memory not. pass_bytes: what one verify
+    pass must read, weights and keys; bandwidth_share: pass_bytes over the measured copy bandwidth, over the time of a
+    pass. What a subject cannot tell is None; error: the one sentence of a subject that could not run.
+    """
+
+    label: str
+    kind: str  # "decoder" or "baseline"
+    point: Mapping[str, Any]
+    prompts: int = 0
+    new_tokens: int = 0
+    tokens_per_second: Spread | None = None
+    ratio: Spread | None = None
+    ttft_seconds: Spread | None = None
+    cycle_seconds: Spread | None = None
+    tokens_per_cycle: tuple[float, float] | None = None
+    accepted_length: tuple[float, float] | None = None
+    tpf: tuple[float, float] | None = None
+    identical: float | None = None
+    phases: Phases | None = None
+    peak_memory_bytes: int | None = None
+    pass_bytes: int | None = None
+    bandwidth_share: float | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Results:
+    """Hold one benchmark: the exact command, what it ran on, its settings, and its runs in the order of the sweep.
+
+    environment: device, versions, threads, and `copy_bandwidth` in bytes/s, read plus written. settings: model, dtype,
+    prompts, limits, rounds. title: what a report calls it; note: a sentence below its table.
+    """
+
+    title: str
+    command: str
+    date: str
+    environment: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    runs: tuple[Run, ...] = field(default_factory=tuple)
+    note: str = ""
+
+    def to_json(self) -> str:
+        """Return the JSON text of everything, medians included for those who read it without this class."""
+        return json.dumps({"format": FORMAT, **_plain(self)}, indent=1, allow_nan=False) + "\n"
+
+
+def write_results(results: Results, path: Path) -> None:
+    """Write the results as JSON."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(results.to_json(), encoding="utf-8")
+
+
+def read_results(path: Path) -> Results:
+    """Return the results in a file; raise InputError, with one sentence, if it holds none."""
+    if not path.is_file():
+        raise InputError(f"there is no file '{path}'")
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"'{path}' is no JSON: {error}") from error
+    if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
+        raise InputError(f"'{path}' holds no results of `orthrus bench`")
+    try:
+        return Results(**{**values, "runs": tuple(_run(one) for one in values["runs"])})
+    except (KeyError, TypeError) as error:
+        raise InputError(f"'{path}' is damaged: {error}") from error
+
+
+def _run(values: Mapping[str, Any]) -> Run:
+    spreads = ("tokens_per_second", "ratio", "ttft_seconds", "cycle_seconds")
+    made = dict(values)
+    for name in spreads:
+        if made.get(name) is not None:
+            made[name] = Spread(tuple(made[name]["values"]))
+    for name in ("tokens_per_cycle", "accepted_length", "tpf"):
+        if made.get(name) is not None:
+            made[name] = tuple(made[name])
+    if made.get("phases") is not None:
+        made["phases"] = Phases(**made["phases"])
+    return Run(**made)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Spread):
+        return {"median": value.median, "low": value.low, "high": value.high, "values": list(value.values)}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {one.name: _plain(getattr(value, one.name)) for one in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_plain(item) for item in value]
+    return value
