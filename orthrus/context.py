@@ -17,6 +17,8 @@ from orthrus.sampling import append_bonus, cut_at_stop
 from orthrus.text import TextStream
 from orthrus.types import Draft, FinishReason, Step, Stop, Verdict
 
+REFILL_SHARE = 16  # a refill waits until one row in so many is free
+
 
 @dataclass(eq=False)
 class Row:
@@ -25,6 +27,7 @@ class Row:
     request: int
     prompt: tuple[int, ...]
     room: int
+    length: int  # of prompt and output
     output: list[int] = field(default_factory=list)
     finish_reason: FinishReason | None = None
     text: TextStream | None = None  # only where stop strings are looked for
@@ -54,7 +57,8 @@ class Context:
         self.vocabulary_size = vocabulary_size
         self.cycle = 0  # cycles so far; a prefill is none
         self.requests = [
-            Row(request, tuple(prompt), _room(len(prompt), stop, max_length)) for request, prompt in enumerate(prompts)
+            Row(request, tuple(prompt), _room(len(prompt), stop, max_length), len(prompt))
+            for request, prompt in enumerate(prompts)
         ]
         for row in self.requests:
             row.text = TextStream(tokenizer, stop.strings) if tokenizer and stop.strings else None
@@ -67,7 +71,8 @@ class Context:
         self.prompt_lengths = self.lengths = self.room = self._upload([0] * len(self.rows))
         self.stop_ids = self._upload(sorted(stop.token_ids))
         self._fresh = list(range(len(self.rows)))
-        self._admitted = Admitted.of(self.empty_draft())
+        self._nothing = Draft(self.tokens[:, :0], torch.zeros_like(self.lengths))
+        self._admitted = self._nothing_admitted = Admitted.of(self._nothing)
 
     @property
     def live(self) -> bool:
@@ -82,7 +87,7 @@ class Context:
     @property
     def longest(self) -> int:
         """Return the largest number of committed tokens of any row, as of the last step (on the host)."""
-        return max(len(row.prompt) + len(row.output) for row in self.rows)
+        return max(row.length for row in self.rows)
 
     @property
     def anchors(self) -> Tensor:
@@ -90,12 +95,20 @@ class Context:
         return self.tokens.gather(1, self.lengths[:, None] - 1)[:, 0]
 
     def empty_draft(self) -> Draft:
-        """Return the draft that proposes nothing: plain decoding, and the prefill."""
-        return Draft(self.tokens[:, :0], torch.zeros_like(self.lengths))
+        """Return the draft that proposes nothing: plain decoding, and the prefill. It is always the same object."""
+        return self._nothing
 
     def refill(self) -> list[int]:
-        """Give rows that have ended, and at first all rows, to waiting prompts; return them: they want a prefill."""
-        free = [index for index, row in enumerate(self.rows) if index in self._fresh or row.finish_reason is not None]
+        """Give rows that have ended, and at first all rows, to waiting prompts; return them: they want a prefill.
+
+        A prefill holds up the rows that go on, so with many rows it waits until a share of them is free.
+        """
+        if not self._waiting:
+            return []
+        fresh = set(self._fresh)
+        free = [index for index, row in enumerate(self.rows) if index in fresh or row.finish_reason is not None]
+        if len(free) < min(len(self._waiting), len(self.rows) // REFILL_SHARE):
+            return []
         self._fresh = free[: len(self._waiting)]
         for index in self._fresh:
             self.rows[index] = row = self._waiting.popleft()
@@ -111,7 +124,7 @@ class Context:
         What the host can see, it refuses here; values are checked on the device and reported with the step, because
         reading them now would cost a second host sync.
         """
-        self._admitted = admit(draft, self, drafter)
+        self._admitted = self._nothing_admitted if draft is self._nothing else admit(draft, self, drafter)
         return self._admitted.draft
 
     def commit(self, draft: Draft, verdict: Verdict) -> Step:
@@ -162,6 +175,7 @@ class Context:
         if row.text is not None:
             tokens = self._until_string(row, row.text, tokens)
         row.output += tokens
+        row.length += len(tokens)
         row.room -= len(tokens)
         row.finish_reason = self._why_finished(row)
         if row.finish_reason:
@@ -183,7 +197,7 @@ class Context:
         return "length" if row.room == 0 else None
 
     def _upload_state(self) -> None:
-        self.lengths = self._upload([len(row.prompt) + len(row.output) for row in self.rows])
+        self.lengths = self._upload([row.length for row in self.rows])
         self.room = self._upload([row.room for row in self.rows])
 
     def _upload(self, values: list[int]) -> Tensor:

@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import HealthCheck, settings
 from support.program import InProcess
 from support.site import Site
 
+torch.set_num_threads(1)  # tiny models gain nothing from more, and on a busy machine threads wait for each other
 SLOW = [HealthCheck.too_slow]  # a model's first pass is
 settings.register_profile("ci", derandomize=True, database=None, deadline=None, suppress_health_check=SLOW)
 settings.register_profile("dev", deadline=None, suppress_health_check=SLOW)  # other examples every time

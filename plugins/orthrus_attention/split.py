@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -66,6 +67,7 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, prepared: Prepared, scale
     sums = torch.empty_like(maxima)
     # [B, n, H, D] in memory, which is how the model's next projection wants it
     out = torch.empty(batch, queries, all_heads, size, dtype=query.dtype, device=query.device).transpose(1, 2)
+    early = {"EARLY": True, "launch_pdl": True} if _launches_early(torch.cuda.current_device()) else {"EARLY": False}
     padded = max(16, 1 << (size - 1).bit_length())  # what a matrix product of Triton needs at least
     query = query if query.stride(3) == 1 else query.contiguous()
     split_kernels.partial[(batch * heads, splits, tiles)](
@@ -93,6 +95,7 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, prepared: Prepared, scale
         BLOCK_M=block_m,
         BLOCK_N=block_n,
         num_warps=warps,
+        **early,
     )
     split_kernels.combine[(batch * heads, rows)](
         parts,
@@ -108,8 +111,15 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, prepared: Prepared, scale
         PADDED=padded,
         SPLITS=1 << (splits - 1).bit_length(),
         num_warps=4,
+        **early,
     )
     return out
+
+
+@lru_cache
+def _launches_early(device: int) -> bool:
+    """Tell whether a kernel can be launched while the one before runs: from Hopper on."""
+    return torch.version.hip is None and torch.cuda.get_device_capability(device) >= (9, 0)
 
 
 def _blocks(rows: int, size: int, slots: int) -> tuple[int, int, int]:

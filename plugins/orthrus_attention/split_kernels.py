@@ -42,7 +42,11 @@ def partial(
     PADDED: tl.constexpr,
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
+    EARLY: tl.constexpr,
 ):
+    if EARLY:  # launched while the kernel before still runs
+        tl.extra.cuda.gdc_wait()
+        tl.extra.cuda.gdc_launch_dependents()
     head_index = tl.program_id(0)
     split = tl.program_id(1)
     tile = tl.program_id(2)
@@ -126,7 +130,11 @@ def combine(
     SIZE: tl.constexpr,
     PADDED: tl.constexpr,
     SPLITS: tl.constexpr,
+    EARLY: tl.constexpr,
 ):
+    if EARLY:
+        tl.extra.cuda.gdc_wait()
+        tl.extra.cuda.gdc_launch_dependents()
     head_index = tl.program_id(0)
     m = tl.program_id(1)
     batch = head_index // heads

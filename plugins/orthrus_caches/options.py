@@ -12,3 +12,6 @@ class StaticOptions:
     """Say how many slots a row has at first."""
 
     slots: int = option(512, minimum=16, help="slots a row has from the start; doubled when a text outgrows them")
+    max_slots: int | None = option(
+        None, minimum=16, help="most slots of a row; a prompt that may need more is refused. null: what memory holds"
+    )

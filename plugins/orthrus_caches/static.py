@@ -18,9 +18,10 @@ class StaticCache:
     how often the buffers had to move. Buffers start as zeros: a masked slot that held NaN would still spoil a sum.
     """
 
-    def __init__(self, slots: int = 512) -> None:
+    def __init__(self, slots: int = 512, max_slots: int | None = None) -> None:
         self.lengths = torch.zeros(0, dtype=torch.int64)  # [B]
         self.generation = 0
+        self.max_slots = max_slots
         self._first = slots
         self._capacity = slots
         self._keys: list[Tensor] = []  # per layer [B, H, C, D]
@@ -97,4 +98,4 @@ class StaticCache:
 
 def make(options: StaticOptions, parts: Parts) -> StaticCache:
     """Return the cache."""
-    return StaticCache(options.slots)
+    return StaticCache(options.slots, options.max_slots)

@@ -7,14 +7,16 @@ told to the backend once a pass, by positions and lengths, and prepared once for
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from orthrus import AttentionBackend, BuildError, MaskDescription
+from orthrus_transformers.narrow import Normed
 
 NAME = "orthrus"
+Form = Literal["own", "fused", "compiled"]
 
 
 class AttentionState:
@@ -23,14 +25,15 @@ class AttentionState:
     def __init__(self, backend: AttentionBackend, dtype: torch.dtype) -> None:
         self.backend = backend
         self.calls = 0  # of the running pass
-        self.fused = False  # whether layers that have a fused form run it
+        self.form: Form = "own"  # which form of its layers the running pass takes
+        self.carried: Normed | None = None  # what a fused layer left ready for the next one
         self._dtype = dtype
         self._mask: MaskDescription | None = None
         self._prepared: dict[int | None, Any] = {}
 
     def begin(self, mask: MaskDescription) -> None:
         """Start a pass: forget what was prepared for the one before."""
-        self.calls, self._mask, self._prepared = 0, mask, {}
+        self.calls, self.carried, self._mask, self._prepared = 0, None, mask, {}
 
     def prepared(self, window: int | None) -> Any:
         """Return what the backend needs for layers with this window, preparing it when the first layer asks."""

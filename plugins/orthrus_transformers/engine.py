@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -9,20 +10,26 @@ import torch
 from torch import Tensor
 
 from orthrus import KVCache, MaskDescription
-from orthrus_transformers.attention import AttentionState
+from orthrus_transformers.attention import AttentionState, Form
 
 
 @dataclass(frozen=True, eq=False)
 class Pass:
-    """Describe one pass over R rows: token_ids [R, n] in slots [R, n], lengths [R] committed before."""
+    """Describe one pass over R rows: token_ids [R, n], of which lengths [R] are committed before."""
 
     token_ids: Tensor
-    slots: Tensor
     lengths: Tensor
     extent: int  # the highest slot of all, plus 1
     last: int  # how many of the n columns, counted from the end, are projected onto the vocabulary
+    slots: Tensor | None = None  # [R, n]; None: those that follow the committed ones
     rows: Tensor | None = None  # [R]; None: all rows of the cache
     kind: Literal["causal", "block"] = "causal"
+
+    def placed(self) -> Tensor:
+        """Return the slot of each token [R, n]."""
+        if self.slots is not None:
+            return self.slots
+        return self.lengths[:, None] + torch.arange(self.token_ids.shape[1], device=self.lengths.device)
 
 
 class Engine(Protocol):
@@ -30,6 +37,9 @@ class Engine(Protocol):
 
     def run(self, one: Pass) -> Tensor:
         """Return the logits [R, last, V] and leave keys and values in the cache."""
+
+    def report(self) -> Mapping[str, Any]:
+        """Return what the engine is and what it holds, for those who measure."""
 
 
 class PastKeyValues:
@@ -51,35 +61,41 @@ class PastKeyValues:
 
 
 class EagerEngine:
-    """Call the model, layer by layer, as transformers wrote it; fused: layers that have a fused form run that."""
+    """Call the model's modules; form: which form its layers take (compiled: in the narrow passes of a cycle)."""
 
     def __init__(
-        self, model: Any, cache: KVCache, state: AttentionState, max_length: int | None, fused: bool = False
+        self, model: Any, cache: KVCache, state: AttentionState, max_length: int | None, form: Form = "own"
     ) -> None:
-        self._fused = fused
+        self.form = form
         self._model = model
         self._cache = cache
-        self._past = PastKeyValues(cache)
+        self.past = PastKeyValues(cache)
         self._state = state
         self._last_position = max_length - 1 if max_length else None
 
     def run(self, one: Pass) -> Tensor:
         """Run the pass; columns whose slot lies beyond the model's context are scratch, and any position does."""
-        extent = self._cache.place(one.slots, one.extent, one.rows)
-        self._state.begin(MaskDescription(one.kind, one.slots, one.lengths, extent))
+        slots = one.placed()
+        extent = self._cache.place(slots, one.extent, one.rows)
+        self._state.begin(MaskDescription(one.kind, slots, one.lengths, extent))
         rows, columns = one.token_ids.shape
-        self._past.length = one.extent - columns
-        stand_in = torch.zeros(1, 1, 1, 1, dtype=torch.bool, device=one.slots.device)
-        self._state.fused = self._fused
+        self.past.length = one.extent - columns
+        stand_in = torch.zeros(1, 1, 1, 1, dtype=torch.bool, device=slots.device)
+        prefill = one.last < columns
+        self._state.form = "own" if prefill and self.form == "compiled" else self.form
         try:
             logits: Tensor = self._model(
                 input_ids=one.token_ids,
-                position_ids=one.slots.clamp(max=self._last_position) if self._last_position else one.slots,
+                position_ids=slots.clamp(max=self._last_position) if self._last_position else slots,
                 attention_mask=stand_in.expand(rows, 1, columns, extent),
-                past_key_values=self._past,
+                past_key_values=self.past,
                 use_cache=True,
                 logits_to_keep=one.last,
             ).logits
         finally:
-            self._state.fused = False
+            self._state.form = "own"
         return logits
+
+    def report(self) -> Mapping[str, Any]:
+        """Return the form of the layers."""
+        return {"layers": self.form}

@@ -7,31 +7,53 @@ from typing import Any
 import torch
 
 from orthrus import BuildError, KVCache
-from orthrus_transformers.attention import AttentionState
+from orthrus_transformers.attention import AttentionState, Form
+from orthrus_transformers.compiled import compile_layers, opaque
 from orthrus_transformers.engine import EagerEngine, Engine
 from orthrus_transformers.fused import fuse
-from orthrus_transformers.graphed import GraphedEngine
+from orthrus_transformers.graphed import GraphedEngine, GraphLimits
 
 
-def make_engine(name: str, model: Any, cache: KVCache, state: AttentionState, max_length: int | None) -> Engine:
-    """Return the engine of this name; raise BuildError where it cannot run.
+def make_eager(name: str, model: Any, cache: KVCache, state: AttentionState, max_length: int | None) -> EagerEngine:
+    """Return what runs a pass uncaptured, with the layers' form that this engine takes; raise BuildError if it cannot.
 
-    `auto` is `graphed` on a CUDA device with a cache whose buffers stay in place, `fused` with another cache there, and
-    `eager` elsewhere.
+    On a GPU layers that have a fused form take it, but for `eager` and `compiled`.
     """
     on_gpu = model.device.type == "cuda"
-    chosen = name
-    if name == "auto":
-        chosen = "eager" if not on_gpu else "graphed" if hasattr(cache, "generation") else "fused"
-    if chosen == "graphed" and not on_gpu:
+    if name == "graphed" and not on_gpu:
         raise BuildError(f"target.engine: 'graphed' needs a CUDA device, not {model.device.type}; set engine=eager")
-    if chosen == "graphed" and not hasattr(cache, "generation"):
+    if name == "graphed" and not _stays(cache):
         raise BuildError("target.engine: 'graphed' needs a cache whose buffers stay in place; set cache.name=static")
+    form: Form = "own"
+    if name == "compiled":
+        compile_layers(model, state)
+        eager = EagerEngine(model, cache, state, max_length, "compiled")
+        opaque(eager.past)
+        return eager
+    if name == "fused" or (on_gpu and name != "eager"):
+        form = _fused(name, model, state)
+    return EagerEngine(model, cache, state, max_length, form)
+
+
+def make_engine(name: str, eager: EagerEngine, model: Any, cache: KVCache, limits: GraphLimits) -> Engine:
+    """Return the engine of this name around what runs a pass uncaptured.
+
+    `auto` and `compiled` capture passes where the device and the cache allow it; only `graphed` insists.
+    """
+    captures = name in ("auto", "compiled", "graphed") and model.device.type == "cuda" and _stays(cache)
+    return GraphedEngine(eager, cache, limits) if captures else eager
+
+
+def _stays(cache: KVCache) -> bool:
+    return hasattr(cache, "generation")
+
+
+def _fused(name: str, model: Any, state: AttentionState) -> Form:
     # The kernels of a GPU compute in float32, which would take from a float64 model what it was asked for.
-    narrow = on_gpu and model.dtype == torch.float64
-    fused = 0 if chosen == "eager" or narrow else fuse(model, state)
-    if name == "fused" and fused == 0:
+    narrow = model.device.type == "cuda" and model.dtype == torch.float64
+    if not narrow and fuse(model, state):
+        return "fused"
+    if name == "fused":
         what = "float64 models on a GPU" if narrow else f"model type '{model.config.model_type}'"
         raise BuildError(f"target.engine: 'fused' has no form for {what}; set engine=eager")
-    eager = EagerEngine(model, cache, state, max_length, fused=fused > 0)
-    return GraphedEngine(eager, cache) if chosen == "graphed" else eager
+    return "own"

@@ -1,6 +1,6 @@
 """Decoder layers of the Llama kind with their projections joined and their small operations in one kernel each.
 
-The layers stay the model's own: a fused layer runs only inside a pass of an engine that asks for it (`state.fused`),
+The layers stay the model's own: a fused layer runs only inside a pass of an engine that asks for it (`state.form`),
 and the model's own forward, which verification compares with, is what it was. Joined weights are the weights: the
 original parameters become views of them, so nothing is held twice. What differs is rounding.
 """
@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
+from orthrus_transformers import narrow
 from orthrus_transformers.attention import AttentionState
 from orthrus_transformers.operations import rms_norm, silu_product, split_heads
 
@@ -33,9 +35,12 @@ class FusedLayer:
     heads: tuple[int, int]
     window: int | None
     norms: tuple[Tensor, Tensor, float] | None
+    next_norm: Tensor | None  # the weight of the layer after's first norm
 
     def forward(self, hidden: Tensor, cosine: Tensor, sine: Tensor, cache: Any) -> Tensor:
         """Return the layer's output [B, n, E] in the place of its input, leaving keys and values in the cache."""
+        if narrow.fits(hidden, (self.qkv, self.gate_up), self.layer.self_attn.head_dim):
+            return self._narrow_forward(hidden, cosine, sine, cache)
         attention, mlp = self.layer.self_attn, self.layer.mlp
         before, after = self.layer.input_layernorm, self.layer.post_attention_layernorm
         normed = rms_norm(hidden, before.weight, before.variance_epsilon)
@@ -47,6 +52,29 @@ class FusedLayer:
         normed = rms_norm(hidden, after.weight, after.variance_epsilon)
         return add_linear(hidden, silu_product(linear(normed, self.gate_up)), mlp.down_proj.weight)
 
+    def _narrow_forward(self, hidden: Tensor, cosine: Tensor, sine: Tensor, cache: Any) -> Tensor:
+        """Do the same for a few tokens; what the layer before left ready for the first norm is in the state."""
+        attention, mlp = self.layer.self_attn, self.layer.mlp
+        before, after = self.layer.input_layernorm, self.layer.post_attention_layernorm
+        normed = self.state.carried
+        if normed is None or normed.hidden is not hidden:
+            normed = narrow.gain(hidden, before.weight)
+        heads = (normed, self.qkv, self.qkv_bias, before.variance_epsilon)
+        size = self.qkv.shape[0] // (self.heads[0] + 2 * self.heads[1])
+        place = cache.reserve(attention.layer_idx, hidden, self.heads[1], size) if hasattr(cache, "reserve") else None
+        if place is None or self.norms is not None:
+            joined = narrow.linear(*heads)
+            query, keys, values = split_heads(joined, self.heads, cosine, sine, self.norms, cache, attention.layer_idx)
+        else:
+            query = narrow.linear_rotated(*heads, self.heads, cosine, sine, place)
+            keys, values = cache.read(attention.layer_idx)
+        seen = self.state.backend.attend(query, keys, values, self.state.prepared(self.window), scale=attention.scaling)
+        seen = seen.transpose(1, 2).reshape(*hidden.shape[:2], -1)
+        normed = narrow.linear_added(seen, attention.o_proj.weight, hidden, after.weight)
+        inner = narrow.gated(normed, self.gate_up, after.variance_epsilon)
+        self.state.carried = narrow.linear_added(inner, mlp.down_proj.weight, hidden, self.next_norm)
+        return hidden
+
 
 def add_linear(residual: Tensor, inputs: Tensor, weight: Tensor) -> Tensor:
     """Add inputs [B, n, I] times the transposed weight [E, I] to the residual [B, n, E] where it lies; rounded once."""
@@ -55,18 +83,29 @@ def add_linear(residual: Tensor, inputs: Tensor, weight: Tensor) -> Tensor:
 
 
 def fuse(model: Any, state: AttentionState) -> int:
-    """Give every layer of a known kind its fused form for passes with `state.fused`; return how many have one."""
-    fused = 0
-    for layer in model.modules():
-        if type(layer).__name__ in KNOWN and _fits(layer):
-            layer.forward = _switching(layer.forward, _fused_layer(layer, state), state)
-            fused += 1
-    return fused
+    """Give every layer of a known kind its fused form for passes that ask for it; return how many have one."""
+    layers = [layer for layer in model.modules() if type(layer).__name__ in KNOWN and _fits(layer)]
+    for layer, following in zip_longest(layers, layers[1:]):
+        next_norm = following.input_layernorm.weight if following is not None else None
+        layer.forward = _switching(layer.forward, _fused_layer(layer, next_norm, state), state)
+    head = model.get_output_embeddings()
+    if layers and type(head) is torch.nn.Linear and head.bias is None:
+        head.forward = _switching_head(head.forward, head, state)
+    return len(layers)
+
+
+def _switching_head(own: Callable[[Tensor], Tensor], head: Any, state: AttentionState) -> Callable[[Tensor], Tensor]:
+    def forward(hidden: Tensor) -> Tensor:
+        if state.form == "fused" and narrow.fits_head(hidden, head.weight):
+            return narrow.project(hidden, head.weight)
+        return own(hidden)
+
+    return forward
 
 
 def _switching(own: Callable[..., Any], fused: FusedLayer, state: AttentionState) -> Callable[..., Any]:
     def forward(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
-        if not state.fused:
+        if state.form != "fused":
             return own(hidden_states, *args, **kwargs)
         cosine, sine = kwargs["position_embeddings"]
         return fused.forward(hidden_states, cosine, sine, kwargs["past_key_values"].cache)
@@ -86,7 +125,7 @@ def _fits(layer: Any) -> bool:
     )
 
 
-def _fused_layer(layer: Any, state: AttentionState) -> FusedLayer:
+def _fused_layer(layer: Any, next_norm: Tensor | None, state: AttentionState) -> FusedLayer:
     attention, mlp = layer.self_attn, layer.mlp
     projections = [attention.q_proj, attention.k_proj, attention.v_proj]
     biases = [one.bias for one in projections]
@@ -105,6 +144,7 @@ def _fused_layer(layer: Any, state: AttentionState) -> FusedLayer:
         heads=(projections[0].out_features // attention.head_dim, projections[1].out_features // attention.head_dim),
         window=window,
         norms=norms,
+        next_norm=next_norm,
     )
 
 

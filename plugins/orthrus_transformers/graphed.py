@@ -1,18 +1,30 @@
-"""The engine `graphed`: a whole pass recorded once as a CUDA graph and replayed, without Python between its kernels."""
+"""CUDA graphs: a whole pass recorded once and replayed, without Python between its kernels."""
 
 from __future__ import annotations
 
+import warnings
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from orthrus import BuildError, InputError
 from orthrus_transformers.engine import EagerEngine, Pass
 
 Shape = tuple[int, int, int, int, str]  # rows, queries, bucket, projected columns, kind
+
+
+@dataclass(frozen=True)
+class GraphLimits:
+    """Bound what recordings may cost; strict: a pass that cannot be recorded is an error, not run unrecorded."""
+
+    graphs: int = 32
+    tokens: int = 4096
+    megabytes: int = 2048
+    strict: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,53 +37,105 @@ class Recording:
 
 
 class GraphedEngine:
-    """Replay passes of the same shape; capture a shape when it first comes. Prefills and wide passes run eagerly.
+    """Replay passes of the same shape; capture a shape when it first comes. Prefills run as they are.
 
     The logits are the recording's own tensor, which the next replay overwrites: they live for one cycle.
     """
 
-    def __init__(self, eager: EagerEngine, cache: Any, *, max_graphs: int = 32, max_queries: int = 64) -> None:
+    def __init__(self, eager: EagerEngine, cache: Any, limits: GraphLimits) -> None:
         self._eager = eager
         self._cache = cache
-        self._max_graphs, self._max_queries = max_graphs, max_queries
+        self._limits = limits
         self._recordings: OrderedDict[Shape, Recording] = OrderedDict()
         self._pool: Any = None
         self._generation = -1
+        self._bytes = 0  # that the recordings' pool has reserved
+        self._given_up = False
+        self._told = False  # that passes over the limit run uncaptured
 
     def run(self, one: Pass) -> Tensor:
         """Return the logits [R, last, V], replaying a recording where there is one of this shape."""
         rows, queries = one.token_ids.shape
-        if one.rows is not None or one.last < queries or queries > self._max_queries:
+        if one.rows is not None or one.last < queries or self._given_up or not self._allows(rows * queries):
             return self._eager.run(one)
-        bucket = self._cache.place(one.slots, one.extent)  # may move the buffers
+        bucket = self._cache.place(one.lengths[:, None], one.extent)  # may move the buffers; nothing is written
         if self._generation != self._cache.generation:  # the buffers moved: no recording may be replayed again
-            self._recordings.clear()
-            self._pool = None  # it went with the last recording
+            self._forget()
             self._generation = self._cache.generation
         shape = (rows, queries, bucket, one.last, one.kind)
         recording = self._recordings.pop(shape, None) or self._record(one)
+        if recording is None:
+            return self._eager.run(one)
         self._recordings[shape] = recording  # the newest last; the oldest goes first
-        while len(self._recordings) > self._max_graphs:
+        while len(self._recordings) > self._limits.graphs:
             self._recordings.popitem(last=False)
-        for name in ("token_ids", "slots", "lengths"):
-            getattr(recording.inputs, name).copy_(getattr(one, name))
+        recording.inputs.token_ids.copy_(one.token_ids)
+        recording.inputs.lengths.copy_(one.lengths)
         recording.graph.replay()
         return recording.logits
 
-    def _record(self, one: Pass) -> Recording:
-        inputs = replace(one, token_ids=one.token_ids.clone(), slots=one.slots.clone(), lengths=one.lengths.clone())
-        self._warm_up(lambda: self._eager.run(inputs))
+    def report(self) -> Mapping[str, Any]:
+        """Return how many recordings are held and how many bytes their pool has."""
+        held = {"graphs": len(self._recordings), "graph_bytes": self._bytes, "captured": not self._given_up}
+        return {**self._eager.report(), **held}
+
+    def _allows(self, tokens: int) -> bool:
+        if tokens <= self._limits.tokens:
+            return True
+        what = f"a pass over {tokens} tokens (rows times the width of a draft) is over target.graph_tokens, "
+        if self._limits.strict:
+            raise InputError(
+                f"{what}{self._limits.tokens}; set target.graph_tokens={tokens}, or target.engine=auto to run such"
+                " passes uncaptured"
+            )
+        if not self._told:
+            warnings.warn(f"{what}{self._limits.tokens}; such passes run uncaptured", stacklevel=2)
+            self._told = True
+        return False
+
+    def _forget(self) -> None:
+        self._recordings.clear()
+        self._pool = None  # it went with the last recording
+        self._bytes = 0
+
+    def _record(self, one: Pass) -> Recording | None:
+        if self._bytes > self._limits.megabytes << 20:
+            self._forget()
+        inputs = replace(one, token_ids=one.token_ids.clone(), lengths=one.lengths.clone())
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool):
-            logits = self._eager.run(inputs)
+        capture = torch.cuda.graph(graph, pool=self._pool)
+        assert capture.capture_stream is not None
+        warm_up(lambda: self._eager.run(inputs), capture.capture_stream)
+        before = torch.cuda.memory_reserved()
+        try:
+            with capture:
+                logits = self._eager.run(inputs)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # whatever a model does that a capture does not allow
+            self._give_up(error)
+            return None
+        self._bytes += torch.cuda.memory_reserved() - before
         self._pool = self._pool or graph.pool()
         return Recording(graph, inputs, logits)
 
-    def _warm_up(self, action: Callable[[], object]) -> None:
-        # Libraries allocate and choose kernels in their first calls, which a capture must not contain.
-        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch has no type for it
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            action()
-            action()
-        torch.cuda.current_stream().wait_stream(stream)
+    def _give_up(self, error: Exception) -> None:
+        reason = str(error.__context__ or error).split("\n")[0]
+        what = f"this model's passes cannot be captured as CUDA graphs ({reason})"
+        if self._limits.strict:
+            raise BuildError(f"target.engine: {what}; set engine=auto") from error
+        warnings.warn(f"{what}; they run uncaptured", stacklevel=2)
+        self._forget()
+        self._given_up = True
+
+
+def warm_up(action: Callable[[], object], stream: torch.cuda.Stream) -> None:
+    """Run an action twice on the stream of a capture: libraries allocate and choose kernels in their first calls.
+
+    It is one stream for all captures of a process, because cuBLAS keeps memory for every stream that it has seen.
+    """
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        action()
+        action()
+    torch.cuda.current_stream().wait_stream(stream)

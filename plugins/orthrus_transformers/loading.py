@@ -9,6 +9,7 @@ import torch
 
 from orthrus import BuildError, Parts
 from orthrus_transformers.gguf import converted
+from orthrus_transformers.memory import does_not_fit
 from orthrus_transformers.options import TransformersOptions
 from orthrus_transformers.quiet import quiet
 from orthrus_transformers.tokenizer import TextTokenizer
@@ -54,7 +55,10 @@ def load_model(directory: Path, options: TransformersOptions, device: torch.devi
         use_safetensors=True,
         trust_remote_code=options.trust_remote_code,
     )
-    return model.to(device).eval().requires_grad_(False)
+    try:
+        return model.to(device).eval().requires_grad_(False)
+    except torch.OutOfMemoryError as error:
+        raise does_not_fit(error) from error
 
 
 def load_tokenizer(directory: Path, options: TransformersOptions) -> TextTokenizer | None:

@@ -21,10 +21,17 @@ class TransformersOptions:
         "auto", help="what the weights are computed in; auto: what they are stored in"
     )
     device: str = option("auto", help="auto, cpu, cuda, cuda:N or mps; auto: the accelerator if there is one")
-    engine: Literal["auto", "eager", "fused", "graphed"] = option(
+    engine: Literal["auto", "eager", "fused", "compiled", "graphed"] = option(
         "auto",
-        help="how a pass runs: eager calls the model's modules, fused joins their small operations, graphed replays"
-        " that as a CUDA graph; auto: the fastest that works",
+        help="how a pass runs: eager calls the model's modules, fused joins their small operations, compiled lets"
+        " torch.compile do that, graphed replays a whole pass as a CUDA graph; auto: the fastest that works",
+    )
+    graphs: int = option(32, minimum=1, help="most CUDA graphs that are kept; the one unused longest goes first")
+    graph_tokens: int = option(
+        4096, minimum=1, help="most tokens of a captured pass: rows times one more than the width of a draft"
+    )
+    graph_megabytes: int = option(
+        2048, minimum=1, help="memory in MiB from which on all CUDA graphs are dropped and captured anew when used"
     )
     chat: bool = option(True, help="put text prompts through the model's chat template, if it has one")
     prefill_chunk: int = option(512, minimum=1, help="most prompt tokens of one row in a pass")

@@ -12,8 +12,10 @@ from orthrus import Context, Draft, KVCache, Parts, Step, Tokenizer, check_turn
 from orthrus_transformers import loading
 from orthrus_transformers.attention import AttentionState, attach
 from orthrus_transformers.capabilities import check_attention, check_layers
-from orthrus_transformers.engine import Pass
-from orthrus_transformers.engines import make_engine
+from orthrus_transformers.engine import Engine, Pass
+from orthrus_transformers.engines import make_eager, make_engine
+from orthrus_transformers.graphed import GraphLimits
+from orthrus_transformers.memory import check_room, says_when_memory_is_short
 from orthrus_transformers.options import TransformersOptions
 from orthrus_transformers.probe import probe
 
@@ -34,6 +36,7 @@ class TransformersTarget:
         *,
         engine: str = "auto",
         prefill_chunk: int = 512,
+        limits: GraphLimits | None = None,
     ) -> None:
         check_layers(model)
         check_attention(model, attention)
@@ -49,15 +52,24 @@ class TransformersTarget:
         self._begun: Context | None = None
         state = AttentionState(attention, model.dtype)
         self._own_attention = attach(model, state)
-        self._engine = make_engine(engine, model, cache, state, self.max_length)
-        probe(self, state, model.config.model_type)
+        eager = make_eager("eager" if engine == "compiled" else engine, model, cache, state, self.max_length)
+        self._engine: Engine = eager
+        probe(self, state, model.config.model_type)  # uncaptured: a probe that compiles would take long
+        if engine == "compiled":
+            eager = make_eager(engine, model, cache, state, self.max_length)
+        self._engine = make_engine(engine, eager, model, cache, limits or GraphLimits(strict=engine == "graphed"))
 
     def start(self, context: Context) -> None:
-        """Make room in the cache for the context's rows; one decoding at a time is under way on a target."""
+        """Make room in the cache for the context's rows; one decoding at a time is under way on a target.
+
+        Raises InputError if a prompt and its answer may need more slots than the cache may have.
+        """
+        check_room(context, getattr(self._cache, "max_slots", None))
         self._begun = context
         self._cache.start(len(context.rows), self.device)
 
     @torch.no_grad()
+    @says_when_memory_is_short
     def prefill(self, context: Context, rows: Sequence[int]) -> Tensor:
         """Pass over the prompts of some rows in chunks; return the logits [B, 1, V] after each one's last token.
 
@@ -77,21 +89,24 @@ class TransformersTarget:
             columns = slice(start, start + self._chunk)
             extent = width if min(lengths) < width else min(start + self._chunk, width)
             committed = torch.zeros_like(chosen)
-            one = Pass(token_ids[:, columns], slots[:, columns], committed, extent, 1, rows=None if every else chosen)
+            which = None if every else chosen
+            one = Pass(token_ids[:, columns], committed, extent, 1, slots=slots[:, columns], rows=which)
             logits = self._engine.run(one)  # [R, 1, V]
         if every:
             return logits
         return logits.new_zeros(len(context.rows), *logits.shape[1:]).index_copy(0, chosen, logits)
 
     @torch.no_grad()
+    @says_when_memory_is_short
     def score(self, context: Context, draft: Draft) -> Tensor:
         """Pass over each row's anchor and draft; return the logits [B, n + 1, V] after each."""
         check_turn(self._begun, context)
-        token_ids = torch.cat([context.anchors[:, None], draft.tokens], dim=1)  # [B, n + 1]
+        lengths = self._cache.lengths  # the position of each row's anchor
+        token_ids = context.tokens.gather(1, lengths[:, None])  # [B, 1]
+        if draft.tokens.shape[1]:
+            token_ids = torch.cat([token_ids, draft.tokens], dim=1)  # [B, n + 1]
         width = token_ids.shape[1]
-        slots = (context.lengths - 1)[:, None] + torch.arange(width, device=self.device)
-        extent = context.longest - 1 + width
-        return self._engine.run(Pass(token_ids, slots, self._cache.lengths, extent, last=width))
+        return self._engine.run(Pass(token_ids, lengths, context.longest - 1 + width, last=width))
 
     def keep(self, step: Step) -> None:
         """Keep the keys of every committed token but the anchor, which the next pass writes."""
@@ -120,5 +135,13 @@ def make(options: TransformersOptions, parts: Parts) -> TransformersTarget:
     tokenizer = loading.load_tokenizer(directory, options)
     model = loading.load_model(directory, options, device)
     return TransformersTarget(
-        model, tokenizer, parts.cache, parts.attention, engine=options.engine, prefill_chunk=options.prefill_chunk
+        model,
+        tokenizer,
+        parts.cache,
+        parts.attention,
+        engine=options.engine,
+        prefill_chunk=options.prefill_chunk,
+        limits=GraphLimits(
+            options.graphs, options.graph_tokens, options.graph_megabytes, strict=options.engine == "graphed"
+        ),
     )

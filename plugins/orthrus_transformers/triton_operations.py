@@ -7,9 +7,20 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from orthrus_transformers.early import early_launch
+
 
 @triton.jit
-def _rms_norm(hidden, weight, out, size, epsilon, BLOCK: tl.constexpr):
+def wait(EARLY: tl.constexpr):
+    """Wait until the kernels before have left what they write; what follows may be launched from here on."""
+    if EARLY:
+        tl.extra.cuda.gdc_wait()
+        tl.extra.cuda.gdc_launch_dependents()
+
+
+@triton.jit
+def _rms_norm(hidden, weight, out, size, epsilon, BLOCK: tl.constexpr, EARLY: tl.constexpr):
+    wait(EARLY)
     row = tl.program_id(0).to(tl.int64)
     column = tl.arange(0, BLOCK)
     inside = column < size
@@ -26,12 +37,15 @@ def rms_norm(hidden: Tensor, weight: Tensor, epsilon: float) -> Tensor:
     size = hidden.shape[-1]
     block = triton.next_power_of_2(size)
     warps = min(16, max(4, block // 512))
-    _rms_norm[(hidden.numel() // size,)](hidden, weight, out, size, epsilon, BLOCK=block, num_warps=warps)
+    _rms_norm[(hidden.numel() // size,)](
+        hidden, weight, out, size, epsilon, BLOCK=block, num_warps=warps, **early_launch()
+    )
     return out
 
 
 @triton.jit
-def _silu_product(joined, out, size, BLOCK: tl.constexpr):
+def _silu_product(joined, out, size, BLOCK: tl.constexpr, EARLY: tl.constexpr):
+    wait(EARLY)
     row = tl.program_id(0).to(tl.int64)
     column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = column < size
@@ -46,7 +60,9 @@ def silu_product(joined: Tensor) -> Tensor:
     size = joined.shape[-1] // 2
     out = joined.new_empty(*joined.shape[:-1], size)
     block = min(1024, triton.next_power_of_2(size))
-    _silu_product[(out.numel() // size, triton.cdiv(size, block))](joined, out, size, BLOCK=block, num_warps=4)
+    _silu_product[(out.numel() // size, triton.cdiv(size, block))](
+        joined, out, size, BLOCK=block, num_warps=4, **early_launch()
+    )
     return out
 
 
@@ -72,7 +88,9 @@ def _split_heads(
     NORMED: tl.constexpr,
     SIZE: tl.constexpr,
     HALF: tl.constexpr,
+    EARLY: tl.constexpr,
 ):
+    wait(EARLY)
     place = tl.program_id(0)
     head = tl.program_id(1)
     row = place // queries
@@ -153,5 +171,6 @@ def split_heads(
         SIZE=size,
         HALF=triton.next_power_of_2(size // 2),
         num_warps=1,
+        **early_launch(),
     )
     return query, key, value

@@ -1,0 +1,224 @@
+"""A fused layer for a pass over a few tokens on a GPU: five kernels and the attention's own. M: tokens of all rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from orthrus_transformers.early import early_launch
+
+MOST_TOKENS = 32  # above, matrix products are no longer bound by reading weights
+EARLY_WIDTH = 1024  # hidden size; above, programs that wait early take room from those that read weights
+
+
+@dataclass(frozen=True, eq=False)
+class Normed:
+    """Hold a hidden state times a norm's gain [M, E] and the parts of its sums of squares [P, M padded]."""
+
+    hidden: Tensor  # the residual [B, n, E] that it was made of
+    gained: Tensor
+    parts: Tensor
+    count: int  # of parts; 0: no norm
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Say how a kernel is laid out: outputs and inputs a program takes at a time, warps, stages of its pipeline."""
+
+    columns: int
+    inputs: int
+    warps: int
+    stages: int
+
+
+def fits(hidden: Tensor, weights: tuple[Tensor, ...], head_size: int) -> bool:
+    """Tell whether these kernels take a pass over hidden [B, n, E] with weights [N, E] and heads of this size."""
+    if not hidden.is_cuda or hidden.dtype != torch.bfloat16:  # float16 could overflow before its norm's factor
+        return False
+    sizes = [head_size, *(size for weight in weights for size in weight.shape)]
+    small = all(weight.numel() < 2**31 for weight in weights)  # places are 32-bit numbers
+    return hidden.shape[0] * hidden.shape[1] <= MOST_TOKENS and small and all(size % 32 == 0 for size in sizes)
+
+
+def fits_head(hidden: Tensor, weight: Tensor) -> bool:
+    """Tell whether `project` takes hidden [B, n, E] with the weight [V, E] of a head."""
+    few = hidden.is_cuda and hidden.dtype == torch.bfloat16 and hidden.shape[0] * hidden.shape[1] <= MOST_TOKENS
+    return few and weight.shape[0] % 128 == 0 and weight.shape[1] % 32 == 0 and weight.numel() < 2**31
+
+
+def project(hidden: Tensor, weight: Tensor) -> Tensor:
+    """Return hidden [B, n, E] times the weight [V, E] of a head, transposed: its programs fill the GPU many times."""
+    layout = Tile(16, 128, 2, 6) if hidden.shape[0] * hidden.shape[1] <= 16 else Tile(128, 128, 8, 3)
+    return _linear(Normed(hidden, hidden.contiguous(), hidden, 0), weight, None, 0.0, layout)
+
+
+def tile(tokens: int, outputs: int) -> Tile:
+    """Return the layout that was fastest on an H100 for the shapes of SmolLM2-135M, Qwen3-1.7B and Qwen3-8B."""
+    if tokens <= 16:
+        return Tile(16, 128, 2, 6)
+    return Tile(16, 128, 4, 6) if outputs <= 2048 else Tile(32, 128, 4, 5)
+
+
+def gain(hidden: Tensor, weight: Tensor) -> Normed:
+    """Return hidden [B, n, E] made ready for a projection after a norm with this weight [E]."""
+    from orthrus_transformers import triton_projections as kernels
+
+    tokens, size = hidden.shape[0] * hidden.shape[1], hidden.shape[2]
+    gained = torch.empty_like(hidden)
+    parts = hidden.new_empty(_padded(tokens), dtype=torch.float32)
+    kernels.gain[(tokens,)](hidden, weight, gained, parts, tokens, K=size, PADDED=_power(size), BM=_padded(tokens))
+    return Normed(hidden, gained, parts, 1)
+
+
+def linear(normed: Normed, weight: Tensor, bias: Tensor | None, epsilon: float) -> Tensor:
+    """Return [B, n, N]: the normed hidden state times weight [N, E] transposed, plus bias [N]."""
+    tokens = normed.hidden.shape[0] * normed.hidden.shape[1]
+    return _linear(normed, weight, bias, epsilon, tile(tokens, weight.shape[0]))
+
+
+def _linear(normed: Normed, weight: Tensor, bias: Tensor | None, epsilon: float, layout: Tile) -> Tensor:
+    from orthrus_transformers import triton_projections as kernels
+
+    outputs, inputs = weight.shape
+    out = normed.hidden.new_empty(*normed.hidden.shape[:2], outputs)
+    tokens = out.shape[0] * out.shape[1]
+    kernels.linear[(outputs // layout.columns,)](
+        normed.gained,
+        normed.parts,
+        weight,
+        bias,
+        out,
+        tokens,
+        epsilon,
+        N=outputs,
+        BIASED=bias is not None,
+        **_norm(normed, inputs),
+        **_launch(tokens, layout, inputs),
+    )
+    return out
+
+
+def linear_rotated(
+    normed: Normed,
+    weight: Tensor,
+    bias: Tensor | None,
+    epsilon: float,
+    heads: tuple[int, int],
+    cosine: Tensor,
+    sine: Tensor,
+    place: tuple[Tensor, Tensor, Tensor],
+) -> Tensor:
+    """Return rotated queries [B, H, n, D] and write keys, rotated, and values to their place.
+
+    heads: H and H_kv. cosine, sine [B or 1, n, D]. place: buffers [B, H_kv, C, D] and slots [B, n].
+    """
+    from orthrus_transformers import triton_projections as kernels
+
+    rows, queries = normed.hidden.shape[:2]
+    outputs, inputs = weight.shape
+    size = outputs // (heads[0] + 2 * heads[1])
+    query = normed.hidden.new_empty(rows, heads[0], queries, size)
+    key, value, slots = place
+    layout = tile(rows * queries, outputs)
+    kernels.linear_rotated[(outputs // layout.columns,)](
+        normed.gained,
+        normed.parts,
+        weight,
+        bias,
+        cosine.contiguous(),
+        sine.contiguous(),
+        query,
+        key,
+        value,
+        slots.contiguous(),
+        key.stride(0),
+        key.stride(1),
+        rows * queries,
+        queries,
+        queries * size if cosine.shape[0] > 1 else 0,
+        epsilon,
+        EVERY=heads[0],
+        FEW=heads[1],
+        SIZE=size,
+        BIASED=bias is not None,
+        **_norm(normed, inputs),
+        **_launch(rows * queries, layout, inputs),
+    )
+    return query
+
+
+def linear_added(hidden: Tensor, weight: Tensor, residual: Tensor, norm: Tensor | None) -> Normed:
+    """Add hidden [B, n, I] times weight [E, I] transposed to the residual [B, n, E] in place.
+
+    Return the residual made ready for a norm with weight `norm` [E]; None: nothing follows.
+    """
+    from orthrus_transformers import triton_projections as kernels
+
+    outputs, inputs = weight.shape
+    tokens = residual.shape[0] * residual.shape[1]
+    layout = tile(tokens, outputs)
+    programs = outputs // layout.columns
+    gained = residual if norm is None else torch.empty_like(residual)
+    parts = residual.new_empty(0 if norm is None else programs * _padded(tokens), dtype=torch.float32)
+    kernels.linear_added[(programs,)](
+        hidden,
+        weight,
+        residual,
+        norm,
+        gained,
+        parts,
+        tokens,
+        N=outputs,
+        K=inputs,
+        NORMED=norm is not None,
+        **_launch(tokens, layout, outputs),
+    )
+    return Normed(residual, gained, parts, programs)
+
+
+def gated(normed: Normed, weight: Tensor, epsilon: float) -> Tensor:
+    """Return silu(gate) * up [B, n, I] of the normed hidden state for a weight [2 I, E], the gates above."""
+    from orthrus_transformers import triton_projections as kernels
+
+    outputs, inputs = weight.shape[0] // 2, weight.shape[1]
+    out = normed.hidden.new_empty(*normed.hidden.shape[:2], outputs)
+    tokens = out.shape[0] * out.shape[1]
+    layout = tile(tokens, 2 * outputs)
+    kernels.gated[(2 * outputs // layout.columns,)](
+        normed.gained,
+        normed.parts,
+        weight,
+        out,
+        tokens,
+        epsilon,
+        N=outputs,
+        **_norm(normed, inputs),
+        **_launch(tokens, layout, inputs),
+    )
+    return out
+
+
+def _norm(normed: Normed, inputs: int) -> dict[str, Any]:
+    return {"K": inputs, "PARTS": normed.count, "PADDED": _power(max(1, normed.count))}
+
+
+def _launch(tokens: int, layout: Tile, width: int) -> dict[str, Any]:
+    return {
+        "BM": _padded(tokens),
+        "BN": layout.columns,
+        "BK": layout.inputs,
+        "STAGES": layout.stages,
+        "num_warps": layout.warps,
+        **(early_launch() if width <= EARLY_WIDTH else {"EARLY": False}),
+    }
+
+
+def _padded(tokens: int) -> int:
+    return max(16, _power(tokens))
+
+
+def _power(number: int) -> int:
+    return 1 << (number - 1).bit_length()
