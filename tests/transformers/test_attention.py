@@ -1,64 +1,77 @@
-"""Attention backends agree, fold groups without copying keys, and respect windows, sinks and soft caps."""
+"""Attention backends equal attention written out, copy no key, and respect windows, sinks and soft caps."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import find, given
+from support import flash_kernels
+from support.attention import TOLERANCE, Case, attend, cases, error, with_garbage
 from support.building import decode_with, transformers_target
 from support.drafters import ScriptedDrafter
 from torch import Tensor
 
 from orthrus import BuildError, MaskDescription, Stop
-from orthrus_attention import sdpa
+from orthrus_attention import flash, sdpa
 from orthrus_attention.eager import EagerAttention
+from orthrus_attention.flash import FlashAttention
 from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.dynamic import DynamicCache
 
-
-@st.composite
-def passes(draw: st.DrawFn) -> tuple[Tensor, Tensor, Tensor, MaskDescription, int | None]:
-    groups, heads, width = draw(st.sampled_from([1, 2, 3])), draw(st.integers(1, 2)), draw(st.integers(1, 5))
-    lengths = torch.tensor(draw(st.lists(st.integers(0, 12), min_size=1, max_size=3)))
-    positions = lengths[:, None] + torch.arange(width)
-    kind = draw(st.sampled_from(["causal", "block"]))
-    mask = MaskDescription(kind, positions, lengths, int(lengths.max()) + width)
-    window = draw(st.sampled_from([None, 1, 4]))
-    torch.manual_seed(draw(st.integers(0, 9)))
-    query = torch.randn(len(lengths), groups * heads, width, 8, dtype=torch.float64)
-    key, value = torch.randn(2, len(lengths), heads, mask.extent, 8, dtype=torch.float64)
-    return query, key, value, mask, window
+BACKENDS: dict[str, Callable[[], Any]] = {"eager": EagerAttention, "sdpa": SdpaAttention, "flash": FlashAttention}
 
 
-def one_by_one(query: Tensor, key: Tensor, value: Tensor, mask: MaskDescription, window: int | None) -> Tensor:
-    """Return attention computed query by query over exactly the keys it may see."""
-    out = torch.zeros_like(query)
-    groups = query.shape[1] // key.shape[1]
-    for row, head, place in torch.cartesian_prod(*(torch.arange(size) for size in query.shape[:3])).tolist():
-        position, length = int(mask.positions[row, place]), int(mask.lengths[row])
-        own = mask.positions[row].tolist()
-        seen = [
-            slot
-            for slot in range(mask.extent)
-            if (slot <= position if mask.kind == "causal" else slot < length or slot in own)
-            and (window is None or slot > position - window)
-        ]
-        weights = (key[row, head // groups, seen] @ query[row, head, place] * 0.3).softmax(0)
-        out[row, head, place] = weights @ value[row, head // groups, seen]
-    return out
+@pytest.fixture(autouse=True)
+def _kernels_of_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flash, "varlen", flash_kernels.varlen)
 
 
-@given(passes())
-def test_both_backends_equal_attention_written_out(
-    case: tuple[Tensor, Tensor, Tensor, MaskDescription, int | None],
-) -> None:
-    query, key, value, mask, window = case
-    wanted = one_by_one(query, key, value, mask, window)
-    for backend in (EagerAttention(), SdpaAttention()):
-        prepared = backend.prepare(mask, window, query.dtype)
-        got = backend.attend(query, key, value, prepared, scale=0.3)
-        torch.testing.assert_close(got, wanted, rtol=0, atol=1e-12)
+@pytest.mark.parametrize("name", BACKENDS)
+@given(case=cases((torch.float64, torch.float32)))
+def test_backend_equals_attention_written_out(name: str, case: Case) -> None:
+    assert error(BACKENDS[name](), case) < TOLERANCE[case.query.dtype]
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+@given(case=cases())
+def test_slots_after_a_rows_last_position_change_nothing(name: str, case: Case) -> None:
+    clean, dirty = (attend(BACKENDS[name](), one) for one in (case, with_garbage(case)))
+    read = case.read[:, None, :, None]
+    torch.testing.assert_close(dirty.masked_fill(~read, 0), clean.masked_fill(~read, 0), rtol=0, atol=1e-12)
+
+
+class Shifted:
+    """Attention with a mistake of one slot: in the window, or in the line up to which a query sees."""
+
+    def __init__(self, backend: Any, window: int, line: int) -> None:
+        self._backend, self._window, self._line = backend, window, line
+
+    def prepare(self, mask: MaskDescription, window: int | None, dtype: torch.dtype) -> Any:
+        moved = replace(mask, positions=mask.positions + self._line, lengths=mask.lengths + self._line)
+        return self._backend.prepare(moved, window if window is None else window + self._window, dtype)
+
+    def attend(self, *args: Any, **more: Any) -> Tensor:
+        out: Tensor = self._backend.attend(*args, **more)
+        return out
+
+
+@pytest.mark.parametrize(("window", "line"), [(1, 0), (-1, 0), (0, -1)])
+@pytest.mark.parametrize("kind", ["causal", "block"])
+@pytest.mark.parametrize("name", BACKENDS)
+def test_a_mistake_of_one_slot_is_noticed(name: str, kind: str, window: int, line: int) -> None:
+    mistaken = Shifted(BACKENDS[name](), window, line)
+
+    def noticed(case: Case) -> bool:
+        return case.mask.kind == kind and case.window != 1 and int(case.mask.lengths.min()) > 1 and wrong(case)
+
+    def wrong(case: Case) -> bool:
+        return error(mistaken, case) > TOLERANCE[case.query.dtype]
+
+    find(cases(), noticed)  # raises if there is none
 
 
 def test_sdpa_sees_the_cache_itself_and_copies_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
