@@ -7,7 +7,8 @@ from torch import Tensor
 
 from orthrus import AttentionCapabilities, BuildError, MaskDescription, Parts
 from orthrus_attention.folding import fold
-from orthrus_attention.lengths import Lengths, refuse
+from orthrus_attention.lengths import Lengths
+from orthrus_attention.refusing import refuse
 from orthrus_attention.tokens import as_tokens
 
 HEAD_SIZES = frozenset(range(8, 257, 8))
@@ -62,11 +63,11 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, lengths: Lengths, scale: 
         queries,
         key.shape[2],
         0.0,  # no dropout
-        lengths.causal and queries > 1,
+        lengths.causal,
         False,
         scale=scale,
         window_size_left=left,
-        window_size_right=right if queries > 1 else -1,  # one query is the last: nothing lies to its right
+        window_size_right=right,
         seqused_k=lengths.used,
     )[0]  # [B * n, H, D]
     return out.view(rows, queries, heads, size).transpose(1, 2)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from orthrus import BuildError, MaskDescription
+from orthrus import MaskDescription
 from orthrus_attention.tokens import starts
 
 
@@ -33,8 +33,8 @@ class Lengths:
 
     @property
     def sides(self) -> tuple[int, int]:
-        """Return how many keys a query sees to the left and right of its own position; -1 is all of them."""
-        return -1 if self.window is None else self.window - 1, 0 if self.causal else -1
+        """Return how many keys a query sees left and right of its own position, what `causal` says aside; -1: all."""
+        return (-1, -1) if self.window is None else (self.window - 1, 0 if self.causal else -1)
 
     def same_for_all(self, queries: int) -> bool:
         """Return whether all queries of a row see the same keys."""
@@ -45,10 +45,3 @@ class Lengths:
         if distance not in self.known:
             self.known[distance] = starts(len(self.used), distance, self.used.device)
         return self.known[distance]
-
-
-def refuse(name: str, softcap: float | None, sinks: Tensor | None) -> None:
-    """Raise BuildError for a model with soft-capped scores or sinks, which the backend of this name has not."""
-    if softcap is not None or sinks is not None:
-        what = "soft-capped scores" if softcap is not None else "attention sinks"
-        raise BuildError(f"attention '{name}' has no {what}, which this model needs; set attention.name=eager")

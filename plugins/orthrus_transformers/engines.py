@@ -16,17 +16,21 @@ from orthrus_transformers.graphed import GraphedEngine
 def make_engine(name: str, model: Any, cache: KVCache, state: AttentionState, max_length: int | None) -> Engine:
     """Return the engine of this name; raise BuildError where it cannot run.
 
-    `auto` is `graphed` on a CUDA device with a cache whose buffers stay in place, `fused` with another cache there, and
-    `eager` elsewhere.
+    `auto` is `graphed` on a CUDA device with a cache whose buffers stay in place and an attention backend that can be
+    captured, `fused` with others there, and `eager` elsewhere.
     """
     on_gpu = model.device.type == "cuda"
     chosen = name
     if name == "auto":
-        chosen = "eager" if not on_gpu else "graphed" if hasattr(cache, "generation") else "fused"
+        graphs = hasattr(cache, "generation") and state.backend.capabilities.graphs
+        chosen = "eager" if not on_gpu else "graphed" if graphs else "fused"
     if chosen == "graphed" and not on_gpu:
         raise BuildError(f"target.engine: 'graphed' needs a CUDA device, not {model.device.type}; set engine=eager")
     if chosen == "graphed" and not hasattr(cache, "generation"):
         raise BuildError("target.engine: 'graphed' needs a cache whose buffers stay in place; set cache.name=static")
+    if chosen == "graphed" and not state.backend.capabilities.graphs:
+        attention = type(state.backend).__name__
+        raise BuildError(f"target.engine: attention {attention} cannot be captured in a CUDA graph; set engine=fused")
     # The kernels of a GPU compute in float32, which would take from a float64 model what it was asked for.
     narrow = on_gpu and model.dtype == torch.float64
     fused = 0 if chosen == "eager" or narrow else fuse(model, state)

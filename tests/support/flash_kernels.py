@@ -28,7 +28,10 @@ def rows_by_length(
         seen &= slots >= place - left
     if right >= 0:
         seen &= slots <= place + right
-    weights = scores.masked_fill(~seen, float("-inf")).softmax(-1).nan_to_num(0.0)
+    scores = scores.masked_fill(~seen, float("-inf"))
+    if how.get("sinks") is not None:  # the logit of a key without value
+        scores = torch.cat([scores, how["sinks"].double()[:, None, None].expand(-1, queries, 1)], -1)
+    weights = scores.softmax(-1).nan_to_num(0.0)[..., :keys]
     return torch.einsum("hnm,mhd->nhd", weights, value).to(query.dtype)
 
 
@@ -66,3 +69,47 @@ def varlen(
         sides = (window_size_left, window_size_right)
         out[first:end] = rows_by_length(query[first:end], key[used], value[used], causal, sides, scale=scale)
     return (out,)
+
+
+def with_cache(
+    q: Tensor,
+    k_cache: Tensor,
+    v_cache: Tensor,
+    *,
+    cache_seqlens: Tensor,
+    softmax_scale: float,
+    causal: bool = False,
+    window_size: tuple[int, int] = (-1, -1),
+    softcap: float = 0.0,
+) -> Tensor:
+    """Return what `flash_attn_with_kvcache` of FlashAttention 2 and 3 does, and check what it checks."""
+    assert cache_seqlens.dtype == torch.int32 and cache_seqlens.shape == q.shape[:1]
+    assert k_cache.shape == v_cache.shape and k_cache.shape[0] == q.shape[0] and k_cache.stride(-1) == 1
+    rows = [
+        rows_by_length(query, keys[:used], values[:used], causal, window_size, scale=softmax_scale, softcap=softcap)
+        for query, keys, values, used in zip(q, k_cache, v_cache, cache_seqlens.tolist(), strict=True)
+    ]
+    return torch.stack(rows)
+
+
+def with_lengths(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    *,
+    seqused_k: Tensor,
+    softmax_scale: float,
+    causal: bool = False,
+    window_size: tuple[int | None, int | None] = (None, None),
+    learnable_sink: Tensor | None = None,
+    softcap: float = 0.0,
+) -> tuple[Tensor, None]:
+    """Return what `flash_attn_varlen_func` of FlashAttention 4 does with rows of as many queries each."""
+    assert seqused_k.dtype == torch.int32 and all(side is None or side >= 0 for side in window_size)
+    left, right = (-1 if side is None else side for side in window_size)
+    how = {"scale": softmax_scale, "softcap": softcap, "sinks": learnable_sink}
+    rows = [
+        rows_by_length(query, keys[:used], values[:used], causal, (left, right), **how)
+        for query, keys, values, used in zip(q, k, v, seqused_k.tolist(), strict=True)
+    ]
+    return torch.stack(rows), None

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import find, given
+from hypothesis import Phase, find, given, settings
 from support import flash_kernels
-from support.attention import TOLERANCE, Case, attend, cases, error, with_garbage
+from support.attention import TOLERANCE, Case, attend, cases, error, rolled, with_garbage
 from support.building import decode_with, transformers_target
 from support.drafters import ScriptedDrafter
 from torch import Tensor
@@ -19,10 +19,19 @@ from orthrus import BuildError, MaskDescription, Stop
 from orthrus_attention import flash, sdpa
 from orthrus_attention.eager import EagerAttention
 from orthrus_attention.flash import FlashAttention
+from orthrus_attention.flex import FlexAttention
+from orthrus_attention.packages import FOUR, TWO, PackageAttention
 from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.dynamic import DynamicCache
 
-BACKENDS: dict[str, Callable[[], Any]] = {"eager": EagerAttention, "sdpa": SdpaAttention, "flash": FlashAttention}
+BACKENDS: dict[str, Callable[[], Any]] = {
+    "eager": EagerAttention,
+    "sdpa": SdpaAttention,
+    "flash": FlashAttention,
+    "flash_attention_2": lambda: PackageAttention(TWO, flash_kernels.with_cache),
+    "flash_attention_4": lambda: PackageAttention(FOUR, flash_kernels.with_lengths),
+}
+FLEX = settings(max_examples=25)  # it is compiled for every number of rows and heads
 
 
 @pytest.fixture(autouse=True)
@@ -59,6 +68,47 @@ class Shifted:
         return out
 
 
+@FLEX
+@given(case=cases((torch.float32,)))
+def test_flex_equals_attention_written_out(case: Case) -> None:
+    assert error(FlexAttention(), with_garbage(case)) < TOLERANCE[torch.float32]
+
+
+def test_flex_takes_more_queries_than_one_block_and_skips_slots_before_the_window() -> None:
+    torch.manual_seed(0)
+    positions = rolled(torch.tensor([300, 170]), 60, 200)
+    lengths = torch.zeros(2, dtype=torch.int64)
+    query = torch.randn(2, 4, 200, 8)
+    key, value = torch.randn(2, 2, 2, 300, 8)
+    read = positions < torch.tensor([[300], [170]])
+    for window in (None, 20):
+        mask = MaskDescription("causal", positions, lengths, 300)
+        case = Case(query, key, value, mask, window, read)
+        assert error(FlexAttention(), case) < TOLERANCE[torch.float32]
+        assert error(Shifted(FlexAttention(), 0, -1), case) > TOLERANCE[torch.float32]
+    assert error(Shifted(FlexAttention(), 1, 0), case) > TOLERANCE[torch.float32]
+    narrow = FlexAttention().prepare(MaskDescription("causal", positions[:, 190:], lengths, 300), 20, torch.float32)
+    assert narrow.kv_num_blocks[0, 0, 0] == 2  # of three: slots from 231 on
+
+
+@pytest.mark.parametrize("name", [*BACKENDS, "flex"])
+def test_a_backend_computes_the_scores_it_declares_and_refuses_others(name: str) -> None:
+    backend = FlexAttention() if name == "flex" else BACKENDS[name]()
+    lengths = torch.tensor([4, 7])
+    mask = MaskDescription("causal", lengths[:, None] + torch.arange(2), lengths, 9)
+    query, (key, value) = torch.randn(2, 4, 2, 8), torch.randn(2, 2, 2, 9, 8)
+    case = Case(query, key, value, mask, None, torch.ones(2, 2, dtype=torch.bool))
+    extras = {"softcap": 0.5, "sinks": torch.tensor([0.0, 1.0, 2.0, -1.0])}
+    for extra, one in extras.items():
+        if getattr(backend.capabilities, extra):
+            got = attend(backend, case, **{extra: one})
+            torch.testing.assert_close(got, attend(EagerAttention(), case, **{extra: one}), rtol=0, atol=1e-5)
+            assert (got - attend(backend, case)).abs().max() > 0.01
+        else:
+            with pytest.raises(BuildError, match=r"which this model needs; set attention.name=eager"):
+                attend(backend, case, **{extra: one})
+
+
 @pytest.mark.parametrize(("window", "line"), [(1, 0), (-1, 0), (0, -1)])
 @pytest.mark.parametrize("kind", ["causal", "block"])
 @pytest.mark.parametrize("name", BACKENDS)
@@ -71,7 +121,7 @@ def test_a_mistake_of_one_slot_is_noticed(name: str, kind: str, window: int, lin
     def wrong(case: Case) -> bool:
         return error(mistaken, case) > TOLERANCE[case.query.dtype]
 
-    find(cases(), noticed)  # raises if there is none
+    find(cases(), noticed, settings=settings(phases=[Phase.generate], max_examples=300))  # raises if there is none
 
 
 def test_sdpa_sees_the_cache_itself_and_copies_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,10 +139,3 @@ def test_sdpa_sees_the_cache_itself_and_copies_no_key(monkeypatch: pytest.Monkey
     buffers = {buffer.data_ptr() for buffer in [*cache._keys, *cache._values]}
     assert seen and all({key, value} <= buffers for key, value, _ in seen)
     assert {heads for _, _, heads in seen} == {2}  # key heads, of 4 query heads: not repeated
-
-
-def test_sdpa_says_what_it_cannot() -> None:
-    query = torch.randn(1, 2, 1, 8)
-    for extra in ({"softcap": 5.0}, {"sinks": torch.zeros(2)}):
-        with pytest.raises(BuildError, match=r"set attention.name=eager"):
-            SdpaAttention().attend(query, query, query, None, scale=1.0, **extra)
