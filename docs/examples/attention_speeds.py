@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from orthrus import MaskDescription, OrthrusError, Parts, Plugins
+from orthrus import AttentionBackend, MaskDescription, OrthrusError, Parts, Plugins
 
 HEADS = ((8, 4, 128), (3, 3, 64))  # key heads, query heads a key head, size of a head
 BATCHES = (1, 32)
@@ -56,10 +56,10 @@ def shapes() -> Iterator[Shape]:
                     yield Shape(*heads, batch, queries, context)
 
 
-def measure(name: str, shape: Shape) -> Timing:
+def measure(name: str, backend: AttentionBackend, shape: Shape) -> Timing:
     """Return one backend's time at one shape; whatever it fails with becomes its error."""
     try:
-        return Timing(name, shape, timed(call(name, shape)))
+        return Timing(name, shape, timed(call(backend, shape)))
     except torch.cuda.OutOfMemoryError:
         return Timing(name, shape, None, "does not fit")
     except OrthrusError as error:
@@ -70,9 +70,8 @@ def measure(name: str, shape: Shape) -> Timing:
         torch.cuda.empty_cache()
 
 
-def call(name: str, shape: Shape) -> Callable[[], Any]:
-    """Return the backend's call over random keys in a buffer that is one bucket long."""
-    backend = Plugins.load().get("attention", name).load_factory()(None, Parts())
+def call(backend: AttentionBackend, shape: Shape) -> Callable[[], Any]:
+    """Return the backend's call over random keys, a full buffer of them."""
     lengths = torch.full((shape.batch,), shape.context - shape.queries, device="cuda")
     positions = lengths[:, None] + torch.arange(shape.queries, device="cuda")
     mask = MaskDescription("causal", positions, lengths, shape.context)
@@ -142,12 +141,12 @@ def main() -> None:
     timings, names = [], []
     for name in given.backends:
         try:
-            call(name, Shape(*HEADS[0], 1, 1, 512))()
+            backend = Plugins.load().get("attention", name).load_factory()(None, Parts())
         except Exception as error:
             print(f"{name}: left out: {' '.join(str(error).split())[:300]}", flush=True)
             continue
         names.append(name)
-        timings += [measure(name, shape) for shape in shapes()]
+        timings += [measure(name, backend, shape) for shape in shapes()]
         print(f"{name}: done after {time.monotonic() - started:.0f} s", flush=True)
     print("\n".join(rows(timings, names)))
     for one in timings:

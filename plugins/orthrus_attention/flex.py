@@ -14,6 +14,7 @@ from orthrus import AttentionCapabilities, MaskDescription, Parts
 from orthrus_attention.refusing import refuse
 
 MOST_COMPILED = 128  # forms in a process: it is compiled anew for other rows, heads and dtypes; torch would stop at 8
+HEAD_SIZES = frozenset({*range(16, 129, 8), 256})  # Triton multiplies nothing narrower than 16
 BLOCK = 128  # queries and slots that are skipped or computed together
 
 
@@ -40,7 +41,10 @@ class FlexAttention:
     """
 
     capabilities = AttentionCapabilities(
-        devices=frozenset({"cpu", "cuda"}), dtypes=frozenset({"float32", "bfloat16", "float16"}), softcap=True
+        devices=frozenset({"cpu", "cuda"}),
+        dtypes=frozenset({"float32", "bfloat16", "float16"}),
+        head_sizes=HEAD_SIZES,
+        softcap=True,
     )
 
     def __init__(self) -> None:

@@ -150,7 +150,7 @@ def replayed(backend: Any, shape: tuple[int, ...], kind: str, window: int | None
 @pytest.mark.parametrize("family", ["llama", "mistral"])  # mistral has a window
 @pytest.mark.parametrize("name", NAMES)
 def test_text_in_float32_is_the_oracles(name: str, family: str, engine: str) -> None:
-    model = tiny_model(family, dtype=torch.float32).cuda()
+    model = tiny_model(family, dtype=torch.float32, head_dim=16).cuda()
     target = TransformersTarget(model, None, StaticCache(slots=16), supporting(name, torch.float32), engine=engine)
     prompts, stop = some_prompts(), Stop(30)
     answers = [target_oracle(target)(prompt, stop) for prompt in prompts]
@@ -163,7 +163,7 @@ def test_text_in_float32_is_the_oracles(name: str, family: str, engine: str) -> 
 @pytest.mark.parametrize("family", ["llama", "mistral"])
 @pytest.mark.parametrize("name", NAMES)
 def test_tokens_in_narrow_types_differ_by_rounding_only(name: str, family: str, dtype: torch.dtype) -> None:
-    model = tiny_model(family, dtype=dtype).cuda()
+    model = tiny_model(family, dtype=dtype, head_dim=16).cuda()
     target = TransformersTarget(model, None, StaticCache(slots=16), supporting(name, dtype), engine="graphed")
     prompts, stop = some_prompts(), Stop(30)
     drafter = CudaDrafter([[0] * 30] * len(prompts), VOCABULARY, 0.7, [0, 3, 6])

@@ -76,8 +76,8 @@ NEEDS_EAGER = {"gemma2", "gpt_oss"}  # soft-capped scores, sinks
 
 
 @functools.cache
-def _original(family: str, seed: int, dtype: torch.dtype) -> Any:
-    settings = {**COMMON, **FAMILIES[family]}
+def _original(family: str, seed: int, dtype: torch.dtype, head_dim: int) -> Any:
+    settings = {**COMMON, "head_dim": head_dim, **FAMILIES[family]}
     if family in ("gpt2", "opt"):
         settings = {key: value for key, value in settings.items() if key not in ("head_dim", "num_key_value_heads")}
     config = CONFIG_MAPPING[family](**settings)
@@ -86,9 +86,9 @@ def _original(family: str, seed: int, dtype: torch.dtype) -> Any:
     return AutoModelForCausalLM.from_config(config).to(dtype).eval().requires_grad_(False)
 
 
-def tiny_model(family: str = "llama", seed: int = 0, dtype: torch.dtype = torch.float64) -> Any:
+def tiny_model(family: str = "llama", seed: int = 0, dtype: torch.dtype = torch.float64, head_dim: int = 8) -> Any:
     """Return a fresh copy of a tiny random model; the same arguments give the same weights."""
-    return copy.deepcopy(_original(family, seed, dtype))
+    return copy.deepcopy(_original(family, seed, dtype, head_dim))
 
 
 def attention_for(family: str) -> str:

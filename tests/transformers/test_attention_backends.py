@@ -66,7 +66,7 @@ def test_without_transformers_the_package_is_still_what_is_missing(monkeypatch: 
 
 
 def test_flex_gives_the_oracles_tokens() -> None:
-    model, stop = tiny_model("mistral", dtype=torch.float32), Stop(9)  # it has a window
+    model, stop = tiny_model("mistral", dtype=torch.float32, head_dim=16), Stop(9)  # it has a window
     target = TransformersTarget(model, None, StaticCache(slots=16), FlexAttention())
     prompts = [[1, 2, 3], [4] * 11]
     answers = [target_oracle(target)(prompt, stop) for prompt in prompts]
