@@ -22,6 +22,7 @@ from orthrus_attention.flash import FlashAttention
 from orthrus_attention.flex import FlexAttention
 from orthrus_attention.packages import FOUR, TWO, PackageAttention
 from orthrus_attention.sdpa import SdpaAttention
+from orthrus_attention.tokens import as_tokens
 from orthrus_caches.dynamic import DynamicCache
 
 BACKENDS: dict[str, Callable[[], Any]] = {
@@ -139,3 +140,15 @@ def test_sdpa_sees_the_cache_itself_and_copies_no_key(monkeypatch: pytest.Monkey
     buffers = {buffer.data_ptr() for buffer in [*cache._keys, *cache._values]}
     assert seen and all({key, value} <= buffers for key, value, _ in seen)
     assert {heads for _, _, heads in seen} == {2}  # key heads, of 4 query heads: not repeated
+
+
+def test_a_caches_rows_are_seen_as_tokens_and_anything_else_is_copied() -> None:
+    buffer = torch.randn(3, 2, 20, 8)
+    odd = torch.randn(3, 165)[:, :160].view(3, 2, 10, 8)  # rows that are no whole number of tokens apart
+    backwards = torch.randn(3, 2, 8, 10).transpose(2, 3)
+    for states, copied in ((buffer[:, :, :7], False), (buffer[1:2, :, :7], False), (odd, True), (backwards, True)):
+        tokens, distance = as_tokens(states)
+        assert (tokens.untyped_storage().data_ptr() != states.untyped_storage().data_ptr()) == copied
+        for row in range(len(states)):
+            begin = row * distance
+            assert torch.equal(tokens[begin : begin + states.shape[2]].transpose(0, 1), states[row])
