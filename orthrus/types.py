@@ -103,9 +103,10 @@ class MaskDescription:
     """Describe which keys the queries of one pass may see, for the attention backend to build what it needs.
 
     kind `causal`: a query at position p sees the keys in slots <= p. kind `block`: every query sees the slots below its
-    row's length and all slots of its own block. positions [B, n]: the slot of each query. lengths [B]: keys committed
-    before the pass. extent: number of key slots the pass reads. A layer's window w hides keys w or more slots before
-    the query.
+    row's length and all slots of its own block, which follow on them. positions [B, n]: the slot of each query, one
+    after the other; a prefill's columns are rolled, so that a shorter row's scratch columns come first. lengths [B]:
+    keys committed before the pass. extent: number of key slots the pass reads. A layer's window w hides keys w or more
+    slots before the query.
     """
 
     kind: Literal["causal", "block"]
@@ -116,14 +117,19 @@ class MaskDescription:
 
 @dataclass(frozen=True)
 class AttentionCapabilities:
-    """Declare where an attention backend works; an empty set means everywhere."""
+    """Declare where an attention backend works; an empty set means everywhere.
+
+    graphs: whether its calls can be captured in a CUDA graph and replayed over other lengths.
+    """
 
     devices: frozenset[str] = frozenset()
     dtypes: frozenset[str] = frozenset()
     kinds: frozenset[str] = frozenset({"causal", "block"})
     head_sizes: frozenset[int] = frozenset()
+    windows: bool = True
     softcap: bool = False
     sinks: bool = False
+    graphs: bool = True
 
 
 @dataclass(frozen=True)

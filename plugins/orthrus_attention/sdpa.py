@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from orthrus import AttentionCapabilities, BuildError, MaskDescription, Parts
+from orthrus import AttentionCapabilities, MaskDescription, Parts
 from orthrus_attention.folding import fold, unfold
+from orthrus_attention.refusing import refuse
 from orthrus_attention.visible import visible
 
 
@@ -32,9 +33,7 @@ class SdpaAttention:
         sinks: Tensor | None = None,
     ) -> Tensor:
         """Return [B, H, n, D]; raise BuildError for a model with soft-capped scores or sinks."""
-        if softcap is not None or sinks is not None:
-            what = "soft-capped scores" if softcap is not None else "attention sinks"
-            raise BuildError(f"attention 'sdpa' has no {what}, which this model needs; set attention.name=eager")
+        refuse("sdpa", softcap, sinks)
         groups = query.shape[1] // key.shape[1]
         mask = prepared if groups == 1 else prepared.repeat(1, 1, groups, 1)
         return unfold(scaled_dot_product_attention(fold(query, groups), key, value, mask, scale=scale), groups)

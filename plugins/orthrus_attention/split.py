@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from orthrus import AttentionCapabilities, BuildError, MaskDescription, Parts
+from orthrus_attention.refusing import refuse
 
 PROGRAMS = 512  # enough to fill today's GPUs a few times over
 SMALLEST_SPLIT = 64  # slots; below it, weighing the splits together costs more than it saves
@@ -48,8 +49,7 @@ class SplitAttention:
         sinks: Tensor | None = None,
     ) -> Tensor:
         """Return [B, H, n, D]; raise BuildError for a model with soft-capped scores or sinks."""
-        if softcap is not None or sinks is not None:
-            raise BuildError("attention 'split' has no soft-capped scores or sinks; set attention.name=eager")
+        refuse("split", softcap, sinks)
         return _attend(query, key, value, prepared, scale)
 
 

@@ -40,8 +40,18 @@ class AttentionState:
         self.calls += 1
         if window not in self._prepared:
             assert self._mask is not None, "a pass begins before its layers run"
+            self._check(window)
             self._prepared[window] = self.backend.prepare(self._mask, window, self._dtype)
         return self._prepared[window]
+
+    def _check(self, window: int | None) -> None:
+        # Only the layers say what windows they use; the probe asks them when the model is loaded.
+        if window is not None and not self.backend.capabilities.windows:
+            name = type(self.backend).__name__
+            raise BuildError(
+                f"the model has layers with a window of {window} keys, which attention {name} cannot compute;"
+                " set attention.name=eager"
+            )
 
     def __deepcopy__(self, memo: dict[int, Any]) -> AttentionState:
         return self  # copies of an attention module take part in the same passes

@@ -24,6 +24,9 @@ def make_eager(name: str, model: Any, cache: KVCache, state: AttentionState, max
         raise BuildError(f"target.engine: 'graphed' needs a CUDA device, not {model.device.type}; set engine=eager")
     if name == "graphed" and not _stays(cache):
         raise BuildError("target.engine: 'graphed' needs a cache whose buffers stay in place; set cache.name=static")
+    if name == "graphed" and not state.backend.capabilities.graphs:
+        attention = type(state.backend).__name__
+        raise BuildError(f"target.engine: attention {attention} cannot be captured in a CUDA graph; set engine=fused")
     form: Form = "own"
     if name == "compiled":
         compile_layers(model, state)
@@ -35,12 +38,15 @@ def make_eager(name: str, model: Any, cache: KVCache, state: AttentionState, max
     return EagerEngine(model, cache, state, max_length, form)
 
 
-def make_engine(name: str, eager: EagerEngine, model: Any, cache: KVCache, limits: GraphLimits) -> Engine:
+def make_engine(
+    name: str, eager: EagerEngine, model: Any, cache: KVCache, state: AttentionState, limits: GraphLimits
+) -> Engine:
     """Return the engine of this name around what runs a pass uncaptured.
 
-    `auto` and `compiled` capture passes where the device and the cache allow it; only `graphed` insists.
+    `auto` and `compiled` capture passes where device, cache and attention allow it; only `graphed` insists.
     """
-    captures = name in ("auto", "compiled", "graphed") and model.device.type == "cuda" and _stays(cache)
+    allowed = model.device.type == "cuda" and _stays(cache) and state.backend.capabilities.graphs
+    captures = allowed and name in ("auto", "compiled", "graphed")
     return GraphedEngine(eager, cache, limits) if captures else eager
 
 

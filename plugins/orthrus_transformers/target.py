@@ -57,7 +57,9 @@ class TransformersTarget:
         probe(self, state, model.config.model_type)  # uncaptured: a probe that compiles would take long
         if engine == "compiled":
             eager = make_eager(engine, model, cache, state, self.max_length)
-        self._engine = make_engine(engine, eager, model, cache, limits or GraphLimits(strict=engine == "graphed"))
+        self._engine = make_engine(
+            engine, eager, model, cache, state, limits or GraphLimits(strict=engine == "graphed")
+        )
 
     def start(self, context: Context) -> None:
         """Make room in the cache for the context's rows; one decoding at a time is under way on a target.

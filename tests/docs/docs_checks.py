@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import re
+import runpy
 import shutil
 import textwrap
 from collections.abc import Iterable
@@ -63,6 +64,15 @@ def measure_table(page: Page) -> list[str]:
 def finish_reasons(page: Page) -> list[str]:
     """Compare the table of finish reasons with those that exist."""
     return names(page, "finish reasons", get_args(FinishReason))
+
+
+def attention_table(page: Page) -> list[str]:
+    """Compare the table of attention backends with what they declare, and its names with those registered."""
+    written = page.text.partition("<!-- attention capabilities -->\n")[2].partition("\n\n")[0].splitlines()
+    generated = runpy.run_path(str(ROOT / "docs" / "examples" / "attention_table.py"))["table"]()
+    listed = [row[0].strip("`") for row in page.table("attention capabilities")]
+    registered = [one.name for one in _built_in() if one.kind == "attention"]
+    return differing("line", written, generated) + differing("attention", listed, registered)
 
 
 def parts_table(page: Page) -> list[str]:

@@ -66,6 +66,10 @@ def test_tables_of_parts_and_options_are_what_plugins_register() -> None:
     none_of(checks.option_tables(page("docs/configuration.md")))
 
 
+def test_table_of_attention_backends_is_what_they_declare() -> None:
+    none_of(checks.attention_table(page("docs/attention.md")))
+
+
 def test_measures_and_finish_reasons_are_those_of_the_code() -> None:
     none_of(checks.measure_table(page("docs/decode-loop.md")))
     none_of(checks.finish_reasons(page("docs/decode-loop.md")))
@@ -126,6 +130,8 @@ def planted(name: str, old: str, new: str, folder: Path) -> Page:
         (checks.parts_table, "docs/configuration.md", "| `drafter` | `none` |", "| `drafter` | `nothing` |"),
         (checks.option_tables, "docs/configuration.md", "| an integer | `512` |", "| an integer | `256` |"),
         (checks.option_tables, "docs/configuration.md", "<!-- options: stop -->", "<!-- options: end -->"),
+        (checks.attention_table, "docs/attention.md", "| 8 to 256 by 8 |", "| 8 to 128 by 8 |"),
+        (checks.attention_table, "docs/attention.md", "| `flex` |", "| `flax` |"),
         (checks.measure_table, "docs/decode-loop.md", "| `tpf` |", "| `tokens_per_pass` |"),
         (checks.finish_reasons, "docs/decode-loop.md", "| `stop_token` |", "| `eos` |"),
         (checks.quotations, "docs/decode-loop.md", "target.keep(step)", "target.crop(step)"),

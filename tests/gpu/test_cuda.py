@@ -9,11 +9,10 @@ from typing import Any
 import pytest
 import torch
 from support.building import assert_lossless, decode_with, target_oracle
-from support.drafters import ScriptedDrafter
+from support.drafters import CudaDrafter
 from support.families import VOCABULARY, tiny_model
 
-from orthrus import BuildError, Context, Draft, KVCache, MaskDescription, Step, Stop
-from orthrus_attention.eager import EagerAttention
+from orthrus import BuildError, KVCache, Step, Stop
 from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.dynamic import DynamicCache
 from orthrus_caches.static import StaticCache
@@ -22,13 +21,6 @@ from orthrus_transformers.target import TransformersTarget
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 FAMILIES = ["llama", "mistral", "qwen2", "qwen3"]
-SHAPES = [  # rows, key heads, query heads a key head, queries, size of a head
-    (1, 3, 3, 1, 64),
-    (2, 3, 3, 16, 64),
-    (1, 8, 4, 32, 128),
-    (3, 2, 1, 5, 96),
-    (2, 1, 4, 8, 256),
-]
 
 
 def split_attention() -> Any:
@@ -42,14 +34,6 @@ def target_of(family: str, engine: str, cache: KVCache, attention: Any) -> Trans
     return TransformersTarget(model, None, cache, attention, engine=engine)
 
 
-class CudaDrafter(ScriptedDrafter):
-    """Propose on the device what the scripted drafter proposes."""
-
-    def propose(self, context: Context, chance: Any) -> Draft:
-        draft = super().propose(context, chance)
-        return Draft(draft.tokens.cuda(), draft.lengths.cuda())
-
-
 @pytest.mark.parametrize("attention", [SdpaAttention, split_attention], ids=["sdpa", "split"])
 @pytest.mark.parametrize("engine", ["eager", "fused", "graphed"])
 @pytest.mark.parametrize("family", FAMILIES)
@@ -61,45 +45,6 @@ def test_every_engine_gives_the_oracles_tokens(family: str, engine: str, attenti
     for batch in (5, 2, 1, 5):  # buckets grow and the batch changes, and changes back
         drafter = CudaDrafter([answer.token_ids for answer in answers], VOCABULARY, 0.7, [0, 3, 6])
         assert_lossless(decode_with(target, drafter, prompts, stop, batch=batch), answers)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("window", [None, 16])
-@pytest.mark.parametrize("kind", ["causal", "block"])
-@pytest.mark.parametrize(
-    "shape", [(1, 3, 3, 1, 64), (2, 3, 3, 16, 64), (1, 8, 4, 32, 128), (3, 2, 1, 5, 96), (2, 1, 8, 64, 256)]
-)
-def test_split_attention_equals_eager(
-    shape: tuple[int, ...], kind: Any, window: int | None, dtype: torch.dtype
-) -> None:
-    rows, heads, groups, queries, size = shape
-    torch.manual_seed(0)
-    slots = 9000 if queries == 32 else 700
-    lengths = torch.randint(slots // 2, slots - queries + 1, (rows,), device="cuda")
-    mask = MaskDescription(kind, lengths[:, None] + torch.arange(queries, device="cuda"), lengths, slots)
-    query = torch.randn(rows, queries, heads * groups, size, device="cuda", dtype=dtype).transpose(1, 2)
-    key, value = torch.randn(2, rows, heads, slots + 50, size, device="cuda", dtype=dtype)[:, :, :, :slots]
-    reference, split = EagerAttention(), split_attention()
-    wanted = reference.attend(
-        query.double(), key.double(), value.double(), reference.prepare(mask, window, torch.float64), scale=size**-0.5
-    )
-    got = split.attend(query, key, value, split.prepare(mask, window, dtype), scale=size**-0.5)
-    error = float((got.double() - wanted).abs().max() / wanted.abs().max())
-    assert error < (1e-5 if dtype == torch.float32 else 2e-2)
-
-
-def test_split_attention_takes_columns_in_any_order() -> None:
-    # The prefill rolls columns: the scratch positions of a shorter row come first.
-    positions = torch.tensor([[5, 6, 7, 0, 1, 2, 3, 4], [0, 1, 2, 3, 4, 5, 6, 7]], device="cuda")
-    mask = MaskDescription("causal", positions, torch.zeros(2, dtype=torch.int64, device="cuda"), 16)
-    query = torch.randn(2, 4, 8, 16, device="cuda")
-    key, value = torch.randn(2, 2, 2, 16, 16, device="cuda")
-    for window in (None, 3):
-        got, wanted = (
-            backend.attend(query, key, value, backend.prepare(mask, window, query.dtype), scale=0.25)
-            for backend in (split_attention(), EagerAttention())
-        )
-        torch.testing.assert_close(got, wanted, rtol=0, atol=1e-5)
 
 
 @pytest.mark.filterwarnings("ignore:Synchronization debug mode")  # torch calls it a prototype

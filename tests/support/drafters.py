@@ -57,6 +57,14 @@ class ScriptedDrafter:
         return (token + self._random.randrange(1, self._vocabulary_size)) % self._vocabulary_size
 
 
+class CudaDrafter(ScriptedDrafter):
+    """Propose on the device what the scripted drafter proposes."""
+
+    def propose(self, context: Context, chance: Chance) -> Draft:
+        draft = super().propose(context, chance)
+        return Draft(draft.tokens.cuda(), draft.lengths.cuda())
+
+
 class ChanceDrafter:
     """Propose tokens that chance draws evenly; a few are right in a small vocabulary."""
 

@@ -1,64 +1,128 @@
-"""Attention backends agree, fold groups without copying keys, and respect windows, sinks and soft caps."""
+"""Attention backends equal attention written out, copy no key, and respect windows, sinks and soft caps."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import Phase, find, given, settings
+from support import flash_kernels
+from support.attention import TOLERANCE, Case, attend, cases, error, rolled, with_garbage
 from support.building import decode_with, transformers_target
 from support.drafters import ScriptedDrafter
 from torch import Tensor
 
 from orthrus import BuildError, MaskDescription, Stop
-from orthrus_attention import sdpa
+from orthrus_attention import flash, sdpa
 from orthrus_attention.eager import EagerAttention
+from orthrus_attention.flash import FlashAttention
+from orthrus_attention.flex import FlexAttention
+from orthrus_attention.packages import FOUR, TWO, PackageAttention
 from orthrus_attention.sdpa import SdpaAttention
+from orthrus_attention.tokens import as_tokens
 from orthrus_caches.dynamic import DynamicCache
 
-
-@st.composite
-def passes(draw: st.DrawFn) -> tuple[Tensor, Tensor, Tensor, MaskDescription, int | None]:
-    groups, heads, width = draw(st.sampled_from([1, 2, 3])), draw(st.integers(1, 2)), draw(st.integers(1, 5))
-    lengths = torch.tensor(draw(st.lists(st.integers(0, 12), min_size=1, max_size=3)))
-    positions = lengths[:, None] + torch.arange(width)
-    kind = draw(st.sampled_from(["causal", "block"]))
-    mask = MaskDescription(kind, positions, lengths, int(lengths.max()) + width)
-    window = draw(st.sampled_from([None, 1, 4]))
-    torch.manual_seed(draw(st.integers(0, 9)))
-    query = torch.randn(len(lengths), groups * heads, width, 8, dtype=torch.float64)
-    key, value = torch.randn(2, len(lengths), heads, mask.extent, 8, dtype=torch.float64)
-    return query, key, value, mask, window
+BACKENDS: dict[str, Callable[[], Any]] = {
+    "eager": EagerAttention,
+    "sdpa": SdpaAttention,
+    "flash": FlashAttention,
+    "flash_attention_2": lambda: PackageAttention(TWO, flash_kernels.with_cache),
+    "flash_attention_4": lambda: PackageAttention(FOUR, flash_kernels.with_lengths),
+}
+FLEX = settings(max_examples=25)  # it is compiled for every number of rows and heads
 
 
-def one_by_one(query: Tensor, key: Tensor, value: Tensor, mask: MaskDescription, window: int | None) -> Tensor:
-    """Return attention computed query by query over exactly the keys it may see."""
-    out = torch.zeros_like(query)
-    groups = query.shape[1] // key.shape[1]
-    for row, head, place in torch.cartesian_prod(*(torch.arange(size) for size in query.shape[:3])).tolist():
-        position, length = int(mask.positions[row, place]), int(mask.lengths[row])
-        own = mask.positions[row].tolist()
-        seen = [
-            slot
-            for slot in range(mask.extent)
-            if (slot <= position if mask.kind == "causal" else slot < length or slot in own)
-            and (window is None or slot > position - window)
-        ]
-        weights = (key[row, head // groups, seen] @ query[row, head, place] * 0.3).softmax(0)
-        out[row, head, place] = weights @ value[row, head // groups, seen]
-    return out
+@pytest.fixture(autouse=True)
+def _kernels_of_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flash, "varlen", flash_kernels.varlen)
 
 
-@given(passes())
-def test_both_backends_equal_attention_written_out(
-    case: tuple[Tensor, Tensor, Tensor, MaskDescription, int | None],
-) -> None:
-    query, key, value, mask, window = case
-    wanted = one_by_one(query, key, value, mask, window)
-    for backend in (EagerAttention(), SdpaAttention()):
-        prepared = backend.prepare(mask, window, query.dtype)
-        got = backend.attend(query, key, value, prepared, scale=0.3)
-        torch.testing.assert_close(got, wanted, rtol=0, atol=1e-12)
+@pytest.mark.parametrize("name", BACKENDS)
+@given(case=cases((torch.float64, torch.float32)))
+def test_backend_equals_attention_written_out(name: str, case: Case) -> None:
+    assert error(BACKENDS[name](), case) < TOLERANCE[case.query.dtype]
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+@given(case=cases())
+def test_slots_after_a_rows_last_position_change_nothing(name: str, case: Case) -> None:
+    clean, dirty = (attend(BACKENDS[name](), one) for one in (case, with_garbage(case)))
+    read = case.read[:, None, :, None]
+    torch.testing.assert_close(dirty.masked_fill(~read, 0), clean.masked_fill(~read, 0), rtol=0, atol=1e-12)
+
+
+class Shifted:
+    """Attention with a mistake of one slot: in the window, or in the line up to which a query sees."""
+
+    def __init__(self, backend: Any, window: int, line: int) -> None:
+        self._backend, self._window, self._line = backend, window, line
+
+    def prepare(self, mask: MaskDescription, window: int | None, dtype: torch.dtype) -> Any:
+        moved = replace(mask, positions=mask.positions + self._line, lengths=mask.lengths + self._line)
+        return self._backend.prepare(moved, window if window is None else window + self._window, dtype)
+
+    def attend(self, *args: Any, **more: Any) -> Tensor:
+        out: Tensor = self._backend.attend(*args, **more)
+        return out
+
+
+@FLEX
+@given(case=cases((torch.float32,)))
+def test_flex_equals_attention_written_out(case: Case) -> None:
+    assert error(FlexAttention(), with_garbage(case)) < TOLERANCE[torch.float32]
+
+
+def test_flex_takes_more_queries_than_one_block_and_skips_slots_before_the_window() -> None:
+    torch.manual_seed(0)
+    positions = rolled(torch.tensor([300, 170]), 60, 200)
+    lengths = torch.zeros(2, dtype=torch.int64)
+    query = torch.randn(2, 4, 200, 8)
+    key, value = torch.randn(2, 2, 2, 300, 8)
+    read = positions < torch.tensor([[300], [170]])
+    for window in (None, 20):
+        mask = MaskDescription("causal", positions, lengths, 300)
+        case = Case(query, key, value, mask, window, read)
+        assert error(FlexAttention(), case) < TOLERANCE[torch.float32]
+        assert error(Shifted(FlexAttention(), 0, -1), case) > TOLERANCE[torch.float32]
+    assert error(Shifted(FlexAttention(), 1, 0), case) > TOLERANCE[torch.float32]
+    narrow = FlexAttention().prepare(MaskDescription("causal", positions[:, 190:], lengths, 300), 20, torch.float32)
+    assert narrow.kv_num_blocks[0, 0, 0] == 2  # of three: slots from 231 on
+
+
+@pytest.mark.parametrize("name", [*BACKENDS, "flex"])
+def test_a_backend_computes_the_scores_it_declares_and_refuses_others(name: str) -> None:
+    backend = FlexAttention() if name == "flex" else BACKENDS[name]()
+    lengths = torch.tensor([4, 7])
+    mask = MaskDescription("causal", lengths[:, None] + torch.arange(2), lengths, 9)
+    query, (key, value) = torch.randn(2, 4, 2, 8), torch.randn(2, 2, 2, 9, 8)
+    case = Case(query, key, value, mask, None, torch.ones(2, 2, dtype=torch.bool))
+    extras = {"softcap": 0.5, "sinks": torch.tensor([0.0, 1.0, 2.0, -1.0])}
+    for extra, one in extras.items():
+        if getattr(backend.capabilities, extra):
+            got = attend(backend, case, **{extra: one})
+            torch.testing.assert_close(got, attend(EagerAttention(), case, **{extra: one}), rtol=0, atol=1e-5)
+            assert (got - attend(backend, case)).abs().max() > 0.01
+        else:
+            with pytest.raises(BuildError, match=r"which this model needs; set attention.name=eager"):
+                attend(backend, case, **{extra: one})
+
+
+@pytest.mark.parametrize(("window", "line"), [(1, 0), (-1, 0), (0, -1)])
+@pytest.mark.parametrize("kind", ["causal", "block"])
+@pytest.mark.parametrize("name", BACKENDS)
+def test_a_mistake_of_one_slot_is_noticed(name: str, kind: str, window: int, line: int) -> None:
+    mistaken = Shifted(BACKENDS[name](), window, line)
+
+    def noticed(case: Case) -> bool:
+        return case.mask.kind == kind and case.window != 1 and int(case.mask.lengths.min()) > 1 and wrong(case)
+
+    def wrong(case: Case) -> bool:
+        return error(mistaken, case) > TOLERANCE[case.query.dtype]
+
+    find(cases(), noticed, settings=settings(phases=[Phase.generate], max_examples=300))  # raises if there is none
 
 
 def test_sdpa_sees_the_cache_itself_and_copies_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,8 +142,13 @@ def test_sdpa_sees_the_cache_itself_and_copies_no_key(monkeypatch: pytest.Monkey
     assert {heads for _, _, heads in seen} == {2}  # key heads, of 4 query heads: not repeated
 
 
-def test_sdpa_says_what_it_cannot() -> None:
-    query = torch.randn(1, 2, 1, 8)
-    for extra in ({"softcap": 5.0}, {"sinks": torch.zeros(2)}):
-        with pytest.raises(BuildError, match=r"set attention.name=eager"):
-            SdpaAttention().attend(query, query, query, None, scale=1.0, **extra)
+def test_a_caches_rows_are_seen_as_tokens_and_anything_else_is_copied() -> None:
+    buffer = torch.randn(3, 2, 20, 8)
+    odd = torch.randn(3, 165)[:, :160].view(3, 2, 10, 8)  # rows that are no whole number of tokens apart
+    backwards = torch.randn(3, 2, 8, 10).transpose(2, 3)
+    for states, copied in ((buffer[:, :, :7], False), (buffer[1:2, :, :7], False), (odd, True), (backwards, True)):
+        tokens, distance = as_tokens(states)
+        assert (tokens.untyped_storage().data_ptr() != states.untyped_storage().data_ptr()) == copied
+        for row in range(len(states)):
+            begin = row * distance
+            assert torch.equal(tokens[begin : begin + states.shape[2]].transpose(0, 1), states[row])

@@ -1,0 +1,126 @@
+"""The attention backend `flex`: torch's FlexAttention, whose mask is a function of positions and not a tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.attention.flex_attention import BlockMask, flex_attention
+
+from orthrus import AttentionCapabilities, MaskDescription, Parts
+from orthrus_attention.refusing import refuse
+
+MOST_COMPILED = 128  # forms in a process: it is compiled anew for other rows, heads and dtypes; torch would stop at 8
+HEAD_SIZES = frozenset({*range(16, 129, 8), 256})  # Triton multiplies nothing narrower than 16
+BLOCK = 128  # queries and slots that are skipped or computed together
+
+
+@dataclass(frozen=True, eq=False)
+class Bounds:
+    """Hold the first slot that each query sees and the one after the last: [B, n] int32."""
+
+    first: Tensor
+    end: Tensor
+
+    @classmethod
+    def of(cls, mask: MaskDescription, window: int | None) -> Bounds:
+        """Return the bounds of a mask; a block follows on what is committed, so what a query sees is one stretch."""
+        positions = mask.positions.to(torch.int32)
+        last = positions if mask.kind == "causal" else positions.amax(1, keepdim=True).expand_as(positions)
+        first = torch.zeros_like(positions) if window is None else (positions - window + 1).clamp(min=0)
+        return cls(first, last + 1)
+
+
+class FlexAttention:
+    """Skip blocks of slots that no query of a block sees; the rest is masked inside the kernel.
+
+    Compiled once for all layers, and anew for other numbers of rows and heads; lengths may change from call to call.
+    """
+
+    capabilities = AttentionCapabilities(
+        devices=frozenset({"cpu", "cuda"}),
+        dtypes=frozenset({"float32", "bfloat16", "float16"}),
+        head_sizes=HEAD_SIZES,
+        softcap=True,
+    )
+
+    def __init__(self) -> None:
+        self._compiled: dict[str, Callable[..., Any]] = {}  # by kind of device
+
+    def prepare(self, mask: MaskDescription, window: int | None, dtype: torch.dtype) -> BlockMask:
+        """Return the mask as a function of tensors, and the blocks of slots that are in use."""
+        bounds = Bounds.of(mask, window)
+        first, end = blocks_in_use(bounds)
+        most = -(-mask.extent // BLOCK)
+        indices = first[..., None] + torch.arange(most, dtype=torch.int32, device=first.device)
+        return BlockMask.from_kv_blocks(
+            (end - first)[:, None],  # [B, 1, blocks of queries]
+            indices.clamp(max=most - 1)[:, None],  # [B, 1, blocks of queries, blocks of slots]
+            BLOCK_SIZE=BLOCK,
+            mask_mod=seen_by(bounds),
+            seq_lengths=(mask.positions.shape[1], mask.extent),
+            compute_q_blocks=False,  # they are for the backward pass
+        )
+
+    def attend(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        prepared: BlockMask,
+        *,
+        scale: float,
+        softcap: float | None = None,
+        sinks: Tensor | None = None,
+    ) -> Tensor:
+        """Return [B, H, n, D]; raise BuildError for a model with sinks."""
+        refuse("flex", None, sinks)
+        compiled = self._for(query.device.type)
+        capped = None if softcap is None else capped_at(softcap)
+        for states in (query, key, value):
+            torch._dynamo.mark_static(states, 0)  # rows: the kernel that splits long keys must know how many there are
+        with torch._dynamo.config.patch(recompile_limit=MOST_COMPILED, specialize_float=True):  # floats: one a model
+            out: Tensor = compiled(query, key, value, capped, prepared, scale, query.shape[1] != key.shape[1])
+        return out
+
+    def _for(self, device: str) -> Callable[..., Any]:
+        # A CPU gets the plain operators: compiling for it takes a C++ compiler, and longer than it saves.
+        if device not in self._compiled:
+            backend = "inductor" if device == "cuda" else "eager"
+            self._compiled[device] = torch.compile(flex_attention, backend=backend, dynamic=True, fullgraph=True)
+        return self._compiled[device]
+
+
+def blocks_in_use(bounds: Bounds) -> tuple[Tensor, Tensor]:
+    """Return the first block of slots that each block of queries reads and the one after its last, [B, blocks]."""
+    starts = range(0, bounds.first.shape[1], BLOCK)
+    first = [bounds.first[:, start : start + BLOCK].amin(1) for start in starts]
+    end = [bounds.end[:, start : start + BLOCK].amax(1) for start in starts]
+    return torch.stack(first, 1) // BLOCK, (torch.stack(end, 1) + BLOCK - 1) // BLOCK
+
+
+def seen_by(bounds: Bounds) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]:
+    """Return FlexAttention's mask function; the bounds are read when the kernel runs."""
+    first, end = bounds.first, bounds.end
+
+    def seen(row: Tensor, head: Tensor, query: Tensor, slot: Tensor) -> Tensor:
+        return (slot >= first[row, query]) & (slot < end[row, query])
+
+    return seen
+
+
+def capped_at(softcap: float) -> Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]:
+    """Return FlexAttention's score function for soft-capped scores."""
+
+    def capped(score: Tensor, row: Tensor, head: Tensor, query: Tensor, slot: Tensor) -> Tensor:
+        return softcap * torch.tanh(score / softcap)
+
+    return capped
+
+
+def make(options: object, parts: Parts) -> FlexAttention:
+    """Return the backend."""
+    return FlexAttention()

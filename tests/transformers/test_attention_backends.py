@@ -1,0 +1,100 @@
+"""Attention backends by name: where each is found, what is said where it is not, and what does not go together."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+import transformers.utils
+from support import flash_kernels
+from support.building import assert_lossless, decode_with, target_oracle
+from support.drafters import ScriptedDrafter
+from support.families import VOCABULARY, tiny_model
+from support.program import CONFIGS, InProcess
+
+from orthrus import AttentionCapabilities, BuildError, Parts, Plugins, Stop
+from orthrus_attention import packages
+from orthrus_attention.flex import FlexAttention
+from orthrus_attention.packages import FOUR, THREE, TWO, Package
+from orthrus_attention.sdpa import SdpaAttention
+from orthrus_caches.dynamic import DynamicCache
+from orthrus_caches.static import StaticCache
+from orthrus_transformers.target import TransformersTarget
+
+RUN = ["run", "--config", CONFIGS / "recipes" / "smollm2-plain.yaml", "--prompt", "a"]
+
+
+def made(name: str) -> Any:
+    return Plugins.load().get("attention", name).load_factory()(None, Parts())
+
+
+@pytest.mark.parametrize("package", [TWO, THREE, FOUR], ids=lambda package: package.name)
+def test_a_package_that_is_not_there_is_named(package: Package, orthrus: InProcess) -> None:
+    if getattr(transformers.utils, package.check)():
+        pytest.skip(f"{package.package} is installed")
+    sentence = orthrus(*RUN, f"attention.name={package.name}").error()
+    assert sentence.startswith(f"attention '{package.name}' needs the package {package.package} ({package.install})")
+    assert sentence.endswith("set attention.name=split or sdpa")
+
+
+@pytest.mark.skipif(torch.backends.cuda.is_flash_attention_available(), reason="torch has the kernels")
+def test_torch_without_the_kernels_is_told(orthrus: InProcess) -> None:
+    assert "its FlashAttention kernels; set attention.name=sdpa" in orthrus(*RUN, "attention.name=flash").error()
+
+
+@pytest.mark.parametrize("package", [TWO, THREE, FOUR], ids=lambda package: package.name)
+def test_a_package_is_found_as_transformers_finds_it(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = ModuleType(package.module)
+    setattr(module, package.function, flash_kernels.with_lengths)
+    for name in {package.module, package.module.partition(".")[0]}:
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr(transformers.utils, package.check, lambda: True)
+    assert made(package.name)._function is flash_kernels.with_lengths
+    delattr(module, package.function)  # an older package than the one that this was written for
+    with pytest.raises(BuildError, match=f"needs the package {package.package} "):
+        made(package.name)
+
+
+def test_without_transformers_the_package_is_still_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "transformers.utils", None)
+    with pytest.raises(BuildError, match="needs the package flash-attn "):
+        packages.make_2(None, Parts())
+
+
+def test_flex_gives_the_oracles_tokens() -> None:
+    model, stop = tiny_model("mistral", dtype=torch.float32, head_dim=16), Stop(9)  # it has a window
+    target = TransformersTarget(model, None, StaticCache(slots=16), FlexAttention())
+    prompts = [[1, 2, 3], [4] * 11]
+    answers = [target_oracle(target)(prompt, stop) for prompt in prompts]
+    drafter = ScriptedDrafter([answer.token_ids for answer in answers], VOCABULARY, 0.7, [0, 3])
+    assert_lossless(decode_with(target, drafter, prompts, stop), answers)
+
+
+class Lacking(SdpaAttention):
+    """Attention that declares less than it can."""
+
+    def __init__(self, **lacks: Any) -> None:
+        self.capabilities = replace(AttentionCapabilities(), **lacks)  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("lacks", "family", "sentence"),
+    [
+        ({"windows": False}, "mistral", "the model has layers with a window of 8 keys, which attention Lacking cannot"),
+        ({"devices": frozenset({"cuda"})}, "llama", "attention Lacking runs on cuda, not on cpu"),
+        ({"dtypes": frozenset({"float16"})}, "llama", "attention Lacking computes in float16, not in float64"),
+        ({"head_sizes": frozenset({16, 64})}, "llama", "attention Lacking takes heads of 16, 64, not of 8"),
+        ({"kinds": frozenset({"block"})}, "llama", "attention Lacking has no causal masks"),
+    ],
+)
+def test_a_model_that_needs_more_is_refused(lacks: dict[str, Any], family: str, sentence: str) -> None:
+    with pytest.raises(BuildError, match=sentence):
+        TransformersTarget(tiny_model(family), None, DynamicCache(), Lacking(**lacks))
+
+
+def test_a_model_without_windows_needs_none() -> None:
+    TransformersTarget(tiny_model("llama"), None, DynamicCache(), Lacking(windows=False))
