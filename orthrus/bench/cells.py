@@ -19,11 +19,11 @@ def number(value: float, digits: int = 3) -> str:
 
 
 def spread(values: Spread | None, scale: float = 1.0, digits: int = 3) -> str:
-    """Return median (low to high), or the one value that there is, or nothing."""
+    """Return median (low to high), or the one number where all look the same, or nothing."""
     if values is None:
         return ""
     median, low, high = (number(value * scale, digits) for value in (values.median, values.low, values.high))
-    return median if len(values.values) == 1 else f"{median} ({low} to {high})"
+    return median if low == high else f"{median} ({low} to {high})"
 
 
 def pair(values: Sequence[float] | None) -> str:

@@ -110,7 +110,7 @@ def _over_key(lines: Mapping[str, list[Point]], key: str, label: str, file: str)
         axes.set_ylabel(label)
         axes.set_ylim(bottom=0)
 
-    caption = f"{label} by {key}, a line for each subject; bars from the lowest to the highest round"
+    caption = f"{label} by {key}, a line for each subject"
     return Figure(file, caption, _svg(fill, 4.5 + LEGEND_LINE * len(lines), caption))
 
 
