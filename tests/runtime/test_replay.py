@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.building import assert_lossless, decode_with, table_target, target_oracle, transformers_target
 
@@ -84,6 +84,7 @@ def test_the_first_time_nothing_is_proposed_then_all_there_is_room_for(
     prompts=st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=4), min_size=2, max_size=5, unique_by=tuple),
     acceptance=st.floats(0, 1),
 )
+@settings(max_examples=30)  # six decodings each
 def test_a_prompt_gets_the_same_drafts_in_any_batch(prompts: Prompts, acceptance: float) -> None:
     seen = []
     for batch, order in ((1, prompts), (len(prompts), prompts[::-1]), (2, prompts)):
