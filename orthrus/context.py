@@ -154,7 +154,7 @@ class Context:
         self.cycle += not fresh
         self._admitted.report([values[0] for values in seen])
         committed = [self._extend(row, values[3 : 3 + values[2]]) for row, values in zip(self.rows, seen, strict=True)]
-        if any(len(tokens) < values[2] for tokens, values in zip(committed, seen, strict=True)):
+        if any(tokens and row.finish_reason == "stop_string" for row, tokens in zip(self.rows, committed, strict=True)):
             self._upload_state()  # only the host can see stop strings; the device learns by an upload (no sync)
         return Step(
             cycle=self.cycle,

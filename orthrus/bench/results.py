@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from orthrus.errors import InputError
+from orthrus.bench.damage import find_damage
+from orthrus.errors import InputError, reason
 
 FORMAT = "orthrus-bench 1"
 
@@ -20,6 +21,10 @@ class Spread:
     """Hold repeated measurements of one quantity; median, low and high are what tables show."""
 
     values: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not self.values:
+            raise ValueError("a spread of no values")
 
     @property
     def median(self) -> float:
@@ -101,6 +106,11 @@ class Results:
     runs: tuple[Run, ...] = field(default_factory=tuple)
     note: str = ""
 
+    @property
+    def swept(self) -> list[str]:
+        """Return the keys of all points, in the order in which they first come."""
+        return list(dict.fromkeys(key for run in self.runs for key in run.point))
+
     def to_json(self) -> str:
         """Return the JSON text of everything, medians included for those who read it without this class."""
         return json.dumps({"format": FORMAT, **_plain(self)}, indent=1, allow_nan=False) + "\n"
@@ -118,14 +128,17 @@ def read_results(path: Path) -> Results:
         raise InputError(f"there is no file '{path}'")
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"'{path}' is no JSON: {error}") from error
     if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
         raise InputError(f"'{path}' holds no results of `orthrus bench`")
     try:
-        return Results(**{**values, "runs": tuple(_run(one) for one in values["runs"])})
-    except (KeyError, TypeError) as error:
-        raise InputError(f"'{path}' is damaged: {error}") from error
+        results = Results(**{**values, "runs": tuple(_run(one) for one in values["runs"])})
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"'{path}' is damaged: {reason(error)}") from error
+    for problem in find_damage(results, Results):
+        raise InputError(f"'{path}' is damaged: {problem}")
+    return results
 
 
 def _run(values: Mapping[str, Any]) -> Run:

@@ -11,13 +11,20 @@ import typer
 
 from orthrus.catalog import Entry
 from orthrus.cli.plugins import plugins
+from orthrus.cli.report import report
 from orthrus.cli.run import run
 from orthrus.cli.validate import validate
 from orthrus.cli.verify import verify
 from orthrus.errors import PluginError, reason
 from orthrus.plugins import Plugins
 
-COMMANDS: dict[str, Callable[..., None]] = {"run": run, "verify": verify, "plugins": plugins, "validate": validate}
+COMMANDS: dict[str, Callable[..., None]] = {
+    "run": run,
+    "verify": verify,
+    "report": report,
+    "plugins": plugins,
+    "validate": validate,
+}
 
 
 def make_app() -> typer.Typer:

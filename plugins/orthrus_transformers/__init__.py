@@ -19,6 +19,7 @@ def register_sources(register: Register) -> None:
     register("path", "orthrus_transformers.sources:path_source")
     register("package", "orthrus_transformers.sources:package_source")
     register("hub", "orthrus_transformers.sources:hub_source")
+    register("shape", "orthrus_transformers.shape_source:make")
 
 
 @hookimpl

@@ -12,6 +12,7 @@ from orthrus_transformers.gguf import converted
 from orthrus_transformers.memory import does_not_fit
 from orthrus_transformers.options import TransformersOptions
 from orthrus_transformers.quiet import quiet
+from orthrus_transformers.random_weights import make_random_model, wants_random_weights
 from orthrus_transformers.tokenizer import TextTokenizer
 from orthrus_transformers.weights import load_weights, short
 
@@ -19,14 +20,17 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json",
 
 
 def local_directory(path: Path, parts: Parts) -> Path:
-    """Return a directory with safetensors for a directory or GGUF file; raise BuildError for anything else."""
+    """Return a directory with a model for a directory or GGUF file; raise BuildError for anything else.
+
+    A model is a config.json with safetensors, or one that asks for random weights.
+    """
     if path.is_file():
         if path.suffix.lower() != ".gguf":
             raise BuildError(f"target.source: '{path}' is neither a directory nor a .gguf file")
         return converted(path, parts.notify)
     if not (path / "config.json").is_file():
         raise BuildError(f"target.source: the directory '{path}' holds no config.json")
-    if not any(path.glob("*.safetensors")):
+    if not wants_random_weights(path) and not any(path.glob("*.safetensors")):
         raise BuildError(f"target.source: the directory '{path}' holds no .safetensors file; pickles are never loaded")
     return path
 
@@ -47,11 +51,13 @@ def choose_device(name: str) -> torch.device:
 
 def load_model(directory: Path, options: TransformersOptions, device: torch.device) -> Any:
     """Return the model in evaluation mode, frozen; raise BuildError if it cannot be loaded."""
-    dtype = "auto" if options.dtype == "auto" else getattr(torch, options.dtype)
+    dtype = None if options.dtype == "auto" else getattr(torch, options.dtype)
+    if wants_random_weights(directory):
+        return make_random_model(directory, dtype, device).eval().requires_grad_(False)
     model = load_weights(
         directory,
         f"'{directory}'",
-        dtype=dtype,
+        dtype=dtype or "auto",
         use_safetensors=True,
         trust_remote_code=options.trust_remote_code,
     )

@@ -15,7 +15,8 @@ class TransformersOptions:
     requires: ClassVar[tuple[str, ...]] = ("attention", "cache")
 
     source: str = option(
-        help="a directory, a .gguf file, a hub id (owner/name, optionally @revision), or package:MODULE/FILE"
+        help="a directory, a .gguf file, a hub id (owner/name, optionally @revision), package:MODULE/FILE,"
+        " or shape:NAME"
     )
     dtype: Literal["auto", "float64", "float32", "bfloat16", "float16"] = option(
         "auto", help="what the weights are computed in; auto: what they are stored in"

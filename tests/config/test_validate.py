@@ -42,7 +42,10 @@ def test_the_header_is_the_command_that_runs_the_file(file: Path) -> None:
     header = [line for line in lines if line.startswith("#")]
     assert lines[: len(header)] == header
     if file.parent.name == "recipes":
-        assert header[-1].startswith(f"#   orthrus run --config {file.relative_to(ROOT)} --prompt ")
+        path = file.relative_to(ROOT)
+        run, bench = f"#   orthrus run --config {path} --prompt ", f"#   orthrus bench --config {path} --baseline "
+        shape = "shape:" in file.read_text(encoding="utf-8")  # has no tokenizer
+        assert header[-1].startswith(bench if shape else run)
 
 
 def write(folder: Path, name: str, text: str) -> Path:

@@ -77,9 +77,9 @@ class Page:
 
 
 def pages() -> list[Page]:
-    """Return every page of the repository."""
-    places = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("tests/*.md")]
-    return [Page(path) for path in sorted(places)]
+    """Return every page of the repository; what is in docs/benchmarks/ is part of docs/benchmarks.md."""
+    places = {*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("tests/*.md")}
+    return [Page(path) for path in sorted(places - set(ROOT.glob("docs/benchmarks/*.md")))]
 
 
 def page(name: str) -> Page:

@@ -11,7 +11,7 @@ from support.program import CONFIGS, ROOT
 import orthrus
 import orthrus.testing
 
-HEAVY = ("torch", "transformers")
+HEAVY = ("torch", "transformers", "matplotlib")
 MAIN = "from orthrus.cli import main; main()"
 QUICK = {
     "import orthrus": ("import orthrus", []),

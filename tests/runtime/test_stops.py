@@ -85,6 +85,17 @@ def test_rows_end_on_their_own_and_the_others_go_on() -> None:
     assert_lossless(decode_with(TARGET, ScriptedDrafter(truths, 6, 0.8, [0, 1, 4, 8]), prompts, stop), answers)
 
 
+@pytest.mark.parametrize("width", [0, 1, 2, 3])
+def test_a_row_that_a_string_ends_stays_ended_while_others_go_on(width: int) -> None:
+    # The string may end with the last token of a cycle: then nothing is cut, and still the row is over.
+    prompts = [PROMPT, [4], [2]]
+    truths = [ORACLE(prompt, Stop(20)).token_ids for prompt in prompts]
+    for end in range(1, 12):
+        stop = Stop(20, strings=(TEXT[end - 1 : end + 1],))
+        answers = [ORACLE(prompt, stop) for prompt in prompts]
+        assert_lossless(decode_with(TARGET, ScriptedDrafter(truths, 6, 1.0, [width]), prompts, stop), answers)
+
+
 def test_the_models_context_ends_an_answer() -> None:
     target = table_target(seed=3, alphabet="abcdef")
     target.max_length = 10

@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from orthrus import Drafter, Stop, Target
 from orthrus_lookup.prompt_lookup import PromptLookup
 from orthrus_plain.none import NoDrafter
+from orthrus_replay.replay import Replay
 
 READS = {"tolist", "item", "__bool__", "__int__", "__float__", "__index__", "numpy", "cpu", "nonzero", "__contains__"}
 DATA_DEPENDENT = {"aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select", "aten::equal"}
@@ -60,16 +61,19 @@ def reads_of(action: Callable[[], object]) -> list[str]:
 
 
 @pytest.mark.parametrize("make", [table_target, transformers_target])
-@pytest.mark.parametrize("drafter", ["none", "scripted", "lookup"])
+@pytest.mark.parametrize("drafter", ["none", "scripted", "lookup", "replay"])
 def test_one_sync_a_cycle(make: Callable[[], Target], drafter: str) -> None:
     target = make()
     drafters: dict[str, Drafter] = {
         "none": NoDrafter(),
         "scripted": ScriptedDrafter([[1] * 20, [2] * 20], 4, 0.5, [3]),
         "lookup": PromptLookup(2, 1, 4),
+        "replay": Replay(4, 0.7),
     }
     steps = []
     stop = Stop(16, min_new_tokens=3, token_ids=frozenset({3}))
+    if drafters[drafter].learns:
+        decode_with(target, drafters[drafter], [[1, 2, 1], [2]], stop)
     reads = reads_of(lambda: steps.extend(decode_with(target, drafters[drafter], [[1, 2, 1], [2]], stop)))
     cycles = max(result.measures.cycles for result in steps)
     assert reads == ["tolist"] * (cycles + 1)  # and one for the prefill

@@ -1,0 +1,50 @@
+"""How a report writes values: numbers rounded, spreads as median and range, text so that Markdown leaves it alone."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from orthrus.bench.results import Spread
+
+SPECIAL = re.compile(r"[\\`*|<>\[\]]|(?<!\w)_|_(?!\w)")
+
+
+def number(value: float, digits: int = 3) -> str:
+    """Return a number with so many digits that count, and all of those before the point."""
+    text = f"{value:#.{digits}g}".removesuffix(".")
+    return f"{value:,.0f}" if "e+" in text else text
+
+
+def spread(values: Spread | None, scale: float = 1.0, digits: int = 3) -> str:
+    """Return median (low to high), or the one number where all look the same, or nothing."""
+    if values is None:
+        return ""
+    median, low, high = (number(value * scale, digits) for value in (values.median, values.low, values.high))
+    return median if low == high else f"{median} ({low} to {high})"
+
+
+def pair(values: Sequence[float] | None) -> str:
+    """Return pooled / per prompt, or nothing."""
+    return "" if values is None else " / ".join(f"{value:.2f}" for value in values)
+
+
+def share(value: float | None) -> str:
+    """Return per cent, rounded down: what is not all of it is never shown as all of it."""
+    return "" if value is None else f"{math.floor(value * 1000) / 10:.1f} %"
+
+
+def setting(value: Any) -> str:
+    """Return a swept value or setting as plain text: numbers with separators, lists with commas."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}" if abs(value) >= 10_000 else str(value)
+    if isinstance(value, (list, tuple)):
+        return ", ".join(setting(one) for one in value)
+    return str(value)
+
+
+def escape(text: str) -> str:
+    """Return text in one line, so that Markdown shows it as it is, in tables too."""
+    return SPECIAL.sub(r"\\\g<0>", " ".join(text.split()))

@@ -1,0 +1,46 @@
+"""What is wrong with results that were read from a file: a value of another type than its field's."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from typing import Any, Union
+
+from orthrus.errors import shown
+
+LARGEST = 1e100  # beyond it is infinity, or as good as that; NaN is in no range
+WORDS = {float: "a number", int: "an integer", str: "text"}
+
+
+def find_damage(value: Any, hint: Any, place: str = "") -> Iterator[str]:
+    """Yield a sentence for every value, inside dataclasses too, that is not of its annotated type."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (Union, types.UnionType):
+        if value is not None:
+            yield from find_damage(value, next(one for one in arguments if one is not type(None)), place)
+    elif dataclasses.is_dataclass(hint):
+        hints = typing.get_type_hints(hint)
+        for one in dataclasses.fields(hint):
+            yield from find_damage(getattr(value, one.name), hints[one.name], f"{place}.{one.name}".lstrip("."))
+    elif origin is tuple:
+        yield from _in_tuple(value, arguments, place)
+    elif not _fits(value, origin or hint):
+        yield f"{place} is {shown(value)}, not {WORDS.get(hint, 'an object')}"
+
+
+def _in_tuple(value: tuple[Any, ...], arguments: tuple[Any, ...], place: str) -> Iterator[str]:
+    wanted = len(value) if arguments[1] is Ellipsis else len(arguments)
+    if len(value) != wanted:
+        yield f"{place} has {len(value)} values, not {wanted}"
+    for index, item in enumerate(value):
+        yield from find_damage(item, arguments[0], f"{place}[{index}]")
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    if kind is Any or kind is Mapping:
+        return kind is Any or isinstance(value, Mapping)
+    if kind is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and -LARGEST < value < LARGEST
+    return isinstance(value, kind) and not isinstance(value, bool)

@@ -1,0 +1,75 @@
+"""The command `orthrus report`."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import quote
+
+import typer
+
+from orthrus.bench.report import Report, make_report
+from orthrus.bench.results import Results, read_results
+from orthrus.errors import InputError
+
+
+def report(
+    results: Annotated[list[Path], typer.Argument(help="Files that `orthrus bench --out` wrote.")],
+    out: Annotated[Path, typer.Option("--out", help="The Markdown file to write.")],
+    figures: Annotated[
+        Path | None, typer.Option("--figures", help="The folder for the plots; FILE-figures beside FILE.md.")
+    ] = None,
+    introduction: Annotated[
+        Path | None, typer.Option("--introduction", help="A Markdown file to begin with, heading included.")
+    ] = None,
+) -> None:
+    """Write a Markdown report of benchmarks, with plots as SVG files beside it."""
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it tells of its font cache
+    folder = figures or out.with_name(f"{out.stem}-figures")
+    _check(out, folder)
+    relative = quote(Path(os.path.relpath(folder, out.parent)).as_posix())
+    made = make_report(_read(results), _introduction(introduction), relative)
+    try:
+        _write(made, out, folder)
+    except OSError as error:
+        raise InputError(f"'{error.filename}' cannot be written: {error.strerror}") from error
+    typer.echo(f"{out}: benchmarks: {len(results)}, figures in {folder}: {len(made.figures)}")
+
+
+def _check(out: Path, folder: Path) -> None:
+    if out.is_dir():
+        raise InputError(f"--out: '{out}' is a directory")
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"--figures: '{folder}' is no directory")
+
+
+def _read(paths: Sequence[Path]) -> dict[str, Results]:
+    found: dict[str, Results] = {}
+    for path in paths:
+        if path.stem in found:
+            raise InputError(f"two files are called '{path.stem}'; the figures of one would replace the other's")
+        found[path.stem] = read_results(path)
+    return found
+
+
+def _introduction(path: Path | None) -> str:
+    if path is None:
+        return ""
+    if not path.is_file():
+        raise InputError(f"there is no file '{path}'")
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise InputError(f"'{path}' is not UTF-8 text") from None
+
+
+def _write(made: Report, out: Path, folder: Path) -> None:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if made.figures:
+        folder.mkdir(parents=True, exist_ok=True)
+    for figure in made.figures:
+        (folder / figure.name).write_text(figure.svg, encoding="utf-8")
+    out.write_text(made.markdown, encoding="utf-8")

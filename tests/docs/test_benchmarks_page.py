@@ -1,0 +1,172 @@
+"""docs/benchmarks.md is what `orthrus report` makes of docs/benchmarks/: to the letter, plots included."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import docs_checks as checks
+import matplotlib as mpl
+import pytest
+from docs_following import Workspace
+from docs_pages import ROOT, Page, page
+from support.benchmarks import measured
+from support.program import InProcess
+
+from orthrus.bench.report import Report, make_report, section
+from orthrus.bench.results import Phases, Results, Run, Spread, read_results, write_results
+
+DOCS = ROOT / "docs"
+FIGURES = "benchmarks-figures"
+
+
+def remade(docs: Path) -> Report:
+    """Return the report of a folder's results, in the order of their names."""
+    files = sorted((docs / "benchmarks").glob("*.json"))
+    introduction = (docs / "benchmarks" / "introduction.md").read_text(encoding="utf-8")
+    return make_report({file.stem: read_results(file) for file in files}, introduction, FIGURES)
+
+
+def differences(docs: Path) -> list[str]:
+    """Complain about a page, or about plots, that are not what the results give."""
+    made = remade(docs)
+    complaints = [] if (docs / "benchmarks.md").read_text(encoding="utf-8") == made.markdown else ["benchmarks.md"]
+    there = {file.name: file.read_text(encoding="utf-8") for file in (docs / FIGURES).glob("*")}
+    wanted = {figure.name: figure.svg for figure in made.figures}
+    complaints += sorted(set(there) ^ set(wanted))
+    return complaints + [name for name in wanted if name in there and not same(there[name], wanted[name])]
+
+
+def same(one: str, other: str) -> bool:
+    """Compare two plots to the letter; what another matplotlib drew, by its texts."""
+    if f"Matplotlib v{mpl.__version__}," in one:
+        return one == other
+    return texts(one) == texts(other) != []
+
+
+def texts(svg: str) -> list[str]:
+    return re.findall(r"<text [^>]*>([^<]*)</text>", svg)
+
+
+def test_the_committed_page_is_what_the_committed_results_give() -> None:
+    if not list((DOCS / "benchmarks").glob("*.json")):
+        pytest.skip("no results are committed yet")
+    assert differences(DOCS) == []
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a docs folder with two benchmarks, the introduction of the house, and the house's other pages."""
+    docs = tmp_path_factory.mktemp("docs")
+    for file in DOCS.glob("*.md"):
+        shutil.copy(file, docs)
+    (docs / "benchmarks").mkdir()
+    shutil.copy(DOCS / "benchmarks" / "introduction.md", docs / "benchmarks")
+    write_results(measured(), docs / "benchmarks" / "b.json")
+    write_results(dataclasses.replace(measured(), title="First"), docs / "benchmarks" / "a.json")
+    return docs
+
+
+@pytest.fixture
+def docs(made: Path, tmp_path: Path, orthrus: InProcess, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give a copy of it in which the command that the introduction shows was run."""
+    shutil.copytree(made, tmp_path / "docs")
+    monkeypatch.chdir(tmp_path)
+    introduction = Page(tmp_path / "docs" / "benchmarks" / "introduction.md")
+    [block] = introduction.of("console", "not run")
+    arguments = block.text.removeprefix("$ orthrus ").split()
+    place = arguments.index("docs/benchmarks/*.json")
+    arguments[place : place + 1] = ["docs/benchmarks/a.json", "docs/benchmarks/b.json"]
+    assert orthrus(*arguments).code == 0
+    return tmp_path / "docs"
+
+
+def test_the_command_in_the_introduction_makes_the_page(docs: Path) -> None:
+    assert differences(docs) == []
+    text = (docs / "benchmarks.md").read_text(encoding="utf-8")
+    assert text.index("# Benchmarks") < text.index("## First") < text.index("## A table")
+
+
+def test_the_page_passes_what_every_page_must(docs: Path, tmp_path: Path) -> None:
+    copy = Page(docs / "benchmarks.md")
+    assert checks.links(copy) == []
+    assert checks.quotations(copy) == []
+    assert Workspace(tmp_path / "work").follow(copy) == []
+    assert len(copy.of("console", "not run")) == 3
+    (docs / FIGURES / "a-phases.svg").unlink()
+    assert checks.links(copy) == [f"benchmarks.md: the link '{FIGURES}/a-phases.svg' leads nowhere"]
+
+
+def change(name: str, old: str, new: str) -> Callable[[Path], None]:
+    def plant(docs: Path) -> None:
+        file = docs / name
+        text = file.read_text(encoding="utf-8")
+        assert old in text
+        file.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+    return plant
+
+
+@pytest.mark.parametrize(
+    ("plant", "complaints"),
+    [
+        (change("benchmarks.md", "100.0 %", "99.0 %"), ["benchmarks.md"]),
+        (change("benchmarks/introduction.md", "Every figure", "Each figure"), ["benchmarks.md"]),
+        (change("benchmarks/a.json", '"batch": 16', '"batch": 17'), None),
+        (change(f"{FIGURES}/a-phases.svg", ">draft<", ">drafts<"), ["a-phases.svg"]),
+        (change(f"{FIGURES}/a-phases.svg", "<svg ", "<svg  "), ["a-phases.svg"]),
+        (lambda docs: (docs / FIGURES / "b-phases.svg").unlink(), ["b-phases.svg"]),
+        (lambda docs: (docs / FIGURES / "old.svg").write_text("x"), ["old.svg"]),
+        (lambda docs: write_results(measured(), docs / "benchmarks" / "c.json"), None),
+    ],
+)
+def test_what_was_changed_by_hand_is_noticed(
+    plant: Callable[[Path], None], complaints: list[str] | None, docs: Path
+) -> None:
+    plant(docs)
+    found = differences(docs)
+    assert found == complaints if complaints else len(found) > 1
+
+
+def test_a_plot_of_another_matplotlib_is_compared_by_its_texts(docs: Path) -> None:
+    svg = (docs / FIGURES / "a-phases.svg").read_text(encoding="utf-8")
+    other = svg.replace(f"Matplotlib v{mpl.__version__},", "Matplotlib v1.0,").replace("<svg ", "<svg  ")
+    assert same(other, svg)
+    assert not same(other.replace(">draft<", ">drafts<"), svg)
+    assert not same(re.sub(r"<text .*?</text>", "", other), svg)
+
+
+def whole() -> Results:
+    """Return results in which nothing is missing."""
+    one = Spread((1.0, 2.0))
+    pair = (1.0, 2.0)
+    run = Run(
+        "none",
+        "decoder",
+        {"batch": 1},
+        1,
+        1,
+        one,
+        one,
+        one,
+        one,
+        pair,
+        pair,
+        pair,
+        1.0,
+        Phases(1, 1, 1, 1, 1),
+        1,
+        1,
+        1.0,
+    )
+    return dataclasses.replace(measured(), runs=(run,))
+
+
+def test_the_columns_are_those_that_the_documentation_tells_of() -> None:
+    [table] = [one for one in section(whole()) if one.startswith("| subject")]
+    columns = [column.strip() for column in table.splitlines()[0].strip("|").split(" | ")]
+    told = [re.match(r"`([^`]+)`", row[0]) for row in page("docs/reports.md").table("report columns")]
+    assert [one and one.group(1) for one in told] == [column.replace(" to none", " to") for column in columns]

@@ -1,0 +1,57 @@
+"""On a CUDA device: replayed drafts are captured, accepted as often as told, and cost no sync of their own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from support.building import assert_lossless, decode_with, target_oracle
+from support.families import VOCABULARY, tiny_model
+
+from orthrus import Decoder, Stop
+from orthrus_attention.sdpa import SdpaAttention
+from orthrus_caches.static import StaticCache
+from orthrus_consensus.consensus import Consensus
+from orthrus_replay.replay import Replay
+from orthrus_transformers.target import TransformersTarget
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+PROMPTS = [[index % VOCABULARY, 3] for index in range(6)]
+
+
+def graphed_target() -> TransformersTarget:
+    model = tiny_model("qwen3", dtype=torch.float32).cuda()
+    return TransformersTarget(model, None, StaticCache(slots=64), SdpaAttention(), engine="graphed")
+
+
+def test_replayed_answers_are_the_oracles() -> None:
+    target, drafter, stop = graphed_target(), Replay(8, 0.7), Stop(30)
+    answers = [target_oracle(target)(prompt, stop) for prompt in PROMPTS]
+    for batch in (6, 2, 6):
+        results = decode_with(target, drafter, PROMPTS, stop, batch=batch)
+        assert_lossless(results, answers)
+    assert all(result.measures.cycles < 20 for result in results)
+
+
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode")  # torch calls it a prototype
+def test_replaying_adds_no_sync(monkeypatch: pytest.MonkeyPatch) -> None:
+    target, drafter, stop = graphed_target(), Replay(8, 0.7), Stop(30)
+    for _ in range(3):  # remembered, then captured
+        decode_with(target, drafter, PROMPTS, stop, batch=2)
+    real = torch.Tensor.tolist
+
+    def allowed(tensor: torch.Tensor) -> Any:
+        torch.cuda.set_sync_debug_mode("default")
+        try:
+            return real(tensor)
+        finally:
+            torch.cuda.set_sync_debug_mode("error")
+
+    monkeypatch.setattr(torch.Tensor, "tolist", allowed)
+    torch.cuda.set_sync_debug_mode("error")  # any sync but the step's raises
+    try:
+        _, steps = Decoder.of(target, drafter, Consensus(), stop).steps(PROMPTS, 2)
+        assert sum(sum(step.accepted) for step in steps) > 0
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
