@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from orthrus.catalog import Entry
+from orthrus.cli.bench import bench
 from orthrus.cli.plugins import plugins
 from orthrus.cli.run import run
 from orthrus.cli.validate import validate
@@ -17,7 +18,13 @@ from orthrus.cli.verify import verify
 from orthrus.errors import PluginError, reason
 from orthrus.plugins import Plugins
 
-COMMANDS: dict[str, Callable[..., None]] = {"run": run, "verify": verify, "plugins": plugins, "validate": validate}
+COMMANDS: dict[str, Callable[..., None]] = {
+    "run": run,
+    "verify": verify,
+    "bench": bench,
+    "plugins": plugins,
+    "validate": validate,
+}
 
 
 def make_app() -> typer.Typer:
