@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 
 from orthrus.bench.bandwidth import copy_bandwidth
+from orthrus.bench.memory import frozen
 from orthrus.bench.plan import Plan, Point, SubjectPlan
 from orthrus.bench.prompts import BenchPrompts
 from orthrus.bench.results import Run
@@ -29,6 +30,7 @@ class Bench:
         notify: Callable[[str], None] | None = None,
         advance: Callable[[object], None] = lambda _: None,
         clock: Clock = time.perf_counter,
+        bandwidth: Callable[[torch.device], float | None] = copy_bandwidth,
     ) -> None:
         self.copy_bandwidths: dict[torch.device, float | None] = {}
         self._plan = plan
@@ -36,6 +38,7 @@ class Bench:
         self._plugins = plugins
         self._workshop = Workshop(plugins, notify, clock)
         self._advance = advance
+        self._bandwidth = bandwidth
 
     def runs(self) -> Iterator[list[Run]]:
         """Yield the runs of each point. Ctrl-C yields what the point's finished rounds gave, and is raised again."""
@@ -50,20 +53,24 @@ class Bench:
 
     def _measure(self, point: Point, tally: Tally) -> None:
         ready = self._prepare(point, tally)
-        for number in range(self._plan.warm_up + self._plan.rounds):
-            for one in self._order(number):
+        with frozen():
+            for number in range(self._plan.warm_up + self._plan.rounds):
+                self._round(number, ready, point.batch, tally)
+            for one in self._plan.subjects if self._plan.phases else ():
                 with tally.noting(one.label):
                     if tally.fine(one.label):
-                        sample = self._workshop.run(*ready[one.label], point.batch)
-                        if number >= self._plan.warm_up:
-                            tally.add(one.label, sample)
+                        subject, prompts = ready[one.label]
+                        found = self._workshop.profile(subject, prompts, point.batch)
+                        tally.add_profile(one.label, found, self.copy_bandwidths[subject.shared.target.device])
                 self._advance(one)
-        for one in self._plan.subjects if self._plan.phases else ():
+
+    def _round(self, number: int, ready: Mapping[str, tuple[Subject, Prompts]], batch: int, tally: Tally) -> None:
+        for one in self._order(number):
             with tally.noting(one.label):
                 if tally.fine(one.label):
-                    subject, prompts = ready[one.label]
-                    found = self._workshop.profile(subject, prompts, point.batch)
-                    tally.add_profile(one.label, found, self.copy_bandwidths[subject.shared.target.device])
+                    sample = self._workshop.run(*ready[one.label], batch)
+                    if number >= self._plan.warm_up:
+                        tally.add(one.label, sample)
             self._advance(one)
 
     def _prepare(self, point: Point, tally: Tally) -> dict[str, tuple[Subject, Prompts]]:
@@ -77,7 +84,7 @@ class Bench:
                 target = subject.shared.target
                 ready[one.label] = subject, self._prompts.encoded(target, point)
                 if target.device not in self.copy_bandwidths:
-                    self.copy_bandwidths[target.device] = copy_bandwidth(target.device)
+                    self.copy_bandwidths[target.device] = self._bandwidth(target.device)
         return ready
 
     def _order(self, number: int) -> Sequence[SubjectPlan]:

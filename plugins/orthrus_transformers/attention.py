@@ -22,7 +22,7 @@ class AttentionState:
 
     def __init__(self, backend: AttentionBackend, dtype: torch.dtype) -> None:
         self.backend = backend
-        self.calls = 0  # of the running pass
+        self.windows: list[int | None] = []  # of the layers that the running pass has come to
         self.fused = False  # whether layers that have a fused form run it
         self._dtype = dtype
         self._mask: MaskDescription | None = None
@@ -30,11 +30,11 @@ class AttentionState:
 
     def begin(self, mask: MaskDescription) -> None:
         """Start a pass: forget what was prepared for the one before."""
-        self.calls, self._mask, self._prepared = 0, mask, {}
+        self.windows, self._mask, self._prepared = [], mask, {}
 
     def prepared(self, window: int | None) -> Any:
         """Return what the backend needs for layers with this window, preparing it when the first layer asks."""
-        self.calls += 1
+        self.windows.append(window)
         if window not in self._prepared:
             assert self._mask is not None, "a pass begins before its layers run"
             self._prepared[window] = self.backend.prepare(self._mask, window, self._dtype)
