@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 import shlex
 import sys
 from functools import partial
@@ -80,8 +81,8 @@ def bench(
     contexts = [None] if context is None else read_integers("--context", context)
     points = plan_points(read_integers("--batch", batch), contexts, [read_sweep(text) for text in sweep or []])
     asked.check(points)
-    if out is not None and out.is_dir():
-        raise InputError(f"--out: '{out}' is a directory")
+    if out is not None:
+        _check_place(out)
     session = Plugins.load()
     subjects = plan_subjects(config, variant or [], baseline or [], session)
     plan = Plan(
@@ -109,6 +110,15 @@ def _prompts(path: Path | None, limit: int | None, raw: bool, context: str | Non
     if count is not None:
         raise InputError("--count goes with --context; --limit takes the first prompts of a file")
     return BenchPrompts(tuple(read_prompts(path, limit)), chat=False if raw else None)
+
+
+def _check_place(out: Path) -> None:
+    """Raise InputError, before anything is measured, if results could not be written there."""
+    if out.is_dir():
+        raise InputError(f"--out: '{out}' is a directory")
+    above = next(one for one in out.absolute().parents if one.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise InputError(f"--out: nothing can be written to '{above}'")
 
 
 def _settings(plan: Plan, first: Config, path: Path | None) -> dict[str, Any]:
