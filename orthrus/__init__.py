@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from orthrus.errors import BuildError, ConfigError, DraftError, InputError, OrthrusError, PluginError
 from orthrus.hookspecs import Register, hookimpl
-from orthrus.interfaces import AttentionBackend, Drafter, KVCache, Source, Target, Tokenizer, Verifier
+from orthrus.interfaces import AttentionBackend, Baseline, Drafter, KVCache, Source, Target, Tokenizer, Verifier
 from orthrus.metrics import Measures, Summary, summarize
 from orthrus.options import option
 from orthrus.plugins import Plugins
 from orthrus.types import (
     AttentionCapabilities,
+    BaselineAnswer,
     Draft,
     Location,
     MaskDescription,
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 __all__ = [
     "AttentionBackend",
     "AttentionCapabilities",
+    "Baseline",
+    "BaselineAnswer",
     "BuildError",
     "Chance",
     "ConfigError",

@@ -22,6 +22,7 @@ PROTOCOLS: Mapping[str, type] = {
     "target": interfaces.Target,
     "drafter": interfaces.Drafter,
     "verifier": interfaces.Verifier,
+    "baseline": interfaces.Baseline,
 }
 
 
@@ -61,8 +62,35 @@ def build(
     given = dict(objects or {})
     for name, part in given.items():
         _check_interface(name, part, f"the object given as {name}")
-    parts = Parts(notify=notify or (lambda message: None))
-    for name in PARTS:
+    parts = _assemble(PARTS, config, plugins, given, notify)
+    _check_fit(parts, config)
+    return Decoder.of(parts.target, parts.drafter, parts.verifier, config.stop, config.seed)
+
+
+def build_target(config: Config, plugins: Plugins, notify: Callable[[str], None] | None = None) -> interfaces.Target:
+    """Return the target of a checked config, with its attention and cache, for several decoders to share."""
+    target: interfaces.Target = _assemble(("attention", "cache", "target"), config, plugins, {}, notify).target
+    return target
+
+
+def build_baseline(
+    chosen: PartConfig, target: interfaces.Target, notify: Callable[[str], None] | None = None
+) -> interfaces.Baseline:
+    """Return a baseline that answers with a target's model."""
+    baseline: interfaces.Baseline = _make("baseline", chosen, Parts(target=target, notify=notify or _silent))
+    return baseline
+
+
+def _assemble(
+    names: Sequence[str],
+    config: Config,
+    plugins: Plugins,
+    given: Mapping[str, Any],
+    notify: Callable[[str], None] | None,
+) -> Parts:
+    """Return the parts of these names, in building order, made or given."""
+    parts = Parts(notify=notify or _silent)
+    for name in names:
         chosen: PartConfig | None = getattr(config, name)
         if name in given:
             parts = dataclasses.replace(parts, **{name: given[name]})
@@ -71,8 +99,11 @@ def build(
             if name == "target" and isinstance(text, str):
                 parts = dataclasses.replace(parts, source=find_source(text, plugins, parts))
             parts = dataclasses.replace(parts, **{name: _make(name, chosen, parts)})
-    _check_fit(parts, config)
-    return Decoder.of(parts.target, parts.drafter, parts.verifier, config.stop, config.seed)
+    return parts
+
+
+def _silent(message: str) -> None:
+    """Tell nobody."""
 
 
 def _is_setting(value: Any) -> bool:

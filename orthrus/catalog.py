@@ -17,6 +17,7 @@ KINDS = {  # kind: hook
     "cache": "register_caches",
     "attention": "register_attention_backends",
     "source": "register_sources",
+    "baseline": "register_baselines",
     "command": "register_commands",
 }
 

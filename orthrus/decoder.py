@@ -5,12 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from numbers import Integral
-from typing import Any
 
 from orthrus.chance import Chance
 from orthrus.context import Context
 from orthrus.decode import decode
+from orthrus.encoding import encode
 from orthrus.errors import BuildError, InputError
 from orthrus.interfaces import Drafter, Target, Tokenizer, Verifier
 from orthrus.rows import RowRecord
@@ -31,15 +30,7 @@ class Decoder:
     @classmethod
     def of(cls, target: Target, drafter: Drafter, verifier: Verifier, stop: Stop, seed: int = 0) -> Decoder:
         """Return a decoder that stops at the config's tokens and the target's own; BuildError for foreign ones."""
-        foreign = [token for token in stop.token_ids if not 0 <= token < target.vocabulary_size]
-        if foreign:
-            raise BuildError(
-                f"stop.token_ids: {foreign[0]} is no token of the target; it has {target.vocabulary_size} tokens"
-            )
-        if stop.strings and target.tokenizer is None:
-            raise BuildError("stop.strings: the target has no tokenizer to find strings with")
-        every = stop.token_ids | target.stop_token_ids
-        return cls(target, drafter, verifier, replace(stop, token_ids=every), seed)
+        return cls(target, drafter, verifier, whole_stop(stop, target), seed)
 
     def generate(
         self,
@@ -86,16 +77,7 @@ class Decoder:
 
     def encode(self, prompt: Prompt, id: str = "0", chat: bool | None = None) -> list[int]:
         """Return a prompt's tokens; raise InputError if it is empty, foreign or too long."""
-        token_ids = _token_ids(prompt, id, self.target.tokenizer, chat)
-        foreign = [token for token in token_ids if not 0 <= token < self.target.vocabulary_size]
-        if foreign:
-            raise InputError(f"prompt '{id}': {foreign[0]} is no token; there are {self.target.vocabulary_size}")
-        limit = self.target.max_length
-        if limit is not None and len(token_ids) >= limit:
-            raise InputError(
-                f"prompt '{id}' has {len(token_ids)} tokens; the model's context of {limit} leaves no room to answer"
-            )
-        return token_ids
+        return encode(self.target, prompt, id, chat)
 
     def steps(self, prompts: Sequence[Sequence[int]], batch: int | None = None) -> tuple[Context, Iterator[Step]]:
         """Return a new context for the encoded prompts, at most `batch` at a time, and the iterator of its steps."""
@@ -166,23 +148,13 @@ def _timed(steps: Iterator[Step], context: Context, records: Sequence[RowRecord]
         yield step
 
 
-def _token_ids(prompt: Prompt, id: str, tokenizer: Tokenizer | None, chat: bool | None) -> list[int]:
-    if hasattr(prompt, "tolist"):
-        prompt = prompt.tolist()  # a tensor or array of token ids
-    if not isinstance(prompt, Sequence):
-        raise InputError(f"prompt '{id}' must be text, token ids or messages, not {prompt!r}")
-    if len(prompt) == 0 or (isinstance(prompt, str) and not prompt.strip()):
-        raise InputError(f"prompt '{id}' is empty")
-    items: list[Any] = list(prompt)
-    given = [int(token) for token in items if isinstance(token, Integral) and not isinstance(token, bool)]
-    if len(given) == len(prompt):
-        return given
-    if tokenizer is None:
-        raise InputError(f"prompt '{id}' is text, but the target has no tokenizer; give token ids")
-    try:
-        token_ids = tokenizer.encode(prompt, chat)
-    except InputError as error:
-        raise InputError(f"prompt '{id}': {error}") from error
-    if not token_ids:
-        raise InputError(f"prompt '{id}' has no tokens")
-    return token_ids
+def whole_stop(stop: Stop, target: Target) -> Stop:
+    """Return the stop with the target's own stop tokens among its own; raise BuildError for what cannot be found."""
+    foreign = [token for token in stop.token_ids if not 0 <= token < target.vocabulary_size]
+    if foreign:
+        raise BuildError(
+            f"stop.token_ids: {foreign[0]} is no token of the target; it has {target.vocabulary_size} tokens"
+        )
+    if stop.strings and target.tokenizer is None:
+        raise BuildError("stop.strings: the target has no tokenizer to find strings with")
+    return replace(stop, token_ids=stop.token_ids | target.stop_token_ids)

@@ -52,5 +52,10 @@ def register_sources(register: Register) -> None:
 
 
 @hookspec
+def register_baselines(register: Register) -> None:
+    """Register baselines: other ways to decode with a target's model, which `orthrus bench` measures beside ours."""
+
+
+@hookspec
 def register_commands(register: Register) -> None:
     """Register commands of the `orthrus` program; the factory is the typer command function itself."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from orthrus.types import AttentionCapabilities, Draft, MaskDescription, Prompt, Step, Verdict
+from orthrus.types import AttentionCapabilities, BaselineAnswer, Draft, MaskDescription, Prompt, Step, Stop, Verdict
 
 if TYPE_CHECKING:
     import torch
@@ -133,6 +133,13 @@ class Target(Protocol):
         """Return the logits [last, V] after the last tokens of one sequence, from scratch: no cache, no other state."""
 
 
+class MeasuredTarget(Target, Protocol):
+    """Be a target that knows what a pass must read, so that its time can be held against the hardware's."""
+
+    def pass_bytes(self, lengths: Sequence[int]) -> int:
+        """Return the bytes of weights, keys and values that one pass over rows with this many tokens must read."""
+
+
 @runtime_checkable
 class Drafter(Protocol):
     """Propose what the target may say next. A poor proposal costs time, never correctness.
@@ -161,6 +168,14 @@ class Verifier(Protocol):
 
     def verify(self, context: Context, draft: Draft, logits: Tensor, chance: Chance) -> Verdict:
         """Return what to keep, given the processed logits [B, n + 1, V]."""
+
+
+@runtime_checkable
+class Baseline(Protocol):
+    """Decode greedily with a target's model by other means than the loop: what a user has without Orthrus."""
+
+    def answer(self, prompts: Sequence[Sequence[int]], stop: Stop) -> BaselineAnswer:
+        """Return the answers to prompts decoded as one batch; raise InputError, one sentence, for what it cannot do."""
 
 
 def members(protocol: type) -> list[str]:

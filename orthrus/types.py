@@ -180,3 +180,15 @@ class Result:
             "finish_reason": self.finish_reason,
             **self.measures.to_dict(),
         }
+
+
+@dataclass(frozen=True)
+class BaselineAnswer:
+    """Hold what a baseline answered: each prompt's new tokens, up to and with a stop token, and no more than the limit.
+
+    ttft_seconds: from the call to the first token. cycles: passes of the model after the first. None: it cannot tell.
+    """
+
+    token_ids: tuple[tuple[int, ...], ...]
+    ttft_seconds: float | None = None
+    cycles: int | None = None

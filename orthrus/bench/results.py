@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -44,8 +45,10 @@ class Spread:
 
 @dataclass(frozen=True)
 class Phases:
-    """Hold the mean seconds of a steady cycle's parts; other: what is in none of them, the host's loop among it.
+    """Hold the mean seconds of a steady cycle's parts, from the end of one cycle's keep to the end of the next.
 
+    draft: the drafter's propose and observe. score: the target's pass. verify: the verifier. commit: from there to the
+    end of keep, the host sync included. other: what is in none of them, the host's loop among it.
     On a GPU they are taken between events on its stream, so a part's time holds the gaps in which the GPU waits for it.
     """
 
@@ -62,12 +65,13 @@ class Run:
 
     point: the swept keys and their values, such as {"batch": 8, "context": 512, "drafter.block": 16}.
     tokens_per_second: new tokens of all prompts over the round's seconds, one value a round. ratio: the same over the
-    first subject's in the same round at the same point. ttft_seconds, cycle_seconds: one value a round; a cycle is
-    everything between two commits. The ratios tokens_per_cycle, accepted_length and tpf are (pooled, per prompt).
-    identical: share of the prompts whose tokens equal the first subject's. peak_memory_bytes: the most that was
-    allocated on the device while it ran, weights included, other subjects' memory not. pass_bytes: what one verify
+    reference's (the subject in `settings["against"]`, unless chosen otherwise the first) in the same round at the same
+    point. ttft_seconds, cycle_seconds: one value a round, the mean of its prompts or cycles; a cycle is everything
+    between two commits. The ratios tokens_per_cycle, accepted_length and tpf are (pooled, per prompt).
+    identical: share of the answers of all rounds whose tokens equal the reference's. peak_memory_bytes: the most that
+    was allocated on the device while it ran, weights included, other subjects' memory not. pass_bytes: what one verify
     pass must read, weights and keys; bandwidth_share: pass_bytes over the measured copy bandwidth, over the time of a
-    pass. What a subject cannot tell is None; error: the one sentence of a subject that could not run.
+    pass, phases.score. What a subject cannot tell is None; error: the one sentence of a subject that could not run.
     """
 
     label: str
@@ -117,9 +121,14 @@ class Results:
 
 
 def write_results(results: Results, path: Path) -> None:
-    """Write the results as JSON."""
+    """Write the results as JSON, whole or not at all: what was there stays until then."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(results.to_json(), encoding="utf-8")
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        beside.write_text(results.to_json(), encoding="utf-8")
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def read_results(path: Path) -> Results:

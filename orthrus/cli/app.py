@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from orthrus.catalog import Entry
+from orthrus.cli.bench import bench
 from orthrus.cli.plugins import plugins
 from orthrus.cli.report import report
 from orthrus.cli.run import run
@@ -21,6 +22,7 @@ from orthrus.plugins import Plugins
 COMMANDS: dict[str, Callable[..., None]] = {
     "run": run,
     "verify": verify,
+    "bench": bench,
     "report": report,
     "plugins": plugins,
     "validate": validate,

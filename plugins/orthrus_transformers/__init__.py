@@ -23,5 +23,16 @@ def register_sources(register: Register) -> None:
 
 
 @hookimpl
+def register_baselines(register: Register) -> None:
+    register("generate", "orthrus_transformers.baselines:generate")
+    register("generate-static", "orthrus_transformers.baselines:generate_static")
+    register(
+        "generate-prompt-lookup",
+        "orthrus_transformers.baselines:generate_prompt_lookup",
+        options="orthrus_transformers.options:GeneratePromptLookupOptions",
+    )
+
+
+@hookimpl
 def register_commands(register: Register) -> None:
     register("fetch", "orthrus_transformers.fetch:fetch")

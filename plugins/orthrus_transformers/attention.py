@@ -24,7 +24,7 @@ class AttentionState:
 
     def __init__(self, backend: AttentionBackend, dtype: torch.dtype) -> None:
         self.backend = backend
-        self.calls = 0  # of the running pass
+        self.windows: list[int | None] = []  # of the layers that the running pass has come to
         self.form: Form = "own"  # which form of its layers the running pass takes
         self.carried: Normed | None = None  # what a fused layer left ready for the next one
         self._dtype = dtype
@@ -33,11 +33,11 @@ class AttentionState:
 
     def begin(self, mask: MaskDescription) -> None:
         """Start a pass: forget what was prepared for the one before."""
-        self.calls, self.carried, self._mask, self._prepared = 0, None, mask, {}
+        self.windows, self.carried, self._mask, self._prepared = [], None, mask, {}
 
     def prepared(self, window: int | None) -> Any:
         """Return what the backend needs for layers with this window, preparing it when the first layer asks."""
-        self.calls += 1
+        self.windows.append(window)
         if window not in self._prepared:
             assert self._mask is not None, "a pass begins before its layers run"
             self._check(window)

@@ -37,3 +37,11 @@ class TransformersOptions:
     chat: bool = option(True, help="put text prompts through the model's chat template, if it has one")
     prefill_chunk: int = option(512, minimum=1, help="most prompt tokens of one row in a pass")
     trust_remote_code: bool = option(False, help="run Python code that comes with a model in a directory")
+
+
+@dataclass(frozen=True)
+class GeneratePromptLookupOptions:
+    """Say how transformers' own prompt lookup drafts."""
+
+    num_tokens: int = option(10, minimum=1, help="prompt_lookup_num_tokens: most draft tokens a cycle")
+    max_ngram: int = option(2, minimum=1, help="max_matching_ngram_size: longest run of last tokens looked for")

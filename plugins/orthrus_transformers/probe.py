@@ -32,7 +32,7 @@ def probe(target: TransformersTarget, state: AttentionState, model_type: str) ->
     )
     target.start(context)
     target.prefill(context, context.refill())
-    if state.calls == 0:
+    if not state.windows:
         raise BuildError(f"model type '{model_type}' does not let its attention be exchanged")
     anchors = torch.tensor([tokens[PROMPT], tokens[PROMPT - 1]], device=target.device)
     target.keep(context.commit(context.empty_draft(), Verdict(torch.zeros_like(anchors), anchors)))

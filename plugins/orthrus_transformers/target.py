@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from orthrus_transformers.engines import make_eager, make_engine
 from orthrus_transformers.graphed import GraphLimits
 from orthrus_transformers.memory import check_room, says_when_memory_is_short
 from orthrus_transformers.options import TransformersOptions
+from orthrus_transformers.pass_reads import PassReads
 from orthrus_transformers.probe import probe
 
 
@@ -55,11 +57,11 @@ class TransformersTarget:
         eager = make_eager("eager" if engine == "compiled" else engine, model, cache, state, self.max_length)
         self._engine: Engine = eager
         probe(self, state, model.config.model_type)  # uncaptured: a probe that compiles would take long
+        self._reads = PassReads.of_model(model, state.windows)
         if engine == "compiled":
             eager = make_eager(engine, model, cache, state, self.max_length)
-        self._engine = make_engine(
-            engine, eager, model, cache, state, limits or GraphLimits(strict=engine == "graphed")
-        )
+        limits = limits or GraphLimits(strict=engine == "graphed")
+        self._engine = make_engine(engine, eager, model, cache, state, limits)
 
     def start(self, context: Context) -> None:
         """Make room in the cache for the context's rows; one decoding at a time is under way on a target.
@@ -120,14 +122,24 @@ class TransformersTarget:
 
         It shares no code with the passes above, so that it can be held against them.
         """
+        with self.own_model() as model:
+            ids = torch.tensor([list(token_ids)], device=self.device)
+            output: Tensor = model(input_ids=ids, use_cache=False, logits_to_keep=last).logits
+        return output[0]
+
+    @contextmanager
+    def own_model(self) -> Iterator[Any]:
+        """Lend the model with the attention that it came with; afterwards passes go through the backend again."""
         backend = self._model.config._attn_implementation
         self._model.set_attn_implementation(self._own_attention)
         try:
-            ids = torch.tensor([list(token_ids)], device=self.device)
-            output: Tensor = self._model(input_ids=ids, use_cache=False, logits_to_keep=last).logits
+            yield self._model
         finally:
             self._model.set_attn_implementation(backend)
-        return output[0]
+
+    def pass_bytes(self, lengths: Sequence[int]) -> int:
+        """Return the bytes of weights, keys and values that one pass over rows with this many tokens must read."""
+        return self._reads.of(lengths)
 
 
 def make(options: TransformersOptions, parts: Parts) -> TransformersTarget:

@@ -78,7 +78,7 @@ NEEDS_EAGER = {"gemma2", "gpt_oss"}  # soft-capped scores, sinks
 @functools.cache
 def _original(family: str, seed: int, dtype: torch.dtype, sizes: tuple[tuple[str, int], ...]) -> Any:
     settings = {**COMMON, **FAMILIES[family], **dict(sizes)}
-    if family in ("gpt2", "opt"):
+    if family in ("gpt2", "gpt_neox", "opt"):  # their heads are not grouped
         settings = {key: value for key, value in settings.items() if key not in ("head_dim", "num_key_value_heads")}
     config = CONFIG_MAPPING[family](**settings)
     config._experts_implementation = "eager"  # the grouped kernels know no float64

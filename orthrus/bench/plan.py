@@ -1,0 +1,147 @@
+"""What a benchmark is to measure: its subjects, the points of its sweep, and each subject's config at each point."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orthrus.bench.reading import Swept, read_labelled
+from orthrus.config import Config, NoOptions, PartConfig, load_config
+from orthrus.errors import ConfigError, InputError, Problem, unknown
+from orthrus.layers import Layer, read_overrides
+from orthrus.options import parse
+from orthrus.plugins import Plugins
+
+PLAIN = "none"  # the drafter of plain decoding, and the baseline that is our own loop with it
+
+
+@dataclass(frozen=True)
+class SubjectPlan:
+    """Say what is measured: a decoder of a config with layers over it, or a baseline on that config's target."""
+
+    label: str
+    config: Path
+    layers: tuple[Layer, ...] = ()
+    baseline: PartConfig | None = None
+
+    @property
+    def kind(self) -> str:
+        """Return what results call it."""
+        return "decoder" if self.baseline is None else "baseline"
+
+
+@dataclass(frozen=True)
+class Point:
+    """Hold one combination of swept values; layers: what it lays over every config. context: None for a file's prompts.
+
+    values: as results show it.
+    """
+
+    batch: int
+    context: int | None
+    values: Mapping[str, Any]
+    layers: tuple[Layer, ...] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Hold a whole benchmark. against: the subject that ratios refer to.
+
+    warm_up, rounds: how often every subject runs at a point before it counts, and while it does. in_order: every round
+    in the order of the subjects, instead of beginning with the next one each time.
+    """
+
+    subjects: tuple[SubjectPlan, ...]
+    points: tuple[Point, ...]
+    against: str
+    overrides: Layer
+    warm_up: int = 1
+    rounds: int = 5
+    in_order: bool = False
+    phases: bool = True
+
+    @property
+    def total(self) -> int:
+        """Return how many runs there are."""
+        return len(self.points) * len(self.subjects) * (self.warm_up + self.rounds + self.phases)
+
+    def config(self, subject: SubjectPlan, point: Point, plugins: Plugins) -> Config:
+        """Return a subject's config at a point: its file, the overrides, the point's values, then its own."""
+        return load_config(subject.config, [self.overrides, *point.layers, *subject.layers], plugins)
+
+    def check(self, plugins: Plugins) -> None:
+        """Raise ConfigError with all problems of all configs at all points, before any model is loaded."""
+        problems: dict[Problem, None] = {}
+        for subject, point in itertools.product(self.subjects, self.points):
+            try:
+                self.config(subject, point, plugins)
+            except ConfigError as error:
+                problems |= dict.fromkeys(error.problems)
+        if problems:
+            raise ConfigError(list(problems))
+
+
+def plan_subjects(
+    configs: Sequence[Path], variants: Sequence[str], baselines: Sequence[str], plugins: Plugins
+) -> tuple[SubjectPlan, ...]:
+    """Return the subjects: baselines first, as what the others are compared with; then configs, then variants.
+
+    Raises InputError for a baseline that does not exist, a variant that is written wrongly, or a label used twice.
+    """
+    stems = [path.stem for path in configs]
+    subjects = [
+        *(_baseline(text, configs[0], plugins) for text in baselines),
+        *(SubjectPlan(str(path) if stems.count(path.stem) > 1 else path.stem, path) for path in configs),
+        *(_variant(text, configs[0]) for text in variants),
+    ]
+    labels = [one.label for one in subjects]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise InputError(f"two subjects are called '{label}'; labels must differ")
+    return tuple(subjects)
+
+
+def choose_reference(against: str | None, subjects: Sequence[SubjectPlan]) -> str:
+    """Return the label that ratios refer to: the one asked for, or the first; raise InputError if there is none."""
+    labels = [one.label for one in subjects]
+    if against is not None and against not in labels:
+        raise InputError(f"--against: {unknown('subject', against, labels)}")
+    return against or labels[0]
+
+
+def plan_points(batches: Sequence[int], contexts: Sequence[int | None], swept: Sequence[Swept]) -> tuple[Point, ...]:
+    """Return every combination; keys of the config change slowest, so that models are built as seldom as can be."""
+    keys = [one.key for one in swept]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise InputError(f"--sweep {key} is given twice")
+    points = []
+    for chosen in itertools.product(*(one.settings for one in swept)):
+        values = {key: value for key, (value, _) in zip(keys, chosen, strict=True)}
+        layers = tuple(layer for _, layer in chosen)
+        for context, batch in itertools.product(contexts, batches):
+            where = {"batch": batch} if context is None else {"batch": batch, "context": context}
+            points.append(Point(batch, context, {**where, **values}, layers))
+    return tuple(points)
+
+
+def _variant(text: str, config: Path) -> SubjectPlan:
+    label, overrides = read_labelled("--variant", text, needed=True)
+    return SubjectPlan(label, config, (Layer(f"variant '{label}'", read_overrides(overrides).values),))
+
+
+def _baseline(text: str, config: Path, plugins: Plugins) -> SubjectPlan:
+    name, overrides = read_labelled("--baseline", text, needed=False)
+    if name == PLAIN and not overrides:
+        return SubjectPlan(PLAIN, config, (Layer(f"baseline '{PLAIN}'", {"drafter": {"name": PLAIN}}),))
+    names = plugins.catalog.names("baseline")
+    if name not in names:
+        raise InputError(f"--baseline: {unknown('baseline', name, [PLAIN, *names])}")
+    entry = plugins.get("baseline", name)
+    options, wrong = parse(entry.load_options() or NoOptions, read_overrides(overrides).values)
+    if wrong:
+        raise InputError(f"--baseline {name}: {wrong[0][0]}: {wrong[0][1]}")
+    return SubjectPlan(name, config, baseline=PartConfig(entry, options))

@@ -1,0 +1,186 @@
+"""The command `orthrus bench`."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import shlex
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from orthrus.bench.plan import Plan, choose_reference, plan_points, plan_subjects
+from orthrus.bench.prompts import BenchPrompts
+from orthrus.bench.reading import read_integers, read_sweep
+from orthrus.bench.results import Results, Run, write_results
+from orthrus.cli import INTERRUPTED
+from orthrus.cli.arguments import AsJson, Limit, Overrides, Raw
+from orthrus.cli.bench_table import print_results
+from orthrus.cli.progress import bar, error_console
+from orthrus.config import Config
+from orthrus.errors import InputError
+from orthrus.layers import read_overrides
+from orthrus.plugins import Plugins
+from orthrus.prompts import read_prompts
+
+if TYPE_CHECKING:
+    from orthrus.bench.rounds import Bench
+
+FAILED = 1
+
+
+def bench(
+    config: Annotated[list[Path], typer.Option("--config", help="A run file to measure; again for each further one.")],
+    overrides: Overrides = None,
+    variant: Annotated[
+        list[str] | None,
+        typer.Option("--variant", help='"LABEL: KEY=VALUE ...": one more decoder, the first config with overrides.'),
+    ] = None,
+    baseline: Annotated[
+        list[str] | None,
+        typer.Option("--baseline", help='"none" (the first config without drafts) or a baseline of a plugin.'),
+    ] = None,
+    prompts: Annotated[Path | None, typer.Option("--prompts", help='JSONL: {"id": ..., "prompt": ...} a line.')] = None,
+    limit: Limit = None,
+    raw: Raw = False,
+    context: Annotated[
+        str | None, typer.Option("--context", help="N[,N...]: prompts of so many random tokens, instead of a file.")
+    ] = None,
+    count: Annotated[
+        int | None, typer.Option("--count", help="How many random prompts; default: as many as the batch.", min=1)
+    ] = None,
+    batch: Annotated[str, typer.Option("--batch", help="N[,N...]: how many prompts are decoded at a time.")] = "1",
+    sweep: Annotated[
+        list[str] | None,
+        typer.Option("--sweep", help="KEY=V1,V2,...: a key of the configs and its values; with others, every pair."),
+    ] = None,
+    shape: Annotated[
+        str | None, typer.Option("--shape", help="Random weights of a named shape: target.source=shape:NAME.")
+    ] = None,
+    against: Annotated[
+        str | None, typer.Option("--against", help="The subject that ratios refer to; default: the first.")
+    ] = None,
+    rounds: Annotated[int, typer.Option("--rounds", help="How often every subject is measured.", min=1)] = 5,
+    warm_up: Annotated[int, typer.Option("--warm-up", help="Rounds before those that count.", min=0)] = 1,
+    in_order: Annotated[
+        bool, typer.Option("--in-order", help="Run every round in the order given, instead of rotating it.")
+    ] = False,
+    phases: Annotated[
+        bool, typer.Option("--phases/--no-phases", help="One more round that tells where a cycle's time goes.")
+    ] = True,
+    title: Annotated[str, typer.Option("--title", help="What a report calls it.")] = "Benchmark",
+    note: Annotated[str, typer.Option("--note", help="A sentence for below its table.")] = "",
+    out: Annotated[Path | None, typer.Option("--out", help="Write the results there, as JSON.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure decoders and baselines side by side. Baselines come first, then configs, then variants."""
+    asked = _prompts(prompts, limit, raw, context, count)
+    contexts = [None] if context is None else read_integers("--context", context)
+    points = plan_points(read_integers("--batch", batch), contexts, [read_sweep(text) for text in sweep or []])
+    asked.check(points)
+    if out is not None:
+        _check_place(out)
+    session = Plugins.load()
+    subjects = plan_subjects(config, variant or [], baseline or [], session)
+    plan = Plan(
+        subjects=subjects,
+        points=points,
+        against=choose_reference(against, subjects),
+        overrides=read_overrides([*([f"target.source=shape:{shape}"] if shape else []), *(overrides or [])]),
+        warm_up=warm_up,
+        rounds=rounds,
+        in_order=in_order,
+        phases=phases,
+    )
+    plan.check(session)
+    settings = _settings(plan, plan.config(subjects[0], points[0], session), prompts)
+    _carry_out(plan, asked, session, partial(_results, title, note, settings), out, as_json)
+
+
+def _prompts(path: Path | None, limit: int | None, raw: bool, context: str | None, count: int | None) -> BenchPrompts:
+    if (path is None) == (context is None):
+        raise InputError("give either --prompts FILE.jsonl or --context N")
+    if path is None:
+        if limit is not None or raw:
+            raise InputError("--limit and --raw go with --prompts")
+        return BenchPrompts(count=count)
+    if count is not None:
+        raise InputError("--count goes with --context; --limit takes the first prompts of a file")
+    return BenchPrompts(tuple(read_prompts(path, limit)), chat=False if raw else None)
+
+
+def _check_place(out: Path) -> None:
+    """Raise InputError, before anything is measured, if results could not be written there."""
+    if out.is_dir():
+        raise InputError(f"--out: '{out}' is a directory")
+    above = next(one for one in out.absolute().parents if one.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise InputError(f"--out: nothing can be written to '{above}'")
+
+
+def _settings(plan: Plan, first: Config, path: Path | None) -> dict[str, Any]:
+    """Return what was measured, as results tell it; model and dtype are the first subject's."""
+    assert first.target is not None
+    options = first.target.options
+    return {
+        "subjects": [one.label for one in plan.subjects],
+        "against": plan.against,
+        "model": getattr(options, "source", first.target.entry.name),
+        **({"dtype": options.dtype} if hasattr(options, "dtype") else {}),
+        "prompts": "random tokens" if path is None else str(path),
+        "max_new_tokens": first.stop.max_new_tokens,
+        "warm_up": plan.warm_up,
+        "rounds": plan.rounds,
+        "order": "given" if plan.in_order else "rotated",
+    }
+
+
+def _results(title: str, note: str, settings: dict[str, Any], work: Bench, runs: list[Run]) -> Results:
+    from orthrus.bench.environment import environment
+
+    command = shlex.join(["orthrus", *sys.argv[1:]])
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    return Results(title, command, now, environment(work.copy_bandwidths), settings, tuple(runs), note)
+
+
+def _carry_out(plan: Plan, asked: BenchPrompts, session: Plugins, make: Any, out: Path | None, as_json: bool) -> None:
+    """Measure; write what is known after every point; show all of it, whether it came to its end or to Ctrl-C."""
+    from orthrus.bench.rounds import Bench
+
+    runs: list[Run] = []
+    interrupted = False
+    with bar("measuring", plan.total) as advance:
+        notify = partial(error_console().print, markup=False, soft_wrap=True)
+        work = Bench(plan, asked, session, notify=notify, advance=advance)
+        try:
+            for found in work.runs():
+                runs += found
+                if out is not None and _any_measured(runs):
+                    write_results(make(work, runs), out)
+        except KeyboardInterrupt:
+            interrupted = True
+    if not _any_measured(runs):
+        _give_up(runs, interrupted)
+    results = make(work, runs)
+    if as_json:
+        typer.echo(results.to_json(), nl=False)
+    else:
+        print_results(results)
+    if interrupted:
+        raise typer.Exit(INTERRUPTED)
+    if any(all(run.error for run in runs if run.label == one.label) for one in plan.subjects):
+        raise typer.Exit(FAILED)
+
+
+def _any_measured(runs: list[Run]) -> bool:
+    return any(run.error is None for run in runs)
+
+
+def _give_up(runs: list[Run], interrupted: bool) -> None:
+    """End without results: nothing could be measured, or nothing has been yet."""
+    if interrupted:
+        raise typer.Exit(INTERRUPTED)
+    raise InputError("\n".join(dict.fromkeys(f"{run.label}: {run.error}" for run in runs)))

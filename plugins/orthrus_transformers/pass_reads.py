@@ -1,0 +1,40 @@
+"""What a pass must read: the least memory traffic that its time can be held against."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class PassReads:
+    """Hold the bytes of a model's weights, those of one token's keys and values in one layer, and the layers' windows.
+
+    All experts of a layer count as read, though a pass over a few tokens needs only some.
+    """
+
+    weights: int
+    slot: int
+    windows: tuple[int | None, ...]
+
+    @classmethod
+    def of_model(cls, model: Any, windows: Sequence[int | None]) -> PassReads:
+        """Return what passes of a model read; windows: one for each layer, None where it sees all keys."""
+        config = model.config.get_text_config()
+        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        return cls(weight_bytes(model), 2 * heads * size * model.dtype.itemsize, tuple(windows))
+
+    def of(self, lengths: Sequence[int]) -> int:
+        """Return the bytes of one pass over rows with this many tokens; keys that a window hides are not read."""
+        slots = sum(min(length, window or length) for window in self.windows for length in lengths)
+        return self.weights + self.slot * slots
+
+
+def weight_bytes(model: Any) -> int:
+    """Return the bytes of all weights but those of an embedding table of its own, of which a pass reads a few rows."""
+    table, head = model.get_input_embeddings().weight, model.get_output_embeddings()
+    tied = head is not None and head.weight.data_ptr() == table.data_ptr()
+    every: int = sum(one.nbytes for one in model.parameters())
+    return every if tied else every - int(table.nbytes)
