@@ -1,6 +1,7 @@
 """Print the time of one layer's attention by backend and context: run it on a CUDA device, from the repository.
 
-python docs/examples/attention_speeds.py --out attention.json
+python docs/examples/attention_speeds.py --out docs/attention-speeds.json
+python docs/examples/attention_speeds.py --page  # puts what that file holds into docs/attention.md; needs no device
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,9 @@ HEADS = ((8, 4, 128), (3, 3, 64))  # key heads, query heads a key head, size of 
 BATCHES = (1, 32)
 QUERIES = (1, 32)
 CONTEXTS = (512, 2048, 8192, 32768, 40960)
+DOCS = Path(__file__).parents[1]
+FOUND = DOCS / "attention-speeds.json"
+MARK, END = "<!-- attention speeds -->\n", "<!-- end -->\n"
 LAUNCHES = 10  # in one graph: what is timed is the kernels, not their launching
 DTYPE = torch.bfloat16
 
@@ -121,21 +126,53 @@ def cell(timing: Timing) -> str:
     return f"{median:.4g} ({low:.4g} to {high:.4g})"
 
 
+def page_lines(found: dict[str, Any]) -> list[str]:
+    """Return the lines of docs/attention.md for what a file of this program holds."""
+    timings = [
+        Timing(one["backend"], Shape(**one["shape"]), one["microseconds"] and tuple(one["microseconds"]), one["error"])
+        for one in found["timings"]
+    ]
+    ran = f"{found['device']}, torch {found['torch']}, {found['dtype'].removeprefix('torch.')}, {found['date']}"
+    names = list(dict.fromkeys(one.backend for one in timings))
+    what = f"{ran}; microseconds of a call: the median, and in brackets the lowest and the highest."
+    return [what, "", *rows(timings, names)]
+
+
+def write_page() -> None:
+    """Put the lines into the page, in the place of those there."""
+    page = DOCS / "attention.md"
+    before, _, after = page.read_text(encoding="utf-8").partition(MARK)
+    rest = after.partition(END)[2]
+    lines = "\n".join(page_lines(json.loads(FOUND.read_text(encoding="utf-8"))))
+    page.write_text(f"{before}{MARK}{lines}\n{END}{rest}", encoding="utf-8")
+
+
 def arguments() -> argparse.Namespace:
     """Return what the command line says."""
     known = [one.name for one in Plugins.load().catalog if one.kind == "attention"]
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--backends", nargs="+", choices=known, default=known, help="which to time; default: all")
     parser.add_argument("--out", type=Path, help="a file for the values as JSON")
+    parser.add_argument("--page", action="store_true", help=f"put what {FOUND.name} holds into docs/attention.md")
     given = parser.parse_args()
-    if not torch.cuda.is_available():
+    if not given.page and not torch.cuda.is_available():
         parser.error("timing attention backends needs a CUDA device, and torch finds none here")
     return given
+
+
+def save(path: Path, device: str, timings: Sequence[Timing]) -> None:
+    """Write the values as JSON."""
+    ran_on = {"date": date.today().isoformat(), "device": device, "torch": torch.__version__}
+    found = {**ran_on, "dtype": str(DTYPE), "launches": LAUNCHES}
+    path.write_text(json.dumps({**found, "timings": [asdict(one) for one in timings]}, indent=1) + "\n")
 
 
 def main() -> None:
     """Time every backend that can be made here at every shape, and print the table."""
     given, started = arguments(), time.monotonic()
+    if given.page:
+        write_page()
+        return
     device = torch.cuda.get_device_name()
     print(f"{device}, torch {torch.__version__}, {DTYPE}; microseconds of a call: median (lowest to highest)")
     timings, names = [], []
@@ -148,13 +185,12 @@ def main() -> None:
         names.append(name)
         timings += [measure(name, backend, shape) for shape in shapes()]
         print(f"{name}: done after {time.monotonic() - started:.0f} s", flush=True)
+        if given.out:  # after each, so that an interrupted run leaves what it has
+            save(given.out, device, timings)
     print("\n".join(rows(timings, names)))
     for one in timings:
         if one.error:
             print(f"{one.backend} at {one.shape}: {one.error}")
-    if given.out:
-        found = {"device": device, "torch": torch.__version__, "dtype": str(DTYPE), "launches": LAUNCHES}
-        given.out.write_text(json.dumps({**found, "timings": [asdict(one) for one in timings]}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

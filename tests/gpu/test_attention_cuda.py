@@ -20,7 +20,11 @@ from orthrus_caches.static import StaticCache
 from orthrus_consensus.consensus import Consensus
 from orthrus_transformers.target import TransformersTarget
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+pytestmark = [
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # the compiler's own imports, for `flex`
+    pytest.mark.filterwarnings("ignore:TensorFloat32"),  # its advice
+]
 DEVICE = "cuda"
 NAMES = [one.name for one in Plugins.load().catalog if one.kind == "attention"]
 OPTIONAL = {"flash_attention_2", "flash_attention_3", "flash_attention_4"}  # packages that a user may have
