@@ -13,9 +13,12 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, get_args
 
+import typer
 from docs_pages import ROOT, Page
 
 from orthrus import InputError, Result, Sampling, Stop, hookspecs, interfaces
+from orthrus.cli.app import make_app
+from orthrus.cli.bench_table import COLUMNS
 from orthrus.config import PARTS, load_config
 from orthrus.errors import ConfigError
 from orthrus.metrics import Measures
@@ -24,7 +27,7 @@ from orthrus.plugins import GROUP, Plugins
 from orthrus.types import FinishReason
 
 SECTIONS = {"stop": Stop, "sampling": Sampling}
-PROTOCOLS = ("AttentionBackend", "Drafter", "KVCache", "Source", "Target", "Tokenizer", "Verifier")
+PROTOCOLS = ("AttentionBackend", "Baseline", "Drafter", "KVCache", "Source", "Target", "Tokenizer", "Verifier")
 
 
 def differing(what: str, found: Iterable[str], wanted: Iterable[str]) -> list[str]:
@@ -96,6 +99,23 @@ def option_row(option: dict[str, Any]) -> str:
     """Return an option's row as the tables write it."""
     default = "required" if option["required"] else f"`{json.dumps(option['default'])}`"
     return f"`{option['name']}` | {option['type']} | {default} | {option['help']}"
+
+
+def flag_tables(page: Page) -> list[str]:
+    """Compare each table of a command's flags with those that the program takes."""
+    commands = typer.main.get_command(make_app()).commands  # type: ignore[attr-defined]
+    return [
+        complaint for name in page.marks("flags") for complaint in names(page, f"flags: {name}", _flags(commands[name]))
+    ]
+
+
+def _flags(command: Any) -> list[str]:
+    return [one.opts[0] for one in command.params if one.param_type_name == "option" and one.name != "help"]
+
+
+def column_table(page: Page) -> list[str]:
+    """Compare the table of columns with those that `orthrus bench` prints."""
+    return names(page, "columns: bench", COLUMNS)
 
 
 def configs(page: Page, folder: Path) -> list[str]:

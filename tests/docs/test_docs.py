@@ -75,6 +75,11 @@ def test_measures_and_finish_reasons_are_those_of_the_code() -> None:
     none_of(checks.finish_reasons(page("docs/decode-loop.md")))
 
 
+def test_flags_and_columns_are_those_of_the_command() -> None:
+    none_of(checks.flag_tables(page("docs/benchmarking.md")))
+    none_of(checks.column_table(page("docs/benchmarking.md")))
+
+
 def test_every_page_is_in_the_index() -> None:
     index = page("docs/index.md").text
     assert [
@@ -134,6 +139,8 @@ def planted(name: str, old: str, new: str, folder: Path) -> Page:
         (checks.attention_table, "docs/attention.md", "| `flex` |", "| `flax` |"),
         (checks.measure_table, "docs/decode-loop.md", "| `tpf` |", "| `tokens_per_pass` |"),
         (checks.finish_reasons, "docs/decode-loop.md", "| `stop_token` |", "| `eos` |"),
+        (checks.flag_tables, "docs/benchmarking.md", "| `--in-order` |", "| `--ordered` |"),
+        (checks.column_table, "docs/benchmarking.md", "| `ratio` |", "| `speed-up` |"),
         (checks.quotations, "docs/decode-loop.md", "target.keep(step)", "target.crop(step)"),
     ],
 )

@@ -103,7 +103,9 @@ def test_subjects_side_by_side_have_their_own_memory(tmp_path: Path, orthrus: In
         vocab_size=4096, hidden_size=1024, intermediate_size=4096, num_hidden_layers=4, num_attention_heads=8,
         num_key_value_heads=2, max_position_embeddings=512, bos_token_id=None, eos_token_id=None,
     )  # fmt: skip
-    LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(tmp_path / "model")
+    model = LlamaForCausalLM(config).to(torch.bfloat16)
+    model.save_pretrained(tmp_path / "model")
+    weights = sum(one.nbytes for one in model.parameters())
     file = tmp_path / "run.yaml"
     file.write_text(
         f"target: {{name: transformers, source: {tmp_path / 'model'}, dtype: bfloat16, device: cuda}}\n"
@@ -113,7 +115,6 @@ def test_subjects_side_by_side_have_their_own_memory(tmp_path: Path, orthrus: In
     flags = ["--baseline", "none", "--baseline", "generate", "--variant", "second: cache.name=dynamic"]
     done = orthrus("bench", "--config", file, *flags, "--context", "64", "--rounds", "2", "--json")
     assert done.code == 0, done
-    weights = sum(one.nbytes for one in LlamaForCausalLM.from_pretrained(tmp_path / "model").parameters())
     for run in json.loads(done.out)["runs"]:
         assert run["error"] is None
         # Two models are held; each subject is charged with one.
