@@ -35,7 +35,8 @@ class SdpaAttention:
         """Return [B, H, n, D]; raise BuildError for a model with soft-capped scores or sinks."""
         refuse("sdpa", softcap, sinks)
         groups = query.shape[1] // key.shape[1]
-        mask = prepared if groups == 1 else prepared.repeat(1, 1, groups, 1)
+        # With one query a row, the rows that groups become see the same keys.
+        mask = prepared if groups == 1 or query.shape[2] == 1 else prepared.repeat(1, 1, groups, 1)
         return unfold(scaled_dot_product_attention(fold(query, groups), key, value, mask, scale=scale), groups)
 
 

@@ -10,7 +10,10 @@ def put(buffer: Tensor, states: Tensor, slots: Tensor, rows: Tensor | None, exte
     if rows is not None:
         buffer[rows[:, None], :, slots] = states.transpose(1, 2)
         return buffer[rows, :, :extent]
-    buffer.scatter_(2, slots[:, None, :, None].expand(states.shape), states)
+    if len(slots) == 1:
+        buffer.index_copy_(2, slots[0], states)  # several times as quick on a CPU
+    else:
+        buffer.scatter_(2, slots[:, None, :, None].expand(states.shape), states)
     return buffer[:, :, :extent]
 
 

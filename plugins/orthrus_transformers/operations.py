@@ -54,10 +54,12 @@ def split_heads(
     rows, queries = joined.shape[:2]
     every, few = heads
     parts = joined.view(rows, queries, every + 2 * few, -1).transpose(1, 2)
-    query, key, value = parts[:, :every], parts[:, every : every + few], parts[:, every + few :]
+    turned, value = parts[:, : every + few], parts[:, every + few :]
     if norms is not None:
-        query, key = rms_norm(query, norms[0], norms[2]), rms_norm(key, norms[1], norms[2])
-    return (_rotate(query, cosine, sine), *cache.update(_rotate(key, cosine, sine), value, layer))
+        query, key = turned[:, :every], turned[:, every:]
+        turned = torch.cat([rms_norm(query, norms[0], norms[2]), rms_norm(key, norms[1], norms[2])], dim=1)
+    turned = _rotate(turned, cosine, sine)
+    return (turned[:, :every], *cache.update(turned[:, every:], value, layer))
 
 
 def _rotate(states: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
