@@ -5,7 +5,7 @@ B: rows, n: width of a draft, V: size of the vocabulary, H: heads, D: size of a 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -134,10 +134,13 @@ class Target(Protocol):
 
 
 class MeasuredTarget(Target, Protocol):
-    """Be a target that knows what a pass must read, so that its time can be held against the hardware's."""
+    """Be a target that tells `orthrus bench` what its passes must read and what runs them."""
 
     def pass_bytes(self, lengths: Sequence[int]) -> int:
         """Return the bytes of weights, keys and values that one pass over rows with this many tokens must read."""
+
+    def report(self) -> Mapping[str, Any]:
+        """Return what runs the passes and what it holds, as names and plain values."""
 
 
 @runtime_checkable

@@ -79,7 +79,7 @@ def _tells_accepted(measures: Sequence[Measures]) -> bool:
 def _with_profile(run: Run, profile: Profile | None, copy_bandwidth: float | None) -> Run:
     if profile is None:
         return run
-    run = replace(run, phases=profile.phases)
+    run = replace(run, phases=profile.phases, engine=profile.engine or None)
     if profile.pass_bytes is None:
         return run
     run = replace(run, pass_bytes=round(profile.pass_bytes))

@@ -7,8 +7,8 @@ is over; elsewhere they are the host's, which is true where the host waits for e
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import torch
@@ -23,11 +23,12 @@ from orthrus.types import Step
 class Profile:
     """Hold the mean parts of a steady cycle, and the mean bytes that its pass must read (None: the target is silent).
 
-    A cycle is steady if the step before it was a cycle too.
+    A cycle is steady if the step before it was a cycle too. engine: what the target says of its engine, if it does.
     """
 
     phases: Phases
     pass_bytes: float | None
+    engine: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,8 @@ def profile(decoder: Decoder, prompts: Sequence[Sequence[int]], batch: int, cloc
         return None
     parts = _parts(spans, moments)
     means = {name: statistics.fmean(parts[index][name] for index in steady) for name in parts[steady[0]]}
-    return Profile(Phases(**means), _pass_bytes(decoder.target, steps, steady))
+    engine = decoder.target.report() if hasattr(decoder.target, "report") else {}
+    return Profile(Phases(**means), _pass_bytes(decoder.target, steps, steady), engine)
 
 
 def _parts(spans: Sequence[Span], moments: Moments) -> list[dict[str, float]]:

@@ -101,6 +101,7 @@ def _columns(results: Results) -> dict[str, Cell]:
             "" if run.peak_memory_bytes is None else f"{run.peak_memory_bytes / 2**20:,.0f}"
         ),
         "identical": lambda run: share(run.identical),
+        "engine": lambda run: ", ".join(f"{name} {value}" for name, value in (run.engine or {}).items()),
     }
 
 

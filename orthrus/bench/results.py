@@ -71,7 +71,8 @@ class Run:
     identical: share of the answers of all rounds whose tokens equal the reference's. peak_memory_bytes: the most that
     was allocated on the device while it ran, weights included, other subjects' memory not. pass_bytes: what one verify
     pass must read, weights and keys; bandwidth_share: pass_bytes over the measured copy bandwidth, over the time of a
-    pass, phases.score. What a subject cannot tell is None; error: the one sentence of a subject that could not run.
+    pass, phases.score. engine: what the target says of what runs its passes, such as the CUDA graphs it holds. What a
+    subject cannot tell is None; error: the one sentence of a subject that could not run.
     """
 
     label: str
@@ -91,6 +92,7 @@ class Run:
     peak_memory_bytes: int | None = None
     pass_bytes: int | None = None
     bandwidth_share: float | None = None
+    engine: Mapping[str, Any] | None = None
     error: str | None = None
 
 

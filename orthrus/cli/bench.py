@@ -138,10 +138,16 @@ def _settings(plan: Plan, first: Config, path: Path | None) -> dict[str, Any]:
     }
 
 
+def without_folder(arguments: list[str]) -> list[str]:
+    """Return a command's arguments with only the name of the file that --out writes: the folder is the machine's."""
+    told = [f"--out={Path(one[6:]).name}" if one.startswith("--out=") else one for one in arguments]
+    return [Path(one).name if before == "--out" else one for before, one in zip(["", *told], told, strict=False)]
+
+
 def _results(title: str, note: str, settings: dict[str, Any], work: Bench, runs: list[Run]) -> Results:
     from orthrus.bench.environment import environment
 
-    command = shlex.join(["orthrus", *sys.argv[1:]])
+    command = shlex.join(["orthrus", *without_folder(sys.argv[1:])])
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     return Results(title, command, now, environment(work.copy_bandwidths), settings, tuple(runs), note)
 

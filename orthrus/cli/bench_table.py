@@ -86,6 +86,7 @@ COLUMNS: dict[str, Cell] = {
     "of bandwidth": lambda run: _share(run.bandwidth_share),
     "peak, MiB": lambda run: "" if run.peak_memory_bytes is None else f"{run.peak_memory_bytes / 2**20:,.0f}",
     "identical": lambda run: _share(run.identical),
+    "engine": lambda run: ", ".join(f"{name} {value}" for name, value in (run.engine or {}).items()),
 }
 PHASES: dict[str, Cell] = {
     "subject": lambda run: run.label,

@@ -75,8 +75,12 @@ class GraphedEngine:
         return recording.logits
 
     def report(self) -> Mapping[str, Any]:
-        """Return how many recordings are held and how many bytes their pool has."""
-        held = {"graphs": len(self._recordings), "graph_bytes": self._bytes, "captured": not self._given_up}
+        """Return how many recordings are held and how much memory their pool has."""
+        held = {
+            "graphs": len(self._recordings),
+            "graph_MiB": round(self._bytes / 2**20),
+            "captured": not self._given_up,
+        }
         return {**self._eager.report(), **held}
 
     def _allows(self, tokens: int) -> bool:

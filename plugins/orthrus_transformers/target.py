@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -140,6 +140,10 @@ class TransformersTarget:
     def pass_bytes(self, lengths: Sequence[int]) -> int:
         """Return the bytes of weights, keys and values that one pass over rows with this many tokens must read."""
         return self._reads.of(lengths)
+
+    def report(self) -> Mapping[str, Any]:
+        """Return the form of the layers, and how many CUDA graphs are held in how many MiB."""
+        return self._engine.report()
 
 
 def make(options: TransformersOptions, parts: Parts) -> TransformersTarget:

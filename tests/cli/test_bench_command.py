@@ -100,7 +100,7 @@ def test_json_is_what_is_written_and_nothing_else_is_printed(orthrus: InProcess)
     assert done.out == out.read_text() == written.to_json()
     assert (written.title, written.note) == ("T", "N.")
     assert written.command.startswith("orthrus bench --config ")
-    assert written.command.endswith("--title T --note N. --out new/results.json --json")
+    assert written.command.endswith("--title T --note N. --out results.json --json")
     assert written.environment["copy_bandwidth"] > 0
     assert written.environment["torch"] == torch.__version__
     assert written.settings["against"] == TABLE.stem

@@ -123,7 +123,7 @@ def test_recordings_are_bounded_in_number_and_memory() -> None:
         with torch.no_grad():
             engine.run(Pass(torch.ones(1, width, dtype=torch.int64, device="cuda"), lengths, width, width))
     assert [shape[1] for shape in engine._recordings] == [3, 2]
-    assert engine.report()["graph_bytes"] > 0
+    assert engine.report()["graph_MiB"] > 0
     small = target_of("llama", "graphed", GraphLimits(megabytes=0))
     for width in (1, 2, 3):
         small._cache.start(1, torch.device("cuda"))
