@@ -37,6 +37,8 @@ class BenchPrompts:
         """Return the tokens of every prompt at a point; raise InputError for one that the target cannot take."""
         if point.context is None:
             return [encode(target, one.prompt, one.id, self.chat) for one in self.records]
+        if target.max_length is not None and point.context >= target.max_length:
+            raise InputError(f"a context of {point.context} leaves no room in the model's, {target.max_length}")
         chooser = random.Random(SEED)
         drawn = [
             chooser.choices(range(target.vocabulary_size), k=point.context) for _ in range(self.count or point.batch)

@@ -12,6 +12,8 @@ import yaml
 from orthrus.errors import InputError, shown
 from orthrus.layers import Layer, read_overrides
 
+LARGEST = 10_000_000  # tokens of a context or rows of a batch; no device holds more
+
 
 @dataclass(frozen=True)
 class Swept:
@@ -25,8 +27,9 @@ def read_integers(flag: str, text: str) -> tuple[int, ...]:
     """Return the numbers of a list such as `1,8,32`; raise InputError for anything else, or one below 1."""
     found = [item.strip() for item in text.split(",")]
     for item in found:
-        if not item.isascii() or not item.isdigit() or int(item) < 1:
-            raise InputError(f"{flag} must be whole numbers from 1, separated by commas, not {shown(text)}")
+        if not item.isascii() or not item.isdigit() or len(item) > 9 or not 1 <= int(item) <= LARGEST:
+            numbers = f"whole numbers from 1 to {LARGEST}"
+            raise InputError(f"{flag} must be {numbers}, separated by commas, not {shown(text)}")
     return _once(flag, [int(item) for item in found])
 
 

@@ -28,8 +28,10 @@ def report(
 ) -> None:
     """Write a Markdown report of benchmarks, with plots as SVG files beside it."""
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it tells of its font cache
+    if not out.name:
+        raise InputError("--out must name a file")
     folder = figures or out.with_name(f"{out.stem}-figures")
-    _check(out, folder)
+    _check(out, folder, [*results, *([introduction] if introduction else [])])
     relative = quote(Path(os.path.relpath(folder, out.parent)).as_posix())
     made = make_report(_read(results), _introduction(introduction), relative)
     try:
@@ -39,7 +41,9 @@ def report(
     typer.echo(f"{out}: benchmarks: {len(results)}, figures in {folder}: {len(made.figures)}")
 
 
-def _check(out: Path, folder: Path) -> None:
+def _check(out: Path, folder: Path, given: Sequence[Path]) -> None:
+    if out.resolve() in [one.resolve() for one in given]:
+        raise InputError(f"--out: '{out}' is one of the files that the report is made from")
     if out.is_dir():
         raise InputError(f"--out: '{out}' is a directory")
     if folder.exists() and not folder.is_dir():

@@ -34,8 +34,8 @@ class SplitAttention:
     )
 
     def prepare(self, mask: MaskDescription, window: int | None, dtype: torch.dtype) -> Prepared:
-        """Return positions and lengths as they are; nothing is built."""
-        return Prepared(mask.positions, mask.lengths, window or 0, mask.kind == "causal")
+        """Return positions and lengths, one row after the other; nothing is built."""
+        return Prepared(mask.positions.contiguous(), mask.lengths.contiguous(), window or 0, mask.kind == "causal")
 
     def attend(
         self,

@@ -50,8 +50,8 @@ def partial(
     head_index = tl.program_id(0)
     split = tl.program_id(1)
     tile = tl.program_id(2)
-    batch = head_index // heads
-    head = head_index % heads
+    batch = (head_index // heads).to(tl.int64)  # places can be beyond 32 bits
+    head = (head_index % heads).to(tl.int64)
     groups = rows // queries
 
     m = tile * BLOCK_M + tl.arange(0, BLOCK_M)
@@ -137,8 +137,8 @@ def combine(
         tl.extra.cuda.gdc_launch_dependents()
     head_index = tl.program_id(0)
     m = tl.program_id(1)
-    batch = head_index // heads
-    head = head_index % heads
+    batch = (head_index // heads).to(tl.int64)  # places can be beyond 32 bits
+    head = (head_index % heads).to(tl.int64)
     groups = rows // queries
     d = tl.arange(0, PADDED)
     inside = d < SIZE

@@ -13,5 +13,7 @@ class StaticOptions:
 
     slots: int = option(512, minimum=16, help="slots a row has from the start; doubled when a text outgrows them")
     max_slots: int | None = option(
-        None, minimum=16, help="most slots of a row; a prompt that may need more is refused. null: what memory holds"
+        None,
+        minimum=16,
+        help="most tokens of a prompt and its answer; more are refused. null: what memory holds",
     )

@@ -32,10 +32,10 @@ class StaticCache:
 
     def start(self, rows: int, device: torch.device) -> None:
         """Hold `rows` rows of length 0; buffers of the right size are kept, and with them what was captured."""
-        if len(self.lengths) != rows or self.lengths.device != device:
-            self._keys, self._values, self._capacity = [], [], self._first
-            self.generation += 1
-        self.lengths = torch.zeros(rows, dtype=torch.int64, device=device)
+        lengths = torch.zeros(rows, dtype=torch.int64, device=device)
+        if len(self.lengths) != rows or self.lengths.device != lengths.device:
+            self._drop()
+        self.lengths = lengths
 
     def place(self, slots: Tensor, extent: int, rows: Tensor | None = None) -> int:
         """Set where the next pass writes: slots [R, n] of rows [R]; return the bucket that covers the extent."""
@@ -87,9 +87,18 @@ class StaticCache:
         return states.new_zeros(len(self.lengths), states.shape[1], self._capacity, states.shape[3])
 
     def _grow(self, capacity: int) -> None:
-        self._keys = [grown(buffer, capacity) for buffer in self._keys]
-        self._values = [grown(buffer, capacity) for buffer in self._values]
+        self.generation += 1  # first: if memory does not suffice, some buffers have moved all the same
+        try:
+            for buffers in (self._keys, self._values):
+                for layer, buffer in enumerate(buffers):
+                    buffers[layer] = grown(buffer, capacity)  # one after the other, so that little is held twice
+        except BaseException:
+            self._drop()
+            raise
         self._capacity = capacity
+
+    def _drop(self) -> None:
+        self._keys, self._values, self._capacity = [], [], self._first
         self.generation += 1
 
     def _write(self, buffer: Tensor, states: Tensor) -> Tensor:

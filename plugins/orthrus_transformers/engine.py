@@ -21,7 +21,7 @@ class Pass:
     lengths: Tensor
     extent: int  # the highest slot of all, plus 1
     last: int  # how many of the n columns, counted from the end, are projected onto the vocabulary
-    slots: Tensor | None = None  # [R, n]; None: those that follow the committed ones
+    slots: Tensor | None = None  # [R, n], of a prefill; None: those that follow the committed ones
     rows: Tensor | None = None  # [R]; None: all rows of the cache
     kind: Literal["causal", "block"] = "causal"
 
@@ -81,7 +81,7 @@ class EagerEngine:
         rows, columns = one.token_ids.shape
         self.past.length = one.extent - columns
         stand_in = torch.zeros(1, 1, 1, 1, dtype=torch.bool, device=slots.device)
-        prefill = one.last < columns
+        prefill = one.slots is not None
         self._state.form = "own" if prefill and self.form == "compiled" else self.form
         try:
             logits: Tensor = self._model(

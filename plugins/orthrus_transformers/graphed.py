@@ -56,7 +56,8 @@ class GraphedEngine:
     def run(self, one: Pass) -> Tensor:
         """Return the logits [R, last, V], replaying a recording where there is one of this shape."""
         rows, queries = one.token_ids.shape
-        if one.rows is not None or one.last < queries or self._given_up or not self._allows(rows * queries):
+        # A prefill says where its tokens go, a recording does not; its last chunk may be as narrow as a cycle's pass.
+        if one.slots is not None or self._given_up or not self._allows(rows * queries):
             return self._eager.run(one)
         bucket = self._cache.place(one.lengths[:, None], one.extent)  # may move the buffers; nothing is written
         if self._generation != self._cache.generation:  # the buffers moved: no recording may be replayed again
@@ -114,8 +115,6 @@ class GraphedEngine:
         try:
             with capture:
                 logits = self._eager.run(inputs)
-        except torch.OutOfMemoryError:
-            raise
         except Exception as error:  # whatever a model does that a capture does not allow
             self._give_up(error)
             return None
@@ -130,6 +129,7 @@ class GraphedEngine:
             raise BuildError(f"target.engine: {what}; set engine=auto") from error
         warnings.warn(f"{what}; they run uncaptured", stacklevel=2)
         self._forget()
+        torch.cuda.empty_cache()
         self._given_up = True
 
 

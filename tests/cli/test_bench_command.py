@@ -133,8 +133,15 @@ REFUSED = {
     "raw random tokens": ([*RANDOM, "--raw"], "--limit and --raw go with --prompts"),
     "count of a file": ([*BENCH, "--prompts", "x", "--count", "2"], "--count goes with --context; --limit takes"),
     "count of none": ([*RANDOM, "--count", "0"], "Invalid value for '--count': "),
-    "batch of none": ([*RANDOM, "--batch", "0"], "--batch must be whole numbers from 1, separated by commas, not '0'"),
-    "negative context": ([*BENCH, "--context", "-4"], "--context must be whole numbers from 1, separated by commas"),
+    "batch of none": (
+        [*RANDOM, "--batch", "0"],
+        "--batch must be whole numbers from 1 to 10000000, ",
+    ),
+    "absurd context": ([*BENCH, "--context", "9" * 5000], "--context must be whole numbers from 1 to 10000000"),
+    "negative context": (
+        [*BENCH, "--context", "-4"],
+        "--context must be whole numbers from 1 to 10000000, ",
+    ),
     "batch larger than prompts": ([*RANDOM, "--batch", "4", "--count", "3"], "--batch 4 needs as many prompts; there"),
     "no rounds": ([*RANDOM, "--rounds", "0"], "Invalid value for '--rounds': "),
     "negative warm-up": ([*RANDOM, "--warm-up", "-1"], "Invalid value for '--warm-up': "),
@@ -157,7 +164,7 @@ REFUSED = {
     "out below a file": ([*RANDOM, "--out", "file/results.json"], "--out: nothing can be written to '/"),
     "context too long": (
         [*RANDOM, "target.max_length=6"],
-        "table-prompt-lookup: prompt 'random 0' has 6 tokens; the model's context of 6 leaves no room to answer",
+        "table-prompt-lookup: a context of 6 leaves no room in the model's, 6",
     ),
 }
 

@@ -78,6 +78,12 @@ def test_bad_input_is_one_sentence_and_writes_nothing(results: Path, tmp_path: P
     for arguments, error in cases:
         assert orthrus("report", *arguments, "--out", page).error().startswith(error)
     assert orthrus("report", results, "--out", tmp_path).error() == f"--out: '{tmp_path}' is a directory"
+    assert orthrus("report", results, "--out", "").error() == "--out must name a file"
+    assert (
+        orthrus("report", results, "--out", results)
+        .error()
+        .endswith("is one of the files that the report is made from")
+    )
     assert orthrus("report", results).error().startswith("Missing option '--out'")
     assert orthrus("report", results, "--out", foreign / "page.md").error().startswith(f"'{foreign}")
     assert not page.parent.exists()

@@ -47,6 +47,19 @@ def test_every_engine_gives_the_oracles_tokens(family: str, engine: str, attenti
         assert_lossless(decode_with(target, drafter, prompts, stop, batch=batch), answers)
 
 
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("length", [1, 4, 5, 9])
+def test_prompts_of_one_column_and_of_several_chunks(length: int, batch: int) -> None:
+    target = target_of("llama", "graphed", StaticCache(slots=16), split_attention())
+    target._chunk = 4
+    prompts = [[(7 * i + 3) % VOCABULARY for i in range(length + extra)] for extra in (0, 2)]
+    answers = [target_oracle(target)(prompt, Stop(12)) for prompt in prompts]
+    from orthrus_plain.none import NoDrafter
+
+    for _ in range(2):  # nothing recorded yet, and a cycle's pass recorded
+        assert_lossless(decode_with(target, NoDrafter(), prompts, Stop(12), batch=batch), answers)
+
+
 @pytest.mark.filterwarnings("ignore:Synchronization debug mode")  # torch calls it a prototype
 def test_one_sync_a_cycle_and_none_hidden() -> None:
     target = target_of("llama", "graphed", StaticCache(slots=64), split_attention())

@@ -117,19 +117,20 @@ def test_recordings_are_bounded_in_number_and_memory() -> None:
     target = target_of("llama", "graphed", GraphLimits(graphs=2))
     engine = target._engine
     assert isinstance(engine, GraphedEngine)
-    target._cache.start(1, torch.device("cuda"))
+    target._cache.start(1, target.device)
     lengths = torch.zeros(1, dtype=torch.int64, device="cuda")
     for width in (1, 2, 3, 2):
         with torch.no_grad():
             engine.run(Pass(torch.ones(1, width, dtype=torch.int64, device="cuda"), lengths, width, width))
     assert [shape[1] for shape in engine._recordings] == [3, 2]
     assert engine.report()["graph_MiB"] > 0
-    small = target_of("llama", "graphed", GraphLimits(megabytes=0))
-    for width in (1, 2, 3):
-        small._cache.start(1, torch.device("cuda"))
-        with torch.no_grad():
-            small._engine.run(Pass(torch.ones(1, width, dtype=torch.int64, device="cuda"), lengths, width, width))
-    assert small._engine.report()["graphs"] == 1
+    for megabytes, kept in ((0, 1), (2048, 3)):
+        small = target_of("llama", "graphed", GraphLimits(megabytes=megabytes))
+        small._cache.start(1, small.device)
+        for width in (1, 2, 3):
+            with torch.no_grad():
+                small._engine.run(Pass(torch.ones(1, width, dtype=torch.int64, device="cuda"), lengths, width, width))
+        assert small._engine.report()["graphs"] == kept
 
 
 def test_everything_is_freed_with_the_decoder() -> None:

@@ -16,11 +16,12 @@ from support.drafters import ScriptedDrafter
 from support.families import VOCABULARY, tiny_model
 from support.program import CONFIGS, InProcess
 
-from orthrus import AttentionCapabilities, BuildError, Parts, Plugins, Stop
+from orthrus import AttentionCapabilities, BuildError, MaskDescription, Parts, Plugins, Stop
 from orthrus_attention import packages
 from orthrus_attention.flex import FlexAttention
 from orthrus_attention.packages import FOUR, THREE, TWO, Package
 from orthrus_attention.sdpa import SdpaAttention
+from orthrus_attention.split import SplitAttention
 from orthrus_caches.dynamic import DynamicCache
 from orthrus_caches.static import StaticCache
 from orthrus_transformers.target import TransformersTarget
@@ -98,3 +99,12 @@ def test_a_model_that_needs_more_is_refused(lacks: dict[str, Any], family: str, 
 
 def test_a_model_without_windows_needs_none() -> None:
     TransformersTarget(tiny_model("llama"), None, DynamicCache(), Lacking(windows=False))
+
+
+def test_split_reads_positions_one_row_after_the_other() -> None:
+    # A chunk of a prefill is a part of wider rows; the kernel counts places in whole rows.
+    positions = torch.arange(20).view(2, 10)[:, 4:8]
+    assert not positions.is_contiguous()
+    prepared = SplitAttention().prepare(MaskDescription("causal", positions, torch.zeros(2), 10), None, torch.float32)
+    assert prepared.positions.is_contiguous()
+    assert torch.equal(prepared.positions, positions)
