@@ -161,6 +161,7 @@ def whole() -> Results:
         1,
         1,
         1.0,
+        {"graphs": 1},
     )
     return dataclasses.replace(measured(), runs=(run,))
 

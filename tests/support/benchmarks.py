@@ -48,6 +48,7 @@ def runs(point: dict[str, Any], label: str) -> st.SearchStrategy[Run]:
         peak_memory_bytes=st.none() | st.integers(0, 2**40),
         pass_bytes=st.none() | st.integers(0, 2**40),
         bandwidth_share=shares,
+        engine=st.none() | st.just({"layers": "fused", "graphs": 2}),
     )
     return measured | st.builds(Run, st.just(label), st.just("decoder"), st.just(point), error=TEXT)
 
