@@ -5,7 +5,7 @@ B: rows, n: width of a draft, V: size of the vocabulary, H: heads, D: size of a 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
@@ -145,6 +145,7 @@ class ViewTarget(Target, Protocol):
 
     name: str  # what messages call the model
     directory: Path | None  # where its files are, if it came from files
+    view_names: Collection[str]  # of the views that are attached
 
     def attach_view(self, name: str, weights: Mapping[str, Tensor] | None = None) -> None:
         """Give every layer a second attention: these weights, or copies of the model's own.

@@ -161,6 +161,11 @@ class TransformersTarget:
         unfuse_view(self._model, self._view(name))
         del self._views[name]
 
+    @property
+    def view_names(self) -> frozenset[str]:
+        """Return the names of the views that are attached."""
+        return frozenset(self._views)
+
     def view_weights(self, name: str) -> dict[str, Tensor]:
         """Return a view's weights themselves, by the names of the model's weights that they stand beside."""
         return self._view(name).weights()
