@@ -173,8 +173,8 @@ class ViewTarget(Target, Protocol):
     ) -> Tensor:
         """Return the logits [B, n, V] of tokens [B, n] that follow what is committed, writing scratch slots only.
 
-        positions [B, n]: one after the other from the anchor's; columns that a row does not use come last, repeat its
-        last position and are not seen by the others. view None: the model's own attention. kind: as in a mask.
+        positions [B, n]: one after the other from the anchor's; columns that a row does not use come first, repeat the
+        anchor's position and are not seen by the others. view None: the model's own attention. kind: as in a mask.
         """
 
 

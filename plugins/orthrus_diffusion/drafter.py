@@ -44,14 +44,15 @@ class Diffusion:
         lengths = context.room.clamp(max=width - 1)  # [B] drafts
         tokens, positions = self.block(context, width, lengths)
         logits = self._target.forward(context, tokens, positions, view=self._view, kind="block")  # [B, width, V]
-        return Draft(logits[:, :-1].argmax(-1), lengths, passes=1)
+        spare = width - 1 - lengths[:, None]  # [B, 1] columns before the anchor's
+        columns = torch.arange(width - 1, device=context.device) + spare
+        return Draft(logits.argmax(-1).gather(1, columns.clamp(max=width - 1)), lengths, passes=1)
 
     def block(self, context: Context, width: int, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Return tokens and positions [B, width] of blocks with so many masks; columns beyond repeat the last place."""
-        tokens = torch.full((len(context.rows), width), self._mask, device=context.device)
-        tokens[:, 0] = context.anchors
-        columns = torch.arange(width, device=context.device)
-        return tokens, context.lengths[:, None] - 1 + torch.minimum(columns, lengths[:, None])
+        """Return tokens and positions [B, width] of blocks with so many masks, in the last columns of each row."""
+        columns = torch.arange(1 - width, 1, device=context.device) + lengths[:, None]  # 0: the anchor's
+        tokens = torch.where(columns > 0, self._mask, context.anchors[:, None])
+        return tokens, context.lengths[:, None] - 1 + columns.clamp(min=0)
 
     def observe(self, step: Step) -> None:
         """Do nothing: the context has it all."""

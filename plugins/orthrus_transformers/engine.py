@@ -26,13 +26,20 @@ class Pass:
     rows: Tensor | None = None  # [R]; None: all rows of the cache
     kind: Literal["causal", "block"] = "causal"
     view: View | None = None  # None: the model's own attention
-    positions: Tensor | None = None  # [R, n]; None: each token's slot. A row's spare columns repeat its last position
+    positions: Tensor | None = (
+        None  # [R, n]; None: each token's slot. A row's spare columns come first, at its anchor's
+    )
 
     def placed(self) -> Tensor:
         """Return the slot of each token [R, n]."""
         if self.slots is not None:
             return self.slots
-        return self.lengths[:, None] + torch.arange(self.token_ids.shape[1], device=self.lengths.device)
+        columns = torch.arange(self.token_ids.shape[1], device=self.lengths.device)
+        if self.positions is None:
+            return self.lengths[:, None] + columns
+        # Spare columns, which come first, go to the slots behind the others': slots are distinct in a row.
+        last = self.positions[:, -1:] - self.lengths[:, None]  # [R, 1]
+        return self.lengths[:, None] + (columns + last + 1) % len(columns)
 
 
 class Engine(Protocol):

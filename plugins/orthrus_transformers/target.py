@@ -134,15 +134,14 @@ class TransformersTarget:
     ) -> Tensor:
         """Pass over tokens [B, n] that follow each row's committed slots; return the logits [B, n, V] of all of them.
 
-        positions [B, n]: one after the other from the anchor's; columns that a row does not use come last and repeat
-        its last position, so that the others do not see them. view: the name of an attached one; None: the model's own
+        positions [B, n]: one after the other from the anchor's; columns that a row does not use come first and repeat
+        the anchor's, so that the others do not see them. view: the name of an attached one; None: the model's own
         attention. Keys and values stay in scratch slots, which the next pass overwrites.
         """
         check_turn(self._begun, context)
-        width = tokens.shape[1]
-        extent = context.longest - 1 + width
         chosen = None if view is None else self._view(view)
-        one = Pass(tokens, self._cache.lengths, extent, width, kind=kind, view=chosen, positions=positions)
+        extent = context.longest - 1 + tokens.shape[1]
+        one = Pass(tokens, self._cache.lengths, extent, tokens.shape[1], kind=kind, view=chosen, positions=positions)
         return self._engine.run(one)
 
     def attach_view(self, name: str, weights: Mapping[str, Tensor] | None = None) -> None:

@@ -26,13 +26,12 @@ def committed(target: TransformersTarget, prompts: Sequence[Sequence[int]], room
 def random_view(target: TransformersTarget, name: str, seed: int = 0, noise: float = 0.1) -> None:
     """Attach a view whose weights are the model's own with noise."""
     target.attach_view(name)
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)  # on the CPU: the same numbers for any device
     for weight in target.view_weights(name).values():
-        weight.add_(torch.randn(weight.shape, generator=generator, dtype=weight.dtype), alpha=noise)
+        weight.add_(torch.randn(weight.shape, generator=generator, dtype=weight.dtype).to(weight.device), alpha=noise)
 
 
 def block_positions(context: Context, width: int, used: Sequence[int] | None = None) -> Tensor:
-    """Return the positions [B, width] of a block at each row's anchor, of which a row uses so many columns."""
-    columns = torch.arange(width)
-    last = columns[-1:] if used is None else torch.tensor(used)[:, None] - 1
-    return context.lengths[:, None] - 1 + torch.minimum(columns, last)
+    """Return the positions [B, width] of a block at each row's anchor, of which a row uses so many last columns."""
+    spare = torch.tensor([[0]] if used is None else [[width - one] for one in used])
+    return context.lengths[:, None] - 1 + (torch.arange(width) - spare).clamp(min=0)
