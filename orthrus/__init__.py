@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 from orthrus.errors import BuildError, ConfigError, DraftError, InputError, OrthrusError, PluginError
 from orthrus.hookspecs import Register, hookimpl
-from orthrus.interfaces import AttentionBackend, Baseline, Drafter, KVCache, Source, Target, Tokenizer, Verifier
+from orthrus.interfaces import (
+    AttentionBackend,
+    Baseline,
+    Drafter,
+    KVCache,
+    Source,
+    Target,
+    Tokenizer,
+    Verifier,
+    ViewTarget,
+)
 from orthrus.metrics import Measures, Summary, summarize
 from orthrus.options import option
 from orthrus.plugins import Plugins
@@ -73,6 +83,7 @@ __all__ = [
     "Tokenizer",
     "Verdict",
     "Verifier",
+    "ViewTarget",
     "check_turn",
     "find_source",
     "hookimpl",

@@ -5,9 +5,9 @@ B: rows, n: width of a draft, V: size of the vocabulary, H: heads, D: size of a 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from orthrus.types import AttentionCapabilities, BaselineAnswer, Draft, MaskDescription, Prompt, Step, Stop, Verdict
 
@@ -141,6 +141,44 @@ class MeasuredTarget(Target, Protocol):
 
     def report(self) -> Mapping[str, Any]:
         """Return what runs the passes and what it holds, as names and plain values."""
+
+
+class ViewTarget(Target, Protocol):
+    """Be a target with the capability `views`: each layer may have further attentions, which a pass can go through."""
+
+    name: str  # what messages call the model
+    directory: Path | None  # where its files are, if it came from files
+    view_names: Collection[str]  # of the views that are attached
+
+    def attach_view(self, name: str, weights: Mapping[str, Tensor] | None = None) -> None:
+        """Give every layer a second attention: these weights, or copies of the model's own.
+
+        Raises BuildError if the name is taken, the weights do not fit, or the model cannot have a view.
+        """
+
+    def detach_view(self, name: str) -> None:
+        """Forget a view; raise BuildError if there is none of this name."""
+
+    def view_weights(self, name: str) -> Mapping[str, Tensor]:
+        """Return a view's weights, not copies, by the names of the model's weights that they stand beside."""
+
+    def fingerprint(self) -> str:
+        """Return what tells the model's own weights from others, whatever dtype they are computed in."""
+
+    def forward(
+        self,
+        context: Context,
+        tokens: Tensor,
+        positions: Tensor,
+        *,
+        view: str | None = None,
+        kind: Literal["causal", "block"] = "block",
+    ) -> Tensor:
+        """Return the logits [B, n, V] of tokens [B, n] that follow what is committed, writing scratch slots only.
+
+        positions [B, n]: one after the other from the anchor's; columns that a row does not use come first, repeat the
+        anchor's position and are not seen by the others. view None: the model's own attention. kind: as in a mask.
+        """
 
 
 @runtime_checkable

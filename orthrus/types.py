@@ -104,9 +104,9 @@ class MaskDescription:
 
     kind `causal`: a query at position p sees the keys in slots <= p. kind `block`: every query sees the slots below its
     row's length and all slots of its own block, which follow on them. positions [B, n]: the slot of each query, one
-    after the other; a prefill's columns are rolled, so that a shorter row's scratch columns come first. lengths [B]:
-    keys committed before the pass. extent: number of key slots the pass reads. A layer's window w hides keys w or more
-    slots before the query.
+    after the other; a prefill's columns are rolled, so that a shorter row's scratch columns come first; so do columns
+    that a row does not use in a block, which repeat its first slot. lengths [B]: keys committed before the pass.
+    extent: number of key slots the pass reads. A layer's window w hides keys w or more slots before the query.
     """
 
     kind: Literal["causal", "block"]

@@ -26,6 +26,7 @@ class AttentionState:
         self.backend = backend
         self.windows: list[int | None] = []  # of the layers that the running pass has come to
         self.form: Form = "own"  # which form of its layers the running pass takes
+        self.view: Any = None  # the View that the running pass goes through; None: the model's own attention
         self.carried: Normed | None = None  # what a fused layer left ready for the next one
         self._dtype = dtype
         self._mask: MaskDescription | None = None

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from orthrus import KVCache, MaskDescription
 from orthrus_transformers.attention import AttentionState, Form
+from orthrus_transformers.views import View
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,12 +25,21 @@ class Pass:
     slots: Tensor | None = None  # [R, n], of a prefill; None: those that follow the committed ones
     rows: Tensor | None = None  # [R]; None: all rows of the cache
     kind: Literal["causal", "block"] = "causal"
+    view: View | None = None  # None: the model's own attention
+    positions: Tensor | None = (
+        None  # [R, n]; None: each token's slot. A row's spare columns come first, at its anchor's
+    )
 
     def placed(self) -> Tensor:
         """Return the slot of each token [R, n]."""
         if self.slots is not None:
             return self.slots
-        return self.lengths[:, None] + torch.arange(self.token_ids.shape[1], device=self.lengths.device)
+        columns = torch.arange(self.token_ids.shape[1], device=self.lengths.device)
+        if self.positions is None:
+            return self.lengths[:, None] + columns
+        # Spare columns, which come first, go to the slots behind the others': slots are distinct in a row.
+        last = self.positions[:, -1:] - self.lengths[:, None]  # [R, 1]
+        return self.lengths[:, None] + (columns + last + 1) % len(columns)
 
 
 class Engine(Protocol):
@@ -77,23 +87,25 @@ class EagerEngine:
         """Run the pass; columns whose slot lies beyond the model's context are scratch, and any position does."""
         slots = one.placed()
         extent = self._cache.place(slots, one.extent, one.rows)
-        self._state.begin(MaskDescription(one.kind, slots, one.lengths, extent))
+        positions = slots if one.positions is None else one.positions
+        self._state.begin(MaskDescription(one.kind, positions, one.lengths, extent))
         rows, columns = one.token_ids.shape
         self.past.length = one.extent - columns
         stand_in = torch.zeros(1, 1, 1, 1, dtype=torch.bool, device=slots.device)
-        prefill = one.slots is not None
-        self._state.form = "own" if prefill and self.form == "compiled" else self.form
+        uncompiled = one.slots is not None or one.view is not None  # prefills, and what is not the model's own
+        self._state.form = "own" if uncompiled and self.form == "compiled" else self.form
+        self._state.view = one.view
         try:
             logits: Tensor = self._model(
                 input_ids=one.token_ids,
-                position_ids=slots.clamp(max=self._last_position) if self._last_position else slots,
+                position_ids=positions.clamp(max=self._last_position) if self._last_position else positions,
                 attention_mask=stand_in.expand(rows, 1, columns, extent),
                 past_key_values=self.past,
                 use_cache=True,
                 logits_to_keep=one.last,
             ).logits
         finally:
-            self._state.form = "own"
+            self._state.form, self._state.view = "own", None
         return logits
 
     def report(self) -> Mapping[str, Any]:

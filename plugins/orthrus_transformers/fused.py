@@ -8,7 +8,7 @@ original parameters become views of them, so nothing is held twice. What differs
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import Any
 
@@ -19,6 +19,7 @@ from torch.nn.functional import linear
 from orthrus_transformers import narrow
 from orthrus_transformers.attention import AttentionState
 from orthrus_transformers.operations import rms_norm, silu_product, split_heads
+from orthrus_transformers.views import View
 
 KNOWN = {"LlamaDecoderLayer", "MistralDecoderLayer", "Qwen2DecoderLayer", "Qwen3DecoderLayer"}
 
@@ -28,20 +29,21 @@ class FusedLayer:
     """Hold what one layer computes with: joined projections and the sizes of its heads."""
 
     layer: Any
+    attention: Any  # the layer's own, or a view's
     state: AttentionState
     qkv: Tensor  # [(H + 2 H_kv) D, E]
     qkv_bias: Tensor | None
     gate_up: Tensor  # [2 I, E]
-    heads: tuple[int, int]
+    heads: tuple[int, int]  # H, H_kv
     window: int | None
     norms: tuple[Tensor, Tensor, float] | None
     next_norm: Tensor | None  # the weight of the layer after's first norm
 
     def forward(self, hidden: Tensor, cosine: Tensor, sine: Tensor, cache: Any) -> Tensor:
         """Return the layer's output [B, n, E] in the place of its input, leaving keys and values in the cache."""
-        if narrow.fits(hidden, (self.qkv, self.gate_up), self.layer.self_attn.head_dim):
+        if narrow.fits(hidden, (self.qkv, self.gate_up), self.attention.head_dim):
             return self._narrow_forward(hidden, cosine, sine, cache)
-        attention, mlp = self.layer.self_attn, self.layer.mlp
+        attention, mlp = self.attention, self.layer.mlp
         before, after = self.layer.input_layernorm, self.layer.post_attention_layernorm
         normed = rms_norm(hidden, before.weight, before.variance_epsilon)
         joined = linear(normed, self.qkv, self.qkv_bias)
@@ -54,7 +56,7 @@ class FusedLayer:
 
     def _narrow_forward(self, hidden: Tensor, cosine: Tensor, sine: Tensor, cache: Any) -> Tensor:
         """Do the same for a few tokens; what the layer before left ready for the first norm is in the state."""
-        attention, mlp = self.layer.self_attn, self.layer.mlp
+        attention, mlp = self.attention, self.layer.mlp
         before, after = self.layer.input_layernorm, self.layer.post_attention_layernorm
         normed = self.state.carried
         if normed is None or normed.hidden is not hidden:
@@ -87,11 +89,27 @@ def fuse(model: Any, state: AttentionState) -> int:
     layers = [layer for layer in model.modules() if type(layer).__name__ in KNOWN and _fits(layer)]
     for layer, following in zip_longest(layers, layers[1:]):
         next_norm = following.input_layernorm.weight if following is not None else None
-        layer.forward = _switching(layer.forward, _fused_layer(layer, next_norm, state), state)
+        layer.orthrus_fused = {None: _fused_layer(layer, next_norm, state)}  # by view
+        layer.forward = _switching(layer.forward, layer.orthrus_fused, state)
     head = model.get_output_embeddings()
     if layers and type(head) is torch.nn.Linear and head.bias is None:
         head.forward = _switching_head(head.forward, head, state)
     return len(layers)
+
+
+def fuse_view(model: Any, view: View) -> None:
+    """Give the layers that have a fused form one with the view's attention; all else is the same tensors."""
+    for path, twin in view.twins.items():
+        layer = model.get_submodule(path.rpartition(".")[0])
+        forms = getattr(layer, "orthrus_fused", None)
+        if forms is not None:
+            forms[view] = replace(forms[None], attention=twin, **_heads(twin))
+
+
+def unfuse_view(model: Any, view: View) -> None:
+    """Forget the fused forms of a view."""
+    for module in model.modules():
+        getattr(module, "orthrus_fused", {}).pop(view, None)
 
 
 def _switching_head(own: Callable[[Tensor], Tensor], head: Any, state: AttentionState) -> Callable[[Tensor], Tensor]:
@@ -103,12 +121,14 @@ def _switching_head(own: Callable[[Tensor], Tensor], head: Any, state: Attention
     return forward
 
 
-def _switching(own: Callable[..., Any], fused: FusedLayer, state: AttentionState) -> Callable[..., Any]:
+def _switching(
+    own: Callable[..., Any], forms: dict[View | None, FusedLayer], state: AttentionState
+) -> Callable[..., Any]:
     def forward(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
         if state.form != "fused":
             return own(hidden_states, *args, **kwargs)
         cosine, sine = kwargs["position_embeddings"]
-        return fused.forward(hidden_states, cosine, sine, kwargs["past_key_values"].cache)
+        return forms[state.view].forward(hidden_states, cosine, sine, kwargs["past_key_values"].cache)
 
     return forward
 
@@ -127,32 +147,40 @@ def _fits(layer: Any) -> bool:
 
 def _fused_layer(layer: Any, next_norm: Tensor | None, state: AttentionState) -> FusedLayer:
     attention, mlp = layer.self_attn, layer.mlp
-    projections = [attention.q_proj, attention.k_proj, attention.v_proj]
-    biases = [one.bias for one in projections]
-    norms = None
-    if hasattr(attention, "q_norm"):
-        norms = (attention.q_norm.weight, attention.k_norm.weight, attention.q_norm.variance_epsilon)
     window = getattr(attention, "sliding_window", None)
     if type(layer).__name__ == "MistralDecoderLayer":
         window = attention.config.sliding_window
     return FusedLayer(
         layer=layer,
+        attention=attention,
         state=state,
-        qkv=_join(projections),
-        qkv_bias=None if biases[0] is None else torch.cat(biases),
         gate_up=_join([mlp.gate_proj, mlp.up_proj]),
-        heads=(projections[0].out_features // attention.head_dim, projections[1].out_features // attention.head_dim),
+        heads=(
+            attention.q_proj.out_features // attention.head_dim,
+            attention.k_proj.out_features // attention.head_dim,
+        ),
         window=window,
-        norms=norms,
         next_norm=next_norm,
+        **_heads(attention),
     )
 
 
-def _join(projections: list[Any]) -> Tensor:
-    """Return the weights below one another, and make each projection's weight a view of its part."""
-    joined = torch.cat([one.weight.data for one in projections])
+def _heads(attention: Any) -> dict[str, Any]:
+    """Return the fields of a fused layer that are made of an attention module's weights."""
+    projections = [attention.q_proj, attention.k_proj, attention.v_proj]
+    bias = None if projections[0].bias is None else _join(projections, "bias")
+    norms = None
+    if hasattr(attention, "q_norm"):
+        norms = (attention.q_norm.weight, attention.k_norm.weight, attention.q_norm.variance_epsilon)
+    return {"qkv": _join(projections), "qkv_bias": bias, "norms": norms}
+
+
+def _join(projections: list[Any], kind: str = "weight") -> Tensor:
+    """Return the weights (or biases) below one another, and make each projection's own a view of its part."""
+    joined = torch.cat([getattr(one, kind).data for one in projections])
     start = 0
     for one in projections:
-        one.weight = torch.nn.Parameter(joined[start : start + one.out_features], requires_grad=False)
+        part = joined[start : start + one.out_features]
+        setattr(one, kind, torch.nn.Parameter(part, requires_grad=False))
         start += one.out_features
     return joined

@@ -13,8 +13,10 @@ from torch import Tensor
 
 from orthrus import BuildError, InputError
 from orthrus_transformers.engine import EagerEngine, Pass
+from orthrus_transformers.views import View
 
-Shape = tuple[int, int, int, int, str]  # rows, queries, bucket, projected columns, kind
+# rows, queries, bucket, projected columns, kind, view, whether positions are given
+Shape = tuple[int, int, int, int, str, View | None, bool]
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class GraphedEngine:
         if self._generation != self._cache.generation:  # the buffers moved: no recording may be replayed again
             self._forget()
             self._generation = self._cache.generation
-        shape = (rows, queries, bucket, one.last, one.kind)
+        shape = (rows, queries, bucket, one.last, one.kind, one.view, one.positions is not None)
         recording = self._recordings.pop(shape, None) or self._record(one)
         if recording is None:
             return self._eager.run(one)
@@ -72,6 +74,8 @@ class GraphedEngine:
             self._recordings.popitem(last=False)
         recording.inputs.token_ids.copy_(one.token_ids)
         recording.inputs.lengths.copy_(one.lengths)
+        if one.positions is not None and recording.inputs.positions is not None:
+            recording.inputs.positions.copy_(one.positions)
         recording.graph.replay()
         return recording.logits
 
@@ -106,7 +110,8 @@ class GraphedEngine:
     def _record(self, one: Pass) -> Recording | None:
         if self._bytes > self._limits.megabytes << 20:
             self._forget()
-        inputs = replace(one, token_ids=one.token_ids.clone(), lengths=one.lengths.clone())
+        positions = None if one.positions is None else one.positions.clone()
+        inputs = replace(one, token_ids=one.token_ids.clone(), lengths=one.lengths.clone(), positions=positions)
         graph = torch.cuda.CUDAGraph()
         capture = torch.cuda.graph(graph, pool=self._pool)
         assert capture.capture_stream is not None

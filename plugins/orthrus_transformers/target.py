@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from orthrus import Context, Draft, KVCache, Parts, Step, Tokenizer, check_turn
+from orthrus import BuildError, Context, Draft, KVCache, Parts, Step, Tokenizer, check_turn
 from orthrus_transformers import loading
 from orthrus_transformers.attention import AttentionState, attach
 from orthrus_transformers.capabilities import check_attention, check_layers
 from orthrus_transformers.engine import Engine, Pass
 from orthrus_transformers.engines import make_eager, make_engine
+from orthrus_transformers.fingerprint import fingerprint
+from orthrus_transformers.fused import fuse_view, unfuse_view
 from orthrus_transformers.graphed import GraphLimits
 from orthrus_transformers.memory import check_room, says_when_memory_is_short
 from orthrus_transformers.options import TransformersOptions
 from orthrus_transformers.pass_reads import PassReads
 from orthrus_transformers.probe import probe
+from orthrus_transformers.views import View, make_view
 
 
 class TransformersTarget:
@@ -39,10 +43,14 @@ class TransformersTarget:
         engine: str = "auto",
         prefill_chunk: int = 512,
         limits: GraphLimits | None = None,
+        name: str | None = None,
+        directory: Path | None = None,
     ) -> None:
         check_layers(model)
         check_attention(model, attention)
-        self.capabilities = frozenset({"logits", "tokenizer"} if tokenizer else {"logits"})
+        self.capabilities = frozenset({"logits", "views", *(["tokenizer"] if tokenizer else [])})
+        self.name = name or str(model.config.model_type)
+        self.directory = directory
         self.vocabulary_size = int(model.config.get_text_config().vocab_size)
         self.max_length = loading.max_length(model)
         self.stop_token_ids = loading.stop_token_ids(model)
@@ -52,7 +60,8 @@ class TransformersTarget:
         self._cache = cache
         self._chunk = prefill_chunk
         self._begun: Context | None = None
-        state = AttentionState(attention, model.dtype)
+        self._views: dict[str, View] = {}
+        self._state = state = AttentionState(attention, model.dtype)
         self._own_attention = attach(model, state)
         eager = make_eager("eager" if engine == "compiled" else engine, model, cache, state, self.max_length)
         self._engine: Engine = eager
@@ -112,6 +121,63 @@ class TransformersTarget:
         width = token_ids.shape[1]
         return self._engine.run(Pass(token_ids, lengths, context.longest - 1 + width, last=width))
 
+    @torch.no_grad()
+    @says_when_memory_is_short
+    def forward(
+        self,
+        context: Context,
+        tokens: Tensor,
+        positions: Tensor,
+        *,
+        view: str | None = None,
+        kind: Literal["causal", "block"] = "block",
+    ) -> Tensor:
+        """Pass over tokens [B, n] that follow each row's committed slots; return the logits [B, n, V] of all of them.
+
+        positions [B, n]: one after the other from the anchor's; columns that a row does not use come first and repeat
+        the anchor's, so that the others do not see them. view: the name of an attached one; None: the model's own
+        attention. Keys and values stay in scratch slots, which the next pass overwrites.
+        """
+        check_turn(self._begun, context)
+        chosen = None if view is None else self._view(view)
+        extent = context.longest - 1 + tokens.shape[1]
+        one = Pass(tokens, self._cache.lengths, extent, tokens.shape[1], kind=kind, view=chosen, positions=positions)
+        return self._engine.run(one)
+
+    def attach_view(self, name: str, weights: Mapping[str, Tensor] | None = None) -> None:
+        """Give every layer a second attention with these weights, or with copies of the model's own.
+
+        weights: as `view_weights` names them. Raises BuildError if they do not fit, if the name is taken or if the
+        model or the attention backend cannot have a view.
+        """
+        if name in self._views:
+            raise BuildError(f"a view '{name}' is attached to '{self.name}' already; detach it first")
+        self._views[name] = view = make_view(self._model, self._state, weights)
+        fuse_view(self._model, view)
+
+    def detach_view(self, name: str) -> None:
+        """Forget a view and its weights; raise BuildError if there is none of this name."""
+        unfuse_view(self._model, self._view(name))
+        del self._views[name]
+
+    @property
+    def view_names(self) -> frozenset[str]:
+        """Return the names of the views that are attached."""
+        return frozenset(self._views)
+
+    def view_weights(self, name: str) -> dict[str, Tensor]:
+        """Return a view's weights themselves, by the names of the model's weights that they stand beside."""
+        return self._view(name).weights()
+
+    def fingerprint(self) -> str:
+        """Return what tells this model's weights from others, whatever dtype they are computed in."""
+        return fingerprint(self.directory, self._model)
+
+    def _view(self, name: str) -> View:
+        if name not in self._views:
+            raise BuildError(f"no view '{name}' is attached to '{self.name}'")
+        return self._views[name]
+
     def keep(self, step: Step) -> None:
         """Keep the keys of every committed token but the anchor, which the next pass writes."""
         self._cache.keep(step.lengths - 1)
@@ -159,6 +225,8 @@ def make(options: TransformersOptions, parts: Parts) -> TransformersTarget:
         parts.attention,
         engine=options.engine,
         prefill_chunk=options.prefill_chunk,
+        name=options.source,
+        directory=directory,
         limits=GraphLimits(
             options.graphs, options.graph_tokens, options.graph_megabytes, strict=options.engine == "graphed"
         ),

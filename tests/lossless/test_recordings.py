@@ -5,7 +5,7 @@ What a CUDA graph does is only that, so what is chosen to be recorded and replay
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -40,7 +40,7 @@ class Recorder(GraphedEngine):
     """Record without a GPU."""
 
     def _record(self, one: Pass) -> Recording:
-        inputs = Pass(one.token_ids.clone(), one.lengths.clone(), one.extent, one.last, one.slots, one.rows, one.kind)
+        inputs = replace(one, token_ids=one.token_ids.clone(), lengths=one.lengths.clone())
         logits = self._eager.run(inputs).clone()
         return Recording(Again(self._eager, inputs, logits), inputs, logits)  # type: ignore[arg-type]
 

@@ -12,7 +12,8 @@ from support.drafters import ScriptedDrafter
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from orthrus import Drafter, Stop, Target
+from orthrus import Drafter, Result, Stop, Target
+from orthrus_diffusion.drafter import Diffusion
 from orthrus_lookup.prompt_lookup import PromptLookup
 from orthrus_plain.none import NoDrafter
 from orthrus_replay.replay import Replay
@@ -77,6 +78,15 @@ def test_one_sync_a_cycle(make: Callable[[], Target], drafter: str) -> None:
     reads = reads_of(lambda: steps.extend(decode_with(target, drafters[drafter], [[1, 2, 1], [2]], stop)))
     cycles = max(result.measures.cycles for result in steps)
     assert reads == ["tolist"] * (cycles + 1)  # and one for the prefill
+
+
+def test_a_drafting_pass_adds_none() -> None:
+    target = transformers_target()
+    target.attach_view("copy")
+    results: list[Result] = []
+    drafter = Diffusion(target, 4, 0, "copy")
+    reads = reads_of(lambda: results.extend(decode_with(target, drafter, [[1, 2, 1], [2]], Stop(16))))
+    assert reads == ["tolist"] * (max(result.measures.cycles for result in results) + 1)
 
 
 @pytest.mark.parametrize(

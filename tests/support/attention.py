@@ -44,8 +44,13 @@ def cases(draw: st.DrawFn, dtypes: tuple[torch.dtype, ...] = (torch.float64,), s
         read, lengths, used = positions < prompts[:, None], torch.zeros_like(prompts), int(prompts.max())
     else:
         lengths = torch.tensor(draw(st.lists(st.integers(0, 12), min_size=rows, max_size=rows)))
-        positions = lengths[:, None] + torch.arange(draw(st.integers(1, 5)))
-        read, used = torch.ones_like(positions, dtype=torch.bool), int(positions.max()) + 1
+        width = draw(st.integers(1, 5))
+        spare = (
+            draw(st.lists(st.integers(0, width - 1), min_size=rows, max_size=rows)) if kind == "block" else [0] * rows
+        )
+        columns = torch.arange(width) - torch.tensor(spare)[:, None]  # those that a row does not use come first
+        positions = lengths[:, None] + columns.clamp(min=0)
+        read, used = columns >= 0, int(positions.max()) + 1
     extent = used + draw(st.integers(0, 3))
     mask = MaskDescription("block" if kind == "block" else "causal", positions, lengths, extent)
     torch.manual_seed(draw(st.integers(0, 9)))

@@ -1,0 +1,13 @@
+"""The dual view: a second attention on the frozen target drafts a whole block in one pass (arXiv 2605.12825)."""
+
+from orthrus import hookimpl
+from orthrus.hookspecs import Register
+
+
+@hookimpl
+def register_drafters(register: Register) -> None:
+    register(
+        "diffusion",
+        "orthrus_diffusion.drafter:make",
+        options="orthrus_diffusion.options:DiffusionOptions",
+    )

@@ -1,0 +1,92 @@
+"""On a CUDA device: passes through a view are captured, give what uncaptured ones do, and add no sync."""
+
+from __future__ import annotations
+
+import json
+import warnings
+
+import pytest
+import torch
+from support.building import assert_lossless, decode_with, target_oracle
+from support.families import tiny_model
+from support.program import ROOT
+from support.views import random_view
+
+import orthrus
+from orthrus import Result, Stop
+from orthrus_attention.sdpa import SdpaAttention
+from orthrus_caches.static import StaticCache
+from orthrus_diffusion.drafter import Diffusion
+from orthrus_transformers.graphed import GraphedEngine
+from orthrus_transformers.target import TransformersTarget
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+PROMPTS = [[5, 6, 7], [8], [9] * 30]
+
+
+def target_of(family: str, engine: str, noise: float = 0.05) -> TransformersTarget:
+    model = tiny_model(family, dtype=torch.float32).cuda()
+    target = TransformersTarget(model, None, StaticCache(slots=64), SdpaAttention(), engine=engine)
+    random_view(target, "noisy", noise=noise)
+    return target
+
+
+def decoded(target: TransformersTarget, view: str = "noisy") -> list[Result]:
+    return decode_with(target, Diffusion(target, 6, 3, view), PROMPTS, Stop(20))
+
+
+@pytest.mark.parametrize("family", ["llama", "mistral", "qwen2", "qwen3", "gemma3_text"])
+def test_captured_drafts_are_the_uncaptured_ones(family: str) -> None:
+    results = {engine: decoded(target_of(family, engine)) for engine in ("eager", "graphed")}
+    target = target_of(family, "eager")
+    assert_lossless(results["graphed"], [target_oracle(target)(prompt, Stop(20)) for prompt in PROMPTS])
+    for one, two in zip(results["eager"], results["graphed"], strict=True):
+        assert one.measures.accepted_per_cycle == two.measures.accepted_per_cycle
+
+
+def test_views_have_recordings_of_their_own() -> None:
+    target = target_of("llama", "graphed")
+    engine = target._engine
+    assert isinstance(engine, GraphedEngine)
+    first = decoded(target)
+    assert {shape[5] is None for shape in engine._recordings} == {True, False}
+    target.detach_view("noisy")
+    random_view(target, "noisy", seed=1, noise=0.5)
+    again, alone = decoded(target), target_of("llama", "eager")
+    alone.detach_view("noisy")
+    random_view(alone, "noisy", seed=1, noise=0.5)
+    accepted = [one.measures.accepted_per_cycle for one in again]
+    assert accepted == [one.measures.accepted_per_cycle for one in decoded(alone)]
+    assert [one.token_ids for one in again] == [one.token_ids for one in first]
+
+
+def test_a_drafting_pass_adds_no_sync(monkeypatch: pytest.MonkeyPatch) -> None:
+    target = target_of("llama", "graphed")
+    decoded(target)  # what is captured is captured
+    own = Diffusion.propose
+
+    def watched(*args: object) -> orthrus.Draft:
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            return own(*args)  # type: ignore[arg-type]
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+    monkeypatch.setattr(Diffusion, "propose", watched)
+    decoded(target)
+
+
+@pytest.mark.parametrize("engine", ["compiled", "fused", "graphed"])
+def test_the_released_format_gives_the_same_drafts(engine: str) -> None:
+    folder = ROOT / "tests" / "data" / "tiny-orthrus-qwen3"
+    expected = json.loads((folder / "expected.json").read_text(encoding="utf-8"))
+    target = {"name": "transformers", "source": str(folder), "dtype": "float32", "device": "cuda", "engine": engine}
+    parts = {"attention": {"name": "sdpa"}, "cache": {"name": "static"}, "drafter": {"name": "diffusion"}}
+    stop = {"max_new_tokens": expected["max_new_tokens"]}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # compilers advise on precision
+        decoder = orthrus.load({"target": target, **parts, "verifier": {"name": "consensus"}, "stop": stop})
+    for wanted in expected["cases"].values():
+        [result] = decoder.generate([wanted["prompt"]])
+        assert list(result.token_ids) == wanted["greedy"][len(wanted["prompt"]) :]
+        assert list(result.measures.accepted_per_cycle) == wanted["accepted_per_cycle"]
