@@ -26,9 +26,7 @@ class Pass:
     rows: Tensor | None = None  # [R]; None: all rows of the cache
     kind: Literal["causal", "block"] = "causal"
     view: View | None = None  # None: the model's own attention
-    positions: Tensor | None = (
-        None  # [R, n]; None: each token's slot. A row's spare columns come first, at its anchor's
-    )
+    positions: Tensor | None = None  # [R, n]; None: the slots. A row's spare columns come first, at its anchor's
 
     def placed(self) -> Tensor:
         """Return the slot of each token [R, n]."""
