@@ -36,7 +36,7 @@ def anchor_position_off_by_one(patch: pytest.MonkeyPatch) -> None:
     def mispositioned(self: EagerEngine, one: Pass) -> Tensor:
         shift = int(one.lengths.max() > 0)  # not in the prefill
         patch.setattr(DynamicCache, "place", place)
-        return run(self, dataclasses.replace(one, slots=one.slots + shift, extent=one.extent + shift))
+        return run(self, dataclasses.replace(one, slots=one.placed() + shift, extent=one.extent + shift))
 
     def misplaced(self: DynamicCache, slots: Tensor, extent: int, rows: Tensor | None = None) -> int:
         shift = int(self.lengths.max() > 0)
