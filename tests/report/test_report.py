@@ -70,6 +70,8 @@ def check(results: Results) -> None:
         assert row.pop("subject") == cells.escape(run.label)
         for key, value in run.point.items():
             assert row.pop(cells.escape(key)) == cells.escape(cells.setting(value))
+        told = row.pop("engine", "")  # words of the target's own
+        assert told == ", ".join(f"{name} {value}" for name, value in (run.engine or {}).items())
         for column, cell in row.items():
             if run.error is not None and column == "tokens/s":
                 assert cell == "failed"
