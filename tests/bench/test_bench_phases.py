@@ -40,6 +40,13 @@ class Slow:
         return slowly
 
 
+class Fresh(PromptLookup):
+    """Give a draft of its own even where it is empty: only such a one is admitted, which asks for the name."""
+
+    def propose(self, context: Any, chance: Any) -> Any:
+        return dataclasses.replace(super().propose(context, chance))
+
+
 times = st.integers(0, 64).map(float)  # sums of whole numbers are exact
 
 
@@ -50,7 +57,7 @@ def test_every_part_gets_the_time_that_it_takes(
     clock = Clock()
     decoder = Decoder(
         Slow(table_target(), clock, score=score, keep=keep, prefill=1000.0),  # type: ignore[arg-type]
-        Slow(PromptLookup(), clock, propose=propose, observe=observe, name=between, start=500.0),  # type: ignore[arg-type]
+        Slow(Fresh(), clock, propose=propose, observe=observe, name=between, start=500.0),  # type: ignore[arg-type]
         Slow(Consensus(), clock, verify=verify),  # type: ignore[arg-type]
         Stop(12),
     )
