@@ -179,7 +179,7 @@ def main() -> None:
     for name in given.backends:
         try:
             backend = Plugins.load().get("attention", name).load_factory()(None, Parts())
-        except Exception as error:
+        except Exception as error:  # one that cannot be made must not end the others' measurements
             print(f"{name}: left out: {' '.join(str(error).split())[:300]}", flush=True)
             continue
         names.append(name)

@@ -1,13 +1,13 @@
-"""How a report writes values: numbers rounded, spreads as median and range, text so that Markdown leaves it alone."""
+"""How tables and reports write values: numbers rounded, spreads as median and range, text escaped for Markdown."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from orthrus.bench.results import Spread
+from orthrus.bench.results import Run, Spread
 
 SPECIAL = re.compile(r"[\\`*|<>\[\]]|(?<!\w)_|_(?!\w)")
 
@@ -34,6 +34,22 @@ def pair(values: Sequence[float] | None) -> str:
 def share(value: float | None) -> str:
     """Return per cent, rounded down: what is not all of it is never shown as all of it."""
     return "" if value is None else f"{math.floor(value * 1000) / 10:.1f} %"
+
+
+def mebibytes(value: int | None) -> str:
+    """Return bytes in MiB, or nothing."""
+    return "" if value is None else f"{value / 2**20:,.0f}"
+
+
+def engine(told: Mapping[str, Any] | None) -> str:
+    """Return what a target says of its engine, or nothing."""
+    return ", ".join(f"{name} {value}" for name, value in (told or {}).items())
+
+
+def filled(columns: Mapping[str, Callable[[Run], str]], runs: Sequence[Run]) -> dict[str, list[str]]:
+    """Return the cells of each column in which any run has something."""
+    cells = {name: [cell(run) for run in runs] for name, cell in columns.items()}
+    return {name: column for name, column in cells.items() if any(column)}
 
 
 def setting(value: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from orthrus.bench.cells import escape, number, pair, setting, share, spread
+from orthrus.bench.cells import engine, escape, filled, mebibytes, number, pair, setting, share, spread
 from orthrus.bench.plots import Figure, draw_figures
 from orthrus.bench.results import Results, Run
 
@@ -76,8 +76,7 @@ def _table(results: Results) -> str:
     """Return the table of all runs; a column in which no run has anything is left out."""
     if not results.runs:
         return "Nothing was measured."
-    cells = {name: [cell(run) for run in results.runs] for name, cell in _columns(results).items()}
-    shown = {name: column for name, column in cells.items() if any(column)}
+    shown = filled(_columns(results), results.runs)
     rows = [list(shown), ["---"] * len(shown), *(list(row) for row in zip(*shown.values(), strict=True))]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
@@ -97,11 +96,9 @@ def _columns(results: Results) -> dict[str, Cell]:
         "cycle, ms": lambda run: spread(run.cycle_seconds, 1000),
         "pass, ms": lambda run: "" if run.phases is None else number(run.phases.score * 1000),
         "of the bandwidth limit": lambda run: share(run.bandwidth_share),
-        "peak memory, MiB": lambda run: (
-            "" if run.peak_memory_bytes is None else f"{run.peak_memory_bytes / 2**20:,.0f}"
-        ),
+        "peak memory, MiB": lambda run: mebibytes(run.peak_memory_bytes),
         "identical": lambda run: share(run.identical),
-        "engine": lambda run: ", ".join(f"{name} {value}" for name, value in (run.engine or {}).items()),
+        "engine": lambda run: engine(run.engine),
     }
 
 

@@ -48,7 +48,7 @@ class Tally:
             self._errors[label] = " ".join(str(error).split())
         except (torch.OutOfMemoryError, MemoryError):
             self._errors[label] = "it ran out of memory"
-        except Exception as error:
+        except Exception as error:  # a plugin may raise anything
             self._errors[label] = reason(error)
         if not self.fine(label):
             release()

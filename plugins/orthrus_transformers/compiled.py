@@ -17,8 +17,10 @@ import torch
 from torch import Tensor
 
 from orthrus import BuildError
-from orthrus_transformers.attention import NAME, AttentionState, attention_forward
+from orthrus_transformers.attention import AttentionState, attention_forward
 from orthrus_transformers.engine import PastKeyValues
+
+CLOSED = "orthrus_closed"  # the attention, into which the compiler does not look
 
 
 def compile_layers(model: Any, state: AttentionState) -> None:
@@ -32,14 +34,18 @@ def compile_layers(model: Any, state: AttentionState) -> None:
     layers = find_layers(model)
     if not layers:
         raise BuildError(f"target.engine: 'compiled' finds no layers in model type '{model.config.model_type}'")
-    AttentionInterface.register(NAME, torch.compiler.disable(attention_forward))  # type: ignore[no-untyped-call]
+    # Under a name of its own: what is registered is the whole process's, and other models' attention stays as it is.
+    closed = torch.compiler.disable(attention_forward)  # type: ignore[no-untyped-call]  # torch has no type for it
+    AttentionInterface.register(CLOSED, closed)
+    model.set_attn_implementation(CLOSED)
     for layer in layers:
         layer.forward = _switching(layer.forward, state)
 
 
 def opaque(past: PastKeyValues) -> None:
     """Keep the compiler from looking into the update of what a model calls its past."""
-    setattr(past, "update", torch.compiler.disable(past.update))  # type: ignore[no-untyped-call]  # noqa: B010
+    closed = torch.compiler.disable(past.update)  # type: ignore[no-untyped-call]  # torch has no type for it
+    setattr(past, "update", closed)  # noqa: B010  # an assignment to a method is an error to mypy
 
 
 def find_layers(model: Any) -> list[Any]:

@@ -11,7 +11,8 @@ from orthrus_transformers.attention import AttentionState, Form
 from orthrus_transformers.compiled import compile_layers, opaque
 from orthrus_transformers.engine import EagerEngine, Engine
 from orthrus_transformers.fused import fuse
-from orthrus_transformers.graphed import GraphedEngine, GraphLimits
+from orthrus_transformers.graphed import GraphedEngine
+from orthrus_transformers.options import GraphLimits
 
 
 def make_eager(name: str, model: Any, cache: KVCache, state: AttentionState, max_length: int | None) -> EagerEngine:

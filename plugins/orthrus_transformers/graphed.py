@@ -13,20 +13,11 @@ from torch import Tensor
 
 from orthrus import BuildError, InputError
 from orthrus_transformers.engine import EagerEngine, Pass
+from orthrus_transformers.options import GraphLimits
 from orthrus_transformers.views import View
 
 # rows, queries, bucket, projected columns, kind, view, whether positions are given
 Shape = tuple[int, int, int, int, str, View | None, bool]
-
-
-@dataclass(frozen=True)
-class GraphLimits:
-    """Bound what recordings may cost; strict: a pass that cannot be recorded is an error, not run unrecorded."""
-
-    graphs: int = 32
-    tokens: int = 4096
-    megabytes: int = 2048
-    strict: bool = False
 
 
 @dataclass(frozen=True, eq=False)

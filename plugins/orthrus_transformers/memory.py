@@ -39,9 +39,11 @@ def does_not_fit(error: torch.OutOfMemoryError) -> BuildError:
 
 def check_room(context: Context, most: int | None) -> None:
     """Raise InputError if a row of the context may need more slots than the cache may have."""
-    for row in context.requests if most is not None else ():
+    if most is None:
+        return
+    for row in context.requests:
         need = len(row.prompt) + row.room
-        if most is not None and need > most:
+        if need > most:
             raise InputError(
                 f"prompt {row.request} may need {need} slots ({len(row.prompt)} tokens and {row.room} new ones), more"
                 f" than cache.max_slots={most}; set cache.max_slots={need} or a smaller stop.max_new_tokens"

@@ -9,6 +9,16 @@ from orthrus import option
 
 
 @dataclass(frozen=True)
+class GraphLimits:
+    """Bound what CUDA graphs may cost; strict: a pass that cannot be captured is an error, not run uncaptured."""
+
+    graphs: int = 32
+    tokens: int = 4096
+    megabytes: int = 2048
+    strict: bool = False
+
+
+@dataclass(frozen=True)
 class TransformersOptions:
     """Say which model, and how it runs."""
 
@@ -27,12 +37,18 @@ class TransformersOptions:
         help="how a pass runs: eager calls the model's modules, fused joins their small operations, compiled lets"
         " torch.compile do that, graphed replays a whole pass as a CUDA graph; auto: the fastest that works",
     )
-    graphs: int = option(32, minimum=1, help="most CUDA graphs that are kept; the one unused longest goes first")
+    graphs: int = option(
+        GraphLimits.graphs, minimum=1, help="most CUDA graphs that are kept; the one unused longest goes first"
+    )
     graph_tokens: int = option(
-        4096, minimum=1, help="most tokens of a captured pass: rows times one more than the width of a draft"
+        GraphLimits.tokens,
+        minimum=1,
+        help="most tokens of a captured pass: rows times one more than the width of a draft",
     )
     graph_megabytes: int = option(
-        2048, minimum=1, help="memory in MiB from which on all CUDA graphs are dropped and captured anew when used"
+        GraphLimits.megabytes,
+        minimum=1,
+        help="memory in MiB from which on all CUDA graphs are dropped and captured anew when used",
     )
     chat: bool = option(True, help="put text prompts through the model's chat template, if it has one")
     prefill_chunk: int = option(512, minimum=1, help="most prompt tokens of one row in a pass")

@@ -18,9 +18,8 @@ from orthrus_transformers.engine import Engine, Pass
 from orthrus_transformers.engines import make_eager, make_engine
 from orthrus_transformers.fingerprint import fingerprint
 from orthrus_transformers.fused import fuse_view, unfuse_view
-from orthrus_transformers.graphed import GraphLimits
 from orthrus_transformers.memory import check_room, says_when_memory_is_short
-from orthrus_transformers.options import TransformersOptions
+from orthrus_transformers.options import GraphLimits, TransformersOptions
 from orthrus_transformers.pass_reads import PassReads
 from orthrus_transformers.probe import probe
 from orthrus_transformers.views import View, make_view

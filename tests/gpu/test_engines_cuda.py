@@ -18,7 +18,8 @@ from orthrus_caches.static import StaticCache
 from orthrus_plain.none import NoDrafter
 from orthrus_transformers import narrow
 from orthrus_transformers.engine import Pass
-from orthrus_transformers.graphed import GraphedEngine, GraphLimits
+from orthrus_transformers.graphed import GraphedEngine
+from orthrus_transformers.options import GraphLimits
 from orthrus_transformers.target import TransformersTarget
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

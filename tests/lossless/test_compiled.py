@@ -22,6 +22,8 @@ def compiled_graphs(layers: int) -> int:
     torch._dynamo.utils.counters.clear()
     model = tiny_model("mistral", num_hidden_layers=layers)  # with a window
     target = TransformersTarget(model, None, StaticCache(slots=16), SdpaAttention(), engine="compiled")
+    another = TransformersTarget(tiny_model("llama"), None, StaticCache(slots=16), SdpaAttention())  # must not matter
+    assert another.max_length
     answers = [target_oracle(target)(prompt, Stop(20)) for prompt in PROMPTS]
     drafter = ScriptedDrafter([answer.token_ids for answer in answers], VOCABULARY, 0.7, [3])
     assert_lossless(decode_with(target, drafter, PROMPTS, Stop(20), batch=3), answers)

@@ -20,7 +20,8 @@ from orthrus_caches import buffers, static
 from orthrus_caches.static import StaticCache
 from orthrus_plain.none import NoDrafter
 from orthrus_transformers.engine import EagerEngine, Pass
-from orthrus_transformers.graphed import GraphedEngine, GraphLimits, Recording
+from orthrus_transformers.graphed import GraphedEngine, Recording
+from orthrus_transformers.options import GraphLimits
 from orthrus_transformers.target import TransformersTarget
 
 

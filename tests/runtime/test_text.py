@@ -75,7 +75,7 @@ def test_a_stop_string_completes_with_the_same_token_as_the_oracles(pieces: list
         """Be a tokenizer whose tokens are runs of bytes, whole characters or not."""
 
         def encode(self, prompt: object, chat: bool | None = None) -> list[int]:
-            raise NotImplementedError
+            raise AssertionError("a stream only decodes")
 
         def decode(self, token_ids: Sequence[int]) -> str:
             return b"".join(pieces[token] for token in token_ids).decode(errors="replace")
