@@ -14,22 +14,27 @@ from orthrus.interfaces import (
     AttentionBackend,
     Baseline,
     Drafter,
+    DualPass,
     KVCache,
     Source,
     Target,
     Tokenizer,
+    TrainableTarget,
     Verifier,
     ViewTarget,
 )
 from orthrus.metrics import Measures, Summary, summarize
 from orthrus.options import option
 from orthrus.plugins import Plugins
+from orthrus.prompts import read_prompts
 from orthrus.types import (
     AttentionCapabilities,
     BaselineAnswer,
     Draft,
     Location,
     MaskDescription,
+    MaskedBlocks,
+    PackedRows,
     Parts,
     Piece,
     Prompt,
@@ -41,7 +46,7 @@ from orthrus.types import (
 )
 
 if TYPE_CHECKING:
-    from orthrus.build import find_source, load
+    from orthrus.build import find_source, load, read_sections
     from orthrus.chance import Chance
     from orthrus.context import Context, Row, check_turn
     from orthrus.decoder import Decoder, Stream
@@ -59,12 +64,15 @@ __all__ = [
     "Draft",
     "DraftError",
     "Drafter",
+    "DualPass",
     "InputError",
     "KVCache",
     "Location",
     "MaskDescription",
+    "MaskedBlocks",
     "Measures",
     "OrthrusError",
+    "PackedRows",
     "Parts",
     "Piece",
     "PluginError",
@@ -81,6 +89,7 @@ __all__ = [
     "Summary",
     "Target",
     "Tokenizer",
+    "TrainableTarget",
     "Verdict",
     "Verifier",
     "ViewTarget",
@@ -89,6 +98,8 @@ __all__ = [
     "hookimpl",
     "load",
     "option",
+    "read_prompts",
+    "read_sections",
     "summarize",
 ]
 
@@ -101,6 +112,7 @@ _LAZY = {
     "check_turn": "context",
     "find_source": "build",
     "load": "build",
+    "read_sections": "build",
 }
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from orthrus import interfaces
-from orthrus.config import PARTS, Config, PartConfig, load_config, source_name
+from orthrus.catalog import PARTS
+from orthrus.config import Config, PartConfig, load_config, source_name
 from orthrus.decoder import Decoder
 from orthrus.errors import BuildError, OrthrusError, reason
 from orthrus.layers import Layer, read_overrides
@@ -50,6 +51,20 @@ def load(
             raise BuildError(f"{name}: the target object brings its own; give the target as options to choose another")
     checked = load_config(config, layers, session, given=list(objects))
     return build(checked, session, objects, notify)
+
+
+def read_sections(
+    config: str | Path | Mapping[str, Any],
+    *,
+    plugins: Sequence[object] | Plugins = (),
+    dotted: Sequence[str] = (),
+) -> Mapping[str, Any]:
+    """Return the sections of plugins in a config, by name, each its dataclass; the whole config is checked.
+
+    A section that is not written is not there. Raises ConfigError or PluginError.
+    """
+    session = plugins if isinstance(plugins, Plugins) else Plugins.load(plugins)
+    return load_config(config, [read_overrides(dotted)], session).sections
 
 
 def build(

@@ -10,6 +10,8 @@ from typing import Any
 from orthrus.errors import PluginError, reason, unknown
 from orthrus.options import describe
 
+PARTS = ("attention", "cache", "target", "drafter", "verifier")  # of a decoder, in building order
+RESERVED = (*PARTS, "sampling", "stop", "seed", "use")  # what a config has of itself
 KINDS = {  # kind: hook
     "target": "register_targets",
     "drafter": "register_drafters",
@@ -18,6 +20,7 @@ KINDS = {  # kind: hook
     "attention": "register_attention_backends",
     "source": "register_sources",
     "baseline": "register_baselines",
+    "section": "register_sections",
     "command": "register_commands",
 }
 

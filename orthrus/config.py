@@ -8,14 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from orthrus.catalog import Entry
+from orthrus.catalog import PARTS, RESERVED, Entry
 from orthrus.errors import ConfigError, InputError, PluginError, Problem, shown, unknown
 from orthrus.layers import Composed, Layer, compose, read_layers
 from orthrus.options import option, parse
 from orthrus.plugins import Plugins
 from orthrus.types import Sampling, Stop
 
-PARTS = ("attention", "cache", "target", "drafter", "verifier")  # in building order
 NEEDED = ("target", "drafter", "verifier")
 SECTIONS: Mapping[str, type] = {"sampling": Sampling, "stop": Stop}
 
@@ -40,6 +39,7 @@ class Config:
     sampling: Sampling = field(default_factory=Sampling)
     stop: Stop = field(default_factory=Stop)
     seed: int = 0
+    sections: Mapping[str, Any] = field(default_factory=dict)  # of plugins: those that are written, by name
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def _check(
     values = composed.values
     problems: list[Problem] = []
     made: dict[str, Any] = {}
-    known = [*PARTS, *SECTIONS, "seed", "use"]
+    known = [*RESERVED, *plugins.catalog.names("section")]
     for key in values:
         if key not in known:
             problems.append(Problem(composed.origin(key), key, unknown("key", key, known)))
@@ -113,11 +113,13 @@ def _check(
     for name, schema in SECTIONS.items():
         made[name], found = _check_section(name, schema, composed)
         problems += found
+    sections, found = _check_plugin_sections(composed, plugins)
+    problems += found
     scalars, wrong = parse(_Scalars, {"seed": values["seed"]} if "seed" in values else {})
     problems += [Problem(composed.origin(key), key, message) for key, message in wrong]
     problems += _missing_parts(composed, plugins, made, (*given, *missing_ok))
     if None not in made.values():
-        config = Config(**made, seed=scalars.seed if scalars else 0)
+        config = Config(**made, seed=scalars.seed if scalars else 0, sections=sections)
         problems += _conflicts(config, composed)
     return (Config() if problems else config), problems
 
@@ -155,6 +157,17 @@ def _check_section(name: str, schema: type, composed: Composed) -> tuple[Any, li
         return None, [Problem(composed.origin(name), name, f"must be a mapping, not {shown(value)}")]
     made, wrong = parse(schema, value)
     return made, [Problem(composed.origin(f"{name}.{key}"), f"{name}.{key}", message) for key, message in wrong]
+
+
+def _check_plugin_sections(composed: Composed, plugins: Plugins) -> tuple[dict[str, Any], list[Problem]]:
+    """Return the sections of plugins that the config has."""
+    made: dict[str, Any] = {}
+    problems: list[Problem] = []
+    for name in plugins.catalog.names("section"):
+        if name in composed.values:
+            made[name], found = _check_section(name, plugins.get("section", name).load_factory(), composed)
+            problems += found
+    return made, problems
 
 
 def _missing_parts(

@@ -57,5 +57,10 @@ def register_baselines(register: Register) -> None:
 
 
 @hookspec
+def register_sections(register: Register) -> None:
+    """Register sections of a config beside its parts; the factory is the dataclass of the section's options."""
+
+
+@hookspec
 def register_commands(register: Register) -> None:
     """Register commands of the `orthrus` program; the factory is the typer command function itself."""

@@ -9,7 +9,18 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
-from orthrus.types import AttentionCapabilities, BaselineAnswer, Draft, MaskDescription, Prompt, Step, Stop, Verdict
+from orthrus.types import (
+    AttentionCapabilities,
+    BaselineAnswer,
+    Draft,
+    MaskDescription,
+    MaskedBlocks,
+    PackedRows,
+    Prompt,
+    Step,
+    Stop,
+    Verdict,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -107,7 +118,7 @@ class StaticKVCache(KVCache, Protocol):
 class Target(Protocol):
     """Be the model whose text is produced."""
 
-    capabilities: frozenset[str]  # of: tokenizer, logits, embeddings, hidden_states, views
+    capabilities: frozenset[str]  # of: tokenizer, logits, embeddings, hidden_states, views, training
     vocabulary_size: int
     max_length: int | None  # positions the model can take; None: any number
     stop_token_ids: frozenset[int]  # the model's own
@@ -179,6 +190,29 @@ class ViewTarget(Target, Protocol):
         positions [B, n]: one after the other from the anchor's; columns that a row does not use come first, repeat the
         anchor's position and are not seen by the others. view None: the model's own attention. kind: as in a mask.
         """
+
+
+class DualPass(Protocol):
+    """Run the two passes of training a view. E: hidden size, N: blocks of a row, K: size of a block."""
+
+    def committed(self, rows: PackedRows) -> Tensor:
+        """Return the frozen model's hidden states [R, L, E], and keep its keys and values."""
+
+    def drafted(self, rows: PackedRows, blocks: MaskedBlocks) -> Tensor:
+        """Return the view's hidden states [R, N, K, E], with gradients, in the rows that `committed` saw last."""
+
+    def project(self, hidden: Tensor) -> Tensor:
+        """Return the logits [..., V] of hidden states [..., E]."""
+
+    def close(self) -> None:
+        """Forget the keys and values; the view's weights have no gradients from here on."""
+
+
+class TrainableTarget(ViewTarget, Protocol):
+    """Be a target with the capability `training`: its views can be trained."""
+
+    def dual_pass(self, view: str, flex: bool | None = None) -> DualPass:
+        """Return the passes that train an attached view; flex: FlexAttention, dense masks, or what suits (None)."""
 
 
 @runtime_checkable

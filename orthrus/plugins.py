@@ -14,7 +14,7 @@ from typing import Any
 import pluggy
 
 from orthrus import hookspecs
-from orthrus.catalog import KINDS, Catalog, Entry, conflict
+from orthrus.catalog import KINDS, RESERVED, Catalog, Entry, conflict
 from orthrus.errors import PluginError, reason, unknown
 
 GROUP = "orthrus.plugins"
@@ -159,6 +159,8 @@ def strict_by_default() -> bool:
 def _check_registration(kind: str, name: Any, factory: Any, options: Any) -> None:
     if not isinstance(name, str) or not name:
         raise PluginError(f"a {kind} must be registered under a name, not {name!r}")
+    if kind == "section" and name in RESERVED:
+        raise PluginError(f"a section must not be called '{name}': every config has one of this name")
     if not callable(factory) and not _is_place(factory):
         raise PluginError(f"the factory of {kind} '{name}' must be callable or 'module:Name', not {factory!r}")
     if options is not None and not _is_dataclass(options) and not _is_place(options):

@@ -115,6 +115,26 @@ class MaskDescription:
     extent: int
 
 
+@dataclass(frozen=True, eq=False)
+class PackedRows:
+    """Hold rows [R, L] that texts are packed into, one after the other, for training.
+
+    token_ids [R, L]. starts [R, L]: the column at which the text of each token begins, which is its position 0.
+    """
+
+    token_ids: Tensor
+    starts: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class MaskedBlocks:
+    """Hold where blocks begin in packed rows: anchors [R, N] columns; each is followed by size - 1 mask tokens."""
+
+    anchors: Tensor
+    size: int
+    mask_token_id: int
+
+
 @dataclass(frozen=True)
 class AttentionCapabilities:
     """Declare where an attention backend works; an empty set means everywhere.

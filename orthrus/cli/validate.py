@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from orthrus.config import PARTS, load_config
+from orthrus.catalog import PARTS
+from orthrus.config import load_config
 from orthrus.errors import ConfigError, InputError, Problem
 from orthrus.plugins import Plugins
 

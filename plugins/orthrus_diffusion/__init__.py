@@ -11,3 +11,20 @@ def register_drafters(register: Register) -> None:
         "orthrus_diffusion.drafter:make",
         options="orthrus_diffusion.options:DiffusionOptions",
     )
+
+
+@hookimpl
+def register_sections(register: Register) -> None:
+    for name, options in (
+        ("training", "TrainingOptions"),
+        ("prompts", "PromptsOptions"),
+        ("answers", "AnswersOptions"),
+        ("fit", "FitOptions"),
+        ("eval", "EvalOptions"),
+    ):
+        register(name, f"orthrus_diffusion.training.settings:{options}")
+
+
+@hookimpl
+def register_commands(register: Register) -> None:
+    register("train", "orthrus_diffusion.training.command:train")

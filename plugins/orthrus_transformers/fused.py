@@ -86,7 +86,7 @@ def add_linear(residual: Tensor, inputs: Tensor, weight: Tensor) -> Tensor:
 
 def fuse(model: Any, state: AttentionState) -> int:
     """Give every layer of a known kind its fused form for passes that ask for it; return how many have one."""
-    layers = [layer for layer in model.modules() if type(layer).__name__ in KNOWN and _fits(layer)]
+    layers = [layer for layer in model.modules() if fits_layer(layer)]
     for layer, following in zip_longest(layers, layers[1:]):
         next_norm = following.input_layernorm.weight if following is not None else None
         layer.orthrus_fused = {None: _fused_layer(layer, next_norm, state)}  # by view
@@ -133,8 +133,10 @@ def _switching(
     return forward
 
 
-def _fits(layer: Any) -> bool:
-    """Tell whether a layer is as its class has it: biases only on q, k and v, plain SiLU, whole heads rotated."""
+def fits_layer(layer: Any) -> bool:
+    """Tell whether a layer is of a known kind and as its class has it: biases only on q, k and v, plain SiLU."""
+    if type(layer).__name__ not in KNOWN:
+        return False
     attention, mlp = layer.self_attn, layer.mlp
     projections = (attention.o_proj, mlp.gate_proj, mlp.up_proj, mlp.down_proj)
     return (

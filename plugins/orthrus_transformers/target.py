@@ -14,6 +14,7 @@ from orthrus import BuildError, Context, Draft, KVCache, Parts, Step, Tokenizer,
 from orthrus_transformers import loading
 from orthrus_transformers.attention import AttentionState, attach
 from orthrus_transformers.capabilities import check_attention, check_layers
+from orthrus_transformers.dual_pass import DualPass
 from orthrus_transformers.engine import Engine, Pass
 from orthrus_transformers.engines import make_eager, make_engine
 from orthrus_transformers.fingerprint import fingerprint
@@ -47,7 +48,7 @@ class TransformersTarget:
     ) -> None:
         check_layers(model)
         check_attention(model, attention)
-        self.capabilities = frozenset({"logits", "views", *(["tokenizer"] if tokenizer else [])})
+        self.capabilities = frozenset({"logits", "views", "training", *(["tokenizer"] if tokenizer else [])})
         self.name = name or str(model.config.model_type)
         self.directory = directory
         self.vocabulary_size = int(model.config.get_text_config().vocab_size)
@@ -166,6 +167,14 @@ class TransformersTarget:
     def view_weights(self, name: str) -> dict[str, Tensor]:
         """Return a view's weights themselves, by the names of the model's weights that they stand beside."""
         return self._view(name).weights()
+
+    def dual_pass(self, view: str, flex: bool | None = None) -> DualPass:
+        """Return the two passes that training an attached view takes; from then on its weights have gradients.
+
+        flex: FlexAttention and compiled layers, or dense masks; None: FlexAttention on a CUDA device.
+        """
+        flex = self.device.type == "cuda" if flex is None else flex
+        return DualPass(self._model, self._state, self._view(view), flex, compiled=flex)
 
     def fingerprint(self) -> str:
         """Return what tells this model's weights from others, whatever dtype they are computed in."""

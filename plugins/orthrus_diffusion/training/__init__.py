@@ -1,0 +1,1 @@
+"""Training of a view, in stages: prompts, answers, fit, eval. Each goes on where it was interrupted."""

@@ -1,0 +1,72 @@
+"""The stage `answers`: the frozen model answers the prompts, through the engine's continuous rows. That the view learns
+from the model's own answers matters more than anything else (the paper's section 4).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from orthrus import Decoder, InputError, read_prompts
+from orthrus_diffusion.training.records import Records, progress
+from orthrus_diffusion.training.run import Run
+from orthrus_diffusion.training.shards import write_shard
+
+
+def make_answers(run: Run) -> None:
+    """Write the shards that are not there yet; several processes take turns. Raises InputError without prompts."""
+    place = run.out / "prompts.jsonl"
+    if not place.exists():
+        raise InputError(f"there is no '{place}'; run the stage prompts first")
+    prompts = [record.prompt for record in read_prompts(place)]
+    groups = [prompts[start : start + run.answers.shard] for start in range(0, len(prompts), run.answers.shard)]
+    directory = run.out / "answers"
+    missing = [index for index in range(len(groups)) if not shard_file(directory, index).exists()]
+    target = run.target()
+    if run.workers.first:
+        run.claim(directory, target, run.answers)
+    if not missing:
+        return
+    sampled = run.answers.temperature > 0
+    decoder = run.decoder(
+        target,
+        verifier="rejection" if sampled else "consensus",
+        sampling={"temperature": run.answers.temperature},
+        stop={"max_new_tokens": run.answers.max_new_tokens},
+    )
+    records = Records(directory, "shard")
+    for index in missing[run.workers.rank :: run.workers.count]:
+        _answer(run, decoder, groups[index], shard_file(directory, index), index, records)
+    if run.workers.first:
+        records.plot(run.notify)
+
+
+def shard_file(directory: Path, index: int) -> Path:
+    """Return where a shard is kept."""
+    return directory / f"shard-{index:05d}.safetensors"
+
+
+def _answer(run: Run, decoder: Decoder, prompts: Sequence[str], file: Path, index: int, records: Records) -> None:
+    encoded = [decoder.encode(prompt, str(place)) for place, prompt in enumerate(prompts)]
+    short = [prompt for prompt in encoded if len(prompt) <= run.answers.max_prompt_tokens]
+    if len(short) < len(encoded):
+        run.notify(
+            f"{len(encoded) - len(short)} prompts of shard {index} are left out: they have more than"
+            f" answers.max_prompt_tokens={run.answers.max_prompt_tokens} tokens"
+        )
+    begun = time.perf_counter()
+    with progress(f"answers, shard {index}", len(short), shown=run.workers.first) as advance:
+        results = decoder.generate(short, batch=run.answers.batch, on_result=lambda result: advance(1))
+    seconds = time.perf_counter() - begun
+    tokens = sum(len(result.token_ids) for result in results)
+    texts = [(prompt, result.token_ids) for prompt, result in zip(short, results, strict=True) if result.token_ids]
+    write_shard(file, texts, decoder.target.vocabulary_size)
+    ended = sum(result.finish_reason == "stop_token" for result in results)
+    records.write(
+        shard=index,
+        answers=len(texts),
+        tokens=tokens,
+        ended_by_themselves=ended / max(len(results), 1),
+        tokens_per_second=tokens / seconds,
+    )

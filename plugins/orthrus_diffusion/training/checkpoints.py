@@ -1,0 +1,74 @@
+"""Checkpoints of a fit: each there whole or not at all; a damaged one is passed over for the one before."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from orthrus_diffusion.training.files import whole_directory
+
+KEPT = 2
+STATE, MANIFEST = "state.safetensors", "checkpoint.json"
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """Hold a checkpoint: the steps taken, what else is remembered, and the tensors."""
+
+    step: int
+    facts: Mapping[str, Any]
+    tensors: Mapping[str, Tensor]
+
+
+class Checkpoints:
+    """Write and read the checkpoints in a directory."""
+
+    def __init__(self, directory: Path, notify: Callable[[str], None]) -> None:
+        self._directory = directory
+        self._notify = notify
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Write a checkpoint, then forget all but the last two; raise InputError if it cannot be written."""
+        from safetensors.torch import save_file
+
+        with whole_directory(self._directory / f"step-{checkpoint.step:08d}") as place:
+            save_file({name: tensor.contiguous() for name, tensor in checkpoint.tensors.items()}, place / STATE)
+            manifest = {"step": checkpoint.step, "facts": dict(checkpoint.facts), "sha256": _digest(place / STATE)}
+            (place / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+        for old in self._found()[:-KEPT]:
+            shutil.rmtree(old)
+
+    def last(self) -> Checkpoint | None:
+        """Return the last checkpoint that is whole, or None; tell of each that is damaged."""
+        for place in reversed(self._found()):
+            checkpoint = self._read(place)
+            if checkpoint is not None:
+                return checkpoint
+            self._notify(f"the checkpoint '{place}' is damaged; the one before it is used")
+        return None
+
+    def _found(self) -> list[Path]:
+        return sorted(self._directory.glob("step-*"))
+
+    def _read(self, place: Path) -> Checkpoint | None:
+        from safetensors.torch import load_file
+
+        try:
+            manifest = json.loads((place / MANIFEST).read_text(encoding="utf-8"))
+            if manifest["sha256"] != _digest(place / STATE):
+                return None
+            return Checkpoint(manifest["step"], manifest["facts"], load_file(place / STATE))
+        except (OSError, ValueError, KeyError, TypeError):  # in whatever way: it is told, and the one before is used
+            return None
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as held:
+        return hashlib.file_digest(held, "sha256").hexdigest()

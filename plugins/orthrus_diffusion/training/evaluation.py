@@ -1,0 +1,47 @@
+"""Measures a view by decoding with it: agreement on texts that are given misleads, because in decoding an anchor comes
+after a draft that was wrong, which is where drafting is hard.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orthrus import Decoder, InputError, Result, TrainableTarget, read_prompts, summarize
+from orthrus_diffusion.drafter import Diffusion
+from orthrus_diffusion.training.run import Run
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Hold the decoder that uses the view, and the prompts."""
+
+    decoder: Decoder
+    prompts: tuple[str, ...]
+    batch: int
+
+    @classmethod
+    def of(cls, run: Run, target: TrainableTarget, view: str) -> Evaluation:
+        """Return the evaluation of an attached view; raise InputError if there are no prompts."""
+        drafter = Diffusion(target, run.training.block, run.training.mask_token_id, view)
+        stop = {"max_new_tokens": run.eval.max_new_tokens}
+        return cls(run.decoder(target, drafter=drafter, stop=stop), tuple(_prompts(run)), run.eval.batch)
+
+    def measure(self) -> dict[str, Any]:
+        """Return tokens per cycle, pooled and per prompt; pooled over answers that ended by themselves; their share."""
+        results = self.decoder.generate(self.prompts, batch=self.batch)
+        ended = [result for result in results if result.finish_reason == "stop_token"]
+        return {**_named("", results), **_named("ended_", ended), "ended": len(ended) / len(results)}
+
+
+def _named(prefix: str, results: list[Result]) -> dict[str, float | None]:
+    ratio = summarize([result.measures for result in results]).tokens_per_cycle
+    return {f"{prefix}tokens_per_cycle": ratio.pooled, f"{prefix}tokens_per_cycle_per_prompt": ratio.per_prompt}
+
+
+def _prompts(run: Run) -> list[str]:
+    files = [Path(name).expanduser() for name in run.eval.files] or [run.out / "held-out.jsonl"]
+    if not run.eval.files and not files[0].exists():
+        raise InputError(f"there is no '{files[0]}'; name eval.files, or let the stage prompts sample some")
+    return [record.prompt for file in files for record in read_prompts(file, run.eval.prompts)]

@@ -1,0 +1,58 @@
+"""Files that are there whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from orthrus import InputError
+
+
+def write_whole(file: Path, write: Callable[[Path], object]) -> None:
+    """Let a function write a file beside its place, and move it there; raise InputError if that cannot be done."""
+    with _told(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{file.name}-", dir=file.parent)
+        os.close(handle)
+        unfinished = Path(name)
+        try:
+            write(unfinished)
+            unfinished.chmod(0o644)
+            unfinished.replace(file)
+        finally:
+            unfinished.unlink(missing_ok=True)
+
+
+def write_text_whole(file: Path, text: str) -> None:
+    """Write text into a file, whole or not at all."""
+    write_whole(file, lambda place: place.write_text(text, encoding="utf-8"))
+
+
+@contextmanager
+def whole_directory(directory: Path) -> Iterator[Path]:
+    """Lend a new directory that takes its place when the block ends well; raise InputError if that cannot be done."""
+    with _told(directory):
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
+        try:
+            yield unfinished
+            unfinished.chmod(0o755)
+            if directory.exists():
+                shutil.rmtree(directory)
+            unfinished.rename(directory)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+
+
+@contextmanager
+def _told(place: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"'{place}' cannot be written: {error.strerror or error}; nothing half-written is left"
+        ) from error

@@ -1,0 +1,190 @@
+"""The stage `fit`: the view learns what the frozen model says of its own answers (the paper's section 3.2)."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from orthrus import BuildError, DualPass, InputError, MaskedBlocks, TrainableTarget
+from orthrus_diffusion.formats import attach, save_view
+from orthrus_diffusion.training.checkpoints import Checkpoint, Checkpoints
+from orthrus_diffusion.training.evaluation import Evaluation
+from orthrus_diffusion.training.loss import BlockLoss, Losses, Weights
+from orthrus_diffusion.training.optimizer import MasterWeights, learning_rate
+from orthrus_diffusion.training.packing import Batch, Packer
+from orthrus_diffusion.training.records import Records, progress
+from orthrus_diffusion.training.run import Run
+from orthrus_diffusion.training.shards import Text, read_shards
+
+VIEW = "trained"
+
+
+def fit_view(run: Run) -> None:
+    """Train the view from where the last checkpoint left it, and write it to `view`."""
+    target = run.target()
+    texts = read_texts(run, target)
+    attach_start(run, target)
+    fitting = Fitting(run, target, texts)
+    with fitting.closing():
+        fitting.run_steps()
+    if run.workers.first:
+        save_trained(run, target)
+    run.workers.wait()
+
+
+def read_texts(run: Run, target: TrainableTarget) -> list[Text]:
+    """Return the answered prompts; raise InputError if there are none."""
+    files = sorted((run.out / "answers").glob("shard-*.safetensors"))
+    if not files:
+        raise InputError(f"there are no answers in '{run.out / 'answers'}'; run the stage answers first")
+    return read_shards(files, target.vocabulary_size)
+
+
+def attach_start(run: Run, target: TrainableTarget) -> None:
+    """Attach the view that training begins with."""
+    if run.training.mask_token_id >= target.vocabulary_size:
+        raise BuildError(
+            f"training.mask_token_id: {run.training.mask_token_id} is no token of the model; it has"
+            f" {target.vocabulary_size}"
+        )
+    if run.training.start is None:
+        target.attach_view(VIEW)
+    else:
+        attach(target, VIEW, Path(run.training.start).expanduser())
+
+
+def save_trained(run: Run, target: TrainableTarget) -> None:
+    """Write the view, in the place of one that was there."""
+    unfinished = run.out / "view.new"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    save_view(target, VIEW, unfinished, run.training.block, run.training.mask_token_id)
+    shutil.rmtree(run.out / "view", ignore_errors=True)
+    unfinished.rename(run.out / "view")
+
+
+class Fitting:
+    """Hold a fit under way: the two passes, the weights in float32, the rows of each step."""
+
+    def __init__(self, run: Run, target: TrainableTarget, texts: list[Text]) -> None:
+        options, workers = run.fit, run.workers
+        if options.rows % (options.rows_at_a_time * workers.count):
+            raise InputError(
+                f"fit.rows={options.rows} cannot be shared by {workers.count} processes that take"
+                f" fit.rows_at_a_time={options.rows_at_a_time} each"
+            )
+        self._run, self._target = run, target
+        self._passes: DualPass = target.dual_pass(VIEW, {"auto": None, "flex": True, "dense": False}[options.masks])
+        compiled = options.masks == "flex" or (options.masks == "auto" and target.device.type == "cuda")
+        self._loss = BlockLoss(self._passes.project, Weights(options.decay, options.frontier), compiled)
+        self._weights = MasterWeights(target.view_weights(VIEW), options)
+        self._packer = Packer(texts, options.row_tokens, options.anchors, options.rows, run.training.seed)
+        self._checkpoints = Checkpoints(run.out / "checkpoints", run.notify)
+        self._records = Records(run.out / "fit", "step")
+        self._evaluation = Evaluation.of(run, target, VIEW) if workers.first else None
+        self._facts = {"model": target.fingerprint(), "training": _plain(run.training), "fit": _plain(options)}
+
+    def run_steps(self) -> None:
+        """Take every step that is left, writing records and checkpoints on the way."""
+        options, first = self._run.fit, self._resume()
+        with progress("fit", options.steps, first, self._run.workers.first) as advance:
+            begun, losses = time.perf_counter(), []
+            for step, batch in zip(range(first, options.steps), self._batches(first)):  # noqa: B905  # without end
+                losses += self._accumulate(batch)
+                norm = self._weights.step(step)
+                done = step + 1
+                if done % options.log_every == 0 or done == options.steps:
+                    self._record(done, losses, norm, time.perf_counter() - begun)
+                    begun, losses = time.perf_counter(), []
+                if done % options.save_every == 0 or done == options.steps:
+                    self._save(done)
+                if done % self._run.eval.every == 0 or done == options.steps:
+                    self._evaluate(done)
+                    begun, losses = time.perf_counter(), []
+                advance(1)
+
+    def closing(self) -> Any:
+        """Return a context that frees what training holds."""
+        return contextlib.closing(self._passes)
+
+    def _batches(self, first: int) -> Iterator[Batch]:
+        count = self._run.fit.rows // self._run.workers.count
+        start = self._run.workers.rank * count
+        return self._packer.steps(first, slice(start, start + count))
+
+    def _accumulate(self, batch: Batch) -> list[Losses]:
+        """Add the gradients of a step's rows, some at a time, and over all processes."""
+        options, training = self._run.fit, self._run.training
+        decays = [options.decay**index for index in range(training.block - 1)]
+        normalizer = options.rows * options.anchors * sum(decays)
+        found = []
+        for part in batch.split(options.rows_at_a_time):
+            some = part.to(self._target.device)
+            teacher = self._passes.committed(some.rows)
+            blocks = MaskedBlocks(some.anchors, training.block, training.mask_token_id)
+            drafted = self._passes.drafted(some.rows, blocks)
+            losses = self._loss(teacher, drafted, some, options.loss_rows, normalizer)
+            drafted.backward(losses.gradient)  # type: ignore[no-untyped-call]  # torch has no type for it
+            self._weights.gather()
+            found.append(losses)
+        self._run.workers.sum(self._weights.gradients())
+        return found
+
+    def _record(self, step: int, losses: list[Losses], norm: float, seconds: float) -> None:
+        """Write a line: the loss, and how much of a block is right when its anchor is any token of an answer."""
+        options = self._run.fit
+        sums = [
+            torch.stack([getattr(one, name) for one in losses]).sum(0) for name in ("divergence", "right", "counted")
+        ]
+        self._run.workers.sum(sums)
+        divergence, right, counted = sums
+        steps = len(losses) * options.rows_at_a_time * self._run.workers.count / options.rows
+        if not self._run.workers.first:
+            return
+        self._records.write(
+            step=step,
+            divergence=float(divergence / counted.sum().clamp(min=1)),
+            right_drafts=float(right.sum() / counted[0].clamp(min=1)),
+            learning_rate=learning_rate(step - 1, options),
+            gradient_norm=norm,
+            skipped=self._weights.skipped,
+            row_tokens_per_second=steps * options.rows * options.row_tokens / seconds,
+        )
+
+    def _evaluate(self, step: int) -> None:
+        if self._evaluation is not None:
+            self._records.write(step=step, **self._evaluation.measure())
+            self._records.plot(self._run.notify)
+        self._run.workers.wait()
+
+    def _save(self, step: int) -> None:
+        if self._run.workers.first:
+            facts = {**self._facts, "skipped": self._weights.skipped}
+            self._checkpoints.save(Checkpoint(step, facts, self._weights.state()))
+        self._run.workers.wait()
+
+    def _resume(self) -> int:
+        """Take back the last checkpoint; return its steps. InputError if it is of another training."""
+        checkpoint = self._checkpoints.last()
+        if checkpoint is None:
+            return 0
+        for key, value in self._facts.items():
+            if checkpoint.facts.get(key) != value:
+                raise InputError(
+                    f"the checkpoints in '{self._run.out / 'checkpoints'}' are of a training with another {key};"
+                    " delete them, or set another training.out"
+                )
+        self._weights.load(checkpoint.tensors, checkpoint.facts["skipped"])
+        if self._run.workers.first:
+            self._records.resume(checkpoint.step)
+        return checkpoint.step
+
+
+def _plain(options: Any) -> dict[str, Any]:
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(options).items()}

@@ -1,0 +1,114 @@
+"""The stage `prompts`: what the model is to answer. By default it writes the prompts itself, after the header of a
+user's turn, so that no data set is needed and the view sees what the model likes to talk about.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from orthrus import InputError, Tokenizer, TrainableTarget, read_prompts
+from orthrus_diffusion.training.files import write_text_whole
+from orthrus_diffusion.training.records import Records, progress
+from orthrus_diffusion.training.run import Run
+
+PART = 8192  # prompts of a file; what is lost by an interruption
+
+
+def make_prompts(run: Run) -> None:
+    """Write `prompts.jsonl`, and `held-out.jsonl` for eval if it has no files of its own; done ones are not redone."""
+    directory = run.out / "prompts"
+    if not run.workers.first:
+        return
+    target = run.target()
+    run.claim(directory, target, run.prompts, run.training.seed, run.eval.prompts if not run.eval.files else 0)
+    if (run.out / "prompts.jsonl").exists():
+        return
+    sampled = _distinct(_sampled(run, target, directory))
+    held_out = [] if run.eval.files else sampled[: run.eval.prompts]
+    given = [record.prompt for name in run.prompts.files for record in read_prompts(Path(name).expanduser())]
+    kept = _distinct([*sampled[len(held_out) :], *given])
+    if not kept:
+        raise InputError(
+            "there are no prompts: none of those sampled ended by itself; set prompts.max_new_tokens higher"
+        )
+    if held_out:
+        _write(run.out / "held-out.jsonl", held_out)
+    _write(run.out / "prompts.jsonl", kept)
+
+
+def _sampled(run: Run, target: TrainableTarget, directory: Path) -> list[str]:
+    """Return the prompts that the model wrote, part by part; each part is a file."""
+    options = run.prompts
+    texts: list[str] = []
+    records = Records(directory, "part")
+    total = options.sampled
+    with progress("prompts", total) as advance:
+        for part, first in enumerate(range(0, total, PART)):
+            file = directory / f"part-{part:05d}.jsonl"
+            count = min(PART, total - first)
+            if not file.exists():
+                begun = time.perf_counter()
+                _write(file, found := _sample(run, target, part, range(first, first + count)))
+                seconds = time.perf_counter() - begun
+                records.write(part=part, prompts=len(found), asked=count, prompts_per_second=len(found) / seconds)
+            texts += [json.loads(line)["prompt"] for line in file.read_text(encoding="utf-8").splitlines()]
+            advance(count)
+    records.plot(run.notify)
+    return texts
+
+
+def _sample(run: Run, target: TrainableTarget, part: int, indices: Iterable[int]) -> list[str]:
+    """Return what the model writes in a user's turn: those that end by themselves."""
+    options = run.prompts
+    decoder = run.decoder(
+        target,
+        verifier="rejection",
+        sampling={"temperature": options.temperature},
+        stop={"max_new_tokens": options.max_new_tokens},
+        seed=run.training.seed + 1 + part,
+    )
+    assert target.tokenizer is not None
+    header = user_header(target.tokenizer)
+    openings = [options.openings[index % len(options.openings)] for index in indices]
+    begun = {opening: [*header, *opening_tokens(target.tokenizer, opening)] for opening in set(openings)}
+    results = decoder.generate([begun[opening] for opening in openings], batch=options.batch)
+    pairs = zip(openings, results, strict=True)
+    return [opening + result.text for opening, result in pairs if result.finish_reason == "stop_token"]
+
+
+def user_header(tokenizer: Tokenizer) -> list[int]:
+    """Return the tokens before the text of a user's turn: what two chats begin with; InputError without a template."""
+    try:
+        one, other = tokenizer.encode("a", chat=True), tokenizer.encode("Z", chat=True)
+    except InputError as error:
+        raise InputError(
+            "the model has no chat template, so it cannot write a user's turn; put a chat_template.jinja beside its"
+            " weights, or set prompts.sampled=0 and prompts.files"
+        ) from error
+    return _common(one, other)
+
+
+def opening_tokens(tokenizer: Tokenizer, opening: str) -> list[int]:
+    """Return the tokens of a text without those that a tokenizer puts before any text."""
+    if not opening:
+        return []
+    special = _common(tokenizer.encode("a", chat=False), tokenizer.encode("Z", chat=False))
+    return tokenizer.encode(opening, chat=False)[len(special) :]
+
+
+def _common(one: Sequence[int], other: Sequence[int]) -> list[int]:
+    same = [a == b for a, b in zip(one, other, strict=False)]
+    return list(one[: same.index(False)] if False in same else one[: len(same)])
+
+
+def _distinct(texts: Iterable[str]) -> list[str]:
+    stripped = (text.strip() for text in texts)
+    return list(dict.fromkeys(text for text in stripped if text and "\ufffd" not in text))
+
+
+def _write(file: Path, texts: Sequence[str]) -> None:
+    lines = (json.dumps({"id": str(index), "prompt": text}) for index, text in enumerate(texts))
+    write_text_whole(file, "".join(f"{line}\n" for line in lines))

@@ -1,0 +1,76 @@
+"""What a stage measured: a line of metrics.jsonl each time, and a plot of all of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from orthrus_diffusion.training.files import write_text_whole, write_whole
+
+FILE, PLOT = "metrics.jsonl", "metrics.svg"
+
+
+class Records:
+    """Keep the records of a stage in its directory; each has a number `x` that counts what is done."""
+
+    def __init__(self, directory: Path, x: str) -> None:
+        self._directory = directory
+        self._x = x
+        self.lines: list[dict[str, Any]] = []
+
+    def resume(self, last: int) -> None:
+        """Take back the records up to x = last; what was written after it is forgotten."""
+        file = self._directory / FILE
+        if file.exists():
+            held = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+            self.lines = [line for line in held if line[self._x] <= last]
+            write_text_whole(file, "".join(json.dumps(line) + "\n" for line in self.lines))
+
+    def write(self, **values: Any) -> None:
+        """Add a record."""
+        self.lines.append(values)
+        self._directory.mkdir(parents=True, exist_ok=True)
+        with (self._directory / FILE).open("a", encoding="utf-8") as held:
+            held.write(json.dumps(values) + "\n")
+
+    def plot(self, notify: Callable[[str], None]) -> None:
+        """Draw every number over x; without matplotlib tell that there is no plot."""
+        names = dict.fromkeys(key for line in self.lines for key, value in line.items() if _is_number(value))
+        names.pop(self._x, None)
+        if not names:
+            return
+        try:
+            from matplotlib.figure import Figure
+        except ImportError:
+            notify(f"no plot is drawn: it needs matplotlib (pip install 'orthrus-decoding[bench]'); see {FILE}")
+            return
+        figure = Figure(figsize=(8, 2.2 * len(names)), layout="constrained")
+        for index, name in enumerate(names):
+            axes = figure.add_subplot(len(names), 1, index + 1)
+            points = [(line[self._x], line[name]) for line in self.lines if _is_number(line.get(name))]
+            axes.plot(*zip(*points, strict=True), marker="." if len(points) < 50 else None)
+            axes.set_ylabel(name)
+            axes.grid(alpha=0.3)
+        axes.set_xlabel(self._x)
+        write_whole(self._directory / PLOT, lambda place: figure.savefig(place, format="svg"))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+@contextmanager
+def progress(what: str, total: int, done: int = 0, shown: bool = True) -> Iterator[Callable[[int], None]]:
+    """Show a bar on standard error; yield the function that takes how much more was done."""
+    columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()]
+    console = Console(stderr=True, highlight=False)
+    hidden = not shown or not console.is_terminal
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=hidden) as bar:
+        task = bar.add_task(what, total=total, completed=done)
+        yield lambda count: bar.advance(task, count)

@@ -1,0 +1,94 @@
+"""One training: its config, its directory, and the decoders that its stages build."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import orthrus
+from orthrus import BuildError, Decoder, InputError, TrainableTarget
+from orthrus_diffusion.training.files import write_text_whole
+from orthrus_diffusion.training.settings import (
+    AnswersOptions,
+    EvalOptions,
+    FitOptions,
+    PromptsOptions,
+    TrainingOptions,
+)
+from orthrus_diffusion.training.workers import Workers
+
+CLAIM = "made-with.json"
+
+
+@dataclass(frozen=True)
+class Run:
+    """Hold what every stage knows."""
+
+    config: Path
+    overrides: tuple[str, ...]
+    workers: Workers
+    notify: Callable[[str], None]
+    training: TrainingOptions
+    prompts: PromptsOptions
+    answers: AnswersOptions
+    fit: FitOptions
+    eval: EvalOptions
+
+    @classmethod
+    def read(cls, config: Path, overrides: Sequence[str], workers: Workers, notify: Callable[[str], None]) -> Run:
+        """Return the training of a config file; raise ConfigError or InputError for one that is none."""
+        found = orthrus.read_sections(config, dotted=overrides)
+        if "training" not in found:
+            raise InputError(f"'{config}' trains nothing: it has no section 'training', with `out` and `mask_token_id`")
+        defaults = {"prompts": PromptsOptions, "answers": AnswersOptions, "fit": FitOptions, "eval": EvalOptions}
+        sections = {name: found.get(name) or make() for name, make in defaults.items()}
+        return cls(config, tuple(overrides), workers, notify, found["training"], **sections)
+
+    @property
+    def out(self) -> Path:
+        """Return the directory that everything is kept in."""
+        return Path(self.training.out).expanduser()
+
+    def decoder(self, target: TrainableTarget | None = None, **changes: Any) -> Decoder:
+        """Return a decoder of the config with some sections and parts changed; without a target it loads one."""
+        given: dict[str, Any] = {} if target is None else {"target": target}
+        settings = {"drafter": "none", "verifier": "consensus", **changes}
+        return orthrus.load(self.config, dotted=self.overrides, notify=self.notify, **given, **settings)
+
+    def target(self) -> TrainableTarget:
+        """Return the frozen model; raise BuildError if it cannot be trained."""
+        target: Any = self.decoder().target
+        if "training" not in target.capabilities:
+            raise BuildError(f"target '{type(target).__name__}' has no views that could be trained")
+        trainable: TrainableTarget = target
+        return trainable
+
+    def claim(self, directory: Path, target: TrainableTarget, *options: Any) -> None:
+        """Note what a stage's files are made with; raise InputError if there are some that were made otherwise."""
+        facts = {"model": target.fingerprint(), "options": [asdict(one) for one in options]}
+        wanted = json.loads(json.dumps(facts))
+        note = directory / CLAIM
+        try:
+            found = json.loads(note.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            found = None
+        except (OSError, ValueError) as error:
+            raise InputError(f"'{note}' cannot be read; delete '{directory}' to begin the stage anew") from error
+        if found is None:
+            write_text_whole(note, json.dumps(wanted, indent=1) + "\n")
+        elif found != wanted:
+            raise InputError(
+                f"what is in '{directory}' was made with another model or other options ({_different(found, wanted)});"
+                " delete it, or set another training.out"
+            )
+
+
+def _different(found: Any, wanted: Any) -> str:
+    if found.get("model") != wanted["model"]:
+        return "another model"
+    pairs = [(one, other) for one, other in zip(found.get("options", []), wanted["options"], strict=False)]
+    keys = [key for one, other in pairs for key in {**one, **other} if one.get(key) != other.get(key)]
+    return ", ".join(sorted(set(keys)))

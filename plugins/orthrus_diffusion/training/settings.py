@@ -1,0 +1,110 @@
+"""What a training config may say, section by section; imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from orthrus import option
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """Say what is trained, and where everything that training makes is kept."""
+
+    out: str = option(
+        help="directory for prompts, answers, checkpoints, metrics and the view; relative to where you are"
+    )
+    mask_token_id: int = option(
+        minimum=0,
+        help="token that stands for what is to be drafted; one that no text has, such as an unused special one",
+    )
+    block: int = option(16, minimum=2, maximum=1024, help="anchor and drafts of a block")
+    start: str | None = option(
+        None, help="directory of a view to go on from; null: copies of the model's own attention"
+    )
+    allow_ordinary_mask: bool = option(
+        False, help="take a mask token that may occur in texts; drafts near it get worse"
+    )
+    storage: Literal["float", "int8"] = option(
+        "int8", help="how the trained view is kept: in the target's dtype or int8"
+    )
+    seed: int = option(0, minimum=0, help="seed of sampled prompts, of the order of texts and of anchors")
+
+
+@dataclass(frozen=True)
+class PromptsOptions:
+    """Say which prompts the model answers: those it writes itself, and those of files."""
+
+    sampled: int = option(
+        40_000, minimum=0, help="prompts that the model writes itself after the header of a user's turn"
+    )
+    openings: tuple[str, ...] = option(
+        ("",), help="texts that sampled prompts begin with, each as often; empty: anything"
+    )
+    temperature: float = option(1.0, minimum=0.01, help="temperature of sampled prompts")
+    max_new_tokens: int = option(
+        192, minimum=1, help="longest sampled prompt; one that does not end by itself is dropped"
+    )
+    files: tuple[str, ...] = option((), help="prompt files (JSONL) whose prompts are added; relative to where you are")
+    batch: int = option(1024, minimum=1, help="rows that are decoded at a time")
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """Yield what is wrong beyond types and bounds."""
+        if not self.sampled and not self.files:
+            yield "sampled", "is 0, and no files are named: there would be no prompts"
+
+
+@dataclass(frozen=True)
+class AnswersOptions:
+    """Say how the frozen model answers the prompts: greedily, unless a temperature is given."""
+
+    max_new_tokens: int = option(384, minimum=2, help="most tokens of an answer")
+    max_prompt_tokens: int = option(512, minimum=1, help="longer prompts are left out")
+    temperature: float = option(0.0, minimum=0.0, help="temperature of answers; 0: greedy, as the view will be used")
+    batch: int = option(1024, minimum=1, help="rows that are decoded at a time")
+    shard: int = option(8192, minimum=1, help="prompts whose answers make one file; what is lost by an interruption")
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """Say how the view is fitted to the answers."""
+
+    steps: int = option(2000, minimum=1, help="optimizer steps")
+    rows: int = option(64, minimum=1, help="packed rows of a step, over all processes")
+    rows_at_a_time: int = option(16, minimum=1, help="rows of one pass of one process; fewer take less memory")
+    row_tokens: int = option(1024, minimum=16, help="tokens of a packed row; longer texts are cut")
+    anchors: int = option(128, minimum=1, help="blocks of a row")
+    learning_rate: float = option(1e-3, minimum=0.0, help="highest learning rate, after the warm-up")
+    final_rate: float = option(0.0, minimum=0.0, maximum=1.0, help="share of it at the last step of the cosine")
+    warm_up: float = option(0.05, minimum=0.0, maximum=1.0, help="share of the steps over which the rate rises")
+    clip: float = option(1.0, minimum=0.0, help="largest norm of a gradient; 0: any")
+    decay: float = option(1.0, minimum=0.0, maximum=1.0, help="weight of each draft of a block over the one before it")
+    frontier: float = option(
+        0.0, minimum=0.0, maximum=1.0, help="how much less drafts weigh behind one that the view gets wrong; 1: nothing"
+    )
+    masks: Literal["auto", "flex", "dense"] = option(
+        "auto", help="flex: FlexAttention and compiled layers, which need CUDA; dense: masks as tensors"
+    )
+    loss_rows: int = option(2, minimum=1, help="rows whose logits are in memory at a time")
+    log_every: int = option(10, minimum=1, help="steps between lines of metrics.jsonl")
+    save_every: int = option(250, minimum=1, help="steps between checkpoints; the last two are kept")
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """Yield what is wrong beyond types and bounds."""
+        if self.rows % self.rows_at_a_time:
+            yield "rows_at_a_time", f"is {self.rows_at_a_time}, which does not divide rows, {self.rows}"
+        if self.rows_at_a_time % self.loss_rows:
+            yield "loss_rows", f"is {self.loss_rows}, which does not divide rows_at_a_time, {self.rows_at_a_time}"
+
+
+@dataclass(frozen=True)
+class EvalOptions:
+    """Say which prompts measure the view by decoding them; they are never trained on."""
+
+    files: tuple[str, ...] = option((), help="prompt files (JSONL); none: sampled prompts that training leaves out")
+    prompts: int = option(32, minimum=1, help="how many prompts: the first of each file, or as many left out")
+    max_new_tokens: int = option(128, minimum=2, help="most tokens of an answer")
+    batch: int = option(32, minimum=1, help="rows that are decoded at a time")
+    every: int = option(500, minimum=1, help="steps of fit between measurements; it also measures at the end")

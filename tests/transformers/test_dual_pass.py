@@ -1,0 +1,100 @@
+"""The passes of training compute what decoding computes, of the model itself and of a block through a view."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from support.building import transformers_target
+from support.families import FAMILIES, WINDOW
+from support.views import block_positions, committed, random_view
+from torch import Tensor
+
+from orthrus import MaskedBlocks, PackedRows
+from orthrus_transformers import dual_pass
+from orthrus_transformers.target import TransformersTarget
+
+MASK, SIZE = 3, 5
+LONG = 2 * WINDOW + 5
+TEXTS = ([(7 * place + 5) % 11 for place in range(LONG)], [(5 * place + 1) % 13 for place in range(LONG - 3)])
+
+
+def target_of(family: str) -> TransformersTarget:
+    target = transformers_target(family)
+    random_view(target, "view")
+    return target
+
+
+def packed() -> PackedRows:
+    """Return a row that holds the texts one after the other, and one with them the other way round."""
+    rows = [TEXTS, TEXTS[::-1]]
+    starts = [[0] * len(first) + [len(first)] * len(second) for first, second in rows]
+    return PackedRows(torch.tensor([first + second for first, second in rows]), torch.tensor(starts))
+
+
+def blocks() -> MaskedBlocks:
+    """Return blocks in both texts of each row, some past the window, one that goes on behind its text."""
+    places = [[2, LONG - 2, LONG + 1, 2 * LONG - 6], [WINDOW, LONG - 5, LONG + 3, 2 * LONG - 4]]
+    return MaskedBlocks(torch.tensor(places), SIZE, MASK)
+
+
+def drafted_logits(target: TransformersTarget) -> Tensor:
+    passes = target.dual_pass("view")
+    passes.committed(packed())
+    with torch.no_grad():
+        return passes.project(passes.drafted(packed(), blocks()))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_packed_rows_are_what_the_model_says_of_each_text(family: str) -> None:
+    target = target_of(family)
+    passes = target.dual_pass("view")
+    found = passes.project(passes.committed(packed()))
+    for row, texts in enumerate([TEXTS, TEXTS[::-1]]):
+        wanted = torch.cat([target.logits(text, len(text)) for text in texts])
+        torch.testing.assert_close(found[row], wanted, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_block_is_what_the_drafter_will_see(family: str) -> None:
+    target = target_of(family)
+    found = drafted_logits(target)
+    for row, texts in enumerate([TEXTS, TEXTS[::-1]]):
+        for index, column in enumerate(blocks().anchors[row].tolist()):
+            text, anchor = (texts[0], column) if column < len(texts[0]) else (texts[1], column - len(texts[0]))
+            context = committed(target, [text[:anchor]])
+            tokens = torch.tensor([[text[anchor], *[MASK] * (SIZE - 1)]])
+            wanted = target.forward(context, tokens, block_positions(context, SIZE), view="view", kind="block")[0]
+            torch.testing.assert_close(found[row, index], wanted, rtol=0, atol=1e-5)
+
+
+def gradients(target: TransformersTarget) -> dict[str, Tensor]:
+    passes = target.dual_pass("view")
+    passes.committed(packed())
+    logits = passes.project(passes.drafted(packed(), blocks()))
+    (logits * torch.sin(torch.arange(logits.numel(), dtype=logits.dtype)).view_as(logits)).sum().backward()
+    found = {name: weight.grad for name, weight in target.view_weights("view").items() if weight.grad is not None}
+    passes.close()
+    return found
+
+
+@pytest.mark.parametrize("family", ["llama", "mistral", "qwen2", "qwen3"])
+def test_layers_as_functions_have_the_gradients_of_the_modules(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    functions = gradients(target_of(family))
+    monkeypatch.setattr(dual_pass, "KNOWN", set())
+    modules = gradients(target_of(family))
+    assert functions.keys() == modules.keys() == target_of(family).view_weights("view").keys()
+    for name, gradient in functions.items():
+        assert gradient.abs().max() > 0
+        apart = (gradient - modules[name]).abs().max() / gradient.abs().max()
+        assert apart < 1e-5  # the modules' norms compute in float32 whatever the model's dtype
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma2"])
+def test_training_leaves_the_model_as_it_was(family: str) -> None:
+    target = target_of(family)
+    before = target.logits(TEXTS[0], 3)
+    gradients(target)
+    assert torch.equal(target.logits(TEXTS[0], 3), before)
+    own = [name for name, weight in target._model.named_parameters() if weight.requires_grad or weight.grad is not None]
+    assert own == []
+    assert not any(weight.requires_grad for weight in target.view_weights("view").values())
