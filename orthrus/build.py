@@ -79,7 +79,7 @@ def build(
         _check_interface(name, part, f"the object given as {name}")
     parts = _assemble(PARTS, config, plugins, given, notify)
     _check_fit(parts, config)
-    return Decoder.of(parts.target, parts.drafter, parts.verifier, config.stop, config.seed)
+    return Decoder.of(parts.target, parts.drafter, parts.verifier, config.stop, config.seed, config.sampling)
 
 
 def build_target(config: Config, plugins: Plugins, notify: Callable[[str], None] | None = None) -> interfaces.Target:

@@ -13,9 +13,10 @@ from torch import Tensor
 from orthrus.admission import Admitted, admit
 from orthrus.errors import InputError
 from orthrus.interfaces import Drafter, Tokenizer
+from orthrus.processing import Processor
 from orthrus.sampling import append_bonus, cut_at_stop
 from orthrus.text import TextStream
-from orthrus.types import Draft, FinishReason, Step, Stop, Verdict
+from orthrus.types import Draft, FinishReason, Sampling, Step, Stop, Verdict
 
 REFILL_SHARE = 16  # a refill waits until one row in so many is free
 
@@ -51,8 +52,10 @@ class Context:
         max_length: int | None = None,
         device: torch.device | str = "cpu",
         tokenizer: Tokenizer | None = None,
+        sampling: Sampling | None = None,
     ) -> None:
         self.stop = stop
+        self.sampling = sampling or Sampling()
         self.device = torch.device(device)
         self.vocabulary_size = vocabulary_size
         self.cycle = 0  # cycles so far; a prefill is none
@@ -70,6 +73,7 @@ class Context:
         self.tokens = torch.zeros(len(self.rows), width, dtype=torch.int64, device=self.device)
         self.prompt_lengths = self.lengths = self.room = self._upload([0] * len(self.rows))
         self.stop_ids = self._upload(sorted(stop.token_ids))
+        self.processor = Processor.of(self.sampling, vocabulary_size, self.device)
         self._fresh = list(range(len(self.rows)))
         self._nothing = Draft(self.tokens[:, :0], torch.zeros_like(self.lengths))
         self._admitted = self._nothing_admitted = Admitted.of(self._nothing)

@@ -10,7 +10,6 @@ from torch import Tensor
 from orthrus.chance import Chance
 from orthrus.context import Context
 from orthrus.interfaces import Drafter, Target, Verifier
-from orthrus.sampling import suppress_tokens
 from orthrus.types import Draft, Step
 
 
@@ -22,7 +21,7 @@ def decode(target: Target, drafter: Drafter, verifier: Verifier, context: Contex
     """
 
     def conclude(draft: Draft, logits: Tensor) -> Step:
-        logits = process(context, draft, logits)
+        logits = context.processor(context, draft, logits)  # penalties, temperature, top-k, ...
         verdict = verifier.verify(context, draft, logits, chance)  # accepted [B], next_tokens [B]
         step = context.commit(draft, verdict)
         target.keep(step)  # the cache's length is the position of the anchor, always
@@ -38,12 +37,3 @@ def decode(target: Target, drafter: Drafter, verifier: Verifier, context: Contex
         step = conclude(draft, target.score(context, draft))  # logits [B, n + 1, V]
         drafter.observe(step)
         yield step
-
-
-def process(context: Context, draft: Draft, logits: Tensor) -> Tensor:
-    """Return the logits [B, n + 1, V] as the target applies them at each place: no stop before min_new_tokens."""
-    if context.stop.min_new_tokens == 0 or not context.stop.token_ids:
-        return logits
-    produced = (context.lengths - context.prompt_lengths)[:, None]  # [B, 1]
-    places = produced + torch.arange(logits.shape[1], device=logits.device)  # [B, n + 1]
-    return suppress_tokens(logits, context.stop_ids, places < context.stop.min_new_tokens)

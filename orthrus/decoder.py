@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from orthrus.chance import Chance
 from orthrus.context import Context
@@ -14,7 +16,7 @@ from orthrus.errors import BuildError, InputError
 from orthrus.interfaces import Drafter, Target, Tokenizer, Verifier
 from orthrus.rows import RowRecord
 from orthrus.text import TextStream
-from orthrus.types import Piece, Prompt, Result, Step, Stop
+from orthrus.types import Piece, Prompt, Result, Sampling, Step, Stop
 
 
 @dataclass(frozen=True)
@@ -26,11 +28,21 @@ class Decoder:
     verifier: Verifier
     stop: Stop
     seed: int = 0
+    sampling: Sampling = field(default_factory=Sampling)
 
     @classmethod
-    def of(cls, target: Target, drafter: Drafter, verifier: Verifier, stop: Stop, seed: int = 0) -> Decoder:
+    def of(
+        cls,
+        target: Target,
+        drafter: Drafter,
+        verifier: Verifier,
+        stop: Stop,
+        seed: int = 0,
+        sampling: Sampling | None = None,
+    ) -> Decoder:
         """Return a decoder that stops at the config's tokens and the target's own; BuildError for foreign ones."""
-        return cls(target, drafter, verifier, whole_stop(stop, target), seed)
+        settings = whole_sampling(sampling or Sampling(), target)
+        return cls(target, drafter, verifier, whole_stop(stop, target), seed, settings)
 
     def generate(
         self,
@@ -89,6 +101,7 @@ class Decoder:
             max_length=self.target.max_length,
             device=self.target.device,
             tokenizer=self.target.tokenizer,
+            sampling=self.sampling,
         )
         chance = Chance(self.seed, self.target.device)
         return context, decode(self.target, self.drafter, self.verifier, context, chance)
@@ -158,3 +171,45 @@ def whole_stop(stop: Stop, target: Target) -> Stop:
     if stop.strings and target.tokenizer is None:
         raise BuildError("stop.strings: the target has no tokenizer to find strings with")
     return replace(stop, token_ids=stop.token_ids | target.stop_token_ids)
+
+
+def whole_sampling(sampling: Sampling, target: Target) -> Sampling:
+    """Return the settings with every bad word as token ids; raise BuildError for tokens that the target does not have.
+
+    A text is forbidden as the tokenizer writes it at the start of a text and, with a space before it, after a word.
+    """
+    words = [form for word in sampling.bad_words for form in _forms(word, target.tokenizer)]
+    for key, tokens in (
+        ("logit_bias", sampling.logit_bias),
+        ("bad_words", [token for word in words for token in word]),
+    ):
+        foreign = [token for token in tokens if not 0 <= token < target.vocabulary_size]
+        if foreign:
+            raise BuildError(
+                f"sampling.{key}: {foreign[0]} is no token of the target; it has {target.vocabulary_size} tokens"
+            )
+    return replace(sampling, bad_words=tuple(dict.fromkeys(words)))
+
+
+def _forms(word: str | tuple[int, ...], tokenizer: Tokenizer | None) -> list[tuple[int, ...]]:
+    if not isinstance(word, str):
+        return [word]
+    if tokenizer is None:
+        raise BuildError("sampling.bad_words: the target has no tokenizer to find texts with; give token ids")
+    try:
+        forms = [_encode_inside(word, tokenizer)]
+    except InputError as error:
+        raise BuildError(f"sampling.bad_words: {error}") from error
+    with contextlib.suppress(InputError):  # an alphabet may have no space
+        forms.append(_encode_inside(f" {word}", tokenizer))
+    return forms
+
+
+def _encode_inside(text: str, tokenizer: Tokenizer) -> tuple[int, ...]:
+    """Return a text's tokens without those that the tokenizer puts around every text."""
+    around, tokens = tokenizer.encode("", chat=False), tokenizer.encode(text, chat=False)
+    before = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(around, tokens, strict=False)))
+    inside = tokens[before : len(tokens) - (len(around) - before)]
+    if not inside:
+        raise InputError(f"{text!r} has no tokens")
+    return tuple(inside)

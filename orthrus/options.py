@@ -12,6 +12,7 @@ from typing import Any, Literal, Union
 from orthrus.errors import shown, unknown
 
 REQUIRED = dataclasses.MISSING
+MAPPINGS = (dict, Mapping)
 
 
 def option(
@@ -80,8 +81,10 @@ def _fits(value: Any, hint: Any) -> bool:
         return any(value == choice and type(value) is type(choice) for choice in arguments)
     if origin in (list, tuple, frozenset):
         return isinstance(value, (list, tuple, frozenset)) and all(_fits(item, arguments[0]) for item in value)
-    if origin is dict:
-        return isinstance(value, dict) and all(_fits(item, arguments[1]) for item in value.values())
+    if origin in MAPPINGS:
+        return isinstance(value, dict) and all(
+            _fits(_key(key, arguments[0]), arguments[0]) and _fits(item, arguments[1]) for key, item in value.items()
+        )
     if hint is type(None):
         return value is None
     if hint is float:  # YAML writes 1 for 1.0
@@ -108,10 +111,19 @@ def _out_of_bounds(value: Any, metadata: Mapping[str, Any]) -> str | None:
 
 
 def _freeze(value: Any, hint: Any) -> Any:
-    origin = typing.get_origin(hint)
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (tuple, frozenset):
-        return origin(value)
+        return origin(_freeze(item, arguments[0]) for item in value)
+    if origin in (Union, types.UnionType):
+        return _freeze(value, next(argument for argument in arguments if _fits(value, argument)))
+    if origin in MAPPINGS:
+        return {_key(key, arguments[0]): _freeze(item, arguments[1]) for key, item in value.items()}
     return float(value) if hint is float else value
+
+
+def _key(key: Any, hint: Any) -> Any:
+    """Return a mapping's key as the number that it is to be: an override writes it as text."""
+    return int(key) if hint is int and isinstance(key, str) and key.isdecimal() else key
 
 
 def _plain(value: Any) -> Any:
@@ -126,7 +138,8 @@ def _spell(hint: Any) -> str:
         return " or ".join(repr(choice) for choice in arguments)
     if origin in (list, tuple, frozenset):
         return f"a list of {_spell(arguments[0])}"
-    if origin is dict:
-        return f"a mapping to {_spell(arguments[1])}"
+    if origin in MAPPINGS:
+        keys = "" if arguments[0] is str else f" from {_spell(arguments[0])}"
+        return f"a mapping{keys} to {_spell(arguments[1])}"
     names = {int: "an integer", float: "a number", str: "text", bool: "true or false", type(None): "null"}
     return names.get(hint, getattr(hint, "__name__", str(hint)))

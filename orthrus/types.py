@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -88,7 +89,37 @@ class Stop:
 class Sampling:
     """Say how the target's logits become tokens; also the config's section `sampling`."""
 
-    temperature: float = option(0.0, minimum=0.0, help="0 is greedy decoding")
+    temperature: float = option(0.0, minimum=0.0, help="what logits are divided by before a draw; 0 is greedy")
+    top_k: int | None = option(None, minimum=1, help="draw from so many of the likeliest tokens; null: from all")
+    top_p: float = option(1.0, maximum=1.0, help="draw from the fewest likeliest tokens of this probability together")
+    min_p: float = option(
+        0.0, minimum=0.0, maximum=1.0, help="draw no token with less than this share of the likeliest one's probability"
+    )
+    repetition_penalty: float = option(
+        1.0, help="divides positive logits of tokens in prompt and answer, and multiplies negative ones"
+    )
+    presence_penalty: float = option(0.0, help="subtracted from the logits of tokens that are in the answer")
+    frequency_penalty: float = option(
+        0.0, help="subtracted from a token's logit as often as the token is in the answer"
+    )
+    logit_bias: Mapping[int, float] = option({}, help="added to the logits of single tokens, by token id")
+    bad_words: tuple[str | tuple[int, ...], ...] = option(
+        (), help="texts, or lists of token ids, that are never completed; a text stands for its tokens"
+    )
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """Yield what is wrong beyond types and bounds."""
+        for name in ("temperature", "repetition_penalty", "presence_penalty", "frequency_penalty"):
+            if not math.isfinite(getattr(self, name)):
+                yield name, f"must be a finite number, not {getattr(self, name)}"
+        if self.top_p <= 0:
+            yield "top_p", f"must be more than 0 and at most 1, not {self.top_p:g}"
+        if self.repetition_penalty <= 0:
+            yield "repetition_penalty", f"must be more than 0, not {self.repetition_penalty:g}"
+        if any(math.isnan(bias) or bias == math.inf for bias in self.logit_bias.values()):
+            yield "logit_bias", "a bias must be a finite number, or -.inf for a token that never comes"
+        if not all(self.bad_words):
+            yield "bad_words", "an empty bad word would forbid every token"
 
 
 @dataclass(frozen=True)

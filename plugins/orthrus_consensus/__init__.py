@@ -7,3 +7,4 @@ from orthrus.hookspecs import Register
 @hookimpl
 def register_verifiers(register: Register) -> None:
     register("consensus", "orthrus_consensus.consensus:make", options="orthrus_consensus.options:ConsensusOptions")
+    register("rejection", "orthrus_consensus.rejection:make")
