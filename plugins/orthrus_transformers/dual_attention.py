@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from orthrus import AttentionCapabilities, BuildError, MaskDescription
-from orthrus_transformers.dual_masks import Seen, dense, seen_by_blocks, seen_in_rows
+from orthrus_transformers.dual_masks import Seen, Stretches, dense, seen_by_blocks, seen_in_rows
 
-KeysAndValues = tuple[Tensor, Tensor]  # [R, H_kv, L, D]
+KeysAndValues = tuple[Tensor, Tensor]  # [R, H_kv, L, D] of a model's modules, [R, L, H_kv, D] of functions
 
 
 class DualAttention:
@@ -32,6 +32,8 @@ class DualAttention:
         self.kept: list[KeysAndValues] = []  # by layer
         self._seen: Callable[[int | None], tuple[Seen, int]]  # by window: the mask and its number of slots
         self._shape = (0, 0)  # rows, queries
+        self._size = 0  # of a block
+        self._stretches: Stretches | None = None  # of the blocks' pass, if it has kernels of its own
         self._masks: dict[int | None, Any] = {}
         self._layer: int | None = None  # of the blocks' pass; None: the frozen one
         self._compiled: Callable[..., Any] | None = None
@@ -45,13 +47,22 @@ class DualAttention:
     def begin_blocks(self, starts: Tensor, anchors: Tensor, size: int) -> None:
         """Start a pass over blocks of so many tokens at the columns anchors [R, N] of the rows before."""
         length, first = starts.shape[1], starts.gather(1, anchors)
-        self._layer = 0
+        self._layer, self._size = 0, size
         self._shape = anchors.shape[0], anchors.shape[1] * size
+        self._stretches = Stretches(first.int(), anchors.int())
         slots = length + self._shape[1]
         self._begin(lambda window: (seen_by_blocks(first, anchors, size, length, window), slots))
 
     def _begin(self, seen: Callable[[int | None], tuple[Seen, int]]) -> None:
         self._seen, self._masks = seen, {}
+
+    def stretches(self, head: int) -> Stretches | None:
+        """Return what the blocks see for the kernels that are made for it, or None if those cannot take them."""
+        if not self.flex or self._stretches is None or not self._stretches.end.is_cuda:
+            return None
+        from orthrus_transformers import triton_blocks
+
+        return self._stretches if triton_blocks.fits(self._size, self._shape[1], head) else None
 
     def mask(self, window: int | None, device: torch.device) -> Any:
         """Return what layers with this window see: a BlockMask, or a tensor [R, 1, queries, slots]."""

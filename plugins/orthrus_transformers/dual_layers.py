@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import linear, rms_norm, silu
 
 from orthrus_transformers.dual_attention import attend_dense, attend_flex
+from orthrus_transformers.dual_masks import Stretches
 
 
 class LayerWeights(NamedTuple):
@@ -69,21 +70,37 @@ def decoder_layer(
     mask: Any,
     sizes: LayerSizes,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the layer's output [R, n, E] and its own keys and values [R, H_kv, n, D]; past: those seen before them."""
+    """Return the layer's output [R, n, E] and its own keys and values [R, n, H_kv, D]; past: those seen before them.
+
+    mask: a BlockMask, a tensor [R, 1, n, slots], or Stretches for the kernels of blocks.
+    """
     normed = rms_norm(hidden, hidden.shape[-1:], weights.before, sizes.epsilon)
     query, key, value = _heads(normed, weights, sizes)
     query, key = _rotate(query, cosine, sine), _rotate(key, cosine, sine)
-    keys, values = (key, value) if past is None else (torch.cat([past[0], key], 2), torch.cat([past[1], value], 2))
-    attend = attend_flex if sizes.flex else attend_dense
-    seen = attend(query, keys, values, mask, sizes.scale)
-    hidden = hidden + linear(seen.transpose(1, 2).flatten(2), weights.out)
+    seen = _attend(query, key, value, past, mask, sizes)
+    hidden = hidden + linear(seen.flatten(2), weights.out)
     normed = rms_norm(hidden, hidden.shape[-1:], weights.after, sizes.epsilon)
     inner = silu(linear(normed, weights.gate)) * linear(normed, weights.up)
     return hidden + linear(inner, weights.down), key, value
 
 
+def _attend(
+    query: Tensor, key: Tensor, value: Tensor, past: tuple[Tensor, Tensor] | None, mask: Any, sizes: LayerSizes
+) -> Tensor:
+    """Return attention [R, n, H, D]."""
+    if isinstance(mask, Stretches) and past is not None:
+        from orthrus_transformers.triton_blocks import attend_blocks
+
+        seen: Tensor = attend_blocks(query, *past, key, value, mask.first, mask.end, sizes.scale)[0]
+        return seen
+    keys, values = (key, value) if past is None else (torch.cat([past[0], key], 1), torch.cat([past[1], value], 1))
+    attend = attend_flex if sizes.flex else attend_dense
+    seen = attend(query.transpose(1, 2), keys.transpose(1, 2), values.transpose(1, 2), mask, sizes.scale)
+    return seen.transpose(1, 2)
+
+
 def _heads(normed: Tensor, weights: LayerWeights, sizes: LayerSizes) -> tuple[Tensor, Tensor, Tensor]:
-    """Return query, key and value [R, heads, n, D], normed where the model norms its heads."""
+    """Return query, key and value [R, n, heads, D], normed where the model norms its heads."""
     counts = [weight.shape[0] for weight in (weights.query, weights.key, weights.value)]
     bias = None if weights.biases is None else torch.cat(weights.biases)
     joined = linear(normed, torch.cat([weights.query, weights.key, weights.value]), bias)
@@ -91,10 +108,10 @@ def _heads(normed: Tensor, weights: LayerWeights, sizes: LayerSizes) -> tuple[Te
     if weights.head_norms is not None:
         query = rms_norm(query, (sizes.head,), weights.head_norms[0], sizes.epsilon)
         key = rms_norm(key, (sizes.head,), weights.head_norms[1], sizes.epsilon)
-    return query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
+    return query, key, value.contiguous()
 
 
 def _rotate(states: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
     half = states.shape[-1] // 2
     turned = torch.cat([-states[..., half:], states[..., :half]], dim=-1)
-    return states * cosine[:, None] + turned * sine[:, None]
+    return states * cosine[:, :, None] + turned * sine[:, :, None]

@@ -6,11 +6,19 @@ R: rows, L: columns of a row, N: blocks of a row, K: size of a block.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 Seen = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]  # row, head, query, slot -> bool
+
+
+class Stretches(NamedTuple):
+    """Say which of its row's slots each block sees, besides itself: those from first to end [R, N], int32."""
+
+    first: Tensor
+    end: Tensor
 
 
 def seen_in_rows(starts: Tensor, window: int | None) -> Seen:

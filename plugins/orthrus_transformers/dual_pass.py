@@ -91,7 +91,7 @@ class DualPass:
         cosine, sine = self._trunk.rotary_emb(hidden.detach(), positions)
         for index, layer in enumerate(self._layers):
             attention = layer.self_attn if view is None else view.twins[self._path(index)]
-            mask = self._attention.mask(self._window(layer), hidden.device)
+            mask = self._mask(layer, view)
             past = None if view is None else self._attention.kept[index]
             weights = layer_weights(layer, attention)
             hidden, key, value = self._layer(hidden, cosine, sine, weights, past, mask, self._sizes(layer))
@@ -125,6 +125,12 @@ class DualPass:
 
     def _path(self, index: int) -> str:
         return next(path for path, twin in self._view.twins.items() if twin.layer_idx == index)
+
+    def _mask(self, layer: Any, view: View | None) -> Any:
+        """Return what a layer sees; blocks without a window have kernels of their own, if their size fits."""
+        window = self._window(layer)
+        stretches = self._attention.stretches(layer.self_attn.head_dim) if view and window is None else None
+        return stretches or self._attention.mask(window, self._model.device)
 
     def _window(self, layer: Any) -> int | None:
         window = getattr(layer.self_attn, "sliding_window", None)

@@ -45,6 +45,7 @@ class BlockLoss:
         self._project = project
         self._weights = weights
         self._rows: RowLoss = torch.compile(self._row_loss, dynamic=False) if compiled else self._row_loss
+        self._normal = torch.compile(normalizers, dynamic=False) if compiled else normalizers
 
     def __call__(self, teacher: Tensor, drafted: Tensor, batch: Batch, rows: int, normalizer: float) -> Losses:
         """Return the losses of hidden states teacher [R, L, E] and drafted [R, N, K, E], so many rows at a time.
@@ -58,7 +59,7 @@ class BlockLoss:
             hidden = drafted[part].detach()[:, :, :-1].contiguous().requires_grad_()
             with torch.no_grad():
                 logits = self._project(teacher[part])  # [r, L, V]
-            normal = logits.float().logsumexp(-1)  # [r, L]
+                normal = self._normal(logits)  # [r, L]
             loss, divergence, right = self._rows(hidden, logits, normal, columns[part], valid[part], normalizer)
             loss.backward()  # type: ignore[no-untyped-call]  # torch has no type for it
             gradient = torch.zeros_like(drafted[part])
@@ -88,6 +89,11 @@ class BlockLoss:
         weights = weights * (1 - self._weights.frontier * (1 - before))
         loss = (divergence * weights).sum() / normalizer
         return loss, (divergence * valid).sum().detach(), right.sum((0, 1))
+
+
+def normalizers(logits: Tensor) -> Tensor:
+    """Return the logarithm of the sum of the exponentials of logits [..., V], in float32 at least."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32)).logsumexp(-1)
 
 
 def targets(batch: Batch, size: int) -> tuple[Tensor, Tensor]:

@@ -23,19 +23,19 @@ def make_prompts(run: Run) -> None:
     if not run.workers.first:
         return
     target = run.target()
-    run.claim(directory, target, run.prompts, run.training.seed, run.eval.prompts if not run.eval.files else 0)
+    held_out = 0 if run.eval.files else run.eval.prompts
+    run.claim(directory, target, run.prompts, seed=run.training.seed, held_out=held_out)
     if (run.out / "prompts.jsonl").exists():
         return
     sampled = _distinct(_sampled(run, target, directory))
-    held_out = [] if run.eval.files else sampled[: run.eval.prompts]
     given = [record.prompt for name in run.prompts.files for record in read_prompts(Path(name).expanduser())]
-    kept = _distinct([*sampled[len(held_out) :], *given])
+    kept = _distinct([*sampled[held_out:], *given])
     if not kept:
         raise InputError(
             "there are no prompts: none of those sampled ended by itself; set prompts.max_new_tokens higher"
         )
     if held_out:
-        _write(run.out / "held-out.jsonl", held_out)
+        _write(run.out / "held-out.jsonl", sampled[:held_out])
     _write(run.out / "prompts.jsonl", kept)
 
 

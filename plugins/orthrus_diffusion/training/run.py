@@ -66,10 +66,9 @@ class Run:
         trainable: TrainableTarget = target
         return trainable
 
-    def claim(self, directory: Path, target: TrainableTarget, *options: Any) -> None:
+    def claim(self, directory: Path, target: TrainableTarget, options: Any, **more: Any) -> None:
         """Note what a stage's files are made with; raise InputError if there are some that were made otherwise."""
-        facts = {"model": target.fingerprint(), "options": [asdict(one) for one in options]}
-        wanted = json.loads(json.dumps(facts))
+        wanted = json.loads(json.dumps({"model": target.fingerprint(), **asdict(options), **more}))
         note = directory / CLAIM
         try:
             found = json.loads(note.read_text(encoding="utf-8"))
@@ -87,8 +86,5 @@ class Run:
 
 
 def _different(found: Any, wanted: Any) -> str:
-    if found.get("model") != wanted["model"]:
-        return "another model"
-    pairs = [(one, other) for one, other in zip(found.get("options", []), wanted["options"], strict=False)]
-    keys = [key for one, other in pairs for key in {**one, **other} if one.get(key) != other.get(key)]
-    return ", ".join(sorted(set(keys)))
+    keys = [key for key in {**found, **wanted} if found.get(key) != wanted.get(key)]
+    return ", ".join(f"{key} was {found.get(key)!r} and is {wanted.get(key)!r}" for key in keys)
