@@ -20,14 +20,24 @@ PART = 8192  # prompts of a file; what is lost by an interruption
 def make_prompts(run: Run) -> None:
     """Write `prompts.jsonl`, and `held-out.jsonl` for eval if it has no files of its own; done ones are not redone."""
     directory = run.out / "prompts"
-    if not run.workers.first:
-        return
     target = run.target()
     held_out = 0 if run.eval.files else run.eval.prompts
-    run.claim(directory, target, run.prompts, seed=run.training.seed, held_out=held_out)
+    if run.workers.first:
+        run.claim(directory, target, run.prompts, seed=run.training.seed, held_out=held_out)
+    run.workers.wait()
     if (run.out / "prompts.jsonl").exists():
         return
-    sampled = _distinct(_sampled(run, target, directory))
+    parts = -(-run.prompts.sampled // PART)
+    _sample_parts(run, target, directory, range(parts))
+    run.workers.wait()
+    if run.workers.first:
+        _put_together(run, [part_file(directory, part) for part in range(parts)], held_out)
+
+
+def _put_together(run: Run, parts: Sequence[Path], held_out: int) -> None:
+    """Write all prompts but those held out, each once."""
+    lines = (line for file in parts for line in file.read_text(encoding="utf-8").splitlines())
+    sampled = _distinct(json.loads(line)["prompt"] for line in lines)
     given = [record.prompt for name in run.prompts.files for record in read_prompts(Path(name).expanduser())]
     kept = _distinct([*sampled[held_out:], *given])
     if not kept:
@@ -39,25 +49,27 @@ def make_prompts(run: Run) -> None:
     _write(run.out / "prompts.jsonl", kept)
 
 
-def _sampled(run: Run, target: TrainableTarget, directory: Path) -> list[str]:
-    """Return the prompts that the model wrote, part by part; each part is a file."""
-    options = run.prompts
-    texts: list[str] = []
+def _sample_parts(run: Run, target: TrainableTarget, directory: Path, parts: range) -> None:
+    """Let the model write prompts, each part into a file; several processes take turns."""
+    total = run.prompts.sampled
     records = Records(directory, "part")
-    total = options.sampled
-    with progress("prompts", total) as advance:
-        for part, first in enumerate(range(0, total, PART)):
-            file = directory / f"part-{part:05d}.jsonl"
-            count = min(PART, total - first)
-            if not file.exists():
-                begun = time.perf_counter()
-                _write(file, found := _sample(run, target, part, range(first, first + count)))
-                seconds = time.perf_counter() - begun
-                records.write(part=part, prompts=len(found), asked=count, prompts_per_second=len(found) / seconds)
-            texts += [json.loads(line)["prompt"] for line in file.read_text(encoding="utf-8").splitlines()]
-            advance(count)
-    records.plot(run.notify)
-    return texts
+    missing = [part for part in parts if not part_file(directory, part).exists()]
+    with progress("prompts", len(missing), shown=run.workers.first) as advance:
+        for part in missing[run.workers.rank :: run.workers.count]:
+            asked = range(part * PART, min((part + 1) * PART, total))
+            begun = time.perf_counter()
+            found = _sample(run, target, part, asked)
+            seconds = time.perf_counter() - begun
+            _write(part_file(directory, part), found)
+            records.write(part=part, prompts=len(found), asked=len(asked), prompts_per_second=len(found) / seconds)
+            advance(run.workers.count)
+    if run.workers.first:
+        records.plot(run.notify)
+
+
+def part_file(directory: Path, part: int) -> Path:
+    """Return where a part of the sampled prompts is kept."""
+    return directory / f"part-{part:05d}.jsonl"
 
 
 def _sample(run: Run, target: TrainableTarget, part: int, indices: Iterable[int]) -> list[str]:
