@@ -10,7 +10,7 @@ from torch import Tensor
 from orthrus import MaskedBlocks, PackedRows
 from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.dynamic import DynamicCache
-from orthrus_transformers import dual_pass, triton_blocks
+from orthrus_transformers import dual_pass
 from orthrus_transformers.target import TransformersTarget
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -51,7 +51,7 @@ def gradients(target: TransformersTarget, size: int, flex: bool) -> dict[str, Te
 def test_gradients(family: str, size: int, kernels: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     target = target_of(family, dtype)
     if not kernels:
-        monkeypatch.setattr(triton_blocks, "fits", lambda *given: False)
+        monkeypatch.setattr("orthrus_transformers.triton_blocks.fits", lambda *given: False)
     assert type(target._model.get_decoder()).__name__ in dual_pass.KNOWN
     found, wanted = gradients(target, size, flex=True), gradients(target, size, flex=False)
     assert found.keys() == wanted.keys() == target.view_weights("view").keys()
