@@ -11,3 +11,8 @@ def register_drafters(register: Register) -> None:
         "orthrus_diffusion.drafter:make",
         options="orthrus_diffusion.options:DiffusionOptions",
     )
+
+
+@hookimpl
+def register_commands(register: Register) -> None:
+    register("convert", "orthrus_diffusion.convert:convert")
