@@ -50,6 +50,8 @@ if TYPE_CHECKING:
     from orthrus.chance import Chance
     from orthrus.context import Context, Row, check_turn
     from orthrus.decoder import Decoder, Stream
+    from orthrus.fingerprints import fingerprint_files, fingerprint_weights
+    from orthrus.stored import weight_files
 
 __all__ = [
     "AttentionBackend",
@@ -95,12 +97,15 @@ __all__ = [
     "ViewTarget",
     "check_turn",
     "find_source",
+    "fingerprint_files",
+    "fingerprint_weights",
     "hookimpl",
     "load",
     "option",
     "read_prompts",
     "read_sections",
     "summarize",
+    "weight_files",
 ]
 
 _LAZY = {
@@ -111,8 +116,11 @@ _LAZY = {
     "Stream": "decoder",
     "check_turn": "context",
     "find_source": "build",
+    "fingerprint_files": "fingerprints",
+    "fingerprint_weights": "fingerprints",
     "load": "build",
     "read_sections": "build",
+    "weight_files": "stored",
 }
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -11,6 +10,7 @@ from torch import Tensor
 from orthrus import BuildError, Chance, Context, Draft, Parts, Step, ViewTarget
 from orthrus_diffusion.formats import attach
 from orthrus_diffusion.options import DiffusionOptions
+from orthrus_diffusion.shipped import find_view
 
 VIEW = "diffusion"  # what the view that came with a target is called
 
@@ -66,14 +66,7 @@ def make(options: DiffusionOptions, parts: Parts) -> Diffusion:
             f"drafter 'diffusion' needs views, which target '{type(target).__name__}' does not offer;"
             " set target.name=transformers"
         )
-    directory = _expanded(options.view) if options.view is not None else None
+    directory = find_view(options.view, parts) if options.view is not None else None
     name = f"{VIEW} {directory.resolve()}" if directory else VIEW  # decoders that share a target share its views
-    found = attach(target, name, directory)
+    found = attach(target, name, directory, allow_ordinary_mask=options.allow_ordinary_mask)
     return Diffusion(target, options.block or found.block, found.mask_token_id, name)
-
-
-def _expanded(text: str) -> Path:
-    try:
-        return Path(text).expanduser()
-    except RuntimeError:  # there is no such user; then there is no such path
-        return Path(text)

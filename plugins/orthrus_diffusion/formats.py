@@ -9,166 +9,133 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
-from orthrus import BuildError, InputError, ViewTarget
+from orthrus import BuildError, InputError, ViewTarget, fingerprint_files
+from orthrus_diffusion.checkpoint import open_checkpoint, open_file
+from orthrus_diffusion.mask_token import check_mask_token
+from orthrus_diffusion.quantization import dequantized, quantized
+from orthrus_diffusion.shipped import listing, shipped_for
+from orthrus_diffusion.view_config import ViewConfig, check_storage, is_released, parse_config, read_config
+from orthrus_diffusion.whole import written_whole
 
-FORMAT = "orthrus-view"
-VERSION = 1
 WEIGHTS = "view.safetensors"
-RELEASED = "OrthrusLM"
 RELEASED_WEIGHT = re.compile(r"(.+\.self_attn\.(?:[qkvo]_proj|[qk]_norm))_diff(\.\w+)")
 
 
-@dataclass(frozen=True)
-class ViewConfig:
-    """Hold what a view's config says: the size of a block it was trained with, its mask token, and its base model.
+def attach(target: ViewTarget, name: str, directory: Path | None, *, allow_ordinary_mask: bool = False) -> ViewConfig:
+    """Attach the view in a directory to the target under this name; return its config.
 
-    base and fingerprint are None where the view lies inside its base model.
+    directory None: the view that came with the target, or the shipped one that was made for it. One that is attached
+    already is used again. Raises InputError if there is none, or its mask is an ordinary token and it may not be, and
+    BuildError if it does not fit.
     """
-
-    block: int
-    mask_token_id: int
-    base: str | None = None
-    fingerprint: str | None = None
-
-
-def attach(target: ViewTarget, name: str, directory: Path | None) -> ViewConfig:
-    """Attach the view in a directory, or the one that came with the target, under this name; return its config.
-
-    One that is attached already is used again. Raises InputError if there is none, BuildError if it does not fit.
-    """
-    place = directory or target.directory
-    values = {} if place is None else _read_config(place)
-    if directory is None and (place is None or not _is_released(values)):
-        raise BuildError(f"drafter.view: the model '{target.name}' brings no view; name a directory with one of it")
-    assert place is not None
-    if directory is not None and _is_released(values) and directory.resolve() != _resolved(target.directory):
-        raise BuildError(f"drafter.view: '{directory}' holds a whole model and its view; make it the target.source")
-    config = _parse(values, place)
-    _check(config, target, place)
-    if name not in target.view_names:
-        target.attach_view(name, _released_weights(place) if _is_released(values) else _weights(place))
+    with _about("drafter.view"):
+        place = directory or _own_view(target)
+        config = parse_config(read_config(place), place)
+        _check_base(config, target, place)
+        check_mask_token(target, config.mask_token_id, allow_ordinary=allow_ordinary_mask or config.allow_ordinary_mask)
+        if name not in target.view_names:
+            target.attach_view(name, read_view(place))
     return config
 
 
-def save_view(target: ViewTarget, name: str, directory: Path, block: int, mask_token_id: int) -> None:
-    """Write an attached view into a new directory, whole or not at all; raise InputError if that cannot be done."""
+def save_view(
+    target: ViewTarget,
+    name: str,
+    directory: Path,
+    block: int,
+    mask_token_id: int,
+    *,
+    storage: str = "float",
+    allow_ordinary_mask: bool = False,
+) -> None:
+    """Write an attached view into a new directory, whole or not at all; raise InputError if that cannot be done.
+
+    storage: `float`, as the weights are, or `int8`. allow_ordinary_mask: the mask may be a token of ordinary text.
+    """
+    check_mask_token(target, mask_token_id, allow_ordinary=allow_ordinary_mask)
+    config = ViewConfig(block, mask_token_id, target.name, base_fingerprint(target), allow_ordinary_mask)
+    write_view(directory, target.view_weights(name), config, storage)
+
+
+def write_view(directory: Path, weights: Mapping[str, Tensor], config: ViewConfig, storage: str) -> None:
+    """Write a view in our own format into a new directory; raise InputError if that cannot be done."""
     from safetensors.torch import save_file
 
-    config = {
-        "format": FORMAT,
-        "version": VERSION,
-        "block_size": block,
-        "mask_token_id": mask_token_id,
-        "base": {"name": target.name, "fingerprint": target.fingerprint()},
-    }
-    if directory.exists():
-        raise InputError(f"'{directory}' exists already; a view is written into a new directory")
-    unfinished: Path | None = None
-    try:
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
-        weights = {key: weight.detach().cpu().contiguous() for key, weight in target.view_weights(name).items()}
-        save_file(weights, unfinished / WEIGHTS)
-        (unfinished / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
-        unfinished.chmod(0o755)
-        unfinished.rename(directory)
-    except OSError as error:
-        raise InputError(f"the view cannot be written to '{directory}': {error.strerror or error}") from error
-    finally:
-        if unfinished is not None:
-            shutil.rmtree(unfinished, ignore_errors=True)
+    check_storage(storage, "storage")
+    held = {name: weight.detach() for name, weight in weights.items()}
+    stored = quantized(held) if storage == "int8" else held
+    with written_whole(directory) as unfinished:
+        save_file({name: weight.cpu().contiguous() for name, weight in stored.items()}, unfinished / WEIGHTS)
+        text = json.dumps(config.to_dict(storage), indent=1)
+        (unfinished / "config.json").write_text(text + "\n", encoding="utf-8")
 
 
-def _read_config(directory: Path) -> dict[str, Any]:
-    if not directory.is_dir():
-        raise InputError(f"drafter.view: there is no directory '{directory}'")
-    file = directory / "config.json"
-    try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(f"drafter.view: the directory '{directory}' holds no config.json") from error
-    except (OSError, ValueError) as error:
-        raise InputError(f"drafter.view: '{file}' cannot be read as JSON") from error
-    if not isinstance(values, dict):
-        raise InputError(f"drafter.view: '{file}' must hold a mapping, not a {type(values).__name__}")
-    return values
+def read_view(place: Path) -> dict[str, Tensor]:
+    """Return a view's weights, of either format, by the names of the weights that they stand beside.
+
+    Raises InputError if a file is missing or damaged.
+    """
+    if is_released(read_config(place)):
+        checkpoint = open_checkpoint(place)
+        found = checkpoint.read(name for name in checkpoint.weights if RELEASED_WEIGHT.fullmatch(name))
+        return {base_name(name): weight for name, weight in found.items()}
+    file = open_file(place / WEIGHTS)
+    return dequantized(file.read(file.weights), file.weights, place / WEIGHTS)
 
 
-def _is_released(values: Mapping[str, Any]) -> bool:
-    return RELEASED in (values.get("architectures") or ())
+def base_name(released: str) -> str:
+    """Return the name of the weight that a view's weight in a released checkpoint stands beside."""
+    return RELEASED_WEIGHT.sub(r"\1\2", released)
 
 
-def _parse(values: Mapping[str, Any], place: Path) -> ViewConfig:
-    if _is_released(values):
-        return ViewConfig(_integer(values, "block_size", place), _integer(values, "mask_token_id", place))
-    if values.get("format") != FORMAT:
-        raise InputError(f"drafter.view: '{place}' holds no view; its config.json has no format '{FORMAT}'")
-    if values.get("version") != VERSION:
-        raise InputError(
-            f"drafter.view: '{place}' is of version {values.get('version')!r} of its format; known: {VERSION}"
-        )
-    base = values.get("base")
-    if not isinstance(base, dict) or not all(isinstance(base.get(key), str) for key in ("name", "fingerprint")):
-        raise InputError(f"drafter.view: the config.json of '{place}' does not say its base's name and fingerprint")
-    block, mask = _integer(values, "block_size", place), _integer(values, "mask_token_id", place)
-    return ViewConfig(block, mask, base["name"], base["fingerprint"])
+def base_fingerprint(target: ViewTarget) -> str:
+    """Return the fingerprint of the target's model, without the view that its files may hold."""
+    if _brings_view(target) and target.directory is not None:
+        return fingerprint_files(target.directory, without=RELEASED_WEIGHT)
+    return target.fingerprint()
 
 
-def _integer(values: Mapping[str, Any], key: str, place: Path) -> int:
-    value, least = values.get(key), 2 if key == "block_size" else 0
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise InputError(
-            f"drafter.view: {key} in the config.json of '{place}' must be an integer of at least {least}, not {value!r}"
-        )
-    return value
-
-
-def _check(config: ViewConfig, target: ViewTarget, place: Path) -> None:
-    if config.fingerprint is not None and config.fingerprint != target.fingerprint():
+def _own_view(target: ViewTarget) -> Path:
+    if _brings_view(target) and target.directory is not None:
+        return target.directory
+    shipped = shipped_for(base_fingerprint(target))
+    if shipped is None:
         raise BuildError(
-            f"drafter.view: '{place}' is a view of the model '{config.base}', not of '{target.name}': their weights"
-            " differ"
+            f"the model '{target.name}' brings no view and none is made for it here ({listing()}); name a directory or"
+            " a hub id with one"
         )
-    if config.mask_token_id >= target.vocabulary_size:
+    return shipped
+
+
+def _brings_view(target: ViewTarget) -> bool:
+    return target.directory is not None and is_released(read_config(target.directory))
+
+
+def _check_base(config: ViewConfig, target: ViewTarget, place: Path) -> None:
+    if target.directory is not None and place.resolve() == target.directory.resolve():
+        return
+    if config.fingerprint is None:  # a released checkpoint: its model's weights lie beside the view's
+        if fingerprint_files(place, without=RELEASED_WEIGHT) != base_fingerprint(target):
+            raise BuildError(
+                f"'{place}' holds a view and the model that it was made for, whose weights are not those of"
+                f" '{target.name}'; make it the target.source"
+            )
+    elif config.fingerprint != base_fingerprint(target):
         raise BuildError(
-            f"drafter.view: the mask token {config.mask_token_id} of '{place}' is not in the vocabulary of"
-            f" '{target.name}', which has {target.vocabulary_size} tokens"
+            f"'{place}' is a view of the model '{config.base}', not of '{target.name}': their weights differ"
         )
 
 
-def _weights(place: Path) -> dict[str, Tensor]:
-    if not (place / WEIGHTS).is_file():
-        raise InputError(f"drafter.view: the directory '{place}' holds no {WEIGHTS}")
-    return _read_tensors(place / WEIGHTS, re.compile(r"(.+)(\.\w+)"))
-
-
-def _released_weights(place: Path) -> dict[str, Tensor]:
-    found: dict[str, Tensor] = {}
-    for file in sorted(place.glob("*.safetensors")):
-        found |= _read_tensors(file, RELEASED_WEIGHT)
-    return found
-
-
-def _read_tensors(file: Path, pattern: re.Pattern[str]) -> dict[str, Tensor]:
-    """Return the tensors whose whole name the pattern matches, by its two groups: the name without what is between."""
-    from safetensors import SafetensorError, safe_open
-
+@contextmanager
+def _about(key: str) -> Iterator[None]:
+    """Say in errors which key of the config they are about."""
     try:
-        with safe_open(file, framework="pt") as held:
-            matches = [match for match in map(pattern.fullmatch, held.keys()) if match]
-            return {match[1] + match[2]: held.get_tensor(match[0]) for match in matches}
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"drafter.view: '{file}' is damaged or cannot be read") from error
-
-
-def _resolved(directory: Path | None) -> Path | None:
-    return directory.resolve() if directory else None
+        yield
+    except (BuildError, InputError) as error:
+        raise type(error)(f"{key}: {error}") from error

@@ -12,11 +12,16 @@ class DiffusionOptions:
     """Say which view drafts, and how much at a time."""
 
     view: str | None = option(
-        None, help="a directory with a view of the target; null: the one that came with the target's source"
+        None,
+        help="a view of the target: a directory, a hub id, or the name of one that is shipped; null: the one that came"
+        " with the target's source, or else the shipped one that was made for it",
     )
     block: int | None = option(
         None,
         minimum=2,
         maximum=1024,
         help="anchor and drafts of a cycle: one more than the drafts; null: what the view was trained with",
+    )
+    allow_ordinary_mask: bool = option(
+        False, help="use a view whose mask is a token of ordinary text, though its config does not allow that"
     )

@@ -158,16 +158,16 @@ def _forward(
         slot = start + tl.arange(0, STEP)
         there = slot < slots
         place = ((row.to(tl.int64) * slots + slot)[:, None] * kv_heads + kv_head) * D + columns[None, :]
-        k = tl.load(frozen_keys + place, mask=there[:, None], other=0.0)
-        v = tl.load(frozen_values + place, mask=there[:, None], other=0.0)
-        scores = tl.dot(q, tl.trans(k), input_precision=exact) * scale
+        far_k = tl.load(frozen_keys + place, mask=there[:, None], other=0.0)
+        far_v = tl.load(frozen_values + place, mask=there[:, None], other=0.0)
+        far_scores = tl.dot(q, tl.trans(far_k), input_precision=exact) * scale
         visible = (slot[None, :] >= begin[:, None]) & (slot[None, :] < end[:, None])
-        scores = tl.where(visible, scores, float("-inf"))
-        higher = tl.maximum(most, tl.max(scores, 1))
+        far_scores = tl.where(visible, far_scores, float("-inf"))
+        higher = tl.maximum(most, tl.max(far_scores, 1))
         less = tl.exp(most - higher)
-        weights = tl.exp(scores - higher[:, None])
-        total = total * less + tl.sum(weights, 1)
-        seen = seen * less[:, None] + tl.dot(weights.to(v.dtype), v, input_precision=exact)
+        far_weights = tl.exp(far_scores - higher[:, None])
+        total = total * less + tl.sum(far_weights, 1)
+        seen = seen * less[:, None] + tl.dot(far_weights.to(far_v.dtype), far_v, input_precision=exact)
         most = higher
 
     tl.store(out + wide, (seen / total[:, None]).to(out.dtype.element_ty))
@@ -204,14 +204,14 @@ def _backward(
             slot = start + tl.arange(0, STEP)
             there = slot < slots
             place = ((row.to(tl.int64) * slots + slot)[:, None] * kv_heads + kv_head) * D + columns[None, :]
-            k = tl.load(frozen_keys + place, mask=there[:, None], other=0.0)
-            v = tl.load(frozen_values + place, mask=there[:, None], other=0.0)
+            far_k = tl.load(frozen_keys + place, mask=there[:, None], other=0.0)
+            far_v = tl.load(frozen_values + place, mask=there[:, None], other=0.0)
             visible = (slot[None, :] >= begin[:, None]) & (slot[None, :] < end[:, None])
-            scores = tl.dot(q, tl.trans(k), input_precision=exact) * scale
-            weights = tl.where(visible, tl.exp(scores - level[:, None]), 0.0)
-            d_weights = tl.dot(d_out, tl.trans(v), input_precision=exact)
-            d_scores = (weights * (d_weights - delta[:, None]) * scale).to(k.dtype)
-            d_q += tl.dot(d_scores, k, input_precision=exact)
+            far_scores = tl.dot(q, tl.trans(far_k), input_precision=exact) * scale
+            far_weights = tl.where(visible, tl.exp(far_scores - level[:, None]), 0.0)
+            far_d_weights = tl.dot(d_out, tl.trans(far_v), input_precision=exact)
+            far_d_scores = (far_weights * (far_d_weights - delta[:, None]) * scale).to(far_k.dtype)
+            d_q += tl.dot(far_d_scores, far_k, input_precision=exact)
         k, v = tl.load(keys + own), tl.load(values + own)
         scores = tl.dot(q, tl.trans(k), input_precision=exact) * scale
         weights = tl.where(block[:, None] == block[None, :], tl.exp(scores - level[:, None]), 0.0)

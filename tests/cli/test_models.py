@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from support.hub import cached_on_the_hub, cut_off
 from support.program import ERROR, InProcess, outcome
 from support.site import Site
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -183,22 +184,10 @@ def test_a_damaged_gguf_is_one_sentence_and_leaves_no_copy(content: bytes, sente
     assert [path for path in Path("cache").rglob("*") if path.name != "models"] == []
 
 
-def cached_on_the_hub(whole: Path, cache: Path, revision: str = "main") -> Path:
-    """Lay a model into a cache as the hub's client would, under the name owner/name."""
-    repository, commit = cache / "models--owner--name", "0123456789abcdef0123456789abcdef01234567"
-    snapshot = repository / "snapshots" / commit
-    shutil.copytree(whole, snapshot)
-    (repository / "refs").mkdir()
-    (repository / "refs" / revision).write_text(commit)
-    return snapshot
-
-
 @pytest.fixture
 def offline(somewhere: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Cut the hub off and give it an empty cache, as HF_HUB_OFFLINE and HF_HOME do for a new program."""
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(somewhere / "hub"))
-    return somewhere / "hub"
+    return cut_off(monkeypatch, somewhere / "hub")
 
 
 @pytest.mark.parametrize("source", ["owner/name", "hub:owner/name", "owner/name@main"])

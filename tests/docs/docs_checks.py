@@ -15,6 +15,7 @@ from typing import Any, get_args
 
 import typer
 from docs_pages import ROOT, Page
+from support.view_memory import program as view_memory_program
 
 from orthrus import InputError, Result, Sampling, Stop, hookspecs, interfaces
 from orthrus.cli.app import make_app
@@ -83,6 +84,13 @@ def attention_speeds(page: Page) -> list[str]:
     written = page.text.partition("<!-- attention speeds -->\n")[2].partition("<!-- end -->\n")[0].splitlines()
     program = runpy.run_path(str(ROOT / "docs" / "examples" / "attention_speeds.py"))
     return differing("line", written, program["page_lines"](json.loads(program["FOUND"].read_text(encoding="utf-8"))))
+
+
+def view_memory(page: Page) -> list[str]:
+    """Compare the table of a view's memory with what the program that measured it makes of its results."""
+    written = page.text.partition("<!-- view memory -->\n")[2].partition("<!-- end -->\n")[0].splitlines()
+    program = view_memory_program()
+    return differing("line", written, program.page_lines(program.read(program.FOUND)))
 
 
 def parts_table(page: Page) -> list[str]:

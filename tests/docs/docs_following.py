@@ -39,13 +39,14 @@ def run_python(page: Page, folder: Path) -> list[str]:
 
 @dataclass
 class Workspace:
-    """A folder in which a page's files are written and its commands are run, with the repository's configs in it."""
+    """A folder in which a page's files are written and its commands are run, with configs and test data in it."""
 
     folder: Path
     outputs: dict[str, str] = field(default_factory=dict)  # of each command that was run
 
     def __post_init__(self) -> None:
         shutil.copytree(ROOT / "configs", self.folder / "configs")
+        shutil.copytree(ROOT / "tests" / "data", self.folder / "tests" / "data")
         self.site = self.folder / "site"
 
     def follow(self, page: Page) -> list[str]:

@@ -1,0 +1,41 @@
+"""The program that measures a view's memory, as a module, and contexts of any length without a prefill."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from orthrus import Context, KVCache, Stop, Verdict
+from support.program import ROOT
+
+FILE = ROOT / "docs" / "examples" / "view_memory.py"
+
+
+def program() -> ModuleType:
+    """Return docs/examples/view_memory.py, imported."""
+    spec = importlib.util.spec_from_file_location("view_memory", FILE)
+    assert spec is not None and spec.loader is not None
+    module = sys.modules["view_memory"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def filled(target: Any, cache: KVCache, length: int, block: int) -> Context:
+    """Return a context of so many tokens in a row, the anchor last, whose keys and values are random numbers."""
+    context = Context([[1] * (length - 1)], Stop(block), vocabulary_size=target.vocabulary_size, device=target.device)
+    target.start(context)
+    context.refill()
+    config = target._model.config
+    slots = torch.arange(length - 1, device=target.device)[None]
+    cache.place(slots, length - 1)
+    shape = (1, config.num_key_value_heads, length - 1, config.head_dim)
+    states = torch.randn(shape, dtype=target._model.dtype, device=target.device)
+    for layer in range(config.num_hidden_layers):
+        cache.update(states, -states, layer)
+    nothing = torch.zeros(1, dtype=torch.int64, device=target.device)
+    target.keep(context.commit(context.empty_draft(), Verdict(nothing, nothing + 2)))
+    return context
