@@ -1,0 +1,86 @@
+"""Subjects in processes of their own: what they give is what they give side by side, and nobody's failure spreads."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.bench import BenchPlugin, all_runs, make_bench
+from support.program import TABLE
+
+from orthrus.bench.isolated import INTERRUPTED, IsolatedBench
+from orthrus.bench.plan import Plan, plan_points, plan_subjects
+from orthrus.bench.prompts import BenchPrompts
+from orthrus.bench.results import Run
+from orthrus.layers import read_overrides
+from orthrus.plugins import Plugins
+
+PROMPTS = BenchPrompts()
+
+
+def a_plan(**settings: Any) -> Plan:
+    session = Plugins.load()
+    subjects = plan_subjects([TABLE], ["short: drafter.length=2"], ["none"], session)
+    overrides = read_overrides(["stop.max_new_tokens=8"])
+    return Plan(subjects, plan_points((1,), (6, 9), []), "none", overrides, **{"rounds": 2, **settings})
+
+
+def runs_of(bench: IsolatedBench) -> list[Run]:
+    return [run for found in bench.runs() for run in found]
+
+
+def test_every_subject_is_measured_and_compared_at_every_point() -> None:
+    steps: list[object] = []
+    bench = IsolatedBench(a_plan(), PROMPTS, steps.append)
+    runs = runs_of(bench)
+    labels = ("none", TABLE.stem, "short")
+    assert [(run.label, run.point["context"]) for run in runs] == [(label, c) for c in (6, 9) for label in labels]
+    for run in runs:
+        assert run.error is None and run.identical == 1.0 and run.phases is not None
+        assert run.ratio is not None and len(run.ratio.values) == 2
+    assert len(steps) == a_plan().total
+    assert list(bench.copy_bandwidths.values()) != [None]
+
+
+def test_no_two_subjects_share_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[Any] = []
+    own = subprocess.run
+    monkeypatch.setattr(subprocess, "run", lambda command, **more: (started.append(command), own(command, **more))[1])
+    plan = replace(a_plan(rounds=1, warm_up=0, phases=False), points=a_plan().points[:1])
+    assert len(runs_of(IsolatedBench(plan, PROMPTS))) == len(started) == 3
+
+
+@pytest.mark.parametrize("code", [1, -9])
+def test_a_process_that_dies_takes_no_other_subject_with_it(code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    own, calls = subprocess.run, []
+
+    def dying(command: Any, **more: Any) -> Any:
+        calls.append(command)
+        return subprocess.CompletedProcess(command, code) if len(calls) == 2 else own(command, **more)
+
+    monkeypatch.setattr(subprocess, "run", dying)
+    plan = replace(a_plan(rounds=1, warm_up=0, phases=False), points=a_plan().points[:1])
+    errors = [run.error for run in runs_of(IsolatedBench(plan, PROMPTS))]
+    assert errors == [None, f"its process ended with exit status {code}", None]
+
+
+def test_ctrl_c_in_a_child_is_the_parents(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = subprocess.CompletedProcess([], INTERRUPTED)
+    monkeypatch.setattr(subprocess, "run", lambda command, **more: ended)
+    with pytest.raises(KeyboardInterrupt):
+        runs_of(IsolatedBench(a_plan(), PROMPTS))
+
+
+@pytest.mark.parametrize(("whole", "resets"), [(False, 3), (True, 1)])
+def test_the_whole_peak_is_that_since_the_first_run(
+    whole: bool, resets: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[int] = []
+    monkeypatch.setattr("orthrus.bench.workshop.reset_peak", lambda: done.append(1))
+    bench = make_bench(tmp_path, BenchPlugin(), rounds=2, warm_up=1, phases=False)
+    bench._workshop._whole_peak = whole
+    all_runs(bench)
+    assert len(done) == resets
