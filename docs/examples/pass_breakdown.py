@@ -210,9 +210,9 @@ def page_lines(found: Mapping[str, Any]) -> list[str]:
     ran = f"{found['device']}, torch {found['torch']}, {found['date']}"
     what = (
         f"On {ran}, by `{found['command']}`. Times of passes are the median, and in brackets the lowest and the highest"
-        " one, of passes that begin when the device has nothing else to do. Those of groups are from torch's profiler, in"
-        " brackets their share of the median; `waiting` is what is left: the host before the first kernel, and the gaps"
-        " between kernels. The head is the last projection."
+        " one, of passes that begin when the device has nothing else to do. Those of groups are from torch's profiler,"
+        " and in brackets their share of the median; `waiting` is what is left: the host before the first kernel, and"
+        " the gaps between kernels. The head is the last projection."
     )
     return ["", "## Where the time of a verify pass goes", "", what, "", *rows(passes), ""]
 
