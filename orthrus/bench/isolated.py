@@ -1,7 +1,7 @@
 """Each subject at each point in a process of its own: for memory, of which nothing is another's then.
 
-A child is `python -m orthrus.bench.isolated FILE`. It reads what it is to measure from the file and puts its tally
-there; what else it prints goes where the parent's output goes.
+A child reads from a file what it is to measure and puts its tally there; what else it prints goes where the parent's
+output goes. Ctrl-C is the parent's, which ends the child.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ from orthrus.bench.tally import Tally
 from orthrus.errors import InputError
 from orthrus.plugins import Plugins
 
-INTERRUPTED = 130  # what a child ends with after Ctrl-C
+CHILD = (
+    "import signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN);"
+    " from orthrus.bench.isolated import child; child(sys.argv[1])"
+)
 
 
 class IsolatedBench:
@@ -52,9 +55,7 @@ class IsolatedBench:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "work"
             file.write_bytes(pickle.dumps((plan, self._prompts)))
-            code = subprocess.run([sys.executable, "-m", "orthrus.bench.isolated", file], check=False).returncode
-            if code == INTERRUPTED:
-                raise KeyboardInterrupt
+            code = subprocess.run([sys.executable, "-c", CHILD, file], check=False).returncode
             if code:
                 raise InputError(f"its process ended with exit status {code}")
             tally, bandwidths = pickle.loads(file.read_bytes())  # what our own child wrote into our own folder
@@ -63,17 +64,15 @@ class IsolatedBench:
         return found
 
 
+def child(name: str) -> None:
+    """Measure what a file says, and write what was found in its place."""
+    file = Path(name)
+    file.write_bytes(pickle.dumps(measure(*pickle.loads(file.read_bytes()))))
+
+
 def measure(plan: Plan, prompts: BenchPrompts) -> tuple[Tally, dict[torch.device, float | None]]:
     """Return what the plan's one subject gave at its one point, and what its device can copy."""
     bench = Bench(plan, prompts, Plugins.load(), whole_peak=True)
     tally = Tally(plan, plan.points[0])
     bench.measure(plan.points[0], tally)
     return tally, bench.copy_bandwidths
-
-
-if __name__ == "__main__":
-    work = Path(sys.argv[1])
-    try:
-        work.write_bytes(pickle.dumps(measure(*pickle.loads(work.read_bytes()))))
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.bench import BenchPlugin, all_runs, make_bench
-from support.program import TABLE
+from support.program import PROGRAM, TABLE
 
-from orthrus.bench.isolated import INTERRUPTED, IsolatedBench
+from orthrus.bench.isolated import IsolatedBench, child
 from orthrus.bench.plan import Plan, plan_points, plan_subjects
 from orthrus.bench.prompts import BenchPrompts
-from orthrus.bench.results import Run
+from orthrus.bench.results import Run, read_results
 from orthrus.layers import read_overrides
 from orthrus.plugins import Plugins
 
@@ -28,11 +31,26 @@ def a_plan(**settings: Any) -> Plan:
     return Plan(subjects, plan_points((1,), (6, 9), []), "none", overrides, **{"rounds": 2, **settings})
 
 
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Do a child's work in this process, and note the commands."""
+    commands: list[Any] = []
+
+    def run(command: Any, **more: Any) -> Any:
+        commands.append(command)
+        child(command[-1])
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr("orthrus.bench.bandwidth.CPU_BYTES", 2**16)
+    return commands
+
+
 def runs_of(bench: IsolatedBench) -> list[Run]:
     return [run for found in bench.runs() for run in found]
 
 
-def test_every_subject_is_measured_and_compared_at_every_point() -> None:
+def test_every_subject_is_measured_and_compared_at_every_point(started: list[Any]) -> None:
     steps: list[object] = []
     bench = IsolatedBench(a_plan(), PROMPTS, steps.append)
     runs = runs_of(bench)
@@ -43,18 +61,13 @@ def test_every_subject_is_measured_and_compared_at_every_point() -> None:
         assert run.ratio is not None and len(run.ratio.values) == 2
     assert len(steps) == a_plan().total
     assert list(bench.copy_bandwidths.values()) != [None]
-
-
-def test_no_two_subjects_share_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    started: list[Any] = []
-    own = subprocess.run
-    monkeypatch.setattr(subprocess, "run", lambda command, **more: (started.append(command), own(command, **more))[1])
-    plan = replace(a_plan(rounds=1, warm_up=0, phases=False), points=a_plan().points[:1])
-    assert len(runs_of(IsolatedBench(plan, PROMPTS))) == len(started) == 3
+    assert len(started) == len({command[-1] for command in started}) == 6  # a process each, and a file of its own
 
 
 @pytest.mark.parametrize("code", [1, -9])
-def test_a_process_that_dies_takes_no_other_subject_with_it(code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_dies_takes_no_other_subject_with_it(
+    code: int, started: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     own, calls = subprocess.run, []
 
     def dying(command: Any, **more: Any) -> Any:
@@ -67,11 +80,26 @@ def test_a_process_that_dies_takes_no_other_subject_with_it(code: int, monkeypat
     assert errors == [None, f"its process ended with exit status {code}", None]
 
 
-def test_ctrl_c_in_a_child_is_the_parents(monkeypatch: pytest.MonkeyPatch) -> None:
-    ended = subprocess.CompletedProcess([], INTERRUPTED)
-    monkeypatch.setattr(subprocess, "run", lambda command, **more: ended)
-    with pytest.raises(KeyboardInterrupt):
-        runs_of(IsolatedBench(a_plan(), PROMPTS))
+def test_ctrl_c_ends_the_child_and_leaves_the_points_before(tmp_path: Path) -> None:
+    out = tmp_path / "results.json"
+    arguments = ["bench", "--config", str(TABLE), "--context", "6", "--batch", "1,2", "--count", "2", "--isolated"]
+    limits = ["--rounds", "1", "--out", str(out), "--sweep", "stop.max_new_tokens=2,900000"]  # the second takes long
+    process = subprocess.Popen(
+        [*PROGRAM, *arguments, *limits], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0
+    )
+    try:
+        until = time.monotonic() + 120
+        while not (out.exists() and len(read_results(out).runs) == 2) and time.monotonic() < until:
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        printed, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    assert (process.returncode, err) == (130, "")
+    assert TABLE.stem in printed and "Traceback" not in printed
+    with pytest.raises(ProcessLookupError):  # nobody is left of the group
+        os.killpg(process.pid, 0)
 
 
 @pytest.mark.parametrize(("whole", "resets"), [(False, 3), (True, 1)])
