@@ -7,6 +7,7 @@ output goes. Ctrl-C is the parent's, which ends the child.
 from __future__ import annotations
 
 import pickle
+import signal
 import subprocess
 import sys
 import tempfile
@@ -24,10 +25,7 @@ from orthrus.bench.tally import Tally
 from orthrus.errors import InputError
 from orthrus.plugins import Plugins
 
-CHILD = (
-    "import signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN);"
-    " from orthrus.bench.isolated import child; child(sys.argv[1])"
-)
+CHILD = "import sys; from orthrus.bench.isolated import child; child(sys.argv[1])"
 
 
 class IsolatedBench:
@@ -55,13 +53,27 @@ class IsolatedBench:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "work"
             file.write_bytes(pickle.dumps((plan, self._prompts)))
-            code = subprocess.run([sys.executable, "-c", CHILD, file], check=False).returncode
+            code = run_child(file)
             if code:
                 raise InputError(f"its process ended with exit status {code}")
             tally, bandwidths = pickle.loads(file.read_bytes())  # what our own child wrote into our own folder
         self.copy_bandwidths |= bandwidths
         found: Tally = tally
         return found
+
+
+def run_child(file: Path) -> int:
+    """Return the exit status of a process that measures what a file says; what ends the waiting ends the process."""
+    own = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # a child inherits it, and never sees Ctrl-C
+    try:
+        process = subprocess.Popen([sys.executable, "-c", CHILD, file])
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, own)
+    try:
+        return process.wait()
+    finally:
+        process.kill()
+        process.wait()
 
 
 def child(name: str) -> None:

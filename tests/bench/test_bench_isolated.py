@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 from support.bench import BenchPlugin, all_runs, make_bench
 from support.program import PROGRAM, TABLE
 
+from orthrus.bench import isolated
 from orthrus.bench.isolated import IsolatedBench, child
 from orthrus.bench.plan import Plan, plan_points, plan_subjects
 from orthrus.bench.prompts import BenchPrompts
@@ -32,25 +34,25 @@ def a_plan(**settings: Any) -> Plan:
 
 
 @pytest.fixture
-def started(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Do a child's work in this process, and note the commands."""
-    commands: list[Any] = []
+def started(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Do a child's work in this process, and note the files that say what it is."""
+    files: list[Path] = []
 
-    def run(command: Any, **more: Any) -> Any:
-        commands.append(command)
-        child(command[-1])
-        return subprocess.CompletedProcess(command, 0)
+    def run(file: Path) -> int:
+        files.append(file)
+        child(str(file))
+        return 0
 
-    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(isolated, "run_child", run)
     monkeypatch.setattr("orthrus.bench.bandwidth.CPU_BYTES", 2**16)
-    return commands
+    return files
 
 
 def runs_of(bench: IsolatedBench) -> list[Run]:
     return [run for found in bench.runs() for run in found]
 
 
-def test_every_subject_is_measured_and_compared_at_every_point(started: list[Any]) -> None:
+def test_every_subject_is_measured_and_compared_at_every_point(started: list[Path]) -> None:
     steps: list[object] = []
     bench = IsolatedBench(a_plan(), PROMPTS, steps.append)
     runs = runs_of(bench)
@@ -61,20 +63,15 @@ def test_every_subject_is_measured_and_compared_at_every_point(started: list[Any
         assert run.ratio is not None and len(run.ratio.values) == 2
     assert len(steps) == a_plan().total
     assert list(bench.copy_bandwidths.values()) != [None]
-    assert len(started) == len({command[-1] for command in started}) == 6  # a process each, and a file of its own
+    assert len(started) == len(set(started)) == 6  # a process each
 
 
 @pytest.mark.parametrize("code", [1, -9])
 def test_a_process_that_dies_takes_no_other_subject_with_it(
-    code: int, started: list[Any], monkeypatch: pytest.MonkeyPatch
+    code: int, started: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own, calls = subprocess.run, []
-
-    def dying(command: Any, **more: Any) -> Any:
-        calls.append(command)
-        return subprocess.CompletedProcess(command, code) if len(calls) == 2 else own(command, **more)
-
-    monkeypatch.setattr(subprocess, "run", dying)
+    own, calls = isolated.run_child, itertools.count()
+    monkeypatch.setattr(isolated, "run_child", lambda file: code if next(calls) == 1 else own(file))
     plan = replace(a_plan(rounds=1, warm_up=0, phases=False), points=a_plan().points[:1])
     errors = [run.error for run in runs_of(IsolatedBench(plan, PROMPTS))]
     assert errors == [None, f"its process ended with exit status {code}", None]
