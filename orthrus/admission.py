@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,10 +19,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Admitted:
-    """Hold a draft with its values forced into their bounds; broken [B] is not 0 where a row had one outside."""
+    """Hold a draft with its values forced into their bounds, and what was proposed."""
 
     draft: Draft
-    broken: Tensor
     proposed: Draft
     room: Tensor
     vocabulary_size: int
@@ -30,7 +30,17 @@ class Admitted:
     @classmethod
     def of(cls, draft: Draft) -> Admitted:
         """Return a draft that needs no check as admitted."""
-        return cls(draft, torch.zeros_like(draft.lengths), draft, draft.lengths, 0, "")
+        return cls(draft, draft, draft.lengths, 0, "")
+
+    @cached_property
+    def broken(self) -> Tensor:
+        """Return [B], not 0 where a row had a value out of bounds; computed behind the pass, not to hold it up."""
+        bounded, proposed = self.draft, self.proposed
+        wrong = bounded.lengths != proposed.lengths
+        if bounded.tokens.shape[1]:
+            inside = torch.arange(bounded.tokens.shape[1], device=wrong.device) < bounded.lengths[:, None]  # [B, n]
+            wrong = wrong | ((bounded.tokens != proposed.tokens) & inside).any(1)
+        return wrong.long()
 
     def report(self, broken: list[int]) -> None:
         """Raise DraftError for the first broken row; broken [B] is what the device found, read with the step."""
@@ -66,20 +76,15 @@ def admit(draft: Draft, context: Context, drafter: Drafter) -> Admitted:
         )
     if draft.tokens.shape[1] == 0:
         empty = replace(context.empty_draft(), passes=draft.passes)
-        return Admitted(empty, (draft.lengths != 0).long(), draft, context.room, context.vocabulary_size, name)
-    inside = torch.arange(draft.tokens.shape[1], device=context.device) < draft.lengths[:, None]  # [B, n]
-    foreign = ((draft.tokens < 0) | (draft.tokens >= context.vocabulary_size)) & inside
-    most = context.room.clamp(max=draft.tokens.shape[1])  # [B]
-    wrong_length = (draft.lengths < 0) | (draft.lengths > most)
+        return Admitted(empty, draft, context.room, context.vocabulary_size, name)
     bounded = Draft(
         tokens=draft.tokens.clamp(0, context.vocabulary_size - 1),
-        lengths=torch.minimum(draft.lengths, most).clamp(min=0),
+        lengths=torch.minimum(draft.lengths.clamp(0, draft.tokens.shape[1]), context.room),
         probabilities=draft.probabilities,
         parents=draft.parents,
         passes=draft.passes,
     )
-    broken = (wrong_length | foreign.any(1)).long()
-    return Admitted(bounded, broken, draft, context.room, context.vocabulary_size, name)
+    return Admitted(bounded, draft, context.room, context.vocabulary_size, name)
 
 
 def _shape_problem(draft: Draft, context: Context) -> str | None:

@@ -72,6 +72,7 @@ class Context:
         width = max((len(row.prompt) + row.room for row in self.requests), default=0) + 1
         self.tokens = torch.zeros(len(self.rows), width, dtype=torch.int64, device=self.device)
         self.prompt_lengths = self.lengths = self.room = self._upload([0] * len(self.rows))
+        self._anchors = torch.zeros_like(self.lengths)
         self.stop_ids = self._upload(sorted(stop.token_ids))
         self.processor = Processor.of(self.sampling, vocabulary_size, self.device)
         self._fresh = list(range(len(self.rows)))
@@ -96,7 +97,7 @@ class Context:
     @property
     def anchors(self) -> Tensor:
         """Return the newest committed token of each row [B]."""
-        return self.tokens.gather(1, self.lengths[:, None] - 1)[:, 0]
+        return self._anchors
 
     def empty_draft(self) -> Draft:
         """Return the draft that proposes nothing: plain decoding, and the prefill. It is always the same object."""
@@ -142,16 +143,20 @@ class Context:
             counts = counts * self._upload([int(index in self._fresh) for index in range(len(self.rows))])
         counts = cut_at_stop(candidates, counts, self.stop_ids)
         self._write(candidates, counts)
-        facts = torch.stack([self._admitted.broken, verdict.accepted, counts], dim=1)  # [B, 3]
-        return self._record(torch.cat([facts, candidates], dim=1).tolist(), draft.passes + 1)
+        facts = [one[:, None] for one in (self._admitted.broken, verdict.accepted, counts)]
+        return self._record(torch.cat([*facts, candidates], dim=1).tolist(), draft.passes + 1)  # [B, 3 + n + 1]
 
     def _write(self, candidates: Tensor, counts: Tensor) -> None:
         index = self.lengths[:, None] + torch.arange(candidates.shape[1], device=self.device)
         self.tokens.scatter_(1, index.clamp(max=self.tokens.shape[1] - 1), candidates)
         self.lengths = self.lengths + counts
-        last = candidates.gather(1, (counts - 1).clamp(min=0)[:, None])  # [B, 1]
-        stopped = (last == self.stop_ids).any(1) & (counts > 0)
-        self.room = torch.where(stopped, 0, self.room - counts)
+        self.room = self.room - counts
+        self._find_anchors()  # not later: what is launched now runs behind the pass, and later would hold up the next
+        if self.stop_ids.numel():  # a row that goes on does not have a stop for its newest token
+            self.room = self.room.masked_fill((self._anchors[:, None] == self.stop_ids).any(1), 0)
+
+    def _find_anchors(self) -> None:
+        self._anchors = self.tokens.gather(1, self.lengths[:, None] - 1)[:, 0]
 
     def _record(self, seen: list[list[int]], passes: int) -> Step:
         fresh, self._fresh = tuple(self._fresh), []
@@ -203,6 +208,7 @@ class Context:
     def _upload_state(self) -> None:
         self.lengths = self._upload([row.length for row in self.rows])
         self.room = self._upload([row.room for row in self.rows])
+        self._find_anchors()
 
     def _upload(self, values: list[int]) -> Tensor:
         return torch.tensor(values, dtype=torch.int64).to(self.device, non_blocking=True)

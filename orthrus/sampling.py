@@ -108,9 +108,8 @@ def accept_greedy(choices: Tensor, tokens: Tensor, lengths: Tensor) -> Tensor:
     """Return how many leading draft tokens [B, n] equal the target's choices [B, n + 1] at the same places: [B]."""
     if tokens.shape[1] == 0:
         return torch.zeros_like(lengths)
-    inside = torch.arange(tokens.shape[1], device=tokens.device) < lengths[:, None]  # [B, n]
-    agree = (choices[:, :-1] == tokens) & inside
-    return agree.long().cumprod(dim=1).sum(dim=1)
+    agree = (choices[:, :-1] == tokens).long().cumprod(dim=1).sum(dim=1)  # [B]; what lies beyond a length included
+    return torch.minimum(agree, lengths)
 
 
 def append_bonus(tokens: Tensor, accepted: Tensor, bonus: Tensor) -> Tensor:
@@ -118,14 +117,13 @@ def append_bonus(tokens: Tensor, accepted: Tensor, bonus: Tensor) -> Tensor:
     if tokens.shape[1] == 0:
         return bonus[:, None]
     candidates = torch.cat([tokens, bonus[:, None]], dim=1)
-    return candidates.scatter(1, accepted[:, None], bonus[:, None])
+    return candidates.scatter_(1, accepted[:, None], bonus[:, None])
 
 
 def cut_at_stop(candidates: Tensor, counts: Tensor, stop_ids: Tensor) -> Tensor:
     """Return counts [B], reduced so that the first of stop_ids [S] among the candidates [B, m] is the last one kept."""
     if stop_ids.numel() == 0:
         return counts
-    index = torch.arange(candidates.shape[1], device=candidates.device)
-    is_stop = (candidates[..., None] == stop_ids).any(-1) & (index < counts[:, None])  # [B, m]
-    first = torch.where(is_stop, index, candidates.shape[1]).min(dim=1).values
-    return torch.minimum(counts, first + 1)
+    kept = torch.arange(1, candidates.shape[1] + 1, device=candidates.device)  # if the stop is at this place
+    is_stop = (candidates[..., None] == stop_ids).any(-1)  # [B, m]
+    return torch.minimum(counts, torch.where(is_stop, kept, candidates.shape[1]).amin(dim=1))

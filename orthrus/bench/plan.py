@@ -51,7 +51,8 @@ class Plan:
     """Hold a whole benchmark. against: the subject that ratios refer to.
 
     warm_up, rounds: how often every subject runs at a point before it counts, and while it does. in_order: every round
-    in the order of the subjects, instead of beginning with the next one each time.
+    in the order of the subjects, instead of beginning with the next one each time. isolated: every subject at every
+    point runs in a process of its own.
     """
 
     subjects: tuple[SubjectPlan, ...]
@@ -62,6 +63,7 @@ class Plan:
     rounds: int = 5
     in_order: bool = False
     phases: bool = True
+    isolated: bool = False
 
     @property
     def total(self) -> int:
@@ -85,16 +87,20 @@ class Plan:
 
 
 def plan_subjects(
-    configs: Sequence[Path], variants: Sequence[str], baselines: Sequence[str], plugins: Plugins
+    configs: Sequence[Path],
+    variants: Sequence[str],
+    baselines: Sequence[str],
+    plugins: Plugins,
+    shape: str | None = None,
 ) -> tuple[SubjectPlan, ...]:
     """Return the subjects: baselines first, as what the others are compared with; then configs, then variants.
 
+    A config is called by its file's name, or by the shape that it is given, or by both if there are several.
     Raises InputError for a baseline that does not exist, a variant that is written wrongly, or a label used twice.
     """
-    stems = [path.stem for path in configs]
     subjects = [
         *(_baseline(text, configs[0], plugins) for text in baselines),
-        *(SubjectPlan(str(path) if stems.count(path.stem) > 1 else path.stem, path) for path in configs),
+        *(SubjectPlan(label, path) for label, path in zip(_labels(configs, shape), configs, strict=True)),
         *(_variant(text, configs[0]) for text in variants),
     ]
     labels = [one.label for one in subjects]
@@ -102,6 +108,26 @@ def plan_subjects(
         if labels.count(label) > 1:
             raise InputError(f"two subjects are called '{label}'; labels must differ")
     return tuple(subjects)
+
+
+def _labels(configs: Sequence[Path], shape: str | None) -> list[str]:
+    stems = [path.stem for path in configs]
+    names = [str(path) if stems.count(path.stem) > 1 else path.stem for path in configs]
+    if shape is None:
+        return names
+    return [shape] if len(names) == 1 else [f"{name} ({shape})" for name in names]
+
+
+def check_sweep(subjects: Sequence[SubjectPlan], keys: Sequence[str]) -> None:
+    """Raise InputError if a part's name is swept with one subject alone: ratios would compare it with itself."""
+    for key in keys:
+        if key.endswith(".name") and len(subjects) == 1:
+            part = key.removesuffix(".name")
+            raise InputError(
+                f"--sweep {key} with '{subjects[0].label}' alone compares nothing: ratios are between the subjects of a"
+                f' point; give every {part} as --variant "NAME: {key}=NAME", or something to compare each with, such as'
+                " --baseline none"
+            )
 
 
 def choose_reference(against: str | None, subjects: Sequence[SubjectPlan]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from orthrus.bench.cells import engine, escape, filled, mebibytes, number, pair, setting, share, spread
+from orthrus.bench.growth import memory_growth
 from orthrus.bench.plots import Figure, draw_figures
 from orthrus.bench.results import Results, Run
 
@@ -44,6 +45,7 @@ def section(results: Results) -> list[str]:
         _settings(results),
         _command(results.command),
         _table(results),
+        "\n".join(f"- {escape(str(one))}" for one in memory_growth(results)),
         "\n".join(f"- {_failure(run)}" for run in results.runs if run.error is not None),
         escape(results.note),
     ]

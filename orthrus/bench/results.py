@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from orthrus.bench.damage import find_damage
+from orthrus.bench.growth import memory_growth
 from orthrus.errors import InputError, reason
 
 FORMAT = "orthrus-bench 1"
@@ -119,7 +120,9 @@ class Results:
 
     def to_json(self) -> str:
         """Return the JSON text of everything, medians included for those who read it without this class."""
-        return json.dumps({"format": FORMAT, **_plain(self)}, indent=1, allow_nan=False) + "\n"
+        grown = memory_growth(self)  # told only where there is something to tell
+        derived = {"memory_growth": _plain(grown)} if grown else {}
+        return json.dumps({"format": FORMAT, **_plain(self), **derived}, indent=1, allow_nan=False) + "\n"
 
 
 def write_results(results: Results, path: Path) -> None:
@@ -143,6 +146,7 @@ def read_results(path: Path) -> Results:
         raise InputError(f"'{path}' is no JSON: {error}") from error
     if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
         raise InputError(f"'{path}' holds no results of `orthrus bench`")
+    values.pop("memory_growth", None)  # follows from the rest
     try:
         results = Results(**{**values, "runs": tuple(_run(one) for one in values["runs"])})
     except (KeyError, TypeError, ValueError) as error:

@@ -19,7 +19,10 @@ from orthrus.plugins import Plugins
 
 
 class Bench:
-    """Carry out a plan. copy_bandwidths: what each device met so far can copy, in bytes/s; None: it had no room."""
+    """Carry out a plan. copy_bandwidths: what each device met so far can copy, in bytes/s; None: it had no room.
+
+    whole_peak: see Workshop.
+    """
 
     def __init__(
         self,
@@ -31,12 +34,13 @@ class Bench:
         advance: Callable[[object], None] = lambda _: None,
         clock: Clock = time.perf_counter,
         bandwidth: Callable[[torch.device], float | None] = copy_bandwidth,
+        whole_peak: bool = False,
     ) -> None:
         self.copy_bandwidths: dict[torch.device, float | None] = {}
         self._plan = plan
         self._prompts = prompts
         self._plugins = plugins
-        self._workshop = Workshop(plugins, notify, clock)
+        self._workshop = Workshop(plugins, notify, clock, whole_peak)
         self._advance = advance
         self._bandwidth = bandwidth
 
@@ -45,13 +49,14 @@ class Bench:
         for point in self._plan.points:
             tally = Tally(self._plan, point)
             try:
-                self._measure(point, tally)
+                self.measure(point, tally)
             except KeyboardInterrupt:
                 yield tally.runs()
                 raise
             yield tally.runs()
 
-    def _measure(self, point: Point, tally: Tally) -> None:
+    def measure(self, point: Point, tally: Tally) -> None:
+        """Add to the tally what all subjects give at a point."""
         ready = self._prepare(point, tally)
         with frozen():
             for number in range(self._plan.warm_up + self._plan.rounds):

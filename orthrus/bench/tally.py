@@ -35,6 +35,13 @@ class Tally:
         """Add where a subject's time goes, and what its device could do."""
         self._profiles[label], self._bandwidths[label] = profile, copy_bandwidth
 
+    def join(self, other: Tally) -> None:
+        """Add all that another tally of the same point holds."""
+        self._samples |= {label: found for label, found in other._samples.items() if found}
+        self._profiles |= other._profiles
+        self._bandwidths |= other._bandwidths
+        self._errors |= other._errors
+
     def fine(self, label: str) -> bool:
         """Tell whether a subject has not failed."""
         return label not in self._errors

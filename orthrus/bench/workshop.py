@@ -45,14 +45,23 @@ class Subject:
 
 
 class Workshop:
-    """Build subjects and run them, and keep what the next point needs again."""
+    """Build subjects and run them, and keep what the next point needs again.
+
+    whole_peak: the peak of memory is that since the first run, captures and growing buffers included, not of each run.
+    """
 
     def __init__(
-        self, plugins: Plugins, notify: Callable[[str], None] | None = None, clock: Clock = time.perf_counter
+        self,
+        plugins: Plugins,
+        notify: Callable[[str], None] | None = None,
+        clock: Clock = time.perf_counter,
+        whole_peak: bool = False,
     ) -> None:
         self._plugins = plugins
         self._notify = notify
         self._clock = clock
+        self._whole_peak = whole_peak
+        self._has_run = False
         self._ledger = Ledger()
         self._numbers = itertools.count()
         self._targets: list[SharedTarget] = []
@@ -79,7 +88,9 @@ class Workshop:
         """Return what one run takes, with the most memory that was the subject's meanwhile."""
         device = subject.shared.target.device
         synchronize(device)
-        reset_peak()
+        if not (self._whole_peak and self._has_run):
+            reset_peak()
+        self._has_run = True
         with self._ledger.charge(subject.owners[0]):
             sample = subject.answer(prompts, batch)
             most = peak() - self._ledger.others(*subject.owners)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orthrus.bench.plan import Plan, choose_reference, plan_points, plan_subjects
+from orthrus.bench.plan import Plan, check_sweep, choose_reference, plan_points, plan_subjects
 from orthrus.bench.prompts import BenchPrompts
 from orthrus.bench.reading import read_integers, read_sweep
 from orthrus.bench.results import Results, Run, write_results
@@ -27,6 +27,7 @@ from orthrus.plugins import Plugins
 from orthrus.prompts import read_prompts
 
 if TYPE_CHECKING:
+    from orthrus.bench.isolated import IsolatedBench
     from orthrus.bench.rounds import Bench
 
 FAILED = 1
@@ -68,6 +69,9 @@ def bench(
     in_order: Annotated[
         bool, typer.Option("--in-order", help="Run every round in the order given, instead of rotating it.")
     ] = False,
+    isolated: Annotated[
+        bool, typer.Option("--isolated", help="Every subject at every point in a process of its own, for its memory.")
+    ] = False,
     phases: Annotated[
         bool, typer.Option("--phases/--no-phases", help="One more round that tells where a cycle's time goes.")
     ] = True,
@@ -84,7 +88,8 @@ def bench(
     if out is not None:
         _check_place(out)
     session = Plugins.load()
-    subjects = plan_subjects(config, variant or [], baseline or [], session)
+    subjects = plan_subjects(config, variant or [], baseline or [], session, shape)
+    check_sweep(subjects, [read_sweep(text).key for text in sweep or []])
     plan = Plan(
         subjects=subjects,
         points=points,
@@ -94,6 +99,7 @@ def bench(
         rounds=rounds,
         in_order=in_order,
         phases=phases,
+        isolated=isolated,
     )
     plan.check(session)
     settings = _settings(plan, plan.config(subjects[0], points[0], session), prompts)
@@ -134,7 +140,7 @@ def _settings(plan: Plan, first: Config, path: Path | None) -> dict[str, Any]:
         "max_new_tokens": first.stop.max_new_tokens,
         "warm_up": plan.warm_up,
         "rounds": plan.rounds,
-        "order": "given" if plan.in_order else "rotated",
+        **({"isolated": True} if plan.isolated else {"order": "given" if plan.in_order else "rotated"}),
     }
 
 
@@ -144,7 +150,7 @@ def without_folder(arguments: list[str]) -> list[str]:
     return [Path(one).name if before == "--out" else one for before, one in zip(["", *told], told, strict=False)]
 
 
-def _results(title: str, note: str, settings: dict[str, Any], work: Bench, runs: list[Run]) -> Results:
+def _results(title: str, note: str, settings: dict[str, Any], work: Bench | IsolatedBench, runs: list[Run]) -> Results:
     from orthrus.bench.environment import environment
 
     command = shlex.join(["orthrus", *without_folder(sys.argv[1:])])
@@ -154,13 +160,10 @@ def _results(title: str, note: str, settings: dict[str, Any], work: Bench, runs:
 
 def _carry_out(plan: Plan, asked: BenchPrompts, session: Plugins, make: Any, out: Path | None, as_json: bool) -> None:
     """Measure; write what is known after every point; show all of it, whether it came to its end or to Ctrl-C."""
-    from orthrus.bench.rounds import Bench
-
     runs: list[Run] = []
     interrupted = False
     with bar("measuring", plan.total) as advance:
-        notify = partial(error_console().print, markup=False, soft_wrap=True)
-        work = Bench(plan, asked, session, notify=notify, advance=advance)
+        work = _work(plan, asked, session, advance)
         try:
             for found in work.runs():
                 runs += found
@@ -179,6 +182,17 @@ def _carry_out(plan: Plan, asked: BenchPrompts, session: Plugins, make: Any, out
         raise typer.Exit(INTERRUPTED)
     if any(all(run.error for run in runs if run.label == one.label) for one in plan.subjects):
         raise typer.Exit(FAILED)
+
+
+def _work(plan: Plan, asked: BenchPrompts, session: Plugins, advance: Any) -> Bench | IsolatedBench:
+    if plan.isolated:
+        from orthrus.bench.isolated import IsolatedBench
+
+        return IsolatedBench(plan, asked, advance)
+    from orthrus.bench.rounds import Bench
+
+    notify = partial(error_console().print, markup=False, soft_wrap=True)
+    return Bench(plan, asked, session, notify=notify, advance=advance)
 
 
 def _any_measured(runs: list[Run]) -> bool:

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orthrus.bench.cells import engine, filled, mebibytes, number, pair, share, spread
+from orthrus.bench.growth import memory_growth
 from orthrus.bench.results import Phases, Results, Run
 
 WIDE = 200  # columns for a file or a pipe, which have no width of their own
@@ -25,6 +26,8 @@ def print_results(results: Results) -> None:
     console.print(_table(COLUMNS, results.runs))
     if profiled := [run for run in results.runs if run.phases is not None]:
         console.print(_table(PHASES, profiled, title="where the time of a cycle goes, ms"))
+    for grown in memory_growth(results):
+        console.print(str(grown), markup=False, soft_wrap=True)
     for run in results.runs:
         if run.error is not None:
             console.print(f"{run.label}, {_point(run)}: {run.error}", markup=False, soft_wrap=True)

@@ -32,12 +32,24 @@ class EagerAttention:
     ) -> Tensor:
         """Return [B, H, n, D]; the softmax is in float32 at least. sinks [H]: the logits of a key without value."""
         groups = query.shape[1] // key.shape[1]
-        scores = torch.matmul(fold(query, groups), key.transpose(2, 3)) * scale  # [B, H_kv, groups * n, extent]
+        scores = product(fold(query, groups), key.transpose(2, 3)) * scale  # [B, H_kv, groups * n, extent]
         if softcap is not None:
             scores = softcap * torch.tanh(scores / softcap)
         scores = unfold(scores, groups).masked_fill(~prepared[:, None], float("-inf"))  # [B, H, n, extent]
         weights = _softmax(scores, sinks).to(value.dtype)
-        return unfold(torch.matmul(fold(weights, groups), value), groups)
+        return unfold(product(fold(weights, groups), value).to(query.dtype), groups)
+
+
+def product(left: Tensor, right: Tensor) -> Tensor:
+    """Return left [B, H, m, k] times right [B, H, k, n], in float32 on a GPU whatever the dtype of the two.
+
+    A score of 6 that is rounded to float16 is off by up to 0.003, and so is its weight's share. Other devices have no
+    product of narrow types with a wide result, and widening the keys would copy them.
+    """
+    if not left.is_cuda or left.dtype not in (torch.float16, torch.bfloat16):
+        return torch.matmul(left, right)
+    wide: Tensor = torch.bmm(left.flatten(0, 1), right.flatten(0, 1), out_dtype=torch.float32)
+    return wide.view(*left.shape[:3], right.shape[3])
 
 
 def _softmax(scores: Tensor, sinks: Tensor | None) -> Tensor:

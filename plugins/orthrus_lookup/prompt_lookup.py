@@ -40,11 +40,9 @@ class PromptLookup:
         width = max(len(tokens) for tokens in drafts)
         if width == 0:
             return context.empty_draft()
-        padded = [tokens + [0] * (width - len(tokens)) for tokens in drafts]
-        return Draft(
-            tokens=torch.tensor(padded).to(context.device, non_blocking=True),  # [B, n]
-            lengths=torch.tensor([len(tokens) for tokens in drafts]).to(context.device, non_blocking=True),
-        )
+        padded = [[len(tokens), *tokens] + [0] * (width - len(tokens)) for tokens in drafts]
+        uploaded = torch.tensor(padded).to(context.device, non_blocking=True)  # [B, 1 + n], all at one go
+        return Draft(tokens=uploaded[:, 1:], lengths=uploaded[:, 0])
 
     def observe(self, step: Step) -> None:
         """Add what was committed to the rows' histories."""

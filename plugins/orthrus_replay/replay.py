@@ -38,16 +38,16 @@ class Replay:
             uploaded = torch.tensor(drafts, dtype=torch.int64).to(context.device, non_blocking=True)
             self._memory[index, : len(drafts)] = uploaded
             self._known[index] = len(drafts)
-        self._lengths = torch.tensor(self._known).to(context.device, non_blocking=True)  # [B]
+        known = torch.tensor(self._known).to(context.device, non_blocking=True)
+        self._ends = context.prompt_lengths + known  # [B] of the texts known
+        self._columns = torch.arange(self._width, device=context.device) - context.prompt_lengths[:, None]  # [B, n]
 
     def propose(self, context: Context, chance: Chance) -> Draft:
         """Return the next tokens of each row's drafts, as many as a block and the row's room take."""
         if self._width == 0 or not any(self._known):
             return context.empty_draft()
-        produced = context.lengths - context.prompt_lengths  # [B]
-        places = produced[:, None] + torch.arange(self._width, device=context.device)  # [B, n]
-        tokens = self._memory.gather(1, places.clamp(max=self._memory.shape[1] - 1))
-        left = torch.minimum(self._lengths - produced, context.room)
+        tokens = self._memory.gather(1, context.lengths[:, None] + self._columns)
+        left = torch.minimum(self._ends - context.lengths, context.room)
         return Draft(tokens, left.clamp(0, self._width))
 
     def observe(self, step: Step) -> None:
@@ -59,7 +59,9 @@ class Replay:
     def _begin(self, context: Context) -> None:
         self._rows = context.rows
         longest = max(len(request.output) + request.room for request in context.requests)
-        self._memory = torch.zeros(len(self._rows), longest, dtype=torch.int64, device=context.device)  # [B, T]
+        # As many columns more as a draft has: what is gathered from them is beyond the draft's length.
+        shape = (len(self._rows), longest + self._width)
+        self._memory = torch.zeros(shape, dtype=torch.int64, device=context.device)
         self._known = [0] * len(self._rows)
 
     def _drafts(self, prompt: tuple[int, ...], vocabulary_size: int) -> list[int]:

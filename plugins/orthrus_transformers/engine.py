@@ -16,7 +16,10 @@ from orthrus_transformers.views import View
 
 @dataclass(frozen=True, eq=False)
 class Pass:
-    """Describe one pass over R rows: token_ids [R, n], of which lengths [R] are committed before."""
+    """Describe one pass over R rows of n tokens, before which lengths [R] are committed.
+
+    token_ids [R, n], or as many as there are before `drafted`: they are joined where they are needed in one piece.
+    """
 
     token_ids: Tensor
     lengths: Tensor
@@ -27,12 +30,27 @@ class Pass:
     kind: Literal["causal", "block"] = "causal"
     view: View | None = None  # None: the model's own attention
     positions: Tensor | None = None  # [R, n]; None: the slots. A row's spare columns come first, at its anchor's
+    drafted: Tensor | None = None  # [R, m]: the last m of the n tokens; None: token_ids holds them all
+
+    @property
+    def parts(self) -> list[Tensor]:
+        """Return the tokens as they were given, side by side."""
+        return [self.token_ids] if self.drafted is None else [self.token_ids, self.drafted]
+
+    @property
+    def width(self) -> int:
+        """Return n, the tokens of a row."""
+        return sum(part.shape[1] for part in self.parts)
+
+    def joined(self) -> Tensor:
+        """Return all tokens [R, n]."""
+        return self.token_ids if self.drafted is None else torch.cat(self.parts, dim=1)
 
     def placed(self) -> Tensor:
         """Return the slot of each token [R, n]."""
         if self.slots is not None:
             return self.slots
-        columns = torch.arange(self.token_ids.shape[1], device=self.lengths.device)
+        columns = torch.arange(self.width, device=self.lengths.device)
         if self.positions is None:
             return self.lengths[:, None] + columns
         # Spare columns, which come first, go to the slots behind the others': slots are distinct in a row.
@@ -87,7 +105,8 @@ class EagerEngine:
         extent = self._cache.place(slots, one.extent, one.rows)
         positions = slots if one.positions is None else one.positions
         self._state.begin(MaskDescription(one.kind, positions, one.lengths, extent))
-        rows, columns = one.token_ids.shape
+        token_ids = one.joined()
+        rows, columns = token_ids.shape
         self.past.length = one.extent - columns
         stand_in = torch.zeros(1, 1, 1, 1, dtype=torch.bool, device=slots.device)
         uncompiled = one.slots is not None or one.view is not None  # prefills, and what is not the model's own
@@ -95,7 +114,7 @@ class EagerEngine:
         self._state.view = one.view
         try:
             logits: Tensor = self._model(
-                input_ids=one.token_ids,
+                input_ids=token_ids,
                 position_ids=positions.clamp(max=self._last_position) if self._last_position else positions,
                 attention_mask=stand_in.expand(rows, 1, columns, extent),
                 past_key_values=self.past,

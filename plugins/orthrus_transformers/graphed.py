@@ -22,10 +22,10 @@ Shape = tuple[int, int, int, int, str, View | None, bool]
 
 @dataclass(frozen=True, eq=False)
 class Recording:
-    """Hold a captured pass: the tensors it reads and the logits it leaves."""
+    """Hold a captured pass, what it reads, as `packed` made it, and the logits it leaves."""
 
     graph: torch.cuda.CUDAGraph
-    inputs: Pass
+    inputs: Tensor
     logits: Tensor
 
 
@@ -48,7 +48,7 @@ class GraphedEngine:
 
     def run(self, one: Pass) -> Tensor:
         """Return the logits [R, last, V], replaying a recording where there is one of this shape."""
-        rows, queries = one.token_ids.shape
+        rows, queries = one.token_ids.shape[0], one.width
         # A prefill says where its tokens go, a recording does not; its last chunk may be as narrow as a cycle's pass.
         if one.slots is not None or self._given_up or not self._allows(rows * queries):
             return self._eager.run(one)
@@ -63,10 +63,7 @@ class GraphedEngine:
         self._recordings[shape] = recording  # the newest last; the oldest goes first
         while len(self._recordings) > self._limits.graphs:
             self._recordings.popitem(last=False)
-        recording.inputs.token_ids.copy_(one.token_ids)
-        recording.inputs.lengths.copy_(one.lengths)
-        if one.positions is not None and recording.inputs.positions is not None:
-            recording.inputs.positions.copy_(one.positions)
+        packed(one, recording.inputs)
         recording.graph.replay()
         return recording.logits
 
@@ -101,16 +98,15 @@ class GraphedEngine:
     def _record(self, one: Pass) -> Recording | None:
         if self._bytes > self._limits.megabytes << 20:
             self._forget()
-        positions = None if one.positions is None else one.positions.clone()
-        inputs = replace(one, token_ids=one.token_ids.clone(), lengths=one.lengths.clone(), positions=positions)
+        inputs = packed(one)
         graph = torch.cuda.CUDAGraph()
         capture = torch.cuda.graph(graph, pool=self._pool)
         assert capture.capture_stream is not None
-        warm_up(lambda: self._eager.run(inputs), capture.capture_stream)
+        warm_up(lambda: self._eager.run(unpacked(one, inputs)), capture.capture_stream)
         before = torch.cuda.memory_reserved()
         try:
             with capture:
-                logits = self._eager.run(inputs)
+                logits = self._eager.run(unpacked(one, inputs))
         except Exception as error:  # whatever a model does that a capture does not allow
             self._give_up(error)
             return None
@@ -127,6 +123,27 @@ class GraphedEngine:
         self._forget()
         torch.cuda.empty_cache()
         self._given_up = True
+
+
+def packed(one: Pass, out: Tensor | None = None) -> Tensor:
+    """Return all that a pass reads and that changes from cycle to cycle, in one tensor, or write it there, at one go.
+
+    [R, 1 + n]: the committed length and the tokens of each row; [R, 1 + 2 n] if the pass is told positions.
+    """
+    columns = [one.lengths[:, None], *one.parts]
+    return torch.cat(columns if one.positions is None else [*columns, one.positions], dim=1, out=out)
+
+
+def unpacked(like: Pass, inputs: Tensor) -> Pass:
+    """Return a pass of the same shape that reads what was packed into inputs, whenever it runs."""
+    width = like.width
+    return replace(
+        like,
+        lengths=inputs[:, 0].contiguous(),  # copied, if at all, in the recording itself
+        token_ids=inputs[:, 1 : 1 + width].contiguous(),
+        drafted=None,
+        positions=None if like.positions is None else inputs[:, 1 + width :].contiguous(),
+    )
 
 
 def warm_up(action: Callable[[], object], stream: torch.cuda.Stream) -> None:

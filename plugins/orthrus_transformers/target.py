@@ -114,11 +114,11 @@ class TransformersTarget:
     def score(self, context: Context, draft: Draft) -> Tensor:
         """Pass over each row's anchor and draft; return the logits [B, n + 1, V] after each."""
         check_turn(self._begun, context)
-        token_ids = context.anchors[:, None]  # [B, 1]
-        if draft.tokens.shape[1]:
-            token_ids = torch.cat([token_ids, draft.tokens], dim=1)  # [B, n + 1]
-        width = token_ids.shape[1]
-        return self._engine.run(Pass(token_ids, self._cache.lengths, context.longest - 1 + width, last=width))
+        drafted = draft.tokens if draft.tokens.shape[1] else None  # [B, n]
+        width = 1 + draft.tokens.shape[1]
+        extent = context.longest - 1 + width
+        one = Pass(context.anchors[:, None], self._cache.lengths, extent, last=width, drafted=drafted)
+        return self._engine.run(one)
 
     @torch.no_grad()
     @says_when_memory_is_short

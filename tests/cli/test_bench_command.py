@@ -123,6 +123,19 @@ def test_prompts_of_a_file_are_encoded_as_run_does(orthrus: InProcess, prompts: 
     assert one["prompts"] == 2
 
 
+def test_isolated_subjects_are_shown_like_others(orthrus: InProcess) -> None:
+    done = orthrus(*RANDOM, "--baseline", "none", "--isolated", "--json", "stop.max_new_tokens=8")
+    assert [run["identical"] for run in runs_of(done)] == [1.0, 1.0]
+    assert done.json()["settings"]["isolated"] is True
+    assert "order" not in done.json()["settings"]
+
+
+def test_a_name_may_be_swept_beside_something_to_compare_with(orthrus: InProcess) -> None:
+    sweep = ["--sweep", "drafter.name=none,prompt_lookup", "--baseline", "none", "--json", "--no-phases"]
+    ratios = [run["ratio"]["median"] for run in runs_of(orthrus(*RANDOM, *sweep))]
+    assert ratios[0] == ratios[2] == 1.0 != ratios[3]
+
+
 REFUSED = {
     "no config": (["bench", "--context", "4"], "Missing option '--config' (see orthrus bench --help)"),
     "config is not there": (["bench", "--config", "x.yaml", "--context", "4"], "there is no config file 'x.yaml'"),
@@ -146,6 +159,10 @@ REFUSED = {
     "no rounds": ([*RANDOM, "--rounds", "0"], "Invalid value for '--rounds': "),
     "negative warm-up": ([*RANDOM, "--warm-up", "-1"], "Invalid value for '--warm-up': "),
     "sweep without values": ([*RANDOM, "--sweep", "seed"], "--sweep 'seed' must be written KEY=VALUE,VALUE,... such"),
+    "sweep of a name alone": (
+        [*RANDOM, "--sweep", "drafter.name=none,prompt_lookup"],
+        f"--sweep drafter.name with '{TABLE.stem}' alone compares nothing: ratios are between the subjects of a point;",
+    ),
     "sweep of an unknown key": (
         [*RANDOM, "--sweep", "drafter.lenght=1,2"],
         "override: drafter.lenght: unknown option 'lenght' (did you mean 'length'?)",

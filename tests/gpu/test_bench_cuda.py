@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import runpy
 import time
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import pytest
 import torch
 from support.building import decode_with
 from support.families import tiny_model
-from support.program import InProcess
+from support.program import ROOT, InProcess
+from support.shapes import tiny
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from orthrus import Decoder, Parts, Stop
@@ -96,6 +98,32 @@ def test_a_baseline_gives_our_greedy_tokens(name: str) -> None:
         assert all(answer.ttft_seconds > 0 for answer in answers)
     again = decode_with(one, NoDrafter(), RAGGED, stop)
     assert [result.token_ids for result in again] == ours
+
+
+@pytest.mark.parametrize("shape", ["qwen3-8b", "smollm2-135m"])
+def test_a_replayed_pass_is_broken_down_to_its_kernels(shape: str, tmp_path: Path) -> None:
+    program = runpy.run_path(str(ROOT / "docs" / "examples" / "pass_breakdown.py"))
+    source = tiny(tmp_path, shape, hidden_size=256, intermediate_size=512, head_dim=64)
+    decoder = program["load"](program["RECIPE"], None, 8, [f"target.source=path:{source}"])
+    found = program["breakdown"](decoder, shape, 8, 100, 8)
+    assert decoder.target.report()["graphs"] > 0
+    assert found.kernels > 4 * 5  # four layers of five projections
+    assert all(found.groups[name] > 0 for name in ("projections", "attention", "head"))
+    assert found.milliseconds[0] <= 1.001 * sum(found.groups.values())
+
+
+def test_isolated_subjects_tell_how_their_memory_grows(tmp_path: Path, orthrus: InProcess) -> None:
+    source = tiny(tmp_path / "model", "qwen3-8b", hidden_size=256, intermediate_size=512, head_dim=64)
+    config = ROOT / "configs" / "recipes" / "qwen3-8b-shape.yaml"
+    flags = ["--baseline", "none", "--isolated", "--context", "100,4000", "--rounds", "1", "--json"]
+    done = orthrus("bench", "--config", config, *flags, f"target.source=path:{source}", "stop.max_new_tokens=40")
+    assert done.code == 0, done
+    runs = {(run["label"], run["point"]["context"]): run for run in done.json()["runs"]}
+    assert len({run["peak_memory_bytes"] for run in runs.values()}) > 1
+    [grown] = done.json()["memory_growth"]
+    keys = 3900 * 2 * 2 * 64 * 4 * 2  # tokens; keys and values, heads, sizes, layers, bytes
+    assert grown["keys_bytes"] == pytest.approx(keys, rel=0.05)
+    assert grown["extra_bytes"] < 64 * MEBIBYTE
 
 
 def test_subjects_side_by_side_have_their_own_memory(tmp_path: Path, orthrus: InProcess) -> None:

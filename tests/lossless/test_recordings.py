@@ -1,58 +1,21 @@
-"""The engine `graphed` where there is no GPU: a recording is a pass over the tensors that were kept, run again.
-
-What a CUDA graph does is only that, so what is chosen to be recorded and replayed shows here too.
-"""
+"""The engine `graphed` where there is no GPU: what is recorded, what is replayed, and when no more."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 import torch
 from support.building import assert_lossless, decode_with, target_oracle
 from support.drafters import ScriptedDrafter
-from support.families import VOCABULARY, tiny_model
+from support.families import VOCABULARY
+from support.recordings import recording_target
 
 from orthrus import Stop
-from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches import buffers, static
-from orthrus_caches.static import StaticCache
 from orthrus_plain.none import NoDrafter
-from orthrus_transformers.engine import EagerEngine, Pass
-from orthrus_transformers.graphed import GraphedEngine, Recording
-from orthrus_transformers.options import GraphLimits
-from orthrus_transformers.target import TransformersTarget
-
-
-@dataclass(eq=False)
-class Again:
-    """Stand in for a CUDA graph."""
-
-    eager: EagerEngine
-    inputs: Pass
-    logits: torch.Tensor
-
-    def replay(self) -> None:
-        self.logits.copy_(self.eager.run(self.inputs))
-
-
-class Recorder(GraphedEngine):
-    """Record without a GPU."""
-
-    def _record(self, one: Pass) -> Recording:
-        inputs = replace(one, token_ids=one.token_ids.clone(), lengths=one.lengths.clone())
-        logits = self._eager.run(inputs).clone()
-        return Recording(Again(self._eager, inputs, logits), inputs, logits)  # type: ignore[arg-type]
-
-
-def recording_target(chunk: int) -> TransformersTarget:
-    target = TransformersTarget(
-        tiny_model("llama"), None, StaticCache(slots=16), SdpaAttention(), engine="eager", prefill_chunk=chunk
-    )
-    assert isinstance(target._engine, EagerEngine)
-    target._engine = Recorder(target._engine, target._cache, GraphLimits())
-    return target
+from orthrus_transformers.engine import Pass
+from orthrus_transformers.graphed import packed, unpacked
 
 
 @pytest.mark.parametrize("batch", [1, 2])
@@ -89,3 +52,22 @@ def test_no_recording_outlives_a_growth_that_failed(monkeypatch: pytest.MonkeyPa
     assert before.generation > generation
     assert before.bytes_in_use() == 0
     assert_lossless(decode_with(target, NoDrafter(), [[1, 2]], Stop(10)), [wanted])
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3])
+@pytest.mark.parametrize("width", [0, 3])
+@pytest.mark.parametrize("told", [False, True])
+def test_what_is_packed_comes_out_again(batch: int, width: int, told: bool) -> None:
+    lengths, anchors = torch.arange(batch) + 7, torch.arange(batch)[:, None] + 20
+    drafted = torch.arange(batch * width).view(batch, width) if width else None
+    positions = lengths[:, None] + torch.arange(1 + width) if told else None
+    one = Pass(anchors, lengths, 16, 1 + width, drafted=drafted, positions=positions)
+    inputs = packed(one)
+    got = unpacked(one, inputs)
+    assert (got.lengths.tolist(), got.joined().tolist()) == (lengths.tolist(), one.joined().tolist())
+    assert (got.positions is None) is not told
+    assert positions is None or torch.equal(got.positions, positions)  # type: ignore[arg-type]
+    assert all(part.is_contiguous() for part in (got.lengths, *got.parts))
+    assert torch.equal(got.placed(), one.placed())
+    address = inputs.data_ptr()
+    assert packed(one, inputs).data_ptr() == address

@@ -10,13 +10,13 @@ import pytest
 import torch
 from hypothesis import Phase, find, given, settings
 from support import flash_kernels
-from support.attention import TOLERANCE, Case, attend, cases, error, rolled, with_garbage
+from support.attention import SCALE, TOLERANCE, Case, attend, cases, error, keys_like_a_cache, rolled, with_garbage
 from support.building import decode_with, transformers_target
 from support.drafters import ScriptedDrafter
 from torch import Tensor
 
 from orthrus import BuildError, MaskDescription, Stop
-from orthrus_attention import flash, sdpa
+from orthrus_attention import eager, flash, sdpa
 from orthrus_attention.eager import EagerAttention
 from orthrus_attention.flash import FlashAttention
 from orthrus_attention.flex import FlexAttention
@@ -52,6 +52,29 @@ def test_slots_after_a_rows_last_position_change_nothing(name: str, case: Case) 
     clean, dirty = (attend(BACKENDS[name](), one) for one in (case, with_garbage(case)))
     read = case.read[:, None, :, None]
     torch.testing.assert_close(dirty.masked_fill(~read, 0), clean.masked_fill(~read, 0), rtol=0, atol=1e-12)
+
+
+def narrow_case(seed: int) -> Case:
+    torch.manual_seed(seed)
+    lengths = torch.tensor([3, 600])
+    positions = lengths[:, None] + torch.arange(16)
+    query = torch.randn(2, 16, 6, 64).to(torch.float16).transpose(1, 2) / SCALE / 4  # scores spread by 2
+    key, value = (keys_like_a_cache("static", (2, 2, 616, 64), torch.float16) for _ in range(2))
+    return Case(query, key, value, MaskDescription("causal", positions, lengths, 616), None, torch.ones(2, 16) > 0)
+
+
+def off_by(case: Case) -> float:
+    wide = replace(case, query=case.query.double(), key=case.key.double(), value=case.value.double())
+    wanted = attend(EagerAttention(), wide)
+    return float((attend(EagerAttention(), case).double() - wanted).abs().max() / wanted.abs().max())
+
+
+def test_scores_that_are_not_rounded_leave_two_roundings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU multiplies narrow types into float32; a CPU rounds the scores, which is most of what it loses."""
+    rounded = [off_by(narrow_case(seed)) for seed in range(4)]
+    monkeypatch.setattr(eager, "product", lambda left, right: left.float() @ right.float())
+    kept = [off_by(narrow_case(seed)) for seed in range(4)]
+    assert max(kept) < 2 * 2**-11 < max(rounded) < TOLERANCE[torch.float16]
 
 
 class Shifted:

@@ -14,6 +14,7 @@ import pytest
 import torch
 from hatchling.builders.wheel import WheelBuilder
 from support.program import ROOT, InProcess
+from support.shapes import tiny
 from transformers import AutoConfig, AutoModelForCausalLM
 
 import orthrus
@@ -31,15 +32,6 @@ PARAMETERS = {  # as their model cards count them; a tied head once
     "smollm2-135m": 134_515_008,
     "smollm2-360m": 361_821_120,
 }
-TINY = {
-    "hidden_size": 64,
-    "intermediate_size": 96,
-    "num_hidden_layers": 4,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 16,
-    "vocab_size": 500,
-}
 PROMPTS = [[random.Random(seed).randrange(500) for _ in range(length)] for seed, length in enumerate((40, 3, 17))]
 NEW = 120
 
@@ -51,14 +43,6 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
-
-
-def tiny(folder: Path, shape: str, **changes: Any) -> Path:
-    """Write a small copy of a shape."""
-    config = json.loads((SHAPES / shape / "config.json").read_text(encoding="utf-8"))
-    folder.mkdir(exist_ok=True)
-    (folder / "config.json").write_text(json.dumps({**config, **TINY, **changes}), encoding="utf-8")
-    return folder
 
 
 def load(folder: Path, drafter: dict[str, Any], dtype: str = "bfloat16", engine: str = "eager") -> Decoder:

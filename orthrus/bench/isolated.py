@@ -1,0 +1,90 @@
+"""Each subject at each point in a process of its own: for memory, of which nothing is another's then.
+
+A child reads from a file what it is to measure and puts its tally there; what else it prints goes where the parent's
+output goes. Ctrl-C is the parent's, which ends the child.
+"""
+
+from __future__ import annotations
+
+import pickle
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from orthrus.bench.plan import Plan, Point, SubjectPlan
+from orthrus.bench.prompts import BenchPrompts
+from orthrus.bench.results import Run
+from orthrus.bench.rounds import Bench
+from orthrus.bench.tally import Tally
+from orthrus.errors import InputError
+from orthrus.plugins import Plugins
+
+CHILD = "import sys; from orthrus.bench.isolated import child; child(sys.argv[1])"
+
+
+class IsolatedBench:
+    """Carry out a plan as `Bench` does, but subject by subject, each alone with the machine while it lasts."""
+
+    def __init__(self, plan: Plan, prompts: BenchPrompts, advance: Callable[[object], None] = lambda _: None) -> None:
+        self.copy_bandwidths: dict[torch.device, float | None] = {}
+        self._plan = plan
+        self._prompts = prompts
+        self._advance = advance
+
+    def runs(self) -> Iterator[list[Run]]:
+        """Yield the runs of each point; Ctrl-C leaves the point that it falls into without any."""
+        for point in self._plan.points:
+            tally = Tally(self._plan, point)
+            for one in self._plan.subjects:
+                with tally.noting(one.label):
+                    tally.join(self._alone(one, point))
+                for _ in range(self._plan.total // len(self._plan.points) // len(self._plan.subjects)):
+                    self._advance(one)
+            yield tally.runs()
+
+    def _alone(self, subject: SubjectPlan, point: Point) -> Tally:
+        plan = replace(self._plan, subjects=(subject,), points=(point,), against=subject.label)
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "work"
+            file.write_bytes(pickle.dumps((plan, self._prompts)))
+            code = run_child(file)
+            if code:
+                raise InputError(f"its process ended with exit status {code}")
+            tally, bandwidths = pickle.loads(file.read_bytes())  # what our own child wrote into our own folder
+        self.copy_bandwidths |= bandwidths
+        found: Tally = tally
+        return found
+
+
+def run_child(file: Path) -> int:
+    """Return the exit status of a process that measures what a file says; what ends the waiting ends the process."""
+    own = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # a child inherits it, and never sees Ctrl-C
+    try:
+        process = subprocess.Popen([sys.executable, "-c", CHILD, file])
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, own)
+    try:
+        return process.wait()
+    finally:
+        process.kill()
+        process.wait()
+
+
+def child(name: str) -> None:
+    """Measure what a file says, and write what was found in its place."""
+    file = Path(name)
+    file.write_bytes(pickle.dumps(measure(*pickle.loads(file.read_bytes()))))
+
+
+def measure(plan: Plan, prompts: BenchPrompts) -> tuple[Tally, dict[torch.device, float | None]]:
+    """Return what the plan's one subject gave at its one point, and what its device can copy."""
+    bench = Bench(plan, prompts, Plugins.load(), whole_peak=True)
+    tally = Tally(plan, plan.points[0])
+    bench.measure(plan.points[0], tally)
+    return tally, bench.copy_bandwidths

@@ -1,0 +1,111 @@
+"""`docs/examples/pass_breakdown.py`: what it counts as what, and that the page holds what it found."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from docs_pages import ROOT
+from support.shapes import tiny
+
+PROGRAM = ROOT / "docs" / "examples" / "pass_breakdown.py"
+NAMES = {
+    "linear": "projections",
+    "linear_added": "projections",
+    "linear_rotated": "projections",
+    "gated": "projections",
+    "nvjet_tst_64x32_64x16_2x4_h_bz_TNT": "projections",
+    "sm90_xmma_gemm_bf16bf16_bf16f32_f32_tn_n_tilesize64x64x64_cublas": "projections",
+    "void cutlass::Kernel2<cutlass_80_wmma_tensorop_bf16_s161616gemm>": "projections",
+    "aten::addmm": "projections",
+    "partial": "attention",
+    "combine": "attention",
+    "void pytorch_flash::flash_fwd_splitkv_kernel<...>": "attention",
+    "aten::_scaled_dot_product_flash_attention_for_cpu": "attention",
+    "gain": "norms, rotary, the rest",
+    "_rms_norm": "norms, rotary, the rest",
+    "_split_heads": "norms, rotary, the rest",
+    "triton_poi_fused_mul_silu_0": "norms, rotary, the rest",
+    "aten::mul": "norms, rotary, the rest",
+    "aten::matmul": "norms, rotary, the rest",  # what it does itself; its product is an operation of its own
+    "Memcpy DtoD (Device -> Device)": "norms, rotary, the rest",
+}
+
+
+@pytest.fixture(scope="module")
+def program() -> dict[str, Any]:
+    return runpy.run_path(str(PROGRAM))
+
+
+@pytest.mark.parametrize(("name", "group"), NAMES.items())
+def test_kernels_have_the_group_of_their_names(program: dict[str, Any], name: str, group: str) -> None:
+    assert program["group_of"](name) == group
+
+
+def test_the_kernels_of_this_house_are_known(program: dict[str, Any]) -> None:
+    """A kernel that is renamed would be counted among the rest."""
+    sources = [*ROOT.glob("plugins/*/triton_projections.py"), *ROOT.glob("plugins/*/split_kernels.py")]
+    text = "\n".join(file.read_text(encoding="utf-8") for file in sources)
+    for name in ("linear", "linear_added", "linear_rotated", "gated", "partial", "combine"):
+        assert f"\ndef {name}(" in text
+
+
+def test_the_last_projection_is_the_head(program: dict[str, Any]) -> None:
+    kernels = [program["Kernel"](*one) for one in (("linear", 1.0), ("partial", 2.0), ("linear", 4.0), ("gain", 8.0))]
+    found = program["grouped"](kernels)
+    rest = "norms, rotary, the rest"
+    assert found == {"projections": 1.0, "attention": 2.0, rest: 8.0, "head": 4.0}
+    assert sum(program["grouped"](kernels[1:2]).values()) == 2.0  # no projection, no head
+
+
+def test_kernels_that_overlap_add_what_the_clock_does(program: dict[str, Any]) -> None:
+    spans = [("b", 1000.0, 4000.0), ("a", 0.0, 2000.0), ("inside", 2500.0, 3000.0), ("later", 6000.0, 7000.0)]
+    added = {one.name: one.milliseconds for one in program["added"](spans)}
+    assert added == {"a": 2.0, "b": 2.0, "inside": 0.0, "later": 1.0}  # from 4 to 6 nothing ran
+
+
+def test_the_introduction_keeps_what_is_around_the_table(program: dict[str, Any]) -> None:
+    once = program["page_text"]("# Title\n\nText.\n", ["", "one", ""])
+    assert once == "# Title\n\nText.\n\n<!-- pass breakdown -->\n\none\n\n<!-- end -->\n"
+    assert program["page_text"](once + "\nMore.\n", ["", "two", ""]) == once.replace("one", "two") + "\nMore.\n"
+
+
+def test_the_committed_table_is_what_was_found(program: dict[str, Any]) -> None:
+    text = program["INTRODUCTION"].read_text(encoding="utf-8")
+    if not program["FOUND"].exists():
+        assert program["MARK"] not in text
+        return
+    assert program["page_text"](text, program["page_lines"](json.loads(program["FOUND"].read_text()))) == text
+
+
+def test_a_tiny_shape_on_a_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setattr("orthrus.bench.bandwidth.CPU_BYTES", 2**16)
+    out, source = tmp_path / "found.json", tiny(tmp_path / "model", "qwen3-8b")
+    parts = [f"target.source=path:{source}", "target.device=cpu", "attention.name=sdpa"]
+    flags = ["--tokens", "4", "--context", "5", "20", "--repeats", "3", "--out", str(out), "--set", *parts]
+    monkeypatch.setattr(sys, "argv", [str(PROGRAM), *flags])
+    runpy.run_path(str(PROGRAM), run_name="__main__")
+    found = json.loads(out.read_text(encoding="utf-8"))
+    assert [(one["tokens"], one["context"]) for one in found["passes"]] == [(4, 5), (4, 20)]
+    for one in found["passes"]:
+        median, low, high = one["milliseconds"]
+        assert 0 < low <= median <= high and one["limit"] > 0
+        assert all(one["groups"][name] > 0 for name in ("projections", "attention", "norms, rotary, the rest", "head"))
+        assert sum(one["groups"].values()) >= median
+        # Four layers of seven projections, and the head's
+        assert next(count for name, _, count in one["longest"] if name == "aten::mm") == 29
+    printed = capsys.readouterr().out
+    table = runpy.run_path(str(PROGRAM))["page_lines"](found)
+    assert all(line in printed.splitlines() for line in table if line.startswith("|"))
+
+
+def test_numbers_below_one_are_refused(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setattr(sys, "argv", [str(PROGRAM), "--context", "0"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(PROGRAM), run_name="__main__")
+    assert ended.value.code == 2
+    assert "take numbers from 1" in capsys.readouterr().err

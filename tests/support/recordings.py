@@ -1,0 +1,59 @@
+"""The engine `graphed` where there is no GPU: a recording is a pass over the tensors that were kept, run again.
+
+What a CUDA graph does is only that, so what is chosen to be recorded and replayed shows here too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from orthrus_attention.sdpa import SdpaAttention
+from orthrus_caches.static import StaticCache
+from orthrus_transformers.engine import EagerEngine, Pass
+from orthrus_transformers.graphed import GraphedEngine, Recording, packed, unpacked
+from orthrus_transformers.options import GraphLimits
+from orthrus_transformers.target import TransformersTarget
+from support.families import tiny_model
+
+
+@dataclass(eq=False)
+class Again:
+    """Stand in for a CUDA graph."""
+
+    eager: EagerEngine
+    like: Pass
+    inputs: torch.Tensor
+    logits: torch.Tensor
+    recorder: Recorder
+
+    def replay(self) -> None:
+        self.recorder.around(self._run)
+
+    def _run(self) -> None:
+        self.logits.copy_(self.eager.run(unpacked(self.like, self.inputs)))
+
+
+class Recorder(GraphedEngine):
+    """Record without a GPU; around: what a replay is done in."""
+
+    around: Callable[[Callable[[], None]], None] = staticmethod(lambda action: action())
+
+    def _record(self, one: Pass) -> Recording:
+        inputs = packed(one)
+        logits = self._eager.run(unpacked(one, inputs)).clone()
+        graph: Any = Again(self._eager, one, inputs, logits, self)
+        return Recording(graph, inputs, logits)
+
+
+def recording_target(chunk: int = 512, slots: int = 16) -> TransformersTarget:
+    """Return a tiny target whose passes are recorded and replayed."""
+    target = TransformersTarget(
+        tiny_model("llama"), None, StaticCache(slots=slots), SdpaAttention(), engine="eager", prefill_chunk=chunk
+    )
+    assert isinstance(target._engine, EagerEngine)
+    target._engine = Recorder(target._engine, target._cache, GraphLimits())
+    return target
