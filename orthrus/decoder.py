@@ -14,6 +14,7 @@ from orthrus.decode import decode
 from orthrus.encoding import encode
 from orthrus.errors import BuildError, InputError
 from orthrus.interfaces import Drafter, Target, Tokenizer, Verifier
+from orthrus.noise import request_key
 from orthrus.rows import RowRecord
 from orthrus.text import TextStream
 from orthrus.types import Piece, Prompt, Result, Sampling, Step, Stop
@@ -67,7 +68,7 @@ class Decoder:
         if len(names) != len(prompts):
             raise InputError(f"there are {len(names)} ids for {len(prompts)} prompts")
         encoded = [self.encode(prompt, name, chat) for prompt, name in zip(prompts, names, strict=True)]
-        context, steps = self.steps(encoded, batch)
+        context, steps = self.steps(encoded, batch, names)
         records = [RowRecord() for _ in encoded]
         results: list[Result] = []
 
@@ -91,8 +92,13 @@ class Decoder:
         """Return a prompt's tokens; raise InputError if it is empty, foreign or too long."""
         return encode(self.target, prompt, id, chat)
 
-    def steps(self, prompts: Sequence[Sequence[int]], batch: int | None = None) -> tuple[Context, Iterator[Step]]:
-        """Return a new context for the encoded prompts, at most `batch` at a time, and the iterator of its steps."""
+    def steps(
+        self, prompts: Sequence[Sequence[int]], batch: int | None = None, ids: Sequence[str] | None = None
+    ) -> tuple[Context, Iterator[Step]]:
+        """Return a new context for the encoded prompts, at most `batch` at a time, and the iterator of its steps.
+
+        ids: what the noise of each prompt is keyed by; None: their numbers from 0.
+        """
         context = Context(
             prompts,
             self.stop,
@@ -102,6 +108,7 @@ class Decoder:
             device=self.target.device,
             tokenizer=self.target.tokenizer,
             sampling=self.sampling,
+            keys=[request_key(id) for id in ids or map(str, range(len(prompts)))],
         )
         chance = Chance(self.seed, self.target.device)
         return context, decode(self.target, self.drafter, self.verifier, context, chance)
@@ -118,7 +125,7 @@ class Stream:
         self._strings = decoder.stop.strings
         self._min_new_tokens = decoder.stop.min_new_tokens
         self._record = RowRecord()
-        self._context, self._steps = decoder.steps([prompt])
+        self._context, self._steps = decoder.steps([prompt], ids=[id])
         self._pieces = self._decode()
 
     def __iter__(self) -> Iterator[Piece]:
