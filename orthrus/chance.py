@@ -19,7 +19,7 @@ class Chance:
         """Return an index [...] drawn from each distribution of probabilities [..., V], which need not sum to one.
 
         Each probability is divided by an exponential number, and the largest quotient wins: no scan, no host sync.
-        In float32 such numbers are too coarse near 0: of a large vocabulary, unlikely tokens would win too often.
+        In float32 such numbers are too coarse near 0 for the many unlikely tokens of a large vocabulary.
         """
         dtype = noise.precise(probabilities.device)
         race = torch.empty(probabilities.shape, dtype=dtype, device=probabilities.device)

@@ -38,19 +38,27 @@ def processed(logits: Tensor, prompt: Sequence[int], output: Sequence[int], stop
 
 def _cut(logits: Tensor, sampling: Sampling) -> Tensor:
     if sampling.top_k is not None:
-        _keep(logits, _likeliest_first(logits)[: sampling.top_k])
+        logits = _only(logits, _likeliest_first(logits)[: sampling.top_k])
     if sampling.top_p < 1:
-        kept: list[int] = []
-        sum_so_far = 0.0
-        for token in _likeliest_first(logits):
-            if not kept or sum_so_far < sampling.top_p:
-                kept.append(token)
-            sum_so_far += float(logits.softmax(-1)[token])
-        _keep(logits, kept)
+        logits = _only(logits, _fewest(logits, sampling.top_p))
     if sampling.min_p > 0:
         probabilities = logits.softmax(-1).tolist()
-        _keep(logits, [token for token, one in enumerate(probabilities) if one >= sampling.min_p * max(probabilities)])
+        least = sampling.min_p * max(probabilities)
+        logits = _only(logits, [token for token, one in enumerate(probabilities) if one >= least])
     return logits
+
+
+def _fewest(logits: Tensor, wanted: float) -> list[int]:
+    """Return the fewest likeliest tokens that have this probability together."""
+    probabilities = logits.softmax(-1).tolist()
+    kept: list[int] = []
+    together = 0.0
+    for token in _likeliest_first(logits):
+        if kept and together >= wanted:
+            break
+        kept.append(token)
+        together += probabilities[token]
+    return kept
 
 
 def _likeliest_first(logits: Tensor) -> list[int]:
@@ -58,6 +66,7 @@ def _likeliest_first(logits: Tensor) -> list[int]:
     return sorted(range(len(values)), key=lambda token: -values[token])
 
 
-def _keep(logits: Tensor, tokens: Sequence[int]) -> None:
-    for token in set(range(len(logits))) - set(tokens):
-        logits[token] = NEVER
+def _only(logits: Tensor, tokens: Sequence[int]) -> Tensor:
+    kept = logits.new_full(logits.shape, NEVER)
+    kept[list(tokens)] = logits[list(tokens)]
+    return kept

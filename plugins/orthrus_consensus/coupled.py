@@ -17,6 +17,7 @@ class Coupled:
     """
 
     greedy = False
+    coupled = True
 
     def verify(self, context: Context, draft: Draft, logits: Tensor, chance: Chance) -> Verdict:
         """Return how many tokens are the choices, and the choice after them; logits [B, n + 1, V] are processed."""
