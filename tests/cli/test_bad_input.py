@@ -56,11 +56,11 @@ SENTENCES = {
     "cold": ([*ASK, "sampling.temperature=-1"], "override: sampling.temperature: must be at least 0.0, not -1"),
     "endless heat": (
         [*ASK, "sampling.temperature=.inf"],
-        "override: sampling.temperature: must be a finite number, not",
+        "override: sampling.temperature: must be a finite number, not inf",
     ),
     "warm consensus": (
         [*ASK, "sampling.temperature=0.7"],
-        "override: sampling.temperature: must be 0 with verifier 'consensus', which decodes greedily, not 0.7; to sample",
+        "override: sampling.temperature: must be 0 with verifier 'consensus', which decodes greedily, not 0.7",
     ),
     "no top-k": ([*ASK, "sampling.top_k=0"], "override: sampling.top_k: must be at least 1, not 0"),
     "no top-p": ([*ASK, "sampling.top_p=0"], "override: sampling.top_p: must be more than 0 and at most 1, not 0"),
@@ -87,9 +87,9 @@ SENTENCES = {
         "sampling.logit_bias: 99 is no token of the target; it has 9 tokens",
     ),
     "bias of no token": ([*ASK, "sampling.logit_bias={a: 1}"], "override: sampling.logit_bias: must be a mapping from"),
-    "bias of no number": (
-        [*ASK, "sampling.logit_bias={1: .nan}"],
-        "override: sampling.logit_bias: a bias must be a fin",
+    "endless bias": (
+        [*ASK, "sampling.logit_bias={1: .inf}"],
+        "override: sampling.logit_bias: a bias must be a finite number, or -.inf for a token that never comes",
     ),
     "no batch": ([*ASK, "--batch", "0"], "--batch must be at least 1, not 0"),
     "batch of what": ([*ASK, "--batch", "two"], "Invalid value for '--batch': "),
