@@ -13,7 +13,7 @@ from torch import Tensor
 
 GOLDEN = 0x9E3779B97F4A7C15 - 2**64  # as a signed integer, like the two factors below
 FACTORS = (0xBF58476D1CE4E5B9 - 2**64, 0x94D049BB133111EB - 2**64)
-BITS = 52  # of the uniform numbers: with half a step added they are exact in float64, and neither 0 nor 1
+BITS = {torch.float64: 52, torch.float32: 23}  # of a uniform number: with half a step added exact, and neither 0 nor 1
 
 
 def request_key(id: str) -> int:
@@ -29,8 +29,9 @@ def gumbel(seed: int, keys: Tensor, positions: Tensor, vocabulary_size: int) -> 
     start = _mix(_mix(torch.full_like(keys, seed)).add_(keys))[:, None]  # [B, 1]
     streams = _mix(start + positions)[..., None]  # [B, n, 1]
     tokens = torch.arange(vocabulary_size, device=keys.device).mul_(GOLDEN)  # [V]
-    bits = _shifted(_finish(streams + tokens), 64 - BITS)
-    uniform = bits.to(precise(bits.device)).add_(0.5).mul_(2.0**-BITS)
+    dtype = precise(keys.device)
+    bits = _shifted(_finish(streams + tokens), 64 - BITS[dtype])
+    uniform = bits.to(dtype).add_(0.5).mul_(2.0 ** -BITS[dtype])
     return uniform.log_().neg_().log_().neg_().float()
 
 

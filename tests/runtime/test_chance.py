@@ -149,3 +149,12 @@ def test_the_count_sees_a_wrong_distribution() -> None:
     drawn = torch.bincount(Chance(1).categorical(PROBABILITIES.expand(40_000, 5)), minlength=5).double()
     assert not fits(drawn, torch.tensor([0.49, 0.31, 0.15, 0.0, 0.05]))
     assert not fits(drawn, torch.tensor([0.55, 0.3, 0.15, 0.0, 0.0]))
+
+
+def test_without_float64_the_noise_is_coarser_and_finite(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys, positions = torch.arange(50), torch.arange(20).expand(50, -1)
+    fine = Chance(2).gumbel(keys, positions, 1000)
+    monkeypatch.setattr("orthrus.noise.precise", lambda device: torch.float32)
+    coarse = Chance(2).gumbel(keys, positions, 1000)
+    assert coarse.isfinite().all()
+    assert (coarse - fine).abs().median() < 1e-5
