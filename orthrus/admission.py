@@ -16,6 +16,8 @@ from orthrus.types import Draft
 if TYPE_CHECKING:
     from orthrus.context import Context
 
+TOLERANCE = 0.01  # of the sum of a draft's probabilities: those in bfloat16 are coarse
+
 
 @dataclass(frozen=True, eq=False)
 class Admitted:
@@ -40,6 +42,8 @@ class Admitted:
         if bounded.tokens.shape[1]:
             inside = torch.arange(bounded.tokens.shape[1], device=wrong.device) < bounded.lengths[:, None]  # [B, n]
             wrong = wrong | ((bounded.tokens != proposed.tokens) & inside).any(1)
+            if bounded.probabilities is not None:
+                wrong = wrong | (_undrawable(bounded.probabilities, bounded.tokens) & inside).any(1)
         return wrong.long()
 
     def report(self, broken: list[int]) -> None:
@@ -55,11 +59,14 @@ class Admitted:
         if length > self.proposed.tokens.shape[1]:
             return f"gave row {row} a draft of length {length}, but only {self.proposed.tokens.shape[1]} tokens"
         tokens = self.proposed.tokens[row, :length].tolist()
-        place = next(i for i, token in enumerate(tokens) if not 0 <= token < self.vocabulary_size)
-        return (
-            f"proposed token {tokens[place]} at place {place} of row {row}; "
-            f"the vocabulary has {self.vocabulary_size} tokens"
-        )
+        place = next((i for i, token in enumerate(tokens) if not 0 <= token < self.vocabulary_size), None)
+        if place is not None:
+            return (
+                f"proposed token {tokens[place]} at place {place} of row {row}; "
+                f"the vocabulary has {self.vocabulary_size} tokens"
+            )
+        assert self.proposed.probabilities is not None
+        return _wrong_probabilities(self.proposed.probabilities[row], tokens, row)
 
 
 def admit(draft: Draft, context: Context, drafter: Drafter) -> Admitted:
@@ -87,6 +94,30 @@ def admit(draft: Draft, context: Context, drafter: Drafter) -> Admitted:
     return Admitted(bounded, draft, context.room, context.vocabulary_size, name)
 
 
+def _undrawable(probabilities: Tensor, tokens: Tensor) -> Tensor:
+    """Return where [B, n] a token cannot have been drawn from the probabilities [B, n, V] beside it."""
+    given = probabilities.gather(-1, tokens[..., None])[..., 0]
+    total = probabilities.sum(-1, dtype=_summed(probabilities))
+    astray = ~((total - 1).abs() <= TOLERANCE)  # true of nan, too
+    return astray | (given <= 0) | (probabilities.amin(-1) < 0)
+
+
+def _wrong_probabilities(probabilities: Tensor, tokens: list[int], row: int) -> str:
+    wrong = _undrawable(probabilities[: len(tokens)], torch.tensor(tokens, device=probabilities.device)).tolist()
+    place = wrong.index(True)
+    at = probabilities[place]
+    where = f"at place {place} of row {row}"
+    if float(at.min()) < 0:
+        return f"gave token {int(at.argmin())} a probability of {float(at.min()):g} {where}"
+    if float(at[tokens[place]]) == 0:
+        return f"proposed token {tokens[place]} {where}, which cannot be drawn: it gave it a probability of 0"
+    return f"gave probabilities that sum to {float(at.sum(dtype=_summed(at))):g}, not 1, {where}"
+
+
+def _summed(probabilities: Tensor) -> torch.dtype:
+    return torch.float64 if probabilities.dtype == torch.float64 else torch.float32
+
+
 def _shape_problem(draft: Draft, context: Context) -> str | None:
     if not isinstance(draft, Draft):
         return f"returned a {type(draft).__name__}, not a Draft"
@@ -100,6 +131,11 @@ def _shape_problem(draft: Draft, context: Context) -> str | None:
         return f"returned {draft.tokens.dtype} tokens and {draft.lengths.dtype} lengths; both must be int64"
     if draft.tokens.device != context.device or draft.lengths.device != context.device:
         return f"returned tensors on {draft.tokens.device}; the rows are on {context.device}"
+    expected = (*draft.tokens.shape, context.vocabulary_size)
+    if draft.probabilities is not None and draft.probabilities.shape != expected:
+        return f"returned probabilities {list(draft.probabilities.shape)} for its tokens; wanted {list(expected)}"
+    if draft.probabilities is not None and draft.probabilities.device != context.device:
+        return f"returned probabilities on {draft.probabilities.device}; the rows are on {context.device}"
     if draft.parents is not None:
         return "proposed a tree of tokens; this loop verifies chains (parents must be None)"
     return None

@@ -5,22 +5,32 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-SMALLEST = 1e-300  # an exponential number of 0 would make the unlikeliest token win
+from orthrus import noise
 
 
 class Chance:
     """Draw from a generator of its own, so that the same seed gives the same choices."""
 
     def __init__(self, seed: int, device: torch.device | str = "cpu") -> None:
+        self._seed = seed
         self._generator = torch.Generator(device=device).manual_seed(seed)
 
     def categorical(self, probabilities: Tensor) -> Tensor:
         """Return an index [...] drawn from each distribution of probabilities [..., V], which need not sum to one.
 
         Each probability is divided by an exponential number, and the largest quotient wins: no scan, no host sync.
-        In float32 such numbers are too coarse near 0: of a large vocabulary, unlikely tokens would win too often.
+        In float32 such numbers are too coarse near 0 for the many unlikely tokens of a large vocabulary.
         """
-        precise = torch.float32 if probabilities.device.type == "mps" else torch.float64
-        race = torch.empty(probabilities.shape, dtype=precise, device=probabilities.device)
-        race.exponential_(generator=self._generator).clamp_(min=SMALLEST if precise == torch.float64 else 1e-38)
+        dtype = noise.precise(probabilities.device)
+        race = torch.empty(probabilities.shape, dtype=dtype, device=probabilities.device)
+        race.exponential_(generator=self._generator).clamp_(min=torch.finfo(dtype).tiny)  # at 0, anything would win
         return torch.div(probabilities, race, out=race).argmax(-1)
+
+    def gumbel(self, keys: Tensor, positions: Tensor, vocabulary_size: int) -> Tensor:
+        """Return Gumbel noise [B, n, V], float32, for the requests of `context.keys` [B] at positions [B, n].
+
+        It is a function of seed, key, position and token: whoever asks again, in whatever batch, gets the same. The
+        argmax of logits / temperature + noise is drawn from their softmax. positions: where the drawn token will stand
+        in its row, the prompt counted. On `mps` it is coarser, as there is no float64.
+        """
+        return noise.gumbel(self._seed, keys, positions, vocabulary_size)

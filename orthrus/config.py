@@ -16,6 +16,7 @@ from orthrus.plugins import Plugins
 from orthrus.types import Sampling, Stop
 
 NEEDED = ("target", "drafter", "verifier")
+DEFAULT = "default"  # the name under which a plugin registers the verifier of a config that names none
 SECTIONS: Mapping[str, type] = {"sampling": Sampling, "stop": Stop}
 
 
@@ -76,6 +77,8 @@ def load_config(
     problems += [Problem(one.origin, "use", "only files can use files") for one in settings if "use" in one.values]
     composed = compose([*files, *settings], PARTS, main=str(source) if files else "config")
     composed.values.pop("use", None)
+    if DEFAULT in plugins.catalog.names("verifier"):
+        composed.values.setdefault("verifier", {"name": DEFAULT})
     absent = PARTS if problems else missing_ok  # a part may stand in the file that could not be read
     config, more = _check(composed, plugins, given, absent)
     if problems or more:

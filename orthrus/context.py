@@ -23,9 +23,13 @@ REFILL_SHARE = 16  # a refill waits until one row in so many is free
 
 @dataclass(eq=False)
 class Row:
-    """Hold one request's state on the host, as of the last step; request: its place among the prompts."""
+    """Hold one request's state on the host, as of the last step; request: its place among the prompts.
+
+    key: what its noise is keyed by.
+    """
 
     request: int
+    key: int
     prompt: tuple[int, ...]
     room: int
     length: int  # of prompt and output
@@ -39,7 +43,8 @@ class Context:
 
     requests: one for each prompt. rows: the B of them that are being decoded; when one ends, the next takes its place.
     tokens [B, T] and lengths [B]: prompt and committed tokens of each row; the last one is the anchor, once the
-    prefill has committed it. room [B]: how many new tokens a row may still produce; 0 once it has ended.
+    prefill has committed it. room [B]: how many new tokens a row may still produce; 0 once it has ended. keys [B]: what
+    each row's noise is keyed by (see `Chance.gumbel`). sampling: the settings, for drafters that draw as targets do.
     """
 
     def __init__(
@@ -53,6 +58,7 @@ class Context:
         device: torch.device | str = "cpu",
         tokenizer: Tokenizer | None = None,
         sampling: Sampling | None = None,
+        keys: Sequence[int] | None = None,
     ) -> None:
         self.stop = stop
         self.sampling = sampling or Sampling()
@@ -60,8 +66,8 @@ class Context:
         self.vocabulary_size = vocabulary_size
         self.cycle = 0  # cycles so far; a prefill is none
         self.requests = [
-            Row(request, tuple(prompt), _room(len(prompt), stop, max_length), len(prompt))
-            for request, prompt in enumerate(prompts)
+            Row(request, key, tuple(prompt), _room(len(prompt), stop, max_length), len(prompt))
+            for request, (key, prompt) in enumerate(zip(keys or range(len(prompts)), prompts, strict=True))
         ]
         for row in self.requests:
             row.text = TextStream(tokenizer, stop.strings) if tokenizer and stop.strings else None
@@ -71,7 +77,7 @@ class Context:
         # The last column is nobody's: writes beyond a row's room end there.
         width = max((len(row.prompt) + row.room for row in self.requests), default=0) + 1
         self.tokens = torch.zeros(len(self.rows), width, dtype=torch.int64, device=self.device)
-        self.prompt_lengths = self.lengths = self.room = self._upload([0] * len(self.rows))
+        self.prompt_lengths = self.lengths = self.room = self.keys = self._upload([0] * len(self.rows))
         self._anchors = torch.zeros_like(self.lengths)
         self.stop_ids = self._upload(sorted(stop.token_ids))
         self.processor = Processor.of(self.sampling, vocabulary_size, self.device)
@@ -121,6 +127,7 @@ class Context:
         if self._fresh:
             self._upload_state()
             self.prompt_lengths = self._upload([len(row.prompt) for row in self.rows])
+            self.keys = self._upload([row.key for row in self.rows])
         return self._fresh
 
     def admit(self, draft: Draft, drafter: Drafter) -> Draft:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from orthrus.chance import Chance
 from orthrus.context import Context
 from orthrus.decode import decode
 from orthrus.encoding import encode
-from orthrus.errors import BuildError, InputError
+from orthrus.errors import InputError
+from orthrus.fitting import whole_sampling, whole_stop
 from orthrus.interfaces import Drafter, Target, Tokenizer, Verifier
+from orthrus.noise import request_key
 from orthrus.rows import RowRecord
 from orthrus.text import TextStream
 from orthrus.types import Piece, Prompt, Result, Sampling, Step, Stop
@@ -67,7 +67,7 @@ class Decoder:
         if len(names) != len(prompts):
             raise InputError(f"there are {len(names)} ids for {len(prompts)} prompts")
         encoded = [self.encode(prompt, name, chat) for prompt, name in zip(prompts, names, strict=True)]
-        context, steps = self.steps(encoded, batch)
+        context, steps = self.steps(encoded, batch, names)
         records = [RowRecord() for _ in encoded]
         results: list[Result] = []
 
@@ -91,8 +91,13 @@ class Decoder:
         """Return a prompt's tokens; raise InputError if it is empty, foreign or too long."""
         return encode(self.target, prompt, id, chat)
 
-    def steps(self, prompts: Sequence[Sequence[int]], batch: int | None = None) -> tuple[Context, Iterator[Step]]:
-        """Return a new context for the encoded prompts, at most `batch` at a time, and the iterator of its steps."""
+    def steps(
+        self, prompts: Sequence[Sequence[int]], batch: int | None = None, ids: Sequence[str] | None = None
+    ) -> tuple[Context, Iterator[Step]]:
+        """Return a new context for the encoded prompts, at most `batch` at a time, and the iterator of its steps.
+
+        ids: what the noise of each prompt is keyed by; None: their numbers from 0.
+        """
         context = Context(
             prompts,
             self.stop,
@@ -102,6 +107,7 @@ class Decoder:
             device=self.target.device,
             tokenizer=self.target.tokenizer,
             sampling=self.sampling,
+            keys=[request_key(id) for id in ids or map(str, range(len(prompts)))],
         )
         chance = Chance(self.seed, self.target.device)
         return context, decode(self.target, self.drafter, self.verifier, context, chance)
@@ -118,7 +124,7 @@ class Stream:
         self._strings = decoder.stop.strings
         self._min_new_tokens = decoder.stop.min_new_tokens
         self._record = RowRecord()
-        self._context, self._steps = decoder.steps([prompt])
+        self._context, self._steps = decoder.steps([prompt], ids=[id])
         self._pieces = self._decode()
 
     def __iter__(self) -> Iterator[Piece]:
@@ -159,57 +165,3 @@ def _timed(steps: Iterator[Step], context: Context, records: Sequence[RowRecord]
             if step.committed[index]:
                 records[row.request].add(step, index, began, clock)
         yield step
-
-
-def whole_stop(stop: Stop, target: Target) -> Stop:
-    """Return the stop with the target's own stop tokens among its own; raise BuildError for what cannot be found."""
-    foreign = [token for token in stop.token_ids if not 0 <= token < target.vocabulary_size]
-    if foreign:
-        raise BuildError(
-            f"stop.token_ids: {foreign[0]} is no token of the target; it has {target.vocabulary_size} tokens"
-        )
-    if stop.strings and target.tokenizer is None:
-        raise BuildError("stop.strings: the target has no tokenizer to find strings with")
-    return replace(stop, token_ids=stop.token_ids | target.stop_token_ids)
-
-
-def whole_sampling(sampling: Sampling, target: Target) -> Sampling:
-    """Return the settings with every bad word as token ids; raise BuildError for tokens that the target does not have.
-
-    A text is forbidden as the tokenizer writes it at the start of a text and, with a space before it, after a word.
-    """
-    words = [form for word in sampling.bad_words for form in _forms(word, target.tokenizer)]
-    for key, tokens in (
-        ("logit_bias", sampling.logit_bias),
-        ("bad_words", [token for word in words for token in word]),
-    ):
-        foreign = [token for token in tokens if not 0 <= token < target.vocabulary_size]
-        if foreign:
-            raise BuildError(
-                f"sampling.{key}: {foreign[0]} is no token of the target; it has {target.vocabulary_size} tokens"
-            )
-    return replace(sampling, bad_words=tuple(dict.fromkeys(words)))
-
-
-def _forms(word: str | tuple[int, ...], tokenizer: Tokenizer | None) -> list[tuple[int, ...]]:
-    if not isinstance(word, str):
-        return [word]
-    if tokenizer is None:
-        raise BuildError("sampling.bad_words: the target has no tokenizer to find texts with; give token ids")
-    try:
-        forms = [_encode_inside(word, tokenizer)]
-    except InputError as error:
-        raise BuildError(f"sampling.bad_words: {error}") from error
-    with contextlib.suppress(InputError):  # an alphabet may have no space
-        forms.append(_encode_inside(f" {word}", tokenizer))
-    return forms
-
-
-def _encode_inside(text: str, tokenizer: Tokenizer) -> tuple[int, ...]:
-    """Return a text's tokens without those that the tokenizer puts around every text."""
-    around, tokens = tokenizer.encode("", chat=False), tokenizer.encode(text, chat=False)
-    before = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(around, tokens, strict=False)))
-    inside = tokens[before : len(tokens) - (len(around) - before)]
-    if not inside:
-        raise InputError(f"{text!r} has no tokens")
-    return tuple(inside)

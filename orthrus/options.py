@@ -95,7 +95,8 @@ def _fits(value: Any, hint: Any) -> bool:
 
 
 def _out_of_bounds(value: Any, metadata: Mapping[str, Any]) -> str | None:
-    for item in value if isinstance(value, (list, tuple, frozenset)) else [value]:
+    values = value.values() if isinstance(value, Mapping) else value
+    for item in values if isinstance(value, (list, tuple, frozenset, Mapping)) else [value]:
         if isinstance(item, bool) or not isinstance(item, (int, float)):
             continue
         minimum, maximum = metadata.get("minimum"), metadata.get("maximum")

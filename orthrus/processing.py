@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from orthrus.noise import precise
 from orthrus.sampling import NEVER, penalize_repetition, suppress_tokens, warp, widen
 from orthrus.types import Draft, Sampling
 
@@ -36,7 +37,8 @@ class Processor:
     def __call__(self, context: Context, draft: Draft, logits: Tensor) -> Tensor:
         """Return logits [B, n + 1, V]; each place sees the draft's tokens before it. In the order of transformers."""
         if self.bias is not None:
-            logits = widen(logits) + self.bias
+            logits = widen(logits)
+            logits = logits + self.bias.to(logits.dtype)
         logits = self._penalized(context, draft, logits)
         if self.bad_words is not None:
             logits = logits.masked_fill(self._completed(context, draft), NEVER)
@@ -48,8 +50,9 @@ class Processor:
             seen = _counts(context, draft, None) > 0
             logits = penalize_repetition(widen(logits), seen, self.sampling.repetition_penalty)
         if presence or frequency:
-            counts = _counts(context, draft, context.prompt_lengths)
-            logits = widen(logits) - frequency * counts - presence * (counts > 0)
+            logits = widen(logits)
+            counts = _counts(context, draft, context.prompt_lengths).to(logits.dtype)
+            logits = logits - frequency * counts - presence * (counts > 0).to(logits.dtype)
         return logits
 
     def _early(self, context: Context, logits: Tensor) -> Tensor:
@@ -93,8 +96,8 @@ def _counts(context: Context, draft: Draft, since: Tensor | None) -> Tensor:
 def _bias(sampling: Sampling, vocabulary_size: int, device: torch.device) -> Tensor | None:
     if not sampling.logit_bias:
         return None
-    values = torch.zeros(vocabulary_size)
-    values[list(sampling.logit_bias)] = torch.tensor(list(sampling.logit_bias.values()))
+    values = torch.zeros(vocabulary_size, dtype=precise(device))
+    values[list(sampling.logit_bias)] = torch.tensor(list(sampling.logit_bias.values()), dtype=values.dtype)
     return values.to(device)
 
 

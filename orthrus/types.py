@@ -116,7 +116,7 @@ class Sampling:
             yield "top_p", f"must be more than 0 and at most 1, not {self.top_p:g}"
         if self.repetition_penalty <= 0:
             yield "repetition_penalty", f"must be more than 0, not {self.repetition_penalty:g}"
-        if any(math.isnan(bias) or bias == math.inf for bias in self.logit_bias.values()):
+        if any(bias == math.inf for bias in self.logit_bias.values()):
             yield "logit_bias", "a bias must be a finite number, or -.inf for a token that never comes"
         if not all(self.bad_words):
             yield "bad_words", "an empty bad word would forbid every token"

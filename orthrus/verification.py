@@ -1,7 +1,7 @@
 """Holds answers against the target itself: every token against the argmax before it, some against the naive oracle.
 
 Checking every token of an answer against the argmax of the logits teacher-forced over that answer is, by induction,
-checking that it is what greedy decoding gives.
+checking that it is what greedy decoding gives. Coupled sampling is checked alike: its noise is added to the logits.
 """
 
 from __future__ import annotations
@@ -14,8 +14,11 @@ import torch
 from torch import Tensor
 
 from orthrus.decoder import Decoder
-from orthrus.testing.oracle import OracleAnswer, greedy
-from orthrus.types import Result
+from orthrus.errors import InputError
+from orthrus.noise import gumbel, request_key
+from orthrus.testing.oracle import OracleAnswer, sample
+from orthrus.testing.processors import processed
+from orthrus.types import Result, Sampling
 
 
 @dataclass(frozen=True)
@@ -51,22 +54,34 @@ def verify(
     oracle_sample: int = 2,
     progress: Callable[[Result], None] = lambda result: None,
 ) -> Verification:
-    """Return how many answers are, token by token, those of greedy decoding.
+    """Return how many answers are, token by token, those of greedy decoding or of coupled sampling.
 
     Every answer is checked in one teacher-forced pass; an evenly spread sample is decoded again by the naive oracle.
+    Raises InputError for other sampling, where no text is the right one.
     """
-    sample = _spread(len(results), oracle_sample)
+    check_verifiable(decoder)
+    replayed = _spread(len(results), oracle_sample)
     found: list[list[Divergence]] = []
     for index, result in enumerate(results):
-        found.append(_check(decoder, result, with_oracle=index in sample))
+        found.append(_check(decoder, result, with_oracle=index in replayed))
         progress(result)
     return Verification(
         total=len(results),
         identical=sum(not divergences for divergences in found),
         tokens=sum(len(result.token_ids) for result in results),
-        oracle_checked=len(sample),
+        oracle_checked=len(replayed),
         divergences=tuple(one for divergences in found for one in divergences),
     )
+
+
+def check_verifiable(decoder: Decoder) -> None:
+    """Raise InputError if nothing decides which text is right: sampling whose noise cannot be asked for again."""
+    temperature = decoder.sampling.temperature
+    if temperature > 0 and not getattr(decoder.verifier, "coupled", False):
+        raise InputError(
+            f"only greedy decoding and coupled sampling can be verified: sampling.temperature is {temperature:g},"
+            f" and verifier '{type(decoder.verifier).__name__}' draws anew each time"
+        )
 
 
 def _check(decoder: Decoder, result: Result, with_oracle: bool) -> list[Divergence]:
@@ -83,9 +98,7 @@ def _check(decoder: Decoder, result: Result, with_oracle: bool) -> list[Divergen
 
 
 def _teacher_forced(decoder: Decoder, result: Result, logits: Tensor) -> list[Divergence]:
-    logits = logits[: len(result.token_ids)].double()  # [T, V]
-    early = min(decoder.stop.min_new_tokens, len(logits))
-    logits[:early, sorted(decoder.stop.token_ids)] = float("-inf")
+    logits = _scores(decoder, result, logits[: len(result.token_ids)])  # [T, V]
     expected = logits.argmax(-1)
     tokens = torch.tensor(result.token_ids, dtype=torch.int64, device=logits.device)
     return [
@@ -101,12 +114,36 @@ def _teacher_forced(decoder: Decoder, result: Result, logits: Tensor) -> list[Di
     ]
 
 
+def _scores(decoder: Decoder, result: Result, logits: Tensor) -> Tensor:
+    """Return what the argmax is taken of, [T, V] in float64: logits, processed, and the noise of the answer."""
+    if decoder.sampling == Sampling():
+        scores = logits.double().clone()
+        scores[: decoder.stop.min_new_tokens, sorted(decoder.stop.token_ids)] = float("-inf")
+        return scores
+    noise, scores = _noise(decoder, result), logits.double().cpu().clone()
+    for place in range(len(scores)):
+        output = result.token_ids[:place]
+        scores[place] = processed(scores[place], result.prompt_token_ids, output, decoder.stop, decoder.sampling)
+        scores[place] += noise(len(result.prompt_token_ids) + place)
+    return scores
+
+
+def _noise(decoder: Decoder, result: Result) -> Callable[[int], Tensor]:
+    """Return from a position to the noise of the answer there [V]; zeros at temperature 0."""
+    key, size = torch.tensor([request_key(result.id)]), decoder.target.vocabulary_size
+    if decoder.sampling.temperature == 0:
+        return lambda position: torch.zeros(size)
+    return lambda position: gumbel(decoder.seed, key, torch.tensor([[position]]), size)[0, 0]
+
+
 def _oracle(decoder: Decoder, result: Result, next_logits: Callable[[list[int]], Tensor]) -> OracleAnswer:
     tokenizer = decoder.target.tokenizer
-    return greedy(
-        next_logits,
+    return sample(
+        lambda tokens: next_logits(tokens).cpu(),
         result.prompt_token_ids,
         decoder.stop,
+        _noise(decoder, result),
+        sampling=decoder.sampling,
         max_length=decoder.target.max_length,
         decode=tokenizer.decode if tokenizer else None,
     )

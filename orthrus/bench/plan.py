@@ -14,6 +14,7 @@ from orthrus.errors import ConfigError, InputError, Problem, unknown
 from orthrus.layers import Layer, read_overrides
 from orthrus.options import parse
 from orthrus.plugins import Plugins
+from orthrus.types import Sampling
 
 PLAIN = "none"  # the drafter of plain decoding, and the baseline that is our own loop with it
 
@@ -79,7 +80,10 @@ class Plan:
         problems: dict[Problem, None] = {}
         for subject, point in itertools.product(self.subjects, self.points):
             try:
-                self.config(subject, point, plugins)
+                config = self.config(subject, point, plugins)
+                if subject.baseline is not None and config.sampling != Sampling():
+                    message = f"baseline '{subject.label}' decodes greedily, without penalties: leave sampling out"
+                    problems[Problem(str(subject.config), "sampling", message)] = None
             except ConfigError as error:
                 problems |= dict.fromkeys(error.problems)
         if problems:

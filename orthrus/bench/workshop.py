@@ -14,7 +14,7 @@ from orthrus.bench.plan import SubjectPlan
 from orthrus.bench.sample import Clock, Sample, run_baseline, run_decoder, synchronize
 from orthrus.build import build, build_baseline, build_target
 from orthrus.config import Config, PartConfig
-from orthrus.decoder import whole_stop
+from orthrus.fitting import whole_stop
 from orthrus.interfaces import Target
 from orthrus.plugins import Plugins
 

@@ -38,8 +38,10 @@ def verify(
         raise InputError(f"--batch must be at least 1, not {batch}")
     records = read_prompts(prompts, limit)
     decoder = load_decoder(config, overrides)
+    from orthrus.verification import check_verifiable
     from orthrus.verification import verify as check
 
+    check_verifiable(decoder)
     texts, ids = [record.prompt for record in records], [record.id for record in records]
     with bar("decoding", len(records)) as advance:
         results = decoder.generate(texts, ids=ids, batch=batch, chat=False if raw else None, on_result=advance)
@@ -48,14 +50,14 @@ def verify(
     if as_json:
         typer.echo(json.dumps(_finite(outcome.to_dict())))
     else:
-        _print(outcome)
+        _print(outcome, "coupled sampling" if decoder.sampling.temperature else "greedy decoding")
     if outcome.divergences:
         raise typer.Exit(1)
 
 
-def _print(outcome: Verification) -> None:
+def _print(outcome: Verification, what: str) -> None:
     typer.echo(
-        f"{outcome.identical}/{outcome.total} identical to greedy decoding ({outcome.tokens} tokens, every one checked;"
+        f"{outcome.identical}/{outcome.total} identical to {what} ({outcome.tokens} tokens, every one checked;"
         f" {outcome.oracle_checked} prompts decoded again by the naive oracle)"
     )
     if not outcome.divergences:

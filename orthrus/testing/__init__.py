@@ -1,6 +1,21 @@
-"""What tests of plugins start from: a naive oracle that shares no code with the loop, and a model that is a table."""
+"""What tests of plugins start from: naive oracles, a model that is a table, every outcome of chance."""
 
-from orthrus.testing.oracle import OracleAnswer, greedy
+from orthrus.testing.enumeration import EveryOutcome, distribution, every_decoding, largest_difference, together
+from orthrus.testing.oracle import OracleAnswer, every_answer, greedy, sample
+from orthrus.testing.processors import processed
 from orthrus.testing.table import Letters, TableTarget
 
-__all__ = ["Letters", "OracleAnswer", "TableTarget", "greedy"]
+__all__ = [
+    "EveryOutcome",
+    "Letters",
+    "OracleAnswer",
+    "TableTarget",
+    "distribution",
+    "every_answer",
+    "every_decoding",
+    "greedy",
+    "largest_difference",
+    "processed",
+    "sample",
+    "together",
+]

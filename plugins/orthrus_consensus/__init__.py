@@ -8,3 +8,5 @@ from orthrus.hookspecs import Register
 def register_verifiers(register: Register) -> None:
     register("consensus", "orthrus_consensus.consensus:make", options="orthrus_consensus.options:ConsensusOptions")
     register("rejection", "orthrus_consensus.rejection:make")
+    register("coupled", "orthrus_consensus.coupled:make")
+    register("default", "orthrus_consensus.coupled:make")  # what a config gets that names no verifier

@@ -20,5 +20,6 @@ class ConsensusOptions:
             temperature = f"{config.sampling.temperature:g}"
             yield (
                 "sampling.temperature",
-                f"must be 0 with verifier 'consensus', which decodes greedily, not {temperature}",
+                f"must be 0 with verifier 'consensus', which decodes greedily, not {temperature};"
+                " to sample, name 'coupled' or 'rejection'",
             )

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from orthrus import BuildError, Chance, Context, Draft, Parts, Step, ViewTarget
+from orthrus.sampling import token_probabilities, warp, widen
 from orthrus_diffusion.formats import attach
 from orthrus_diffusion.options import DiffusionOptions
 from orthrus_diffusion.shipped import find_view
@@ -37,7 +38,7 @@ class Diffusion:
         """Do nothing: all that is known of a row is in the target's cache."""
 
     def propose(self, context: Context, chance: Chance) -> Draft:
-        """Return each row's likeliest tokens for the masks, as many as a block and the row's room take."""
+        """Return tokens for the masks, as many as a block and the row's room take: the likeliest, or drawn ones."""
         width = min(self._block, context.max_room + 1)
         if width < 2:
             return context.empty_draft()
@@ -46,6 +47,8 @@ class Diffusion:
         logits = self._target.forward(context, tokens, positions, view=self._view, kind="block")  # [B, width, V]
         spare = width - 1 - lengths[:, None]  # [B, 1] columns before the anchor's
         columns = torch.arange(width - 1, device=context.device) + spare
+        if context.sampling.temperature > 0:
+            return draw(context, chance, gather_rows(logits, columns.clamp(max=width - 1)), lengths)
         return Draft(logits.argmax(-1).gather(1, columns.clamp(max=width - 1)), lengths, passes=1)
 
     def block(self, context: Context, width: int, lengths: Tensor) -> tuple[Tensor, Tensor]:
@@ -56,6 +59,24 @@ class Diffusion:
 
     def observe(self, step: Step) -> None:
         """Do nothing: the context has it all."""
+
+
+def gather_rows(logits: Tensor, columns: Tensor) -> Tensor:
+    """Return the logits [B, n, V] in each row's columns [B, n]."""
+    return logits.gather(1, columns[..., None].expand(-1, -1, logits.shape[-1]))
+
+
+def draw(context: Context, chance: Chance, logits: Tensor, lengths: Tensor) -> Draft:
+    """Return tokens drawn from logits [B, n, V] with the noise that a coupled verifier draws the target's with.
+
+    Where the view's logits are near the target's, the same noise makes the same choice. probabilities are what the
+    tokens were drawn from, for other verifiers.
+    """
+    logits = warp(logits, context.sampling)
+    positions = context.lengths[:, None] + torch.arange(logits.shape[1], device=logits.device)
+    noise = chance.gumbel(context.keys, positions, logits.shape[-1])
+    probabilities = token_probabilities(logits, context.sampling.temperature)
+    return Draft((widen(logits) + noise).argmax(-1), lengths, probabilities, passes=1)
 
 
 def make(options: DiffusionOptions, parts: Parts) -> Diffusion:

@@ -56,6 +56,31 @@ RULES = {
         "return Draft(torch.zeros(1, 2, dtype=torch.int64), torch.tensor([2]), parents=torch.tensor([[-1, -1]]))",
         "drafter 'odd' proposed a tree of tokens; this loop verifies chains",
     ),
+    "probabilities of another shape": (
+        "return Draft(torch.tensor([[0, 1]]), torch.tensor([2]), torch.full((1, 9), 1 / 9))",
+        "drafter 'odd' returned probabilities [1, 9] for its tokens; wanted [1, 2, 9]",
+    ),
+    "probabilities elsewhere": (
+        "return Draft(torch.tensor([[0, 1]]), torch.tensor([2]), torch.full((1, 2, 9), 1 / 9, device='meta'))",
+        "drafter 'odd' returned probabilities on meta; the rows are on cpu",
+    ),
+    "probabilities that do not sum to one": (
+        "return Draft(torch.tensor([[0, 1]]), torch.tensor([2]), torch.full((1, 2, 9), 0.5))",
+        "drafter 'odd' gave probabilities that sum to 4.5, not 1, at place 0 of row 0",
+    ),
+    "probabilities that are no numbers": (
+        "return Draft(torch.tensor([[0, 1]]), torch.tensor([2]), torch.full((1, 2, 9), float('nan')))",
+        "drafter 'odd' gave probabilities that sum to nan, not 1, at place 0 of row 0",
+    ),
+    "a negative probability": (
+        "q = torch.eye(9)[[0, 1]][None]\nq[0, 1, 7] -= 0.5\nq[0, 1, 8] += 0.5\n"
+        "return Draft(torch.tensor([[0, 1]]), torch.tensor([2]), q)",
+        "drafter 'odd' gave token 7 a probability of -0.5 at place 1 of row 0",
+    ),
+    "a token that it cannot have drawn": (
+        "return Draft(torch.tensor([[0, 1]]), torch.tensor([2]), torch.eye(9)[[0, 0]][None])",
+        "drafter 'odd' proposed token 1 at place 1 of row 0, which cannot be drawn: it gave it a probability of 0",
+    ),
     "nothing": ("return None", "drafter 'odd' returned a NoneType, not a Draft"),
     "a list": ("return [[1, 2]]", "drafter 'odd' returned a list, not a Draft"),
 }

@@ -53,6 +53,44 @@ SENTENCES = {
         [*ASK, "stop.token_ids=[9]"],
         "stop.token_ids: 9 is no token of the target; it has 9 tokens",
     ),
+    "cold": ([*ASK, "sampling.temperature=-1"], "override: sampling.temperature: must be at least 0.0, not -1"),
+    "endless heat": (
+        [*ASK, "sampling.temperature=.inf"],
+        "override: sampling.temperature: must be a finite number, not inf",
+    ),
+    "warm consensus": (
+        [*ASK, "sampling.temperature=0.7"],
+        "override: sampling.temperature: must be 0 with verifier 'consensus', which decodes greedily, not 0.7",
+    ),
+    "no top-k": ([*ASK, "sampling.top_k=0"], "override: sampling.top_k: must be at least 1, not 0"),
+    "no top-p": ([*ASK, "sampling.top_p=0"], "override: sampling.top_p: must be more than 0 and at most 1, not 0"),
+    "more than all": ([*ASK, "sampling.top_p=1.5"], "override: sampling.top_p: must be at most 1.0, not 1.5"),
+    "no penalty": (
+        [*ASK, "sampling.repetition_penalty=0"],
+        "override: sampling.repetition_penalty: must be more than 0",
+    ),
+    "empty bad word": (
+        [*ASK, 'sampling.bad_words=[""]'],
+        "override: sampling.bad_words: an empty bad word would forbid",
+    ),
+    "bad word of no tokens": (
+        [*ASK, "sampling.bad_words=[[]]"],
+        "override: sampling.bad_words: an empty bad word would",
+    ),
+    "foreign bad word": ([*ASK, "sampling.bad_words=[xyz]"], "sampling.bad_words: 'x' is not in the alphabet"),
+    "bad word of foreign tokens": (
+        [*ASK, "sampling.bad_words=[[1, 77]]"],
+        "sampling.bad_words: 77 is no token of the target; it has 9 tokens",
+    ),
+    "foreign bias": (
+        [*ASK, "sampling.logit_bias={99: 1}"],
+        "sampling.logit_bias: 99 is no token of the target; it has 9 tokens",
+    ),
+    "bias of no token": ([*ASK, "sampling.logit_bias={a: 1}"], "override: sampling.logit_bias: must be a mapping from"),
+    "endless bias": (
+        [*ASK, "sampling.logit_bias={1: .inf}"],
+        "override: sampling.logit_bias: a bias must be a finite number, or -.inf for a token that never comes",
+    ),
     "no batch": ([*ASK, "--batch", "0"], "--batch must be at least 1, not 0"),
     "batch of what": ([*ASK, "--batch", "two"], "Invalid value for '--batch': "),
     "unknown flag": ([*ASK, "--promt", "x"], "No such option: --promt"),

@@ -172,6 +172,10 @@ REFUSED = {
     "variant of nothing": ([*RANDOM, "--variant", "x: drafter=1"], "variant 'x': drafter: must be a mapping with"),
     "variant that is taken": ([*RANDOM, "--baseline", "none", "--variant", "none: seed=1"], "two subjects are called"),
     "unknown baseline": ([*RANDOM, "--baseline", "generat"], "--baseline: unknown baseline 'generat' (did you mean"),
+    "a warm baseline": (
+        [*RANDOM, "--baseline", "generate", "sampling.temperature=0.7", "verifier.name=coupled"],
+        f"{TABLE}: sampling: baseline 'generate' decodes greedily, without penalties: leave sampling out",
+    ),
     "option of none": ([*RANDOM, "--baseline", "generate: a=1"], "--baseline generate: a: unknown option 'a'"),
     "against nobody": ([*RANDOM, "--against", "nune"], "--against: unknown subject 'nune'; known: table-prompt-lookup"),
     "unknown override": ([*RANDOM, "stopp.max_new_tokens=1"], "override: stopp: unknown key 'stopp'"),

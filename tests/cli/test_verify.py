@@ -52,6 +52,42 @@ def test_no_new_tokens_are_identical(prompts: Path, orthrus: InProcess) -> None:
     assert (done.code, done.out.split(" (")[0]) == (0, "5/5 identical to greedy decoding")
 
 
+SAMPLED = ["sampling={temperature: 0.7, top_p: 0.9, repetition_penalty: 1.2, bad_words: [ab]}", "verifier.name=coupled"]
+
+
+@pytest.mark.parametrize("batch", [1, 8])
+@pytest.mark.parametrize("part", ["drafter.name=none", "drafter.name=prompt_lookup"])
+def test_coupled_sampling_is_checked_token_by_token(batch: int, part: str, prompts: Path, orthrus: InProcess) -> None:
+    done = orthrus("verify", "--config", TABLE, "--prompts", prompts, "--batch", batch, part, *SAMPLED)
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith("5/5 identical to coupled sampling (320 tokens, every one checked; 2 prompts decoded")
+
+
+def test_penalties_are_part_of_greedy_decoding(prompts: Path, orthrus: InProcess) -> None:
+    done = orthrus("verify", "--config", TABLE, "--prompts", prompts, SAMPLED[0], "sampling.temperature=0")
+    assert (done.code, done.out.split(" (")[0]) == (0, "5/5 identical to greedy decoding")
+
+
+def test_a_sample_that_nothing_decides_is_not_verified(prompts: Path, orthrus: InProcess) -> None:
+    arguments = [
+        "verify",
+        "--config",
+        TABLE,
+        "--prompts",
+        prompts,
+        "sampling.temperature=0.7",
+        "verifier.name=rejection",
+    ]
+    assert orthrus(*arguments).error().startswith("only greedy decoding and coupled sampling can be verified: sampling")
+
+
+def test_noise_of_another_key_is_found(prompts: Path, orthrus: InProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orthrus.decoder.request_key", lambda id: 0)
+    done = orthrus("verify", "--config", TABLE, "--prompts", prompts, *SAMPLED, "--json")
+    assert done.code == 1
+    assert done.json()["identical"] == 0
+
+
 def lenient(site: Site) -> list[str]:
     site.install("odd_drafter", WRONG)
     site.install("lenient_verifier", LENIENT)

@@ -142,12 +142,12 @@ def test_conflicts_are_told_with_everything_else() -> None:
 
 
 def test_what_may_stand_in_an_unreadable_file_is_not_missed(tmp_path: Path) -> None:
-    parts = "target: {name: table}\ndrafter: {name: none}\n"
+    parts = "target: {name: table}\nverifier: {name: consensus}\n"
     assert len(problems(write(tmp_path, "run.yaml", f"use: [parts.yaml]\n{parts}"))) == 1
     write(tmp_path, "parts.yaml", "cache: [")
     assert len(problems(tmp_path / "run.yaml")) == 1
     write(tmp_path, "parts.yaml", "cache: {name: dynamic}")
-    assert problems(tmp_path / "run.yaml")[0].endswith(f"the config names no verifier; {known('verifier')}")
+    assert problems(tmp_path / "run.yaml")[0].endswith(f"the config names no drafter; {known('drafter')}")
 
 
 def test_an_empty_config_names_what_is_needed(tmp_path: Path) -> None:
@@ -155,8 +155,18 @@ def test_an_empty_config_names_what_is_needed(tmp_path: Path) -> None:
     assert problems(file) == [
         f"{file}: target: the config names no target; {known('target')}",
         f"{file}: drafter: the config names no drafter; {known('drafter')}",
-        f"{file}: verifier: the config names no verifier; {known('verifier')}",
     ]
+
+
+def test_a_config_that_names_no_verifier_gets_the_default_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "target: {name: table}\ncache: {name: dynamic}\ndrafter: {name: none}\n"
+    file = write(tmp_path, "run.yaml", text)
+    config = load_config(file, [], Plugins.load())
+    assert config.verifier is not None
+    assert config.verifier.entry.name == "default"
+    monkeypatch.setenv("ORTHRUS_PLUGINS", "orthrus_table,orthrus_caches,orthrus_plain")
+    with pytest.raises(ConfigError, match="the config names no verifier; known: none"):
+        load_config(file, [], Plugins.load())
 
 
 def test_use_is_not_for_overrides(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -32,6 +32,8 @@ class Options:
     ids: frozenset[int] = option(frozenset(), minimum=0, help="integers")
     sizes: list[float] = option([1.0], help="numbers")  # noqa: RUF009 - option knows how to keep a list apart
     table: dict[str, int] = option({}, help="a mapping")  # noqa: RUF009
+    biases: Mapping[int, float] = option({}, help="a mapping from numbers")
+    words: tuple[str | tuple[int, ...], ...] = option((), help="texts or lists of integers")
     anything: Any = option(None, help="anything")  # noqa: RUF009
 
     def problems(self) -> Iterator[tuple[str, str]]:
@@ -61,6 +63,8 @@ ACCEPTED = [
     ("names", ["a", "${"], ("a", "${")),
     ("names", [], ()),
     ("ids", [3, 0, 3], frozenset({0, 3})),
+    ("biases", {1: 2, "7": -0.5}, {1: 2.0, 7: -0.5}),
+    ("words", ["a", [1, 2], []], ("a", (1, 2), ())),
     ("sizes", [1, 2.5], [1, 2.5]),
     ("table", {"a": 1}, {"a": 1}),
     ("anything", {"a": [None]}, {"a": [None]}),
@@ -102,8 +106,14 @@ REFUSED = [
     ("ids", [1, -2], "must be at least 0, not -2"),
     ("sizes", 1, "must be a list of a number, not 1"),
     ("table", {"a": "x"}, "must be a mapping to an integer, not {'a': 'x'}"),
+    ("biases", {"x": 1}, "must be a mapping from an integer to a number, not {'x': 1}"),
+    ("biases", {1: "x"}, "must be a mapping from an integer to a number, not {1: 'x'}"),
+    ("biases", {1: 10**400}, "must fit into 64 bits; it is 1000"),
+    ("words", "ab", "must be a list of text or a list of an integer, not 'ab'"),
+    ("words", [1], "must be a list of text or a list of an integer, not [1]"),
+    ("words", [["a"]], "must be a list of text or a list of an integer, not [['a']]"),
     ("table", [1], "must be a mapping to an integer, not [1]"),
-    ("cuont", 1, "unknown option 'cuont' (did you mean 'count'?); known: anything, count, ids, mode, names, on,"),
+    ("cuont", 1, "unknown option 'cuont' (did you mean 'count'?); known: anything, biases, count, ids, mode,"),
     (7, 1, "unknown option '7'; known: anything"),
     ("two\nlines", 1, "unknown option 'two\\nlines'; known: anything"),
 ]

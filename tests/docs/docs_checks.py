@@ -93,6 +93,13 @@ def view_memory(page: Page) -> list[str]:
     return differing("line", written, program.page_lines(program.read(program.FOUND)))
 
 
+def acceptance_table(page: Page) -> list[str]:
+    """Compare the table of accepted drafts with what the program that measured them makes of its results."""
+    written = page.text.partition("<!-- acceptance -->\n")[2].partition("<!-- end -->\n")[0].splitlines()
+    program = runpy.run_path(str(ROOT / "docs" / "examples" / "acceptance.py"))
+    return differing("line", written, program["page_lines"](json.loads(program["FOUND"].read_text(encoding="utf-8"))))
+
+
 def parts_table(page: Page) -> list[str]:
     """Compare the table of built-in parts, `kind name`, with what the distribution's plugins register."""
     found = [f"{kind.strip('`')} {name.strip('`')}" for kind, name, *_ in page.table("parts")]

@@ -70,6 +70,10 @@ def test_table_of_attention_backends_is_what_they_declare() -> None:
     none_of(checks.attention_table(page("docs/attention.md")))
 
 
+def test_table_of_accepted_drafts_is_what_was_measured() -> None:
+    none_of(checks.acceptance_table(page("docs/sampling.md")))
+
+
 def test_table_of_attention_speeds_is_what_was_measured() -> None:
     none_of(checks.attention_speeds(page("docs/attention.md")))
 
@@ -145,6 +149,7 @@ def planted(name: str, old: str, new: str, folder: Path) -> Page:
         (checks.option_tables, "docs/configuration.md", "<!-- options: stop -->", "<!-- options: end -->"),
         (checks.attention_table, "docs/attention.md", "| 8 to 256 by 8 |", "| 8 to 128 by 8 |"),
         (checks.attention_table, "docs/attention.md", "| `flex` |", "| `flax` |"),
+        (checks.acceptance_table, "docs/sampling.md", "| 0.25 |", "| 0.35 |"),
         (checks.attention_speeds, "docs/attention.md", "| 4.714 (", "| 4.174 ("),
         (checks.view_memory, "docs/dual-view.md", "| keys and values |", "| keys |"),
         (checks.measure_table, "docs/decode-loop.md", "| `tpf` |", "| `tokens_per_pass` |"),

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 from support.building import decode_with, table_target, transformers_target
 from support.drafters import ScriptedDrafter
+from support.sampled import DrawingDrafter, random_q
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from orthrus import Drafter, Result, Stop, Target
+from orthrus import Drafter, Result, Sampling, Stop, Target, Verifier
+from orthrus_consensus.coupled import Coupled
+from orthrus_consensus.rejection import Rejection
 from orthrus_diffusion.drafter import Diffusion
 from orthrus_lookup.prompt_lookup import PromptLookup
 from orthrus_plain.none import NoDrafter
@@ -80,12 +84,27 @@ def test_one_sync_a_cycle(make: Callable[[], Target], drafter: str) -> None:
     assert reads == ["tolist"] * (cycles + 1)  # and one for the prefill
 
 
-def test_a_drafting_pass_adds_none() -> None:
+SAMPLING = Sampling(0.8, 5, 0.9, 0.01, 1.2, 0.1, 0.1, {1: 0.5}, ((1, 2), (3,)))
+
+
+@pytest.mark.parametrize("verifier", [Rejection(), Coupled()])
+@pytest.mark.parametrize("drafter", [NoDrafter(), PromptLookup(2, 1, 4), DrawingDrafter(random_q(1, 4), 3)])
+def test_sampling_adds_none(verifier: Verifier, drafter: Drafter) -> None:
+    results: list[Result] = []
+    prompts, stop = [[1, 2, 1], [2]], Stop(16, min_new_tokens=3, token_ids=frozenset({3}))
+    run = partial(decode_with, table_target(), drafter, prompts, stop, verifier=verifier, sampling=SAMPLING)
+    reads = reads_of(lambda: results.extend(run()))
+    assert reads == ["tolist"] * (max(result.measures.cycles for result in results) + 1)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.8])
+def test_a_drafting_pass_adds_none(temperature: float) -> None:
     target = transformers_target()
     target.attach_view("copy")
     results: list[Result] = []
     drafter = Diffusion(target, 4, 0, "copy")
-    reads = reads_of(lambda: results.extend(decode_with(target, drafter, [[1, 2, 1], [2]], Stop(16))))
+    run = partial(decode_with, verifier=Coupled(), sampling=Sampling(temperature))
+    reads = reads_of(lambda: results.extend(run(target, drafter, [[1, 2, 1], [2]], Stop(16))))
     assert reads == ["tolist"] * (max(result.measures.cycles for result in results) + 1)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from orthrus import Decoder, Drafter, KVCache, Result, Stop, Target
+from orthrus import Decoder, Drafter, KVCache, Result, Sampling, Stop, Target, Verifier
 from orthrus.testing import Letters, OracleAnswer, TableTarget, greedy
 from orthrus_attention.eager import EagerAttention
 from orthrus_attention.sdpa import SdpaAttention
@@ -70,9 +70,11 @@ def decode_with(
     stop: Stop,
     seed: int = 0,
     batch: int | None = None,
+    verifier: Verifier | None = None,
+    sampling: Sampling | None = None,
 ) -> list[Result]:
     """Return the results, verified by consensus; all prompts at a time, or `batch`, refilling rows that end."""
-    decoder = Decoder.of(target, drafter, Consensus(), stop, seed)
+    decoder = Decoder.of(target, drafter, verifier or Consensus(), stop, seed, sampling)
     return decoder.generate(prompts, batch=batch or max(1, len(prompts)))
 
 

@@ -55,6 +55,18 @@ def test_plain_decoding_is_generate(plain: Decoder, answers: list[Result]) -> No
         model.set_attn_implementation(backend)
 
 
+def test_a_sample_is_the_seeds_whatever_is_drafted(drafted: Decoder) -> None:
+    recipe, settings = "configs/recipes/smollm2-sampling.yaml", {"repetition_penalty": 1.1, "bad_words": ["apple"]}
+    stop = {"max_new_tokens": 16}
+    warm = orthrus.load(recipe, target=drafted.target, stop=stop, sampling=settings)
+    plain = orthrus.load(recipe, target=drafted.target, stop=stop, sampling=settings, drafter="none")
+    results, alone = warm.generate(PROMPTS[:2], batch=2), plain.generate(PROMPTS[:2], batch=1)
+    assert [one.token_ids for one in results] == [one.token_ids for one in alone]
+    assert verify(warm, results, oracle_sample=0).divergences == ()
+    [single] = [word for word in warm.sampling.bad_words if warm.target.tokenizer.decode(word) == " apple"]
+    assert not set(single) & set(results[0].token_ids)
+
+
 @pytest.mark.parametrize("batch", [1, 3])
 def test_drafts_and_batches_change_no_token(drafted: Decoder, answers: list[Result], batch: int) -> None:
     results = drafted.generate(PROMPTS, batch=batch)
