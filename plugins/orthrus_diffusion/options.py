@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from orthrus import option
 
@@ -14,9 +15,10 @@ class DiffusionOptions:
     view: str | None = option(
         None, help="a directory with a view of the target; null: the one that came with the target's source"
     )
-    block: int | None = option(
+    block: int | Literal["auto"] | None = option(
         None,
         minimum=2,
         maximum=1024,
-        help="anchor and drafts of a cycle: one more than the drafts; null: what the view was trained with",
+        help="anchor and drafts of a cycle: one more than the drafts; null: what the view was trained with;"
+        " auto: up to that, by what passes cost and what is accepted",
     )
