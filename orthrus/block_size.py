@@ -85,6 +85,7 @@ class BlockChooser:
         self._rows: dict[int, Acceptance] = {}
         self._proposed: dict[int, int] = {}  # drafts of each row in this cycle
         self._seen: tuple[object, ...] = ()  # what the last weighing rested on
+        self._right = False  # whether anything was accepted when last something was drafted
         self._rest = 0.0
         self._wait = 0
 
@@ -111,6 +112,7 @@ class BlockChooser:
             self._pooled.observe(length, accepted[row])
         if self._proposed:
             self._seen = ()
+            self._right = any(accepted[row] for row in self._proposed)
 
     def _weigh(self, available: Sequence[int | None], costs: Sequence[float]) -> int:
         top = self._sizes[len(costs) - 1]
@@ -121,7 +123,8 @@ class BlockChooser:
             self._seen = seen
             tokens = self._expected(available, len(costs))
             if best := _fastest(tokens, costs):
-                self._rest, self._wait = 0.0, 0
+                if self._right:  # an estimate that was never right may be a hope, and hopes must not end a rest
+                    self._rest, self._wait = 0.0, 0
                 return self._sizes[best]
             if not self._wait:
                 return self._probe(available, costs, tokens)

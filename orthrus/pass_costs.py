@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import itertools
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
