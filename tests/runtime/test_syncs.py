@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from support.drafters import ScriptedDrafter
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from orthrus import Drafter, Result, Stop, Target
+from orthrus import AutoBlock, Drafter, Result, Stop, Target
 from orthrus_diffusion.drafter import Diffusion
 from orthrus_lookup.prompt_lookup import PromptLookup
 from orthrus_plain.none import NoDrafter
@@ -62,13 +63,17 @@ def reads_of(action: Callable[[], object]) -> list[str]:
 
 
 @pytest.mark.parametrize("make", [table_target, transformers_target])
-@pytest.mark.parametrize("drafter", ["none", "scripted", "lookup", "replay"])
-def test_one_sync_a_cycle(make: Callable[[], Target], drafter: str) -> None:
+@pytest.mark.parametrize("drafter", ["none", "scripted", "lookup", "auto", "replay"])
+def test_one_sync_a_cycle(
+    make: Callable[[], Target], drafter: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ORTHRUS_CACHE", str(tmp_path))  # where `auto` keeps what passes cost
     target = make()
     drafters: dict[str, Drafter] = {
         "none": NoDrafter(),
         "scripted": ScriptedDrafter([[1] * 20, [2] * 20], 4, 0.5, [3]),
         "lookup": PromptLookup(2, 1, 4),
+        "auto": PromptLookup(2, 1, 4, auto=AutoBlock(target, 4)),
         "replay": Replay(4, 0.7),
     }
     steps = []
@@ -80,11 +85,13 @@ def test_one_sync_a_cycle(make: Callable[[], Target], drafter: str) -> None:
     assert reads == ["tolist"] * (cycles + 1)  # and one for the prefill
 
 
-def test_a_drafting_pass_adds_none() -> None:
+@pytest.mark.parametrize("auto", [False, True])
+def test_a_drafting_pass_adds_none(auto: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORTHRUS_CACHE", str(tmp_path))
     target = transformers_target()
     target.attach_view("copy")
     results: list[Result] = []
-    drafter = Diffusion(target, 4, 0, "copy")
+    drafter = Diffusion(target, 4, 0, "copy", auto=auto)
     reads = reads_of(lambda: results.extend(decode_with(target, drafter, [[1, 2, 1], [2]], Stop(16))))
     assert reads == ["tolist"] * (max(result.measures.cycles for result in results) + 1)
 
