@@ -51,8 +51,8 @@ class AutoBlock:
         if available is None:
             available = [row.room or None for row in context.rows]
         sizes = [size for size in self._sizes if size <= context.max_room]
-        asked = len(sizes) > 1 and any(available)
-        return self._chooser.choose(available, self._costs.cycles(context, sizes) if asked else [1.0])
+        # Asked for in the first cycle, where rows have the most room, even if there is nothing to draft yet.
+        return self._chooser.choose(available, self._costs.cycles(context, sizes) if len(sizes) > 1 else [1.0])
 
     def observe(self, step: Step) -> None:
         """Take note of how much of what was chosen was accepted."""

@@ -35,11 +35,12 @@ class Acceptance:
         self._hits = [0.0] * len(self._ranges)
         self._tries = [0.0] * len(self._ranges)
         self._base = base
+        self._found: list[float] = []  # of a pooled estimate, for which all rows ask
         self._memory, self._doubt = (POOLED_MEMORY, POOLED_DOUBT) if base is None else (ROW_MEMORY, ROW_DOUBT)
 
     def observe(self, length: int, accepted: int) -> None:
         """Take note of a draft: its first `accepted` tokens were right and, if there is one, the next was not."""
-        tried = min(length, accepted + 1)
+        tried, self._found = min(length, accepted + 1), []
         for index, (begin, end) in enumerate(self._ranges):
             self._hits[index] *= self._memory
             self._tries[index] *= self._memory
@@ -49,13 +50,15 @@ class Acceptance:
 
     def chances(self) -> list[float]:
         """Return the estimates, one a range."""
-        assumed = [PRIOR] * len(self._ranges) if self._base is None else self._base.chances()
-        found: list[float] = []
-        for index, (hits, tries) in enumerate(zip(self._hits, self._tries, strict=True)):
-            if self._base is None and found:
-                assumed[index] = found[-1]
-            found.append((hits + self._doubt * assumed[index]) / (tries + self._doubt))
-        return found
+        if self._base is not None:
+            return [self._estimate(index, assumed) for index, assumed in enumerate(self._base.chances())]
+        if not self._found:
+            for index in range(len(self._ranges)):
+                self._found.append(self._estimate(index, self._found[-1] if self._found else PRIOR))
+        return self._found
+
+    def _estimate(self, index: int, assumed: float) -> float:
+        return (self._hits[index] + self._doubt * assumed) / (self._tries[index] + self._doubt)
 
 
 def expected_tokens(chances: Sequence[float], sizes: Sequence[int], available: int) -> list[float]:
