@@ -46,16 +46,19 @@ from orthrus.types import (
 )
 
 if TYPE_CHECKING:
+    from orthrus.auto_block import AutoBlock
     from orthrus.build import find_source, load, read_sections
     from orthrus.chance import Chance
     from orthrus.context import Context, Row, check_turn
     from orthrus.decoder import Decoder, Stream
     from orthrus.fingerprints import fingerprint_files, fingerprint_weights
     from orthrus.stored import weight_files
+    from orthrus.user_cache import cache_directory
 
 __all__ = [
     "AttentionBackend",
     "AttentionCapabilities",
+    "AutoBlock",
     "Baseline",
     "BaselineAnswer",
     "BuildError",
@@ -95,6 +98,7 @@ __all__ = [
     "Verdict",
     "Verifier",
     "ViewTarget",
+    "cache_directory",
     "check_turn",
     "find_source",
     "fingerprint_files",
@@ -109,11 +113,13 @@ __all__ = [
 ]
 
 _LAZY = {
+    "AutoBlock": "auto_block",
     "Chance": "chance",
     "Context": "context",
     "Decoder": "decoder",
     "Row": "context",
     "Stream": "decoder",
+    "cache_directory": "user_cache",
     "check_turn": "context",
     "find_source": "build",
     "fingerprint_files": "fingerprints",

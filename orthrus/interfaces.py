@@ -145,13 +145,19 @@ class Target(Protocol):
 
 
 class MeasuredTarget(Target, Protocol):
-    """Be a target that tells `orthrus bench` what its passes must read and what runs them."""
+    """Be a target that tells `orthrus bench` what its passes must read and what runs them, and what they depend on."""
 
     def pass_bytes(self, lengths: Sequence[int]) -> int:
         """Return the bytes of weights, keys and values that one pass over rows with this many tokens must read."""
 
     def report(self) -> Mapping[str, Any]:
         """Return what runs the passes and what it holds, as names and plain values."""
+
+    def pass_identity(self) -> Mapping[str, Any]:
+        """Return all of the target that decides how long its passes take, as names and plain values.
+
+        With it, what `AutoBlock` measures is kept for other processes on the machine.
+        """
 
 
 class ViewTarget(Target, Protocol):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
+
+from orthrus.devices import device_name
 
 DISTRIBUTIONS = ("orthrus-decoding", "torch", "transformers")
 
@@ -26,23 +27,9 @@ def environment(copy_bandwidths: Mapping[torch.device, float | None]) -> dict[st
     }
 
 
-def device_name(device: torch.device) -> str:
-    """Return what the maker calls a device."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return _processor() if device.type == "cpu" else device.type
-
-
 def _versions() -> Iterator[tuple[str, str]]:
     for name in DISTRIBUTIONS:
         try:
             yield name, importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-
-
-def _processor() -> str:
-    cpus = Path("/proc/cpuinfo")  # of Linux; elsewhere platform knows more
-    lines = cpus.read_text(encoding="utf-8").splitlines() if cpus.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()

@@ -14,8 +14,9 @@ from typing import Any, Protocol
 import torch
 
 from orthrus.bench.results import Phases
-from orthrus.bench.sample import Clock, synchronize
+from orthrus.bench.sample import Clock
 from orthrus.decoder import Decoder
+from orthrus.devices import synchronize
 from orthrus.types import Step
 
 
@@ -23,7 +24,8 @@ from orthrus.types import Step
 class Profile:
     """Hold the mean parts of a steady cycle, and the mean bytes that its pass must read (None: the target is silent).
 
-    A cycle is steady if the step before it was a cycle too. engine: what the target says of its engine, if it does.
+    A cycle is steady if the step before it was a cycle too. engine: what the target says of its engine, and the
+    drafter of what it chose, if they do.
     """
 
     phases: Phases
@@ -121,7 +123,8 @@ def profile(decoder: Decoder, prompts: Sequence[Sequence[int]], batch: int, cloc
         return None
     parts = _parts(spans, moments)
     means = {name: statistics.fmean(parts[index][name] for index in steady) for name in parts[steady[0]]}
-    engine = decoder.target.report() if hasattr(decoder.target, "report") else {}
+    told = [part.report() for part in (decoder.target, decoder.drafter) if hasattr(part, "report")]
+    engine = {name: value for one in told for name, value in one.items()}
     return Profile(Phases(**means), _pass_bytes(decoder.target, steps, steady), engine)
 
 

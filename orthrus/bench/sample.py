@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from orthrus.decoder import Decoder
+from orthrus.devices import synchronize
 from orthrus.errors import InputError
 from orthrus.interfaces import Baseline
 from orthrus.metrics import Measures
@@ -36,12 +37,6 @@ class Sample:
     def tokens_per_second(self) -> float:
         """Return the new tokens of all prompts over the seconds."""
         return sum(map(len, self.token_ids)) / self.seconds
-
-
-def synchronize(device: torch.device) -> None:
-    """Wait until a device has done all that it was given."""
-    if device.type != "cpu":
-        torch.accelerator.synchronize(device)
 
 
 def run_decoder(decoder: Decoder, prompts: Sequence[Sequence[int]], batch: int, clock: Clock) -> Sample:

@@ -11,9 +11,10 @@ from functools import partial
 from orthrus.bench.memory import Ledger, peak, reset_peak
 from orthrus.bench.phases import Profile, profile
 from orthrus.bench.plan import SubjectPlan
-from orthrus.bench.sample import Clock, Sample, run_baseline, run_decoder, synchronize
+from orthrus.bench.sample import Clock, Sample, run_baseline, run_decoder
 from orthrus.build import build, build_baseline, build_target
 from orthrus.config import Config, PartConfig
+from orthrus.devices import synchronize
 from orthrus.fitting import whole_stop
 from orthrus.interfaces import Target
 from orthrus.plugins import Plugins

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from orthrus import BuildError, Chance, Context, Draft, Parts, Step, ViewTarget
+from orthrus import AutoBlock, BuildError, Chance, Context, Draft, Parts, Step, ViewTarget
 from orthrus.sampling import token_probabilities, warp, widen
 from orthrus_diffusion.formats import attach
 from orthrus_diffusion.options import DiffusionOptions
@@ -26,20 +27,38 @@ class Diffusion:
 
     name = "diffusion"
     needs: frozenset[str] = frozenset({"views"})
-    learns = False
+    learns = False  # with `auto`, how much of its drafts was accepted
 
-    def __init__(self, target: ViewTarget, block: int, mask_token_id: int, view: str = VIEW) -> None:
+    def __init__(
+        self,
+        target: ViewTarget,
+        block: int,
+        mask_token_id: int,
+        view: str = VIEW,
+        *,
+        auto: bool = False,
+        notify: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        """Draft blocks of a size, or with `auto` of any that it chooses up to it."""
         self._target = target
         self._block = block
         self._mask = mask_token_id
         self._view = view
+        self.learns = auto
+        drafting = ("diffusion", self._draft)
+        self._auto = AutoBlock(target, block - 1, drafting=drafting, notify=notify) if auto else None
 
     def start(self, context: Context, rows: Sequence[int]) -> None:
-        """Do nothing: all that is known of a row is in the target's cache."""
+        """Tell who chooses; all else that is known of a row is in the target's cache."""
+        if self._auto:
+            self._auto.start(rows)
 
     def propose(self, context: Context, chance: Chance) -> Draft:
         """Return tokens for the masks, as many as a block and the row's room take: the likeliest, or drawn ones."""
-        width = min(self._block, context.max_room + 1)
+        return self._draft(context, self._auto.choose(context) if self._auto else self._block - 1, chance)
+
+    def _draft(self, context: Context, drafts: int, chance: Chance | None = None) -> Draft:
+        width = min(drafts, context.max_room) + 1
         if width < 2:
             return context.empty_draft()
         lengths = context.room.clamp(max=width - 1)  # [B] drafts
@@ -47,7 +66,7 @@ class Diffusion:
         logits = self._target.forward(context, tokens, positions, view=self._view, kind="block")  # [B, width, V]
         spare = width - 1 - lengths[:, None]  # [B, 1] columns before the anchor's
         columns = torch.arange(width - 1, device=context.device) + spare
-        if context.sampling.temperature > 0:
+        if chance is not None and context.sampling.temperature > 0:
             return draw(context, chance, gather_rows(logits, columns.clamp(max=width - 1)), lengths)
         return Draft(logits.argmax(-1).gather(1, columns.clamp(max=width - 1)), lengths, passes=1)
 
@@ -58,7 +77,13 @@ class Diffusion:
         return tokens, context.lengths[:, None] - 1 + columns.clamp(min=0)
 
     def observe(self, step: Step) -> None:
-        """Do nothing: the context has it all."""
+        """Tell who chooses."""
+        if self._auto:
+            self._auto.observe(step)
+
+    def report(self) -> Mapping[str, Any]:
+        """Return what `auto` chose."""
+        return self._auto.report() if self._auto else {}
 
 
 def gather_rows(logits: Tensor, columns: Tensor) -> Tensor:
@@ -90,4 +115,6 @@ def make(options: DiffusionOptions, parts: Parts) -> Diffusion:
     directory = find_view(options.view, parts) if options.view is not None else None
     name = f"{VIEW} {directory.resolve()}" if directory else VIEW  # decoders that share a target share its views
     found = attach(target, name, directory, allow_ordinary_mask=options.allow_ordinary_mask)
-    return Diffusion(target, options.block or found.block, found.mask_token_id, name)
+    auto = options.block == "auto"
+    block = found.block if auto or options.block is None else int(options.block)
+    return Diffusion(target, block, found.mask_token_id, name, auto=auto, notify=parts.notify)

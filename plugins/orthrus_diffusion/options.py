@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from orthrus import option
 
@@ -16,11 +17,12 @@ class DiffusionOptions:
         help="a view of the target: a directory, a hub id, or the name of one that is shipped; null: the one that came"
         " with the target's source, or else the shipped one that was made for it",
     )
-    block: int | None = option(
+    block: int | Literal["auto"] | None = option(
         None,
         minimum=2,
         maximum=1024,
-        help="anchor and drafts of a cycle: one more than the drafts; null: what the view was trained with",
+        help="anchor and drafts of a cycle: one more than the drafts; null: what the view was trained with;"
+        " auto: up to that, by what passes cost and what is accepted",
     )
     allow_ordinary_mask: bool = option(
         False, help="use a view whose mask is a token of ordinary text, though its config does not allow that"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 from orthrus import option
 
@@ -14,7 +15,12 @@ class PromptLookupOptions:
 
     max_ngram: int = option(3, minimum=1, maximum=64, help="longest run of last tokens that is looked for, tried first")
     min_ngram: int = option(2, minimum=1, maximum=64, help="shortest run of last tokens that counts as a match")
-    length: int = option(10, minimum=1, maximum=1024, help="most draft tokens a cycle")
+    length: int | Literal["auto"] = option(
+        10,
+        minimum=1,
+        maximum=1024,
+        help="most draft tokens a cycle; auto: up to 31, by what passes cost and what is accepted",
+    )
 
     def problems(self) -> Iterator[tuple[str, str]]:
         """Yield what is wrong beyond types and bounds."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 
-from orthrus import Chance, Context, Draft, Parts, Step
+from orthrus import AutoBlock, Chance, Context, Draft, Parts, Step
 from orthrus_lookup.options import PromptLookupOptions
+
+LONGEST = 31  # drafts that `auto` may choose: with the anchor, a pass of 32 tokens
 
 
 class PromptLookup:
@@ -18,11 +21,16 @@ class PromptLookup:
 
     name = "prompt_lookup"
     needs: frozenset[str] = frozenset()
-    learns = False
+    learns = False  # with `auto`, how much of its drafts was accepted
 
-    def __init__(self, max_ngram: int = 3, min_ngram: int = 2, length: int = 10) -> None:
+    def __init__(
+        self, max_ngram: int = 3, min_ngram: int = 2, length: int = 10, *, auto: AutoBlock | None = None
+    ) -> None:
+        """Draft up to `length` tokens, or as many of them as `auto` chooses."""
         self._sizes = range(max_ngram, min_ngram - 1, -1)  # longest first
         self._length = length
+        self._auto = auto
+        self.learns = auto is not None
         self._histories: dict[int, History] = {}  # by row
 
     def start(self, context: Context, rows: Sequence[int]) -> None:
@@ -30,6 +38,8 @@ class PromptLookup:
         for index in rows:
             row = context.rows[index]
             self._histories[index] = History([*row.prompt, *row.output], self._sizes)
+        if self._auto:
+            self._auto.start(rows)
 
     def propose(self, context: Context, chance: Chance) -> Draft:
         """Return each row's continuation, cut to its room; rows without a match get an empty draft."""
@@ -38,6 +48,11 @@ class PromptLookup:
             for index, row in enumerate(context.rows)
         ]
         width = max(len(tokens) for tokens in drafts)
+        if self._auto:  # passes of a few widths: a shorter draft is padded
+            width = self._auto.choose(
+                context, [len(tokens) if row.room else None for tokens, row in zip(drafts, context.rows, strict=True)]
+            )
+            drafts = [tokens[:width] for tokens in drafts]
         if width == 0:
             return context.empty_draft()
         padded = [[len(tokens), *tokens] + [0] * (width - len(tokens)) for tokens in drafts]
@@ -48,6 +63,12 @@ class PromptLookup:
         """Add what was committed to the rows' histories."""
         for index, tokens in enumerate(step.committed):
             self._histories[index].extend(tokens)
+        if self._auto:
+            self._auto.observe(step)
+
+    def report(self) -> Mapping[str, Any]:
+        """Return what `auto` chose."""
+        return self._auto.report() if self._auto else {}
 
 
 class History:
@@ -80,4 +101,7 @@ class History:
 
 def make(options: PromptLookupOptions, parts: Parts) -> PromptLookup:
     """Return the drafter."""
+    if options.length == "auto":
+        auto = AutoBlock(parts.target, LONGEST, notify=parts.notify)
+        return PromptLookup(options.max_ngram, options.min_ngram, LONGEST, auto=auto)
     return PromptLookup(options.max_ngram, options.min_ngram, options.length)

@@ -6,20 +6,18 @@ import contextlib
 import hashlib
 import importlib.util
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-import platformdirs
-
-from orthrus import BuildError
+from orthrus import BuildError, cache_directory
 from orthrus_transformers.quiet import quiet
 from orthrus_transformers.weights import load_weights, short
 
 FORMAT = 1  # raise it when the conversion changes; older copies are then made anew
 MANIFEST = "orthrus.json"
+MODELS = "models"  # the folder of the user's cache
 MAGIC = b"GGUF"
 
 
@@ -29,17 +27,12 @@ def converted(file: Path, notify: Callable[[str], None]) -> Path:
     A copy is written beside its final place and renamed, so that there is never half of one; its files' hashes are
     checked before use, and a damaged copy is made anew. Raises BuildError if the file is damaged or a package missing.
     """
-    place = cache_directory() / f"{_digest(file)[:32]}-{FORMAT}"
+    place = cache_directory(MODELS) / f"{_digest(file)[:32]}-{FORMAT}"
     if not is_whole(place):
         _check_magic(file)
         notify(f"converting {file.name} to safetensors (once; about half a minute for 100 MB)")
         _convert(file, place)
     return place
-
-
-def cache_directory() -> Path:
-    """Return where converted models are kept; the environment variable ORTHRUS_CACHE overrides the user's default."""
-    return Path(os.environ.get("ORTHRUS_CACHE") or platformdirs.user_cache_dir("orthrus")) / "models"
 
 
 def is_whole(place: Path) -> bool:

@@ -21,6 +21,7 @@ from orthrus_transformers.fingerprint import fingerprint
 from orthrus_transformers.fused import fuse_view, unfuse_view
 from orthrus_transformers.memory import check_room, says_when_memory_is_short
 from orthrus_transformers.options import GraphLimits, TransformersOptions
+from orthrus_transformers.pass_identity import pass_identity
 from orthrus_transformers.pass_reads import PassReads
 from orthrus_transformers.probe import probe
 from orthrus_transformers.views import View, make_view
@@ -217,6 +218,10 @@ class TransformersTarget:
     def report(self) -> Mapping[str, Any]:
         """Return the form of the layers, and how many CUDA graphs are held in how many MiB."""
         return self._engine.report()
+
+    def pass_identity(self) -> Mapping[str, Any]:
+        """Return what decides how long a pass takes: the model's shape, its dtype, and what runs it."""
+        return pass_identity(self._model, self._engine.report(), self._state.backend, self._cache)
 
 
 def make(options: TransformersOptions, parts: Parts) -> TransformersTarget:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import re
 from typing import Any
 
 import pytest
@@ -12,12 +13,12 @@ from hypothesis import strategies as st
 from support.bench import Clock
 from support.building import table_target
 
-from orthrus import Decoder, Stop
+from orthrus import AutoBlock, Decoder, Stop
 from orthrus.bench.phases import Profile, profile
 from orthrus.bench.results import Phases
 from orthrus.testing import TableTarget
 from orthrus_consensus.consensus import Consensus
-from orthrus_lookup.prompt_lookup import PromptLookup
+from orthrus_lookup.prompt_lookup import LONGEST, PromptLookup
 from orthrus_plain.none import NoDrafter
 
 
@@ -135,3 +136,13 @@ def test_a_row_that_has_ended_is_not_read() -> None:
 def test_a_target_that_does_not_tell_has_no_bytes() -> None:
     found = profile(Decoder.of(table_target(), NoDrafter(), Consensus(), Stop(9)), [[1]], 1, Clock())
     assert found is not None and found.pass_bytes is None
+
+
+def test_a_drafter_that_chooses_tells_what_it_chose() -> None:
+    target = table_target()
+    drafter = PromptLookup(2, 1, LONGEST, auto=AutoBlock(target, LONGEST))
+    found = profile(Decoder.of(target, drafter, Consensus(), Stop(40)), [[1, 2, 3]], 1, Clock())
+    assert found is not None
+    assert re.fullmatch(r"\d+:\d+%( \d+:\d+%)*", found.engine["drafts"])
+    fixed = profile(Decoder.of(target, PromptLookup(2, 1), Consensus(), Stop(40)), [[1, 2, 3]], 1, Clock())
+    assert fixed is not None and fixed.engine == {}

@@ -34,6 +34,14 @@ SENTENCES = {
         "override: drafter.name: unknown drafter 'nune' (did you mean 'none'",
     ),
     "wrong type": ([*ASK, "stop.max_new_tokens=many"], "override: stop.max_new_tokens: must be an integer, not 'many'"),
+    "misspelled word": (
+        [*ASK, "drafter.length=auot"],
+        "override: drafter.length: must be an integer or 'auto', not 'auot'",
+    ),
+    "misspelled word or null": (
+        [*ASK, "drafter={name: diffusion, block: auot}"],
+        "override: drafter.block: must be an integer or 'auto' or null, not 'auot'",
+    ),
     "negative limit": ([*ASK, "stop.max_new_tokens=-1"], "override: stop.max_new_tokens: must be at least 0, not -1"),
     "no key=value": ([*ASK, "drafter"], "override: 'drafter': must be written key=value"),
     "missing config": (["run", "--config", "gone.yaml", "--prompt", "a"], "there is no config file 'gone.yaml'"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from support.sampled import DrawingDrafter, random_q
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from orthrus import Drafter, Result, Sampling, Stop, Target, Verifier
+from orthrus import AutoBlock, Drafter, Result, Sampling, Stop, Target, Verifier
 from orthrus_consensus.coupled import Coupled
 from orthrus_consensus.rejection import Rejection
 from orthrus_diffusion.drafter import Diffusion
@@ -66,13 +67,17 @@ def reads_of(action: Callable[[], object]) -> list[str]:
 
 
 @pytest.mark.parametrize("make", [table_target, transformers_target])
-@pytest.mark.parametrize("drafter", ["none", "scripted", "lookup", "replay"])
-def test_one_sync_a_cycle(make: Callable[[], Target], drafter: str) -> None:
+@pytest.mark.parametrize("drafter", ["none", "scripted", "lookup", "auto", "replay"])
+def test_one_sync_a_cycle(
+    make: Callable[[], Target], drafter: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ORTHRUS_CACHE", str(tmp_path))  # where `auto` keeps what passes cost
     target = make()
     drafters: dict[str, Drafter] = {
         "none": NoDrafter(),
         "scripted": ScriptedDrafter([[1] * 20, [2] * 20], 4, 0.5, [3]),
         "lookup": PromptLookup(2, 1, 4),
+        "auto": PromptLookup(2, 1, 4, auto=AutoBlock(target, 4)),
         "replay": Replay(4, 0.7),
     }
     steps = []
@@ -98,11 +103,15 @@ def test_sampling_adds_none(verifier: Verifier, drafter: Drafter) -> None:
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.8])
-def test_a_drafting_pass_adds_none(temperature: float) -> None:
+@pytest.mark.parametrize("auto", [False, True])
+def test_a_drafting_pass_adds_none(
+    auto: bool, temperature: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ORTHRUS_CACHE", str(tmp_path))
     target = transformers_target()
     target.attach_view("copy")
     results: list[Result] = []
-    drafter = Diffusion(target, 4, 0, "copy")
+    drafter = Diffusion(target, 4, 0, "copy", auto=auto)
     run = partial(decode_with, verifier=Coupled(), sampling=Sampling(temperature))
     reads = reads_of(lambda: results.extend(run(target, drafter, [[1, 2, 1], [2]], Stop(16))))
     assert reads == ["tolist"] * (max(result.measures.cycles for result in results) + 1)

@@ -1,0 +1,146 @@
+"""What a cycle costs by the size of its draft: measured once on a machine, and kept. B: rows, n: drafts."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import itertools
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+
+from orthrus.context import Context
+from orthrus.cost_file import read_costs, write_costs
+from orthrus.devices import device_name, synchronize
+from orthrus.interfaces import Target
+from orthrus.types import Draft
+
+FEWEST_ROUNDS, MOST_ROUNDS = 3, 20
+PATIENCE_SECONDS = 10.0  # after which no third round is begun, settled or not
+SETTLED = 1.2  # how much longer the second of the quickest two rounds may have taken
+LEAST_SECONDS = 1e-9  # what a clock that is too coarse to see a pass makes of it
+FEWEST_SLOTS = 1024  # up to so many slots in use, passes count as equally costly; then up to four times as many ...
+
+Pass = Callable[[Context, int], object]  # runs a pass of the size and leaves scratch slots only
+
+
+class PassCosts:
+    """Tell the seconds of a cycle for each size: of the target's pass over anchor and drafts, and of drafting them.
+
+    What is not known is measured where it is asked for, in the decoding under way: its passes write scratch slots only,
+    so what is committed stays. It is kept in the user's cache if the target says what its passes depend on
+    (`pass_identity`).
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        drafting: tuple[str, Pass] | None = None,
+        notify: Callable[[str], None] = lambda text: None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._target = target
+        self._kinds: dict[str, Pass] = {"score": partial(score, target), **dict([drafting] if drafting else [])}
+        self._notify = notify
+        self._clock = clock
+        self._known: dict[tuple[str, int, int], dict[int, float]] = {}  # by kind, rows and slots
+        self._cycles: dict[tuple[int, int, int], list[float]] = {}  # by rows, slots and number of sizes
+
+    def cycles(self, context: Context, sizes: Sequence[int]) -> list[float]:
+        """Return the seconds of a cycle with so many drafts, for each of the first sizes, 0 among them.
+
+        A smaller size is never told to cost more than a larger one: that is the noise of measuring.
+        """
+        rows, slots = _row_bucket(len(context.rows)), _slot_bucket(context.longest)
+        key = rows, slots, len(sizes)
+        if key not in self._cycles:
+            curves = [self._curve(kind, context, sizes, (rows, slots)) for kind in self._kinds]
+            whole = [sum(curve.get(size, 0.0) for curve in curves) for size in sizes]
+            self._cycles[key] = list(itertools.accumulate(reversed(whole), min))[::-1]
+        return self._cycles[key]
+
+    def _curve(self, kind: str, context: Context, sizes: Sequence[int], place: tuple[int, int]) -> Mapping[int, float]:
+        wanted = {size for size in sizes if size or kind == "score"}  # no pass drafts nothing
+        identity = self._identity(kind, place)
+        known = self._known.setdefault((kind, *place), {})
+        if not wanted <= known.keys() and identity is not None:
+            known |= read_costs(identity, self._notify)
+        if not wanted <= known.keys():
+            measured, settled = self._measure(kind, context, sorted(wanted))
+            known |= measured
+            if identity is not None and settled:
+                write_costs(identity, known, self._notify)
+        return known
+
+    def _measure(self, kind: str, context: Context, sizes: Sequence[int]) -> tuple[dict[int, float], bool]:
+        rows = len(context.rows)
+        self._notify(f"measuring what passes cost on this machine ({kind}, {rows} row{'s' * (rows > 1)}; once)")
+        actions = {size: partial(self._kinds[kind], context, size) for size in sizes}
+        measured, settled = measure(actions, partial(synchronize, self._target.device), self._clock)
+        if not settled:
+            self._notify("this machine is busy: what its passes cost could not be told exactly, and is not kept")
+        return measured, settled
+
+    def _identity(self, kind: str, place: tuple[int, int]) -> dict[str, Any] | None:
+        """Return what the costs depend on, as JSON has it, or None if the target does not say."""
+        if not hasattr(self._target, "pass_identity"):
+            return None
+        rows, slots = place
+        target = dict(self._target.pass_identity())
+        return {"pass": kind, "rows": rows, "slots": slots, "target": target, **machine(self._target.device)}
+
+
+def measure(
+    actions: Mapping[int, Callable[[], object]], wait: Callable[[], None], clock: Callable[[], float]
+) -> tuple[dict[int, float], bool]:
+    """Return the least seconds that each action took, and whether all settled: took about as long a second time.
+
+    The least, because whatever disturbs a measurement makes it longer. Rounds over all actions follow one that does not
+    count.
+    """
+    for action in actions.values():  # compiles, captures, grows buffers
+        action()
+    wait()
+    taken: dict[int, list[float]] = {size: [] for size in actions}
+    began = clock()
+    for done in range(1, MOST_ROUNDS + 1):
+        for size, action in actions.items():
+            start = clock()
+            action()
+            wait()
+            taken[size] = sorted([*taken[size], max(LEAST_SECONDS, clock() - start)])[:2]
+        settled = done > 1 and all(second <= SETTLED * least for least, second in taken.values())
+        if done > 1 and (clock() - began > PATIENCE_SECONDS or (settled and done >= FEWEST_ROUNDS)):
+            break
+    return {size: least for size, (least, _) in taken.items()}, settled
+
+
+def score(target: Target, context: Context, size: int) -> object:
+    """Pass over the anchors and so many drafts, and choose tokens as a greedy verifier does; nothing is committed.
+
+    The tokens differ, so that a mixture of experts is as busy as it would be.
+    """
+    rows = len(context.rows)
+    places = torch.arange(rows * size, device=context.device).view(rows, size)  # [B, n]
+    lengths = torch.full_like(context.lengths, size)
+    return target.score(context, Draft(places * 7919 % context.vocabulary_size, lengths)).argmax(-1)
+
+
+def machine(device: torch.device) -> dict[str, Any]:
+    """Return what else the time of a pass depends on: device, threads, and versions of what runs it."""
+    versions = {name: importlib.metadata.version(name) for name in ("orthrus-decoding", "torch")}
+    return {"device": device_name(device), "threads": torch.get_num_threads(), **versions}
+
+
+def _row_bucket(rows: int) -> int:
+    """Return the power of two that covers the rows."""
+    return 1 << (rows - 1).bit_length()
+
+
+def _slot_bucket(slots: int) -> int:
+    bucket = FEWEST_SLOTS
+    while bucket < slots:
+        bucket *= 4
+    return bucket

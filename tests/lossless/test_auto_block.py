@@ -1,0 +1,186 @@
+"""Whatever size `auto` chooses, the text is the oracle's; measuring leaves what is committed as it was."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from support.building import (
+    assert_lossless,
+    decode_with,
+    family_oracle,
+    table_target,
+    target_oracle,
+    transformers_target,
+)
+from support.families import VOCABULARY, tiny_model
+from support.views import committed, random_view
+
+import orthrus
+from orthrus import AutoBlock, Drafter, Stop, Target
+from orthrus.block_size import BlockChooser
+from orthrus_attention.sdpa import SdpaAttention
+from orthrus_caches.dynamic import DynamicCache
+from orthrus_caches.static import StaticCache
+from orthrus_diffusion.drafter import Diffusion
+from orthrus_lookup.prompt_lookup import LONGEST, PromptLookup
+from orthrus_transformers.target import TransformersTarget
+
+MASK = VOCABULARY - 1
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORTHRUS_CACHE", str(tmp_path))
+
+
+@functools.cache
+def target_of(family: str, static: bool) -> TransformersTarget:
+    target = transformers_target(family, StaticCache(slots=8) if static else None, chunk=5)
+    random_view(target, "nearly copied", noise=0.02)
+    return target
+
+
+def lookup(target: Target) -> PromptLookup:
+    return PromptLookup(2, 1, LONGEST, auto=AutoBlock(target, LONGEST))
+
+
+def diffusion(target: TransformersTarget) -> Diffusion:
+    return Diffusion(target, 16, MASK, "nearly copied", auto=True)
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma3_text", "gpt2"])
+@given(
+    prompts=st.lists(st.lists(st.integers(0, VOCABULARY - 1), min_size=1, max_size=14), min_size=1, max_size=4),
+    limits=st.lists(st.integers(0, 24), min_size=2, max_size=2),
+    stops=st.frozensets(st.integers(0, VOCABULARY - 1), max_size=3),
+    batch=st.integers(1, 4),
+    static=st.booleans(),
+    viewed=st.booleans(),
+)
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+def test_any_rows_and_limits(
+    family: str,
+    prompts: list[list[int]],
+    limits: list[int],
+    stops: frozenset[int],
+    batch: int,
+    static: bool,
+    viewed: bool,
+) -> None:
+    target = target_of(family, static)
+    drafter: Drafter = diffusion(target) if viewed else lookup(target)
+    for limit in limits:  # the second time it knows more
+        stop = Stop(limit, token_ids=stops)
+        results = decode_with(target, drafter, prompts, stop, batch=batch)
+        assert_lossless(results, [family_oracle(family)(prompt, stop) for prompt in prompts])
+
+
+@pytest.mark.parametrize("choices", [[0, 31, 1, 7], [31], [3, 0, 0, 15]])
+@pytest.mark.parametrize("rows", [1, 3])
+def test_any_sequence_of_sizes(choices: list[int], rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = itertools.cycle(choices)
+    top: list[int] = []
+
+    def weigh(self: BlockChooser, available: list[int | None], costs: list[float]) -> int:
+        top.append(self._sizes[len(costs) - 1])
+        return min(next(sizes), top[-1])
+
+    monkeypatch.setattr(BlockChooser, "_weigh", weigh)
+    target = table_target(seed=2)
+    prompts, stop = [[1, 2, 1, 2, 1], [3], [0, 0]][:rows], Stop(50, min_new_tokens=2, token_ids=frozenset({3}))
+    results = decode_with(target, lookup(target), prompts, stop)
+    assert_lossless(results, [target_oracle(target)(prompt, stop) for prompt in prompts])
+    viewed = target_of("llama", True)
+    results = decode_with(viewed, diffusion(viewed), prompts, stop)
+    assert_lossless(results, [family_oracle()(prompt, stop) for prompt in prompts])
+    assert max(top) > 7
+
+
+@pytest.mark.parametrize("static", [False, True])
+def test_measuring_leaves_what_is_committed(static: bool) -> None:
+    """Bytes of the committed slots, lengths and tokens, before and after all sizes were scored and drafted."""
+    cache = StaticCache(slots=8) if static else DynamicCache()  # it has to grow meanwhile
+    target = TransformersTarget(tiny_model(), None, cache, SdpaAttention())
+    random_view(target, "nearly copied")
+    context = committed(target, [[1, 2, 3], [7] * 20], room=40)
+
+    def state() -> list[bytes]:
+        lengths = context.lengths.tolist()
+        held = [
+            buffer[row, :, : length - 1].contiguous().numpy().tobytes()
+            for buffer in [*cache._keys, *cache._values]
+            for row, length in enumerate(lengths)
+        ]
+        return [
+            *held,
+            cache.lengths.numpy().tobytes(),
+            context.tokens.numpy().tobytes(),
+            context.room.numpy().tobytes(),
+        ]
+
+    before, passes = state(), []
+    own = target._engine.run
+    target._engine.run = lambda one: passes.append(one.token_ids.shape[1]) or own(one)  # type: ignore[method-assign,func-returns-value]
+    drafter = diffusion(target)
+    drafter.start(context, [0, 1])
+    drafter.propose(context, None)  # type: ignore[arg-type]  # it draws nothing
+    assert {1, 2, 4, 8, 16} <= set(passes)
+    assert state() == before
+
+
+def test_widths_are_few() -> None:
+    target = target_of("llama", True)
+    widths: set[int] = set()
+    own = target._engine.run
+
+    def run(one: object) -> torch.Tensor:
+        if one.slots is None:  # type: ignore[attr-defined]  # no prefill
+            widths.add(one.token_ids.shape[1])  # type: ignore[attr-defined]
+        return own(one)  # type: ignore[arg-type]
+
+    target._engine.run = run  # type: ignore[method-assign]
+    try:
+        for limit in (5, 24, 60):
+            for drafter in (diffusion(target), lookup(target)):
+                decode_with(target, drafter, [[1, 2, 1, 2], [3], [4, 5]], Stop(limit))
+    finally:
+        target._engine.run = own  # type: ignore[method-assign]
+    assert widths <= {1, 2, 4, 8, 16, 32}
+
+
+def test_a_config_says_auto_and_the_drafter_says_that_it_learns() -> None:
+    recipe = {
+        "target": {
+            "name": "transformers",
+            "source": "tests/data/tiny-orthrus-qwen3",
+            "dtype": "float32",
+            "device": "cpu",
+        },
+        "attention": {"name": "sdpa"},
+        "cache": {"name": "dynamic"},
+        "drafter": {"name": "diffusion", "block": "auto"},
+        "verifier": {"name": "consensus"},
+        "stop": {"max_new_tokens": 64},
+    }
+    prompt = [7, 10, 13, 16, 19, 22, 25, 28, 31]
+    decoder = orthrus.load(recipe)
+    [answer] = decoder.generate([prompt])
+    [plain] = orthrus.load(recipe, drafter="none").generate([prompt])
+    assert answer.token_ids == plain.token_ids
+    assert decoder.drafter.learns
+    assert not orthrus.load(recipe, target=decoder.target, drafter={"block": 4}).drafter.learns
+
+
+def test_rows_refill_under_it() -> None:
+    target = table_target(seed=1)
+    drafter = lookup(target)
+    prompts = [[one, two] for one in range(4) for two in range(3)]
+    results = decode_with(target, drafter, prompts, Stop(30), batch=3)
+    assert_lossless(results, [target_oracle(target)(prompt, Stop(30)) for prompt in prompts])
+    assert sum(sum(result.measures.accepted_per_cycle) for result in results) > 0
