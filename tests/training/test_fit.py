@@ -1,0 +1,230 @@
+"""Training learns; what breaks it shows in the tokens per cycle of real decoding; interruptions change nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from support.program import ROOT
+from support.toy import toy_config, toy_run
+from torch import Tensor
+
+from orthrus_diffusion.training import fit, loss
+from orthrus_diffusion.training.checkpoints import Checkpoint, Checkpoints
+from orthrus_diffusion.training.fit import fit_view
+from orthrus_transformers import dual_attention, dual_masks, dual_pass
+
+LEARNT, BROKEN = 2.6, 2.2  # tokens per cycle, of at most 4
+
+
+def records(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / "fit" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def trained(directory: Path, monkeypatch: pytest.MonkeyPatch, steps: int = 120) -> float:
+    """Train a view of the toy language and return its tokens per cycle on sequences that it has not seen."""
+    run = toy_run(toy_config(directory, steps=steps, save_every=1000), monkeypatch)
+    fit_view(run)
+    found: float = records(run.out)[-1]["tokens_per_cycle"]
+    return found
+
+
+def test_a_toy_language_is_learnt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert trained(tmp_path, monkeypatch) > LEARNT
+    out = tmp_path / "out"
+    divergences = [record["divergence"] for record in records(out) if "divergence" in record]
+    assert divergences[-1] < divergences[0] / 2
+    assert (out / "fit" / "metrics.svg").stat().st_size > 0
+    assert sorted(place.name for place in (out / "view").iterdir()) == ["config.json", "view.safetensors"]
+
+
+def shifted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def targets(batch: Any, size: int) -> tuple[Tensor, Tensor]:
+        columns, valid = loss_targets(batch, size)
+        return (columns + 1).clamp(max=batch.ends.shape[1] - 1), valid
+
+    loss_targets = loss.targets
+    monkeypatch.setattr(loss, "targets", targets)
+
+
+def leaking(monkeypatch: pytest.MonkeyPatch) -> None:
+    def seen_by_blocks(first: Tensor, anchors: Tensor, size: int, length: int, window: int | None) -> Any:
+        return dual_masks.seen_by_blocks(first, (anchors + size).clamp(max=length), size, length, window)
+
+    monkeypatch.setattr(dual_attention, "seen_by_blocks", seen_by_blocks)
+
+
+def blind(monkeypatch: pytest.MonkeyPatch) -> None:
+    def seen_by_blocks(first: Tensor, anchors: Tensor, size: int, length: int, window: int | None) -> Any:
+        return dual_masks.seen_by_blocks(anchors, anchors, size, length, window)
+
+    monkeypatch.setattr(dual_attention, "seen_by_blocks", seen_by_blocks)
+
+
+def stale_anchor(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(self: Any, token_ids: Tensor, positions: Tensor, view: Any) -> Tensor:
+        if view is not None:
+            first = torch.arange(token_ids.shape[1]) % 4 == 0
+            token_ids = torch.where(first, token_ids.roll(4, 1), token_ids)
+        return own(self, token_ids, positions, view)
+
+    own = dual_pass.DualPass._run
+    monkeypatch.setattr(dual_pass.DualPass, "_run", run)
+
+
+def misplaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(self: Any, token_ids: Tensor, positions: Tensor, view: Any) -> Tensor:
+        return own(
+            self,
+            token_ids,
+            positions if view is None else torch.arange(positions.shape[1]).expand_as(positions) % 4,
+            view,
+        )
+
+    own = dual_pass.DualPass._run
+    monkeypatch.setattr(dual_pass.DualPass, "_run", run)
+
+
+@pytest.mark.parametrize("plant", [shifted, leaking, blind, stale_anchor, misplaced])
+def test_a_planted_fault_is_not(
+    plant: Callable[[pytest.MonkeyPatch], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant(monkeypatch)
+    assert trained(tmp_path, monkeypatch) < BROKEN
+
+
+class InterruptedTrainingError(Exception):
+    """Stand for whatever ends a process."""
+
+
+def interrupt_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def step(self: Any, number: int) -> float:
+        if number == steps:
+            raise InterruptedTrainingError
+        return own(self, number)
+
+    own = fit.MasterWeights.step
+    monkeypatch.setattr(fit.MasterWeights, "step", step)
+
+
+def view_of(directory: Path) -> dict[str, Tensor]:
+    return dict(load_file(directory / "out" / "view" / "view.safetensors"))
+
+
+def test_a_training_that_was_interrupted_ends_in_the_same_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"steps": 10, "save_every": 3}
+    fit_view(toy_run(toy_config(tmp_path / "whole", **settings), monkeypatch))
+    file = toy_config(tmp_path / "parts", **settings)
+    with monkeypatch.context() as patch:
+        interrupt_after(8, patch)
+        with pytest.raises(InterruptedTrainingError):
+            fit_view(toy_run(file, monkeypatch))
+    fit_view(toy_run(file, monkeypatch))
+    whole, parts = view_of(tmp_path / "whole"), view_of(tmp_path / "parts")
+    assert whole.keys() == parts.keys()
+    assert all(torch.equal(weight, parts[name]) for name, weight in whole.items())
+    steps = [record["step"] for record in records(tmp_path / "parts" / "out")]
+    assert steps == [record["step"] for record in records(tmp_path / "whole" / "out")]
+
+
+def test_a_training_that_is_done_is_not_begun_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = toy_config(tmp_path, steps=2)
+    fit_view(toy_run(file, monkeypatch))
+    before = view_of(tmp_path)
+    interrupt_after(0, monkeypatch)
+    interrupt_after(1, monkeypatch)
+    fit_view(toy_run(file, monkeypatch))
+    assert all(torch.equal(weight, before[name]) for name, weight in view_of(tmp_path).items())
+
+
+def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = {"steps": 8, "save_every": 3}
+    fit_view(toy_run(toy_config(tmp_path / "whole", **settings), monkeypatch))
+    file = toy_config(tmp_path / "parts", **settings)
+    with monkeypatch.context() as patch:
+        interrupt_after(7, patch)
+        with pytest.raises(InterruptedTrainingError):
+            fit_view(toy_run(file, monkeypatch))
+    damaged = tmp_path / "parts" / "out" / "checkpoints" / "step-00000006" / "state.safetensors"
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"?")
+    told: list[str] = []
+    fit_view(toy_run(file, monkeypatch, told.append))
+    assert told == [f"the checkpoint '{damaged.parent}' is damaged; the one before it is used"]
+    whole = view_of(tmp_path / "whole")
+    assert all(torch.equal(weight, whole[name]) for name, weight in view_of(tmp_path / "parts").items())
+
+
+def test_another_training_is_not_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = toy_config(tmp_path, steps=2)
+    fit_view(toy_run(file, monkeypatch))
+    with pytest.raises(fit.InputError, match="of a training with another fit; delete them"):
+        fit_view(toy_run(file, monkeypatch, print, "fit.learning_rate=0.5"))
+
+
+def test_gradients_that_are_not_finite_are_skipped_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gather(self: Any) -> None:
+        nonlocal calls
+        calls += 1
+        own(self)
+        if calls == 2:
+            self.gradients()[0].fill_(float("inf"))
+
+    calls, own = 0, fit.MasterWeights.gather
+    monkeypatch.setattr(fit.MasterWeights, "gather", gather)
+    fit_view(toy_run(toy_config(tmp_path, steps=4, log_every=1), monkeypatch))
+    found = [record for record in records(tmp_path / "out") if "skipped" in record]
+    assert [record["skipped"] for record in found] == [0, 1, 1, 1]
+    assert all(bool(weight.isfinite().all()) for weight in view_of(tmp_path).values())
+
+
+def test_the_checkpoints_of_a_training_are_the_last_two(tmp_path: Path) -> None:
+    kept = Checkpoints(tmp_path, print)
+    for step in (1, 2, 3):
+        kept.save(Checkpoint(step, {"a": 1}, {"w": torch.full((2,), float(step))}))
+    assert sorted(place.name for place in tmp_path.iterdir()) == ["step-00000002", "step-00000003"]
+    last = kept.last()
+    assert last is not None and (last.step, last.facts) == (3, {"a": 1})
+    assert torch.equal(last.tensors["w"], torch.full((2,), 3.0))
+
+
+PROGRAM = """
+import sys, torch
+from pathlib import Path
+torch.set_num_threads(1)
+from support.toy import prompts
+from orthrus_diffusion.training import evaluation, stages
+evaluation._prompts = lambda run: prompts(2, 1)
+stages.run_stages(Path(sys.argv[1]), [], "fit", print)
+"""
+
+
+def test_two_processes_train_as_one(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM, encoding="utf-8")
+    files = {}
+    for name in ("one", "two"):
+        files[name] = toy_config(tmp_path / name, steps=3, rows_at_a_time=2, loss_rows=2, log_every=1)
+    paths = os.pathsep.join(str(ROOT / folder) for folder in (".", "plugins", "tests"))
+    environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    for command in ([sys.executable, program, files["one"]], [*launch, program, files["two"]]):
+        done = subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    one, two = view_of(tmp_path / "one"), view_of(tmp_path / "two")
+    for name, weight in one.items():
+        torch.testing.assert_close(weight, two[name], rtol=0, atol=2e-5)
+    pairs = zip(records(tmp_path / "one" / "out"), records(tmp_path / "two" / "out"), strict=True)
+    for alone, together in pairs:
+        for key in ("divergence", "right_drafts", "gradient_norm", "tokens_per_cycle"):
+            assert (key in alone) == (key in together)
+            assert alone.get(key, 0.0) == pytest.approx(together.get(key, 0.0), rel=1e-4)
