@@ -15,17 +15,17 @@ from orthrus_transformers.target import TransformersTarget
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 LENGTH, BLOCKS = 300, 16
-TOLERANCES = {torch.float32: 1e-4, torch.bfloat16: 0.1}  # of the norm: rounding of float32 sums, and of 8 bits
 
 
 def target_of(family: str, dtype: torch.dtype) -> TransformersTarget:
-    model = tiny_model(family, dtype=torch.float32, hidden_size=64, head_dim=16).to("cuda", dtype)
+    """Return a target whose weights are what bfloat16 can hold, whatever dtype it computes in."""
+    model = tiny_model(family, dtype=torch.float32, hidden_size=64, head_dim=16).bfloat16().to("cuda", dtype)
     target = TransformersTarget(model, None, DynamicCache(), SdpaAttention(), engine="eager")
     target.attach_view("view")
     generator = torch.Generator().manual_seed(1)
     for weight in target.view_weights("view").values():
         noise = torch.randn(weight.shape, generator=generator)
-        weight.add_(noise.to(weight), alpha=0.02)
+        weight.copy_((weight + 0.02 * noise.to(weight)).bfloat16())
     return target
 
 
@@ -46,15 +46,23 @@ def gradients(target: TransformersTarget, size: int, flex: bool) -> dict[str, Te
     return found
 
 
-@pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
 @pytest.mark.parametrize(("family", "size", "kernels"), [("llama", 16, True), ("qwen3", 8, True), ("llama", 16, False)])
-def test_gradients(family: str, size: int, kernels: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
-    target = target_of(family, dtype)
+def test_gradients(family: str, size: int, kernels: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not kernels:
         monkeypatch.setattr("orthrus_transformers.triton_blocks.fits", lambda *given: False)
-    assert type(target._model.get_decoder()).__name__ in dual_pass.KNOWN
-    found, wanted = gradients(target, size, flex=True), gradients(target, size, flex=False)
-    assert found.keys() == wanted.keys() == target.view_weights("view").keys()
-    for name, gradient in found.items():
-        apart = float((gradient - wanted[name]).norm() / wanted[name].norm())
-        assert apart < TOLERANCES[dtype], f"{name}: {apart}"
+    exact, rounded = target_of(family, torch.float32), target_of(family, torch.bfloat16)
+    assert type(exact._model.get_decoder()).__name__ in dual_pass.KNOWN
+    wanted = gradients(exact, size, flex=False)
+    assert wanted.keys() == exact.view_weights("view").keys()
+    for name, distance in distances(gradients(exact, size, flex=True), wanted).items():
+        assert distance < 1e-4, name
+    # In bfloat16 no way is nearer to the truth than another by much: the noise is that of the whole model.
+    dense, found = (distances(gradients(rounded, size, flex), wanted) for flex in (False, True))
+    for name, distance in found.items():
+        assert distance < 2 * dense[name] + 1e-3, name
+
+
+def distances(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> dict[str, float]:
+    """Return how far each gradient is from the one wanted, as a share of its norm."""
+    assert found.keys() == wanted.keys()
+    return {name: float((found[name] - one).norm() / one.norm()) for name, one in wanted.items()}
