@@ -69,8 +69,8 @@ def test_all_problems_are_told_at_once_each_with_file_and_key(tmp_path: Path) ->
     )
     assert problems(main, "sampling.temprature=0", "drafter.length=3") == [
         f"{main}: use: there is no file 'gone.yaml' (looked for '{tmp_path / 'gone.yaml'}')",
-        f"{base}: samplin: unknown key 'samplin' (did you mean 'sampling'?); known: attention, cache, drafter,"
-        " sampling, seed, stop, target, use, verifier",
+        f"{base}: samplin: unknown key 'samplin' (did you mean 'sampling'?); known: answers, attention, cache,"
+        " drafter, eval, fit, prompts, sampling, seed, stop, target, training, use, verifier",
         f"{base}: cache.size: unknown option 'size'; none is known",
         f"{base}: target.ordr: unknown option 'ordr' (did you mean 'order'?); known: alphabet, end, max_length,"
         " order, seed",
@@ -106,7 +106,7 @@ def test_all_problems_are_told_at_once_each_with_file_and_key(tmp_path: Path) ->
         ({"seed": True}, "seed: must be an integer, not true"),
         ({"seed": "7"}, "seed: must be an integer, not '7'"),
         ({"seed": -1}, "seed: must be at least 0, not -1"),
-        ({7: 1}, "7: unknown key '7'; known: attention, cache"),
+        ({7: 1}, "7: unknown key '7'; known: answers, attention, cache"),
         ({"use": ["x.yaml"]}, "use: only files can use files"),
         ({"drafter": {"name": "prompt_lookup", "min_ngram": 9}}, "drafter.min_ngram: is 9, more than max_ngram, 3"),
         ({"target": {"name": "transformers", "source": "x"}}, "attention: the config names no attention, which target"),
