@@ -13,15 +13,16 @@ from orthrus_diffusion.view_config import parse_config, read_config
 
 CARD = """---
 license: {licence}
-base_model: {base}
+base_model: {model}
 library_name: orthrus-decoding
 tags: [orthrus, diffusion, speculative-decoding]
 ---
 
 # {title}
 
-A diffusion view of {base}: a second attention with which the drafter `diffusion` of Orthrus proposes a block of
-{block} tokens in one pass. The text that comes out is the model's own, whatever the view proposes.
+A diffusion view of {model}: a second attention with which the drafter `diffusion` of
+Orthrus proposes a block of {block} tokens in one pass. The text that comes out is the model's own, whatever the view
+proposes.
 
 | | |
 |---|---|
@@ -42,17 +43,21 @@ A diffusion view of {base}: a second attention with which the drafter `diffusion
 """
 
 
-def model_card(view: Path, *, licence: str, data: str, recipe: str, figures: Sequence[Path] = ()) -> str:
+def model_card(
+    view: Path, *, licence: str, data: str, recipe: str, base_model: str | None = None, figures: Sequence[Path] = ()
+) -> str:
     """Return the README.md of a view in our own format, with a table for each JSON file of figures.
 
-    licence: as the hub names it. data, recipe: paragraphs of Markdown. Of a file every number, text and truth value is
-    shown, by its dotted name; lists are left out. `title` is the table's. Raises InputError if a file cannot be read.
+    licence, base_model: as the hub names them; None: as the view names its base. data, recipe: paragraphs of Markdown.
+    Of a file every number, text and truth value is shown, by its dotted name; lists are left out. `title` is the
+    table's. Raises InputError if a file cannot be read.
     """
     values = read_config(view)
     config = parse_config(values, view)
     head = CARD.format(
         title=view.name,
         licence=licence,
+        model=base_model or config.base,
         base=config.base,
         fingerprint=config.fingerprint,
         block=config.block,

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -180,6 +183,63 @@ def test_what_is_in_the_folder_of_shipped_views_is_in_the_wheel(tmp_path: Path) 
     included = {file.distribution_path for file in WheelBuilder(str(project)).recurse_included_files()}
     wanted = {f"orthrus_diffusion/views/mine/{name}" for name in ("config.json", "view.safetensors", "README.md")}
     assert wanted <= included
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the wheel and install it into a folder of its own, without what it depends on."""
+    from hatchling.builders.wheel import WheelBuilder
+
+    folder = tmp_path_factory.mktemp("wheel")
+    [wheel] = WheelBuilder(str(ROOT)).build(directory=str(folder), versions=["standard"])
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--no-compile"]
+    subprocess.run([*install, "--target", str(folder / "installed"), wheel], check=True, capture_output=True)
+    return folder / "installed"
+
+
+def test_the_wheel_has_the_shipped_views_files(installed: Path) -> None:
+    for name in shipped.shipped_views():
+        place = Path("orthrus_diffusion", "views", name)
+        for file in ("config.json", "view.safetensors", "README.md"):
+            assert (installed / place / file).read_bytes() == (ROOT / "plugins" / place / file).read_bytes()
+
+
+READ = """
+import orthrus_diffusion
+from orthrus_diffusion.formats import read_view
+from orthrus_diffusion.shipped import VIEWS, shipped_for, shipped_views
+for name, config in shipped_views().items():
+    assert shipped_for(config.fingerprint) == VIEWS / name
+    print(orthrus_diffusion.__file__, name, len(read_view(VIEWS / name)))
+"""
+ANSWER = """
+import orthrus, orthrus_diffusion, sys
+decoder = orthrus.load(sys.argv[1], stop={"max_new_tokens": 12}, target={"device": "cpu"})
+[answer] = decoder.generate(["Why is the sky blue?"])
+print(orthrus_diffusion.__file__, len(answer.token_ids), answer.measures.cycles)
+"""
+
+
+def told_by(installed: Path, *words: str) -> list[str]:
+    """Return the words that a program prints which imports what is installed in the folder."""
+    from_there = {**os.environ, "PYTHONPATH": str(installed), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", *words]
+    done = subprocess.run(command, env=from_there, cwd=installed.parent, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def test_the_wheels_view_can_be_read(installed: Path) -> None:
+    file, name, weights = told_by(installed, READ)
+    assert Path(file).is_relative_to(installed)
+    assert name == "smollm2-135m-instruct" and int(weights) == 30 * 4  # layers, projections
+
+
+@pytest.mark.model
+def test_the_wheels_view_drafts(installed: Path) -> None:
+    file, tokens, cycles = told_by(installed, ANSWER, str(ROOT / "configs" / "recipes" / "smollm2-diffusion.yaml"))
+    assert Path(file).is_relative_to(installed)
+    assert int(tokens) == 12 and int(cycles) <= 8  # plain decoding takes 11
 
 
 def incomplete() -> list[str]:

@@ -50,9 +50,10 @@ def whole_directory(directory: Path) -> Iterator[Path]:
 
 @contextmanager
 def _told(place: Path) -> Iterator[None]:
+    from safetensors import SafetensorError
+
     try:
         yield
-    except OSError as error:
-        raise InputError(
-            f"'{place}' cannot be written: {error.strerror or error}; nothing half-written is left"
-        ) from error
+    except (OSError, SafetensorError) as error:  # safetensors has an error of its own for a full disk
+        said = getattr(error, "strerror", None) or error
+        raise InputError(f"'{place}' cannot be written: {said}; nothing half-written is left") from error

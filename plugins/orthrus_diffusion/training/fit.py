@@ -48,23 +48,33 @@ def read_texts(run: Run, target: TrainableTarget) -> list[Text]:
 
 
 def attach_start(run: Run, target: TrainableTarget) -> None:
-    """Attach the view that training begins with."""
-    if run.training.mask_token_id >= target.vocabulary_size:
-        raise BuildError(
-            f"training.mask_token_id: {run.training.mask_token_id} is no token of the model; it has"
-            f" {target.vocabulary_size}"
-        )
-    if run.training.start is None:
+    """Attach the view that training begins with; raise InputError or BuildError if `training.start` does not fit."""
+    start = run.training.start
+    if start is None:
         target.attach_view(VIEW)
-    else:
-        attach(target, VIEW, Path(run.training.start).expanduser())
+        return
+    try:
+        attach(
+            target, VIEW, Path(start).expanduser(), allow_ordinary_mask=True
+        )  # training.mask_token_id takes its place
+    except (BuildError, InputError) as error:
+        raise type(error)(f"training.start: {str(error).removeprefix('drafter.view: ')}") from error
 
 
 def save_trained(run: Run, target: TrainableTarget) -> None:
     """Write the view, in the place of one that was there."""
     unfinished = run.out / "view.new"
     shutil.rmtree(unfinished, ignore_errors=True)
-    save_view(target, VIEW, unfinished, run.training.block, run.training.mask_token_id)
+    options = run.training
+    save_view(
+        target,
+        VIEW,
+        unfinished,
+        options.block,
+        options.mask_token_id,
+        storage=options.storage,
+        allow_ordinary_mask=options.allow_ordinary_mask,
+    )
     shutil.rmtree(run.out / "view", ignore_errors=True)
     unfinished.rename(run.out / "view")
 

@@ -21,6 +21,8 @@ def make_prompts(run: Run) -> None:
     """Write `prompts.jsonl`, and `held-out.jsonl` for eval if it has no files of its own; done ones are not redone."""
     directory = run.out / "prompts"
     target = run.target()
+    if run.prompts.sampled:
+        user_header(target.tokenizer)  # refuses a model that cannot be asked so
     held_out = 0 if run.eval.files else run.eval.prompts
     if run.workers.first:
         run.claim(directory, target, run.prompts, seed=run.training.seed, held_out=held_out)
@@ -91,8 +93,9 @@ def _sample(run: Run, target: TrainableTarget, part: int, indices: Iterable[int]
     return [opening + result.text for opening, result in pairs if result.finish_reason == "stop_token"]
 
 
-def user_header(tokenizer: Tokenizer) -> list[int]:
+def user_header(tokenizer: Tokenizer | None) -> list[int]:
     """Return the tokens before the text of a user's turn: what two chats begin with; InputError without a template."""
+    assert tokenizer is not None  # Run.target() sees to it
     try:
         one, other = tokenizer.encode("a", chat=True), tokenizer.encode("Z", chat=True)
     except InputError as error:

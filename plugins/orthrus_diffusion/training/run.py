@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import orthrus
-from orthrus import BuildError, Decoder, InputError, TrainableTarget
+from orthrus import BuildError, Decoder, InputError, TrainableTarget, read_prompts
+from orthrus_diffusion.mask_token import check_mask_token
 from orthrus_diffusion.training.files import write_text_whole
 from orthrus_diffusion.training.settings import (
     AnswersOptions,
@@ -19,8 +20,10 @@ from orthrus_diffusion.training.settings import (
     TrainingOptions,
 )
 from orthrus_diffusion.training.workers import Workers
+from orthrus_diffusion.view_config import read_config
 
 CLAIM = "made-with.json"
+OF_A_TARGET = ("target.", "attention.", "cache.")  # overrides that a target which is there has had
 
 
 @dataclass(frozen=True)
@@ -54,17 +57,41 @@ class Run:
 
     def decoder(self, target: TrainableTarget | None = None, **changes: Any) -> Decoder:
         """Return a decoder of the config with some sections and parts changed; without a target it loads one."""
-        given: dict[str, Any] = {} if target is None else {"target": target}
         settings = {"drafter": "none", "verifier": "consensus", **changes}
-        return orthrus.load(self.config, dotted=self.overrides, notify=self.notify, **given, **settings)
+        if target is None:
+            return orthrus.load(self.config, dotted=self.overrides, notify=self.notify, **settings)
+        rest = [text for text in self.overrides if not text.startswith(OF_A_TARGET)]
+        return orthrus.load(self.config, dotted=rest, notify=self.notify, target=target, **settings)
 
     def target(self) -> TrainableTarget:
-        """Return the frozen model; raise BuildError if it cannot be trained."""
+        """Return the frozen model; raise BuildError or InputError if it, or its mask token, is none to train with."""
         target: Any = self.decoder().target
         if "training" not in target.capabilities:
             raise BuildError(f"target '{type(target).__name__}' has no views that could be trained")
+        if target.tokenizer is None:
+            raise InputError(
+                f"the model '{target.name}' has no tokenizer, which training needs; put its tokenizer.json beside its"
+                " weights"
+            )
         trainable: TrainableTarget = target
+        self._check_mask_token(trainable)
         return trainable
+
+    def check_files(self) -> None:
+        """Raise InputError unless the prompt files and the view that are named can be read."""
+        for name in (*self.prompts.files, *self.eval.files):
+            read_prompts(Path(name).expanduser())
+        if self.training.start is not None:
+            read_config(Path(self.training.start).expanduser())
+
+    def _check_mask_token(self, target: TrainableTarget) -> None:
+        options = self.training
+        try:
+            check_mask_token(target, options.mask_token_id, allow_ordinary=options.allow_ordinary_mask)
+        except InputError as error:
+            raise InputError(
+                f"training.mask_token_id: {error}".replace(" set allow_", " set training.allow_")
+            ) from error
 
     def claim(self, directory: Path, target: TrainableTarget, options: Any, **more: Any) -> None:
         """Note what a stage's files are made with; raise InputError if there are some that were made otherwise."""

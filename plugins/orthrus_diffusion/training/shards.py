@@ -53,9 +53,12 @@ def _read(file: Path, vocabulary_size: int) -> Iterator[Text]:
         held = load_file(file)
         tokens = held["tokens"].to(torch.int32)
         prompts, answers = held["prompt_lengths"].tolist(), held["answer_lengths"].tolist()
-    except (OSError, SafetensorError, KeyError) as error:
+        texts = tokens.split([a + b for a, b in zip(prompts, answers, strict=True)])  # refuses another sum
+        if min([0, *prompts, *answers]) < 0:
+            raise ValueError("a length is negative")
+    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
         raise InputError(f"the shard '{file}' is damaged; delete it, and the stage answers makes it anew") from error
     if len(tokens) and int(tokens.max()) >= vocabulary_size:
         raise InputError(f"the shard '{file}' has token {int(tokens.max())}; the model has {vocabulary_size} tokens")
-    for text, prompt in zip(tokens.split([a + b for a, b in zip(prompts, answers, strict=True)]), prompts, strict=True):
+    for text, prompt in zip(texts, prompts, strict=False):  # split gives one empty text where there are none
         yield Text(text, prompt)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gc
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -41,13 +42,37 @@ STAGES: dict[str, Callable[[Run], None]] = {
 }
 
 
+SHRINKS: dict[str, tuple[str, ...]] = {
+    "prompts": ("prompts.batch",),
+    "answers": ("answers.batch",),
+    "fit": ("fit.rows_at_a_time", "fit.loss_rows", "fit.row_tokens", "fit.anchors", "eval.batch"),
+    "eval": ("eval.batch",),
+}
+
+
 def run_stages(config: Path, overrides: Sequence[str], stage: str, notify: Callable[[str], None]) -> None:
     """Run one stage, or all of them; raise InputError, BuildError or ConfigError with one sentence."""
     with joined_workers() as workers:
         run = Run.read(config, overrides, workers, notify if workers.first else lambda message: None)
+        run.check_files()
         for name in STAGES if stage == "all" else [stage]:
-            STAGES[name](run)
+            with _told_what_shrinks(run, name):
+                STAGES[name](run)
             workers.wait()
             gc.collect()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
+
+
+@contextmanager
+def _told_what_shrinks(run: Run, stage: str) -> Iterator[None]:
+    """Say in one sentence that a device is out of memory, and which settings take less, or that a file failed."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        settings = (key.split(".") for key in SHRINKS[stage])
+        written = [f"{section}.{name} (now {getattr(getattr(run, section), name)})" for section, name in settings]
+        listing = f"{', '.join(written[:-1])} or {written[-1]}" if len(written) > 1 else written[0]
+        raise InputError(f"the device is out of memory in the stage {stage}; set {listing} lower") from error
+    except OSError as error:
+        raise InputError(f"the stage {stage} stopped: {error}") from error

@@ -1,0 +1,287 @@
+"""`orthrus train` with bad input: one sentence, exit code 2, and nothing half-written."""
+
+from __future__ import annotations
+
+import errno
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support.program import InProcess, Outcome
+from support.trainable import lay_out, tiny_model
+
+import orthrus as package
+from orthrus_diffusion.training import fit
+from orthrus_diffusion.training.shards import read_shards, write_shard
+from orthrus_diffusion.training.stages import run_stages
+
+STAGES = ("prompts", "answers", "fit", "eval")
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a tiny model with a tokenizer of letters, a special token and a chat template."""
+    return tiny_model(tmp_path_factory.mktemp("train") / "base")
+
+
+@pytest.fixture(scope="module")
+def finished(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make prompts and answers once; return their directory."""
+    folder = tmp_path_factory.mktemp("finished")
+    config = lay_out(base, folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for stage in ("prompts", "answers"):
+            run_stages(config, [], stage, lambda message: None)
+    return folder / "out"
+
+
+@pytest.fixture
+def config(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stand in a folder with a training config, prompts and a model of its own."""
+    monkeypatch.chdir(tmp_path)
+    return lay_out(base, tmp_path)
+
+
+@pytest.fixture
+def answered(config: Path, finished: Path) -> Path:
+    """Let prompts and answers be there already; return the shard."""
+    shutil.copytree(finished, "out")
+    [shard] = Path("out/answers").glob("shard-*")
+    return shard
+
+
+@pytest.fixture
+def train(config: Path, orthrus: InProcess) -> Callable[..., Outcome]:
+    """Give `orthrus train --stage`, with overrides."""
+    return lambda stage, *overrides: orthrus("train", "--config", config, "--stage", stage, *overrides)
+
+
+def made() -> set[str]:
+    """Return the files that a training left."""
+    return {str(file.relative_to("out")) for file in Path("out").rglob("*") if file.is_file()}
+
+
+def test_a_training_that_is_right(train: Callable[..., Outcome], base: Path) -> None:
+    """What the others are told about works; the view is kept as int8, and the target drafts with it."""
+    done = train("all")
+    assert done.code == 0, done
+    assert json.loads(Path("out/view/config.json").read_text())["storage"] == "int8"
+    assert set(json.loads(Path("out/eval.json").read_text())) >= {"tokens_per_cycle", "ended"}
+    assert not [name for name in made() if name.split("/")[-1].startswith(".")]
+    for overrides, storage in (("training.storage=float",), "float"), ((), "int8"):
+        shutil.rmtree("out/checkpoints")
+        assert train("fit", *overrides).code == 0
+        assert json.loads(Path("out/view/config.json").read_text())["storage"] == storage
+
+
+def test_overrides_of_the_targets_parts_reach_it(train: Callable[..., Outcome]) -> None:
+    assert train("prompts", "cache.name=static", "cache.slots=64").code == 0
+    assert train("answers", "cache.name=static", "cache.slots=64", "target.dtype=float32").code == 0
+
+
+WRONG_CONFIGS = {
+    "fit.stepz=3": "unknown option 'stepz' (did you mean 'steps'?)",
+    "training.mask_token_id=100000": "training.mask_token_id: the mask token 100000 is not in the vocabulary of '",
+    "training.mask_token_id=0": "training.mask_token_id: the mask token 0 is an ordinary token of '",
+    "fit.rows_at_a_time=3": "fit.rows_at_a_time: is 3, which does not divide rows, 2",
+    "training.start=gone": "gone'",
+    "prompts.files=[]": "prompts.sampled: is 0, and no files are named",
+    "prompts.files=[gone.jsonl]": "the prompt file 'gone.jsonl' does not exist",
+    "eval.files=[gone.jsonl]": "the prompt file 'gone.jsonl' does not exist",
+}
+
+
+@pytest.mark.parametrize("override", WRONG_CONFIGS)
+def test_a_wrong_config(override: str, train: Callable[..., Outcome]) -> None:
+    """It is told before the first stage has made anything."""
+    assert WRONG_CONFIGS[override] in train("all", override).error()
+    assert made() == set()
+
+
+def test_a_config_that_trains_nothing(config: Path, train: Callable[..., Outcome]) -> None:
+    lines = config.read_text().splitlines()
+    config.write_text("\n".join(line for line in lines if not line.startswith("training")))
+    assert train("all").error() == (
+        f"'{config}' trains nothing: it has no section 'training', with `out` and `mask_token_id`"
+    )
+
+
+def test_an_ordinary_mask_is_explained_and_may_be_allowed(train: Callable[..., Outcome]) -> None:
+    error = train("prompts", "training.mask_token_id=0").error()
+    assert "it stands for 'a'" in error and error.endswith("or set training.allow_ordinary_mask=true")
+    assert train("all", "training.mask_token_id=0", "training.allow_ordinary_mask=true").code == 0
+    assert json.loads(Path("out/view/config.json").read_text())["allow_ordinary_mask"] is True
+
+
+@pytest.mark.parametrize(
+    ("stage", "says"),
+    [("answers", "run the stage prompts first"), ("fit", "run the stage answers first"), ("eval", "run the stage fit")],
+)
+def test_a_stage_before_its_turn(stage: str, says: str, train: Callable[..., Outcome]) -> None:
+    assert says in train(stage).error()
+    assert made() == set()
+
+
+def test_a_model_without_a_chat_template(train: Callable[..., Outcome]) -> None:
+    for file in ("chat_template.jinja",):
+        Path("model", file).unlink()
+    error = train("prompts", "prompts.sampled=4").error()
+    assert "the model has no chat template" in error
+    assert "put a chat_template.jinja beside its weights, or set prompts.sampled=0 and prompts.files" in error
+    assert made() == set()
+    assert train("prompts").code == 0
+
+
+def test_a_model_without_a_tokenizer(train: Callable[..., Outcome]) -> None:
+    for file in Path("model").glob("*token*"):
+        file.unlink()
+    Path("model/chat_template.jinja").unlink()
+    assert "has no tokenizer, which training needs" in train("all").error()
+    assert made() == set()
+
+
+def test_other_options_than_the_files_were_made_with(answered: Path, train: Callable[..., Outcome]) -> None:
+    before = made()
+    error = train("answers", "answers.max_new_tokens=13").error()
+    assert error == (
+        "what is in 'out/answers' was made with another model or other options (max_new_tokens was 12 and is 13);"
+        " delete it, or set another training.out"
+    )
+    shutil.copyfile("given.jsonl", "other.jsonl")
+    assert "files was ['given.jsonl'] and is ['other.jsonl']" in train("prompts", "prompts.files=[other.jsonl]").error()
+    assert train("fit").code == 0
+    assert "of a training with another fit" in train("fit", "fit.steps=3").error()
+    assert before <= made()
+
+
+def test_a_note_that_cannot_be_read(train: Callable[..., Outcome]) -> None:
+    assert train("prompts").code == 0
+    Path("out/prompts/made-with.json").write_text("{")
+    assert train("prompts").error() == (
+        "'out/prompts/made-with.json' cannot be read; delete 'out/prompts' to begin the stage anew"
+    )
+
+
+def damage(file: Path, how: str) -> None:
+    from safetensors.torch import load_file, save_file
+
+    if how == "cut":
+        file.write_bytes(file.read_bytes()[:-3])
+        return
+    held = load_file(file)
+    if how == "lengths":
+        held["answer_lengths"] += 1
+    elif how == "more":
+        held["answer_lengths"] = torch.cat([held["answer_lengths"], torch.tensor([1], dtype=torch.int32)])
+    elif how == "negative":
+        held["prompt_lengths"][0] -= 100
+        held["answer_lengths"][0] += 100
+    else:
+        held.pop("tokens")
+    save_file(held, file)
+
+
+@pytest.mark.parametrize("how", ["cut", "lengths", "more", "negative", "tokens"])
+def test_a_damaged_shard(how: str, answered: Path, train: Callable[..., Outcome]) -> None:
+    damage(answered, how)
+    before = made()
+    assert train("fit").error() == (
+        f"the shard '{answered}' is damaged; delete it, and the stage answers makes it anew"
+    )
+    assert made() == before
+    answered.unlink()
+    assert train("answers").code == train("fit").code == 0
+
+
+def test_a_shard_of_another_vocabulary(answered: Path, train: Callable[..., Outcome]) -> None:
+    write_shard(answered, [([1, 2], [60_000, 3, 4])], 2**16)
+    assert "has token 60000; the model has" in train("fit").error()
+
+
+@pytest.mark.parametrize("texts", [[], [([1, 2], [3])]])
+def test_data_with_no_answer_tokens(texts: list[Any], answered: Path, train: Callable[..., Outcome]) -> None:
+    write_shard(answered, texts, 2**16)
+    assert len(read_shards([answered], 2**16)) == len(texts)
+    before = made()
+    assert "the answers hold nothing to train on" in train("fit").error()
+    assert made() == before
+
+
+def test_prompts_that_are_all_too_long(train: Callable[..., Outcome]) -> None:
+    assert train("prompts").code == 0
+    done = train("answers", "answers.max_prompt_tokens=1")
+    assert (done.code, done.out) == (0, "")
+    assert done.err == ("4 prompts of shard 0 are left out: they have more than answers.max_prompt_tokens=1 tokens\n")
+    assert "the answers hold nothing to train on" in train("fit").error()
+
+
+def test_out_of_memory(train: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*given: object, **more: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore lines.")
+
+    assert train("prompts").code == 0
+    monkeypatch.setattr(package.Decoder, "generate", full)
+    assert train("answers").error() == (
+        "the device is out of memory in the stage answers; set answers.batch (now 4) lower"
+    )
+    assert not list(Path("out/answers").glob("shard-*"))
+    monkeypatch.undo()
+
+
+def test_out_of_memory_while_fitting(
+    answered: Path, train: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*given: object, **more: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    before = made()
+    monkeypatch.setattr(fit.Fitting, "_accumulate", full)
+    error = train("fit").error()
+    assert error.startswith("the device is out of memory in the stage fit; set ")
+    assert all(f"fit.{name}" in error for name in ("rows_at_a_time", "loss_rows", "row_tokens", "anchors"))
+    assert made() == before
+
+
+@pytest.mark.parametrize("stage", STAGES[:3])
+def test_a_full_disk(stage: str, train: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*given: object, **more: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for before in STAGES[: STAGES.index(stage)]:
+        assert train(before).code == 0
+    with monkeypatch.context() as patch:
+        patch.setattr("safetensors.torch.save_file", full)
+        patch.setattr(Path, "write_text", full)
+        held = made()
+        error = train(stage).error()
+    assert error.endswith("cannot be written: No space left on device; nothing half-written is left")
+    assert made() == held
+    assert train(stage).code == 0
+
+
+def test_a_disk_that_is_full_after_the_first_checkpoint(
+    answered: Path, train: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The training goes on from the checkpoint that was whole."""
+    import safetensors.torch
+
+    save, calls = safetensors.torch.save_file, []
+
+    def full(tensors: Any, file: Path, *more: Any, **named: Any) -> None:
+        calls.append(file)
+        save(tensors, file, *more, **named)
+        if len(calls) == 2:
+            Path(file).write_bytes(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("safetensors.torch.save_file", full)
+        assert "step-00000002' cannot be written: No space left on device" in train("fit").error()
+    assert [file.name for file in Path("out/checkpoints").iterdir()] == ["step-00000001"]
+    assert train("fit").code == 0
+    assert Path("out/view/view.safetensors").is_file()
