@@ -147,6 +147,13 @@ def planted(name: str, old: str, new: str, folder: Path) -> Page:
         (checks.parts_table, "docs/configuration.md", "| `drafter` | `none` |", "| `drafter` | `nothing` |"),
         (checks.option_tables, "docs/configuration.md", "| an integer | `512` |", "| an integer | `256` |"),
         (checks.option_tables, "docs/configuration.md", "<!-- options: stop -->", "<!-- options: end -->"),
+        (
+            checks.option_tables,
+            "docs/configuration.md",
+            "| `decay` | a number | `1.0` |",
+            "| `decay` | a number | `0.9` |",
+        ),
+        (checks.option_tables, "docs/configuration.md", "<!-- options: section eval -->", "<!-- options: eval -->"),
         (checks.attention_table, "docs/attention.md", "| 8 to 256 by 8 |", "| 8 to 128 by 8 |"),
         (checks.attention_table, "docs/attention.md", "| `flex` |", "| `flax` |"),
         (checks.acceptance_table, "docs/sampling.md", "| 0.25 |", "| 0.35 |"),
