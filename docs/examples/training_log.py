@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 DOCS = Path(__file__).parents[1]
+GUIDE, BEGIN, END = DOCS / "training-a-view.md", "<!-- training cost -->\n", "<!-- end -->\n"
 FOLDER, PAGE, FIGURES = DOCS / "training", DOCS / "training-log.md", "training-figures"
 PLOTTED = {  # of the fit's records: what the axis says
     "divergence": "divergence, nats",
@@ -77,13 +78,12 @@ def facts(trial: Mapping[str, Any], steps: Records, answers: Records) -> list[tu
     recipe, tokens = trial["fit"], sum(one["tokens"] for one in answers)
     row_tokens = steps[-1]["step"] * recipe["rows"] * recipe["row_tokens"]
     ended = sum(one["answers"] * one["ended_by_themselves"] for one in answers) / sum(one["answers"] for one in answers)
-    answering = sum(one["tokens"] / one["tokens_per_second"] for one in answers) / 60
     return [
         ("GPUs of the fit", trial["machine"]),
         *((f"`{key}`", f"{value}") for key, value in recipe.items()),
         ("answers", f"{sum(one['answers'] for one in answers):,}, of which {percent(ended)} ended by themselves"),
         ("tokens of answers", f"{tokens:,}"),
-        ("answering", f"{answering:.1f} GPU minutes"),
+        ("answering", f"{answer_minutes(answers):.1f} GPU minutes"),
         ("row tokens of the fit", f"{row_tokens:,}"),
         ("fit", f"{gpu_minutes(trial, steps):.1f} GPU minutes"),
         ("steps skipped for a gradient that was not finite", f"{steps[-1]['skipped']}"),
@@ -98,6 +98,30 @@ def gpu_minutes(trial: Mapping[str, Any], steps: Records) -> float:
     taken = [(one["step"] - last) * step_tokens for one, last in zip(steps, before, strict=False)]
     seconds = sum(tokens / one["row_tokens_per_second"] for tokens, one in zip(taken, steps, strict=True))
     return float(seconds * trial["gpus"] / 60)
+
+
+def cost_lines(folder: Path) -> list[str]:
+    """Return the table of what the trials cost, a trial a row."""
+    trials = yaml.safe_load((folder / "trials.yaml").read_text(encoding="utf-8"))["trials"]
+    head = ("trial", "tokens of answers", "GPU minutes", "a second", "row tokens", "GPU minutes", "a second and GPU")
+    return table(head, [cost(folder, trial) for trial in reversed(trials)])
+
+
+def cost(folder: Path, trial: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return a trial's row: of the answers, then of the fit."""
+    answers = read_lines(folder / f"{trial['name']}-answers.jsonl")
+    steps = [one for one in read_lines(folder / f"{trial['name']}.jsonl") if "divergence" in one]
+    tokens, minutes = sum(one["tokens"] for one in answers), answer_minutes(answers)
+    row_tokens = steps[-1]["step"] * trial["fit"]["rows"] * trial["fit"]["row_tokens"]
+    fitting = gpu_minutes(trial, steps)
+    speeds = (tokens / minutes / 60, row_tokens / fitting / 60)
+    answered = (f"{tokens / 1e6:.1f}M", f"{minutes:.1f}", f"{speeds[0]:,.0f}")
+    return (trial["name"], *answered, f"{row_tokens / 1e6:.1f}M", f"{fitting:.1f}", f"{speeds[1]:,.0f}")
+
+
+def answer_minutes(answers: Records) -> float:
+    """Return how long answering kept its GPUs busy, all of them added up."""
+    return float(sum(one["tokens"] / one["tokens_per_second"] for one in answers) / 60)
 
 
 def acceptance(found: Mapping[str, Any]) -> list[str]:
@@ -173,7 +197,10 @@ def plots(folder: Path) -> dict[str, str]:
 
 
 def main() -> None:
-    """Write the page and its plots."""
+    """Write the page and its plots, and the table of costs into the guide."""
+    before, _, rest = GUIDE.read_text(encoding="utf-8").partition(BEGIN)
+    lines = "".join(f"{line}\n" for line in cost_lines(FOLDER))
+    GUIDE.write_text(before + BEGIN + lines + END + rest.partition(END)[2], encoding="utf-8")
     PAGE.write_text(page(FOLDER), encoding="utf-8")
     (DOCS / FIGURES).mkdir(exist_ok=True)
     for name, svg in plots(FOLDER).items():

@@ -100,6 +100,13 @@ def acceptance_table(page: Page) -> list[str]:
     return differing("line", written, program["page_lines"](json.loads(program["FOUND"].read_text(encoding="utf-8"))))
 
 
+def training_cost(page: Page) -> list[str]:
+    """Compare the table of what trainings cost with what the program makes of their records."""
+    written = page.text.partition("<!-- training cost -->\n")[2].partition("<!-- end -->\n")[0].splitlines()
+    program = runpy.run_path(str(ROOT / "docs" / "examples" / "training_log.py"))
+    return differing("line", written, program["cost_lines"](program["FOLDER"]))
+
+
 def parts_table(page: Page) -> list[str]:
     """Compare the table of built-in parts, `kind name`, with what the distribution's plugins register."""
     found = [f"{kind.strip('`')} {name.strip('`')}" for kind, name, *_ in page.table("parts")]
