@@ -107,3 +107,16 @@ def test_a_bar_that_is_just_reached_is_met(program: dict[str, Any]) -> None:
 def test_the_records_are_those_that_the_stages_write(kind: str) -> None:
     lines = (DOCS / "training" / f"{FIRST}{kind}.jsonl").read_text(encoding="utf-8").splitlines()
     assert json.loads(lines[0]).keys() >= NEEDED[kind]
+
+
+def test_the_readme_has_the_figures_of_the_shipped_view() -> None:
+    trial = yaml.safe_load((DOCS / "training" / "trials.yaml").read_text(encoding="utf-8"))["trials"][-1]
+    found = json.loads((DOCS / "training" / f"{trial['name']}-acceptance.json").read_text(encoding="utf-8"))
+    measured = found[trial["kept"]]["all"]
+    runs = json.loads((DOCS / "benchmarks" / "6-diffusion-view.json").read_text(encoding="utf-8"))["runs"]
+    [weights] = ROOT.glob("plugins/orthrus_diffusion/views/smollm2-135m-instruct/view.safetensors")
+    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    assert f"{measured['pooled']:.2f} tokens_per_cycle pooled" in text
+    assert f"{measured['ended_pooled']:.2f} over the answers that ended by themselves" in text
+    assert f"{runs[1]['ratio']['median']:.2f} times the speed of the same engine" in text
+    assert f"is shipped ({weights.stat().st_size / 1e6:.0f} MB)" in text
