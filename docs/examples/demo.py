@@ -8,9 +8,8 @@ import orthrus
 from orthrus.cli.render import print_piece, summary
 
 WITH_DRAFTER = "configs/recipes/smollm2-diffusion.yaml"
-BLOCK = "auto"  # as much as pays on this machine; a CPU is slow at long blocks
+BLOCK = 6  # of the 16 that the view was trained with: on a CPU longer passes cost more than they bring
 WITHOUT = "configs/recipes/smollm2-plain.yaml"
-WARM_UP = "Say yes."
 PROMPTS = [
     "Rewrite this Python function with type hints:\n\n"
     "def area(width, height):\n"
@@ -27,7 +26,6 @@ def main() -> None:
     with console.status("loading SmolLM2-135M-Instruct"):
         drafted = orthrus.load(WITH_DRAFTER, drafter={"block": BLOCK}, notify=console.print)
         plain = orthrus.load(WITHOUT, target=drafted.target)
-    drafted.generate([WARM_UP])  # what passes cost here is measured the first time, and no part of an answer's time
     same = [compare(console, drafted, plain, prompt) for prompt in PROMPTS]
     console.print(f"[bold]{sum(same)} of {len(same)} answers identical with and without the drafter[/bold]")
     raise SystemExit(0 if all(same) else 1)
