@@ -100,6 +100,13 @@ def acceptance_table(page: Page) -> list[str]:
     return differing("line", written, program["page_lines"](json.loads(program["FOUND"].read_text(encoding="utf-8"))))
 
 
+def training_cost(page: Page) -> list[str]:
+    """Compare the table of what trainings cost with what the program makes of their records."""
+    written = page.text.partition("<!-- training cost -->\n")[2].partition("<!-- end -->\n")[0].splitlines()
+    program = runpy.run_path(str(ROOT / "docs" / "examples" / "training_log.py"))
+    return differing("line", written, program["cost_lines"](program["FOLDER"]))
+
+
 def parts_table(page: Page) -> list[str]:
     """Compare the table of built-in parts, `kind name`, with what the distribution's plugins register."""
     found = [f"{kind.strip('`')} {name.strip('`')}" for kind, name, *_ in page.table("parts")]
@@ -108,13 +115,18 @@ def parts_table(page: Page) -> list[str]:
 
 def option_tables(page: Page) -> list[str]:
     """Compare the tables of options with those that the code describes."""
-    schemas: dict[str, Any] = {f"{one.kind} {one.name}": one.load_options() for one in _built_in()} | SECTIONS
+    schemas: dict[str, Any] = {f"{one.kind} {one.name}": _schema(one) for one in _built_in()} | SECTIONS
     wanted = {name: schema for name, schema in schemas.items() if list(describe(schema))}
     complaints = differing("options", page.marks("options"), wanted)
     for name, schema in wanted.items():
         rows = [" | ".join(row) for row in page.table(f"options: {name}")]
         complaints += differing(f"{name} option", rows, [option_row(one) for one in describe(schema)])
     return complaints
+
+
+def _schema(entry: Any) -> Any:
+    """Return the dataclass of a part's options; a section's is the section itself."""
+    return entry.load_factory() if entry.kind == "section" else entry.load_options()
 
 
 def option_row(option: dict[str, Any]) -> str:

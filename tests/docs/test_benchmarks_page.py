@@ -13,6 +13,7 @@ import matplotlib as mpl
 import pytest
 from docs_following import Workspace
 from docs_pages import ROOT, Page, page
+from docs_plots import same
 from support.benchmarks import measured
 from support.program import InProcess
 
@@ -38,17 +39,6 @@ def differences(docs: Path) -> list[str]:
     wanted = {figure.name: figure.svg for figure in made.figures}
     complaints += sorted(set(there) ^ set(wanted))
     return complaints + [name for name in wanted if name in there and not same(there[name], wanted[name])]
-
-
-def same(one: str, other: str) -> bool:
-    """Compare two plots to the letter; what another matplotlib drew, by its texts."""
-    if f"Matplotlib v{mpl.__version__}," in one:
-        return one == other
-    return texts(one) == texts(other) != []
-
-
-def texts(svg: str) -> list[str]:
-    return re.findall(r"<text [^>]*>([^<]*)</text>", svg)
 
 
 def test_the_committed_page_is_what_the_committed_results_give() -> None:

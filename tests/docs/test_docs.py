@@ -82,6 +82,10 @@ def test_table_of_a_views_memory_is_what_was_measured() -> None:
     none_of(checks.view_memory(page("docs/dual-view.md")))
 
 
+def test_table_of_what_training_costs_is_what_was_measured() -> None:
+    none_of(checks.training_cost(page("docs/training-a-view.md")))
+
+
 def test_measures_and_finish_reasons_are_those_of_the_code() -> None:
     none_of(checks.measure_table(page("docs/decode-loop.md")))
     none_of(checks.finish_reasons(page("docs/decode-loop.md")))
@@ -147,11 +151,19 @@ def planted(name: str, old: str, new: str, folder: Path) -> Page:
         (checks.parts_table, "docs/configuration.md", "| `drafter` | `none` |", "| `drafter` | `nothing` |"),
         (checks.option_tables, "docs/configuration.md", "| an integer | `512` |", "| an integer | `256` |"),
         (checks.option_tables, "docs/configuration.md", "<!-- options: stop -->", "<!-- options: end -->"),
+        (
+            checks.option_tables,
+            "docs/configuration.md",
+            "| `decay` | a number | `1.0` |",
+            "| `decay` | a number | `0.9` |",
+        ),
+        (checks.option_tables, "docs/configuration.md", "<!-- options: section eval -->", "<!-- options: eval -->"),
         (checks.attention_table, "docs/attention.md", "| 8 to 256 by 8 |", "| 8 to 128 by 8 |"),
         (checks.attention_table, "docs/attention.md", "| `flex` |", "| `flax` |"),
         (checks.acceptance_table, "docs/sampling.md", "| 0.25 |", "| 0.35 |"),
         (checks.attention_speeds, "docs/attention.md", "| 4.714 (", "| 4.174 ("),
         (checks.view_memory, "docs/dual-view.md", "| keys and values |", "| keys |"),
+        (checks.training_cost, "docs/training-a-view.md", "| row tokens |", "| tokens |"),
         (checks.measure_table, "docs/decode-loop.md", "| `tpf` |", "| `tokens_per_pass` |"),
         (checks.finish_reasons, "docs/decode-loop.md", "| `stop_token` |", "| `eos` |"),
         (checks.flag_tables, "docs/benchmarking.md", "| `--in-order` |", "| `--ordered` |"),

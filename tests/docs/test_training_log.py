@@ -1,0 +1,122 @@
+"""docs/training-log.md is what docs/examples/training_log.py makes of docs/training/: to the letter, plots included."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from docs_pages import ROOT
+from docs_plots import same
+
+DOCS = ROOT / "docs"
+FIRST = "2026-11-22-first"
+NEEDED = {
+    "": {"divergence", "right_drafts", "row_tokens_per_second"},
+    "-answers": {"answers", "tokens", "tokens_per_second"},
+}
+
+
+@pytest.fixture(scope="module")
+def program() -> dict[str, Any]:
+    return runpy.run_path(str(DOCS / "examples" / "training_log.py"))
+
+
+@pytest.fixture
+def docs(tmp_path: Path) -> Path:
+    """Give a copy of what the page is made of, and of the page."""
+    shutil.copytree(DOCS / "training", tmp_path / "training")
+    shutil.copytree(DOCS / "training-figures", tmp_path / "training-figures")
+    shutil.copy(DOCS / "training-log.md", tmp_path)
+    return tmp_path
+
+
+def differences(docs: Path, program: dict[str, Any]) -> list[str]:
+    """Complain about a page, or about plots, that are not what the records give."""
+    page = (docs / "training-log.md").read_text(encoding="utf-8")
+    complaints = [] if page == program["page"](docs / "training") else ["training-log.md"]
+    wanted = program["plots"](docs / "training")
+    there = {file.name: file.read_text(encoding="utf-8") for file in (docs / "training-figures").glob("*")}
+    complaints += sorted(set(there) ^ set(wanted))
+    return complaints + [name for name in wanted if name in there and not same(there[name], wanted[name])]
+
+
+def test_the_committed_page_is_what_the_records_give(program: dict[str, Any]) -> None:
+    assert differences(DOCS, program) == []
+
+
+def test_every_record_is_of_a_trial() -> None:
+    trials = yaml.safe_load((DOCS / "training" / "trials.yaml").read_text(encoding="utf-8"))["trials"]
+    files = [f"{one['name']}{kind}" for one in trials for kind in (".jsonl", "-answers.jsonl", "-acceptance.json")]
+    assert sorted([*files, "trials.yaml"]) == sorted(file.name for file in (DOCS / "training").iterdir())
+
+
+def change(name: str, old: str, new: str) -> Callable[[Path], None]:
+    def plant(docs: Path) -> None:
+        file = docs / name
+        text = file.read_text(encoding="utf-8")
+        assert old in text
+        file.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+    return plant
+
+
+@pytest.mark.parametrize(
+    ("plant", "complaints"),
+    [
+        (change("training-log.md", "| 3.97 | 4.5 | not met |", "| 4.51 | 4.5 | met |"), ["training-log.md"]),
+        (change("training/trials.yaml", "all: 4.5", "all: 3.5"), ["training-log.md"]),
+        (change("training/trials.yaml", "gpus: 2", "gpus: 1"), ["training-log.md"]),
+        (change(f"training/{FIRST}-acceptance.json", "3.593", "3.693"), ["training-log.md"]),
+        (change(f"training/{FIRST}-answers.jsonl", '"answers": 5120', '"answers": 5121'), ["training-log.md"]),
+        (change(f"training-figures/{FIRST}.svg", ">step<", ">steps<"), [f"{FIRST}.svg"]),
+        (lambda docs: (docs / "training-figures" / f"{FIRST}.svg").unlink(), [f"{FIRST}.svg"]),
+        (lambda docs: (docs / "training-figures" / "old.svg").write_text("x"), ["old.svg"]),
+    ],
+)
+def test_what_was_changed_by_hand_is_noticed(
+    plant: Callable[[Path], None], complaints: list[str], docs: Path, program: dict[str, Any]
+) -> None:
+    plant(docs)
+    assert differences(docs, program) == complaints
+
+
+def test_gpu_minutes_are_tokens_over_tokens_a_second_times_gpus(program: dict[str, Any]) -> None:
+    steps = [{"step": 10, "row_tokens_per_second": 100.0}, {"step": 30, "row_tokens_per_second": 200.0}]
+    trial = {"gpus": 3, "fit": {"rows": 6, "row_tokens": 100}}
+    # 6,000 tokens in 60 s, 12,000 in 60 s
+    assert program["gpu_minutes"](trial, steps) == pytest.approx(3 * 2.0)
+
+
+def test_what_fell_last_is_held_against_the_fifth_before(program: dict[str, Any]) -> None:
+    steps = [{"divergence": float(one)} for one in (9, 9, 9, 9, 9, 9, 5, 3, 2, 1)]
+    assert "last fifth of the steps was 1.500, of the fifth before it 4.000" in program["falling"](steps)
+
+
+def test_a_bar_that_is_just_reached_is_met(program: dict[str, Any]) -> None:
+    lines = program["against_bars"]({"pooled": 4.5, "ended_pooled": 3.29}, "int8", {"all": 4.5, "ended": 3.3})
+    assert [line.split(" | ")[-1] for line in lines[2:]] == ["met |", "not met |"]
+
+
+@pytest.mark.parametrize("kind", NEEDED)
+def test_the_records_are_those_that_the_stages_write(kind: str) -> None:
+    lines = (DOCS / "training" / f"{FIRST}{kind}.jsonl").read_text(encoding="utf-8").splitlines()
+    assert json.loads(lines[0]).keys() >= NEEDED[kind]
+
+
+def test_the_readme_has_the_figures_of_the_shipped_view() -> None:
+    trial = yaml.safe_load((DOCS / "training" / "trials.yaml").read_text(encoding="utf-8"))["trials"][-1]
+    found = json.loads((DOCS / "training" / f"{trial['name']}-acceptance.json").read_text(encoding="utf-8"))
+    measured = found[trial["kept"]]["all"]
+    runs = json.loads((DOCS / "benchmarks" / "6-diffusion-view.json").read_text(encoding="utf-8"))["runs"]
+    [weights] = ROOT.glob("plugins/orthrus_diffusion/views/smollm2-135m-instruct/view.safetensors")
+    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    assert f"{measured['pooled']:.2f} tokens_per_cycle pooled" in text
+    assert f"{measured['ended_pooled']:.2f} over the answers that ended by themselves" in text
+    assert f"{runs[1]['ratio']['median']:.2f} times the speed of the same engine" in text
+    assert f"is shipped ({weights.stat().st_size / 1e6:.0f} MB)" in text
