@@ -35,7 +35,7 @@ def drawing() -> str:
     rows, blocks = masks()
     length = len(STARTS)
     below = TOP + len(rows) * SIDE + 70
-    width, height = LEFT + blocks.shape[1] * SIDE + 20, below + len(blocks) * SIDE + 66
+    width, height = LEFT + blocks.shape[1] * SIDE + 60, below + len(blocks) * SIDE + 66
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif"'
         ' font-size="12">',

@@ -28,11 +28,12 @@ def written_whole(directory: Path) -> Iterator[Path]:
         unfinished = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
         yield unfinished
         unfinished.chmod(0o755)
+        for file in unfinished.iterdir():  # some writers make files that nobody else may read
+            file.chmod(0o755 if file.is_dir() else 0o644)
         unfinished.rename(directory)
-    except OSError as error:
-        raise InputError(f"'{directory}' cannot be written: {error.strerror or error}") from error
-    except SafetensorError as error:  # its writer's own name for an OSError
-        raise InputError(f"'{directory}' cannot be written: {error}") from error
+    except (OSError, SafetensorError) as error:  # safetensors has an error of its own for a full disk
+        said = getattr(error, "strerror", None) or error
+        raise InputError(f"'{directory}' cannot be written: {said}; nothing half-written is left") from error
     finally:
         if unfinished is not None:
             shutil.rmtree(unfinished, ignore_errors=True)

@@ -53,7 +53,9 @@ def test_the_committed_page_is_what_the_records_give(program: dict[str, Any]) ->
 def test_every_record_is_of_a_trial() -> None:
     trials = yaml.safe_load((DOCS / "training" / "trials.yaml").read_text(encoding="utf-8"))["trials"]
     files = [f"{one['name']}{kind}" for one in trials for kind in (".jsonl", "-answers.jsonl", "-acceptance.json")]
-    assert sorted([*files, "trials.yaml"]) == sorted(file.name for file in (DOCS / "training").iterdir())
+    assert sorted([*files, "trials.yaml"]) == sorted(
+        file.name for file in (DOCS / "training").iterdir() if not file.name.endswith(".card.yaml")
+    )
 
 
 def change(name: str, old: str, new: str) -> Callable[[Path], None]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from orthrus_diffusion.training.files import whole_directory
+from orthrus_diffusion.whole import written_whole
 
 KEPT = 2
 STATE, MANIFEST = "state.safetensors", "checkpoint.json"
@@ -38,7 +38,9 @@ class Checkpoints:
         """Write a checkpoint, then forget all but the last two; raise InputError if it cannot be written."""
         from safetensors.torch import save_file
 
-        with whole_directory(self._directory / f"step-{checkpoint.step:08d}") as place:
+        directory = self._directory / f"step-{checkpoint.step:08d}"
+        shutil.rmtree(directory, ignore_errors=True)  # one that is damaged, and was passed over
+        with written_whole(directory) as place:
             save_file({name: tensor.contiguous() for name, tensor in checkpoint.tensors.items()}, place / STATE)
             manifest = {"step": checkpoint.step, "facts": dict(checkpoint.facts), "sha256": _digest(place / STATE)}
             (place / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,22 +29,6 @@ def write_whole(file: Path, write: Callable[[Path], object]) -> None:
 def write_text_whole(file: Path, text: str) -> None:
     """Write text into a file, whole or not at all."""
     write_whole(file, lambda place: place.write_text(text, encoding="utf-8"))
-
-
-@contextmanager
-def whole_directory(directory: Path) -> Iterator[Path]:
-    """Lend a new directory that takes its place when the block ends well; raise InputError if that cannot be done."""
-    with _told(directory):
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
-        try:
-            yield unfinished
-            unfinished.chmod(0o755)
-            if directory.exists():
-                shutil.rmtree(directory)
-            unfinished.rename(directory)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
 
 
 @contextmanager

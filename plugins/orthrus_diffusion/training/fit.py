@@ -28,7 +28,7 @@ VIEW = "trained"
 
 def fit_view(run: Run) -> None:
     """Train the view from where the last checkpoint left it, and write it to `view`."""
-    target = run.target()
+    target = run.target(with_text=False)
     texts = read_texts(run, target)
     attach_start(run, target)
     fitting = Fitting(run, target, texts)

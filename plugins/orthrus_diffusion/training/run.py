@@ -63,12 +63,15 @@ class Run:
         rest = [text for text in self.overrides if not text.startswith(OF_A_TARGET)]
         return orthrus.load(self.config, dotted=rest, notify=self.notify, target=target, **settings)
 
-    def target(self) -> TrainableTarget:
-        """Return the frozen model; raise BuildError or InputError if it, or its mask token, is none to train with."""
+    def target(self, with_text: bool = True) -> TrainableTarget:
+        """Return the frozen model; raise BuildError or InputError if it, or its mask token, is none to train with.
+
+        with_text: whether the stage reads or writes text, which takes a tokenizer.
+        """
         target: Any = self.decoder().target
         if "training" not in target.capabilities:
             raise BuildError(f"target '{type(target).__name__}' has no views that could be trained")
-        if target.tokenizer is None:
+        if with_text and target.tokenizer is None:
             raise InputError(
                 f"the model '{target.name}' has no tokenizer, which training needs; put its tokenizer.json beside its"
                 " weights"
