@@ -201,6 +201,8 @@ class ViewTarget(Target, Protocol):
 class DualPass(Protocol):
     """Run the two passes of training a view. E: hidden size, N: blocks of a row, K: size of a block."""
 
+    plain_head: bool  # whether `project` is one matrix, which a compiler can look into
+
     def committed(self, rows: PackedRows) -> Tensor:
         """Return the frozen model's hidden states [R, L, E], and keep its keys and values."""
 

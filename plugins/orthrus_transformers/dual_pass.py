@@ -36,7 +36,7 @@ class DualPass:
         self._state = state
         self._view = view
         self._attention = DualAttention(flex)
-        self._plain = self._has_plain_head()
+        self.plain_head = self._has_plain_head()
         layers = list(self._trunk.layers) if type(self._trunk).__name__ in KNOWN else []
         self._layers = layers if layers and all(map(fits_layer, layers)) else []
         self._layer = torch.compile(decoder_layer, dynamic=False) if compiled else decoder_layer
@@ -63,7 +63,7 @@ class DualPass:
 
     def project(self, hidden: Tensor) -> Tensor:
         """Return the logits [..., V] of hidden states [..., E], as the model's own head computes them."""
-        if self._plain:
+        if self.plain_head:
             return linear(hidden, self._model.get_output_embeddings().weight)
         return self._through_model(hidden)
 

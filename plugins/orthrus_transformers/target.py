@@ -175,6 +175,8 @@ class TransformersTarget:
         flex: FlexAttention and compiled layers, or dense masks; None: FlexAttention on a CUDA device.
         """
         flex = self.device.type == "cuda" if flex is None else flex
+        if flex and self.device.type != "cuda":
+            raise BuildError(f"FlexAttention has no gradients on '{self.device.type}'; train with dense masks")
         return DualPass(self._model, self._state, self._view(view), flex, compiled=flex)
 
     def fingerprint(self) -> str:

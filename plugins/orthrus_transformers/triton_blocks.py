@@ -15,11 +15,18 @@ from torch import Tensor
 
 TILE = 128  # queries of a program; blocks must divide it
 STEP = 64  # frozen slots read at a time
+MOST_SHARED = 131_072  # bytes of shared memory that the backward kernel takes with heads of 128, in bfloat16
 
 
 def fits(size: int, queries: int, head: int) -> bool:
     """Tell whether the kernels can take blocks of this size, so many queries, and heads of this size."""
-    return TILE % size == 0 and queries % TILE == 0 and head in (16, 32, 64, 128)
+    return TILE % size == 0 and queries % TILE == 0 and (head in (16, 32, 64) or (head == 128 and _has_much_memory()))
+
+
+def _has_much_memory() -> bool:
+    """Tell whether a block of the device can share what heads of 128 take in the backward kernel."""
+    properties = torch.cuda.get_device_properties(torch.cuda.current_device())
+    return int(getattr(properties, "shared_memory_per_block_optin", 0)) >= MOST_SHARED
 
 
 @torch.library.custom_op("orthrus::attend_blocks", mutates_args=())

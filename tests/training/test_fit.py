@@ -17,6 +17,7 @@ from support.program import ROOT
 from support.toy import toy_config, toy_run
 from torch import Tensor
 
+from orthrus import BuildError
 from orthrus_diffusion.training import fit, loss
 from orthrus_diffusion.training.checkpoints import Checkpoint, Checkpoints
 from orthrus_diffusion.training.fit import fit_view
@@ -228,3 +229,39 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
         for key in ("divergence", "right_drafts", "gradient_norm", "tokens_per_cycle"):
             assert (key in alone) == (key in together)
             assert alone.get(key, 0.0) == pytest.approx(together.get(key, 0.0), rel=1e-4)
+
+
+def test_a_missing_shard_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = toy_config(tmp_path, steps=1)
+    note = tmp_path / "out" / "answers" / "made-with.json"
+    note.write_text(json.dumps({"shards": 3}), encoding="utf-8")
+    with pytest.raises(fit.InputError, match="2 of 3 shards are missing"):
+        fit_view(toy_run(file, monkeypatch))
+
+
+def test_other_texts_are_not_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = toy_config(tmp_path, steps=2)
+    fit_view(toy_run(file, monkeypatch))
+    shard = tmp_path / "out" / "answers" / "shard-00000.safetensors"
+    shard.with_name("shard-00001.safetensors").write_bytes(shard.read_bytes())
+    with pytest.raises(fit.InputError, match="of a training with another texts"):
+        fit_view(toy_run(file, monkeypatch))
+
+
+def test_what_changes_no_weight_may_change_on_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = toy_config(tmp_path, steps=2)
+    fit_view(toy_run(file, monkeypatch))
+    fit_view(toy_run(file, monkeypatch, print, "fit.rows_at_a_time=2", "fit.loss_rows=1", "fit.log_every=1"))
+
+
+def test_a_record_cut_off_is_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = toy_config(tmp_path, steps=2, log_every=1)
+    (tmp_path / "out" / "fit").mkdir(parents=True)
+    (tmp_path / "out" / "fit" / "metrics.jsonl").write_text('{"step": 1}\n{"ste', encoding="utf-8")
+    fit_view(toy_run(file, monkeypatch))
+    assert [record["step"] for record in records(tmp_path / "out")] == [1, 2, 2]
+
+
+def test_flex_attention_is_refused_where_it_has_no_gradients(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(BuildError, match="no gradients on 'cpu'; train with dense masks"):
+        fit_view(toy_run(toy_config(tmp_path, steps=1), monkeypatch, print, "fit.masks=flex"))

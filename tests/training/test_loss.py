@@ -62,11 +62,13 @@ def test_the_loss_and_its_gradient(seed: int, decay: float, frontier: float, row
     drafted = (near + apart * noise).requires_grad_()
     wanted, right, counted = written_out(teacher, drafted, batch, head, weights)
     [gradient] = torch.autograd.grad(wanted / 10, drafted, allow_unused=True) if wanted.requires_grad else [None]
-    found = BlockLoss(lambda hidden: hidden @ head.T, weights, compiled=False)(teacher, drafted, batch, rows, 10.0)
+    gradient_found, found = BlockLoss(lambda hidden: hidden @ head.T, weights, compiled=False)(
+        teacher, drafted, batch, rows, 10.0
+    )
     # The loss computes in float32, as the logits of half precision want it.
     torch.testing.assert_close(found.loss.double(), wanted.detach() / 10, rtol=1e-4, atol=1e-5)
     expected = torch.zeros_like(drafted) if gradient is None else gradient
-    torch.testing.assert_close(found.gradient, expected, rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(gradient_found, expected, rtol=1e-3, atol=1e-5)
     assert found.right.tolist() == right.tolist()
     assert found.counted.tolist() == counted.tolist()
 
@@ -91,7 +93,7 @@ def test_a_perfect_view_has_no_loss(frontier: float) -> None:
     columns = (batch.anchors[..., None] + torch.arange(SIZE)).clamp(max=LENGTH - 1)
     drafted = teacher[torch.arange(ROWS)[:, None, None], columns].clone().requires_grad_()
     head = torch.randn(VOCABULARY, HIDDEN)
-    found = BlockLoss(lambda hidden: hidden @ head.T, Weights(1.0, frontier), compiled=False)(
+    _, found = BlockLoss(lambda hidden: hidden @ head.T, Weights(1.0, frontier), compiled=False)(
         teacher, drafted, batch, 2, 1.0
     )
     assert abs(float(found.loss)) < 1e-5

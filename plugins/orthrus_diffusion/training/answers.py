@@ -4,13 +4,14 @@ from the model's own answers matters more than anything else (the paper's sectio
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from orthrus import Decoder, InputError, read_prompts
 from orthrus_diffusion.training.records import Records, progress
-from orthrus_diffusion.training.run import Run
+from orthrus_diffusion.training.run import Run, read_claim
 from orthrus_diffusion.training.shards import write_shard
 
 
@@ -22,10 +23,13 @@ def make_answers(run: Run) -> None:
     prompts = [record.prompt for record in read_prompts(place)]
     groups = [prompts[start : start + run.answers.shard] for start in range(0, len(prompts), run.answers.shard)]
     directory = run.out / "answers"
-    missing = [index for index in range(len(groups)) if not shard_file(directory, index).exists()]
     target = run.target()
     if run.workers.first:
-        run.claim(directory, target, run.answers)
+        digest = hashlib.sha256(place.read_bytes()).hexdigest()
+        run.claim(directory, target, run.answers, prompts=digest, shards=len(groups))
+    run.workers.wait()
+    missing = [index for index in range(len(groups)) if not shard_file(directory, index).exists()]
+    run.workers.wait()  # every process has counted the same before any is written
     if not missing:
         return
     sampled = run.answers.temperature > 0
@@ -42,14 +46,23 @@ def make_answers(run: Run) -> None:
         records.plot(run.notify)
 
 
+def shards_of(directory: Path) -> int | None:
+    """Return how many shards the answers have, or None where that is not noted."""
+    found: int | None = read_claim(directory).get("shards")
+    return found
+
+
 def shard_file(directory: Path, index: int) -> Path:
     """Return where a shard is kept."""
     return directory / f"shard-{index:05d}.safetensors"
 
 
 def _answer(run: Run, decoder: Decoder, prompts: Sequence[str], file: Path, index: int, records: Records) -> None:
-    encoded = [decoder.encode(prompt, str(place)) for place, prompt in enumerate(prompts)]
-    short = [prompt for prompt in encoded if len(prompt) <= run.answers.max_prompt_tokens]
+    tokenizer, limit = decoder.target.tokenizer, decoder.target.max_length
+    assert tokenizer is not None  # Run.target() sees to it
+    encoded = [tokenizer.encode(prompt) for prompt in prompts]
+    most = min(run.answers.max_prompt_tokens, (limit or run.answers.max_prompt_tokens + 1) - 1)
+    short = [prompt for prompt in encoded if len(prompt) <= most]
     if len(short) < len(encoded):
         run.notify(
             f"{len(encoded) - len(short)} prompts of shard {index} are left out: they have more than"

@@ -14,6 +14,7 @@ import torch
 
 from orthrus import BuildError, DualPass, InputError, MaskedBlocks, TrainableTarget
 from orthrus_diffusion.formats import attach, save_view
+from orthrus_diffusion.training.answers import shards_of
 from orthrus_diffusion.training.checkpoints import Checkpoint, Checkpoints
 from orthrus_diffusion.training.evaluation import Evaluation
 from orthrus_diffusion.training.loss import BlockLoss, Losses, Weights
@@ -24,6 +25,7 @@ from orthrus_diffusion.training.run import Run
 from orthrus_diffusion.training.shards import Text, read_shards
 
 VIEW = "trained"
+OF_NO_EFFECT = frozenset({"rows_at_a_time", "loss_rows", "log_every", "save_every", "out", "storage"})  # on the weights
 
 
 def fit_view(run: Run) -> None:
@@ -44,6 +46,11 @@ def read_texts(run: Run, target: TrainableTarget) -> list[Text]:
     files = sorted((run.out / "answers").glob("shard-*.safetensors"))
     if not files:
         raise InputError(f"there are no answers in '{run.out / 'answers'}'; run the stage answers first")
+    wanted = shards_of(run.out / "answers")
+    if wanted is not None and len(files) < wanted:
+        raise InputError(
+            f"{wanted - len(files)} of {wanted} shards are missing in '{run.out / 'answers'}'; run the stage answers"
+        )
     return read_shards(files, target.vocabulary_size)
 
 
@@ -92,6 +99,7 @@ class Fitting:
         self._run, self._target = run, target
         self._passes: DualPass = target.dual_pass(VIEW, {"auto": None, "flex": True, "dense": False}[options.masks])
         compiled = options.masks == "flex" or (options.masks == "auto" and target.device.type == "cuda")
+        compiled = compiled and self._passes.plain_head
         self._loss = BlockLoss(self._passes.project, Weights(options.decay, options.frontier), compiled)
         self._weights = MasterWeights(target.view_weights(VIEW), options)
         self._packer = Packer(texts, options.row_tokens, options.anchors, options.rows, run.training.seed)
@@ -99,6 +107,7 @@ class Fitting:
         self._records = Records(run.out / "fit", "step")
         self._evaluation = Evaluation.of(run, target, VIEW) if workers.first else None
         self._facts = {"model": target.fingerprint(), "training": _plain(run.training), "fit": _plain(options)}
+        self._facts["texts"] = f"{len(texts)} texts of {sum(map(len, texts))} tokens"
 
     def run_steps(self) -> None:
         """Take every step that is left, writing records and checkpoints on the way."""
@@ -112,11 +121,11 @@ class Fitting:
                 if done % options.log_every == 0 or done == options.steps:
                     self._record(done, losses, norm, time.perf_counter() - begun)
                     begun, losses = time.perf_counter(), []
-                if done % options.save_every == 0 or done == options.steps:
-                    self._save(done)
                 if done % self._run.eval.every == 0 or done == options.steps:
                     self._evaluate(done)
                     begun, losses = time.perf_counter(), []
+                if done % options.save_every == 0 or done == options.steps:
+                    self._save(done)
                 advance(1)
 
     def closing(self) -> Any:
@@ -139,8 +148,8 @@ class Fitting:
             teacher = self._passes.committed(some.rows)
             blocks = MaskedBlocks(some.anchors, training.block, training.mask_token_id)
             drafted = self._passes.drafted(some.rows, blocks)
-            losses = self._loss(teacher, drafted, some, options.loss_rows, normalizer)
-            drafted.backward(losses.gradient)  # type: ignore[no-untyped-call]  # torch has no type for it
+            gradient, losses = self._loss(teacher, drafted, some, options.loss_rows, normalizer)
+            drafted.backward(gradient)  # type: ignore[no-untyped-call]  # torch has no type for it
             self._weights.gather()
             found.append(losses)
         self._run.workers.sum(self._weights.gradients())
@@ -183,6 +192,8 @@ class Fitting:
         """Take back the last checkpoint; return its steps. InputError if it is of another training."""
         checkpoint = self._checkpoints.last()
         if checkpoint is None:
+            if self._run.workers.first:
+                self._records.resume(0)
             return 0
         for key, value in self._facts.items():
             if checkpoint.facts.get(key) != value:
@@ -197,4 +208,9 @@ class Fitting:
 
 
 def _plain(options: Any) -> dict[str, Any]:
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(options).items()}
+    """Return what decides the weights that training ends in, as JSON has it."""
+    return {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in asdict(options).items()
+        if key not in OF_NO_EFFECT
+    }

@@ -26,12 +26,11 @@ class Weights:
 
 @dataclass(frozen=True, eq=False)
 class Losses:
-    """Hold what a pass over a batch gave: the gradient [R, N, K, E], and sums over its drafts for the metrics.
+    """Hold sums over the drafts of a batch, for the metrics.
 
     right [K - 1]: blocks whose drafts up to each are all the model's likeliest; counted [K - 1]: blocks that reach it.
     """
 
-    gradient: Tensor
     loss: Tensor
     divergence: Tensor
     right: Tensor
@@ -47,8 +46,12 @@ class BlockLoss:
         self._rows: RowLoss = torch.compile(self._row_loss, dynamic=False) if compiled else self._row_loss
         self._normal = torch.compile(normalizers, dynamic=False) if compiled else normalizers
 
-    def __call__(self, teacher: Tensor, drafted: Tensor, batch: Batch, rows: int, normalizer: float) -> Losses:
-        """Return the losses of hidden states teacher [R, L, E] and drafted [R, N, K, E], so many rows at a time.
+    def __call__(
+        self, teacher: Tensor, drafted: Tensor, batch: Batch, rows: int, normalizer: float
+    ) -> tuple[Tensor, Losses]:
+        """Return the gradient [R, N, K, E] of hidden states drafted [R, N, K, E] against teacher [R, L, E]; and sums.
+
+        It takes so many rows at a time.
 
         normalizer: what the sum is divided by.
         """
@@ -68,7 +71,7 @@ class BlockLoss:
             gradients.append(gradient)
             found.append((loss.detach(), divergence, right))
         losses, divergences, rights = (torch.stack(list(one)).sum(0) for one in zip(*found, strict=True))
-        return Losses(torch.cat(gradients), losses, divergences, rights, valid.sum((0, 1)))
+        return torch.cat(gradients), Losses(losses, divergences, rights, valid.sum((0, 1)))
 
     def _row_loss(
         self, hidden: Tensor, teacher: Tensor, normal: Tensor, columns: Tensor, valid: Tensor, normalizer: float

@@ -12,7 +12,7 @@ from pathlib import Path
 from orthrus import InputError, Tokenizer, TrainableTarget, read_prompts
 from orthrus_diffusion.training.files import write_text_whole
 from orthrus_diffusion.training.records import Records, progress
-from orthrus_diffusion.training.run import Run
+from orthrus_diffusion.training.run import Run, read_claim
 
 PART = 8192  # prompts of a file; what is lost by an interruption
 
@@ -25,6 +25,9 @@ def make_prompts(run: Run) -> None:
         user_header(target.tokenizer)  # refuses a model that cannot be asked so
     held_out = 0 if run.eval.files else run.eval.prompts
     if run.workers.first:
+        if not read_claim(directory):  # what lies outside the directory was made with something else
+            for name in ("prompts.jsonl", "held-out.jsonl"):
+                (run.out / name).unlink(missing_ok=True)
         run.claim(directory, target, run.prompts, seed=run.training.seed, held_out=held_out)
     run.workers.wait()
     if (run.out / "prompts.jsonl").exists():
@@ -41,14 +44,18 @@ def _put_together(run: Run, parts: Sequence[Path], held_out: int) -> None:
     lines = (line for file in parts for line in file.read_text(encoding="utf-8").splitlines())
     sampled = _distinct(json.loads(line)["prompt"] for line in lines)
     given = [record.prompt for name in run.prompts.files for record in read_prompts(Path(name).expanduser())]
-    kept = _distinct([*sampled[held_out:], *given])
-    if not kept:
+    every = _distinct([*sampled, *given])
+    if every and len(every) <= held_out:
+        raise InputError(
+            f"there are {len(every)} prompts, of which eval holds out {held_out}; set eval.prompts lower, or eval.files"
+        )
+    if not every:
         raise InputError(
             "there are no prompts: none of those sampled ended by itself; set prompts.max_new_tokens higher"
         )
     if held_out:
-        _write(run.out / "held-out.jsonl", sampled[:held_out])
-    _write(run.out / "prompts.jsonl", kept)
+        _write(run.out / "held-out.jsonl", every[:held_out])
+    _write(run.out / "prompts.jsonl", every[held_out:])
 
 
 def _sample_parts(run: Run, target: TrainableTarget, directory: Path, parts: range) -> None:

@@ -28,7 +28,7 @@ class Records:
         """Take back the records up to x = last; what was written after it is forgotten."""
         file = self._directory / FILE
         if file.exists():
-            held = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+            held = [line for line in map(_whole, file.read_text(encoding="utf-8").splitlines()) if line]
             self.lines = [line for line in held if line[self._x] <= last]
             write_text_whole(file, "".join(json.dumps(line) + "\n" for line in self.lines))
 
@@ -59,6 +59,15 @@ class Records:
             axes.grid(alpha=0.3)
         axes.set_xlabel(self._x)
         write_whole(self._directory / PLOT, lambda place: figure.savefig(place, format="svg"))
+
+
+def _whole(line: str) -> dict[str, Any] | None:
+    """Return a record, or None for a line that an interruption cut off."""
+    try:
+        found: dict[str, Any] = json.loads(line)
+    except ValueError:
+        return None
+    return found
 
 
 def _is_number(value: Any) -> bool:

@@ -24,6 +24,7 @@ from orthrus_diffusion.view_config import read_config
 
 CLAIM = "made-with.json"
 OF_A_TARGET = ("target.", "attention.", "cache.")  # overrides that a target which is there has had
+OF_A_STAGE = ("seed=", "stop.", "sampling.", "drafter.", "verifier.")  # overrides that stages decide themselves
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,10 @@ class Run:
     def decoder(self, target: TrainableTarget | None = None, **changes: Any) -> Decoder:
         """Return a decoder of the config with some sections and parts changed; without a target it loads one."""
         settings = {"drafter": "none", "verifier": "consensus", **changes}
+        mine = [text for text in self.overrides if not text.startswith(OF_A_STAGE)]
         if target is None:
-            return orthrus.load(self.config, dotted=self.overrides, notify=self.notify, **settings)
-        rest = [text for text in self.overrides if not text.startswith(OF_A_TARGET)]
+            return orthrus.load(self.config, dotted=mine, notify=self.notify, **settings)
+        rest = [text for text in mine if not text.startswith(OF_A_TARGET)]
         return orthrus.load(self.config, dotted=rest, notify=self.notify, target=target, **settings)
 
     def target(self, with_text: bool = True) -> TrainableTarget:
@@ -99,20 +101,27 @@ class Run:
     def claim(self, directory: Path, target: TrainableTarget, options: Any, **more: Any) -> None:
         """Note what a stage's files are made with; raise InputError if there are some that were made otherwise."""
         wanted = json.loads(json.dumps({"model": target.fingerprint(), **asdict(options), **more}))
-        note = directory / CLAIM
-        try:
-            found = json.loads(note.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            found = None
-        except (OSError, ValueError) as error:
-            raise InputError(f"'{note}' cannot be read; delete '{directory}' to begin the stage anew") from error
-        if found is None:
-            write_text_whole(note, json.dumps(wanted, indent=1) + "\n")
+        wanted.pop("batch", None)  # how many rows are decoded at a time decides nothing
+        found = read_claim(directory)
+        if not found:
+            write_text_whole(directory / CLAIM, json.dumps(wanted, indent=1) + "\n")
         elif found != wanted:
             raise InputError(
                 f"what is in '{directory}' was made with another model or other options ({_different(found, wanted)});"
                 " delete it, or set another training.out"
             )
+
+
+def read_claim(directory: Path) -> dict[str, Any]:
+    """Return what a stage's files are made with, nothing if that is not noted; raise InputError if it is damaged."""
+    note = directory / CLAIM
+    try:
+        found: dict[str, Any] = json.loads(note.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise InputError(f"'{note}' cannot be read; delete '{directory}' to begin the stage anew") from error
+    return found
 
 
 def _different(found: Any, wanted: Any) -> str:

@@ -8,9 +8,12 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 from torch import Tensor
+
+PATIENCE = timedelta(days=7)  # one process may answer or measure for hours while the others wait
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ def joined_workers() -> Iterator[Workers]:
     cuda = torch.cuda.is_available()
     if cuda:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-    torch.distributed.init_process_group("nccl" if cuda else "gloo")
+    torch.distributed.init_process_group("nccl" if cuda else "gloo", timeout=PATIENCE)
     try:
         yield Workers(torch.distributed.get_rank(), count)
     finally:
