@@ -1,7 +1,8 @@
 """Makes docs/training-log.md and its plots of what trainings wrote: `python docs/examples/training_log.py`.
 
 docs/training/ has for each trial of trials.yaml the metrics.jsonl of its stages fit (NAME.jsonl) and answers
-(NAME-answers.jsonl), and what decoding with its view gave (NAME-acceptance.json). No figure is written by hand.
+(NAME-answers.jsonl), and what decoding with its view gave (NAME-acceptance.json); of short trials the first alone. No
+figure is written by hand.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ def page(folder: Path) -> str:
     """Return the page of a folder's trials, the newest first."""
     held = yaml.safe_load((folder / "trials.yaml").read_text(encoding="utf-8"))
     parts = [part for trial in reversed(held["trials"]) for part in section(folder, trial, held["bars"])]
+    parts += short_trials(folder, held["short"])
     return "\n\n".join([HEAD.strip(), *parts]) + "\n"
 
 
@@ -61,6 +63,22 @@ def section(folder: Path, trial: Mapping[str, Any], bars: Mapping[str, float]) -
     yield "\n".join(against_bars(found[trial["kept"]]["all"], trial["kept"], bars))
     yield falling(steps)
     yield filled(trial["words"])
+
+
+def short_trials(folder: Path, short: Mapping[str, Any]) -> list[str]:
+    """Return the section of the trials that were too short to give a view: a row for each, with what was changed."""
+    head = ("changed", "right drafts", "tokens per cycle", "per prompt", "ended", "row tokens a second")
+    rows = [(one["changed"], *outcome(read_lines(folder / f"{one['name']}.jsonl"))) for one in short["trials"]]
+    return [f"## {short['title']}", filled(short["words"]), "\n".join(table(head, rows))]
+
+
+def outcome(lines: Records) -> tuple[str, ...]:
+    """Return what a short trial ended with: of the last steps, and of decoding with the view."""
+    *_, fit = (one for one in lines if "right_drafts" in one)
+    *_, decoding = (one for one in lines if "tokens_per_cycle" in one)
+    keys = ("tokens_per_cycle", "tokens_per_cycle_per_prompt", "ended_tokens_per_cycle")
+    measured = (f"{decoding[key]:.2f}" for key in keys)
+    return (f"{fit['right_drafts']:.2f}", *measured, f"{fit['row_tokens_per_second']:,.0f}")
 
 
 def filled(text: str) -> str:

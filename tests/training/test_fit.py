@@ -30,9 +30,9 @@ def records(out: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (out / "fit" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
-def trained(directory: Path, monkeypatch: pytest.MonkeyPatch, steps: int = 120) -> float:
+def trained(directory: Path, monkeypatch: pytest.MonkeyPatch, steps: int = 120, **settings: Any) -> float:
     """Train a view of the toy language and return its tokens per cycle on sequences that it has not seen."""
-    run = toy_run(toy_config(directory, steps=steps, save_every=1000), monkeypatch)
+    run = toy_run(toy_config(directory, steps=steps, save_every=1000, **settings), monkeypatch)
     fit_view(run)
     found: float = records(run.out)[-1]["tokens_per_cycle"]
     return found
@@ -45,6 +45,11 @@ def test_a_toy_language_is_learnt(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert divergences[-1] < divergences[0] / 2
     assert (out / "fit" / "metrics.svg").stat().st_size > 0
     assert sorted(place.name for place in (out / "view").iterdir()) == ["config.json", "view.safetensors"]
+
+
+def test_it_is_learnt_from_hard_anchors_and_sharper_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = {"hard_anchors": 0.9, "teacher_temperature": 0.7}
+    assert trained(tmp_path, monkeypatch, **settings) > LEARNT
 
 
 def shifted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,7 +128,7 @@ def view_of(directory: Path) -> dict[str, Tensor]:
 def test_a_training_that_was_interrupted_ends_in_the_same_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = {"steps": 10, "save_every": 3}
+    settings = {"steps": 10, "save_every": 3, "hard_anchors": 0.5}
     fit_view(toy_run(toy_config(tmp_path / "whole", **settings), monkeypatch))
     file = toy_config(tmp_path / "parts", **settings)
     with monkeypatch.context() as patch:

@@ -21,7 +21,7 @@ def batch_of(seed: int) -> Batch:
     anchors = torch.randint(LENGTH - 1, (ROWS, BLOCKS), generator=generator).sort(1).values
     used = (torch.rand(ROWS, BLOCKS, generator=generator) < 0.8).float()
     nothing = torch.zeros(ROWS, LENGTH, dtype=torch.int64)
-    return Batch(PackedRows(nothing, nothing), anchors, ends, used)
+    return Batch(PackedRows(nothing, nothing), anchors, ends, used, torch.zeros(ROWS, LENGTH))
 
 
 def written_out(teacher: Tensor, drafted: Tensor, batch: Batch, head: Tensor, weights: Weights) -> tuple[Tensor, ...]:
@@ -34,7 +34,7 @@ def written_out(teacher: Tensor, drafted: Tensor, batch: Batch, head: Tensor, we
             for place in range(SIZE - 1):
                 if not batch.used[row, block] or anchor + place + 1 >= int(batch.ends[row, anchor]):
                     continue
-                wanted = (head @ teacher[row, anchor + place]).log_softmax(0)
+                wanted = (head @ teacher[row, anchor + place] / weights.temperature).log_softmax(0)
                 given_ = (head @ drafted[row, block, place]).log_softmax(0)
                 weight = weights.decay**place * (1.0 if good else 1 - weights.frontier)
                 total = total + weight * (wanted.exp() * (wanted - given_)).sum()
@@ -50,12 +50,15 @@ def written_out(teacher: Tensor, drafted: Tensor, batch: Batch, head: Tensor, we
     st.sampled_from([0.0, 0.7, 1.0]),
     st.sampled_from([1, 2]),
     st.sampled_from([0.1, 2.0]),
+    st.sampled_from([1.0, 0.5]),
 )
-def test_the_loss_and_its_gradient(seed: int, decay: float, frontier: float, rows: int, apart: float) -> None:
+def test_the_loss_and_its_gradient(
+    seed: int, decay: float, frontier: float, rows: int, apart: float, temperature: float
+) -> None:
     generator = torch.Generator().manual_seed(seed)
     head = torch.randn(VOCABULARY, HIDDEN, generator=generator, dtype=torch.float64)
     teacher = torch.randn(ROWS, LENGTH, HIDDEN, generator=generator, dtype=torch.float64)
-    batch, weights = batch_of(seed), Weights(decay, frontier)
+    batch, weights = batch_of(seed), Weights(decay, frontier, temperature)
     columns = (batch.anchors[..., None] + torch.arange(SIZE)).clamp(max=LENGTH - 1)
     near = teacher[torch.arange(ROWS)[:, None, None], columns]  # so that some drafts are right
     noise = torch.randn(near.shape, generator=generator, dtype=torch.float64)

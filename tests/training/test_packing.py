@@ -39,7 +39,7 @@ def packer(found: list[Text], anchors: int = 4, rows: int = 2, seed: int = 0) ->
 
 def same(one: Batch, other: Batch) -> bool:
     pairs = [(one.rows.token_ids, other.rows.token_ids), (one.rows.starts, other.rows.starts)]
-    pairs += [(one.anchors, other.anchors), (one.ends, other.ends), (one.used, other.used)]
+    pairs += [(one.anchors, other.anchors), (one.ends, other.ends), (one.used, other.used), (one.noise, other.noise)]
     return all(torch.equal(first, second) for first, second in pairs)
 
 

@@ -17,11 +17,13 @@ from orthrus_diffusion.formats import attach, save_view
 from orthrus_diffusion.training.answers import shards_of
 from orthrus_diffusion.training.checkpoints import Checkpoint, Checkpoints
 from orthrus_diffusion.training.evaluation import Evaluation
+from orthrus_diffusion.training.hard_anchors import with_hard_anchors
 from orthrus_diffusion.training.loss import BlockLoss, Losses, Weights
 from orthrus_diffusion.training.optimizer import MasterWeights, learning_rate
 from orthrus_diffusion.training.packing import Batch, Packer
 from orthrus_diffusion.training.records import Records, progress
 from orthrus_diffusion.training.run import Run
+from orthrus_diffusion.training.settings import FitOptions
 from orthrus_diffusion.training.shards import Text, read_shards
 
 VIEW = "trained"
@@ -100,7 +102,7 @@ class Fitting:
         self._passes: DualPass = target.dual_pass(VIEW, {"auto": None, "flex": True, "dense": False}[options.masks])
         compiled = options.masks == "flex" or (options.masks == "auto" and target.device.type == "cuda")
         compiled = compiled and self._passes.plain_head
-        self._loss = BlockLoss(self._passes.project, Weights(options.decay, options.frontier), compiled)
+        self._loss = BlockLoss(self._passes.project, _weights_of(options), compiled)
         self._weights = MasterWeights(target.view_weights(VIEW), options)
         self._packer = Packer(texts, options.row_tokens, options.anchors, options.rows, run.training.seed)
         self._checkpoints = Checkpoints(run.out / "checkpoints", run.notify)
@@ -146,6 +148,8 @@ class Fitting:
         for part in batch.split(options.rows_at_a_time):
             some = part.to(self._target.device)
             teacher = self._passes.committed(some.rows)
+            if options.hard_anchors:
+                some = with_hard_anchors(some, teacher, self._passes.project, options.hard_anchors, options.loss_rows)
             blocks = MaskedBlocks(some.anchors, training.block, training.mask_token_id)
             drafted = self._passes.drafted(some.rows, blocks)
             gradient, losses = self._loss(teacher, drafted, some, options.loss_rows, normalizer)
@@ -205,6 +209,10 @@ class Fitting:
         if self._run.workers.first:
             self._records.resume(checkpoint.step)
         return checkpoint.step
+
+
+def _weights_of(options: FitOptions) -> Weights:
+    return Weights(options.decay, options.frontier, options.teacher_temperature)
 
 
 def _plain(options: Any) -> dict[str, Any]:

@@ -18,10 +18,14 @@ RowLoss = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, float], tuple[Tensor
 
 @dataclass(frozen=True)
 class Weights:
-    """Say how much drafts count: decay, of each over the one before it; frontier, taken off behind a wrong one."""
+    """Say how much drafts count: decay, of each over the one before it; frontier, taken off behind a wrong one.
+
+    temperature: of the frozen model's probabilities, which the view learns.
+    """
 
     decay: float
     frontier: float
+    temperature: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +65,7 @@ class BlockLoss:
             part = slice(start, start + rows)
             hidden = drafted[part].detach()[:, :, :-1].contiguous().requires_grad_()
             with torch.no_grad():
-                logits = self._project(teacher[part])  # [r, L, V]
+                logits = self._project(teacher[part]) / self._weights.temperature  # [r, L, V]
                 normal = self._normal(logits)  # [r, L]
             loss, divergence, right = self._rows(hidden, logits, normal, columns[part], valid[part], normalizer)
             loss.backward()  # type: ignore[no-untyped-call]  # torch has no type for it

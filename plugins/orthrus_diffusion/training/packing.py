@@ -21,24 +21,27 @@ class Batch:
     """Hold packed rows [R, L] with anchors [R, N], and the column after the last of each token's text, ends [R, L].
 
     used [R, N]: 1 for an anchor in an answer, 0 for one that only fills up a row with too few of them.
+    noise [R, L]: Gumbel noise by which anchors may be chosen otherwise; -inf where there must be none.
     """
 
     rows: PackedRows
     anchors: Tensor
     ends: Tensor
     used: Tensor
+    noise: Tensor
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on a device."""
         rows = PackedRows(_to(self.rows.token_ids, device), _to(self.rows.starts, device))
-        return Batch(rows, _to(self.anchors, device), _to(self.ends, device), _to(self.used, device))
+        rest = (_to(one, device) for one in (self.anchors, self.ends, self.used, self.noise))
+        return Batch(rows, *rest)
 
     def split(self, count: int) -> Iterator[Batch]:
         """Yield the batch, so many rows at a time."""
         for start in range(0, len(self.anchors), count):
             part = slice(start, start + count)
             rows = PackedRows(self.rows.token_ids[part], self.rows.starts[part])
-            yield Batch(rows, self.anchors[part], self.ends[part], self.used[part])
+            yield Batch(rows, self.anchors[part], self.ends[part], self.used[part], self.noise[part])
 
 
 def _to(tensor: Tensor, device: torch.device) -> Tensor:
@@ -109,6 +112,7 @@ class Packer:
         starts = torch.arange(self._length).repeat(len(rows), 1)  # what is left free is a text of its own, every token
         ends = starts + 1
         anchors, used = [], []
+        noise = torch.full((len(rows), self._length), float("-inf"))
         for index, (row, seed) in enumerate(zip(rows, seeds, strict=True)):
             column = 0
             answers: list[int] = []
@@ -122,4 +126,10 @@ class Packer:
             spare = self._anchors - len(chosen)
             anchors.append(chosen + [chosen[-1]] * spare)
             used.append([1.0] * len(chosen) + [0.0] * spare)
-        return Batch(PackedRows(token_ids, starts), torch.tensor(anchors), ends, torch.tensor(used))
+            noise[index, answers] = _gumbel(len(answers), seed)
+        return Batch(PackedRows(token_ids, starts), torch.tensor(anchors), ends, torch.tensor(used), noise)
+
+
+def _gumbel(count: int, seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed % 2**63)
+    return -torch.empty(count).exponential_(generator=generator).log()

@@ -84,6 +84,15 @@ class FitOptions:
     frontier: float = option(
         0.0, minimum=0.0, maximum=1.0, help="how much less drafts weigh behind one that the view gets wrong; 1: nothing"
     )
+    hard_anchors: float = option(
+        0.0,
+        minimum=0.0,
+        maximum=1.0,
+        help="how much rarer an anchor is that the model was sure of; decoding drafts from those that it was not",
+    )
+    teacher_temperature: float = option(
+        1.0, minimum=0.05, help="temperature of what the view learns; below 1 the likeliest token counts more"
+    )
     masks: Literal["auto", "flex", "dense"] = option(
         "auto", help="flex: FlexAttention and compiled layers, which need CUDA; dense: masks as tensors"
     )
