@@ -12,7 +12,12 @@ from orthrus.types import RowState
 
 
 def run_draft_pass(
-    target: Any, context: Context, one: DraftPass, *, view: str | None = None, kind: Literal["causal", "block"] = "block"
+    target: Any,
+    context: Context,
+    one: DraftPass,
+    *,
+    view: str | None = None,
+    kind: Literal["causal", "block"] = "block",
 ) -> Tensor:
     """Return what a drafter's pass makes of its logits: by the target's `draft` if it has one, else by its `forward`.
 

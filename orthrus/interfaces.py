@@ -207,8 +207,13 @@ class DraftPass(Protocol):
     vocabulary, because what follows a draft is not asked for.
     """
 
-    width: int  # tokens of a row, 2 or more
-    spare: bool  # whether a row may use fewer; its spare columns come first and repeat the anchor's position
+    @property
+    def width(self) -> int:
+        """Return how many tokens of a row it is over, 2 or more."""
+
+    @property
+    def spare(self) -> bool:
+        """Tell whether a row may use fewer; its spare columns come first and repeat the anchor's position."""
 
     def tokens(self, rows: RowState) -> Tensor:
         """Return the tokens [B, width] of the pass."""

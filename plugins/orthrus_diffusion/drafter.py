@@ -50,14 +50,14 @@ class Diffusion:
         self._mask = mask_token_id
         self._view = view
         self.learns = auto
-        drafting = ("diffusion", self._draft)
+        drafting = ("diffusion", self._measured)
         self._auto = AutoBlock(target, block - 1, drafting=drafting, notify=notify) if auto else None
         launches = target.device.type == "cuda" if early is None else early
         self._early = launches and not auto and hasattr(target, "draft")  # who chooses must know what was accepted
         self._next: tuple[Context, int, Draft] | None = None  # launched early, for this cycle of this context
 
     def start(self, context: Context, rows: Sequence[int]) -> None:
-        """Forget what was launched early, and tell who chooses; what else is known of a row is in the target's cache."""
+        """Forget what was launched early, and tell who chooses; all else of a row is in the target's cache."""
         self._next = None
         if self._auto:
             self._auto.start(rows)
@@ -71,20 +71,24 @@ class Diffusion:
         return self._draft(context, self._auto.choose(context) if self._auto else self._block - 1, chance)
 
     def ahead(self, context: Context, chance: Chance) -> None:
-        """Launch the next cycle's block where that can need no more slots, and no row that goes on would wait for it."""
+        """Launch the next cycle's block, where it can need no more slots than decoding and is not drafted again."""
         refills = context.waiting and len(context.rows) > 1  # a block would be launched again after a prefill
         if self._early and not refills and context.longest + self._block <= context.tokens.shape[1]:
             self._next = context, context.cycle + 1, self._draft(context, self._block - 1, chance)
 
-    def _draft(self, context: Context, drafts: int, chance: Chance | None = None) -> Draft:
+    def _measured(self, context: Context, drafts: int) -> Draft:
+        """Draft as `propose` does, drawing if it draws, for those who measure."""
+        return self._draft(context, drafts, Chance(0, context.device))
+
+    def _draft(self, context: Context, drafts: int, chance: Chance) -> Draft:
         width = min(drafts, context.max_room) + 1
         if width < 2:
             return context.empty_draft()
-        draws = chance is not None and context.sampling.temperature > 0
+        draws = context.sampling.temperature > 0
         block = MaskedBlock(width, self._mask, spare=context.min_room < width - 1, choose=not draws)
         found = run_draft_pass(self._target, context, block, view=self._view, kind="block")
         lengths = context.room.clamp(max=width - 1)  # [B] drafts
-        if chance is not None and draws:
+        if draws:
             return draw(context, chance, found, lengths)  # of logits [B, width - 1, V]
         return Draft(found, lengths, passes=1)  # tokens [B, width - 1]
 

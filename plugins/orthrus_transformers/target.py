@@ -159,7 +159,19 @@ class TransformersTarget:
         extent = context.longest - 1 + one.width
         anchors, last = context.anchors[:, None], one.width - 1
         return self._engine.run(
-            Pass(anchors, context.lengths, extent, last, None, None, kind, through, unused=1, around=one, room=context.room)
+            Pass(
+                anchors,
+                context.lengths,
+                extent,
+                last,
+                None,
+                None,
+                kind,
+                through,
+                unused=1,
+                around=one,
+                room=context.room,
+            )
         )
 
     def attach_view(self, name: str, weights: Mapping[str, Tensor] | None = None) -> None:

@@ -6,7 +6,6 @@ import functools
 import random
 
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from support.building import assert_lossless, decode_with, family_oracle, transformers_target
@@ -72,7 +71,10 @@ def test_a_block_begins_at_the_anchor_and_its_first_row_predicts_what_follows() 
     # Under a causal mask the first row of a view of copies is the target's own choice: the shift, and no step more.
     target = target_of("llama")
     context = committed(target, [[1, 2, 3], [7] * 20], room=4)
-    rows, block = RowState(context.lengths, context.anchors, context.room), MaskedBlock(3, MASK, spare=True, choose=True)
+    rows, block = (
+        RowState(context.lengths, context.anchors, context.room),
+        MaskedBlock(3, MASK, spare=True, choose=True),
+    )
     tokens, positions = block.tokens(rows), block.positions(rows)
     through = target.forward(context, tokens, positions, view="copied", kind="causal")[:, 0].argmax(-1)
     wanted = [family_oracle()([*row.prompt, *row.output], Stop(1)).token_ids[0] for row in context.rows]
