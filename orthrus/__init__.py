@@ -14,6 +14,8 @@ from orthrus.interfaces import (
     AttentionBackend,
     Baseline,
     Drafter,
+    DraftingTarget,
+    DraftPass,
     DualPass,
     KVCache,
     Source,
@@ -39,6 +41,7 @@ from orthrus.types import (
     Piece,
     Prompt,
     Result,
+    RowState,
     Sampling,
     Step,
     Stop,
@@ -51,6 +54,7 @@ if TYPE_CHECKING:
     from orthrus.chance import Chance
     from orthrus.context import Context, Row, check_turn
     from orthrus.decoder import Decoder, Stream
+    from orthrus.draft_pass import run_draft_pass
     from orthrus.fingerprints import fingerprint_files, fingerprint_weights
     from orthrus.stored import weight_files
     from orthrus.user_cache import cache_directory
@@ -68,7 +72,9 @@ __all__ = [
     "Decoder",
     "Draft",
     "DraftError",
+    "DraftPass",
     "Drafter",
+    "DraftingTarget",
     "DualPass",
     "InputError",
     "KVCache",
@@ -86,6 +92,7 @@ __all__ = [
     "Register",
     "Result",
     "Row",
+    "RowState",
     "Sampling",
     "Source",
     "Step",
@@ -108,6 +115,7 @@ __all__ = [
     "option",
     "read_prompts",
     "read_sections",
+    "run_draft_pass",
     "summarize",
     "weight_files",
 ]
@@ -126,6 +134,7 @@ _LAZY = {
     "fingerprint_weights": "fingerprints",
     "load": "build",
     "read_sections": "build",
+    "run_draft_pass": "draft_pass",
     "weight_files": "stored",
 }
 

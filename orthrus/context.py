@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -65,6 +65,7 @@ class Context:
         self.device = torch.device(device)
         self.vocabulary_size = vocabulary_size
         self.cycle = 0  # cycles so far; a prefill is none
+        self._unread = 0  # the most tokens that a row has committed beyond what the host knows
         self.requests = [
             Row(request, key, tuple(prompt), _room(len(prompt), stop, max_length), len(prompt))
             for request, (key, prompt) in enumerate(zip(keys or range(len(prompts)), prompts, strict=True))
@@ -91,14 +92,24 @@ class Context:
         return bool(self._waiting) or any(row.finish_reason is None for row in self.rows)
 
     @property
+    def waiting(self) -> bool:
+        """Tell whether any prompt waits for a row."""
+        return bool(self._waiting)
+
+    @property
     def max_room(self) -> int:
-        """Return the largest room of any row, as of the last step (on the host)."""
-        return max(row.room for row in self.rows)
+        """Return the largest room of any row, as of the last step; before the host has read it, an upper bound."""
+        return max(row.room for row in self.rows) - (self._unread > 0)  # a row that goes on commits one at least
+
+    @property
+    def min_room(self) -> int:
+        """Return the least room of the rows that go on, as of the last step; before it was read, a lower bound."""
+        return min((row.room for row in self.rows if row.room), default=0) - self._unread
 
     @property
     def longest(self) -> int:
-        """Return the largest number of committed tokens of any row, as of the last step (on the host)."""
-        return max(row.length for row in self.rows)
+        """Return the most committed tokens of any row, as of the last step; before it was read, an upper bound."""
+        return max(row.length for row in self.rows) + self._unread
 
     @property
     def anchors(self) -> Tensor:
@@ -139,10 +150,11 @@ class Context:
         self._admitted = self._nothing_admitted if draft is self._nothing else admit(draft, self, drafter)
         return self._admitted.draft
 
-    def commit(self, draft: Draft, verdict: Verdict) -> Step:
+    def commit(self, draft: Draft, verdict: Verdict, ahead: Callable[[], None] | None = None) -> Step:
         """Add each row's accepted drafts and bonus token, up to a stop or the limit; the cycle's one host sync.
 
-        After a prefill (a `refill` that found prompts), only the rows that it filled take part.
+        After a prefill (a `refill` that found prompts), only the rows that it filled take part. ahead: called when the
+        device's state is the new one and the host has not read it yet; what it launches runs while the host does.
         """
         candidates = append_bonus(draft.tokens, verdict.accepted, verdict.next_tokens)  # [B, n + 1]
         counts = torch.minimum(verdict.accepted + 1, self.room)  # [B]; 0 where a row has ended
@@ -151,7 +163,23 @@ class Context:
         counts = cut_at_stop(candidates, counts, self.stop_ids)
         self._write(candidates, counts)
         facts = [one[:, None] for one in (self._admitted.broken, verdict.accepted, counts)]
-        return self._record(torch.cat([*facts, candidates], dim=1).tolist(), draft.passes + 1)  # [B, 3 + n + 1]
+        seen = self._read(torch.cat([*facts, candidates], dim=1), ahead, candidates.shape[1])  # [B, 3 + n + 1]
+        return self._record(seen, draft.passes + 1)
+
+    def _read(self, facts: Tensor, ahead: Callable[[], None] | None, most: int) -> list[list[int]]:
+        """Return what the device found; most: how many tokens a row may have committed."""
+        if ahead is None:
+            return facts.tolist()
+        on_host = facts.to("cpu", non_blocking=True)  # pinned, so that the copy holds up nothing
+        copied = torch.cuda.current_stream(facts.device).record_event() if facts.is_cuda else None
+        self._unread = most
+        try:
+            ahead()
+        finally:
+            self._unread = 0
+        if copied is not None:
+            copied.synchronize()
+        return on_host.tolist()
 
     def _write(self, candidates: Tensor, counts: Tensor) -> None:
         index = self.lengths[:, None] + torch.arange(candidates.shape[1], device=self.device)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -20,20 +21,21 @@ def decode(target: Target, drafter: Drafter, verifier: Verifier, context: Contex
     Everything is batched and ragged, and there is one host sync a step: in `context.commit`.
     """
 
-    def conclude(draft: Draft, logits: Tensor) -> Step:
+    def conclude(draft: Draft, logits: Tensor, ahead: Callable[[], None] | None = None) -> Step:
         logits = context.processor(context, draft, logits)  # penalties, temperature, top-k, ...
         verdict = verifier.verify(context, draft, logits, chance)  # accepted [B], next_tokens [B]
-        step = context.commit(draft, verdict)
+        step = context.commit(draft, verdict, ahead)
         target.keep(step)  # the cache's length is the position of the anchor, always
         return step
 
     target.start(context)
+    ahead = partial(drafter.ahead, context, chance) if hasattr(drafter, "ahead") else None
     while context.live:
         if rows := context.refill():  # rows that are free take the prompts that wait
             yield conclude(context.empty_draft(), target.prefill(context, rows))  # logits [B, 1, V]
             drafter.start(context, rows)
             continue
         draft = context.admit(drafter.propose(context, chance), drafter)  # tokens [B, n], lengths [B]
-        step = conclude(draft, target.score(context, draft))  # logits [B, n + 1, V]
+        step = conclude(draft, target.score(context, draft), ahead)  # logits [B, n + 1, V]
         drafter.observe(step)
         yield step

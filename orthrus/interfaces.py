@@ -17,6 +17,7 @@ from orthrus.types import (
     MaskedBlocks,
     PackedRows,
     Prompt,
+    RowState,
     Step,
     Stop,
     Verdict,
@@ -195,6 +196,44 @@ class ViewTarget(Target, Protocol):
 
         positions [B, n]: one after the other from the anchor's; columns that a row does not use come first, repeat the
         anchor's position and are not seen by the others. view None: the model's own attention. kind: as in a mask.
+        """
+
+
+class DraftPass(Protocol):
+    """Say what stands around a drafter's pass: what it is over, and what is made of its logits.
+
+    Where a target can, it records all of that as one, so the methods compute on the device from their arguments alone,
+    and read no value. Passes that are equal (`==`) share a recording. The last column is not projected onto the
+    vocabulary, because what follows a draft is not asked for.
+    """
+
+    @property
+    def width(self) -> int:
+        """Return how many tokens of a row it is over, 2 or more."""
+
+    @property
+    def spare(self) -> bool:
+        """Tell whether a row may use fewer; its spare columns come first and repeat the anchor's position."""
+
+    def tokens(self, rows: RowState) -> Tensor:
+        """Return the tokens [B, width] of the pass."""
+
+    def positions(self, rows: RowState) -> Tensor:
+        """Return their positions [B, width]; asked for if `spare`, else they follow one another from the anchor's."""
+
+    def result(self, rows: RowState, logits: Tensor) -> Tensor:
+        """Return what is wanted of the logits [B, width - 1, V]."""
+
+
+class DraftingTarget(ViewTarget, Protocol):
+    """Be a view target that runs a drafter's pass and all that stands around it as one; see `run_draft_pass`."""
+
+    def draft(
+        self, context: Context, one: DraftPass, *, view: str | None = None, kind: Literal["causal", "block"] = "block"
+    ) -> Tensor:
+        """Return the pass's result, which may be written over by the next such pass; scratch slots only are written.
+
+        Where rows are is read from the context on the device, never from the cache, which may be one step behind.
         """
 
 

@@ -11,10 +11,12 @@ from typing import Any
 
 import torch
 
+from orthrus.chance import Chance
 from orthrus.context import Context
 from orthrus.cost_file import read_costs, write_costs
 from orthrus.devices import device_name, synchronize
 from orthrus.interfaces import Target
+from orthrus.sampling import widen
 from orthrus.types import Draft
 
 FEWEST_ROUNDS, MOST_ROUNDS = 3, 20
@@ -24,6 +26,7 @@ LEAST_SECONDS = 1e-9  # what a clock that is too coarse to see a pass makes of i
 FEWEST_SLOTS = 1024  # up to so many slots in use, passes count as equally costly; then up to four times as many ...
 
 Pass = Callable[[Context, int], object]  # runs a pass of the size and leaves scratch slots only
+Place = tuple[int, int, bool]  # buckets of rows and slots, and whether tokens are drawn or the likeliest
 
 
 class PassCosts:
@@ -45,26 +48,26 @@ class PassCosts:
         self._kinds: dict[str, Pass] = {"score": partial(score, target), **dict([drafting] if drafting else [])}
         self._notify = notify
         self._clock = clock
-        self._known: dict[tuple[str, int, int], dict[int, float]] = {}  # by kind, rows and slots
-        self._cycles: dict[tuple[int, int, int], list[float]] = {}  # by rows, slots and number of sizes
+        self._known: dict[tuple[str, Place], dict[int, float]] = {}  # by kind
+        self._cycles: dict[tuple[Place, int], list[float]] = {}  # by number of sizes
 
     def cycles(self, context: Context, sizes: Sequence[int]) -> list[float]:
         """Return the seconds of a cycle with so many drafts, for each of the first sizes, 0 among them.
 
         A smaller size is never told to cost more than a larger one: that is the noise of measuring.
         """
-        rows, slots = _row_bucket(len(context.rows)), _slot_bucket(context.longest)
-        key = rows, slots, len(sizes)
+        place = _row_bucket(len(context.rows)), _slot_bucket(context.longest), context.sampling.temperature > 0
+        key = place, len(sizes)
         if key not in self._cycles:
-            curves = [self._curve(kind, context, sizes, (rows, slots)) for kind in self._kinds]
+            curves = [self._curve(kind, context, sizes, place) for kind in self._kinds]
             whole = [sum(curve.get(size, 0.0) for curve in curves) for size in sizes]
             self._cycles[key] = list(itertools.accumulate(reversed(whole), min))[::-1]
         return self._cycles[key]
 
-    def _curve(self, kind: str, context: Context, sizes: Sequence[int], place: tuple[int, int]) -> Mapping[int, float]:
+    def _curve(self, kind: str, context: Context, sizes: Sequence[int], place: Place) -> Mapping[int, float]:
         wanted = {size for size in sizes if size or kind == "score"}  # no pass drafts nothing
         identity = self._identity(kind, place)
-        known = self._known.setdefault((kind, *place), {})
+        known = self._known.setdefault((kind, place), {})
         if not wanted <= known.keys() and identity is not None:
             known |= read_costs(identity, self._notify)
         if not wanted <= known.keys():
@@ -83,13 +86,14 @@ class PassCosts:
             self._notify("this machine is busy: what its passes cost could not be told exactly, and is not kept")
         return measured, settled
 
-    def _identity(self, kind: str, place: tuple[int, int]) -> dict[str, Any] | None:
+    def _identity(self, kind: str, place: Place) -> dict[str, Any] | None:
         """Return what the costs depend on, as JSON has it, or None if the target does not say."""
         if not hasattr(self._target, "pass_identity"):
             return None
-        rows, slots = place
+        rows, slots, drawn = place
         target = dict(self._target.pass_identity())
-        return {"pass": kind, "rows": rows, "slots": slots, "target": target, **machine(self._target.device)}
+        passes = {"pass": kind, "rows": rows, "slots": slots, **({"drawn": True} if drawn else {})}
+        return {**passes, "target": target, **machine(self._target.device)}
 
 
 def measure(
@@ -118,14 +122,19 @@ def measure(
 
 
 def score(target: Target, context: Context, size: int) -> object:
-    """Pass over the anchors and so many drafts, and choose tokens as a greedy verifier does; nothing is committed.
+    """Pass over the anchors and so many drafts, and choose tokens as a verifier does; nothing is committed.
 
+    Above temperature 0 that takes noise for every token of the vocabulary, which costs more than a small model's pass.
     The tokens differ, so that a mixture of experts is as busy as it would be.
     """
     rows = len(context.rows)
     places = torch.arange(rows * size, device=context.device).view(rows, size)  # [B, n]
     lengths = torch.full_like(context.lengths, size)
-    return target.score(context, Draft(places * 7919 % context.vocabulary_size, lengths)).argmax(-1)
+    logits = target.score(context, Draft(places * 7919 % context.vocabulary_size, lengths))
+    if context.sampling.temperature > 0:
+        positions = context.lengths[:, None] + torch.arange(size + 1, device=context.device)
+        logits = widen(logits) + Chance(0, context.device).gumbel(context.keys, positions, logits.shape[-1])
+    return logits.argmax(-1)
 
 
 def machine(device: torch.device) -> dict[str, Any]:

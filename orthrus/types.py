@@ -147,6 +147,15 @@ class MaskDescription:
 
 
 @dataclass(frozen=True, eq=False)
+class RowState:
+    """Hold what a drafter's pass is made of, [B] each: committed tokens, the newest of them, and room for more."""
+
+    lengths: Tensor
+    anchors: Tensor
+    room: Tensor
+
+
+@dataclass(frozen=True, eq=False)
 class PackedRows:
     """Hold rows [R, L] that texts are packed into, one after the other, for training.
 

@@ -1,6 +1,7 @@
 """Print where the time of one pass goes, by groups of kernels: run it on a CUDA device, from the repository.
 
 python docs/examples/pass_breakdown.py --shape qwen3-1.7b qwen3-8b --context 512 40960 --out docs/pass-breakdown.json
+python docs/examples/pass_breakdown.py --config configs/recipes/smollm2-diffusion-gpu.yaml --tokens 16 --draft
 python docs/examples/pass_breakdown.py --page  # puts what that file holds into docs/benchmarks/introduction.md
 """
 
@@ -16,7 +17,7 @@ import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ import orthrus
 from orthrus import Context, Decoder, Draft, Target
 from orthrus.bench.bandwidth import copy_bandwidth
 from orthrus.bench.environment import device_name
+from orthrus_plain.none import NoDrafter
 
 DOCS = Path(__file__).parents[1]
 FOUND, INTRODUCTION = DOCS / "pass-breakdown.json", DOCS / "benchmarks" / "introduction.md"
@@ -40,6 +42,7 @@ GROUPS = {  # the first that fits; kernels by their names on a GPU, torch's oper
     "projections": r"^(linear|linear_added|linear_rotated|gated)$|gemm|gemv|nvjet|cutlass|splitK|aten::(mm|addmm|mv)",
 }
 COLUMNS = ("projections", "attention", SMALL, HEAD, WAITING)
+LAUNCHES = r"cu(da)?(LaunchKernel|MemcpyAsync|MemsetAsync)"  # of the driver's and the runtime's calls
 LONGEST = 8  # kernels that are listed by name
 
 
@@ -55,8 +58,9 @@ class Kernel:
 class Breakdown:
     """Hold a pass's milliseconds (median, lowest, highest), and the mean milliseconds of each group.
 
-    limit: what reading the pass's bytes takes at the speed of copying. kernels: how many there are in a pass. longest:
-    the kernels that take most, by name, with how many of them there are.
+    limit: what reading the pass's bytes takes at the speed of copying. kernels: how many there are in a pass. outside:
+    how many the host launches one by one, not in a CUDA graph; None: on a CPU. longest: the kernels that take most, by
+    name, with how many of them there are. kind: `verify`, or `draft` for the drafter's propose.
     """
 
     shape: str
@@ -67,6 +71,8 @@ class Breakdown:
     limit: float | None
     kernels: int
     longest: tuple[tuple[str, float, int], ...]
+    kind: str = "verify"
+    outside: int | None = None
 
 
 def group_of(name: str) -> str:
@@ -96,13 +102,26 @@ def added(spans: Sequence[tuple[str, float, float]]) -> list[Kernel]:
     return kernels
 
 
+def events_of(work: Callable[[], object], device: torch.device, activities: Sequence[ProfilerActivity]) -> list[Any]:
+    """Return what torch's profiler sees of the work."""
+    with profile(activities=activities) as seen:
+        work()
+        settle(device)
+    return list(seen.events() or ())
+
+
+def launched_outside(work: Callable[[], object], device: torch.device) -> int | None:
+    """Return how many kernels and copies the host launches one by one, or None on a CPU; a graph is not one of them."""
+    if device.type != "cuda":
+        return None
+    events = events_of(work, device, [ProfilerActivity.CPU, ProfilerActivity.CUDA])
+    return sum(bool(re.match(LAUNCHES, one.name)) for one in events)
+
+
 def profiled(work: Callable[[], object], device: torch.device) -> list[Kernel]:
     """Return the kernels of one pass on a GPU, or its operations on a CPU, each with the time spent in itself."""
     on_gpu = device.type == "cuda"
-    with profile(activities=[ProfilerActivity.CUDA if on_gpu else ProfilerActivity.CPU]) as seen:
-        work()
-        settle(device)
-    events = list(seen.events() or ())
+    events = events_of(work, device, [ProfilerActivity.CUDA if on_gpu else ProfilerActivity.CPU])
     if on_gpu:
         kernels = [one for one in events if one.device_type == DeviceType.CUDA and one.time_range.elapsed_us() > 0]
         if not kernels:
@@ -133,11 +152,11 @@ def settle(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def breakdown(decoder: Decoder, shape: str, tokens: int, context: int, repeats: int) -> Breakdown:
-    """Return where a verify pass of so many tokens after so many goes, its times from passes that are not profiled."""
+def breakdown(decoder: Decoder, shape: str, tokens: int, context: int, repeats: int, kind: str = "verify") -> Breakdown:
+    """Return where a pass of so many tokens after so many goes, its times from passes that are not profiled."""
     target: Any = decoder.target
     profiled(lambda: torch.ones(1, device=target.device) + 1, target.device)  # begins to look before graphs are made
-    work = verify_pass(target, decoder, tokens, context)
+    work = (draft_pass if kind == "draft" else verify_pass)(target, decoder, tokens, context)
     for _ in range(3):  # the first captures, or compiles
         work()
     times = [timed(work, target.device) for _ in range(repeats)]
@@ -155,6 +174,8 @@ def breakdown(decoder: Decoder, shape: str, tokens: int, context: int, repeats: 
         limit=None if bandwidth is None else 1000 * target.pass_bytes([context + tokens]) / bandwidth,
         kernels=len(passes[-1]),
         longest=longest(passes),
+        kind=kind,
+        outside=launched_outside(work, target.device),
     )
 
 
@@ -171,13 +192,31 @@ def longest(passes: Sequence[Sequence[Kernel]]) -> tuple[tuple[str, float, int],
 
 def verify_pass(target: Target, decoder: Decoder, tokens: int, length: int) -> Callable[[], object]:
     """Return a verify pass over an anchor and drafts after a prompt of this length; it can be run again and again."""
+    context, steps = begun(target, replace(decoder, drafter=NoDrafter()), length)
+    drafted = torch.ones(1, tokens - 1, dtype=torch.int64, device=target.device)
+    draft = Draft(drafted, torch.full((1,), tokens - 1, device=target.device))
+    return lambda: scored(target, context, draft, steps)
+
+
+def draft_pass(target: Target, decoder: Decoder, tokens: int, length: int) -> Callable[[], object]:
+    """Return all that the decoder's drafter does to propose after a prompt of this length, its pass among it."""
+    context, steps = begun(target, decoder, length)
+    return lambda: proposed(decoder, context, steps)
+
+
+def proposed(decoder: Decoder, context: Context, steps: Iterator[object]) -> object:
+    """Propose a draft; a block that was launched early is not this one's."""
+    decoder.drafter.start(context, [0])
+    return decoder.drafter.propose(context, orthrus.Chance(0))
+
+
+def begun(target: Target, decoder: Decoder, length: int) -> tuple[Context, Iterator[object]]:
+    """Return a decoding of which a prompt of this length and a token are committed, and a cycle's."""
     chooser = random.Random(0)
     context, steps = decoder.steps([chooser.choices(range(target.vocabulary_size), k=length)], 1)
     for _ in range(2):  # the prefill, and a cycle
         next(steps)
-    drafted = torch.ones(1, tokens - 1, dtype=torch.int64, device=target.device)
-    draft = Draft(drafted, torch.full((1,), tokens - 1, device=target.device))
-    return lambda: scored(target, context, draft, steps)
+    return context, steps
 
 
 def scored(target: Target, context: Context, draft: Draft, steps: Iterator[object]) -> object:
@@ -185,23 +224,27 @@ def scored(target: Target, context: Context, draft: Draft, steps: Iterator[objec
     return target.score(context, draft)
 
 
-def load(config: Path, shape: str | None, tokens: int, overrides: Sequence[str]) -> Decoder:
-    """Return the config's decoder without drafts, at a shape."""
+def load(config: Path, shape: str | None, tokens: int, overrides: Sequence[str], draft: bool) -> Decoder:
+    """Return the config's decoder at a shape, without drafts unless they are to be measured."""
     source = [f"target.source=shape:{shape}"] if shape else []
-    dotted = [*source, "drafter.name=none", f"stop.max_new_tokens={tokens + 2}", *overrides]
-    return orthrus.load(config, dotted=dotted)
+    drafter = [f"drafter.block={tokens}"] if draft else ["drafter.name=none"]
+    return orthrus.load(config, dotted=[*source, *drafter, f"stop.max_new_tokens={3 * tokens + 2}", *overrides])
 
 
 def rows(found: Sequence[Breakdown]) -> Iterator[str]:
     """Yield the lines of a table: a pass a line, milliseconds and shares of the groups."""
-    yield f"| shape | tokens | context | pass, ms | at copy bandwidth, ms | kernels | {' | '.join(COLUMNS)} |"
-    yield "|---" * (6 + len(COLUMNS)) + "|"
+    told = any(one.outside is not None for one in found)  # results of before have it not
+    more = " | outside graphs" if told else ""
+    yield f"| shape | tokens | context | pass, ms | at copy bandwidth, ms | kernels{more} | {' | '.join(COLUMNS)} |"
+    yield "|---" * (6 + told + len(COLUMNS)) + "|"
     for one in found:
         median, low, high = one.milliseconds
         limit = "" if one.limit is None else f"{one.limit:.3g}"
         shares = " | ".join(f"{one.groups[name]:.3g} ({one.groups[name] / median:.0%})" for name in COLUMNS)
         took = f"{median:.4g} ({low:.4g} to {high:.4g})"
-        yield f"| {one.shape} | {one.tokens} | {one.context:,} | {took} | {limit} | {one.kernels} | {shares} |"
+        name = one.shape if one.kind == "verify" else f"{one.shape}, {one.kind}"
+        counts = f"{one.kernels} | {'' if one.outside is None else one.outside}" if told else one.kernels
+        yield f"| {name} | {one.tokens} | {one.context:,} | {took} | {limit} | {counts} | {shares} |"
 
 
 def page_lines(found: Mapping[str, Any]) -> list[str]:
@@ -234,11 +277,12 @@ def save(path: Path, device: str, found: Sequence[Breakdown]) -> None:
 def arguments() -> argparse.Namespace:
     """Return what the command line says."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", type=Path, default=RECIPE, help="a run file; its drafter and limit are not used")
+    parser.add_argument("--config", type=Path, default=RECIPE, help="a run file; its limit is not used")
     parser.add_argument("--shape", nargs="+", default=[None], help="random weights of these shapes")
     parser.add_argument("--tokens", type=int, default=32, help="anchor and drafts of a pass")
     parser.add_argument("--context", type=int, nargs="+", default=[512], help="tokens before the pass")
     parser.add_argument("--repeats", type=int, default=20, help="passes that are timed")
+    parser.add_argument("--draft", action="store_true", help="measure the config's drafter, too: its option is `block`")
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="overrides of the config")
     parser.add_argument("--out", type=Path, help="a file for the values as JSON")
     parser.add_argument("--page", action="store_true", help=f"put what {FOUND.name} holds into the benchmarks' page")
@@ -257,16 +301,17 @@ def main() -> None:
         return
     found: list[Breakdown] = []
     for shape in given.shape:
-        decoder = load(given.config, shape, given.tokens, given.set)
+        decoder = load(given.config, shape, given.tokens, given.set, given.draft)
         name = shape or str(decoder.target.name)  # type: ignore[attr-defined]  # of the target `transformers`
         for context in given.context:
-            found.append(breakdown(decoder, name, given.tokens, context, given.repeats))
-            if given.out:  # after each, so that an interrupted run leaves what it has
-                save(given.out, device_name(decoder.target.device), found)
+            for kind in ["verify", *(["draft"] if given.draft else [])]:
+                found.append(breakdown(decoder, name, given.tokens, context, given.repeats, kind))
+                if given.out:  # after each, so that an interrupted run leaves what it has
+                    save(given.out, device_name(decoder.target.device), found)
         del decoder  # before the next is loaded
     print("\n".join(rows(found)))
     for one in found:
-        print(f"\n{one.shape}, context {one.context:,}: the longest kernels of a pass, ms (how many)")
+        print(f"\n{one.shape}, {one.kind}, context {one.context:,}: the longest kernels of a pass, ms (how many)")
         print("\n".join(f"{took:8.3f} ({count:3d})  {name}" for name, took, count in one.longest))
 
 

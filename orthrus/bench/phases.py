@@ -113,7 +113,7 @@ def profile(decoder: Decoder, prompts: Sequence[Sequence[int]], batch: int, cloc
     watched = replace(
         decoder,
         target=Watched(decoder.target, ("prefill", "score", "keep"), spans, moments),
-        drafter=Watched(decoder.drafter, ("propose", "observe"), spans, moments),
+        drafter=Watched(decoder.drafter, _drafting(decoder.drafter), spans, moments),
         verifier=Watched(decoder.verifier, ("verify",), spans, moments),
     )
     steps = list(watched.steps(prompts, batch)[1])
@@ -128,18 +128,28 @@ def profile(decoder: Decoder, prompts: Sequence[Sequence[int]], batch: int, cloc
     return Profile(Phases(**means), _pass_bytes(decoder.target, steps, steady), engine)
 
 
+def _drafting(drafter: Any) -> tuple[str, ...]:
+    return ("propose", "observe", *(["ahead"] if hasattr(drafter, "ahead") else []))
+
+
 def _parts(spans: Sequence[Span], moments: Moments) -> list[dict[str, float]]:
-    """Return the parts of each step's time, from the end of the keep before it to the end of its own."""
+    """Return the parts of each step's time, from the end of the keep before it to the end of its own.
+
+    What a drafter launches ahead, while the host reads what was committed, is drafting.
+    """
     steps: list[dict[str, float]] = []
     spent = {"draft": 0.0, "score": 0.0, "verify": 0.0}
-    phase = {"propose": "draft", "observe": "draft", "prefill": "score", "score": "score", "verify": "verify"}
+    phase = {"prefill": "score", "score": "score", "verify": "verify"}
     last_keep = verified = None
+    ahead = 0.0
     for span in spans:
         if span.method != "keep":
-            spent[phase[span.method]] += moments.seconds(span.began, span.ended)
+            seconds = moments.seconds(span.began, span.ended)
+            spent[phase.get(span.method, "draft")] += seconds
             verified = span.ended if span.method == "verify" else verified
+            ahead = seconds if span.method == "ahead" else ahead
             continue
-        commit = moments.seconds(verified, span.ended)
+        commit, ahead = moments.seconds(verified, span.ended) - ahead, 0.0
         whole = 0.0 if last_keep is None else moments.seconds(last_keep, span.ended)
         steps.append({**spent, "commit": commit, "other": whole - commit - sum(spent.values())})
         spent, last_keep = dict.fromkeys(spent, 0.0), span.ended

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from orthrus import AutoBlock, BuildError, Chance, Context, Draft, Parts, Step, ViewTarget
+from orthrus import AutoBlock, BuildError, Chance, Context, Draft, Parts, Step, ViewTarget, run_draft_pass
 from orthrus.sampling import token_probabilities, warp, widen
+from orthrus_diffusion.block import MaskedBlock
 from orthrus_diffusion.formats import attach
 from orthrus_diffusion.options import DiffusionOptions
 from orthrus_diffusion.shipped import find_view
@@ -20,9 +22,8 @@ VIEW = "diffusion"  # what the view that came with a target is called
 class Diffusion:
     """Fill a block of masks after each row's anchor through a view of the target (the paper's section 3).
 
-    The block is the anchor and K - 1 masks at their true positions. Its queries see the committed keys before the
-    anchor and all keys of the block, both ways. Row i of the logits predicts the token after position i, as in the
-    target, so the last row is not used. A block is shortened to the row's room.
+    The queries of the block see the committed keys before the anchor and all keys of the block, both ways. On a GPU the
+    next block is launched while the host still waits for what a cycle committed: it is made on the device alone.
     """
 
     name = "diffusion"
@@ -37,44 +38,59 @@ class Diffusion:
         view: str = VIEW,
         *,
         auto: bool = False,
+        early: bool | None = None,
         notify: Callable[[str], None] = lambda text: None,
     ) -> None:
-        """Draft blocks of a size, or with `auto` of any that it chooses up to it."""
+        """Draft blocks of a size, or with `auto` of any that it chooses up to it.
+
+        early: whether to launch the next block before the host knows what it follows; None: on a CUDA device.
+        """
         self._target = target
         self._block = block
         self._mask = mask_token_id
         self._view = view
         self.learns = auto
-        drafting = ("diffusion", self._draft)
+        drafting = ("diffusion", self._measured)
         self._auto = AutoBlock(target, block - 1, drafting=drafting, notify=notify) if auto else None
+        launches = target.device.type == "cuda" if early is None else early
+        self._early = launches and not auto and hasattr(target, "draft")  # who chooses must know what was accepted
+        self._next: tuple[Context, int, Draft] | None = None  # launched early, for this cycle of this context
 
     def start(self, context: Context, rows: Sequence[int]) -> None:
-        """Tell who chooses; all else that is known of a row is in the target's cache."""
+        """Forget what was launched early, and tell who chooses; all else of a row is in the target's cache."""
+        self._next = None
         if self._auto:
             self._auto.start(rows)
 
     def propose(self, context: Context, chance: Chance) -> Draft:
         """Return tokens for the masks, as many as a block and the row's room take: the likeliest, or drawn ones."""
+        early, self._next = self._next, None
+        if early and early[:2] == (context, context.cycle):
+            draft = early[2]
+            return replace(draft, lengths=torch.minimum(draft.lengths, context.room))  # a stop string may have come
         return self._draft(context, self._auto.choose(context) if self._auto else self._block - 1, chance)
 
-    def _draft(self, context: Context, drafts: int, chance: Chance | None = None) -> Draft:
+    def ahead(self, context: Context, chance: Chance) -> None:
+        """Launch the next cycle's block, where it can need no more slots than decoding and is not drafted again."""
+        refills = context.waiting and len(context.rows) > 1  # a block would be launched again after a prefill
+        if self._early and not refills and context.longest + self._block <= context.tokens.shape[1]:
+            self._next = context, context.cycle + 1, self._draft(context, self._block - 1, chance)
+
+    def _measured(self, context: Context, drafts: int) -> Draft:
+        """Draft as `propose` does, drawing if it draws, for those who measure."""
+        return self._draft(context, drafts, Chance(0, context.device))
+
+    def _draft(self, context: Context, drafts: int, chance: Chance) -> Draft:
         width = min(drafts, context.max_room) + 1
         if width < 2:
             return context.empty_draft()
+        draws = context.sampling.temperature > 0
+        block = MaskedBlock(width, self._mask, spare=context.min_room < width - 1, choose=not draws)
+        found = run_draft_pass(self._target, context, block, view=self._view, kind="block")
         lengths = context.room.clamp(max=width - 1)  # [B] drafts
-        tokens, positions = self.block(context, width, lengths)
-        logits = self._target.forward(context, tokens, positions, view=self._view, kind="block")  # [B, width, V]
-        spare = width - 1 - lengths[:, None]  # [B, 1] columns before the anchor's
-        columns = torch.arange(width - 1, device=context.device) + spare
-        if chance is not None and context.sampling.temperature > 0:
-            return draw(context, chance, gather_rows(logits, columns.clamp(max=width - 1)), lengths)
-        return Draft(logits.argmax(-1).gather(1, columns.clamp(max=width - 1)), lengths, passes=1)
-
-    def block(self, context: Context, width: int, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Return tokens and positions [B, width] of blocks with so many masks, in the last columns of each row."""
-        columns = torch.arange(1 - width, 1, device=context.device) + lengths[:, None]  # 0: the anchor's
-        tokens = torch.where(columns > 0, self._mask, context.anchors[:, None])
-        return tokens, context.lengths[:, None] - 1 + columns.clamp(min=0)
+        if draws:
+            return draw(context, chance, found, lengths)  # of logits [B, width - 1, V]
+        return Draft(found, lengths, passes=1)  # tokens [B, width - 1]
 
     def observe(self, step: Step) -> None:
         """Tell who chooses."""
@@ -84,11 +100,6 @@ class Diffusion:
     def report(self) -> Mapping[str, Any]:
         """Return what `auto` chose."""
         return self._auto.report() if self._auto else {}
-
-
-def gather_rows(logits: Tensor, columns: Tensor) -> Tensor:
-    """Return the logits [B, n, V] in each row's columns [B, n]."""
-    return logits.gather(1, columns[..., None].expand(-1, -1, logits.shape[-1]))
 
 
 def draw(context: Context, chance: Chance, logits: Tensor, lengths: Tensor) -> Draft:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
 
-from orthrus import KVCache, MaskDescription
+from orthrus import DraftPass, KVCache, MaskDescription, RowState
 from orthrus_transformers.attention import AttentionState, Form
 from orthrus_transformers.views import View
 
@@ -18,19 +18,23 @@ from orthrus_transformers.views import View
 class Pass:
     """Describe one pass over R rows of n tokens, before which lengths [R] are committed.
 
-    token_ids [R, n], or as many as there are before `drafted`: they are joined where they are needed in one piece.
+    token_ids [R, n], or as many as there are before `drafted`: they are joined where they are needed in one piece. Of a
+    pass with `around` only the anchors [R, 1] are given, and lengths count them.
     """
 
     token_ids: Tensor
     lengths: Tensor
     extent: int  # the highest slot of all, plus 1
-    last: int  # how many of the n columns, counted from the end, are projected onto the vocabulary
+    last: int  # how many of the n columns, counted from the last but `unused`, are projected onto the vocabulary
     slots: Tensor | None = None  # [R, n], of a prefill; None: those that follow the committed ones
     rows: Tensor | None = None  # [R]; None: all rows of the cache
     kind: Literal["causal", "block"] = "causal"
     view: View | None = None  # None: the model's own attention
     positions: Tensor | None = None  # [R, n]; None: the slots. A row's spare columns come first, at its anchor's
     drafted: Tensor | None = None  # [R, m]: the last m of the n tokens; None: token_ids holds them all
+    unused: int = 0  # last columns that are not projected
+    around: DraftPass | None = None  # makes the tokens of the anchors, and something of the logits
+    room: Tensor | None = None  # [R], if there is `around`
 
     @property
     def parts(self) -> list[Tensor]:
@@ -40,7 +44,7 @@ class Pass:
     @property
     def width(self) -> int:
         """Return n, the tokens of a row."""
-        return sum(part.shape[1] for part in self.parts)
+        return self.around.width if self.around else sum(part.shape[1] for part in self.parts)
 
     def joined(self) -> Tensor:
         """Return all tokens [R, n]."""
@@ -57,12 +61,34 @@ class Pass:
         last = self.positions[:, -1:] - self.lengths[:, None]  # [R, 1]
         return self.lengths[:, None] + (columns + last + 1) % len(columns)
 
+    @property
+    def kept(self) -> int | slice:
+        """Return the columns that are projected, as models take them."""
+        return slice(self.width - self.unused - self.last, self.width - self.unused) if self.unused else self.last
+
+    @property
+    def state(self) -> RowState:
+        """Return what a pass with `around` is made of."""
+        assert self.room is not None, "a pass with something around it is told the rows' room"
+        return RowState(self.lengths, self.token_ids[:, 0], self.room)
+
+    def made(self, around: DraftPass) -> Pass:
+        """Return the pass itself, without what stands around it."""
+        return replace(
+            self,
+            token_ids=around.tokens(self.state),
+            lengths=self.lengths - 1,
+            positions=around.positions(self.state) if around.spare else None,
+            around=None,
+            room=None,
+        )
+
 
 class Engine(Protocol):
     """Run passes of one model over one cache."""
 
     def run(self, one: Pass) -> Tensor:
-        """Return the logits [R, last, V] and leave keys and values in the cache."""
+        """Return the logits [R, last, V], or what `around` makes of them; leave keys and values in the cache."""
 
     def report(self) -> Mapping[str, Any]:
         """Return what the engine is and what it holds, for those who measure."""
@@ -97,10 +123,13 @@ class EagerEngine:
         self._cache = cache
         self.past = PastKeyValues(cache)
         self._state = state
-        self._last_position = max_length - 1 if max_length else None
+        self._max_length = max_length
+        self._stand_in = torch.zeros(1, 1, 1, 1, dtype=torch.bool, device=model.device)  # for a mask
 
     def run(self, one: Pass) -> Tensor:
         """Run the pass; columns whose slot lies beyond the model's context are scratch, and any position does."""
+        if one.around is not None:
+            return one.around.result(one.state, self.run(one.made(one.around)))
         slots = one.placed()
         extent = self._cache.place(slots, one.extent, one.rows)
         positions = slots if one.positions is None else one.positions
@@ -108,22 +137,27 @@ class EagerEngine:
         token_ids = one.joined()
         rows, columns = token_ids.shape
         self.past.length = one.extent - columns
-        stand_in = torch.zeros(1, 1, 1, 1, dtype=torch.bool, device=slots.device)
         uncompiled = one.slots is not None or one.view is not None  # prefills, and what is not the model's own
         self._state.form = "own" if uncompiled and self.form == "compiled" else self.form
         self._state.view = one.view
         try:
             logits: Tensor = self._model(
                 input_ids=token_ids,
-                position_ids=positions.clamp(max=self._last_position) if self._last_position else positions,
-                attention_mask=stand_in.expand(rows, 1, columns, extent),
+                position_ids=self._within(positions, extent),
+                attention_mask=self._stand_in.expand(rows, 1, columns, extent),
                 past_key_values=self.past,
                 use_cache=True,
-                logits_to_keep=one.last,
+                logits_to_keep=one.kept,
             ).logits
         finally:
             self._state.form, self._state.view = "own", None
         return logits
+
+    def _within(self, positions: Tensor, extent: int) -> Tensor:
+        """Return positions that the model has; extent: of the slots that any replay of this pass may reach."""
+        if self._max_length is None or extent <= self._max_length:
+            return positions
+        return positions.clamp(max=self._max_length - 1)
 
     def report(self) -> Mapping[str, Any]:
         """Return the form of the layers."""

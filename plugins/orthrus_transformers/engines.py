@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from orthrus import BuildError, KVCache
+from orthrus_transformers.angles import look_up_angles
 from orthrus_transformers.attention import AttentionState, Form
 from orthrus_transformers.compiled import compile_layers, opaque
 from orthrus_transformers.engine import EagerEngine, Engine
@@ -36,6 +37,8 @@ def make_eager(name: str, model: Any, cache: KVCache, state: AttentionState, max
         return eager
     if name == "fused" or (on_gpu and name != "eager"):
         form = _fused(name, model, state)
+    if form == "fused" and on_gpu:
+        look_up_angles(model, state, max_length)
     return EagerEngine(model, cache, state, max_length, form)
 
 

@@ -11,28 +11,28 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from orthrus import BuildError, InputError
+from orthrus import BuildError, DraftPass, InputError
 from orthrus_transformers.engine import EagerEngine, Pass
 from orthrus_transformers.options import GraphLimits
 from orthrus_transformers.views import View
 
-# rows, queries, bucket, projected columns, kind, view, whether positions are given
-Shape = tuple[int, int, int, int, str, View | None, bool]
+# rows, queries, bucket, projected columns, kind, view, whether positions are given, what stands around the pass
+Shape = tuple[int, int, int, int, str, View | None, bool, DraftPass | None]
 
 
 @dataclass(frozen=True, eq=False)
 class Recording:
-    """Hold a captured pass, what it reads, as `packed` made it, and the logits it leaves."""
+    """Hold a captured pass, what it reads, as `packed` made it, and what it leaves: logits, or what is made of them."""
 
     graph: torch.cuda.CUDAGraph
     inputs: Tensor
-    logits: Tensor
+    output: Tensor
 
 
 class GraphedEngine:
     """Replay passes of the same shape; capture a shape when it first comes. Prefills run as they are.
 
-    The logits are the recording's own tensor, which the next replay overwrites: they live for one cycle.
+    What is returned is the recording's own tensor, which the next replay overwrites: it lives for one cycle.
     """
 
     def __init__(self, eager: EagerEngine, cache: Any, limits: GraphLimits) -> None:
@@ -47,8 +47,8 @@ class GraphedEngine:
         self._told = False  # that passes over the limit run uncaptured
 
     def run(self, one: Pass) -> Tensor:
-        """Return the logits [R, last, V], replaying a recording where there is one of this shape."""
-        rows, queries = one.token_ids.shape[0], one.width
+        """Return the logits, or what is made of them, replaying a recording where there is one of this shape."""
+        rows, queries = len(one.lengths), one.width
         # A prefill says where its tokens go, a recording does not; its last chunk may be as narrow as a cycle's pass.
         if one.slots is not None or self._given_up or not self._allows(rows * queries):
             return self._eager.run(one)
@@ -56,7 +56,7 @@ class GraphedEngine:
         if self._generation != self._cache.generation:  # the buffers moved: no recording may be replayed again
             self._forget()
             self._generation = self._cache.generation
-        shape = (rows, queries, bucket, one.last, one.kind, one.view, one.positions is not None)
+        shape = (rows, queries, bucket, one.last, one.kind, one.view, one.positions is not None, one.around)
         recording = self._recordings.pop(shape, None) or self._record(one)
         if recording is None:
             return self._eager.run(one)
@@ -65,7 +65,7 @@ class GraphedEngine:
             self._recordings.popitem(last=False)
         packed(one, recording.inputs)
         recording.graph.replay()
-        return recording.logits
+        return recording.output
 
     def report(self) -> Mapping[str, Any]:
         """Return how many recordings are held and how much memory their pool has."""
@@ -106,13 +106,13 @@ class GraphedEngine:
         before = torch.cuda.memory_reserved()
         try:
             with capture:
-                logits = self._eager.run(unpacked(one, inputs))
+                output = self._eager.run(unpacked(one, inputs))
         except Exception as error:  # whatever a model does that a capture does not allow
             self._give_up(error)
             return None
         self._bytes += torch.cuda.memory_reserved() - before
         self._pool = self._pool or graph.pool()
-        return Recording(graph, inputs, logits)
+        return Recording(graph, inputs, output)
 
     def _give_up(self, error: Exception) -> None:
         reason = str(error.__context__ or error).split("\n")[0]
@@ -128,21 +128,24 @@ class GraphedEngine:
 def packed(one: Pass, out: Tensor | None = None) -> Tensor:
     """Return all that a pass reads and that changes from cycle to cycle, in one tensor, or write it there, at one go.
 
-    [R, 1 + n]: the committed length and the tokens of each row; [R, 1 + 2 n] if the pass is told positions.
+    [R, 1 + n]: the committed length and the tokens of each row; [R, 1 + 2 n] if the pass is told positions. With
+    `around` [R, 3]: the committed length, the anchor and the room.
     """
     columns = [one.lengths[:, None], *one.parts]
-    return torch.cat(columns if one.positions is None else [*columns, one.positions], dim=1, out=out)
+    columns += [] if one.positions is None else [one.positions]
+    return torch.cat(columns if one.room is None else [*columns, one.room[:, None]], dim=1, out=out)
 
 
 def unpacked(like: Pass, inputs: Tensor) -> Pass:
     """Return a pass of the same shape that reads what was packed into inputs, whenever it runs."""
-    width = like.width
+    width = sum(part.shape[1] for part in like.parts)
     return replace(
         like,
         lengths=inputs[:, 0].contiguous(),  # copied, if at all, in the recording itself
         token_ids=inputs[:, 1 : 1 + width].contiguous(),
         drafted=None,
         positions=None if like.positions is None else inputs[:, 1 + width :].contiguous(),
+        room=None if like.room is None else inputs[:, -1].contiguous(),
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from orthrus import BuildError, Context, Draft, KVCache, Parts, Step, Tokenizer, check_turn
+from orthrus import BuildError, Context, Draft, DraftPass, KVCache, Parts, Step, Tokenizer, check_turn
 from orthrus_transformers import loading
 from orthrus_transformers.attention import AttentionState, attach
 from orthrus_transformers.capabilities import check_attention, check_layers
@@ -143,6 +143,36 @@ class TransformersTarget:
         extent = context.longest - 1 + tokens.shape[1]
         one = Pass(tokens, self._cache.lengths, extent, tokens.shape[1], kind=kind, view=chosen, positions=positions)
         return self._engine.run(one)
+
+    @torch.no_grad()
+    @says_when_memory_is_short
+    def draft(
+        self, context: Context, one: DraftPass, *, view: str | None = None, kind: Literal["causal", "block"] = "block"
+    ) -> Tensor:
+        """Return what a drafter makes of a pass after each row's committed tokens, all of it recorded as one.
+
+        With the engine `graphed` the result is the recording's own tensor, which the next such pass writes over. Keys
+        and values stay in scratch slots.
+        """
+        check_turn(self._begun, context)
+        through = None if view is None else self._view(view)
+        extent = context.longest - 1 + one.width
+        anchors, last = context.anchors[:, None], one.width - 1
+        return self._engine.run(
+            Pass(
+                anchors,
+                context.lengths,
+                extent,
+                last,
+                None,
+                None,
+                kind,
+                through,
+                unused=1,
+                around=one,
+                room=context.room,
+            )
+        )
 
     def attach_view(self, name: str, weights: Mapping[str, Tensor] | None = None) -> None:
         """Give every layer a second attention with these weights, or with copies of the model's own.

@@ -48,6 +48,13 @@ class Fresh(PromptLookup):
         return dataclasses.replace(super().propose(context, chance))
 
 
+class Early(Fresh):
+    """Do something while the host reads what was committed."""
+
+    def ahead(self, context: Any, chance: Any) -> None:
+        assert context.live
+
+
 times = st.integers(0, 64).map(float)  # sums of whole numbers are exact
 
 
@@ -65,6 +72,22 @@ def test_every_part_gets_the_time_that_it_takes(
     found = profile(decoder, [[1, 2, 3]] * prompts, batch, clock)
     assert found is not None
     assert found.phases == Phases(draft=propose + observe, score=score, verify=verify, commit=keep, other=between)
+
+
+@given(times, times, times)
+def test_what_is_launched_ahead_is_drafting_though_it_is_within_the_commit(
+    ahead: float, propose: float, keep: float
+) -> None:
+    clock = Clock()
+    decoder = Decoder(
+        Slow(table_target(), clock, keep=keep),  # type: ignore[arg-type]
+        Slow(Early(), clock, propose=propose, ahead=ahead),  # type: ignore[arg-type]
+        Consensus(),
+        Stop(12),
+    )
+    found = profile(decoder, [[1, 2, 3]], 1, clock)
+    assert found is not None
+    assert found.phases == Phases(draft=propose + ahead, score=0, verify=0, commit=keep, other=0)
 
 
 @given(st.lists(st.integers(1, 9).map(float), min_size=7, max_size=7), st.booleans())

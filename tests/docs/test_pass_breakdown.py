@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import runpy
 import sys
 from pathlib import Path
@@ -101,6 +102,50 @@ def test_a_tiny_shape_on_a_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     printed = capsys.readouterr().out
     table = runpy.run_path(str(PROGRAM))["page_lines"](found)
     assert all(line in printed.splitlines() for line in table if line.startswith("|"))
+
+
+def test_the_pass_of_a_drafter_stands_beside_the_one_that_scores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setattr("orthrus.bench.bandwidth.CPU_BYTES", 2**16)
+    source, recipe = ROOT / "tests" / "data" / "tiny-orthrus-qwen3", tmp_path / "recipe.yaml"
+    target = f"{{name: transformers, source: {source}, dtype: float32, device: cpu}}"
+    parts = "attention: {name: sdpa}\ncache: {name: static}\ndrafter: {name: diffusion}\nverifier: {name: consensus}\n"
+    recipe.write_text(f"target: {target}\n{parts}", encoding="utf-8")
+    flags = ["--config", str(recipe), "--draft", "--tokens", "4", "--context", "9", "--repeats", "3"]
+    out = tmp_path / "found.json"
+    monkeypatch.setattr(sys, "argv", [str(PROGRAM), *flags, "--out", str(out)])
+    runpy.run_path(str(PROGRAM), run_name="__main__")
+    verify, draft = json.loads(out.read_text(encoding="utf-8"))["passes"]
+    assert (verify["kind"], draft["kind"]) == ("verify", "draft")
+    assert verify["outside"] is draft["outside"] is None  # no graphs on a CPU
+    for one in (verify, draft):
+        assert all(one["groups"][name] > 0 for name in ("projections", "attention", "norms, rotary, the rest", "head"))
+    names = {one["kind"]: {name for name, _, _ in one["longest"]} for one in (verify, draft)}
+    assert "aten::mm" in names["verify"] | names["draft"]
+    table = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    assert "outside graphs" not in table[0] and ", draft | 4 | 9 |" in table[3]
+
+
+def test_launches_outside_of_graphs_are_told(program: dict[str, Any]) -> None:
+    one = {"shape": "a", "tokens": 4, "context": 9, "milliseconds": (2.0, 1.0, 3.0), "limit": None, "kernels": 200}
+    groups = dict.fromkeys(program["COLUMNS"], 0.4)
+    found = [
+        program["Breakdown"](**one, groups=groups, longest=(), kind=kind, outside=outside)
+        for kind, outside in (("verify", 1), ("draft", 3))
+    ]
+    head, rule, verify, draft = program["rows"](found)
+    assert head.count("|") == rule.count("|") == verify.count("|") == draft.count("|")
+    assert "| kernels | outside graphs |" in head and "| 200 | 1 |" in verify and "| a, draft | 4 | 9 |" in draft
+    names = [
+        "cuLaunchKernelEx",
+        "cudaLaunchKernel",
+        "cudaMemcpyAsync",
+        "cudaGraphLaunch",
+        "cudaEventRecord",
+        "aten::mm",
+    ]
+    assert [bool(re.match(program["LAUNCHES"], name)) for name in names] == [True] * 3 + [False] * 3
 
 
 def test_numbers_below_one_are_refused(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:

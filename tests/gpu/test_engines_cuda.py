@@ -58,6 +58,21 @@ def test_narrow_layers_equal_the_models_own_up_to_rounding(family: str, tokens: 
     assert float(error) < 3 * float(usual) + 1e-3
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("family", ["llama", "mistral", "qwen2", "qwen3"])
+def test_angles_that_are_looked_up_are_the_models_to_the_bit(family: str, dtype: torch.dtype) -> None:
+    rotary = tiny_model(family, dtype=dtype).cuda().model.rotary_emb
+    target = target_of(family, "fused", dtype=dtype)
+    hidden = torch.zeros(2, 3, 32, device="cuda", dtype=dtype)
+    for first in range(0, 96, 3):
+        positions = torch.tensor([[first, first + 1, first + 2], [0, 95 - first, 95]], device="cuda")
+        target._state.form = "fused"
+        found = target._model.model.rotary_emb(hidden, position_ids=positions)
+        target._state.form = "own"
+        assert all(map(torch.equal, found, rotary(hidden, position_ids=positions)))
+        assert found[0].data_ptr() != found[1].data_ptr()
+
+
 @pytest.mark.parametrize("tokens", [1, 16, 17, 32])
 def test_the_narrow_head_equals_a_product_up_to_rounding(tokens: int) -> None:
     torch.manual_seed(0)

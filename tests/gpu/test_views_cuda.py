@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from support.building import assert_lossless, decode_with, target_oracle
 from support.families import tiny_model
 from support.program import ROOT
-from support.views import random_view
+from support.views import committed, random_view
 
 import orthrus
-from orthrus import Result, Stop
+from orthrus import Result, Stop, run_draft_pass
 from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.static import StaticCache
+from orthrus_diffusion.block import MaskedBlock
 from orthrus_diffusion.drafter import Diffusion
 from orthrus_transformers.graphed import GraphedEngine
 from orthrus_transformers.target import TransformersTarget
@@ -74,6 +77,63 @@ def test_a_drafting_pass_adds_no_sync(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(Diffusion, "propose", watched)
     decoded(target)
+
+
+def test_early_blocks_are_the_late_ones_and_add_no_sync(monkeypatch: pytest.MonkeyPatch) -> None:
+    target, stop = target_of("llama", "graphed"), Stop(60)
+    late = decode_with(target, Diffusion(target, 6, 3, "noisy", early=False), PROMPTS, stop)
+    drafter, early = Diffusion(target, 6, 3, "noisy"), 0  # early, on a GPU
+    own = Diffusion.propose
+
+    def counted(self: Diffusion, *args: Any) -> orthrus.Draft:
+        nonlocal early
+        early += self._next is not None
+        return own(self, *args)
+
+    monkeypatch.setattr(Diffusion, "propose", counted)
+    decode_with(target, drafter, PROMPTS, stop)  # what is captured is captured
+    monkeypatch.setattr(torch.Tensor, "tolist", allowed_to_wait(torch.Tensor.tolist))
+    torch.cuda.set_sync_debug_mode("error")  # any sync but the step's raises
+    try:
+        again = decode_with(target, drafter, PROMPTS, stop)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert early > 10
+    for one, two in zip(late, again, strict=True):
+        assert (one.token_ids, one.measures.accepted_per_cycle) == (two.token_ids, two.measures.accepted_per_cycle)
+
+
+def allowed_to_wait(tolist: Callable[[torch.Tensor], Any]) -> Callable[[torch.Tensor], Any]:
+    def allowed(tensor: torch.Tensor) -> Any:
+        torch.cuda.set_sync_debug_mode("default")
+        try:
+            return tolist(tensor)
+        finally:
+            torch.cuda.set_sync_debug_mode("error")
+
+    return allowed
+
+
+@pytest.mark.parametrize("room", [20, 3])
+def test_a_drafters_whole_pass_is_one_recording(room: int) -> None:
+    target = target_of("llama", "graphed")
+    context = committed(target, [[1, 2, 3], [4]], room=room, device="cuda")
+    found = []
+    for forgets in (False, True):
+        block = MaskedBlock(4, 3, spare=room < 3, choose=True)
+        runner = ForwardOnly(target) if forgets else target
+        found += [run_draft_pass(runner, context, block, view="noisy").clone() for _ in range(2)]
+    assert all(torch.equal(one, found[0]) for one in found)
+    engine = target._engine
+    assert isinstance(engine, GraphedEngine)
+    assert [shape[-1] for shape in engine._recordings].count(block) == 1
+
+
+class ForwardOnly:
+    """Be a target that cannot record what stands around a pass."""
+
+    def __init__(self, target: TransformersTarget) -> None:
+        self.forward = target.forward
 
 
 @pytest.mark.parametrize("engine", ["compiled", "fused", "graphed"])

@@ -22,12 +22,13 @@ from support.families import VOCABULARY, tiny_model
 from support.views import committed, random_view
 
 import orthrus
-from orthrus import AutoBlock, Drafter, Stop, Target
+from orthrus import AutoBlock, Chance, Drafter, Sampling, Stop, Target
 from orthrus.block_size import BlockChooser
 from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.dynamic import DynamicCache
 from orthrus_caches.static import StaticCache
-from orthrus_diffusion.drafter import Diffusion
+from orthrus_diffusion import drafter
+from orthrus_diffusion.drafter import Diffusion, draw
 from orthrus_lookup.prompt_lookup import LONGEST, PromptLookup
 from orthrus_transformers.target import TransformersTarget
 
@@ -48,6 +49,19 @@ def target_of(family: str, static: bool) -> TransformersTarget:
 
 def lookup(target: Target) -> PromptLookup:
     return PromptLookup(2, 1, LONGEST, auto=AutoBlock(target, LONGEST))
+
+
+def test_what_is_measured_for_a_view_draws_if_its_drafts_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    target, drawn = target_of("llama", True), []
+    monkeypatch.setattr(drafter, "draw", lambda *args: (drawn.append(args[3]), draw(*args))[1])
+    for temperature in (0.0, 1.0):
+        context = committed(target, [[1, 2, 3]], room=20)
+        context.sampling = Sampling(temperature=temperature)
+        made = diffusion(target)
+        made.start(context, [0])
+        made.propose(context, Chance(0))
+        assert bool(drawn) is (temperature > 0)
+    assert len({int(lengths[0]) for lengths in drawn}) > 1  # of several sizes
 
 
 def diffusion(target: TransformersTarget) -> Diffusion:

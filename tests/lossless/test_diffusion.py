@@ -6,15 +6,15 @@ import functools
 import random
 
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from support.building import assert_lossless, decode_with, family_oracle, transformers_target
 from support.families import FAMILIES, VOCABULARY, WINDOW
 from support.views import committed, random_view
 
-from orthrus import Stop
+from orthrus import RowState, Stop
 from orthrus_caches.static import StaticCache
+from orthrus_diffusion.block import MaskedBlock
 from orthrus_diffusion.drafter import Diffusion
 from orthrus_transformers.target import TransformersTarget
 
@@ -71,7 +71,11 @@ def test_a_block_begins_at_the_anchor_and_its_first_row_predicts_what_follows() 
     # Under a causal mask the first row of a view of copies is the target's own choice: the shift, and no step more.
     target = target_of("llama")
     context = committed(target, [[1, 2, 3], [7] * 20], room=4)
-    tokens, positions = Diffusion(target, 3, MASK, "copied").block(context, 3, torch.tensor([2, 2]))
+    rows, block = (
+        RowState(context.lengths, context.anchors, context.room),
+        MaskedBlock(3, MASK, spare=True, choose=True),
+    )
+    tokens, positions = block.tokens(rows), block.positions(rows)
     through = target.forward(context, tokens, positions, view="copied", kind="causal")[:, 0].argmax(-1)
     wanted = [family_oracle()([*row.prompt, *row.output], Stop(1)).token_ids[0] for row in context.rows]
     assert through.tolist() == wanted

@@ -11,7 +11,7 @@ import pytest
 from support.building import assert_lossless, decode_with, target_oracle
 from support.timed import TimedTarget, WrongDrafter, timed_target
 
-from orthrus import Context, Stop, Verdict, pass_costs
+from orthrus import Chance, Context, Sampling, Stop, Verdict, pass_costs
 from orthrus.cost_file import cost_file, read_costs, write_costs
 from orthrus.pass_costs import LEAST_SECONDS, MOST_ROUNDS, PassCosts, measure
 from orthrus_plain.none import NoDrafter
@@ -68,6 +68,19 @@ def test_other_rows_longer_texts_and_more_sizes_are_measured_by_themselves(cache
         context = begun(target, rows, length)
         assert len(costs.cycles(context, sizes)) == len(sizes)
         assert len(list(cache.iterdir())) == files
+
+
+def test_passes_that_draw_are_measured_by_themselves(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target, drawn, own = timed_target(), [], Chance.gumbel
+    monkeypatch.setattr(Chance, "gumbel", lambda *args: (drawn.append(args[2].shape), own(*args))[1])
+    context, costs = begun(target), costs_of(target)
+    costs.cycles(context, SIZES)
+    assert not drawn
+    context.sampling = Sampling(temperature=0.5)
+    costs.cycles(context, SIZES)
+    assert set(drawn) == {(1, size + 1) for size in SIZES}
+    told = [json.loads(file.read_text())["identity"].get("drawn") for file in cache.iterdir()]
+    assert sorted(told, key=str) == [None, True]
 
 
 def test_the_pass_of_a_drafter_counts_but_not_for_an_empty_draft(cache: Path) -> None:

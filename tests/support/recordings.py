@@ -27,14 +27,14 @@ class Again:
     eager: EagerEngine
     like: Pass
     inputs: torch.Tensor
-    logits: torch.Tensor
+    output: torch.Tensor
     recorder: Recorder
 
     def replay(self) -> None:
         self.recorder.around(self._run)
 
     def _run(self) -> None:
-        self.logits.copy_(self.eager.run(unpacked(self.like, self.inputs)))
+        self.output.copy_(self.eager.run(unpacked(self.like, self.inputs)))
 
 
 class Recorder(GraphedEngine):
@@ -44,9 +44,9 @@ class Recorder(GraphedEngine):
 
     def _record(self, one: Pass) -> Recording:
         inputs = packed(one)
-        logits = self._eager.run(unpacked(one, inputs)).clone()
-        graph: Any = Again(self._eager, one, inputs, logits, self)
-        return Recording(graph, inputs, logits)
+        output = self._eager.run(unpacked(one, inputs)).clone()
+        graph: Any = Again(self._eager, one, inputs, output, self)
+        return Recording(graph, inputs, output)
 
 
 def recording_target(chunk: int = 512, slots: int = 16) -> TransformersTarget:

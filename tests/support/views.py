@@ -11,14 +11,16 @@ from orthrus import Context, Stop, Verdict
 from orthrus_transformers.target import TransformersTarget
 
 
-def committed(target: TransformersTarget, prompts: Sequence[Sequence[int]], room: int = 12) -> Context:
+def committed(
+    target: TransformersTarget, prompts: Sequence[Sequence[int]], room: int = 12, device: str = "cpu"
+) -> Context:
     """Return a context with the prompts prefilled and each row's anchor committed: the model's own next token."""
     context = Context(
-        prompts, Stop(room + 1), vocabulary_size=target.vocabulary_size, max_length=target.max_length, device="cpu"
+        prompts, Stop(room + 1), vocabulary_size=target.vocabulary_size, max_length=target.max_length, device=device
     )
     target.start(context)
     logits = target.prefill(context, context.refill())[:, 0]  # [B, V]
-    nothing = torch.zeros(len(prompts), dtype=torch.int64)
+    nothing = torch.zeros(len(prompts), dtype=torch.int64, device=device)
     target.keep(context.commit(context.empty_draft(), Verdict(nothing, logits.argmax(-1))))
     return context
 

@@ -17,7 +17,9 @@ from support.views import committed
 from torch import Tensor
 
 import orthrus
-from orthrus import Context, Decoder
+from orthrus import Decoder, RowState
+from orthrus_diffusion import drafter
+from orthrus_diffusion.block import MaskedBlock
 from orthrus_diffusion.drafter import VIEW, Diffusion
 from orthrus_transformers.target import TransformersTarget
 
@@ -62,7 +64,9 @@ def test_diffusion_logits(case: str, engine: str) -> None:
     assert isinstance(target, TransformersTarget) and isinstance(made.drafter, Diffusion)
     context = committed(target, [wanted["prompt"]])
     assert context.anchors.tolist() == [wanted["greedy"][len(wanted["prompt"])]]
-    tokens, positions = made.drafter.block(context, BLOCK, torch.tensor([BLOCK - 1]))
+    rows = RowState(context.lengths, context.anchors, context.room)
+    block = MaskedBlock(BLOCK, made.drafter._mask, spare=True, choose=True)
+    tokens, positions = block.tokens(rows), block.positions(rows)
     found = target.forward(context, tokens, positions, view=VIEW, kind="block")[0]
     torch.testing.assert_close(found, logits()[f"diffusion_logits_{case}"], rtol=0, atol=1e-5)
 
@@ -95,18 +99,20 @@ def _other_mask(tokens: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
 def test_a_wrong_block_is_noticed(
     bug: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own = Diffusion.block
+    class Planted(MaskedBlock):
+        spare = property(lambda self: True, lambda self, value: None)  # type: ignore[assignment]  # positions are asked
 
-    def planted(drafter: Diffusion, context: Context, width: int, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        return bug(*own(drafter, context, width, lengths))
+        def tokens(self, rows: RowState) -> Tensor:
+            return bug(super().tokens(rows), super().positions(rows))[0]
 
-    monkeypatch.setattr(Diffusion, "block", planted)
+        def positions(self, rows: RowState) -> Tensor:
+            return bug(super().tokens(rows), super().positions(rows))[1]
+
+    monkeypatch.setattr(drafter, "MaskedBlock", Planted)
     assert accepted(decoder(), 4) != [EXPECTED["cases"][case]["accepted_per_cycle"] for case in CASES]
 
 
 def test_a_causal_block_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    own = TransformersTarget.forward
-    monkeypatch.setattr(
-        TransformersTarget, "forward", lambda *args, **kwargs: own(*args, **{**kwargs, "kind": "causal"})
-    )
+    own = TransformersTarget.draft
+    monkeypatch.setattr(TransformersTarget, "draft", lambda *args, **kwargs: own(*args, **{**kwargs, "kind": "causal"}))
     assert accepted(decoder(), 4) != [EXPECTED["cases"][case]["accepted_per_cycle"] for case in CASES]

@@ -1,0 +1,58 @@
+"""A block of masks after each row's anchor, and what is made of its logits. B: rows, K: width of the block."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from orthrus import RowState
+
+
+@dataclass(frozen=True)
+class MaskedBlock:
+    """Be the anchor and K - 1 masks at their true positions (the paper's section 3); no row goes beyond its room.
+
+    Column i predicts the token after its position, as in the target, so the last one is not used. Where rows may have
+    less room than masks (`spare`), a row's spare columns come first, and its drafts are moved to the front.
+    choose: the result is the likeliest tokens [B, K - 1]; else it is their logits [B, K - 1, V].
+    """
+
+    width: int
+    mask_token_id: int
+    spare: bool
+    choose: bool
+
+    def tokens(self, rows: RowState) -> Tensor:
+        """Return the anchors and the masks [B, K]."""
+        anchors = rows.anchors[:, None]
+        if not self.spare:
+            return torch.nn.functional.pad(anchors, (0, self.width - 1), value=self.mask_token_id)
+        return torch.where(self._places(rows) > 0, self.mask_token_id, anchors)
+
+    def positions(self, rows: RowState) -> Tensor:
+        """Return the positions [B, K]: spare columns repeat the anchor's."""
+        return rows.lengths[:, None] - 1 + self._places(rows).clamp(min=0)
+
+    def result(self, rows: RowState, logits: Tensor) -> Tensor:
+        """Return tokens [B, K - 1], or logits [B, K - 1, V], each row's first draft in front."""
+        found = logits.argmax(-1) if self.choose else logits
+        if not self.spare:
+            return found
+        columns = torch.arange(self.width - 1, device=logits.device) + self._unused(rows)
+        columns = columns.clamp(max=self.width - 2)
+        return found.gather(1, columns) if self.choose else gather_rows(found, columns)
+
+    def _unused(self, rows: RowState) -> Tensor:
+        """Return how many columns [B, 1] of each row are spare."""
+        return (self.width - 1 - rows.room[:, None]).clamp(min=0)
+
+    def _places(self, rows: RowState) -> Tensor:
+        """Return how far after the anchor each column is [B, K]; below 1 it is spare, or the anchor's."""
+        return torch.arange(self.width, device=rows.room.device) - self._unused(rows)
+
+
+def gather_rows(logits: Tensor, columns: Tensor) -> Tensor:
+    """Return the logits [B, n, V] in each row's columns [B, n]."""
+    return logits.gather(1, columns[..., None].expand(-1, -1, logits.shape[-1]))
