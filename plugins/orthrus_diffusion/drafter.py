@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,11 +13,13 @@ from torch import Tensor
 from orthrus import AutoBlock, BuildError, Chance, Context, Draft, Parts, Step, ViewTarget, run_draft_pass
 from orthrus.sampling import token_probabilities, warp, widen
 from orthrus_diffusion.block import MaskedBlock
-from orthrus_diffusion.formats import attach
+from orthrus_diffusion.formats import attach, attach_copies
 from orthrus_diffusion.options import DiffusionOptions
 from orthrus_diffusion.shipped import find_view
+from orthrus_diffusion.view_config import ViewConfig
 
 VIEW = "diffusion"  # what the view that came with a target is called
+COPIES = "copies"  # of the model's own attention, untrained
 
 
 class Diffusion:
@@ -123,9 +126,16 @@ def make(options: DiffusionOptions, parts: Parts) -> Diffusion:
             f"drafter 'diffusion' needs views, which target '{type(target).__name__}' does not offer;"
             " set target.name=transformers"
         )
-    directory = find_view(options.view, parts) if options.view is not None else None
-    name = f"{VIEW} {directory.resolve()}" if directory else VIEW  # decoders that share a target share its views
-    found = attach(target, name, directory, allow_ordinary_mask=options.allow_ordinary_mask)
+    name, found = _attached(target, options, parts)
     auto = options.block == "auto"
     block = found.block if auto or options.block is None else int(options.block)
     return Diffusion(target, block, found.mask_token_id, name, auto=auto, notify=parts.notify)
+
+
+def _attached(target: ViewTarget, options: DiffusionOptions, parts: Parts) -> tuple[str, ViewConfig]:
+    """Return the name and config of the view, attached; decoders that share a target share its views."""
+    if options.view == COPIES and not Path(COPIES).exists():
+        return COPIES, attach_copies(target, COPIES)
+    directory = find_view(options.view, parts) if options.view is not None else None
+    name = f"{VIEW} {directory.resolve()}" if directory else VIEW
+    return name, attach(target, name, directory, allow_ordinary_mask=options.allow_ordinary_mask)

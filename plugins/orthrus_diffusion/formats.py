@@ -24,6 +24,7 @@ from orthrus_diffusion.view_config import ViewConfig, check_storage, is_released
 from orthrus_diffusion.whole import written_whole
 
 WEIGHTS = "view.safetensors"
+UNTRAINED_BLOCK = 32  # the paper's
 RELEASED_WEIGHT = re.compile(r"(.+\.self_attn\.(?:[qkvo]_proj|[qk]_norm))_diff(\.\w+)")
 
 
@@ -42,6 +43,13 @@ def attach(target: ViewTarget, name: str, directory: Path | None, *, allow_ordin
         if name not in target.view_names:
             target.attach_view(name, read_view(place))
     return config
+
+
+def attach_copies(target: ViewTarget, name: str) -> ViewConfig:
+    """Attach untrained copies of the target's own attention, which cost what any view costs; return their config."""
+    if name not in target.view_names:
+        target.attach_view(name)
+    return ViewConfig(UNTRAINED_BLOCK, target.vocabulary_size - 1, target.name, None)
 
 
 def save_view(

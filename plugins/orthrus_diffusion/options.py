@@ -15,7 +15,8 @@ class DiffusionOptions:
     view: str | None = option(
         None,
         help="a view of the target: a directory, a hub id, or the name of one that is shipped; null: the one that came"
-        " with the target's source, or else the shipped one that was made for it",
+        " with the target's source, or else the shipped one that was made for it; copies: the model's own attention,"
+        " untrained, to measure what passes cost",
     )
     block: int | Literal["auto"] | None = option(
         None,

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 from support.hub import cached_on_the_hub, cut_off
 from support.program import ROOT, InProcess
@@ -121,6 +122,19 @@ def test_a_target_that_brings_its_view_uses_that(models: Path, ships: Path) -> N
     assert drafts(load(models / "released")) == drafts(load(RELEASED))
     with pytest.raises(OrthrusError, match="is damaged or cannot be read"):
         load(models / "base")
+
+
+def test_copies_need_no_files_and_cost_time_alone(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoder = load(models / "base", view="copies")
+    wanted = load(models / "base", name="none").generate([[5, 6, 7]])[0]
+    found = decoder.generate([[5, 6, 7]])[0]
+    assert found.token_ids == wanted.token_ids and found.measures.passes > found.measures.cycles + 1
+    own = decoder.target.view_weights("copies")
+    model = dict(load_file(models / "base" / "model.safetensors"))
+    assert own and all(torch.equal(weight, model[name].to(weight)) for name, weight in own.items())
+    monkeypatch.chdir(models)
+    shutil.copytree("view", "copies")
+    assert drafts(load("base", view="copies")) == drafts(load("base", view="view"))
 
 
 def test_a_path_comes_before_a_shipped_view(
