@@ -12,7 +12,7 @@ from torch import Tensor
 from orthrus import AutoBlock, BuildError, Chance, Context, Draft, Parts, Step, ViewTarget, run_draft_pass
 from orthrus.sampling import token_probabilities, warp, widen
 from orthrus_diffusion.block import MaskedBlock
-from orthrus_diffusion.formats import attach
+from orthrus_diffusion.formats import attach, state_of
 from orthrus_diffusion.options import DiffusionOptions
 from orthrus_diffusion.shipped import find_view
 
@@ -124,7 +124,7 @@ def make(options: DiffusionOptions, parts: Parts) -> Diffusion:
             " set target.name=transformers"
         )
     directory = find_view(options.view, parts) if options.view is not None else None
-    name = f"{VIEW} {directory.resolve()}" if directory else VIEW  # decoders that share a target share its views
+    name = f"{VIEW} {directory.resolve()} {state_of(directory)}" if directory else VIEW  # decoders share its views
     found = attach(target, name, directory, allow_ordinary_mask=options.allow_ordinary_mask)
     auto = options.block == "auto"
     block = found.block if auto or options.block is None else int(options.block)
