@@ -170,7 +170,8 @@ class Context:
         """Return what the device found; most: how many tokens a row may have committed."""
         if ahead is None:
             return facts.tolist()
-        on_host = facts.to("cpu", non_blocking=True)  # pinned, so that the copy holds up nothing
+        # To pinned memory, so that the copy holds up nothing. Elsewhere `tolist` waits for all that was launched.
+        on_host = facts.to("cpu", non_blocking=True) if facts.is_cuda else facts
         copied = torch.cuda.current_stream(facts.device).record_event() if facts.is_cuda else None
         self._unread = most
         try:

@@ -13,7 +13,7 @@ from torch import Tensor
 from orthrus import AutoBlock, BuildError, Chance, Context, Draft, Parts, Step, ViewTarget, run_draft_pass
 from orthrus.sampling import token_probabilities, warp, widen
 from orthrus_diffusion.block import MaskedBlock
-from orthrus_diffusion.formats import attach, attach_copies
+from orthrus_diffusion.formats import attach, attach_copies, state_of
 from orthrus_diffusion.options import DiffusionOptions
 from orthrus_diffusion.shipped import find_view
 from orthrus_diffusion.view_config import ViewConfig
@@ -137,5 +137,5 @@ def _attached(target: ViewTarget, options: DiffusionOptions, parts: Parts) -> tu
     if options.view == COPIES and not Path(COPIES).exists():
         return COPIES, attach_copies(target, COPIES)
     directory = find_view(options.view, parts) if options.view is not None else None
-    name = f"{VIEW} {directory.resolve()}" if directory else VIEW
+    name = f"{VIEW} {directory.resolve()} {state_of(directory)}" if directory else VIEW
     return name, attach(target, name, directory, allow_ordinary_mask=options.allow_ordinary_mask)

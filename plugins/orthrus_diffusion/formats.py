@@ -7,6 +7,7 @@ with the view's weights beside the model's own.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -61,14 +62,16 @@ def save_view(
     *,
     storage: str = "float",
     allow_ordinary_mask: bool = False,
+    weights: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Write an attached view into a new directory, whole or not at all; raise InputError if that cannot be done.
 
     storage: `float`, as the weights are, or `int8`. allow_ordinary_mask: the mask may be a token of ordinary text.
+    weights: the view's, more exactly than the target computes with them; None: those that it computes with.
     """
     check_mask_token(target, mask_token_id, allow_ordinary=allow_ordinary_mask)
     config = ViewConfig(block, mask_token_id, target.name, base_fingerprint(target), allow_ordinary_mask)
-    write_view(directory, target.view_weights(name), config, storage)
+    write_view(directory, target.view_weights(name) if weights is None else weights, config, storage)
 
 
 def write_view(directory: Path, weights: Mapping[str, Tensor], config: ViewConfig, storage: str) -> None:
@@ -95,6 +98,13 @@ def read_view(place: Path) -> dict[str, Tensor]:
         return {base_name(name): weight for name, weight in found.items()}
     file = open_file(place / WEIGHTS)
     return dequantized(file.read(file.weights), file.weights, place / WEIGHTS)
+
+
+def state_of(place: Path) -> str:
+    """Return what tells the weights in a directory from others that take their place: sizes and times of its files."""
+    files = sorted(place.glob("*.safetensors"))
+    facts = [(file.name, file.stat().st_size, file.stat().st_mtime_ns, file.stat().st_ino) for file in files]
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
 
 
 def base_name(released: str) -> str:

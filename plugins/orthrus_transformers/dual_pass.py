@@ -35,6 +35,7 @@ class DualPass:
         self._trunk = model.get_decoder()
         self._state = state
         self._view = view
+        self._twins = {twin.layer_idx: twin for twin in view.twins.values()}
         self._attention = DualAttention(flex)
         self.plain_head = self._has_plain_head()
         layers = list(self._trunk.layers) if type(self._trunk).__name__ in KNOWN else []
@@ -90,7 +91,7 @@ class DualPass:
             hidden.requires_grad_()  # like the input of every other layer, so that one compilation serves all
         cosine, sine = self._trunk.rotary_emb(hidden.detach(), positions)
         for index, layer in enumerate(self._layers):
-            attention = layer.self_attn if view is None else view.twins[self._path(index)]
+            attention = layer.self_attn if view is None else self._twins[index]
             mask = self._mask(layer, view)
             past = None if view is None else self._attention.kept[index]
             weights = layer_weights(layer, attention)
@@ -122,9 +123,6 @@ class DualPass:
             yield
         finally:
             self._state.backend, self._state.view = backend, None
-
-    def _path(self, index: int) -> str:
-        return next(path for path, twin in self._view.twins.items() if twin.layer_idx == index)
 
     def _mask(self, layer: Any, view: View | None) -> Any:
         """Return what a layer sees; blocks without a window have kernels of their own, if their size fits."""

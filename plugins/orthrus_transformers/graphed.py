@@ -102,11 +102,15 @@ class GraphedEngine:
         graph = torch.cuda.CUDAGraph()
         capture = torch.cuda.graph(graph, pool=self._pool)
         assert capture.capture_stream is not None
-        warm_up(lambda: self._eager.run(unpacked(one, inputs)), capture.capture_stream)
-        before = torch.cuda.memory_reserved()
+        found = warm_up(lambda: self._eager.run(unpacked(one, inputs)), capture.capture_stream)
+        # Recordings share a pool, so the output of one may lie where another works. Logits are done with by then; what
+        # is made of them has a place of its own.
+        own = torch.empty_like(found) if one.around else None
         try:
-            with capture:
+            with capture:  # which gives back what is reserved and unused, so it is looked at from here on
+                before = torch.cuda.memory_reserved()
                 output = self._eager.run(unpacked(one, inputs))
+                output = output if own is None else own.copy_(output)
         except Exception as error:  # whatever a model does that a capture does not allow
             self._give_up(error)
             return None
@@ -149,7 +153,7 @@ def unpacked(like: Pass, inputs: Tensor) -> Pass:
     )
 
 
-def warm_up(action: Callable[[], object], stream: torch.cuda.Stream) -> None:
+def warm_up(action: Callable[[], Tensor], stream: torch.cuda.Stream) -> Tensor:
     """Run an action twice on the stream of a capture: libraries allocate and choose kernels in their first calls.
 
     It is one stream for all captures of a process, because cuBLAS keeps memory for every stream that it has seen.
@@ -157,5 +161,6 @@ def warm_up(action: Callable[[], object], stream: torch.cuda.Stream) -> None:
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
         action()
-        action()
+        found = action()
     torch.cuda.current_stream().wait_stream(stream)
+    return found

@@ -11,59 +11,10 @@ from typing import Any
 
 import pytest
 import torch
-from support.program import InProcess, Outcome
-from support.trainable import lay_out, tiny_model
+from support.program import Outcome
+from support.trainable import STAGES, made
 
-import orthrus as package
-from orthrus_diffusion.training import fit
 from orthrus_diffusion.training.shards import read_shards, write_shard
-from orthrus_diffusion.training.stages import run_stages
-
-STAGES = ("prompts", "answers", "fit", "eval")
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make a tiny model with a tokenizer of letters, a special token and a chat template."""
-    return tiny_model(tmp_path_factory.mktemp("train") / "base")
-
-
-@pytest.fixture(scope="module")
-def finished(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make prompts and answers once; return their directory."""
-    folder = tmp_path_factory.mktemp("finished")
-    config = lay_out(base, folder)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        for stage in ("prompts", "answers"):
-            run_stages(config, [], stage, lambda message: None)
-    return folder / "out"
-
-
-@pytest.fixture
-def config(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Stand in a folder with a training config, prompts and a model of its own."""
-    monkeypatch.chdir(tmp_path)
-    return lay_out(base, tmp_path)
-
-
-@pytest.fixture
-def answered(config: Path, finished: Path) -> Path:
-    """Let prompts and answers be there already; return the shard."""
-    shutil.copytree(finished, "out")
-    [shard] = Path("out/answers").glob("shard-*")
-    return shard
-
-
-@pytest.fixture
-def train(config: Path, orthrus: InProcess) -> Callable[..., Outcome]:
-    """Give `orthrus train --stage`, with overrides."""
-    return lambda stage, *overrides: orthrus("train", "--config", config, "--stage", stage, *overrides)
-
-
-def made() -> set[str]:
-    """Return the files that a training left."""
-    return {str(file.relative_to("out")) for file in Path("out").rglob("*") if file.is_file()}
 
 
 def test_a_training_that_is_right(train: Callable[..., Outcome], base: Path) -> None:
@@ -218,33 +169,6 @@ def test_prompts_that_are_all_too_long(train: Callable[..., Outcome]) -> None:
     assert (done.code, done.out) == (0, "")
     assert done.err == ("4 prompts of shard 0 are left out: they have more than answers.max_prompt_tokens=1 tokens\n")
     assert "the answers hold nothing to train on" in train("fit").error()
-
-
-def test_out_of_memory(train: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*given: object, **more: object) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore lines.")
-
-    assert train("prompts").code == 0
-    monkeypatch.setattr(package.Decoder, "generate", full)
-    assert train("answers").error() == (
-        "the device is out of memory in the stage answers; set answers.batch (now 4) lower"
-    )
-    assert not list(Path("out/answers").glob("shard-*"))
-    monkeypatch.undo()
-
-
-def test_out_of_memory_while_fitting(
-    answered: Path, train: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*given: object, **more: object) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory.")
-
-    before = made()
-    monkeypatch.setattr(fit.Fitting, "_accumulate", full)
-    error = train("fit").error()
-    assert error.startswith("the device is out of memory in the stage fit; set ")
-    assert all(f"fit.{name}" in error for name in ("rows_at_a_time", "loss_rows", "row_tokens", "anchors"))
-    assert made() == before
 
 
 @pytest.mark.parametrize("stage", STAGES[:3])

@@ -96,6 +96,20 @@ def test_decoders_that_share_a_target_share_its_views(models: dict[str, Path]) -
     assert len(parts.target.view_names) == 1
 
 
+def test_a_view_that_was_replaced_on_disk_is_loaded_anew(models: dict[str, Path], tmp_path: Path) -> None:
+    place, target = tmp_path / "view", target_at(models["base"])
+    shutil.copytree(models["view"], place)
+    first = make(DiffusionOptions(str(place)), Parts(target=target))
+    weights = {name: weight.contiguous() + 1 for name, weight in load_file(place / "view.safetensors").items()}
+    save_file(weights, place / "new")
+    (place / "new").replace(place / "view.safetensors")
+    second = make(DiffusionOptions(str(place)), Parts(target=target))
+    again = make(DiffusionOptions(str(place)), Parts(target=target))
+    assert first._view != second._view == again._view
+    for name, weight in target.view_weights(second._view).items():
+        torch.testing.assert_close(weight, target.view_weights(first._view)[name] + 1)  # which is in use still
+
+
 def test_a_target_without_views_is_refused(models: dict[str, Path]) -> None:
     with pytest.raises(
         OrthrusError, match="drafter 'diffusion' needs views, which target 'TableTarget' does not offer"

@@ -13,6 +13,7 @@ from support.released import plain_base
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 MASK = len(LETTERS)  # special
+STAGES = ("prompts", "answers", "fit", "eval")
 TEMPLATE = "{% for one in messages %}u{{ one['content'] }}{% endfor %}{% if add_generation_prompt %}v{% endif %}"
 
 
@@ -44,3 +45,8 @@ def lay_out(base: Path, folder: Path) -> Path:
         "eval: {files: [given.jsonl], prompts: 2, max_new_tokens: 4}\n"
     )
     return file
+
+
+def made() -> set[str]:
+    """Return the files that a training left."""
+    return {str(file.relative_to("out")) for file in Path("out").rglob("*") if file.is_file()}

@@ -18,6 +18,7 @@ from support.toy import toy_config, toy_run
 from torch import Tensor
 
 from orthrus import BuildError
+from orthrus_diffusion.quantization import quantized
 from orthrus_diffusion.training import fit, loss
 from orthrus_diffusion.training.checkpoints import Checkpoint, Checkpoints
 from orthrus_diffusion.training.fit import fit_view
@@ -141,6 +142,19 @@ def test_a_training_that_was_interrupted_ends_in_the_same_weights(
     assert all(torch.equal(weight, parts[name]) for name, weight in whole.items())
     steps = [record["step"] for record in records(tmp_path / "parts" / "out")]
     assert steps == [record["step"] for record in records(tmp_path / "whole" / "out")]
+
+
+def test_the_view_is_quantized_from_the_masters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = toy_config(tmp_path, steps=3)
+    fit_view(toy_run(file, monkeypatch, print, "target.dtype=bfloat16", "training.storage=int8"))
+    last = Checkpoints(tmp_path / "out" / "checkpoints", print).last()
+    assert last is not None
+    masters = {name.removeprefix("weight:"): value for name, value in last.tensors.items() if name[:7] == "weight:"}
+    held, rounded = view_of(tmp_path), {name: value.bfloat16() for name, value in masters.items()}
+    wanted, others = quantized(masters), quantized(rounded)
+    assert held.keys() == wanted.keys()
+    assert all(torch.equal(weight, wanted[name]) for name, weight in held.items())
+    assert not all(torch.equal(weight, others[name]) for name, weight in held.items())
 
 
 def test_a_training_that_is_done_is_not_begun_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

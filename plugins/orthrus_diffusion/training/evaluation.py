@@ -10,6 +10,7 @@ from typing import Any
 
 from orthrus import Decoder, InputError, Result, TrainableTarget, read_prompts, summarize
 from orthrus_diffusion.drafter import Diffusion
+from orthrus_diffusion.training.records import progress
 from orthrus_diffusion.training.run import Run
 
 
@@ -28,9 +29,13 @@ class Evaluation:
         stop = {"max_new_tokens": run.eval.max_new_tokens}
         return cls(run.decoder(target, drafter=drafter, stop=stop), tuple(_prompts(run)), run.eval.batch)
 
-    def measure(self) -> dict[str, Any]:
-        """Return tokens per cycle, pooled and per prompt; pooled over answers that ended by themselves; their share."""
-        results = self.decoder.generate(self.prompts, batch=self.batch)
+    def measure(self, shown: bool = False) -> dict[str, Any]:
+        """Return tokens per cycle, pooled and per prompt; pooled over answers that ended by themselves; their share.
+
+        shown: whether to show a bar; within another stage's there is none.
+        """
+        with progress("eval", len(self.prompts), shown=shown) as advance:
+            results = self.decoder.generate(self.prompts, batch=self.batch, on_result=lambda result: advance(1))
         ended = [result for result in results if result.finish_reason == "stop_token"]
         return {**_named("", results), **_named("ended_", ended), "ended": len(ended) / len(results)}
 

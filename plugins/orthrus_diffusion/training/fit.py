@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from orthrus import BuildError, DualPass, InputError, MaskedBlocks, TrainableTarget
 from orthrus_diffusion.formats import attach, save_view
@@ -35,11 +36,12 @@ def fit_view(run: Run) -> None:
     target = run.target(with_text=False)
     texts = read_texts(run, target)
     attach_start(run, target)
+    refuse_float16(target)
     fitting = Fitting(run, target, texts)
     with fitting.closing():
         fitting.run_steps()
     if run.workers.first:
-        save_trained(run, target)
+        save_trained(run, target, fitting.weights)
     run.workers.wait()
 
 
@@ -70,8 +72,17 @@ def attach_start(run: Run, target: TrainableTarget) -> None:
         raise type(error)(f"training.start: {str(error).removeprefix('drafter.view: ')}") from error
 
 
-def save_trained(run: Run, target: TrainableTarget) -> None:
-    """Write the view, in the place of one that was there."""
+def refuse_float16(target: TrainableTarget) -> None:
+    """Raise InputError for a model in float16: small gradients are 0 in it."""
+    if any(weight.dtype == torch.float16 for weight in target.view_weights(VIEW).values()):
+        raise InputError(
+            f"the model '{target.name}' is in float16, in which small gradients are lost; to train a view set"
+            " target.dtype=bfloat16 or float32"
+        )
+
+
+def save_trained(run: Run, target: TrainableTarget, masters: Mapping[str, Tensor]) -> None:
+    """Write the view, in the place of one that was there: as int8 of the masters, which are not rounded before."""
     unfinished = run.out / "view.new"
     shutil.rmtree(unfinished, ignore_errors=True)
     options = run.training
@@ -82,6 +93,7 @@ def save_trained(run: Run, target: TrainableTarget) -> None:
         options.block,
         options.mask_token_id,
         storage=options.storage,
+        weights=masters if options.storage == "int8" else None,
         allow_ordinary_mask=options.allow_ordinary_mask,
     )
     shutil.rmtree(run.out / "view", ignore_errors=True)
@@ -104,6 +116,7 @@ class Fitting:
         compiled = compiled and self._passes.plain_head
         self._loss = BlockLoss(self._passes.project, _weights_of(options), compiled)
         self._weights = MasterWeights(target.view_weights(VIEW), options)
+        self.weights: Mapping[str, Tensor] = self._weights.values  # in float32
         self._packer = Packer(texts, options.row_tokens, options.anchors, options.rows, run.training.seed)
         self._checkpoints = Checkpoints(run.out / "checkpoints", run.notify)
         self._records = Records(run.out / "fit", "step")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,20 +19,25 @@ from orthrus_diffusion.training.evaluation import Evaluation
 from orthrus_diffusion.training.files import write_text_whole
 from orthrus_diffusion.training.fit import VIEW, fit_view
 from orthrus_diffusion.training.prompts import make_prompts
+from orthrus_diffusion.training.records import Records
 from orthrus_diffusion.training.run import Run
 from orthrus_diffusion.training.workers import joined_workers
 
 
 def evaluate_view(run: Run) -> None:
-    """Measure the view that was written, write `eval.json`, and print it."""
+    """Measure the view that was written; write `eval.json`, print it, and add a line to the measurements before."""
     if not (run.out / "view").is_dir():
         raise InputError(f"there is no '{run.out / 'view'}'; run the stage fit first")
     if run.workers.first:
         target = run.target()
         attach(target, VIEW, run.out / "view")
-        measures = json.dumps(Evaluation.of(run, target, VIEW).measure(), indent=1)
-        write_text_whole(run.out / "eval.json", measures + "\n")
-        typer.echo(measures)
+        measures = Evaluation.of(run, target, VIEW).measure(shown=True)
+        records = Records(run.out / "eval", "measurement")
+        records.resume(sys.maxsize)
+        records.write(measurement=len(records.lines) + 1, **measures)
+        records.plot(run.notify)
+        write_text_whole(run.out / "eval.json", json.dumps(measures, indent=1) + "\n")
+        typer.echo(json.dumps(measures, indent=1))
 
 
 STAGES: dict[str, Callable[[Run], None]] = {
@@ -69,7 +75,9 @@ def _told_what_shrinks(run: Run, stage: str) -> Iterator[None]:
     """Say in one sentence that a device is out of memory, and which settings take less, or that a file failed."""
     try:
         yield
-    except torch.OutOfMemoryError as error:
+    except (torch.OutOfMemoryError, InputError) as error:
+        if isinstance(error, InputError) and not isinstance(error.__cause__, torch.OutOfMemoryError):
+            raise  # a target says of its passes what shrinks a decoding, which a stage's settings decide here
         settings = (key.split(".") for key in SHRINKS[stage])
         written = [f"{section}.{name} (now {getattr(getattr(run, section), name)})" for section, name in settings]
         listing = f"{', '.join(written[:-1])} or {written[-1]}" if len(written) > 1 else written[0]

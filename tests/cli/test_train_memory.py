@@ -1,0 +1,84 @@
+"""`orthrus train` on a device that is too small, in a dtype that is too coarse; what its stage `eval` notes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from support.program import Outcome
+from support.trainable import STAGES, made
+
+import orthrus as package
+from orthrus_diffusion.training import fit
+from orthrus_transformers import target
+from orthrus_transformers.engine import EagerEngine
+
+
+def test_out_of_memory(train: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*given: object, **more: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore lines.")
+
+    assert train("prompts").code == 0
+    monkeypatch.setattr(package.Decoder, "generate", full)
+    assert train("answers").error() == (
+        "the device is out of memory in the stage answers; set answers.batch (now 4) lower"
+    )
+    assert not list(Path("out/answers").glob("shard-*"))
+    monkeypatch.undo()
+
+
+@pytest.mark.parametrize("stage", ["answers", "eval"])
+def test_out_of_memory_in_a_pass(stage: str, train: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the target has a sentence of its own, which names settings that a stage does not take."""
+
+    def full(*given: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    for before in STAGES[: STAGES.index(stage)]:
+        assert train(before).code == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(EagerEngine, "run", full)
+        patch.setattr(target, "probe", lambda *given: None)
+        batch = {"answers": 4, "eval": 32}[stage]
+        assert train(stage).error() == (
+            f"the device is out of memory in the stage {stage}; set {stage}.batch (now {batch}) lower"
+        )
+
+
+def test_bad_input_is_not_taken_for_too_little_memory(train: Callable[..., Outcome]) -> None:
+    assert "memory" not in train("answers").error()
+
+
+def test_float16_is_refused(answered: Path, train: Callable[..., Outcome]) -> None:
+    before = made()
+    error = train("fit", "target.dtype=float16").error()
+    assert error.endswith("small gradients are lost; to train a view set target.dtype=bfloat16 or float32")
+    assert made() == before
+    assert train("fit", "target.dtype=bfloat16").code == 0
+
+
+def test_every_measurement_is_a_line_and_a_point_of_the_plot(train: Callable[..., Outcome]) -> None:
+    assert train("all").code == 0
+    assert train("eval").code == 0
+    lines = [json.loads(line) for line in Path("out/eval/metrics.jsonl").read_text().splitlines()]
+    assert [line["measurement"] for line in lines] == [1, 2]
+    assert {**lines[1], "measurement": 1} == lines[0]
+    assert lines[1].items() >= json.loads(Path("out/eval.json").read_text()).items()
+    assert "tokens_per_cycle" in Path("out/eval/metrics.svg").read_text()
+
+
+def test_out_of_memory_while_fitting(
+    answered: Path, train: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*given: object, **more: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    before = made()
+    monkeypatch.setattr(fit.Fitting, "_accumulate", full)
+    error = train("fit").error()
+    assert error.startswith("the device is out of memory in the stage fit; set ")
+    assert all(f"fit.{name}" in error for name in ("rows_at_a_time", "loss_rows", "row_tokens", "anchors"))
+    assert made() == before
