@@ -123,7 +123,7 @@ def _carry_out(
     from orthrus.verification.runs import Asked, Runs
 
     notify = partial(error_console().print, markup=False, soft_wrap=True)
-    runs = Runs(session, records, chat, notify)
+    runs = Runs(session, [(one.id, one.prompt) for one in records], chat, notify)
     asked = [Asked(*one) for one in wanted]
     with error_console().status("loading"):
         for one in asked:

@@ -13,8 +13,7 @@ from orthrus.config import Config, PartConfig
 from orthrus.decoder import Decoder
 from orthrus.interfaces import Target
 from orthrus.plugins import Plugins
-from orthrus.prompts import PromptRecord
-from orthrus.types import Result
+from orthrus.types import Prompt, Result
 from orthrus.verification.answers import check_verifiable, spread
 from orthrus.verification.certificate import Certificate, Control, differing, logit_error, wrong_tokens
 from orthrus.verification.divergence import Divergence
@@ -49,10 +48,13 @@ class Decoded:
 
 @dataclass(eq=False)
 class Runs:
-    """Decode prompts by configs, each once at a batch; configs that agree in their target share it and its referee."""
+    """Decode prompts by configs, each once at a batch; configs that agree in their target share it and its referee.
+
+    prompts: each with its id. chat: as in `Decoder.generate`.
+    """
 
     plugins: Plugins
-    prompts: Sequence[PromptRecord]
+    prompts: Sequence[tuple[str, Prompt]]
     chat: bool | None = None
     notify: Callable[[str], None] | None = None
     _targets: list[tuple[TargetKey, Target]] = field(default_factory=list)
@@ -75,7 +77,7 @@ class Runs:
                 return decoded
         decoder = self._decoder(config)
         witness = Witness(decoder.verifier)
-        texts, ids = [one.prompt for one in self.prompts], [one.id for one in self.prompts]
+        ids, texts = [id for id, _ in self.prompts], [prompt for _, prompt in self.prompts]
         watched = replace(decoder, verifier=witness)
         results = watched.generate(texts, ids=ids, batch=batch, chat=self.chat, on_result=advance)
         decoded = Decoded(decoder, results, witness.seen(results))
@@ -89,7 +91,8 @@ class Runs:
         found = _found(decoded, judged, referee)
         replayed = set() if referee.narrow else spread(len(judged), oracle_sample)
         for index in sorted(replayed):
-            found[index] = found[index] or list(referee.replay(decoded.results[index]))
+            parted = referee.replay(decoded.results[index])  # where float64 decided a tie, the oracle may part
+            found[index] = found[index] or [one for one in parted if one.position not in judged[index].disputed]
         identical = sum(not one and not any(each.forced.gaps) for one, each in zip(found, judged, strict=True))
         control = None
         if referee.narrow or (identical < len(judged) and not any(found)):

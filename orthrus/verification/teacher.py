@@ -17,6 +17,7 @@ from orthrus.types import Result
 from orthrus.verification.scores import scores, unit
 
 Logits = Callable[[Sequence[int], int], Tensor]  # as Target.logits
+CONTENDERS = 10  # tokens of a place, the likeliest, whose errors count
 PLACES = 256  # of an answer whose scores are in memory at a time
 
 
@@ -25,7 +26,7 @@ class Forced:
     """Hold for each token of an answer the argmax there, and by how much the token's own logit is less (0: it is one).
 
     values: the score of each token, in units of logits. Two tokens may have the same score: then either is an argmax.
-    error: the largest distance of any score from that of another computation; 0 if there is none.
+    error: the largest distance of a contender's score from that of another computation; 0 if there is none.
     """
 
     expected: tuple[int, ...]
@@ -79,6 +80,7 @@ def _part(
 
 
 def _distance(one: Tensor, other: Tensor) -> Tensor:
-    """Return the largest distance of scores [T, V] that are possible in both."""
-    distance = (one - other.to(one.dtype)).abs_()
+    """Return the largest distance of the scores [T, V] of contenders that are possible in both."""
+    values, tokens = one.topk(min(CONTENDERS, one.shape[-1]), dim=-1)
+    distance = (values - other.gather(-1, tokens)).abs_()
     return distance.nan_to_num_(nan=0.0, posinf=0.0).amax()
