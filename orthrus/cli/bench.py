@@ -145,14 +145,14 @@ def _settings(plan: Plan, first: Config, path: Path | None) -> dict[str, Any]:
     }
 
 
-def without_folder(arguments: list[str]) -> list[str]:
-    """Return a command's arguments with only the names of the files that are written: the folder is the machine's."""
+def without_folder(arguments: list[str], flags: tuple[str, ...] = WRITTEN) -> list[str]:
+    """Return a command's arguments with only the names of the files of some flags: the folder is the machine's."""
     split = [one.partition("=") for one in arguments]
     told = [
-        f"{flag}={Path(path).name}" if equals and flag in WRITTEN else flag + equals + path
+        f"{flag}={Path(path).name}" if equals and flag in flags else f"{flag}{equals}{path}"
         for flag, equals, path in split
     ]
-    return [Path(one).name if before in WRITTEN else one for before, one in zip(["", *told], told, strict=False)]
+    return [Path(one).name if before in flags else one for before, one in zip(["", *told], told, strict=False)]
 
 
 def _results(title: str, note: str, settings: dict[str, Any], work: Bench | IsolatedBench, runs: list[Run]) -> Results:

@@ -16,7 +16,7 @@ from orthrus.bench.plan import PLAIN, SubjectPlan, plan_subjects
 from orthrus.bench.reading import read_integers
 from orthrus.bench.results import write_whole
 from orthrus.cli.arguments import AsJson, Limit, Overrides, Raw
-from orthrus.cli.bench import check_place, without_folder
+from orthrus.cli.bench import WRITTEN, check_place, without_folder
 from orthrus.cli.progress import bar, error_console
 from orthrus.config import Config, load_config
 from orthrus.errors import ConfigError, InputError, Problem
@@ -68,7 +68,8 @@ def verify(
     runs, found = _carry_out(wanted, records, session, False if raw else None, oracle)
     device = runs.prepare(wanted[0][1]).device
     settings = _settings(wanted, batches, prompts, records)
-    record = make_record(shlex.join(["orthrus", *without_folder(sys.argv[1:])]), settings, device, found)
+    command = shlex.join(["orthrus", *without_folder(sys.argv[1:], (*WRITTEN, "--prompts"))])
+    record = make_record(command, settings, device, found)
     if out is not None:
         write_whole(out, record.to_json())
     if plot is not None:

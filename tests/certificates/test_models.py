@@ -1,4 +1,4 @@
-"""Certificates of a tiny trained model, on the CPU: honest runs in bfloat16 pass, a broken cache does not; the copies."""
+"""Certificates of a tiny trained model on the CPU: honest runs in bfloat16 pass, a broken cache does not; copies."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 import torch
+from support.building import BACKENDS
 from support.certified import COUPLED, Given, Lenient, certify
 from support.families import FAMILIES, attention_for, tiny_model
-from support.building import BACKENDS
 from support.toy import MODEL, prompts
 from torch import Tensor
 
