@@ -5,7 +5,7 @@ B: rows, n: width of a draft, V: size of the vocabulary, H: heads, D: size of a 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
@@ -159,6 +159,15 @@ class MeasuredTarget(Target, Protocol):
 
         With it, what `AutoBlock` measures is kept for other processes on the machine.
         """
+
+
+class WidenedTarget(Target, Protocol):
+    """Be a target whose weights can be computed in a wider dtype, where its own rounding is to be judged."""
+
+    dtype: torch.dtype
+
+    def widened(self, dtype: torch.dtype) -> Callable[[Sequence[int], int], Tensor]:
+        """Return what `logits` is, over a copy of the very same weights that computes in another dtype."""
 
 
 class ViewTarget(Target, Protocol):

@@ -111,7 +111,7 @@ def _over_key(lines: Mapping[str, list[Point]], key: str, label: str, file: str)
         axes.set_ylim(bottom=0)
 
     caption = f"{label} by {key}, a line for each subject"
-    return Figure(file, caption, _svg(fill, 4.5 + LEGEND_LINE * len(lines), caption))
+    return Figure(file, caption, draw_svg(fill, 4.5 + LEGEND_LINE * len(lines), caption))
 
 
 def _scale_x(axes: Any, values: Sequence[float]) -> None:
@@ -142,14 +142,14 @@ def _phases(runs: Sequence[Run], name: str) -> Figure:
         axes.set_xlabel("ms of a cycle")
 
     caption = "where a cycle's time goes"
-    return Figure(f"{name}-phases.svg", caption, _svg(fill, 1.7 + 0.23 * lines, caption, columns=len(parts[0])))
+    return Figure(f"{name}-phases.svg", caption, draw_svg(fill, 1.7 + 0.23 * lines, caption, columns=len(parts[0])))
 
 
 def _name(run: Run) -> str:
     return ", ".join([run.label, *(f"{key} {setting(value)}" for key, value in run.point.items())])
 
 
-def _svg(fill: Callable[[Any], None], height: float, title: str, columns: int = 1) -> str:
+def draw_svg(fill: Callable[[Any], None], height: float, title: str, columns: int = 1) -> str:
     """Return a figure with one pair of axes, and a legend of so many columns below them, as SVG text."""
     try:
         import matplotlib

@@ -127,10 +127,15 @@ class Results:
 
 def write_results(results: Results, path: Path) -> None:
     """Write the results as JSON, whole or not at all: what was there stays until then."""
+    write_whole(path, results.to_json())
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text, whole or not at all, making the folders above."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        beside.write_text(results.to_json(), encoding="utf-8")
+        beside.write_text(text, encoding="utf-8")
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)

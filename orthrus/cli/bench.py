@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from orthrus.bench.rounds import Bench
 
 FAILED = 1
+WRITTEN = ("--out", "--plot")  # flags of files
 
 
 def bench(
@@ -86,7 +87,7 @@ def bench(
     points = plan_points(read_integers("--batch", batch), contexts, [read_sweep(text) for text in sweep or []])
     asked.check(points)
     if out is not None:
-        _check_place(out)
+        check_place("--out", out)
     session = Plugins.load()
     subjects = plan_subjects(config, variant or [], baseline or [], session, shape)
     check_sweep(subjects, [read_sweep(text).key for text in sweep or []])
@@ -118,13 +119,13 @@ def _prompts(path: Path | None, limit: int | None, raw: bool, context: str | Non
     return BenchPrompts(tuple(read_prompts(path, limit)), chat=False if raw else None)
 
 
-def _check_place(out: Path) -> None:
-    """Raise InputError, before anything is measured, if results could not be written there."""
-    if out.is_dir():
-        raise InputError(f"--out: '{out}' is a directory")
-    above = next(one for one in out.absolute().parents if one.exists())
+def check_place(flag: str, path: Path) -> None:
+    """Raise InputError, before anything is measured, if nothing could be written there."""
+    if path.is_dir():
+        raise InputError(f"{flag}: '{path}' is a directory")
+    above = next(one for one in path.absolute().parents if one.exists())
     if not above.is_dir() or not os.access(above, os.W_OK):
-        raise InputError(f"--out: nothing can be written to '{above}'")
+        raise InputError(f"{flag}: nothing can be written to '{above}'")
 
 
 def _settings(plan: Plan, first: Config, path: Path | None) -> dict[str, Any]:
@@ -144,10 +145,14 @@ def _settings(plan: Plan, first: Config, path: Path | None) -> dict[str, Any]:
     }
 
 
-def without_folder(arguments: list[str]) -> list[str]:
-    """Return a command's arguments with only the name of the file that --out writes: the folder is the machine's."""
-    told = [f"--out={Path(one[6:]).name}" if one.startswith("--out=") else one for one in arguments]
-    return [Path(one).name if before == "--out" else one for before, one in zip(["", *told], told, strict=False)]
+def without_folder(arguments: list[str], flags: tuple[str, ...] = WRITTEN) -> list[str]:
+    """Return a command's arguments with only the names of the files of some flags: the folder is the machine's."""
+    split = [one.partition("=") for one in arguments]
+    told = [
+        f"{flag}={Path(path).name}" if equals and flag in flags else f"{flag}{equals}{path}"
+        for flag, equals, path in split
+    ]
+    return [Path(one).name if before in flags else one for before, one in zip(["", *told], told, strict=False)]
 
 
 def _results(title: str, note: str, settings: dict[str, Any], work: Bench | IsolatedBench, runs: list[Run]) -> Results:

@@ -2,76 +2,166 @@
 
 from __future__ import annotations
 
-import json
-import math
+import importlib.util
+import shlex
+import sys
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from orthrus.cli.arguments import AsJson, Batch, ConfigFile, Limit, Overrides, Raw
-from orthrus.cli.progress import bar, load_decoder
-from orthrus.errors import InputError
-from orthrus.prompts import read_prompts
+from orthrus.bench.plan import PLAIN, SubjectPlan, plan_subjects
+from orthrus.bench.reading import read_integers
+from orthrus.bench.results import write_whole
+from orthrus.cli.arguments import AsJson, Limit, Overrides, Raw
+from orthrus.cli.bench import WRITTEN, check_place, without_folder
+from orthrus.cli.progress import bar, error_console
+from orthrus.config import Config, load_config
+from orthrus.errors import ConfigError, InputError, Problem
+from orthrus.layers import Layer, read_overrides
+from orthrus.plugins import Plugins
+from orthrus.prompts import PromptRecord, read_prompts
 
 if TYPE_CHECKING:
-    from orthrus.verification import Verification
+    from orthrus.verification.certificate import Certificate
+    from orthrus.verification.runs import Asked, Runs
+
+FAILED = 1
+NO_DRAFTS = Layer("the control", {"drafter": {"name": PLAIN}})
 
 
 def verify(
-    config: ConfigFile,
-    prompts: Annotated[Path, typer.Option("--prompts", help='JSONL: {"id": ..., "prompt": ...} a line.')],
+    config: Annotated[list[Path], typer.Option("--config", help="A run file to verify; again for each further one.")],
+    prompts: Annotated[
+        list[Path], typer.Option("--prompts", help='JSONL: {"id": ..., "prompt": ...} a line; again for further files.')
+    ],
     overrides: Overrides = None,
-    batch: Batch = 1,
+    variant: Annotated[
+        list[str] | None,
+        typer.Option("--variant", help='"LABEL: KEY=VALUE ...": one more run, the first config with overrides.'),
+    ] = None,
+    batch: Annotated[str, typer.Option("--batch", help="N[,N...]: how many prompts are decoded at a time.")] = "1",
     limit: Limit = None,
     oracle: Annotated[
-        int, typer.Option("--oracle", help="How many prompts the naive oracle decodes again.", min=0)
+        int, typer.Option("--oracle", help="How many prompts of a run the naive oracle decodes again.", min=0)
     ] = 2,
+    out: Annotated[Path | None, typer.Option("--out", help="Write the certificates there, as JSON.")] = None,
+    plot: Annotated[Path | None, typer.Option("--plot", help="Draw the gaps there, as SVG.")] = None,
     as_json: AsJson = False,
     raw: Raw = False,
 ) -> None:
-    """Decode, then check every token against the target's own choice; exit 1 if any differs."""
-    if batch < 1:
-        raise InputError(f"--batch must be at least 1, not {batch}")
-    records = read_prompts(prompts, limit)
-    decoder = load_decoder(config, overrides)
-    from orthrus.verification import check_verifiable
-    from orthrus.verification import verify as check
+    """Decode, then check every token against the target's own choice; exit 1 if any run is not certified."""
+    batches = read_integers("--batch", batch)
+    records = [record for path in prompts for record in read_prompts(path, limit)]
+    _check_places(out, plot)
+    session = Plugins.load()
+    subjects = plan_subjects(config, variant or [], [], session)
+    wanted = _wanted(subjects, read_overrides(overrides or []), batches, session)
 
-    check_verifiable(decoder)
-    texts, ids = [record.prompt for record in records], [record.id for record in records]
-    with bar("decoding", len(records)) as advance:
-        results = decoder.generate(texts, ids=ids, batch=batch, chat=False if raw else None, on_result=advance)
-    with bar("verifying", len(records)) as advance:
-        outcome = check(decoder, results, oracle_sample=oracle, progress=advance)
+    import torch
+
+    from orthrus.verification.record import make_record
+
+    torch.set_float32_matmul_precision("highest")  # no TF32, whatever the process began with
+    runs, found = _carry_out(wanted, records, session, False if raw else None, oracle)
+    device = runs.prepare(wanted[0][1]).device
+    settings = _settings(wanted, batches, prompts, records)
+    command = shlex.join(["orthrus", *without_folder(sys.argv[1:], (*WRITTEN, "--prompts"))])
+    record = make_record(command, settings, device, found)
+    if out is not None:
+        write_whole(out, record.to_json())
+    if plot is not None:
+        from orthrus.verification.plot import draw_gaps
+
+        write_whole(plot, draw_gaps(record.to_dict()["runs"]))
     if as_json:
-        typer.echo(json.dumps(_finite(outcome.to_dict())))
+        typer.echo(record.to_json(), nl=False)
     else:
-        _print(outcome, "coupled sampling" if decoder.sampling.temperature else "greedy decoding")
-    if outcome.divergences:
-        raise typer.Exit(1)
+        from orthrus.cli.verify_table import print_runs
+
+        print_runs(record.runs)
+    if not record.passed:
+        raise typer.Exit(FAILED)
 
 
-def _print(outcome: Verification, what: str) -> None:
-    typer.echo(
-        f"{outcome.identical}/{outcome.total} identical to {what} ({outcome.tokens} tokens, every one checked;"
-        f" {outcome.oracle_checked} prompts decoded again by the naive oracle)"
-    )
-    if not outcome.divergences:
-        return
-    table = Table("prompt", "position", "token", "target's token", "logit gap", "check")
-    for one in outcome.divergences:
-        gap = "" if math.isnan(one.gap) else f"{one.gap:.3g}"
-        table.add_row(Text(one.id), str(one.position), str(one.token), str(one.expected), gap, one.check)
-    Console().print(table)
+def _check_places(out: Path | None, plot: Path | None) -> None:
+    """Raise InputError, before anything is decoded, if what is asked for could not be written."""
+    for flag, path in (("--out", out), ("--plot", plot)):
+        if path is not None:
+            check_place(flag, path)
+    if plot is not None and importlib.util.find_spec("matplotlib") is None:
+        raise InputError("--plot needs matplotlib: pip install 'orthrus-decoding[bench]'")
 
 
-def _finite(values: dict[str, object]) -> dict[str, object]:
-    """Return the object with NaN, which JSON does not know, as null."""
-    divergences = values["divergences"]
-    assert isinstance(divergences, list)
-    cleaned = [{**one, "gap": None if not math.isfinite(one["gap"]) else one["gap"]} for one in divergences]
-    return {**values, "divergences": cleaned}
+def _wanted(
+    subjects: Sequence[SubjectPlan], overrides: Layer, batches: Sequence[int], session: Plugins
+) -> list[tuple[str, Config, Config, int]]:
+    """Return label, config, the config without drafts, and batch of every run; ConfigError with all problems."""
+    problems: dict[Problem, None] = {}
+    found = []
+    for one in subjects:
+        layers = [overrides, *one.layers]
+        try:
+            checked = load_config(one.config, layers, session)
+            plain = load_config(one.config, [*layers, NO_DRAFTS], session)
+            found += [(one.label, checked, plain, batch) for batch in batches]
+        except ConfigError as error:
+            problems |= dict.fromkeys(error.problems)
+    if problems:
+        raise ConfigError(list(problems))
+    return found
+
+
+def _carry_out(
+    wanted: Sequence[tuple[str, Config, Config, int]],
+    records: Sequence[PromptRecord],
+    session: Plugins,
+    chat: bool | None,
+    oracle: int,
+) -> tuple[Runs, list[Certificate]]:
+    from orthrus.verification.runs import Asked, Runs
+
+    notify = partial(error_console().print, markup=False, soft_wrap=True)
+    runs = Runs(session, [(one.id, one.prompt) for one in records], chat, notify)
+    asked = [Asked(*one) for one in wanted]
+    with error_console().status("loading"):
+        for one in asked:
+            runs.prepare(one.config)
+    _decode(runs, asked, len(records))
+    answers = runs.answers(asked)
+    with bar("verifying", len(answers)) as advance:
+        for referee, result in answers:
+            referee.judge(result)
+            advance(result)
+    found = []
+    with bar("certifying", len(asked)) as advance:
+        for one in asked:
+            found.append(runs.certify(one, oracle))
+            advance(one)
+    return runs, found
+
+
+def _decode(runs: Runs, asked: Sequence[Asked], prompts: int) -> None:
+    with bar("decoding", prompts * len(asked)) as advance:
+        for one in asked:
+            runs.decode(one.config, one.batch, advance)
+
+
+def _settings(
+    wanted: Sequence[tuple[str, Config, Config, int]],
+    batches: Sequence[int],
+    prompts: Sequence[Path],
+    records: Sequence[PromptRecord],
+) -> dict[str, Any]:
+    first = wanted[0][1]
+    assert first.target is not None
+    return {
+        "model": getattr(first.target.options, "source", first.target.entry.name),
+        "batches": list(batches),
+        "prompt_files": [path.name for path in prompts],
+        "prompts": len(records),
+        "max_new_tokens": first.stop.max_new_tokens,
+        "seed": first.seed,
+    }

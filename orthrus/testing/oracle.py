@@ -81,6 +81,22 @@ def every_answer(
     return found
 
 
+def ending(
+    prompt: Sequence[int],
+    output: Sequence[int],
+    stop: Stop,
+    *,
+    max_length: int | None = None,
+    decode: Decode | None = None,
+) -> tuple[int, FinishReason] | None:
+    """Return after how many tokens an answer that begins like this ends, and why; None if it goes on."""
+    limit = _limit(prompt, stop, max_length)
+    for length in range(len(output) + 1):
+        if reason := _finish_reason(list(output[:length]), stop, limit, decode):
+            return length, reason
+    return None
+
+
 def _answer(
     next_logits: NextLogits,
     prompt: Sequence[int],

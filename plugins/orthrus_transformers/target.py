@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +26,7 @@ from orthrus_transformers.pass_identity import pass_identity
 from orthrus_transformers.pass_reads import PassReads
 from orthrus_transformers.probe import probe
 from orthrus_transformers.views import View, make_view
+from orthrus_transformers.widened import copied, plain_logits
 
 
 class TransformersTarget:
@@ -56,6 +58,7 @@ class TransformersTarget:
         self.max_length = loading.max_length(model)
         self.stop_token_ids = loading.stop_token_ids(model)
         self.device = model.device
+        self.dtype: torch.dtype = model.dtype
         self.tokenizer = tokenizer
         self._model = model
         self._cache = cache
@@ -229,9 +232,14 @@ class TransformersTarget:
         It shares no code with the passes above, so that it can be held against them.
         """
         with self.own_model() as model:
-            ids = torch.tensor([list(token_ids)], device=self.device)
-            output: Tensor = model(input_ids=ids, use_cache=False, logits_to_keep=last).logits
-        return output[0]
+            return plain_logits(model, token_ids, last)
+
+    def widened(self, dtype: torch.dtype) -> Callable[[Sequence[int], int], Tensor]:
+        """Return what `logits` is, over a copy of the very same weights that computes in another dtype.
+
+        Raises BuildError if the device's memory does not hold the copy.
+        """
+        return partial(plain_logits, copied(self._model, self._own_attention, dtype))
 
     @contextmanager
     def own_model(self) -> Iterator[Any]:

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 from support.parts import FORGETFUL, LENIENT, drafter
-from support.program import TABLE, InProcess
+from support.program import TABLE, InProcess, Outcome
 from support.site import Site
 
-KEYS = ["total", "identical", "tokens", "oracle_checked", "divergences"]
+KEYS = ["format", "command", "date", "environment", "settings", "passed", "runs"]
+COUNTS = {"prompts": 2, "tokens": 128, "identical": 2, "ties": 0, "certified": 2, "oracle_checked": 2}
 WRONG = drafter(  # two tokens that the target would not have said, and not more than there is room for
     """
     wrong = (context.anchors[:, None] + torch.tensor([[1, 2]])) % context.vocabulary_size
@@ -21,6 +22,12 @@ WRONG = drafter(  # two tokens that the target would not have said, and not more
     return Draft(wrong, torch.minimum(torch.tensor(2), context.room))
     """
 )
+
+
+def only_run(done: Outcome) -> dict[str, Any]:
+    [run] = done.json()["runs"]
+    assert isinstance(run, dict)
+    return run
 
 
 @pytest.fixture
@@ -44,7 +51,10 @@ def test_json_is_the_same_in_one_object(prompts: Path, orthrus: InProcess) -> No
     done = orthrus("verify", "--config", TABLE, "--prompts", prompts, "--limit", 2, "--json")
     assert (done.code, done.err) == (0, "")
     assert list(done.json()) == KEYS
-    assert list(done.json().values()) == [2, 2, 128, 2, []]
+    run = only_run(done)
+    assert {key: run[key] for key in COUNTS} == COUNTS
+    assert (run["passed"], run["divergences"], run["gaps"], run["bound"]) == (True, [], [], 0.0)
+    assert (run["label"], run["batch"], run["dtype"]) == ("table-prompt-lookup", 1, "float64")
 
 
 def test_no_new_tokens_are_identical(prompts: Path, orthrus: InProcess) -> None:
@@ -85,7 +95,7 @@ def test_noise_of_another_key_is_found(prompts: Path, orthrus: InProcess, monkey
     monkeypatch.setattr("orthrus.decoder.request_key", lambda id: 0)
     done = orthrus("verify", "--config", TABLE, "--prompts", prompts, *SAMPLED, "--json")
     assert done.code == 1
-    assert done.json()["identical"] == 0
+    assert only_run(done)["identical"] == 0
 
 
 def lenient(site: Site) -> list[str]:
@@ -100,14 +110,14 @@ def test_a_lenient_verifier_is_caught_with_position_tokens_and_gap(
     arguments = ["verify", "--config", TABLE, "--prompts", prompts, *lenient(site), "stop.max_new_tokens=8"]
     done = orthrus(*arguments, "--json")
     assert (done.code, done.err) == (1, "")
-    found: dict[str, Any] = done.json()
-    assert (found["total"], found["identical"], found["tokens"]) == (5, 0, 40)
+    found = only_run(done)
+    assert (found["prompts"], found["identical"], found["tokens"]) == (5, 0, 40)
     by_prompt: dict[str, list[int]] = {}
     for one in found["divergences"]:
         assert list(one) == ["id", "position", "token", "expected", "gap", "check"]
         assert one["gap"] > 0
         assert one["token"] != one["expected"]
-        assert one["check"] == "teacher_forced"
+        assert one["check"] == "own_logits"  # whatever the target says elsewhere: the run saw better ones
         by_prompt.setdefault(one["id"], []).append(one["position"])
     assert len(by_prompt) == 5
     assert all(positions[0] in (1, 2) for positions in by_prompt.values())  # the first cycle's drafts are kept
@@ -115,7 +125,7 @@ def test_a_lenient_verifier_is_caught_with_position_tokens_and_gap(
 
 def test_divergences_as_text(prompts: Path, orthrus: InProcess, site: Site) -> None:
     arguments = ["verify", "--config", TABLE, "--prompts", prompts, *lenient(site), "stop.max_new_tokens=8"]
-    found = orthrus(*arguments, "--json").json()
+    found = only_run(orthrus(*arguments, "--json"))
     done = orthrus(*arguments)
     assert done.code == 1
     assert done.out.startswith("0/5 identical to greedy decoding (40 tokens, every one checked; ")
@@ -144,8 +154,8 @@ def test_a_target_whose_passes_are_wrong_is_caught(tmp_path: Path, orthrus: InPr
         "verify", "--config", TABLE, "--prompts", file, "--json", "target.name=forgetful", "stop.max_new_tokens=12"
     )
     assert done.code == 1
-    assert done.json()["identical"] == 0
-    assert {one["check"] for one in done.json()["divergences"]} == {"teacher_forced"}
+    assert only_run(done)["identical"] == 0
+    assert {one["check"] for one in only_run(done)["divergences"]} == {"teacher_forced"}
 
 
 TWO_FACED = """
@@ -179,9 +189,9 @@ def test_the_oracle_catches_what_one_pass_cannot(tmp_path: Path, orthrus: InProc
     assert orthrus(*arguments, "--oracle", 0).code == 0
     done = orthrus(*arguments, "--oracle", 1)
     assert done.code == 1
-    [divergence] = done.json()["divergences"]
+    [divergence] = only_run(done)["divergences"]
     assert (divergence["check"], divergence["position"], divergence["gap"]) == ("oracle", 0, None)
-    assert (done.json()["identical"], done.json()["oracle_checked"]) == (1, 1)
+    assert (only_run(done)["certified"], only_run(done)["oracle_checked"]) == (1, 1)
     assert "oracle" in orthrus(*[one for one in arguments if one != "--json"], "--oracle", 1).out
 
 

@@ -18,6 +18,7 @@ from docs_pages import ROOT, Page
 from support.view_memory import program as view_memory_program
 
 from orthrus import InputError, Result, Sampling, Stop, hookspecs, interfaces
+from orthrus.cli import verify_table
 from orthrus.cli.app import make_app
 from orthrus.cli.bench_table import COLUMNS
 from orthrus.config import PARTS, load_config
@@ -148,8 +149,9 @@ def _flags(command: Any) -> list[str]:
 
 
 def column_table(page: Page) -> list[str]:
-    """Compare the table of columns with those that `orthrus bench` prints."""
-    return names(page, "columns: bench", COLUMNS)
+    """Compare each table of columns with those that the command prints."""
+    printed = {"bench": COLUMNS, "verify": verify_table.COLUMNS}
+    return [complaint for name in page.marks("columns") for complaint in names(page, f"columns: {name}", printed[name])]
 
 
 def configs(page: Page, folder: Path) -> list[str]:

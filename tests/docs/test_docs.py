@@ -91,9 +91,11 @@ def test_measures_and_finish_reasons_are_those_of_the_code() -> None:
     none_of(checks.finish_reasons(page("docs/decode-loop.md")))
 
 
-def test_flags_and_columns_are_those_of_the_command() -> None:
-    none_of(checks.flag_tables(page("docs/benchmarking.md")))
-    none_of(checks.column_table(page("docs/benchmarking.md")))
+def test_flags_and_columns_are_those_of_the_commands() -> None:
+    for name in ("docs/benchmarking.md", "docs/lossless.md"):
+        assert page(name).marks("flags") and page(name).marks("columns")
+        none_of(checks.flag_tables(page(name)))
+        none_of(checks.column_table(page(name)))
 
 
 def test_every_page_is_in_the_index() -> None:
@@ -168,6 +170,8 @@ def planted(name: str, old: str, new: str, folder: Path) -> Page:
         (checks.finish_reasons, "docs/decode-loop.md", "| `stop_token` |", "| `eos` |"),
         (checks.flag_tables, "docs/benchmarking.md", "| `--in-order` |", "| `--ordered` |"),
         (checks.column_table, "docs/benchmarking.md", "| `ratio` |", "| `speed-up` |"),
+        (checks.flag_tables, "docs/lossless.md", "| `--oracle` |", "| `--naive` |"),
+        (checks.column_table, "docs/lossless.md", "| `ties` |", "| `draws` |"),
         (checks.quotations, "docs/decode-loop.md", "target.keep(step)", "target.crop(step)"),
     ],
 )

@@ -1,0 +1,95 @@
+"""How certificates look in a terminal: a row a run; below, the tokens that do not pass."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from orthrus.verification.certificate import Certificate
+from orthrus.verification.divergence import NOTHING, Divergence
+
+WIDE = 200  # columns for a file or a pipe, which have no width of their own
+MOST = 100  # tokens that are listed of a run
+Cell = Callable[[Certificate], str]
+
+COLUMNS: dict[str, Cell] = {
+    "config": lambda run: run.label,
+    "batch": lambda run: str(run.batch),
+    "dtype": lambda run: run.dtype,
+    "prompts": lambda run: str(run.prompts),
+    "tokens": lambda run: f"{run.tokens:,}",
+    "identical": lambda run: f"{run.identical}/{run.prompts}",
+    "ties": lambda run: str(run.ties),
+    "certified": lambda run: f"{run.certified}/{run.prompts}",
+    "largest gap": lambda run: f"{run.largest_gap:.3g}",
+    "bound": lambda run: f"{run.bound:.3g}",
+    "diverges": lambda run: f"{100 * run.divergence_rate:.1f} %",
+    "control": lambda run: "" if run.control is None else f"{100 * run.control.rate:.1f} %",
+    "result": lambda run: "certified" if run.passed else "NOT CERTIFIED",
+}
+
+
+def print_runs(runs: Sequence[Certificate]) -> None:
+    """Print one sentence for a run whose answers should be identical, a table for others; then what does not pass."""
+    if len(runs) == 1 and not runs[0].narrow:
+        print_sentence(runs[0])
+    else:
+        print_table(runs)
+    for run in runs:
+        if run.divergences:
+            _print_divergences(run, titled=len(runs) > 1)
+
+
+def print_sentence(run: Certificate) -> None:
+    """Print how many answers of a run are identical."""
+    what = "coupled sampling" if run.temperature else "greedy decoding"
+    checked = f"{run.tokens} tokens, every one checked; {run.oracle_checked} prompts decoded again by the naive oracle"
+    ties = f"; {run.ties} ties decided in float64" if run.ties else ""
+    Console(highlight=False).print(
+        f"{run.identical}/{run.prompts} identical to {what} ({checked}{ties})", soft_wrap=True
+    )
+
+
+def print_table(runs: Sequence[Certificate]) -> None:
+    """Print a row for each run."""
+    table = Table(*COLUMNS)
+    for run in runs:
+        table.add_row(*(Text(cell(run)) for cell in COLUMNS.values()))
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=max(WIDE, console.width))
+    console.print(table)
+    for run in runs:
+        if run.diverges_too_often:
+            console.print(
+                f"{run.label}, batch {run.batch}: {run.prompts - run.identical} of {run.prompts} answers are not those"
+                " of plain decoding, more than the control's, and not by chance",
+                markup=False,
+                soft_wrap=True,
+            )
+
+
+def _print_divergences(run: Certificate, titled: bool) -> None:
+    title = f"{run.label}, batch {run.batch}" if titled else None
+    table = Table(
+        "prompt", "position", "token", "target's token", "logit gap", "check", title=Text(title) if title else None
+    )
+    for one in run.divergences[:MOST]:
+        table.add_row(*map(Text, _cells(one)))
+    Console().print(table)
+    if len(run.divergences) > MOST:
+        Console(highlight=False).print(f"and {len(run.divergences) - MOST} more: --json has them all")
+
+
+def _cells(one: Divergence) -> list[str]:
+    expected = "" if one.check == "logit" else _token(one.expected)
+    gap = "" if math.isnan(one.gap) else f"{one.gap:.3g}"
+    return [one.id, str(one.position), _token(one.token), expected, gap, one.check]
+
+
+def _token(token: int) -> str:
+    return str(token) if token != NOTHING else "none"

@@ -1,0 +1,155 @@
+"""The certificate of a run: what is said of each token, of each answer, and of how often answers part from greedy ones.
+
+docs/lossless.md says what each rule shows and what it does not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from orthrus.types import Result
+from orthrus.verification.divergence import NOTHING, Divergence
+from orthrus.verification.referee import Judged
+from orthrus.verification.witness import Seen, of_token
+
+CHANCE = 0.01  # a rate counts as higher than the control's if chance alone would make it so this seldom
+
+
+@dataclass(frozen=True)
+class Control:
+    """Hold how many answers of plain decoding differ between batch 1 and batch 8."""
+
+    divergent: int
+    prompts: int
+
+    @property
+    def rate(self) -> float:
+        """Return their share."""
+        return self.divergent / self.prompts if self.prompts else 0.0
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """Hold what was found of one run: a config at a batch.
+
+    identical: answers that are those of greedy decoding (or of the sample that the seed decides). ties: tokens whose
+    float32 logits nearly tie with another's, so that float64 decided. certified: answers of which every token passes.
+    gaps: those above 0 between the reference's largest logit and the token's, of all tokens. bound: what they may be;
+    error: the measured error of a logit that it is made of; logit_error: the largest distance of a logit that the run
+    saw, of a token it produced, from the reference's. control: None where nothing diverged and none was needed.
+    """
+
+    label: str
+    batch: int
+    dtype: str
+    temperature: float
+    prompts: int
+    tokens: int
+    identical: int
+    ties: int
+    certified: int
+    bound: float
+    error: float
+    roundoffs: float
+    logit_error: float | None
+    control: Control | None
+    oracle_checked: int
+    gaps: tuple[float, ...]
+    divergences: tuple[Divergence, ...]
+
+    @property
+    def narrow(self) -> bool:
+        """Tell whether the run computed in 16 bits, where near-ties flip and identical answers are not to be had."""
+        return self.dtype in ("bfloat16", "float16")
+
+    @property
+    def largest_gap(self) -> float:
+        """Return the largest gap; 0 if every token is the argmax."""
+        return max(self.gaps, default=0.0)
+
+    @property
+    def divergence_rate(self) -> float:
+        """Return the share of answers that are not identical."""
+        return (self.prompts - self.identical) / self.prompts if self.prompts else 0.0
+
+    @property
+    def diverges_too_often(self) -> bool:
+        """Tell whether answers differ from greedy decoding more often than the control's, beyond chance."""
+        if self.control is None:
+            return False
+        found = self.prompts - self.identical
+        return more_often(found, self.prompts, self.control.divergent, self.control.prompts) < CHANCE
+
+    @property
+    def passed(self) -> bool:
+        """Tell whether the run is certified: every answer is, and they do not diverge too often."""
+        return self.certified == self.prompts and not self.diverges_too_often
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the run as `orthrus verify --json` tells it."""
+        control = None if self.control is None else {**asdict(self.control), "rate": self.control.rate}
+        return {
+            **asdict(self),
+            "largest_gap": _finite(self.largest_gap),
+            "divergence_rate": self.divergence_rate,
+            "control": control,
+            "diverges_too_often": self.diverges_too_often,
+            "passed": self.passed,
+            "bound": _finite(self.bound),
+            "error": _finite(self.error),
+            "roundoffs": _finite(self.roundoffs),
+            "logit_error": None if self.logit_error is None else _finite(self.logit_error),
+            "gaps": [_finite(gap) for gap in self.gaps],
+            "divergences": [one.to_dict() for one in self.divergences],
+        }
+
+
+def wrong_tokens(
+    result: Result, seen: Mapping[int, Seen], judged: Judged, bound: float, unit: float, logits_too: bool
+) -> Iterator[Divergence]:
+    """Yield the tokens of an answer that do not pass; comparisons are such that NaN does not pass either.
+
+    unit: what scores are multiplied by to be logits. logits_too: whether the logits that the run saw are held against
+    the reference's.
+    """
+    forced = judged.forced
+    for place, token in enumerate(result.token_ids):
+        own, gap = of_token(seen, place, token), forced.gaps[place]
+        distance = abs(own.value * unit - forced.values[place])
+        if not own.gap <= 0:
+            yield Divergence(result.id, place, token, own.argmax, own.gap * unit, "own_logits")
+        elif not gap <= bound:
+            yield Divergence(result.id, place, token, forced.expected[place], gap, "teacher_forced")
+        elif logits_too and not distance <= bound:
+            yield Divergence(result.id, place, token, NOTHING, distance, "logit")
+
+
+def logit_error(result: Result, seen: Mapping[int, Seen], judged: Judged, unit: float) -> float:
+    """Return the largest distance of a logit that the run saw, of a token it produced, from the reference's."""
+    pairs = zip(result.token_ids, judged.forced.values, strict=True)
+    distances = [abs(of_token(seen, place, token).value * unit - value) for place, (token, value) in enumerate(pairs)]
+    return max((one for one in distances if math.isfinite(one)), default=0.0)
+
+
+def more_often(found: int, total: int, expected: int, of: int) -> float:
+    """Return how likely chance alone makes the first share this much higher: Fisher's exact test, one-sided."""
+    together, everything = found + expected, total + of
+    ways = math.comb(everything, together)
+    favourable = sum(
+        math.comb(total, count) * math.comb(of, together - count)
+        for count in range(found, min(total, together) + 1)
+        if together - count <= of
+    )
+    return favourable / ways
+
+
+def differing(results: Sequence[Result], others: Sequence[Result]) -> int:
+    """Return how many answers of two runs over the same prompts are not the same tokens."""
+    return sum(one.token_ids != other.token_ids for one, other in zip(results, others, strict=True))
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

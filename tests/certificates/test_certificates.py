@@ -1,0 +1,175 @@
+"""Certificates on tables whose rounding is known: what passes, what does not, by which rule, and ties."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from support.certified import COUPLED, Given, Lenient, RoundedTable, RunnerUp, certify, config_of, random_table
+from torch import Tensor
+
+from orthrus import Context, Draft, InputError
+from orthrus.testing import TableTarget
+from orthrus.verification.certificate import Certificate, Control, more_often
+
+NARROW, WIDE = torch.bfloat16, torch.float32
+SAMPLINGS: list[dict[str, Any]] = [{}, {"sampling": COUPLED}]
+TEMPERATURES = pytest.mark.parametrize("sampling", SAMPLINGS, ids=["greedy", "coupled"])
+
+
+def table_in(dtype: torch.dtype, shake: float = 0.0, seed: int = 0) -> Callable[[Any], RoundedTable]:
+    return lambda cache: RoundedTable(random_table(seed), cache, dtype, shake)
+
+
+def checks(certificate: Certificate) -> set[str]:
+    return {one.check for one in certificate.divergences}
+
+
+@TEMPERATURES
+@pytest.mark.parametrize("dtype", [NARROW, torch.float16, WIDE, torch.float64], ids=str)
+def test_an_honest_run_is_certified_in_every_dtype(dtype: torch.dtype, sampling: dict[str, Any]) -> None:
+    for found in certify(config_of(**sampling), Given(table_in(dtype)), batches=(1, 3)):
+        assert found.passed and found.divergences == ()
+        assert (found.certified, found.identical, found.tokens) == (4, 4, 96)
+        assert found.narrow == (found.control is not None) == (dtype in (NARROW, torch.float16))
+
+
+def test_the_bound_is_two_of_the_largest_rounding_of_a_logit_that_was_passed_over() -> None:
+    exact = random_table()
+    [found] = certify(config_of(), Given(table_in(NARROW)))
+    rounding = (exact - exact.to(NARROW).double()).abs()
+    assert 0 < found.bound == pytest.approx(2 * found.error)
+    assert found.error <= float(rounding.max()) + 1e-7
+    assert found.error >= float(rounding.amax(-1).min())
+    assert found.error > 0 and found.roundoffs <= 3  # a rounding is at most one roundoff of the logit itself
+    assert found.logit_error is not None and found.logit_error <= found.error
+
+
+@TEMPERATURES
+@pytest.mark.parametrize("dtype", [NARROW, WIDE], ids=str)
+@pytest.mark.parametrize("most", [1.0, 0.3])
+def test_a_lenient_verifier_fails(most: float, dtype: torch.dtype, sampling: dict[str, Any]) -> None:
+    plugin = Given(table_in(dtype), verifier=Lenient(most))
+    for found in certify(config_of(verifier="given", **sampling), plugin, batches=(1, 4)):
+        assert not found.passed
+        assert checks(found) == {"own_logits"}
+        assert all(one.gap > 0 and one.token != one.expected for one in found.divergences)
+
+
+@TEMPERATURES
+def test_leniency_within_the_bound_fails_by_what_the_run_saw(sampling: dict[str, Any]) -> None:
+    """Where rounding is coarse, no look from outside could tell such a run from an honest one."""
+    # In bfloat16 such logits are 100.0 or 100.5.
+    coarse = lambda cache: RoundedTable(0.05 * random_table(1) + 100.25, cache, NARROW)  # noqa: E731
+    plugin = Given(coarse, verifier=Lenient(0.2 if sampling else 0.5))
+    [found] = certify(config_of(verifier="given", **sampling), plugin)
+    assert found.largest_gap <= found.bound  # rule (b) alone would have let it pass
+    assert found.largest_gap > 0
+    [honest] = certify(config_of(**sampling), Given(coarse))
+    assert honest.passed
+    assert not found.passed and checks(found) == {"own_logits"}
+
+
+def test_a_verifier_that_is_strict_is_not_called_lenient() -> None:
+    [found] = certify(config_of(verifier="given"), Given(table_in(NARROW), verifier=Lenient(0.0)))
+    assert found.passed
+
+
+class Stale(RoundedTable):
+    """Roll what a pass gives after the fifth cycle, as a cache that kept a rejected key would."""
+
+    def score(self, context: Context, draft: Draft) -> Tensor:
+        logits = super().score(context, draft)
+        return logits.roll(1, -1) if context.cycle >= 5 else logits
+
+
+@pytest.mark.parametrize("dtype", [NARROW, WIDE], ids=str)
+@TEMPERATURES
+def test_a_target_whose_passes_are_wrong_fails(dtype: torch.dtype, sampling: dict[str, Any]) -> None:
+    plugin = Given(lambda cache: Stale(random_table(), cache, dtype))
+    [found] = certify(config_of(**sampling), plugin)
+    assert not found.passed
+    assert "own_logits" not in checks(found)  # the verifier was honest
+    assert "teacher_forced" in checks(found)
+
+
+class Faint(RoundedTable):
+    """Give all logits of a pass a little too high: the same tokens, but not the same logits."""
+
+    def score(self, context: Context, draft: Draft) -> Tensor:
+        return super().score(context, draft) + 0.25
+
+
+def test_wrong_logits_fail_although_every_token_is_right() -> None:
+    [found] = certify(config_of(), Given(lambda cache: Faint(random_table(), cache, NARROW)))
+    assert found.largest_gap <= found.bound and found.identical == found.prompts
+    assert not found.passed and checks(found) == {"logit"}
+
+
+def near_ties() -> Tensor:
+    """Return a table in which the two best tokens of every place are less than a step of float32 apart."""
+    table = random_table(size=4)
+    best = table.topk(2).indices
+    values = torch.tensor([3.0, 3.0 + 2.0**-22 * 0.6], dtype=torch.float64)
+    return table.scatter(-1, best, values.expand(best.shape))
+
+
+def test_near_ties_in_float32_are_decided_in_float64_and_counted() -> None:
+    targets: list[RoundedTable] = []
+
+    def made(cache: Any) -> RoundedTable:
+        targets.append(RoundedTable(near_ties(), cache, WIDE, shake=2.0**-20))
+        return targets[-1]
+
+    [found] = certify(config_of(verifier="given"), Given(made, verifier=Lenient(0.0)))
+    assert targets[0].widenings == [torch.float64]
+    assert found.passed and found.ties > 0 and found.divergences == ()
+    assert 0 < found.largest_gap <= found.bound < 1e-6
+    assert found.identical < found.prompts and found.control is not None
+
+
+def test_a_gap_that_is_no_tie_is_none_in_float64_either() -> None:
+    """The same run, shaken by more than float32 rounds."""
+    plugin = Given(table_in(WIDE, shake=0.5), verifier=Lenient(0.0))
+    [found] = certify(config_of(verifier="given"), plugin)
+    assert not found.passed and checks(found) == {"teacher_forced"}
+    assert found.largest_gap > 1000 * found.bound
+
+
+def test_exact_ties_are_the_argmax_whichever_is_taken() -> None:
+    tied = random_table(size=4)
+    tied = tied.scatter(-1, tied.topk(2).indices, 3.0)
+    plugin = Given(lambda cache: RoundedTable(tied, cache, WIDE), RunnerUp, Lenient(0.0))
+    [found] = certify(config_of(verifier="given"), plugin, oracle=0)  # the oracle takes the first of them
+    [plain] = certify(config_of(drafter="none", verifier="given"), plugin)
+    assert found.passed and plain.passed
+    assert (found.ties, found.largest_gap, found.identical) == (0, 0.0, 4)
+
+
+def test_a_narrow_target_without_a_wider_self_is_refused() -> None:
+    plugin = Given(lambda cache: TableTarget(random_table().to(NARROW), cache))
+    with pytest.raises(InputError, match="computes in bfloat16, where near-ties flip, and has no `widened`"):
+        certify(config_of(), plugin)
+
+
+def certificate(divergent: int, control: Control | None) -> Certificate:
+    counts = {"prompts": 100, "tokens": 100, "identical": 100 - divergent, "ties": 0, "certified": 100}
+    sizes = {"bound": 1.0, "error": 0.5, "roundoffs": 1.0, "logit_error": 0.0, "oracle_checked": 0}
+    return Certificate("it", 1, "bfloat16", 0.0, **counts, **sizes, control=control, gaps=(), divergences=())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("divergent", "often"), [(0, False), (40, False), (45, False), (70, True), (100, True)])
+def test_rates_are_held_against_the_controls(divergent: int, often: bool) -> None:
+    found = certificate(divergent, Control(40, 100))
+    assert (found.diverges_too_often, found.passed) == (often, not often)
+    assert found.divergence_rate == divergent / 100
+    assert not certificate(divergent, None).diverges_too_often
+
+
+def test_chance_is_fishers() -> None:
+    # A table of the literature: 3 of 4 against 1 of 4 has a one-sided probability of 17 / 70.
+    assert more_often(3, 4, 1, 4) == pytest.approx(17 / 70)
+    assert more_often(0, 9, 5, 9) == 1.0
+    assert more_often(9, 9, 0, 9) == pytest.approx(1 / 48620)

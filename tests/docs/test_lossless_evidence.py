@@ -1,0 +1,101 @@
+"""The evidence on docs/lossless.md is what docs/examples/lossless_evidence.py makes of the records, plots included."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from docs_pages import ROOT
+from docs_plots import same
+
+from orthrus.verification.record import FORMAT
+
+DOCS = ROOT / "docs"
+
+
+@pytest.fixture(scope="module")
+def program() -> dict[str, Any]:
+    return runpy.run_path(str(DOCS / "examples" / "lossless_evidence.py"))
+
+
+@pytest.fixture
+def docs(tmp_path: Path) -> Path:
+    """Give a copy of the page and what it is made of."""
+    for folder in ("lossless-evidence", "lossless-figures"):
+        shutil.copytree(DOCS / folder, tmp_path / folder)
+    shutil.copy(DOCS / "lossless.md", tmp_path)
+    return tmp_path
+
+
+def differences(docs: Path, program: dict[str, Any]) -> list[str]:
+    """Complain about a page, or about plots, that are not what the records give."""
+    text = (docs / "lossless.md").read_text(encoding="utf-8")
+    complaints = [] if text == program["page"](docs) else ["lossless.md"]
+    wanted = program["plots"](docs)
+    there = {file.name: file.read_text(encoding="utf-8") for file in (docs / "lossless-figures").glob("*")}
+    complaints += sorted(set(there) ^ set(wanted))
+    return complaints + [name for name in wanted if name in there and not same(there[name], wanted[name])]
+
+
+def test_the_committed_page_is_what_the_records_give(program: dict[str, Any]) -> None:
+    assert differences(DOCS, program) == []
+
+
+def records() -> list[dict[str, Any]]:
+    return [json.loads(file.read_text(encoding="utf-8")) for file in sorted((DOCS / "lossless-evidence").iterdir())]
+
+
+def test_the_evidence_is_of_certified_runs_without_tf32_in_both_kinds_of_dtype() -> None:
+    for record in records():
+        assert record["format"] == FORMAT and record["passed"]
+        assert record["environment"]["float32_products"] == "highest"
+        assert {run["batch"] for run in record["runs"]} == {1, 8}
+    runs = [run for record in records() for run in record["runs"]]
+    assert {(run["dtype"], run["temperature"]) for run in runs} >= {
+        ("float32", 0.0),
+        ("float32", 0.8),
+        ("bfloat16", 0.0),
+    }
+    assert all(run["control"] for run in runs if run["dtype"] == "bfloat16")
+
+
+def change(pattern: str, old: str, new: str) -> Callable[[Path], None]:
+    def plant(docs: Path) -> None:
+        file = next(file for file in sorted(docs.glob(pattern)) if old in file.read_text(encoding="utf-8"))
+        file.write_text(file.read_text(encoding="utf-8").replace(old, new, 1), encoding="utf-8")
+
+    return plant
+
+
+@pytest.mark.parametrize(
+    ("plant", "complaint"),
+    [
+        (change("lossless.md", "| certified |\n| none", "| **not certified** |\n| none"), "lossless.md"),
+        (
+            change("lossless-evidence/*.json", '\n   "passed": true', '\n   "passed": false'),
+            "lossless.md",
+        ),
+        (change("lossless-evidence/*.json", '"ties": 0', '"ties": 1'), "lossless.md"),
+        (change("lossless-evidence/*.json", "+00:00", "+01:00"), "lossless.md"),
+        (change("lossless-figures/*.svg", ">tokens<", ">token<"), "svg"),
+        (lambda docs: (docs / "lossless-figures" / "old.svg").write_text("x"), "old.svg"),
+    ],
+)
+def test_what_was_changed_by_hand_is_noticed(
+    plant: Callable[[Path], None], complaint: str, docs: Path, program: dict[str, Any]
+) -> None:
+    plant(docs)
+    assert any(one.endswith(complaint) for one in differences(docs, program))
+
+
+def test_a_run_that_is_not_certified_is_told_so(docs: Path, program: dict[str, Any]) -> None:
+    file = min((docs / "lossless-evidence").iterdir())
+    record = json.loads(file.read_text(encoding="utf-8"))
+    record["runs"][0]["passed"] = False
+    file.write_text(json.dumps(record), encoding="utf-8")
+    assert program["page"](docs).count("**not certified**") == 1
