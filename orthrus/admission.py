@@ -75,11 +75,12 @@ def admit(draft: Draft, context: Context, drafter: Drafter) -> Admitted:
     problem = _shape_problem(draft, context)
     if problem:
         raise DraftError(f"drafter '{name}' {problem}")
-    if draft.tokens.shape[1] > context.max_room:  # a drafter of fixed width; its lengths say what counts
+    columns = context.columns(draft.tokens.shape[1])
+    if columns < draft.tokens.shape[1]:  # a drafter of fixed width; its lengths say what counts
         draft = replace(
             draft,
-            tokens=draft.tokens[:, : context.max_room],
-            probabilities=None if draft.probabilities is None else draft.probabilities[:, : context.max_room],
+            tokens=draft.tokens[:, :columns],
+            probabilities=None if draft.probabilities is None else draft.probabilities[:, :columns],
         )
     if draft.tokens.shape[1] == 0:
         empty = replace(context.empty_draft(), passes=draft.passes)

@@ -106,6 +106,17 @@ class Context:
         """Return the least room of the rows that go on, as of the last step; before it was read, a lower bound."""
         return min((row.room for row in self.rows if row.room), default=0) - self._unread
 
+    def columns(self, drafts: int) -> int:
+        """Return how many columns drafts of at most so many tokens take: no fewer than rows have room for.
+
+        All of them, or with the anchor a half, a quarter ...: engines that record passes by their width meet few widths
+        at the end of answers. What lies beyond a row's room is beyond its draft's length.
+        """
+        width = drafts + 1
+        while width > 1 and -(-width // 2) > self.max_room:
+            width = -(-width // 2)
+        return width - 1
+
     @property
     def longest(self) -> int:
         """Return the most committed tokens of any row, as of the last step; before it was read, an upper bound."""

@@ -84,7 +84,7 @@ class Diffusion:
         return self._draft(context, drafts, Chance(0, context.device))
 
     def _draft(self, context: Context, drafts: int, chance: Chance) -> Draft:
-        width = min(drafts, context.max_room) + 1
+        width = context.columns(drafts) + 1
         if width < 2:
             return context.empty_draft()
         draws = context.sampling.temperature > 0
