@@ -1,6 +1,6 @@
 """A named check of a part: run on small cases first, and reported with the rule, the value, the place, and a way back.
 
-A check is a plain function of a factory and a case. It says `raise Broken(value, place)`; its docstring is the rule.
+A check is a plain function of a factory and a case, whose docstring is the rule. It raises BrokenRuleError.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ Body = Callable[[Factory, Any], None]
 Status = Literal["passed", "failed", "expected to fail", "did not apply"]
 
 
-class CheckFailure(AssertionError):
+class ConformanceError(AssertionError):
     """Report a part that broke a rule: the rule, the value, the place, and Python that shows it again."""
 
 
-class NotApplicable(Exception):
+class NotApplicableError(Exception):
     """Say why a check means nothing for a part."""
 
 
-class Broken(Exception):
+class BrokenRuleError(Exception):
     """Say inside a check what was found, and where."""
 
     def __init__(self, value: str, place: str) -> None:
@@ -66,14 +66,14 @@ class Check:
         return self.name
 
     def __call__(self, factory: Factory, *cases: Any) -> None:
-        """Raise CheckFailure if the part breaks the rule, on these cases or on the check's own.
+        """Raise ConformanceError if the part breaks the rule, on these cases or on the check's own.
 
         What does not apply, or fails as expected, is a skip or an xfail under pytest, and an exception of its own,
-        NotApplicable, elsewhere.
+        NotApplicableError, elsewhere.
         """
         outcome = self.outcome(factory, *cases)
         if outcome.status == "failed":
-            raise CheckFailure(outcome.reason)
+            raise ConformanceError(outcome.reason)
         if outcome.status != "passed":
             _leave(outcome)
 
@@ -82,13 +82,15 @@ class Check:
         try:
             for case in cases or self.cases:
                 self._hold(factory, case)
-        except NotApplicable as why:
+        except NotApplicableError as why:
             return Outcome(self, "did not apply", str(why))
-        except CheckFailure as failure:
+        except ConformanceError as failure:
             known = self.expected is not None
             return Outcome(self, "expected to fail" if known else "failed", self.expected or str(failure))
         if self.expected is not None:
-            passed = f"{self.kind} check '{self.name}' passes, but is expected to fail ({self.expected}): expect it no more"
+            passed = (
+                f"{self.kind} check '{self.name}' passes, but is expected to fail ({self.expected}): expect it no more"
+            )
             return Outcome(self, "failed", passed)
         return Outcome(self, "passed")
 
@@ -96,11 +98,13 @@ class Check:
         try:
             with torch.no_grad():
                 self.body(factory, case)
-        except NotApplicable:
+        except NotApplicableError:
             raise
         except Exception as error:  # of the part, whatever it is
-            value, place = (error.value, error.place) if isinstance(error, Broken) else (raised(error), _where(error))
-            raise CheckFailure(self._text(value, place, factory, case)) from error
+            value, place = (
+                (error.value, error.place) if isinstance(error, BrokenRuleError) else (raised(error), _where(error))
+            )
+            raise ConformanceError(self._text(value, place, factory, case)) from error
 
     def _text(self, value: str, place: str, factory: Factory, case: Any) -> str:
         lines = "\n".join(f"    {line}" for line in reproduction(self.kind, self.name, factory, case))
@@ -143,4 +147,4 @@ def _leave(outcome: Outcome) -> NoReturn:
     pytest: Any = sys.modules.get("pytest")
     if pytest and "PYTEST_CURRENT_TEST" in os.environ:
         (pytest.skip if outcome.status == "did not apply" else pytest.xfail)(outcome.reason)
-    raise NotApplicable(f"{outcome.check.kind} check '{outcome.check}' {outcome.status}: {outcome.reason}")
+    raise NotApplicableError(f"{outcome.check.kind} check '{outcome.check}' {outcome.status}: {outcome.reason}")

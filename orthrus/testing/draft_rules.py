@@ -9,7 +9,7 @@ from torch import Tensor
 
 from orthrus.chance import Chance
 from orthrus.context import Context
-from orthrus.testing.check import Broken, Factory, check
+from orthrus.testing.check import BrokenRuleError, Factory, check
 from orthrus.testing.drafter_made import made
 from orthrus.testing.plain_verifiers import Dictated
 from orthrus.testing.scenes import Scene, ladder
@@ -61,7 +61,7 @@ def _looking(make: Factory, scene: Scene, rule: Callable[[Context, Draft], None]
 def _form(context: Context, draft: Draft) -> None:
     place, rows = _cycle(context), len(context.rows)
     if not isinstance(draft, Draft):
-        raise Broken(f"it returned a {type(draft).__name__}", place)
+        raise BrokenRuleError(f"it returned a {type(draft).__name__}", place)
     wanted: list[tuple[str, Tensor | None, tuple[int, ...]]] = [
         ("lengths", draft.lengths, (rows,)),
         ("tokens", draft.tokens, (rows, draft.tokens.shape[-1])),
@@ -71,26 +71,28 @@ def _form(context: Context, draft: Draft) -> None:
         if tensor is None:
             continue
         if tensor.shape != shape:
-            raise Broken(f"{name} are {list(tensor.shape)}, wanted {list(shape)}", place)
+            raise BrokenRuleError(f"{name} are {list(tensor.shape)}, wanted {list(shape)}", place)
         if tensor.device != context.device:
-            raise Broken(f"{name} are on {tensor.device}, the rows on {context.device}", place)
+            raise BrokenRuleError(f"{name} are on {tensor.device}, the rows on {context.device}", place)
         if name != "probabilities" and tensor.dtype != torch.int64:
-            raise Broken(f"{name} are {tensor.dtype}, wanted torch.int64", place)
+            raise BrokenRuleError(f"{name} are {tensor.dtype}, wanted torch.int64", place)
 
 
 def _room(context: Context, draft: Draft) -> None:
     width = draft.tokens.shape[1]
     for row, (length, room) in enumerate(zip(draft.lengths.tolist(), context.room.tolist(), strict=True)):
         if not 0 <= length <= room:
-            raise Broken(f"{length} tokens for a row with room for {room}", f"row {row}, {_cycle(context)}")
+            raise BrokenRuleError(f"{length} tokens for a row with room for {room}", f"row {row}, {_cycle(context)}")
         if length > width:
-            raise Broken(f"a length of {length}, but {width} tokens", f"row {row}, {_cycle(context)}")
+            raise BrokenRuleError(f"a length of {length}, but {width} tokens", f"row {row}, {_cycle(context)}")
 
 
 def _vocabulary(context: Context, draft: Draft) -> None:
     for row, place, token in _tokens(draft):
         if not 0 <= token < context.vocabulary_size:
-            raise Broken(f"token {token}; the vocabulary has {context.vocabulary_size}", _at(context, row, place))
+            raise BrokenRuleError(
+                f"token {token}; the vocabulary has {context.vocabulary_size}", _at(context, row, place)
+            )
 
 
 def _sums(context: Context, draft: Draft) -> None:
@@ -99,9 +101,9 @@ def _sums(context: Context, draft: Draft) -> None:
     for row, place, _ in _tokens(draft):
         given = draft.probabilities[row, place].double()
         if not abs(float(given.sum()) - 1) <= TOLERANCE:  # true of nan, too
-            raise Broken(f"probabilities that sum to {float(given.sum()):g}", _at(context, row, place))
+            raise BrokenRuleError(f"probabilities that sum to {float(given.sum()):g}", _at(context, row, place))
         if float(given.min()) < 0:
-            raise Broken(f"a probability of {float(given.min()):g}", _at(context, row, place))
+            raise BrokenRuleError(f"a probability of {float(given.min()):g}", _at(context, row, place))
 
 
 def _mass(context: Context, draft: Draft) -> None:
@@ -109,7 +111,7 @@ def _mass(context: Context, draft: Draft) -> None:
         return
     for row, place, token in _tokens(draft):
         if float(draft.probabilities[row, place, token]) == 0:
-            raise Broken(f"token {token}, to which it gives a probability of 0", _at(context, row, place))
+            raise BrokenRuleError(f"token {token}, to which it gives a probability of 0", _at(context, row, place))
 
 
 def _tokens(draft: Draft) -> list[tuple[int, int, int]]:

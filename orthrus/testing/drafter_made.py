@@ -6,28 +6,28 @@ from typing import Any
 
 from orthrus.errors import BuildError
 from orthrus.interfaces import Drafter, Target, members
-from orthrus.testing.check import Broken, Factory, NotApplicable
+from orthrus.testing.check import BrokenRuleError, Factory, NotApplicableError
 
 
 def made(make: Factory, target: Target) -> Drafter:
-    """Return the drafter for a target; raise NotApplicable if no target of the kit has what it needs."""
+    """Return the drafter for a target; raise NotApplicableError if no target of the kit has what it needs."""
     try:
         drafter: Any = make(target)
     except BuildError as error:
-        raise NotApplicable(str(error)) from error
+        raise NotApplicableError(str(error)) from error
     missing = [name for name in members(Drafter) if not hasattr(drafter, name)]
     if missing:
-        raise Broken(f"{type(drafter).__name__} lacks {', '.join(missing)}", "what the factory returned")
+        raise BrokenRuleError(f"{type(drafter).__name__} lacks {', '.join(missing)}", "what the factory returned")
     lacking = sorted(set(drafter.needs) - set(target.capabilities))
     if lacking:
-        raise NotApplicable(f"the drafter needs {', '.join(lacking)}, which no target of the kit offers")
+        raise NotApplicableError(f"the drafter needs {', '.join(lacking)}, which no target of the kit offers")
     found: Drafter = drafter
     return found
 
 
 def forgetful(make: Factory, target: Target) -> Drafter:
-    """Return the drafter; raise NotApplicable if it learns: then what it saw may change what it proposes."""
+    """Return the drafter; raise NotApplicableError if it learns: then what it saw may change what it proposes."""
     drafter = made(make, target)
     if drafter.learns:
-        raise NotApplicable("the drafter learns: what it has seen may change what it proposes")
+        raise NotApplicableError("the drafter learns: what it has seen may change what it proposes")
     return drafter

@@ -15,7 +15,7 @@ from orthrus.chance import Chance
 from orthrus.context import Context
 from orthrus.errors import shown
 from orthrus.interfaces import Drafter
-from orthrus.testing.check import Broken, Factory, check
+from orthrus.testing.check import BrokenRuleError, Factory, check
 from orthrus.testing.drafter_made import forgetful, made
 from orthrus.testing.plain_cache import PlainCache
 from orthrus.testing.plain_verifiers import Dictated, Spelled
@@ -60,7 +60,7 @@ def prompts_leave_no_trace(make: Factory, scene: Scene) -> None:
     """A drafter that does not declare `learns` proposes for a prompt what it would had there been none before."""
     target = scene.target()
     drafter = forgetful(make, target)
-    turned = tuple(tuple(reversed(prompt)) + (1, 0) for prompt in reversed(scene.prompts))
+    turned = tuple((*reversed(prompt), 1, 0) for prompt in reversed(scene.prompts))
     decoded(replace(scene, prompts=turned, seed=scene.seed + 1), target, drafter, Dictated(scene.seed + 1))
     found = recorded(scene, target, drafter, Dictated(scene.seed))
     other = scene.target()
@@ -87,7 +87,7 @@ def drafters_do_not_meet(make: Factory, scene: Scene) -> None:
 
 @check("drafter", SCENES)
 def chance_is_all_that_is_random(make: Factory, scene: Scene) -> None:
-    """The same seed gives the same drafts: what is random comes from `chance`, and no other generator is used or set."""
+    """The same seed gives the same drafts: all that is random comes from `chance`; no other generator is touched."""
     records = []
     with torch.random.fork_rng(devices=[]):
         for seed in (1, 2):
@@ -97,7 +97,9 @@ def chance_is_all_that_is_random(make: Factory, scene: Scene) -> None:
             drafter = forgetful(make, target)
             records.append(recorded(scene, target, drafter, Dictated(scene.seed), Chance(scene.seed)))
             if not torch.equal(torch.get_rng_state(), before[0]) or random.getstate() != before[1]:
-                raise Broken("a generator of torch or random was used or set", "between the first draft and the last")
+                raise BrokenRuleError(
+                    "a generator of torch or random was used or set", "between the first draft and the last"
+                )
     compare(scene, records[0], records[1], "with the same seed again")
 
 
@@ -123,9 +125,9 @@ def declares_itself(make: Factory, scene: Scene) -> None:
     """It says what it needs, a set of capabilities' names, and whether it learns, True or False."""
     drafter = made(make, scene.target())
     if not isinstance(drafter.needs, frozenset | set) or not all(isinstance(one, str) for one in drafter.needs):
-        raise Broken(f"{drafter.needs!r}, wanted a frozenset of names", "the attribute `needs`")
+        raise BrokenRuleError(f"{drafter.needs!r}, wanted a frozenset of names", "the attribute `needs`")
     if not isinstance(drafter.learns, bool):
-        raise Broken(f"{drafter.learns!r}, wanted True or False", "the attribute `learns`")
+        raise BrokenRuleError(f"{drafter.learns!r}, wanted True or False", "the attribute `learns`")
 
 
 def _texts(make: Factory, scene: Scene) -> dict[int, tuple[int, ...]]:
@@ -159,7 +161,7 @@ class _Guarded:
         with self._held("observe"):
             self._drafter.observe(step)
         if step.lengths.tolist() != lengths:
-            raise Broken("it changed the step's lengths", "observe")
+            raise BrokenRuleError("it changed the step's lengths", "observe")
 
     @contextmanager
     def _held(self, call: str) -> Iterator[None]:
@@ -168,7 +170,9 @@ class _Guarded:
         for name, value in self._state(self._context).items():
             if value != before[name]:
                 cycle = self._context.cycle + 1
-                raise Broken(f"it changed {name} from {shown(before[name])} to {shown(value)}", f"{call}, cycle {cycle}")
+                raise BrokenRuleError(
+                    f"it changed {name} from {shown(before[name])} to {shown(value)}", f"{call}, cycle {cycle}"
+                )
 
 
 def _state(context: Context) -> dict[str, Any]:

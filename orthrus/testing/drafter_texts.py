@@ -5,11 +5,11 @@ from __future__ import annotations
 from orthrus.chance import Chance
 from orthrus.context import Context
 from orthrus.decode import decode
-from orthrus.testing.check import Broken, Factory, NotApplicable, check
+from orthrus.testing.check import BrokenRuleError, Factory, NotApplicableError, check
 from orthrus.testing.drafter_made import made
-from orthrus.testing.enumeration import EveryOutcome, NoiseAsked, distribution
+from orthrus.testing.enumeration import EveryOutcome, NoiseError, distribution
 from orthrus.testing.exactness import hold_distribution
-from orthrus.testing.plain_verifiers import PlainConsensus, PlainCoupled
+from orthrus.testing.plain_verifiers import PlainConsensus, PlainCoupled, PlainRejection
 from orthrus.testing.scenes import Scene, ladder
 from orthrus.testing.watching import Watched, compare_texts, decoded
 from orthrus.types import Draft
@@ -18,7 +18,7 @@ CLOSE = 1e-6  # probabilities may be reported in float32
 SMALL = Scene(vocabulary=3, order=1, max_new_tokens=3, temperature=1.0)
 EXACT = [
     SMALL,
-    Scene(seed=1, vocabulary=3, order=1, prompts=((0, 1, 0),), max_new_tokens=4, temperature=0.7, stop_token_ids=(2,)),
+    Scene(seed=1, vocabulary=3, order=1, prompts=((0, 1, 0),), max_new_tokens=3, temperature=0.7, stop_token_ids=(2,)),
     Scene(seed=2, vocabulary=2, order=1, prompts=((0,), (1, 0, 1)), max_new_tokens=2, temperature=1.0),
     Scene(seed=3, vocabulary=3, order=2, prompts=((1, 2, 1, 2),), max_new_tokens=3, temperature=1.0, top_k=2),
     Scene(seed=4, vocabulary=3, order=1, prompts=((0, 0),), max_new_tokens=3, temperature=1.0, repetition_penalty=1.7),
@@ -48,8 +48,6 @@ def exact_distribution(make: Factory, scene: Scene) -> None:
 
     Every outcome of all draws is visited with its weight; a new drafter is made for each.
     """
-    from orthrus.testing.plain_verifiers import PlainRejection
-
     target = scene.target()
     hold_distribution(scene, target, lambda: made(make, target), PlainRejection())
 
@@ -57,22 +55,22 @@ def exact_distribution(make: Factory, scene: Scene) -> None:
 @check("drafter", DRAWN)
 def draws_what_it_reports(make: Factory, scene: Scene) -> None:
     """Where a draft has probabilities, each token is drawn from them, given the tokens before it."""
-    target = scene.target()
-    weights: dict[tuple[int, ...], float] = {}
-    reported: dict[tuple[int, ...], list[float]] = {}
-
-    def run(chance: EveryOutcome) -> tuple[tuple[int, ...], tuple[tuple[float, ...], ...]]:
-        return _first_draft(scene, make, chance)
-
     try:
-        found = distribution(run)
-    except NoiseAsked as error:
-        raise NotApplicable(str(error)) from error
+        found = distribution(lambda chance: _first_draft(scene, make, chance))
+    except NoiseError as error:
+        raise NotApplicableError(str(error)) from error
+    drawn: dict[tuple[int, ...], float] = {}
+    reported: dict[tuple[int, ...], float] = {}
     for (tokens, probabilities), weight in found.items():
-        for place in range(len(probabilities)):
-            reported[tokens[:place]] = list(probabilities[place])
-            weights[tokens[: place + 1]] = weights.get(tokens[: place + 1], 0.0) + weight
-    _hold_reported(reported, {**weights, (): 1.0}, target.vocabulary_size)
+        for place, given in enumerate(probabilities):
+            drawn[tokens[: place + 1]] = drawn.get(tokens[: place + 1], 0.0) + weight
+            for token, one in enumerate(given):
+                text = (*tokens[:place], token)
+                reported[text] = reported.get(text, 0.0) + weight * one
+    for text, wanted in sorted(reported.items(), key=lambda item: len(item[0])):
+        if abs(drawn.get(text, 0.0) - wanted) > CLOSE:
+            value = f"{list(text)} is drawn with probability {drawn.get(text, 0.0):.6g}, reported with {wanted:.6g}"
+            raise BrokenRuleError(value, f"place {len(text) - 1} of the first draft")
 
 
 def _first_draft(
@@ -92,17 +90,6 @@ def _first_draft(
     next(steps)
     next(steps, None)
     return seen[0] if seen else ((), ())
-
-
-def _hold_reported(
-    reported: dict[tuple[int, ...], list[float]], weights: dict[tuple[int, ...], float], vocabulary: int
-) -> None:
-    for before, given in reported.items():
-        for token in range(vocabulary):
-            drawn = weights.get((*before, token), 0.0) / weights[before]
-            if abs(drawn - given[token]) > CLOSE:
-                value = f"token {token} is drawn with probability {drawn:.6g}, and reported with {given[token]:.6g}"
-                raise Broken(value, f"place {len(before)} of the first draft, after {list(before)}")
 
 
 DRAFTER_TEXTS = (greedy_text, coupled_text, draws_what_it_reports, exact_distribution)

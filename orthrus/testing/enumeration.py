@@ -23,11 +23,11 @@ Answers = tuple[OracleAnswer, ...]
 NOTHING = 1e-15  # probabilities below are rounding's
 
 
-class NoiseAsked(TypeError):
+class NoiseError(TypeError):
     """Report that noise was asked for, which has no outcomes to visit."""
 
 
-class Unrepeatable(ValueError):
+class UnrepeatableError(ValueError):
     """Report that the same choices did not lead to the same draw: something else than chance decides."""
 
 
@@ -41,7 +41,9 @@ class EveryOutcome(Chance):
     def __init__(self) -> None:
         super().__init__(0)
         self.weight = 1.0
-        self._path: list[list[tuple[int, float]]] = []  # of each choice, the outcomes still to be visited; the first now
+        self._path: list[
+            list[tuple[int, float]]
+        ] = []  # of each choice, the outcomes still to be visited; the first now
         self._given: list[Sequence[float]] = []  # of each choice, what was drawn from
         self._depth = 0
         self._context: Context | None = None
@@ -70,7 +72,7 @@ class EveryOutcome(Chance):
 
     def gumbel(self, keys: Tensor, positions: Tensor, vocabulary_size: int) -> Tensor:
         """Refuse: noise has no outcomes to visit. What shares noise is compared path by path."""
-        raise NoiseAsked("noise cannot be enumerated; compare with `sample`, which takes the same noise")
+        raise NoiseError("noise cannot be enumerated; compare with `sample`, which takes the same noise")
 
     def _taking_part(self, rows: int, total: int) -> list[bool]:
         if self._context is None or rows != len(self._context.rows):
@@ -84,7 +86,9 @@ class EveryOutcome(Chance):
             self._path.append(_outcomes(probabilities))
             self._given.append(probabilities)
         elif self._given[self._depth] != probabilities:
-            raise Unrepeatable(f"the same choices led to draws from {self._given[self._depth]} and from {probabilities}")
+            raise UnrepeatableError(
+                f"the same choices led to draws from {self._given[self._depth]} and from {probabilities}"
+            )
         outcome, weight = self._path[self._depth][0]
         self._depth += 1
         self.weight *= weight

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from torch import Tensor
 
 from orthrus.interfaces import Drafter, Target, Verifier
-from orthrus.testing.check import Broken, NotApplicable
-from orthrus.testing.enumeration import NoiseAsked, every_decoding, together
+from orthrus.testing.check import BrokenRuleError, NotApplicableError
+from orthrus.testing.enumeration import NoiseError, every_decoding, together
 from orthrus.testing.oracle import every_answer
 from orthrus.testing.scenes import Scene
 
@@ -16,20 +16,18 @@ EXACT = 1e-12
 
 
 def hold_distribution(scene: Scene, target: Target, drafter: Callable[[], Drafter], verifier: Verifier) -> None:
-    """Raise Broken for the answers whose probability is furthest from the oracle's, if any is off by more than 1e-12.
+    """Raise BrokenRuleError for the answers whose probability is off most, if it is off by more than 1e-12.
 
-    Raises NotApplicable if anything draws with noise, which has no outcomes to visit.
+    Raises NotApplicableError if anything draws with noise, which has no outcomes to visit.
     """
 
     def logits(tokens: list[int]) -> Tensor:
         return target.logits(tokens, 1)[0]
 
     try:
-        found = every_decoding(
-            target, drafter, verifier, scene.prompts, scene.stop(), scene.sampling(), scene.batch
-        )
-    except NoiseAsked as error:
-        raise NotApplicable(str(error)) from error
+        found = every_decoding(target, drafter, verifier, scene.prompts, scene.stop(), scene.sampling(), scene.batch)
+    except NoiseError as error:
+        raise NotApplicableError(str(error)) from error
     wanted = together(
         [every_answer(logits, prompt, scene.stop(), sampling=scene.sampling()) for prompt in scene.prompts]
     )
@@ -37,4 +35,6 @@ def hold_distribution(scene: Scene, target: Target, drafter: Callable[[], Drafte
     has, should = found.get(worst, 0.0), wanted.get(worst, 0.0)
     if abs(has - should) > EXACT:
         texts = " and ".join(str(list(answer.token_ids)) for answer in worst)
-        raise Broken(f"{texts} comes with probability {has:.12g}, it should with {should:.12g}", "the whole answer")
+        raise BrokenRuleError(
+            f"{texts} comes with probability {has:.12g}, it should with {should:.12g}", "the whole answer"
+        )

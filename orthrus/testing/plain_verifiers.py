@@ -35,8 +35,8 @@ def speculated(wanted: Tensor, tokens: Sequence[int], drawn_from: Tensor | None)
         q = torch.nn.functional.one_hot(torch.tensor(token), len(p)).to(p) if drawn_from is None else drawn_from[place]
         accepted = min(1.0, float(p[token] / q[token])) if q[token] > 0 else 1.0
         left = (p - q).clamp(min=0)
-        if accepted < 1:
-            joint[place] = reached * (1 - accepted) * left / left.sum()
+        if accepted < 1:  # where nothing is left, but for rounding, it is the target's own
+            joint[place] = reached * (1 - accepted) * (left / left.sum() if left.sum() > 0 else p)
         reached *= accepted
     joint[len(tokens)] = reached * wanted[len(tokens)]
     return joint
@@ -72,14 +72,17 @@ class PlainRejection:
 
     def verify(self, context: Context, draft: Draft, logits: Tensor, chance: Chance) -> Verdict:
         """Return one draw a row from the definition's joint distribution."""
-        joint = torch.stack([self._joint(draft, logits, row) for row in range(len(logits))])  # [B, n + 1, V]
+        joint = torch.stack([self._joint(context, draft, logits, row) for row in range(len(logits))])  # [B, n + 1, V]
         drawn = chance.categorical(joint.flatten(1))  # [B]
         return Verdict(drawn // joint.shape[2], drawn % joint.shape[2])
 
-    def _joint(self, draft: Draft, logits: Tensor, row: int) -> Tensor:
+    def _joint(self, context: Context, draft: Draft, logits: Tensor, row: int) -> Tensor:
         length = int(draft.lengths[row])
         q = None if draft.probabilities is None else draft.probabilities[row]
-        joint = speculated(logits[row, : length + 1].softmax(-1), draft.tokens[row, :length].tolist(), q)
+        certain = context.sampling.temperature == 0  # all of the probability is on the largest
+        own = logits[row, : length + 1]
+        wanted = (own == own.amax(-1, keepdim=True)).to(own) if certain else own.softmax(-1)
+        joint = speculated(wanted / wanted.sum(-1, keepdim=True), draft.tokens[row, :length].tolist(), q)
         return torch.nn.functional.pad(joint, (0, 0, 0, logits.shape[1] - 1 - length))
 
 

@@ -56,7 +56,7 @@ class ViewTableTarget(TableTarget):
 
     def fingerprint(self) -> str:
         """Return what tells this table from others."""
-        return fingerprint_weights({WEIGHT: self._table})
+        return fingerprint_weights([(WEIGHT, self._table)])
 
     def forward(
         self,

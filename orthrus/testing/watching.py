@@ -8,17 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from orthrus.chance import Chance
 from orthrus.context import Context
 from orthrus.decode import decode
 from orthrus.interfaces import Drafter, Target, Verifier
-from orthrus.testing.check import Broken
+from orthrus.testing.check import BrokenRuleError
 from orthrus.testing.oracle import OracleAnswer
 from orthrus.testing.scenes import Scene
-from orthrus.types import Draft, Step
+from orthrus.types import Draft, Step, Verdict
 
 Look = Callable[[Context, Draft], None]
 CLOSE = 1e-4  # between probabilities of the same place in batches of other shapes
@@ -53,7 +52,7 @@ class FixedChance(Chance):
 
 
 class Watched:
-    """Be a drafter, and show each proposal with its context to `look`; `guard`, before and after each call."""
+    """Be a drafter, and show each proposal with its context to `look`."""
 
     needs: frozenset[str] = frozenset()
 
@@ -113,7 +112,9 @@ def recording(
             if row.finish_reason is None:
                 record[row.key, tuple(row.output)] = _proposed(draft, index)
 
-    yield from decode(target, Watched(drafter, look), verifier, scene.context(target), chance or FixedChance(scene.seed))
+    yield from decode(
+        target, Watched(drafter, look), verifier, scene.context(target), chance or FixedChance(scene.seed)
+    )
 
 
 def _proposed(draft: Draft, row: int) -> Proposed:
@@ -123,17 +124,17 @@ def _proposed(draft: Draft, row: int) -> Proposed:
 
 
 def compare(scene: Scene, found: Record, wanted: Record, because: str) -> None:
-    """Raise Broken for the first proposal that differs from the one wanted for the same text."""
+    """Raise BrokenRuleError for the first proposal that differs from the one wanted for the same text."""
     numbers = {key: index for index, key in enumerate(scene.keys())}
     for (key, output), proposed in found.items():
         other = wanted.get((key, output))
         if other is not None and proposed.differs(other):
             place = f"prompt {numbers[key]}, after the answer {list(output)}"
-            raise Broken(f"it proposed {_shown(proposed)}, and {_shown(other)} {because}", place)
+            raise BrokenRuleError(f"it proposed {_shown(proposed)}, and {_shown(other)} {because}", place)
 
 
 def compare_texts(found: Sequence[OracleAnswer], wanted: Sequence[OracleAnswer]) -> None:
-    """Raise Broken for the first token that is not the oracle's."""
+    """Raise BrokenRuleError for the first token that is not the oracle's."""
     for prompt, (one, other) in enumerate(zip(found, wanted, strict=True)):
         if one == other:
             continue
@@ -141,9 +142,11 @@ def compare_texts(found: Sequence[OracleAnswer], wanted: Sequence[OracleAnswer])
         place = next((at for at, (got, asked) in enumerate(pairs) if got != asked), None)
         if place is not None:
             where = f"token {place} of the answer to prompt {prompt}"
-            raise Broken(f"token {one.token_ids[place]} instead of {other.token_ids[place]}", where)
+            raise BrokenRuleError(f"token {one.token_ids[place]} instead of {other.token_ids[place]}", where)
         ends = [f"{len(answer.token_ids)} tokens ({answer.finish_reason})" for answer in (one, other)]
-        raise Broken(f"the answer has {ends[0]}, it should have {ends[1]}", f"the end of the answer to prompt {prompt}")
+        raise BrokenRuleError(
+            f"the answer has {ends[0]}, it should have {ends[1]}", f"the end of the answer to prompt {prompt}"
+        )
 
 
 def _shown(proposed: Proposed) -> str:
@@ -153,5 +156,21 @@ def _shown(proposed: Proposed) -> str:
 
 
 def _rounded(probabilities: Tensor) -> list[list[float]]:
-    rounded: list[list[float]] = torch.round(probabilities, decimals=4).tolist()
+    rounded: list[list[float]] = probabilities.round(decimals=4).tolist()
     return rounded
+
+
+class WatchedVerifier:
+    """Be a verifier, and show each verdict with what it was made of."""
+
+    greedy = False
+
+    def __init__(self, verifier: Verifier, look: Callable[[Context, Draft, Tensor, Verdict], None]) -> None:
+        self._verifier = verifier
+        self._look = look
+
+    def verify(self, context: Context, draft: Draft, logits: Tensor, chance: Chance) -> Verdict:
+        """Pass it on, and show the verdict."""
+        verdict = self._verifier.verify(context, draft, logits, chance)
+        self._look(context, draft, logits, verdict)
+        return verdict
