@@ -34,13 +34,16 @@ def check(
     from orthrus.testing.summary import summary_line
 
     factory = factory_of(part, kind, overrides or ())
-    outcomes = []
+    outcomes: list[Outcome] = []
     for one in EVERY_CHECK[factory.kind]():
         outcomes.append(one.outcome(factory))
-        if not as_json:
+        if not as_json and outcomes[-1].status != "did not apply":
             _print(outcomes[-1])
-    if all(one.status == "did not apply" for one in outcomes):
+    skipped = [one for one in outcomes if one.status == "did not apply"]
+    if len(skipped) == len(outcomes):
         raise InputError(f"no check of {factory.kind} '{part}' could run: {outcomes[0].reason}")
+    for one in [] if as_json else skipped:
+        typer.echo(f"-      {one.check}: {one.reason}")
     summary = summary_line([(one.status, one.reason) for one in outcomes])
     typer.echo(json.dumps(_object(part, factory.kind, summary, outcomes), indent=2) if as_json else summary)
     if any(one.status == "failed" for one in outcomes):
@@ -48,10 +51,10 @@ def check(
 
 
 def _print(outcome: Outcome) -> None:
-    mark = {"passed": "ok     ", "failed": "FAILED ", "did not apply": "-      "}[outcome.status]
-    typer.echo(f"{mark} {outcome.check}: {outcome.check.rule}")
-    if outcome.reason:
-        typer.echo("\n".join(f"        {line}" for line in outcome.reason.splitlines()))
+    if outcome.status == "failed":
+        typer.echo(f"FAILED {outcome.reason}")
+    else:
+        typer.echo(f"ok     {outcome.check}: {outcome.check.rule}")
 
 
 def _object(part: str, kind: str, summary: str, outcomes: list[Outcome]) -> dict[str, Any]:
