@@ -105,7 +105,7 @@ def start_forgets_everything(make: Factory, scene: Scene) -> None:
         _held(target, one)
 
 
-@check("target", [SHORT, RAGGED])
+@check("target", [SHORT, RAGGED, LONG])
 def greedy_text(make: Factory, scene: Scene) -> None:
     """Decoding with right and wrong drafts gives the text of greedy decoding by `logits` alone."""
     target: Target = make(PlainCache())

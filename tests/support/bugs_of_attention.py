@@ -83,6 +83,26 @@ class Coarse(Written):
         return super().out(weights.bfloat16(), value.bfloat16())
 
 
+class NarrowHalves(Written):
+    """Round what is summed to eight steps where the input is a half."""
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, prepared: Any, **how: Any) -> Tensor:
+        found = super().attend(query, key, value, prepared, **how)
+        return found if query.dtype in (torch.float32, torch.float64) else (found * 8).round() / 8
+
+
+class Unrolled(Written):
+    """Number a prefill's columns from the first one, rolled or not."""
+
+    def prepare(self, mask: MaskDescription, window: int | None, dtype: torch.dtype) -> Tensor:
+        ordered = mask.positions.sort(1).values
+        return super().prepare(replace(mask, positions=ordered), window, dtype)
+
+
+class Undeclared(Written):
+    capabilities = None  # type: ignore[assignment]
+
+
 class NotANumber(Written):
     """Multiply what is hidden by zero, and so take a NaN beside the buffer in."""
 
@@ -121,6 +141,9 @@ BUGS = [
     Bug("attention", "takes the first row's lengths for all", "causal_queries_see_their_past", OneLengthForAll),
     Bug("attention", "shares keys among the wrong heads", "heads_share_keys_in_groups", Interleaved),
     Bug("attention", "sums in bfloat16", "causal_queries_see_their_past", Coarse),
+    Bug("attention", "rounds halves", "every_dtype_is_close", NarrowHalves),
+    Bug("attention", "numbers a prefill's rolled columns from the first", "prefills_see_their_past", Unrolled),
+    Bug("attention", "declares nothing", "declares_itself", Undeclared),
     Bug("attention", "reads what lies beside the keys", "keys_are_read_as_they_lie", NotANumber),
     Bug("attention", "declares soft-capping, and does not cap", "scores_are_soft_capped", NoCap),
     Bug("attention", "declares sinks, and has none", "sinks_take_their_share", NoSinks),

@@ -97,16 +97,30 @@ class WritesThrough(PlainCache):
 
 
 class SpoilsNeighbours(PlainCache):
-    """Clear all between the first slot and the last that a pass writes, as if a pass were one stretch from its start."""
+    """Lose the first slot in a pass whose columns are not in order."""
 
     def update(self, keys: Tensor, values: Tensor, layer: int) -> tuple[Tensor, Tensor]:
         for row, slots in zip(self._rows, self._slots, strict=True):
-            if slots != sorted(slots):  # a drafter's pass, whose columns are rolled
+            if slots != sorted(slots):
                 self._held.pop((layer, row, 0), None)
         return super().update(keys, values, layer)
 
 
+class NeverEmpties(PlainCache):
+    """Take a length of 0 for none given."""
+
+    def keep(self, lengths: Tensor) -> None:
+        super().keep(torch.where(lengths == 0, self.lengths, lengths))
+
+
+class CountsNothing(PlainCache):
+    def bytes_in_use(self) -> int:
+        return 0
+
+
 BUGS = [
+    Bug("cache", "takes a length of 0 for none given", "a_row_can_begin_again", NeverEmpties),
+    Bug("cache", "counts no bytes", "declares_itself", CountsNothing),
     Bug("cache", "keeps a rejected key", "rollback_forgets_what_was_rejected", KeepsRejected),
     Bug("cache", "cuts all rows to the shortest", "rollback_forgets_what_was_rejected", CropsByTheLongest),
     Bug("cache", "swaps rows after ragged acceptance", "rollback_forgets_what_was_rejected", SwapsRows),

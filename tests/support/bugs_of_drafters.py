@@ -216,6 +216,20 @@ class MasslessTokens(Drawing):
         return _given(self, context, drawn, reported)
 
 
+class GreedilyLater(Drawing):
+    """Draw the first draft of a row, and choose the later ones."""
+
+    def propose(self, context: Context, chance: Chance) -> Draft:
+        first = context.lengths == context.prompt_lengths + 1
+        return _given(self, context, lambda q: torch.where(first, chance.categorical(q), q.argmax(-1)), lambda q: q)
+
+
+class Reseeds(Cycling):
+    def propose(self, context: Context, chance: Chance) -> Draft:
+        chance._seed += 1
+        return super().propose(context, chance)
+
+
 def _cut(q: Tensor) -> Tensor:
     return q.masked_fill(q < q.topk(2).values[..., -1:], 0.0)
 
@@ -250,6 +264,13 @@ BUGS = [
         "drawn_tokens_have_mass",
         _drawing(MasslessTokens),
     ),
+    Bug(
+        "drafter",
+        "claims softmax probabilities from its second draft on",
+        "exact_distribution",
+        _drawing(GreedilyLater),
+    ),
+    Bug("drafter", "draws the verifier's chance another seed", "coupled_text", Reseeds),
     Bug("drafter", "ignores the limit: always drafts its whole width", "draft_fits_the_room", NoLimit),
     Bug("drafter", "goes on drafting for rows that ended", "draft_fits_the_room", DraftsForTheEnded),
     Bug("drafter", "drafts a token that the target does not have", "tokens_are_in_the_vocabulary", TooManyTokens),

@@ -130,6 +130,16 @@ class Stateful(TableTarget):
         return super().logits(token_ids, last) * (1 + self.asked % 2)
 
 
+class LosesTheLast(TableTarget):
+    """Score the last token of a long draft as the one before it."""
+
+    def score(self, context: Context, draft: Draft) -> Tensor:
+        logits = super().score(context, draft)
+        if draft.tokens.shape[1] > 1:
+            logits[:, -1] = logits[:, -2]
+        return logits
+
+
 class WritesDrafts(TableTarget):
     def score(self, context: Context, draft: Draft) -> Tensor:
         logits = super().score(context, draft)
@@ -174,6 +184,7 @@ BUGS = [
     Bug("target", "mixes two contexts up", "an_older_context_is_refused", over(AnyContext)),
     Bug("target", "has less room than it says", "a_context_can_be_filled", over(Full, max_length=12)),
     Bug("target", "lets `logits` depend on what was asked before", "logits_are_from_scratch", over(Stateful)),
+    Bug("target", "scores a long draft's end as the place before", "greedy_text", over(LosesTheLast)),
     Bug("target", "writes into the draft", "inputs_are_left_alone", over(WritesDrafts)),
     Bug("target", "commits what a view's pass wrote", "views_write_scratch_only", over(CommittingViews)),
     Bug("target", "declares what nobody knows", "declares_itself", over(UnknownCapability)),

@@ -108,6 +108,28 @@ class LikelyEnough(Sampler):
         return torch.where(wanted.gather(-1, draft.tokens[..., None])[..., 0] > 0.1, 1.0, chances)
 
 
+class LengthsOfTheFirst(Sampler):
+    """Take the first row's length for all rows: batch 1 only."""
+
+    def verify(self, context: Context, draft: Draft, logits: Tensor, chance: Chance) -> Verdict:
+        lengths = draft.lengths[:1].expand_as(draft.lengths)
+        return super().verify(context, Draft(draft.tokens, lengths, draft.probabilities), logits, chance)
+
+
+class SamplesWithoutDrafts(Sampler):
+    """Accept nothing above temperature 0: exact, and of no use."""
+
+    def acceptance(self, wanted: Tensor, draft: Draft) -> Tensor:
+        return super().acceptance(wanted, draft) * 0
+
+    def left(self, own: Tensor, tokens: Tensor, q: Tensor | None) -> Tensor:
+        return own
+
+
+class Undecided(Sampler):
+    greedy = None  # type: ignore[assignment]
+
+
 class Greedy:
     """Honest: greedy consensus, in steps of which each is broken below."""
 
@@ -193,45 +215,16 @@ class NeedsADraft(Greedy):
         return super().verify(context, draft, logits, chance)
 
 
+class LastOfALongDraft(Greedy):
+    """Lose count in drafts of which more than three tokens are accepted."""
+
+    def bonus(self, choices: Tensor, accepted: Tensor, draft: Draft) -> Tensor:
+        return super().bonus(choices, torch.where(accepted > 3, accepted - 1, accepted), draft)
+
+
 class CountsInFloats(Greedy):
     def count(self, choices: Tensor, draft: Draft, logits: Tensor) -> Tensor:
         return super().count(choices, draft, logits).int()
-
-
-class Coupled(Greedy):
-    """Honest: coupled sampling, whose noise is broken below."""
-
-    greedy = False
-    coupled = True
-
-    def verify(self, context: Context, draft: Draft, logits: Tensor, chance: Chance) -> Verdict:
-        if context.sampling.temperature > 0:
-            logits = logits + self.noise(context, logits, chance)
-        return super().verify(context, draft, logits, chance)
-
-    def noise(self, context: Context, logits: Tensor, chance: Chance) -> Tensor:
-        return chance.gumbel(context.keys, self.positions(context, logits), logits.shape[-1])
-
-    def positions(self, context: Context, logits: Tensor) -> Tensor:
-        return context.lengths[:, None] + torch.arange(logits.shape[1])
-
-
-class NoiseByRow(Coupled):
-    def noise(self, context: Context, logits: Tensor, chance: Chance) -> Tensor:
-        return chance.gumbel(torch.arange(len(logits)), self.positions(context, logits), logits.shape[-1])
-
-
-class NoiseByColumn(Coupled):
-    def positions(self, context: Context, logits: Tensor) -> Tensor:
-        return torch.arange(logits.shape[1]).expand(len(logits), -1)
-
-
-class NoiseAnew(Coupled):
-    calls = 0
-
-    def noise(self, context: Context, logits: Tensor, chance: Chance) -> Tensor:
-        self.calls += 1
-        return chance.gumbel(context.keys + self.calls, self.positions(context, logits), logits.shape[-1])
 
 
 class GreedyOverZero(PlainConsensus):
@@ -253,6 +246,10 @@ BUGS = [
     ),
     Bug("verifier", "adds an epsilon, lest it divide by zero", "exact_with_drawn_drafts", Epsilon),
     Bug("verifier", "accepts a token that the target cannot say", "says_nothing_impossible", ImpossibleAccepted),
+    Bug("verifier", "takes the first row's length for all", "exact_with_ragged_rows", LengthsOfTheFirst),
+    Bug("verifier", "accepts nothing above temperature 0", "accepts_what_is_the_targets", SamplesWithoutDrafts),
+    Bug("verifier", "does not say whether it is greedy", "declares_itself", Undecided),
+    Bug("verifier", "loses count of a long acceptance", "greedy_text", LastOfALongDraft),
     Bug("verifier", "takes the next token's probabilities from another row", "rows_are_independent", BonusOfAnotherRow),
     Bug("verifier", "takes the bonus token from the place before", "keeps_only_the_targets_choices", BonusOneEarly),
     Bug(
@@ -271,7 +268,4 @@ BUGS = [
     Bug("verifier", "cannot take an empty draft", "empty_drafts_are_plain_decoding", NeedsADraft),
     Bug("verifier", "changes the logits in place", "inputs_are_left_alone", WritesLogits),
     Bug("verifier", "returns counts as int32", "verdict_has_its_form", CountsInFloats),
-    Bug("verifier", "keys its noise by the row of the batch", "rows_are_independent", NoiseByRow),
-    Bug("verifier", "keys its noise by the place in the draft", "coupled_text", NoiseByColumn),
-    Bug("verifier", "draws its noise anew each time", "verdict_is_a_function", NoiseAnew),
 ]
