@@ -23,6 +23,14 @@ Answers = tuple[OracleAnswer, ...]
 NOTHING = 1e-15  # probabilities below are rounding's
 
 
+class NoiseError(TypeError):
+    """Report that noise was asked for, which has no outcomes to visit."""
+
+
+class UnrepeatableError(ValueError):
+    """Report that the same choices did not lead to the same draw: something else than chance decides."""
+
+
 class EveryOutcome(Chance):
     """Take one path of random choices at a time; `advance` goes on to the next.
 
@@ -36,6 +44,7 @@ class EveryOutcome(Chance):
         self._path: list[
             list[tuple[int, float]]
         ] = []  # of each choice, the outcomes still to be visited; the first now
+        self._given: list[Sequence[float]] = []  # of each choice, what was drawn from
         self._depth = 0
         self._context: Context | None = None
 
@@ -47,6 +56,7 @@ class EveryOutcome(Chance):
         """Go on to the next path, and tell whether there is one."""
         while self._path and len(self._path[-1]) == 1:
             self._path.pop()
+            self._given.pop()
         if self._path:
             self._path[-1].pop(0)
         self.weight, self._depth = 1.0, 0
@@ -62,7 +72,7 @@ class EveryOutcome(Chance):
 
     def gumbel(self, keys: Tensor, positions: Tensor, vocabulary_size: int) -> Tensor:
         """Refuse: noise has no outcomes to visit. What shares noise is compared path by path."""
-        raise TypeError("noise cannot be enumerated; compare with `sample`, which takes the same noise")
+        raise NoiseError("noise cannot be enumerated; compare with `sample`, which takes the same noise")
 
     def _taking_part(self, rows: int, total: int) -> list[bool]:
         if self._context is None or rows != len(self._context.rows):
@@ -74,6 +84,11 @@ class EveryOutcome(Chance):
     def _draw(self, probabilities: Sequence[float]) -> int:
         if self._depth == len(self._path):
             self._path.append(_outcomes(probabilities))
+            self._given.append(probabilities)
+        elif self._given[self._depth] != probabilities:
+            raise UnrepeatableError(
+                f"the same choices led to draws from {self._given[self._depth]} and from {probabilities}"
+            )
         outcome, weight = self._path[self._depth][0]
         self._depth += 1
         self.weight *= weight

@@ -1,21 +1,17 @@
-"""A KV cache written as plainly as it can be: a dictionary of slots for each row. For tables; slow."""
+"""A KV cache written as plainly as it can be: what every cache is held to, and what the kit's targets read."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-Slots = dict[int, tuple[Tensor, Tensor]]  # slot -> key [H, D] and value [H, D]
-
 
 class PlainCache:
-    """Hold what was written last into each slot of each row, layer by layer."""
+    """Hold for each row and layer a mapping from slot to key and value. Slow, and nothing to get wrong."""
 
     def __init__(self) -> None:
-        self.lengths = torch.zeros(0, dtype=torch.int64)  # [B]
-        self._held: dict[int, list[Slots]] = {}  # layer -> of each row
-        self._placed: list[tuple[int, list[int]]] = []  # the pass: its rows, each with the slots it writes
-        self._extent = 0
+        self.lengths = torch.zeros(0, dtype=torch.int64)
+        self._held: dict[tuple[int, int, int], tuple[Tensor, Tensor]] = {}  # (layer, row, slot): key and value [H, D]
 
     def start(self, rows: int, device: torch.device) -> None:
         """Forget everything and hold `rows` rows of length 0."""
@@ -23,29 +19,40 @@ class PlainCache:
         self._held = {}
 
     def place(self, slots: Tensor, extent: int, rows: Tensor | None = None) -> int:
-        """Set where the next pass writes: slots [R, n] of rows [R]; extent, returned, is the highest slot plus 1."""
-        chosen = range(len(self.lengths)) if rows is None else rows.tolist()
-        self._placed = list(zip(chosen, slots.tolist(), strict=True))
+        """Set where the next pass writes: slots [R, n] of rows [R]; return the extent."""
+        self._slots = slots.tolist()
+        self._rows = list(range(len(self.lengths))) if rows is None else rows.tolist()
         self._extent = extent
         return extent
 
     def update(self, keys: Tensor, values: Tensor, layer: int) -> tuple[Tensor, Tensor]:
-        """Write [R, H, n, D] into the placed slots and return [R, H, extent, D], zeros where nothing was written."""
-        held = self._held.setdefault(layer, [{} for _ in range(len(self.lengths))])
-        seen = [keys.new_zeros(len(keys), keys.shape[1], self._extent, keys.shape[3]) for _ in range(2)]
-        for place, (row, slots) in enumerate(self._placed):
-            held[row] |= {slot: (keys[place, :, n], values[place, :, n]) for n, slot in enumerate(slots)}
-            for slot, pair in held[row].items():
-                for tensor, state in zip(seen, pair, strict=True):
-                    tensor[place, :, slot : slot + 1] = state[:, None]  # nothing, for a slot beyond the extent
-        return seen[0], seen[1]
+        """Write [R, H, n, D] and return [R, H, extent, D], zeros in slots that nobody wrote."""
+        for index, (row, slots) in enumerate(zip(self._rows, self._slots, strict=True)):
+            for column, slot in enumerate(slots):
+                self._held[layer, row, slot] = (keys[index, :, column].clone(), values[index, :, column].clone())
+        nothing = keys.new_zeros(keys.shape[1], keys.shape[3])
+        found = [
+            [self._held.get((layer, row, slot), (nothing, nothing)) for slot in range(self._extent)]
+            for row in self._rows
+        ]
+        key, value = (torch.stack([torch.stack([pair[side] for pair in row], 1) for row in found]) for side in (0, 1))
+        return key, value
 
     def keep(self, lengths: Tensor) -> None:
-        """Commit exactly the first lengths [B] slots of each row."""
+        """Commit exactly the first lengths [B] slots of each row; what was beyond is gone."""
         self.lengths = lengths
+        kept = lengths.tolist()
+        self._held = {place: pair for place, pair in self._held.items() if place[2] < kept[place[1]]}
 
     def bytes_in_use(self) -> int:
-        """Return the bytes of all slots that were written."""
-        return sum(
-            key.nbytes + value.nbytes for rows in self._held.values() for row in rows for key, value in row.values()
-        )
+        """Return the bytes of keys and values."""
+        return sum(key.nbytes + value.nbytes for key, value in self._held.values())
+
+    def committed(self) -> dict[tuple[int, int, int], tuple[list[object], list[object]]]:
+        """Return all committed keys and values, by layer, row and slot."""
+        kept = self.lengths.tolist()
+        return {
+            place: (key.tolist(), value.tolist())
+            for place, (key, value) in self._held.items()
+            if place[2] < kept[place[1]]
+        }

@@ -1,0 +1,150 @@
+"""A named check of a part: run on small cases first, and reported with the rule, the value, the place, and a way back.
+
+A check is a plain function of a factory and a case, whose docstring is the rule. It raises BrokenRuleError.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+
+import torch
+
+from orthrus.errors import InputError, OrthrusError, reason, unknown
+from orthrus.testing.reproduction import reproduction
+
+Factory = Callable[..., Any]  # makes the part that is checked; what it is handed depends on the kind
+Body = Callable[[Factory, Any], None]
+Status = Literal["passed", "failed", "expected to fail", "did not apply"]
+
+
+class ConformanceError(AssertionError):
+    """Report a part that broke a rule: the rule, the value, the place, and Python that shows it again."""
+
+
+class NotApplicableError(Exception):
+    """Say why a check means nothing for a part."""
+
+
+class BrokenRuleError(Exception):
+    """Say inside a check what was found, and where."""
+
+    def __init__(self, value: str, place: str) -> None:
+        super().__init__(value, place)
+        self.value, self.place = value, place
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Hold what a check came to; reason: why it did not pass, empty if it did."""
+
+    check: Check
+    status: Status
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Check:
+    """Be one rule of a kind of part, callable with the factory of the part that is to be checked.
+
+    rule: what it proves, one sentence. cases: what it is tried on, smallest first. expected: why it is known to fail.
+    """
+
+    kind: str
+    name: str
+    rule: str
+    cases: tuple[Any, ...]
+    body: Body
+    expected: str | None = None
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __call__(self, factory: Factory, *cases: Any) -> None:
+        """Raise ConformanceError if the part breaks the rule, on these cases or on the check's own.
+
+        What does not apply, or fails as expected, is a skip or an xfail under pytest, and an exception of its own,
+        NotApplicableError, elsewhere.
+        """
+        outcome = self.outcome(factory, *cases)
+        if outcome.status == "failed":
+            raise ConformanceError(outcome.reason)
+        if outcome.status != "passed":
+            _leave(outcome)
+
+    def outcome(self, factory: Factory, *cases: Any) -> Outcome:
+        """Return what the check comes to; it raises nothing of the part's."""
+        try:
+            for case in cases or self.cases:
+                self._hold(factory, case)
+        except NotApplicableError as why:
+            return Outcome(self, "did not apply", str(why))
+        except ConformanceError as failure:
+            known = self.expected is not None
+            return Outcome(self, "expected to fail" if known else "failed", self.expected or str(failure))
+        if self.expected is not None:
+            passed = (
+                f"{self.kind} check '{self.name}' passes, but is expected to fail ({self.expected}): expect it no more"
+            )
+            return Outcome(self, "failed", passed)
+        return Outcome(self, "passed")
+
+    def _hold(self, factory: Factory, case: Any) -> None:
+        try:
+            with torch.no_grad():
+                self.body(factory, case)
+        except NotApplicableError:
+            raise
+        except Exception as error:  # of the part, whatever it is
+            value, place = (
+                (error.value, error.place) if isinstance(error, BrokenRuleError) else (raised(error), _where(error))
+            )
+            raise ConformanceError(self._text(value, place, factory, case)) from error
+
+    def _text(self, value: str, place: str, factory: Factory, case: Any) -> str:
+        lines = "\n".join(f"    {line}" for line in reproduction(self.kind, self.name, factory, case))
+        return (
+            f"{self.kind} check '{self.name}' failed\n  rule:  {self.rule}\n  value: {value}\n  place: {place}\n"
+            f"  to see it again:\n{lines}"
+        )
+
+
+def check(kind: str, cases: Sequence[Any]) -> Callable[[Body], Check]:
+    """Make a check of a function: its name is the check's, the first paragraph of its docstring the rule."""
+
+    def made(body: Body) -> Check:
+        rule = " ".join((body.__doc__ or "").partition("\n\n")[0].split())
+        return Check(kind, getattr(body, "__name__", ""), rule, tuple(cases), body)
+
+    return made
+
+
+def expecting(checks: Sequence[Check], expect: Mapping[str, str] | None) -> list[Check]:
+    """Return the checks, those named in `expect` as expected failures; raise InputError for a name that is none."""
+    names = [one.name for one in checks]
+    for name in expect or {}:
+        if name not in names:
+            raise InputError(unknown(f"{checks[0].kind} check", name, names))
+    return [replace(one, expected=(expect or {}).get(one.name)) for one in checks]
+
+
+def raised(error: BaseException) -> str:
+    """Return what a message says of an exception of the part."""
+    return str(error) if isinstance(error, OrthrusError) else f"it raised {reason(error)}"
+
+
+def _where(error: BaseException) -> str:
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{last.name}, {Path(last.filename).name}, line {last.lineno}"
+
+
+def _leave(outcome: Outcome) -> NoReturn:
+    pytest: Any = sys.modules.get("pytest")
+    if pytest and "PYTEST_CURRENT_TEST" in os.environ:
+        (pytest.skip if outcome.status == "did not apply" else pytest.xfail)(outcome.reason)
+    raise NotApplicableError(f"{outcome.check.kind} check '{outcome.check}' {outcome.status}: {outcome.reason}")

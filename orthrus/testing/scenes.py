@@ -1,0 +1,132 @@
+"""Scenes: a small table model, prompts and limits as plain values, from which everything in a check is made."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+
+from orthrus.context import Context
+from orthrus.interfaces import Target
+from orthrus.noise import request_key
+from orthrus.testing.oracle import OracleAnswer, greedy, sample
+from orthrus.testing.plain_cache import PlainCache
+from orthrus.testing.view_table import ViewTableTarget
+from orthrus.types import Sampling, Stop
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
+
+@dataclass(frozen=True, repr=False)
+class Scene:
+    """Hold what is decoded: prompts, limits, settings, and the table of the model that says what comes next.
+
+    seed: of the table, of histories and of chance. order: how many tokens the next one depends on. ids: what the
+    prompts' noise is keyed by; None: their numbers. spread: how far the logits are apart.
+    """
+
+    seed: int = 0
+    prompts: tuple[tuple[int, ...], ...] = ((0,),)
+    max_new_tokens: int = 4
+    stop_token_ids: tuple[int, ...] = ()
+    batch: int | None = None
+    vocabulary: int = 4
+    order: int = 2
+    temperature: float = 0.0
+    top_k: int | None = None
+    repetition_penalty: float = 1.0
+    max_length: int | None = None
+    ids: tuple[int, ...] | None = None
+
+    def __repr__(self) -> str:
+        changed = [one.name for one in fields(self) if getattr(self, one.name) != one.default]
+        return f"Scene({', '.join(f'{name}={getattr(self, name)!r}' for name in changed)})"
+
+    def table(self) -> Tensor:
+        """Return the logits [V, ..., V] of the model."""
+        generator = torch.Generator().manual_seed(self.seed)
+        return 2 * torch.randn((self.vocabulary,) * (self.order + 1), generator=generator, dtype=torch.float64)
+
+    def target(self) -> ViewTableTarget:
+        """Return the model over a cache of its own."""
+        return ViewTableTarget(self.table(), PlainCache(), max_length=self.max_length)
+
+    def sampling(self) -> Sampling:
+        """Return the settings."""
+        return Sampling(self.temperature, top_k=self.top_k, repetition_penalty=self.repetition_penalty)
+
+    def stop(self) -> Stop:
+        """Return the limits."""
+        return Stop(self.max_new_tokens, token_ids=frozenset(self.stop_token_ids))
+
+    def context(self, target: Target) -> Context:
+        """Return a new context for the prompts."""
+        return Context(
+            self.prompts,
+            self.stop(),
+            vocabulary_size=target.vocabulary_size,
+            batch=self.batch,
+            max_length=target.max_length,
+            device=target.device,
+            tokenizer=target.tokenizer,
+            sampling=self.sampling(),
+            keys=self.keys(),
+        )
+
+    def keys(self) -> list[int]:
+        """Return what each prompt's noise is keyed by."""
+        return [request_key(str(one)) for one in self.ids or range(len(self.prompts))]
+
+    def alone(self, index: int) -> Scene:
+        """Return the scene with one prompt only, its noise as before."""
+        ids = self.ids or tuple(range(len(self.prompts)))
+        return replace(self, prompts=(self.prompts[index],), ids=(ids[index],), batch=None)
+
+    def truths(self, target: Target, noise: object = None) -> list[OracleAnswer]:
+        """Return the answers of the naive oracle: greedy, or at a temperature the samples that `noise` decides.
+
+        noise: a Chance.
+        """
+        return [self._truth(target, prompt, key, noise) for prompt, key in zip(self.prompts, self.keys(), strict=True)]
+
+    def _truth(self, target: Target, prompt: Sequence[int], key: int, noise: object) -> OracleAnswer:
+        def logits(tokens: list[int]) -> Tensor:
+            return target.logits(tokens, 1)[0]
+
+        limits = {"sampling": self.sampling(), "max_length": target.max_length}
+        if self.temperature == 0:
+            return greedy(logits, prompt, self.stop(), **limits)  # type: ignore[arg-type]
+
+        def drawn(position: int) -> Tensor:
+            place = torch.tensor([[position]])
+            found: Tensor = noise.gumbel(torch.tensor([key]), place, target.vocabulary_size)[0, 0]  # type: ignore[attr-defined]
+            return found
+
+        return sample(logits, prompt, self.stop(), drawn, **limits)  # type: ignore[arg-type]
+
+
+def ladder(count: int, **fixed: object) -> list[Scene]:
+    """Return scenes from small to large: rows, lengths, limits, stop tokens and batches vary; the rest is fixed."""
+    return [replace(_rung(seed), **fixed) for seed in range(count)]  # type: ignore[arg-type]
+
+
+def _rung(seed: int) -> Scene:
+    chooser = random.Random(seed)
+    rows = 1 + seed % 4
+    vocabulary = 3 + seed % 3
+    longest = 2 + seed
+    prompts = tuple(
+        tuple(chooser.randrange(vocabulary) for _ in range(chooser.randint(1, longest))) for _ in range(rows)
+    )
+    return Scene(
+        seed=seed,
+        prompts=prompts,
+        max_new_tokens=(1, 2, 3, 5, 8, 13, 20)[seed % 7],
+        stop_token_ids=(vocabulary - 1,) if seed % 3 == 2 else (),
+        batch=chooser.choice([None, None, 1, 2]),
+        vocabulary=vocabulary,
+        order=1 + seed % 2,
+    )

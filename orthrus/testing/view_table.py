@@ -1,0 +1,90 @@
+"""A table target with views: a view is a table of its own, which fills a whole block by following itself.
+
+So drafters that need `views` can be checked without a neural network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from orthrus.context import Context, check_turn
+from orthrus.errors import BuildError
+from orthrus.fingerprints import fingerprint_weights
+from orthrus.testing.table import TableTarget
+
+WEIGHT = "table"  # the name of the only weight
+
+
+class ViewTableTarget(TableTarget):
+    """Be a table target whose views predict a block at once: each place from the view's own choices before it."""
+
+    name = "table"
+    directory: Path | None = None
+    capabilities = frozenset({"tokenizer", "logits", "views"})
+
+    @property
+    def view_names(self) -> list[str]:
+        """Return the views that are attached."""
+        return sorted(self._views)
+
+    @property
+    def _views(self) -> dict[str, Tensor]:
+        views: dict[str, Tensor] = self.__dict__.setdefault("_attached", {})
+        return views
+
+    def attach_view(self, name: str, weights: Mapping[str, Tensor] | None = None) -> None:
+        """Add a view: this table, or a copy of the model's, with which every draft is right."""
+        if name in self._views:
+            raise BuildError(f"the target has a view '{name}' already")
+        table = self._table if weights is None else weights[WEIGHT].reshape(self._table.shape)
+        self._views[name] = table.clone()
+
+    def detach_view(self, name: str) -> None:
+        """Forget a view."""
+        if name not in self._views:
+            raise BuildError(f"the target has no view '{name}'")
+        del self._views[name]
+
+    def view_weights(self, name: str) -> Mapping[str, Tensor]:
+        """Return the view's table."""
+        return {WEIGHT: self._views[name]}
+
+    def fingerprint(self) -> str:
+        """Return what tells this table from others."""
+        return fingerprint_weights([(WEIGHT, self._table)])
+
+    def forward(
+        self,
+        context: Context,
+        tokens: Tensor,
+        positions: Tensor,
+        *,
+        view: str | None = None,
+        kind: Literal["causal", "block"] = "block",
+    ) -> Tensor:
+        """Return the logits [B, n, V] after tokens [B, n] that follow what is committed; write scratch slots only."""
+        check_turn(self._begun, context)
+        width = tokens.shape[1]
+        spare = (positions == positions[:, :1]).sum(1) - 1  # [B] columns that a row does not use come first
+        columns = torch.arange(width, device=self.device) - spare[:, None]
+        slots = positions[:, :1] + columns % width  # theirs are after the block's
+        causal = self._pass(tokens, slots, int(slots.max()) + 1)
+        if view is None or kind == "causal":
+            return causal
+        return torch.stack([self._block(context, row, int(spare[row]), width, view) for row in range(len(tokens))])
+
+    def _block(self, context: Context, row: int, spare: int, width: int, view: str) -> Tensor:
+        """Return a row's logits [n, V]: where it is not used, those of its anchor."""
+        text = context.tokens[row, : int(context.lengths[row])].tolist()
+        table, order, found = self._views[view], self._order, []
+        for _ in range(width - spare):
+            past = ([0] * order + text)[-order:]
+            index = sum(token * self.vocabulary_size**place for place, token in enumerate(reversed(past)))
+            found.append(table[index])
+            text.append(int(table[index].argmax()))
+        return torch.stack([found[0]] * spare + found)
