@@ -6,14 +6,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from orthrus.chance import Chance
 from orthrus.context import Context, Row
 from orthrus.errors import InputError
 from orthrus.interfaces import Drafter, Target
+from orthrus.testing.scenes import Scene
 from orthrus.testing.strategies import batches
-from orthrus.testing.table import random_table
+from orthrus.testing.watching import FixedChance
 from orthrus.testing.with_hypothesis import stateful
 from orthrus.testing.with_hypothesis import strategies as st
 from orthrus.types import Draft, Sampling, Stop, Verdict
@@ -25,7 +24,7 @@ EACH = st.lists(st.integers(0, VOCABULARY - 1), min_size=ROWS, max_size=ROWS)  #
 
 def rollback_machine(
     factory: Callable[[Any], Drafter],
-    target: Callable[[], Target] = lambda: random_table(0),
+    target: Callable[[], Target] = lambda: Scene().target(),
     *,
     lengths: bool = True,
     same_prompt: bool = False,
@@ -60,7 +59,7 @@ class Session:
     @torch.no_grad()
     def propose(self) -> Draft:
         """Return what the drafter proposes; what it draws does not depend on the other rows."""
-        proposed = self._drafter.propose(self.context, SameChance())
+        proposed = self._drafter.propose(self.context, FixedChance(0))
         return self.context.admit(proposed, self._drafter)
 
     @torch.no_grad()
@@ -77,21 +76,6 @@ class Session:
         )
         self._target.keep(step)
         return step
-
-
-class SameChance(Chance):
-    """Draw the same for every row, so that a row alone is drawn what it is drawn in a batch."""
-
-    def __init__(self) -> None:
-        super().__init__(0)
-        self._drawn = 0
-
-    def categorical(self, probabilities: Tensor) -> Tensor:
-        """Return the first index [...] at which the sum of probabilities [..., V] reaches a share of the whole."""
-        self._drawn += 1
-        share = (0.37 + 0.618 * self._drawn) % 1
-        sums = probabilities.double().cumsum(-1)
-        return (sums < share * sums[..., -1:]).sum(-1).clamp(max=probabilities.shape[-1] - 1)
 
 
 class _Pair:

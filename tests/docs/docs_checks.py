@@ -179,13 +179,13 @@ def quotations(page: Page) -> list[str]:
 
 
 def links(page: Page, folder: Path | None = None) -> list[str]:
-    """Resolve every link into the repository, and every path of it named in backticks; folder: where the page lies."""
+    """Resolve every link into the repository, and every path named in backticks, of it or beside the page; folder: where that lies."""
     complaints = []
     for target in re.findall(r"\]\(([^)\s]+)\)", page.prose):
         if not re.match(r"[a-z]+:", target) and not _resolves(page, target, folder or page.path.parent):
             complaints.append(f"{page.path.name}: the link '{target}' leads nowhere")
     for named in re.findall(r"`((?:orthrus|plugins|configs|tests|docs)/[\w./-]*)`", page.prose):
-        if not (ROOT / named).exists():
+        if not (ROOT / named).exists() and not ((folder or page.path.parent) / named).exists():
             complaints.append(f"{page.path.name}: there is no '{named}'")
     return complaints
 
