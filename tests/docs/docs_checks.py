@@ -179,7 +179,7 @@ def quotations(page: Page) -> list[str]:
 
 
 def links(page: Page, folder: Path | None = None) -> list[str]:
-    """Resolve every link into the repository, and every path named in backticks, of it or beside the page; folder: where that lies."""
+    """Resolve every link, and every path in backticks, of the repository or beside the page; folder: where it lies."""
     complaints = []
     for target in re.findall(r"\]\(([^)\s]+)\)", page.prose):
         if not re.match(r"[a-z]+:", target) and not _resolves(page, target, folder or page.path.parent):

@@ -40,7 +40,7 @@ def run_python(page: Page, folder: Path) -> list[str]:
 
 @dataclass
 class Workspace:
-    """A folder in which a page's files are written and its commands are run, with configs, data and an example in it."""
+    """A folder where a page's files are written and its commands are run, with configs, data and the example in it."""
 
     folder: Path
     outputs: dict[str, str] = field(default_factory=dict)  # of each command that was run

@@ -5,4 +5,4 @@ from orthrus.testing.rollback_machine import rollback_machine
 from orthrus_repeat.drafter import Repeat
 
 TestMemory = rollback_machine(lambda target: Repeat(length=3)).TestCase
-TestMemory.settings = fewer(10)
+TestMemory.settings = fewer(4, stateful_step_count=12)  # many short histories
