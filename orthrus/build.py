@@ -82,10 +82,24 @@ def build(
     return Decoder.of(parts.target, parts.drafter, parts.verifier, config.stop, config.seed, config.sampling)
 
 
-def build_target(config: Config, plugins: Plugins, notify: Callable[[str], None] | None = None) -> interfaces.Target:
-    """Return the target of a checked config, with its attention and cache, for several decoders to share."""
-    target: interfaces.Target = _assemble(("attention", "cache", "target"), config, plugins, {}, notify).target
+def build_target(
+    config: Config,
+    plugins: Plugins,
+    notify: Callable[[str], None] | None = None,
+    objects: Mapping[str, Any] | None = None,
+) -> interfaces.Target:
+    """Return the target of a checked config, with its attention and cache, for several decoders to share.
+
+    objects: an attention or cache that takes the place of the config's.
+    """
+    parts = _assemble(("attention", "cache", "target"), config, plugins, objects or {}, notify)
+    target: interfaces.Target = parts.target
     return target
+
+
+def build_part(name: str, chosen: PartConfig, parts: Parts) -> Any:
+    """Return one part, made from those that are built before it; raise BuildError if it cannot be."""
+    return _make(name, chosen, parts)
 
 
 def build_baseline(

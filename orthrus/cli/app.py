@@ -11,6 +11,7 @@ import typer
 
 from orthrus.catalog import Entry
 from orthrus.cli.bench import bench
+from orthrus.cli.check import check
 from orthrus.cli.plugins import plugins
 from orthrus.cli.report import report
 from orthrus.cli.run import run
@@ -26,6 +27,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "report": report,
     "plugins": plugins,
     "validate": validate,
+    "check": check,
 }
 
 

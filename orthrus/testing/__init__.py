@@ -13,6 +13,7 @@ from orthrus.testing.drafter_checks import drafter_checks
 from orthrus.testing.enumeration import EveryOutcome, distribution, every_decoding, largest_difference, together
 from orthrus.testing.every_check import named_check
 from orthrus.testing.oracle import OracleAnswer, every_answer, greedy, sample
+from orthrus.testing.part_factory import PartFactory, factory_of
 from orthrus.testing.plain_cache import PlainCache
 from orthrus.testing.plain_verifiers import PlainConsensus, PlainCoupled, PlainRejection
 from orthrus.testing.processors import processed
@@ -31,6 +32,7 @@ __all__ = [
     "NotApplicableError",
     "OracleAnswer",
     "Outcome",
+    "PartFactory",
     "Pass",
     "PlainCache",
     "PlainConsensus",
@@ -45,6 +47,7 @@ __all__ = [
     "drafter_checks",
     "every_answer",
     "every_decoding",
+    "factory_of",
     "greedy",
     "largest_difference",
     "named_check",

@@ -15,7 +15,7 @@ from typing import Any, Literal, NoReturn
 
 import torch
 
-from orthrus.errors import InputError, OrthrusError, reason, unknown
+from orthrus.errors import BuildError, InputError, OrthrusError, reason, unknown
 from orthrus.testing.reproduction import reproduction
 
 Factory = Callable[..., Any]  # makes the part that is checked; what it is handed depends on the kind
@@ -97,7 +97,7 @@ class Check:
     def _hold(self, factory: Factory, case: Any) -> None:
         try:
             with torch.no_grad():
-                self.body(factory, case)
+                self.body(_making(factory), case)
         except NotApplicableError:
             raise
         except Exception as error:  # of the part, whatever it is
@@ -131,6 +131,18 @@ def expecting(checks: Sequence[Check], expect: Mapping[str, str] | None) -> list
         if name not in names:
             raise InputError(unknown(f"{checks[0].kind} check", name, names))
     return [replace(one, expected=(expect or {}).get(one.name)) for one in checks]
+
+
+def _making(factory: Factory) -> Factory:
+    """Return the factory; a part that says that it cannot be made here raises NotApplicableError instead."""
+
+    def make(*given: Any) -> Any:
+        try:
+            return factory(*given)
+        except (BuildError, InputError) as error:
+            raise NotApplicableError(str(error)) from error
+
+    return make
 
 
 def raised(error: BaseException) -> str:

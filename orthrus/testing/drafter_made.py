@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from orthrus.errors import BuildError
 from orthrus.interfaces import Drafter, Target, members
 from orthrus.testing.check import BrokenRuleError, Factory, NotApplicableError
 
 
 def made(make: Factory, target: Target) -> Drafter:
     """Return the drafter for a target; raise NotApplicableError if no target of the kit has what it needs."""
-    try:
-        drafter: Any = make(target)
-    except BuildError as error:
-        raise NotApplicableError(str(error)) from error
+    drafter: Any = make(target)
     missing = [name for name in members(Drafter) if not hasattr(drafter, name)]
     if missing:
         raise BrokenRuleError(f"{type(drafter).__name__} lacks {', '.join(missing)}", "what the factory returned")

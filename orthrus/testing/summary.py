@@ -29,7 +29,8 @@ def summary_line(outcomes: Sequence[tuple[Status, str]]) -> str:
     reasons = Counter(reason for status, reason in outcomes if status == "did not apply")
     if not reasons:
         return line
-    return f"{line}; {counts['did not apply']} did not apply: {'; '.join(f'{reason} ({n})' for reason, n in reasons.items())}"
+    why = "; ".join(f"{reason} ({count})" for reason, count in reasons.items())
+    return f"{line}; {counts['did not apply']} did not apply: {why}"
 
 
 def pytest_itemcollected(item: Any) -> None:

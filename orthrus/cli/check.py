@@ -1,0 +1,64 @@
+"""The command `orthrus check`."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from orthrus.cli.arguments import AsJson
+from orthrus.errors import InputError
+
+if TYPE_CHECKING:
+    from orthrus.testing import Outcome
+
+
+def check(
+    part: Annotated[str, typer.Argument(metavar="NAME", help="A registered part, or a class as module:Class.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="Options of the part, such as drafter.length=5."),
+    ] = None,
+    kind: Annotated[
+        str | None, typer.Option("--kind", help="drafter, verifier, cache, target or attention, where it is not clear.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Hold a part to the conformance kit; exit 1 if it breaks a rule.
+
+    A target is checked with the cache of the kit, or the one that cache.name=... names.
+    """
+    from orthrus.testing.every_check import EVERY_CHECK
+    from orthrus.testing.part_factory import factory_of
+    from orthrus.testing.summary import summary_line
+
+    factory = factory_of(part, kind, overrides or ())
+    outcomes: list[Outcome] = []
+    for one in EVERY_CHECK[factory.kind]():
+        outcomes.append(one.outcome(factory))
+        if not as_json and outcomes[-1].status != "did not apply":
+            _print(outcomes[-1])
+    skipped = [one for one in outcomes if one.status == "did not apply"]
+    if len(skipped) == len(outcomes):
+        raise InputError(f"no check of {factory.kind} '{part}' could run: {outcomes[0].reason}")
+    for one in [] if as_json else skipped:
+        typer.echo(f"-      {one.check}: {one.reason}")
+    summary = summary_line([(one.status, one.reason) for one in outcomes])
+    typer.echo(json.dumps(_object(part, factory.kind, summary, outcomes), indent=2) if as_json else summary)
+    if any(one.status == "failed" for one in outcomes):
+        raise typer.Exit(1)
+
+
+def _print(outcome: Outcome) -> None:
+    if outcome.status == "failed":
+        typer.echo(f"FAILED {outcome.reason}")
+    else:
+        typer.echo(f"ok     {outcome.check}: {outcome.check.rule}")
+
+
+def _object(part: str, kind: str, summary: str, outcomes: list[Outcome]) -> dict[str, Any]:
+    checks = [
+        {"name": one.check.name, "rule": one.check.rule, "status": one.status, "reason": one.reason} for one in outcomes
+    ]
+    return {"part": part, "kind": kind, "summary": summary, "checks": checks}
