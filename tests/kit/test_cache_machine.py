@@ -19,10 +19,16 @@ from orthrus_caches.static import StaticCache
 
 QUICK = settings(max_examples=100, phases=[Phase.generate], deadline=None, database=None)  # no shrinking
 
-TestDynamicCache = cache_machine(DynamicCache).TestCase
-TestStaticCache = cache_machine(partial(StaticCache, slots=16)).TestCase  # 16 slots: it has to grow
-TestPlainCache = cache_machine(PlainCache).TestCase
-TestPlainCache.settings = fewer(4)  # it is slow
+
+def case(factory: Any, how: settings) -> Any:
+    found = cache_machine(factory).TestCase
+    found.settings = how
+    return found
+
+
+TestDynamicCache = case(DynamicCache, fewer(1, stateful_step_count=25))
+TestStaticCache = case(partial(StaticCache, slots=16), fewer(1, stateful_step_count=25))  # 16 slots: it has to grow
+TestPlainCache = case(PlainCache, fewer(4, stateful_step_count=25))  # it is slow
 
 
 class ForgetsACommittedSlot(DynamicCache):

@@ -23,8 +23,8 @@ from orthrus_lookup.prompt_lookup import LONGEST, PromptLookup
 from orthrus_transformers.target import TransformersTarget
 
 QUICK = settings(max_examples=60, phases=[Phase.generate], deadline=None, database=None)  # no shrinking
-SOME = fewer(4)
-FEW = fewer(20, stateful_step_count=20)  # a model's passes
+SOME = fewer(4, stateful_step_count=15)
+FEW = fewer(20, stateful_step_count=8)  # a model's passes
 
 
 def lookup(target: Any) -> PromptLookup:
