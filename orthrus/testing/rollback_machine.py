@@ -15,7 +15,7 @@ from orthrus.testing.strategies import batches
 from orthrus.testing.watching import FixedChance
 from orthrus.testing.with_hypothesis import stateful
 from orthrus.testing.with_hypothesis import strategies as st
-from orthrus.types import Draft, Sampling, Stop, Verdict
+from orthrus.types import Draft, Sampling, Step, Stop, Verdict
 
 VOCABULARY, ROWS, LIMIT, WIDTH = 4, 3, 12, 8  # of what is drawn; a target may know more tokens
 CLOSE = 1e-6  # probabilities of a row alone and in a batch may round differently
@@ -68,7 +68,7 @@ class Session:
         self._target.score(self.context, draft)
         self._drafter.observe(self._commit(draft, accepted, next_tokens))
 
-    def _commit(self, draft: Draft, accepted: Sequence[int], next_tokens: Sequence[int]) -> Any:
+    def _commit(self, draft: Draft, accepted: Sequence[int], next_tokens: Sequence[int]) -> Step:
         device = self.context.device
         most = torch.tensor(accepted, device=device)
         step = self.context.commit(

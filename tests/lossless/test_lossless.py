@@ -20,6 +20,7 @@ from support.families import VOCABULARY
 from orthrus import Drafter, Stop
 from orthrus.testing import TableTarget
 from orthrus.testing.history import HistoryDrafter, Turn
+from orthrus.testing.profiles import fewer
 from orthrus.testing.strategies import batches, histories, stops, tables
 from orthrus_caches.dynamic import DynamicCache
 from orthrus_lookup.prompt_lookup import PromptLookup
@@ -40,6 +41,7 @@ def make_drafter(kind: str, truths: list[tuple[int, ...]], vocabulary: int, hist
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+@fewer(2)  # models are slow; `test_tables` has the whole number
 @given(
     prompts=batches(VOCABULARY, longest=14),
     stop=stops(VOCABULARY),
