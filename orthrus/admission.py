@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from orthrus.types import Draft
 if TYPE_CHECKING:
     from orthrus.context import Context
 
+SEALED = ("tokens", "lengths", "room", "keys", "anchors")  # of a context
 TOLERANCE = 0.01  # of the sum of a draft's probabilities: those in bfloat16 are coarse
 
 
@@ -67,6 +69,31 @@ class Admitted:
             )
         assert self.proposed.probabilities is not None
         return _wrong_probabilities(self.proposed.probabilities[row], tokens, row)
+
+
+@dataclass(frozen=True, eq=False)
+class Seal:
+    """Hold what a drafter may read and must not write. Torch counts writes on the host, so that looking is free."""
+
+    tensors: Mapping[str, tuple[Tensor, int]]
+
+    @classmethod
+    def of(cls, context: Context) -> Seal:
+        """Return the tensors of a context, and how often each has been written."""
+        return cls({name: (found := getattr(context, name), _writes(found)) for name in SEALED})
+
+    def check(self, context: Context, drafter: Drafter) -> None:
+        """Raise DraftError if any was written or replaced since."""
+        for name, (tensor, writes) in self.tensors.items():
+            found = getattr(context, name)
+            if found is not tensor or _writes(found) != writes:
+                named = getattr(drafter, "name", type(drafter).__name__)
+                cycle = f"in cycle {context.cycle + 1}, or in observing the one before"
+                raise DraftError(f"drafter '{named}' changed context.{name} {cycle}; it may only read it")
+
+
+def _writes(tensor: Tensor) -> int:
+    return 0 if tensor.is_inference() else tensor._version  # tensors of torch.inference_mode are not counted
 
 
 def admit(draft: Draft, context: Context, drafter: Drafter) -> Admitted:

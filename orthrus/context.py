@@ -10,7 +10,7 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from orthrus.admission import Admitted, admit
+from orthrus.admission import Admitted, Seal, admit
 from orthrus.errors import InputError
 from orthrus.interfaces import Drafter, Tokenizer
 from orthrus.processing import Processor
@@ -84,6 +84,7 @@ class Context:
         self._fresh = list(range(len(self.rows)))
         self._nothing = Draft(self.tokens[:, :0], torch.zeros_like(self.lengths))
         self._admitted = self._nothing_admitted = Admitted.of(self._nothing)
+        self._seal = Seal.of(self)
 
     @property
     def live(self) -> bool:
@@ -136,6 +137,7 @@ class Context:
         What the host can see, it refuses here; values are checked on the device and reported with the step, because
         reading them now would cost a second host sync.
         """
+        self._seal.check(self, drafter)
         self._admitted = self._nothing_admitted if draft is self._nothing else admit(draft, self, drafter)
         return self._admitted.draft
 
@@ -172,6 +174,7 @@ class Context:
         committed = [self._extend(row, values[3 : 3 + values[2]]) for row, values in zip(self.rows, seen, strict=True)]
         if any(tokens and row.finish_reason == "stop_string" for row, tokens in zip(self.rows, committed, strict=True)):
             self._upload_state()  # only the host can see stop strings; the device learns by an upload (no sync)
+        self._seal = Seal.of(self)
         return Step(
             cycle=self.cycle,
             prefilled=fresh,

@@ -42,8 +42,8 @@ def check(
     skipped = [one for one in outcomes if one.status == "did not apply"]
     if len(skipped) == len(outcomes):
         raise InputError(f"no check of {factory.kind} '{part}' could run: {outcomes[0].reason}")
-    for one in [] if as_json else skipped:
-        typer.echo(f"-      {one.check}: {one.reason}")
+    for outcome in [] if as_json else skipped:
+        typer.echo(f"-      {outcome.check}: {outcome.reason}")
     summary = summary_line([(one.status, one.reason) for one in outcomes])
     typer.echo(json.dumps(_object(part, factory.kind, summary, outcomes), indent=2) if as_json else summary)
     if any(one.status == "failed" for one in outcomes):

@@ -82,8 +82,8 @@ class Drawing:
             tokens.append(before)
         if not tokens:
             return context.empty_draft()
-        fewer = (context.lengths + context.anchors) % 2 if self._ragged else 0
-        lengths = torch.minimum(context.room, torch.full_like(context.room, len(tokens)) - fewer).clamp(min=0)
+        fewer = (context.lengths + context.anchors) % 2 if self._ragged else torch.zeros_like(context.room)
+        lengths = torch.minimum(context.room, self._length - fewer)  # a row's own, whatever the others' rooms are
         return Draft(torch.stack(tokens, 1), lengths, torch.stack(given, 1) if self._drawn else None)
 
     def observe(self, step: Step) -> None:

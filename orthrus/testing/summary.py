@@ -25,7 +25,7 @@ def summary_line(outcomes: Sequence[tuple[Status, str]]) -> str:
     counts = Counter(status for status, _ in outcomes)
     ran = len(outcomes) - counts["did not apply"]
     parts = [f"{counts[status]} {status}" for status in ("passed", "failed", "expected to fail") if counts[status]]
-    line = f"{ran} checks ran{': ' if parts else ''}{', '.join(parts)}"
+    line = f"{ran} check{'' if ran == 1 else 's'} ran{': ' if parts else ''}{', '.join(parts)}"
     reasons = Counter(reason for status, reason in outcomes if status == "did not apply")
     if not reasons:
         return line

@@ -31,7 +31,9 @@ LONGEST = 512  # a context length that is worth trying to its end
 SHORT = Scene(prompts=((0, 1, 2),), max_new_tokens=3)
 RAGGED = Scene(seed=1, prompts=((0,), (1, 2, 3, 0, 1), (2, 2, 1)), max_new_tokens=8)
 LONG = Scene(seed=2, prompts=((0, 3, 1, 2), (1,)), max_new_tokens=24)
-WAITING = Scene(seed=3, prompts=((1, 2), (0, 1, 3, 2, 0), (3,), (2, 0, 1)), max_new_tokens=5, batch=2)
+WAITING = Scene(
+    seed=3, prompts=((1, 2), (0, 1, 3, 2, 0), (3,), (2, 0, 1), (1, 3), (0, 2, 2)), max_new_tokens=9, batch=2
+)
 Look = Callable[[Context, Draft], None]
 
 
@@ -89,7 +91,7 @@ def keep_forgets_what_was_rejected(make: Factory, scene: Scene) -> None:
     _hold(make, scene)
 
 
-@check("target", [replace(WAITING, batch=1), WAITING])
+@check("target", [replace(WAITING, batch=1), WAITING, replace(WAITING, seed=5, batch=3)])
 def rows_take_new_prompts(make: Factory, scene: Scene) -> None:
     """A row that ended takes another prompt: nothing of the first is left, and the other rows go on as they were."""
     _hold(make, scene)
@@ -103,7 +105,7 @@ def start_forgets_everything(make: Factory, scene: Scene) -> None:
         _held(target, one)
 
 
-@check("target", [SHORT, RAGGED])
+@check("target", [SHORT, RAGGED, LONG])
 def greedy_text(make: Factory, scene: Scene) -> None:
     """Decoding with right and wrong drafts gives the text of greedy decoding by `logits` alone."""
     target: Target = make(PlainCache())
@@ -215,7 +217,7 @@ def _spread(scene: Scene, target: Target) -> Scene:
 
 
 def _tokens(numbers: Sequence[int] | range, vocabulary: int) -> tuple[int, ...]:
-    return tuple((number * 7919 + number) % vocabulary for number in numbers)
+    return tuple(number * 7919 % vocabulary for number in numbers)
 
 
 def _draft_a_block(target: Any, context: Context, view: str) -> None:

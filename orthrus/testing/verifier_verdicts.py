@@ -21,8 +21,8 @@ from orthrus.testing.watching import FixedChance, WatchedVerifier, decoded
 from orthrus.types import Draft, Verdict
 
 Ask = Callable[[Verifier, Context, Draft, Tensor], None]
-GREEDY = ladder(14)
-SCENES = [*GREEDY[:7], *ladder(7, temperature=0.8), *ladder(7, temperature=1.3, top_k=2)]
+GREEDY = ladder(12, batch=None)
+SCENES = [*GREEDY[:6], *ladder(4, batch=None, temperature=0.8), *ladder(4, batch=None, temperature=1.3, top_k=2)]
 
 
 @check("verifier", SCENES[:1])

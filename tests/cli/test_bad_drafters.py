@@ -81,6 +81,14 @@ RULES = {
         "return Draft(torch.tensor([[0, 1]]), torch.tensor([2]), torch.eye(9)[[0, 0]][None])",
         "drafter 'odd' proposed token 1 at place 1 of row 0, which cannot be drawn: it gave it a probability of 0",
     ),
+    "a written context": (
+        "context.tokens[0, 0] = 1\nreturn context.empty_draft()",
+        "drafter 'odd' changed context.tokens in cycle 1, or in observing the one before; it may only read it",
+    ),
+    "a replaced context": (
+        "context.room = context.room - 1\nreturn context.empty_draft()",
+        "drafter 'odd' changed context.room in cycle 1",
+    ),
     "nothing": ("return None", "drafter 'odd' returned a NoneType, not a Draft"),
     "a list": ("return [[1, 2]]", "drafter 'odd' returned a list, not a Draft"),
 }

@@ -1,0 +1,133 @@
+"""`orthrus check`: what it prints, how it ends, and bad input."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support.parts import FORGETFUL, LENIENT, drafter
+from support.program import InProcess
+from support.site import Site
+
+from orthrus.testing.every_check import EVERY_CHECK
+
+HONEST = "return context.empty_draft()"
+TOO_LONG = (
+    "n = context.max_room + 1\nreturn Draft(torch.zeros(len(context.rows), n, dtype=torch.int64), context.room + 1)"
+)
+
+
+def test_a_part_that_passes(orthrus: InProcess) -> None:
+    done = orthrus("check", "dynamic")
+    lines = done.out.splitlines()
+    assert (done.code, done.err) == (0, "")
+    assert lines[-1] == "9 checks ran: 9 passed"
+    assert [line.split()[1].rstrip(":") for line in lines[:-1]] == [one.name for one in EVERY_CHECK["cache"]()]
+    assert all(line.startswith("ok ") for line in lines[:-1])
+
+
+def test_what_does_not_apply_is_said_with_its_reason(orthrus: InProcess) -> None:
+    done = orthrus("check", "consensus")
+    assert done.code == 0
+    assert "-      coupled_text: the verifier does not declare `coupled`\n" in done.out
+    assert done.out.splitlines()[-1].startswith("11 checks ran: 11 passed; 6 did not apply: ")
+
+
+def test_a_part_that_fails(site: Site, orthrus: InProcess) -> None:
+    site.install("lenient_verifier", LENIENT)
+    done = orthrus("check", "lenient")
+    assert (done.code, done.err) == (1, "")
+    assert "FAILED verifier check 'keeps_only_the_targets_choices' failed\n  rule:  " in done.out
+    assert 'make = factory_of("lenient", "verifier")' in done.out
+
+
+def test_json_has_every_check(site: Site, orthrus: InProcess) -> None:
+    site.install("odd_drafter", drafter(TOO_LONG))
+    done = orthrus("check", "odd", "--json")
+    assert done.code == 1
+    found = done.json()
+    assert (found["part"], found["kind"]) == ("odd", "drafter")
+    assert [one["name"] for one in found["checks"]] == [one.name for one in EVERY_CHECK["drafter"]()]
+    [room] = [one for one in found["checks"] if one["name"] == "draft_fits_the_room"]
+    assert room["status"] == "failed" and "tokens for a row with room for" in room["reason"]
+    assert found["summary"].endswith(" failed")
+
+
+def test_options_are_overrides(orthrus: InProcess) -> None:
+    assert orthrus("check", "static", "cache.slots=16").code == 0
+    assert orthrus("check", "static", "cache.slots=1").error() == "override: cache.slots: must be at least 16, not 1"
+
+
+def test_a_target_is_checked_with_any_cache(orthrus: InProcess) -> None:
+    for more in ([], ["cache.name=static", "cache.slots=16"]):
+        done = orthrus("check", "table", "target.alphabet=abcd", "target.max_length=20", *more)
+        assert done.code == 0
+        assert "11 checks ran: 11 passed" in done.out
+
+
+def test_a_broken_target_fails(site: Site, orthrus: InProcess) -> None:
+    site.install("forgetful_target", FORGETFUL)
+    done = orthrus("check", "forgetful")
+    assert done.code == 1
+    assert "FAILED target check 'keep_forgets_what_was_rejected' failed" in done.out
+
+
+def test_a_class_is_checked_where_it_lies(orthrus: InProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "my_drafter.py").write_text(drafter(HONEST), encoding="utf-8")
+    done = orthrus("check", "my_drafter:Odd")
+    assert done.code == 0
+    assert done.out.splitlines()[-1] == "17 checks ran: 17 passed"
+    (tmp_path / "my_other_drafter.py").write_text(drafter(TOO_LONG), encoding="utf-8")
+    done = orthrus("check", "my_other_drafter:Odd")
+    assert done.code == 1
+    assert 'make = factory_of("my_other_drafter:Odd", "drafter")' in done.out
+
+
+def test_a_factory_in_a_module_needs_its_kind(orthrus: InProcess) -> None:
+    error = orthrus("check", "orthrus_caches.dynamic:make").error()
+    assert error.startswith(
+        "it cannot be told which kind of part 'orthrus_caches.dynamic:make' makes; say so with --kind"
+    )
+    assert orthrus("check", "orthrus_caches.dynamic:make", "--kind", "cache").code == 0
+
+
+BAD = {
+    "an unknown part": (["promt_lookup"], "unknown part 'promt_lookup' (did you mean 'prompt_lookup'?); known: "),
+    "an unknown kind": (["dynamic", "--kind", "cash"], "unknown kind of part 'cash' (did you mean 'cache'?); known: "),
+    "a part of another kind": (["dynamic", "--kind", "drafter"], "argument: drafter.name: unknown drafter 'dynamic'"),
+    "an unknown option": (["prompt_lookup", "drafter.lenght=3"], "override: drafter.lenght: unknown option 'lenght'"),
+    "an option of another part": (
+        ["prompt_lookup", "sampling.temperature=1"],
+        "override 'sampling.temperature=1' is of no use to the checks of a drafter",
+    ),
+    "a target without its model": (["transformers"], "argument: target.source: is required"),
+    "no such module": (["no_such_module:Drafter"], "'no_such_module:Drafter' cannot be imported: ModuleNotFoundError"),
+    "no such class": (["orthrus_caches.dynamic:Drafter"], "'orthrus_caches.dynamic:Drafter' cannot be imported"),
+    "no class": (["orthrus_caches.dynamic:GROWTH"], "'orthrus_caches.dynamic:GROWTH' is a int, wanted a class or"),
+    "options of a class": (
+        ["orthrus_caches.dynamic:DynamicCache", "cache.slots=3"],
+        "'orthrus_caches.dynamic:DynamicCache' takes no overrides (cache.slots=3): options belong to registered parts",
+    ),
+    "a class that takes too much": (
+        ["orthrus_diffusion.drafter:Diffusion"],
+        "'orthrus_diffusion.drafter:Diffusion' takes target and block and mask_token_id",
+    ),
+    "nothing that can be checked here": (
+        ["diffusion"],
+        "no check of drafter 'diffusion' could run: drafter.view: the model 'table' brings no view",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_one_sentence(name: str, orthrus: InProcess) -> None:
+    arguments, sentence = BAD[name]
+    assert orthrus("check", *arguments).error().startswith(sentence)
+
+
+def test_a_name_of_two_kinds_wants_one(site: Site, orthrus: InProcess) -> None:
+    site.install("odd_drafter", drafter(HONEST).replace('register("odd"', 'register("dynamic"'))
+    assert orthrus("check", "dynamic").error() == "'dynamic' is the name of a cache and a drafter; choose with --kind"
+    assert orthrus("check", "dynamic", "--kind", "drafter").code == 0

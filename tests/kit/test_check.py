@@ -1,0 +1,177 @@
+"""How a check reports: the rule, the value, the place, a reproduction; what is expected, and what does not apply."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from support.bug import Bug
+from support.bugs import EVERY_BUG
+from support.bugs_of_drafters import NoLimit, Stale
+from support.bugs_of_verifiers import NothingAccepted
+
+from orthrus import BuildError, InputError
+from orthrus.testing import (
+    Check,
+    ConformanceError,
+    History,
+    NotApplicableError,
+    Scene,
+    drafter_checks,
+    factory_of,
+    named_check,
+    verifier_checks,
+)
+from orthrus.testing.check import BrokenRuleError, check
+from orthrus.testing.every_check import EVERY_CHECK
+from orthrus.testing.summary import summary_line
+
+EVERY_NAME = [(kind, one.name) for kind, checks in EVERY_CHECK.items() for one in checks()]
+IMPORTABLE = [bug for bug in EVERY_BUG if not bug.what.startswith("the loop")]
+
+
+@check("cache", [History(), History(seed=1), History(seed=2)])
+def seeds_below_two(make: object, history: History) -> None:
+    """A seed is
+    below two.
+
+    This is not the rule.
+    """
+    if history.seed > 1:
+        raise BrokenRuleError(f"seed {history.seed}", "here")
+
+
+def text_of(one: Check, factory: object) -> str:
+    with pytest.raises(ConformanceError) as caught:
+        one(factory)  # type: ignore[arg-type]
+    return str(caught.value)
+
+
+def test_a_failure_names_rule_value_and_place() -> None:
+    assert text_of(seeds_below_two, dict).splitlines()[:4] == [
+        "cache check 'seeds_below_two' failed",
+        "  rule:  A seed is below two.",
+        "  value: seed 2",
+        "  place: here",
+    ]
+
+
+def test_a_failure_is_an_assertion() -> None:
+    assert issubclass(ConformanceError, AssertionError)
+
+
+def test_what_a_part_raises_is_told_with_its_place() -> None:
+    class Odd:
+        def __init__(self, target: object) -> None:
+            raise ZeroDivisionError("no idea")
+
+    text = text_of(named_check("drafter", "greedy_text"), Odd)
+    assert "value: it raised ZeroDivisionError: no idea" in text
+    assert re.search(r"place: __init__, test_check.py, line \d+", text)
+
+
+def reproduced(text: str) -> str:
+    """Execute what a failure says shows it again, and return what that raises."""
+    code = "\n".join(line.strip() for line in text.partition("to see it again:\n")[2].splitlines())
+    with pytest.raises(ConformanceError) as caught:
+        exec(code, {})
+    return str(caught.value)
+
+
+def told(text: str) -> list[str]:
+    """Return what a failure says, but for where the factory comes from."""
+    return [line for line in text.splitlines() if not re.match(r"    (from (?!orthrus)|make = )", line)]
+
+
+@pytest.mark.parametrize("bug", IMPORTABLE[::3], ids=str)
+def test_the_reproduction_shows_the_same_failure(bug: Bug) -> None:
+    text = text_of(named_check(bug.kind, bug.check), bug.make)
+    # A factory made in a function is not told: its text is not all that it is.
+    again = f"from support.bugs import EVERY_BUG; make = EVERY_BUG[{EVERY_BUG.index(bug)}].make"
+    assert told(reproduced(text.replace("make = ...", again))) == told(text)
+
+
+def test_a_lambda_is_printed_with_what_it_uses() -> None:
+    text = text_of(named_check("drafter", "history_leaves_no_trace"), lambda target: Stale(target=target))
+    assert "    from test_check import Stale\n    make = lambda target: Stale(target=target)\n" in text
+    assert told(reproduced(text)) == told(text)
+
+
+def test_a_registered_part_is_printed_by_its_name() -> None:
+    named = factory_of("dynamic", "cache")
+    assert named.reproduction == ["from orthrus.testing import factory_of", 'make = factory_of("dynamic", "cache")']
+
+
+def test_one_case_can_be_tried_alone() -> None:
+    one = named_check("drafter", "draft_fits_the_room")
+    one(NoLimit, Scene(prompts=((0, 1),), max_new_tokens=0))  # it is never asked
+    with pytest.raises(ConformanceError):
+        one(NoLimit, Scene(prompts=((0, 1),), max_new_tokens=2))
+
+
+def test_an_expected_failure_is_one() -> None:
+    [one] = [one for one in verifier_checks(expect={"accepts_all_it_may": "it is stubborn"}) if one.expected]
+    found = one.outcome(NothingAccepted)
+    assert (found.status, found.reason) == ("expected to fail", "it is stubborn")
+    with pytest.raises(pytest.xfail.Exception, match="it is stubborn"):
+        one(NothingAccepted)
+
+
+def test_an_expected_failure_that_passes_fails() -> None:
+    [one] = [one for one in drafter_checks(expect={"greedy_text": "never seen"}) if one.expected]
+    assert "passes, but is expected to fail (never seen)" in text_of(one, Stale)
+
+
+@pytest.mark.parametrize("checks", EVERY_CHECK.values())
+def test_an_unknown_name_is_an_error_that_says_which_exist(checks: object) -> None:
+    names = [one.name for one in checks()]  # type: ignore[operator]
+    with pytest.raises(InputError, match=r"unknown .* check 'greedy_texts'.*known: ") as caught:
+        checks(expect={"greedy_texts": "why"})  # type: ignore[operator]
+    assert all(name in str(caught.value) for name in names)
+
+
+def test_named_checks_that_do_not_exist() -> None:
+    with pytest.raises(InputError, match=r"unknown kind of part 'draughter' \(did you mean 'drafter'"):
+        named_check("draughter", "greedy_text")
+    with pytest.raises(InputError, match=r"unknown drafter check 'greedy_test' \(did you mean 'greedy_text'"):
+        named_check("drafter", "greedy_test")
+
+
+class Needy(Stale):
+    needs = frozenset({"hidden_states"})
+
+
+def test_what_does_not_apply_is_skipped_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = named_check("drafter", "greedy_text")
+    with pytest.raises(pytest.skip.Exception, match="needs hidden_states, which no target of the kit offers"):
+        one(Needy)
+    monkeypatch.delenv("PYTEST_CURRENT_TEST")
+    with pytest.raises(NotApplicableError, match="'greedy_text' did not apply: the drafter needs hidden_states"):
+        one(Needy)
+
+
+def test_a_part_that_cannot_be_made_here_does_not_fail() -> None:
+    def make() -> object:
+        raise BuildError("it needs another machine")
+
+    assert {(one.outcome(make).status, one.outcome(make).reason) for one in EVERY_CHECK["cache"]()} == {
+        ("did not apply", "it needs another machine")
+    }
+
+
+@pytest.mark.parametrize(("kind", "name"), EVERY_NAME)
+def test_every_check_has_a_rule_of_one_sentence_and_small_cases_first(kind: str, name: str) -> None:
+    one = named_check(kind, name)
+    assert str(one) == one.name == name
+    assert one.rule.endswith(".") and one.rule.count(". ") == 0
+    assert one.cases and len(repr(one.cases[0])) <= max(120, len(repr(one.cases[-1])))
+
+
+def test_every_check_finds_a_bug() -> None:
+    assert {(bug.kind, bug.check) for bug in EVERY_BUG} ^ set(EVERY_NAME) == set()
+
+
+def test_the_summary_counts_and_says_why() -> None:
+    found = [("passed", ""), ("failed", "text"), ("did not apply", "it learns"), ("did not apply", "it learns")]
+    assert summary_line(found) == "2 checks ran: 1 passed, 1 failed; 2 did not apply: it learns (2)"  # type: ignore[arg-type]
+    assert summary_line([("passed", "")]) == "1 check ran: 1 passed"

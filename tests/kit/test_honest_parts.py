@@ -1,0 +1,114 @@
+"""The kit accepts every honest part: all that is built in, and what the seeded bugs are planted in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from support.bugs_of_attention import Written
+from support.bugs_of_coupling import Coupled
+from support.bugs_of_drafters import Cycling
+from support.bugs_of_targets import over
+from support.bugs_of_the_loop import Knowing
+from support.bugs_of_verifiers import Greedy, Sampler
+from support.building import transformers_target
+
+from orthrus import Plugins, Target
+from orthrus.catalog import PARTS
+from orthrus.testing import (
+    Outcome,
+    PlainCache,
+    PlainConsensus,
+    PlainCoupled,
+    PlainRejection,
+    TableTarget,
+    ViewTableTarget,
+    factory_of,
+)
+from orthrus.testing.drafters import Drawing, some_q
+from orthrus.testing.every_check import EVERY_CHECK
+from orthrus_diffusion.drafter import Diffusion
+from orthrus_lookup.prompt_lookup import PromptLookup
+
+# What cannot be checked here, and the reason that it gives.
+ELSEWHERE = {
+    "diffusion": "brings no view",  # with a view it is checked below
+    "flash": "CUDA",
+    "flash_attention_2": "needs",
+    "flash_attention_3": "needs",
+    "flash_attention_4": "needs",
+    "split": "GPU",
+    "transformers": "",  # below, with a model
+}
+REGISTERED = [
+    (one.kind, one.name)
+    for one in Plugins.load().catalog
+    if one.kind in PARTS and (one.origin.startswith("orthrus_")) and one.name not in ELSEWHERE
+]
+
+
+def diffusion(target: ViewTableTarget) -> Diffusion:
+    target.attach_view("diffusion")
+    return Diffusion(target, block=4, mask_token_id=1)
+
+
+HONEST: dict[str, tuple[str, Callable[..., Any]]] = {
+    "the loop's drafter": ("drafter", Knowing),
+    "the drafters' base": ("drafter", Cycling),
+    "a drafter that draws": ("drafter", lambda target: Drawing(some_q(1, target.vocabulary_size), 2, ragged=True)),
+    "prompt lookup of single tokens": ("drafter", lambda target: PromptLookup(2, 1, 4)),
+    "diffusion": ("drafter", diffusion),
+    "the samplers' base": ("verifier", Sampler),
+    "the greedy verifiers' base": ("verifier", Greedy),
+    "the coupled verifiers' base": ("verifier", Coupled),
+    "the definition of consensus": ("verifier", PlainConsensus),
+    "the definition of coupling": ("verifier", PlainCoupled),
+    "the definition of rejection": ("verifier", PlainRejection),
+    "the plain cache": ("cache", PlainCache),
+    "the targets' base": ("target", over(TableTarget, max_length=24)),
+    "a table with views": ("target", over(ViewTableTarget)),
+    "attention written out": ("attention", Written),
+}
+
+
+def outcomes(kind: str, factory: Callable[..., Any]) -> list[Outcome]:
+    return [one.outcome(factory) for one in EVERY_CHECK[kind]()]
+
+
+def failures(found: list[Outcome]) -> list[str]:
+    assert any(one.status == "passed" for one in found)
+    return [one.reason for one in found if one.status not in ("passed", "did not apply")]
+
+
+@pytest.mark.parametrize(("kind", "name"), REGISTERED)
+def test_what_is_built_in_passes(kind: str, name: str) -> None:
+    assert failures(outcomes(kind, factory_of(name, kind))) == []
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="they can be checked here; tests/gpu does")
+@pytest.mark.parametrize("name", [name for name, why in ELSEWHERE.items() if why])
+def test_what_cannot_be_checked_here_says_why(name: str) -> None:
+    found = outcomes(factory_of(name).kind, factory_of(name))
+    assert {one.status for one in found} == {"did not apply"}
+    assert all(ELSEWHERE[name] in one.reason for one in found)
+
+
+@pytest.mark.parametrize("name", HONEST)
+def test_an_honest_part_passes(name: str) -> None:
+    kind, factory = HONEST[name]
+    assert failures(outcomes(kind, factory)) == []
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma2"])
+def test_models_of_transformers_pass(family: str) -> None:
+    target: Target = transformers_target(family)
+    found = outcomes("target", lambda cache: target)
+    assert failures(found) == []
+    assert next(one for one in found if one.check.name == "views_write_scratch_only").status == "passed"
+
+
+def test_drafters_of_every_kind_are_drawn_from() -> None:
+    found = outcomes("drafter", HONEST["a drafter that draws"][1])
+    assert {one.status for one in found} == {"passed"}

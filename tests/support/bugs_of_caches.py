@@ -1,0 +1,134 @@
+"""KV caches, each broken in one way that was seen in the field, or that the design warns of."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from orthrus.testing import PlainCache
+from support.bug import Bug
+
+
+class KeepsRejected(PlainCache):
+    """Write a slot once: what was rejected stays in it."""
+
+    def update(self, keys: Tensor, values: Tensor, layer: int) -> tuple[Tensor, Tensor]:
+        before = dict(self._held)
+        super().update(keys, values, layer)
+        self._held.update(before)
+        return super().update(*self._now(keys, layer), layer)
+
+    def _now(self, keys: Tensor, layer: int) -> tuple[Tensor, Tensor]:
+        held = [
+            [self._held[layer, row, slot] for slot in slots] for row, slots in zip(self._rows, self._slots, strict=True)
+        ]
+        return tuple(torch.stack([torch.stack([pair[side] for pair in row], 1) for row in held]) for side in (0, 1))  # type: ignore[return-value]
+
+    def keep(self, lengths: Tensor) -> None:
+        self.lengths = lengths
+
+
+class CropsByTheLongest(PlainCache):
+    """Keep of every row as much as of the one that kept least: batch 1 only."""
+
+    def keep(self, lengths: Tensor) -> None:
+        super().keep(torch.full_like(lengths, int(lengths.min())))
+        self.lengths = lengths
+
+
+class SwapsRows(PlainCache):
+    """Mix rows up after they kept other numbers of tokens."""
+
+    def keep(self, lengths: Tensor) -> None:
+        ragged = len(set((lengths - self.lengths).tolist())) > 1
+        super().keep(lengths)
+        if ragged:
+            last = len(lengths) - 1
+            self._held = {(layer, last - row, slot): pair for (layer, row, slot), pair in self._held.items()}
+
+
+class Forgetting(PlainCache):
+    """Keep the newest 100 keys only, as for a sliding window."""
+
+    def keep(self, lengths: Tensor) -> None:
+        super().keep(lengths)
+        kept = lengths.tolist()
+        self._held = {place: pair for place, pair in self._held.items() if place[2] >= kept[place[1]] - 100}
+
+
+class IgnoresRows(PlainCache):
+    """Write the pass over some rows into the first ones."""
+
+    def place(self, slots: Tensor, extent: int, rows: Tensor | None = None) -> int:
+        return super().place(slots, extent, None if rows is None else torch.arange(len(rows)))
+
+
+class NeverStartsAgain(PlainCache):
+    def start(self, rows: int, device: torch.device) -> None:
+        held = self._held
+        super().start(rows, device)
+        self._held = held
+        self.lengths = self.lengths + max((slot + 1 for _, _, slot in held), default=0)
+
+
+class Halves(PlainCache):
+    """Hold everything in bfloat16."""
+
+    def update(self, keys: Tensor, values: Tensor, layer: int) -> tuple[Tensor, Tensor]:
+        found = super().update(keys.bfloat16(), values.bfloat16(), layer)
+        return found[0].to(keys.dtype), found[1].to(values.dtype)
+
+
+class OneLayer(PlainCache):
+    """Hold all layers in one."""
+
+    def update(self, keys: Tensor, values: Tensor, layer: int) -> tuple[Tensor, Tensor]:
+        super().update(keys, values, 0)
+        return super().update(values, keys, 0)
+
+
+class WritesThrough(PlainCache):
+    """Scale what it is handed."""
+
+    def update(self, keys: Tensor, values: Tensor, layer: int) -> tuple[Tensor, Tensor]:
+        found = super().update(keys, values, layer)
+        keys.zero_()
+        return found
+
+
+class SpoilsNeighbours(PlainCache):
+    """Lose the first slot in a pass whose columns are not in order."""
+
+    def update(self, keys: Tensor, values: Tensor, layer: int) -> tuple[Tensor, Tensor]:
+        for row, slots in zip(self._rows, self._slots, strict=True):
+            if slots != sorted(slots):
+                self._held.pop((layer, row, 0), None)
+        return super().update(keys, values, layer)
+
+
+class NeverEmpties(PlainCache):
+    """Take a length of 0 for none given."""
+
+    def keep(self, lengths: Tensor) -> None:
+        super().keep(torch.where(lengths == 0, self.lengths, lengths))
+
+
+class CountsNothing(PlainCache):
+    def bytes_in_use(self) -> int:
+        return 0
+
+
+BUGS = [
+    Bug("cache", "takes a length of 0 for none given", "a_row_can_begin_again", NeverEmpties),
+    Bug("cache", "counts no bytes", "declares_itself", CountsNothing),
+    Bug("cache", "keeps a rejected key", "rollback_forgets_what_was_rejected", KeepsRejected),
+    Bug("cache", "cuts all rows to the shortest", "rollback_forgets_what_was_rejected", CropsByTheLongest),
+    Bug("cache", "swaps rows after ragged acceptance", "rollback_forgets_what_was_rejected", SwapsRows),
+    Bug("cache", "forgets keys that a window hides", "growth_keeps_everything", Forgetting),
+    Bug("cache", "writes a new prompt into another row", "passes_over_some_rows_leave_others_alone", IgnoresRows),
+    Bug("cache", "starts again with its old lengths", "start_forgets_everything", NeverStartsAgain),
+    Bug("cache", "holds float32 in bfloat16", "keys_keep_their_dtype", Halves),
+    Bug("cache", "returns values as keys", "returns_what_was_written", OneLayer),
+    Bug("cache", "changes what it is handed", "returns_what_was_written", WritesThrough),
+    Bug("cache", "loses a committed slot in a drafter's pass", "scratch_slots_do_not_matter", SpoilsNeighbours),
+]

@@ -1,0 +1,290 @@
+"""Drafters, each broken in one way that was seen in the field, or that the design warns of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from orthrus import Chance, Context, Draft, Step
+from orthrus.testing.drafters import Drawing, some_q
+from support.bug import Bug
+
+WIDTH = 3
+
+
+class Cycling:
+    """Honest: propose that the row goes on as it began to. What is broken below begins here."""
+
+    needs: frozenset[str] = frozenset()
+    learns = False
+
+    def __init__(self, target: Any = None) -> None:
+        self.target = target
+
+    def start(self, context: Context, rows: Sequence[int]) -> None:
+        self.context = context
+        self.texts = {**getattr(self, "texts", {}), **{row: self.text(context, row) for row in rows}}
+
+    def propose(self, context: Context, chance: Chance) -> Draft:
+        drafts = [self.row(self.texts[row], min(WIDTH, one.room)) for row, one in enumerate(context.rows)]
+        width = max(len(tokens) for tokens in drafts)
+        padded = [tokens + [0] * (width - len(tokens)) for tokens in drafts]
+        tokens = torch.tensor(padded, dtype=torch.int64).reshape(len(drafts), width)
+        return Draft(tokens, torch.tensor([len(tokens) for tokens in drafts]))
+
+    def observe(self, step: Step) -> None:
+        for row, tokens in enumerate(step.committed):
+            self.texts[row] += tokens
+
+    def text(self, context: Context, row: int) -> list[int]:
+        return [*context.rows[row].prompt, *context.rows[row].output]
+
+    def row(self, text: list[int], length: int) -> list[int]:
+        """Return what followed the last token when it came before, or the token itself."""
+        before = [place for place, token in enumerate(text[:-1]) if token == text[-1]]
+        following = text[before[-1] + 1 :] if before else text[-1:]
+        return (following * length)[:length]
+
+
+class Stale(Cycling):
+    def propose(self, context: Context, chance: Chance) -> Draft:
+        draft = super().propose(context, chance)
+        for row, tokens in enumerate(draft.tokens.tolist()):
+            self.texts[row] += tokens[: int(draft.lengths[row])]  # as if all of it were accepted
+        return draft
+
+
+class CountsPositions(Cycling):
+    """Keep its own position, which moves on by the whole draft whether it was accepted or not."""
+
+    def start(self, context: Context, rows: Sequence[int]) -> None:
+        super().start(context, rows)
+        self.places = {**getattr(self, "places", {}), **{row: len(self.texts[row]) for row in rows}}
+
+    def propose(self, context: Context, chance: Chance) -> Draft:
+        draft = super().propose(context, chance)
+        tokens = (draft.tokens + torch.tensor([[self.places[row]] for row in range(len(draft.tokens))])) % 3
+        for row, length in enumerate(draft.lengths.tolist()):
+            self.places[row] += length + 1
+        return Draft(tokens, draft.lengths)
+
+
+class Adapting(Cycling):
+    """Draft less after a rejection, and write that into an option that is never set back."""
+
+    length = WIDTH
+
+    def row(self, text: list[int], length: int) -> list[int]:
+        return super().row(text, min(length, self.length))
+
+    def observe(self, step: Step) -> None:
+        super().observe(step)
+        self.length = max(1, min(WIDTH, max(step.accepted) + 1))
+
+
+class Remembering(Cycling):
+    """Look up what followed the last token in any prompt before."""
+
+    def start(self, context: Context, rows: Sequence[int]) -> None:
+        super().start(context, rows)
+        self.seen = getattr(self, "seen", []) + [token for row in rows for token in self.texts[row]]
+
+    def row(self, text: list[int], length: int) -> list[int]:
+        return super().row([*self.seen, *text], length)
+
+
+class Sharing(Cycling):
+    """Keep its texts in the class."""
+
+    shared: ClassVar[dict[int, list[int]]] = {}
+
+    def start(self, context: Context, rows: Sequence[int]) -> None:
+        self.texts = self.shared
+        super().start(context, rows)
+        self.shared.update(self.texts)
+        self.texts = self.shared
+
+
+class CompactingRows(Cycling):
+    """Number the rows that go on anew, once one has ended."""
+
+    def propose(self, context: Context, chance: Chance) -> Draft:
+        going = [row for row, one in enumerate(context.rows) if one.finish_reason is None]
+        shifted = {place: self.texts[row] for place, row in enumerate(going)}
+        kept, self.texts = self.texts, {**self.texts, **shifted}
+        draft = super().propose(context, chance)
+        self.texts = kept
+        return draft
+
+
+class OwnDice(Cycling):
+    def row(self, text: list[int], length: int) -> list[int]:
+        return torch.randint(0, 2, (length,)).tolist()
+
+
+class Seeding(Cycling):
+    def row(self, text: list[int], length: int) -> list[int]:
+        torch.manual_seed(0)
+        return super().row(text, length)
+
+
+class NoLimit(Cycling):
+    def row(self, text: list[int], length: int) -> list[int]:
+        return super().row(text, WIDTH)
+
+
+class DraftsForTheEnded(Cycling):
+    def propose(self, context: Context, chance: Chance) -> Draft:
+        draft = super().propose(context, chance)
+        return Draft(draft.tokens, draft.lengths.clamp(min=min(1, draft.tokens.shape[1])))
+
+
+class TooManyTokens(Cycling):
+    def row(self, text: list[int], length: int) -> list[int]:
+        return [99] * length  # the mask, say
+
+
+class HalfWidth(Cycling):
+    def propose(self, context: Context, chance: Chance) -> Draft:
+        draft = super().propose(context, chance)
+        return Draft(draft.tokens.int(), draft.lengths)
+
+
+class RaisingWhenEnded(Cycling):
+    def propose(self, context: Context, chance: Chance) -> Draft:
+        if any(row.finish_reason for row in context.rows):
+            raise IndexError("list index out of range")
+        return super().propose(context, chance)
+
+
+class MovesTheAnchor(Cycling):
+    def propose(self, context: Context, chance: Chance) -> Draft:
+        draft = super().propose(context, chance)
+        context.tokens.index_fill_(1, context.lengths[:1], 1)  # its draft, beyond the row's end
+        return draft
+
+
+class WritesCommitted(Cycling):
+    needs = frozenset({"views"})
+
+    def propose(self, context: Context, chance: Chance) -> Draft:
+        before = (context.lengths - 2).clamp(min=0)[:, None]
+        self.target.forward(context, context.anchors[:, None], before, view=None, kind="causal")
+        return super().propose(context, chance)
+
+
+class SilentLearner(Cycling):
+    learns: Any = "sometimes"
+
+
+class Greedily(Drawing):
+    """Choose the likeliest token, and report the distribution that it was not drawn from."""
+
+    def propose(self, context: Context, chance: Chance) -> Draft:
+        return _given(self, context, lambda q: q.argmax(-1), lambda q: q)
+
+
+class Untruncated(Drawing):
+    """Draw from the two likeliest, and report all of them."""
+
+    def propose(self, context: Context, chance: Chance) -> Draft:
+        return _given(self, context, lambda q: chance.categorical(_cut(q)), lambda q: q)
+
+
+class Unnormalised(Drawing):
+    """Draw from the two likeliest, and report them without dividing by what they have together."""
+
+    def propose(self, context: Context, chance: Chance) -> Draft:
+        return _given(self, context, lambda q: chance.categorical(_cut(q)), _cut)
+
+
+class MasslessTokens(Drawing):
+    """Report the residual of the token that was drawn."""
+
+    def propose(self, context: Context, chance: Chance) -> Draft:
+        def reported(q: Tensor) -> Tensor:
+            left = q.scatter(-1, self.last[:, None], 0.0)
+            return left / left.sum(-1, keepdim=True)
+
+        def drawn(q: Tensor) -> Tensor:
+            self.last = chance.categorical(q)
+            return self.last
+
+        return _given(self, context, drawn, reported)
+
+
+class GreedilyLater(Drawing):
+    """Draw the first draft of a row, and choose the later ones."""
+
+    def propose(self, context: Context, chance: Chance) -> Draft:
+        first = context.lengths == context.prompt_lengths + 1
+        return _given(self, context, lambda q: torch.where(first, chance.categorical(q), q.argmax(-1)), lambda q: q)
+
+
+class Reseeds(Cycling):
+    def propose(self, context: Context, chance: Chance) -> Draft:
+        chance._seed += 1
+        return super().propose(context, chance)
+
+
+def _cut(q: Tensor) -> Tensor:
+    return q.masked_fill(q < q.topk(2).values[..., -1:], 0.0)
+
+
+def _given(drafter: Drawing, context: Context, choose: Any, report: Any) -> Draft:
+    before, tokens, reported = context.anchors, [], []
+    for _ in range(min(2, context.max_room)):
+        q = drafter._q[before]
+        tokens.append(before := choose(q))
+        reported.append(report(q))
+    if not tokens:
+        return context.empty_draft()
+    return Draft(torch.stack(tokens, 1), context.room.clamp(max=len(tokens)), torch.stack(reported, 1))
+
+
+def _drawing(kind: type[Drawing]) -> Any:
+    return lambda target: kind(some_q(1, target.vocabulary_size), 2)
+
+
+BUGS = [
+    Bug("drafter", "drafts greedily, and claims softmax probabilities", "draws_what_it_reports", _drawing(Greedily)),
+    Bug(
+        "drafter",
+        "reports the untruncated q after drawing from the truncated",
+        "draws_what_it_reports",
+        _drawing(Untruncated),
+    ),
+    Bug("drafter", "reports probabilities that do not sum to one", "probabilities_sum_to_one", _drawing(Unnormalised)),
+    Bug(
+        "drafter",
+        "gives the token that it drew a probability of zero",
+        "drawn_tokens_have_mass",
+        _drawing(MasslessTokens),
+    ),
+    Bug(
+        "drafter",
+        "claims softmax probabilities from its second draft on",
+        "exact_distribution",
+        _drawing(GreedilyLater),
+    ),
+    Bug("drafter", "draws the verifier's chance another seed", "coupled_text", Reseeds),
+    Bug("drafter", "ignores the limit: always drafts its whole width", "draft_fits_the_room", NoLimit),
+    Bug("drafter", "goes on drafting for rows that ended", "draft_fits_the_room", DraftsForTheEnded),
+    Bug("drafter", "drafts a token that the target does not have", "tokens_are_in_the_vocabulary", TooManyTokens),
+    Bug("drafter", "returns tokens as int32", "draft_has_its_form", HalfWidth),
+    Bug("drafter", "takes its rejected drafts for text", "history_leaves_no_trace", Stale),
+    Bug("drafter", "is off in its position after a rejection", "history_leaves_no_trace", CountsPositions),
+    Bug("drafter", "writes an adapted length back into its options", "history_leaves_no_trace", Adapting),
+    Bug("drafter", "keeps n-grams from one prompt to the next, undeclared", "prompts_leave_no_trace", Remembering),
+    Bug("drafter", "keeps its state in the class", "drafters_do_not_meet", Sharing),
+    Bug("drafter", "mixes rows up once one has ended", "rows_are_independent", CompactingRows),
+    Bug("drafter", "draws from torch's own generator", "chance_is_all_that_is_random", OwnDice),
+    Bug("drafter", "seeds torch's generator", "chance_is_all_that_is_random", Seeding),
+    Bug("drafter", "writes its draft into the context", "inputs_are_left_alone", MovesTheAnchor),
+    Bug("drafter", "writes a committed slot of the cache", "committed_slots_are_left_alone", WritesCommitted),
+    Bug("drafter", "raises once a row has ended", "greedy_text", RaisingWhenEnded),
+    Bug("drafter", "does not say whether it learns", "declares_itself", SilentLearner),
+]
