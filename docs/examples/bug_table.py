@@ -23,9 +23,9 @@ HEAD = """# Bugs that the kit finds
 <!-- made by docs/examples/bug_table.py -->
 
 These bugs are known from other decoders, or easily made. They are seeded, one by one, into parts that are right without
-them, and the [conformance kit](conformance.md) is run on the broken part. It rejects every one, and the check in the second
-column says what is wrong. The third column has what else does not pass on its smallest cases: a draft that the loop
-refuses, for one, fails every check that decodes with it.
+them, and the [conformance kit](conformance.md) is run on the broken part. It rejects every one, and the check in the
+second column says what is wrong. The third column has what else does not pass on its smallest cases: a draft that the
+loop refuses, for one, fails every check that decodes with it.
 
 A bug of the loop is planted in the runtime, and found by the checks of parts that are right.
 """

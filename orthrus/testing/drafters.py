@@ -84,7 +84,9 @@ class Drawing:
             return context.empty_draft()
         fewer = (context.lengths + context.anchors) % 2 if self._ragged else torch.zeros_like(context.room)
         lengths = torch.minimum(context.room, self._length - fewer)  # a row's own, whatever the others' rooms are
-        return Draft(torch.stack(tokens, 1), lengths, torch.stack(given, 1) if self._drawn else None)
+        inside = torch.arange(len(tokens)) < lengths[:, None]  # what is beyond was not drawn, and must not count
+        drafted = torch.where(inside, torch.stack(tokens, 1), 0)
+        return Draft(drafted, lengths.clamp(max=len(tokens)), torch.stack(given, 1) if self._drawn else None)
 
     def observe(self, step: Step) -> None:
         """Do nothing: there is nothing to remember."""

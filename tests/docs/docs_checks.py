@@ -26,7 +26,6 @@ from orthrus.metrics import Measures
 from orthrus.options import describe
 from orthrus.plugins import GROUP, Plugins
 from orthrus.testing import strategies
-from orthrus.testing.every_check import EVERY_CHECK
 from orthrus.testing.profiles import PROFILES
 from orthrus.types import FinishReason
 
@@ -63,13 +62,12 @@ def interface_tables(page: Page) -> list[str]:
 
 
 def kit_tables(page: Page) -> list[str]:
-    """Compare the kinds of checks, the strategies with their parameters, and the profiles with those published."""
+    """Compare the strategies with their parameters, and the profiles, with those published."""
     drawn = [one for one in vars(strategies).values() if getattr(one, "__module__", "") == strategies.__name__]
     signatures = [f"{one.__name__}({', '.join(inspect.signature(one).parameters)})" for one in drawn]
     found = [[row[0].strip("`"), row[1]] for row in page.table("profiles")]
     wanted = [[name, str(one.max_examples)] for name, one in PROFILES.items()]
     return [
-        *names(page, "kinds of checks", [f"{kind}_checks" for kind in EVERY_CHECK]),
         *names(page, "strategies", signatures),
         *differing("profile", map(str, found), map(str, wanted)),
     ]

@@ -170,7 +170,6 @@ def planted(name: str, old: str, new: str, folder: Path) -> Page:
         (checks.training_cost, "docs/training-a-view.md", "| row tokens |", "| tokens |"),
         (checks.kit_tables, "docs/testing-a-plugin.md", "`prompts(vocabulary, longest)`", "`prompts(longest)`"),
         (checks.kit_tables, "docs/testing-a-plugin.md", "| 100 |", "| 200 |"),
-        (checks.kit_tables, "docs/testing-a-plugin.md", "| `cache_checks` |", "| `store_checks` |"),
         (checks.measure_table, "docs/decode-loop.md", "| `tpf` |", "| `tokens_per_pass` |"),
         (checks.finish_reasons, "docs/decode-loop.md", "| `stop_token` |", "| `eos` |"),
         (checks.flag_tables, "docs/benchmarking.md", "| `--in-order` |", "| `--ordered` |"),

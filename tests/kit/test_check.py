@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import runpy
 
 import pytest
 from support.bug import Bug
 from support.bugs import EVERY_BUG
 from support.bugs_of_drafters import NoLimit, Stale
 from support.bugs_of_verifiers import NothingAccepted
+from support.program import ROOT
 
 from orthrus import BuildError, InputError
 from orthrus.testing import (
@@ -175,3 +177,11 @@ def test_the_summary_counts_and_says_why() -> None:
     found = [("passed", ""), ("failed", "text"), ("did not apply", "it learns"), ("did not apply", "it learns")]
     assert summary_line(found) == "2 checks ran: 1 passed, 1 failed; 2 did not apply: it learns (2)"  # type: ignore[arg-type]
     assert summary_line([("passed", "")]) == "1 check ran: 1 passed"
+
+
+def test_the_page_lists_every_check_with_its_rule() -> None:
+    program = runpy.run_path(str(ROOT / "docs" / "examples" / "check_tables.py"))
+    text = program["PAGE"].read_text(encoding="utf-8")
+    assert program["page"](text) == text
+    assert all(f"| `{name}` | {named_check(kind, name).rule} |" in text for kind, name in EVERY_NAME)
+    assert program["page"](text.replace("`greedy_text`", "`greedy_test`")) == text  # it would be made anew
