@@ -8,7 +8,7 @@ from torch import Tensor
 
 from orthrus.interfaces import Drafter, Target, Verifier
 from orthrus.testing.check import BrokenRuleError, NotApplicableError
-from orthrus.testing.enumeration import NoiseError, every_decoding, together
+from orthrus.testing.enumeration import NoiseError, UnrepeatableError, every_decoding, together
 from orthrus.testing.oracle import every_answer
 from orthrus.testing.scenes import Scene
 
@@ -28,6 +28,10 @@ def hold_distribution(scene: Scene, target: Target, drafter: Callable[[], Drafte
         found = every_decoding(target, drafter, verifier, scene.prompts, scene.stop(), scene.sampling(), scene.batch)
     except NoiseError as error:
         raise NotApplicableError(str(error)) from error
+    except UnrepeatableError as error:
+        if not drafter().learns:
+            raise
+        raise NotApplicableError("the drafter learns: what it drafts is not a matter of chance alone") from error
     wanted = together(
         [every_answer(logits, prompt, scene.stop(), sampling=scene.sampling()) for prompt in scene.prompts]
     )

@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
+from orthrus.chance import Chance
 from orthrus.context import Context
 from orthrus.interfaces import Target
 from orthrus.noise import request_key
@@ -25,7 +26,7 @@ class Scene:
     """Hold what is decoded: prompts, limits, settings, and the table of the model that says what comes next.
 
     seed: of the table, of histories and of chance. order: how many tokens the next one depends on. ids: what the
-    prompts' noise is keyed by; None: their numbers. spread: how far the logits are apart.
+    prompts' noise is keyed by; None: their numbers.
     """
 
     seed: int = 0
@@ -85,27 +86,22 @@ class Scene:
         ids = self.ids or tuple(range(len(self.prompts)))
         return replace(self, prompts=(self.prompts[index],), ids=(ids[index],), batch=None)
 
-    def truths(self, target: Target, noise: object = None) -> list[OracleAnswer]:
-        """Return the answers of the naive oracle: greedy, or at a temperature the samples that `noise` decides.
+    def truths(self, target: Target, chance: Chance | None = None) -> list[OracleAnswer]:
+        """Return the answers of the naive oracle: greedy ones, or the samples that the noise of a chance decides."""
+        return [self._truth(target, prompt, key, chance) for prompt, key in zip(self.prompts, self.keys(), strict=True)]
 
-        noise: a Chance.
-        """
-        return [self._truth(target, prompt, key, noise) for prompt, key in zip(self.prompts, self.keys(), strict=True)]
-
-    def _truth(self, target: Target, prompt: Sequence[int], key: int, noise: object) -> OracleAnswer:
+    def _truth(self, target: Target, prompt: Sequence[int], key: int, chance: Chance | None) -> OracleAnswer:
         def logits(tokens: list[int]) -> Tensor:
             return target.logits(tokens, 1)[0]
 
-        limits = {"sampling": self.sampling(), "max_length": target.max_length}
-        if self.temperature == 0:
-            return greedy(logits, prompt, self.stop(), **limits)  # type: ignore[arg-type]
+        length = target.max_length
+        if chance is None:
+            return greedy(logits, prompt, self.stop(), sampling=self.sampling(), max_length=length)
 
-        def drawn(position: int) -> Tensor:
-            place = torch.tensor([[position]])
-            found: Tensor = noise.gumbel(torch.tensor([key]), place, target.vocabulary_size)[0, 0]  # type: ignore[attr-defined]
-            return found
+        def noise(position: int) -> Tensor:
+            return chance.gumbel(torch.tensor([key]), torch.tensor([[position]]), target.vocabulary_size)[0, 0]
 
-        return sample(logits, prompt, self.stop(), drawn, **limits)  # type: ignore[arg-type]
+        return sample(logits, prompt, self.stop(), noise, sampling=self.sampling(), max_length=length)
 
 
 def ladder(count: int, **fixed: object) -> list[Scene]:

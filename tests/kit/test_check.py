@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import runpy
+from collections.abc import Callable
 
 import pytest
 from support.bug import Bug
@@ -25,6 +27,7 @@ from orthrus.testing import (
     verifier_checks,
 )
 from orthrus.testing.check import BrokenRuleError, check
+from orthrus.testing.drafters import Drawing, some_q
 from orthrus.testing.every_check import EVERY_CHECK
 from orthrus.testing.summary import summary_line
 
@@ -185,3 +188,21 @@ def test_the_page_lists_every_check_with_its_rule() -> None:
     assert program["page"](text) == text
     assert all(f"| `{name}` | {named_check(kind, name).rule} |" in text for kind, name in EVERY_NAME)
     assert program["page"](text.replace("`greedy_text`", "`greedy_test`")) == text  # it would be made anew
+
+
+def moody(learns: bool) -> Callable[[object], Drawing]:
+    """Return a factory of drafters, each of which draws from something else: no path of choices comes twice."""
+    seeds = itertools.count()
+
+    def make(target: object) -> Drawing:
+        drafter = Drawing(some_q(next(seeds), 3), 2)
+        drafter.learns = learns
+        return drafter
+
+    return make
+
+
+def test_what_is_not_a_matter_of_chance_is_noticed_unless_it_is_learnt() -> None:
+    one = named_check("drafter", "exact_distribution")
+    assert "the same choices led to draws from" in one.outcome(moody(learns=False)).reason
+    assert one.outcome(moody(learns=True)).status == "did not apply"
