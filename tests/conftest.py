@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import HealthCheck, settings
 from support.program import InProcess
 from support.site import Site
 
+from orthrus.testing.profiles import register_profiles
+
 torch.set_num_threads(1)  # tiny models gain nothing from more, and on a busy machine threads wait for each other
-SLOW = [HealthCheck.too_slow]  # a model's first pass is
-settings.register_profile("ci", derandomize=True, database=None, deadline=None, suppress_health_check=SLOW)
-settings.register_profile("dev", deadline=None, suppress_health_check=SLOW)  # other examples every time
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+register_profiles()
 
 
 @pytest.fixture

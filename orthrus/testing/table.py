@@ -14,6 +14,7 @@ from torch import Tensor
 from orthrus.context import Context, check_turn
 from orthrus.errors import InputError
 from orthrus.interfaces import KVCache, Tokenizer
+from orthrus.testing.plain_cache import PlainCache
 from orthrus.types import Draft, Prompt, Step
 
 
@@ -110,3 +111,13 @@ class TableTarget:
         """Return [..., V] for the last tokens past [..., order]."""
         weights = self.vocabulary_size ** torch.arange(self._order - 1, -1, -1, device=self.device)
         return self._table[(past * weights).sum(-1)]
+
+
+def random_table(seed: int, alphabet: str = "abcd", order: int = 2, cache: KVCache | None = None) -> TableTarget:
+    """Return a target of one letter a token; its text repeats itself soon, so drafts can be right.
+
+    cache: what it reads its past from; None: a plain one.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    table = torch.randn((len(alphabet),) * (order + 1), generator=generator, dtype=torch.float64)
+    return TableTarget(table, cache or PlainCache(), tokenizer=Letters(alphabet))

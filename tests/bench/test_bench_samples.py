@@ -8,22 +8,24 @@ from collections.abc import Sequence
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.bench import Clock
 from support.building import table_target
 
 from orthrus import BaselineAnswer, Decoder, InputError, Stop
 from orthrus.bench.sample import run_baseline, run_decoder
+from orthrus.testing.profiles import fewer
+from orthrus.testing.strategies import batches
 from orthrus_consensus.consensus import Consensus
 from orthrus_lookup.prompt_lookup import PromptLookup
 from orthrus_plain.none import NoDrafter
 
 CPU = torch.device("cpu")
-PROMPTS = st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=6), min_size=1, max_size=5)
+PROMPTS = batches(4, longest=6)
 
 
-@settings(max_examples=40)
+@fewer(2)
 @given(PROMPTS, st.integers(1, 5), st.integers(1, 12), st.booleans(), st.integers(0, 9))
 def test_the_measures_of_a_decoder(prompts: list[list[int]], batch: int, limit: int, plain: bool, seed: int) -> None:
     drafter = NoDrafter() if plain else PromptLookup()

@@ -26,6 +26,8 @@ from orthrus.errors import ConfigError
 from orthrus.metrics import Measures
 from orthrus.options import describe
 from orthrus.plugins import GROUP, Plugins
+from orthrus.testing import strategies
+from orthrus.testing.profiles import PROFILES
 from orthrus.types import FinishReason
 
 SECTIONS = {"stop": Stop, "sampling": Sampling}
@@ -57,6 +59,18 @@ def interface_tables(page: Page) -> list[str]:
         complaint
         for name in PROTOCOLS
         for complaint in names(page, f"members: {name}", interfaces.members(getattr(interfaces, name)))
+    ]
+
+
+def kit_tables(page: Page) -> list[str]:
+    """Compare the strategies with their parameters, and the profiles, with those published."""
+    drawn = [one for one in vars(strategies).values() if getattr(one, "__module__", "") == strategies.__name__]
+    signatures = [f"{one.__name__}({', '.join(inspect.signature(one).parameters)})" for one in drawn]
+    found = [[row[0].strip("`"), row[1]] for row in page.table("profiles")]
+    wanted = [[name, str(one.max_examples)] for name, one in PROFILES.items()]
+    return [
+        *names(page, "strategies", signatures),
+        *differing("profile", map(str, found), map(str, wanted)),
     ]
 
 
@@ -181,13 +195,13 @@ def quotations(page: Page) -> list[str]:
 
 
 def links(page: Page, folder: Path | None = None) -> list[str]:
-    """Resolve every link into the repository, and every path of it named in backticks; folder: where the page lies."""
+    """Resolve every link, and every path in backticks, of the repository or beside the page; folder: where it lies."""
     complaints = []
     for target in re.findall(r"\]\(([^)\s]+)\)", page.prose):
         if not re.match(r"[a-z]+:", target) and not _resolves(page, target, folder or page.path.parent):
             complaints.append(f"{page.path.name}: the link '{target}' leads nowhere")
     for named in re.findall(r"`((?:orthrus|plugins|configs|tests|docs)/[\w./-]*)`", page.prose):
-        if not (ROOT / named).exists():
+        if not (ROOT / named).exists() and not ((folder or page.path.parent) / named).exists():
             complaints.append(f"{page.path.name}: there is no '{named}'")
     return complaints
 

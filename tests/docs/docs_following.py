@@ -15,6 +15,7 @@ from pathlib import Path
 
 from docs_pages import ROOT, Block, Page
 
+EXAMPLE = ROOT / "docs" / "examples" / "orthrus-repeat-drafter"
 BIN = str(Path(sys.executable).parent)
 
 
@@ -39,7 +40,7 @@ def run_python(page: Page, folder: Path) -> list[str]:
 
 @dataclass
 class Workspace:
-    """A folder in which a page's files are written and its commands are run, with configs and test data in it."""
+    """A folder where a page's files are written and its commands are run, with configs, data and the example in it."""
 
     folder: Path
     outputs: dict[str, str] = field(default_factory=dict)  # of each command that was run
@@ -47,6 +48,7 @@ class Workspace:
     def __post_init__(self) -> None:
         shutil.copytree(ROOT / "configs", self.folder / "configs")
         shutil.copytree(ROOT / "tests" / "data", self.folder / "tests" / "data")
+        shutil.copytree(EXAMPLE, self.folder / EXAMPLE.name, ignore=shutil.ignore_patterns("__pycache__", ".*"))
         self.site = self.folder / "site"
 
     def follow(self, page: Page) -> list[str]:
@@ -68,7 +70,7 @@ class Workspace:
         variables = {
             **os.environ,
             "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
-            "PYTHONPATH": str(self.site),
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(self.site), os.environ.get("PYTHONPATH")])),
             "COLUMNS": "200",
             "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         }
@@ -79,7 +81,7 @@ class Workspace:
 
     def _here(self, command: str) -> str:
         # The page installs into the reader's environment; the test must not, and has no network.
-        offline = f"python -m pip install --quiet --no-build-isolation --no-deps --target {self.site}"
+        offline = f"python -m pip install --quiet --no-build-isolation --no-deps --upgrade --target {self.site}"
         return command.replace("pip install", offline) if command.startswith("pip install ") else command
 
 

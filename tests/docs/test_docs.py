@@ -86,6 +86,10 @@ def test_table_of_what_training_costs_is_what_was_measured() -> None:
     none_of(checks.training_cost(page("docs/training-a-view.md")))
 
 
+def test_tables_of_the_kit_are_what_it_publishes() -> None:
+    none_of(checks.kit_tables(page("docs/testing-a-plugin.md")))
+
+
 def test_measures_and_finish_reasons_are_those_of_the_code() -> None:
     none_of(checks.measure_table(page("docs/decode-loop.md")))
     none_of(checks.finish_reasons(page("docs/decode-loop.md")))
@@ -166,6 +170,8 @@ def planted(name: str, old: str, new: str, folder: Path) -> Page:
         (checks.attention_speeds, "docs/attention.md", "| 4.714 (", "| 4.174 ("),
         (checks.view_memory, "docs/dual-view.md", "| keys and values |", "| keys |"),
         (checks.training_cost, "docs/training-a-view.md", "| row tokens |", "| tokens |"),
+        (checks.kit_tables, "docs/testing-a-plugin.md", "`prompts(vocabulary, longest)`", "`prompts(longest)`"),
+        (checks.kit_tables, "docs/testing-a-plugin.md", "| 100 |", "| 200 |"),
         (checks.measure_table, "docs/decode-loop.md", "| `tpf` |", "| `tokens_per_pass` |"),
         (checks.finish_reasons, "docs/decode-loop.md", "| `stop_token` |", "| `eos` |"),
         (checks.flag_tables, "docs/benchmarking.md", "| `--in-order` |", "| `--ordered` |"),

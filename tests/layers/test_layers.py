@@ -109,6 +109,10 @@ def test_the_kit_stands_alone() -> None:
     assert checks.loaded("import orthrus.testing", ["orthrus_", "transformers", "hypothesis", "pytest"]) == []
 
 
+def test_hypothesis_is_imported_at_one_place() -> None:
+    assert {one.split(":")[0] for one in checks.forbidden(ROOT / "orthrus", ["hypothesis"])} == {"with_hypothesis.py"}
+
+
 def test_public_names_exist() -> None:
     assert checks.missing_names(orthrus) == []
     assert checks.missing_names(orthrus.testing) == []

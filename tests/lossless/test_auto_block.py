@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from support.building import (
     assert_lossless,
@@ -24,6 +24,8 @@ from support.views import committed, random_view
 import orthrus
 from orthrus import AutoBlock, Chance, Drafter, Sampling, Stop, Target
 from orthrus.block_size import BlockChooser
+from orthrus.testing.profiles import fewer
+from orthrus.testing.strategies import batches, stop_tokens
 from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.dynamic import DynamicCache
 from orthrus_caches.static import StaticCache
@@ -70,14 +72,14 @@ def diffusion(target: TransformersTarget) -> Diffusion:
 
 @pytest.mark.parametrize("family", ["llama", "gemma3_text", "gpt2"])
 @given(
-    prompts=st.lists(st.lists(st.integers(0, VOCABULARY - 1), min_size=1, max_size=14), min_size=1, max_size=4),
+    prompts=batches(VOCABULARY, longest=14, rows=4),
     limits=st.lists(st.integers(0, 24), min_size=2, max_size=2),
-    stops=st.frozensets(st.integers(0, VOCABULARY - 1), max_size=3),
+    stops=stop_tokens(VOCABULARY),
     batch=st.integers(1, 4),
     static=st.booleans(),
     viewed=st.booleans(),
 )
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@fewer(5, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_any_rows_and_limits(
     family: str,
     prompts: list[list[int]],

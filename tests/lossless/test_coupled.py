@@ -20,11 +20,12 @@ from support.sampled import (
     decoded,
     greedy_answers,
     random_q,
-    samplings,
 )
 
 from orthrus import Drafter, Sampling, Stop
-from orthrus.testing import OracleAnswer
+from orthrus.testing import OracleAnswer, TableTarget
+from orthrus.testing.strategies import batches, samplings, stops, tables
+from orthrus_caches.dynamic import DynamicCache
 from orthrus_consensus.consensus import Consensus
 from orthrus_consensus.coupled import Coupled
 from orthrus_diffusion.drafter import Diffusion
@@ -49,26 +50,17 @@ def make_drafter(kind: str, truths: list[OracleAnswer], vocabulary: int, seed: i
 
 
 @given(
-    prompts=st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=6), min_size=1, max_size=6),
-    stop=st.integers(0, 10).flatmap(
-        lambda most: st.builds(
-            Stop,
-            st.just(most),
-            st.integers(0, most),
-            st.frozensets(st.integers(0, 3), max_size=1),
-            st.lists(st.text("abcd", min_size=1, max_size=3), max_size=1).map(tuple),
-        )
-    ),
+    target=tables(4, cache=DynamicCache),
+    prompts=batches(4, longest=6, rows=6),
+    stop=stops(4, 10, tokens=1, strings=1),
     sampling=samplings(4, temperatures=(0.0, 0.5, 1.0)),
     kind=st.sampled_from(KINDS),
-    table=st.integers(0, 30),
     seed=st.integers(0, 2**63 - 1),
     batch=st.integers(1, 5),
 )
 def test_tables(
-    prompts: list[list[int]], stop: Stop, sampling: Sampling, kind: str, table: int, seed: int, batch: int
+    target: TableTarget, prompts: list[list[int]], stop: Stop, sampling: Sampling, kind: str, seed: int, batch: int
 ) -> None:
-    target = table_target(table)
     ids = [str(index) for index in range(len(prompts))]
     if sampling.temperature == 0:
         wanted = greedy_answers(target, prompts, stop, sampling)

@@ -13,6 +13,7 @@ from support.families import FAMILIES, VOCABULARY, WINDOW
 from support.views import committed, random_view
 
 from orthrus import RowState, Stop
+from orthrus.testing.strategies import batches, stops
 from orthrus_caches.static import StaticCache
 from orthrus_diffusion.block import MaskedBlock
 from orthrus_diffusion.drafter import Diffusion
@@ -42,9 +43,8 @@ def test_every_family(family: str) -> None:
 
 @pytest.mark.parametrize("family", ["llama", "gemma3_text", "gpt2"])
 @given(
-    prompts=st.lists(st.lists(st.integers(0, VOCABULARY - 1), min_size=1, max_size=14), min_size=1, max_size=4),
-    limit=st.integers(0, 12),
-    stops=st.frozensets(st.integers(0, VOCABULARY - 1), max_size=3),
+    prompts=batches(VOCABULARY, longest=14, rows=4),
+    stop=stops(VOCABULARY),
     kind=st.sampled_from(sorted(KINDS)),
     block=st.integers(2, 17),
     mask=st.integers(0, VOCABULARY - 1),
@@ -54,15 +54,14 @@ def test_every_family(family: str) -> None:
 def test_any_view_and_any_block(
     family: str,
     prompts: list[list[int]],
-    limit: int,
-    stops: frozenset[int],
+    stop: Stop,
     kind: str,
     block: int,
     mask: int,
     batch: int,
     static: bool,
 ) -> None:
-    stop, target = Stop(limit, token_ids=stops), target_of(family, static)
+    target = target_of(family, static)
     results = decode_with(target, Diffusion(target, block, mask, kind), prompts, stop, batch=batch)
     assert_lossless(results, [family_oracle(family)(prompt, stop) for prompt in prompts])
 

@@ -9,10 +9,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from support.building import decode_with, table_target
-from support.sampled import AT_ONE, EXACT, ChosenDrafter, DrawingDrafter, distribution_error, random_q, samplings
+from support.sampled import AT_ONE, EXACT, ChosenDrafter, DrawingDrafter, distribution_error, random_q
 
 from orthrus import Chance, Drafter, Sampling, Stop
-from orthrus.testing import EveryOutcome, distribution
+from orthrus.testing import EveryOutcome, TableTarget, distribution
+from orthrus.testing.strategies import prompts, samplings, stops, tables
+from orthrus_caches.dynamic import DynamicCache
 from orthrus_consensus.rejection import Rejection
 from orthrus_plain.none import NoDrafter
 
@@ -40,17 +42,17 @@ def test_the_distribution_is_the_targets(name: str) -> None:
 
 
 @given(
-    table=st.integers(0, 50),
+    target=tables(3, cache=DynamicCache),
     q=st.integers(0, 50),
     zeros=st.booleans(),
     kind=st.sampled_from([DrawingDrafter, ChosenDrafter]),
     length=st.integers(0, 2),
-    prompt=st.lists(st.integers(0, 2), min_size=1, max_size=4),
-    stop=st.builds(Stop, st.integers(1, 3), st.integers(0, 1), st.frozensets(st.integers(0, 2), max_size=1)),
+    prompt=prompts(3, longest=4),
+    stop=stops(3, 3, tokens=1),
     sampling=samplings(3, temperatures=(0.0, 0.5, 1.0)),
 )
 def test_under_any_settings(
-    table: int,
+    target: TableTarget,
     q: int,
     zeros: bool,
     kind: Callable[..., Drafter],
@@ -59,7 +61,6 @@ def test_under_any_settings(
     stop: Stop,
     sampling: Sampling,
 ) -> None:
-    target = table_target(table, alphabet="abc")
     error = distribution_error(
         target, lambda: kind(random_q(q, 3, zeros), length), Rejection(), [prompt], stop, sampling
     )

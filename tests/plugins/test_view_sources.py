@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from support.hub import cached_on_the_hub, cut_off
 from support.program import ROOT, InProcess
 from support.released import RELEASED, drafts, load, plain_base, released_copy
+from support.wheels import INSTALL, build_wheel
 
 from orthrus import OrthrusError
 from orthrus_diffusion import shipped
@@ -202,12 +203,9 @@ def test_what_is_in_the_folder_of_shipped_views_is_in_the_wheel(tmp_path: Path) 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build the wheel and install it into a folder of its own, without what it depends on."""
-    from hatchling.builders.wheel import WheelBuilder
-
     folder = tmp_path_factory.mktemp("wheel")
-    [wheel] = WheelBuilder(str(ROOT)).build(directory=str(folder), versions=["standard"])
-    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--no-compile"]
-    subprocess.run([*install, "--target", str(folder / "installed"), wheel], check=True, capture_output=True)
+    install = [sys.executable, "-m", "pip", *INSTALL, "--target", str(folder / "installed")]
+    subprocess.run([*install, str(build_wheel(ROOT, folder))], check=True, capture_output=True)
     return folder / "installed"
 
 

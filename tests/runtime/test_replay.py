@@ -7,11 +7,13 @@ from collections.abc import Sequence
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.building import assert_lossless, decode_with, table_target, target_oracle, transformers_target
 
 from orthrus import Chance, Context, Draft, Result, Stop, Target
+from orthrus.testing.profiles import fewer
+from orthrus.testing.strategies import batches, stops
 from orthrus_replay.replay import Replay
 
 Prompts = list[list[int]]
@@ -35,17 +37,9 @@ class Watched(Replay):
         return draft
 
 
-def stops() -> st.SearchStrategy[Stop]:
-    tokens = st.frozensets(st.integers(0, 3), max_size=2)
-    strings = st.lists(st.text("abcd", min_size=1, max_size=3), max_size=1).map(tuple)
-    return st.integers(0, 14).flatmap(
-        lambda most: st.builds(Stop, st.just(most), st.integers(0, most), tokens, strings)
-    )
-
-
 @given(
-    prompts=st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=6), min_size=1, max_size=6),
-    runs=st.lists(st.tuples(stops(), st.integers(1, 5)), min_size=2, max_size=3),
+    prompts=batches(4, longest=6, rows=6),
+    runs=st.lists(st.tuples(stops(4, 14, tokens=2, strings=1), st.integers(1, 5)), min_size=2, max_size=3),
     tables=st.lists(st.integers(0, 30), min_size=2, max_size=2),
     block=st.integers(1, 6),
     acceptance=st.sampled_from([0.0, 0.5, 1.0]),
@@ -84,7 +78,7 @@ def test_the_first_time_nothing_is_proposed_then_all_there_is_room_for(
     prompts=st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=4), min_size=2, max_size=5, unique_by=tuple),
     acceptance=st.floats(0, 1),
 )
-@settings(max_examples=30)  # six decodings each
+@fewer(3)  # six decodings each
 def test_a_prompt_gets_the_same_drafts_in_any_batch(prompts: Prompts, acceptance: float) -> None:
     seen = []
     for batch, order in ((1, prompts), (len(prompts), prompts[::-1]), (2, prompts)):

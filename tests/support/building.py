@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from orthrus import Decoder, Drafter, KVCache, Result, Sampling, Stop, Target, Verifier
-from orthrus.testing import Letters, OracleAnswer, TableTarget, greedy
+from orthrus.testing import OracleAnswer, TableTarget, greedy
+from orthrus.testing.table import random_table
 from orthrus_attention.eager import EagerAttention
 from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.dynamic import DynamicCache
@@ -31,10 +32,8 @@ def transformers_target(
 
 
 def table_target(seed: int = 0, cache: KVCache | None = None, alphabet: str = "abcd", order: int = 2) -> TableTarget:
-    """Return a table target; its text repeats itself soon, so drafts can be right."""
-    generator = torch.Generator().manual_seed(seed)
-    table = torch.randn((len(alphabet),) * (order + 1), generator=generator, dtype=torch.float64)
-    return TableTarget(table, cache or DynamicCache(), tokenizer=Letters(alphabet))
+    """Return a random table over the cache that most decoders use."""
+    return random_table(seed, alphabet, order, cache or DynamicCache())
 
 
 @functools.cache

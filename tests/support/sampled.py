@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
-from hypothesis import strategies as st
 from torch import Tensor
 
 from orthrus import Chance, Context, Decoder, Draft, Drafter, Sampling, Step, Stop, Target, Verifier
@@ -79,25 +78,6 @@ def random_q(seed: int, vocabulary: int, zeros: bool = False) -> Tensor:
         q = q * (torch.rand(vocabulary, vocabulary, generator=generator) < 0.6)
         q[:, 0] += (q.sum(-1) == 0).double()
     return q / q.sum(-1, keepdim=True)
-
-
-def samplings(vocabulary: int, temperatures: Sequence[float] = (0.5, 1.0, 2.0)) -> st.SearchStrategy[Sampling]:
-    """Draw settings, each on or off; never so many bad words that no token is left."""
-    token = st.integers(0, vocabulary - 1)
-    words = st.lists(token, min_size=1, max_size=3).map(tuple)
-    bad_words = st.lists(words, max_size=3).filter(lambda found: len({word[-1] for word in found}) < vocabulary - 1)
-    return st.builds(
-        Sampling,
-        temperature=st.sampled_from(temperatures),
-        top_k=st.none() | st.integers(1, vocabulary),
-        top_p=st.just(1.0) | st.floats(0.05, 0.95),
-        min_p=st.just(0.0) | st.floats(0.05, 0.95),
-        repetition_penalty=st.just(1.0) | st.floats(0.5, 2.0),
-        presence_penalty=st.just(0.0) | st.floats(-1.0, 2.0),
-        frequency_penalty=st.just(0.0) | st.floats(-1.0, 2.0),
-        logit_bias=st.dictionaries(token, st.floats(-2.0, 2.0), max_size=2),
-        bad_words=bad_words.map(tuple),
-    )
 
 
 def distribution_error(

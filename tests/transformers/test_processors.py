@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from support.sampled import samplings
 from torch import Tensor
 from transformers import (
     LogitsProcessorList,
@@ -23,6 +22,8 @@ from transformers import (
 
 from orthrus import Context, Draft, Sampling, Step, Stop, Verdict
 from orthrus.testing import processed
+from orthrus.testing.profiles import fewer
+from orthrus.testing.strategies import samplings
 
 VOCABULARY = 7
 LONGEST_WORD = 3  # of the strategy's bad words
@@ -64,7 +65,7 @@ def ours(
 tokens = st.integers(0, VOCABULARY - 1)
 
 
-@settings(max_examples=60)
+@fewer(2)
 @given(
     sampling=samplings(VOCABULARY, temperatures=(0.0, 0.6, 1.0, 1.7)),
     prompts=st.lists(st.lists(tokens, min_size=LONGEST_WORD, max_size=6), min_size=1, max_size=3),

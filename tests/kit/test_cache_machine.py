@@ -1,0 +1,130 @@
+"""The published state machine for caches: the honest ones pass, and each planted bug is found and named."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+from torch import Tensor
+
+from orthrus.testing.cache_machine import cache_machine
+from orthrus.testing.plain_cache import PlainCache
+from orthrus.testing.profiles import fewer
+from orthrus_caches.dynamic import DynamicCache
+from orthrus_caches.static import StaticCache
+
+QUICK = settings(max_examples=100, phases=[Phase.generate], deadline=None, database=None)  # no shrinking
+
+
+def case(factory: Any, how: settings) -> Any:
+    found = cache_machine(factory).TestCase
+    found.settings = how
+    return found
+
+
+TestDynamicCache = case(DynamicCache, fewer(1, stateful_step_count=25))
+TestStaticCache = case(partial(StaticCache, slots=4), fewer(1, stateful_step_count=25))  # 4 slots: it has to grow
+TestPlainCache = case(PlainCache, fewer(4, stateful_step_count=25))  # it is slow
+
+
+class ForgetsACommittedSlot(DynamicCache):
+    def keep(self, lengths: Tensor) -> None:
+        super().keep(lengths)
+        for keys in self._keys:
+            keys[:, :, 1:2] = 0.0
+
+
+class KeepsARejectedKey(DynamicCache):
+    """Write no slot twice."""
+
+    def update(self, keys: Tensor, values: Tensor, layer: int) -> tuple[Tensor, Tensor]:
+        before = self._keys[layer].clone() if layer < len(self._keys) else None
+        seen = super().update(keys, values, layer)
+        if before is not None:
+            held = self._keys[layer][:, :, : before.shape[2]]
+            held.copy_(torch.where((before != 0).any(-1, keepdim=True), before, held))
+        return seen
+
+
+class SwapsRowsAfterRaggedAcceptance(DynamicCache):
+    def keep(self, lengths: Tensor) -> None:
+        steps = lengths - self.lengths
+        super().keep(lengths)
+        if len(set(steps.tolist())) > 1:
+            self._values = [values.flip(0) for values in self._values]
+
+
+class KeepsTooMuch(DynamicCache):
+    def keep(self, lengths: Tensor) -> None:
+        super().keep(torch.maximum(lengths, self.lengths) if len(lengths) == len(self.lengths) else lengths)
+
+
+class RefillsTheWrongRow(DynamicCache):
+    def place(self, slots: Tensor, extent: int, rows: Tensor | None = None) -> int:
+        return super().place(slots, extent, rows if rows is None else (rows + 1) % len(self.lengths))
+
+
+class IgnoresTheOrderOfSlots(DynamicCache):
+    def place(self, slots: Tensor, extent: int, rows: Tensor | None = None) -> int:
+        return super().place(slots.sort(dim=1).values, extent, rows)
+
+
+class LosesWhatItHeldWhenItGrows(StaticCache):
+    def _grow(self, capacity: int) -> None:
+        super()._grow(capacity)
+        for values in self._values:
+            values.zero_()
+
+
+class ReturnsTooLittle(DynamicCache):
+    def place(self, slots: Tensor, extent: int, rows: Tensor | None = None) -> int:
+        return super().place(slots, extent, rows) - 1
+
+
+class ReturnsRowsThatWereNotAskedFor(DynamicCache):
+    def update(self, keys: Tensor, values: Tensor, layer: int) -> tuple[Tensor, Tensor]:
+        super().update(keys, values, layer)
+        return self._keys[layer][:, :, : self._extent], self._values[layer][:, :, : self._extent]
+
+
+class ScalesWhatItIsGiven(DynamicCache):
+    def update(self, keys: Tensor, values: Tensor, layer: int) -> tuple[Tensor, Tensor]:
+        seen = super().update(keys, values, layer)
+        keys.mul_(0.5)
+        return seen
+
+
+class MixesItsLayers(DynamicCache):
+    def update(self, keys: Tensor, values: Tensor, layer: int) -> tuple[Tensor, Tensor]:
+        return super().update(keys, values, 0)
+
+
+class CountsNoBytes(DynamicCache):
+    def bytes_in_use(self) -> int:
+        return 0
+
+
+BUGS: dict[Any, str] = {
+    ForgetsACommittedSlot: r"keys of layer 0, row \d: slot 1 begins with 0; .* was written there last",
+    KeepsARejectedKey: r"keys of layer 0, row \d: slot \d+ begins with .*; .* was written there last",
+    SwapsRowsAfterRaggedAcceptance: r"values of layer \d, row \d: slot \d+ begins with .*",
+    KeepsTooMuch: r"lengths are \[.*\], not \[.*\]",
+    RefillsTheWrongRow: r"keys of layer 0, row \d: slot \d+ begins with .*",
+    IgnoresTheOrderOfSlots: r"keys of layer 0, row \d: slot \d+ begins with .*",
+    partial(LosesWhatItHeldWhenItGrows, slots=4): r"values of layer \d, row \d: slot 0 begins with 0; .*",
+    ReturnsTooLittle: r"place returned \d+ slots; the pass needs \d+",
+    ReturnsRowsThatWereNotAskedFor: r"update returned keys \[.*\], not \[.*\]",
+    ScalesWhatItIsGiven: "update changed what it was given",
+    MixesItsLayers: r"keys of layer \d, row \d: slot \d+ begins with .*",
+    CountsNoBytes: "bytes_in_use is 0 after a pass",
+}
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: getattr(bug, "func", bug).__name__)
+def test_a_planted_bug_is_found(bug: Any) -> None:
+    with pytest.raises(AssertionError, match=f"^{BUGS[bug]}"):
+        run_state_machine_as_test(cache_machine(bug), settings=QUICK)

@@ -1,0 +1,81 @@
+"""One call in a conftest gives profiles; a variable or Hypothesis' own flag chooses; without Hypothesis, a sentence."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+from orthrus import InputError
+from orthrus.testing.profiles import fewer, register_profiles
+
+CONFTEST = "from orthrus.testing.profiles import register_profiles\nregister_profiles()\n"
+SHOWS = "from hypothesis import settings\ndef test_it():\n    print('examples', settings().max_examples)\n"
+
+
+@pytest.fixture(autouse=True)
+def profile_as_before() -> Iterator[None]:
+    before = settings.get_current_profile_name()
+    yield
+    settings.load_profile(before)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "wanted"),
+    [("", (100, 10, True)), ("ci", (100, 10, True)), ("dev", (30, 3, False)), ("nightly", (2000, 200, False))],
+)
+def test_a_profile_is_chosen(chosen: str, wanted: tuple[int, int, bool], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORTHRUS_PROFILE", chosen)
+    register_profiles()
+    found = settings()
+    assert (found.max_examples, fewer(10).max_examples, found.derandomize) == wanted
+    assert fewer(10, stateful_step_count=7).stateful_step_count == 7
+    assert found.deadline is None
+
+
+def test_another_default_may_be_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ORTHRUS_PROFILE", raising=False)
+    register_profiles("dev")
+    assert settings.get_current_profile_name() == "dev"
+
+
+def test_an_unknown_profile_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORTHRUS_PROFILE", "nigthly")
+    said = "ORTHRUS_PROFILE: unknown profile 'nigthly' (did you mean 'nightly'?); known: ci, dev, nightly"
+    with pytest.raises(InputError, match=f"^{re.escape(said)}$"):
+        register_profiles()
+
+
+def test_the_flag_of_hypothesis_comes_before_the_variable(tmp_path: Path) -> None:
+    (tmp_path / "conftest.py").write_text(CONFTEST)
+    (tmp_path / "test_it.py").write_text(SHOWS)
+    command = [sys.executable, "-m", "pytest", "-s", "-p", "no:cacheprovider", "--hypothesis-profile=dev"]
+    environment = {**os.environ, "ORTHRUS_PROFILE": "nightly"}
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert "examples 30\n" in done.stdout, done.stdout + done.stderr
+
+
+WITHOUT = """
+import importlib, sys
+sys.modules["hypothesis"] = None
+import orthrus.testing
+for name in ("strategies", "profiles", "cache_machine", "rollback_machine"):
+    try:
+        importlib.import_module(f"orthrus.testing.{name}")
+    except orthrus.InputError as error:
+        print(error)
+"""
+
+
+def test_without_hypothesis_there_is_a_sentence() -> None:
+    done = subprocess.run([sys.executable, "-c", WITHOUT], capture_output=True, text=True, timeout=60, check=False)
+    said = "strategies, profiles and state machines need hypothesis: pip install 'orthrus-decoding[testing]'"
+    assert done.stdout.splitlines() == [said] * 4, done.stderr
