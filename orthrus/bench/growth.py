@@ -15,7 +15,7 @@ class Growth:
     """Hold a subject's growth of peak memory over the reference's, from one context to another.
 
     point: the other swept values. extra_bytes: by how much more its peak grew than the reference's. keys_bytes: by how
-    much the keys and values of the text grew. share: the first over the second.
+    much the keys and values of the text grew, if a pass's bytes were counted. share: the first over the second.
     """
 
     label: str
@@ -23,17 +23,21 @@ class Growth:
     point: Mapping[str, Any]
     contexts: tuple[int, int]
     extra_bytes: int
-    keys_bytes: int
-    share: float
+    keys_bytes: int | None
+    share: float | None
 
     def __str__(self) -> str:
         """Return the sentence that tables and reports write."""
         first, last = self.contexts
         where = "".join(f", {key} {value}" for key, value in self.point.items())
-        return (
+        grows = (
             f"{self.label}{where}: from context {first:,} to {last:,} peak memory grows by"
-            f" {self.extra_bytes / 2**20:,.1f} MiB more than that of {self.against},"
-            f" {100 * self.share:.2f} % of the {self.keys_bytes / 2**20:,.0f} MiB by which keys and values grow"
+            f" {self.extra_bytes / 2**20:,.1f} MiB more than that of {self.against}"
+        )
+        if self.keys_bytes is None or self.share is None:
+            return grows
+        return (
+            f"{grows}, {100 * self.share:.2f} % of the {self.keys_bytes / 2**20:,.0f} MiB by which keys and values grow"
         )
 
 
@@ -63,15 +67,19 @@ def _between(runs: list[Run], reference: Mapping[int, Run]) -> Iterator[Growth]:
         return
     ends = both[0], both[-1]
     before, after = (reference[run.point["context"]] for run in ends)
-    if before.pass_bytes is None or after.pass_bytes is None or after.pass_bytes <= before.pass_bytes:
-        return
-    keys = after.pass_bytes - before.pass_bytes  # the weights are the same in both
+    keys = _keys(before.pass_bytes, after.pass_bytes)
     first, last = (
         (run.peak_memory_bytes or 0) - (plain.peak_memory_bytes or 0)
         for run, plain in zip(ends, (before, after), strict=True)
     )
     contexts = ends[0].point["context"], ends[1].point["context"]
-    yield Growth(ends[0].label, before.label, _others(ends[0]), contexts, last - first, keys, (last - first) / keys)
+    share = (last - first) / keys if keys else None
+    yield Growth(ends[0].label, before.label, _others(ends[0]), contexts, last - first, keys, share)
+
+
+def _keys(before: int | None, after: int | None) -> int | None:
+    """Return by how much a pass's bytes grow, which the keys and values do: the weights are the same in both."""
+    return after - before if before is not None and after is not None and after > before else None
 
 
 def _others(run: Run) -> dict[str, Any]:

@@ -51,8 +51,10 @@ class Figure:
 def draw_figures(results: Results, name: str) -> list[Figure]:
     """Return the plots of one benchmark, none where there is nothing to compare; InputError without matplotlib.
 
-    name: begins the names of their files.
+    Times of isolated subjects are not for comparing. name: begins the names of their files.
     """
+    if results.settings.get("isolated"):
+        return []
     figures = []
     for key in _numeric_keys(results):
         for label, file, measure in (("tokens/s", "speed", _speed), ("verify pass, ms", "pass", _pass)):

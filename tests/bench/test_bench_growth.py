@@ -54,13 +54,18 @@ def test_points_are_compared_with_their_like() -> None:
 def test_where_memory_is_shared_or_not_known_nothing_is_told() -> None:
     assert memory_growth(results(*RUNS, isolated=False)) == []
     assert memory_growth(results(*(replace(one, peak_memory_bytes=None) for one in RUNS))) == []
-    assert memory_growth(results(*(replace(one, pass_bytes=None) for one in RUNS))) == []
     assert memory_growth(results(*(one for one in RUNS if one.point["context"] == 100))) == []
     assert memory_growth(results(*RUNS[3:])) == []  # without the reference
     assert memory_growth(results(*RUNS[:3])) == []  # the reference alone
     failed = [replace(RUNS[2], peak_memory_bytes=None, error="it ran out of memory")]
     [grown] = memory_growth(results(*RUNS[:2], *failed, *RUNS[3:]))
     assert grown.contexts == (100, 300)  # the highest at which both ran
+
+
+def test_without_a_passs_bytes_there_is_no_share() -> None:
+    [grown] = memory_growth(results(*(replace(one, pass_bytes=None) for one in RUNS)))
+    assert (grown.extra_bytes, grown.keys_bytes, grown.share) == (400, None, None)
+    assert str(grown).endswith("peak memory grows by 0.0 MiB more than that of none")
 
 
 def test_json_holds_it_and_is_read_without_it(tmp_path: Path) -> None:

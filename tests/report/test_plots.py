@@ -56,6 +56,8 @@ def test_a_figure_for_each_swept_number_and_each_measure_and_one_for_phases() ->
     assert names(swept([{"target.engine": "eager"}, {"target.engine": "fused"}])) == []
     assert names(swept([{"chat": True}, {"chat": False}])) == []
     assert names(swept([{"batch": 1}])) == []
+    alone = dataclasses.replace(measured(), settings={**measured().settings, "isolated": True})
+    assert names(alone) == []  # each was measured by itself: times do not compare
 
 
 def test_a_line_for_each_subject_and_for_what_else_is_swept() -> None:
