@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from importlib.metadata import version
 from typing import Any
 
 import torch
@@ -19,11 +20,14 @@ PADDING = 0  # masked, so any token does
 
 
 class Generate:
-    """Answer with `model.generate`, greedily, by nothing but what is set here."""
+    """Answer with `model.generate`, greedily, by nothing but what is set here.
 
-    def __init__(self, target: TransformersTarget, *, largest_batch: int | None = None, **settings: Any) -> None:
+    assisted: generate drafts and verifies, one prompt at a time.
+    """
+
+    def __init__(self, target: TransformersTarget, *, assisted: bool = False, **settings: Any) -> None:
         self._target = target
-        self._largest_batch = largest_batch
+        self._assisted = assisted
         self._settings = settings
 
     def answer(self, prompts: Sequence[Sequence[int]], stop: Stop) -> BaselineAnswer:
@@ -35,13 +39,19 @@ class Generate:
         with self._target.own_model() as model, _no_defaults(model):
             token_ids, mask = pad_left(prompts, self._target.device)
             watch = Watch(token_ids)
-            output = model.generate(
-                token_ids,
-                attention_mask=mask,
-                generation_config=self._config(stop, room),
-                stopping_criteria=[watch],
-            )
+            with watch.passes_of(model) if self._assisted else nullcontext():
+                output = model.generate(
+                    token_ids,
+                    attention_mask=mask,
+                    generation_config=self._config(stop, room),
+                    stopping_criteria=[] if self._assisted else [watch],
+                )
         new = output[:, token_ids.shape[1] :].tolist()
+        if not all(new):
+            raise InputError(
+                f"generate of transformers {version('transformers')} answers nothing after a prompt that ends in a stop"
+                " token; leave that prompt out"
+            )
         return BaselineAnswer(tuple(cut(row, stop, room) for row in new), watch.ttft_seconds, watch.passes - 1)
 
     def _config(self, stop: Stop, room: int) -> GenerationConfig:
@@ -57,9 +67,8 @@ class Generate:
     def _check(self, prompts: Sequence[Sequence[int]], stop: Stop) -> None:
         if stop.strings:
             raise InputError("stop.strings: a baseline of transformers stops at tokens only")
-        most = self._largest_batch
-        if most is not None and len(prompts) > most:
-            raise InputError(f"this baseline of transformers takes a batch of {most} at most, not of {len(prompts)}")
+        if self._assisted and len(prompts) > 1:
+            raise InputError(f"this baseline of transformers takes a batch of 1 at most, not of {len(prompts)}")
 
     def _room(self, prompts: Sequence[Sequence[int]], stop: Stop) -> int:
         """Return how many new tokens every row has room for; InputError if the model's context cuts them unevenly."""
@@ -74,22 +83,35 @@ class Generate:
 
 
 class Watch:
-    """Be a criterion that never stops anything: note when the first pass ended, and count the passes."""
+    """Note when the first pass ended, and count the passes; as a criterion it never stops anything."""
 
     def __init__(self, token_ids: Tensor) -> None:
         self.passes = 0
         self.ttft_seconds: float | None = None
+        self._device = token_ids.device
         self._never = torch.zeros(len(token_ids), dtype=torch.bool, device=token_ids.device)
         self._began = time.perf_counter()
 
     def __call__(self, token_ids: Tensor, scores: Any, **unused: Any) -> Tensor:
         """Return [B], all false; generate asks after each pass."""
+        self._note()
+        return self._never
+
+    @contextmanager
+    def passes_of(self, model: Any) -> Iterator[None]:
+        """Count a model's own passes: where generate drafts, some versions ask criteria of drafts, too."""
+        handle = model.register_forward_hook(lambda *unused: self._note())
+        try:
+            yield
+        finally:
+            handle.remove()
+
+    def _note(self) -> None:
         if self.passes == 0:
-            if token_ids.device.type != "cpu":
-                torch.accelerator.synchronize(token_ids.device)
+            if self._device.type != "cpu":
+                torch.accelerator.synchronize(self._device)
             self.ttft_seconds = time.perf_counter() - self._began
         self.passes += 1
-        return self._never
 
 
 @contextmanager
@@ -135,7 +157,7 @@ def generate_prompt_lookup(options: GeneratePromptLookupOptions, parts: Parts) -
     """Return `generate` with drafts from the prompt; transformers does that for one prompt at a time."""
     return Generate(
         _target(parts, "generate-prompt-lookup"),
-        largest_batch=1,
+        assisted=True,
         prompt_lookup_num_tokens=options.num_tokens,
         max_matching_ngram_size=options.max_ngram,
     )

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from support.building import decode_with, transformers_target
 from support.families import CONTEXT, FAMILIES, tiny_model
 
@@ -22,7 +23,7 @@ from orthrus_transformers.options import GeneratePromptLookupOptions
 from orthrus_transformers.pass_reads import weight_bytes
 from orthrus_transformers.target import TransformersTarget
 
-RAGGED = [[5] * 9, [1], [7, 3, 9, 2, 4, 4], [2, 3]]
+RAGGED = [[5] * 9, [1], [7, 3, 9, 2, 4, 4], [2, 7]]
 MAKE: dict[str, tuple[Any, int]] = {
     "generate": (lambda parts: baselines.generate(None, parts), 4),
     "generate-static": (lambda parts: baselines.generate_static(None, parts), 4),
@@ -87,6 +88,18 @@ def test_what_a_model_brings_along_for_generate_does_not_count(name: str, capsys
     assert answers(name, target, RAGGED, stop) == ours
     assert target._model.generation_config is own
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("name", MAKE)
+def test_after_a_prompt_that_ends_in_a_stop_token(name: str) -> None:
+    """Some versions of transformers hold the prompt itself against the stop tokens where generate drafts."""
+    target, stop = target_of("llama"), Stop(20, token_ids=frozenset({3}))
+    [ours] = [result.token_ids for result in decode_with(target, NoDrafter(), [[2, 3]], stop)]
+    if name == "generate-prompt-lookup" and transformers.__version__.startswith("5.17"):
+        with pytest.raises(InputError, match=r"answers nothing after a prompt that ends in a stop token"):
+            answers(name, target, [[2, 3]], stop)
+    else:
+        assert answers(name, target, [[2, 3]], stop) == [ours]
 
 
 @pytest.mark.parametrize("name", MAKE)
