@@ -67,7 +67,11 @@ class Admitted:
                 f"proposed token {tokens[place]} at place {place} of row {row}; "
                 f"the vocabulary has {self.vocabulary_size} tokens"
             )
-        assert self.proposed.probabilities is not None
+        if (
+            self.proposed.probabilities is None
+            or not _undrawable(self.proposed.probabilities[row, :length], self.proposed.tokens[row, :length]).any()
+        ):
+            return f"proposed something wrong for row {row}, and has written over it since"
         return _wrong_probabilities(self.proposed.probabilities[row], tokens, row)
 
 
@@ -82,14 +86,13 @@ class Seal:
         """Return the tensors of a context, and how often each has been written."""
         return cls({name: (found := getattr(context, name), _writes(found)) for name in SEALED})
 
-    def check(self, context: Context, drafter: Drafter) -> None:
-        """Raise DraftError if any was written or replaced since."""
+    def check(self, context: Context, drafter: str) -> None:
+        """Raise DraftError, which names the drafter, if any was written or replaced since."""
         for name, (tensor, writes) in self.tensors.items():
             found = getattr(context, name)
             if found is not tensor or _writes(found) != writes:
-                named = getattr(drafter, "name", type(drafter).__name__)
                 cycle = f"in cycle {context.cycle + 1}, or in observing the one before"
-                raise DraftError(f"drafter '{named}' changed context.{name} {cycle}; it may only read it")
+                raise DraftError(f"drafter '{drafter}' changed context.{name} {cycle}; it may only read it")
 
 
 def _writes(tensor: Tensor) -> int:
@@ -102,12 +105,11 @@ def admit(draft: Draft, context: Context, drafter: Drafter) -> Admitted:
     problem = _shape_problem(draft, context)
     if problem:
         raise DraftError(f"drafter '{name}' {problem}")
-    columns = context.columns(draft.tokens.shape[1])
-    if columns < draft.tokens.shape[1]:  # a drafter of fixed width; its lengths say what counts
+    if draft.tokens.shape[1] > context.max_room:  # a drafter of fixed width; its lengths say what counts
         draft = replace(
             draft,
-            tokens=draft.tokens[:, :columns],
-            probabilities=None if draft.probabilities is None else draft.probabilities[:, :columns],
+            tokens=draft.tokens[:, : context.max_room],
+            probabilities=None if draft.probabilities is None else draft.probabilities[:, : context.max_room],
         )
     if draft.tokens.shape[1] == 0:
         empty = replace(context.empty_draft(), passes=draft.passes)

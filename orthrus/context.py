@@ -86,6 +86,7 @@ class Context:
         self._nothing = Draft(self.tokens[:, :0], torch.zeros_like(self.lengths))
         self._admitted = self._nothing_admitted = Admitted.of(self._nothing)
         self._seal = Seal.of(self)
+        self._drafter = ""  # its name, for errors
 
     @property
     def live(self) -> bool:
@@ -106,17 +107,6 @@ class Context:
     def min_room(self) -> int:
         """Return the least room of the rows that go on, as of the last step; before it was read, a lower bound."""
         return min((row.room for row in self.rows if row.room), default=0) - self._unread
-
-    def columns(self, drafts: int) -> int:
-        """Return how many columns drafts of at most so many tokens take: no fewer than rows have room for.
-
-        All of them, or with the anchor a half, a quarter ...: engines that record passes by their width meet few widths
-        at the end of answers. What lies beyond a row's room is beyond its draft's length.
-        """
-        width = drafts + 1
-        while width > 1 and -(-width // 2) > self.max_room:
-            width = -(-width // 2)
-        return width - 1
 
     @property
     def longest(self) -> int:
@@ -159,7 +149,8 @@ class Context:
         What the host can see, it refuses here; values are checked on the device and reported with the step, because
         reading them now would cost a second host sync.
         """
-        self._seal.check(self, drafter)
+        self._drafter = getattr(drafter, "name", type(drafter).__name__)
+        self._seal.check(self, self._drafter)
         self._admitted = self._nothing_admitted if draft is self._nothing else admit(draft, self, drafter)
         return self._admitted.draft
 
@@ -187,10 +178,12 @@ class Context:
         on_host = facts.to("cpu", non_blocking=True) if facts.is_cuda else facts
         copied = torch.cuda.current_stream(facts.device).record_event() if facts.is_cuda else None
         self._unread = most
+        seal = Seal.of(self)
         try:
             ahead()
         finally:
             self._unread = 0
+        seal.check(self, self._drafter)
         if copied is not None:
             copied.synchronize()
         return on_host.tolist()

@@ -29,7 +29,8 @@ def decode(target: Target, drafter: Drafter, verifier: Verifier, context: Contex
         return step
 
     target.start(context)
-    ahead = partial(drafter.ahead, context, chance) if hasattr(drafter, "ahead") else None
+    early = getattr(drafter, "ahead", None)
+    ahead = partial(early, context, chance) if callable(early) else None
     while context.live:
         if rows := context.refill():  # rows that are free take the prompts that wait
             yield conclude(context.empty_draft(), target.prefill(context, rows))  # logits [B, 1, V]

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from orthrus.context import Context
+from orthrus.errors import DraftError
 from orthrus.interfaces import DraftPass
 from orthrus.types import RowState
 
@@ -23,10 +24,20 @@ def run_draft_pass(
 
     It lives until the next pass. target: a `ViewTarget`.
     """
-    if hasattr(target, "draft"):
+    if callable(getattr(target, "draft", None)):
+        _check_hashable(one)
         result: Tensor = target.draft(context, one, view=view, kind=kind)
         return result
     rows = RowState(context.lengths, context.anchors, context.room)
     columns = one.positions(rows)
     logits = target.forward(context, one.tokens(rows), columns, view=view, kind=kind)  # [B, width, V]
     return one.result(rows, logits[:, :-1])
+
+
+def _check_hashable(one: DraftPass) -> None:
+    """Raise DraftError for a pass that cannot be told from others; engines keep what they record of it by its value."""
+    try:
+        hash(one)
+    except TypeError as error:
+        name = type(one).__name__
+        raise DraftError(f"the draft pass '{name}' has no hash; make it a frozen dataclass of plain values") from error

@@ -13,6 +13,7 @@ import argparse
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -166,8 +167,15 @@ def page_lines(found: Found) -> list[str]:
         *lines,
         "",
         f"The view is {found.share:.1%} of model and view. Keys and values of a block of {found.block}:"
-        f" {found.transient / MIB:.2f} MiB. Growth of a drafting pass: {found.slope:.2%} of the keys'.",
+        f" {found.transient / MIB:.2f} MiB. Growth of a drafting pass: {found.slope:.2%} of the keys',"
+        f" {' and '.join(between(*pair) for pair in pairwise(found.rows))}.",
     ]
+
+
+def between(first: Row, last: Row) -> str:
+    """Return the growth from one context to the next in words."""
+    share = (last.drafted - first.drafted) / (last.keys - first.keys)
+    return f"{share:.2%} from {first.context:,} to {last.context:,}"
 
 
 def write_page() -> None:

@@ -129,7 +129,7 @@ def profile(decoder: Decoder, prompts: Sequence[Sequence[int]], batch: int, cloc
 
 
 def _drafting(drafter: Any) -> tuple[str, ...]:
-    return ("propose", "observe", *(["ahead"] if hasattr(drafter, "ahead") else []))
+    return ("propose", "observe", *(["ahead"] if callable(getattr(drafter, "ahead", None)) else []))
 
 
 def _parts(spans: Sequence[Span], moments: Moments) -> list[dict[str, float]]:

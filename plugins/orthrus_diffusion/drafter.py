@@ -58,33 +58,44 @@ class Diffusion:
         launches = target.device.type == "cuda" if early is None else early
         self._early = launches and not auto and hasattr(target, "draft")  # who chooses must know what was accepted
         self._next: tuple[Context, int, Draft] | None = None  # launched early, for this cycle of this context
+        self._launched: torch.cuda.Event | None = None
 
     def start(self, context: Context, rows: Sequence[int]) -> None:
         """Forget what was launched early, and tell who chooses; all else of a row is in the target's cache."""
         self._next = None
+        self._wait()
         if self._auto:
             self._auto.start(rows)
 
     def propose(self, context: Context, chance: Chance) -> Draft:
         """Return tokens for the masks, as many as a block and the row's room take: the likeliest, or drawn ones."""
         early, self._next = self._next, None
+        self._wait()
         if early and early[:2] == (context, context.cycle):
             draft = early[2]
             return replace(draft, lengths=torch.minimum(draft.lengths, context.room))  # a stop string may have come
         return self._draft(context, self._auto.choose(context) if self._auto else self._block - 1, chance)
+
+    def _wait(self) -> None:
+        """Let what follows run behind what was launched early: the stream may be another one by now."""
+        if self._launched is not None:
+            torch.cuda.current_stream(self._target.device).wait_event(self._launched)
+            self._launched = None
 
     def ahead(self, context: Context, chance: Chance) -> None:
         """Launch the next cycle's block, where it can need no more slots than decoding and is not drafted again."""
         refills = context.waiting and len(context.rows) > 1  # a block would be launched again after a prefill
         if self._early and not refills and context.longest + self._block <= context.tokens.shape[1]:
             self._next = context, context.cycle + 1, self._draft(context, self._block - 1, chance)
+            if context.device.type == "cuda":
+                self._launched = torch.cuda.current_stream(context.device).record_event()
 
     def _measured(self, context: Context, drafts: int) -> Draft:
         """Draft as `propose` does, drawing if it draws, for those who measure."""
         return self._draft(context, drafts, Chance(0, context.device))
 
     def _draft(self, context: Context, drafts: int, chance: Chance) -> Draft:
-        width = context.columns(drafts) + 1
+        width = min(drafts, context.max_room) + 1
         if width < 2:
             return context.empty_draft()
         draws = context.sampling.temperature > 0

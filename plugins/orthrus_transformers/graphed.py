@@ -44,13 +44,15 @@ class GraphedEngine:
         self._generation = -1
         self._bytes = 0  # that the recordings' pool has reserved
         self._given_up = False
+        self._uncaptured: set[DraftPass | None] = set()  # what drafters made of passes that cannot be captured
         self._told = False  # that passes over the limit run uncaptured
 
     def run(self, one: Pass) -> Tensor:
         """Return the logits, or what is made of them, replaying a recording where there is one of this shape."""
         rows, queries = len(one.lengths), one.width
         # A prefill says where its tokens go, a recording does not; its last chunk may be as narrow as a cycle's pass.
-        if one.slots is not None or self._given_up or not self._allows(rows * queries):
+        never = one.slots is not None or self._given_up or one.around in self._uncaptured
+        if never or not self._allows(rows * queries):
             return self._eager.run(one)
         bucket = self._cache.place(one.lengths[:, None], one.extent)  # may move the buffers; nothing is written
         if self._generation != self._cache.generation:  # the buffers moved: no recording may be replayed again
@@ -112,21 +114,25 @@ class GraphedEngine:
                 output = self._eager.run(unpacked(one, inputs))
                 output = output if own is None else own.copy_(output)
         except Exception as error:  # whatever a model does that a capture does not allow
-            self._give_up(error)
+            self._give_up(error, one.around)
             return None
         self._bytes += torch.cuda.memory_reserved() - before
         self._pool = self._pool or graph.pool()
         return Recording(graph, inputs, output)
 
-    def _give_up(self, error: Exception) -> None:
+    def _give_up(self, error: Exception, around: DraftPass | None) -> None:
         reason = str(error.__context__ or error).split("\n")[0]
-        what = f"this model's passes cannot be captured as CUDA graphs ({reason})"
+        of = "this model's passes" if around is None else f"the draft pass '{type(around).__name__}'"
+        what = f"{of} cannot be captured as CUDA graphs ({reason})"
         if self._limits.strict:
             raise BuildError(f"target.engine: {what}; set engine=auto") from error
         warnings.warn(f"{what}; they run uncaptured", stacklevel=2)
         self._forget()
         torch.cuda.empty_cache()
-        self._given_up = True
+        if around is None:
+            self._given_up = True
+        else:  # a drafter's own doing, which says nothing of the model
+            self._uncaptured.add(around)
 
 
 def packed(one: Pass, out: Tensor | None = None) -> Tensor:

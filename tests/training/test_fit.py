@@ -17,7 +17,7 @@ from support.program import ROOT
 from support.toy import toy_config, toy_run
 from torch import Tensor
 
-from orthrus import BuildError
+from orthrus import BuildError, InputError
 from orthrus_diffusion.quantization import quantized
 from orthrus_diffusion.training import fit, loss
 from orthrus_diffusion.training.checkpoints import Checkpoint, Checkpoints
@@ -207,6 +207,18 @@ def test_gradients_that_are_not_finite_are_skipped_and_counted(tmp_path: Path, m
     assert all(bool(weight.isfinite().all()) for weight in view_of(tmp_path).values())
 
 
+def test_a_checkpoint_of_before_an_option_came_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = toy_config(tmp_path, steps=2)
+    fit_view(toy_run(file, monkeypatch))
+    manifest = tmp_path / "out" / "checkpoints" / "step-00000002" / "checkpoint.json"
+    found = json.loads(manifest.read_text(encoding="utf-8"))
+    assert found["facts"]["fit"].pop("hard_anchors") == 0
+    manifest.write_text(json.dumps(found), encoding="utf-8")
+    fit_view(toy_run(file, monkeypatch))  # whose default is what the training had
+    with pytest.raises(InputError, match="of a training with another fit"):
+        fit_view(toy_run(file, monkeypatch, print, "fit.hard_anchors=0.5"))
+
+
 def test_the_checkpoints_of_a_training_are_the_last_two(tmp_path: Path) -> None:
     kept = Checkpoints(tmp_path, print)
     for step in (1, 2, 3):
@@ -276,7 +288,7 @@ def test_what_changes_no_weight_may_change_on_the_way(tmp_path: Path, monkeypatc
 def test_a_record_cut_off_is_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = toy_config(tmp_path, steps=2, log_every=1)
     (tmp_path / "out" / "fit").mkdir(parents=True)
-    (tmp_path / "out" / "fit" / "metrics.jsonl").write_text('{"step": 1}\n{"ste', encoding="utf-8")
+    (tmp_path / "out" / "fit" / "metrics.jsonl").write_bytes(b'{"step": 1}\n[1]\n3\n{"other": 3}\n\xff\n{"ste')
     fit_view(toy_run(file, monkeypatch))
     assert [record["step"] for record in records(tmp_path / "out")] == [1, 2, 2]
 

@@ -173,7 +173,7 @@ class Fitting:
         return found
 
     def _record(self, step: int, losses: list[Losses], norm: float, seconds: float) -> None:
-        """Write a line: the loss, and how much of a block is right when its anchor is any token of an answer."""
+        """Write a line: the loss, and how much of a block is right at the anchors that were drawn."""
         options = self._run.fit
         sums = [
             torch.stack([getattr(one, name) for one in losses]).sum(0) for name in ("divergence", "right", "counted")
@@ -213,7 +213,7 @@ class Fitting:
                 self._records.resume(0)
             return 0
         for key, value in self._facts.items():
-            if checkpoint.facts.get(key) != value:
+            if _with_defaults(key, checkpoint.facts.get(key)) != value:
                 raise InputError(
                     f"the checkpoints in '{self._run.out / 'checkpoints'}' are of a training with another {key};"
                     " delete them, or set another training.out"
@@ -226,6 +226,11 @@ class Fitting:
 
 def _weights_of(options: FitOptions) -> Weights:
     return Weights(options.decay, options.frontier, options.teacher_temperature)
+
+
+def _with_defaults(key: str, facts: Any) -> Any:
+    """Return what a checkpoint notes; options of `fit` that came later had their defaults then."""
+    return {**_plain(FitOptions()), **facts} if key == "fit" and isinstance(facts, dict) else facts
 
 
 def _plain(options: Any) -> dict[str, Any]:

@@ -28,7 +28,8 @@ class Records:
         """Take back the records up to x = last; what was written after it is forgotten."""
         file = self._directory / FILE
         if file.exists():
-            held = [line for line in map(_whole, file.read_text(encoding="utf-8").splitlines()) if line]
+            text = file.read_text(encoding="utf-8", errors="replace")
+            held = [line for line in map(_whole, text.splitlines()) if _is_number(line.get(self._x))]
             self.lines = [line for line in held if line[self._x] <= last]
             write_text_whole(file, "".join(json.dumps(line) + "\n" for line in self.lines))
 
@@ -61,13 +62,13 @@ class Records:
         write_whole(self._directory / PLOT, lambda place: figure.savefig(place, format="svg"))
 
 
-def _whole(line: str) -> dict[str, Any] | None:
-    """Return a record, or None for a line that an interruption cut off."""
+def _whole(line: str) -> dict[str, Any]:
+    """Return a record; an empty one for a line that an interruption cut off, or that is none."""
     try:
-        found: dict[str, Any] = json.loads(line)
+        found = json.loads(line)
     except ValueError:
-        return None
-    return found
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _is_number(value: Any) -> bool:

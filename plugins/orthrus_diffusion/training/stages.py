@@ -31,12 +31,12 @@ def evaluate_view(run: Run) -> None:
     if run.workers.first:
         target = run.target()
         attach(target, VIEW, run.out / "view")
-        measures = Evaluation.of(run, target, VIEW).measure(shown=True)
         records = Records(run.out / "eval", "measurement")
         records.resume(sys.maxsize)
+        measures = Evaluation.of(run, target, VIEW).measure(shown=True)
+        write_text_whole(run.out / "eval.json", json.dumps(measures, indent=1) + "\n")
         records.write(measurement=len(records.lines) + 1, **measures)
         records.plot(run.notify)
-        write_text_whole(run.out / "eval.json", json.dumps(measures, indent=1) + "\n")
         typer.echo(json.dumps(measures, indent=1))
 
 
