@@ -23,6 +23,7 @@ COLUMNS = {
     "certified": lambda run: f"{run['certified']} of {run['prompts']}",
     "largest gap": lambda run: f"{run['largest_gap']:.3g}",
     "bound": lambda run: f"{run['bound']:.3g}",
+    "roundoffs": lambda run: "" if run["roundoffs"] is None else f"{run['roundoffs']:.1f}",
     "diverges": lambda run: f"{100 * run['divergence_rate']:.1f} %",
     "control": lambda run: "none needed" if run["control"] is None else f"{100 * run['control']['rate']:.1f} %",
     "result": lambda run: "certified" if run["passed"] else "**not certified**",

@@ -16,6 +16,8 @@ from orthrus.verification.referee import Judged
 from orthrus.verification.witness import Seen, of_token
 
 CHANCE = 0.01  # a rate counts as higher than the control's if chance alone would make it so this seldom
+CEILINGS = {"float32": 4096.0}  # unit roundoffs that a dtype's own error may be; docs/lossless.md derives them
+CEILING = 64.0  # in 16 bits, where sums are in float32
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,8 @@ class Certificate:
     identical: answers that are those of greedy decoding (or of the sample that the seed decides). ties: tokens whose
     float32 logits nearly tie with another's, so that float64 decided. certified: answers of which every token passes.
     gaps: those above 0 between the reference's largest logit and the token's, of all tokens. bound: what they may be;
-    error: the measured error of a logit that it is made of; logit_error: the largest distance of a logit that the run
+    error: the measured error of a logit that it is made of; roundoffs: the same in unit roundoffs of the dtype, relative
+    to the largest logit; logit_error: the largest distance of a logit that the run
     saw, of a token it produced, from the reference's. control: None where nothing diverged and none was needed.
     """
 
@@ -84,9 +87,19 @@ class Certificate:
         return more_often(found, self.prompts, self.control.divergent, self.control.prompts) < CHANCE
 
     @property
+    def ceiling(self) -> float:
+        """Return how many unit roundoffs the error may be, if rounding is to explain it."""
+        return CEILINGS.get(self.dtype, CEILING)
+
+    @property
+    def errs_too_much(self) -> bool:
+        """Tell whether the target's own error is more than rounding explains: the bound made of it says nothing."""
+        return not self.roundoffs <= self.ceiling
+
+    @property
     def passed(self) -> bool:
-        """Tell whether the run is certified: every answer is, and they do not diverge too often."""
-        return self.certified == self.prompts and not self.diverges_too_often
+        """Tell whether the run is certified: its bound means something, every answer is, none of the rules fails."""
+        return self.certified == self.prompts and not self.errs_too_much and not self.diverges_too_often
 
     def to_dict(self) -> dict[str, Any]:
         """Return the run as `orthrus verify --json` tells it."""
@@ -97,6 +110,8 @@ class Certificate:
             "divergence_rate": self.divergence_rate,
             "control": control,
             "diverges_too_often": self.diverges_too_often,
+            "ceiling": self.ceiling,
+            "errs_too_much": self.errs_too_much,
             "passed": self.passed,
             "bound": _finite(self.bound),
             "error": _finite(self.error),

@@ -172,7 +172,7 @@ def _certificate(
     control: Control | None,
     oracle_checked: int,
 ) -> Certificate:
-    size, roundoff = unit(decoded.decoder), torch.finfo(referee.dtype).eps / 2
+    size = unit(decoded.decoder)
     triples = list(zip(decoded.results, decoded.seen, judged, strict=True))
     wrong = {(one.id, one.position) for divergences in found for one in divergences}
     return Certificate(
@@ -187,7 +187,7 @@ def _certificate(
         certified=sum(not divergences for divergences in found),
         bound=referee.bound,
         error=referee.error,
-        roundoffs=referee.error / (roundoff * referee.largest) if referee.largest else 0.0,
+        roundoffs=referee.roundoffs,
         logit_error=max((logit_error(*triple, size) for triple in triples), default=None),
         control=control,
         oracle_checked=oracle_checked,

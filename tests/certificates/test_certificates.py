@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from support.certified import COUPLED, Given, Lenient, RoundedTable, RunnerUp, c
 from torch import Tensor
 
 from orthrus import Context, Draft, InputError
+from orthrus.cli.verify_table import reasons
 from orthrus.testing import TableTarget
 from orthrus.verification.certificate import Certificate, Control, more_often
 
@@ -106,6 +109,54 @@ def test_wrong_logits_fail_although_every_token_is_right() -> None:
     [found] = certify(config_of(), Given(lambda cache: Faint(random_table(), cache, NARROW)))
     assert found.largest_gap <= found.bound and found.identical == found.prompts
     assert not found.passed and checks(found) == {"logit"}
+
+
+class Garbage(RoundedTable):
+    """Shake all that it says in its own dtype, passes and `logits`, so that the bound grows with the error."""
+
+    size = 6.0
+
+    def _shaken(self, logits: Tensor) -> Tensor:
+        noise = torch.rand(logits.shape, generator=self._generator) - 0.5
+        return logits + (self.size * noise).to(logits.dtype)
+
+    def score(self, context: Context, draft: Draft) -> Tensor:
+        return self._shaken(super().score(context, draft))
+
+    def prefill(self, context: Context, rows: Sequence[int]) -> Tensor:
+        return self._shaken(super().prefill(context, rows))
+
+    def logits(self, token_ids: Sequence[int], last: int) -> Tensor:
+        return self._shaken(super().logits(token_ids, last))
+
+
+def test_a_target_that_errs_more_than_rounding_does_is_not_certified() -> None:
+    [found] = certify(config_of(), Given(lambda cache: Garbage(random_table(), cache, NARROW)))
+    assert found.divergences == () and found.certified == found.prompts  # the bound excuses every token
+    assert found.roundoffs > found.ceiling == 64
+    assert found.errs_too_much and not found.diverges_too_often and not found.passed
+    [said] = reasons(found)
+    assert said.startswith("it, batch 1: the target's own logits in bfloat16 are off by ")
+    assert found.to_dict()["errs_too_much"] and not found.to_dict()["passed"]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "roundoffs", "passed"),
+    [
+        ("bfloat16", 64.0, True),
+        ("bfloat16", 64.1, False),
+        ("float16", 65.0, False),
+        ("float16", math.inf, False),
+        ("bfloat16", math.nan, False),
+        ("float32", 4096.0, True),
+        ("float32", 8192.0, False),  # one roundoff of TF32
+        ("float64", 0.0, True),
+    ],
+)
+def test_the_ceiling_is_that_of_the_dtype(dtype: str, roundoffs: float, passed: bool) -> None:
+    found = dataclasses.replace(certificate(0, None), dtype=dtype, roundoffs=roundoffs)
+    assert (found.passed, found.errs_too_much) == (passed, not passed)
+    assert len(list(reasons(found))) == (not passed)
 
 
 def near_ties() -> Tensor:
