@@ -29,7 +29,8 @@ COLUMNS: dict[str, Cell] = {
     "bound": lambda run: f"{run.bound:.3g}",
     "roundoffs": lambda run: f"{run.roundoffs:.1f}",
     "diverges": lambda run: f"{100 * run.divergence_rate:.1f} %",
-    "control": lambda run: "" if run.control is None else f"{100 * run.control.rate:.1f} %",
+    "control": lambda run: "" if run.control is None else f"{100 * run.control.rate:.1f} % (batch {run.control.batch})",
+    "rule (c)": lambda run: run.rule_c or "",
     "result": lambda run: "certified" if run.passed else "NOT CERTIFIED",
 }
 
@@ -73,8 +74,8 @@ def reasons(run: Certificate) -> Iterator[str]:
     name = f"{run.label}, batch {run.batch}"
     if run.errs_too_much:
         yield (
-            f"{name}: the target's own logits in {run.dtype} are off by {run.roundoffs:.1f} unit roundoffs, more than the"
-            f" {run.ceiling:g} that rounding explains, so that no bound can be made of them"
+            f"{name}: the target's own logits in {run.dtype} are off by {run.roundoffs:.1f} unit roundoffs, more than"
+            f" the {run.ceiling:g} that rounding explains, so that no bound can be made of them"
         )
     if run.diverges_too_often:
         yield (

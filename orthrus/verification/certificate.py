@@ -8,13 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 from orthrus.types import Result
 from orthrus.verification.divergence import NOTHING, Divergence
 from orthrus.verification.referee import Judged
 from orthrus.verification.witness import Seen, of_token
 
+Rule = Literal["holds", "fails", "not decided"]
 CHANCE = 0.01  # a rate counts as higher than the control's if chance alone would make it so this seldom
 CEILINGS = {"float32": 4096.0}  # unit roundoffs that a dtype's own error may be; docs/lossless.md derives them
 CEILING = 64.0  # in 16 bits, where sums are in float32
@@ -22,10 +23,11 @@ CEILING = 64.0  # in 16 bits, where sums are in float32
 
 @dataclass(frozen=True)
 class Control:
-    """Hold how many answers of plain decoding differ between batch 1 and batch 8."""
+    """Hold how many answers of plain decoding differ between batch 1 and a larger one: 8, or all prompts if fewer."""
 
     divergent: int
     prompts: int
+    batch: int
 
     @property
     def rate(self) -> float:
@@ -40,9 +42,9 @@ class Certificate:
     identical: answers that are those of greedy decoding (or of the sample that the seed decides). ties: tokens whose
     float32 logits nearly tie with another's, so that float64 decided. certified: answers of which every token passes.
     gaps: those above 0 between the reference's largest logit and the token's, of all tokens. bound: what they may be;
-    error: the measured error of a logit that it is made of; roundoffs: the same in unit roundoffs of the dtype, relative
-    to the largest logit; logit_error: the largest distance of a logit that the run
-    saw, of a token it produced, from the reference's. control: None where nothing diverged and none was needed.
+    error: the measured error of a logit that it is made of; roundoffs: the same in unit roundoffs of the
+    largest logit; logit_error: the largest distance of a logit that the run saw, of a token it produced, from the
+    reference's. control: None where nothing diverged and none was needed.
     """
 
     label: str
@@ -79,12 +81,16 @@ class Certificate:
         return (self.prompts - self.identical) / self.prompts if self.prompts else 0.0
 
     @property
+    def rule_c(self) -> Rule | None:
+        """Return what the control says of how often answers differ from greedy decoding; None without a control."""
+        if self.control is None:
+            return None
+        return compared(self.prompts - self.identical, self.prompts, self.control.divergent, self.control.prompts)
+
+    @property
     def diverges_too_often(self) -> bool:
         """Tell whether answers differ from greedy decoding more often than the control's, beyond chance."""
-        if self.control is None:
-            return False
-        found = self.prompts - self.identical
-        return more_often(found, self.prompts, self.control.divergent, self.control.prompts) < CHANCE
+        return self.rule_c == "fails"
 
     @property
     def ceiling(self) -> float:
@@ -109,6 +115,7 @@ class Certificate:
             "largest_gap": _finite(self.largest_gap),
             "divergence_rate": self.divergence_rate,
             "control": control,
+            "rule_c": self.rule_c,
             "diverges_too_often": self.diverges_too_often,
             "ceiling": self.ceiling,
             "errs_too_much": self.errs_too_much,
@@ -147,6 +154,13 @@ def logit_error(result: Result, seen: Mapping[int, Seen], judged: Judged, unit: 
     pairs = zip(result.token_ids, judged.forced.values, strict=True)
     distances = [abs(of_token(seen, place, token).value * unit - value) for place, (token, value) in enumerate(pairs)]
     return max((one for one in distances if math.isfinite(one)), default=0.0)
+
+
+def compared(found: int, total: int, expected: int, of: int) -> Rule:
+    """Return what Fisher's exact test says of two shares; nothing, if it could not fail even with the share at 1."""
+    if more_often(total, total, expected, of) >= CHANCE:
+        return "not decided"
+    return "fails" if more_often(found, total, expected, of) < CHANCE else "holds"
 
 
 def more_often(found: int, total: int, expected: int, of: int) -> float:

@@ -97,7 +97,7 @@ class Runs:
         control = None
         if referee.narrow or (identical < len(judged) and not any(found)):
             plain, other = (self.decode(asked.plain, batch, advance).results for batch in PLAIN_BATCHES)
-            control = Control(differing(plain, other), len(plain))
+            control = Control(differing(plain, other), len(plain), min(PLAIN_BATCHES[-1], len(plain)))
             if referee.narrow:
                 identical = len(plain) - differing(decoded.results, plain)
         return _certificate(asked, decoded, judged, found, referee, identical, control, len(replayed))

@@ -13,9 +13,9 @@ from support.certified import COUPLED, Given, Lenient, RoundedTable, RunnerUp, c
 from torch import Tensor
 
 from orthrus import Context, Draft, InputError
-from orthrus.cli.verify_table import reasons
+from orthrus.cli.verify_table import COLUMNS, reasons
 from orthrus.testing import TableTarget
-from orthrus.verification.certificate import Certificate, Control, more_often
+from orthrus.verification.certificate import Certificate, Control, compared, more_often
 
 NARROW, WIDE = torch.bfloat16, torch.float32
 SAMPLINGS: list[dict[str, Any]] = [{}, {"sampling": COUPLED}]
@@ -213,10 +213,35 @@ def certificate(divergent: int, control: Control | None) -> Certificate:
 
 @pytest.mark.parametrize(("divergent", "often"), [(0, False), (40, False), (45, False), (70, True), (100, True)])
 def test_rates_are_held_against_the_controls(divergent: int, often: bool) -> None:
-    found = certificate(divergent, Control(40, 100))
+    found = certificate(divergent, Control(40, 100, 8))
     assert (found.diverges_too_often, found.passed) == (often, not often)
     assert found.divergence_rate == divergent / 100
     assert not certificate(divergent, None).diverges_too_often
+
+
+@pytest.mark.parametrize("prompts", range(1, 9))
+def test_a_rule_that_could_not_fail_is_not_decided(prompts: int) -> None:
+    for control in range(prompts + 1):
+        said = [compared(found, prompts, control, prompts) for found in range(prompts + 1)]
+        assert (said[-1] == "fails") == ("not decided" not in said)  # every answer parts: fails, or nothing can
+        assert set(said) in ({"not decided"}, {"holds", "fails"})
+        if prompts < 5 or control == prompts:
+            assert said[0] == "not decided"
+    assert (compared(0, prompts, 0, prompts) == "holds") == (prompts >= 5)
+    assert compared(100, 100, 100, 100) == "not decided" and compared(100, 100, 90, 100) == "fails"
+
+
+@pytest.mark.parametrize(("prompts", "batch"), [(2, 2), (9, 8)])
+def test_a_control_says_its_true_batch_and_a_run_what_it_decides(prompts: int, batch: int) -> None:
+    texts = [(f"{index}", [index % 5, index // 5]) for index in range(prompts)]
+    [found] = certify(config_of(), Given(table_in(NARROW)), prompts=texts)
+    assert found.control == Control(0, prompts, batch)
+    said = "holds" if prompts == 9 else "not decided"
+    assert found.passed and found.rule_c == found.to_dict()["rule_c"] == COLUMNS["rule (c)"](found) == said
+    assert found.to_dict()["control"]["batch"] == batch
+    assert COLUMNS["control"](found) == f"0.0 % (batch {batch})"
+    [wide] = certify(config_of(), Given(table_in(WIDE)), prompts=texts)
+    assert wide.rule_c is None and COLUMNS["rule (c)"](wide) == COLUMNS["control"](wide) == ""
 
 
 def test_chance_is_fishers() -> None:
