@@ -189,14 +189,40 @@ def test_a_gap_that_is_no_tie_is_none_in_float64_either() -> None:
     assert found.largest_gap > 1000 * found.bound
 
 
-def test_exact_ties_are_the_argmax_whichever_is_taken() -> None:
+class Leaning(RoundedTable):
+    """Say, one place at a time, that the second of two tied tokens is the highest or, by a step, is not."""
+
+    lean = 0.0
+
+    def logits(self, token_ids: Sequence[int], last: int) -> Tensor:
+        found = super().logits(token_ids, last)
+        return found if last > 1 else found + self.lean * torch.arange(found.shape[-1], 0, -1, dtype=found.dtype)
+
+
+def tied_table() -> Tensor:
     tied = random_table(size=4)
-    tied = tied.scatter(-1, tied.topk(2).indices, 3.0)
-    plugin = Given(lambda cache: RoundedTable(tied, cache, WIDE), RunnerUp, Lenient(0.0))
-    [found] = certify(config_of(verifier="given"), plugin, oracle=0)  # the oracle takes the first of them
-    [plain] = certify(config_of(drafter="none", verifier="given"), plugin)
-    assert found.passed and plain.passed
+    return tied.scatter(-1, tied.topk(2).indices, 3.0)
+
+
+def test_exact_ties_are_the_argmax_whichever_is_taken() -> None:
+    """The oracle, too, which alone would take the first of them."""
+    plugin = Given(lambda cache: RoundedTable(tied_table(), cache, WIDE), RunnerUp, Lenient(0.0))
+    [found] = certify(config_of(verifier="given"), plugin, oracle=4)
+    [plain] = certify(config_of(drafter="none", verifier="given"), plugin, oracle=4)
+    assert found.passed and plain.passed and found.oracle_checked == 4
     assert (found.ties, found.largest_gap, found.identical) == (0, 0.0, 4)
+
+
+def test_the_oracle_takes_no_token_that_is_less_than_the_highest() -> None:
+    """Of the same answers, if token by token the target leans by a thousandth to the first of the tied ones."""
+
+    def leaning(cache: Any) -> RoundedTable:
+        target = Leaning(tied_table(), cache, WIDE)
+        target.lean = 1e-3
+        return target
+
+    [found] = certify(config_of(verifier="given"), Given(leaning, RunnerUp, Lenient(0.0)), oracle=4)
+    assert not found.passed and checks(found) == {"oracle"}
 
 
 def test_a_narrow_target_without_a_wider_self_is_refused() -> None:
