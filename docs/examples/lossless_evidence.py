@@ -11,9 +11,24 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from orthrus.verification.certificate import compared
+
 DOCS = Path(__file__).parents[1]
 PAGE, RECORDS, FIGURES = "lossless.md", "lossless-evidence", "lossless-figures"
 BEGIN, END = "<!-- lossless evidence -->\n", "<!-- end -->\n"
+
+
+def control(found: Mapping[str, Any]) -> str:
+    """Tell a control's share and its batch, which records of before have not."""
+    return f"{100 * found['rate']:.1f} % (batch {found.get('batch', min(8, found['prompts']))})"
+
+
+def rule(run: Mapping[str, Any]) -> str:
+    """Tell what the control says of how often answers differ, worked out again from the counts."""
+    there = run["control"]
+    return compared(run["prompts"] - run["identical"], run["prompts"], there["divergent"], there["prompts"])
+
+
 COLUMNS = {
     "config": lambda run: run["label"],
     "batch": lambda run: f"{run['batch']}",
@@ -23,8 +38,10 @@ COLUMNS = {
     "certified": lambda run: f"{run['certified']} of {run['prompts']}",
     "largest gap": lambda run: f"{run['largest_gap']:.3g}",
     "bound": lambda run: f"{run['bound']:.3g}",
+    "roundoffs": lambda run: "" if run["roundoffs"] is None else f"{run['roundoffs']:.1f}",
     "diverges": lambda run: f"{100 * run['divergence_rate']:.1f} %",
-    "control": lambda run: "none needed" if run["control"] is None else f"{100 * run['control']['rate']:.1f} %",
+    "control": lambda run: "none needed" if run["control"] is None else control(run["control"]),
+    "rule (c)": lambda run: "" if run["control"] is None else rule(run),
     "result": lambda run: "certified" if run["passed"] else "**not certified**",
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -27,8 +27,10 @@ COLUMNS: dict[str, Cell] = {
     "certified": lambda run: f"{run.certified}/{run.prompts}",
     "largest gap": lambda run: f"{run.largest_gap:.3g}",
     "bound": lambda run: f"{run.bound:.3g}",
+    "roundoffs": lambda run: f"{run.roundoffs:.1f}",
     "diverges": lambda run: f"{100 * run.divergence_rate:.1f} %",
-    "control": lambda run: "" if run.control is None else f"{100 * run.control.rate:.1f} %",
+    "control": lambda run: "" if run.control is None else f"{100 * run.control.rate:.1f} % (batch {run.control.batch})",
+    "rule (c)": lambda run: run.rule_c or "",
     "result": lambda run: "certified" if run.passed else "NOT CERTIFIED",
 }
 
@@ -40,6 +42,8 @@ def print_runs(runs: Sequence[Certificate]) -> None:
     else:
         print_table(runs)
     for run in runs:
+        for reason in reasons(run):
+            Console(highlight=False).print(reason, markup=False, soft_wrap=True)
         if run.divergences:
             _print_divergences(run, titled=len(runs) > 1)
 
@@ -63,14 +67,21 @@ def print_table(runs: Sequence[Certificate]) -> None:
     if not console.is_terminal:
         console = Console(highlight=False, width=max(WIDE, console.width))
     console.print(table)
-    for run in runs:
-        if run.diverges_too_often:
-            console.print(
-                f"{run.label}, batch {run.batch}: {run.prompts - run.identical} of {run.prompts} answers are not those"
-                " of plain decoding, more than the control's, and not by chance",
-                markup=False,
-                soft_wrap=True,
-            )
+
+
+def reasons(run: Certificate) -> Iterator[str]:
+    """Yield the sentences of why a run is not certified, whatever its tokens are."""
+    name = f"{run.label}, batch {run.batch}"
+    if run.errs_too_much:
+        yield (
+            f"{name}: the target's own logits in {run.dtype} are off by {run.roundoffs:.1f} unit roundoffs, more than"
+            f" the {run.ceiling:g} that rounding explains, so that no bound can be made of them"
+        )
+    if run.diverges_too_often:
+        yield (
+            f"{name}: {run.prompts - run.identical} of {run.prompts} answers are not those of plain decoding, more than"
+            " the control's, and not by chance"
+        )
 
 
 def _print_divergences(run: Certificate, titled: bool) -> None:

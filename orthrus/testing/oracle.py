@@ -49,12 +49,14 @@ def sample(
     sampling: Sampling,
     max_length: int | None = None,
     decode: Decode | None = None,
+    ties: Sequence[int] = (),
 ) -> OracleAnswer:
     """Return the sample that this noise decides: each token is the argmax of its processed logits plus noise.
 
-    noise: from the position of a token, the prompt counted, to Gumbel noise [V].
+    noise: from the position of a token, the prompt counted, to Gumbel noise [V]. ties: an answer whose token is taken
+    where it is exactly as high as the highest; otherwise the first of them is.
     """
-    return _answer(next_logits, prompt, stop, sampling, max_length, decode, noise)
+    return _answer(next_logits, prompt, stop, sampling, max_length, decode, noise, ties)
 
 
 def every_answer(
@@ -105,13 +107,21 @@ def _answer(
     max_length: int | None,
     decode: Decode | None,
     noise: Callable[[int], Tensor] | None,
+    ties: Sequence[int] = (),
 ) -> OracleAnswer:
     output: list[int] = []
     limit = _limit(prompt, stop, max_length)
     while not (reason := _finish_reason(output, stop, limit, decode)):
         logits = processed(next_logits([*prompt, *output]), prompt, output, stop, sampling or Sampling())
-        output.append(int((logits if noise is None else logits + noise(len(prompt) + len(output))).argmax()))
+        scores = logits if noise is None else logits + noise(len(prompt) + len(output))
+        output.append(_highest(scores, ties[len(output) : len(output) + 1]))
     return OracleAnswer(tuple(output), reason)
+
+
+def _highest(scores: Tensor, wanted: Sequence[int]) -> int:
+    """Return the token that is wanted if it is among the highest, or the first of those."""
+    highest = scores.max()
+    return next((token for token in wanted if bool(scores[token] == highest)), int(scores.argmax()))
 
 
 def _chances(logits: Tensor, sampling: Sampling) -> dict[int, float]:

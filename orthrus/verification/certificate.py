@@ -8,22 +8,26 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 from orthrus.types import Result
 from orthrus.verification.divergence import NOTHING, Divergence
 from orthrus.verification.referee import Judged
 from orthrus.verification.witness import Seen, of_token
 
+Rule = Literal["holds", "fails", "not decided"]
 CHANCE = 0.01  # a rate counts as higher than the control's if chance alone would make it so this seldom
+CEILINGS = {"float32": 4096.0}  # unit roundoffs that a dtype's own error may be; docs/lossless.md derives them
+CEILING = 64.0  # in 16 bits, where sums are in float32
 
 
 @dataclass(frozen=True)
 class Control:
-    """Hold how many answers of plain decoding differ between batch 1 and batch 8."""
+    """Hold how many answers of plain decoding differ between batch 1 and a larger one: 8, or all prompts if fewer."""
 
     divergent: int
     prompts: int
+    batch: int
 
     @property
     def rate(self) -> float:
@@ -38,8 +42,9 @@ class Certificate:
     identical: answers that are those of greedy decoding (or of the sample that the seed decides). ties: tokens whose
     float32 logits nearly tie with another's, so that float64 decided. certified: answers of which every token passes.
     gaps: those above 0 between the reference's largest logit and the token's, of all tokens. bound: what they may be;
-    error: the measured error of a logit that it is made of; logit_error: the largest distance of a logit that the run
-    saw, of a token it produced, from the reference's. control: None where nothing diverged and none was needed.
+    error: the measured error of a logit that it is made of; roundoffs: the same in unit roundoffs of the
+    largest logit; logit_error: the largest distance of a logit that the run saw, of a token it produced, from the
+    reference's. control: None where nothing diverged and none was needed.
     """
 
     label: str
@@ -76,17 +81,31 @@ class Certificate:
         return (self.prompts - self.identical) / self.prompts if self.prompts else 0.0
 
     @property
+    def rule_c(self) -> Rule | None:
+        """Return what the control says of how often answers differ from greedy decoding; None without a control."""
+        if self.control is None:
+            return None
+        return compared(self.prompts - self.identical, self.prompts, self.control.divergent, self.control.prompts)
+
+    @property
     def diverges_too_often(self) -> bool:
         """Tell whether answers differ from greedy decoding more often than the control's, beyond chance."""
-        if self.control is None:
-            return False
-        found = self.prompts - self.identical
-        return more_often(found, self.prompts, self.control.divergent, self.control.prompts) < CHANCE
+        return self.rule_c == "fails"
+
+    @property
+    def ceiling(self) -> float:
+        """Return how many unit roundoffs the error may be, if rounding is to explain it."""
+        return CEILINGS.get(self.dtype, CEILING)
+
+    @property
+    def errs_too_much(self) -> bool:
+        """Tell whether the target's own error is more than rounding explains: the bound made of it says nothing."""
+        return not self.roundoffs <= self.ceiling
 
     @property
     def passed(self) -> bool:
-        """Tell whether the run is certified: every answer is, and they do not diverge too often."""
-        return self.certified == self.prompts and not self.diverges_too_often
+        """Tell whether the run is certified: its bound means something, every answer is, none of the rules fails."""
+        return self.certified == self.prompts and not self.errs_too_much and not self.diverges_too_often
 
     def to_dict(self) -> dict[str, Any]:
         """Return the run as `orthrus verify --json` tells it."""
@@ -96,7 +115,10 @@ class Certificate:
             "largest_gap": _finite(self.largest_gap),
             "divergence_rate": self.divergence_rate,
             "control": control,
+            "rule_c": self.rule_c,
             "diverges_too_often": self.diverges_too_often,
+            "ceiling": self.ceiling,
+            "errs_too_much": self.errs_too_much,
             "passed": self.passed,
             "bound": _finite(self.bound),
             "error": _finite(self.error),
@@ -132,6 +154,13 @@ def logit_error(result: Result, seen: Mapping[int, Seen], judged: Judged, unit: 
     pairs = zip(result.token_ids, judged.forced.values, strict=True)
     distances = [abs(of_token(seen, place, token).value * unit - value) for place, (token, value) in enumerate(pairs)]
     return max((one for one in distances if math.isfinite(one)), default=0.0)
+
+
+def compared(found: int, total: int, expected: int, of: int) -> Rule:
+    """Return what Fisher's exact test says of two shares; nothing, if it could not fail even with the share at 1."""
+    if more_often(total, total, expected, of) >= CHANCE:
+        return "not decided"
+    return "fails" if more_often(found, total, expected, of) < CHANCE else "holds"
 
 
 def more_often(found: int, total: int, expected: int, of: int) -> float:

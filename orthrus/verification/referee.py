@@ -5,6 +5,7 @@ docs/lossless.md derives the bound.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -80,9 +81,17 @@ class Referee:
 
     @property
     def largest(self) -> float:
-        """Return the largest logit, or score, of any token of the answers."""
+        """Return the largest logit, or score, of any token of the answers; those that were cut are none."""
         values = [abs(value) for one in self._judged.values() for value in one.forced.values]
-        return max(values, default=0.0)
+        return max((one for one in values if math.isfinite(one)), default=0.0)
+
+    @property
+    def roundoffs(self) -> float:
+        """Return the error in unit roundoffs of the largest logit."""
+        roundoff = torch.finfo(self.dtype).eps / 2
+        if self.largest == 0:
+            return math.inf if self.error else 0.0
+        return self.error / (roundoff * self.largest)
 
     def _judge(self, result: Result) -> Judged:
         end = tuple(wrong_end(self._decoder, result))

@@ -97,7 +97,7 @@ class Runs:
         control = None
         if referee.narrow or (identical < len(judged) and not any(found)):
             plain, other = (self.decode(asked.plain, batch, advance).results for batch in PLAIN_BATCHES)
-            control = Control(differing(plain, other), len(plain))
+            control = Control(differing(plain, other), len(plain), min(PLAIN_BATCHES[-1], len(plain)))
             if referee.narrow:
                 identical = len(plain) - differing(decoded.results, plain)
         return _certificate(asked, decoded, judged, found, referee, identical, control, len(replayed))
@@ -172,7 +172,7 @@ def _certificate(
     control: Control | None,
     oracle_checked: int,
 ) -> Certificate:
-    size, roundoff = unit(decoded.decoder), torch.finfo(referee.dtype).eps / 2
+    size = unit(decoded.decoder)
     triples = list(zip(decoded.results, decoded.seen, judged, strict=True))
     wrong = {(one.id, one.position) for divergences in found for one in divergences}
     return Certificate(
@@ -187,7 +187,7 @@ def _certificate(
         certified=sum(not divergences for divergences in found),
         bound=referee.bound,
         error=referee.error,
-        roundoffs=referee.error / (roundoff * referee.largest) if referee.largest else 0.0,
+        roundoffs=referee.roundoffs,
         logit_error=max((logit_error(*triple, size) for triple in triples), default=None),
         control=control,
         oracle_checked=oracle_checked,

@@ -52,7 +52,10 @@ def noise_of(decoder: Decoder, result: Result) -> Callable[[int], Tensor]:
 
 
 def oracle(decoder: Decoder, result: Result) -> list[Divergence]:
-    """Return where the naive oracle, which decodes the prompt again token by token, says something else."""
+    """Return where the naive oracle, which decodes the prompt again token by token, says something else.
+
+    Of exactly tied tokens the answer's own is as right as any.
+    """
     again = sample(
         lambda tokens: decoder.target.logits(tokens, 1)[0].cpu(),
         result.prompt_token_ids,
@@ -61,6 +64,7 @@ def oracle(decoder: Decoder, result: Result) -> list[Divergence]:
         sampling=decoder.sampling,
         max_length=decoder.target.max_length,
         decode=_decode(decoder),
+        ties=result.token_ids,
     )
     return compare(result, again, "oracle")
 

@@ -47,13 +47,16 @@ class Witness:
         return getattr(self._verifier, name)
 
     def verify(self, context: Context, draft: Draft, logits: Tensor, chance: Chance) -> Verdict:
-        """Return the verifier's verdict; raise InputError if it changed the logits, which are not its own."""
-        version = logits._version
+        """Return the verifier's verdict; raise InputError if it changed the logits, which are not its own.
+
+        The scores are a copy of before: a write through `.data` raises no version.
+        """
+        version, scores = logits._version, _scores(context, logits, chance)
         verdict = self._verifier.verify(context, draft, logits, chance)
         if logits._version != version:
             name = type(self._verifier).__name__
             raise InputError(f"verifier '{name}' changed the logits that it was handed, so nothing can be said of them")
-        note = _note(context, draft, verdict, _scores(context, logits, chance))
+        note = _note(context, draft, verdict, scores)
         self._notes.append(([row.request for row in context.rows], note))
         return verdict
 
@@ -87,9 +90,9 @@ def of_token(seen: Mapping[int, Seen], place: int, token: int) -> Seen:
 
 
 def _scores(context: Context, logits: Tensor, chance: Chance) -> Tensor:
-    """Return what the argmax is to be of [B, n + 1, V]: the processed logits, and above temperature 0 the noise."""
+    """Return a copy of what the argmax is to be of [B, n + 1, V]: processed logits, above temperature 0 with noise."""
     if context.sampling.temperature == 0:
-        return logits
+        return logits.clone()
     positions = context.lengths[:, None] + torch.arange(logits.shape[1], device=logits.device)  # [B, n + 1]
     return widen(logits) + chance.gumbel(context.keys, positions, logits.shape[-1])
 

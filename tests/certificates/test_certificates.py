@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -11,8 +13,9 @@ from support.certified import COUPLED, Given, Lenient, RoundedTable, RunnerUp, c
 from torch import Tensor
 
 from orthrus import Context, Draft, InputError
+from orthrus.cli.verify_table import COLUMNS, reasons
 from orthrus.testing import TableTarget
-from orthrus.verification.certificate import Certificate, Control, more_often
+from orthrus.verification.certificate import Certificate, Control, compared, more_often
 
 NARROW, WIDE = torch.bfloat16, torch.float32
 SAMPLINGS: list[dict[str, Any]] = [{}, {"sampling": COUPLED}]
@@ -108,6 +111,54 @@ def test_wrong_logits_fail_although_every_token_is_right() -> None:
     assert not found.passed and checks(found) == {"logit"}
 
 
+class Garbage(RoundedTable):
+    """Shake all that it says in its own dtype, passes and `logits`, so that the bound grows with the error."""
+
+    size = 6.0
+
+    def _shaken(self, logits: Tensor) -> Tensor:
+        noise = torch.rand(logits.shape, generator=self._generator) - 0.5
+        return logits + (self.size * noise).to(logits.dtype)
+
+    def score(self, context: Context, draft: Draft) -> Tensor:
+        return self._shaken(super().score(context, draft))
+
+    def prefill(self, context: Context, rows: Sequence[int]) -> Tensor:
+        return self._shaken(super().prefill(context, rows))
+
+    def logits(self, token_ids: Sequence[int], last: int) -> Tensor:
+        return self._shaken(super().logits(token_ids, last))
+
+
+def test_a_target_that_errs_more_than_rounding_does_is_not_certified() -> None:
+    [found] = certify(config_of(), Given(lambda cache: Garbage(random_table(), cache, NARROW)))
+    assert found.divergences == () and found.certified == found.prompts  # the bound excuses every token
+    assert found.roundoffs > found.ceiling == 64
+    assert found.errs_too_much and not found.diverges_too_often and not found.passed
+    [said] = reasons(found)
+    assert said.startswith("it, batch 1: the target's own logits in bfloat16 are off by ")
+    assert found.to_dict()["errs_too_much"] and not found.to_dict()["passed"]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "roundoffs", "passed"),
+    [
+        ("bfloat16", 64.0, True),
+        ("bfloat16", 64.1, False),
+        ("float16", 65.0, False),
+        ("float16", math.inf, False),
+        ("bfloat16", math.nan, False),
+        ("float32", 4096.0, True),
+        ("float32", 8192.0, False),  # one roundoff of TF32
+        ("float64", 0.0, True),
+    ],
+)
+def test_the_ceiling_is_that_of_the_dtype(dtype: str, roundoffs: float, passed: bool) -> None:
+    found = dataclasses.replace(certificate(0, None), dtype=dtype, roundoffs=roundoffs)
+    assert (found.passed, found.errs_too_much) == (passed, not passed)
+    assert len(list(reasons(found))) == (not passed)
+
+
 def near_ties() -> Tensor:
     """Return a table in which the two best tokens of every place are less than a step of float32 apart."""
     table = random_table(size=4)
@@ -138,14 +189,40 @@ def test_a_gap_that_is_no_tie_is_none_in_float64_either() -> None:
     assert found.largest_gap > 1000 * found.bound
 
 
-def test_exact_ties_are_the_argmax_whichever_is_taken() -> None:
+class Leaning(RoundedTable):
+    """Say, one place at a time, that the second of two tied tokens is the highest or, by a step, is not."""
+
+    lean = 0.0
+
+    def logits(self, token_ids: Sequence[int], last: int) -> Tensor:
+        found = super().logits(token_ids, last)
+        return found if last > 1 else found + self.lean * torch.arange(found.shape[-1], 0, -1, dtype=found.dtype)
+
+
+def tied_table() -> Tensor:
     tied = random_table(size=4)
-    tied = tied.scatter(-1, tied.topk(2).indices, 3.0)
-    plugin = Given(lambda cache: RoundedTable(tied, cache, WIDE), RunnerUp, Lenient(0.0))
-    [found] = certify(config_of(verifier="given"), plugin, oracle=0)  # the oracle takes the first of them
-    [plain] = certify(config_of(drafter="none", verifier="given"), plugin)
-    assert found.passed and plain.passed
+    return tied.scatter(-1, tied.topk(2).indices, 3.0)
+
+
+def test_exact_ties_are_the_argmax_whichever_is_taken() -> None:
+    """The oracle, too, which alone would take the first of them."""
+    plugin = Given(lambda cache: RoundedTable(tied_table(), cache, WIDE), RunnerUp, Lenient(0.0))
+    [found] = certify(config_of(verifier="given"), plugin, oracle=4)
+    [plain] = certify(config_of(drafter="none", verifier="given"), plugin, oracle=4)
+    assert found.passed and plain.passed and found.oracle_checked == 4
     assert (found.ties, found.largest_gap, found.identical) == (0, 0.0, 4)
+
+
+def test_the_oracle_takes_no_token_that_is_less_than_the_highest() -> None:
+    """Of the same answers, if token by token the target leans by a thousandth to the first of the tied ones."""
+
+    def leaning(cache: Any) -> RoundedTable:
+        target = Leaning(tied_table(), cache, WIDE)
+        target.lean = 1e-3
+        return target
+
+    [found] = certify(config_of(verifier="given"), Given(leaning, RunnerUp, Lenient(0.0)), oracle=4)
+    assert not found.passed and checks(found) == {"oracle"}
 
 
 def test_a_narrow_target_without_a_wider_self_is_refused() -> None:
@@ -162,10 +239,35 @@ def certificate(divergent: int, control: Control | None) -> Certificate:
 
 @pytest.mark.parametrize(("divergent", "often"), [(0, False), (40, False), (45, False), (70, True), (100, True)])
 def test_rates_are_held_against_the_controls(divergent: int, often: bool) -> None:
-    found = certificate(divergent, Control(40, 100))
+    found = certificate(divergent, Control(40, 100, 8))
     assert (found.diverges_too_often, found.passed) == (often, not often)
     assert found.divergence_rate == divergent / 100
     assert not certificate(divergent, None).diverges_too_often
+
+
+@pytest.mark.parametrize("prompts", range(1, 9))
+def test_a_rule_that_could_not_fail_is_not_decided(prompts: int) -> None:
+    for control in range(prompts + 1):
+        said = [compared(found, prompts, control, prompts) for found in range(prompts + 1)]
+        assert (said[-1] == "fails") == ("not decided" not in said)  # every answer parts: fails, or nothing can
+        assert set(said) in ({"not decided"}, {"holds", "fails"})
+        if prompts < 5 or control == prompts:
+            assert said[0] == "not decided"
+    assert (compared(0, prompts, 0, prompts) == "holds") == (prompts >= 5)
+    assert compared(100, 100, 100, 100) == "not decided" and compared(100, 100, 90, 100) == "fails"
+
+
+@pytest.mark.parametrize(("prompts", "batch"), [(2, 2), (9, 8)])
+def test_a_control_says_its_true_batch_and_a_run_what_it_decides(prompts: int, batch: int) -> None:
+    texts = [(f"{index}", [index % 5, index // 5]) for index in range(prompts)]
+    [found] = certify(config_of(), Given(table_in(NARROW)), prompts=texts)
+    assert found.control == Control(0, prompts, batch)
+    said = "holds" if prompts == 9 else "not decided"
+    assert found.passed and found.rule_c == found.to_dict()["rule_c"] == COLUMNS["rule (c)"](found) == said
+    assert found.to_dict()["control"]["batch"] == batch
+    assert COLUMNS["control"](found) == f"0.0 % (batch {batch})"
+    [wide] = certify(config_of(), Given(table_in(WIDE)), prompts=texts)
+    assert wide.rule_c is None and COLUMNS["rule (c)"](wide) == COLUMNS["control"](wide) == ""
 
 
 def test_chance_is_fishers() -> None:

@@ -6,14 +6,16 @@ import dataclasses
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from support.building import table_target
-from support.certified import Given, Lenient, RoundedTable, certify, config_of, random_table
+from support.certified import COUPLED, Given, Lenient, RoundedTable, certify, config_of, random_table
 from support.drafters import ScriptedDrafter
 from torch import Tensor
 
 from orthrus import Chance, Context, Decoder, Draft, InputError, Sampling, Stop, Verdict
+from orthrus.sampling import append_bonus
 from orthrus.verification.witness import Witness, of_token
 from orthrus_consensus.coupled import Coupled
 from orthrus_plain.none import NoDrafter
@@ -67,6 +69,28 @@ class Forging(Lenient):
         if draft.tokens.shape[1]:
             logits[:, :-1].scatter_(-1, draft.tokens[..., None], 99.0)
         return super().verify(context, draft, logits, chance)
+
+
+class Sly(Lenient):
+    """Keep near runners-up, then overwrite the logits as if they had been the best, so that no version counts it."""
+
+    def verify(self, context: Context, draft: Draft, logits: Tensor, chance: Chance) -> Verdict:
+        verdict = super().verify(context, draft, logits, chance)
+        tokens = append_bonus(draft.tokens, verdict.accepted, verdict.next_tokens)
+        logits.data.scatter_(-1, tokens[..., None], 1.0 + logits.amax(-1, keepdim=True))
+        return verdict
+
+
+@pytest.mark.parametrize("sampling", [{}, {"sampling": COUPLED}], ids=["greedy", "coupled"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
+def test_logits_that_are_overwritten_behind_autograd_are_judged_as_they_were(
+    dtype: torch.dtype, sampling: dict[str, Any]
+) -> None:
+    plugin = Given(lambda cache: RoundedTable(random_table(), cache, dtype), verifier=Sly(0.5))
+    [found] = certify(config_of(verifier="given", **sampling), plugin)
+    assert not found.passed
+    assert {one.check for one in found.divergences} == {"own_logits"}
+    assert all(one.gap > 0 for one in found.divergences)
 
 
 def test_a_verifier_that_forges_what_it_sees_is_refused() -> None:
