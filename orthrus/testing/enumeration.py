@@ -65,7 +65,8 @@ class EveryOutcome(Chance):
     def categorical(self, probabilities: Tensor) -> Tensor:
         """Return the outcomes [...] of this path for probabilities [..., V]; raise ValueError for what is none."""
         flat = probabilities.reshape(-1, probabilities.shape[-1]).tolist()
-        taking_part = self._taking_part(probabilities.shape[0], len(flat))
+        one = probabilities.dim() == 1  # a single draw is no row's
+        taking_part = [True] if one else self._taking_part(probabilities.shape[0], len(flat))
         places = enumerate(zip(flat, taking_part, strict=True))
         drawn = [self._draw(row) if part else index % len(row) for index, (row, part) in places]
         return torch.tensor(drawn, dtype=torch.int64).reshape(probabilities.shape[:-1])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 from orthrus.chance import Chance
@@ -10,7 +11,7 @@ from orthrus.interfaces import Drafter, Verifier
 from orthrus.sampling import token_probabilities
 from orthrus.testing.check import BrokenRuleError, Factory, NotApplicableError, check
 from orthrus.testing.drafters import Drawing, Scripted, some_q
-from orthrus.testing.enumeration import distribution
+from orthrus.testing.enumeration import NoiseError, distribution
 from orthrus.testing.exactness import hold_distribution
 from orthrus.testing.oracle import OracleAnswer
 from orthrus.testing.scenes import Scene, ladder
@@ -84,7 +85,9 @@ def accepts_what_is_the_targets(make: Factory, scene: Scene) -> None:
         decoded(scene, target, Drawing(q, 2), watched, chance)
         return next(((most, accepted) for most, accepted in found if accepted < most), (0, 0))
 
-    for (most, accepted), weight in distribution(run).items():
+    with _without_noise():
+        outcomes = distribution(run)
+    for (most, accepted), weight in outcomes.items():
         if accepted < most:
             raise BrokenRuleError(
                 f"{accepted} of {most} tokens accepted, with probability {weight:.6g}", "a cycle of one row"
@@ -92,7 +95,18 @@ def accepts_what_is_the_targets(make: Factory, scene: Scene) -> None:
 
 
 def _hold(make: Factory, scene: Scene, drafter: Callable[[], Drafter]) -> None:
-    hold_distribution(scene, scene.target(), drafter, _drawing(make))
+    with _without_noise():
+        hold_distribution(scene, scene.target(), drafter, _drawing(make))
+
+
+@contextmanager
+def _without_noise() -> Iterator[None]:
+    """Report a verifier that asks for noise and does not say so."""
+    try:
+        yield
+    except NoiseError as error:
+        value = "it asks for noise, and does not declare `coupled`: a verifier whose choices are noise's says so"
+        raise BrokenRuleError(value, "verify") from error
 
 
 def _drawing(make: Factory) -> Verifier:

@@ -230,6 +230,20 @@ class Reseeds(Cycling):
         return super().propose(context, chance)
 
 
+class ClaimsByNoise(Cycling):
+    """Draw evenly, by noise, and claim to have drawn token 0 nearly always."""
+
+    def propose(self, context: Context, chance: Chance) -> Draft:
+        width, vocabulary = min(2, context.max_room), context.vocabulary_size
+        if width == 0:
+            return context.empty_draft()
+        claimed = torch.full((vocabulary,), 0.1 / (vocabulary - 1), dtype=torch.float64)
+        claimed[0] = 0.9
+        places = context.lengths[:, None] + torch.arange(width)
+        tokens = chance.gumbel(context.keys, places, vocabulary).argmax(-1)
+        return Draft(tokens, context.room.clamp(max=width), claimed.expand(*tokens.shape, -1))
+
+
 def _cut(q: Tensor) -> Tensor:
     return q.masked_fill(q < q.topk(2).values[..., -1:], 0.0)
 
@@ -270,6 +284,7 @@ BUGS = [
         "exact_distribution",
         _drawing(GreedilyLater),
     ),
+    Bug("drafter", "draws with noise from others than it claims", "draws_what_it_reports", ClaimsByNoise),
     Bug("drafter", "draws the verifier's chance another seed", "coupled_text", Reseeds),
     Bug("drafter", "ignores the limit: always drafts its whole width", "draft_fits_the_room", NoLimit),
     Bug("drafter", "goes on drafting for rows that ended", "draft_fits_the_room", DraftsForTheEnded),
