@@ -31,6 +31,10 @@ class UnrepeatableError(ValueError):
     """Report that the same choices did not lead to the same draw: something else than chance decides."""
 
 
+class EndlessError(RuntimeError):
+    """Report that decoding does not end."""
+
+
 class EveryOutcome(Chance):
     """Take one path of random choices at a time; `advance` goes on to the next.
 
@@ -136,8 +140,10 @@ def every_decoding(
             sampling=sampling,
         )
         chance.watch(context)
-        for _ in decode(target, drafter(), verifier, context, chance):
-            pass
+        most = sum(row.room + 1 for row in context.requests)
+        for count, _ in enumerate(decode(target, drafter(), verifier, context, chance)):
+            if count >= most:
+                raise EndlessError(f"decoding goes on after {most} steps, which were enough for every token")
         return tuple(OracleAnswer(tuple(row.output), row.finish_reason or "length") for row in context.requests)
 
     return distribution(run)

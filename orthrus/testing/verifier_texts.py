@@ -41,7 +41,7 @@ def coupled_text(make: Factory, scene: Scene) -> None:
     if not getattr(verifier, "coupled", False):
         raise NotApplicableError("the verifier does not declare `coupled`")
     target = scene.target()
-    truths = scene.truths(target, Chance(scene.seed))
+    truths = scene.truths(scene.target(), Chance(scene.seed))
     drafter = Scripted(_by_key(scene, truths), scene.vocabulary, scene.seed)
     compare_texts(decoded(scene, target, drafter, verifier), truths)
 

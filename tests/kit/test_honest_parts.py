@@ -9,7 +9,7 @@ import pytest
 import torch
 from support.bugs_of_attention import Written
 from support.bugs_of_coupling import Coupled
-from support.bugs_of_drafters import Cycling
+from support.bugs_of_drafters import Ahead, Cycling
 from support.bugs_of_targets import over
 from support.bugs_of_the_loop import Knowing
 from support.bugs_of_verifiers import Greedy, Sampler
@@ -82,6 +82,7 @@ HONEST: dict[str, tuple[str, Callable[..., Any]]] = {
     "a drafter that draws": ("drafter", lambda target: Drawing(some_q(1, target.vocabulary_size), 2, ragged=True)),
     "a drafter that draws token by token": ("drafter", lambda target: OneByOne(some_q(1, 2), 2)),
     "a drafter that draws with noise": ("drafter", lambda target: Even(some_q(1, 2), 2)),
+    "a drafter that drafts ahead": ("drafter", Ahead),
     "prompt lookup of single tokens": ("drafter", lambda target: PromptLookup(2, 1, 4)),
     "diffusion": ("drafter", diffusion),
     "the samplers' base": ("verifier", Sampler),
