@@ -75,7 +75,8 @@ class AttentionBackend(Protocol):
 class KVCache(Protocol):
     """Keep keys and values of rows of different lengths; slot p of a row belongs to its token at position p.
 
-    Slots at or beyond a row's length are scratch: any pass may write there. Committed slots never change but by `keep`.
+    Slots at or beyond a row's length are scratch: any pass may write there. Committed slots never change but by `keep`;
+    slots written since the last `keep` outlast passes that do not write them, in any order and with gaps.
     All keys are kept, also those that a layer's window hides: the window is the mask's business.
     """
 

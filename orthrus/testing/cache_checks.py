@@ -53,45 +53,55 @@ class Model:
     def start(self, rows: int) -> None:
         """Begin again, with this many rows."""
         self.cache.start(rows, CPU)
-        self.rows: list[list[tuple[Tensor, Tensor]]] = [[] for _ in range(rows)]  # of each slot [layers, H, D], both
+        self.rows: list[dict[int, tuple[Tensor, Tensor]]] = [{} for _ in range(rows)]  # slot: [layers, H, D], both
         self.committed = [0] * rows
 
     def run(self, width: int, rows: Sequence[int] | None = None) -> None:
         """Write a pass of this width at the end of what is committed, and compare all that is returned."""
         chosen = list(range(len(self.rows))) if rows is None else list(rows)
-        starts = torch.tensor([self.committed[row] for row in chosen])
-        slots = starts[:, None] + torch.arange(width)
-        extent = int(slots.max()) + 1
-        returned = self.cache.place(slots, extent, None if rows is None else torch.tensor(chosen))
+        self.write([[self.committed[row] + place for place in range(width)] for row in chosen], rows)
+
+    def write(self, slots: Sequence[Sequence[int]], rows: Sequence[int] | None = None) -> None:
+        """Write a pass into these slots of each of its rows, and compare all that is returned."""
+        chosen = list(range(len(self.rows))) if rows is None else list(rows)
+        width, extent = len(slots[0]), max(max(places) for places in slots) + 1
+        places, over = torch.tensor(slots), None if rows is None else torch.tensor(chosen)
+        returned = self.cache.place(places, extent, over)
         if returned < extent:
             raise BrokenRuleError(
                 f"it will return {returned} slots; the pass reaches up to {extent}", self._place("place")
             )
         keys, values = self._states(len(chosen), width), self._states(len(chosen), width)
         for index, row in enumerate(chosen):
-            new = [(keys[:, index, :, column], values[:, index, :, column]) for column in range(width)]
-            self.rows[row] = [*self.rows[row][: self.committed[row]], *new]
+            for column, slot in enumerate(slots[index]):
+                self.rows[row][slot] = (keys[:, index, :, column], values[:, index, :, column])
         for layer in range(self.history.layers):
             given = keys[layer].clone(), values[layer].clone()
             found = self.cache.update(*given, layer)
             self._hold_untouched(given, (keys[layer], values[layer]))
             self._hold_shape(found, len(chosen), returned)
             self._hold(found, chosen, layer)
+        if places.tolist() != [list(one) for one in slots] or (over is not None and over.tolist() != chosen):
+            raise BrokenRuleError("it changed the slots or rows that it was handed", self._place("place or update"))
 
     def keep(self, *lengths: int) -> None:
         """Commit so many slots of each row."""
-        self.cache.keep(torch.tensor(lengths))
+        given = torch.tensor(lengths)
+        self.cache.keep(given)
+        if given.tolist() != list(lengths):
+            raise BrokenRuleError("it changed the lengths that it was handed", self._place("keep"))
         self.committed = list(lengths)
-        self.rows = [row[:length] for row, length in zip(self.rows, lengths, strict=True)]
+        pairs = zip(self.rows, lengths, strict=True)
+        self.rows = [{slot: pair for slot, pair in row.items() if slot < length} for row, length in pairs]
         if self.cache.lengths.tolist() != list(lengths):
             raise BrokenRuleError(
                 f"lengths are {self.cache.lengths.tolist()}, kept were {list(lengths)}", self._place("keep")
             )
 
     def keep_some(self) -> None:
-        """Commit a part of what was written, other parts in other rows."""
+        """Commit a part of what was written without a gap, other parts in other rows."""
         held = zip(self.committed, self.rows, strict=True)
-        self.keep(*(self.chooser.randint(least, len(row)) for least, row in held))
+        self.keep(*(self.chooser.randint(least, run_of(row)) for least, row in held))
 
     def _states(self, rows: int, width: int) -> Tensor:
         """Return numbers that no slot had before: [layers, R, H, n, D]."""
@@ -115,9 +125,9 @@ class Model:
     def _hold(self, found: tuple[Tensor, Tensor], chosen: list[int], layer: int) -> None:
         for side, name in enumerate(("key", "value")):
             for index, row in enumerate(chosen):
-                for slot, pair in enumerate(self.rows[row]):
-                    if not torch.equal(found[side][index, :, slot], pair[side][layer]):
-                        what = "committed" if slot < self.committed[row] else "just written"
+                for slot, pair in sorted(self.rows[row].items()):
+                    if slot < found[side].shape[2] and not torch.equal(found[side][index, :, slot], pair[side][layer]):
+                        what = "committed" if slot < self.committed[row] else "written since the last keep"
                         value = f"{found[side][index, :, slot].tolist()}, it holds {pair[side][layer].tolist()}"
                         place = f"{name} of layer {layer}, row {row}, slot {slot} ({what})"
                         raise BrokenRuleError(value, self._place(place))
@@ -126,9 +136,15 @@ class Model:
         return f"{what}; committed are {self.committed}, after {self._stamp // 2} passes"
 
 
+def run_of(held: Mapping[int, object]) -> int:
+    """Return how many slots from the first on are held without a gap."""
+    return next(slot for slot in range(len(held) + 1) if slot not in held)
+
+
 SMALL = [
     History(seed=seed, rows=1 + seed % 3, passes=1 + seed, layers=1 + seed % 2, heads=1 + seed % 2) for seed in range(6)
 ]
+MANY = History(seed=6, rows=5, passes=3, layers=5, heads=5)
 
 
 @check("cache", SMALL[:2])
@@ -149,7 +165,7 @@ def declares_itself(make: Factory, history: History) -> None:
         raise BrokenRuleError(f"{model.cache.bytes_in_use()!r} bytes in use; {least} numbers are held", "bytes_in_use")
 
 
-@check("cache", SMALL)
+@check("cache", [*SMALL, MANY])
 def returns_what_was_written(make: Factory, history: History) -> None:
     """A pass gets back all that is committed and what it has just written, in its slots."""
     model = Model(make, history)
@@ -158,7 +174,7 @@ def returns_what_was_written(make: Factory, history: History) -> None:
         model.keep(*(len(row) for row in model.rows))
 
 
-@check("cache", [*SMALL, History(seed=7, rows=3, passes=12, widest=6, layers=2, heads=2)])
+@check("cache", [*SMALL, MANY, History(seed=7, rows=3, passes=12, widest=6, layers=2, heads=2)])
 def rollback_forgets_what_was_rejected(make: Factory, history: History) -> None:
     """After a part of a pass was kept, other parts in other rows, slots hold what was kept and what came after."""
     model = Model(make, history)
@@ -221,15 +237,39 @@ def scratch_slots_do_not_matter(make: Factory, history: History) -> None:
     model.run(3)
     model.keep(3, 1)
     for rows in (None, [1]):
-        chosen = [0, 1] if rows is None else rows
-        slots = torch.tensor(
-            [[model.committed[row] + 1, model.committed[row] + 4, model.committed[row]] for row in chosen]
-        )
-        model.cache.place(slots, int(slots.max()) + 1, None if rows is None else torch.tensor(rows))
-        noise = torch.full((len(chosen), history.heads, 3, history.size), 9.0, dtype=model.dtype)
-        for layer in range(history.layers):
-            model.cache.update(noise, noise, layer)
+        starts = [model.committed[row] for row in rows or (0, 1)]
+        model.write([[start + 1, start + 4, start] for start in starts], rows)
     model.run(2)
+
+
+@check("cache", [History(seed=seed, rows=1 + seed % 3, layers=2, widest=3 + seed) for seed in range(6)])
+def slots_stand_until_kept(make: Factory, history: History) -> None:
+    """What was written since the last `keep` outlasts passes that do not write it, as one that drafts ahead does."""
+    model = Model(make, history)
+    for _ in range(3):
+        model.run(history.widest)
+        model.write([[start + history.widest + place for place in range(2)] for start in model.committed])
+        model.write([[start] for start in model.committed])
+        model.keep_some()
+    model.run(1)
+
+
+@check("cache", [History(seed=seed, rows=1 + seed % 4, layers=2, widest=3 + seed) for seed in range(8)])
+def prefills_may_come_in_chunks(make: Factory, history: History) -> None:
+    """Prompts of any lengths are written in chunks, rolled so that they end together, and kept after the last."""
+    model = Model(make, history)
+    every = list(range(history.rows))
+    for rows in (every, every[::2]):
+        model.keep(*(0 if row in rows else length for row, length in enumerate(model.committed)))
+        prompts = [model.chooser.randint(1, history.widest) for _ in rows]
+        slots = [[(column + length) % max(prompts) for column in range(max(prompts))] for length in prompts]
+        for start in range(0, max(prompts), 2):
+            model.write([places[start : start + 2] for places in slots], rows)
+        kept = dict(zip(rows, prompts, strict=True))
+        model.keep(*(kept.get(row, length) for row, length in enumerate(model.committed)))
+        model.run(2)
+        model.keep_some()
+    model.run(1)
 
 
 @check("cache", [History(dtype=name, rows=2) for name in ("float32", "bfloat16", "float16")])
@@ -250,6 +290,8 @@ CACHE_CHECKS = (
     start_forgets_everything,
     growth_keeps_everything,
     scratch_slots_do_not_matter,
+    slots_stand_until_kept,
+    prefills_may_come_in_chunks,
     keys_keep_their_dtype,
 )
 

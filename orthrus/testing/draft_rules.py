@@ -24,7 +24,7 @@ LIMITED = [Scene(prompts=((0, 1, 0, 1), (1, 1)), max_new_tokens=20, max_length=l
 
 @check("drafter", SCENES)
 def draft_has_its_form(make: Factory, scene: Scene) -> None:
-    """A draft is a Draft: tokens [B, n] and lengths [B] int64, probabilities [B, n, V] or None, on the rows' device."""
+    """A draft is a Draft: tokens [B, n], lengths [B] int64, probabilities [B, n, V] or None, passes 0 or more."""
     _looking(make, scene, _form)
 
 
@@ -67,6 +67,8 @@ def _form(context: Context, draft: Draft) -> None:
         ("tokens", draft.tokens, (rows, draft.tokens.shape[-1])),
         ("probabilities", draft.probabilities, (rows, draft.tokens.shape[-1], context.vocabulary_size)),
     ]
+    if not isinstance(draft.passes, int) or draft.passes < 0:
+        raise BrokenRuleError(f"passes are {draft.passes!r}, wanted 0 or more", place)
     for name, tensor, shape in wanted:
         if tensor is None:
             continue

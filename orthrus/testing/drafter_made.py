@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from orthrus.interfaces import Drafter, Target, members
@@ -14,6 +15,8 @@ def made(make: Factory, target: Target) -> Drafter:
     missing = [name for name in members(Drafter) if not hasattr(drafter, name)]
     if missing:
         raise BrokenRuleError(f"{type(drafter).__name__} lacks {', '.join(missing)}", "what the factory returned")
+    if isinstance(drafter.needs, str) or not isinstance(drafter.needs, Collection):
+        raise BrokenRuleError(f"{drafter.needs!r}, wanted a frozenset of names", "the attribute `needs`")
     lacking = sorted(set(drafter.needs) - set(target.capabilities))
     if lacking:
         raise NotApplicableError(f"the drafter needs {', '.join(lacking)}, which no target of the kit offers")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -92,14 +93,14 @@ def chance_is_all_that_is_random(make: Factory, scene: Scene) -> None:
     with torch.random.fork_rng(devices=[]):
         for seed in (1, 2):
             torch.manual_seed(seed)
-            before = torch.get_rng_state(), random.getstate()
+            before = _generators()
             target = scene.target()
             drafter = forgetful(make, target)
             records.append(recorded(scene, target, drafter, Dictated(scene.seed), Chance(scene.seed)))
-            if not torch.equal(torch.get_rng_state(), before[0]) or random.getstate() != before[1]:
-                raise BrokenRuleError(
-                    "a generator of torch or random was used or set", "between the first draft and the last"
-                )
+            used = [name for name, state in _generators().items() if state != before.get(name, state)]
+            if used:
+                value = f"a generator of {' and '.join(used)} was used or set"
+                raise BrokenRuleError(value, "between the first draft and the last")
     compare(scene, records[0], records[1], "with the same seed again")
 
 
@@ -116,7 +117,7 @@ def committed_slots_are_left_alone(make: Factory, scene: Scene) -> None:
     """A drafter's passes write scratch slots only: committed keys and values stay, and so does their number."""
     cache = PlainCache()
     target = ViewTableTarget(scene.table(), cache, max_length=scene.max_length)
-    guarded = _Guarded(made(make, target), lambda context: {"the cache": (cache.lengths.tolist(), cache.committed())})
+    guarded = _Guarded(made(make, target), lambda context: _slots(context, cache))
     decoded(scene, target, guarded, Dictated(scene.seed))
 
 
@@ -128,6 +129,21 @@ def declares_itself(make: Factory, scene: Scene) -> None:
         raise BrokenRuleError(f"{drafter.needs!r}, wanted a frozenset of names", "the attribute `needs`")
     if not isinstance(drafter.learns, bool):
         raise BrokenRuleError(f"{drafter.learns!r}, wanted True or False", "the attribute `learns`")
+
+
+def _generators() -> dict[str, str]:
+    """Return the states of the generators that anybody may reach; numpy's once somebody has imported it."""
+    numpy: Any = sys.modules.get("numpy")
+    states: dict[str, Any] = {"torch": torch.get_rng_state().tolist(), "random": random.getstate()}
+    if numpy is not None:
+        kind, words, *rest = numpy.random.get_state()
+        states["numpy"] = (kind, words.tolist(), rest)
+    return {name: repr(state) for name, state in states.items()}
+
+
+def _slots(context: Context, cache: PlainCache) -> dict[str, Any]:
+    """Return what a drafter's pass must leave alone; while it drafts ahead the cache does not know yet how much."""
+    return {"the cache": (cache.lengths.tolist(), cache.committed((context.lengths - 1).tolist()))}
 
 
 def _texts(make: Factory, scene: Scene) -> dict[int, tuple[int, ...]]:
@@ -146,6 +162,8 @@ class _Guarded:
         self._drafter = drafter
         self._state = state
         self.learns = drafter.learns
+        if hasattr(drafter, "ahead"):
+            self.ahead = self._ahead  # the loop looks whether there is one
 
     def start(self, context: Context, rows: Sequence[int]) -> None:
         self._context = context
@@ -155,6 +173,10 @@ class _Guarded:
     def propose(self, context: Context, chance: Chance) -> Draft:
         with self._held("propose"):
             return self._drafter.propose(context, chance)
+
+    def _ahead(self, context: Context, chance: Chance) -> None:
+        with self._held("ahead"):
+            self._drafter.ahead(context, chance)  # type: ignore[attr-defined]
 
     def observe(self, step: Step) -> None:
         lengths = step.lengths.tolist()
@@ -185,6 +207,8 @@ def _state(context: Context) -> dict[str, Any]:
         "context.rows": rows,
         "the empty draft": (empty.tokens.shape, empty.lengths.tolist()),
         "context.cycle": context.cycle,
+        "context.sampling": context.sampling,
+        "context.stop": context.stop,
     }
 
 

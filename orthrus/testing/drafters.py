@@ -57,6 +57,18 @@ class Scripted:
         return tokens, length
 
 
+class WrongOnce(Scripted):
+    """Propose as much as fits of 20 tokens of each request's text, with the token at one place wrong, or none."""
+
+    def __init__(self, texts: Mapping[int, Sequence[int]], vocabulary: int, wrong: int | None) -> None:
+        super().__init__(texts, vocabulary, lengths=(20,))
+        self._wrong = wrong
+
+    def _row(self, key: int, place: int, room: int, width: int) -> tuple[list[int], int]:
+        text = (list(self._texts[key][place:]) + [0] * width)[:width]
+        return [(token + (at == self._wrong)) % self._vocabulary for at, token in enumerate(text)], min(room, width)
+
+
 class Drawing:
     """Draw each token from q [V, V], by the token before it, and say so; or choose the likeliest, and say nothing.
 

@@ -31,6 +31,10 @@ class UnrepeatableError(ValueError):
     """Report that the same choices did not lead to the same draw: something else than chance decides."""
 
 
+class EndlessError(RuntimeError):
+    """Report that decoding does not end."""
+
+
 class EveryOutcome(Chance):
     """Take one path of random choices at a time; `advance` goes on to the next.
 
@@ -65,7 +69,8 @@ class EveryOutcome(Chance):
     def categorical(self, probabilities: Tensor) -> Tensor:
         """Return the outcomes [...] of this path for probabilities [..., V]; raise ValueError for what is none."""
         flat = probabilities.reshape(-1, probabilities.shape[-1]).tolist()
-        taking_part = self._taking_part(probabilities.shape[0], len(flat))
+        one = probabilities.dim() == 1  # a single draw is no row's
+        taking_part = [True] if one else self._taking_part(probabilities.shape[0], len(flat))
         places = enumerate(zip(flat, taking_part, strict=True))
         drawn = [self._draw(row) if part else index % len(row) for index, (row, part) in places]
         return torch.tensor(drawn, dtype=torch.int64).reshape(probabilities.shape[:-1])
@@ -135,8 +140,10 @@ def every_decoding(
             sampling=sampling,
         )
         chance.watch(context)
-        for _ in decode(target, drafter(), verifier, context, chance):
-            pass
+        most = sum(row.room + 1 for row in context.requests)
+        for count, _ in enumerate(decode(target, drafter(), verifier, context, chance)):
+            if count >= most:
+                raise EndlessError(f"decoding goes on after {most} steps, which were enough for every token")
         return tuple(OracleAnswer(tuple(row.output), row.finish_reason or "length") for row in context.requests)
 
     return distribution(run)

@@ -115,11 +115,14 @@ def _imported(place: str, kind: str | None) -> PartFactory:
         sys.path.insert(0, here)
     try:
         found = getattr(importlib.import_module(module), name)
-    except Exception as error:  # somebody else's module may fail in any way
+    except (Exception, SystemExit) as error:  # somebody else's module may fail in any way
         raise InputError(f"'{place}' cannot be imported: {reason(error)}") from error
     if not callable(found):
         raise InputError(f"'{place}' is a {type(found).__name__}, wanted a class or a function that makes a part")
     kind = kind or _kind_by_members(found, place)
+    needs = getattr(found, "needs", None)
+    if kind == "drafter" and isinstance(needs, str):  # a collection of its letters
+        raise InputError(f"'{place}' needs {needs!r}, wanted a set of names: frozenset({{{needs!r}}})")
     return PartFactory(kind, place, (), _adapted(found, kind, place))
 
 
@@ -144,9 +147,13 @@ def _kind_by_members(found: Any, place: str) -> str:
 def _adapted(found: Callable[..., Any], kind: str, place: str) -> Callable[..., Any]:
     """Return a factory of the kit for a class that takes what the kit hands over, nothing, or options and parts."""
     empty = inspect.Parameter.empty
+    try:
+        parameters = inspect.signature(found).parameters
+    except (TypeError, ValueError) as error:  # of a class that is not written in Python
+        raise InputError(f"it cannot be told what '{place}' takes: {error}") from error
     wanted = [
         name
-        for name, one in inspect.signature(found).parameters.items()
+        for name, one in parameters.items()
         if one.default is empty and one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)
     ]
     handed = HANDED.get(kind, ())

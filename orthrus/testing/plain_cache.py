@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -48,9 +50,11 @@ class PlainCache:
         """Return the bytes of keys and values."""
         return sum(key.nbytes + value.nbytes for key, value in self._held.values())
 
-    def committed(self) -> dict[tuple[int, int, int], tuple[list[object], list[object]]]:
-        """Return all committed keys and values, by layer, row and slot."""
-        kept = self.lengths.tolist()
+    def committed(
+        self, lengths: Sequence[int] | None = None
+    ) -> dict[tuple[int, int, int], tuple[list[object], list[object]]]:
+        """Return all committed keys and values, by layer, row and slot; lengths: of rows that are to be kept."""
+        kept = self.lengths.tolist() if lengths is None else lengths
         return {
             place: (key.tolist(), value.tolist())
             for place, (key, value) in self._held.items()

@@ -78,12 +78,23 @@ class PlainRejection:
 
     def _joint(self, context: Context, draft: Draft, logits: Tensor, row: int) -> Tensor:
         length = int(draft.lengths[row])
-        q = None if draft.probabilities is None else draft.probabilities[row]
+        q = None if draft.probabilities is None else _widened(draft.probabilities[row], logits.dtype)
         certain = context.sampling.temperature == 0  # all of the probability is on the largest
         own = logits[row, : length + 1]
         wanted = (own == own.amax(-1, keepdim=True)).to(own) if certain else own.softmax(-1)
         joint = speculated(wanted / wanted.sum(-1, keepdim=True), draft.tokens[row, :length].tolist(), q)
         return torch.nn.functional.pad(joint, (0, 0, 0, logits.shape[1] - 1 - length))
+
+
+def _widened(drawn_from: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return probabilities [n, V] as a draw from them takes them: those of a narrower dtype sum to one after widening.
+
+    Others stay what they are: where they do not sum to one it is no matter of rounding.
+    """
+    if drawn_from.dtype == dtype:
+        return drawn_from
+    wide = drawn_from.to(dtype)
+    return wide / wide.sum(-1, keepdim=True).clamp(min=torch.finfo(dtype).tiny)
 
 
 class Dictated:

@@ -26,7 +26,8 @@ class Scene:
     """Hold what is decoded: prompts, limits, settings, and the table of the model that says what comes next.
 
     seed: of the table, of histories and of chance. order: how many tokens the next one depends on. ids: what the
-    prompts' noise is keyed by; None: their numbers.
+    prompts' noise is keyed by; None: their numbers. gap: by how much the runner-up, the token after the best one, is
+    less likely than it; None: as the table has it.
     """
 
     seed: int = 0
@@ -41,6 +42,7 @@ class Scene:
     repetition_penalty: float = 1.0
     max_length: int | None = None
     ids: tuple[int, ...] | None = None
+    gap: float | None = None
 
     def __repr__(self) -> str:
         changed = [one.name for one in fields(self) if getattr(self, one.name) != one.default]
@@ -49,7 +51,11 @@ class Scene:
     def table(self) -> Tensor:
         """Return the logits [V, ..., V] of the model."""
         generator = torch.Generator().manual_seed(self.seed)
-        return 2 * torch.randn((self.vocabulary,) * (self.order + 1), generator=generator, dtype=torch.float64)
+        drawn = 2 * torch.randn((self.vocabulary,) * (self.order + 1), generator=generator, dtype=torch.float64)
+        if self.gap is None:
+            return drawn
+        best = drawn.max(-1, keepdim=True)
+        return drawn.scatter(-1, (best.indices + 1) % self.vocabulary, best.values - self.gap)
 
     def target(self) -> ViewTableTarget:
         """Return the model over a cache of its own."""

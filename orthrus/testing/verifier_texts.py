@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 from orthrus.chance import Chance
 from orthrus.interfaces import Drafter, Verifier
 from orthrus.sampling import token_probabilities
 from orthrus.testing.check import BrokenRuleError, Factory, NotApplicableError, check
-from orthrus.testing.drafters import Drawing, Scripted, some_q
-from orthrus.testing.enumeration import distribution
+from orthrus.testing.drafters import Drawing, Scripted, WrongOnce, some_q
+from orthrus.testing.enumeration import NoiseError, distribution
 from orthrus.testing.exactness import hold_distribution
 from orthrus.testing.oracle import OracleAnswer
 from orthrus.testing.scenes import Scene, ladder
 from orthrus.testing.watching import WatchedVerifier, compare_texts, decoded
+from orthrus.types import Draft, Verdict
 
 SMALL = Scene(vocabulary=3, order=1, max_new_tokens=3, temperature=1.0)
 STOPPED = replace(SMALL, seed=1, temperature=0.7, stop_token_ids=(2,), prompts=((0, 1),))
 PENALIZED = replace(SMALL, seed=4, repetition_penalty=1.7)
 TRUNCATED = replace(SMALL, seed=3, top_k=2)
 RAGGED = Scene(seed=2, vocabulary=2, order=1, prompts=((0,), (1, 0, 1)), max_new_tokens=2, temperature=1.0)
+LONG = [
+    Scene(seed=seed, prompts=((0, 1), (2,), (1, 1, 2))[: 1 + 2 * seed], max_new_tokens=45, vocabulary=5, gap=gap)
+    for seed in range(2)
+    for gap in (None, 1e-3, 1e-6)
+]
+MISTAKES = (0, 1, 5, 6, 7, 8, 15, 16, 18, 19)
 WAITING = replace(RAGGED, seed=5, batch=1)
 
 
@@ -33,6 +41,25 @@ def greedy_text(make: Factory, scene: Scene) -> None:
     compare_texts(decoded(scene, target, drafter, make()), truths)
 
 
+@check("verifier", LONG)
+def long_drafts_are_kept_up_to_the_first_mistake(make: Factory, scene: Scene) -> None:
+    """Of drafts of 20 tokens all is kept when they are right, and what is before it when one token is wrong."""
+    truths = _by_key(scene, scene.truths(scene.target()))
+    for wrong in (None, *MISTAKES):
+        drafter = WrongOnce(truths, scene.vocabulary, wrong)
+        watched = WatchedVerifier(make(), lambda context, draft, logits, verdict: _hold_count(draft, verdict, wrong))  # noqa: B023
+        decoded(scene, scene.target(), drafter, watched)
+
+
+def _hold_count(draft: Draft, verdict: Verdict, wrong: int | None) -> None:
+    """Raise BrokenRuleError where another number is accepted than of drafts that are right but for one place."""
+    for row, (length, accepted) in enumerate(zip(draft.lengths.tolist(), verdict.accepted.tolist(), strict=True)):
+        right = length if wrong is None else min(wrong, length)
+        if accepted != right:
+            flaw = "right throughout" if wrong is None else f"wrong at place {wrong} alone"
+            raise BrokenRuleError(f"{accepted} of {length} tokens accepted of a draft that is {flaw}", f"row {row}")
+
+
 @check("verifier", ladder(14, temperature=0.8))
 def coupled_text(make: Factory, scene: Scene) -> None:
     """A coupled verifier says what the noise of seed, request and position decides: same noise, same text."""
@@ -40,7 +67,7 @@ def coupled_text(make: Factory, scene: Scene) -> None:
     if not getattr(verifier, "coupled", False):
         raise NotApplicableError("the verifier does not declare `coupled`")
     target = scene.target()
-    truths = scene.truths(target, Chance(scene.seed))
+    truths = scene.truths(scene.target(), Chance(scene.seed))
     drafter = Scripted(_by_key(scene, truths), scene.vocabulary, scene.seed)
     compare_texts(decoded(scene, target, drafter, verifier), truths)
 
@@ -84,7 +111,9 @@ def accepts_what_is_the_targets(make: Factory, scene: Scene) -> None:
         decoded(scene, target, Drawing(q, 2), watched, chance)
         return next(((most, accepted) for most, accepted in found if accepted < most), (0, 0))
 
-    for (most, accepted), weight in distribution(run).items():
+    with _without_noise():
+        outcomes = distribution(run)
+    for (most, accepted), weight in outcomes.items():
         if accepted < most:
             raise BrokenRuleError(
                 f"{accepted} of {most} tokens accepted, with probability {weight:.6g}", "a cycle of one row"
@@ -92,7 +121,18 @@ def accepts_what_is_the_targets(make: Factory, scene: Scene) -> None:
 
 
 def _hold(make: Factory, scene: Scene, drafter: Callable[[], Drafter]) -> None:
-    hold_distribution(scene, scene.target(), drafter, _drawing(make))
+    with _without_noise():
+        hold_distribution(scene, scene.target(), drafter, _drawing(make))
+
+
+@contextmanager
+def _without_noise() -> Iterator[None]:
+    """Report a verifier that asks for noise and does not say so."""
+    try:
+        yield
+    except NoiseError as error:
+        value = "it asks for noise, and does not declare `coupled`: a verifier whose choices are noise's says so"
+        raise BrokenRuleError(value, "verify") from error
 
 
 def _drawing(make: Factory) -> Verifier:
@@ -111,6 +151,7 @@ def _by_key(scene: Scene, truths: list[OracleAnswer]) -> dict[int, tuple[int, ..
 
 VERIFIER_TEXTS = (
     greedy_text,
+    long_drafts_are_kept_up_to_the_first_mistake,
     coupled_text,
     exact_with_drawn_drafts,
     exact_with_chosen_drafts,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ from orthrus.types import Draft, Verdict
 
 Ask = Callable[[Verifier, Context, Draft, Tensor], None]
 GREEDY = ladder(12, batch=None)
+TIES = [replace(scene, gap=gap) for gap in (1e-3, 1e-6) for scene in GREEDY[4:8]]
 SCENES = [*GREEDY[:6], *ladder(4, batch=None, temperature=0.8), *ladder(4, batch=None, temperature=1.3, top_k=2)]
 
 
@@ -42,7 +44,7 @@ def verdict_has_its_form(make: Factory, scene: Scene) -> None:
     _asking(make, scene, _form)
 
 
-@check("verifier", GREEDY)
+@check("verifier", [*GREEDY, *TIES])
 def keeps_only_the_targets_choices(make: Factory, scene: Scene) -> None:
     """At temperature 0 what is kept is the target's choices: drafts equal to the argmax, then the argmax after them."""
     _asking(make, scene, _choices)

@@ -61,6 +61,8 @@ class Watched:
         self._look = look
         self.name = getattr(drafter, "name", type(drafter).__name__)
         self.learns = drafter.learns
+        if hasattr(drafter, "ahead"):
+            self.ahead = drafter.ahead  # the loop looks whether there is one
 
     def start(self, context: Context, rows: Sequence[int]) -> None:
         """Pass it on."""
@@ -82,7 +84,7 @@ def decoded(
 ) -> list[OracleAnswer]:
     """Return the answers to a scene's prompts."""
     context = scene.context(target)
-    for _ in decode(target, drafter, verifier, context, chance or Chance(scene.seed)):
+    for _ in ending_in_time(context, decode(target, drafter, verifier, context, chance or Chance(scene.seed))):
         pass
     return [OracleAnswer(tuple(row.output), row.finish_reason or "length") for row in context.requests]
 
@@ -112,9 +114,17 @@ def recording(
             if row.finish_reason is None:
                 record[row.key, tuple(row.output)] = _proposed(draft, index)
 
-    yield from decode(
-        target, Watched(drafter, look), verifier, scene.context(target), chance or FixedChance(scene.seed)
-    )
+    context, drawn = scene.context(target), chance or FixedChance(scene.seed)
+    yield from ending_in_time(context, decode(target, Watched(drafter, look), verifier, context, drawn))
+
+
+def ending_in_time(context: Context, steps: Iterator[Step]) -> Iterator[Step]:
+    """Yield the steps; raise BrokenRuleError for more than answers of one token a step would take."""
+    most = sum(row.room + 1 for row in context.requests)
+    for count, step in enumerate(steps):
+        if count >= most:
+            raise BrokenRuleError(f"decoding goes on after {most} steps, which were enough for every token", "the loop")
+        yield step
 
 
 def _proposed(draft: Draft, row: int) -> Proposed:

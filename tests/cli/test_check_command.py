@@ -21,7 +21,7 @@ def test_a_part_that_passes(orthrus: InProcess) -> None:
     done = orthrus("check", "dynamic")
     lines = done.out.splitlines()
     assert (done.code, done.err) == (0, "")
-    assert lines[-1] == "9 checks ran: 9 passed"
+    assert lines[-1] == "11 checks ran: 11 passed"
     assert [line.split()[1].rstrip(":") for line in lines[:-1]] == [one.name for one in EVERY_CHECK["cache"]()]
     assert all(line.startswith("ok ") for line in lines[:-1])
 
@@ -30,7 +30,7 @@ def test_what_does_not_apply_is_said_with_its_reason(orthrus: InProcess) -> None
     done = orthrus("check", "consensus")
     assert done.code == 0
     assert "-      coupled_text: the verifier does not declare `coupled`\n" in done.out
-    assert done.out.splitlines()[-1].startswith("11 checks ran: 11 passed; 6 did not apply: ")
+    assert done.out.splitlines()[-1].startswith("12 checks ran: 12 passed; 6 did not apply: ")
 
 
 def test_a_part_that_fails(site: Site, orthrus: InProcess) -> None:
@@ -110,6 +110,15 @@ BAD = {
         ["orthrus_caches.dynamic:DynamicCache", "cache.slots=3"],
         "'orthrus_caches.dynamic:DynamicCache' takes no overrides (cache.slots=3): options belong to registered parts",
     ),
+    "a class that is not written in Python": (
+        ["builtins:dict", "--kind", "cache"],
+        "it cannot be told what 'builtins:dict' takes: no signature found",
+    ),
+    "a module that leaves": (["leaving:Drafter"], "'leaving:Drafter' cannot be imported: SystemExit"),
+    "needs that are a word": (
+        ["lettered:Odd"],
+        "'lettered:Odd' needs 'views', wanted a set of names: frozenset({'views'})",
+    ),
     "a class that takes too much": (
         ["orthrus_diffusion.drafter:Diffusion"],
         "'orthrus_diffusion.drafter:Diffusion' takes target and block and mask_token_id",
@@ -122,7 +131,13 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_input_is_one_sentence(name: str, orthrus: InProcess) -> None:
+def test_bad_input_is_one_sentence(
+    name: str, orthrus: InProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "leaving.py").write_text("raise SystemExit(3)\n", encoding="utf-8")
+    lettered = drafter(HONEST).replace("needs = frozenset()", 'needs = "views"')
+    (tmp_path / "lettered.py").write_text(lettered, encoding="utf-8")
     arguments, sentence = BAD[name]
     assert orthrus("check", *arguments).error().startswith(sentence)
 

@@ -52,6 +52,19 @@ def text_of(one: Check, factory: object) -> str:
     return str(caught.value)
 
 
+@check("cache", [History(), History(seed=1), History(seed=2)])
+def odd_seeds_only(make: object, history: History) -> None:
+    """A seed is odd."""
+    if history.seed % 2 == 0:
+        raise NotApplicableError(f"{history.seed} is even")
+
+
+def test_a_case_that_does_not_apply_is_skipped_alone() -> None:
+    assert odd_seeds_only.outcome(dict).status == "passed"
+    assert odd_seeds_only.outcome(dict, History()).status == "did not apply"
+    assert odd_seeds_only.outcome(dict, History(), History(seed=4)).reason == "0 is even"
+
+
 def test_a_failure_names_rule_value_and_place() -> None:
     assert text_of(seeds_below_two, dict).splitlines()[:4] == [
         "cache check 'seeds_below_two' failed",

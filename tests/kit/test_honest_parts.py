@@ -9,13 +9,13 @@ import pytest
 import torch
 from support.bugs_of_attention import Written
 from support.bugs_of_coupling import Coupled
-from support.bugs_of_drafters import Cycling
+from support.bugs_of_drafters import Ahead, Cycling
 from support.bugs_of_targets import over
 from support.bugs_of_the_loop import Knowing
 from support.bugs_of_verifiers import Greedy, Sampler
 from support.building import transformers_target
 
-from orthrus import Plugins, Target
+from orthrus import Chance, Context, Draft, Plugins, Target
 from orthrus.catalog import PARTS
 from orthrus.testing import (
     Outcome,
@@ -54,10 +54,35 @@ def diffusion(target: ViewTableTarget) -> Diffusion:
     return Diffusion(target, block=4, mask_token_id=1)
 
 
+class OneByOne(Drawing):
+    """Draw token by token, each from a single distribution [V], in float32, and report it."""
+
+    def propose(self, context: Context, chance: Chance) -> Draft:
+        width = min(2, context.max_room)
+        tokens = torch.zeros(len(context.rows), width, dtype=torch.int64)
+        drawn = (torch.arange(context.vocabulary_size) * 0.37).softmax(-1)  # float32
+        for row, room in enumerate(context.room.tolist()):
+            for place in range(min(width, room)):
+                tokens[row, place] = chance.categorical(drawn)
+        return Draft(tokens, context.room.clamp(max=width), drawn.expand(*tokens.shape, -1))
+
+
+class Even(Drawing):
+    """Draw evenly, by noise, and say so."""
+
+    def propose(self, context: Context, chance: Chance) -> Draft:
+        width, vocabulary = min(2, context.max_room), context.vocabulary_size
+        tokens = chance.gumbel(context.keys, context.lengths[:, None] + torch.arange(width), vocabulary).argmax(-1)
+        return Draft(tokens, context.room.clamp(max=width), torch.full((*tokens.shape, vocabulary), 1 / vocabulary))
+
+
 HONEST: dict[str, tuple[str, Callable[..., Any]]] = {
     "the loop's drafter": ("drafter", Knowing),
     "the drafters' base": ("drafter", Cycling),
     "a drafter that draws": ("drafter", lambda target: Drawing(some_q(1, target.vocabulary_size), 2, ragged=True)),
+    "a drafter that draws token by token": ("drafter", lambda target: OneByOne(some_q(1, 2), 2)),
+    "a drafter that draws with noise": ("drafter", lambda target: Even(some_q(1, 2), 2)),
+    "a drafter that drafts ahead": ("drafter", Ahead),
     "prompt lookup of single tokens": ("drafter", lambda target: PromptLookup(2, 1, 4)),
     "diffusion": ("drafter", diffusion),
     "the samplers' base": ("verifier", Sampler),

@@ -134,9 +134,19 @@ class ScalesInPlace(Written):
         return super().attend(query.mul_(scale), key, value, prepared, scale=1.0, **how)
 
 
+class NarrowWindows(Written):
+    """Be causal only, and ignore windows of more than one key."""
+
+    capabilities = AttentionCapabilities(kinds=frozenset({"causal"}))
+
+    def prepare(self, mask: MaskDescription, window: int | None, dtype: torch.dtype) -> object:
+        return super().prepare(mask, None if window is None or window > 1 else window, dtype)
+
+
 BUGS = [
     Bug("attention", "sees one key too many through a window", "windows_hide_older_keys", WindowOffByOne),
     Bug("attention", "attends causally within a block", "blocks_see_themselves", CausalBlocks),
+    Bug("attention", "is causal only, and ignores wider windows", "windows_hide_older_keys", NarrowWindows),
     Bug("attention", "sees scratch slots", "scratch_slots_are_not_seen", SeesScratch),
     Bug("attention", "takes the first row's lengths for all", "causal_queries_see_their_past", OneLengthForAll),
     Bug("attention", "shares keys among the wrong heads", "heads_share_keys_in_groups", Interleaved),

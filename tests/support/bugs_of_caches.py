@@ -118,7 +118,58 @@ class CountsNothing(PlainCache):
         return 0
 
 
+class RunsOn(PlainCache):
+    """Take the slots of a pass for a run from the first on."""
+
+    def place(self, slots: Tensor, extent: int, rows: Tensor | None = None) -> int:
+        run = slots[:, :1] + torch.arange(slots.shape[1])
+        return super().place(run, max(extent, int(run.max()) + 1), rows)
+
+
+class OnePassAtATime(PlainCache):
+    """Forget with each pass what the one before wrote and nobody kept."""
+
+    def place(self, slots: Tensor, extent: int, rows: Tensor | None = None) -> int:
+        kept = self.lengths.tolist()
+        self._held = {place: pair for place, pair in self._held.items() if place[2] < kept[place[1]]}
+        return super().place(slots, extent, rows)
+
+
+class TwoLayers(PlainCache):
+    """Hold every second layer in the same place."""
+
+    def update(self, keys: Tensor, values: Tensor, layer: int) -> tuple[Tensor, Tensor]:
+        return super().update(keys, values, layer % 2)
+
+
+class ManyHeads(PlainCache):
+    """Turn heads around where there are more than two."""
+
+    def update(self, keys: Tensor, values: Tensor, layer: int) -> tuple[Tensor, Tensor]:
+        found = super().update(keys, values, layer)
+        return (found[0].flip(1), found[1].flip(1)) if keys.shape[1] > 2 else found
+
+
+class EmptiesLengths(PlainCache):
+    def keep(self, lengths: Tensor) -> None:
+        super().keep(lengths.clone())
+        lengths.zero_()
+
+
+class EmptiesSlots(PlainCache):
+    def place(self, slots: Tensor, extent: int, rows: Tensor | None = None) -> int:
+        returned = super().place(slots, extent, rows)
+        slots.zero_()
+        return returned
+
+
 BUGS = [
+    Bug("cache", "takes the slots of a pass for a run", "prefills_may_come_in_chunks", RunsOn),
+    Bug("cache", "forgets with each pass what was not kept", "slots_stand_until_kept", OnePassAtATime),
+    Bug("cache", "holds two layers at most", "returns_what_was_written", TwoLayers),
+    Bug("cache", "turns around more than two heads", "returns_what_was_written", ManyHeads),
+    Bug("cache", "changes the lengths that it keeps", "returns_what_was_written", EmptiesLengths),
+    Bug("cache", "changes the slots that it is handed", "returns_what_was_written", EmptiesSlots),
     Bug("cache", "takes a length of 0 for none given", "a_row_can_begin_again", NeverEmpties),
     Bug("cache", "counts no bytes", "declares_itself", CountsNothing),
     Bug("cache", "keeps a rejected key", "rollback_forgets_what_was_rejected", KeepsRejected),

@@ -46,7 +46,17 @@ class NoiseAnew(Coupled):
         return chance.gumbel(context.keys + self.calls, self.positions(context, logits), logits.shape[-1])
 
 
+class Unsaid(Coupled):
+    """Do not declare `coupled`, at a temperature of its own: without the declaration nobody compares its samples."""
+
+    coupled = False
+
+    def noise(self, context: Context, logits: Tensor, chance: Chance) -> Tensor:
+        return super().noise(context, logits, chance) - logits / 2
+
+
 BUGS = [
+    Bug("verifier", "draws with noise, and does not say so", "exact_with_drawn_drafts", Unsaid),
     Bug("verifier", "keys its noise by the row of the batch", "rows_are_independent", NoiseByRow),
     Bug("verifier", "keys its noise by the place in the draft", "coupled_text", NoiseByColumn),
     Bug("verifier", "draws its noise anew each time", "verdict_is_a_function", NoiseAnew),

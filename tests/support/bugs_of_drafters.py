@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
+import numpy
 import torch
 from torch import Tensor
 
-from orthrus import Chance, Context, Draft, Step
+from orthrus import Chance, Context, Draft, Sampling, Step
 from orthrus.testing.drafters import Drawing, some_q
 from support.bug import Bug
 
@@ -230,6 +232,97 @@ class Reseeds(Cycling):
         return super().propose(context, chance)
 
 
+class Ahead(Cycling):
+    """Honest: draft ahead what was committed last. What is broken below drafts ahead."""
+
+    def ahead(self, context: Context, chance: Chance) -> None:
+        self.launched = self.launch(context)
+
+    def launch(self, context: Context) -> Tensor:
+        return context.anchors[:, None].expand(-1, WIDTH).clone()
+
+    def start(self, context: Context, rows: Sequence[int]) -> None:
+        super().start(context, rows)
+        self.launched = None
+
+    def propose(self, context: Context, chance: Chance) -> Draft:
+        tokens = self.launch(context) if self.launched is None else self.launched
+        width = min(WIDTH, context.max_room)
+        return Draft(tokens[:, :width], context.room.clamp(max=width))
+
+
+class AheadOfOthers(Ahead):
+    def ahead(self, context: Context, chance: Chance) -> None:
+        self.launched = self.launch(context).flip(0)
+
+
+class AheadByDice(Ahead):
+    def ahead(self, context: Context, chance: Chance) -> None:
+        self.launched = (self.launch(context) + torch.randint(2, (1,))) % context.vocabulary_size
+
+
+class AheadOfTheContext(Ahead):
+    def ahead(self, context: Context, chance: Chance) -> None:
+        super().ahead(context, chance)
+        context.prompt_lengths.add_(1)
+
+
+class AheadInTheCache(Ahead):
+    """Write the slot before the anchor's, which was accepted and is not yet kept."""
+
+    def ahead(self, context: Context, chance: Chance) -> None:
+        super().ahead(context, chance)
+        slots = (context.lengths - 2).clamp(min=0)[:, None]
+        self.target._cache.place(slots, int(slots.max()) + 1)
+        states = torch.full((len(slots), 1, 1, 1), 1.0, dtype=torch.float64)
+        self.target._cache.update(states, states, 0)
+
+
+class Retrains(Cycling):
+    """Change the model that it drafts for."""
+
+    def __init__(self, target: Any = None) -> None:
+        super().__init__(target)
+        target._table.neg_()
+
+
+class Revives(Cycling):
+    def propose(self, context: Context, chance: Chance) -> Draft:
+        context.rows[0].finish_reason = None
+        return context.empty_draft()
+
+
+class Cools(Cycling):
+    def propose(self, context: Context, chance: Chance) -> Draft:
+        context.sampling = Sampling(top_k=3)
+        return super().propose(context, chance)
+
+
+class SeedsNumpy(Cycling):
+    def propose(self, context: Context, chance: Chance) -> Draft:
+        numpy.random.seed(0)
+        return super().propose(context, chance)
+
+
+class SavesPasses(Cycling):
+    def propose(self, context: Context, chance: Chance) -> Draft:
+        return replace(super().propose(context, chance), passes=-1)
+
+
+class ClaimsByNoise(Cycling):
+    """Draw evenly, by noise, and claim to have drawn token 0 nearly always."""
+
+    def propose(self, context: Context, chance: Chance) -> Draft:
+        width, vocabulary = min(2, context.max_room), context.vocabulary_size
+        if width == 0:
+            return context.empty_draft()
+        claimed = torch.full((vocabulary,), 0.1 / (vocabulary - 1), dtype=torch.float64)
+        claimed[0] = 0.9
+        places = context.lengths[:, None] + torch.arange(width)
+        tokens = chance.gumbel(context.keys, places, vocabulary).argmax(-1)
+        return Draft(tokens, context.room.clamp(max=width), claimed.expand(*tokens.shape, -1))
+
+
 def _cut(q: Tensor) -> Tensor:
     return q.masked_fill(q < q.topk(2).values[..., -1:], 0.0)
 
@@ -270,6 +363,21 @@ BUGS = [
         "exact_distribution",
         _drawing(GreedilyLater),
     ),
+    Bug("drafter", "draws with noise from others than it claims", "draws_what_it_reports", ClaimsByNoise),
+    Bug("drafter", "drafts ahead for another row", "rows_are_independent", AheadOfOthers),
+    Bug("drafter", "draws from torch's own generator as it drafts ahead", "chance_is_all_that_is_random", AheadByDice),
+    Bug("drafter", "writes into the context as it drafts ahead", "inputs_are_left_alone", AheadOfTheContext),
+    Bug(
+        "drafter",
+        "writes a slot that was just accepted as it drafts ahead",
+        "committed_slots_are_left_alone",
+        AheadInTheCache,
+    ),
+    Bug("drafter", "changes the target's weights", "greedy_text", Retrains),
+    Bug("drafter", "keeps a row alive: decoding never ends", "greedy_text", Revives),
+    Bug("drafter", "sets the context's sampling", "inputs_are_left_alone", Cools),
+    Bug("drafter", "seeds numpy's generator", "chance_is_all_that_is_random", SeedsNumpy),
+    Bug("drafter", "says that it took less than no passes", "draft_has_its_form", SavesPasses),
     Bug("drafter", "draws the verifier's chance another seed", "coupled_text", Reseeds),
     Bug("drafter", "ignores the limit: always drafts its whole width", "draft_fits_the_room", NoLimit),
     Bug("drafter", "goes on drafting for rows that ended", "draft_fits_the_room", DraftsForTheEnded),

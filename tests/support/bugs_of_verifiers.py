@@ -233,7 +233,30 @@ class GreedyOverZero(PlainConsensus):
     greedy = False
 
 
+class CarriedAway(PlainConsensus):
+    """Accept all of a draft once six of its tokens were right."""
+
+    def verify(self, context: Context, draft: Draft, logits: Tensor, chance: Chance) -> Verdict:
+        found = super().verify(context, draft, logits, chance)
+        accepted = torch.where(found.accepted >= 6, draft.lengths, found.accepted)
+        return Verdict(accepted, logits.argmax(-1).gather(1, accepted[:, None])[:, 0])
+
+
+class InHalves(PlainConsensus):
+    """Choose by logits in float16, in which near ones are equal."""
+
+    def verify(self, context: Context, draft: Draft, logits: Tensor, chance: Chance) -> Verdict:
+        return super().verify(context, draft, logits.half(), chance)
+
+
 BUGS = [
+    Bug(
+        "verifier",
+        "accepts all of a draft once six tokens were right",
+        "long_drafts_are_kept_up_to_the_first_mistake",
+        CarriedAway,
+    ),
+    Bug("verifier", "chooses by logits in float16", "keeps_only_the_targets_choices", InHalves),
     Bug("verifier", "draws the token after a rejection from p: no residual", "exact_with_drawn_drafts", NoResidual),
     Bug("verifier", "has the ratio p / q upside down", "exact_with_drawn_drafts", UpsideDown),
     Bug("verifier", "is 10 % too lenient", "exact_with_drawn_drafts", TenPercentLenient),
