@@ -1,8 +1,10 @@
-"""Print where the time of one pass goes, by groups of kernels: run it on a CUDA device, from the repository.
+r"""Print where the time of one pass goes, by groups of kernels: run it from the repository, on a GPU or a CPU.
 
 python docs/examples/pass_breakdown.py --shape qwen3-1.7b qwen3-8b --context 512 40960 --out docs/pass-breakdown.json
 python docs/examples/pass_breakdown.py --config configs/recipes/smollm2-diffusion-gpu.yaml --tokens 16 --draft
-python docs/examples/pass_breakdown.py --page  # puts what that file holds into docs/benchmarks/introduction.md
+OMP_NUM_THREADS=2 python docs/examples/pass_breakdown.py --config configs/recipes/smollm2-plain.yaml \
+    --shape smollm2-135m --tokens 1 --context 64 --out docs/pass-breakdown-cpu.json
+python docs/examples/pass_breakdown.py --page  # puts what these files hold into docs/benchmarks/introduction.md
 """
 
 from __future__ import annotations
@@ -33,7 +35,8 @@ from orthrus.bench.environment import device_name
 from orthrus_plain.none import NoDrafter
 
 DOCS = Path(__file__).parents[1]
-FOUND, INTRODUCTION = DOCS / "pass-breakdown.json", DOCS / "benchmarks" / "introduction.md"
+FOUND = (DOCS / "pass-breakdown.json", DOCS / "pass-breakdown-cpu.json")  # in the order of the page
+INTRODUCTION = DOCS / "benchmarks" / "introduction.md"
 RECIPE = DOCS.parent / "configs" / "recipes" / "qwen3-8b-shape.yaml"
 MARK, END = "<!-- pass breakdown -->\n", "<!-- end -->\n"
 HEAD, WAITING, SMALL = "head", "waiting", "norms, rotary, the rest"
@@ -247,17 +250,30 @@ def rows(found: Sequence[Breakdown]) -> Iterator[str]:
         yield f"| {name} | {one.tokens} | {one.context:,} | {took} | {limit} | {counts} | {shares} |"
 
 
-def page_lines(found: Mapping[str, Any]) -> list[str]:
-    """Return the lines of the benchmarks' introduction for what a file of this program holds."""
-    passes = [Breakdown(**one) for one in found["passes"]]
-    ran = f"{found['device']}, torch {found['torch']}, {found['date']}"
+def read(files: Sequence[Path]) -> list[dict[str, Any]]:
+    """Return what those of the files hold that are there."""
+    return [json.loads(file.read_text(encoding="utf-8")) for file in files if file.exists()]
+
+
+def page_lines(files: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the lines of the benchmarks' introduction for what files of this program hold, one after the other."""
     what = (
-        f"On {ran}, by `{found['command']}`. Times of passes are the median, and in brackets the lowest and the highest"
-        " one, of passes that begin when the device has nothing else to do. Those of groups are from torch's profiler,"
-        " and in brackets their share of the median; `waiting` is what is left: the host before the first kernel, and"
-        " the gaps between kernels. The head is the last projection."
+        "Times of passes are the median, and in brackets the lowest and the highest one, of passes that begin when the"
+        " device has nothing else to do. Those of groups are from torch's profiler, and in brackets their share of the"
+        " median; `waiting` is what is left: on a GPU the host before the first kernel, and the gaps between kernels."
+        " The head is the last projection. On a CPU `kernels` are torch's operations, each with the time spent in"
+        " itself: the profiler's own time is among it, so that the shares may add up to more than the whole."
     )
-    return ["", "## Where the time of a verify pass goes", "", what, "", *rows(passes), ""]
+    return ["", "## Where the time of a verify pass goes", "", what, "", *(line for one in files for line in told(one))]
+
+
+def told(found: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what was measured on what, and the table."""
+    threads = f", {found['threads']} threads" if "threads" in found else ""
+    yield f"On {found['device']}{threads}, torch {found['torch']}, {found['date']}, by `{found['command']}`:"
+    yield ""
+    yield from rows([Breakdown(**one) for one in found["passes"]])
+    yield ""
 
 
 def page_text(text: str, lines: Sequence[str]) -> str:
@@ -267,11 +283,13 @@ def page_text(text: str, lines: Sequence[str]) -> str:
     return f"{before if after else text + chr(10)}{MARK}{chr(10).join(lines)}\n{END}{rest}"
 
 
-def save(path: Path, device: str, found: Sequence[Breakdown]) -> None:
-    """Write what was found as JSON."""
+def save(path: Path, device: torch.device, found: Sequence[Breakdown]) -> None:
+    """Write what was found as JSON; of a CPU with how many threads computed."""
     command = "python docs/examples/pass_breakdown.py " + shlex.join(sys.argv[1:])
-    ran = {"date": date.today().isoformat(), "device": device, "torch": torch.__version__, "command": command.strip()}
-    path.write_text(json.dumps({**ran, "passes": [asdict(one) for one in found]}, indent=1) + "\n", encoding="utf-8")
+    ran = {"date": date.today().isoformat(), "device": device_name(device), "torch": torch.__version__}
+    threads = {} if device.type == "cuda" else {"threads": torch.get_num_threads()}
+    said = {**ran, **threads, "command": command.strip()}
+    path.write_text(json.dumps({**said, "passes": [asdict(one) for one in found]}, indent=1) + "\n", encoding="utf-8")
 
 
 def arguments() -> argparse.Namespace:
@@ -285,7 +303,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--draft", action="store_true", help="measure the config's drafter, too: its option is `block`")
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="overrides of the config")
     parser.add_argument("--out", type=Path, help="a file for the values as JSON")
-    parser.add_argument("--page", action="store_true", help=f"put what {FOUND.name} holds into the benchmarks' page")
+    parser.add_argument("--page", action="store_true", help="put the files in docs/ into the benchmarks' page")
     given = parser.parse_args()
     if min(given.tokens, given.repeats, *given.context) < 1:
         parser.error("--tokens, --repeats and --context take numbers from 1")
@@ -296,7 +314,7 @@ def main() -> None:
     """Measure every shape at every context, and print the table and the longest kernels."""
     given = arguments()
     if given.page:
-        lines = page_lines(json.loads(FOUND.read_text(encoding="utf-8")))
+        lines = page_lines(read(FOUND))
         INTRODUCTION.write_text(page_text(INTRODUCTION.read_text(encoding="utf-8"), lines), encoding="utf-8")
         return
     found: list[Breakdown] = []
@@ -307,7 +325,7 @@ def main() -> None:
             for kind in ["verify", *(["draft"] if given.draft else [])]:
                 found.append(breakdown(decoder, name, given.tokens, context, given.repeats, kind))
                 if given.out:  # after each, so that an interrupted run leaves what it has
-                    save(given.out, device_name(decoder.target.device), found)
+                    save(given.out, decoder.target.device, found)
         del decoder  # before the next is loaded
     print("\n".join(rows(found)))
     for one in found:

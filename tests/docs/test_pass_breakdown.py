@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from docs_pages import ROOT
 from support.shapes import tiny
 
@@ -77,10 +78,23 @@ def test_the_introduction_keeps_what_is_around_the_table(program: dict[str, Any]
 
 def test_the_committed_table_is_what_was_found(program: dict[str, Any]) -> None:
     text = program["INTRODUCTION"].read_text(encoding="utf-8")
-    if not program["FOUND"].exists():
-        assert program["MARK"] not in text
-        return
-    assert program["page_text"](text, program["page_lines"](json.loads(program["FOUND"].read_text()))) == text
+    files = program["read"](program["FOUND"])
+    assert files and program["page_text"](text, program["page_lines"](files)) == text
+    assert all(one["device"] in text and one["command"] in text for one in files)
+
+
+def test_the_page_has_a_table_for_each_file_that_is_there(program: dict[str, Any], tmp_path: Path) -> None:
+    first = program["read"](program["FOUND"])[0]
+    second = {**first, "device": "a processor", "threads": 2, "passes": first["passes"][:1]}
+    places = [tmp_path / name for name in ("one.json", "none.json", "two.json")]
+    for place, found in ((places[0], first), (places[2], second)):
+        place.write_text(json.dumps(found), encoding="utf-8")
+    assert program["read"](places) == [first, second]
+    one, both = program["page_lines"]([first]), program["page_lines"]([first, second])
+    assert both[: len(one)] == one
+    [said, blank, head, _, line, end] = both[len(one) :]
+    assert said.startswith("On a processor, 2 threads, torch ") and blank == end == ""
+    assert head.startswith("| shape") and line.startswith(f"| {first['passes'][0]['shape']} |")
 
 
 def test_a_tiny_shape_on_a_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
@@ -91,6 +105,9 @@ def test_a_tiny_shape_on_a_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(sys, "argv", [str(PROGRAM), *flags])
     runpy.run_path(str(PROGRAM), run_name="__main__")
     found = json.loads(out.read_text(encoding="utf-8"))
+    assert found["threads"] == torch.get_num_threads() and f", {found['threads']} threads, " in "".join(
+        runpy.run_path(str(PROGRAM))["page_lines"]([found])
+    )
     assert [(one["tokens"], one["context"]) for one in found["passes"]] == [(4, 5), (4, 20)]
     for one in found["passes"]:
         median, low, high = one["milliseconds"]
@@ -100,7 +117,7 @@ def test_a_tiny_shape_on_a_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
         # Four layers of seven projections, and the head's
         assert next(count for name, _, count in one["longest"] if name == "aten::mm") == 29
     printed = capsys.readouterr().out
-    table = runpy.run_path(str(PROGRAM))["page_lines"](found)
+    table = runpy.run_path(str(PROGRAM))["page_lines"]([found])
     assert all(line in printed.splitlines() for line in table if line.startswith("|"))
 
 
