@@ -47,9 +47,10 @@ def engine(told: Mapping[str, Any] | None) -> str:
 
 
 def filled(columns: Mapping[str, Callable[[Run], str]], runs: Sequence[Run]) -> dict[str, list[str]]:
-    """Return the cells of each column in which any run has something."""
+    """Return the cells of each column in which any run has something, and of the first, which says whose row it is."""
     cells = {name: [cell(run) for run in runs] for name, cell in columns.items()}
-    return {name: column for name, column in cells.items() if any(column)}
+    first = next(iter(cells), None)
+    return {name: column for name, column in cells.items() if any(column) or name == first}
 
 
 def setting(value: Any) -> str:
