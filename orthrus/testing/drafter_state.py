@@ -90,9 +90,11 @@ def drafters_do_not_meet(make: Factory, scene: Scene) -> None:
 def chance_is_all_that_is_random(make: Factory, scene: Scene) -> None:
     """The same seed gives the same drafts: all that is random comes from `chance`; no other generator is touched."""
     records = []
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), _numpy_restored():
         for seed in (1, 2):
             torch.manual_seed(seed)
+            if numpy := sys.modules.get("numpy"):
+                numpy.random.seed(seed)  # whoever sets the state that it has by chance would not be seen
             before = _generators()
             target = scene.target()
             drafter = forgetful(make, target)
@@ -129,6 +131,18 @@ def declares_itself(make: Factory, scene: Scene) -> None:
         raise BrokenRuleError(f"{drafter.needs!r}, wanted a frozenset of names", "the attribute `needs`")
     if not isinstance(drafter.learns, bool):
         raise BrokenRuleError(f"{drafter.learns!r}, wanted True or False", "the attribute `learns`")
+
+
+@contextmanager
+def _numpy_restored() -> Iterator[None]:
+    """Leave numpy's generator as it was, if it was there."""
+    numpy: Any = sys.modules.get("numpy")
+    state = numpy.random.get_state() if numpy else None
+    try:
+        yield
+    finally:
+        if numpy:
+            numpy.random.set_state(state)
 
 
 def _generators() -> dict[str, str]:

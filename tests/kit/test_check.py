@@ -14,7 +14,7 @@ from support.bugs_of_drafters import NoLimit, Stale
 from support.bugs_of_verifiers import NothingAccepted
 from support.program import ROOT
 
-from orthrus import BuildError, InputError
+from orthrus import BuildError, InputError, Target
 from orthrus.testing import (
     Check,
     ConformanceError,
@@ -203,12 +203,12 @@ def test_the_page_lists_every_check_with_its_rule() -> None:
     assert program["page"](text.replace("`greedy_text`", "`greedy_test`")) == text  # it would be made anew
 
 
-def moody(learns: bool) -> Callable[[object], Drawing]:
+def moody(learns: bool) -> Callable[[Target], Drawing]:
     """Return a factory of drafters, each of which draws from something else: no path of choices comes twice."""
     seeds = itertools.count()
 
-    def make(target: object) -> Drawing:
-        drafter = Drawing(some_q(next(seeds), 3), 2)
+    def make(target: Target) -> Drawing:
+        drafter = Drawing(some_q(next(seeds), target.vocabulary_size), 2)
         drafter.learns = learns
         return drafter
 
