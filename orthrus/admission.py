@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from orthrus.errors import DraftError
-from orthrus.interfaces import Drafter
 from orthrus.types import Draft
 
 if TYPE_CHECKING:
@@ -99,9 +98,8 @@ def _writes(tensor: Tensor) -> int:
     return 0 if tensor.is_inference() else tensor._version  # tensors of torch.inference_mode are not counted
 
 
-def admit(draft: Draft, context: Context, drafter: Drafter) -> Admitted:
-    """Return the draft with its values in bounds and the rows that were not; raise DraftError for a wrong shape."""
-    name = getattr(drafter, "name", type(drafter).__name__)
+def admit(draft: Draft, context: Context, name: str) -> Admitted:
+    """Return a drafter's draft with its values in bounds and the rows that were not; DraftError for a wrong shape."""
     problem = _shape_problem(draft, context)
     if problem:
         raise DraftError(f"drafter '{name}' {problem}")

@@ -151,7 +151,7 @@ class Context:
         """
         self._drafter = getattr(drafter, "name", type(drafter).__name__)
         self._seal.check(self, self._drafter)
-        self._admitted = self._nothing_admitted if draft is self._nothing else admit(draft, self, drafter)
+        self._admitted = self._nothing_admitted if draft is self._nothing else admit(draft, self, self._drafter)
         return self._admitted.draft
 
     def commit(self, draft: Draft, verdict: Verdict, ahead: Callable[[], None] | None = None) -> Step:
