@@ -12,7 +12,7 @@ DOCS = Path(__file__).parents[1]
 PAGE = DOCS / "bugs-the-kit-finds.md"
 sys.path.insert(0, str(DOCS.parent / "tests"))
 
-from support.bug import Bug  # noqa: E402
+from support.bug import Bug  # noqa: E402  # behind the path, like those below
 from support.bugs import BUGS  # noqa: E402
 
 from orthrus.testing.check import Check  # noqa: E402

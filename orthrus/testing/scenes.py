@@ -112,7 +112,7 @@ class Scene:
 
 def ladder(count: int, **fixed: object) -> list[Scene]:
     """Return scenes from small to large: rows, lengths, limits, stop tokens and batches vary; the rest is fixed."""
-    return [replace(_rung(seed), **fixed) for seed in range(count)]  # type: ignore[arg-type]
+    return [replace(_rung(seed), **fixed) for seed in range(count)]  # type: ignore[arg-type]  # fields by name
 
 
 def _rung(seed: int) -> Scene:

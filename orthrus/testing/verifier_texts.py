@@ -47,7 +47,7 @@ def long_drafts_are_kept_up_to_the_first_mistake(make: Factory, scene: Scene) ->
     truths = _by_key(scene, scene.truths(scene.target()))
     for wrong in (None, *MISTAKES):
         drafter = WrongOnce(truths, scene.vocabulary, wrong)
-        watched = WatchedVerifier(make(), lambda context, draft, logits, verdict: _hold_count(draft, verdict, wrong))  # noqa: B023
+        watched = WatchedVerifier(make(), lambda context, draft, logits, verdict: _hold_count(draft, verdict, wrong))  # noqa: B023  # used at once
         decoded(scene, scene.target(), drafter, watched)
 
 
