@@ -17,6 +17,7 @@ from orthrus.testing.profiles import fewer, register_profiles
 
 CONFTEST = "from orthrus.testing.profiles import register_profiles\nregister_profiles()\n"
 SHOWS = "from hypothesis import settings\ndef test_it():\n    print('examples', settings().max_examples)\n"
+RANDOM = "from orthrus.testing.profiles import PROFILES as p\nprint([p[name].derandomize for name in sorted(p)])\n"
 
 
 @pytest.fixture(autouse=True)
@@ -37,6 +38,15 @@ def test_a_profile_is_chosen(chosen: str, wanted: tuple[int, int, bool], monkeyp
     assert (found.max_examples, fewer(10).max_examples, found.derandomize) == wanted
     assert fewer(10, stateful_step_count=7).stateful_step_count == 7
     assert found.deadline is None
+
+
+@pytest.mark.parametrize("variable", ["CI", "GITHUB_ACTIONS"])
+def test_a_profile_is_the_same_on_a_ci_machine(variable: str) -> None:
+    command = [sys.executable, "-c", RANDOM]
+    done = subprocess.run(
+        command, env={**os.environ, variable: "true"}, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stdout == "[True, False, False]\n", done.stderr
 
 
 def test_another_default_may_be_given(monkeypatch: pytest.MonkeyPatch) -> None:
