@@ -4,6 +4,8 @@ python docs/examples/pass_breakdown.py --shape qwen3-1.7b qwen3-8b --context 512
 python docs/examples/pass_breakdown.py --config configs/recipes/smollm2-diffusion-gpu.yaml --tokens 16 --draft
 OMP_NUM_THREADS=2 python docs/examples/pass_breakdown.py --config configs/recipes/smollm2-plain.yaml \
     --shape smollm2-135m --tokens 1 --context 64 --out docs/pass-breakdown-cpu.json
+OMP_NUM_THREADS=2 python docs/examples/pass_breakdown.py --config configs/recipes/smollm2-plain.yaml \
+    --shape smollm2-135m --tokens 1 --context 64 --out docs/pass-breakdown-cpu-eager.json --set target.engine=eager
 python docs/examples/pass_breakdown.py --page  # puts what these files hold into docs/benchmarks/introduction.md
 """
 
@@ -35,14 +37,15 @@ from orthrus.bench.environment import device_name
 from orthrus_plain.none import NoDrafter
 
 DOCS = Path(__file__).parents[1]
-FOUND = (DOCS / "pass-breakdown.json", DOCS / "pass-breakdown-cpu.json")  # in the order of the page
+FOUND = tuple(DOCS / f"pass-breakdown{part}.json" for part in ("", "-cpu-eager", "-cpu"))  # in the order of the page
 INTRODUCTION = DOCS / "benchmarks" / "introduction.md"
 RECIPE = DOCS.parent / "configs" / "recipes" / "qwen3-8b-shape.yaml"
 MARK, END = "<!-- pass breakdown -->\n", "<!-- end -->\n"
 HEAD, WAITING, SMALL = "head", "waiting", "norms, rotary, the rest"
 GROUPS = {  # the first that fits; kernels by their names on a GPU, torch's operations on a CPU
     "attention": r"^(partial|combine)$|flash|fmha|attention|softmax|flex|aten::bmm",
-    "projections": r"^(linear|linear_added|linear_rotated|gated)$|gemm|gemv|nvjet|cutlass|splitK|aten::(mm|addmm|mv)",
+    "projections": r"^(linear|linear_added|linear_rotated|gated)$|gemm|gemv|nvjet|cutlass|splitK"
+    r"|aten::(mm|addmm|mv)|mkldnn::_linear",
 }
 COLUMNS = ("projections", "attention", SMALL, HEAD, WAITING)
 LAUNCHES = r"cu(da)?(LaunchKernel|MemcpyAsync|MemsetAsync)"  # of the driver's and the runtime's calls

@@ -90,7 +90,7 @@ class Meter(TorchDispatchMode):
 
 
 def _storages(values: Any) -> list[Any]:
-    return [one.untyped_storage() for one in tree_iter(values) if isinstance(one, Tensor)]
+    return [one.untyped_storage() for one in tree_iter(values) if isinstance(one, Tensor) and not one.is_mkldnn]
 
 
 def peak(work: Callable[[], object], device: torch.device) -> int:

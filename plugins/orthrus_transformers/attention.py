@@ -16,7 +16,7 @@ from orthrus import AttentionBackend, BuildError, MaskDescription
 from orthrus_transformers.narrow import Normed
 
 NAME = "orthrus"
-Form = Literal["own", "fused", "compiled"]
+Form = Literal["own", "fused", "packed", "compiled"]
 
 
 class AttentionState:
@@ -27,6 +27,7 @@ class AttentionState:
         self.windows: list[int | None] = []  # of the layers that the running pass has come to
         self.form: Form = "own"  # which form of its layers the running pass takes
         self.view: Any = None  # the View that the running pass goes through; None: the model's own attention
+        self.copies = False  # whether products on a CPU hold their weights in a second order
         self.carried: Normed | None = None  # what a fused layer left ready for the next one
         self._dtype = dtype
         self._mask: MaskDescription | None = None

@@ -11,15 +11,17 @@ from orthrus_transformers.angles import look_up_angles
 from orthrus_transformers.attention import AttentionState, Form
 from orthrus_transformers.compiled import compile_layers, opaque
 from orthrus_transformers.engine import EagerEngine, Engine
-from orthrus_transformers.fused import fuse
+from orthrus_transformers.fused import fuse, pack
 from orthrus_transformers.graphed import GraphedEngine
 from orthrus_transformers.options import GraphLimits
+from orthrus_transformers.products import fits, is_small
 
 
 def make_eager(name: str, model: Any, cache: KVCache, state: AttentionState, max_length: int | None) -> EagerEngine:
     """Return what runs a pass uncaptured, with the layers' form that this engine takes; raise BuildError if it cannot.
 
-    On a GPU layers that have a fused form take it, but for `eager` and `compiled`.
+    Layers that have a fused form take it, but for `eager` and `compiled`; on a CPU the linear layers of others are
+    packed.
     """
     on_gpu = model.device.type == "cuda"
     if name == "graphed" and not on_gpu:
@@ -29,14 +31,13 @@ def make_eager(name: str, model: Any, cache: KVCache, state: AttentionState, max
     if name == "graphed" and not state.backend.capabilities.graphs:
         attention = type(state.backend).__name__
         raise BuildError(f"target.engine: attention {attention} cannot be captured in a CUDA graph; set engine=fused")
-    form: Form = "own"
     if name == "compiled":
         compile_layers(model, state)
         eager = EagerEngine(model, cache, state, max_length, "compiled")
         opaque(eager.past)
         return eager
-    if name == "fused" or (on_gpu and name != "eager"):
-        form = _fused(name, model, state)
+    faster = on_gpu or fits(model.get_input_embeddings().weight)
+    form = _faster(name, model, state) if name == "fused" or (faster and name != "eager") else "own"
     if form == "fused" and on_gpu:
         look_up_angles(model, state, max_length)
     return EagerEngine(model, cache, state, max_length, form)
@@ -58,12 +59,13 @@ def _stays(cache: KVCache) -> bool:
     return hasattr(cache, "generation")
 
 
-def _fused(name: str, model: Any, state: AttentionState) -> Form:
+def _faster(name: str, model: Any, state: AttentionState) -> Form:
     # The kernels of a GPU compute in float32, which would take from a float64 model what it was asked for.
     narrow = model.device.type == "cuda" and model.dtype == torch.float64
-    if not narrow and fuse(model, state):
-        return "fused"
-    if name == "fused":
+    state.copies = is_small(model)
+    fused = 0 if narrow else fuse(model, state)
+    packed = pack(model, state)
+    if name == "fused" and not fused:
         what = "float64 models on a GPU" if narrow else f"model type '{model.config.model_type}'"
         raise BuildError(f"target.engine: 'fused' has no form for {what}; set engine=eager")
-    return "own"
+    return "fused" if fused else "packed" if packed else "own"

@@ -14,11 +14,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear
 
 from orthrus_transformers import narrow
-from orthrus_transformers.attention import AttentionState
+from orthrus_transformers.attention import AttentionState, Form
 from orthrus_transformers.operations import rms_norm, silu_product, split_heads
+from orthrus_transformers.products import Product, switch_linears
 from orthrus_transformers.views import View
 
 KNOWN = {"LlamaDecoderLayer", "MistralDecoderLayer", "Qwen2DecoderLayer", "Qwen3DecoderLayer"}
@@ -31,9 +31,10 @@ class FusedLayer:
     layer: Any
     attention: Any  # the layer's own, or a view's
     state: AttentionState
-    qkv: Tensor  # [(H + 2 H_kv) D, E]
-    qkv_bias: Tensor | None
-    gate_up: Tensor  # [2 I, E]
+    qkv: Product  # [(H + 2 H_kv) D, E]
+    out: Product  # [E, H D]
+    gate_up: Product  # [2 I, E]
+    down: Product  # [E, I]
     heads: tuple[int, int]  # H, H_kv
     window: int | None
     norms: tuple[Tensor, Tensor, float] | None
@@ -41,28 +42,27 @@ class FusedLayer:
 
     def forward(self, hidden: Tensor, cosine: Tensor, sine: Tensor, cache: Any) -> Tensor:
         """Return the layer's output [B, n, E] in the place of its input, leaving keys and values in the cache."""
-        if narrow.fits(hidden, (self.qkv, self.gate_up), self.attention.head_dim):
+        if narrow.fits(hidden, (self.qkv.weight, self.gate_up.weight), self.attention.head_dim):
             return self._narrow_forward(hidden, cosine, sine, cache)
-        attention, mlp = self.attention, self.layer.mlp
+        attention = self.attention
         before, after = self.layer.input_layernorm, self.layer.post_attention_layernorm
-        normed = rms_norm(hidden, before.weight, before.variance_epsilon)
-        joined = linear(normed, self.qkv, self.qkv_bias)
+        joined = self.qkv(rms_norm(hidden, before.weight, before.variance_epsilon))
         query, keys, values = split_heads(joined, self.heads, cosine, sine, self.norms, cache, attention.layer_idx)
         prepared = self.state.prepared(self.window)
         seen = self.state.backend.attend(query, keys, values, prepared, scale=attention.scaling)
-        hidden = add_linear(hidden, seen.transpose(1, 2).reshape(*hidden.shape[:2], -1), attention.o_proj.weight)
+        hidden = self.out.add_to(hidden, seen.transpose(1, 2).reshape(*hidden.shape[:2], -1))
         normed = rms_norm(hidden, after.weight, after.variance_epsilon)
-        return add_linear(hidden, silu_product(linear(normed, self.gate_up)), mlp.down_proj.weight)
+        return self.down.add_to(hidden, silu_product(self.gate_up(normed)))
 
     def _narrow_forward(self, hidden: Tensor, cosine: Tensor, sine: Tensor, cache: Any) -> Tensor:
         """Do the same for a few tokens; what the layer before left ready for the first norm is in the state."""
-        attention, mlp = self.attention, self.layer.mlp
+        attention = self.attention
         before, after = self.layer.input_layernorm, self.layer.post_attention_layernorm
         normed = self.state.carried
         if normed is None or normed.hidden is not hidden:
             normed = narrow.gain(hidden, before.weight)
-        heads = (normed, self.qkv, self.qkv_bias, before.variance_epsilon)
-        size = self.qkv.shape[0] // (self.heads[0] + 2 * self.heads[1])
+        heads = (normed, self.qkv.weight, self.qkv.bias, before.variance_epsilon)
+        size = self.qkv.weight.shape[0] // (self.heads[0] + 2 * self.heads[1])
         place = cache.reserve(attention.layer_idx, hidden, self.heads[1], size) if hasattr(cache, "reserve") else None
         if place is None or self.norms is not None:
             joined = narrow.linear(*heads)
@@ -72,16 +72,10 @@ class FusedLayer:
             keys, values = cache.read(attention.layer_idx)
         seen = self.state.backend.attend(query, keys, values, self.state.prepared(self.window), scale=attention.scaling)
         seen = seen.transpose(1, 2).reshape(*hidden.shape[:2], -1)
-        normed = narrow.linear_added(seen, attention.o_proj.weight, hidden, after.weight)
-        inner = narrow.gated(normed, self.gate_up, after.variance_epsilon)
-        self.state.carried = narrow.linear_added(inner, mlp.down_proj.weight, hidden, self.next_norm)
+        normed = narrow.linear_added(seen, self.out.weight, hidden, after.weight)
+        inner = narrow.gated(normed, self.gate_up.weight, after.variance_epsilon)
+        self.state.carried = narrow.linear_added(inner, self.down.weight, hidden, self.next_norm)
         return hidden
-
-
-def add_linear(residual: Tensor, inputs: Tensor, weight: Tensor) -> Tensor:
-    """Add inputs [B, n, I] times the transposed weight [E, I] to the residual [B, n, E] where it lies; rounded once."""
-    residual.flatten(0, 1).addmm_(inputs.flatten(0, 1), weight.t())
-    return residual
 
 
 def fuse(model: Any, state: AttentionState) -> int:
@@ -92,18 +86,26 @@ def fuse(model: Any, state: AttentionState) -> int:
         layer.orthrus_fused = {None: _fused_layer(layer, next_norm, state)}  # by view
         layer.forward = _switching(layer.forward, layer.orthrus_fused, state)
     head = model.get_output_embeddings()
-    if layers and type(head) is torch.nn.Linear and head.bias is None:
+    if layers and type(head) is torch.nn.Linear and head.bias is None and head.weight.is_cuda:
         head.forward = _switching_head(head.forward, head, state)
     return len(layers)
 
 
-def fuse_view(model: Any, view: View) -> None:
+def pack(model: Any, state: AttentionState) -> int:
+    """Let linear layers outside of fused ones multiply by what suits a CPU, in passes that ask; return how many do."""
+    within = [one for layer in model.modules() if hasattr(layer, "orthrus_fused") for one in layer.modules()]
+    return switch_linears(model, state, frozenset(within))
+
+
+def fuse_view(model: Any, view: View, state: AttentionState, form: Form) -> None:
     """Give the layers that have a fused form one with the view's attention; all else is the same tensors."""
     for path, twin in view.twins.items():
         layer = model.get_submodule(path.rpartition(".")[0])
         forms = getattr(layer, "orthrus_fused", None)
         if forms is not None:
-            forms[view] = replace(forms[None], attention=twin, **_heads(twin))
+            forms[view] = replace(forms[None], attention=twin, **_heads(twin, state))
+        elif form != "own":
+            switch_linears(twin, state)
 
 
 def unfuse_view(model: Any, view: View) -> None:
@@ -156,25 +158,30 @@ def _fused_layer(layer: Any, next_norm: Tensor | None, state: AttentionState) ->
         layer=layer,
         attention=attention,
         state=state,
-        gate_up=_join([mlp.gate_proj, mlp.up_proj]),
+        gate_up=Product(_join([mlp.gate_proj, mlp.up_proj]), copies=state.copies),
+        down=Product(mlp.down_proj.weight, copies=state.copies),
         heads=(
             attention.q_proj.out_features // attention.head_dim,
             attention.k_proj.out_features // attention.head_dim,
         ),
         window=window,
         next_norm=next_norm,
-        **_heads(attention),
+        **_heads(attention, state),
     )
 
 
-def _heads(attention: Any) -> dict[str, Any]:
+def _heads(attention: Any, state: AttentionState) -> dict[str, Any]:
     """Return the fields of a fused layer that are made of an attention module's weights."""
     projections = [attention.q_proj, attention.k_proj, attention.v_proj]
     bias = None if projections[0].bias is None else _join(projections, "bias")
     norms = None
     if hasattr(attention, "q_norm"):
         norms = (attention.q_norm.weight, attention.k_norm.weight, attention.q_norm.variance_epsilon)
-    return {"qkv": _join(projections), "qkv_bias": bias, "norms": norms}
+    return {
+        "qkv": Product(_join(projections), bias, copies=state.copies),
+        "out": Product(attention.o_proj.weight, copies=state.copies),
+        "norms": norms,
+    }
 
 
 def _join(projections: list[Any], kind: str = "weight") -> Tensor:

@@ -68,6 +68,7 @@ class TransformersTarget:
         self._state = state = AttentionState(attention, model.dtype)
         self._own_attention = attach(model, state)
         eager = make_eager("eager" if engine == "compiled" else engine, model, cache, state, self.max_length)
+        self._form = eager.form
         self._engine: Engine = eager
         probe(self, state, model.config.model_type)  # uncaptured: a probe that compiles would take long
         self._reads = PassReads.of_model(model, state.windows)
@@ -186,7 +187,7 @@ class TransformersTarget:
         if name in self._views:
             raise BuildError(f"a view '{name}' is attached to '{self.name}' already; detach it first")
         self._views[name] = view = make_view(self._model, self._state, weights)
-        fuse_view(self._model, view)
+        fuse_view(self._model, view, self._state, self._form)
 
     def detach_view(self, name: str) -> None:
         """Forget a view and its weights; raise BuildError if there is none of this name."""

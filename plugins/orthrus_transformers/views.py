@@ -68,7 +68,8 @@ def find_attention(model: Any) -> dict[str, Any]:
 def _twin(module: Any) -> Any:
     # The config is shared: a copy of it a layer would not follow when the model's attention is exchanged.
     twin = copy.deepcopy(module, {id(module.config): module.config} if hasattr(module, "config") else {})
-    vars(twin).pop("forward", None)  # of the module beside it, if that has a view already
+    for one in twin.modules():
+        vars(one).pop("forward", None)  # of the module beside it, which an engine or another view has replaced
     return twin.requires_grad_(False)
 
 

@@ -24,6 +24,7 @@ NAMES = {
     "sm90_xmma_gemm_bf16bf16_bf16f32_f32_tn_n_tilesize64x64x64_cublas": "projections",
     "void cutlass::Kernel2<cutlass_80_wmma_tensorop_bf16_s161616gemm>": "projections",
     "aten::addmm": "projections",
+    "mkldnn::_linear_pointwise": "projections",
     "partial": "attention",
     "combine": "attention",
     "void pytorch_flash::flash_fwd_splitkv_kernel<...>": "attention",
@@ -97,10 +98,17 @@ def test_the_page_has_a_table_for_each_file_that_is_there(program: dict[str, Any
     assert head.startswith("| shape") and line.startswith(f"| {first['passes'][0]['shape']} |")
 
 
-def test_a_tiny_shape_on_a_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+@pytest.mark.parametrize(
+    ("engine", "product", "count"),  # of four layers with seven projections, or four when they are joined; and the head
+    [("eager", "aten::mm", 29), ("auto", "mkldnn::_linear_pointwise", 17)],
+)
+def test_a_tiny_shape_on_a_cpu(
+    engine: str, product: str, count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
     monkeypatch.setattr("orthrus.bench.bandwidth.CPU_BYTES", 2**16)
     out, source = tmp_path / "found.json", tiny(tmp_path / "model", "qwen3-8b")
     parts = [f"target.source=path:{source}", "target.device=cpu", "attention.name=sdpa"]
+    parts += [f"target.engine={engine}", "target.dtype=float32"]
     flags = ["--tokens", "4", "--context", "5", "20", "--repeats", "3", "--out", str(out), "--set", *parts]
     monkeypatch.setattr(sys, "argv", [str(PROGRAM), *flags])
     runpy.run_path(str(PROGRAM), run_name="__main__")
@@ -114,8 +122,7 @@ def test_a_tiny_shape_on_a_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
         assert 0 < low <= median <= high and one["limit"] > 0
         assert all(one["groups"][name] > 0 for name in ("projections", "attention", "norms, rotary, the rest", "head"))
         assert sum(one["groups"].values()) >= median
-        # Four layers of seven projections, and the head's
-        assert next(count for name, _, count in one["longest"] if name == "aten::mm") == 29
+        assert next(number for name, _, number in one["longest"] if name == product) == count
     printed = capsys.readouterr().out
     table = runpy.run_path(str(PROGRAM))["page_lines"]([found])
     assert all(line in printed.splitlines() for line in table if line.startswith("|"))
@@ -139,7 +146,7 @@ def test_the_pass_of_a_drafter_stands_beside_the_one_that_scores(
     for one in (verify, draft):
         assert all(one["groups"][name] > 0 for name in ("projections", "attention", "norms, rotary, the rest", "head"))
     names = {one["kind"]: {name for name, _, _ in one["longest"]} for one in (verify, draft)}
-    assert "aten::mm" in names["verify"] | names["draft"]
+    assert "mkldnn::_linear_pointwise" in names["verify"] | names["draft"]
     table = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
     assert "outside graphs" not in table[0] and ", draft | 4 | 9 |" in table[3]
 

@@ -1,0 +1,87 @@
+"""Products with a weight, on a CPU by oneDNN and with a copy of the weight in the order in which its kernels read it.
+
+torch multiplies float32 matrices with a BLAS whose kernels for a few tokens read weights far below the memory's speed:
+docs/benchmarks.md has the figures. I: inputs, N: outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn.functional import linear
+
+from orthrus_transformers.attention import AttentionState
+
+TOKENS = 16  # that the copies are laid out for: as good for a single token, better for more than a layout for one
+MOST_BYTES = 4 * 2**30  # of a model whose weights are copied; above, they are read as they lie
+
+
+class Product:
+    """Multiply by a weight [N, I] and add a bias [N]; a weight that is changed in place is copied anew."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None = None, *, copies: bool = False) -> None:
+        self.weight = weight
+        self.bias = bias
+        self._copies = copies
+        self._by_onednn = fits(weight)
+        self._packed = weight
+        self._version = -1
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        """Return inputs [..., I] times the transposed weight, plus the bias: [..., N]."""
+        if not self._by_onednn:
+            return linear(inputs, self.weight, self.bias)
+        return torch.ops.mkldnn._linear_pointwise(inputs, self._laid_out(), self.bias, "none", [], "")  # type: ignore[no-any-return]
+
+    def add_to(self, residual: Tensor, inputs: Tensor) -> Tensor:
+        """Return residual [B, n, N] plus the product [B, n, N], rounded once; the residual may be written over."""
+        if not self._by_onednn:
+            residual.flatten(0, 1).addmm_(inputs.flatten(0, 1), self.weight.t())
+            return residual
+        return torch.ops.mkldnn._linear_pointwise.binary(inputs, residual, self._laid_out(), self.bias, "add")  # type: ignore[no-any-return]
+
+    def _laid_out(self) -> Tensor:
+        if self._copies and self._version != self.weight._version:
+            self._packed = torch.ops.mkldnn._reorder_linear_weight(self.weight.detach(), TOKENS)
+            self._version = self.weight._version
+        return self._packed
+
+
+def fits(weight: Tensor) -> bool:
+    """Tell whether oneDNN multiplies by this weight here: on a CPU, in float32 or bfloat16, where torch has it."""
+    there = torch._C._has_mkldnn and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    if weight.device.type != "cpu" or not there or weight.is_inference():
+        return False
+    return weight.dtype == torch.float32 or (
+        weight.dtype == torch.bfloat16 and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    )
+
+
+def is_small(model: torch.nn.Module) -> bool:
+    """Tell whether a model is small enough for its weights to be held twice."""
+    sizes = (weight.numel() * weight.element_size() for weight in model.parameters())
+    return sum(sizes, 0) <= MOST_BYTES
+
+
+def switch_linears(
+    root: torch.nn.Module, state: AttentionState, apart_from: frozenset[torch.nn.Module] = frozenset()
+) -> int:
+    """Let the linear layers below a module multiply so in passes that ask for it; return how many do."""
+    layers = [one for one in root.modules() if type(one) is torch.nn.Linear and fits(one.weight)]
+    layers = [one for one in layers if one not in apart_from]
+    for layer in layers:
+        vars(layer)["forward"] = _switching(layer, state)
+    return len(layers)
+
+
+def _switching(layer: torch.nn.Linear, state: AttentionState) -> Callable[[Tensor], Tensor]:
+    own = getattr(layer.forward, "orthrus_own", layer.forward)  # a model may be loaded into a second target
+    product = Product(layer.weight, layer.bias, copies=state.copies)
+
+    def forward(inputs: Tensor) -> Tensor:
+        return product(inputs) if state.form in ("fused", "packed") else own(inputs)
+
+    forward.orthrus_own = own  # type: ignore[attr-defined]
+    return forward
