@@ -14,6 +14,7 @@ from torch import Tensor
 
 from orthrus import AttentionBackend, BuildError, MaskDescription
 from orthrus_transformers.narrow import Normed
+from orthrus_transformers.short_convolutions import PastInputs, route_convolutions
 
 NAME = "orthrus"
 Form = Literal["own", "fused", "packed", "compiled"]
@@ -27,6 +28,7 @@ class AttentionState:
         self.windows: list[int | None] = []  # of the layers that the running pass has come to
         self.form: Form = "own"  # which form of its layers the running pass takes
         self.view: Any = None  # the View that the running pass goes through; None: the model's own attention
+        self.inputs: PastInputs | None = None  # of layers that convolve tokens, while a pass runs
         self.copies = False  # whether products on a CPU hold their weights in a second order
         self.carried: Normed | None = None  # what a fused layer left ready for the next one
         self._dtype = dtype
@@ -71,6 +73,7 @@ def attach(model: Any, state: AttentionState) -> str:
     model.orthrus_own_attention = own  # a model may be attached again, with another backend
     for module in model.modules():
         module.orthrus_attention = state
+    route_convolutions(model)
     model.set_attn_implementation(NAME)
     if model.config._attn_implementation != NAME:
         raise BuildError(f"model type '{model.config.model_type}' computes attention in a way that cannot be exchanged")

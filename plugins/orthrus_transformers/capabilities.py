@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from orthrus import AttentionBackend, BuildError
+from orthrus_transformers.short_convolutions import find_convolutions
 
 KNOWN_LAYERS = {"full_attention", "sliding_attention"}
 
@@ -12,7 +13,7 @@ KNOWN_LAYERS = {"full_attention", "sliding_attention"}
 def check_layers(model: Any) -> None:
     """Raise BuildError for a model whose layers keep a state that cannot be rolled back, or an unknown mask."""
     layers = set(getattr(model.config.get_text_config(), "layer_types", None) or ())
-    foreign = sorted(layers - KNOWN_LAYERS)
+    foreign = sorted(layers - KNOWN_LAYERS - ({"conv"} if find_convolutions(model) else set()))
     if foreign:
         raise BuildError(
             f"model type '{model.config.model_type}' has layers of type {', '.join(foreign)}, which a rejected draft"

@@ -17,8 +17,10 @@ from torch.nn.functional import linear
 from orthrus import BuildError, MaskDescription, MaskedBlocks, PackedRows
 from orthrus_transformers.attention import AttentionState
 from orthrus_transformers.dual_attention import DualAttention
+from orthrus_transformers.dual_inputs import DualInputs
 from orthrus_transformers.dual_layers import LayerSizes, decoder_layer, layer_weights
 from orthrus_transformers.fused import fits_layer
+from orthrus_transformers.short_convolutions import find_convolutions, mask_for
 from orthrus_transformers.views import View
 
 KNOWN = {"LlamaModel", "MistralModel", "Qwen2Model", "Qwen3Model"}
@@ -37,6 +39,8 @@ class DualPass:
         self._view = view
         self._twins = {twin.layer_idx: twin for twin in view.twins.values()}
         self._attention = DualAttention(flex)
+        self._inputs = DualInputs()
+        self._convolves = bool(find_convolutions(model))
         self.plain_head = self._has_plain_head()
         layers = list(self._trunk.layers) if type(self._trunk).__name__ in KNOWN else []
         self._layers = layers if layers and all(map(fits_layer, layers)) else []
@@ -47,6 +51,7 @@ class DualPass:
     def committed(self, rows: PackedRows) -> Tensor:
         """Return the frozen model's hidden states [R, L, E]; its keys and values are kept for `drafted`."""
         self._attention.begin_rows(rows.starts)
+        self._inputs.begin_rows(rows.starts)
         columns = torch.arange(rows.starts.shape[1], device=rows.starts.device)
         with torch.no_grad():
             return self._run(rows.token_ids, columns - rows.starts, None)
@@ -55,6 +60,7 @@ class DualPass:
         """Return the view's hidden states [R, N, K, E] of blocks in the rows that `committed` saw last."""
         anchors, size = blocks.anchors, blocks.size
         self._attention.begin_blocks(rows.starts, anchors, size)
+        self._inputs.begin_blocks(rows.starts, anchors, size)
         token_ids = torch.full((*anchors.shape, size), blocks.mask_token_id, device=anchors.device)
         token_ids[..., 0] = rows.token_ids.gather(1, anchors)
         first = anchors - rows.starts.gather(1, anchors)  # [R, N] positions of the anchors
@@ -69,8 +75,8 @@ class DualPass:
         return self._through_model(hidden)
 
     def close(self) -> None:
-        """Forget the keys and values, and that the view's weights have gradients."""
-        self._attention.kept = []
+        """Forget keys, values and inputs, and that the view's weights have gradients."""
+        self._attention.kept, self._inputs = [], DualInputs()
         for weight in self._view.weights().values():
             weight.requires_grad_(False).grad = None
 
@@ -110,7 +116,7 @@ class DualPass:
             hidden: Tensor = self._trunk(
                 input_ids=token_ids,
                 position_ids=positions,
-                attention_mask=stand_in.expand(rows, 1, columns, columns),
+                attention_mask=mask_for(self._convolves, stand_in.expand(rows, 1, columns, columns)),
                 use_cache=False,
             ).last_hidden_state
         return hidden
@@ -119,10 +125,11 @@ class DualPass:
     def _through(self, view: View | None) -> Iterator[None]:
         backend = self._state.backend
         self._state.backend, self._state.view, self._state.form = self._attention, view, "own"
+        self._state.inputs = self._inputs
         try:
             yield
         finally:
-            self._state.backend, self._state.view = backend, None
+            self._state.backend, self._state.view, self._state.inputs = backend, None, None
 
     def _mask(self, layer: Any, view: View | None) -> Any:
         """Return what a layer sees; blocks without a window have kernels of their own, if their size fits."""

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from orthrus import DraftPass, KVCache, MaskDescription, RowState
 from orthrus_transformers.attention import AttentionState, Form
+from orthrus_transformers.short_convolutions import CachedInputs, find_convolutions, mask_for
 from orthrus_transformers.views import View
 
 
@@ -124,6 +125,7 @@ class EagerEngine:
         self.past = PastKeyValues(cache)
         self._state = state
         self._max_length = max_length
+        self._convolves = bool(find_convolutions(model))
         self._stand_in = torch.zeros(1, 1, 1, 1, dtype=torch.bool, device=model.device)  # for a mask
 
     def run(self, one: Pass) -> Tensor:
@@ -139,18 +141,18 @@ class EagerEngine:
         self.past.length = one.extent - columns
         uncompiled = one.slots is not None or one.view is not None  # prefills, and what is not the model's own
         self._state.form = "own" if uncompiled and self.form == "compiled" else self.form
-        self._state.view = one.view
+        self._state.view, self._state.inputs = one.view, CachedInputs(self._cache, positions)
         try:
             logits: Tensor = self._model(
                 input_ids=token_ids,
                 position_ids=self._within(positions, extent),
-                attention_mask=self._stand_in.expand(rows, 1, columns, extent),
+                attention_mask=mask_for(self._convolves, self._stand_in.expand(rows, 1, columns, extent)),
                 past_key_values=self.past,
                 use_cache=True,
                 logits_to_keep=one.kept,
             ).logits
         finally:
-            self._state.form, self._state.view = "own", None
+            self._state.form, self._state.view, self._state.inputs = "own", None, None
         return logits
 
     def _within(self, positions: Tensor, extent: int) -> Tensor:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from orthrus import BuildError
 from orthrus_transformers.attention import AttentionState
+from orthrus_transformers.short_convolutions import find_convolutions
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,11 +57,12 @@ def find_attention(model: Any) -> dict[str, Any]:
         for path, module in model.named_modules()
         if type(module).__name__.endswith("Attention") and isinstance(getattr(module, "layer_idx", None), int)
     }
-    layers = int(model.config.get_text_config().num_hidden_layers)
-    if sorted(module.layer_idx for module in found.values()) != list(range(layers)):
+    convolutions = {module.layer_idx for module in find_convolutions(model)}  # a view shares them, as it does MLPs
+    layers = sorted(set(range(model.config.get_text_config().num_hidden_layers)) - convolutions)
+    if sorted(module.layer_idx for module in found.values()) != layers:
         raise BuildError(
             f"model type '{model.config.model_type}' takes no view: {len(found)} attention modules are found for its"
-            f" {layers} layers, and each must have one"
+            f" {len(layers)} layers, and each must have one"
         )
     return found
 

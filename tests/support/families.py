@@ -36,6 +36,7 @@ COMMON = {
 }
 LEARNED_POSITIONS = {"n_embd": 32, "n_layer": 4, "n_head": 4, "n_positions": CONTEXT, "ffn_dim": 32}
 EXPERTS = {"num_experts": 4, "num_local_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
+CONVOLUTIONS = {"layer_types": ["conv", "full_attention", "conv", "full_attention"]}
 
 # Families, and what their tiny config needs beyond COMMON.
 FAMILIES: dict[str, dict[str, Any]] = {
@@ -54,6 +55,8 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "granite": {},
     "helium": {},
     "hunyuan_v1_dense": {},
+    "lfm2": {**CONVOLUTIONS, "block_auto_adjust_ff_dim": False},
+    "lfm2_moe": {**CONVOLUTIONS, **EXPERTS, "num_dense_layers": 1},
     "llama": {},
     "ministral": {},
     "mistral": {},

@@ -90,7 +90,7 @@ def test_logits_are_the_unmodified_models() -> None:
 @pytest.mark.parametrize(
     ("family", "settings"),
     [
-        ("lfm2", {"hidden_size": 32, "num_attention_heads": 4, "num_key_value_heads": 2}),
+        ("qwen3_next", {"hidden_size": 32, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8}),
         ("mamba2", {"hidden_size": 32, "num_heads": 8, "head_dim": 8, "expand": 2, "n_groups": 1}),
         ("bloom", {"hidden_size": 32, "n_head": 4}),
         ("gptj", {"n_embd": 32, "n_head": 4, "rotary_dim": 4}),
@@ -99,8 +99,8 @@ def test_logits_are_the_unmodified_models() -> None:
 )
 def test_a_model_that_cannot_be_rolled_back_or_routed_is_refused(family: str, settings: dict[str, int]) -> None:
     config = CONFIG_MAPPING[family](vocab_size=40, num_hidden_layers=2, n_layer=2, n_layers=2, **settings)
-    if family == "lfm2":
-        config.layer_types = ["conv", "full_attention"]
+    if family == "qwen3_next":
+        config.layer_types = ["linear_attention", "full_attention"]
     model = AutoModelForCausalLM.from_config(config).eval()
     with pytest.raises(BuildError, match=f"model type '{family}'"):
         target_of(model)
