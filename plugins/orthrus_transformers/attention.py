@@ -70,6 +70,8 @@ def attach(model: Any, state: AttentionState) -> str:
 
     AttentionInterface.register(NAME, attention_forward)
     own = str(getattr(model, "orthrus_own_attention", model.config._attn_implementation))
+    if own == "sdpa" and getattr(model.config.get_text_config(), "attn_logit_softcapping", None) is not None:
+        own = "eager"  # some versions of transformers choose sdpa for such a model, which leaves the caps out
     model.orthrus_own_attention = own  # a model may be attached again, with another backend
     for module in model.modules():
         module.orthrus_attention = state
