@@ -108,6 +108,9 @@ def test_a_bar_that_is_just_reached_is_met(program: dict[str, Any]) -> None:
     assert [line.split(" | ")[-1] for line in lines[2:]] == ["met |", "not met |"]
 
 
+CPU = DOCS / "benchmarks" / "5-two-cpu-cores.json"
+
+
 @pytest.mark.parametrize("kind", NEEDED)
 def test_the_records_are_those_that_the_stages_write(kind: str) -> None:
     lines = (DOCS / "training" / f"{FIRST}{kind}.jsonl").read_text(encoding="utf-8").splitlines()
@@ -125,4 +128,8 @@ def test_the_readme_has_the_figures_of_the_shipped_view() -> None:
     assert f"{measured['pooled']:.2f} tokens_per_cycle pooled" in text
     assert f"{measured['ended_pooled']:.2f} over the answers that ended by themselves" in text
     assert f"{runs[1]['ratio']['median']:.2f} times the speed of the same engine" in text
+    runs = json.loads(CPU.read_text(encoding="utf-8"))["runs"]
+    times = {run["label"]: f"{run['ratio']['median']:.2f} times" for run in runs}
+    assert f"drafts is {times['none']} as fast as transformers' `generate`, and with the view" in text
+    assert f"and `block: auto` {times['auto']}. " in text
     assert f"is shipped ({weights.stat().st_size / 1e6:.0f} MB)" in text
