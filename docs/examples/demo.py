@@ -8,7 +8,6 @@ import orthrus
 from orthrus.cli.render import print_piece, summary
 
 WITH_DRAFTER = "configs/recipes/smollm2-diffusion.yaml"
-BLOCK = 6  # of the 16 that the view was trained with: on a CPU longer passes cost more than they bring
 WITHOUT = "configs/recipes/smollm2-plain.yaml"
 PROMPTS = [
     "Rewrite this Python function with type hints:\n\n"
@@ -24,7 +23,7 @@ def main() -> None:
     """Stream each answer twice: first drafted (accepted drafts in green), then token by token."""
     console = Console(highlight=False)
     with console.status("loading SmolLM2-135M-Instruct"):
-        drafted = orthrus.load(WITH_DRAFTER, drafter={"block": BLOCK}, notify=console.print)
+        drafted = orthrus.load(WITH_DRAFTER, notify=console.print)
         plain = orthrus.load(WITHOUT, target=drafted.target)
     same = [compare(console, drafted, plain, prompt) for prompt in PROMPTS]
     console.print(f"[bold]{sum(same)} of {len(same)} answers identical with and without the drafter[/bold]")

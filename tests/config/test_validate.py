@@ -16,7 +16,15 @@ from support.program import CONFIGS, ERROR, ROOT, InProcess
 from orthrus.cli.validate import find_configs
 
 FILES = sorted(path for path in CONFIGS.rglob("*") if path.is_file())
-OTHER_TYPE: dict[type, Any] = {str: 7, int: "seven", float: "half", bool: "maybe", list: 7, dict: 7}
+OTHER_TYPE: dict[type, Any] = {
+    str: [7],
+    int: "seven",
+    float: "half",
+    bool: "maybe",
+    list: 7,
+    dict: 7,
+}  # block: auto may be a number
+MAY_BE_NULL = {"drafter.block"}
 
 
 def checked(out: str) -> dict[str, str]:
@@ -126,7 +134,8 @@ def _break(config: dict[str, Any], path: list[str], value: Any) -> Iterator[Brok
     dotted = ".".join(path)
     complained = path[0] if path[1:] == ["name"] else dotted
     yield f"wrong type of {dotted}", complained, _changed(config, path, OTHER_TYPE[type(value)])
-    yield f"null for {dotted}", complained, _changed(config, path, None)
+    if dotted not in MAY_BE_NULL:
+        yield f"null for {dotted}", complained, _changed(config, path, None)
     renamed = copy.deepcopy(config)
     inner = renamed if len(path) == 1 else renamed[path[0]]
     inner[f"{path[-1]}x"] = inner.pop(path[-1])

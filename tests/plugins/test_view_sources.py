@@ -226,7 +226,7 @@ for name, config in shipped_views().items():
 """
 ANSWER = """
 import orthrus, orthrus_diffusion, sys
-decoder = orthrus.load(sys.argv[1], stop={"max_new_tokens": 12}, target={"device": "cpu"})
+decoder = orthrus.load(sys.argv[1], stop={"max_new_tokens": 12}, target={"device": "cpu"}, drafter={"block": 16})
 [answer] = decoder.generate(["Why is the sky blue?"])
 print(orthrus_diffusion.__file__, len(answer.token_ids), answer.measures.cycles)
 """
