@@ -93,7 +93,7 @@ class PlainRejection:
 
 
 def _widened(drawn_from: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return probabilities [B, n, V] as a draw from them takes them: those of a narrower dtype sum to one after widening.
+    """Return probabilities [B, n, V] as a draw takes them: those of a narrower dtype sum to one after widening.
 
     Others stay what they are: where they do not sum to one it is no matter of rounding.
     """
