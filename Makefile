@@ -9,7 +9,7 @@ demo: .venv/demo
 	$(BIN)/python docs/examples/demo.py
 
 test: .venv/test check
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: .venv/test
 	$(BIN)/ruff check .

@@ -23,7 +23,8 @@ class Ledger:
         try:
             yield
         finally:
-            gc.collect()  # what is garbage is nobody's
+            if _devices():
+                gc.collect()  # what is garbage is nobody's
             self._held[owner] += allocated() - before
 
     def forget(self, owners: Iterable[str]) -> None:

@@ -29,9 +29,12 @@ class PlainCache:
 
     def update(self, keys: Tensor, values: Tensor, layer: int) -> tuple[Tensor, Tensor]:
         """Write [R, H, n, D] and return [R, H, extent, D], zeros in slots that nobody wrote."""
-        for index, (row, slots) in enumerate(zip(self._rows, self._slots, strict=True)):
-            for column, slot in enumerate(slots):
-                self._held[layer, row, slot] = (keys[index, :, column].clone(), values[index, :, column].clone())
+        written = keys.clone().transpose(1, 2), values.clone().transpose(1, 2)  # [R, n, H, D]
+        pairs = [
+            list(zip(key, value, strict=True)) for key, value in zip(*(one.unbind() for one in written), strict=True)
+        ]
+        for row, slots, places in zip(self._rows, self._slots, pairs, strict=True):
+            self._held |= {(layer, row, slot): pair for slot, pair in zip(slots, places, strict=True)}
         nothing = keys.new_zeros(keys.shape[1], keys.shape[3])
         found = [
             [self._held.get((layer, row, slot), (nothing, nothing)) for slot in range(self._extent)]

@@ -23,23 +23,24 @@ def agreed(choices: Sequence[int], tokens: Sequence[int]) -> int:
     return count
 
 
-def speculated(wanted: Tensor, tokens: Sequence[int], drawn_from: Tensor | None) -> Tensor:
+def speculated(
+    wanted: Sequence[Sequence[float]], tokens: Sequence[int], drawn_from: Sequence[Sequence[float]] | None
+) -> list[list[float]]:
     """Return the probability [n + 1, V] of accepting so many tokens and then saying this one (arXiv 2211.17192).
 
     wanted [n + 1, V]: the target's probabilities. drawn_from [n, V]: the drafter's; None: the tokens were chosen.
     """
-    joint = torch.zeros_like(wanted)
-    reached = 1.0
+    joint, reached = [], 1.0
     for place, token in enumerate(tokens):
         p = wanted[place]
-        q = torch.nn.functional.one_hot(torch.tensor(token), len(p)).to(p) if drawn_from is None else drawn_from[place]
-        accepted = min(1.0, float(p[token] / q[token])) if q[token] > 0 else 1.0
-        left = (p - q).clamp(min=0)
-        if accepted < 1:  # where nothing is left, but for rounding, it is the target's own
-            joint[place] = reached * (1 - accepted) * (left / left.sum() if left.sum() > 0 else p)
+        q = [float(one == token) for one in range(len(p))] if drawn_from is None else drawn_from[place]
+        accepted = min(1.0, p[token] / q[token]) if q[token] > 0 else 1.0
+        left = [0.0 if has < given else has - given for has, given in zip(p, q, strict=True)]
+        if not sum(left) > 0:  # but for rounding nothing is refused, and it is the target's own
+            left = list(p)
+        joint.append([reached * (1 - accepted) * one / sum(left) for one in left])
         reached *= accepted
-    joint[len(tokens)] = reached * wanted[len(tokens)]
-    return joint
+    return [*joint, [reached * one for one in wanted[len(tokens)]]]
 
 
 class PlainConsensus:
@@ -72,22 +73,27 @@ class PlainRejection:
 
     def verify(self, context: Context, draft: Draft, logits: Tensor, chance: Chance) -> Verdict:
         """Return one draw a row from the definition's joint distribution."""
-        joint = torch.stack([self._joint(context, draft, logits, row) for row in range(len(logits))])  # [B, n + 1, V]
-        drawn = chance.categorical(joint.flatten(1))  # [B]
-        return Verdict(drawn // joint.shape[2], drawn % joint.shape[2])
+        width, vocabulary = logits.shape[1:]
+        joint = torch.tensor(self._joint(context, draft, logits), dtype=torch.float64, device=logits.device)
+        drawn = chance.categorical(joint.reshape(len(logits), width * vocabulary))  # [B]
+        return Verdict(drawn // vocabulary, drawn % vocabulary)
 
-    def _joint(self, context: Context, draft: Draft, logits: Tensor, row: int) -> Tensor:
-        length = int(draft.lengths[row])
-        q = None if draft.probabilities is None else _widened(draft.probabilities[row], logits.dtype)
+    def _joint(self, context: Context, draft: Draft, logits: Tensor) -> list[list[list[float]]]:
+        """Return what `speculated` gives for each row, with zeros beyond its draft: [B, n + 1, V]."""
         certain = context.sampling.temperature == 0  # all of the probability is on the largest
-        own = logits[row, : length + 1]
-        wanted = (own == own.amax(-1, keepdim=True)).to(own) if certain else own.softmax(-1)
-        joint = speculated(wanted / wanted.sum(-1, keepdim=True), draft.tokens[row, :length].tolist(), q)
-        return torch.nn.functional.pad(joint, (0, 0, 0, logits.shape[1] - 1 - length))
+        wanted = (logits == logits.amax(-1, keepdim=True)).to(logits) if certain else logits.softmax(-1)
+        given = None if draft.probabilities is None else _widened(draft.probabilities, logits.dtype).tolist()
+        rows = zip((wanted / wanted.sum(-1, keepdim=True)).tolist(), draft.tokens.tolist(), strict=True)
+        joint = []
+        for row, (own, tokens) in enumerate(rows):
+            length = int(draft.lengths[row])
+            beyond = [[0.0] * logits.shape[2]] * (logits.shape[1] - 1 - length)
+            joint.append(speculated(own, tokens[:length], given and given[row]) + beyond)
+        return joint
 
 
 def _widened(drawn_from: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return probabilities [n, V] as a draw from them takes them: those of a narrower dtype sum to one after widening.
+    """Return probabilities [B, n, V] as a draw takes them: those of a narrower dtype sum to one after widening.
 
     Others stay what they are: where they do not sum to one it is no matter of rounding.
     """

@@ -145,6 +145,11 @@ def test_a_damaged_shard(how: str, answered: Path, train: Callable[..., Outcome]
         f"the shard '{answered}' is damaged; delete it, and the stage answers makes it anew"
     )
     assert made() == before
+
+
+def test_a_shard_that_was_deleted_is_made_anew(answered: Path, train: Callable[..., Outcome]) -> None:
+    damage(answered, "cut")
+    assert train("fit").code == 2
     answered.unlink()
     assert train("answers").code == train("fit").code == 0
 

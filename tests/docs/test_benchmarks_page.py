@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,10 +16,10 @@ from docs_following import Workspace
 from docs_pages import ROOT, Page, page
 from docs_plots import same
 from support.benchmarks import measured
-from support.program import InProcess
 
 from orthrus.bench.report import Report, make_report, section
 from orthrus.bench.results import Phases, Results, Run, Spread, read_results, write_results
+from orthrus.cli import main
 
 DOCS = ROOT / "docs"
 FIGURES = "benchmarks-figures"
@@ -48,29 +49,32 @@ def test_the_committed_page_is_what_the_committed_results_give() -> None:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a docs folder with two benchmarks, the introduction of the house, and the house's other pages."""
-    docs = tmp_path_factory.mktemp("docs")
+    """Make a docs folder with two benchmarks, and the house's pages; run the command that the introduction shows."""
+    folder = tmp_path_factory.mktemp("house")
+    docs = folder / "docs"
+    docs.mkdir()
     for file in DOCS.glob("*.md"):
         shutil.copy(file, docs)
     (docs / "benchmarks").mkdir()
     shutil.copy(DOCS / "benchmarks" / "introduction.md", docs / "benchmarks")
     write_results(measured(), docs / "benchmarks" / "b.json")
     write_results(dataclasses.replace(measured(), title="First"), docs / "benchmarks" / "a.json")
+    [block] = Page(docs / "benchmarks" / "introduction.md").of("console", "not run")
+    arguments = block.text.removeprefix("$ orthrus ").split()
+    place = arguments.index("docs/benchmarks/*.json")
+    arguments[place : place + 1] = ["docs/benchmarks/a.json", "docs/benchmarks/b.json"]
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as left:
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", ["orthrus", *arguments])
+        main()
+    assert left.value.code == 0
     return docs
 
 
 @pytest.fixture
-def docs(made: Path, tmp_path: Path, orthrus: InProcess, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give a copy of it in which the command that the introduction shows was run."""
-    shutil.copytree(made, tmp_path / "docs")
-    monkeypatch.chdir(tmp_path)
-    introduction = Page(tmp_path / "docs" / "benchmarks" / "introduction.md")
-    [block] = introduction.of("console", "not run")
-    arguments = block.text.removeprefix("$ orthrus ").split()
-    place = arguments.index("docs/benchmarks/*.json")
-    arguments[place : place + 1] = ["docs/benchmarks/a.json", "docs/benchmarks/b.json"]
-    assert orthrus(*arguments).code == 0
-    return tmp_path / "docs"
+def docs(made: Path, tmp_path: Path) -> Path:
+    """Give a copy of it."""
+    return Path(shutil.copytree(made, tmp_path / "docs"))
 
 
 def test_the_command_in_the_introduction_makes_the_page(docs: Path) -> None:

@@ -16,6 +16,7 @@ from support.views import committed, random_view
 from torch import Tensor
 
 from orthrus import Chance, Context, Draft, RowState, Stop, run_draft_pass
+from orthrus.testing.profiles import fewer
 from orthrus_diffusion.block import MaskedBlock
 from orthrus_diffusion.drafter import Diffusion
 from orthrus_transformers.target import TransformersTarget
@@ -53,6 +54,7 @@ class Counting(Diffusion):
         super().ahead(context, chance)
 
 
+@fewer(3)  # three decodings of a model each
 @given(
     prompts=st.lists(st.lists(st.integers(0, VOCABULARY - 1), min_size=1, max_size=14), min_size=1, max_size=4),
     limit=st.integers(0, 40),

@@ -41,17 +41,20 @@ def _own_model(family: str) -> Any:
     return tiny_model(family)  # never attached to anything: transformers as it is
 
 
+@functools.lru_cache(maxsize=20_000)
+def _own_logits(family: str, tokens: tuple[int, ...]) -> Tensor:
+    """Return the logits [V] after some tokens, by a pass over all; an oracle is asked for the same ones often."""
+    with torch.no_grad():
+        logits: Tensor = _own_model(family)(torch.tensor([tokens]), use_cache=False).logits
+    return logits[0, -1].clone()
+
+
 def family_oracle(family: str = "llama") -> Oracle:
     """Return the naive oracle over the unmodified model: no cache, no batch, transformers' own attention."""
-    model = _own_model(family)
-
-    def next_logits(tokens: list[int]) -> Tensor:
-        with torch.no_grad():
-            logits: Tensor = model(torch.tensor([tokens]), use_cache=False).logits
-        return logits[0, -1]
-
-    length = model.config.max_position_embeddings
-    return lambda prompt, stop: greedy(next_logits, prompt, stop, max_length=length)
+    length = _own_model(family).config.max_position_embeddings
+    return lambda prompt, stop: greedy(
+        lambda tokens: _own_logits(family, tuple(tokens)), prompt, stop, max_length=length
+    )
 
 
 def target_oracle(target: Target) -> Oracle:

@@ -35,7 +35,7 @@ PROMPTS = [
     "Who guards the cattle of Geryon? Answer in one sentence.",
     "Explain in three sentences why the sky is blue.",
 ]
-NEW_TOKENS = {"whole": 48, "short": 16}  # short: for what is slow
+NEW_TOKENS = {"whole": 48, "short": 8}  # short: for what is slow
 MOST_LOST = 0.05
 LEAST_SAME = 0.9  # of the drafts after the prompts
 OTHER_MASK = 0  # <|endoftext|>; the view was trained with another special token
