@@ -12,8 +12,9 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from orthrus.interfaces import KVCache, members
+from orthrus.interfaces import KVCache
 from orthrus.testing.check import BrokenRuleError, Check, Factory, check, expecting
+from orthrus.testing.declaring import hold_members
 
 CPU = torch.device("cpu")
 
@@ -151,9 +152,7 @@ MANY = History(seed=6, rows=5, passes=3, layers=5, heads=5)
 def declares_itself(make: Factory, history: History) -> None:
     """It has the members of a KVCache; when it starts, every row has a length of 0, and bytes are counted."""
     cache = make()
-    missing = [name for name in members(KVCache) if not hasattr(cache, name)]
-    if missing:
-        raise BrokenRuleError(f"{type(cache).__name__} lacks {', '.join(missing)}", "what the factory returned")
+    hold_members("cache", cache)
     cache.start(3, CPU)
     if cache.lengths.tolist() != [0, 0, 0]:
         raise BrokenRuleError(f"lengths are {cache.lengths.tolist()}, wanted [0, 0, 0]", "start(3)")

@@ -15,7 +15,7 @@ from typing import Any, Literal, NoReturn
 
 import torch
 
-from orthrus.errors import BuildError, InputError, OrthrusError, reason, unknown
+from orthrus.errors import BuildError, InputError, InterfaceError, OrthrusError, reason, unknown
 from orthrus.testing.reproduction import reproduction
 
 Factory = Callable[..., Any]  # makes the part that is checked; what it is handed depends on the kind
@@ -130,11 +130,18 @@ def check(kind: str, cases: Sequence[Any]) -> Callable[[Body], Check]:
 
 
 def expecting(checks: Sequence[Check], expect: Mapping[str, str] | None) -> list[Check]:
-    """Return the checks, those named in `expect` as expected failures; raise InputError for a name that is none."""
-    names = [one.name for one in checks]
-    for name in expect or {}:
+    """Return the checks, those named in `expect` as expected failures.
+
+    Raises InputError for a name that is no check's, and for a reason that says nothing.
+    """
+    kind, names = checks[0].kind, [one.name for one in checks]
+    if not isinstance(expect, Mapping | None):
+        raise InputError(f"expect must be a mapping of names of checks to reasons, not a {type(expect).__name__}")
+    for name, why in (expect or {}).items():
         if name not in names:
-            raise InputError(unknown(f"{checks[0].kind} check", name, names))
+            raise InputError(unknown(f"{kind} check", str(name), names))
+        if not isinstance(why, str) or not why.strip():
+            raise InputError(f"{kind} check '{name}' is expected to fail for no reason: {why!r}, wanted a text")
     return [replace(one, expected=(expect or {}).get(one.name)) for one in checks]
 
 
@@ -144,6 +151,8 @@ def _making(factory: Factory) -> Factory:
     def make(*given: Any) -> Any:
         try:
             return factory(*given)
+        except InterfaceError:  # of one that was made, and is wrong wherever it is
+            raise
         except (BuildError, InputError) as error:
             raise NotApplicableError(str(error)) from error
 

@@ -17,6 +17,7 @@ from orthrus.context import Context
 from orthrus.errors import shown
 from orthrus.interfaces import Drafter
 from orthrus.testing.check import BrokenRuleError, Factory, check
+from orthrus.testing.declaring import hold_declared
 from orthrus.testing.drafter_made import forgetful, made
 from orthrus.testing.plain_cache import PlainCache
 from orthrus.testing.plain_verifiers import Dictated, Spelled
@@ -126,11 +127,7 @@ def committed_slots_are_left_alone(make: Factory, scene: Scene) -> None:
 @check("drafter", ladder(3))
 def declares_itself(make: Factory, scene: Scene) -> None:
     """It says what it needs, a set of capabilities' names, and whether it learns, True or False."""
-    drafter = made(make, scene.target())
-    if not isinstance(drafter.needs, frozenset | set) or not all(isinstance(one, str) for one in drafter.needs):
-        raise BrokenRuleError(f"{drafter.needs!r}, wanted a frozenset of names", "the attribute `needs`")
-    if not isinstance(drafter.learns, bool):
-        raise BrokenRuleError(f"{drafter.learns!r}, wanted True or False", "the attribute `learns`")
+    hold_declared("drafter", made(make, scene.target()))
 
 
 @contextmanager

@@ -13,8 +13,9 @@ from torch import Tensor
 from orthrus.chance import Chance
 from orthrus.context import Context
 from orthrus.errors import shown
-from orthrus.interfaces import Verifier, members
+from orthrus.interfaces import Verifier
 from orthrus.testing.check import BrokenRuleError, Factory, check
+from orthrus.testing.declaring import hold_declared, hold_members
 from orthrus.testing.drafters import Scripted
 from orthrus.testing.plain_verifiers import Dictated, agreed
 from orthrus.testing.scenes import Scene, ladder
@@ -31,11 +32,8 @@ SCENES = [*GREEDY[:6], *ladder(4, batch=None, temperature=0.8), *ladder(4, batch
 def declares_itself(make: Factory, scene: Scene) -> None:
     """It says whether it decodes greedily only, True or False, and has a method `verify`."""
     verifier = make()
-    missing = [name for name in members(Verifier) if not hasattr(verifier, name)]
-    if missing:
-        raise BrokenRuleError(f"{type(verifier).__name__} lacks {', '.join(missing)}", "what the factory returned")
-    if not isinstance(verifier.greedy, bool):
-        raise BrokenRuleError(f"{verifier.greedy!r}, wanted True or False", "the attribute `greedy`")
+    hold_members("verifier", verifier)
+    hold_declared("verifier", verifier)
 
 
 @check("verifier", SCENES)

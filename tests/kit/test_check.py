@@ -148,6 +148,18 @@ def test_an_unknown_name_is_an_error_that_says_which_exist(checks: object) -> No
     assert all(name in str(caught.value) for name in names)
 
 
+@pytest.mark.parametrize("why", [None, "", "  ", 3, ["it is stubborn"]])
+def test_a_reason_that_says_nothing_is_refused(why: object) -> None:
+    with pytest.raises(InputError, match=r"verifier check 'greedy_text' is expected to fail for no reason: .*, wanted"):
+        verifier_checks(expect={"greedy_text": why})  # type: ignore[dict-item]
+
+
+@pytest.mark.parametrize("expect", [{"greedy_text"}, ["greedy_text"], "greedy_text"])
+def test_expectations_without_reasons_are_refused(expect: object) -> None:
+    with pytest.raises(InputError, match="expect must be a mapping of names of checks to reasons, not a"):
+        verifier_checks(expect=expect)  # type: ignore[arg-type]
+
+
 def test_named_checks_that_do_not_exist() -> None:
     with pytest.raises(InputError, match=r"unknown kind of part 'draughter' \(did you mean 'drafter'"):
         named_check("draughter", "greedy_text")

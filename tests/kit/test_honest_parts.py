@@ -29,12 +29,10 @@ from orthrus.testing import (
 )
 from orthrus.testing.drafters import Drawing, some_q
 from orthrus.testing.every_check import EVERY_CHECK
-from orthrus_diffusion.drafter import Diffusion
 from orthrus_lookup.prompt_lookup import PromptLookup
 
 # What cannot be checked here, and the reason that it gives.
 ELSEWHERE = {
-    "diffusion": "brings no view",  # with a view it is checked below
     "flash": "CUDA",
     "flash_attention_2": "needs",
     "flash_attention_3": "needs",
@@ -47,11 +45,6 @@ REGISTERED = [
     for one in Plugins.load().catalog
     if one.kind in PARTS and (one.origin.startswith("orthrus_")) and one.name not in ELSEWHERE
 ]
-
-
-def diffusion(target: ViewTableTarget) -> Diffusion:
-    target.attach_view("diffusion")
-    return Diffusion(target, block=4, mask_token_id=1)
 
 
 class OneByOne(Drawing):
@@ -84,7 +77,6 @@ HONEST: dict[str, tuple[str, Callable[..., Any]]] = {
     "a drafter that draws with noise": ("drafter", lambda target: Even(some_q(1, 2), 2)),
     "a drafter that drafts ahead": ("drafter", Ahead),
     "prompt lookup of single tokens": ("drafter", lambda target: PromptLookup(2, 1, 4)),
-    "diffusion": ("drafter", diffusion),
     "the samplers' base": ("verifier", Sampler),
     "the greedy verifiers' base": ("verifier", Greedy),
     "the coupled verifiers' base": ("verifier", Coupled),
