@@ -50,19 +50,22 @@ def check(
         raise InputError(
             f"no check of {factory.kind} '{part}' could run: {outcomes[0].reason}{ADVICE.get(factory.kind, '')}"
         )
+    failed = [one for one in outcomes if one.status == "failed"]
+    if failed and not as_json and all(one.raised for one in failed):
+        typer.echo(f"FAILED {failed[0].reason}")  # how to see it again; the others are told in a line each
     for outcome in [] if as_json else skipped:
         typer.echo(f"-      {outcome.check}: {outcome.reason}")
     if not as_json and factory.overrides != tuple(overrides or ()):
         typer.echo(f"with   {' '.join(factory.overrides)}")
     summary = summary_line([(one.status, one.reason) for one in outcomes])
     typer.echo(json.dumps(_object(factory, summary, outcomes), indent=2) if as_json else summary)
-    if any(one.status == "failed" for one in outcomes):
+    if failed:
         raise typer.Exit(1)
 
 
 def _print(outcome: Outcome) -> None:
     if outcome.status == "failed":
-        typer.echo(f"FAILED {outcome.reason}")
+        typer.echo(f"FAILED {outcome.check}: {outcome.raised}" if outcome.raised else f"FAILED {outcome.reason}")
     else:
         typer.echo(f"ok     {outcome.check}: {outcome.check.rule}")
 

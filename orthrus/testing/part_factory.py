@@ -47,7 +47,7 @@ class PartFactory:
             self.make(*given.get(self.kind, ()))
         except InterfaceError:
             raise
-        except Exception:  # the checks show it, with a way to see it again
+        except (Exception, SystemExit):  # the checks show it, with a way to see it again
             return
 
     @property
