@@ -42,6 +42,28 @@ def test_a_part_that_fails(site: Site, orthrus: InProcess) -> None:
     assert 'make = factory_of("lenient", "verifier")' in done.out
 
 
+def test_what_is_not_about_a_rule_is_told_in_a_line(site: Site, orthrus: InProcess) -> None:
+    site.install("odd_drafter", drafter("return None"))
+    done = orthrus("check", "odd")
+    assert done.code == 1
+    full = [line for line in done.out.splitlines() if line.startswith("FAILED drafter check")]
+    assert full == ["FAILED drafter check 'draft_has_its_form' failed"]
+    assert "  value: it returned a NoneType\n" in done.out
+    brief = [
+        line.partition(": ")[2] for line in done.out.splitlines() if line.startswith("FAILED ") and line not in full
+    ]
+    assert len(brief) == 15 and set(brief) == {"drafter 'odd' returned a NoneType, not a Draft"}
+
+
+@pytest.mark.parametrize("raises", ["raise SystemExit(3)", "raise RuntimeError('no idea')"])
+def test_of_what_raises_everywhere_one_failure_is_shown_in_full(raises: str, site: Site, orthrus: InProcess) -> None:
+    site.install("odd_drafter", drafter(raises))
+    done = orthrus("check", "odd")
+    assert done.code == 1
+    assert "FAILED greedy_text: it raised " in done.out and "(propose, odd_drafter.py, line " in done.out
+    assert done.out.count("to see it again") == done.out.count("FAILED drafter check 'draft_has_its_form' failed") == 1
+
+
 def test_json_has_every_check(site: Site, orthrus: InProcess) -> None:
     site.install("odd_drafter", drafter(TOO_LONG))
     done = orthrus("check", "odd", "--json")

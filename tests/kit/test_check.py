@@ -7,15 +7,17 @@ import re
 import runpy
 import textwrap
 from collections.abc import Callable
+from typing import Any
 
 import pytest
+import torch
 from support.bug import Bug
 from support.bugs import EVERY_BUG
 from support.bugs_of_drafters import NoLimit, Stale
 from support.bugs_of_verifiers import NothingAccepted
 from support.program import ROOT
 
-from orthrus import BuildError, InputError, Target
+from orthrus import BuildError, Chance, Context, Draft, InputError, Target
 from orthrus.testing import (
     Check,
     ConformanceError,
@@ -87,6 +89,36 @@ def test_what_a_part_raises_is_told_with_its_place() -> None:
     text = text_of(named_check("drafter", "greedy_text"), Odd)
     assert "value: it raised ZeroDivisionError: no idea" in text
     assert re.search(r"place: __init__, test_check.py, line \d+", text)
+
+
+FORMS: dict[str, tuple[Any, str]] = {
+    "nothing": (None, "it returned a NoneType"),
+    "lists": (Draft([[0]], [1]), "tokens are a list, wanted a tensor"),  # type: ignore[arg-type]
+    "tokens of one dimension": (
+        Draft(torch.zeros(1, dtype=torch.int64), torch.ones(1, dtype=torch.int64)),
+        "tokens are [1], wanted [2, 1]",
+    ),
+    "a number": (Draft(torch.tensor(0), torch.tensor([0, 0])), "tokens are [], wanted [2]"),
+    "int32": (Draft(torch.zeros(2, 1).int(), torch.zeros(2).long()), "tokens are torch.int32, wanted torch.int64"),
+    "too few probabilities": (
+        Draft(torch.zeros(2, 1).long(), torch.zeros(2).long(), torch.ones(2, 1, 3)),
+        "probabilities are [2, 1, 3], wanted [2, 1, 4]",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_what_is_no_draft_is_said_by_every_check_in_plain_words(name: str) -> None:
+    draft, value = FORMS[name]
+
+    class Odd(Stale):
+        def propose(self, context: Context, chance: Chance) -> Draft:
+            return draft
+
+    assert f"value: {value}\n" in text_of(named_check("drafter", "draft_has_its_form"), Odd)
+    for other in ("drawn_tokens_have_mass", "draws_what_it_reports", "rows_are_independent", "inputs_are_left_alone"):
+        text = text_of(named_check("drafter", other), Odd)
+        assert "value: drafter 'Odd' returned " in text and "place: the loop, which checks every draft\n" in text
 
 
 def reproduced(text: str) -> str:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from support.bugs_of_attention import Written
 from support.bugs_of_coupling import Coupled
-from support.bugs_of_drafters import Ahead, Cycling
+from support.bugs_of_drafters import Ahead, Claiming, Cycling
 from support.bugs_of_targets import over
 from support.bugs_of_the_loop import Knowing
 from support.bugs_of_verifiers import Greedy, Sampler
@@ -72,6 +72,7 @@ class Even(Drawing):
 HONEST: dict[str, tuple[str, Callable[..., Any]]] = {
     "the loop's drafter": ("drafter", Knowing),
     "the drafters' base": ("drafter", Cycling),
+    "the base of those that draw": ("drafter", lambda target: Claiming(some_q(1, target.vocabulary_size), 2)),
     "a drafter that draws": ("drafter", lambda target: Drawing(some_q(1, target.vocabulary_size), 2, ragged=True)),
     "a drafter that draws token by token": ("drafter", lambda target: OneByOne(some_q(1, 2), 2)),
     "a drafter that draws with noise": ("drafter", lambda target: Even(some_q(1, 2), 2)),
