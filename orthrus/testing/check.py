@@ -80,9 +80,10 @@ class Check:
         What does not apply, or fails as expected, is a skip or an xfail under pytest, and an exception of its own,
         NotApplicableError, elsewhere.
         """
+        __tracebackhide__ = True  # pytest shows the test and what was found, and nothing of the kit
         outcome = self.outcome(factory, *cases)
         if outcome.status == "failed":
-            raise ConformanceError(outcome.reason)
+            raise ConformanceError(outcome.reason, outcome.raised)
         if outcome.status != "passed":
             _leave(outcome)
 
@@ -119,7 +120,7 @@ class Check:
             raise ConformanceError(self._text(error.value, error.place, factory, case)) from error
         except (Exception, SystemExit) as error:  # of the part, whatever it is
             value, place = raised(error), _where(error)
-            brief = value if isinstance(error, DraftError) else f"{value} ({place})"
+            brief = value if isinstance(error, DraftError | InterfaceError) else f"{value} ({place})"
             raise ConformanceError(self._text(value, place, factory, case), brief) from error
 
     def _text(self, value: str, place: str, factory: Factory, case: Any) -> str:
@@ -179,6 +180,8 @@ def _where(error: BaseException) -> str:
     """Return where in the part an exception came from, or where it shows: in the loop or the kit."""
     if isinstance(error, DraftError):
         return "the loop, which checks every draft"
+    if isinstance(error, InterfaceError):
+        return "what it returned"
     frames = traceback.extract_tb(error.__traceback__)
     last = [one for one in frames if not any(home in Path(one.filename).parents for home in ELSEWHERE)] or frames
     return f"{last[-1].name}, {Path(last[-1].filename).name}, line {last[-1].lineno}"

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from orthrus.admission import check_verdict
 from orthrus.chance import Chance
 from orthrus.context import Context
 from orthrus.errors import shown
@@ -84,8 +85,7 @@ def _with_probabilities(draft: Draft, scene: Scene) -> Draft:
 def _verdict(verifier: Verifier, context: Context, draft: Draft, logits: Tensor) -> list[tuple[int, int]]:
     """Return (accepted, next token) of each row, with chance that depends on distributions alone."""
     found = verifier.verify(context, draft, logits, FixedChance(7))
-    if not isinstance(found, Verdict):
-        raise BrokenRuleError(f"it returned a {type(found).__name__}", _cycle(context))
+    check_verdict(found)
     return list(zip(found.accepted.tolist(), found.next_tokens.tolist(), strict=True))
 
 
@@ -93,8 +93,7 @@ def _verdict(verifier: Verifier, context: Context, draft: Draft, logits: Tensor)
 def verdict_has_its_form(verifier: Verifier, context: Context, draft: Draft, logits: Tensor) -> None:
     """A verdict is a Verdict: accepted [B] within each draft's length, next_tokens [B] in the vocabulary; int64."""
     verdict = verifier.verify(context, draft, logits, Chance(7))
-    if not isinstance(verdict, Verdict):
-        raise BrokenRuleError(f"it returned a {type(verdict).__name__}", _cycle(context))
+    check_verdict(verdict)
     for name, found in (("accepted", verdict.accepted), ("next_tokens", verdict.next_tokens)):
         if found.shape != draft.lengths.shape or found.dtype != torch.int64 or found.device != context.device:
             raise BrokenRuleError(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from orthrus.admission import admit
+from orthrus.admission import admit, check_verdict
 from orthrus.chance import Chance
 from orthrus.context import Context
 from orthrus.decode import decode
@@ -186,5 +186,6 @@ class WatchedVerifier:
     def verify(self, context: Context, draft: Draft, logits: Tensor, chance: Chance) -> Verdict:
         """Pass it on, and show the verdict."""
         verdict = self._verifier.verify(context, draft, logits, chance)
+        check_verdict(verdict)
         self._look(context, draft, logits, verdict)
         return verdict
