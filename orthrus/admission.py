@@ -1,4 +1,4 @@
-"""What a draft must be: checked before the target sees it, without a host sync of its own."""
+"""What drafts must be, and verdicts: checked before anything is made of them, without a host sync of its own."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from orthrus.errors import DraftError
-from orthrus.types import Draft
+from orthrus.errors import DraftError, InterfaceError
+from orthrus.types import Draft, Verdict
 
 if TYPE_CHECKING:
     from orthrus.context import Context
@@ -120,6 +120,17 @@ def admit(draft: Draft, context: Context, name: str) -> Admitted:
         passes=draft.passes,
     )
     return Admitted(bounded, draft, context.room, context.vocabulary_size, name)
+
+
+def check_verdict(verdict: Verdict) -> None:
+    """Raise InterfaceError for what no verifier may return: nothing, a pair, lists."""
+    if not isinstance(verdict, Verdict):
+        raise InterfaceError(f"the verifier returned a {type(verdict).__name__}, not a Verdict")
+    for name, found in (("accepted", verdict.accepted), ("next_tokens", verdict.next_tokens)):
+        if not isinstance(found, Tensor):
+            raise InterfaceError(
+                f"the verifier returned a Verdict whose {name} is a {type(found).__name__}, not a tensor"
+            )
 
 
 def _undrawable(probabilities: Tensor, tokens: Tensor) -> Tensor:

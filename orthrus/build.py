@@ -11,8 +11,9 @@ from typing import Any
 from orthrus import interfaces
 from orthrus.catalog import PARTS
 from orthrus.config import Config, PartConfig, load_config, source_name
+from orthrus.declared import declared_wrongly
 from orthrus.decoder import Decoder
-from orthrus.errors import BuildError, OrthrusError, reason
+from orthrus.errors import BuildError, InterfaceError, OrthrusError, reason
 from orthrus.layers import Layer, read_overrides
 from orthrus.plugins import Plugins
 from orthrus.types import Location, Parts
@@ -76,7 +77,7 @@ def build(
     """Return the decoder of a checked config; objects take the place of parts."""
     given = dict(objects or {})
     for name, part in given.items():
-        _check_interface(name, part, f"the object given as {name}")
+        check_interface(name, part, f"the object given as {name}")
     parts = _assemble(PARTS, config, plugins, given, notify)
     _check_fit(parts, config)
     return Decoder.of(parts.target, parts.drafter, parts.verifier, config.stop, config.seed, config.sampling)
@@ -165,17 +166,23 @@ def _make(name: str, chosen: PartConfig, parts: Parts) -> Any:
         raise BuildError(
             f"{name} '{entry.name}' of plugin '{entry.origin}' could not be made: {reason(error)}"
         ) from error
-    _check_interface(name, part, f"{name} '{entry.name}' of plugin '{entry.origin}'")
+    check_interface(name, part, f"{name} '{entry.name}' of plugin '{entry.origin}'")
     return part
 
 
-def _check_interface(name: str, part: Any, what: str) -> None:
-    members = interfaces.members(PROTOCOLS[name])
+def check_interface(name: str, part: Any, what: str) -> None:
+    """Raise InterfaceError if an object is no part of this kind; what: what the sentence calls it."""
+    protocol = PROTOCOLS[name]
     if inspect.isclass(part):
-        raise BuildError(f"{what} is the class {part.__name__}, not an object of it")
-    missing = [member for member in members if not hasattr(part, member)]
+        raise InterfaceError(f"{what} is the class {part.__name__}, not an object of it")
+    missing = [member for member in interfaces.members(protocol) if not hasattr(part, member)]
     if missing:
-        raise BuildError(f"{what} is no {PROTOCOLS[name].__name__}: it lacks {', '.join(missing)}")
+        raise InterfaceError(f"{what} is no {protocol.__name__}: it lacks {', '.join(missing)}")
+    for member in interfaces.methods(protocol):
+        if not callable(getattr(part, member)):
+            raise InterfaceError(f"{what} is no {protocol.__name__}: its `{member}` is no method")
+    for attribute, wrong in declared_wrongly(name, part):
+        raise InterfaceError(f"{what} declares `{attribute}` wrongly: {wrong}")
 
 
 def _check_fit(parts: Parts, config: Config) -> None:

@@ -10,7 +10,7 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from orthrus.admission import Admitted, Seal, admit
+from orthrus.admission import Admitted, Seal, admit, check_verdict
 from orthrus.errors import InputError
 from orthrus.interfaces import Drafter, Tokenizer
 from orthrus.processing import Processor
@@ -160,6 +160,7 @@ class Context:
         After a prefill (a `refill` that found prompts), only the rows that it filled take part. ahead: called when the
         device's state is the new one and the host has not read it yet; what it launches runs while the host does.
         """
+        check_verdict(verdict)
         candidates = append_bonus(draft.tokens, verdict.accepted, verdict.next_tokens)  # [B, n + 1]
         counts = torch.minimum(verdict.accepted + 1, self.room)  # [B]; 0 where a row has ended
         if self._fresh and len(self._fresh) < len(self.rows):

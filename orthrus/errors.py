@@ -23,6 +23,10 @@ class BuildError(OrthrusError):
     """Report parts that exist but do not fit together, or a model that cannot be loaded."""
 
 
+class InterfaceError(BuildError):
+    """Report an object that is no part of its kind: it lacks a member, or declares what no part may."""
+
+
 class DraftError(OrthrusError):
     """Report a drafter that broke its contract; names the rule, the value and the place."""
 

@@ -5,6 +5,7 @@ B: rows, n: width of a draft, V: size of the vocabulary, H: heads, D: size of a 
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
@@ -314,3 +315,8 @@ def members(protocol: type) -> list[str]:
     """Return the public names that an implementation of one of the protocols above must have."""
     names = [*getattr(protocol, "__annotations__", {}), *vars(protocol)]
     return sorted({name for name in names if not name.startswith("_")})
+
+
+def methods(protocol: type) -> list[str]:
+    """Return those of its members that are called."""
+    return [name for name in members(protocol) if inspect.isfunction(vars(protocol).get(name))]

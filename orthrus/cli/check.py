@@ -11,7 +11,12 @@ from orthrus.cli.arguments import AsJson
 from orthrus.errors import InputError
 
 if TYPE_CHECKING:
-    from orthrus.testing import Outcome
+    from orthrus.testing import Outcome, PartFactory
+
+ADVICE = {
+    "drafter": "; drafters are checked on lookup tables, which have views and no files: write options with which it"
+    " needs no more, or hand it what it needs in a test, with drafter_checks()"
+}
 
 
 def check(
@@ -34,6 +39,7 @@ def check(
     from orthrus.testing.summary import summary_line
 
     factory = factory_of(part, kind, overrides or ())
+    factory.check_interface()
     outcomes: list[Outcome] = []
     for one in EVERY_CHECK[factory.kind]():
         outcomes.append(one.outcome(factory))
@@ -41,24 +47,32 @@ def check(
             _print(outcomes[-1])
     skipped = [one for one in outcomes if one.status == "did not apply"]
     if len(skipped) == len(outcomes):
-        raise InputError(f"no check of {factory.kind} '{part}' could run: {outcomes[0].reason}")
+        raise InputError(
+            f"no check of {factory.kind} '{part}' could run: {outcomes[0].reason}{ADVICE.get(factory.kind, '')}"
+        )
+    failed = [one for one in outcomes if one.status == "failed"]
+    if failed and not as_json and all(one.raised for one in failed):
+        typer.echo(f"FAILED {failed[0].reason}")  # how to see it again; the others are told in a line each
     for outcome in [] if as_json else skipped:
         typer.echo(f"-      {outcome.check}: {outcome.reason}")
+    if not as_json and factory.overrides != tuple(overrides or ()):
+        typer.echo(f"with   {' '.join(factory.overrides)}")
     summary = summary_line([(one.status, one.reason) for one in outcomes])
-    typer.echo(json.dumps(_object(part, factory.kind, summary, outcomes), indent=2) if as_json else summary)
-    if any(one.status == "failed" for one in outcomes):
+    typer.echo(json.dumps(_object(factory, summary, outcomes), indent=2) if as_json else summary)
+    if failed:
         raise typer.Exit(1)
 
 
 def _print(outcome: Outcome) -> None:
     if outcome.status == "failed":
-        typer.echo(f"FAILED {outcome.reason}")
+        typer.echo(f"FAILED {outcome.check}: {outcome.raised}" if outcome.raised else f"FAILED {outcome.reason}")
     else:
         typer.echo(f"ok     {outcome.check}: {outcome.check.rule}")
 
 
-def _object(part: str, kind: str, summary: str, outcomes: list[Outcome]) -> dict[str, Any]:
+def _object(factory: PartFactory, summary: str, outcomes: list[Outcome]) -> dict[str, Any]:
     checks = [
         {"name": one.check.name, "rule": one.check.rule, "status": one.status, "reason": one.reason} for one in outcomes
     ]
-    return {"part": part, "kind": kind, "summary": summary, "checks": checks}
+    of = {"part": factory.part, "kind": factory.kind, "overrides": list(factory.overrides)}
+    return {**of, "summary": summary, "checks": checks}

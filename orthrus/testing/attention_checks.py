@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
-from orthrus.interfaces import AttentionBackend, members
+from orthrus.interfaces import AttentionBackend
 from orthrus.testing.attention_cases import TOLERANCE, Pass, attend, one_by_one, with_garbage
 from orthrus.testing.check import BrokenRuleError, Check, Factory, NotApplicableError, check, expecting
-from orthrus.types import AttentionCapabilities
+from orthrus.testing.declaring import hold_declared, hold_members
 
 SCORES = [
     Pass(),
@@ -32,13 +32,8 @@ DTYPES = ("float64", "bfloat16", "float16")
 def declares_itself(make: Factory, one: Pass) -> None:
     """It has the members of an AttentionBackend, and declares where it works as AttentionCapabilities."""
     backend = make()
-    missing = [name for name in members(AttentionBackend) if not hasattr(backend, name)]
-    if missing:
-        raise BrokenRuleError(f"{type(backend).__name__} lacks {', '.join(missing)}", "what the factory returned")
-    if not isinstance(backend.capabilities, AttentionCapabilities):
-        raise BrokenRuleError(
-            f"{type(backend.capabilities).__name__}, wanted AttentionCapabilities", "the attribute `capabilities`"
-        )
+    hold_members("attention", backend)
+    hold_declared("attention", backend)
 
 
 @check("attention", SCORES)
@@ -149,7 +144,7 @@ def _hold(make: Factory, one: Pass) -> None:
 def _fitting(make: Factory, one: Pass) -> tuple[AttentionBackend, Pass]:
     """Return the backend, and the pass as it declares it can be; raise NotApplicableError if it cannot."""
     backend: Any = make()
-    able: AttentionCapabilities = backend.capabilities
+    able = backend.capabilities
     kind = "block" if one.kind == "block" else "causal"
     if kind not in able.kinds:
         raise NotApplicableError(f"the backend declares no {kind} attention")

@@ -12,8 +12,10 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from orthrus.interfaces import KVCache, members
+from orthrus.errors import InterfaceError
+from orthrus.interfaces import KVCache
 from orthrus.testing.check import BrokenRuleError, Check, Factory, check, expecting
+from orthrus.testing.declaring import hold_members
 
 CPU = torch.device("cpu")
 
@@ -67,6 +69,8 @@ class Model:
         width, extent = len(slots[0]), max(max(places) for places in slots) + 1
         places, over = torch.tensor(slots), None if rows is None else torch.tensor(chosen)
         returned = self.cache.place(places, extent, over)
+        if not isinstance(returned, int):
+            raise InterfaceError(f"`place` returned a {type(returned).__name__}, not a number of slots")
         if returned < extent:
             raise BrokenRuleError(
                 f"it will return {returned} slots; the pass reaches up to {extent}", self._place("place")
@@ -79,6 +83,8 @@ class Model:
             given = keys[layer].clone(), values[layer].clone()
             found = self.cache.update(*given, layer)
             self._hold_untouched(given, (keys[layer], values[layer]))
+            if not isinstance(found, tuple | list) or not all(isinstance(one, Tensor) for one in found):
+                raise InterfaceError(f"`update` returned a {type(found).__name__}, not two tensors: keys and values")
             self._hold_shape(found, len(chosen), returned)
             self._hold(found, chosen, layer)
         if places.tolist() != [list(one) for one in slots] or (over is not None and over.tolist() != chosen):
@@ -151,9 +157,7 @@ MANY = History(seed=6, rows=5, passes=3, layers=5, heads=5)
 def declares_itself(make: Factory, history: History) -> None:
     """It has the members of a KVCache; when it starts, every row has a length of 0, and bytes are counted."""
     cache = make()
-    missing = [name for name in members(KVCache) if not hasattr(cache, name)]
-    if missing:
-        raise BrokenRuleError(f"{type(cache).__name__} lacks {', '.join(missing)}", "what the factory returned")
+    hold_members("cache", cache)
     cache.start(3, CPU)
     if cache.lengths.tolist() != [0, 0, 0]:
         raise BrokenRuleError(f"lengths are {cache.lengths.tolist()}, wanted [0, 0, 0]", "start(3)")

@@ -15,16 +15,24 @@ from typing import Any, Literal, NoReturn
 
 import torch
 
-from orthrus.errors import BuildError, InputError, OrthrusError, reason, unknown
+from orthrus.errors import BuildError, DraftError, InputError, InterfaceError, OrthrusError, reason, unknown
 from orthrus.testing.reproduction import reproduction
 
 Factory = Callable[..., Any]  # makes the part that is checked; what it is handed depends on the kind
 Body = Callable[[Factory, Any], None]
+ELSEWHERE = (Path(__file__).parents[1], Path(torch.__file__).parent)  # where no part is
 Status = Literal["passed", "failed", "expected to fail", "did not apply"]
 
 
 class ConformanceError(AssertionError):
-    """Report a part that broke a rule: the rule, the value, the place, and Python that shows it again."""
+    """Report a part that broke a rule: the rule, the value, the place, and Python that shows it again.
+
+    raised: what was raised, and where, if the check ended before its rule could be looked at; else empty.
+    """
+
+    def __init__(self, text: str, raised: str = "") -> None:
+        super().__init__(text)
+        self.raised = raised
 
 
 class NotApplicableError(Exception):
@@ -41,11 +49,12 @@ class BrokenRuleError(Exception):
 
 @dataclass(frozen=True)
 class Outcome:
-    """Hold what a check came to; reason: why it did not pass, empty if it did."""
+    """Hold what a check came to; reason: why it did not pass, empty if it did. raised: as ConformanceError has it."""
 
     check: Check
     status: Status
     reason: str = ""
+    raised: str = ""
 
 
 @dataclass(frozen=True)
@@ -71,9 +80,10 @@ class Check:
         What does not apply, or fails as expected, is a skip or an xfail under pytest, and an exception of its own,
         NotApplicableError, elsewhere.
         """
+        __tracebackhide__ = True  # pytest shows the test and what was found, and nothing of the kit
         outcome = self.outcome(factory, *cases)
         if outcome.status == "failed":
-            raise ConformanceError(outcome.reason)
+            raise ConformanceError(outcome.reason, outcome.raised)
         if outcome.status != "passed":
             _leave(outcome)
 
@@ -88,8 +98,9 @@ class Check:
                 except NotApplicableError as why:  # of this case: others may mean something
                     skipped.append(str(why))
         except ConformanceError as failure:
-            known = self.expected is not None
-            return Outcome(self, "expected to fail" if known else "failed", self.expected or str(failure))
+            if self.expected is not None:
+                return Outcome(self, "expected to fail", self.expected)
+            return Outcome(self, "failed", str(failure), failure.raised)
         if len(skipped) == len(tried):
             return Outcome(self, "did not apply", skipped[0] if skipped else "it has no cases")
         if self.expected is not None:
@@ -105,11 +116,12 @@ class Check:
                 self.body(_making(factory), case)
         except NotApplicableError:
             raise
-        except Exception as error:  # of the part, whatever it is
-            value, place = (
-                (error.value, error.place) if isinstance(error, BrokenRuleError) else (raised(error), _where(error))
-            )
-            raise ConformanceError(self._text(value, place, factory, case)) from error
+        except BrokenRuleError as error:
+            raise ConformanceError(self._text(error.value, error.place, factory, case)) from error
+        except (Exception, SystemExit) as error:  # of the part, whatever it is
+            value, place = raised(error), _where(error)
+            brief = value if isinstance(error, DraftError | InterfaceError) else f"{value} ({place})"
+            raise ConformanceError(self._text(value, place, factory, case), brief) from error
 
     def _text(self, value: str, place: str, factory: Factory, case: Any) -> str:
         lines = "\n".join(f"    {line}" for line in reproduction(self.kind, self.name, factory, case))
@@ -130,11 +142,18 @@ def check(kind: str, cases: Sequence[Any]) -> Callable[[Body], Check]:
 
 
 def expecting(checks: Sequence[Check], expect: Mapping[str, str] | None) -> list[Check]:
-    """Return the checks, those named in `expect` as expected failures; raise InputError for a name that is none."""
-    names = [one.name for one in checks]
-    for name in expect or {}:
+    """Return the checks, those named in `expect` as expected failures.
+
+    Raises InputError for a name that is no check's, and for a reason that says nothing.
+    """
+    kind, names = checks[0].kind, [one.name for one in checks]
+    if not isinstance(expect, Mapping | None):
+        raise InputError(f"expect must be a mapping of names of checks to reasons, not a {type(expect).__name__}")
+    for name, why in (expect or {}).items():
         if name not in names:
-            raise InputError(unknown(f"{checks[0].kind} check", name, names))
+            raise InputError(unknown(f"{kind} check", str(name), names))
+        if not isinstance(why, str) or not why.strip():
+            raise InputError(f"{kind} check '{name}' is expected to fail for no reason: {why!r}, wanted a text")
     return [replace(one, expected=(expect or {}).get(one.name)) for one in checks]
 
 
@@ -144,6 +163,8 @@ def _making(factory: Factory) -> Factory:
     def make(*given: Any) -> Any:
         try:
             return factory(*given)
+        except InterfaceError:  # of one that was made, and is wrong wherever it is
+            raise
         except (BuildError, InputError) as error:
             raise NotApplicableError(str(error)) from error
 
@@ -156,8 +177,14 @@ def raised(error: BaseException) -> str:
 
 
 def _where(error: BaseException) -> str:
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{last.name}, {Path(last.filename).name}, line {last.lineno}"
+    """Return where in the part an exception came from, or where it shows: in the loop or the kit."""
+    if isinstance(error, DraftError):
+        return "the loop, which checks every draft"
+    if isinstance(error, InterfaceError):
+        return "what it returned"
+    frames = traceback.extract_tb(error.__traceback__)
+    last = [one for one in frames if not any(home in Path(one.filename).parents for home in ELSEWHERE)] or frames
+    return f"{last[-1].name}, {Path(last[-1].filename).name}, line {last[-1].lineno}"
 
 
 def _leave(outcome: Outcome) -> NoReturn:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import Any
 
-from orthrus.interfaces import Drafter, Target, members
-from orthrus.testing.check import BrokenRuleError, Factory, NotApplicableError
+from orthrus.interfaces import Drafter, Target
+from orthrus.testing.check import Factory, NotApplicableError
+from orthrus.testing.declaring import hold_declared, hold_members
 
 
 def made(make: Factory, target: Target) -> Drafter:
     """Return the drafter for a target; raise NotApplicableError if no target of the kit has what it needs."""
     drafter: Any = make(target)
-    missing = [name for name in members(Drafter) if not hasattr(drafter, name)]
-    if missing:
-        raise BrokenRuleError(f"{type(drafter).__name__} lacks {', '.join(missing)}", "what the factory returned")
-    if isinstance(drafter.needs, str) or not isinstance(drafter.needs, Collection):
-        raise BrokenRuleError(f"{drafter.needs!r}, wanted a frozenset of names", "the attribute `needs`")
-    lacking = sorted(set(drafter.needs) - set(target.capabilities))
+    hold_members("drafter", drafter)
+    hold_declared("drafter", drafter, "needs")
+    lacking = sorted(drafter.needs - target.capabilities)
     if lacking:
         raise NotApplicableError(f"the drafter needs {', '.join(lacking)}, which no target of the kit offers")
     found: Drafter = drafter

@@ -17,6 +17,7 @@ from orthrus.context import Context
 from orthrus.errors import shown
 from orthrus.interfaces import Drafter
 from orthrus.testing.check import BrokenRuleError, Factory, check
+from orthrus.testing.declaring import hold_declared
 from orthrus.testing.drafter_made import forgetful, made
 from orthrus.testing.plain_cache import PlainCache
 from orthrus.testing.plain_verifiers import Dictated, Spelled
@@ -126,11 +127,7 @@ def committed_slots_are_left_alone(make: Factory, scene: Scene) -> None:
 @check("drafter", ladder(3))
 def declares_itself(make: Factory, scene: Scene) -> None:
     """It says what it needs, a set of capabilities' names, and whether it learns, True or False."""
-    drafter = made(make, scene.target())
-    if not isinstance(drafter.needs, frozenset | set) or not all(isinstance(one, str) for one in drafter.needs):
-        raise BrokenRuleError(f"{drafter.needs!r}, wanted a frozenset of names", "the attribute `needs`")
-    if not isinstance(drafter.learns, bool):
-        raise BrokenRuleError(f"{drafter.learns!r}, wanted True or False", "the attribute `learns`")
+    hold_declared("drafter", made(make, scene.target()))
 
 
 @contextmanager
@@ -157,7 +154,12 @@ def _generators() -> dict[str, str]:
 
 def _slots(context: Context, cache: PlainCache) -> dict[str, Any]:
     """Return what a drafter's pass must leave alone; while it drafts ahead the cache does not know yet how much."""
-    return {"the cache": (cache.lengths.tolist(), cache.committed((context.lengths - 1).tolist()))}
+    slots = {
+        f"the key and value of layer {layer}, row {row}, slot {slot}": pair
+        for (layer, row, slot), pair in cache.committed((context.lengths - 1).tolist()).items()
+    }
+    lengths = {"context.lengths": context.lengths.tolist(), "the cache's lengths": cache.lengths.tolist()}
+    return {**lengths, **slots}
 
 
 def _texts(make: Factory, scene: Scene) -> dict[int, tuple[int, ...]]:
@@ -175,6 +177,7 @@ class _Guarded:
     def __init__(self, drafter: Drafter, state: Callable[[Context], Mapping[str, Any]]) -> None:
         self._drafter = drafter
         self._state = state
+        self.name = getattr(drafter, "name", type(drafter).__name__)
         self.learns = drafter.learns
         if hasattr(drafter, "ahead"):
             self.ahead = self._ahead  # the loop looks whether there is one
@@ -203,12 +206,12 @@ class _Guarded:
     def _held(self, call: str) -> Iterator[None]:
         before = self._state(self._context)
         yield
-        for name, value in self._state(self._context).items():
-            if value != before[name]:
+        after = self._state(self._context)
+        for name in {**before, **after}:
+            old, new = before.get(name, "nothing"), after.get(name, "nothing")
+            if old != new:
                 cycle = self._context.cycle + 1
-                raise BrokenRuleError(
-                    f"it changed {name} from {shown(before[name])} to {shown(value)}", f"{call}, cycle {cycle}"
-                )
+                raise BrokenRuleError(f"it changed {name} from {shown(old)} to {shown(new)}", f"{call}, cycle {cycle}")
 
 
 def _state(context: Context) -> dict[str, Any]:

@@ -6,17 +6,19 @@ import importlib
 import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from orthrus.build import PROTOCOLS, build_part, build_target
+from orthrus.build import PROTOCOLS, build_part, build_target, check_interface
 from orthrus.catalog import PARTS
 from orthrus.config import NEEDED, Config, NoOptions, PartConfig, load_config
-from orthrus.errors import InputError, reason, unknown
-from orthrus.interfaces import members
+from orthrus.errors import ConfigError, InputError, InterfaceError, PluginError, Problem, reason, unknown
+from orthrus.interfaces import methods
 from orthrus.layers import Layer, read_overrides
 from orthrus.plugins import Plugins
+from orthrus.testing.plain_cache import PlainCache
+from orthrus.testing.scenes import Scene
 from orthrus.types import Parts
 
 HANDED: Mapping[str, tuple[str, ...]] = {
@@ -38,6 +40,16 @@ class PartFactory:
         """Return the part; raise BuildError or InputError if it cannot be made here."""
         return self.make(*given)
 
+    def check_interface(self) -> None:
+        """Make the part once; raise InterfaceError if it is none of its kind. All else is for the checks."""
+        given: dict[str, tuple[Any, ...]] = {"drafter": (Scene().target(),), "target": (PlainCache(),)}
+        try:
+            self.make(*given.get(self.kind, ()))
+        except InterfaceError:
+            raise
+        except (Exception, SystemExit):  # the checks show it, with a way to see it again
+            return
+
     @property
     def reproduction(self) -> list[str]:
         """Return the Python that makes this factory again."""
@@ -49,8 +61,9 @@ def factory_of(part: str, kind: str | None = None, overrides: Sequence[str] = ()
     """Return the factory of a registered part, chosen by name, or of a class, `module:Class`.
 
     kind: where the name or class leaves it open. overrides: options of a registered part, `["drafter.length=5"]`, and
-    for a target those of its attention and cache. A target is made once, over the cache of the kit if none is named.
-    Raises InputError, ConfigError or PluginError for what does not exist.
+    for a target those of its attention and cache. Those that are not written are what the part's options say as
+    `checked_with`, or else their defaults. A target is made once, over the cache of the kit if none is named. Raises
+    InputError, ConfigError or PluginError for what does not exist.
     """
     if kind is not None and kind not in PARTS:
         raise InputError(unknown("kind of part", kind, PARTS))
@@ -61,8 +74,9 @@ def factory_of(part: str, kind: str | None = None, overrides: Sequence[str] = ()
     session = Plugins.load()
     found = kind or _kind_of(part, session)
     _check_overrides(found, overrides)
-    config = _config(found, part, overrides, session)
-    return PartFactory(found, part, tuple(overrides), _registered(found, config, session))
+    chosen = _with_its_own(found, part, overrides, session)
+    config = _config(found, part, chosen, session)
+    return PartFactory(found, part, chosen, _registered(found, config, session))
 
 
 def _kind_of(name: str, session: Plugins) -> str:
@@ -85,11 +99,33 @@ def _check_overrides(kind: str, overrides: Sequence[str]) -> None:
             )
 
 
+def _with_its_own(kind: str, name: str, overrides: Sequence[str], session: Plugins) -> tuple[str, ...]:
+    """Return the overrides, before them the options that the part is checked with where nobody chooses others."""
+    if name not in session.catalog.names(kind):
+        return tuple(overrides)  # what is wrong is told with the rest of the config
+    own = getattr(session.get(kind, name).load_options(), "checked_with", ())
+    if not isinstance(own, tuple) or not all(isinstance(one, str) and "=" in one for one in own):
+        raise PluginError(
+            f"the options of {kind} '{name}' have checked_with={own!r}, wanted a tuple of texts such as 'length=4'"
+        )
+    written = {one.partition("=")[0] for one in overrides}
+    added = [f"{kind}.{one}" for one in own]
+    return (*(one for one in added if one.partition("=")[0] not in written), *overrides)
+
+
 def _config(kind: str, name: str, overrides: Sequence[str], session: Plugins) -> Config:
     parts = [one for one in NEEDED if one != kind]
     missing_ok = (*parts, "cache") if kind == "target" else PARTS
     layers = [Layer("argument", {kind: {"name": name}}), read_overrides(overrides)]
-    return load_config({}, layers, session, missing_ok=missing_ok)
+    try:
+        return load_config({}, layers, session, missing_ok=missing_ok)
+    except ConfigError as error:
+        raise ConfigError([_with_advice(one) for one in error.problems]) from error
+
+
+def _with_advice(one: Problem) -> Problem:
+    required = one.message.startswith("is required")
+    return replace(one, message=f"{one.message}; write {one.key}=...") if required else one
 
 
 def _registered(kind: str, config: Config, session: Plugins) -> Callable[..., Any]:
@@ -119,24 +155,20 @@ def _imported(place: str, kind: str | None) -> PartFactory:
         raise InputError(f"'{place}' cannot be imported: {reason(error)}") from error
     if not callable(found):
         raise InputError(f"'{place}' is a {type(found).__name__}, wanted a class or a function that makes a part")
-    kind = kind or _kind_by_members(found, place)
-    needs = getattr(found, "needs", None)
-    if kind == "drafter" and isinstance(needs, str):  # a collection of its letters
-        raise InputError(f"'{place}' needs {needs!r}, wanted a set of names: frozenset({{{needs!r}}})")
-    return PartFactory(kind, place, (), _adapted(found, kind, place))
+    of = kind or _kind_by_members(found, place)
+    make = _adapted(found, of, place)
+
+    def checked(*given: Any) -> Any:
+        part = make(*given)
+        check_interface(of, part, f"{of} '{place}'")
+        return part
+
+    return PartFactory(of, place, (), checked)
 
 
 def _kind_by_members(found: Any, place: str) -> str:
     """Return the kind whose methods a class has."""
-    kinds = [
-        kind
-        for kind in PARTS
-        if all(
-            hasattr(found, name)
-            for name in members(PROTOCOLS[kind])
-            if inspect.isfunction(vars(PROTOCOLS[kind]).get(name))
-        )
-    ]
+    kinds = [kind for kind in PARTS if all(hasattr(found, name) for name in methods(PROTOCOLS[kind]))]
     if len(kinds) != 1:
         raise InputError(
             f"it cannot be told which kind of part '{place}' makes; say so with --kind, one of {', '.join(PARTS)}"

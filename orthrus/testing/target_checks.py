@@ -15,8 +15,9 @@ from torch import Tensor
 
 from orthrus.context import Context
 from orthrus.errors import InputError
-from orthrus.interfaces import Target, members
+from orthrus.interfaces import Target
 from orthrus.testing.check import BrokenRuleError, Check, Factory, NotApplicableError, check, expecting
+from orthrus.testing.declaring import hold_declared, hold_members
 from orthrus.testing.drafters import Scripted
 from orthrus.testing.plain_cache import PlainCache
 from orthrus.testing.plain_verifiers import Dictated, PlainConsensus
@@ -24,7 +25,6 @@ from orthrus.testing.scenes import Scene
 from orthrus.testing.watching import Watched, WatchedVerifier, compare_texts, decoded
 from orthrus.types import Draft, Step, Verdict
 
-CAPABILITIES = {"tokenizer", "logits", "embeddings", "hidden_states", "views", "training"}
 TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-3, torch.bfloat16: 1e-1, torch.float16: 5e-2}  # of the spread
 LONGEST = 512  # a context length that is worth trying to its end
 
@@ -41,14 +41,8 @@ Look = Callable[[Context, Draft], None]
 def declares_itself(make: Factory, scene: Scene) -> None:
     """It has the members of a Target, and they are of their types; its own stop tokens are in its vocabulary."""
     target = make(PlainCache())
-    missing = [name for name in members(Target) if not hasattr(target, name)]
-    if missing:
-        raise BrokenRuleError(f"{type(target).__name__} lacks {', '.join(missing)}", "what the factory returned")
-    unknown = sorted(set(target.capabilities) - CAPABILITIES)
-    if unknown:
-        raise BrokenRuleError(
-            f"{', '.join(unknown)}; known are {', '.join(sorted(CAPABILITIES))}", "the attribute `capabilities`"
-        )
+    hold_members("target", target)
+    hold_declared("target", target)
     foreign = [token for token in target.stop_token_ids if not 0 <= token < target.vocabulary_size]
     if foreign:
         raise BrokenRuleError(

@@ -5,23 +5,26 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import wraps
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from orthrus.admission import check_verdict
 from orthrus.chance import Chance
 from orthrus.context import Context
 from orthrus.errors import shown
-from orthrus.interfaces import Verifier, members
-from orthrus.testing.check import BrokenRuleError, Factory, check
+from orthrus.interfaces import Verifier
+from orthrus.testing.check import BrokenRuleError, Check, Factory, check
+from orthrus.testing.declaring import hold_declared, hold_members
 from orthrus.testing.drafters import Scripted
 from orthrus.testing.plain_verifiers import Dictated, agreed
 from orthrus.testing.scenes import Scene, ladder
 from orthrus.testing.watching import FixedChance, WatchedVerifier, decoded
 from orthrus.types import Draft, Verdict
 
-Ask = Callable[[Verifier, Context, Draft, Tensor], None]
+Ask = Callable[[Verifier, Context, Draft, Tensor], None]  # raises BrokenRuleError
 GREEDY = ladder(12, batch=None)
 TIES = [replace(scene, gap=gap) for gap in (1e-3, 1e-6) for scene in GREEDY[4:8]]
 SCENES = [*GREEDY[:6], *ladder(4, batch=None, temperature=0.8), *ladder(4, batch=None, temperature=1.3, top_k=2)]
@@ -31,65 +34,21 @@ SCENES = [*GREEDY[:6], *ladder(4, batch=None, temperature=0.8), *ladder(4, batch
 def declares_itself(make: Factory, scene: Scene) -> None:
     """It says whether it decodes greedily only, True or False, and has a method `verify`."""
     verifier = make()
-    missing = [name for name in members(Verifier) if not hasattr(verifier, name)]
-    if missing:
-        raise BrokenRuleError(f"{type(verifier).__name__} lacks {', '.join(missing)}", "what the factory returned")
-    if not isinstance(verifier.greedy, bool):
-        raise BrokenRuleError(f"{verifier.greedy!r}, wanted True or False", "the attribute `greedy`")
+    hold_members("verifier", verifier)
+    hold_declared("verifier", verifier)
 
 
-@check("verifier", SCENES)
-def verdict_has_its_form(make: Factory, scene: Scene) -> None:
-    """A verdict is a Verdict: accepted [B] within each draft's length, next_tokens [B] in the vocabulary; int64."""
-    _asking(make, scene, _form)
+def rule(scenes: Sequence[Scene]) -> Callable[[Ask], Check]:
+    """Make a check of what a verifier must answer about every draft of the scenes, in dictated histories."""
 
+    def asked(ask: Ask) -> Check:
+        @wraps(ask)
+        def body(make: Factory, scene: Scene) -> None:
+            _asking(make, scene, ask)
 
-@check("verifier", [*GREEDY, *TIES])
-def keeps_only_the_targets_choices(make: Factory, scene: Scene) -> None:
-    """At temperature 0 what is kept is the target's choices: drafts equal to the argmax, then the argmax after them."""
-    _asking(make, scene, _choices)
+        return check("verifier", scenes)(body)
 
-
-@check("verifier", SCENES)
-def accepts_all_it_may(make: Factory, scene: Scene) -> None:
-    """The longest prefix of the target's choices is accepted, at temperature 0 and under coupled noise."""
-    _asking(make, scene, _longest)
-
-
-@check("verifier", SCENES)
-def says_nothing_impossible(make: Factory, scene: Scene) -> None:
-    """No token is kept that the processed logits make impossible, whatever is drafted."""
-    _asking(make, scene, _possible)
-
-
-@check("verifier", SCENES)
-def empty_drafts_are_plain_decoding(make: Factory, scene: Scene) -> None:
-    """For an empty draft nothing is accepted, whether it has no columns or lengths of 0, and the target goes on."""
-    _asking(make, scene, _empty)
-
-
-@check("verifier", SCENES)
-def what_is_beyond_a_length_does_not_count(make: Factory, scene: Scene) -> None:
-    """Tokens and probabilities beyond a draft's length change nothing."""
-    _asking(make, scene, _beyond)
-
-
-@check("verifier", SCENES)
-def rows_are_independent(make: Factory, scene: Scene) -> None:
-    """A row's verdict is the same in any order of the rows, and alone."""
-    _asking(make, scene, _rows)
-
-
-@check("verifier", SCENES)
-def verdict_is_a_function(make: Factory, scene: Scene) -> None:
-    """The same arguments give the same verdict, whatever was verified in between."""
-    _asking(make, scene, _again)
-
-
-@check("verifier", SCENES)
-def inputs_are_left_alone(make: Factory, scene: Scene) -> None:
-    """A verifier changes neither context, draft nor logits."""
-    _asking(make, scene, _untouched)
+    return asked
 
 
 def _asking(make: Factory, scene: Scene, ask: Ask) -> None:
@@ -126,13 +85,15 @@ def _with_probabilities(draft: Draft, scene: Scene) -> Draft:
 def _verdict(verifier: Verifier, context: Context, draft: Draft, logits: Tensor) -> list[tuple[int, int]]:
     """Return (accepted, next token) of each row, with chance that depends on distributions alone."""
     found = verifier.verify(context, draft, logits, FixedChance(7))
+    check_verdict(found)
     return list(zip(found.accepted.tolist(), found.next_tokens.tolist(), strict=True))
 
 
-def _form(verifier: Verifier, context: Context, draft: Draft, logits: Tensor) -> None:
+@rule(SCENES)
+def verdict_has_its_form(verifier: Verifier, context: Context, draft: Draft, logits: Tensor) -> None:
+    """A verdict is a Verdict: accepted [B] within each draft's length, next_tokens [B] in the vocabulary; int64."""
     verdict = verifier.verify(context, draft, logits, Chance(7))
-    if not isinstance(verdict, Verdict):
-        raise BrokenRuleError(f"it returned a {type(verdict).__name__}", _cycle(context))
+    check_verdict(verdict)
     for name, found in (("accepted", verdict.accepted), ("next_tokens", verdict.next_tokens)):
         if found.shape != draft.lengths.shape or found.dtype != torch.int64 or found.device != context.device:
             raise BrokenRuleError(
@@ -151,7 +112,9 @@ def _form(verifier: Verifier, context: Context, draft: Draft, logits: Tensor) ->
             )
 
 
-def _choices(verifier: Verifier, context: Context, draft: Draft, logits: Tensor) -> None:
+@rule([*GREEDY, *TIES])
+def keeps_only_the_targets_choices(verifier: Verifier, context: Context, draft: Draft, logits: Tensor) -> None:
+    """At temperature 0 what is kept is the target's choices: drafts equal to the argmax, then the argmax after them."""
     choices = logits.argmax(-1).tolist()
     for row, (accepted, token) in enumerate(_verdict(verifier, context, draft, logits)):
         tokens = draft.tokens[row, : int(draft.lengths[row])].tolist()
@@ -168,7 +131,9 @@ def _choices(verifier: Verifier, context: Context, draft: Draft, logits: Tensor)
             )
 
 
-def _longest(verifier: Verifier, context: Context, draft: Draft, logits: Tensor) -> None:
+@rule(SCENES)
+def accepts_all_it_may(verifier: Verifier, context: Context, draft: Draft, logits: Tensor) -> None:
+    """The longest prefix of the target's choices is accepted, at temperature 0 and under coupled noise."""
     if context.sampling.temperature > 0:
         if not getattr(verifier, "coupled", False):
             return  # how much may be accepted is a matter of chance
@@ -187,7 +152,9 @@ def _longest(verifier: Verifier, context: Context, draft: Draft, logits: Tensor)
             )
 
 
-def _possible(verifier: Verifier, context: Context, draft: Draft, logits: Tensor) -> None:
+@rule(SCENES)
+def says_nothing_impossible(verifier: Verifier, context: Context, draft: Draft, logits: Tensor) -> None:
+    """No token is kept that the processed logits make impossible, whatever is drafted."""
     hidden = logits.clone()
     if draft.tokens.shape[1] and hidden.shape[-1] > 2:  # the first drafted token is made impossible, too
         hidden[:, 0].scatter_(1, draft.tokens[:, :1], float("-inf"))
@@ -200,7 +167,9 @@ def _possible(verifier: Verifier, context: Context, draft: Draft, logits: Tensor
                 )
 
 
-def _empty(verifier: Verifier, context: Context, draft: Draft, logits: Tensor) -> None:
+@rule(SCENES)
+def empty_drafts_are_plain_decoding(verifier: Verifier, context: Context, draft: Draft, logits: Tensor) -> None:
+    """For an empty draft nothing is accepted, whether it has no columns or lengths of 0, and the target goes on."""
     nothing = torch.zeros_like(draft.lengths)
     narrow = _verdict(verifier, context, Draft(draft.tokens[:, :0], nothing), logits[:, :1])
     wide = _verdict(verifier, context, Draft(draft.tokens, nothing, draft.probabilities), logits)
@@ -215,7 +184,9 @@ def _empty(verifier: Verifier, context: Context, draft: Draft, logits: Tensor) -
         raise BrokenRuleError(f"{narrow} without columns, {wide} with lengths of 0", _cycle(context))
 
 
-def _beyond(verifier: Verifier, context: Context, draft: Draft, logits: Tensor) -> None:
+@rule(SCENES)
+def what_is_beyond_a_length_does_not_count(verifier: Verifier, context: Context, draft: Draft, logits: Tensor) -> None:
+    """Tokens and probabilities beyond a draft's length change nothing."""
     width = draft.tokens.shape[1]
     beyond = torch.arange(width) >= draft.lengths[:, None]  # [B, n]
     wanted = _verdict(verifier, context, draft, logits)
@@ -229,7 +200,9 @@ def _beyond(verifier: Verifier, context: Context, draft: Draft, logits: Tensor) 
             raise BrokenRuleError(value, _cycle(context))
 
 
-def _rows(verifier: Verifier, context: Context, draft: Draft, logits: Tensor) -> None:
+@rule(SCENES)
+def rows_are_independent(verifier: Verifier, context: Context, draft: Draft, logits: Tensor) -> None:
+    """A row's verdict is the same in any order of the rows, and alone."""
     wanted = _verdict(verifier, context, draft, logits)
     every = list(range(len(wanted)))
     for rows in ([*reversed(every)], *([row] for row in every)):
@@ -241,7 +214,9 @@ def _rows(verifier: Verifier, context: Context, draft: Draft, logits: Tensor) ->
             raise BrokenRuleError(value, f"the rows {rows} of {len(every)} by themselves, {_cycle(context)}")
 
 
-def _again(verifier: Verifier, context: Context, draft: Draft, logits: Tensor) -> None:
+@rule(SCENES)
+def verdict_is_a_function(verifier: Verifier, context: Context, draft: Draft, logits: Tensor) -> None:
+    """The same arguments give the same verdict, whatever was verified in between."""
     wanted = _verdict(verifier, context, draft, logits)
     _verdict(verifier, context, draft, logits.roll(1, -1))
     found = _verdict(verifier, context, draft, logits)
@@ -249,7 +224,9 @@ def _again(verifier: Verifier, context: Context, draft: Draft, logits: Tensor) -
         raise BrokenRuleError(f"{found}, and {wanted} before (accepted, next token)", _cycle(context))
 
 
-def _untouched(verifier: Verifier, context: Context, draft: Draft, logits: Tensor) -> None:
+@rule(SCENES)
+def inputs_are_left_alone(verifier: Verifier, context: Context, draft: Draft, logits: Tensor) -> None:
+    """A verifier changes neither context, draft nor logits."""
     before = _state(context, draft, logits)
     _verdict(verifier, context, draft, logits)
     for name, value in _state(context, draft, logits).items():

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from orthrus.admission import admit, check_verdict
 from orthrus.chance import Chance
 from orthrus.context import Context
 from orthrus.decode import decode
@@ -52,13 +53,14 @@ class FixedChance(Chance):
 
 
 class Watched:
-    """Be a drafter, and show each proposal with its context to `look`."""
+    """Be a drafter, and show each proposal with its context to `look`; unadmitted: even one that the loop refuses."""
 
     needs: frozenset[str] = frozenset()
 
-    def __init__(self, drafter: Drafter, look: Look) -> None:
+    def __init__(self, drafter: Drafter, look: Look, *, unadmitted: bool = False) -> None:
         self._drafter = drafter
         self._look = look
+        self._unadmitted = unadmitted
         self.name = getattr(drafter, "name", type(drafter).__name__)
         self.learns = drafter.learns
         if hasattr(drafter, "ahead"):
@@ -71,6 +73,8 @@ class Watched:
     def propose(self, context: Context, chance: Chance) -> Draft:
         """Pass it on, and show what was proposed."""
         draft = self._drafter.propose(context, chance)
+        if not self._unadmitted:
+            admit(draft, context, self.name)  # what is no draft is said in the loop's words
         self._look(context, draft)
         return draft
 
@@ -182,5 +186,6 @@ class WatchedVerifier:
     def verify(self, context: Context, draft: Draft, logits: Tensor, chance: Chance) -> Verdict:
         """Pass it on, and show the verdict."""
         verdict = self._verifier.verify(context, draft, logits, chance)
+        check_verdict(verdict)
         self._look(context, draft, logits, verdict)
         return verdict

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from orthrus import option
 
@@ -12,6 +12,7 @@ from orthrus import option
 class DiffusionOptions:
     """Say which view drafts, and how much at a time."""
 
+    checked_with: ClassVar[tuple[str, ...]] = ("view=copies", "block=4")  # a table brings no view
     view: str | None = option(
         None,
         help="a view of the target: a directory, a hub id, or the name of one that is shipped; null: the one that came"

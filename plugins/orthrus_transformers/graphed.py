@@ -14,6 +14,7 @@ from torch import Tensor
 from orthrus import BuildError, DraftPass, InputError
 from orthrus_transformers.engine import EagerEngine, Pass
 from orthrus_transformers.options import GraphLimits
+from orthrus_transformers.repeats import Repeats
 from orthrus_transformers.views import View
 
 # rows, queries, bucket, projected columns, kind, view, whether positions are given, what stands around the pass
@@ -45,6 +46,7 @@ class GraphedEngine:
         self._bytes = 0  # that the recordings' pool has reserved
         self._given_up = False
         self._uncaptured: set[DraftPass | None] = set()  # what drafters made of passes that cannot be captured
+        self._repeats = Repeats()  # whether drafters' passes ever are what they were
         self._told = False  # that passes over the limit run uncaptured
 
     def run(self, one: Pass) -> Tensor:
@@ -52,6 +54,7 @@ class GraphedEngine:
         rows, queries = len(one.lengths), one.width
         # A prefill says where its tokens go, a recording does not; its last chunk may be as narrow as a cycle's pass.
         never = one.slots is not None or self._given_up or one.around in self._uncaptured
+        never = never or self._repeats.given_up(one.around)
         if never or not self._allows(rows * queries):
             return self._eager.run(one)
         bucket = self._cache.place(one.lengths[:, None], one.extent)  # may move the buffers; nothing is written
@@ -59,7 +62,10 @@ class GraphedEngine:
             self._forget()
             self._generation = self._cache.generation
         shape = (rows, queries, bucket, one.last, one.kind, one.view, one.positions is not None, one.around)
-        recording = self._recordings.pop(shape, None) or self._record(one)
+        recording = self._recordings.pop(shape, None)
+        if recording is not None and one.around is not None:
+            self._repeats.came_again(one.around)
+        recording = recording or self._recorded(one)
         if recording is None:
             return self._eager.run(one)
         self._recordings[shape] = recording  # the newest last; the oldest goes first
@@ -96,6 +102,16 @@ class GraphedEngine:
         self._recordings.clear()
         self._pool = None  # it went with the last recording
         self._bytes = 0
+
+    def _recorded(self, one: Pass) -> Recording | None:
+        """Return a new recording; None if the pass cannot be captured, or is one of many that none came again of."""
+        if one.around is not None and self._repeats.gives_up(one.around):
+            kept = [
+                (shape, held) for shape, held in self._recordings.items() if type(shape[-1]) is not type(one.around)
+            ]
+            self._recordings = OrderedDict(kept)
+            return None
+        return self._record(one)
 
     def _record(self, one: Pass) -> Recording | None:
         if self._bytes > self._limits.megabytes << 20:

@@ -9,6 +9,7 @@ from support.parts import FORGETFUL, LENIENT, drafter
 from support.program import InProcess
 from support.site import Site
 
+from orthrus.testing import factory_of, named_check
 from orthrus.testing.every_check import EVERY_CHECK
 
 HONEST = "return context.empty_draft()"
@@ -39,6 +40,28 @@ def test_a_part_that_fails(site: Site, orthrus: InProcess) -> None:
     assert (done.code, done.err) == (1, "")
     assert "FAILED verifier check 'keeps_only_the_targets_choices' failed\n  rule:  " in done.out
     assert 'make = factory_of("lenient", "verifier")' in done.out
+
+
+def test_what_is_not_about_a_rule_is_told_in_a_line(site: Site, orthrus: InProcess) -> None:
+    site.install("odd_drafter", drafter("return None"))
+    done = orthrus("check", "odd")
+    assert done.code == 1
+    full = [line for line in done.out.splitlines() if line.startswith("FAILED drafter check")]
+    assert full == ["FAILED drafter check 'draft_has_its_form' failed"]
+    assert "  value: it returned a NoneType\n" in done.out
+    brief = [
+        line.partition(": ")[2] for line in done.out.splitlines() if line.startswith("FAILED ") and line not in full
+    ]
+    assert len(brief) == 15 and set(brief) == {"drafter 'odd' returned a NoneType, not a Draft"}
+
+
+@pytest.mark.parametrize("raises", ["raise SystemExit(3)", "raise RuntimeError('no idea')"])
+def test_of_what_raises_everywhere_one_failure_is_shown_in_full(raises: str, site: Site, orthrus: InProcess) -> None:
+    site.install("odd_drafter", drafter(raises))
+    done = orthrus("check", "odd")
+    assert done.code == 1
+    assert "FAILED greedy_text: it raised " in done.out and "(propose, odd_drafter.py, line " in done.out
+    assert done.out.count("to see it again") == done.out.count("FAILED drafter check 'draft_has_its_form' failed") == 1
 
 
 def test_json_has_every_check(site: Site, orthrus: InProcess) -> None:
@@ -117,15 +140,15 @@ BAD = {
     "a module that leaves": (["leaving:Drafter"], "'leaving:Drafter' cannot be imported: SystemExit"),
     "needs that are a word": (
         ["lettered:Odd"],
-        "'lettered:Odd' needs 'views', wanted a set of names: frozenset({'views'})",
+        "drafter 'lettered:Odd' declares `needs` wrongly: 'views', wanted a set of names: frozenset({'views'})",
     ),
     "a class that takes too much": (
         ["orthrus_diffusion.drafter:Diffusion"],
         "'orthrus_diffusion.drafter:Diffusion' takes target and block and mask_token_id",
     ),
     "nothing that can be checked here": (
-        ["diffusion"],
-        "no check of drafter 'diffusion' could run: drafter.view: the model 'table' brings no view",
+        ["diffusion", "drafter.view=smollm2-135m-instruct"],
+        "no check of drafter 'diffusion' could run: drafter.view: ",
     ),
 }
 
@@ -140,6 +163,74 @@ def test_bad_input_is_one_sentence(
     (tmp_path / "lettered.py").write_text(lettered, encoding="utf-8")
     arguments, sentence = BAD[name]
     assert orthrus("check", *arguments).error().startswith(sentence)
+
+
+NEEDING = """
+from dataclasses import dataclass
+from typing import ClassVar
+from orthrus import BuildError, hookimpl, option
+from orthrus_plain.none import NoDrafter
+
+@dataclass(frozen=True)
+class Options:
+    checked_with: ClassVar = {own}
+    model: str = option(help="the model that drafts")
+
+def make(options, parts):
+    if options.model != "table":
+        raise BuildError(f"there is no model '{{options.model}}'")
+    return NoDrafter()
+
+@hookimpl
+def register_drafters(register):
+    register("needing", make, options=Options)
+"""
+
+
+def test_diffusion_is_checked_with_a_view(orthrus: InProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    rules = [named_check("drafter", name) for name in ("draft_has_its_form", "committed_slots_are_left_alone")]
+    monkeypatch.setitem(EVERY_CHECK, "drafter", lambda: rules)  # tests/kit holds it to all of them
+    done = orthrus("check", "diffusion")
+    assert (done.code, done.err) == (0, "")
+    with_what, summary = done.out.splitlines()[-2:]
+    assert with_what == "with   drafter.view=copies drafter.block=4"
+    assert summary == "2 checks ran: 2 passed"
+    done = orthrus("check", "diffusion", "drafter.block=3", "--json")
+    assert done.json()["overrides"] == ["drafter.view=copies", "drafter.block=3"]
+
+
+def test_what_a_table_lacks_is_said_with_what_to_do(site: Site, orthrus: InProcess) -> None:
+    site.install("needing_drafter", NEEDING.format(own="()"))
+    sentence = orthrus("check", "needing").error()
+    assert sentence == "argument: drafter.model: is required: the model that drafts; write drafter.model=..."
+    sentence = orthrus("check", "needing", "drafter.model=mine").error()
+    assert sentence.startswith("no check of drafter 'needing' could run: there is no model 'mine'; ")
+    assert sentence.endswith("or hand it what it needs in a test, with drafter_checks()")
+
+
+def test_options_say_what_a_part_is_checked_with(site: Site, orthrus: InProcess) -> None:
+    site.install("needing_drafter", NEEDING.format(own='("model=table",)'))
+    done = orthrus("check", "needing")
+    assert done.code == 0 and "with   drafter.model=table\n" in done.out
+    assert (
+        factory_of("needing").reproduction[-1] == 'make = factory_of("needing", "drafter", [\'drafter.model=table\'])'
+    )
+
+
+@pytest.mark.parametrize("own", ['"model=table"', "(3,)", '("model",)', "None"])
+def test_options_that_say_it_wrongly_are_refused(own: str, site: Site, orthrus: InProcess) -> None:
+    site.install("needing_drafter", NEEDING.format(own=own))
+    sentence = orthrus("check", "needing").error()
+    assert sentence.startswith("the options of drafter 'needing' have checked_with=")
+
+
+def test_a_registered_part_that_declares_nonsense_is_refused_at_once(site: Site, orthrus: InProcess) -> None:
+    site.install("odd_drafter", drafter(HONEST).replace("needs = frozenset()", 'needs = frozenset({"veiws"})'))
+    sentence = orthrus("check", "odd").error()
+    start = (
+        "drafter 'odd' of plugin 'odd_drafter' declares `needs` wrongly: unknown name 'veiws' (did you mean 'views'?)"
+    )
+    assert sentence.startswith(start)
 
 
 def test_a_name_of_two_kinds_wants_one(site: Site, orthrus: InProcess) -> None:

@@ -21,6 +21,7 @@ from orthrus_caches.static import StaticCache
 from orthrus_diffusion.block import MaskedBlock
 from orthrus_diffusion.drafter import Diffusion
 from orthrus_transformers.graphed import GraphedEngine
+from orthrus_transformers.repeats import MOST
 from orthrus_transformers.target import TransformersTarget
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -128,6 +129,27 @@ def test_a_drafters_whole_pass_is_one_recording(room: int) -> None:
     engine = target._engine
     assert isinstance(engine, GraphedEngine)
     assert [shape[-1] for shape in engine._recordings].count(block) == 1
+
+
+class Alone(MaskedBlock):
+    """Be a block that equals itself alone."""
+
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+
+def test_blocks_that_never_are_equal_run_uncaptured() -> None:
+    target = target_of("llama", "graphed")
+    context = committed(target, [[1, 2, 3], [4]], room=20, device="cuda")
+    wanted = run_draft_pass(target, context, MaskedBlock(4, 3, False, True), view="noisy").clone()
+    with pytest.warns(UserWarning, match="the draft pass 'Alone' never equals an earlier one"):
+        found = [
+            run_draft_pass(target, context, Alone(4, 3, False, True), view="noisy").clone() for _ in range(MOST + 3)
+        ]
+    assert all(torch.equal(one, wanted) for one in found)
+    engine = target._engine
+    assert isinstance(engine, GraphedEngine)
+    assert {type(shape[-1]) for shape in engine._recordings if shape[-1]} == {MaskedBlock}
 
 
 @pytest.mark.parametrize("first", [True, False])

@@ -5,16 +5,19 @@ from __future__ import annotations
 import itertools
 import re
 import runpy
+import textwrap
 from collections.abc import Callable
+from typing import Any
 
 import pytest
+import torch
 from support.bug import Bug
 from support.bugs import EVERY_BUG
 from support.bugs_of_drafters import NoLimit, Stale
 from support.bugs_of_verifiers import NothingAccepted
 from support.program import ROOT
 
-from orthrus import BuildError, InputError, Target
+from orthrus import BuildError, Chance, Context, Draft, InputError, Target
 from orthrus.testing import (
     Check,
     ConformanceError,
@@ -88,9 +91,39 @@ def test_what_a_part_raises_is_told_with_its_place() -> None:
     assert re.search(r"place: __init__, test_check.py, line \d+", text)
 
 
+FORMS: dict[str, tuple[Any, str]] = {
+    "nothing": (None, "it returned a NoneType"),
+    "lists": (Draft([[0]], [1]), "tokens are a list, wanted a tensor"),  # type: ignore[arg-type]
+    "tokens of one dimension": (
+        Draft(torch.zeros(1, dtype=torch.int64), torch.ones(1, dtype=torch.int64)),
+        "tokens are [1], wanted [2, 1]",
+    ),
+    "a number": (Draft(torch.tensor(0), torch.tensor([0, 0])), "tokens are [], wanted [2]"),
+    "int32": (Draft(torch.zeros(2, 1).int(), torch.zeros(2).long()), "tokens are torch.int32, wanted torch.int64"),
+    "too few probabilities": (
+        Draft(torch.zeros(2, 1).long(), torch.zeros(2).long(), torch.ones(2, 1, 3)),
+        "probabilities are [2, 1, 3], wanted [2, 1, 4]",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_what_is_no_draft_is_said_by_every_check_in_plain_words(name: str) -> None:
+    draft, value = FORMS[name]
+
+    class Odd(Stale):
+        def propose(self, context: Context, chance: Chance) -> Draft:
+            return draft
+
+    assert f"value: {value}\n" in text_of(named_check("drafter", "draft_has_its_form"), Odd)
+    for other in ("drawn_tokens_have_mass", "draws_what_it_reports", "rows_are_independent", "inputs_are_left_alone"):
+        text = text_of(named_check("drafter", other), Odd)
+        assert "value: drafter 'Odd' returned " in text and "place: the loop, which checks every draft\n" in text
+
+
 def reproduced(text: str) -> str:
     """Execute what a failure says shows it again, and return what that raises."""
-    code = "\n".join(line.strip() for line in text.partition("to see it again:\n")[2].splitlines())
+    code = textwrap.dedent(text.partition("to see it again:\n")[2])
     with pytest.raises(ConformanceError) as caught:
         exec(code, {})
     return str(caught.value)
@@ -98,20 +131,19 @@ def reproduced(text: str) -> str:
 
 def told(text: str) -> list[str]:
     """Return what a failure says, but for where the factory comes from."""
-    return [line for line in text.splitlines() if not re.match(r"    (from (?!orthrus)|make = )", line)]
+    said, _, again = text.partition("to see it again:\n")
+    return [*said.splitlines(), again.splitlines()[-1]]
 
 
 @pytest.mark.parametrize("bug", IMPORTABLE[::3], ids=str)
 def test_the_reproduction_shows_the_same_failure(bug: Bug) -> None:
     text = text_of(named_check(bug.kind, bug.check), bug.make)
-    # A factory made in a function is not told: its text is not all that it is.
-    again = f"from support.bugs import EVERY_BUG; make = EVERY_BUG[{EVERY_BUG.index(bug)}].make"
-    assert told(reproduced(text.replace("make = ...", again))) == told(text)
+    assert told(reproduced(text)) == told(text)
 
 
 def test_a_lambda_is_printed_with_what_it_uses() -> None:
     text = text_of(named_check("drafter", "history_leaves_no_trace"), lambda target: Stale(target=target))
-    assert "    from test_check import Stale\n    make = lambda target: Stale(target=target)\n" in text
+    assert "    from support.bugs_of_drafters import Stale\n    make = lambda target: Stale(target=target)\n" in text
     assert told(reproduced(text)) == told(text)
 
 
@@ -146,6 +178,18 @@ def test_an_unknown_name_is_an_error_that_says_which_exist(checks: object) -> No
     with pytest.raises(InputError, match=r"unknown .* check 'greedy_texts'.*known: ") as caught:
         checks(expect={"greedy_texts": "why"})  # type: ignore[operator]
     assert all(name in str(caught.value) for name in names)
+
+
+@pytest.mark.parametrize("why", [None, "", "  ", 3, ["it is stubborn"]])
+def test_a_reason_that_says_nothing_is_refused(why: object) -> None:
+    with pytest.raises(InputError, match=r"verifier check 'greedy_text' is expected to fail for no reason: .*, wanted"):
+        verifier_checks(expect={"greedy_text": why})  # type: ignore[dict-item]
+
+
+@pytest.mark.parametrize("expect", [{"greedy_text"}, ["greedy_text"], "greedy_text"])
+def test_expectations_without_reasons_are_refused(expect: object) -> None:
+    with pytest.raises(InputError, match="expect must be a mapping of names of checks to reasons, not a"):
+        verifier_checks(expect=expect)  # type: ignore[arg-type]
 
 
 def test_named_checks_that_do_not_exist() -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from support.bugs_of_attention import Written
 from support.bugs_of_coupling import Coupled
-from support.bugs_of_drafters import Ahead, Cycling
+from support.bugs_of_drafters import Ahead, Claiming, Cycling
 from support.bugs_of_targets import over
 from support.bugs_of_the_loop import Knowing
 from support.bugs_of_verifiers import Greedy, Sampler
@@ -30,12 +30,10 @@ from orthrus.testing import (
 )
 from orthrus.testing.drafters import Drawing, some_q
 from orthrus.testing.every_check import EVERY_CHECK
-from orthrus_diffusion.drafter import Diffusion
 from orthrus_lookup.prompt_lookup import PromptLookup
 
 # What cannot be checked here, and the reason that it gives.
 ELSEWHERE = {
-    "diffusion": "brings no view",  # with a view it is checked below
     "flash": "CUDA",
     "flash_attention_2": "needs",
     "flash_attention_3": "needs",
@@ -48,11 +46,6 @@ REGISTERED = [
     for one in Plugins.load().catalog
     if one.kind in PARTS and (one.origin.startswith("orthrus_")) and one.name not in ELSEWHERE
 ]
-
-
-def diffusion(target: ViewTableTarget) -> Diffusion:
-    target.attach_view("diffusion")
-    return Diffusion(target, block=4, mask_token_id=1)
 
 
 class OneByOne(Drawing):
@@ -80,12 +73,12 @@ class Even(Drawing):
 HONEST: dict[str, tuple[str, Callable[..., Any]]] = {
     "the loop's drafter": ("drafter", Knowing),
     "the drafters' base": ("drafter", Cycling),
+    "the base of those that draw": ("drafter", lambda target: Claiming(some_q(1, target.vocabulary_size), 2)),
     "a drafter that draws": ("drafter", lambda target: Drawing(some_q(1, target.vocabulary_size), 2, ragged=True)),
     "a drafter that draws token by token": ("drafter", lambda target: OneByOne(some_q(1, 2), 2)),
     "a drafter that draws with noise": ("drafter", lambda target: Even(some_q(1, 2), 2)),
     "a drafter that drafts ahead": ("drafter", Ahead),
     "prompt lookup of single tokens": ("drafter", lambda target: PromptLookup(2, 1, 4)),
-    "diffusion": ("drafter", diffusion),
     "the samplers' base": ("verifier", Sampler),
     "the greedy verifiers' base": ("verifier", Greedy),
     "the coupled verifiers' base": ("verifier", Coupled),

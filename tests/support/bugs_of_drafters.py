@@ -31,6 +31,17 @@ class Cycling:
         self.texts = {**getattr(self, "texts", {}), **{row: self.text(context, row) for row in rows}}
 
     def propose(self, context: Context, chance: Chance) -> Draft:
+        self.before(context, chance)
+        return self.after(context, self.draft(context))
+
+    def before(self, context: Context, chance: Chance) -> None:
+        """Do nothing; what is broken does it here, before it drafts."""
+
+    def after(self, context: Context, draft: Draft) -> Draft:
+        """Return what was drafted; what is broken changes it here."""
+        return draft
+
+    def draft(self, context: Context) -> Draft:
         drafts = [self.row(self.texts[row], min(WIDTH, one.room)) for row, one in enumerate(context.rows)]
         width = max(len(tokens) for tokens in drafts)
         padded = [tokens + [0] * (width - len(tokens)) for tokens in drafts]
@@ -52,8 +63,7 @@ class Cycling:
 
 
 class Stale(Cycling):
-    def propose(self, context: Context, chance: Chance) -> Draft:
-        draft = super().propose(context, chance)
+    def after(self, context: Context, draft: Draft) -> Draft:
         for row, tokens in enumerate(draft.tokens.tolist()):
             self.texts[row] += tokens[: int(draft.lengths[row])]  # as if all of it were accepted
         return draft
@@ -66,8 +76,7 @@ class CountsPositions(Cycling):
         super().start(context, rows)
         self.places = {**getattr(self, "places", {}), **{row: len(self.texts[row]) for row in rows}}
 
-    def propose(self, context: Context, chance: Chance) -> Draft:
-        draft = super().propose(context, chance)
+    def after(self, context: Context, draft: Draft) -> Draft:
         tokens = (draft.tokens + torch.tensor([[self.places[row]] for row in range(len(draft.tokens))])) % 3
         for row, length in enumerate(draft.lengths.tolist()):
             self.places[row] += length + 1
@@ -113,11 +122,11 @@ class Sharing(Cycling):
 class CompactingRows(Cycling):
     """Number the rows that go on anew, once one has ended."""
 
-    def propose(self, context: Context, chance: Chance) -> Draft:
+    def draft(self, context: Context) -> Draft:
         going = [row for row, one in enumerate(context.rows) if one.finish_reason is None]
         shifted = {place: self.texts[row] for place, row in enumerate(going)}
         kept, self.texts = self.texts, {**self.texts, **shifted}
-        draft = super().propose(context, chance)
+        draft = super().draft(context)
         self.texts = kept
         return draft
 
@@ -139,8 +148,7 @@ class NoLimit(Cycling):
 
 
 class DraftsForTheEnded(Cycling):
-    def propose(self, context: Context, chance: Chance) -> Draft:
-        draft = super().propose(context, chance)
+    def after(self, context: Context, draft: Draft) -> Draft:
         return Draft(draft.tokens, draft.lengths.clamp(min=min(1, draft.tokens.shape[1])))
 
 
@@ -150,21 +158,18 @@ class TooManyTokens(Cycling):
 
 
 class HalfWidth(Cycling):
-    def propose(self, context: Context, chance: Chance) -> Draft:
-        draft = super().propose(context, chance)
+    def after(self, context: Context, draft: Draft) -> Draft:
         return Draft(draft.tokens.int(), draft.lengths)
 
 
 class RaisingWhenEnded(Cycling):
-    def propose(self, context: Context, chance: Chance) -> Draft:
+    def before(self, context: Context, chance: Chance) -> None:
         if any(row.finish_reason for row in context.rows):
             raise IndexError("list index out of range")
-        return super().propose(context, chance)
 
 
 class MovesTheAnchor(Cycling):
-    def propose(self, context: Context, chance: Chance) -> Draft:
-        draft = super().propose(context, chance)
+    def after(self, context: Context, draft: Draft) -> Draft:
         context.tokens.index_fill_(1, context.lengths[:1], 1)  # its draft, beyond the row's end
         return draft
 
@@ -172,64 +177,75 @@ class MovesTheAnchor(Cycling):
 class WritesCommitted(Cycling):
     needs = frozenset({"views"})
 
-    def propose(self, context: Context, chance: Chance) -> Draft:
+    def before(self, context: Context, chance: Chance) -> None:
         before = (context.lengths - 2).clamp(min=0)[:, None]
         self.target.forward(context, context.anchors[:, None], before, view=None, kind="causal")
-        return super().propose(context, chance)
 
 
 class SilentLearner(Cycling):
     learns: Any = "sometimes"
 
 
-class Greedily(Drawing):
+class Claiming(Drawing):
+    """Draw two tokens, and report what each was drawn from. What is broken below chooses or reports otherwise."""
+
+    def propose(self, context: Context, chance: Chance) -> Draft:
+        before, tokens, reported = context.anchors, [], []
+        for _ in range(min(2, context.max_room)):
+            q = self._q[before]
+            tokens.append(before := self.choose(context, q, chance))
+            reported.append(self.report(q, before))
+        if not tokens:
+            return context.empty_draft()
+        return Draft(torch.stack(tokens, 1), context.room.clamp(max=len(tokens)), torch.stack(reported, 1))
+
+    def choose(self, context: Context, q: Tensor, chance: Chance) -> Tensor:
+        return chance.categorical(q)
+
+    def report(self, q: Tensor, tokens: Tensor) -> Tensor:
+        return q
+
+
+class Greedily(Claiming):
     """Choose the likeliest token, and report the distribution that it was not drawn from."""
 
-    def propose(self, context: Context, chance: Chance) -> Draft:
-        return _given(self, context, lambda q: q.argmax(-1), lambda q: q)
+    def choose(self, context: Context, q: Tensor, chance: Chance) -> Tensor:
+        return q.argmax(-1)
 
 
-class Untruncated(Drawing):
+class Untruncated(Claiming):
     """Draw from the two likeliest, and report all of them."""
 
-    def propose(self, context: Context, chance: Chance) -> Draft:
-        return _given(self, context, lambda q: chance.categorical(_cut(q)), lambda q: q)
+    def choose(self, context: Context, q: Tensor, chance: Chance) -> Tensor:
+        return chance.categorical(_cut(q))
 
 
-class Unnormalised(Drawing):
+class Unnormalised(Untruncated):
     """Draw from the two likeliest, and report them without dividing by what they have together."""
 
-    def propose(self, context: Context, chance: Chance) -> Draft:
-        return _given(self, context, lambda q: chance.categorical(_cut(q)), _cut)
+    def report(self, q: Tensor, tokens: Tensor) -> Tensor:
+        return _cut(q)
 
 
-class MasslessTokens(Drawing):
+class MasslessTokens(Claiming):
     """Report the residual of the token that was drawn."""
 
-    def propose(self, context: Context, chance: Chance) -> Draft:
-        def reported(q: Tensor) -> Tensor:
-            left = q.scatter(-1, self.last[:, None], 0.0)
-            return left / left.sum(-1, keepdim=True)
-
-        def drawn(q: Tensor) -> Tensor:
-            self.last = chance.categorical(q)
-            return self.last
-
-        return _given(self, context, drawn, reported)
+    def report(self, q: Tensor, tokens: Tensor) -> Tensor:
+        left = q.scatter(-1, tokens[:, None], 0.0)
+        return left / left.sum(-1, keepdim=True)
 
 
-class GreedilyLater(Drawing):
+class GreedilyLater(Claiming):
     """Draw the first draft of a row, and choose the later ones."""
 
-    def propose(self, context: Context, chance: Chance) -> Draft:
+    def choose(self, context: Context, q: Tensor, chance: Chance) -> Tensor:
         first = context.lengths == context.prompt_lengths + 1
-        return _given(self, context, lambda q: torch.where(first, chance.categorical(q), q.argmax(-1)), lambda q: q)
+        return torch.where(first, chance.categorical(q), q.argmax(-1))
 
 
 class Reseeds(Cycling):
-    def propose(self, context: Context, chance: Chance) -> Draft:
+    def before(self, context: Context, chance: Chance) -> None:
         chance._seed += 1
-        return super().propose(context, chance)
 
 
 class Ahead(Cycling):
@@ -293,20 +309,18 @@ class Revives(Cycling):
 
 
 class Cools(Cycling):
-    def propose(self, context: Context, chance: Chance) -> Draft:
+    def before(self, context: Context, chance: Chance) -> None:
         context.sampling = Sampling(top_k=3)
-        return super().propose(context, chance)
 
 
 class SeedsNumpy(Cycling):
-    def propose(self, context: Context, chance: Chance) -> Draft:
+    def before(self, context: Context, chance: Chance) -> None:
         numpy.random.seed(0)
-        return super().propose(context, chance)
 
 
 class SavesPasses(Cycling):
-    def propose(self, context: Context, chance: Chance) -> Draft:
-        return replace(super().propose(context, chance), passes=-1)
+    def after(self, context: Context, draft: Draft) -> Draft:
+        return replace(draft, passes=-1)
 
 
 class ClaimsByNoise(Cycling):
@@ -325,17 +339,6 @@ class ClaimsByNoise(Cycling):
 
 def _cut(q: Tensor) -> Tensor:
     return q.masked_fill(q < q.topk(2).values[..., -1:], 0.0)
-
-
-def _given(drafter: Drawing, context: Context, choose: Any, report: Any) -> Draft:
-    before, tokens, reported = context.anchors, [], []
-    for _ in range(min(2, context.max_room)):
-        q = drafter._q[before]
-        tokens.append(before := choose(q))
-        reported.append(report(q))
-    if not tokens:
-        return context.empty_draft()
-    return Draft(torch.stack(tokens, 1), context.room.clamp(max=len(tokens)), torch.stack(reported, 1))
 
 
 def _drawing(kind: type[Drawing]) -> Any:

@@ -1,0 +1,46 @@
+"""Notices drafters' passes that never equal an earlier one: a recording of each would never be replayed."""
+
+from __future__ import annotations
+
+import warnings
+
+from orthrus import DraftPass
+
+MOST = 16  # different passes of one kind and width, of which none came again
+
+
+class Repeats:
+    """Remember the passes of each kind and width since one of them came again."""
+
+    def __init__(self) -> None:
+        self._seen: dict[tuple[type, int], set[DraftPass]] = {}
+        self._given_up: set[type] = set()
+
+    def given_up(self, one: DraftPass | None) -> bool:
+        """Tell whether passes of this kind are recorded no more."""
+        return type(one) in self._given_up
+
+    def came_again(self, one: DraftPass) -> None:
+        """Note that a recording of the pass is replayed."""
+        self._seen.pop((type(one), one.width), None)
+
+    def gives_up(self, one: DraftPass) -> bool:
+        """Note that there is no recording of the pass; tell whether it is one too many, and warn, once a kind.
+
+        A pass that was seen and has no recording came again all the same: in another shape, or its recording is gone.
+        """
+        seen = self._seen.setdefault((type(one), one.width), set())
+        if one in seen:
+            seen.clear()
+        seen.add(one)
+        if len(seen) <= MOST:
+            return False
+        self._given_up.add(type(one))
+        self._seen = {key: found for key, found in self._seen.items() if key[0] is not type(one)}
+        warnings.warn(
+            f"the draft pass '{type(one).__name__}' never equals an earlier one: {MOST} CUDA graphs were captured for"
+            " it and none could be used again, so it runs uncaptured from here on; make it a frozen dataclass of plain"
+            " values",
+            stacklevel=2,
+        )
+        return True
