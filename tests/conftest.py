@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from support.site import Site
 from orthrus.testing.profiles import register_profiles
 
 torch.set_num_threads(1)  # tiny models gain nothing from more, and on a busy machine threads wait for each other
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the programs that tests start
 register_profiles()
 
 
