@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Set
+from difflib import get_close_matches
+from numbers import Integral
 from typing import Any
 
 from orthrus.errors import unknown
@@ -13,15 +15,22 @@ KINDS = ("causal", "block")  # of masks
 Wrong = Iterator[tuple[str, str]]
 
 
-def declared_wrongly(kind: str, part: Any) -> Wrong:
-    """Yield (attribute, what it is and what was wanted) for what a part, which has all members, declares wrongly."""
+def declared_wrongly(kind: str, part: Any, closed: bool = False) -> Wrong:
+    """Yield (attribute, what it is and what was wanted) for what a part, which has all members, declares wrongly.
+
+    A target and a drafter may agree on capabilities of their own, if they are not those that exist misspelled; closed:
+    only those that exist will do, as for the kit, which does not know what others mean.
+    """
     if kind in _DECLARED:
         yield from _DECLARED[kind](part)
+    if kind in ("drafter", "target"):
+        attribute = "needs" if kind == "drafter" else "capabilities"
+        yield from _foreign(attribute, getattr(part, attribute), closed)
 
 
 def _drafter(part: Any) -> Wrong:
     yield from _named(part)
-    yield from _names("needs", part.needs, CAPABILITIES)
+    yield from _set("needs", part.needs, str, "names", _one_of(part.needs))
     yield from _flag("learns", part.learns)
 
 
@@ -32,7 +41,7 @@ def _verifier(part: Any) -> Wrong:
 
 def _target(part: Any) -> Wrong:
     yield from _named(part)
-    yield from _names("capabilities", part.capabilities, CAPABILITIES)
+    yield from _set("capabilities", part.capabilities, str, "names", _one_of(part.capabilities))
     yield from _integer("vocabulary_size", part.vocabulary_size)
     if part.max_length is not None:
         yield from _integer("max_length", part.max_length, " or None")
@@ -67,11 +76,25 @@ def _named(part: Any) -> Wrong:
 
 
 def _names(attribute: str, value: object, known: tuple[str, ...] = (), example: str = "") -> Wrong:
-    meant = value if isinstance(value, str) else example or known[-2]
-    yield from _set(attribute, value, str, "names", f"frozenset({{{meant!r}}})")
-    if known and isinstance(value, Set):
-        for name in sorted(one for one in value if isinstance(one, str) and one not in known):
-            yield attribute, unknown("name", name, known)
+    yield from _set(attribute, value, str, "names", _one_of(value, example or known[-2]))
+    for name in _unknown(value, known) if known else ():
+        yield attribute, unknown("name", name, known)
+
+
+def _foreign(attribute: str, value: object, closed: bool) -> Wrong:
+    for name in _unknown(value, CAPABILITIES):
+        if closed or get_close_matches(name, CAPABILITIES, cutoff=0.8):
+            yield attribute, unknown("name", name, CAPABILITIES)
+
+
+def _unknown(value: object, known: tuple[str, ...]) -> list[str]:
+    return sorted(one for one in value if isinstance(one, str) and one not in known) if isinstance(value, Set) else []
+
+
+def _one_of(value: object, example: str = CAPABILITIES[-2]) -> str:
+    """Return a set as it is written, of the text that a value is, or else of an example."""
+    meant = value if isinstance(value, str) else example
+    return f"frozenset({{{meant!r}}})"
 
 
 def _set(attribute: str, value: object, of: type, what: str, example: str) -> Wrong:
@@ -85,7 +108,7 @@ def _flag(attribute: str, value: object) -> Wrong:
 
 
 def _integer(attribute: str, value: object, otherwise: str = "") -> Wrong:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+    if not isinstance(value, Integral) or isinstance(value, bool) or int(value) < 1:
         yield attribute, f"{_shown(value)}, wanted an integer of 1 or more{otherwise}"
 
 

@@ -93,7 +93,10 @@ class KVCache(Protocol):
         """
 
     def update(self, keys: Tensor, values: Tensor, layer: int) -> tuple[Tensor, Tensor]:
-        """Write [R, H, n, D] into the placed slots of a layer and return all keys and values of the placed rows."""
+        """Write [R, H, n, D] into the placed slots of a layer and return all keys and values of the placed rows.
+
+        H and D are those of the layer: layers may differ in them.
+        """
 
     def keep(self, lengths: Tensor) -> None:
         """Commit exactly the first lengths [B] slots of each row; the rest is scratch from here on."""

@@ -18,13 +18,15 @@ from orthrus.testing.check import BrokenRuleError, Check, Factory, check, expect
 from orthrus.testing.declaring import hold_members
 
 CPU = torch.device("cpu")
+Held = list[Tensor]  # by layer
 
 
 @dataclass(frozen=True, repr=False)
 class History:
     """Hold what is done to a cache: so many passes over so many rows, each kept in part, as the seed decides.
 
-    widest: most tokens of a pass. dtype: of keys and values, by name.
+    widest: most tokens of a pass. uneven: each layer has a head and a number more than the one before. dtype: of keys
+    and values, by name.
     """
 
     seed: int = 0
@@ -34,6 +36,7 @@ class History:
     layers: int = 1
     heads: int = 1
     size: int = 2
+    uneven: bool = False
     dtype: str = "float64"
 
     def __repr__(self) -> str:
@@ -55,7 +58,7 @@ class Model:
     def start(self, rows: int) -> None:
         """Begin again, with this many rows."""
         self.cache.start(rows, CPU)
-        self.rows: list[dict[int, tuple[Tensor, Tensor]]] = [{} for _ in range(rows)]  # slot: [layers, H, D], both
+        self.rows: list[dict[int, tuple[Held, Held]]] = [{} for _ in range(rows)]  # by slot
         self.committed = [0] * rows
 
     def run(self, width: int, rows: Sequence[int] | None = None) -> None:
@@ -78,14 +81,15 @@ class Model:
         keys, values = self._states(len(chosen), width), self._states(len(chosen), width)
         for index, row in enumerate(chosen):
             for column, slot in enumerate(slots[index]):
-                self.rows[row][slot] = (keys[:, index, :, column], values[:, index, :, column])
+                written = ([layer[index, :, column] for layer in side] for side in (keys, values))
+                self.rows[row][slot] = (next(written), next(written))
         for layer in range(self.history.layers):
             given = keys[layer].clone(), values[layer].clone()
             found = self.cache.update(*given, layer)
             self._hold_untouched(given, (keys[layer], values[layer]))
             if not isinstance(found, tuple | list) or not all(isinstance(one, Tensor) for one in found):
                 raise InterfaceError(f"`update` returned a {type(found).__name__}, not two tensors: keys and values")
-            self._hold_shape(found, len(chosen), returned)
+            self._hold_shape(found, (len(chosen), *self._sizes(layer, returned)))
             self._hold(found, chosen, layer)
         if places.tolist() != [list(one) for one in slots] or (over is not None and over.tolist() != chosen):
             raise BrokenRuleError("it changed the slots or rows that it was handed", self._place("place or update"))
@@ -109,20 +113,24 @@ class Model:
         held = zip(self.committed, self.rows, strict=True)
         self.keep(*(self.chooser.randint(least, run_of(row)) for least, row in held))
 
-    def _states(self, rows: int, width: int) -> Tensor:
-        """Return numbers that no slot had before: [layers, R, H, n, D]."""
-        shape = (self.history.layers, rows, self.history.heads, width, self.history.size)
+    def _sizes(self, layer: int, slots: int) -> tuple[int, int, int]:
+        """Return a layer's heads, the slots, and the size of a head."""
+        more = layer if self.history.uneven else 0
+        return self.history.heads + more, slots, self.history.size + more
+
+    def _states(self, rows: int, width: int) -> Held:
+        """Return numbers that no slot had before: of each layer [R, H, n, D]."""
         generator = torch.Generator().manual_seed(self.history.seed * 1000 + self._stamp)
         self._stamp += 1
-        return torch.randn(shape, generator=generator, dtype=torch.float64).to(self.dtype)
+        shapes = [(rows, *self._sizes(layer, width)) for layer in range(self.history.layers)]
+        return [torch.randn(shape, generator=generator, dtype=torch.float64).to(self.dtype) for shape in shapes]
 
     def _hold_untouched(self, given: tuple[Tensor, Tensor], before: tuple[Tensor, Tensor]) -> None:
         for name, one, other in zip(("keys", "values"), given, before, strict=True):
             if not torch.equal(one, other):
                 raise BrokenRuleError(f"it changed the {name} that it was handed", self._place("update"))
 
-    def _hold_shape(self, found: tuple[Tensor, Tensor], rows: int, extent: int) -> None:
-        wanted = (rows, self.history.heads, extent, self.history.size)
+    def _hold_shape(self, found: tuple[Tensor, Tensor], wanted: tuple[int, ...]) -> None:
         for name, one in zip(("keys", "values"), found, strict=True):
             if one.shape != wanted or one.dtype != self.dtype:
                 value = f"{name} are {list(one.shape)}, {one.dtype}; wanted {list(wanted)}, {self.dtype}"
@@ -176,6 +184,15 @@ def returns_what_was_written(make: Factory, history: History) -> None:
     for width in range(1, history.passes + 1):
         model.run(width)
         model.keep(*(len(row) for row in model.rows))
+
+
+@check("cache", [History(seed=seed, rows=2, layers=3, uneven=True) for seed in range(3)])
+def layers_may_differ(make: Factory, history: History) -> None:
+    """Layers with other heads than the first one, of another size, are held as well."""
+    model = Model(make, history)
+    for width in (2, 1, 40):
+        model.run(width)
+        model.keep_some()
 
 
 @check("cache", [*SMALL, MANY, History(seed=7, rows=3, passes=12, widest=6, layers=2, heads=2)])
@@ -293,6 +310,7 @@ CACHE_CHECKS = (
     a_row_can_begin_again,
     start_forgets_everything,
     growth_keeps_everything,
+    layers_may_differ,
     scratch_slots_do_not_matter,
     slots_stand_until_kept,
     prefills_may_come_in_chunks,

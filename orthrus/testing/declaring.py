@@ -19,6 +19,6 @@ def hold_members(kind: str, part: Any) -> None:
 
 def hold_declared(kind: str, part: Any, *attributes: str) -> None:
     """Raise BrokenRuleError if one of these attributes, or any, is not of its type or names what does not exist."""
-    for attribute, wrong in declared_wrongly(kind, part):
+    for attribute, wrong in declared_wrongly(kind, part, closed=True):
         if not attributes or attribute in attributes:
             raise BrokenRuleError(wrong, f"the attribute `{attribute}`")

@@ -8,7 +8,7 @@ from orthrus.decode import decode
 from orthrus.testing.check import BrokenRuleError, Factory, check
 from orthrus.testing.drafter_made import made
 from orthrus.testing.enumeration import EveryOutcome, NoiseError, distribution
-from orthrus.testing.exactness import FAR, SAMPLES, hold_distribution, hold_frequencies, samples
+from orthrus.testing.exactness import FAR, SEEDS, hold_distribution, hold_frequencies
 from orthrus.testing.plain_verifiers import PlainConsensus, PlainCoupled, PlainRejection
 from orthrus.testing.scenes import Scene, ladder
 from orthrus.testing.watching import Watched, compare_texts, decoded
@@ -61,7 +61,7 @@ def exact_distribution(make: Factory, scene: Scene) -> None:
 def draws_what_it_reports(make: Factory, scene: Scene) -> None:
     """Where a draft has probabilities, each token is drawn from them, given the tokens before it."""
     try:
-        found, most = distribution(lambda chance: _first_drafts(scene, make, chance)[0]), CLOSE
+        found, most = distribution(lambda chance: _first_draft(scene, make, chance)), CLOSE
     except NoiseError:  # no outcomes to visit: the same by frequencies
         found, most = _frequencies(scene, make), FAR
     drawn: dict[tuple[int, ...], float] = {}
@@ -79,20 +79,22 @@ def draws_what_it_reports(make: Factory, scene: Scene) -> None:
 
 
 def _frequencies(scene: Scene, make: Factory) -> dict[Drawn, float]:
-    """Return how often each first draft comes, of many requests with many seeds."""
+    """Return how often each first draft comes, with many seeds."""
     found: dict[Drawn, float] = {}
-    for seed, many in samples(scene):
-        for draft in _first_drafts(many, make, Chance(seed)):
-            found[draft] = found.get(draft, 0.0) + 1 / SAMPLES
+    for seed in range(SEEDS):
+        draft = _first_draft(scene, make, Chance(seed))
+        found[draft] = found.get(draft, 0.0) + 1 / SEEDS
     return found
 
 
-def _first_drafts(scene: Scene, make: Factory, chance: Chance) -> list[Drawn]:
-    """Return the first draft of each row after a prefill of token 0, and the probabilities that it reports."""
-    target, seen = scene.target(), list[list[Drawn]]()
+def _first_draft(scene: Scene, make: Factory, chance: Chance) -> Drawn:
+    """Return the first draft after a prefill of token 0, and the probabilities that it reports."""
+    target, seen = scene.target(), list[Drawn]()
 
     def look(context: Context, draft: Draft) -> None:
-        seen.append([_drawn(draft, row) for row in range(len(context.rows))])
+        length = int(draft.lengths[0])
+        given = () if draft.probabilities is None else draft.probabilities[0, :length].tolist()
+        seen.append((tuple(draft.tokens[0, :length].tolist()), tuple(map(tuple, given))))
 
     context = scene.context(target)
     if isinstance(chance, EveryOutcome):
@@ -100,13 +102,7 @@ def _first_drafts(scene: Scene, make: Factory, chance: Chance) -> list[Drawn]:
     steps = decode(target, Watched(made(make, target), look), PlainConsensus(), context, chance)
     next(steps)
     next(steps, None)
-    return seen[0] if seen else [((), ()) for _ in scene.prompts]
-
-
-def _drawn(draft: Draft, row: int) -> Drawn:
-    length = int(draft.lengths[row])
-    given = () if draft.probabilities is None else draft.probabilities[row, :length].tolist()
-    return tuple(draft.tokens[row, :length].tolist()), tuple(map(tuple, given))
+    return seen[0] if seen else ((), ())
 
 
 DRAFTER_TEXTS = (greedy_text, coupled_text, draws_what_it_reports, exact_distribution)

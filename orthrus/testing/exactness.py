@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable
 
 from torch import Tensor
 
@@ -16,8 +15,7 @@ from orthrus.testing.scenes import Scene
 from orthrus.testing.watching import decoded
 
 EXACT = 1e-12
-SAMPLES = 1000
-TOGETHER = 50  # rows that are decoded at once: each is a request of its own, with noise of its own
+SEEDS = 1000
 FAR = 0.115  # of a frequency: by Hoeffding's inequality an honest one is as far off once in 10 ** 11 times
 
 
@@ -36,24 +34,15 @@ def hold_distribution(scene: Scene, target: Target, drafter: Callable[[], Drafte
 
 
 def hold_frequencies(scene: Scene, target: Target, drafter: Callable[[], Drafter], verifier: Verifier) -> None:
-    """Raise BrokenRuleError for the answers that come too often or too seldom, of many requests with many seeds.
+    """Raise BrokenRuleError for the answers that come too often or too seldom, decoded with many seeds.
 
     For what draws with noise. The seeds are fixed, and the bound is so wide that an honest part keeps it.
     """
-    rows, found = len(scene.prompts), dict[Answers, float]()
-    for seed, many in samples(scene):
-        answers = decoded(many, target, drafter(), verifier, Chance(seed))
-        for first in range(0, len(answers), rows):
-            one = tuple(answers[first : first + rows])
-            found[one] = found.get(one, 0.0) + 1 / SAMPLES
+    found: dict[Answers, float] = {}
+    for seed in range(SEEDS):
+        answers = tuple(decoded(scene, target, drafter(), verifier, Chance(seed)))
+        found[answers] = found.get(answers, 0.0) + 1 / SEEDS
     _compare(found, _wanted(scene), FAR)
-
-
-def samples(scene: Scene) -> Iterator[tuple[int, Scene]]:
-    """Yield seeds, each with the scene so often over that SAMPLES answers to it come of all of them."""
-    copies = TOGETHER // len(scene.prompts)
-    many = replace(scene, prompts=scene.prompts * copies)  # each prompt is keyed by its number
-    return ((seed, many) for seed in range(SAMPLES // copies))
 
 
 def _wanted(scene: Scene) -> dict[Answers, float]:

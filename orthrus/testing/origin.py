@@ -150,7 +150,7 @@ def _closed_over(function: FunctionType) -> dict[str, Any]:
 
 def _defaults(node: Written, function: FunctionType) -> dict[str, Any]:
     """Return what the names that stand for defaults were when the function was made."""
-    positional = zip(node.args.defaults, function.__defaults__ or (), strict=True)
+    positional = zip(node.args.defaults, function.__defaults__ or (), strict=False)  # others may have set them since
     named = [
         (default, (function.__kwdefaults__ or {}).get(one.arg))
         for one, default in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)

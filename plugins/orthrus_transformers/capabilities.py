@@ -13,11 +13,12 @@ KNOWN_LAYERS = {"full_attention", "sliding_attention"}
 def check_layers(model: Any) -> None:
     """Raise BuildError for a model whose layers keep a state that cannot be rolled back, or an unknown mask."""
     layers = set(getattr(model.config.get_text_config(), "layer_types", None) or ())
-    foreign = sorted(layers - KNOWN_LAYERS - ({"conv"} if find_convolutions(model) else set()))
+    known = KNOWN_LAYERS | ({"conv"} if find_convolutions(model) else set())
+    foreign = sorted(layers - known)
     if foreign:
         raise BuildError(
             f"model type '{model.config.model_type}' has layers of type {', '.join(foreign)}, which a rejected draft"
-            f" cannot be taken back from; supported: {', '.join(sorted(KNOWN_LAYERS))}"
+            f" cannot be taken back from; supported: {', '.join(sorted(known))}"
         )
 
 

@@ -7,7 +7,6 @@ original parameters become views of them, so nothing is held twice. What differs
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import Any
@@ -19,6 +18,7 @@ from orthrus_transformers import narrow
 from orthrus_transformers.attention import AttentionState, Form
 from orthrus_transformers.operations import rms_norm, silu_product, split_heads
 from orthrus_transformers.products import Product, switch_linears
+from orthrus_transformers.replaced import Forms, Replaced, is_watched, own_forward
 from orthrus_transformers.views import View
 
 KNOWN = {"LlamaDecoderLayer", "MistralDecoderLayer", "Qwen2DecoderLayer", "Qwen3DecoderLayer"}
@@ -41,7 +41,7 @@ class FusedLayer:
     next_norm: Tensor | None  # the weight of the layer after's first norm
 
     def forward(self, hidden: Tensor, cosine: Tensor, sine: Tensor, cache: Any) -> Tensor:
-        """Return the layer's output [B, n, E] in the place of its input, leaving keys and values in the cache."""
+        """Return the layer's output [B, n, E], which may take its input's place; keys and values are in the cache."""
         if narrow.fits(hidden, (self.qkv.weight, self.gate_up.weight), self.attention.head_dim):
             return self._narrow_forward(hidden, cosine, sine, cache)
         attention = self.attention
@@ -83,11 +83,11 @@ def fuse(model: Any, state: AttentionState) -> int:
     layers = [layer for layer in model.modules() if fits_layer(layer)]
     for layer, following in zip_longest(layers, layers[1:]):
         next_norm = following.input_layernorm.weight if following is not None else None
-        layer.orthrus_fused = {None: _fused_layer(layer, next_norm, state)}  # by view
-        layer.forward = _switching(layer.forward, layer.orthrus_fused, state)
+        layer.orthrus_fused = Forms({None: _fused_layer(layer, next_norm, state)})  # by view
+        layer.forward = _switching(layer, state)
     head = model.get_output_embeddings()
     if layers and type(head) is torch.nn.Linear and head.bias is None and head.weight.is_cuda:
-        head.forward = _switching_head(head.forward, head, state)
+        head.forward = _switching_head(head, state)
     return len(layers)
 
 
@@ -114,30 +114,35 @@ def unfuse_view(model: Any, view: View) -> None:
         getattr(module, "orthrus_fused", {}).pop(view, None)
 
 
-def _switching_head(own: Callable[[Tensor], Tensor], head: Any, state: AttentionState) -> Callable[[Tensor], Tensor]:
-    def forward(hidden: Tensor) -> Tensor:
+def _switching_head(head: Any, state: AttentionState) -> Replaced:
+    own = own_forward(head)
+
+    def forward(hidden: Tensor) -> Any:
         if state.form == "fused" and narrow.fits_head(hidden, head.weight):
             return narrow.project(hidden, head.weight)
         return own(hidden)
 
-    return forward
+    return Replaced(head, forward)
 
 
-def _switching(
-    own: Callable[..., Any], forms: dict[View | None, FusedLayer], state: AttentionState
-) -> Callable[..., Any]:
+def _switching(layer: Any, state: AttentionState) -> Replaced:
+    own, forms = own_forward(layer), layer.orthrus_fused
+
     def forward(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
         if state.form != "fused":
             return own(hidden_states, *args, **kwargs)
         cosine, sine = kwargs["position_embeddings"]
         return forms[state.view].forward(hidden_states, cosine, sine, kwargs["past_key_values"].cache)
 
-    return forward
+    return Replaced(layer, forward)
 
 
 def fits_layer(layer: Any) -> bool:
-    """Tell whether a layer is of a known kind and as its class has it: biases only on q, k and v, plain SiLU."""
-    if type(layer).__name__ not in KNOWN:
+    """Tell whether a layer is of a known kind and as its class has it: biases only on q, k and v, plain SiLU, no hooks.
+
+    What is within a fused layer is not called, so that hooks and forwards of others would not be.
+    """
+    if type(layer).__name__ not in KNOWN or any(is_watched(one) for one in layer.modules() if one is not layer):
         return False
     attention, mlp = layer.self_attn, layer.mlp
     projections = (attention.o_proj, mlp.gate_proj, mlp.up_proj, mlp.down_proj)

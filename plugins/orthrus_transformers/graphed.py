@@ -110,6 +110,8 @@ class GraphedEngine:
                 (shape, held) for shape, held in self._recordings.items() if type(shape[-1]) is not type(one.around)
             ]
             self._recordings = OrderedDict(kept)
+            if not kept:
+                self._forget()
             return None
         return self._record(one)
 

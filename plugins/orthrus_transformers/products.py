@@ -6,20 +6,25 @@ docs/benchmarks.md has the figures. I: inputs, N: outputs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import platform
+import warnings
 
 import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
 from orthrus_transformers.attention import AttentionState
+from orthrus_transformers.replaced import Replaced, is_watched, own_forward
 
 TOKENS = 16  # that the copies are laid out for: as good for a single token, better for more than a layout for one
 MOST_BYTES = 4 * 2**30  # of a model whose weights are copied; above, they are read as they lie
 
 
 class Product:
-    """Multiply by a weight [N, I] and add a bias [N]; a weight that is changed in place is copied anew."""
+    """Multiply by a weight [N, I] and add a bias [N]; a weight that is changed in place is copied anew.
+
+    Torch counts changes in place, but for those through `.data` or numpy, which are not seen.
+    """
 
     def __init__(self, weight: Tensor, bias: Tensor | None = None, *, copies: bool = False) -> None:
         self.weight = weight
@@ -27,7 +32,7 @@ class Product:
         self._copies = copies
         self._by_onednn = fits(weight)
         self._packed = weight
-        self._version = -1
+        self._copied = (0, -1)  # where the weight was, and how often it had been changed
 
     def __call__(self, inputs: Tensor) -> Tensor:
         """Return inputs [..., I] times the transposed weight, plus the bias: [..., N]."""
@@ -38,20 +43,37 @@ class Product:
     def add_to(self, residual: Tensor, inputs: Tensor) -> Tensor:
         """Return residual [B, n, N] plus the product [B, n, N], rounded once; the residual may be written over."""
         if not self._by_onednn:
+            assert self.bias is None, "only a product on a CPU adds a bias, too"
             residual.flatten(0, 1).addmm_(inputs.flatten(0, 1), self.weight.t())
             return residual
         return torch.ops.mkldnn._linear_pointwise.binary(inputs, residual, self._laid_out(), self.bias, "add")  # type: ignore[no-any-return]
 
     def _laid_out(self) -> Tensor:
-        if self._copies and self._version != self.weight._version:
-            self._packed = torch.ops.mkldnn._reorder_linear_weight(self.weight.detach(), TOKENS)
-            self._version = self.weight._version
+        now = self.weight.data_ptr(), self.weight._version
+        if self._copies and self._copied != now:
+            self._packed, self._copied = self._copy(), now
         return self._packed
+
+    def _copy(self) -> Tensor:
+        self._packed = self.weight  # the old copy goes first
+        try:
+            copied: Tensor = torch.ops.mkldnn._reorder_linear_weight(self.weight.detach(), TOKENS)
+        except RuntimeError as error:
+            if "can't allocate memory" not in str(error):
+                raise
+            self._copies = False
+            warnings.warn(
+                "memory does not hold the weights twice, so passes take longer; target.engine=eager copies none",
+                stacklevel=2,
+            )
+            return self.weight
+        return copied
 
 
 def fits(weight: Tensor) -> bool:
-    """Tell whether oneDNN multiplies by this weight here: on a CPU, in float32 or bfloat16, where torch has it."""
-    there = torch._C._has_mkldnn and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    """Tell whether oneDNN multiplies by this weight here: on an x86 CPU, in float32 or bfloat16, where torch has it."""
+    there = torch._C._has_mkldnn and platform.machine() in ("x86_64", "AMD64")
+    there = there and all(hasattr(torch.ops.mkldnn, name) for name in ("_linear_pointwise", "_reorder_linear_weight"))
     if weight.device.type != "cpu" or not there or weight.is_inference():
         return False
     return weight.dtype == torch.float32 or (
@@ -70,18 +92,17 @@ def switch_linears(
 ) -> int:
     """Let the linear layers below a module multiply so in passes that ask for it; return how many do."""
     layers = [one for one in root.modules() if type(one) is torch.nn.Linear and fits(one.weight)]
-    layers = [one for one in layers if one not in apart_from]
+    layers = [one for one in layers if one not in apart_from and not is_watched(one)]
     for layer in layers:
         vars(layer)["forward"] = _switching(layer, state)
     return len(layers)
 
 
-def _switching(layer: torch.nn.Linear, state: AttentionState) -> Callable[[Tensor], Tensor]:
-    own = getattr(layer.forward, "orthrus_own", layer.forward)  # a model may be loaded into a second target
-    product = Product(layer.weight, layer.bias, copies=state.copies)
+def _switching(layer: torch.nn.Linear, state: AttentionState) -> Replaced:
+    own, product = own_forward(layer), Product(layer.weight, layer.bias, copies=state.copies)
 
     def forward(inputs: Tensor) -> Tensor:
-        return product(inputs) if state.form in ("fused", "packed") else own(inputs)
+        found: Tensor = product(inputs) if state.form in ("fused", "packed") else own(inputs)
+        return found
 
-    forward.orthrus_own = own  # type: ignore[attr-defined]
-    return forward
+    return Replaced(layer, forward)

@@ -38,9 +38,8 @@ class Repeats:
         self._given_up.add(type(one))
         self._seen = {key: found for key, found in self._seen.items() if key[0] is not type(one)}
         warnings.warn(
-            f"the draft pass '{type(one).__name__}' never equals an earlier one: {MOST} CUDA graphs were captured for"
-            " it and none could be used again, so it runs uncaptured from here on; make it a frozen dataclass of plain"
-            " values",
+            f"the draft pass '{type(one).__name__}' hardly ever equals an earlier one: {MOST} in turn had a CUDA graph"
+            " each and none came again, so it runs uncaptured from now on; make it a frozen dataclass of plain values",
             stacklevel=2,
         )
         return True

@@ -8,13 +8,14 @@ E: hidden size, L: tokens that are convolved.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from orthrus import KVCache
+from orthrus_transformers.replaced import Replaced, own_forward
 
 KNOWN = {"Lfm2ShortConv", "Lfm2MoeShortConv"}
 
@@ -35,9 +36,11 @@ class CachedInputs:
 
     def with_those_before(self, inputs: Tensor, layer: int, count: int) -> Tensor:
         """Return them [R, n, count, E], and leave the inputs in the cache."""
-        states = inputs[:, None]  # as one head of keys; caches hold values too, so there is a narrow one
-        held = self._cache.update(states, states[..., :1], layer)[0][:, 0]  # [R, extent, E]
-        return gathered(held, self._positions[..., None] - before(count, inputs.device))
+        width = inputs.shape[-1]
+        first, second = pad(inputs, (0, width % 2))[:, None].chunk(2, dim=-1)  # as one head of keys and of values
+        places = self._positions[..., None] - before(count, inputs.device)
+        held = [gathered(half[:, 0], places) for half in self._cache.update(first, second, layer)]
+        return torch.cat(held, dim=-1)[..., :width]
 
 
 def before(count: int, device: torch.device) -> Tensor:
@@ -61,8 +64,7 @@ def find_convolutions(model: Any) -> list[Any]:
 def route_convolutions(model: Any) -> None:
     """Let convolutions find the tokens before in `state.inputs` while a pass has them; else they stay as they are."""
     for module in find_convolutions(model):
-        own = getattr(module.forward, "orthrus_own", module.forward)  # a model may be loaded into a second target
-        module.forward = _switching(own, module)
+        module.forward = _switching(module)
 
 
 def mask_for(convolves: bool, mask: Tensor) -> Tensor | dict[str, Tensor | None]:
@@ -70,13 +72,14 @@ def mask_for(convolves: bool, mask: Tensor) -> Tensor | dict[str, Tensor | None]
     return {"full_attention": mask, "conv": None} if convolves else mask
 
 
-def _switching(own: Callable[..., Any], module: Any) -> Callable[..., Any]:
+def _switching(module: Any) -> Replaced:
+    own = own_forward(module)
+
     def forward(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
         past: PastInputs | None = module.orthrus_attention.inputs
         return own(hidden_states, *args, **kwargs) if past is None else _convolved(module, hidden_states, past)
 
-    forward.orthrus_own = own  # type: ignore[attr-defined]
-    return forward
+    return Replaced(module, forward)
 
 
 def _convolved(module: Any, hidden: Tensor, past: PastInputs) -> Tensor:

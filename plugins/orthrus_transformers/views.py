@@ -17,6 +17,7 @@ from torch import Tensor
 
 from orthrus import BuildError
 from orthrus_transformers.attention import AttentionState
+from orthrus_transformers.replaced import Replaced
 from orthrus_transformers.short_convolutions import find_convolutions
 
 
@@ -45,8 +46,8 @@ def make_view(model: Any, state: AttentionState, weights: Mapping[str, Tensor] |
     if weights is not None:
         _load(view, weights)
     for path, module in own.items():
-        if "forward" not in vars(module):
-            module.forward = _switching(module.forward, module, path)
+        if not isinstance(module.forward, Replaced):
+            module.forward = Replaced(module, _switching(module.forward, module, path))
     return view
 
 

@@ -142,7 +142,7 @@ def test_blocks_that_never_are_equal_run_uncaptured() -> None:
     target = target_of("llama", "graphed")
     context = committed(target, [[1, 2, 3], [4]], room=20, device="cuda")
     wanted = run_draft_pass(target, context, MaskedBlock(4, 3, False, True), view="noisy").clone()
-    with pytest.warns(UserWarning, match="the draft pass 'Alone' never equals an earlier one"):
+    with pytest.warns(UserWarning, match="the draft pass 'Alone' hardly ever equals an earlier one"):
         found = [
             run_draft_pass(target, context, Alone(4, 3, False, True), view="noisy").clone() for _ in range(MOST + 3)
         ]

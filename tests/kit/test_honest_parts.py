@@ -124,7 +124,7 @@ def test_an_honest_part_passes(name: str) -> None:
     assert failures(of_honest(name)) == []
 
 
-@pytest.mark.parametrize("family", ["llama", "gemma2"])
+@pytest.mark.parametrize("family", ["llama", "gemma2", "lfm2"])
 def test_models_of_transformers_pass(family: str) -> None:
     target: Target = transformers_target(family)
     found = outcomes("target", lambda cache: target)

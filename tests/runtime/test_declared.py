@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy
 import pytest
 import torch
 from support.building import table_target
@@ -96,7 +97,7 @@ class Supplies:
             register("odd", lambda options, parts: self._part)
 
 
-@pytest.mark.parametrize(("kind", "attribute", "value", "sentence"), CASES, ids=str)
+@pytest.mark.parametrize(("kind", "attribute", "value", "sentence"), CASES)
 def test_a_wrong_declaration_is_refused_with_the_parts_name(
     kind: str, attribute: str, value: object, sentence: str
 ) -> None:
@@ -110,7 +111,7 @@ def test_a_wrong_declaration_is_refused_with_the_parts_name(
     assert sentence in line
 
 
-@pytest.mark.parametrize(("kind", "attribute", "value", "sentence"), CASES[::3], ids=str)
+@pytest.mark.parametrize(("kind", "attribute", "value", "sentence"), CASES[::3])
 def test_the_kit_says_the_same(kind: str, attribute: str, value: object, sentence: str) -> None:
     part = honest(kind)
     setattr(type(part), attribute, value)
@@ -124,6 +125,19 @@ def test_the_kit_says_the_same(kind: str, attribute: str, value: object, sentenc
 @pytest.mark.parametrize("kind", WRONG)
 def test_what_is_declared_rightly_passes(kind: str) -> None:
     assert list(declared_wrongly(kind, honest(kind))) == []
+
+
+def test_a_target_and_a_drafter_may_agree_on_names_of_their_own() -> None:
+    target, drafter = honest("target"), honest("drafter")
+    type(target).capabilities = frozenset({"medusa_heads"})
+    type(target).vocabulary_size = numpy.int64(4)
+    type(drafter).needs = frozenset({"medusa_heads"})
+    for part, kind in ((target, "target"), (drafter, "drafter")):
+        part.__dict__.pop("capabilities", None)
+        part.__dict__.pop("vocabulary_size", None)
+        assert list(declared_wrongly(kind, part)) == []
+        [(_, sentence)] = declared_wrongly(kind, part, closed=True)  # the kit's
+        assert sentence.startswith("unknown name 'medusa_heads'")
 
 
 def test_an_object_is_held_to_the_same() -> None:

@@ -36,6 +36,17 @@ class CropsByTheLongest(PlainCache):
         self.lengths = lengths
 
 
+class LikeTheFirst(PlainCache):
+    """Size what is returned by the first layer's keys."""
+
+    def update(self, keys: Tensor, values: Tensor, layer: int) -> tuple[Tensor, Tensor]:
+        if layer == 0:
+            self._first = keys.shape
+        found = super().update(keys, values, layer)
+        heads, size = self._first[1], self._first[3]
+        return found[0][:, :heads, :, :size], found[1][:, :heads, :, :size]
+
+
 class SwapsRows(PlainCache):
     """Mix rows up after they kept other numbers of tokens."""
 
@@ -164,6 +175,7 @@ class EmptiesSlots(PlainCache):
 
 
 BUGS = [
+    Bug("cache", "gives all layers the heads of the first", "layers_may_differ", LikeTheFirst),
     Bug("cache", "takes the slots of a pass for a run", "prefills_may_come_in_chunks", RunsOn),
     Bug("cache", "forgets with each pass what was not kept", "slots_stand_until_kept", OnePassAtATime),
     Bug("cache", "holds two layers at most", "returns_what_was_written", TwoLayers),

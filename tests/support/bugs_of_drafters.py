@@ -337,6 +337,20 @@ class ClaimsByNoise(Cycling):
         return Draft(tokens, context.room.clamp(max=width), claimed.expand(*tokens.shape, -1))
 
 
+class SeedOfItsOwn(Cycling):
+    """Draw evenly, by noise that is the same whatever the seed is."""
+
+    def propose(self, context: Context, chance: Chance) -> Draft:
+        width, vocabulary = min(2, context.max_room), context.vocabulary_size
+        if width == 0:
+            return context.empty_draft()
+        places = context.lengths[:, None] + torch.arange(width)
+        chance.gumbel(context.keys, places, vocabulary)
+        tokens = Chance(7).gumbel(context.keys, places, vocabulary).argmax(-1)
+        even = torch.full((*tokens.shape, vocabulary), 1 / vocabulary, dtype=torch.float64)
+        return Draft(tokens, context.room.clamp(max=width), even)
+
+
 def _cut(q: Tensor) -> Tensor:
     return q.masked_fill(q < q.topk(2).values[..., -1:], 0.0)
 
@@ -367,6 +381,7 @@ BUGS = [
         _drawing(GreedilyLater),
     ),
     Bug("drafter", "draws with noise from others than it claims", "draws_what_it_reports", ClaimsByNoise),
+    Bug("drafter", "draws with noise of a seed of its own", "draws_what_it_reports", SeedOfItsOwn),
     Bug("drafter", "drafts ahead for another row", "rows_are_independent", AheadOfOthers),
     Bug("drafter", "draws from torch's own generator as it drafts ahead", "chance_is_all_that_is_random", AheadByDice),
     Bug("drafter", "writes into the context as it drafts ahead", "inputs_are_left_alone", AheadOfTheContext),

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import copy
+import random
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from support.families import FAMILIES, attention_for, tiny_model
+from support.building import assert_lossless, decode_with
+from support.drafters import ScriptedDrafter
+from support.families import FAMILIES, VOCABULARY, attention_for, tiny_model
 from support.views import block_positions, committed, random_view
 from torch import Tensor
 
-from orthrus import Context, Draft
+from orthrus import Context, Draft, Stop
+from orthrus.testing import greedy
 from orthrus_attention.eager import EagerAttention
 from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.dynamic import DynamicCache
@@ -157,3 +163,89 @@ def test_models_stay_their_own_where_onednn_has_nothing_for_them(family: str, mo
     assert target_of(family, dtype=torch.float64).report() == {"layers": "own"}
     monkeypatch.setattr(torch._C, "_has_mkldnn", False)
     assert target_of(family).report() == {"layers": "own"}
+
+
+@needs_onednn
+@pytest.mark.parametrize("family", ["llama", "gemma2", "lfm2"])
+def test_text_in_float32_is_the_models_own(family: str, counted: list[Product]) -> None:
+    # As wide as products of oneDNN round otherwise than those of the model itself.
+    model = tiny_model(family, dtype=torch.float32, hidden_size=256, intermediate_size=512, num_hidden_layers=4)
+    own, chooser, stop = copy.deepcopy(model), random.Random(family), Stop(24)
+
+    def next_logits(tokens: list[int]) -> Tensor:
+        with torch.no_grad():
+            logits: Tensor = own(torch.tensor([tokens]), use_cache=False).logits
+        return logits[0, -1]
+
+    prompts = [[chooser.randrange(VOCABULARY) for _ in range(length)] for length in (3, 17, 1, 8)]
+    answers = [greedy(next_logits, prompt, stop) for prompt in prompts]
+    drafter = ScriptedDrafter([answer.token_ids for answer in answers], VOCABULARY, 0.7, [0, 3, 7])
+    assert_lossless(decode_with(target_of(family, model=model), drafter, prompts, stop, batch=2), answers)
+    assert counted
+
+
+@needs_onednn
+@pytest.mark.parametrize("change", ["in place", "another tensor"])
+def test_changes_are_told_by_versions_and_places(change: str) -> None:
+    weight, inputs = torch.nn.Parameter(torch.randn(4, 8), requires_grad=False), torch.randn(2, 8)
+    product = Product(weight, copies=True)
+    before = product(inputs)
+    if change == "in place":
+        weight.mul_(2)
+    else:
+        weight.data = 2 * weight.data
+    torch.testing.assert_close(product(inputs), 2 * before)
+
+
+@needs_onednn
+@pytest.mark.parametrize("engine", ["auto", "eager"])
+@pytest.mark.parametrize("family", ["llama", "gemma2", "lfm2"])
+def test_a_deep_copy_computes_with_its_own_weights(family: str, engine: str) -> None:
+    target = target_of(family, engine)
+    random_view(target, "noisy")
+    model = copy.deepcopy(target._model)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.mul_(1.1)
+    fresh = tiny_model(family, dtype=torch.float32)
+    fresh.load_state_dict(model.state_dict())
+    assert torch.equal(scored(target_of(family, engine, model=model)), scored(target_of(family, engine, model=fresh)))
+
+
+@needs_onednn
+@pytest.mark.parametrize("place", ["model.layers.1.self_attn.o_proj", "model.layers.1.mlp", "lm_head"])
+@pytest.mark.parametrize("foreign", ["hook", "forward"])
+def test_hooks_of_others_are_called(foreign: str, place: str) -> None:
+    calls: list[int] = []
+    model = tiny_model("llama", dtype=torch.float32)
+    module = model.get_submodule(place)
+    if foreign == "hook":
+        module.register_forward_hook(lambda *given: calls.append(1))
+    else:
+        vars(module)["forward"] = noted(module.forward, calls)
+    target = target_of("llama", model=model)
+    calls.clear()
+    scored(target)
+    assert len(calls) == 2  # the prefill, and the pass
+
+
+def noted(own: Callable[..., Any], calls: list[int]) -> Callable[..., Any]:
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        calls.append(1)
+        return own(*args, **kwargs)
+
+    return forward
+
+
+@needs_onednn
+def test_where_memory_is_short_nothing_is_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*given: Any) -> Tensor:
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory")
+
+    weight, inputs = torch.randn(4, 8), torch.randn(2, 8)
+    monkeypatch.setattr(torch.ops.mkldnn, "_reorder_linear_weight", full)
+    product = Product(weight, copies=True)
+    with pytest.warns(UserWarning, match="memory does not hold the weights twice"):
+        found = product(inputs)
+    torch.testing.assert_close(found, inputs @ weight.t())
+    torch.testing.assert_close(product(inputs), found)
