@@ -193,7 +193,7 @@ class _Guarded:
 
     def _ahead(self, context: Context, chance: Chance) -> None:
         with self._held("ahead"):
-            self._drafter.ahead(context, chance)  # type: ignore[attr-defined]
+            self._drafter.ahead(context, chance)  # type: ignore[attr-defined]  # optional: this is for those that have it
 
     def observe(self, step: Step) -> None:
         lengths = step.lengths.tolist()

@@ -19,6 +19,7 @@ from torch import Tensor
 from orthrus import BuildError
 from orthrus_transformers.attention import AttentionState, attention_forward
 from orthrus_transformers.engine import PastKeyValues
+from orthrus_transformers.replaced import Replaced, own_forward
 
 CLOSED = "orthrus_closed"  # the attention, into which the compiler does not look
 
@@ -39,7 +40,7 @@ def compile_layers(model: Any, state: AttentionState) -> None:
     AttentionInterface.register(CLOSED, closed)
     model.set_attn_implementation(CLOSED)
     for layer in layers:
-        layer.forward = _switching(layer.forward, state)
+        layer.forward = Replaced(own_forward(layer), _switching(own_forward(layer), state))
 
 
 def opaque(past: PastKeyValues) -> None:

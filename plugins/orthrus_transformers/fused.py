@@ -18,7 +18,7 @@ from orthrus_transformers import narrow
 from orthrus_transformers.attention import AttentionState, Form
 from orthrus_transformers.operations import rms_norm, silu_product, split_heads
 from orthrus_transformers.products import Product, switch_linears
-from orthrus_transformers.replaced import Forms, Replaced, is_watched, own_forward
+from orthrus_transformers.replaced import Forms, Replaced, has_foreign_forward, is_watched, own_forward
 from orthrus_transformers.views import View
 
 KNOWN = {"LlamaDecoderLayer", "MistralDecoderLayer", "Qwen2DecoderLayer", "Qwen3DecoderLayer"}
@@ -122,7 +122,7 @@ def _switching_head(head: Any, state: AttentionState) -> Replaced:
             return narrow.project(hidden, head.weight)
         return own(hidden)
 
-    return Replaced(head, forward)
+    return Replaced(own, forward)
 
 
 def _switching(layer: Any, state: AttentionState) -> Replaced:
@@ -134,7 +134,7 @@ def _switching(layer: Any, state: AttentionState) -> Replaced:
         cosine, sine = kwargs["position_embeddings"]
         return forms[state.view].forward(hidden_states, cosine, sine, kwargs["past_key_values"].cache)
 
-    return Replaced(layer, forward)
+    return Replaced(own, forward)
 
 
 def fits_layer(layer: Any) -> bool:
@@ -142,7 +142,8 @@ def fits_layer(layer: Any) -> bool:
 
     What is within a fused layer is not called, so that hooks and forwards of others would not be.
     """
-    if type(layer).__name__ not in KNOWN or any(is_watched(one) for one in layer.modules() if one is not layer):
+    within = (one for one in layer.modules() if one is not layer)
+    if type(layer).__name__ not in KNOWN or has_foreign_forward(layer) or any(map(is_watched, within)):
         return False
     attention, mlp = layer.self_attn, layer.mlp
     projections = (attention.o_proj, mlp.gate_proj, mlp.up_proj, mlp.down_proj)

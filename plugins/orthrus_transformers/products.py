@@ -38,7 +38,7 @@ class Product:
         """Return inputs [..., I] times the transposed weight, plus the bias: [..., N]."""
         if not self._by_onednn:
             return linear(inputs, self.weight, self.bias)
-        return torch.ops.mkldnn._linear_pointwise(inputs, self._laid_out(), self.bias, "none", [], "")  # type: ignore[no-any-return]
+        return torch.ops.mkldnn._linear_pointwise(inputs, self._laid_out(), self.bias, "none", [], "")  # type: ignore[no-any-return]  # torch's operators have no types
 
     def add_to(self, residual: Tensor, inputs: Tensor) -> Tensor:
         """Return residual [B, n, N] plus the product [B, n, N], rounded once; the residual may be written over."""
@@ -46,7 +46,7 @@ class Product:
             assert self.bias is None, "only a product on a CPU adds a bias, too"
             residual.flatten(0, 1).addmm_(inputs.flatten(0, 1), self.weight.t())
             return residual
-        return torch.ops.mkldnn._linear_pointwise.binary(inputs, residual, self._laid_out(), self.bias, "add")  # type: ignore[no-any-return]
+        return torch.ops.mkldnn._linear_pointwise.binary(inputs, residual, self._laid_out(), self.bias, "add")  # type: ignore[no-any-return]  # as above
 
     def _laid_out(self) -> Tensor:
         now = self.weight.data_ptr(), self.weight._version
@@ -102,7 +102,8 @@ def _switching(layer: torch.nn.Linear, state: AttentionState) -> Replaced:
     own, product = own_forward(layer), Product(layer.weight, layer.bias, copies=state.copies)
 
     def forward(inputs: Tensor) -> Tensor:
-        found: Tensor = product(inputs) if state.form in ("fused", "packed") else own(inputs)
+        asked = state.form in ("fused", "packed") and layer.weight is product.weight  # and not another one since
+        found: Tensor = product(inputs) if asked else own(inputs)
         return found
 
-    return Replaced(layer, forward)
+    return Replaced(own, forward)

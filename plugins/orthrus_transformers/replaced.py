@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
-from types import MethodType
 from typing import Any
+
+Forward = Callable[..., Any]
 
 
 class Replaced:
-    """Be a module's forward; a deep copy of the module has the one of its class again, since weights may part."""
+    """Be a module's forward; a deep copy of the module has its own again, since the weights of the two may part."""
 
-    def __init__(self, module: Any, forward: Callable[..., Any]) -> None:
-        self._module = module
+    def __init__(self, own: Forward, forward: Forward) -> None:
+        self.own = own
         self._forward = forward
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -19,8 +21,7 @@ class Replaced:
         return self._forward(*args, **kwargs)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        copied = memo.get(id(self._module))
-        return self if copied is None else MethodType(type(copied).forward, copied)
+        return copy.deepcopy(self.own, memo)  # a method becomes that of the copied module
 
 
 class Forms(dict[Any, Any]):
@@ -30,16 +31,17 @@ class Forms(dict[Any, Any]):
         return Forms()
 
 
-def own_forward(module: Any) -> Callable[..., Any]:
+def own_forward(module: Any) -> Forward:
     """Return the forward of before this plugin: a model may be loaded into a second target."""
-    forward: Callable[..., Any] = module.forward
-    return MethodType(type(module).forward, module) if isinstance(forward, Replaced) else forward
+    forward: Forward = module.forward
+    return forward.own if isinstance(forward, Replaced) else forward
+
+
+def has_foreign_forward(module: Any) -> bool:
+    """Tell whether something else has put a forward of its own into a module."""
+    return getattr(own_forward(module), "__func__", None) is not type(module).forward
 
 
 def is_watched(module: Any) -> bool:
     """Tell whether something else has put hooks, or a forward of its own, into a module."""
-    if module._forward_hooks or module._forward_pre_hooks:
-        return True
-    held = vars(module).get("forward")
-    own = held is None or isinstance(held, Replaced) or getattr(held, "__func__", None) is type(module).forward
-    return not own
+    return bool(module._forward_hooks or module._forward_pre_hooks) or has_foreign_forward(module)

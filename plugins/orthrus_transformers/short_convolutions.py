@@ -79,7 +79,7 @@ def _switching(module: Any) -> Replaced:
         past: PastInputs | None = module.orthrus_attention.inputs
         return own(hidden_states, *args, **kwargs) if past is None else _convolved(module, hidden_states, past)
 
-    return Replaced(module, forward)
+    return Replaced(own, forward)
 
 
 def _convolved(module: Any, hidden: Tensor, past: PastInputs) -> Tensor:

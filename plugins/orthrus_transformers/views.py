@@ -47,7 +47,7 @@ def make_view(model: Any, state: AttentionState, weights: Mapping[str, Tensor] |
         _load(view, weights)
     for path, module in own.items():
         if not isinstance(module.forward, Replaced):
-            module.forward = Replaced(module, _switching(module.forward, module, path))
+            module.forward = Replaced(module.forward, _switching(module.forward, module, path))
     return view
 
 

@@ -93,7 +93,7 @@ def test_what_a_part_raises_is_told_with_its_place() -> None:
 
 FORMS: dict[str, tuple[Any, str]] = {
     "nothing": (None, "it returned a NoneType"),
-    "lists": (Draft([[0]], [1]), "tokens are a list, wanted a tensor"),  # type: ignore[arg-type]
+    "lists": (Draft([[0]], [1]), "tokens are a list, wanted a tensor"),  # type: ignore[arg-type]  # what a plugin may do wrong
     "tokens of one dimension": (
         Draft(torch.zeros(1, dtype=torch.int64), torch.ones(1, dtype=torch.int64)),
         "tokens are [1], wanted [2, 1]",

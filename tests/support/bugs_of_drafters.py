@@ -330,25 +330,28 @@ class ClaimsByNoise(Cycling):
         width, vocabulary = min(2, context.max_room), context.vocabulary_size
         if width == 0:
             return context.empty_draft()
+        places = context.lengths[:, None] + torch.arange(width)
+        tokens = self.noise(chance, context.keys, places, vocabulary).argmax(-1)
+        return Draft(tokens, context.room.clamp(max=width), self.claimed(vocabulary).expand(*tokens.shape, -1))
+
+    def noise(self, chance: Chance, keys: Tensor, places: Tensor, vocabulary: int) -> Tensor:
+        return chance.gumbel(keys, places, vocabulary)
+
+    def claimed(self, vocabulary: int) -> Tensor:
         claimed = torch.full((vocabulary,), 0.1 / (vocabulary - 1), dtype=torch.float64)
         claimed[0] = 0.9
-        places = context.lengths[:, None] + torch.arange(width)
-        tokens = chance.gumbel(context.keys, places, vocabulary).argmax(-1)
-        return Draft(tokens, context.room.clamp(max=width), claimed.expand(*tokens.shape, -1))
+        return claimed
 
 
-class SeedOfItsOwn(Cycling):
-    """Draw evenly, by noise that is the same whatever the seed is."""
+class SeedOfItsOwn(ClaimsByNoise):
+    """Draw evenly, as it claims, by noise that is the same whatever the seed is."""
 
-    def propose(self, context: Context, chance: Chance) -> Draft:
-        width, vocabulary = min(2, context.max_room), context.vocabulary_size
-        if width == 0:
-            return context.empty_draft()
-        places = context.lengths[:, None] + torch.arange(width)
-        chance.gumbel(context.keys, places, vocabulary)
-        tokens = Chance(7).gumbel(context.keys, places, vocabulary).argmax(-1)
-        even = torch.full((*tokens.shape, vocabulary), 1 / vocabulary, dtype=torch.float64)
-        return Draft(tokens, context.room.clamp(max=width), even)
+    def noise(self, chance: Chance, keys: Tensor, places: Tensor, vocabulary: int) -> Tensor:
+        super().noise(chance, keys, places, vocabulary)
+        return super().noise(Chance(7), keys, places, vocabulary)
+
+    def claimed(self, vocabulary: int) -> Tensor:
+        return torch.full((vocabulary,), 1 / vocabulary, dtype=torch.float64)
 
 
 def _cut(q: Tensor) -> Tensor:

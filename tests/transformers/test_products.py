@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import platform
 import random
 from collections.abc import Callable
 from typing import Any
@@ -23,13 +24,15 @@ from orthrus_attention.eager import EagerAttention
 from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.dynamic import DynamicCache
 from orthrus_transformers import products
-from orthrus_transformers.products import Product, fits
+from orthrus_transformers.products import Product
 from orthrus_transformers.target import TransformersTarget
 
 WIDTH = 5
 PROMPTS = [[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11], [4, 2]]
-DTYPES = [dtype for dtype in (torch.float32, torch.bfloat16) if fits(torch.zeros(1, dtype=dtype))]
-needs_onednn = pytest.mark.skipif(not DTYPES, reason="torch has no oneDNN here")
+THERE = torch.backends.mkldnn.is_available() and platform.machine() in ("x86_64", "AMD64")
+NARROW = [torch.bfloat16] if THERE and torch.ops.mkldnn._is_mkldnn_bf16_supported() else []
+DTYPES = [torch.float32, *NARROW]
+needs_onednn = pytest.mark.skipif(not THERE, reason="no x86 CPU, or torch.backends.mkldnn.is_available() is false")
 
 
 def target_of(
@@ -210,6 +213,28 @@ def test_a_deep_copy_computes_with_its_own_weights(family: str, engine: str) -> 
     fresh = tiny_model(family, dtype=torch.float32)
     fresh.load_state_dict(model.state_dict())
     assert torch.equal(scored(target_of(family, engine, model=model)), scored(target_of(family, engine, model=fresh)))
+
+
+@needs_onednn
+def test_a_layer_that_was_given_another_weight_multiplies_by_it() -> None:
+    target = target_of("gemma2")
+    before = scored(target)
+    head = target._model.lm_head
+    head.weight = torch.nn.Parameter(head.weight.detach().flip(0), requires_grad=False)
+    assert not torch.allclose(scored(target), before)
+
+
+@needs_onednn
+def test_a_foreign_forward_outlasts_targets() -> None:
+    calls: list[int] = []
+    model = tiny_model("llama", dtype=torch.float32)
+    layer = model.model.layers[1]
+    vars(layer)["forward"] = noted(layer.forward, calls)
+    for _ in range(2):  # a second target on the same model, too
+        target = target_of("llama", model=model)
+        calls.clear()
+        scored(target)
+        assert len(calls) == 2
 
 
 @needs_onednn
