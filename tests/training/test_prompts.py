@@ -9,6 +9,7 @@ import pytest
 from support.toy import toy_config, toy_run
 
 from orthrus import InputError
+from orthrus_diffusion.training.avoided import Avoided
 from orthrus_diffusion.training.prompts import _put_together
 
 
@@ -26,3 +27,37 @@ def test_prompts_of_files_alone_are_held_out_too(tmp_path: Path, monkeypatch: py
     assert not set(held_out) & set(kept)
     with pytest.raises(InputError, match="there are 5 prompts, of which eval holds out 5"):
         _put_together(run, [], 5)
+
+
+QUESTION = "A baker sells twelve loaves in the morning and twice as many in the afternoon. How many does she sell?"
+
+
+@pytest.mark.parametrize(
+    "repeated",
+    [
+        "Say it.",
+        "say   IT",
+        QUESTION,
+        f"Answer this: {QUESTION.lower()} Explain.",
+        QUESTION.replace(". ", ", ").replace("A baker", "My aunt"),
+    ],
+)
+def test_a_prompt_that_repeats_a_measured_one_is_avoided(repeated: str) -> None:
+    assert repeated in Avoided([QUESTION, "Say it."])
+
+
+@pytest.mark.parametrize("other", ["Say it again.", "it", QUESTION.replace("sells", "bakes").replace("twice", "half")])
+def test_a_prompt_that_shares_fewer_words_is_kept(other: str) -> None:
+    assert other not in Avoided([QUESTION, "Say it."])
+
+
+def test_what_is_measured_with_is_not_trained_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, prompts in {"given": [QUESTION, "say 1", "say 2"], "measured": [QUESTION, "say 2"]}.items():
+        lines = (json.dumps({"prompt": prompt}) + "\n" for prompt in prompts)
+        (tmp_path / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
+    told: list[str] = []
+    files = (f"prompts.files=[{tmp_path}/given.jsonl]", f"prompts.avoid=[{tmp_path}/measured.jsonl]")
+    run = toy_run(toy_config(tmp_path), monkeypatch, told.append, "prompts.sampled=0", *files)
+    _put_together(run, [], 0)
+    assert texts(run.out / "prompts.jsonl") == ["say 1"]
+    assert told == ["2 of 3 prompts are left out: they repeat some of prompts.avoid"]

@@ -129,8 +129,11 @@ class Fitting:
         options, first = self._run.fit, self._resume()
         with progress("fit", options.steps, first, self._run.workers.first) as advance:
             begun, losses = time.perf_counter(), []
-            for step, batch in zip(range(first, options.steps), self._batches(first)):  # noqa: B905  # without end
+            batches = self._batches(first)
+            batch = next(batches)
+            for step in range(first, options.steps):
                 losses += self._accumulate(batch)
+                batch = next(batches)  # the device still computes; what follows waits for it
                 norm = self._weights.step(step)
                 done = step + 1
                 if done % options.log_every == 0 or done == options.steps:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from orthrus import InputError, Tokenizer, TrainableTarget, read_prompts
+from orthrus_diffusion.training.avoided import Avoided
 from orthrus_diffusion.training.files import write_text_whole
 from orthrus_diffusion.training.records import Records, progress
 from orthrus_diffusion.training.run import Run, read_claim
@@ -44,7 +45,7 @@ def _put_together(run: Run, parts: Sequence[Path], held_out: int) -> None:
     lines = (line for file in parts for line in file.read_text(encoding="utf-8").splitlines())
     sampled = _distinct(json.loads(line)["prompt"] for line in lines)
     given = [record.prompt for name in run.prompts.files for record in read_prompts(Path(name).expanduser())]
-    every = _distinct([*sampled, *given])
+    every = _without_avoided(run, _distinct([*sampled, *given]))
     if every and len(every) <= held_out:
         raise InputError(
             f"there are {len(every)} prompts, of which eval holds out {held_out}; set eval.prompts lower, or eval.files"
@@ -56,6 +57,16 @@ def _put_together(run: Run, parts: Sequence[Path], held_out: int) -> None:
     if held_out:
         _write(run.out / "held-out.jsonl", every[:held_out])
     _write(run.out / "prompts.jsonl", every[held_out:])
+
+
+def _without_avoided(run: Run, prompts: list[str]) -> list[str]:
+    """Return the prompts that repeat none of those to measure with, and tell how many did."""
+    if not run.prompts.avoid:
+        return prompts
+    avoided = Avoided(record.prompt for name in run.prompts.avoid for record in read_prompts(Path(name).expanduser()))
+    kept = [prompt for prompt in prompts if prompt not in avoided]
+    run.notify(f"{len(prompts) - len(kept)} of {len(prompts)} prompts are left out: they repeat some of prompts.avoid")
+    return kept
 
 
 def _sample_parts(run: Run, target: TrainableTarget, directory: Path, parts: range) -> None:

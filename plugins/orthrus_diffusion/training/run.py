@@ -84,7 +84,7 @@ class Run:
 
     def check_files(self) -> None:
         """Raise InputError unless the prompt files and the view that are named can be read."""
-        for name in (*self.prompts.files, *self.eval.files):
+        for name in (*self.prompts.files, *self.prompts.avoid, *self.eval.files):
             read_prompts(Path(name).expanduser())
         if self.training.start is not None:
             read_config(Path(self.training.start).expanduser())
@@ -100,12 +100,13 @@ class Run:
 
     def claim(self, directory: Path, target: TrainableTarget, options: Any, **more: Any) -> None:
         """Note what a stage's files are made with; raise InputError if there are some that were made otherwise."""
-        wanted = json.loads(json.dumps({"model": target.fingerprint(), **asdict(options), **more}))
-        wanted.pop("batch", None)  # how many rows are decoded at a time decides nothing
+        wanted = {"model": target.fingerprint(), **_deciding(options), **json.loads(json.dumps(more))}
         found = read_claim(directory)
         if not found:
             write_text_whole(directory / CLAIM, json.dumps(wanted, indent=1) + "\n")
-        elif found != wanted:
+            return
+        found = {**_deciding(type(options)()), **found}  # options that came later had their defaults then
+        if found != wanted:
             raise InputError(
                 f"what is in '{directory}' was made with another model or other options ({_different(found, wanted)});"
                 " delete it, or set another training.out"
@@ -122,6 +123,12 @@ def read_claim(directory: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise InputError(f"'{note}' cannot be read; delete '{directory}' to begin the stage anew") from error
     return found
+
+
+def _deciding(options: Any) -> dict[str, Any]:
+    """Return the options that decide what a stage makes, as JSON has them; how many rows at a time decides nothing."""
+    found: dict[str, Any] = json.loads(json.dumps(asdict(options)))
+    return {name: value for name, value in found.items() if name != "batch"}
 
 
 def _different(found: Any, wanted: Any) -> str:

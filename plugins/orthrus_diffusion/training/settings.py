@@ -48,6 +48,9 @@ class PromptsOptions:
         192, minimum=1, help="longest sampled prompt; one that does not end by itself is dropped"
     )
     files: tuple[str, ...] = option((), help="prompt files (JSONL) whose prompts are added; relative to where you are")
+    avoid: tuple[str, ...] = option(
+        (), help="prompt files to measure with: prompts that repeat one of theirs, or 13 words of it, are left out"
+    )
     batch: int = option(1024, minimum=1, help="rows that are decoded at a time")
 
     def problems(self) -> Iterator[tuple[str, str]]:
