@@ -130,8 +130,9 @@ class Fitting:
         with progress("fit", options.steps, first, self._run.workers.first) as advance:
             begun, losses = time.perf_counter(), []
             batches = self._batches(first)
-            batch = next(batches)
+            batch = next(batches) if first < options.steps else None
             for step in range(first, options.steps):
+                assert batch is not None
                 losses += self._accumulate(batch)
                 batch = next(batches)  # the device still computes; what follows waits for it
                 norm = self._weights.step(step)
