@@ -2,6 +2,8 @@ r"""Print where the time of one pass goes, by groups of kernels: run it from the
 
 python docs/examples/pass_breakdown.py --shape qwen3-1.7b qwen3-8b --context 512 40960 --out docs/pass-breakdown.json
 python docs/examples/pass_breakdown.py --config configs/recipes/smollm2-diffusion-gpu.yaml --tokens 16 --draft
+python docs/examples/pass_breakdown.py --shape qwen3-1.7b qwen3-8b --context 512 40960 --draft \
+    --set drafter.name=diffusion drafter.view=copies drafter.block=32 --out docs/pass-breakdown-h200.json
 OMP_NUM_THREADS=2 python docs/examples/pass_breakdown.py --config configs/recipes/smollm2-plain.yaml \
     --shape smollm2-135m --tokens 1 --context 64 --out docs/pass-breakdown-cpu.json
 OMP_NUM_THREADS=2 python docs/examples/pass_breakdown.py --config configs/recipes/smollm2-plain.yaml \
@@ -37,7 +39,7 @@ from orthrus.bench.environment import device_name
 from orthrus_plain.none import NoDrafter
 
 DOCS = Path(__file__).parents[1]
-FOUND = tuple(DOCS / f"pass-breakdown{part}.json" for part in ("", "-cpu-eager", "-cpu"))  # in the order of the page
+FOUND = tuple(DOCS / f"pass-breakdown{part}.json" for part in ("", "-h200", "-cpu-eager", "-cpu"))  # as on the page
 INTRODUCTION = DOCS / "benchmarks" / "introduction.md"
 RECIPE = DOCS.parent / "configs" / "recipes" / "qwen3-8b-shape.yaml"
 MARK, END = "<!-- pass breakdown -->\n", "<!-- end -->\n"

@@ -14,7 +14,7 @@ from support.view_programs import example
 
 from orthrus import summarize
 
-SHIPPED = ROOT / "docs" / "training" / "2026-11-22-first-acceptance.json"
+SHIPPED = ROOT / "docs" / "training" / "2026-11-28-third-acceptance.json"
 PROMPTS = {"few": ["abcdefgh", "bdfhjlnp"], "more": ["adgjmpsv", "cegikmoq", "b"]}  # it knows such sequences
 
 
