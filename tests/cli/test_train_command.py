@@ -83,7 +83,7 @@ def test_a_model_without_a_chat_template(train: Callable[..., Outcome]) -> None:
         Path("model", file).unlink()
     error = train("prompts", "prompts.sampled=4").error()
     assert "the model has no chat template" in error
-    assert "put a chat_template.jinja beside its weights, or set prompts.sampled=0 and prompts.files" in error
+    assert "put a chat_template.jinja beside the model's weights, or set prompts.sampled=0 and prompts.files" in error
     assert made() == set()
     assert train("prompts").code == 0
 

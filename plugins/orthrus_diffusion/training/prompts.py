@@ -117,9 +117,10 @@ def user_header(tokenizer: Tokenizer | None) -> list[int]:
     try:
         one, other = tokenizer.encode("a", chat=True), tokenizer.encode("Z", chat=True)
     except InputError as error:
+        reason = str(error).partition(";")[0]  # what follows it helps with other commands
         raise InputError(
-            "the model has no chat template, so it cannot write a user's turn; put a chat_template.jinja beside its"
-            " weights, or set prompts.sampled=0 and prompts.files"
+            f"{reason}, so a user's turn cannot be written; put a chat_template.jinja beside the model's weights, or"
+            " set prompts.sampled=0 and prompts.files"
         ) from error
     return _common(one, other)
 
@@ -128,8 +129,9 @@ def opening_tokens(tokenizer: Tokenizer, opening: str) -> list[int]:
     """Return the tokens of a text without those that a tokenizer puts before any text."""
     if not opening:
         return []
+    tokens = tokenizer.encode(opening, chat=False)
     special = _common(tokenizer.encode("a", chat=False), tokenizer.encode("Z", chat=False))
-    return tokenizer.encode(opening, chat=False)[len(special) :]
+    return tokens[len(_common(special, tokens)) :]  # a space before both letters may be joined to the opening
 
 
 def _common(one: Sequence[int], other: Sequence[int]) -> list[int]:
