@@ -69,6 +69,14 @@ def test_an_ordinary_mask_is_explained_and_may_be_allowed(train: Callable[..., O
     assert json.loads(Path("out/view/config.json").read_text())["allow_ordinary_mask"] is True
 
 
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_stage_refuses_an_ordinary_mask(stage: str, answered: Path, train: Callable[..., Outcome]) -> None:
+    Path("out/view").mkdir()
+    before = made()
+    assert "the mask token 0 is an ordinary token of '" in train(stage, "training.mask_token_id=0").error()
+    assert made() == before
+
+
 @pytest.mark.parametrize(
     ("stage", "says"),
     [("answers", "run the stage prompts first"), ("fit", "run the stage answers first"), ("eval", "run the stage fit")],
