@@ -175,7 +175,7 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path, monkeypatch: pytest
     damaged.write_bytes(damaged.read_bytes()[:-1] + b"?")
     told: list[str] = []
     fit_view(toy_run(file, monkeypatch, told.append))
-    assert told == [f"the checkpoint '{damaged.parent}' is damaged; the one before it is used"]
+    assert told == [f"the checkpoint '{damaged.parent}' is damaged; that of step 3 is used"]
     whole = view_of(tmp_path / "whole")
     assert all(torch.equal(weight, whole[name]) for name, weight in view_of(tmp_path / "parts").items())
 
