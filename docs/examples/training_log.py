@@ -134,7 +134,14 @@ def cost(folder: Path, trial: Mapping[str, Any]) -> tuple[str, ...]:
     fitting = gpu_minutes(trial, steps)
     speeds = (tokens / minutes / 60, row_tokens / fitting / 60)
     answered = (f"{tokens / 1e6:.1f}M", f"{minutes:.1f}", f"{speeds[0]:,.0f}")
-    return (trial["name"], trial["machine"], *answered, f"{row_tokens / 1e6:.1f}M", f"{fitting:.1f}", f"{speeds[1]:,.0f}")
+    return (
+        trial["name"],
+        trial["machine"],
+        *answered,
+        f"{row_tokens / 1e6:.1f}M",
+        f"{fitting:.1f}",
+        f"{speeds[1]:,.0f}",
+    )
 
 
 def answer_minutes(answers: Records) -> float:
