@@ -121,12 +121,12 @@ def gpu_minutes(trial: Mapping[str, Any], steps: Records) -> float:
 def cost_lines(folder: Path) -> list[str]:
     """Return the table of what the trials cost, a trial a row."""
     trials = yaml.safe_load((folder / "trials.yaml").read_text(encoding="utf-8"))["trials"]
-    head = ("trial", "tokens of answers", "GPU minutes", "a second", "row tokens", "GPU minutes", "a second and GPU")
-    return table(head, [cost(folder, trial) for trial in reversed(trials)])
+    answers, fit = ("tokens of answers", "GPU minutes", "a second"), ("row tokens", "GPU minutes", "a second and GPU")
+    return table(("trial", "on", *answers, *fit), [cost(folder, trial) for trial in reversed(trials)])
 
 
 def cost(folder: Path, trial: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return a trial's row: of the answers, then of the fit."""
+    """Return a trial's row: what it ran on, the answers, then the fit."""
     answers = read_lines(folder / f"{trial['name']}-answers.jsonl")
     steps = [one for one in read_lines(folder / f"{trial['name']}.jsonl") if "divergence" in one]
     tokens, minutes = sum(one["tokens"] for one in answers), answer_minutes(answers)
@@ -134,7 +134,14 @@ def cost(folder: Path, trial: Mapping[str, Any]) -> tuple[str, ...]:
     fitting = gpu_minutes(trial, steps)
     speeds = (tokens / minutes / 60, row_tokens / fitting / 60)
     answered = (f"{tokens / 1e6:.1f}M", f"{minutes:.1f}", f"{speeds[0]:,.0f}")
-    return (trial["name"], *answered, f"{row_tokens / 1e6:.1f}M", f"{fitting:.1f}", f"{speeds[1]:,.0f}")
+    return (
+        trial["name"],
+        trial["machine"],
+        *answered,
+        f"{row_tokens / 1e6:.1f}M",
+        f"{fitting:.1f}",
+        f"{speeds[1]:,.0f}",
+    )
 
 
 def answer_minutes(answers: Records) -> float:

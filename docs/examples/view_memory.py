@@ -120,7 +120,7 @@ def committed(target: Any, length: int, block: int) -> Context:
 def drafting(target: Any, context: Context, block: int, view: str | None = VIEW) -> Callable[[], object]:
     """Return a pass over a block after the anchor, through a view or (causal) as the target scores it."""
     columns = torch.arange(block, device=target.device)[None]
-    tokens, positions = context.anchors[:, None].expand(1, block), context.lengths[:, None] - 1 + columns
+    tokens, positions = context.anchors[:, None].expand(-1, block), context.lengths[:, None] - 1 + columns
     kind = "causal" if view is None else "block"
     return lambda: target.forward(context, tokens, positions, view=view, kind=kind)
 

@@ -16,11 +16,11 @@ class TextTokenizer:
         self._chat = chat
 
     def encode(self, prompt: Prompt, chat: bool | None = None) -> list[int]:
-        """Return the prompt's tokens; raise InputError if a template is asked for and there is none."""
+        """Return the prompt's tokens; raise InputError if there is no template for a chat, or the text is refused."""
         if isinstance(prompt, str):
             wanted = self._chat if chat is None else chat
             if not wanted or (chat is None and not self._tokenizer.chat_template):
-                return list(self._tokenizer.encode(prompt))
+                return self._tokens(prompt)
             prompt = [{"role": "user", "content": prompt}]
         if not self._tokenizer.chat_template:
             raise InputError("the model has no chat template; give text with --raw (chat=False), or token ids")
@@ -28,7 +28,13 @@ class TextTokenizer:
             text = self._tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
         except Exception as error:  # templates are programs and raise what they like
             raise InputError(f"the chat template refuses the messages: {error}") from error
-        return list(self._tokenizer.encode(text, add_special_tokens=False))  # the template wrote them already
+        return self._tokens(text, add_special_tokens=False)  # the template wrote them already
+
+    def _tokens(self, text: str, add_special_tokens: bool = True) -> list[int]:
+        try:
+            return list(self._tokenizer.encode(text, add_special_tokens=add_special_tokens))
+        except Exception as error:  # tokenizers raise no narrower one for characters that they lack
+            raise InputError(f"the tokenizer refuses the text: {error}") from error
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """Return the text without special tokens, spaces as they are."""

@@ -69,6 +69,14 @@ def test_an_ordinary_mask_is_explained_and_may_be_allowed(train: Callable[..., O
     assert json.loads(Path("out/view/config.json").read_text())["allow_ordinary_mask"] is True
 
 
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_stage_refuses_an_ordinary_mask(stage: str, answered: Path, train: Callable[..., Outcome]) -> None:
+    Path("out/view").mkdir()
+    before = made()
+    assert "the mask token 0 is an ordinary token of '" in train(stage, "training.mask_token_id=0").error()
+    assert made() == before
+
+
 @pytest.mark.parametrize(
     ("stage", "says"),
     [("answers", "run the stage prompts first"), ("fit", "run the stage answers first"), ("eval", "run the stage fit")],
@@ -83,7 +91,7 @@ def test_a_model_without_a_chat_template(train: Callable[..., Outcome]) -> None:
         Path("model", file).unlink()
     error = train("prompts", "prompts.sampled=4").error()
     assert "the model has no chat template" in error
-    assert "put a chat_template.jinja beside its weights, or set prompts.sampled=0 and prompts.files" in error
+    assert "put a chat_template.jinja beside the model's weights, or set prompts.sampled=0 and prompts.files" in error
     assert made() == set()
     assert train("prompts").code == 0
 

@@ -16,21 +16,27 @@ from orthrus_diffusion.training import fit
 from orthrus_transformers import target
 from orthrus_transformers.engine import EagerEngine
 
+SAMPLED = "prompts.sampled=4"
+BATCHES = {"prompts": 1024, "answers": 4, "eval": 32}
 
-def test_out_of_memory(train: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch) -> None:
+
+@pytest.mark.parametrize("stage", ["prompts", "answers"])
+def test_out_of_memory(stage: str, train: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*given: object, **more: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore lines.")
 
-    assert train("prompts").code == 0
+    for before in STAGES[: STAGES.index(stage)]:
+        assert train(before, SAMPLED).code == 0
     monkeypatch.setattr(package.Decoder, "generate", full)
-    assert train("answers").error() == (
-        "the device is out of memory in the stage answers; set answers.batch (now 4) lower"
+    assert train(stage, SAMPLED).error() == (
+        f"the device is out of memory in the stage {stage}; set {stage}.batch (now {BATCHES[stage]}) lower"
     )
-    assert not list(Path("out/answers").glob("shard-*"))
+    assert not [name for name in made() if name.startswith((f"{stage}/part-", f"{stage}/shard-"))]
+    assert stage == "answers" or not Path("out/prompts.jsonl").exists()
     monkeypatch.undo()
 
 
-@pytest.mark.parametrize("stage", ["answers", "eval"])
+@pytest.mark.parametrize("stage", ["prompts", "answers", "eval"])
 def test_out_of_memory_in_a_pass(stage: str, train: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the target has a sentence of its own, which names settings that a stage does not take."""
 
@@ -42,9 +48,9 @@ def test_out_of_memory_in_a_pass(stage: str, train: Callable[..., Outcome], monk
     with monkeypatch.context() as patch:
         patch.setattr(EagerEngine, "run", full)
         patch.setattr(target, "probe", lambda *given: None)
-        batch = {"answers": 4, "eval": 32}[stage]
-        assert train(stage).error() == (
-            f"the device is out of memory in the stage {stage}; set {stage}.batch (now {batch}) lower"
+        sampled = [SAMPLED] if stage == "prompts" else []
+        assert train(stage, *sampled).error() == (
+            f"the device is out of memory in the stage {stage}; set {stage}.batch (now {BATCHES[stage]}) lower"
         )
 
 

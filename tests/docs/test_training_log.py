@@ -137,3 +137,10 @@ def test_the_readme_has_the_figures_of_the_shipped_view() -> None:
     assert f"drafts is {times['none']} as fast as transformers' `generate`, and with the view" in text
     assert f"and `block: auto` {times['smollm2-diffusion']}. " in text
     assert f"is shipped ({weights.stat().st_size / 1e6:.0f} MB)" in text
+
+
+def test_costs_are_told_with_the_hardware(program: dict[str, Any], docs: Path) -> None:
+    change("training/trials.yaml", "machine: two NVIDIA H200", "machine: three abaci")(docs)
+    head, _, *rows = (line.strip("| ").split(" | ") for line in program["cost_lines"](docs / "training"))
+    place = head.index("on")
+    assert [row[place] for row in rows] == ["two NVIDIA H200", "three abaci"]  # the first trial last

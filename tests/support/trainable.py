@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from string import ascii_letters
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
 from support.released import plain_base
 
-LETTERS = "abcdefghijklmnopqrstuvwxyz"
+LETTERS = ascii_letters + "".join(
+    map(chr, range(0x100, 0x100 + 74))
+)  # one for nearly every id: what is sampled is seen
 MASK = len(LETTERS)  # special
 STAGES = ("prompts", "answers", "fit", "eval")
 TEMPLATE = "{% for one in messages %}u{{ one['content'] }}{% endfor %}{% if add_generation_prompt %}v{% endif %}"
@@ -20,14 +24,28 @@ TEMPLATE = "{% for one in messages %}u{{ one['content'] }}{% endfor %}{% if add_
 def tiny_model(folder: Path) -> Path:
     """Make a tiny model with a tokenizer of letters, a special token and a chat template."""
     model = plain_base(folder)
-    tokenizer = Tokenizer(models.WordLevel({letter: index for index, letter in enumerate(LETTERS)}))
+    put_tokenizer(model)
+    return model
+
+
+def put_tokenizer(model: Path, letters: str = LETTERS, begin: str = "", template: str = TEMPLATE) -> None:
+    """Give a model a tokenizer of letters, which puts the letter `begin` before any text that is no chat."""
+    tokenizer = Tokenizer(models.WordLevel({letter: index for index, letter in enumerate(letters)}))
     tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
     tokenizer.decoder = decoders.Fuse()
     tokenizer.add_special_tokens([AddedToken("<mask>", special=True)])
+    if begin:
+        tokenizer.post_processor = TemplateProcessing(f"{begin} $A", None, [(begin, letters.index(begin))])
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer)
-    fast.chat_template = TEMPLATE
+    fast.chat_template = template
     fast.save_pretrained(model)
-    return model
+
+
+def end_answers_with(model: Path, letters: str) -> None:
+    """Let a model's texts end with any of these letters; it speaks the toy language, so it comes by each soon."""
+    file = model / "config.json"
+    config = json.loads(file.read_text(encoding="utf-8"))
+    file.write_text(json.dumps({**config, "eos_token_id": [LETTERS.index(letter) for letter in letters]}))
 
 
 def lay_out(base: Path, folder: Path) -> Path:

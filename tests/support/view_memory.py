@@ -24,18 +24,19 @@ def program() -> ModuleType:
     return module
 
 
-def filled(target: Any, cache: KVCache, length: int, block: int) -> Context:
-    """Return a context of so many tokens in a row, the anchor last, whose keys and values are random numbers."""
-    context = Context([[1] * (length - 1)], Stop(block), vocabulary_size=target.vocabulary_size, device=target.device)
+def filled(target: Any, cache: KVCache, length: int, block: int, rows: int = 1) -> Context:
+    """Return a context of rows of so many tokens, the anchor last, whose keys and values are random numbers."""
+    prompts, size = [[1] * (length - 1)] * rows, target.vocabulary_size
+    context = Context(prompts, Stop(block), vocabulary_size=size, device=target.device)
     target.start(context)
     context.refill()
     config = target._model.config
-    slots = torch.arange(length - 1, device=target.device)[None]
+    slots = torch.arange(length - 1, device=target.device).expand(rows, -1)
     cache.place(slots, length - 1)
-    shape = (1, config.num_key_value_heads, length - 1, config.head_dim)
+    shape = (rows, config.num_key_value_heads, length - 1, config.head_dim)
     states = torch.randn(shape, dtype=target._model.dtype, device=target.device)
     for layer in range(config.num_hidden_layers):
         cache.update(states, -states, layer)
-    nothing = torch.zeros(1, dtype=torch.int64, device=target.device)
+    nothing = torch.zeros(rows, dtype=torch.int64, device=target.device)
     target.keep(context.commit(context.empty_draft(), Verdict(nothing, nothing + 2)))
     return context

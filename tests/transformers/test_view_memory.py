@@ -49,6 +49,15 @@ def rows(make: Callable[[], KVCache], contexts: tuple[int, ...] = CONTEXTS) -> t
     return [measuring.measure_row(target, filled(target, cache, one, BLOCK), BLOCK, slot) for one in contexts], target
 
 
+def needed(make: Callable[[], KVCache], count: int, context: int) -> int:
+    """Return what a drafting pass over so many rows needs."""
+    cache = make()
+    target = TransformersTarget(tiny_model("llama", dtype=torch.float32, **SIZES), None, cache, SdpaAttention())
+    target.attach_view(measuring.VIEW)
+    drafting = measuring.drafting(target, filled(target, cache, context, BLOCK, count), BLOCK)
+    return int(measuring.peak(drafting, target.device))
+
+
 def slope(found: list[Any]) -> float:
     return float((found[-1].drafted - found[0].drafted) / (found[-1].keys - found[0].keys))
 
@@ -80,6 +89,17 @@ def test_a_drafting_pass_needs_a_block_and_nothing_that_grows() -> None:
         assert 0 < row.drafted <= transient + activations(target) + MOST_SLOPE * grown
         assert row.drafted <= row.scored * 1.02  # no more than verifying the block takes
     assert abs(slope(found)) <= MOST_SLOPE
+
+
+def test_every_row_needs_as_much_and_nothing_that_grows() -> None:
+    def static() -> KVCache:
+        return StaticCache(slots=SLOTS)
+
+    one, four = needed(static, 1, CONTEXTS[0]), needed(static, 4, CONTEXTS[0])
+    assert 3.9 * one < four <= 4 * one
+    grown = 4 * (CONTEXTS[1] - CONTEXTS[0]) * 2 * 2 * 64 * 16 * 4  # keys and values, heads, size, layers, bytes
+    assert needed(static, 4, CONTEXTS[1]) - four <= MOST_SLOPE * grown
+    assert needed(lambda: Copying(slots=SLOTS), 4, CONTEXTS[0]) > 8 * one
 
 
 def test_copies_of_keys_are_noticed() -> None:

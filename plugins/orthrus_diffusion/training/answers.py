@@ -9,10 +9,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from orthrus import Decoder, InputError, read_prompts
+from orthrus import Decoder, InputError, TrainableTarget, read_prompts
 from orthrus_diffusion.training.records import Records, progress
 from orthrus_diffusion.training.run import Run, read_claim
 from orthrus_diffusion.training.shards import write_shard
+from orthrus_diffusion.training.turns import begin_turns, end_turns
 
 
 def make_answers(run: Run) -> None:
@@ -27,23 +28,23 @@ def make_answers(run: Run) -> None:
     if run.workers.first:
         digest = hashlib.sha256(place.read_bytes()).hexdigest()
         run.claim(directory, target, run.answers, prompts=digest, shards=len(groups))
-    run.workers.wait()
-    missing = [index for index in range(len(groups)) if not shard_file(directory, index).exists()]
-    run.workers.wait()  # every process has counted the same before any is written
-    if not missing:
-        return
+    records = Records(directory, "shard")
+    mine = begin_turns(run, records, [shard_file(directory, index) for index in range(len(groups))])
+    if mine:
+        decoder = _decoder(run, target)
+        for index in mine:
+            _answer(run, decoder, groups[index], shard_file(directory, index), index, records)
+    end_turns(run, records)
+
+
+def _decoder(run: Run, target: TrainableTarget) -> Decoder:
     sampled = run.answers.temperature > 0
-    decoder = run.decoder(
+    return run.decoder(
         target,
         verifier="rejection" if sampled else "consensus",
         sampling={"temperature": run.answers.temperature},
         stop={"max_new_tokens": run.answers.max_new_tokens},
     )
-    records = Records(directory, "shard")
-    for index in missing[run.workers.rank :: run.workers.count]:
-        _answer(run, decoder, groups[index], shard_file(directory, index), index, records)
-    if run.workers.first:
-        records.plot(run.notify)
 
 
 def shards_of(directory: Path) -> int | None:

@@ -1,4 +1,4 @@
-"""Checkpoints of a fit: each there whole or not at all; a damaged one is passed over for the one before."""
+"""Checkpoints of a fit: each there whole or not at all; a damaged one is passed over for one before."""
 
 from __future__ import annotations
 
@@ -44,17 +44,27 @@ class Checkpoints:
             save_file({name: tensor.contiguous() for name, tensor in checkpoint.tensors.items()}, place / STATE)
             manifest = {"step": checkpoint.step, "facts": dict(checkpoint.facts), "sha256": _digest(place / STATE)}
             (place / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-        for old in self._found()[:-KEPT]:
-            shutil.rmtree(old)
+        kept = [place for place in self._found() if place.name <= directory.name][-KEPT:]
+        for other in self._found():
+            if other not in kept:  # older ones, and later ones that were passed over
+                shutil.rmtree(other)
 
     def last(self) -> Checkpoint | None:
-        """Return the last checkpoint that is whole, or None; tell of each that is damaged."""
+        """Return the last checkpoint that is whole, or None; tell of each that is damaged, and what follows."""
+        damaged, checkpoint = [], None
         for place in reversed(self._found()):
             checkpoint = self._read(place)
             if checkpoint is not None:
-                return checkpoint
-            self._notify(f"the checkpoint '{place}' is damaged; the one before it is used")
-        return None
+                break
+            damaged.append(place)
+        follows = (
+            "none is whole, so training begins at step 0"
+            if checkpoint is None
+            else f"that of step {checkpoint.step} is used"
+        )
+        for place in damaged:
+            self._notify(f"the checkpoint '{place}' is damaged; {follows}")
+        return checkpoint
 
     def _found(self) -> list[Path]:
         return sorted(self._directory.glob("step-*"))
@@ -67,7 +77,7 @@ class Checkpoints:
             if manifest["sha256"] != _digest(place / STATE):
                 return None
             return Checkpoint(manifest["step"], manifest["facts"], load_file(place / STATE))
-        except (OSError, ValueError, KeyError, TypeError):  # in whatever way: it is told, and the one before is used
+        except (OSError, ValueError, KeyError, TypeError):  # in whatever way: it is told, and an earlier one is used
             return None
 
 

@@ -48,5 +48,5 @@ def _named(prefix: str, results: list[Result]) -> dict[str, float | None]:
 def _prompts(run: Run) -> list[str]:
     files = [Path(name).expanduser() for name in run.eval.files] or [run.out / "held-out.jsonl"]
     if not run.eval.files and not files[0].exists():
-        raise InputError(f"there is no '{files[0]}'; name eval.files, or let the stage prompts sample some")
+        raise InputError(f"there is no '{files[0]}'; run the stage prompts, which holds some out, or name eval.files")
     return [record.prompt for file in files for record in read_prompts(file, run.eval.prompts)]

@@ -214,7 +214,7 @@ class Fitting:
         checkpoint = self._checkpoints.last()
         if checkpoint is None:
             if self._run.workers.first:
-                self._records.resume(0)
+                self._records.resume(lambda step: False)
             return 0
         for key, value in self._facts.items():
             if _with_defaults(key, checkpoint.facts.get(key)) != value:
@@ -223,9 +223,10 @@ class Fitting:
                     " delete them, or set another training.out"
                 )
         self._weights.load(checkpoint.tensors, checkpoint.facts["skipped"])
+        taken = checkpoint.step
         if self._run.workers.first:
-            self._records.resume(checkpoint.step)
-        return checkpoint.step
+            self._records.resume(lambda step: step <= taken)
+        return taken
 
 
 def _weights_of(options: FitOptions) -> Weights:

@@ -14,6 +14,7 @@ from orthrus_diffusion.training.avoided import Avoided
 from orthrus_diffusion.training.files import write_text_whole
 from orthrus_diffusion.training.records import Records, progress
 from orthrus_diffusion.training.run import Run, read_claim
+from orthrus_diffusion.training.turns import begin_turns, end_turns
 
 PART = 8192  # prompts of a file; what is lost by an interruption
 
@@ -33,11 +34,10 @@ def make_prompts(run: Run) -> None:
     run.workers.wait()
     if (run.out / "prompts.jsonl").exists():
         return
-    parts = -(-run.prompts.sampled // PART)
-    _sample_parts(run, target, directory, range(parts))
-    run.workers.wait()
+    parts = [part_file(directory, part) for part in range(-(-run.prompts.sampled // PART))]
+    _sample_parts(run, target, directory, parts)
     if run.workers.first:
-        _put_together(run, [part_file(directory, part) for part in range(parts)], held_out)
+        _put_together(run, parts, held_out)
 
 
 def _put_together(run: Run, parts: Sequence[Path], held_out: int) -> None:
@@ -69,22 +69,20 @@ def _without_avoided(run: Run, prompts: list[str]) -> list[str]:
     return kept
 
 
-def _sample_parts(run: Run, target: TrainableTarget, directory: Path, parts: range) -> None:
+def _sample_parts(run: Run, target: TrainableTarget, directory: Path, parts: Sequence[Path]) -> None:
     """Let the model write prompts, each part into a file; several processes take turns."""
-    total = run.prompts.sampled
     records = Records(directory, "part")
-    missing = [part for part in parts if not part_file(directory, part).exists()]
-    with progress("prompts", len(missing), shown=run.workers.first) as advance:
-        for part in missing[run.workers.rank :: run.workers.count]:
-            asked = range(part * PART, min((part + 1) * PART, total))
+    mine = begin_turns(run, records, parts)
+    with progress("prompts", len(mine), shown=run.workers.first) as advance:
+        for part in mine:
+            asked = range(part * PART, min((part + 1) * PART, run.prompts.sampled))
             begun = time.perf_counter()
             found = _sample(run, target, part, asked)
             seconds = time.perf_counter() - begun
-            _write(part_file(directory, part), found)
+            _write(parts[part], found)
             records.write(part=part, prompts=len(found), asked=len(asked), prompts_per_second=len(found) / seconds)
-            advance(run.workers.count)
-    if run.workers.first:
-        records.plot(run.notify)
+            advance(1)
+    end_turns(run, records)
 
 
 def part_file(directory: Path, part: int) -> Path:
@@ -117,9 +115,10 @@ def user_header(tokenizer: Tokenizer | None) -> list[int]:
     try:
         one, other = tokenizer.encode("a", chat=True), tokenizer.encode("Z", chat=True)
     except InputError as error:
+        reason = str(error).partition(";")[0]  # what follows it helps with other commands
         raise InputError(
-            "the model has no chat template, so it cannot write a user's turn; put a chat_template.jinja beside its"
-            " weights, or set prompts.sampled=0 and prompts.files"
+            f"{reason}, so a user's turn cannot be written; put a chat_template.jinja beside the model's weights, or"
+            " set prompts.sampled=0 and prompts.files"
         ) from error
     return _common(one, other)
 
@@ -128,8 +127,9 @@ def opening_tokens(tokenizer: Tokenizer, opening: str) -> list[int]:
     """Return the tokens of a text without those that a tokenizer puts before any text."""
     if not opening:
         return []
+    tokens = tokenizer.encode(opening, chat=False)
     special = _common(tokenizer.encode("a", chat=False), tokenizer.encode("Z", chat=False))
-    return tokenizer.encode(opening, chat=False)[len(special) :]
+    return tokens[len(_common(special, tokens)) :]  # a space before both letters may be joined to the opening
 
 
 def _common(one: Sequence[int], other: Sequence[int]) -> list[int]:

@@ -17,32 +17,40 @@ FILE, PLOT = "metrics.jsonl", "metrics.svg"
 
 
 class Records:
-    """Keep the records of a stage in its directory; each has a number `x` that counts what is done."""
+    """Keep the records of a stage in its directory; each has a number `x` that counts what is done.
+
+    Several processes add to them, so that what a stage has recorded is what its file holds.
+    """
 
     def __init__(self, directory: Path, x: str) -> None:
         self._directory = directory
         self._x = x
-        self.lines: list[dict[str, Any]] = []
 
-    def resume(self, last: int) -> None:
-        """Take back the records up to x = last; what was written after it is forgotten."""
+    def read(self) -> list[dict[str, Any]]:
+        """Return the records that are whole, in the order of x."""
         file = self._directory / FILE
-        if file.exists():
-            text = file.read_text(encoding="utf-8", errors="replace")
-            held = [line for line in map(_whole, text.splitlines()) if _is_number(line.get(self._x))]
-            self.lines = [line for line in held if line[self._x] <= last]
-            write_text_whole(file, "".join(json.dumps(line) + "\n" for line in self.lines))
+        text = file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""
+        held = [line for line in map(_whole, text.splitlines()) if _is_number(line.get(self._x))]
+        return sorted(held, key=lambda line: float(line[self._x]))
+
+    def resume(self, is_done: Callable[[float], bool]) -> None:
+        """Forget the records of what is not done, by its x, and those that were cut off."""
+        if (self._directory / FILE).exists():
+            kept = [line for line in self.read() if is_done(line[self._x])]
+            write_text_whole(self._directory / FILE, "".join(json.dumps(line) + "\n" for line in kept))
 
     def write(self, **values: Any) -> None:
-        """Add a record."""
-        self.lines.append(values)
+        """Add a record, on a line of its own also behind one that a full disk cut off."""
         self._directory.mkdir(parents=True, exist_ok=True)
-        with (self._directory / FILE).open("a", encoding="utf-8") as held:
-            held.write(json.dumps(values) + "\n")
+        with (self._directory / FILE).open("a+b") as held:
+            held.seek(max(held.tell() - 1, 0))
+            cut_off = held.read(1) not in (b"", b"\n")
+            held.write(b"\n" * cut_off + json.dumps(values).encode() + b"\n")
 
     def plot(self, notify: Callable[[str], None]) -> None:
         """Draw every number over x; without matplotlib tell that there is no plot."""
-        names = dict.fromkeys(key for line in self.lines for key, value in line.items() if _is_number(value))
+        lines = self.read()
+        names = dict.fromkeys(key for line in lines for key, value in line.items() if _is_number(value))
         names.pop(self._x, None)
         if not names:
             return
@@ -54,7 +62,7 @@ class Records:
         figure = Figure(figsize=(8, 2.2 * len(names)), layout="constrained")
         for index, name in enumerate(names):
             axes = figure.add_subplot(len(names), 1, index + 1)
-            points = [(line[self._x], line[name]) for line in self.lines if _is_number(line.get(name))]
+            points = [(line[self._x], line[name]) for line in lines if _is_number(line.get(name))]
             axes.plot(*zip(*points, strict=True), marker="." if len(points) < 50 else None)
             axes.set_ylabel(name)
             axes.grid(alpha=0.3)

@@ -126,7 +126,10 @@ def read_claim(directory: Path) -> dict[str, Any]:
 
 
 def _deciding(options: Any) -> dict[str, Any]:
-    """Return the options that decide what a stage makes, as JSON has them; how many rows at a time decides nothing."""
+    """Return the options that decide what a stage makes, as JSON has them.
+
+    How many rows at a time is none of them: when it is sampled it changes the sample, but not what it is drawn from.
+    """
     found: dict[str, Any] = json.loads(json.dumps(asdict(options)))
     return {name: value for name, value in found.items() if name != "batch"}
 

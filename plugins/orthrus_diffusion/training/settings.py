@@ -115,7 +115,9 @@ class FitOptions:
 class EvalOptions:
     """Say which prompts measure the view by decoding them; they are never trained on."""
 
-    files: tuple[str, ...] = option((), help="prompt files (JSONL); none: sampled prompts that training leaves out")
+    files: tuple[str, ...] = option(
+        (), help="prompt files (JSONL); none: prompts that training leaves out, sampled ones first"
+    )
     prompts: int = option(32, minimum=1, help="how many prompts: the first of each file, or as many left out")
     max_new_tokens: int = option(128, minimum=2, help="most tokens of an answer")
     batch: int = option(32, minimum=1, help="rows that are decoded at a time")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import json
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,10 +31,9 @@ def evaluate_view(run: Run) -> None:
         target = run.target()
         attach(target, VIEW, run.out / "view")
         records = Records(run.out / "eval", "measurement")
-        records.resume(sys.maxsize)
         measures = Evaluation.of(run, target, VIEW).measure(shown=True)
         write_text_whole(run.out / "eval.json", json.dumps(measures, indent=1) + "\n")
-        records.write(measurement=len(records.lines) + 1, **measures)
+        records.write(measurement=len(records.read()) + 1, **measures)
         records.plot(run.notify)
         typer.echo(json.dumps(measures, indent=1))
 

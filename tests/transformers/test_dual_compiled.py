@@ -1,0 +1,49 @@
+"""The layers of training's two passes are compiled once for each pass, however many layers there are."""
+
+from __future__ import annotations
+
+import functools
+
+import pytest
+import torch
+from support.families import tiny_model
+from support.views import random_view
+from torch import Tensor
+
+from orthrus import MaskedBlocks, PackedRows
+from orthrus_attention.sdpa import SdpaAttention
+from orthrus_caches.dynamic import DynamicCache
+from orthrus_transformers.dual_pass import DualPass
+from orthrus_transformers.target import TransformersTarget
+
+ROWS = PackedRows(torch.arange(24).view(2, 12) % 11, torch.tensor([[0] * 12, [0] * 5 + [5] * 7]))
+BLOCKS = MaskedBlocks(torch.tensor([[2, 7], [3, 8]]), 4, 3)
+PASSES = 2  # over rows, over blocks
+
+
+def trained_gradients(family: str, layers: int, compiled: bool) -> tuple[int, list[Tensor]]:
+    """Take two steps of both passes; return how many graphs were compiled, and the gradients of the view."""
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    model = tiny_model(family, num_hidden_layers=layers)
+    target = TransformersTarget(model, None, DynamicCache(), SdpaAttention())
+    random_view(target, "view")
+    passes = DualPass(target._model, target._state, target._view("view"), flex=False, compiled=compiled)
+    for _ in range(2):
+        passes.committed(ROWS)
+        passes.drafted(ROWS, BLOCKS).square().sum().backward()
+    gradients = [weight.grad for weight in target.view_weights("view").values() if weight.grad is not None]
+    passes.close()
+    return torch._dynamo.utils.counters["stats"]["unique_graphs"], gradients
+
+
+@pytest.mark.parametrize("family", ["mistral", "qwen3"])  # with a window, with norms of heads
+def test_layers_of_training_are_compiled_once_for_all(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))  # no kernels: quicker
+    for layers in (2, 5):
+        graphs, found = trained_gradients(family, layers, compiled=True)
+        assert graphs == PASSES
+        graphs, wanted = trained_gradients(family, layers, compiled=False)
+        assert graphs == 0 and len(found) == len(wanted) > 0
+        for gradient, plain in zip(found, wanted, strict=True):
+            torch.testing.assert_close(gradient, plain, rtol=1e-9, atol=1e-12)
