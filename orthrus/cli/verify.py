@@ -49,6 +49,9 @@ def verify(
     ] = 2,
     out: Annotated[Path | None, typer.Option("--out", help="Write the certificates there, as JSON.")] = None,
     plot: Annotated[Path | None, typer.Option("--plot", help="Draw the gaps there, as SVG.")] = None,
+    keep: Annotated[
+        Path | None, typer.Option("--keep", help="A folder for decoded runs; those in it are not decoded again.")
+    ] = None,
     as_json: AsJson = False,
     raw: Raw = False,
 ) -> None:
@@ -56,6 +59,8 @@ def verify(
     batches = read_integers("--batch", batch)
     records = [record for path in prompts for record in read_prompts(path, limit)]
     _check_places(out, plot)
+    if keep is not None:
+        check_place("--keep", keep / "run.json")
     session = Plugins.load()
     subjects = plan_subjects(config, variant or [], [], session)
     wanted = _wanted(subjects, read_overrides(overrides or []), batches, session)
@@ -65,10 +70,10 @@ def verify(
     from orthrus.verification.record import make_record
 
     torch.set_float32_matmul_precision("highest")  # no TF32, whatever the process began with
-    runs, found = _carry_out(wanted, records, session, False if raw else None, oracle)
+    runs, found = _carry_out(wanted, records, session, False if raw else None, oracle, keep)
     device = runs.prepare(wanted[0][1]).device
     settings = _settings(wanted, batches, prompts, records)
-    command = shlex.join(["orthrus", *without_folder(sys.argv[1:], (*WRITTEN, "--prompts"))])
+    command = shlex.join(["orthrus", *without_folder(sys.argv[1:], (*WRITTEN, "--prompts", "--keep"))])
     record = make_record(command, settings, device, found)
     if out is not None:
         write_whole(out, record.to_json())
@@ -120,11 +125,14 @@ def _carry_out(
     session: Plugins,
     chat: bool | None,
     oracle: int,
+    keep: Path | None,
 ) -> tuple[Runs, list[Certificate]]:
+    from orthrus.verification.kept import KeptRuns
     from orthrus.verification.runs import Asked, Runs
 
     notify = partial(error_console().print, markup=False, soft_wrap=True)
-    runs = Runs(session, [(one.id, one.prompt) for one in records], chat, notify)
+    kept = None if keep is None else KeptRuns(keep, notify)
+    runs = Runs(session, [(one.id, one.prompt) for one in records], chat, notify, kept)
     asked = [Asked(*one) for one in wanted]
     with error_console().status("loading"):
         for one in asked:

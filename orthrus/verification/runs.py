@@ -17,6 +17,7 @@ from orthrus.types import Prompt, Result
 from orthrus.verification.answers import check_verifiable, spread
 from orthrus.verification.certificate import Certificate, Control, differing, logit_error, wrong_tokens
 from orthrus.verification.divergence import Divergence
+from orthrus.verification.kept import Answers, KeptRuns, identity_of
 from orthrus.verification.referee import Judged, Referee, dtype_name, unique
 from orthrus.verification.scores import unit
 from orthrus.verification.teacher import Logits
@@ -50,13 +51,14 @@ class Decoded:
 class Runs:
     """Decode prompts by configs, each once at a batch; configs that agree in their target share it and its referee.
 
-    prompts: each with its id. chat: as in `Decoder.generate`.
+    prompts: each with its id. chat: as in `Decoder.generate`. kept: where runs that were decoded are, if anywhere.
     """
 
     plugins: Plugins
     prompts: Sequence[tuple[str, Prompt]]
     chat: bool | None = None
     notify: Callable[[str], None] | None = None
+    kept: KeptRuns | None = None
     _targets: list[tuple[TargetKey, Target]] = field(default_factory=list)
     _wide: list[tuple[PartConfig | None, torch.dtype, Logits]] = field(default_factory=list)
     _referees: list[tuple[Config, Referee]] = field(default_factory=list)
@@ -76,11 +78,7 @@ class Runs:
                     advance(None)
                 return decoded
         decoder = self._decoder(config)
-        witness = Witness(decoder.verifier)
-        ids, texts = [id for id, _ in self.prompts], [prompt for _, prompt in self.prompts]
-        watched = replace(decoder, verifier=witness)
-        results = watched.generate(texts, ids=ids, batch=batch, chat=self.chat, on_result=advance)
-        decoded = Decoded(decoder, results, witness.seen(results))
+        decoded = Decoded(decoder, *self._answers(config, decoder, batch, advance))
         self._decoded.append((config, batch, decoded))
         return decoded
 
@@ -110,6 +108,28 @@ class Runs:
             results = [result for one in mine for result in self.decode(one.config, one.batch, _nowhere).results]
             found += [(referee, result) for result in unique(results)]
         return found
+
+    def _answers(self, config: Config, decoder: Decoder, batch: int, advance: Advance) -> Answers:
+        """Return the answers of a run and what was seen of them: those that are kept, or decoded now and kept."""
+        if self.kept is None:
+            return self._watched(decoder, batch, advance)
+        identity = identity_of(config, batch, self.prompts, self.chat, decoder.target)
+        drafter = config.drafter.entry.name if config.drafter else "none"
+        label = f"drafter {drafter}, batch {batch}"
+        if found := self.kept.read(identity, label):
+            for _ in self.prompts:
+                advance(None)
+            return found
+        decoded = self._watched(decoder, batch, advance)
+        self.kept.write(identity, decoded, label)
+        return decoded
+
+    def _watched(self, decoder: Decoder, batch: int, advance: Advance) -> Answers:
+        witness = Witness(decoder.verifier)
+        ids, texts = [id for id, _ in self.prompts], [prompt for _, prompt in self.prompts]
+        watched = replace(decoder, verifier=witness)
+        results = watched.generate(texts, ids=ids, batch=batch, chat=self.chat, on_result=advance)
+        return results, witness.seen(results)
 
     def _decoder(self, config: Config) -> Decoder:
         for known, decoder in self._decoders:

@@ -143,4 +143,5 @@ def test_costs_are_told_with_the_hardware(program: dict[str, Any], docs: Path) -
     change("training/trials.yaml", "machine: two NVIDIA H200", "machine: three abaci")(docs)
     head, _, *rows = (line.strip("| ").split(" | ") for line in program["cost_lines"](docs / "training"))
     place = head.index("on")
-    assert [row[place] for row in rows] == ["two NVIDIA H200", "three abaci"]  # the first trial last
+    told = [row[place] for row in rows]
+    assert told == [*["two NVIDIA H200"] * (len(told) - 1), "three abaci"]  # the first trial last
