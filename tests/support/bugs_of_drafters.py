@@ -354,6 +354,33 @@ class SeedOfItsOwn(ClaimsByNoise):
         return torch.full((vocabulary,), 1 / vocabulary, dtype=torch.float64)
 
 
+class OneForAll(SeedOfItsOwn):
+    """Draw evenly, as it claims, by noise of the seed and the place: one draw for all requests."""
+
+    def noise(self, chance: Chance, keys: Tensor, places: Tensor, vocabulary: int) -> Tensor:
+        return chance.gumbel(torch.zeros_like(keys), places, vocabulary)
+
+
+class SeedBeyondTheFirst(SeedOfItsOwn):
+    """Draw the first token by the seed's noise, and those after it by noise that no seed changes."""
+
+    def noise(self, chance: Chance, keys: Tensor, places: Tensor, vocabulary: int) -> Tensor:
+        own, others = chance.gumbel(keys, places, vocabulary), super().noise(chance, keys, places, vocabulary)
+        return torch.where(torch.arange(places.shape[1])[:, None] == 0, own, others)
+
+
+class OwnGenerator(SeedOfItsOwn):
+    """Draw evenly, as it claims, from a generator that each drafter seeds anew."""
+
+    def start(self, context: Context, rows: Sequence[int]) -> None:
+        super().start(context, rows)
+        self.generator = torch.Generator().manual_seed(7)
+
+    def noise(self, chance: Chance, keys: Tensor, places: Tensor, vocabulary: int) -> Tensor:
+        chance.gumbel(keys, places, vocabulary)
+        return torch.rand(*places.shape, vocabulary, generator=self.generator)
+
+
 def _cut(q: Tensor) -> Tensor:
     return q.masked_fill(q < q.topk(2).values[..., -1:], 0.0)
 
@@ -385,6 +412,11 @@ BUGS = [
     ),
     Bug("drafter", "draws with noise from others than it claims", "draws_what_it_reports", ClaimsByNoise),
     Bug("drafter", "draws with noise of a seed of its own", "draws_what_it_reports", SeedOfItsOwn),
+    Bug(
+        "drafter", "draws its later tokens with noise of a seed of its own", "draws_what_it_reports", SeedBeyondTheFirst
+    ),
+    Bug("drafter", "draws with one noise for all requests", "draws_what_it_reports", OneForAll),
+    Bug("drafter", "draws from a generator that it seeds anew", "draws_what_it_reports", OwnGenerator),
     Bug("drafter", "drafts ahead for another row", "rows_are_independent", AheadOfOthers),
     Bug("drafter", "draws from torch's own generator as it drafts ahead", "chance_is_all_that_is_random", AheadByDice),
     Bug("drafter", "writes into the context as it drafts ahead", "inputs_are_left_alone", AheadOfTheContext),
