@@ -20,6 +20,7 @@ from orthrus_transformers.graphed import GraphedEngine
 from orthrus_transformers.target import TransformersTarget
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+COMPILED = pytest.param("compiled", marks=pytest.mark.filterwarnings("ignore::DeprecationWarning"))  # of its imports
 FAMILIES = ["llama", "mistral", "qwen2", "qwen3"]
 
 
@@ -35,7 +36,7 @@ def target_of(family: str, engine: str, cache: KVCache, attention: Any) -> Trans
 
 
 @pytest.mark.parametrize("attention", [SdpaAttention, split_attention], ids=["sdpa", "split"])
-@pytest.mark.parametrize("engine", ["eager", "fused", "graphed"])
+@pytest.mark.parametrize("engine", ["eager", "fused", COMPILED, "graphed"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_engine_gives_the_oracles_tokens(family: str, engine: str, attention: Any) -> None:
     chooser, stop = random.Random(family), Stop(30)
