@@ -132,3 +132,11 @@ def test_many_requests_leave_memory_where_it_was() -> None:
 def test_graphs_need_a_cache_that_stays_in_place() -> None:
     with pytest.raises(BuildError, match=r"set cache\.name=static"):
         target_of("llama", "graphed", DynamicCache(), SdpaAttention())
+
+
+def test_auto_says_what_keeps_it_from_capturing() -> None:
+    heard: list[str] = []
+    model = tiny_model("llama", dtype=torch.float32).cuda()
+    for cache in (StaticCache(slots=16), DynamicCache()):
+        TransformersTarget(model, None, cache, SdpaAttention(), notify=heard.append)
+    assert len(heard) == 1 and heard[0].endswith("; set cache.name=static")
