@@ -142,6 +142,14 @@ class Seeding(Cycling):
         return super().row(text, length)
 
 
+class ReadsRowByRow(Cycling):
+    """Take the text from the device, a row at a time."""
+
+    def before(self, context: Context, chance: Chance) -> None:
+        lengths = [int(length) for length in context.lengths]
+        self.texts = {row: context.tokens[row, :length].tolist() for row, length in enumerate(lengths)}
+
+
 class NoLimit(Cycling):
     def row(self, text: list[int], length: int) -> list[int]:
         return super().row(text, WIDTH)
@@ -447,5 +455,6 @@ BUGS = [
     Bug("drafter", "writes its draft into the context", "inputs_are_left_alone", MovesTheAnchor),
     Bug("drafter", "writes a committed slot of the cache", "committed_slots_are_left_alone", WritesCommitted),
     Bug("drafter", "raises once a row has ended", "greedy_text", RaisingWhenEnded),
+    Bug("drafter", "takes the text from the device, row by row", "drafting_waits_seldom", ReadsRowByRow),
     Bug("drafter", "does not say whether it learns", "declares_itself", SilentLearner),
 ]
