@@ -14,7 +14,7 @@ from orthrus.bench.cells import engine, filled, mebibytes, number, pair, share, 
 from orthrus.bench.growth import memory_growth
 from orthrus.bench.results import Phases, Results, Run
 
-WIDE = 200  # columns for a file or a pipe, which have no width of their own
+WIDE = 240  # columns for a file or a pipe, which have no width of their own
 Cell = Callable[[Run], str]
 
 
@@ -60,9 +60,11 @@ COLUMNS: dict[str, Cell] = {
     "tokens/s": _speed,
     "ratio": lambda run: spread(run.ratio),
     "tokens_per_cycle": lambda run: pair(run.tokens_per_cycle),
+    "accepted_length": lambda run: pair(run.accepted_length),
     "tpf": lambda run: pair(run.tpf),
     "TTFT, ms": lambda run: spread(run.ttft_seconds, 1000),
     "cycle, ms": lambda run: spread(run.cycle_seconds, 1000),
+    "pass, ms": lambda run: _phase(run, "score"),
     "of bandwidth": lambda run: share(run.bandwidth_share),
     "peak, MiB": lambda run: mebibytes(run.peak_memory_bytes),
     "identical": lambda run: share(run.identical),

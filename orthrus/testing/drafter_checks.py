@@ -8,6 +8,7 @@ from orthrus.testing.check import Check, expecting
 from orthrus.testing.draft_rules import DRAFT_RULES
 from orthrus.testing.drafter_state import DRAFTER_STATE
 from orthrus.testing.drafter_texts import DRAFTER_TEXTS
+from orthrus.testing.wait_checks import drafting_waits_seldom
 
 
 def drafter_checks(expect: Mapping[str, str] | None = None) -> list[Check]:
@@ -16,4 +17,4 @@ def drafter_checks(expect: Mapping[str, str] | None = None) -> list[Check]:
     expect: for checks that are known to fail, by name, the reason; one that passes all the same is a failure. Raises
     InputError for a name that is none.
     """
-    return expecting([*DRAFT_RULES, *DRAFTER_TEXTS, *DRAFTER_STATE], expect)
+    return expecting([*DRAFT_RULES, *DRAFTER_TEXTS, *DRAFTER_STATE, drafting_waits_seldom], expect)

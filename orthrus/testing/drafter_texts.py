@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from orthrus.admission import admit
 from orthrus.chance import Chance
-from orthrus.context import Context
 from orthrus.decode import decode
 from orthrus.testing.check import BrokenRuleError, Factory, check
 from orthrus.testing.drafter_made import made
 from orthrus.testing.enumeration import EveryOutcome, NoiseError, distribution
-from orthrus.testing.exactness import FAR, SEEDS, hold_distribution, hold_frequencies
+from orthrus.testing.exactness import (
+    FAR,
+    frequencies,
+    hold_distribution,
+    hold_frequencies,
+    hold_independent,
+    sampled,
+)
 from orthrus.testing.plain_verifiers import PlainConsensus, PlainCoupled, PlainRejection
 from orthrus.testing.scenes import Scene, ladder
-from orthrus.testing.watching import Watched, compare_texts, decoded
+from orthrus.testing.watching import compare_texts, decoded
 from orthrus.types import Draft
 
-Drawn = tuple[tuple[int, ...], tuple[tuple[float, ...], ...]]  # tokens, and what each was drawn from
+Text = tuple[int, ...]
+Drawn = tuple[Text, tuple[tuple[float, ...], ...]]  # tokens, and what each was drawn from
 CLOSE = 1e-6  # probabilities may be reported in float32
 SMALL = Scene(vocabulary=3, order=1, max_new_tokens=3, temperature=1.0)
 EXACT = [
@@ -48,7 +58,7 @@ def exact_distribution(make: Factory, scene: Scene) -> None:
     """Under speculative sampling every text has the probability that the target gives it, to 1e-12.
 
     Every outcome of all draws is visited with its weight; a new drafter is made for each. Noise has no outcomes: what
-    asks for it is tried with many seeds, and held to frequencies.
+    asks for it is tried with many requests and seeds, and held to frequencies.
     """
     target = scene.target()
     try:
@@ -61,11 +71,19 @@ def exact_distribution(make: Factory, scene: Scene) -> None:
 def draws_what_it_reports(make: Factory, scene: Scene) -> None:
     """Where a draft has probabilities, each token is drawn from them, given the tokens before it."""
     try:
-        found, most = distribution(lambda chance: _first_draft(scene, make, chance)), CLOSE
+        _hold_reported(distribution(lambda chance: _first_drafts(scene, make, chance)[0]), CLOSE)
     except NoiseError:  # no outcomes to visit: the same by frequencies
-        found, most = _frequencies(scene, make), FAR
-    drawn: dict[tuple[int, ...], float] = {}
-    reported: dict[tuple[int, ...], float] = {}
+        samples = sampled(scene, lambda many, chance: _first_drafts(many, make, chance))
+        reported = _hold_reported(frequencies(samples), FAR)
+        for length in sorted({len(text) for text in reported}):
+            cut = [[_reported(draft, length) for draft in under] for under in samples]
+            alike = {text: weight for text, weight in reported.items() if len(text) == length}
+            hold_independent(cut, alike, f"the first {length} of the first draft's tokens")
+
+
+def _hold_reported(found: Mapping[Drawn, float], most: float) -> dict[Text, float]:
+    """Return with what probability each text is reported; raise BrokenRuleError if one is drawn with another."""
+    drawn, reported = dict[Text, float](), dict[Text, float]()
     for (tokens, probabilities), weight in found.items():
         for place, given in enumerate(probabilities):
             drawn[tokens[: place + 1]] = drawn.get(tokens[: place + 1], 0.0) + weight
@@ -76,33 +94,34 @@ def draws_what_it_reports(make: Factory, scene: Scene) -> None:
         if abs(drawn.get(text, 0.0) - wanted) > most:
             value = f"{list(text)} is drawn with probability {drawn.get(text, 0.0):.6g}, reported with {wanted:.6g}"
             raise BrokenRuleError(value, f"place {len(text) - 1} of the first draft")
+    return reported
 
 
-def _frequencies(scene: Scene, make: Factory) -> dict[Drawn, float]:
-    """Return how often each first draft comes, with many seeds."""
-    found: dict[Drawn, float] = {}
-    for seed in range(SEEDS):
-        draft = _first_draft(scene, make, Chance(seed))
-        found[draft] = found.get(draft, 0.0) + 1 / SEEDS
-    return found
+def _reported(draft: Drawn, length: int) -> Text | None:
+    """Return the first tokens of a draft; None if it does not say what each was drawn from."""
+    tokens, probabilities = draft
+    return tokens[:length] if len(probabilities) >= length else None
 
 
-def _first_draft(scene: Scene, make: Factory, chance: Chance) -> Drawn:
-    """Return the first draft after a prefill of token 0, and the probabilities that it reports."""
-    target, seen = scene.target(), list[Drawn]()
-
-    def look(context: Context, draft: Draft) -> None:
-        length = int(draft.lengths[0])
-        given = () if draft.probabilities is None else draft.probabilities[0, :length].tolist()
-        seen.append((tuple(draft.tokens[0, :length].tolist()), tuple(map(tuple, given))))
-
-    context = scene.context(target)
+def _first_drafts(scene: Scene, make: Factory, chance: Chance) -> list[Drawn]:
+    """Return each row's first draft, after a prefill of token 0, and the probabilities that it reports."""
+    target = scene.target()
+    context, drafter = scene.context(target), made(make, target)
     if isinstance(chance, EveryOutcome):
         chance.watch(context)
-    steps = decode(target, Watched(made(make, target), look), PlainConsensus(), context, chance)
-    next(steps)
-    next(steps, None)
-    return seen[0] if seen else ((), ())
+    next(decode(target, drafter, PlainConsensus(), context, chance))  # the prefill; what follows is as the loop does it
+    if not context.live:
+        return [((), ())] * len(scene.prompts)
+    drafter.start(context, range(len(context.rows)))
+    draft = drafter.propose(context, chance)
+    admit(draft, context, getattr(drafter, "name", type(drafter).__name__))
+    return [_drawn(draft, row) for row in range(len(context.rows))]
+
+
+def _drawn(draft: Draft, row: int) -> Drawn:
+    length = int(draft.lengths[row])
+    given = () if draft.probabilities is None else draft.probabilities[row, :length].tolist()
+    return tuple(draft.tokens[row, :length].tolist()), tuple(map(tuple, given))
 
 
 DRAFTER_TEXTS = (greedy_text, coupled_text, draws_what_it_reports, exact_distribution)

@@ -13,7 +13,7 @@ class PlainCache:
 
     def __init__(self) -> None:
         self.lengths = torch.zeros(0, dtype=torch.int64)
-        self._held: dict[tuple[int, int, int], tuple[Tensor, Tensor]] = {}  # (layer, row, slot): key and value [H, D]
+        self._held: dict[tuple[int, int, int], Tensor] = {}  # (layer, row, slot): key and value [2, H, D]
 
     def start(self, rows: int, device: torch.device) -> None:
         """Forget everything and hold `rows` rows of length 0."""
@@ -29,18 +29,13 @@ class PlainCache:
 
     def update(self, keys: Tensor, values: Tensor, layer: int) -> tuple[Tensor, Tensor]:
         """Write [R, H, n, D] and return [R, H, extent, D], zeros in slots that nobody wrote."""
-        written = keys.clone().transpose(1, 2), values.clone().transpose(1, 2)  # [R, n, H, D]
-        pairs = [
-            list(zip(key, value, strict=True)) for key, value in zip(*(one.unbind() for one in written), strict=True)
-        ]
-        for row, slots, places in zip(self._rows, self._slots, pairs, strict=True):
-            self._held |= {(layer, row, slot): pair for slot, pair in zip(slots, places, strict=True)}
-        nothing = keys.new_zeros(keys.shape[1], keys.shape[3])
-        found = [
-            [self._held.get((layer, row, slot), (nothing, nothing)) for slot in range(self._extent)]
-            for row in self._rows
-        ]
-        key, value = (torch.stack([torch.stack([pair[side] for pair in row], 1) for row in found]) for side in (0, 1))
+        places = [(layer, row, slot) for row, slots in zip(self._rows, self._slots, strict=True) for slot in slots]
+        pairs = torch.stack([keys, values]).permute(1, 3, 0, 2, 4).flatten(0, 1)  # [R * n, 2, H, D]
+        self._held |= zip(places, pairs.unbind(), strict=True)
+        nothing = pairs.new_zeros(pairs.shape[1:])
+        found = [self._held.get((layer, row, slot), nothing) for row in self._rows for slot in range(self._extent)]
+        states = torch.stack(found).reshape(len(self._rows), self._extent, *nothing.shape)
+        key, value = states.permute(2, 0, 3, 1, 4).contiguous()
         return key, value
 
     def keep(self, lengths: Tensor) -> None:
@@ -51,7 +46,7 @@ class PlainCache:
 
     def bytes_in_use(self) -> int:
         """Return the bytes of keys and values."""
-        return sum(key.nbytes + value.nbytes for key, value in self._held.values())
+        return sum(pair.nbytes for pair in self._held.values())
 
     def committed(
         self, lengths: Sequence[int] | None = None
@@ -59,7 +54,7 @@ class PlainCache:
         """Return all committed keys and values, by layer, row and slot; lengths: of rows that are to be kept."""
         kept = self.lengths.tolist() if lengths is None else lengths
         return {
-            place: (key.tolist(), value.tolist())
-            for place, (key, value) in self._held.items()
+            place: (pair[0].tolist(), pair[1].tolist())
+            for place, pair in self._held.items()
             if place[2] < kept[place[1]]
         }

@@ -83,10 +83,10 @@ class PlainRejection:
         certain = context.sampling.temperature == 0  # all of the probability is on the largest
         wanted = (logits == logits.amax(-1, keepdim=True)).to(logits) if certain else logits.softmax(-1)
         given = None if draft.probabilities is None else _widened(draft.probabilities, logits.dtype).tolist()
-        rows = zip((wanted / wanted.sum(-1, keepdim=True)).tolist(), draft.tokens.tolist(), strict=True)
+        certainties = (wanted / wanted.sum(-1, keepdim=True)).tolist()
+        rows = zip(certainties, draft.tokens.tolist(), draft.lengths.tolist(), strict=True)
         joint = []
-        for row, (own, tokens) in enumerate(rows):
-            length = int(draft.lengths[row])
+        for row, (own, tokens, length) in enumerate(rows):
             beyond = [[0.0] * logits.shape[2]] * (logits.shape[1] - 1 - length)
             joint.append(speculated(own, tokens[:length], given and given[row]) + beyond)
         return joint

@@ -62,6 +62,7 @@ class TableTarget:
         self.device = table.device
         self.tokenizer = tokenizer
         self._order = table.dim() - 1
+        self._back = torch.arange(self._order - 1, -1, -1, device=table.device)  # of the tokens that are looked at
         self._table = table.reshape(-1, self.vocabulary_size)  # [V ** order, V]
         self._cache = cache
         self._begun: Context | None = None
@@ -102,15 +103,14 @@ class TableTarget:
         self._cache.place(slots, extent, rows)
         states = tokens[:, None, :, None].double()  # [R, 1, n, 1]: the token itself is its key and its value
         stored, _ = self._cache.update(states, states, 0)
-        past = slots[..., None] - torch.arange(self._order - 1, -1, -1, device=self.device)  # [R, n, order]
+        past = slots[..., None] - self._back  # [R, n, order]
         each = torch.arange(tokens.shape[0], device=self.device)[:, None, None]
         seen = stored[:, 0, :, 0].long()[each, past.clamp(min=0)]
         return self._look_up(torch.where(past < 0, 0, seen))
 
     def _look_up(self, past: Tensor) -> Tensor:
         """Return [..., V] for the last tokens past [..., order]."""
-        weights = self.vocabulary_size ** torch.arange(self._order - 1, -1, -1, device=self.device)
-        return self._table[(past * weights).sum(-1)]
+        return self._table[(past * self.vocabulary_size**self._back).sum(-1)]
 
 
 def random_table(seed: int, alphabet: str = "abcd", order: int = 2, cache: KVCache | None = None) -> TableTarget:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from orthrus.testing.check import Check, expecting
 from orthrus.testing.verifier_texts import VERIFIER_TEXTS
 from orthrus.testing.verifier_verdicts import VERIFIER_VERDICTS
+from orthrus.testing.wait_checks import verifying_waits_seldom
 
 
 def verifier_checks(expect: Mapping[str, str] | None = None) -> list[Check]:
@@ -15,4 +16,4 @@ def verifier_checks(expect: Mapping[str, str] | None = None) -> list[Check]:
     expect: for checks that are known to fail, by name, the reason; one that passes all the same is a failure. Raises
     InputError for a name that is none.
     """
-    return expecting([*VERIFIER_VERDICTS, *VERIFIER_TEXTS], expect)
+    return expecting([*VERIFIER_VERDICTS, *VERIFIER_TEXTS, verifying_waits_seldom], expect)

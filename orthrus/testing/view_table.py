@@ -76,15 +76,21 @@ class ViewTableTarget(TableTarget):
         causal = self._pass(tokens, slots, int(slots.max()) + 1)
         if view is None or kind == "causal":
             return causal
-        return torch.stack([self._block(context, row, int(spare[row]), width, view) for row in range(len(tokens))])
+        table = self._views[view]  # [V ** order, V]
+        choices, texts = table.argmax(-1).tolist(), zip(context.tokens.tolist(), context.lengths.tolist(), strict=True)
+        pasts = [
+            self._block(text[:length], unused, width, choices)
+            for (text, length), unused in zip(texts, spare.tolist(), strict=True)
+        ]
+        return table[torch.tensor(pasts, device=self.device)]
 
-    def _block(self, context: Context, row: int, spare: int, width: int, view: str) -> Tensor:
-        """Return a row's logits [n, V]: where it is not used, those of its anchor."""
-        text = context.tokens[row, : int(context.lengths[row])].tolist()
-        table, order, found = self._views[view], self._order, []
-        for _ in range(width - spare):
-            past = ([0] * order + text)[-order:]
-            index = sum(token * self.vocabulary_size**place for place, token in enumerate(reversed(past)))
-            found.append(table[index])
-            text.append(int(table[index].argmax()))
-        return torch.stack([found[0]] * spare + found)
+    def _block(self, text: list[int], spare: int, width: int, choices: list[int]) -> list[int]:
+        """Return where in the table a row's places [n] are, each after the choices before it.
+
+        Where the row is not used, it is its anchor's place.
+        """
+        past = ([0] * self._order + text)[-self._order :]
+        found = [sum(token * self.vocabulary_size**place for place, token in enumerate(reversed(past)))]
+        while len(found) < width - spare:
+            found.append(found[-1] * self.vocabulary_size % len(choices) + choices[found[-1]])
+        return [found[0]] * spare + found

@@ -55,6 +55,22 @@ def make_engine(
     return GraphedEngine(eager, cache, limits) if captures else eager
 
 
+def uncaptured(name: str, device: torch.device, cache: KVCache, backend: Any) -> str | None:
+    """Return a sentence on what to set so that passes are captured, which the device allows; None if nothing lacks.
+
+    Of the engines that capture where they can; `graphed` insists, and others are chosen for what they are.
+    """
+    if device.type != "cuda" or name not in ("auto", "compiled"):
+        return None
+    lacking = {} if _stays(cache) else {"a cache whose buffers stay in place": "cache.name=static"}
+    if not backend.capabilities.graphs:
+        lacking[f"another attention than {type(backend).__name__}"] = "attention.name=split"
+    if not lacking:
+        return None
+    needs, settings = " and ".join(lacking), " and ".join(lacking.values())
+    return f"target.engine: '{name}' runs passes without CUDA graphs, which need {needs}; set {settings}"
+
+
 def _stays(cache: KVCache) -> bool:
     return hasattr(cache, "generation")
 

@@ -17,7 +17,7 @@ from orthrus_transformers.attention import AttentionState, attach
 from orthrus_transformers.capabilities import check_attention, check_layers
 from orthrus_transformers.dual_pass import DualPass
 from orthrus_transformers.engine import Engine, Pass
-from orthrus_transformers.engines import make_eager, make_engine
+from orthrus_transformers.engines import make_eager, make_engine, uncaptured
 from orthrus_transformers.fingerprint import fingerprint
 from orthrus_transformers.fused import fuse_view, unfuse_view
 from orthrus_transformers.memory import check_room, says_when_memory_is_short
@@ -48,7 +48,9 @@ class TransformersTarget:
         limits: GraphLimits | None = None,
         name: str | None = None,
         directory: Path | None = None,
+        notify: Callable[[str], None] = lambda text: None,
     ) -> None:
+        """Attach to the model. notify: called once with a sentence if passes could be captured, and are not."""
         check_layers(model)
         check_attention(model, attention)
         self.capabilities = frozenset({"logits", "views", "training", *(["tokenizer"] if tokenizer else [])})
@@ -76,6 +78,8 @@ class TransformersTarget:
             eager = make_eager(engine, model, cache, state, self.max_length)
         limits = limits or GraphLimits(strict=engine == "graphed")
         self._engine = make_engine(engine, eager, model, cache, state, limits)
+        if lacking := uncaptured(engine, self.device, cache, attention):
+            notify(lacking)
 
     def start(self, context: Context) -> None:
         """Make room in the cache for the context's rows; one decoding at a time is under way on a target.
@@ -283,4 +287,5 @@ def make(options: TransformersOptions, parts: Parts) -> TransformersTarget:
         limits=GraphLimits(
             options.graphs, options.graph_tokens, options.graph_megabytes, strict=options.engine == "graphed"
         ),
+        notify=parts.notify,
     )

@@ -68,11 +68,11 @@ def runs_of(done: Outcome) -> list[dict[str, Any]]:
     return found
 
 
-def tokens_per_cycle(drafter: Any) -> str:
-    """Return what one decoder's answers give, as the table writes it."""
+def ratios(drafter: Any) -> list[str]:
+    """Return tokens per cycle and the accepted length of one decoder's answers, as the table writes them."""
     results = load(TABLE, drafter=drafter).generate(["abc", "h", "gfe dcb"], batch=1)
-    ratio = summarize([result.measures for result in results]).tokens_per_cycle
-    return f"{ratio.pooled:.2f} / {ratio.per_prompt:.2f}"
+    summary = summarize([result.measures for result in results])
+    return [f"{one.pooled:.2f} / {one.per_prompt:.2f}" for one in (summary.tokens_per_cycle, summary.accepted_length)]
 
 
 def test_the_table_of_decoders_side_by_side(orthrus: InProcess, prompts: Path) -> None:
@@ -84,10 +84,13 @@ def test_the_table_of_decoders_side_by_side(orthrus: InProcess, prompts: Path) -
         [subject, f"batch {batch}"] for batch in (1, 3) for subject in ("none", TABLE.stem, "short")
     ]
     drafters = ("none", {}, {"length": 2})
-    assert [row[4] for row in rows[:3]] == [tokens_per_cycle(drafter) for drafter in drafters]
+    assert [row[4:6] for row in rows[:3]] == [ratios(drafter) for drafter in drafters]
     assert {row[-1] for row in rows[:6]} == {"100.0 %"}
     assert "where the time of a cycle goes, ms" in done.out
     assert len(rows) == 12  # and where the time of a cycle goes, for each
+    heads = [[cell.strip() for cell in line.split("┃")[1:-1]] for line in done.out.splitlines() if line.startswith("┃")]
+    passes, scores = heads[0].index("pass, ms"), heads[1].index("score")
+    assert [row[passes] for row in rows[:6]] == [row[scores] for row in rows[6:]]
     assert "peak" not in done.out and "of bandwidth" not in done.out  # nobody can tell
 
 

@@ -31,7 +31,7 @@ def test_what_does_not_apply_is_said_with_its_reason(orthrus: InProcess) -> None
     done = orthrus("check", "consensus")
     assert done.code == 0
     assert "-      coupled_text: the verifier does not declare `coupled`\n" in done.out
-    assert done.out.splitlines()[-1].startswith("12 checks ran: 12 passed; 6 did not apply: ")
+    assert done.out.splitlines()[-1].startswith("13 checks ran: 13 passed; 6 did not apply: ")
 
 
 def test_a_part_that_fails(site: Site, orthrus: InProcess) -> None:
@@ -52,7 +52,7 @@ def test_what_is_not_about_a_rule_is_told_in_a_line(site: Site, orthrus: InProce
     brief = [
         line.partition(": ")[2] for line in done.out.splitlines() if line.startswith("FAILED ") and line not in full
     ]
-    assert len(brief) == 15 and set(brief) == {"drafter 'odd' returned a NoneType, not a Draft"}
+    assert len(brief) == 16 and set(brief) == {"drafter 'odd' returned a NoneType, not a Draft"}
 
 
 @pytest.mark.parametrize("raises", ["raise SystemExit(3)", "raise RuntimeError('no idea')"])
@@ -101,7 +101,7 @@ def test_a_class_is_checked_where_it_lies(orthrus: InProcess, tmp_path: Path, mo
     (tmp_path / "my_drafter.py").write_text(drafter(HONEST), encoding="utf-8")
     done = orthrus("check", "my_drafter:Odd")
     assert done.code == 0
-    assert done.out.splitlines()[-1] == "17 checks ran: 17 passed"
+    assert done.out.splitlines()[-1] == "18 checks ran: 18 passed"
     (tmp_path / "my_other_drafter.py").write_text(drafter(TOO_LONG), encoding="utf-8")
     done = orthrus("check", "my_other_drafter:Odd")
     assert done.code == 1

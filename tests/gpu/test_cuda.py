@@ -20,6 +20,7 @@ from orthrus_transformers.graphed import GraphedEngine
 from orthrus_transformers.target import TransformersTarget
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+COMPILED = pytest.param("compiled", marks=pytest.mark.filterwarnings("ignore::DeprecationWarning"))  # of its imports
 FAMILIES = ["llama", "mistral", "qwen2", "qwen3"]
 
 
@@ -35,7 +36,7 @@ def target_of(family: str, engine: str, cache: KVCache, attention: Any) -> Trans
 
 
 @pytest.mark.parametrize("attention", [SdpaAttention, split_attention], ids=["sdpa", "split"])
-@pytest.mark.parametrize("engine", ["eager", "fused", "graphed"])
+@pytest.mark.parametrize("engine", ["eager", "fused", COMPILED, "graphed"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_engine_gives_the_oracles_tokens(family: str, engine: str, attention: Any) -> None:
     chooser, stop = random.Random(family), Stop(30)
@@ -131,3 +132,11 @@ def test_many_requests_leave_memory_where_it_was() -> None:
 def test_graphs_need_a_cache_that_stays_in_place() -> None:
     with pytest.raises(BuildError, match=r"set cache\.name=static"):
         target_of("llama", "graphed", DynamicCache(), SdpaAttention())
+
+
+def test_auto_says_what_keeps_it_from_capturing() -> None:
+    heard: list[str] = []
+    model = tiny_model("llama", dtype=torch.float32).cuda()
+    for cache in (StaticCache(slots=16), DynamicCache()):
+        TransformersTarget(model, None, cache, SdpaAttention(), notify=heard.append)
+    assert len(heard) == 1 and heard[0].endswith("; set cache.name=static")

@@ -20,6 +20,7 @@ from orthrus_plain.none import NoDrafter
 from orthrus_transformers.target import TransformersTarget
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+COMPILED = pytest.param("compiled", marks=pytest.mark.filterwarnings("ignore::DeprecationWarning"))  # of its imports
 WARM = Sampling(0.8, top_p=0.95, repetition_penalty=1.2, frequency_penalty=0.1, bad_words=((1, 2), (5,)))
 PROMPTS = [[3, 1, 4], [1], [5, 9, 2, 6, 5, 3, 5], [8, 8]]
 
@@ -44,7 +45,7 @@ def target_of(engine: str) -> TransformersTarget:
     return TransformersTarget(model, None, StaticCache(slots=16), SdpaAttention(), engine=engine)
 
 
-@pytest.mark.parametrize("engine", ["eager", "fused", "graphed"])
+@pytest.mark.parametrize("engine", ["eager", "fused", COMPILED, "graphed"])
 def test_the_same_text_whatever_drafts(engine: str) -> None:
     target, stop = target_of(engine), Stop(24)
     plain = decoded(target, NoDrafter(), Coupled(), PROMPTS, stop, WARM, 3, batch=1)

@@ -15,6 +15,7 @@ from support.bugs_of_targets import over
 from support.bugs_of_the_loop import Knowing
 from support.bugs_of_verifiers import Greedy, Sampler
 from support.building import transformers_target
+from torch import Tensor
 
 from orthrus import Chance, Context, Draft, Plugins, Target
 from orthrus.catalog import PARTS
@@ -46,6 +47,10 @@ REGISTERED = [
     for one in Plugins.load().catalog
     if one.kind in PARTS and (one.origin.startswith("orthrus_")) and one.name not in ELSEWHERE
 ]
+
+MOST_PASSES = (
+    7000  # of targets in all checks of one part: the most that one needs is 5,518, and each takes a millisecond
+)
 
 
 class OneByOne(Drawing):
@@ -106,9 +111,25 @@ def failures(found: list[Outcome]) -> list[str]:
     return [one.reason for one in found if one.status not in ("passed", "did not apply")]
 
 
+@pytest.fixture
+def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return what grows by a place with every pass of a table: how long the checks take, without a clock."""
+    found: list[int] = []
+    made = TableTarget._pass
+
+    def counted(self: TableTarget, tokens: Tensor, *given: Any) -> Tensor:
+        found.append(len(tokens))
+        return made(self, tokens, *given)
+
+    monkeypatch.setattr(TableTarget, "_pass", counted)
+    return found
+
+
 @pytest.mark.parametrize(("kind", "name"), REGISTERED)
-def test_what_is_built_in_passes(kind: str, name: str) -> None:
+def test_what_is_built_in_passes_soon(kind: str, name: str, passes: list[int]) -> None:
     assert failures(outcomes(kind, factory_of(name, kind))) == []
+    assert len(passes) < MOST_PASSES
+    assert bool(passes) == (kind in ("drafter", "verifier", "target"))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="they can be checked here; tests/gpu does")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from support.building import decode_with, table_target, transformers_target
+from support.building import decode_with, fused_target, table_target, transformers_target
 from support.drafters import ScriptedDrafter
 from support.families import VOCABULARY
+from support.recordings import recording_target
 from support.sampled import (
     AT_ONE,
     ChosenDrafter,
@@ -22,7 +24,7 @@ from support.sampled import (
     random_q,
 )
 
-from orthrus import Drafter, Sampling, Stop
+from orthrus import Drafter, Sampling, Stop, Target
 from orthrus.testing import OracleAnswer, TableTarget
 from orthrus.testing.strategies import batches, samplings, stops, tables
 from orthrus_caches.dynamic import DynamicCache
@@ -72,16 +74,22 @@ def test_tables(
 
 
 model = functools.cache(transformers_target)
+ENGINES: dict[str, Callable[[], Target]] = {
+    "own layers": model,
+    "fused": functools.cache(fused_target),
+    "recorded": functools.cache(recording_target),
+}
 
 
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("kind", ["none", "scripted", "prompt lookup"])
-def test_a_model(kind: str) -> None:
+def test_a_model(kind: str, engine: str) -> None:
     prompts, stop = [[1, 2, 3], [7], [4, 5, 4, 5, 4], [2, 2]], Stop(12)
     sampling = Sampling(temperature=0.7, top_p=0.9, repetition_penalty=1.2)
     wanted = coupled_answers(model(), prompts, stop, sampling, 5, ["0", "1", "2", "3"])
     for batch in (1, 3):
         drafter = make_drafter(kind, wanted, VOCABULARY, 1)
-        assert decoded(model(), drafter, Coupled(), prompts, stop, sampling, 5, batch) == wanted
+        assert decoded(ENGINES[engine](), drafter, Coupled(), prompts, stop, sampling, 5, batch) == wanted
 
 
 @pytest.mark.parametrize("block", [2, 5])

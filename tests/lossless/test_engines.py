@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,11 +12,13 @@ from support.building import assert_lossless, decode_with, family_oracle
 from support.drafters import ScriptedDrafter
 from support.families import VOCABULARY, tiny_model
 
+import orthrus
 from orthrus import BuildError, KVCache, Stop
 from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.dynamic import DynamicCache
 from orthrus_caches.static import StaticCache
 from orthrus_transformers import fused
+from orthrus_transformers.engines import uncaptured
 from orthrus_transformers.target import TransformersTarget
 
 FUSED = ["llama", "mistral", "qwen2", "qwen3"]
@@ -68,6 +72,45 @@ def test_joined_weights_are_not_held_twice() -> None:
 def test_graphs_need_a_gpu() -> None:
     with pytest.raises(BuildError, match="'graphed' needs a CUDA device, not cpu; set engine=eager"):
         target_of("llama", "graphed", StaticCache())
+
+
+class Uncapturable(SdpaAttention):
+    capabilities = replace(SdpaAttention.capabilities, graphs=False)
+
+
+NEEDS = "target.engine: 'auto' runs passes without CUDA graphs, which need "
+STAYING, OTHER = "a cache whose buffers stay in place", "another attention than Uncapturable"
+
+
+@pytest.mark.parametrize(
+    ("cache", "attention", "said"),
+    [
+        (StaticCache, SdpaAttention, None),
+        (DynamicCache, SdpaAttention, f"{NEEDS}{STAYING}; set cache.name=static"),
+        (StaticCache, Uncapturable, f"{NEEDS}{OTHER}; set attention.name=split"),
+        (DynamicCache, Uncapturable, f"{NEEDS}{STAYING} and {OTHER}; set cache.name=static and attention.name=split"),
+    ],
+)
+def test_what_keeps_passes_from_being_captured_is_said(
+    cache: type[KVCache], attention: type[SdpaAttention], said: str | None
+) -> None:
+    assert uncaptured("auto", torch.device("cuda"), cache(), attention()) == said
+    for engine, device in (("auto", "cpu"), ("auto", "mps"), ("eager", "cuda"), ("fused", "cuda")):
+        assert uncaptured(engine, torch.device(device), cache(), attention()) is None  # nothing to be had, or chosen so
+
+
+def test_it_is_said_once_to_who_builds_the_target(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    tiny_model("llama").save_pretrained(tmp_path)
+    heard: list[str] = []
+    parts = {"attention": {"name": "sdpa"}, "cache": {"name": "dynamic"}, "drafter": {"name": "none"}}
+    config = {"target": {"name": "transformers", "source": str(tmp_path), "device": "cpu"}, **parts}
+    orthrus.load(config, notify=heard.append).generate([[1, 2]])
+    assert heard == []
+    real = uncaptured
+    told = "orthrus_transformers.target.uncaptured"
+    monkeypatch.setattr(told, lambda name, device, *given: real(name, torch.device("cuda"), *given))
+    orthrus.load(config, notify=heard.append).generate([[1, 2]])
+    assert heard == [f"{NEEDS}{STAYING}; set cache.name=static"]
 
 
 def test_a_model_may_be_attached_again() -> None:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.building import (
+    Oracle,
     assert_lossless,
     decode_with,
     family_oracle,
+    fused_target,
     target_oracle,
     transformers_target,
 )
 from support.drafters import ChanceDrafter, ScriptedDrafter
 from support.families import VOCABULARY
+from support.recordings import recording_target
 
-from orthrus import Drafter, Stop
+from orthrus import Drafter, Stop, Target
 from orthrus.testing import TableTarget
 from orthrus.testing.history import HistoryDrafter, Turn
 from orthrus.testing.profiles import fewer
@@ -29,6 +33,7 @@ FAMILIES = ["llama", "mistral", "gemma2", "gpt2", "qwen3_moe"]
 KINDS = ["history", "by chance", "prompt lookup"]
 
 target_of = functools.cache(transformers_target)
+ENGINES = {"fused": functools.cache(fused_target), "recorded": functools.cache(recording_target)}
 
 
 def make_drafter(kind: str, truths: list[tuple[int, ...]], vocabulary: int, history: list[Turn]) -> Drafter:
@@ -40,33 +45,45 @@ def make_drafter(kind: str, truths: list[tuple[int, ...]], vocabulary: int, hist
     }[kind]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@fewer(2)  # models are slow; `test_tables` has the whole number
-@given(
-    prompts=batches(VOCABULARY, longest=14),
-    stop=stops(VOCABULARY),
-    kind=st.sampled_from(KINDS),
-    history=histories(width=9),
-    chunk=st.sampled_from([1, 3, 512]),
-    seed=st.integers(0, 1000),
-    batch=st.integers(1, 4),
-)
-def test_tiny_models(
-    family: str,
+DRAWN: dict[str, Any] = {
+    "prompts": batches(VOCABULARY, longest=14),
+    "stop": stops(VOCABULARY),
+    "kind": st.sampled_from(KINDS),
+    "history": histories(width=9),
+    "chunk": st.sampled_from([1, 3, 512]),
+    "seed": st.integers(0, 1000),
+    "batch": st.integers(1, 4),
+}
+
+
+def hold_a_model(
+    target: Target,
+    oracle: Oracle,
     prompts: list[list[int]],
     stop: Stop,
     kind: str,
     history: list[Turn],
-    chunk: int,
     seed: int,
     batch: int,
 ) -> None:
-    oracle = family_oracle(family)
-    answers = [oracle(prompt, stop) for prompt in prompts]
+    """Assert that the texts are the oracle's."""
     truths = [oracle(prompt, Stop(stop.max_new_tokens)).token_ids for prompt in prompts]  # past any stop token
-    target = target_of(family, chunk=chunk)
     results = decode_with(target, make_drafter(kind, truths, VOCABULARY, history), prompts, stop, seed, batch)
-    assert_lossless(results, answers)
+    assert_lossless(results, [oracle(prompt, stop) for prompt in prompts])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@fewer(2)  # models are slow; `test_tables` has the whole number
+@given(**DRAWN)
+def test_tiny_models(family: str, chunk: int, **drawn: Any) -> None:
+    hold_a_model(target_of(family, chunk=chunk), family_oracle(family), **drawn)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@fewer(8)  # the engines differ in a pass, and not in what is drafted
+@given(**DRAWN)
+def test_engines(engine: str, chunk: int, **drawn: Any) -> None:
+    hold_a_model(ENGINES[engine](chunk), family_oracle("llama"), **drawn)
 
 
 @given(

@@ -142,6 +142,14 @@ class Seeding(Cycling):
         return super().row(text, length)
 
 
+class ReadsRowByRow(Cycling):
+    """Take the text from the device, a row at a time."""
+
+    def before(self, context: Context, chance: Chance) -> None:
+        lengths = [int(length) for length in context.lengths]
+        self.texts = {row: context.tokens[row, :length].tolist() for row, length in enumerate(lengths)}
+
+
 class NoLimit(Cycling):
     def row(self, text: list[int], length: int) -> list[int]:
         return super().row(text, WIDTH)
@@ -354,6 +362,33 @@ class SeedOfItsOwn(ClaimsByNoise):
         return torch.full((vocabulary,), 1 / vocabulary, dtype=torch.float64)
 
 
+class OneForAll(SeedOfItsOwn):
+    """Draw evenly, as it claims, by noise of the seed and the place: one draw for all requests."""
+
+    def noise(self, chance: Chance, keys: Tensor, places: Tensor, vocabulary: int) -> Tensor:
+        return chance.gumbel(torch.zeros_like(keys), places, vocabulary)
+
+
+class SeedBeyondTheFirst(SeedOfItsOwn):
+    """Draw the first token by the seed's noise, and those after it by noise that no seed changes."""
+
+    def noise(self, chance: Chance, keys: Tensor, places: Tensor, vocabulary: int) -> Tensor:
+        own, others = chance.gumbel(keys, places, vocabulary), super().noise(chance, keys, places, vocabulary)
+        return torch.where(torch.arange(places.shape[1])[:, None] == 0, own, others)
+
+
+class OwnGenerator(SeedOfItsOwn):
+    """Draw evenly, as it claims, from a generator that each drafter seeds anew."""
+
+    def start(self, context: Context, rows: Sequence[int]) -> None:
+        super().start(context, rows)
+        self.generator = torch.Generator().manual_seed(7)
+
+    def noise(self, chance: Chance, keys: Tensor, places: Tensor, vocabulary: int) -> Tensor:
+        chance.gumbel(keys, places, vocabulary)
+        return torch.rand(*places.shape, vocabulary, generator=self.generator)
+
+
 def _cut(q: Tensor) -> Tensor:
     return q.masked_fill(q < q.topk(2).values[..., -1:], 0.0)
 
@@ -385,6 +420,11 @@ BUGS = [
     ),
     Bug("drafter", "draws with noise from others than it claims", "draws_what_it_reports", ClaimsByNoise),
     Bug("drafter", "draws with noise of a seed of its own", "draws_what_it_reports", SeedOfItsOwn),
+    Bug(
+        "drafter", "draws its later tokens with noise of a seed of its own", "draws_what_it_reports", SeedBeyondTheFirst
+    ),
+    Bug("drafter", "draws with one noise for all requests", "draws_what_it_reports", OneForAll),
+    Bug("drafter", "draws from a generator that it seeds anew", "draws_what_it_reports", OwnGenerator),
     Bug("drafter", "drafts ahead for another row", "rows_are_independent", AheadOfOthers),
     Bug("drafter", "draws from torch's own generator as it drafts ahead", "chance_is_all_that_is_random", AheadByDice),
     Bug("drafter", "writes into the context as it drafts ahead", "inputs_are_left_alone", AheadOfTheContext),
@@ -415,5 +455,6 @@ BUGS = [
     Bug("drafter", "writes its draft into the context", "inputs_are_left_alone", MovesTheAnchor),
     Bug("drafter", "writes a committed slot of the cache", "committed_slots_are_left_alone", WritesCommitted),
     Bug("drafter", "raises once a row has ended", "greedy_text", RaisingWhenEnded),
+    Bug("drafter", "takes the text from the device, row by row", "drafting_waits_seldom", ReadsRowByRow),
     Bug("drafter", "does not say whether it learns", "declares_itself", SilentLearner),
 ]

@@ -172,6 +172,32 @@ class BeyondTheLength(Greedy):
         return accept_greedy(choices, draft.tokens, torch.full_like(draft.lengths, draft.tokens.shape[1]))
 
 
+class TokenByToken(Greedy):
+    """Look at every token on the host, and wait for the device each time."""
+
+    def count(self, choices: Tensor, draft: Draft, logits: Tensor) -> Tensor:
+        counts = []
+        for row, length in enumerate(draft.lengths.tolist()):
+            place = 0
+            while place < length and choices[row, place].item() == draft.tokens[row, place].item():
+                place += 1
+            counts.append(place)
+        return torch.tensor(counts)
+
+
+class RowByRow(Sampler):
+    """Read every row's lengths by themselves."""
+
+    def after(self, wanted: Tensor, draft: Draft, accepted: Tensor) -> Tensor:
+        return torch.stack(
+            [
+                super(RowByRow, self).after(wanted, draft, accepted)[row]
+                for row in range(len(accepted))
+                if int(accepted[row]) >= 0
+            ]
+        )
+
+
 class AllAgreeing(Greedy):
     """Count every token that agrees, not only those before the first that does not."""
 
@@ -250,6 +276,8 @@ class InHalves(PlainConsensus):
 
 
 BUGS = [
+    Bug("verifier", "waits for the device at every token", "verifying_waits_seldom", TokenByToken),
+    Bug("verifier", "waits for the device in every row", "verifying_waits_seldom", RowByRow),
     Bug(
         "verifier",
         "accepts all of a draft once six tokens were right",

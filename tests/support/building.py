@@ -15,6 +15,7 @@ from orthrus.testing.table import random_table
 from orthrus_attention.eager import EagerAttention
 from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.dynamic import DynamicCache
+from orthrus_caches.static import StaticCache
 from orthrus_consensus.consensus import Consensus
 from orthrus_transformers.target import TransformersTarget
 from support.families import attention_for, tiny_model
@@ -24,11 +25,21 @@ Oracle = Callable[[Sequence[int], Stop], OracleAnswer]
 
 
 def transformers_target(
-    family: str = "llama", cache: KVCache | None = None, chunk: int = 512, attention: str | None = None
+    family: str = "llama",
+    cache: KVCache | None = None,
+    chunk: int = 512,
+    attention: str | None = None,
+    engine: str = "auto",
 ) -> TransformersTarget:
-    """Return a target around a tiny model in float64."""
+    """Return a target around a tiny model in float64, for which `auto` takes the model's own layers."""
     backend = BACKENDS[attention or attention_for(family)]()
-    return TransformersTarget(tiny_model(family), None, cache or DynamicCache(), backend, prefill_chunk=chunk)
+    model = tiny_model(family)
+    return TransformersTarget(model, None, cache or DynamicCache(), backend, engine=engine, prefill_chunk=chunk)
+
+
+def fused_target(chunk: int = 512) -> TransformersTarget:
+    """Return a target around a tiny `llama` whose layers are fused, over a static cache that grows early."""
+    return transformers_target("llama", StaticCache(slots=16), chunk, engine="fused")
 
 
 def table_target(seed: int = 0, cache: KVCache | None = None, alphabet: str = "abcd", order: int = 2) -> TableTarget:

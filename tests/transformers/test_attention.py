@@ -20,7 +20,7 @@ from orthrus_attention import eager, flash, sdpa
 from orthrus_attention.eager import EagerAttention
 from orthrus_attention.flash import FlashAttention
 from orthrus_attention.flex import FlexAttention
-from orthrus_attention.packages import FOUR, TWO, PackageAttention
+from orthrus_attention.packages import FOUR, THREE, TWO, PackageAttention
 from orthrus_attention.sdpa import SdpaAttention
 from orthrus_attention.tokens import as_tokens
 from orthrus_caches.dynamic import DynamicCache
@@ -30,6 +30,7 @@ BACKENDS: dict[str, Callable[[], Any]] = {
     "sdpa": SdpaAttention,
     "flash": FlashAttention,
     "flash_attention_2": lambda: PackageAttention(TWO, flash_kernels.with_cache),
+    "flash_attention_3": lambda: PackageAttention(THREE, flash_kernels.with_cache),
     "flash_attention_4": lambda: PackageAttention(FOUR, flash_kernels.with_lengths),
 }
 FLEX = settings(max_examples=25)  # it is compiled for every number of rows and heads
