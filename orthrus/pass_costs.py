@@ -17,7 +17,7 @@ from orthrus.cost_file import read_costs, write_costs
 from orthrus.devices import device_name, synchronize
 from orthrus.interfaces import Target
 from orthrus.sampling import widen
-from orthrus.types import Draft
+from orthrus.types import Draft, Stop, Verdict
 
 FEWEST_ROUNDS, MOST_ROUNDS = 3, 20
 PATIENCE_SECONDS = 10.0  # after which no third round is begun, settled or not
@@ -25,12 +25,14 @@ SETTLED = 1.2  # how much longer the second of the quickest two rounds may have 
 LEAST_SECONDS = 1e-9  # what a clock that is too coarse to see a pass makes of it
 FEWEST_SLOTS = 1024  # up to so many slots in use, passes count as equally costly; then up to four times as many ...
 
+VERIFY = "verify"  # the kind of what every cycle does, whatever drafts: the target's pass, and committing
+
 Pass = Callable[[Context, int], object]  # runs a pass of the size and leaves scratch slots only
 Place = tuple[int, int, bool]  # buckets of rows and slots, and whether tokens are drawn or the likeliest
 
 
 class PassCosts:
-    """Tell the seconds of a cycle for each size: of the target's pass over anchor and drafts, and of drafting them.
+    """Tell the seconds of a cycle for each size: of the target's pass over anchor and drafts, committing, and drafting.
 
     What is not known is measured where it is asked for, in the decoding under way: its passes write scratch slots only,
     so what is committed stays. It is kept in the user's cache if the target says what its passes depend on
@@ -45,7 +47,7 @@ class PassCosts:
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._target = target
-        self._kinds: dict[str, Pass] = {"score": partial(score, target), **dict([drafting] if drafting else [])}
+        self._drafting = dict([drafting] if drafting else [])
         self._notify = notify
         self._clock = clock
         self._known: dict[tuple[str, Place], dict[int, float]] = {}  # by kind
@@ -59,13 +61,13 @@ class PassCosts:
         place = _row_bucket(len(context.rows)), _slot_bucket(context.longest), context.sampling.temperature > 0
         key = place, len(sizes)
         if key not in self._cycles:
-            curves = [self._curve(kind, context, sizes, place) for kind in self._kinds]
+            curves = [self._curve(kind, context, sizes, place) for kind in (VERIFY, *self._drafting)]
             whole = [sum(curve.get(size, 0.0) for curve in curves) for size in sizes]
             self._cycles[key] = list(itertools.accumulate(reversed(whole), min))[::-1]
         return self._cycles[key]
 
     def _curve(self, kind: str, context: Context, sizes: Sequence[int], place: Place) -> Mapping[int, float]:
-        wanted = {size for size in sizes if size or kind == "score"}  # no pass drafts nothing
+        wanted = {size for size in sizes if size or kind == VERIFY}  # no pass drafts nothing
         identity = self._identity(kind, place)
         known = self._known.setdefault((kind, place), {})
         if not wanted <= known.keys() and identity is not None:
@@ -80,11 +82,17 @@ class PassCosts:
     def _measure(self, kind: str, context: Context, sizes: Sequence[int]) -> tuple[dict[int, float], bool]:
         rows = len(context.rows)
         self._notify(f"measuring what passes cost on this machine ({kind}, {rows} row{'s' * (rows > 1)}; once)")
-        actions = {size: partial(self._kinds[kind], context, size) for size in sizes}
+        actions = self._actions(kind, context, sizes)
         measured, settled = measure(actions, partial(synchronize, self._target.device), self._clock)
         if not settled:
             self._notify("this machine is busy: what its passes cost could not be told exactly, and is not kept")
         return measured, settled
+
+    def _actions(self, kind: str, context: Context, sizes: Sequence[int]) -> dict[int, Callable[[], object]]:
+        if kind != VERIFY:
+            return {size: partial(self._drafting[kind], context, size) for size in sizes}
+        other = stand_in(context, len(sizes) * (MOST_ROUNDS + 1))
+        return {size: partial(verify, self._target, context, other, size) for size in sizes}
 
     def _identity(self, kind: str, place: Place) -> dict[str, Any] | None:
         """Return what the costs depend on, as JSON has it, or None if the target does not say."""
@@ -121,20 +129,35 @@ def measure(
     return {size: least for size, (least, _) in taken.items()}, settled
 
 
-def score(target: Target, context: Context, size: int) -> object:
-    """Pass over the anchors and so many drafts, and choose tokens as a verifier does; nothing is committed.
+def stand_in(context: Context, cycles: int) -> Context:
+    """Return a context of as many rows, to which so many cycles without an accepted draft can be committed."""
+    stop = Stop(cycles + 1, token_ids=context.stop.token_ids)
+    other = Context([[0]] * len(context.rows), stop, vocabulary_size=context.vocabulary_size, device=context.device)
+    other.refill()
+    return other
 
-    Above temperature 0 that takes noise for every token of the vocabulary, which costs more than a small model's pass.
-    The tokens differ, so that a mixture of experts is as busy as it would be.
+
+def verify(target: Target, context: Context, other: Context, size: int) -> None:
+    """Pass over the anchors and so many drafts, choose tokens as a verifier does, and commit something to `other`.
+
+    Committing, which waits for the device, is half as long as a small model's pass. Above temperature 0 so is noise for
+    every token of the vocabulary. The tokens differ, so that a mixture of experts is as busy as it would be.
     """
     rows = len(context.rows)
     places = torch.arange(rows * size, device=context.device).view(rows, size)  # [B, n]
-    lengths = torch.full_like(context.lengths, size)
-    logits = target.score(context, Draft(places * 7919 % context.vocabulary_size, lengths))
+    draft = Draft(places * 7919 % context.vocabulary_size, torch.full_like(context.lengths, size))
+    logits = target.score(context, draft)
     if context.sampling.temperature > 0:
         positions = context.lengths[:, None] + torch.arange(size + 1, device=context.device)
         logits = widen(logits) + Chance(0, context.device).gumbel(context.keys, positions, logits.shape[-1])
-    return logits.argmax(-1)
+    chosen = logits.argmax(-1)[:, 0]
+    nothing = torch.zeros_like(chosen)
+    other.commit(draft, Verdict(nothing, nothing + _no_stop(context)))
+
+
+def _no_stop(context: Context) -> int:
+    """Return a token that ends no row."""
+    return next((token for token in range(context.vocabulary_size) if token not in context.stop.token_ids), 0)
 
 
 def machine(device: torch.device) -> dict[str, Any]:

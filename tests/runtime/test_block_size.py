@@ -10,7 +10,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from orthrus.block_size import Acceptance, BlockChooser, draft_sizes, expected_tokens
+from orthrus.acceptance import Acceptance, expected_tokens
+from orthrus.block_size import BlockChooser, draft_sizes
 
 SIZES = draft_sizes(31)
 COSTS = {  # seconds by size, in plain cycles: as passes cost where reading weights is all, and where arithmetic is

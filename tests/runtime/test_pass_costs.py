@@ -1,24 +1,23 @@
-"""What passes cost: measured once, kept whole, read back only where it was measured; and what `auto` makes of it."""
+"""What passes cost: measured once, read back only where it was measured; and what `auto` makes of it."""
 
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from support.building import assert_lossless, decode_with, target_oracle
 from support.timed import TimedTarget, WrongDrafter, timed_target
 
-from orthrus import Chance, Context, Sampling, Stop, Verdict, pass_costs
-from orthrus.cost_file import cost_file, read_costs, write_costs
+from orthrus import Chance, Context, Sampling, Step, Stop, Verdict, pass_costs
 from orthrus.pass_costs import LEAST_SECONDS, MOST_ROUNDS, PassCosts, measure
 from orthrus_plain.none import NoDrafter
 
 SIZES = (0, 1, 3, 7)
 PROMPTS = [[1, 2, 3], [0], [2, 2]]
-IDENTITY = {"pass": "score", "rows": 1}
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +50,7 @@ def test_costs_are_those_of_the_passes_and_measured_once(cache: Path) -> None:
     assert costs.cycles(context, SIZES) == costs.cycles(context, SIZES)
     assert costs_of(target, notes).cycles(context, SIZES) == pytest.approx(wanted)  # another process, as it were
     assert len(target.widths) == passes
-    assert notes == ["measuring what passes cost on this machine (score, 1 row; once)"]
+    assert notes == ["measuring what passes cost on this machine (verify, 1 row; once)"]
     [file] = cache.iterdir()
     kept = json.loads(file.read_text())
     assert kept["identity"]["target"] == {"model": "timed"}
@@ -97,6 +96,47 @@ def test_the_pass_of_a_drafter_counts_but_not_for_an_empty_draft(cache: Path) ->
     assert len(list(cache.iterdir())) == 2
 
 
+def commits_take(seconds: float, target: TimedTarget, patch: pytest.MonkeyPatch) -> None:
+    own = Context.commit
+
+    def commit(*args: Any) -> Step:
+        target.time += seconds
+        return own(*args)
+
+    patch.setattr(Context, "commit", commit)
+
+
+@pytest.mark.parametrize("stops", [set(), {0, 2}, {0, 1, 2, 3}])
+def test_committing_is_part_of_every_cycle_and_leaves_the_rows_alone(
+    stops: set[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = timed_target(lambda tokens: tokens)
+    context = begun(target)
+    context.stop = Stop(40, token_ids=frozenset(stops))
+    tensors = context.tokens.clone(), context.lengths.clone(), context.room.clone()
+    values = context.cycle, context.rows[0].output[:]
+    commits_take(0.5, target, monkeypatch)
+    costs = PassCosts(target, ("mine", lambda context, size: None), clock=target.clock)
+    assert costs.cycles(context, SIZES) == pytest.approx([1.5, 2.5, 4.5, 8.5])
+    after = context.tokens, context.lengths, context.room
+    assert all(torch.equal(one, other) for one, other in zip(tensors, after, strict=True))
+    assert values == (context.cycle, context.rows[0].output)
+
+
+def test_rows_that_are_committed_to_go_on_while_it_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A row that has ended is committed faster: stops and limits must not end those that stand in.
+    target, steps, own = timed_target(), [], Context.commit
+    context = begun(target, rows=3)
+    context.stop = Stop(2, token_ids=frozenset({0, 1, 3}))
+    noise = iter(range(10_000))
+    target.seconds = lambda tokens: 0.93 ** next(noise) / 1000  # as many rounds as there may be
+    monkeypatch.setattr(Context, "commit", lambda *args: steps.append(own(*args)) or steps[-1])
+    costs_of(target).cycles(context, SIZES)
+    assert len(steps) == len(SIZES) * (1 + MOST_ROUNDS)
+    assert {step.finished for step in steps} == {(None, None, None)}
+    assert {step.accepted for step in steps} == {(0, 0, 0)}
+
+
 def test_noise_makes_no_smaller_size_dearer() -> None:
     target = timed_target(lambda tokens: {1: 3.0, 2: 9.0, 4: 4.0, 8: 2.0}[tokens])
     assert costs_of(target).cycles(begun(target), SIZES) == pytest.approx([2, 2, 2, 2])
@@ -135,69 +175,6 @@ def test_patience_ends_and_no_pass_takes_no_time(seconds: float, rounds: int) ->
     assert rounds < MOST_ROUNDS
 
 
-def damage_json(file: Path) -> None:
-    file.write_text("{")
-
-
-def damage_bytes(file: Path) -> None:
-    file.write_bytes(b"\xff\xfe")
-
-
-def lose_seconds(file: Path) -> None:
-    change(file, seconds=None)
-
-
-def negative(file: Path) -> None:
-    change(file, seconds={"0": -1.0})
-
-
-def endless(file: Path) -> None:
-    change(file, seconds={"0": float("inf")})
-
-
-def text(file: Path) -> None:
-    change(file, seconds={"0": "quick"})
-
-
-def no_size(file: Path) -> None:
-    change(file, seconds={"none": 1.0})
-
-
-def other_format(file: Path) -> None:
-    change(file, format="orthrus-pass-costs 0")
-
-
-def other_machine(file: Path) -> None:
-    change(file, identity={**IDENTITY, "device": "another"})
-
-
-def nothing(file: Path) -> None:
-    file.write_text("null")
-
-
-def change(file: Path, **values: object) -> None:
-    file.write_text(json.dumps({**json.loads(file.read_text()), **values}))
-
-
-DAMAGES = [
-    damage_json, damage_bytes, lose_seconds, negative, endless, text, no_size, other_format, other_machine, nothing,
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
-def test_a_damaged_file_is_told_of_and_measured_anew(damage: Callable[[Path], None]) -> None:
-    notes: list[str] = []
-    write_costs(IDENTITY, {0: 1.0, 1: 1.5}, notes.append)
-    assert read_costs(IDENTITY, notes.append) == {0: 1.0, 1: 1.5}
-    file = cost_file(IDENTITY)
-    damage(file)
-    assert read_costs(IDENTITY, notes.append) == {}
-    assert notes == [f"the costs of passes in '{file}' are damaged; they are measured anew"]
-    write_costs(IDENTITY, {0: 2.0}, notes.append)
-    assert read_costs(IDENTITY, notes.append) == {0: 2.0}
-    assert [path.name for path in file.parent.iterdir()] == [file.name]
-
-
 def test_another_machine_has_another_file(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
     target = timed_target()
     context = begun(target)
@@ -216,14 +193,6 @@ def test_where_nothing_can_be_written_it_is_said_and_decoding_goes_on(tmp_path: 
     assert any(note.startswith(f"the costs of passes cannot be kept in '{cache}' (") for note in notes)
 
 
-def test_two_writers_leave_one_whole_file() -> None:
-    threads = [threading.Thread(target=write_costs, args=(IDENTITY, {0: 1.0 * n}, print)) for n in (1, 2)]
-    for thread in threads:
-        thread.start()
-        thread.join()
-    assert read_costs(IDENTITY, print) == {0: 2.0}
-
-
 def test_a_target_that_does_not_say_who_it_is_is_measured_in_every_process(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -238,22 +207,28 @@ def test_a_target_that_does_not_say_who_it_is_is_measured_in_every_process(
 
 
 @pytest.mark.parametrize(
-    ("score", "draft"),
+    ("score", "draft", "commit"),
     [
-        (lambda tokens: 1 + tokens / 100, None),
-        (lambda tokens: 1 + tokens / 100, lambda tokens: 1.0),
-        (lambda tokens: 53 + 4 * tokens, lambda tokens: 53 + 4 * tokens),
+        (lambda tokens: 1 + tokens / 100, None, 0.0),
+        (lambda tokens: 1 + tokens / 100, lambda tokens: 1.0, 0.0),
+        (lambda tokens: 1 + tokens / 100, lambda tokens: 1.0, 0.5),
+        (lambda tokens: 53 + 4 * tokens, lambda tokens: 53 + 4 * tokens, 0.0),
     ],
-    ids=["free passes", "a pass to draft", "two cores"],
+    ids=["free passes", "a pass to draft", "a pass to draft, and commits", "two cores"],
 )
 @pytest.mark.parametrize("rows", [1, 3])
 def test_with_a_drafter_that_is_always_wrong_the_speed_is_that_of_none(
-    score: Callable[[int], float], draft: Callable[[int], float] | None, rows: int
+    score: Callable[[int], float],
+    draft: Callable[[int], float] | None,
+    commit: float,
+    rows: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Interleaved, from the first prompt on, in time that passes alone take: at least 0.97."""
+    """Interleaved, from the first prompt on, in time that passes and commits alone take: at least 0.97."""
     target, stop = timed_target(score, seed=3), Stop(60)
     drafters = {"auto": WrongDrafter(target, draft), "none": NoDrafter()}
     spent = dict.fromkeys(drafters, 0.0)
+    commits_take(commit, target, monkeypatch)
     decode_with(target, WrongDrafter(target, draft), PROMPTS, stop, batch=rows)  # measures, and keeps it
     for _ in range(12):
         answers = [target_oracle(target)(prompt, stop) for prompt in PROMPTS]
