@@ -23,6 +23,7 @@ from orthrus import load
 from orthrus.cli.render import GREEN, RESET
 
 PATIENCE = 60.0  # seconds until a test gives up waiting
+ERASED = "\x1b[2K"  # what a terminal is told to clear a line
 SLOW = drafter("time.sleep(0.05)\nreturn Draft(context.anchors[:, None], torch.minimum(torch.tensor(1), context.room))")
 ASK = ["run", "--config", str(TABLE), "--prompt", "abc", "drafter.name=odd", "stop.max_new_tokens=2000"]
 
@@ -70,6 +71,11 @@ def read_until(file: int, enough: Callable[[str], bool] = lambda text: False) ->
     return text.decode(errors="replace")
 
 
+def without_spinner(screen: str) -> str:
+    """Return what came after the spinner of loading, which is green, too; its line is erased at the end."""
+    return screen.rpartition(ERASED)[2]
+
+
 def beginning(length: int) -> str:
     return load(TABLE, stop={"max_new_tokens": length}).generate(["abc"])[0].text
 
@@ -94,12 +100,12 @@ def test_an_interrupted_terminal_is_left_whole(start: Start) -> None:
     environment = {key: value for key, value in os.environ.items() if key != "NO_COLOR"} | {"TERM": "xterm-256color"}
     process = start(*ASK, stdin=other, stdout=other, stderr=other, env=environment, start_new_session=True)
     os.close(other)
-    before = read_until(main, lambda text: text.count(GREEN) >= 3)
+    before = read_until(main, lambda text: without_spinner(text).count(GREEN) >= 3)
     process.send_signal(signal.SIGINT)
     screen = before + read_until(main)
     os.close(main)
     assert process.wait(timeout=PATIENCE) == 130
-    text, _, rest = screen.partition("tokens in ")
+    text, _, rest = without_spinner(screen).partition("tokens in ")
     assert text.count(GREEN) >= 3  # accepted drafts
     assert text.rfind(RESET) > text.rfind(GREEN)
     assert "ended by Ctrl-C]" in rest
