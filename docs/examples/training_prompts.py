@@ -33,7 +33,7 @@ WIDEST = 2.5  # a changed number is between 1 / this and this times the one befo
 
 def functions_in(file: Path) -> Iterator[str]:
     """Yield a prompt for each documented function of a Python file outside of classes; none if it is no Python."""
-    source = file.read_text(encoding="utf-8", errors="replace")
+    source = file.read_text(encoding="utf-8", errors="replace").replace("\f", " ")  # a line goes on behind it
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the parser, about other people's escapes
@@ -67,7 +67,7 @@ def _task(head: str, description: str) -> str:
 
 
 def with_other_numbers(question: str, chooser: random.Random) -> str:
-    """Return a question whose whole numbers are others of the same size, the same wherever one recurs; years stay."""
+    """Return a question whose whole numbers are drawn anew, of about the same size; years stay, repeats are kept."""
     others: dict[str, str] = {}
 
     def other(match: re.Match[str]) -> str:
@@ -85,7 +85,8 @@ def _functions(given: argparse.Namespace) -> list[str]:
     for folder in folders:
         if not folder.is_dir():
             raise InputError(f"'{folder}' is no folder")
-    files = sorted(file for folder in folders for file in folder.rglob("*.py") if "tests" not in file.parts)
+    every = ((folder, file) for folder in folders for file in folder.rglob("*.py") if file.is_file())
+    files = sorted(file for folder, file in every if "tests" not in file.relative_to(folder).parts)
     found = list(dict.fromkeys(task for file in files for task in functions_in(file)))
     random.Random(given.seed).shuffle(found)
     return found[: given.most]

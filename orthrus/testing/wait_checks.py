@@ -1,4 +1,4 @@
-"""How often a call waits for the device: a number that neither the rows of a batch nor the tokens of a block multiply.
+"""How often a call waits for the device: a number that rows do not multiply, nor the tokens that a verifier is given.
 
 A CPU waits for nothing, so what is counted is how often values of tensors reach Python.
 """
@@ -26,7 +26,7 @@ from orthrus.testing.view_table import ViewTableTarget
 from orthrus.testing.watching import decoded
 from orthrus.types import Draft, Step, Verdict
 
-MOST_READS = 8  # in one call; fewer than there are rows, and than there are tokens in a draft
+MOST_READS = 8  # in one call; fewer than there are rows, and than tokens in a draft that a verifier sees
 ROWS = tuple((row % 4, row % 3, 1) for row in range(12))
 MANY = [Scene(seed=1, prompts=ROWS, max_new_tokens=24, temperature=temperature) for temperature in (0.0, 0.8)]
 

@@ -6,7 +6,7 @@ import re
 
 import matplotlib as mpl
 
-NUMBER = re.compile(r"-?\d+\.\d+")
+NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 NAME = re.compile(r"\b[mp][0-9a-f]{10}\b")  # of a clip path or a marker: a hash of its numbers
 ROUNDING = 1e-4  # points; processors round the last digits otherwise
 
@@ -20,7 +20,7 @@ def same(one: str, other: str) -> bool:
 
 
 def numbers(svg: str) -> list[float]:
-    """Return the numbers of a plot that have a fraction."""
+    """Return the numbers of a plot."""
     return [float(found) for found in NUMBER.findall(svg)]
 
 

@@ -134,7 +134,9 @@ class Fitting:
             for step in range(first, options.steps):
                 assert batch is not None
                 losses += self._accumulate(batch)
-                batch = next(batches)  # the device still computes; what follows waits for it
+                batch = (
+                    next(batches) if step + 1 < options.steps else None
+                )  # the device still computes; what follows waits
                 norm = self._weights.step(step)
                 done = step + 1
                 if done % options.log_every == 0 or done == options.steps:
