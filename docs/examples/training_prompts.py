@@ -110,11 +110,11 @@ def main(arguments: Iterable[str] | None = None) -> int:
     given = parser.parse_args(None if arguments is None else list(arguments))
     try:
         prompts = _functions(given) if given.kind == "functions" else _numbers(given)
-    except InputError as error:
+        lines = (json.dumps({"id": f"{given.kind}-{index}", "prompt": prompt}) for index, prompt in enumerate(prompts))
+        given.out.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    except (InputError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    lines = (json.dumps({"id": f"{given.kind}-{index}", "prompt": prompt}) for index, prompt in enumerate(prompts))
-    given.out.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     print(f"{len(prompts)} prompts in {given.out}")
     return 0
 

@@ -14,7 +14,6 @@ READS = {
     "item",
     "tolist",
     "numpy",
-    "cpu",
     "nonzero",
     "argwhere",
     "masked_select",

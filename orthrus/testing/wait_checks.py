@@ -75,6 +75,8 @@ class _Uncounted(ViewTableTarget):
 
 
 class _CountedVerifier:
+    """Limit the reads of a verifier's calls."""
+
     greedy = False
 
     def __init__(self, verifier: Verifier) -> None:
@@ -86,6 +88,8 @@ class _CountedVerifier:
 
 
 class _CountedDrafter:
+    """Limit the reads of a drafter's calls."""
+
     needs: frozenset[str] = frozenset()
 
     def __init__(self, drafter: Drafter, reads: HostReads) -> None:

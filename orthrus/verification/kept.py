@@ -1,7 +1,7 @@
 """Runs that were decoded, kept in a folder: a verification that was cut off goes on, and several share the work.
 
-A run is found again only if everything is the same that decides it: config, prompts, batch, weights, device, versions,
-and the code of Orthrus and of every part. What a part reads from elsewhere, as a drafter's weights, is not looked at.
+A run is found again only if everything is the same that decides it: config, prompts as tokens, batch, weights (of the
+target, and of a drafter that tells of its own), device, versions, and the code of Orthrus and of every part.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 from orthrus.bench.environment import versions
 from orthrus.bench.results import write_whole
 from orthrus.config import Config, PartConfig
-from orthrus.interfaces import Target
+from orthrus.decoder import Decoder
 from orthrus.metrics import Measures
 from orthrus.types import Prompt, Result
 from orthrus.verification.witness import Seen
@@ -66,23 +66,21 @@ class KeptRuns:
 
 
 def identity_of(
-    config: Config, batch: int, prompts: Sequence[tuple[str, Prompt]], chat: bool | None, target: Target
+    config: Config, batch: int, prompts: Sequence[tuple[str, Prompt]], chat: bool | None, decoder: Decoder
 ) -> dict[str, Any]:
     """Return what decides a run, as JSON has it."""
     parts = {one.name: getattr(config, one.name) for one in fields(config)}
     chosen = {name: part for name, part in parts.items() if isinstance(part, PartConfig)}
-    texts = [[id, prompt if isinstance(prompt, str) else list(prompt)] for id, prompt in prompts]
-    fingerprint = getattr(target, "fingerprint", None)
+    texts = [[id, decoder.encode(prompt, id, chat)] for id, prompt in prompts]
     found = {
         "parts": {name: [part.entry.name, part.entry.origin, options_of(part)] for name, part in chosen.items()},
         "sampling": asdict(config.sampling),
         "stop": asdict(config.stop),
         "seed": config.seed,
         "batch": batch,
-        "chat": chat,
         "prompts": hashlib.sha256(json.dumps(texts).encode()).hexdigest(),
-        "weights": fingerprint() if callable(fingerprint) else None,
-        "environment": versions(target.device),
+        "weights": [part.fingerprint() for part in (decoder.target, decoder.drafter) if hasattr(part, "fingerprint")],
+        "environment": versions(decoder.target.device),
         "code": code_digest(part.entry.load_factory().__module__ for part in chosen.values()),
     }
     plain: dict[str, Any] = json.loads(json.dumps(found, default=str))

@@ -113,7 +113,7 @@ class Runs:
         """Return the answers of a run and what was seen of them: those that are kept, or decoded now and kept."""
         if self.kept is None:
             return self._watched(decoder, batch, advance)
-        identity = identity_of(config, batch, self.prompts, self.chat, decoder.target)
+        identity = identity_of(config, batch, self.prompts, self.chat, decoder)
         drafter = config.drafter.entry.name if config.drafter else "none"
         label = f"drafter {drafter}, batch {batch}"
         if found := self.kept.read(identity, label):

@@ -10,7 +10,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from orthrus import AutoBlock, BuildError, Chance, Context, Draft, Parts, Step, ViewTarget, run_draft_pass
+from orthrus import (
+    AutoBlock,
+    BuildError,
+    Chance,
+    Context,
+    Draft,
+    Parts,
+    Step,
+    ViewTarget,
+    fingerprint_weights,
+    run_draft_pass,
+)
 from orthrus.sampling import token_probabilities, warp, widen
 from orthrus_diffusion.block import MaskedBlock
 from orthrus_diffusion.formats import attach, attach_copies, state_of
@@ -110,6 +121,10 @@ class Diffusion:
         """Tell who chooses."""
         if self._auto:
             self._auto.observe(step)
+
+    def fingerprint(self) -> str:
+        """Return the fingerprint of the view's weights."""
+        return fingerprint_weights(self._target.view_weights(self._view).items())
 
     def report(self) -> Mapping[str, Any]:
         """Return what `auto` chose."""

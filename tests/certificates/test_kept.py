@@ -16,6 +16,7 @@ from orthrus.layers import Layer
 from orthrus.plugins import Plugins
 from orthrus.verification import kept
 from orthrus.verification.runs import Runs
+from orthrus_plain.none import NoDrafter
 
 PROMPTS = [("one", "abc"), ("other", "hgfedcba")]
 
@@ -125,24 +126,27 @@ def test_a_full_disk_loses_nothing_but_the_copy(verify: Any, monkeypatch: pytest
     assert verify().err.count("(No space left on device); the next time it is decoded again") == 2
 
 
-def test_weights_and_batch_count() -> None:
+class Weighty(NoDrafter):
+    """Be a drafter with weights of its own."""
+
+    def __init__(self, weights: str) -> None:
+        self.weights = weights
+
+    def fingerprint(self) -> str:
+        return self.weights
+
+
+def test_weights_prompts_and_batch_count() -> None:
     session = Plugins.load()
     config = load_config(TABLE, [Layer("none", {})], session)
-    target = Runs(session, PROMPTS)._target(config)
+    decoder = Runs(session, PROMPTS)._decoder(config)
 
-    class Other:
-        device = target.device
+    def identity(batch: int = 1, prompts: Any = PROMPTS, weights: str = "some", seed: int = 0) -> dict[str, Any]:
+        drawn = replace(decoder, drafter=Weighty(weights))
+        return kept.identity_of(replace(config, seed=seed), batch, prompts, None, drawn)
 
-        def fingerprint(self) -> str:
-            return "other weights"
-
-    plain = kept.identity_of(config, 1, PROMPTS, None, target)
-    others = [
-        kept.identity_of(config, 2, PROMPTS, None, target),
-        kept.identity_of(config, 1, PROMPTS[:1], None, target),
-        kept.identity_of(config, 1, PROMPTS, False, target),
-        kept.identity_of(replace(config, seed=3), 1, PROMPTS, None, target),
-        kept.identity_of(config, 1, PROMPTS, None, Other()),  # type: ignore[arg-type]  # all that is asked of it
-    ]
-    assert plain not in others
-    assert plain == kept.identity_of(config, 1, PROMPTS, None, target)
+    others = [identity(batch=2), identity(prompts=PROMPTS[:1]), identity(weights="other"), identity(seed=3)]
+    assert identity() not in others
+    assert identity() == identity()
+    as_tokens = [(id, decoder.encode(prompt, id, None)) for id, prompt in PROMPTS]
+    assert identity(prompts=as_tokens) == identity()

@@ -98,5 +98,9 @@ def test_whatever_stands_between_numbers_stays(program: ModuleType, text: str, s
 def test_bad_input_is_told(program: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = str(tmp_path / "out.jsonl")
     assert program.main(["functions", str(tmp_path / "gone"), "--out", out]) == 2
-    assert program.main(["numbers", str(tmp_path / "gone.jsonl"), "--out", out]) == 2
     assert "is no folder" in capsys.readouterr().err
+    assert program.main(["numbers", str(tmp_path / "gone.jsonl"), "--out", out]) == 2
+    assert "does not exist" in capsys.readouterr().err
+    (tmp_path / "broken.py").symlink_to(tmp_path / "gone.py")
+    assert program.main(["functions", str(tmp_path), "--out", str(tmp_path / "no" / "out.jsonl")]) == 2
+    assert "No such file or directory" in capsys.readouterr().err

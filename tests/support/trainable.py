@@ -13,9 +13,7 @@ from transformers import PreTrainedTokenizerFast
 
 from support.released import plain_base
 
-LETTERS = ascii_letters + "".join(
-    map(chr, range(0x100, 0x100 + 74))
-)  # one for nearly every id: what is sampled is seen
+LETTERS = ascii_letters + "".join(map(chr, range(0x100, 0x100 + 74)))  # for nearly every id: what is sampled is seen
 MASK = len(LETTERS)  # special
 STAGES = ("prompts", "answers", "fit", "eval")
 TEMPLATE = "{% for one in messages %}u{{ one['content'] }}{% endfor %}{% if add_generation_prompt %}v{% endif %}"

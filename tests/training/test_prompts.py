@@ -61,3 +61,15 @@ def test_what_is_measured_with_is_not_trained_on(tmp_path: Path, monkeypatch: py
     _put_together(run, [], 0)
     assert texts(run.out / "prompts.jsonl") == ["say 1"]
     assert told == ["2 of 3 prompts are left out: they repeat some of prompts.avoid"]
+    run = toy_run(
+        toy_config(tmp_path),
+        monkeypatch,
+        told.append,
+        "prompts.sampled=0",
+        *files[1:],
+        files[1].replace("avoid", "files"),
+    )
+    with pytest.raises(
+        InputError, match=r"2 of 2 prompts are left out: .* prompts.avoid; name others in prompts.files"
+    ):
+        _put_together(run, [], 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -129,14 +130,12 @@ class Fitting:
         options, first = self._run.fit, self._resume()
         with progress("fit", options.steps, first, self._run.workers.first) as advance:
             begun, losses = time.perf_counter(), []
-            batches = self._batches(first)
-            batch = next(batches) if first < options.steps else None
+            batches = itertools.islice(self._batches(first), options.steps - first)
+            batch = next(batches, None)
             for step in range(first, options.steps):
                 assert batch is not None
                 losses += self._accumulate(batch)
-                batch = (
-                    next(batches) if step + 1 < options.steps else None
-                )  # the device still computes; what follows waits
+                batch = next(batches, None)  # while the device computes; what follows waits for it
                 norm = self._weights.step(step)
                 done = step + 1
                 if done % options.log_every == 0 or done == options.steps:

@@ -65,7 +65,10 @@ def _without_avoided(run: Run, prompts: list[str]) -> list[str]:
         return prompts
     avoided = Avoided(record.prompt for name in run.prompts.avoid for record in read_prompts(Path(name).expanduser()))
     kept = [prompt for prompt in prompts if prompt not in avoided]
-    run.notify(f"{len(prompts) - len(kept)} of {len(prompts)} prompts are left out: they repeat some of prompts.avoid")
+    left_out = f"{len(prompts) - len(kept)} of {len(prompts)} prompts are left out: they repeat some of prompts.avoid"
+    if prompts and not kept:
+        raise InputError(f"{left_out}; name others in prompts.files, or set prompts.sampled")
+    run.notify(left_out)
     return kept
 
 

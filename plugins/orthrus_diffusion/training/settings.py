@@ -113,7 +113,7 @@ class FitOptions:
 
 @dataclass(frozen=True)
 class EvalOptions:
-    """Say which prompts measure the view by decoding them; they are never trained on."""
+    """Say which prompts measure the view by decoding them; only what `prompts.avoid` names too is not trained on."""
 
     files: tuple[str, ...] = option(
         (), help="prompt files (JSONL); none: prompts that training leaves out, sampled ones first"
