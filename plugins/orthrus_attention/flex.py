@@ -83,7 +83,8 @@ class FlexAttention:
         for states in (query, key, value):
             torch._dynamo.mark_static(states, 0)  # rows: the kernel that splits long keys must know how many there are
         with torch._dynamo.config.patch(recompile_limit=MOST_COMPILED, specialize_float=True):  # floats: one a model
-            out: Tensor = compiled(query, key, value, capped, prepared, scale, query.shape[1] != key.shape[1])
+            grouped, options = query.shape[1] != key.shape[1], kernel_options(query, key)
+            out: Tensor = compiled(query, key, value, capped, prepared, scale, grouped, kernel_options=options)
         return out
 
     def _for(self, device: str) -> Callable[..., Any]:
@@ -92,6 +93,15 @@ class FlexAttention:
             backend = "inductor" if device == "cuda" else "eager"
             self._compiled[device] = torch.compile(flex_attention, backend=backend, dynamic=True, fullgraph=True)
         return self._compiled[device]
+
+
+def kernel_options(query: Tensor, key: Tensor) -> dict[str, Any] | None:
+    """Return what torch is told of the kernel: the one that splits long keys takes all queries of a key head at once.
+
+    There are none of its forms for more of them than a block has, and torch does not look for another kernel then.
+    """
+    many = query.shape[1] // key.shape[1] * query.shape[2] > BLOCK
+    return {"FORCE_USE_FLEX_ATTENTION": True} if many and query.is_cuda else None
 
 
 def blocks_in_use(bounds: Bounds) -> tuple[Tensor, Tensor]:

@@ -14,6 +14,7 @@ from orthrus_attention.refusing import refuse
 PROGRAMS = 512  # enough to fill today's GPUs a few times over
 SMALLEST_SPLIT = 64  # slots; below it, weighing the splits together costs more than it saves
 MOST_SPLITS = 64
+ENOUGH, FEW_SLOTS = 64, 1024  # so many programs need no splits of so few slots, which leaves out a kernel
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,14 +60,16 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, prepared: Prepared, scale
     batch, all_heads, queries, size = query.shape
     heads, slots = key.shape[1], key.shape[2]
     rows = all_heads // heads * queries
-    block_m, block_n, warps = _blocks(rows, size, slots)
+    block_m, block_n, warps = _blocks(rows, size, slots, query.element_size())
     tiles = -(-rows // block_m)
-    splits = max(1, min(MOST_SPLITS, PROGRAMS // (batch * heads * tiles), slots // SMALLEST_SPLIT))
-    parts = torch.empty(batch * heads, splits, rows, size, dtype=torch.float32, device=query.device)
-    maxima = torch.empty(batch * heads, splits, rows, dtype=torch.float32, device=query.device)
-    sums = torch.empty_like(maxima)
+    splits = _splits(batch * heads * tiles, slots)
+    whole = splits == 1
     # [B, n, H, D] in memory, which is how the model's next projection wants it
     out = torch.empty(batch, queries, all_heads, size, dtype=query.dtype, device=query.device).transpose(1, 2)
+    cells = 0 if whole else batch * heads * splits * rows
+    parts = out if whole else torch.empty(cells, size, dtype=torch.float32, device=query.device)
+    maxima = torch.empty(cells, dtype=torch.float32, device=query.device)
+    sums = torch.empty_like(maxima)
     early = {"EARLY": True, "launch_pdl": True} if _launches_early(torch.cuda.current_device()) else {"EARLY": False}
     padded = max(16, 1 << (size - 1).bit_length())  # what a matrix product of Triton needs at least
     query = query if query.stride(3) == 1 else query.contiguous()
@@ -83,10 +86,12 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, prepared: Prepared, scale
         *query.stride()[:3],
         *key.stride()[:3],
         *value.stride()[:3],
+        *out.stride()[:3],
         heads,
         queries,
         rows,
         splits,
+        WHOLE=whole,
         QUERIES=1 << (queries - 1).bit_length(),
         WINDOW=prepared.window,
         CAUSAL=prepared.causal,
@@ -97,6 +102,8 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, prepared: Prepared, scale
         num_warps=warps,
         **early,
     )
+    if whole:
+        return out
     split_kernels.combine[(batch * heads, rows)](
         parts,
         maxima,
@@ -116,17 +123,27 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, prepared: Prepared, scale
     return out
 
 
+def _splits(programs: int, slots: int) -> int:
+    """Return into how many parts a row's slots are split, with so many programs for each part."""
+    if programs >= ENOUGH and slots <= FEW_SLOTS:
+        return 1
+    return max(1, min(MOST_SPLITS, PROGRAMS // programs, slots // SMALLEST_SPLIT))
+
+
 @lru_cache
 def _launches_early(device: int) -> bool:
     """Tell whether a kernel can be launched while the one before runs: from Hopper on."""
     return torch.version.hip is None and torch.cuda.get_device_capability(device) >= (9, 0)
 
 
-def _blocks(rows: int, size: int, slots: int) -> tuple[int, int, int]:
-    """Return how many query rows and slots a program takes at a time, and its warps.
+def _blocks(rows: int, size: int, slots: int, width: int) -> tuple[int, int, int]:
+    """Return how many query rows and slots a program takes at a time, and its warps; width: bytes of a number.
 
-    Measured on an H100: rows in one tile read the keys once, which pays from about 8,192 slots on.
+    Measured on an H100: rows in one tile read the keys once, which pays from about 8,192 slots on. Products of float32
+    numbers have no tensor cores, and large ones no room in registers: they take twenty times as long.
     """
+    if width > 2:
+        return (16 if rows <= 16 or size > 64 else 32), (64 if size <= 64 else 32), 4
     if rows > 96 and size <= 128 and slots >= 8192:
         return 128, 64, 8
     return (16 if rows <= 16 else 32 if rows <= 32 else 64), (64 if size <= 128 else 32), 4

@@ -2,7 +2,8 @@
 
 M = groups * n query rows share a key head: row m is query m % n of head m // n of the group. Each program of `partial`
 reads one split of one key head's slots and leaves a softmax that is normalized over that split only; `combine` weighs
-the splits together. Lengths are read from tensors, so a captured launch stays right while the text grows.
+the splits together. Of a single split `partial` leaves the result itself. Lengths are read from tensors, so a captured
+launch stays right while the text grows.
 """
 
 from __future__ import annotations
@@ -31,10 +32,14 @@ def partial(
     stride_vb,
     stride_vh,
     stride_vn,
+    stride_ob,
+    stride_oh,
+    stride_on,
     heads,
     queries,
     rows,
     splits,
+    WHOLE: tl.constexpr,
     QUERIES: tl.constexpr,
     WINDOW: tl.constexpr,
     CAUSAL: tl.constexpr,
@@ -108,10 +113,16 @@ def partial(
         total = total * shrink + tl.sum(weights, 1)
         maximum = higher
 
-    cell = (head_index * splits + split) * rows + m
-    tl.store(maxima + cell, maximum, mask=valid)
-    tl.store(sums + cell, total, mask=valid)
-    tl.store(out + cell[:, None] * SIZE + d[None, :], sum_values, mask=valid[:, None] & inside[None, :])
+    written = valid[:, None] & inside[None, :]
+    if WHOLE:
+        mean = sum_values / total[:, None]  # every query sees at least its own slot
+        target = out + batch * stride_ob + query_head * stride_oh + place * stride_on
+        tl.store(target[:, None] + d[None, :], mean.to(out.dtype.element_ty), mask=written)
+    else:
+        cell = (head_index * splits + split) * rows + m
+        tl.store(maxima + cell, maximum, mask=valid)
+        tl.store(sums + cell, total, mask=valid)
+        tl.store(out + cell[:, None] * SIZE + d[None, :], sum_values, mask=written)
 
 
 @triton.jit

@@ -118,9 +118,11 @@ def _switching_head(head: Any, state: AttentionState) -> Replaced:
     own = own_forward(head)
 
     def forward(hidden: Tensor) -> Any:
-        if state.form == "fused" and narrow.fits_head(hidden, head.weight):
+        if state.form != "fused":
+            return own(hidden)
+        if narrow.fits_head(hidden, head.weight):
             return narrow.project(hidden, head.weight)
-        return own(hidden)
+        return own(hidden.contiguous())  # of columns of some rows, the weight would be read once for each row
 
     return Replaced(own, forward)
 

@@ -14,11 +14,12 @@ from torch import Tensor
 from orthrus import BuildError, DraftPass, InputError
 from orthrus_transformers.engine import EagerEngine, Pass
 from orthrus_transformers.options import GraphLimits
+from orthrus_transformers.prefills import Prefills
 from orthrus_transformers.repeats import Repeats
 from orthrus_transformers.views import View
 
-# rows, queries, bucket, projected columns, kind, view, whether positions are given, what stands around the pass
-Shape = tuple[int, int, int, int, str, View | None, bool, DraftPass | None]
+# rows, queries, bucket, projected columns, kind, view, which of positions, slots and rows are given, what stands around
+Shape = tuple[int, int, int, int, str, View | None, tuple[bool, bool, bool], DraftPass | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +32,7 @@ class Recording:
 
 
 class GraphedEngine:
-    """Replay passes of the same shape; capture a shape when it first comes. Prefills run as they are.
+    """Replay passes of the same shape; capture a shape when it first comes, or that of a prefill when it comes again.
 
     What is returned is the recording's own tensor, which the next replay overwrites: it lives for one cycle.
     """
@@ -45,29 +46,40 @@ class GraphedEngine:
         self._generation = -1
         self._bytes = 0  # that the recordings' pool has reserved
         self._given_up = False
+        self._prefills: Prefills | None = Prefills(limits.tokens)  # None: they cannot be captured
         self._uncaptured: set[DraftPass | None] = set()  # what drafters made of passes that cannot be captured
         self._repeats = Repeats()  # whether drafters' passes ever are what they were
         self._told = False  # that passes over the limit run uncaptured
 
     def run(self, one: Pass) -> Tensor:
         """Return the logits, or what is made of them, replaying a recording where there is one of this shape."""
-        rows, queries = len(one.lengths), one.width
-        # A prefill says where its tokens go, a recording does not; its last chunk may be as narrow as a cycle's pass.
-        never = one.slots is not None or self._given_up or one.around in self._uncaptured
-        never = never or self._repeats.given_up(one.around)
-        if never or not self._allows(rows * queries):
+        if one.slots is not None:
+            return self._prefill(one)
+        never = self._given_up or one.around in self._uncaptured or self._repeats.given_up(one.around)
+        if never or not self._allows(len(one.lengths) * one.width):
             return self._eager.run(one)
+        found = self._replayed(one)
+        return self._eager.run(one) if found is None else found
+
+    def _prefill(self, one: Pass) -> Tensor:
+        again = None if self._given_up or self._prefills is None else self._prefills.again(one)
+        found = None if again is None else self._replayed(again)
+        return self._eager.run(one) if found is None else found[: len(one.lengths)]  # not of rows that were added
+
+    def _replayed(self, one: Pass) -> Tensor | None:
+        """Return what a recording leaves, made now if there is none; None if the pass cannot be captured."""
         bucket = self._cache.place(one.lengths[:, None], one.extent)  # may move the buffers; nothing is written
         if self._generation != self._cache.generation:  # the buffers moved: no recording may be replayed again
             self._forget()
             self._generation = self._cache.generation
-        shape = (rows, queries, bucket, one.last, one.kind, one.view, one.positions is not None, one.around)
+        given = (one.positions is not None, one.slots is not None, one.rows is not None)
+        shape = (len(one.lengths), one.width, bucket, one.last, one.kind, one.view, given, one.around)
         recording = self._recordings.pop(shape, None)
         if recording is not None and one.around is not None:
             self._repeats.came_again(one.around)
         recording = recording or self._recorded(one)
         if recording is None:
-            return self._eager.run(one)
+            return None
         self._recordings[shape] = recording  # the newest last; the oldest goes first
         while len(self._recordings) > self._limits.graphs:
             self._recordings.popitem(last=False)
@@ -132,48 +144,57 @@ class GraphedEngine:
                 output = self._eager.run(unpacked(one, inputs))
                 output = output if own is None else own.copy_(output)
         except Exception as error:  # whatever a model does that a capture does not allow
-            self._give_up(error, one.around)
+            self._give_up(error, one)
             return None
         self._bytes += torch.cuda.memory_reserved() - before
         self._pool = self._pool or graph.pool()
         return Recording(graph, inputs, output)
 
-    def _give_up(self, error: Exception, around: DraftPass | None) -> None:
+    def _give_up(self, error: Exception, one: Pass) -> None:
         reason = str(error.__context__ or error).split("\n")[0]
-        of = "this model's passes" if around is None else f"the draft pass '{type(around).__name__}'"
+        kind = "prefills" if one.slots is not None else "passes"
+        of = f"this model's {kind}" if one.around is None else f"the draft pass '{type(one.around).__name__}'"
         what = f"{of} cannot be captured as CUDA graphs ({reason})"
-        if self._limits.strict:
+        if self._limits.strict and one.slots is None:  # what is insisted on are the passes of a cycle
             raise BuildError(f"target.engine: {what}; set engine=auto") from error
         warnings.warn(f"{what}; they run uncaptured", stacklevel=2)
         self._forget()
         torch.cuda.empty_cache()
-        if around is None:
+        if one.slots is not None:
+            self._prefills = None
+        elif one.around is None:
             self._given_up = True
         else:  # a drafter's own doing, which says nothing of the model
-            self._uncaptured.add(around)
+            self._uncaptured.add(one.around)
 
 
 def packed(one: Pass, out: Tensor | None = None) -> Tensor:
     """Return all that a pass reads and that changes from cycle to cycle, in one tensor, or write it there, at one go.
 
-    [R, 1 + n]: the committed length and the tokens of each row; [R, 1 + 2 n] if the pass is told positions. With
-    `around` [R, 3]: the committed length, the anchor and the room.
+    [R, 1 + n]: the committed length and the tokens of each row; n more for the positions and n for the slots, if the
+    pass is told them, and one for the rows or the room. With `around` [R, 3]: the length, the anchor and the room.
     """
-    columns = [one.lengths[:, None], *one.parts]
-    columns += [] if one.positions is None else [one.positions]
-    return torch.cat(columns if one.room is None else [*columns, one.room[:, None]], dim=1, out=out)
+    more = [columns for columns in (one.positions, one.slots) if columns is not None]
+    more += [column[:, None] for column in (one.rows, one.room) if column is not None]
+    return torch.cat([one.lengths[:, None], *one.parts, *more], dim=1, out=out)
 
 
 def unpacked(like: Pass, inputs: Tensor) -> Pass:
     """Return a pass of the same shape that reads what was packed into inputs, whenever it runs."""
     width = sum(part.shape[1] for part in like.parts)
+    sizes = [1, width, *(0 if one is None else one.shape[1] for one in (like.positions, like.slots))]
+    sizes += [int(one is not None) for one in (like.rows, like.room)]
+    # copied, if at all, in the recording itself
+    lengths, tokens, positions, slots, rows, room = (part.contiguous() for part in torch.split(inputs, sizes, dim=1))
     return replace(
         like,
-        lengths=inputs[:, 0].contiguous(),  # copied, if at all, in the recording itself
-        token_ids=inputs[:, 1 : 1 + width].contiguous(),
+        lengths=lengths[:, 0],
+        token_ids=tokens,
         drafted=None,
-        positions=None if like.positions is None else inputs[:, 1 + width :].contiguous(),
-        room=None if like.room is None else inputs[:, -1].contiguous(),
+        positions=None if like.positions is None else positions,
+        slots=None if like.slots is None else slots,
+        rows=None if like.rows is None else rows[:, 0],
+        room=None if like.room is None else room[:, 0],
     )
 
 

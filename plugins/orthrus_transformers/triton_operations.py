@@ -9,6 +9,8 @@ from torch import Tensor
 
 from orthrus_transformers.early import early_launch
 
+FEW_TOKENS, TOKENS_A_PROGRAM = 64, 8  # of more, programs that take one at a time are too many
+
 
 @triton.jit
 def wait(EARLY: tl.constexpr):
@@ -79,6 +81,7 @@ def _split_heads(
     slots,
     stride_row,
     stride_head,
+    places,
     queries,
     every,
     few,
@@ -88,25 +91,27 @@ def _split_heads(
     NORMED: tl.constexpr,
     SIZE: tl.constexpr,
     HALF: tl.constexpr,
+    TOKENS: tl.constexpr,
     EARLY: tl.constexpr,
 ):
     wait(EARLY)
-    place = tl.program_id(0)
+    place = tl.program_id(0) * TOKENS + tl.arange(0, TOKENS)  # [T], of all rows' queries
     head = tl.program_id(1)
     row = place // queries
     column = place % queries
-    d = tl.arange(0, HALF)
-    inside = d < SIZE // 2
-    source = joined + (place.to(tl.int64) * (every + 2 * few) + head) * SIZE
-    low = tl.load(source + d, mask=inside, other=0.0).to(tl.float32)
-    high = tl.load(source + SIZE // 2 + d, mask=inside, other=0.0).to(tl.float32)
+    d = tl.arange(0, HALF)[None, :]
+    inside = (place < places)[:, None] & (d < SIZE // 2)
+    source = joined + ((place.to(tl.int64) * (every + 2 * few) + head) * SIZE)[:, None] + d  # [T, HALF]
+    low = tl.load(source, mask=inside, other=0.0).to(tl.float32)
+    high = tl.load(source + SIZE // 2, mask=inside, other=0.0).to(tl.float32)
     if head < every + few:
         if NORMED:
-            weight = query_weight if head < every else key_weight
-            scale = tl.rsqrt((tl.sum(low * low, 0) + tl.sum(high * high, 0)) / SIZE + epsilon)
-            low *= scale * tl.load(weight + d, mask=inside, other=0.0).to(tl.float32)
-            high *= scale * tl.load(weight + SIZE // 2 + d, mask=inside, other=0.0).to(tl.float32)
-        angle = row * rope_row_stride + column * SIZE + d
+            weight = (query_weight if head < every else key_weight) + d
+            known = d < SIZE // 2
+            scale = tl.rsqrt((tl.sum(low * low, 1) + tl.sum(high * high, 1)) / SIZE + epsilon)[:, None]
+            low *= scale * tl.load(weight, mask=known, other=0.0).to(tl.float32)
+            high *= scale * tl.load(weight + SIZE // 2, mask=known, other=0.0).to(tl.float32)
+        angle = (row * rope_row_stride + column * SIZE)[:, None] + d
         cosine_low = tl.load(cosine + angle, mask=inside, other=0.0).to(tl.float32)
         cosine_high = tl.load(cosine + angle + SIZE // 2, mask=inside, other=0.0).to(tl.float32)
         sine_low = tl.load(sine + angle, mask=inside, other=0.0).to(tl.float32)
@@ -119,13 +124,13 @@ def _split_heads(
     else:
         slot = column.to(tl.int64)
         if PLACED:
-            slot = tl.load(slots + place)
+            slot = tl.load(slots + place, mask=place < places, other=0)
         if head < every + few:
             target = key + row.to(tl.int64) * stride_row + (head - every) * stride_head + slot * SIZE
         else:
             target = value + row.to(tl.int64) * stride_row + (head - every - few) * stride_head + slot * SIZE
-    tl.store(target + d, low.to(query.dtype.element_ty), mask=inside)
-    tl.store(target + SIZE // 2 + d, high.to(query.dtype.element_ty), mask=inside)
+    tl.store(target[:, None] + d, low.to(query.dtype.element_ty), mask=inside)
+    tl.store(target[:, None] + SIZE // 2 + d, high.to(query.dtype.element_ty), mask=inside)
 
 
 def split_heads(
@@ -149,7 +154,8 @@ def split_heads(
         slots = slots.contiguous()
     cosine, sine = cosine.contiguous(), sine.contiguous()
     weights = norms or (cosine, cosine, 0.0)
-    _split_heads[(rows * queries, every + 2 * few)](
+    tokens = 1 if rows * queries <= FEW_TOKENS else TOKENS_A_PROGRAM
+    _split_heads[(triton.cdiv(rows * queries, tokens), every + 2 * few)](
         joined.contiguous(),
         cosine,
         sine,
@@ -161,6 +167,7 @@ def split_heads(
         slots,
         key.stride(0),
         key.stride(1),
+        rows * queries,
         queries,
         every,
         few,
@@ -170,7 +177,8 @@ def split_heads(
         NORMED=norms is not None,
         SIZE=size,
         HALF=triton.next_power_of_2(size // 2),
-        num_warps=1,
+        TOKENS=tokens,
+        num_warps=1 if tokens == 1 else 4,
         **early_launch(),
     )
     return query, key, value

@@ -8,6 +8,7 @@ import pytest
 import torch
 from support.building import assert_lossless, decode_with, target_oracle
 from support.families import tiny_model
+from support.syncs import syncs
 from support.views import random_view
 
 from orthrus import AutoBlock, Context, Drafter, Stop, Verdict
@@ -81,11 +82,8 @@ def test_what_is_known_needs_no_sync(name: str, monkeypatch: pytest.MonkeyPatch)
     own = type(drafter).propose
 
     def watched(*args: object) -> object:
-        torch.cuda.set_sync_debug_mode("error")
-        try:
+        with syncs("error"):
             return own(*args)  # type: ignore[arg-type]
-        finally:
-            torch.cuda.set_sync_debug_mode("default")
 
     monkeypatch.setattr(type(drafter), "propose", watched)
     decode_with(target, drafter, PROMPTS, Stop(40))

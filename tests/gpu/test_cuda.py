@@ -11,11 +11,13 @@ import torch
 from support.building import assert_lossless, decode_with, target_oracle
 from support.drafters import CudaDrafter
 from support.families import VOCABULARY, tiny_model
+from support.syncs import syncs
 
-from orthrus import BuildError, KVCache, Step, Stop
+from orthrus import BuildError, Decoder, KVCache, Stop
 from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.dynamic import DynamicCache
 from orthrus_caches.static import StaticCache
+from orthrus_consensus.consensus import Consensus
 from orthrus_transformers.graphed import GraphedEngine
 from orthrus_transformers.target import TransformersTarget
 
@@ -61,8 +63,7 @@ def test_prompts_of_one_column_and_of_several_chunks(length: int, batch: int) ->
         assert_lossless(decode_with(target, NoDrafter(), prompts, Stop(12), batch=batch), answers)
 
 
-@pytest.mark.filterwarnings("ignore:Synchronization debug mode")  # torch calls it a prototype
-def test_one_sync_a_cycle_and_none_hidden() -> None:
+def test_one_sync_a_cycle_and_none_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     target = target_of("llama", "graphed", StaticCache(slots=64), split_attention())
     truth = [1] * 30
     drafter = CudaDrafter([truth], VOCABULARY, 1.0, [3])
@@ -76,25 +77,14 @@ def test_one_sync_a_cycle_and_none_hidden() -> None:
     def counted(tensor: torch.Tensor) -> Any:
         nonlocal reads
         reads += 1
-        torch.cuda.set_sync_debug_mode("default")
-        try:
+        with syncs("default"):
             return real(tensor)
-        finally:
-            torch.cuda.set_sync_debug_mode("error")
 
-    steps: list[Step] = []
-    torch.Tensor.tolist = counted  # type: ignore[method-assign,assignment]
-    torch.cuda.set_sync_debug_mode("error")  # any sync but the counted ones raises
-    try:
-        from orthrus import Decoder
-        from orthrus_consensus.consensus import Consensus
-
-        decoder = Decoder.of(target, NoDrafter(), Consensus(), Stop(20))
+    monkeypatch.setattr(torch.Tensor, "tolist", counted)
+    decoder = Decoder.of(target, NoDrafter(), Consensus(), Stop(20))
+    with syncs("error"):  # any but the counted ones raises
         _, iterator = decoder.steps([[1, 2, 3]])
         steps = list(iterator)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
-        torch.Tensor.tolist = real  # type: ignore[method-assign]
     assert reads == len(steps)
 
 
@@ -105,6 +95,7 @@ def test_recordings_are_dropped_when_the_buffers_move() -> None:
     from orthrus_plain.none import NoDrafter
 
     first = decode_with(target, NoDrafter(), [[1, 2], [3]], Stop(8))
+    decode_with(target, NoDrafter(), [[1, 2], [3]], Stop(8))  # a prefill is recorded when it comes again
     recordings = list(engine._recordings.values())
     decode_with(target, NoDrafter(), [[1, 2], [3]], Stop(8))
     assert list(engine._recordings.values()) == recordings  # as many rows: replayed

@@ -8,6 +8,7 @@ import pytest
 import torch
 from support.building import assert_lossless, decode_with, target_oracle
 from support.families import VOCABULARY, tiny_model
+from support.syncs import syncs
 
 from orthrus import Decoder, Stop
 from orthrus_attention.sdpa import SdpaAttention
@@ -34,7 +35,6 @@ def test_replayed_answers_are_the_oracles() -> None:
     assert all(result.measures.cycles < 20 for result in results)
 
 
-@pytest.mark.filterwarnings("ignore:Synchronization debug mode")  # torch calls it a prototype
 def test_replaying_adds_no_sync(monkeypatch: pytest.MonkeyPatch) -> None:
     target, drafter, stop = graphed_target(), Replay(8, 0.7), Stop(30)
     for _ in range(3):  # remembered, then captured
@@ -42,16 +42,10 @@ def test_replaying_adds_no_sync(monkeypatch: pytest.MonkeyPatch) -> None:
     real = torch.Tensor.tolist
 
     def allowed(tensor: torch.Tensor) -> Any:
-        torch.cuda.set_sync_debug_mode("default")
-        try:
+        with syncs("default"):
             return real(tensor)
-        finally:
-            torch.cuda.set_sync_debug_mode("error")
 
     monkeypatch.setattr(torch.Tensor, "tolist", allowed)
-    torch.cuda.set_sync_debug_mode("error")  # any sync but the step's raises
-    try:
+    with syncs("error"):  # any but the step's raises
         _, steps = Decoder.of(target, drafter, Consensus(), stop).steps(PROMPTS, 2)
         assert sum(sum(step.accepted) for step in steps) > 0
-    finally:
-        torch.cuda.set_sync_debug_mode("default")

@@ -12,6 +12,7 @@ import torch
 from support.building import assert_lossless, decode_with, target_oracle
 from support.families import tiny_model
 from support.program import ROOT
+from support.syncs import syncs
 from support.views import committed, random_view
 
 import orthrus
@@ -70,17 +71,13 @@ def test_a_drafting_pass_adds_no_sync(monkeypatch: pytest.MonkeyPatch) -> None:
     own = Diffusion.propose
 
     def watched(*args: object) -> orthrus.Draft:
-        torch.cuda.set_sync_debug_mode("error")
-        try:
+        with syncs("error"):
             return own(*args)  # type: ignore[arg-type]
-        finally:
-            torch.cuda.set_sync_debug_mode("default")
 
     monkeypatch.setattr(Diffusion, "propose", watched)
     decoded(target)
 
 
-@pytest.mark.filterwarnings("ignore:Synchronization debug mode")  # torch calls it a prototype
 def test_early_blocks_are_the_late_ones_and_add_no_sync(monkeypatch: pytest.MonkeyPatch) -> None:
     target, stop = target_of("llama", "graphed"), Stop(60)
     late = decode_with(target, Diffusion(target, 6, 3, "noisy", early=False), PROMPTS, stop)
@@ -95,11 +92,8 @@ def test_early_blocks_are_the_late_ones_and_add_no_sync(monkeypatch: pytest.Monk
     monkeypatch.setattr(Diffusion, "propose", counted)
     decode_with(target, drafter, PROMPTS, stop)  # what is captured is captured
     monkeypatch.setattr(torch.Tensor, "tolist", allowed_to_wait(torch.Tensor.tolist))
-    torch.cuda.set_sync_debug_mode("error")  # any sync but the step's raises
-    try:
+    with syncs("error"):  # any but the step's raises
         again = decode_with(target, drafter, PROMPTS, stop)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
     assert early > 5
     for one, two in zip(late, again, strict=True):
         assert (one.token_ids, one.measures.accepted_per_cycle) == (two.token_ids, two.measures.accepted_per_cycle)
@@ -107,11 +101,8 @@ def test_early_blocks_are_the_late_ones_and_add_no_sync(monkeypatch: pytest.Monk
 
 def allowed_to_wait(tolist: Callable[[torch.Tensor], Any]) -> Callable[[torch.Tensor], Any]:
     def allowed(tensor: torch.Tensor) -> Any:
-        torch.cuda.set_sync_debug_mode("default")
-        try:
+        with syncs("default"):
             return tolist(tensor)
-        finally:
-            torch.cuda.set_sync_debug_mode("error")
 
     return allowed
 

@@ -68,7 +68,7 @@ def view_target() -> TransformersTarget:
 
 
 def busiest(make: Callable[[TransformersTarget], Drafter], batch: int, stop: Stop) -> list[list[str]]:
-    """Return the operations of the cycle that has most, in the midst of an answer whose passes were all recorded."""
+    """Return the operations of the cycle that has most, after the prefill and the first, where all was recorded."""
     target, operations = view_target(), Operations()
     drafter = make(target)
     prompts = [[1, 2, 1, 2, 1], [2, 3]][:batch]
@@ -80,7 +80,7 @@ def busiest(make: Callable[[TransformersTarget], Drafter], batch: int, stop: Sto
         patch.setattr(torch.Tensor, "tolist", lambda tensor: (operations.sync(), own(tensor))[1])
         with operations:
             decode_with(target, drafter, prompts, stop)
-    return max(operations.cycles[1:], key=lambda cycle: sum(map(len, cycle)))
+    return max(operations.cycles[2:], key=lambda cycle: sum(map(len, cycle)))
 
 
 DRAFTERS: dict[str, Callable[[TransformersTarget], Drafter]] = {
