@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.building import assert_lossless, decode_with, target_oracle
 from support.drafters import ScriptedDrafter
@@ -14,6 +14,7 @@ from support.families import VOCABULARY
 from support.recordings import Recorder, recording_target
 
 from orthrus import Stop
+from orthrus.testing.profiles import fewer
 from orthrus_plain.none import NoDrafter
 from orthrus_transformers.engine import Pass
 from orthrus_transformers.graphed import Recording, packed, unpacked
@@ -43,7 +44,7 @@ def test_there_are_two_widths_for_a_doubling() -> None:
     assert sorted({rounded(width) for width in range(1, 513)}) == [32, 48, 64, 96, 128, 192, 256, 384, 512]
 
 
-@settings(max_examples=25, deadline=None)
+@fewer(4)
 @given(data=st.data())
 def test_answers_are_the_oracles_however_often_a_shape_comes(data: st.DataObject) -> None:
     target = recording_target()
@@ -57,7 +58,18 @@ def test_answers_are_the_oracles_however_often_a_shape_comes(data: st.DataObject
     assert recorded_prefills(target)
 
 
-@settings(max_examples=25, deadline=None)
+@pytest.mark.parametrize("family", ["gemma2", "gpt2", "gpt_oss", "lfm2", "mistral", "opt", "phi3"])
+def test_whatever_a_layer_looks_at_padding_is_not_seen(family: str) -> None:
+    """Windows, sinks, learned positions, and tokens that are convolved with those before them."""
+    target, stop = recording_target(slots=64, family=family), Stop(8)
+    prompts = [prompt(length) for length in (9, 2, 33, 12, 5)]
+    answers = [target_oracle(target)(one, stop) for one in prompts]
+    for batch in (1, 2, 2, 5, 5):  # recorded prefills go when the number of rows changes
+        assert_lossless(decode_with(target, NoDrafter(), prompts, stop, batch=batch), answers)
+    assert recorded_prefills(target)
+
+
+@fewer(4)
 @given(data=st.data())
 def test_padding_changes_neither_logits_nor_what_is_kept(data: st.DataObject) -> None:
     target = recording_target()

@@ -11,13 +11,14 @@ from typing import Any
 
 import torch
 
+from orthrus_attention.eager import EagerAttention
 from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.static import StaticCache
 from orthrus_transformers.engine import EagerEngine, Pass
 from orthrus_transformers.graphed import GraphedEngine, Recording, packed, unpacked
 from orthrus_transformers.options import GraphLimits
 from orthrus_transformers.target import TransformersTarget
-from support.families import tiny_model
+from support.families import attention_for, tiny_model
 
 
 @dataclass(eq=False)
@@ -49,10 +50,11 @@ class Recorder(GraphedEngine):
         return Recording(graph, inputs, output)
 
 
-def recording_target(chunk: int = 512, slots: int = 16) -> TransformersTarget:
+def recording_target(chunk: int = 512, slots: int = 16, family: str = "llama") -> TransformersTarget:
     """Return a tiny target whose passes are recorded and replayed."""
+    attention = EagerAttention() if attention_for(family) == "eager" else SdpaAttention()
     target = TransformersTarget(
-        tiny_model("llama"), None, StaticCache(slots=slots), SdpaAttention(), engine="eager", prefill_chunk=chunk
+        tiny_model(family), None, StaticCache(slots=slots), attention, engine="eager", prefill_chunk=chunk
     )
     assert isinstance(target._engine, EagerEngine)
     target._engine = Recorder(target._engine, target._cache, GraphLimits())
