@@ -46,7 +46,8 @@ class GraphedEngine:
         self._generation = -1
         self._bytes = 0  # that the recordings' pool has reserved
         self._given_up = False
-        self._prefills: Prefills | None = Prefills(limits.tokens)  # None: they cannot be captured
+        # None: they cannot be captured
+        self._prefills: Prefills | None = Prefills(limits.tokens, getattr(cache, "max_slots", None))
         self._uncaptured: set[DraftPass | None] = set()  # what drafters made of passes that cannot be captured
         self._repeats = Repeats()  # whether drafters' passes ever are what they were
         self._told = False  # that passes over the limit run uncaptured

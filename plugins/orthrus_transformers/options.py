@@ -43,7 +43,7 @@ class TransformersOptions:
     graph_tokens: int = option(
         GraphLimits.tokens,
         minimum=1,
-        help="most tokens of a captured pass: rows times one more than the width of a draft",
+        help="most tokens of a captured pass: rows times one more than the width of a draft, or a prefill's columns",
     )
     graph_megabytes: int = option(
         GraphLimits.megabytes,

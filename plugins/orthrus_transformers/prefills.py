@@ -16,16 +16,19 @@ NARROWEST = 32  # columns
 class Prefills:
     """Remember the shapes of prefills: to capture one takes as long as several, so it is done when one comes again."""
 
-    def __init__(self, most_tokens: int) -> None:
-        """Pad up to so many tokens, rows times columns; wider prefills keep a GPU busy as they are."""
-        self._most = most_tokens
+    def __init__(self, most_tokens: int, most_slots: int | None = None) -> None:
+        """Pad up to so many tokens, rows times columns, as wider prefills keep a GPU busy; and to slots that may be."""
+        self._most_tokens = most_tokens
+        self._most_slots = most_slots
         self._seen: set[tuple[int, int]] = set()
 
     def again(self, one: Pass) -> Pass | None:
         """Return the prefill padded to a shape that came before; None if none did, or for a later part of prompts."""
         rows = len(one.lengths) if one.rows is None else 1 << (len(one.lengths) - 1).bit_length()
         shape = rows, rounded(one.width)
-        if one.extent != one.width or rows * shape[1] > self._most:
+        if one.extent != one.width or rows * shape[1] > self._most_tokens:
+            return None
+        if self._most_slots is not None and shape[1] > self._most_slots:
             return None
         if shape not in self._seen:
             self._seen.add(shape)

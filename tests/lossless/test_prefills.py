@@ -137,6 +137,14 @@ def test_wide_prefills_run_as_they_are() -> None:
         assert sum(prefills.again(one) is not None for _ in range(2)) == times
 
 
+@pytest.mark.parametrize(("slots", "times"), [(47, 0), (48, 1), (None, 1)])
+def test_padding_takes_no_more_slots_than_the_cache_may_have(slots: int | None, times: int) -> None:
+    nothing = torch.zeros(1, 40, dtype=torch.int64)
+    prefills = Prefills(4096, slots)
+    one = Pass(nothing, nothing[:, 0], 40, 1, slots=nothing)
+    assert sum(prefills.again(one) is not None for _ in range(2)) == times
+
+
 def test_a_prefill_that_cannot_be_recorded_leaves_cycles_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     def record(self: Recorder, one: Pass) -> Recording | None:
         if one.slots is None:
