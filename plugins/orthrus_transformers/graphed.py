@@ -64,7 +64,11 @@ class GraphedEngine:
 
     def _prefill(self, one: Pass) -> Tensor:
         again = None if self._given_up or self._prefills is None else self._prefills.again(one)
-        found = None if again is None else self._replayed(again)
+        try:
+            found = None if again is None else self._replayed(again)
+        except torch.OutOfMemoryError as error:  # padded it is larger, and may be too large
+            self._give_up(error, one)
+            found = None
         return self._eager.run(one) if found is None else found[: len(one.lengths)]  # not of rows that were added
 
     def _replayed(self, one: Pass) -> Tensor | None:
