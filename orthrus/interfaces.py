@@ -89,7 +89,9 @@ class KVCache(Protocol):
     def place(self, slots: Tensor, extent: int, rows: Tensor | None = None) -> int:
         """Set where the next pass writes: slots [R, n], distinct in a row; extent: the highest slot of all, plus 1.
 
-        rows [R]: which rows the pass is over; None: all. Return how many slots `update` will return: extent, or more.
+        rows [R]: which rows the pass is over; None: all. A row may be among them more than once, also so that R is more
+        than there are, if all its copies write the same slots with the same keys and values: passes are padded like
+        that. Return how many slots `update` will return: extent, or more.
         """
 
     def update(self, keys: Tensor, values: Tensor, layer: int) -> tuple[Tensor, Tensor]:

@@ -78,7 +78,8 @@ class Model:
             raise BrokenRuleError(
                 f"it will return {returned} slots; the pass reaches up to {extent}", self._place("place")
             )
-        keys, values = self._states(len(chosen), width), self._states(len(chosen), width)
+        first = [chosen.index(row) for row in chosen]  # a row that comes again writes what it wrote
+        keys, values = ([one[first] for one in self._states(len(chosen), width)] for _ in range(2))
         for index, row in enumerate(chosen):
             for column, slot in enumerate(slots[index]):
                 written = ([layer[index, :, column] for layer in side] for side in (keys, values))
@@ -217,6 +218,19 @@ def passes_over_some_rows_leave_others_alone(make: Factory, history: History) ->
     model.run(1)
 
 
+@check("cache", [History(seed=seed, rows=1 + seed, passes=3, layers=2) for seed in range(4)])
+def a_row_may_come_more_than_once(make: Factory, history: History) -> None:
+    """A pass may hold a row several times, all writing the same, and so be over more rows than there are: padded."""
+    model = Model(make, history)
+    model.run(3)
+    model.keep_some()
+    for copies in (2, 5):
+        last = history.rows - 1
+        model.run(model.chooser.randint(1, 3), [*range(last), *[last] * copies])
+        model.keep_some()
+    model.run(1)
+
+
 @check("cache", [History(seed=seed, rows=2, layers=2) for seed in range(4)])
 def a_row_can_begin_again(make: Factory, history: History) -> None:
     """A row that is kept at length 0 takes another text, longer or shorter, and nothing of the first is left."""
@@ -307,6 +321,7 @@ CACHE_CHECKS = (
     returns_what_was_written,
     rollback_forgets_what_was_rejected,
     passes_over_some_rows_leave_others_alone,
+    a_row_may_come_more_than_once,
     a_row_can_begin_again,
     start_forgets_everything,
     growth_keeps_everything,

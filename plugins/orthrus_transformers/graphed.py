@@ -6,7 +6,7 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,12 +14,24 @@ from torch import Tensor
 from orthrus import BuildError, DraftPass, InputError
 from orthrus_transformers.engine import EagerEngine, Pass
 from orthrus_transformers.options import GraphLimits
-from orthrus_transformers.prefills import Prefills
+from orthrus_transformers.prefills import with_few_shapes
 from orthrus_transformers.repeats import Repeats
 from orthrus_transformers.views import View
 
-# rows, queries, bucket, projected columns, kind, view, which of positions, slots and rows are given, what stands around
-Shape = tuple[int, int, int, int, str, View | None, tuple[bool, bool, bool], DraftPass | None]
+
+class Shape(NamedTuple):
+    """Tell apart passes of which one's recording cannot be replayed for the other."""
+
+    rows: int
+    columns: int
+    bucket: int  # slots of the cache that are attended to
+    projected: int  # columns
+    kind: str
+    view: View | None
+    told_positions: bool
+    prefill: bool
+    some_rows: bool
+    around: DraftPass | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +41,7 @@ class Recording:
     graph: torch.cuda.CUDAGraph
     inputs: Tensor
     output: Tensor
+    size: int  # bytes that it added to the pool
 
 
 class GraphedEngine:
@@ -46,8 +59,9 @@ class GraphedEngine:
         self._generation = -1
         self._bytes = 0  # that the recordings' pool has reserved
         self._given_up = False
-        # None: they cannot be captured
-        self._prefills: Prefills | None = Prefills(limits.tokens, getattr(cache, "max_slots", None))
+        self._most_slots: int | None = getattr(cache, "max_slots", None)
+        self._prefills_given_up = False
+        self._came: set[Shape] = set()  # those of prefills: to capture one takes as long as to run it several times
         self._uncaptured: set[DraftPass | None] = set()  # what drafters made of passes that cannot be captured
         self._repeats = Repeats()  # whether drafters' passes ever are what they were
         self._told = False  # that passes over the limit run uncaptured
@@ -63,26 +77,31 @@ class GraphedEngine:
         return self._eager.run(one) if found is None else found
 
     def _prefill(self, one: Pass) -> Tensor:
-        again = None if self._given_up or self._prefills is None else self._prefills.again(one)
+        """Run a prefill padded, captured or not, so that what it gives does not depend on what came before."""
+        given_up = self._given_up or self._prefills_given_up
+        more = None if given_up else with_few_shapes(one, self._limits.tokens, self._most_slots)
+        if more is None:
+            return self._eager.run(one)
         try:
-            found = None if again is None else self._replayed(again)
+            found = self._replayed(more)
+            found = self._eager.run(more) if found is None else found
         except torch.OutOfMemoryError as error:  # padded it is larger, and may be too large
             self._give_up(error, one)
-            found = None
-        return self._eager.run(one) if found is None else found[: len(one.lengths)]  # not of rows that were added
+            found = self._eager.run(one)
+        return found[: len(one.lengths)]  # without the rows that were added
 
     def _replayed(self, one: Pass) -> Tensor | None:
-        """Return what a recording leaves, made now if there is none; None if the pass cannot be captured."""
-        bucket = self._cache.place(one.lengths[:, None], one.extent)  # may move the buffers; nothing is written
+        """Return what a recording leaves, made now if there is none; None if the pass is not captured, or not yet."""
+        bucket = self._cache.place(one.lengths[:, None], one.extent, one.rows)  # may move buffers; nothing is written
         if self._generation != self._cache.generation:  # the buffers moved: no recording may be replayed again
             self._forget()
             self._generation = self._cache.generation
-        given = (one.positions is not None, one.slots is not None, one.rows is not None)
-        shape = (len(one.lengths), one.width, bucket, one.last, one.kind, one.view, given, one.around)
+        told = one.positions is not None, one.slots is not None, one.rows is not None
+        shape = Shape(len(one.lengths), one.width, bucket, one.last, one.kind, one.view, *told, one.around)
         recording = self._recordings.pop(shape, None)
         if recording is not None and one.around is not None:
             self._repeats.came_again(one.around)
-        recording = recording or self._recorded(one)
+        recording = recording or self._recorded(one, shape)
         if recording is None:
             return None
         self._recordings[shape] = recording  # the newest last; the oldest goes first
@@ -93,11 +112,12 @@ class GraphedEngine:
         return recording.output
 
     def report(self) -> Mapping[str, Any]:
-        """Return how many recordings are held and how much memory their pool has."""
+        """Return how many recordings are held, how much memory their pool has, and what is captured."""
         held = {
             "graphs": len(self._recordings),
             "graph_MiB": round(self._bytes / 2**20),
             "captured": not self._given_up,
+            "prefills": "as they come" if self._given_up or self._prefills_given_up else "captured",
         }
         return {**self._eager.report(), **held}
 
@@ -117,24 +137,32 @@ class GraphedEngine:
 
     def _forget(self) -> None:
         self._recordings.clear()
+        self._came.clear()
         self._pool = None  # it went with the last recording
         self._bytes = 0
 
-    def _recorded(self, one: Pass) -> Recording | None:
-        """Return a new recording; None if the pass cannot be captured, or is one of many that none came again of."""
+    def _recorded(self, one: Pass, shape: Shape) -> Recording | None:
+        """Return a new recording; None if the pass cannot be captured, or has not come as often as is worth one."""
+        if shape.prefill and shape not in self._came:
+            self._came.add(shape)
+            return None
         if one.around is not None and self._repeats.gives_up(one.around):
-            kept = [
-                (shape, held) for shape, held in self._recordings.items() if type(shape[-1]) is not type(one.around)
-            ]
+            kept = [(key, held) for key, held in self._recordings.items() if type(key.around) is not type(one.around)]
             self._recordings = OrderedDict(kept)
             if not kept:
                 self._forget()
             return None
-        return self._record(one)
-
-    def _record(self, one: Pass) -> Recording | None:
         if self._bytes > self._limits.megabytes << 20:
             self._forget()
+        recording = self._record(one)
+        self._bytes += recording.size if recording else 0
+        if recording and shape.prefill and recording.size > self._limits.megabytes << 19:
+            takes = f"one takes {recording.size >> 20} MiB, over half of target.graph_megabytes"
+            self._give_up(MemoryError(takes), one)
+            return None
+        return recording
+
+    def _record(self, one: Pass) -> Recording | None:
         inputs = packed(one)
         graph = torch.cuda.CUDAGraph()
         capture = torch.cuda.graph(graph, pool=self._pool)
@@ -151,9 +179,8 @@ class GraphedEngine:
         except Exception as error:  # whatever a model does that a capture does not allow
             self._give_up(error, one)
             return None
-        self._bytes += torch.cuda.memory_reserved() - before
         self._pool = self._pool or graph.pool()
-        return Recording(graph, inputs, output)
+        return Recording(graph, inputs, output, torch.cuda.memory_reserved() - before)
 
     def _give_up(self, error: Exception, one: Pass) -> None:
         reason = str(error.__context__ or error).split("\n")[0]
@@ -166,7 +193,7 @@ class GraphedEngine:
         self._forget()
         torch.cuda.empty_cache()
         if one.slots is not None:
-            self._prefills = None
+            self._prefills_given_up = True
         elif one.around is None:
             self._given_up = True
         else:  # a drafter's own doing, which says nothing of the model
@@ -189,7 +216,7 @@ def unpacked(like: Pass, inputs: Tensor) -> Pass:
     width = sum(part.shape[1] for part in like.parts)
     sizes = [1, width, *(0 if one is None else one.shape[1] for one in (like.positions, like.slots))]
     sizes += [int(one is not None) for one in (like.rows, like.room)]
-    # copied, if at all, in the recording itself
+    # The parts of rows side by side lie apart, and a kernel may want them together: copied in the recording itself.
     lengths, tokens, positions, slots, rows, room = (part.contiguous() for part in torch.split(inputs, sizes, dim=1))
     return replace(
         like,

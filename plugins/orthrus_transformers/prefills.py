@@ -13,27 +13,16 @@ from orthrus_transformers.engine import Pass
 NARROWEST = 32  # columns
 
 
-class Prefills:
-    """Remember the shapes of prefills: to capture one takes as long as several, so it is done when one comes again."""
+def with_few_shapes(one: Pass, most_tokens: int, most_slots: int | None = None) -> Pass | None:
+    """Return a prefill padded to one of few shapes; None if it is too wide for that, or a later part of its prompts.
 
-    def __init__(self, most_tokens: int, most_slots: int | None = None) -> None:
-        """Pad up to so many tokens, rows times columns, as wider prefills keep a GPU busy; and to slots that may be."""
-        self._most_tokens = most_tokens
-        self._most_slots = most_slots
-        self._seen: set[tuple[int, int]] = set()
-
-    def again(self, one: Pass) -> Pass | None:
-        """Return the prefill padded to a shape that came before; None if none did, or for a later part of prompts."""
-        rows = len(one.lengths) if one.rows is None else 1 << (len(one.lengths) - 1).bit_length()
-        shape = rows, rounded(one.width)
-        if one.extent != one.width or rows * shape[1] > self._most_tokens:
-            return None
-        if self._most_slots is not None and shape[1] > self._most_slots:
-            return None
-        if shape not in self._seen:
-            self._seen.add(shape)
-            return None
-        return padded(one, *shape)
+    most_tokens: rows times columns, as wider prefills keep a GPU busy as they are. most_slots: that the cache may have.
+    """
+    rows = len(one.lengths) if one.rows is None else 1 << (len(one.lengths) - 1).bit_length()
+    width = rounded(one.width)
+    if one.extent != one.width or rows * width > most_tokens or (most_slots is not None and width > most_slots):
+        return None
+    return padded(one, rows, width)
 
 
 def rounded(width: int) -> int:
@@ -43,9 +32,10 @@ def rounded(width: int) -> int:
 
 
 def padded(one: Pass, rows: int, width: int) -> Pass:
-    """Return a prefill from slot 0 on [R, n] with more columns and rows: the last row again, and scratch slots first.
+    """Return a prefill with more columns and rows; its slots are all from 0 on, in any order in each row.
 
-    A column that is added writes the slot of its row that follows all others, and is seen by none of them.
+    A column that is added comes first and writes a slot that follows all others, where none of them sees it. A row that
+    is added is the last one again: it writes there what that one does.
     """
     missing = rows - len(one.lengths), width - one.width
     behind = torch.arange(one.width, width, device=one.lengths.device).expand(len(one.lengths), -1)

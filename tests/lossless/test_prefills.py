@@ -12,13 +12,15 @@ from support.building import assert_lossless, decode_with, target_oracle
 from support.drafters import ScriptedDrafter
 from support.families import VOCABULARY
 from support.recordings import Recorder, recording_target
+from torch import Tensor
 
 from orthrus import Stop
 from orthrus.testing.profiles import fewer
 from orthrus_plain.none import NoDrafter
-from orthrus_transformers.engine import Pass
+from orthrus_transformers.engine import EagerEngine, Pass
 from orthrus_transformers.graphed import Recording, packed, unpacked
-from orthrus_transformers.prefills import NARROWEST, Prefills, padded, rounded
+from orthrus_transformers.options import GraphLimits
+from orthrus_transformers.prefills import NARROWEST, padded, rounded, with_few_shapes
 from orthrus_transformers.target import TransformersTarget
 
 
@@ -29,7 +31,7 @@ def prompt(length: int) -> list[int]:
 def recorded_prefills(target: TransformersTarget) -> list[tuple[int, int]]:
     """Return rows and columns of the recordings that are told slots."""
     engine: Any = target._engine
-    return [(shape[0], shape[1]) for shape in engine._recordings if shape[6][1]]
+    return [(shape.rows, shape.columns) for shape in engine._recordings if shape.prefill]
 
 
 @given(width=st.integers(1, 5000))
@@ -116,11 +118,9 @@ def test_some_of_the_rows_are_padded_to_a_power_of_two(rows: int, recorded: int)
     one = Pass(
         torch.zeros(rows, 3, dtype=torch.int64), torch.zeros(rows), 3, 1, torch.zeros(rows, 3), torch.arange(rows)
     )
-    prefills = Prefills(4096)
-    assert prefills.again(one) is None
-    again = prefills.again(one)
-    assert again is not None
-    assert (len(again.lengths), again.width) == (recorded, 32)
+    more = with_few_shapes(one, 4096)
+    assert more is not None
+    assert (len(more.lengths), more.width) == (recorded, 32)
 
 
 def test_of_a_prompt_in_chunks_only_the_first_is_recorded() -> None:
@@ -134,17 +134,66 @@ def test_of_a_prompt_in_chunks_only_the_first_is_recorded() -> None:
 def test_wide_prefills_run_as_they_are() -> None:
     nothing = torch.zeros(2, 40, dtype=torch.int64)
     one = Pass(nothing, nothing[:, 0], 40, 1, slots=nothing)
-    for most, times in ((2 * 48 - 1, 0), (2 * 48, 1)):
-        prefills = Prefills(most)
-        assert sum(prefills.again(one) is not None for _ in range(2)) == times
+    assert with_few_shapes(one, 2 * 48 - 1) is None
+    assert with_few_shapes(one, 2 * 48) is not None
 
 
-@pytest.mark.parametrize(("slots", "times"), [(47, 0), (48, 1), (None, 1)])
-def test_padding_takes_no_more_slots_than_the_cache_may_have(slots: int | None, times: int) -> None:
+@pytest.mark.parametrize(("slots", "fits"), [(47, False), (48, True), (None, True)])
+def test_padding_takes_no_more_slots_than_the_cache_may_have(slots: int | None, fits: bool) -> None:
     nothing = torch.zeros(1, 40, dtype=torch.int64)
-    prefills = Prefills(4096, slots)
     one = Pass(nothing, nothing[:, 0], 40, 1, slots=nothing)
-    assert sum(prefills.again(one) is not None for _ in range(2)) == times
+    assert (with_few_shapes(one, 4096, slots) is not None) is fits
+
+
+def test_a_prefill_has_one_shape_however_often_it_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In bfloat16 a row's logits may depend on how many rows and columns the pass has, and so its text would."""
+    shapes: list[tuple[int, int]] = []
+
+    def run(self: EagerEngine, one: Pass) -> Tensor:
+        if one.slots is not None:
+            shapes.append((len(one.lengths), one.width))
+        return own(self, one)
+
+    own = EagerEngine.run
+    target = recording_target()
+    monkeypatch.setattr(EagerEngine, "run", run)
+    for batch in (1, 1, 1, 3, 1):
+        decode_with(target, NoDrafter(), [prompt(5)] * batch, Stop(2), batch=batch)
+    assert len(shapes) >= 5
+    assert {width for _, width in shapes} == {32}
+
+
+def test_batches_that_take_turns_record_no_prefill() -> None:
+    """Recordings go when the number of rows changes, so one would never be replayed."""
+    target = recording_target()
+    for _ in range(3):
+        for batch in (1, 2):
+            decode_with(target, NoDrafter(), [prompt(5)] * batch, Stop(2), batch=batch)
+            assert not recorded_prefills(target)
+
+
+def test_prompts_near_the_end_of_the_context() -> None:
+    """66 tokens are padded to 96, of a model with 70 positions: what lies beyond is scratch."""
+    target = recording_target(positions=70)
+    for length in (66, 69, 66, 69, 66):
+        answer = decode_with(target, NoDrafter(), [prompt(length)], Stop(20))
+        assert_lossless(answer, [target_oracle(target)(prompt(length), Stop(20))])
+    assert recorded_prefills(target) == [(1, 96)]
+
+
+def test_a_prefill_that_takes_most_of_the_memory_of_graphs_is_not_kept() -> None:
+    target = recording_target()
+    engine: Any = target._engine
+    decode_with(target, NoDrafter(), [prompt(5)], Stop(3))
+    engine.size = GraphLimits().megabytes << 19
+    decode_with(target, NoDrafter(), [prompt(5)], Stop(3))
+    assert recorded_prefills(target) == [(1, 32)]
+    decode_with(target, NoDrafter(), [prompt(40)], Stop(3))
+    engine.size += 1
+    with pytest.warns(UserWarning, match=r"prefills cannot .*one takes 1024 MiB, over half of target.graph_megabytes"):
+        decode_with(target, NoDrafter(), [prompt(40)], Stop(3))
+    assert engine.report()["prefills"] == "as they come"
+    assert engine.report()["captured"]
 
 
 @pytest.mark.parametrize("memory", [False, True])
@@ -164,7 +213,8 @@ def test_a_prefill_that_cannot_be_recorded_leaves_cycles_alone(memory: bool, mon
     with pytest.warns(UserWarning, match="model's prefills cannot be captured as CUDA graphs .operation not permitted"):
         for _ in range(3):  # told once
             assert_lossless(decode_with(target, NoDrafter(), [prompt(5)], Stop(6)), wanted)
-    assert (recorded_prefills(target), target._engine.report()["captured"]) == ([], True)
+    assert not recorded_prefills(target)
+    assert (target._engine.report()["captured"], target._engine.report()["prefills"]) == (True, "as they come")
     assert target._engine.report()["graphs"] > 0
 
 

@@ -133,7 +133,7 @@ def test_passes_that_never_are_equal_are_recorded_no_more(name: str) -> None:
         answers(target, UNEQUAL[name])  # type: ignore[arg-type]
     assert len(told) == 1
     assert engine.drafts == MOST
-    assert not any(shape[-1] for shape in engine._recordings) and engine._recordings  # the target's own stay
+    assert not any(shape.around for shape in engine._recordings) and engine._recordings  # the target's own stay
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         answers(target, UNEQUAL[name])  # type: ignore[arg-type]

@@ -117,6 +117,14 @@ class SpoilsNeighbours(PlainCache):
         return super().update(keys, values, layer)
 
 
+class AddsUp(PlainCache):
+    """Write by adding, so that a row which comes twice is written twice."""
+
+    def update(self, keys: Tensor, values: Tensor, layer: int) -> tuple[Tensor, Tensor]:
+        copies = torch.tensor([self._rows.count(row) for row in self._rows])[:, None, None, None]
+        return super().update(keys * copies, values * copies, layer)
+
+
 class NeverEmpties(PlainCache):
     """Take a length of 0 for none given."""
 
@@ -189,6 +197,7 @@ BUGS = [
     Bug("cache", "swaps rows after ragged acceptance", "rollback_forgets_what_was_rejected", SwapsRows),
     Bug("cache", "forgets keys that a window hides", "growth_keeps_everything", Forgetting),
     Bug("cache", "writes a new prompt into another row", "passes_over_some_rows_leave_others_alone", IgnoresRows),
+    Bug("cache", "adds up what a row's copies write", "a_row_may_come_more_than_once", AddsUp),
     Bug("cache", "starts again with its old lengths", "start_forgets_everything", NeverStartsAgain),
     Bug("cache", "holds float32 in bfloat16", "keys_keep_their_dtype", Halves),
     Bug("cache", "returns values as keys", "returns_what_was_written", OneLayer),

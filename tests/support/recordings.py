@@ -18,7 +18,7 @@ from orthrus_transformers.engine import EagerEngine, Pass
 from orthrus_transformers.graphed import GraphedEngine, Recording, packed, unpacked
 from orthrus_transformers.options import GraphLimits
 from orthrus_transformers.target import TransformersTarget
-from support.families import attention_for, tiny_model
+from support.families import CONTEXT, attention_for, tiny_model
 
 
 @dataclass(eq=False)
@@ -39,23 +39,25 @@ class Again:
 
 
 class Recorder(GraphedEngine):
-    """Record without a GPU; around: what a replay is done in."""
+    """Record without a GPU; around: what a replay is done in; size: of a recording, in bytes."""
 
     around: Callable[[Callable[[], None]], None] = staticmethod(lambda action: action())
+    size = 0
 
     def _record(self, one: Pass) -> Recording:
         inputs = packed(one)
         output = self._eager.run(unpacked(one, inputs)).clone()
         graph: Any = Again(self._eager, one, inputs, output, self)
-        return Recording(graph, inputs, output)
+        return Recording(graph, inputs, output, self.size)
 
 
-def recording_target(chunk: int = 512, slots: int = 16, family: str = "llama") -> TransformersTarget:
+def recording_target(
+    chunk: int = 512, slots: int = 16, family: str = "llama", positions: int = CONTEXT
+) -> TransformersTarget:
     """Return a tiny target whose passes are recorded and replayed."""
     attention = EagerAttention() if attention_for(family) == "eager" else SdpaAttention()
-    target = TransformersTarget(
-        tiny_model(family), None, StaticCache(slots=slots), attention, engine="eager", prefill_chunk=chunk
-    )
+    model, cache = tiny_model(family, max_position_embeddings=positions), StaticCache(slots=slots)
+    target = TransformersTarget(model, None, cache, attention, engine="eager", prefill_chunk=chunk)
     assert isinstance(target._engine, EagerEngine)
     target._engine = Recorder(target._engine, target._cache, GraphLimits())
     return target
