@@ -112,7 +112,7 @@ def added(spans: Sequence[tuple[str, float, float]]) -> list[Kernel]:
 
 def events_of(work: Callable[[], object], device: torch.device, activities: Sequence[ProfilerActivity]) -> list[Any]:
     """Return what torch's profiler sees of the work."""
-    with profile(activities=activities) as seen:
+    with profile(activities=activities, acc_events=True) as seen:  # or it warns that it forgets other profiles' events
         work()
         settle(device)
     return list(seen.events() or ())

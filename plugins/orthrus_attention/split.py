@@ -14,7 +14,8 @@ from orthrus_attention.refusing import refuse
 PROGRAMS = 512  # enough to fill today's GPUs a few times over
 SMALLEST_SPLIT = 64  # slots; below it, weighing the splits together costs more than it saves
 MOST_SPLITS = 64
-ENOUGH, FEW_SLOTS = 64, 1024  # so many programs need no splits of so few slots, which leaves out a kernel
+ENOUGH, FEW_SLOTS = 96, 1024  # so many programs need no splits of so few slots, which leaves out a kernel
+FEW_QUERIES = 16  # of a row; over few slots they are tiled and split as one alone would be, and get the bits it gets
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,9 +61,10 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, prepared: Prepared, scale
     batch, all_heads, queries, size = query.shape
     heads, slots = key.shape[1], key.shape[2]
     rows = all_heads // heads * queries
-    block_m, block_n, warps = _blocks(rows, size, slots, query.element_size())
+    steady = is_steady(queries, slots)
+    block_m, block_n, warps = _blocks(rows, size, slots, query.element_size(), steady)
     tiles = -(-rows // block_m)
-    splits = _splits(batch * heads * tiles, slots)
+    splits = _splits(batch * heads, tiles, slots, steady)
     whole = splits == 1
     # [B, n, H, D] in memory, which is how the model's next projection wants it
     out = torch.empty(batch, queries, all_heads, size, dtype=query.dtype, device=query.device).transpose(1, 2)
@@ -116,18 +118,25 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, prepared: Prepared, scale
         splits,
         SIZE=size,
         PADDED=padded,
-        SPLITS=1 << (splits - 1).bit_length(),
+        SPLITS=max(16, 1 << (splits - 1).bit_length()),  # one order of adding for 8 and 16, as a text grows
         num_warps=4,
         **early,
     )
     return out
 
 
-def _splits(programs: int, slots: int) -> int:
-    """Return into how many parts a row's slots are split, with so many programs for each part."""
+def is_steady(queries: int, slots: int) -> bool:
+    """Tell whether a query gets the bits that it gets alone: how the others are laid out must not depend on them."""
+    return queries <= FEW_QUERIES and slots <= FEW_SLOTS
+
+
+def _splits(heads: int, tiles: int, slots: int, steady: bool) -> int:
+    """Return into how many parts a row's slots are split; heads: of keys, of all rows, each with tiles of queries."""
+    programs = heads if steady else heads * tiles
     if programs >= ENOUGH and slots <= FEW_SLOTS:
         return 1
-    return max(1, min(MOST_SPLITS, PROGRAMS // programs, slots // SMALLEST_SPLIT))
+    most = slots // SMALLEST_SPLIT
+    return max(1, most if steady else min(MOST_SPLITS, PROGRAMS // programs, most))
 
 
 @lru_cache
@@ -136,8 +145,10 @@ def _launches_early(device: int) -> bool:
     return torch.version.hip is None and torch.cuda.get_device_capability(device) >= (9, 0)
 
 
-def _blocks(rows: int, size: int, slots: int, width: int) -> tuple[int, int, int]:
+def _blocks(rows: int, size: int, slots: int, width: int, steady: bool) -> tuple[int, int, int]:
     """Return how many query rows and slots a program takes at a time, and its warps; width: bytes of a number.
+
+    steady: whatever the rows are, the tiles are those of a few.
 
     Measured on an H100: rows in one tile read the keys once, which pays from about 8,192 slots on. Products of float32
     numbers have no tensor cores, and large ones no room in registers: they take twenty times as long.
@@ -146,7 +157,7 @@ def _blocks(rows: int, size: int, slots: int, width: int) -> tuple[int, int, int
         return (16 if rows <= 16 or size > 64 else 32), (64 if size <= 64 else 32), 4
     if rows > 96 and size <= 128 and slots >= 8192:
         return 128, 64, 8
-    return (16 if rows <= 16 else 32 if rows <= 32 else 64), (64 if size <= 128 else 32), 4
+    return (16 if rows <= 16 or steady else 32 if rows <= 32 else 64), (64 if size <= 128 else 32), 4
 
 
 def make(options: object, parts: Parts) -> SplitAttention:

@@ -86,7 +86,8 @@ def partial(
     used = (last + 1).to(tl.int32)
     lowest = 0
     if WINDOW > 0:
-        lowest = tl.maximum(first - WINDOW + 1, 0).to(tl.int32)
+        # of whole tiles, so that a key is in the same tile whichever the first query is
+        lowest = (tl.maximum(first - WINDOW + 1, 0) // BLOCK_N * BLOCK_N).to(tl.int32)
     share = tl.cdiv(tl.cdiv(used - lowest, splits), BLOCK_N) * BLOCK_N
     start = lowest + split * share
     end = tl.minimum(start + share, used)

@@ -31,6 +31,7 @@ class AttentionState:
         self.inputs: PastInputs | None = None  # of layers that convolve tokens, while a pass runs
         self.copies = False  # whether products on a CPU hold their weights in a second order
         self.carried: Normed | None = None  # what a fused layer left ready for the next one
+        self.prefill = False  # whether the pass is over prompts
         self._dtype = dtype
         self._mask: MaskDescription | None = None
         self._prepared: dict[int | None, Any] = {}

@@ -142,6 +142,7 @@ class EagerEngine:
         uncompiled = one.slots is not None or one.view is not None  # prefills, and what is not the model's own
         self._state.form = "own" if uncompiled and self.form == "compiled" else self.form
         self._state.view, self._state.inputs = one.view, CachedInputs(self._cache, positions)
+        self._state.prefill = one.slots is not None
         try:
             logits: Tensor = self._model(
                 input_ids=token_ids,
@@ -153,6 +154,7 @@ class EagerEngine:
             ).logits
         finally:
             self._state.form, self._state.view, self._state.inputs = "own", None, None
+            self._state.prefill = False
         return logits
 
     def _within(self, positions: Tensor, extent: int) -> Tensor:

@@ -22,6 +22,7 @@ from orthrus_transformers.replaced import Forms, Replaced, has_foreign_forward, 
 from orthrus_transformers.views import View
 
 KNOWN = {"LlamaDecoderLayer", "MistralDecoderLayer", "Qwen2DecoderLayer", "Qwen3DecoderLayer"}
+KNOWN_NORMS = {"LlamaRMSNorm", "MistralRMSNorm", "Qwen2RMSNorm", "Qwen3RMSNorm"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +43,8 @@ class FusedLayer:
 
     def forward(self, hidden: Tensor, cosine: Tensor, sine: Tensor, cache: Any) -> Tensor:
         """Return the layer's output [B, n, E], which may take its input's place; keys and values are in the cache."""
-        if narrow.fits(hidden, (self.qkv.weight, self.gate_up.weight), self.attention.head_dim):
+        weights = self.qkv.weight, self.gate_up.weight
+        if not self.state.prefill and narrow.fits(hidden, weights, self.attention.head_dim, self.state.view is None):
             return self._narrow_forward(hidden, cosine, sine, cache)
         attention = self.attention
         before, after = self.layer.input_layernorm, self.layer.post_attention_layernorm
@@ -85,6 +87,9 @@ def fuse(model: Any, state: AttentionState) -> int:
         next_norm = following.input_layernorm.weight if following is not None else None
         layer.orthrus_fused = Forms({None: _fused_layer(layer, next_norm, state)})  # by view
         layer.forward = _switching(layer, state)
+    norm: Any = getattr(model.base_model, "norm", None)
+    if layers and type(norm).__name__ in KNOWN_NORMS and not is_watched(norm):
+        norm.forward = _switching_norm(norm, state)
     head = model.get_output_embeddings()
     if layers and type(head) is torch.nn.Linear and head.bias is None and head.weight.is_cuda:
         head.forward = _switching_head(head, state)
@@ -114,13 +119,23 @@ def unfuse_view(model: Any, view: View) -> None:
         getattr(module, "orthrus_fused", {}).pop(view, None)
 
 
+def _switching_norm(norm: Any, state: AttentionState) -> Replaced:
+    """Return the last norm's forward: torch adds up a mean in another order when tokens are more, and this does not."""
+    own = own_forward(norm)
+
+    def forward(hidden: Tensor) -> Any:
+        return rms_norm(hidden, norm.weight, norm.variance_epsilon) if state.form == "fused" else own(hidden)
+
+    return Replaced(own, forward)
+
+
 def _switching_head(head: Any, state: AttentionState) -> Replaced:
     own = own_forward(head)
 
     def forward(hidden: Tensor) -> Any:
         if state.form != "fused":
             return own(hidden)
-        if narrow.fits_head(hidden, head.weight):
+        if narrow.fits_head(hidden, head.weight, state.view is None):
             return narrow.project(hidden, head.weight)
         return own(hidden.contiguous())  # of columns of some rows, the weight would be read once for each row
 

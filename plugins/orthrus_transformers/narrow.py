@@ -11,6 +11,9 @@ from torch import Tensor
 from orthrus_transformers.early import early_launch
 
 MOST_TOKENS = 32  # above, matrix products are no longer bound by reading weights
+# Hidden size up to which a layer's weights stay in the GPU's cache, so that reading them for each tile costs little.
+# There a token's bits do not depend on how many others are scored with it, up to so many.
+SMALL_WIDTH, MOST_STEADY_TOKENS = 1024, 160
 EARLY_WIDTH = 1024  # hidden size; above, programs that wait early take room from those that read weights
 
 
@@ -26,40 +29,52 @@ class Normed:
 
 @dataclass(frozen=True)
 class Tile:
-    """Say how a kernel is laid out: outputs and inputs a program takes at a time, warps, stages of its pipeline."""
+    """Say how a kernel is laid out: tokens, outputs and inputs a program takes at a time, warps, pipeline stages."""
 
+    tokens: int
     columns: int
     inputs: int
     warps: int
     stages: int
 
 
-def fits(hidden: Tensor, weights: tuple[Tensor, ...], head_size: int) -> bool:
-    """Tell whether these kernels take a pass over hidden [B, n, E] with weights [N, E] and heads of this size."""
+def fits(hidden: Tensor, weights: tuple[Tensor, ...], head_size: int, steady: bool = True) -> bool:
+    """Tell whether these kernels take a pass over hidden [B, n, E] with weights [N, E] and heads of this size.
+
+    steady: whether a token's bits matter, as they do where drafts are scored, and not where they are made.
+    """
     if not hidden.is_cuda or hidden.dtype != torch.bfloat16:  # float16 could overflow before its norm's factor
         return False
     sizes = [head_size, *(size for weight in weights for size in weight.shape)]
     small = all(weight.numel() < 2**31 for weight in weights)  # places are 32-bit numbers
-    return hidden.shape[0] * hidden.shape[1] <= MOST_TOKENS and small and all(size % 32 == 0 for size in sizes)
+    return _few(hidden, steady) and small and all(size % 32 == 0 for size in sizes)
 
 
-def fits_head(hidden: Tensor, weight: Tensor) -> bool:
+def _few(hidden: Tensor, steady: bool) -> bool:
+    most = MOST_STEADY_TOKENS if steady and hidden.shape[2] <= SMALL_WIDTH else MOST_TOKENS
+    return hidden.shape[0] * hidden.shape[1] <= most
+
+
+def fits_head(hidden: Tensor, weight: Tensor, steady: bool = True) -> bool:
     """Tell whether `project` takes hidden [B, n, E] with the weight [V, E] of a head."""
-    few = hidden.is_cuda and hidden.dtype == torch.bfloat16 and hidden.shape[0] * hidden.shape[1] <= MOST_TOKENS
+    few = hidden.is_cuda and hidden.dtype == torch.bfloat16 and _few(hidden, steady)
     return few and weight.shape[0] % 128 == 0 and weight.shape[1] % 32 == 0 and weight.numel() < 2**31
 
 
 def project(hidden: Tensor, weight: Tensor) -> Tensor:
     """Return hidden [B, n, E] times the weight [V, E] of a head, transposed: its programs fill the GPU many times."""
-    layout = Tile(16, 128, 2, 6) if hidden.shape[0] * hidden.shape[1] <= 16 else Tile(128, 128, 8, 3)
+    layout = Tile(16, 16, 128, 2, 6) if hidden.shape[0] * hidden.shape[1] <= 16 else Tile(32, 128, 128, 8, 3)
     return _linear(Normed(hidden, hidden.contiguous(), hidden, 0), weight, None, 0.0, layout)
 
 
-def tile(tokens: int, outputs: int) -> Tile:
-    """Return the layout that was fastest on an H100 for the shapes of SmolLM2-135M, Qwen3-1.7B and Qwen3-8B."""
-    if tokens <= 16:
-        return Tile(16, 128, 2, 6)
-    return Tile(16, 128, 4, 6) if outputs <= 2048 else Tile(32, 128, 4, 5)
+def tile(tokens: int, outputs: int, width: int) -> Tile:
+    """Return the layout that was fastest on an H100 for the shapes of SmolLM2-135M, Qwen3-1.7B and Qwen3-8B.
+
+    width: the hidden size. Small models have one layout for any tokens, so that a token's bits are those it has alone.
+    """
+    if tokens <= 16 or width <= SMALL_WIDTH:
+        return Tile(16, 16, 128, 2, 6)
+    return Tile(32, 16, 128, 4, 6) if outputs <= 2048 else Tile(32, 32, 128, 4, 5)
 
 
 def gain(hidden: Tensor, weight: Tensor) -> Normed:
@@ -69,14 +84,14 @@ def gain(hidden: Tensor, weight: Tensor) -> Normed:
     tokens, size = hidden.shape[0] * hidden.shape[1], hidden.shape[2]
     gained = torch.empty_like(hidden)
     parts = hidden.new_empty(_padded(tokens), dtype=torch.float32)
-    kernels.gain[(tokens,)](hidden, weight, gained, parts, tokens, K=size, PADDED=_power(size), BM=_padded(tokens))
+    kernels.gain[(tokens,)](hidden, weight, gained, parts, K=size, PADDED=_power(size))
     return Normed(hidden, gained, parts, 1)
 
 
 def linear(normed: Normed, weight: Tensor, bias: Tensor | None, epsilon: float) -> Tensor:
     """Return [B, n, N]: the normed hidden state times weight [N, E] transposed, plus bias [N]."""
     tokens = normed.hidden.shape[0] * normed.hidden.shape[1]
-    return _linear(normed, weight, bias, epsilon, tile(tokens, weight.shape[0]))
+    return _linear(normed, weight, bias, epsilon, tile(tokens, *weight.shape))
 
 
 def _linear(normed: Normed, weight: Tensor, bias: Tensor | None, epsilon: float, layout: Tile) -> Tensor:
@@ -85,18 +100,19 @@ def _linear(normed: Normed, weight: Tensor, bias: Tensor | None, epsilon: float,
     outputs, inputs = weight.shape
     out = normed.hidden.new_empty(*normed.hidden.shape[:2], outputs)
     tokens = out.shape[0] * out.shape[1]
-    kernels.linear[(outputs // layout.columns,)](
+    kernels.linear[_grid(tokens, outputs, layout)](
         normed.gained,
         normed.parts,
         weight,
         bias,
         out,
         tokens,
+        _padded(tokens),
         epsilon,
         N=outputs,
         BIASED=bias is not None,
         **_norm(normed, inputs),
-        **_launch(tokens, layout, inputs),
+        **_launch(layout, inputs),
     )
     return out
 
@@ -122,8 +138,8 @@ def linear_rotated(
     size = outputs // (heads[0] + 2 * heads[1])
     query = normed.hidden.new_empty(rows, heads[0], queries, size)
     key, value, slots = place
-    layout = tile(rows * queries, outputs)
-    kernels.linear_rotated[(outputs // layout.columns,)](
+    layout = tile(rows * queries, outputs, inputs)
+    kernels.linear_rotated[_grid(rows * queries, outputs, layout)](
         normed.gained,
         normed.parts,
         weight,
@@ -137,6 +153,7 @@ def linear_rotated(
         key.stride(0),
         key.stride(1),
         rows * queries,
+        _padded(rows * queries),
         queries,
         queries * size if cosine.shape[0] > 1 else 0,
         epsilon,
@@ -145,7 +162,7 @@ def linear_rotated(
         SIZE=size,
         BIASED=bias is not None,
         **_norm(normed, inputs),
-        **_launch(rows * queries, layout, inputs),
+        **_launch(layout, inputs),
     )
     return query
 
@@ -159,11 +176,11 @@ def linear_added(hidden: Tensor, weight: Tensor, residual: Tensor, norm: Tensor 
 
     outputs, inputs = weight.shape
     tokens = residual.shape[0] * residual.shape[1]
-    layout = tile(tokens, outputs)
+    layout = tile(tokens, outputs, outputs)
     programs = outputs // layout.columns
     gained = residual if norm is None else torch.empty_like(residual)
     parts = residual.new_empty(0 if norm is None else programs * _padded(tokens), dtype=torch.float32)
-    kernels.linear_added[(programs,)](
+    kernels.linear_added[_grid(tokens, outputs, layout)](
         hidden,
         weight,
         residual,
@@ -171,10 +188,11 @@ def linear_added(hidden: Tensor, weight: Tensor, residual: Tensor, norm: Tensor 
         gained,
         parts,
         tokens,
+        _padded(tokens),
         N=outputs,
         K=inputs,
         NORMED=norm is not None,
-        **_launch(tokens, layout, outputs),
+        **_launch(layout, outputs),
     )
     return Normed(residual, gained, parts, programs)
 
@@ -186,17 +204,18 @@ def gated(normed: Normed, weight: Tensor, epsilon: float) -> Tensor:
     outputs, inputs = weight.shape[0] // 2, weight.shape[1]
     out = normed.hidden.new_empty(*normed.hidden.shape[:2], outputs)
     tokens = out.shape[0] * out.shape[1]
-    layout = tile(tokens, 2 * outputs)
-    kernels.gated[(2 * outputs // layout.columns,)](
+    layout = tile(tokens, 2 * outputs, inputs)
+    kernels.gated[_grid(tokens, 2 * outputs, layout)](
         normed.gained,
         normed.parts,
         weight,
         out,
         tokens,
+        _padded(tokens),
         epsilon,
         N=outputs,
         **_norm(normed, inputs),
-        **_launch(tokens, layout, inputs),
+        **_launch(layout, inputs),
     )
     return out
 
@@ -205,9 +224,14 @@ def _norm(normed: Normed, inputs: int) -> dict[str, Any]:
     return {"K": inputs, "PARTS": normed.count, "PADDED": _power(max(1, normed.count))}
 
 
-def _launch(tokens: int, layout: Tile, width: int) -> dict[str, Any]:
+def _grid(tokens: int, outputs: int, layout: Tile) -> tuple[int, int]:
+    """Return the programs: those that read the same weights come one after the other."""
+    return -(-tokens // layout.tokens), outputs // layout.columns
+
+
+def _launch(layout: Tile, width: int) -> dict[str, Any]:
     return {
-        "BM": _padded(tokens),
+        "BM": layout.tokens,
         "BN": layout.columns,
         "BK": layout.inputs,
         "STAGES": layout.stages,
@@ -217,7 +241,8 @@ def _launch(tokens: int, layout: Tile, width: int) -> dict[str, Any]:
 
 
 def _padded(tokens: int) -> int:
-    return max(16, _power(tokens))
+    """Return how many tokens the tiles of a pass hold, whether they take 16 each or 32."""
+    return 16 if tokens <= 16 else -(-tokens // 32) * 32
 
 
 def _power(number: int) -> int:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from orthrus_transformers.early import early_launch
 
-FEW_TOKENS, TOKENS_A_PROGRAM = 64, 8  # of more, programs that take one at a time are too many
+FEW_TOKENS, TOKENS_A_PROGRAM = 160, 8  # of more, programs that take one at a time are too many
 
 
 @triton.jit

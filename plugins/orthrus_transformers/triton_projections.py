@@ -1,9 +1,13 @@
 """Projections of a few tokens, as Triton kernels that do what stands around them: norm, rotation, gate, residual.
 
-A pass over M <= 32 tokens is bound by reading weights and by the number of kernels, so every projection is one kernel
+A pass over few tokens M is bound by reading weights and by the number of kernels, so every projection is one kernel
 that also does what stands around it. A norm's gain is multiplied in by the kernel before, which holds the columns; its
 root mean square is a factor of the whole row, so the kernel after applies it to its sums: the kernel before leaves each
-program's part of the sum of squares (parts [P, M padded]). Accumulated in float32 and rounded once.
+program's part of the sum of squares (parts [P, `padded`], as many tokens as the tiles hold). Accumulated in float32 and
+rounded once.
+
+A program has BM tokens and adds up each one's products in the same order wherever in a tile it stands: with the same
+BM its bits do not depend on how many others there are.
 
 On GPUs that can (Hopper), a kernel is launched while the one before still runs (programmatic dependent launch); it
 touches nothing that the one before writes until `gdc_wait` has returned.
@@ -46,15 +50,15 @@ def _product(
 
 
 @triton.jit
-def _factor(parts, m, valid, PARTS: tl.constexpr, PADDED: tl.constexpr, K: tl.constexpr, epsilon, BM: tl.constexpr):
+def _factor(parts, padded, m, valid, PARTS: tl.constexpr, PADDED: tl.constexpr, K: tl.constexpr, epsilon):
     """Return one over the root mean square of each row [BM], of which the parts [PARTS, BM] are sums of squares."""
     p = tl.arange(0, PADDED)
-    squares = tl.load(parts + p[None, :] * BM + m[:, None], mask=valid[:, None] & (p < PARTS)[None, :], other=0.0)
+    squares = tl.load(parts + p[None, :] * padded + m[:, None], mask=valid[:, None] & (p < PARTS)[None, :], other=0.0)
     return tl.rsqrt(tl.sum(squares, 1) / K + epsilon)
 
 
-@triton.jit(do_not_specialize=["rows"])
-def gain(hidden, weight, gained, parts, rows, K: tl.constexpr, PADDED: tl.constexpr, BM: tl.constexpr):
+@triton.jit
+def gain(hidden, weight, gained, parts, K: tl.constexpr, PADDED: tl.constexpr):
     """Prepare the first layer: gained = hidden * weight, and the whole sum of squares as the one part."""
     row = tl.program_id(0)
     k = tl.arange(0, PADDED)
@@ -74,6 +78,7 @@ def linear(
     bias,
     out,
     rows,
+    padded,
     epsilon,
     N: tl.constexpr,
     K: tl.constexpr,
@@ -87,13 +92,13 @@ def linear(
     EARLY: tl.constexpr,
 ):
     """Write norm(hidden) times weight [N, K] transposed, plus bias, to out [M, N]; without parts there is no norm."""
-    n = tl.program_id(0) * BN + tl.arange(0, BN)
-    m = tl.arange(0, BM)
+    n = tl.program_id(1) * BN + tl.arange(0, BN)
+    m = tl.program_id(0) * BM + tl.arange(0, BM)
     valid = m < rows
     wait(EARLY)
     values = _product(gained, weight, n, m, valid, K, BK, BM, BN, STAGES)
     if PARTS > 0:
-        values *= _factor(parts, m, valid, PARTS, PADDED, K, epsilon, BM)[:, None]
+        values *= _factor(parts, padded, m, valid, PARTS, PADDED, K, epsilon)[:, None]
     if BIASED:
         values += tl.load(bias + n).to(tl.float32)[None, :]
     tl.store(out + m[:, None] * N + n[None, :], values.to(out.dtype.element_ty), mask=valid[:, None])
@@ -114,6 +119,7 @@ def linear_rotated(
     stride_row,
     stride_head,
     rows,
+    padded,
     queries,
     angle_stride,
     epsilon,
@@ -136,14 +142,14 @@ def linear_rotated(
     """
     HALF: tl.constexpr = SIZE // 2
     PAIRS: tl.constexpr = BN // 2
-    head = tl.program_id(0) // (HALF // PAIRS)
-    first = tl.program_id(0) % (HALF // PAIRS) * PAIRS
+    head = tl.program_id(1) // (HALF // PAIRS)
+    first = tl.program_id(1) % (HALF // PAIRS) * PAIRS
     j = tl.arange(0, BN)
     n = head * SIZE + first + (j % PAIRS) + (j // PAIRS) * HALF
-    m = tl.arange(0, BM)
+    m = tl.program_id(0) * BM + tl.arange(0, BM)
     valid = m < rows
     wait(EARLY)
-    factor = _factor(parts, m, valid, PARTS, PADDED, K, epsilon, BM)
+    factor = _factor(parts, padded, m, valid, PARTS, PADDED, K, epsilon)
     values = _product(gained, weight, n, m, valid, K, BK, BM, BN, STAGES) * factor[:, None]
     if BIASED:
         values += tl.load(bias + n).to(tl.float32)[None, :]
@@ -182,6 +188,7 @@ def linear_added(
     gained,
     parts,
     rows,
+    padded,
     N: tl.constexpr,
     K: tl.constexpr,
     NORMED: tl.constexpr,
@@ -192,8 +199,8 @@ def linear_added(
     EARLY: tl.constexpr,
 ):
     """Add hidden times weight [N, K] transposed to the residual [M, N] in place; make it ready for the next norm."""
-    n = tl.program_id(0) * BN + tl.arange(0, BN)
-    m = tl.arange(0, BM)
+    n = tl.program_id(1) * BN + tl.arange(0, BN)
+    m = tl.program_id(0) * BM + tl.arange(0, BM)
     valid = m < rows
     wait(EARLY)
     values = _product(hidden, weight, n, m, valid, K, BK, BM, BN, STAGES)
@@ -205,7 +212,7 @@ def linear_added(
         wide = after.to(tl.float32)
         g = tl.load(norm + n).to(tl.float32)
         tl.store(gained + place, (wide * g[None, :]).to(before.dtype), mask=valid[:, None])
-        tl.store(parts + tl.program_id(0) * BM + m, tl.sum(wide * wide, 1), mask=valid)
+        tl.store(parts + tl.program_id(1) * padded + m, tl.sum(wide * wide, 1), mask=valid)
 
 
 @triton.jit(do_not_specialize=["rows"])
@@ -215,6 +222,7 @@ def gated(
     weight,
     out,
     rows,
+    padded,
     epsilon,
     N: tl.constexpr,
     K: tl.constexpr,
@@ -228,13 +236,13 @@ def gated(
 ):
     """Write silu(gate) * up [M, N] for a weight [2 N, K], the gates above; a program has BN / 2 of both."""
     HALF: tl.constexpr = BN // 2
-    first = tl.program_id(0) * HALF
+    first = tl.program_id(1) * HALF
     j = tl.arange(0, BN)
     n = first + (j % HALF) + (j // HALF) * N
-    m = tl.arange(0, BM)
+    m = tl.program_id(0) * BM + tl.arange(0, BM)
     valid = m < rows
     wait(EARLY)
-    factor = _factor(parts, m, valid, PARTS, PADDED, K, epsilon, BM)
+    factor = _factor(parts, padded, m, valid, PARTS, PADDED, K, epsilon)
     values = _product(gained, weight, n, m, valid, K, BK, BM, BN, STAGES) * factor[:, None]
     gate, up = tl.split(tl.permute(tl.reshape(values, [BM, 2, HALF]), [0, 2, 1]))
     column = first + tl.arange(0, HALF)

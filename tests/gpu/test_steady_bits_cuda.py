@@ -1,0 +1,102 @@
+"""In bfloat16 a token has the same bits among the others of a draft, and of a batch, as in a pass of its own."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from orthrus_attention.split import FEW_QUERIES, FEW_SLOTS, SplitAttention
+from orthrus_caches.static import StaticCache
+from orthrus_transformers import narrow
+from orthrus_transformers.engine import Pass
+from orthrus_transformers.shape_source import SHAPES
+from orthrus_transformers.target import TransformersTarget
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+
+@functools.cache
+def target_of(shape: str, layers: int = 4) -> TransformersTarget:
+    """Return a target of a published shape, but with few layers, whose weights are drawn as for training."""
+    config = AutoConfig.from_pretrained(SHAPES / shape)
+    config.num_hidden_layers = layers
+    torch.manual_seed(0)
+    with torch.device("cuda"):
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).eval()
+    return TransformersTarget(model, None, StaticCache(), SplitAttention(), engine="fused")
+
+
+def run(target: TransformersTarget, tokens: Tensor, committed: Tensor, prefill: bool = False) -> Tensor:
+    """Return the logits [B, n, V] of a pass over tokens [B, n] after so many committed [B]."""
+    width = tokens.shape[1]
+    slots = torch.arange(width, device="cuda").expand(tokens.shape) if prefill else None
+    extent = int(committed.max()) + width
+    with torch.no_grad():
+        return target._engine.run(Pass(tokens, committed, extent, width, slots=slots)).clone()
+
+
+def held(target: TransformersTarget, rows: slice = slice(None)) -> list[Tensor]:
+    """Return copies of the keys and values that some rows have in all layers."""
+    cache: Any = target._cache
+    return [buffer[rows].clone() for buffer in [*cache._keys, *cache._values]]
+
+
+def one_by_one(target: TransformersTarget, tokens: Tensor, committed: Tensor) -> Tensor:
+    columns = range(tokens.shape[1])
+    return torch.cat([run(target, tokens[:, n : n + 1], committed + n) for n in columns], dim=1)
+
+
+@pytest.mark.parametrize("shape", ["smollm2-135m", "qwen3-0.6b"])
+@pytest.mark.parametrize("batch", [1, 8])
+@pytest.mark.parametrize("context", [5, 300, 500, FEW_SLOTS - FEW_QUERIES])
+def test_a_draft_is_scored_as_if_its_tokens_came_one_by_one(shape: str, batch: int, context: int) -> None:
+    target = target_of(shape)
+    target._cache.start(batch, torch.device("cuda"))
+    torch.manual_seed(context)
+    prompt = torch.randint(1000, (batch, context), device="cuda")
+    tokens = torch.randint(1000, (batch, FEW_QUERIES), device="cuda")
+    committed = context - torch.arange(batch, device="cuda") % 5  # ragged rows
+    run(target, prompt, torch.zeros_like(committed), prefill=True)
+    wanted, keys = one_by_one(target, tokens, committed), held(target)
+    for width in (1, 2, 5, 6, 11, FEW_QUERIES):
+        assert torch.equal(run(target, tokens[:, :width], committed), wanted[:, :width]), width
+        assert all(map(torch.equal, held(target), keys)), width
+
+
+@pytest.mark.parametrize("shape", ["smollm2-135m", "qwen3-0.6b"])
+@pytest.mark.parametrize("width", [1, FEW_QUERIES])
+def test_a_row_of_a_batch_is_scored_as_if_it_were_alone(shape: str, width: int) -> None:
+    target = target_of(shape)
+    torch.manual_seed(width)
+    batch, context = 8, 300
+    prompt = torch.randint(1000, (batch, context), device="cuda")
+    tokens = torch.randint(1000, (batch, width), device="cuda")
+    committed = torch.full((batch,), context, device="cuda")
+    target._cache.start(batch, torch.device("cuda"))
+    run(target, prompt, torch.zeros_like(committed), prefill=True)
+    before = held(target)
+    together = run(target, tokens, committed)
+    for row in range(batch):
+        target._cache.start(1, torch.device("cuda"))
+        run(target, prompt[:1], committed[:1] * 0, prefill=True)  # makes the buffers
+        cache: Any = target._cache
+        for buffer, kept in zip([*cache._keys, *cache._values], before, strict=True):
+            slots = min(buffer.shape[2], kept.shape[2])  # prefills of one row and of eight may differ in their bits
+            buffer[:, :, :slots] = kept[row : row + 1, :, :slots]
+        assert torch.equal(run(target, tokens[row : row + 1], committed[:1]), together[row : row + 1])
+
+
+def test_wide_passes_round_otherwise() -> None:
+    """The tests above can fail: over more tokens than the narrow kernels take, other bits come out."""
+    target = target_of("smollm2-135m")
+    target._cache.start(1, torch.device("cuda"))
+    torch.manual_seed(0)
+    tokens = torch.randint(1000, (1, narrow.MOST_STEADY_TOKENS + 1), device="cuda")
+    nothing = torch.zeros(1, dtype=torch.int64, device="cuda")
+    wanted = one_by_one(target, tokens, nothing)
+    assert not torch.equal(run(target, tokens, nothing), wanted)

@@ -1,0 +1,47 @@
+"""How attention `split` and the narrow layers lay out a pass does not depend on what else a few tokens come with.
+
+That their bits do not either shows on a GPU: tests/gpu/test_steady_bits_cuda.py.
+"""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orthrus_attention import split
+from orthrus_attention.split import ENOUGH, FEW_QUERIES, FEW_SLOTS
+from orthrus_transformers import narrow
+
+HEADS = st.sampled_from([(3, 3), (1, 8), (4, 8), (2, 8), (8, 2)])  # groups, heads of keys
+
+
+@given(HEADS, st.integers(1, 40), st.integers(1, FEW_QUERIES), st.sampled_from([512, 1024]), st.sampled_from([64, 128]))
+def test_few_queries_are_tiled_and_split_as_one(
+    heads: tuple[int, int], batch: int, queries: int, slots: int, size: int
+) -> None:
+    def layout(count: int) -> tuple[tuple[int, int, int], int]:
+        assert split.is_steady(count, slots)
+        blocks = split._blocks(heads[0] * count, size, slots, 2, True)
+        return blocks, split._splits(batch * heads[1], -(-heads[0] * count // blocks[0]), slots, True)
+
+    assert layout(queries) == layout(1)
+
+
+@given(HEADS, st.integers(1, 8))
+def test_a_few_rows_are_split_as_one(heads: tuple[int, int], batch: int) -> None:
+    assert batch * heads[1] < ENOUGH
+    assert split._splits(batch * heads[1], 1, FEW_SLOTS, True) == split._splits(heads[1], 1, FEW_SLOTS, True)
+
+
+def test_many_rows_and_long_texts_are_laid_out_for_speed() -> None:
+    assert not split.is_steady(FEW_QUERIES + 1, FEW_SLOTS)
+    assert not split.is_steady(1, FEW_SLOTS + 1)
+    assert split._splits(ENOUGH, 1, FEW_SLOTS, True) == 1 < split._splits(ENOUGH - 1, 1, FEW_SLOTS, True)
+
+
+@pytest.mark.parametrize("outputs", [576, 960, 3072])
+def test_small_models_have_one_layout_for_any_tokens(outputs: int) -> None:
+    layouts = {narrow.tile(tokens, outputs, 576) for tokens in range(1, narrow.MOST_STEADY_TOKENS + 1)}
+    assert len(layouts) == 1
+    assert len({narrow.tile(tokens, outputs, narrow.SMALL_WIDTH + 1) for tokens in (16, 17)}) == 2
