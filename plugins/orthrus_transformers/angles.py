@@ -11,7 +11,8 @@ from torch.nn.functional import embedding
 
 from orthrus_transformers.attention import AttentionState
 
-FIXED = {"default", "linear", "llama3", "yarn"}  # kinds of rotary positions whose angles depend on the position alone
+# Kinds of rotary positions whose angles depend on the position alone; of `longrope` up to the target's max_length.
+FIXED = {"default", "linear", "llama3", "yarn", "longrope"}
 MOST_BYTES = 32 << 20
 
 

@@ -16,6 +16,7 @@ from torch.nn.functional import linear
 
 from orthrus import BuildError, MaskDescription, MaskedBlocks, PackedRows
 from orthrus_transformers.attention import AttentionState
+from orthrus_transformers.context_length import max_length
 from orthrus_transformers.dual_attention import DualAttention
 from orthrus_transformers.dual_inputs import DualInputs
 from orthrus_transformers.dual_layers import LayerSizes, decoder_layer, layer_weights
@@ -40,6 +41,7 @@ class DualPass:
         self._twins = {twin.layer_idx: twin for twin in view.twins.values()}
         self._attention = DualAttention(flex)
         self._inputs = DualInputs()
+        self._max_length = max_length(model)
         self._convolves = bool(find_convolutions(model))
         self.plain_head = self._has_plain_head()
         layers = list(self._trunk.layers) if type(self._trunk).__name__ in KNOWN else []
@@ -81,9 +83,8 @@ class DualPass:
             weight.requires_grad_(False).grad = None
 
     def _run(self, token_ids: Tensor, positions: Tensor, view: View | None) -> Tensor:
-        last = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
-        if isinstance(last, int):
-            positions = positions.clamp(max=last - 1)  # of masks behind the model's context, which nothing is asked of
+        if self._max_length is not None:  # of masks behind the model's context, which nothing is asked of
+            positions = positions.clamp(max=self._max_length - 1)
         return (
             self._run_layers(token_ids, positions, view)
             if self._layers

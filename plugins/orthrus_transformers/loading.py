@@ -88,9 +88,3 @@ def stop_token_ids(model: Any) -> frozenset[int]:
         ids = getattr(config, "eos_token_id", None)
         found |= set(ids) if isinstance(ids, (list, tuple)) else set() if ids is None else {ids}
     return frozenset(token for token in found if 0 <= token < model.config.get_text_config().vocab_size)
-
-
-def max_length(model: Any) -> int | None:
-    """Return how many positions the model can take, or None if its config does not say."""
-    length = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    return int(length) if isinstance(length, int) and length > 0 else None

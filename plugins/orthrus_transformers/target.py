@@ -15,6 +15,7 @@ from orthrus import BuildError, Context, Draft, DraftPass, KVCache, Parts, Step,
 from orthrus_transformers import loading
 from orthrus_transformers.attention import AttentionState, attach
 from orthrus_transformers.capabilities import check_attention, check_layers
+from orthrus_transformers.context_length import ends_early, max_length
 from orthrus_transformers.dual_pass import DualPass
 from orthrus_transformers.engine import Engine, Pass
 from orthrus_transformers.engines import make_eager, make_engine, uncaptured
@@ -50,14 +51,18 @@ class TransformersTarget:
         directory: Path | None = None,
         notify: Callable[[str], None] = lambda text: None,
     ) -> None:
-        """Attach to the model. notify: called once with a sentence if passes could be captured, and are not."""
+        """Attach to the model.
+
+        notify: called with a sentence if texts end before the model's context does, and with one if passes could be
+        captured, and are not.
+        """
         check_layers(model)
         check_attention(model, attention)
         self.capabilities = frozenset({"logits", "views", "training", *(["tokenizer"] if tokenizer else [])})
         self.name = name or str(model.config.model_type)
         self.directory = directory
         self.vocabulary_size = int(model.config.get_text_config().vocab_size)
-        self.max_length = loading.max_length(model)
+        self.max_length = max_length(model)
         self.stop_token_ids = loading.stop_token_ids(model)
         self.device = model.device
         self.dtype: torch.dtype = model.dtype
@@ -78,8 +83,9 @@ class TransformersTarget:
             eager = make_eager(engine, model, cache, state, self.max_length)
         limits = limits or GraphLimits(strict=engine == "graphed")
         self._engine = make_engine(engine, eager, model, cache, state, limits)
-        if lacking := uncaptured(engine, self.device, cache, attention):
-            notify(lacking)
+        for sentence in (ends_early(model), uncaptured(engine, self.device, cache, attention)):
+            if sentence:
+                notify(sentence)
 
     def start(self, context: Context) -> None:
         """Make room in the cache for the context's rows; one decoding at a time is under way on a target.

@@ -57,7 +57,11 @@ def recording_target(
     """Return a tiny target whose passes are recorded and replayed."""
     attention = EagerAttention() if attention_for(family) == "eager" else SdpaAttention()
     model, cache = tiny_model(family, max_position_embeddings=positions), StaticCache(slots=slots)
-    target = TransformersTarget(model, None, cache, attention, engine="eager", prefill_chunk=chunk)
+    return recording(TransformersTarget(model, None, cache, attention, engine="eager", prefill_chunk=chunk))
+
+
+def recording(target: TransformersTarget) -> TransformersTarget:
+    """Return the target, whose passes are recorded and replayed from now on."""
     assert isinstance(target._engine, EagerEngine)
     target._engine = Recorder(target._engine, target._cache, GraphLimits())
     return target

@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 import torch
 from support.families import CONTEXT, tiny_model
+from support.longrope import ORIGINAL, longrope_model
 from torch import Tensor
 
 from orthrus_attention.sdpa import SdpaAttention
 from orthrus_transformers import angles
 from orthrus_transformers.angles import look_up_angles
 from orthrus_transformers.attention import AttentionState, Form
+from orthrus_transformers.context_length import max_length
 
 POSITIONS = torch.tensor([[0, 1, 2, 7], [90, 91, 92, CONTEXT - 1]])
 
@@ -33,6 +35,19 @@ def test_a_table_holds_what_the_model_computes(family: str, dtype: torch.dtype) 
     for one, two in zip(found, own, strict=True):  # a CPU's vectors and their rests differ in the last bit
         torch.testing.assert_close(one, two, rtol=1e-2 if dtype == torch.bfloat16 else 1e-6, atol=1e-6)
     assert not torch.allclose(found[0][0], found[0][1])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_table_of_two_sets_of_angles_holds_the_first(dtype: torch.dtype) -> None:
+    model, own = (longrope_model("llama").to(dtype) for _ in range(2))
+    state = AttentionState(SdpaAttention(), dtype)
+    assert look_up_angles(model, state, max_length(model))
+    state.form = "fused"
+    hidden, every = torch.zeros(1, 1, 32, dtype=dtype), torch.arange(ORIGINAL)[None]
+    found = model.model.rotary_emb(hidden, position_ids=every)
+    assert all(map(torch.equal, found, own.model.rotary_emb(hidden, position_ids=every)))
+    beyond = own.model.rotary_emb(hidden, position_ids=torch.arange(ORIGINAL + 1)[None])
+    assert not torch.allclose(found[0], beyond[0][:, :ORIGINAL], rtol=0.1)
 
 
 def test_the_models_own_passes_compute_them(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from support.building import transformers_target
 from support.families import FAMILIES, WINDOW
+from support.longrope import longrope_target
 from support.views import block_positions, committed, random_view
 from torch import Tensor
 
@@ -56,7 +57,18 @@ def test_packed_rows_are_what_the_model_says_of_each_text(family: str) -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_block_is_what_the_drafter_will_see(family: str) -> None:
-    target = target_of(family)
+    hold_blocks(target_of(family))
+
+
+@pytest.mark.parametrize("family", ["llama", "phi3"])  # layers as functions, and modules
+def test_a_block_that_goes_on_beyond_the_first_set_of_angles_changes_no_other(family: str) -> None:
+    target = longrope_target(family, original=LONG)
+    random_view(target, "view")
+    hold_blocks(target)
+
+
+def hold_blocks(target: TransformersTarget) -> None:
+    """Assert that the logits of each block are those of the same pass in decoding."""
     found = drafted_logits(target)
     for row, texts in enumerate([TEXTS, TEXTS[::-1]]):
         for index, column in enumerate(blocks().anchors[row].tolist()):

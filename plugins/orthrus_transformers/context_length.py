@@ -1,0 +1,45 @@
+"""How long a text may be: as long as the config says, and as a position has the same angles in every pass.
+
+Rotary positions of type `longrope` have two sets of angles, and a pass that goes beyond the length that the model was
+first trained on takes the other one for all its tokens. A draft, another row or padding would decide what a token sees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+ORIGINAL = "original_max_position_embeddings"
+
+
+def max_length(model: Any) -> int | None:
+    """Return how many positions the model can take in any pass alike, or None if its config does not say."""
+    config = model.config.get_text_config()
+    return _least([_longest(config), *_original_lengths(config)])
+
+
+def ends_early(model: Any) -> str | None:
+    """Return a sentence on why texts end before the model's context does; None if they do not."""
+    length = max_length(model)
+    if length == _least([_longest(model.config.get_text_config())]):
+        return None
+    return (
+        f"model type '{model.config.model_type}' has other rotary positions (longrope) for all tokens of a pass that"
+        f" goes beyond {length}, so prompt and answer together end there"
+    )
+
+
+def _longest(config: Any) -> Any:
+    return getattr(config, "max_position_embeddings", None)
+
+
+def _original_lengths(config: Any) -> Iterator[Any]:
+    """Yield how far the first set of angles goes; configs say it with the angles, beside them, or in both places."""
+    angles = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
+    for one in (angles, *angles.values()):  # for all layers, or by the type of a layer
+        if isinstance(one, dict) and "long_factor" in one:  # older configs call the type otherwise
+            yield from (one.get(ORIGINAL), getattr(config, ORIGINAL, None))
+
+
+def _least(lengths: Iterable[Any]) -> int | None:
+    return min((length for length in lengths if isinstance(length, int) and length > 0), default=None)
