@@ -69,7 +69,7 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, prepared: Prepared, scale
     # [B, n, H, D] in memory, which is how the model's next projection wants it
     out = torch.empty(batch, queries, all_heads, size, dtype=query.dtype, device=query.device).transpose(1, 2)
     cells = 0 if whole else batch * heads * splits * rows
-    parts = out if whole else torch.empty(cells, size, dtype=torch.float32, device=query.device)
+    out_or_parts = out if whole else torch.empty(cells, size, dtype=torch.float32, device=query.device)
     maxima = torch.empty(cells, dtype=torch.float32, device=query.device)
     sums = torch.empty_like(maxima)
     early = {"EARLY": True, "launch_pdl": True} if _launches_early(torch.cuda.current_device()) else {"EARLY": False}
@@ -81,7 +81,7 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, prepared: Prepared, scale
         value,
         prepared.positions,
         prepared.lengths,
-        parts,
+        out_or_parts,
         maxima,
         sums,
         scale,
@@ -107,7 +107,7 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, prepared: Prepared, scale
     if whole:
         return out
     split_kernels.combine[(batch * heads, rows)](
-        parts,
+        out_or_parts,
         maxima,
         sums,
         out,

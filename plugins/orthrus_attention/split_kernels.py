@@ -2,8 +2,9 @@
 
 M = groups * n query rows share a key head: row m is query m % n of head m // n of the group. Each program of `partial`
 reads one split of one key head's slots and leaves a softmax that is normalized over that split only; `combine` weighs
-the splits together. Of a single split `partial` leaves the result itself. Lengths are read from tensors, so a captured
-launch stays right while the text grows.
+the splits together. Of a single split (WHOLE) `partial` leaves the result itself: `out_or_parts` is [B, H, n, D] then,
+and else what each split sums up, [B, H_kv, splits, M, D]. Lengths are read from tensors, so a captured launch stays
+right while the text grows.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ def partial(
     value,
     positions,
     lengths,
-    out,
+    out_or_parts,
     maxima,
     sums,
     scale,
@@ -117,13 +118,13 @@ def partial(
     written = valid[:, None] & inside[None, :]
     if WHOLE:
         mean = sum_values / total[:, None]  # every query sees at least its own slot
-        target = out + batch * stride_ob + query_head * stride_oh + place * stride_on
-        tl.store(target[:, None] + d[None, :], mean.to(out.dtype.element_ty), mask=written)
+        target = out_or_parts + batch * stride_ob + query_head * stride_oh + place * stride_on
+        tl.store(target[:, None] + d[None, :], mean.to(out_or_parts.dtype.element_ty), mask=written)
     else:
         cell = (head_index * splits + split) * rows + m
         tl.store(maxima + cell, maximum, mask=valid)
         tl.store(sums + cell, total, mask=valid)
-        tl.store(out + cell[:, None] * SIZE + d[None, :], sum_values, mask=written)
+        tl.store(out_or_parts + cell[:, None] * SIZE + d[None, :], sum_values, mask=written)
 
 
 @triton.jit

@@ -15,6 +15,7 @@ from support.drafters import CudaDrafter
 from support.families import VOCABULARY, tiny_model
 
 from orthrus import BuildError, Decoder, MaskDescription, Parts, Plugins, Result, Stop
+from orthrus_attention import split
 from orthrus_attention.eager import EagerAttention
 from orthrus_caches.static import StaticCache
 from orthrus_consensus.consensus import Consensus
@@ -38,6 +39,17 @@ SHAPES = [  # rows, key heads, query heads a key head, queries, size of a head, 
     (3, 2, 2, 4, 8, 40),
 ]
 NARROW = [torch.bfloat16, torch.float16]
+EDGES = [  # a shape, the programs that `split` makes of it, and in how many parts it reads the slots
+    ((32, 2, 4, 8, 128, 1024), 64, 1),  # ENOUGH programs and FEW_SLOTS slots
+    ((21, 3, 4, 8, 128, 1024), 63, 8),
+    ((32, 2, 4, 8, 128, 1025), 64, 8),
+    ((32, 2, 4, 8, 64, 1023), 64, 1),
+    ((13, 5, 4, 8, 64, 1024), 65, 1),
+    ((64, 1, 3, 5, 80, 300), 64, 1),  # 16 query rows a tile, not all of them there
+    ((8, 4, 2, 40, 96, 700), 64, 1),  # two tiles of query rows, the second not full
+    ((7, 3, 2, 85, 256, 130), 63, 2),
+    ((4, 4, 3, 85, 256, 130), 64, 1),
+]
 
 
 def backend_of(name: str) -> Any:
@@ -112,6 +124,29 @@ def test_backend_equals_eager(name: str, kind: str, dtype: torch.dtype) -> None:
                 problem = compare(attend(backend, case := a_case(shape, kind, window, dtype, layout)), case)
                 complaints += [f"{shape}, window {window}, {layout}: {problem}"] if problem else []
     assert not complaints, "\n".join(complaints)
+
+
+@pytest.mark.parametrize("dtype", NARROW, ids=str)
+@pytest.mark.parametrize("kind", ["score", "block", "prefill"])
+@pytest.mark.parametrize(("shape", "programs", "splits"), EDGES, ids=lambda one: str(one).replace(" ", ""))
+def test_split_leaves_the_result_itself_where_programs_are_enough(
+    shape: tuple[int, ...],
+    programs: int,
+    splits: int,
+    kind: str,
+    dtype: torch.dtype,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    chosen = []
+    real = split._splits
+    monkeypatch.setattr(split, "_splits", lambda *given: chosen.append((*given, real(*given))) or chosen[-1][-1])
+    complaints = []
+    for window in (None, 1, 100):  # a few tiles of slots
+        for layout in ("static", "transposed"):
+            problem = compare(attend(split.SplitAttention(), case := a_case(shape, kind, window, dtype, layout)), case)
+            complaints += [f"window {window}, {layout}: {problem}"] if problem else []
+    assert not complaints, "\n".join(complaints)
+    assert set(chosen) == {(programs, shape[-1], splits)}
 
 
 @pytest.mark.parametrize("kind", ["score", "block"])

@@ -21,7 +21,7 @@ from orthrus_attention import packages
 from orthrus_attention.flex import FlexAttention
 from orthrus_attention.packages import FOUR, THREE, TWO, Package
 from orthrus_attention.sdpa import SdpaAttention
-from orthrus_attention.split import SplitAttention
+from orthrus_attention.split import SplitAttention, _splits
 from orthrus_caches.dynamic import DynamicCache
 from orthrus_caches.static import StaticCache
 from orthrus_transformers.target import TransformersTarget
@@ -99,6 +99,23 @@ def test_a_model_that_needs_more_is_refused(lacks: dict[str, Any], family: str, 
 
 def test_a_model_without_windows_needs_none() -> None:
     TransformersTarget(tiny_model("llama"), None, DynamicCache(), Lacking(windows=False))
+
+
+@pytest.mark.parametrize(
+    ("programs", "slots", "splits"),
+    [
+        (64, 1024, 1),
+        (96, 300, 1),
+        (63, 1024, 8),
+        (64, 1025, 8),
+        (1, 1024, 16),
+        (1, 9000, 64),
+        (600, 9000, 1),
+        (1, 40, 1),
+    ],
+)
+def test_split_splits_unless_the_programs_are_enough(programs: int, slots: int, splits: int) -> None:
+    assert _splits(programs, slots) == splits
 
 
 def test_split_reads_positions_one_row_after_the_other() -> None:
