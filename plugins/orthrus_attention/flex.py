@@ -99,6 +99,7 @@ def kernel_options(query: Tensor, key: Tensor) -> dict[str, Any] | None:
     """Return what torch is told of the kernel: the one that splits long keys takes all queries of a key head at once.
 
     There are none of its forms for more of them than a block has, and torch does not look for another kernel then.
+    torch 2.11 to 2.13 read this option, and BACKEND="TRITON", its later name; this one has run on GPUs.
     """
     many = query.shape[1] // key.shape[1] * query.shape[2] > BLOCK
     return {"FORCE_USE_FLEX_ATTENTION": True} if many and query.is_cuda else None

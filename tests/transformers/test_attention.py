@@ -14,12 +14,14 @@ from support.attention import SCALE, TOLERANCE, Case, attend, cases, error, keys
 from support.building import decode_with, transformers_target
 from support.drafters import ScriptedDrafter
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.attention.flex_attention import FlexKernelOptions
 
 from orthrus import BuildError, MaskDescription, Stop
 from orthrus_attention import eager, flash, sdpa
 from orthrus_attention.eager import EagerAttention
 from orthrus_attention.flash import FlashAttention
-from orthrus_attention.flex import FlexAttention
+from orthrus_attention.flex import FlexAttention, kernel_options
 from orthrus_attention.packages import FOUR, THREE, TWO, PackageAttention
 from orthrus_attention.sdpa import SdpaAttention
 from orthrus_attention.tokens import as_tokens
@@ -114,6 +116,21 @@ def test_flex_takes_more_queries_than_one_block_and_skips_slots_before_the_windo
     assert error(Shifted(FlexAttention(), 1, 0), case) > TOLERANCE[torch.float32]
     narrow = FlexAttention().prepare(MaskDescription("causal", positions[:, 190:], lengths, 300), 20, torch.float32)
     assert narrow.kv_num_blocks[0, 0, 0] == 2  # of three: slots from 231 on
+
+
+@pytest.mark.parametrize(("queries", "groups", "forced"), [(128, 1, False), (129, 1, True), (43, 3, True)])
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_flex_forces_the_kernel_that_takes_any_number_of_queries(
+    device: str, queries: int, groups: int, forced: bool
+) -> None:
+    with FakeTensorMode():  # tensors of a GPU that need not be there
+        query, key = (torch.empty(1, 2 * many, queries, 16, device=device) for many in (groups, 1))
+    wanted = {"FORCE_USE_FLEX_ATTENTION": True} if forced and device == "cuda" else None
+    assert kernel_options(query, key) == wanted
+
+
+def test_torch_still_reads_the_option_of_flex() -> None:
+    assert "FORCE_USE_FLEX_ATTENTION" in FlexKernelOptions.__annotations__, "set BACKEND='TRITON' in its place"
 
 
 @pytest.mark.parametrize("name", [*BACKENDS, "flex"])
