@@ -130,6 +130,12 @@ def _switching_norm(norm: Any, state: AttentionState) -> Replaced:
 
 
 def _switching_head(head: Any, state: AttentionState) -> Replaced:
+    """Return a forward for the output head that is fused with the layers' passes and the head's own in all others.
+
+    The head lies outside of the layers, so no fused layer calls it, and its weight is the largest that a pass reads.
+    Few tokens are multiplied by the narrow layers' kernel. Of several rows a pass that scores some of the columns only
+    hands over a view with gaps, which torch multiplies row by row.
+    """
     own = own_forward(head)
 
     def forward(hidden: Tensor) -> Any:
@@ -137,7 +143,7 @@ def _switching_head(head: Any, state: AttentionState) -> Replaced:
             return own(hidden)
         if narrow.fits_head(hidden, head.weight, state.view is None):
             return narrow.project(hidden, head.weight)
-        return own(hidden.contiguous())  # of columns of some rows, the weight would be read once for each row
+        return own(hidden.contiguous())  # else the weight would be read once for each row of a batch
 
     return Replaced(own, forward)
 
