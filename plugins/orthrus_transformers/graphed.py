@@ -82,6 +82,8 @@ class GraphedEngine:
         more = None if given_up else with_few_shapes(one, self._limits.tokens, self._most_slots)
         if more is None:
             return self._eager.run(one)
+        # A growth that fails loses what other rows hold, so it is not tried again: it must not fail within the `try`.
+        self._cache.place(more.lengths[:, None], more.extent, more.rows)
         try:
             found = self._replayed(more)
             found = self._eager.run(more) if found is None else found

@@ -102,20 +102,20 @@ def test_a_model_without_windows_needs_none() -> None:
 
 
 @pytest.mark.parametrize(
-    ("programs", "slots", "splits"),
+    ("heads", "tiles", "slots", "splits"),
     [
-        (64, 1024, 1),
-        (96, 300, 1),
-        (63, 1024, 8),
-        (64, 1025, 8),
-        (1, 1024, 16),
-        (1, 9000, 64),
-        (600, 9000, 1),
-        (1, 40, 1),
+        (96, 1, 1024, 1),
+        (48, 2, 300, 1),
+        (95, 1, 1024, 5),
+        (96, 1, 1025, 5),
+        (1, 1, 1024, 16),
+        (1, 1, 9000, 64),
+        (300, 2, 9000, 1),
+        (1, 1, 40, 1),
     ],
 )
-def test_split_splits_unless_the_programs_are_enough(programs: int, slots: int, splits: int) -> None:
-    assert _splits(programs, slots) == splits
+def test_split_splits_unless_the_programs_are_enough(heads: int, tiles: int, slots: int, splits: int) -> None:
+    assert _splits(heads, tiles, slots, steady=False) == splits
 
 
 def test_split_reads_positions_one_row_after_the_other() -> None:
