@@ -18,6 +18,7 @@ from orthrus_transformers.shape_source import SHAPES
 from orthrus_transformers.target import TransformersTarget
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+SMALL = ["smollm2-135m", "qwen3-0.6b"]  # larger ones are laid out alike for up to 16 tokens of all rows
 
 
 @functools.cache
@@ -51,8 +52,7 @@ def one_by_one(target: TransformersTarget, tokens: Tensor, committed: Tensor) ->
     return torch.cat([run(target, tokens[:, n : n + 1], committed + n) for n in columns], dim=1)
 
 
-@pytest.mark.parametrize("shape", ["smollm2-135m", "qwen3-0.6b"])
-@pytest.mark.parametrize("batch", [1, 8])
+@pytest.mark.parametrize(("shape", "batch"), [(one, rows) for one in SMALL for rows in (1, 8)] + [("qwen3-1.7b", 1)])
 @pytest.mark.parametrize("context", [5, 300, 500, FEW_SLOTS - FEW_QUERIES])
 def test_a_draft_is_scored_as_if_its_tokens_came_one_by_one(shape: str, batch: int, context: int) -> None:
     target = target_of(shape)
@@ -68,7 +68,7 @@ def test_a_draft_is_scored_as_if_its_tokens_came_one_by_one(shape: str, batch: i
         assert all(map(torch.equal, held(target), keys)), width
 
 
-@pytest.mark.parametrize("shape", ["smollm2-135m", "qwen3-0.6b"])
+@pytest.mark.parametrize("shape", SMALL)
 @pytest.mark.parametrize("width", [1, FEW_QUERIES])
 def test_a_row_of_a_batch_is_scored_as_if_it_were_alone(shape: str, width: int) -> None:
     target = target_of(shape)
