@@ -64,7 +64,7 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, prepared: Prepared, scale
     steady = is_steady(queries, slots)
     block_m, block_n, warps = _blocks(rows, size, slots, query.element_size(), steady)
     tiles = -(-rows // block_m)
-    splits = _splits(batch * heads, tiles, slots, steady)
+    splits = _splits(batch * heads, tiles, slots, block_n if steady else 0)
     whole = splits == 1
     # [B, n, H, D] in memory, which is how the model's next projection wants it
     out = torch.empty(batch, queries, all_heads, size, dtype=query.dtype, device=query.device).transpose(1, 2)
@@ -94,6 +94,7 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, prepared: Prepared, scale
         rows,
         splits,
         WHOLE=whole,
+        STEADY=steady,
         QUERIES=1 << (queries - 1).bit_length(),
         WINDOW=prepared.window,
         CAUSAL=prepared.causal,
@@ -126,17 +127,19 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, prepared: Prepared, scale
 
 
 def is_steady(queries: int, slots: int) -> bool:
-    """Tell whether a query gets the bits that it gets alone: how the others are laid out must not depend on them."""
+    """Tell whether a query gets the bits that it gets alone: nothing of the layout may depend on the others then."""
     return queries <= FEW_QUERIES and slots <= FEW_SLOTS
 
 
-def _splits(heads: int, tiles: int, slots: int, steady: bool) -> int:
-    """Return into how many parts a row's slots are split; heads: of keys, of all rows, each with tiles of queries."""
+def _splits(heads: int, tiles: int, slots: int, steady: int) -> int:
+    """Return into how many parts a row's slots are split; heads: of keys, of all rows, each with tiles of queries.
+
+    steady: the slots of a part, so that whatever is in use of them, a slot is in the same part; 0: as many as are fast.
+    """
     programs = heads if steady else heads * tiles
     if programs >= ENOUGH and slots <= FEW_SLOTS:
         return 1
-    most = slots // SMALLEST_SPLIT
-    return max(1, most if steady else min(MOST_SPLITS, PROGRAMS // programs, most))
+    return -(-slots // steady) if steady else max(1, min(MOST_SPLITS, PROGRAMS // programs, slots // SMALLEST_SPLIT))
 
 
 @lru_cache

@@ -41,6 +41,7 @@ def partial(
     rows,
     splits,
     WHOLE: tl.constexpr,
+    STEADY: tl.constexpr,
     QUERIES: tl.constexpr,
     WINDOW: tl.constexpr,
     CAUSAL: tl.constexpr,
@@ -83,15 +84,20 @@ def partial(
     total = tl.zeros([BLOCK_M], tl.float32)
     sum_values = tl.zeros([BLOCK_M, PADDED], tl.float32)
 
-    # The slots in use, not the buffer's, are what is split: every program works however large the bucket.
+    # The slots in use, not the buffer's, are what is split: every program works however large the bucket. STEADY: a
+    # split is one tile, counted from slot 0, so that a key is in the same one whatever the first and last query are.
     used = (last + 1).to(tl.int32)
     lowest = 0
     if WINDOW > 0:
-        # of whole tiles, so that a key is in the same tile whichever the first query is
-        lowest = (tl.maximum(first - WINDOW + 1, 0) // BLOCK_N * BLOCK_N).to(tl.int32)
-    share = tl.cdiv(tl.cdiv(used - lowest, splits), BLOCK_N) * BLOCK_N
-    start = lowest + split * share
-    end = tl.minimum(start + share, used)
+        lowest = tl.maximum(first - WINDOW + 1, 0).to(tl.int32)
+    if STEADY:
+        lowest = lowest // BLOCK_N * BLOCK_N
+        begin = 0
+    else:
+        begin = lowest
+    share = tl.cdiv(tl.cdiv(used - begin, splits), BLOCK_N) * BLOCK_N
+    end = tl.minimum(begin + (split + 1) * share, used)
+    start = tl.maximum(begin + split * share, lowest)
     keys = key + batch * stride_kb + head * stride_kh
     values = value + batch * stride_vb + head * stride_vh
     for slot in range(start, end, BLOCK_N):

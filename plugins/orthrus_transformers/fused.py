@@ -44,8 +44,10 @@ class FusedLayer:
     def forward(self, hidden: Tensor, cosine: Tensor, sine: Tensor, cache: Any) -> Tensor:
         """Return the layer's output [B, n, E], which may take its input's place; keys and values are in the cache."""
         weights = self.qkv.weight, self.gate_up.weight
-        if not self.state.prefill and narrow.fits(hidden, weights, self.attention.head_dim, self.state.view is None):
+        steady = self.state.view is None
+        if not self.state.prefill and narrow.fits(hidden, weights, self.attention.head_dim, steady):
             return self._narrow_forward(hidden, cosine, sine, cache)
+        self.state.carried = None
         attention = self.attention
         before, after = self.layer.input_layernorm, self.layer.post_attention_layernorm
         joined = self.qkv(rms_norm(hidden, before.weight, before.variance_epsilon))
@@ -87,13 +89,19 @@ def fuse(model: Any, state: AttentionState) -> int:
         next_norm = following.input_layernorm.weight if following is not None else None
         layer.orthrus_fused = Forms({None: _fused_layer(layer, next_norm, state)})  # by view
         layer.forward = _switching(layer, state)
+    if layers:
+        _fuse_the_end(model, state)
+    return len(layers)
+
+
+def _fuse_the_end(model: Any, state: AttentionState) -> None:
+    """Give the last norm and the head their forms for passes that ask for them."""
     norm: Any = getattr(model.base_model, "norm", None)
-    if layers and type(norm).__name__ in KNOWN_NORMS and not is_watched(norm):
+    if type(norm).__name__ in KNOWN_NORMS and not is_watched(norm):
         norm.forward = _switching_norm(norm, state)
     head = model.get_output_embeddings()
-    if layers and type(head) is torch.nn.Linear and head.bias is None and head.weight.is_cuda:
+    if type(head) is torch.nn.Linear and head.bias is None and head.weight.is_cuda:
         head.forward = _switching_head(head, state)
-    return len(layers)
 
 
 def pack(model: Any, state: AttentionState) -> int:
@@ -141,7 +149,7 @@ def _switching_head(head: Any, state: AttentionState) -> Replaced:
     def forward(hidden: Tensor) -> Any:
         if state.form != "fused":
             return own(hidden)
-        if narrow.fits_head(hidden, head.weight, state.view is None):
+        if narrow.fits_head(hidden, head.weight, steady=state.view is None):
             return narrow.project(hidden, head.weight)
         return own(hidden.contiguous())  # else the weight would be read once for each row of a batch
 

@@ -61,6 +61,7 @@ class GraphedEngine:
         self._given_up = False
         self._most_slots: int | None = getattr(cache, "max_slots", None)
         self._prefills_given_up = False
+        self._pads = True
         self._came: set[Shape] = set()  # those of prefills: to capture one takes as long as to run it several times
         self._uncaptured: set[DraftPass | None] = set()  # what drafters made of passes that cannot be captured
         self._repeats = Repeats()  # whether drafters' passes ever are what they were
@@ -77,18 +78,21 @@ class GraphedEngine:
         return self._eager.run(one) if found is None else found
 
     def _prefill(self, one: Pass) -> Tensor:
-        """Run a prefill padded, captured or not, so that what it gives does not depend on what came before."""
-        given_up = self._given_up or self._prefills_given_up
-        more = None if given_up else with_few_shapes(one, self._limits.tokens, self._most_slots)
+        """Run a prefill padded, captured or not, so that what it gives does not depend on what came before.
+
+        Unless it, or one before, was too large for that: then it runs as it is.
+        """
+        more = with_few_shapes(one, self._limits.tokens, self._most_slots) if self._pads else None
         if more is None:
             return self._eager.run(one)
         # A growth that fails loses what other rows hold, so it is not tried again: it must not fail within the `try`.
         self._cache.place(more.lengths[:, None], more.extent, more.rows)
         try:
-            found = self._replayed(more)
+            found = None if self._given_up or self._prefills_given_up else self._replayed(more)
             found = self._eager.run(more) if found is None else found
         except torch.OutOfMemoryError as error:  # padded it is larger, and may be too large
             self._give_up(error, one)
+            self._pads = False
             found = self._eager.run(one)
         return found[: len(one.lengths)]  # without the rows that were added
 
@@ -157,9 +161,11 @@ class GraphedEngine:
         if self._bytes > self._limits.megabytes << 20:
             self._forget()
         recording = self._record(one)
-        self._bytes += recording.size if recording else 0
-        if recording and shape.prefill and recording.size > self._limits.megabytes << 19:
-            takes = f"one takes {recording.size >> 20} MiB, over half of target.graph_megabytes"
+        size = recording.size if recording else 0
+        self._bytes += size
+        if shape.prefill and size > self._limits.megabytes << 19:
+            del recording  # or its memory would not be given back
+            takes = f"one takes {size >> 20} MiB, over half of target.graph_megabytes"
             self._give_up(MemoryError(takes), one)
             return None
         return recording

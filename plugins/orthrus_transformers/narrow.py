@@ -63,6 +63,7 @@ def fits_head(hidden: Tensor, weight: Tensor, steady: bool = True) -> bool:
 
 def project(hidden: Tensor, weight: Tensor) -> Tensor:
     """Return hidden [B, n, E] times the weight [V, E] of a head, transposed: its programs fill the GPU many times."""
+    # Both add up a token's products in the same order: tests/gpu/test_steady_bits_cuda.py compares their bits.
     layout = Tile(16, 16, 128, 2, 6) if hidden.shape[0] * hidden.shape[1] <= 16 else Tile(32, 128, 128, 8, 3)
     return _linear(Normed(hidden, hidden.contiguous(), hidden, 0), weight, None, 0.0, layout)
 

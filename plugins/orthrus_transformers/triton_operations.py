@@ -8,8 +8,10 @@ import triton.language as tl
 from torch import Tensor
 
 from orthrus_transformers.early import early_launch
+from orthrus_transformers.narrow import MOST_STEADY_TOKENS
 
-FEW_TOKENS, TOKENS_A_PROGRAM = 160, 8  # of more, programs that take one at a time are too many
+# Of more tokens, programs that take one at a time are too many; up to there a token's bits must be those it has alone.
+FEW_TOKENS, TOKENS_A_PROGRAM = MOST_STEADY_TOKENS, 8
 
 
 @triton.jit

@@ -64,6 +64,17 @@ def test_the_evidence_is_of_certified_runs_without_tf32_in_both_kinds_of_dtype()
     assert all(run["control"] for run in runs if run["dtype"] == "bfloat16")
 
 
+def test_the_record_of_before_says_what_the_page_says_of_it() -> None:
+    record = json.loads((DOCS / "lossless-before.json").read_text(encoding="utf-8"))
+    same = {(run["label"], run["batch"]): run["identical"] for run in record["runs"]}
+    view, lookup = ([same[label, batch] for batch in (1, 8)] for label in ("smollm2-diffusion-gpu", "prompt_lookup"))
+    text = " ".join((DOCS / "lossless.md").read_text(encoding="utf-8").split())
+    assert f"had {view[0]} and {lookup[0]} of 444 texts in common" in text
+    assert f"{view[1]} and {lookup[1]} at batch 8" in text
+    assert sum(run["rule_c"] == "fails" for run in record["runs"]) == 4
+    assert all(run["certified"] == 444 for run in record["runs"])
+
+
 def change(pattern: str, old: str, new: str) -> Callable[[Path], None]:
     def plant(docs: Path) -> None:
         file = next(file for file in sorted(docs.glob(pattern)) if old in file.read_text(encoding="utf-8"))

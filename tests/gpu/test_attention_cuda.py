@@ -140,7 +140,7 @@ def test_split_leaves_the_result_itself_where_programs_are_enough(
     chosen: list[tuple[int, int, int]] = []
     real = split._splits
 
-    def note(heads: int, tiles: int, slots: int, steady: bool) -> int:
+    def note(heads: int, tiles: int, slots: int, steady: int) -> int:
         found = real(heads, tiles, slots, steady)
         chosen.append((heads if steady else heads * tiles, slots, found))
         return found

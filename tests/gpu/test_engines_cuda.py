@@ -38,7 +38,7 @@ def wide_model(family: str) -> Any:
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3", "mistral"])
-@pytest.mark.parametrize("tokens", [1, 7, 16, 17, 32])
+@pytest.mark.parametrize("tokens", [1, 7, 16, 17, 32, 33, 48, 90])
 def test_narrow_layers_equal_the_models_own_up_to_rounding(family: str, tokens: int) -> None:
     exact = wide_model(family).double()
     rounded = wide_model(family).bfloat16()
@@ -73,7 +73,7 @@ def test_angles_that_are_looked_up_are_the_models_to_the_bit(family: str, dtype:
         assert found[0].data_ptr() != found[1].data_ptr()
 
 
-@pytest.mark.parametrize("tokens", [1, 16, 17, 32])
+@pytest.mark.parametrize("tokens", [1, 16, 17, 32, 33, 100, 160])
 def test_the_narrow_head_equals_a_product_up_to_rounding(tokens: int) -> None:
     torch.manual_seed(0)
     hidden = torch.randn(1, tokens, 96, device="cuda", dtype=torch.bfloat16)

@@ -8,15 +8,17 @@ import pytest
 import torch
 from torch import Tensor
 
+from orthrus_transformers import narrow
 from orthrus_transformers.operations import split_heads
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 DEVICE = "cuda"
-HEADS, SLOTS, UNTOUCHED = (3, 2), 160, 7.0
+HEADS, SLOTS, UNTOUCHED = (3, 2), 400, 7.0
 BEHIND = 8  # rows of the buffers where tokens that are not there would go
-TOKENS = [  # rows and queries: above 64 tokens a program takes 8, and the last one has fewer where 8 is no divisor
-    *((1, 64), (1, 65), (1, 71), (1, 72), (1, 127)),
-    *((5, 13), (2, 36), (71, 1), (3, 7)),  # programs that take tokens of two rows or more
+FEW = narrow.MOST_STEADY_TOKENS
+TOKENS = [  # rows and queries: of more tokens a program takes 8, and the last one has fewer where 8 is no divisor
+    *((1, FEW), (1, FEW + 1), (1, FEW + 7), (1, FEW + 8), (1, 2 * FEW - 1)),
+    *((5, FEW // 5 + 1), (2, FEW // 2 + 4), (FEW + 7, 1), (3, 7)),  # programs that take tokens of two rows or more
 ]
 ROUNDING = {torch.float32: 1e-5, torch.bfloat16: 2**-8}  # once, at the end
 

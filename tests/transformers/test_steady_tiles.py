@@ -5,6 +5,8 @@ That their bits do not either shows on a GPU: tests/gpu/test_steady_bits_cuda.py
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,30 +16,41 @@ from orthrus_attention.split import ENOUGH, FEW_QUERIES, FEW_SLOTS
 from orthrus_transformers import narrow
 
 HEADS = st.sampled_from([(3, 3), (1, 8), (4, 8), (2, 8), (8, 2)])  # groups, heads of keys
+SLOTS = st.integers(1, FEW_SLOTS)
 
 
-@given(HEADS, st.integers(1, 40), st.integers(1, FEW_QUERIES), st.sampled_from([512, 1024]), st.sampled_from([64, 128]))
+@given(
+    HEADS, st.integers(1, 40), st.integers(1, FEW_QUERIES), st.integers(1, FEW_SLOTS), st.sampled_from([64, 128, 256])
+)
 def test_few_queries_are_tiled_and_split_as_one(
     heads: tuple[int, int], batch: int, queries: int, slots: int, size: int
 ) -> None:
     def layout(count: int) -> tuple[tuple[int, int, int], int]:
         assert split.is_steady(count, slots)
         blocks = split._blocks(heads[0] * count, size, slots, 2, True)
-        return blocks, split._splits(batch * heads[1], -(-heads[0] * count // blocks[0]), slots, True)
+        return blocks, split._splits(batch * heads[1], -(-heads[0] * count // blocks[0]), slots, blocks[1])
 
     assert layout(queries) == layout(1)
 
 
-@given(HEADS, st.integers(1, 8))
-def test_a_few_rows_are_split_as_one(heads: tuple[int, int], batch: int) -> None:
-    assert batch * heads[1] < ENOUGH
-    assert split._splits(batch * heads[1], 1, FEW_SLOTS, True) == split._splits(heads[1], 1, FEW_SLOTS, True)
+@given(st.integers(1, FEW_SLOTS), st.sampled_from([32, 64]), st.data())
+def test_however_much_is_in_use_a_part_is_one_tile(slots: int, tile: int, data: st.DataObject) -> None:
+    splits = split._splits(1, 1, slots, tile)
+    used = data.draw(st.integers(1, slots))
+    assert math.ceil(math.ceil(used / splits) / tile) == 1  # tiles of a part, as the kernel reckons
+    assert splits * tile >= slots
+
+
+@given(HEADS, st.integers(1, 40), st.integers(1, FEW_SLOTS))
+def test_some_rows_are_split_as_one(heads: tuple[int, int], batch: int, slots: int) -> None:
+    found = split._splits(batch * heads[1], 1, slots, 64)
+    assert found == (split._splits(heads[1], 1, slots, 64) if batch * heads[1] < ENOUGH else 1)
 
 
 def test_many_rows_and_long_texts_are_laid_out_for_speed() -> None:
     assert not split.is_steady(FEW_QUERIES + 1, FEW_SLOTS)
     assert not split.is_steady(1, FEW_SLOTS + 1)
-    assert split._splits(ENOUGH, 1, FEW_SLOTS, True) == 1 < split._splits(ENOUGH - 1, 1, FEW_SLOTS, True)
+    assert split._splits(ENOUGH, 1, FEW_SLOTS, 64) == 1 < split._splits(ENOUGH - 1, 1, FEW_SLOTS, 64)
 
 
 @pytest.mark.parametrize("outputs", [576, 960, 3072])

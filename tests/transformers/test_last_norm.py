@@ -1,0 +1,75 @@
+"""The last norm has a fused form, as layers do; and passes over prompts are told from those of a cycle."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from support.families import tiny_model
+from torch import Tensor
+
+from orthrus_attention.sdpa import SdpaAttention
+from orthrus_caches.static import StaticCache
+from orthrus_transformers import fused
+from orthrus_transformers.engine import Pass
+from orthrus_transformers.replaced import Replaced
+from orthrus_transformers.target import TransformersTarget
+
+
+def target_of(model: Any) -> TransformersTarget:
+    target = TransformersTarget(model, None, StaticCache(slots=16), SdpaAttention(), engine="fused")
+    target._cache.start(1, torch.device("cpu"))
+    return target
+
+
+def run(target: TransformersTarget, prefill: bool) -> Tensor:
+    slots = torch.arange(3)[None] if prefill else None
+    with torch.no_grad():
+        return target._engine.run(Pass(torch.tensor([[1, 2, 3]]), torch.zeros(1, dtype=torch.int64), 3, 3, slots=slots))
+
+
+@pytest.mark.parametrize("family", ["llama", "mistral", "qwen2", "qwen3"])
+def test_it_is_fused_in_passes_that_ask_and_the_models_own_elsewhere(
+    family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tiny_model(family)
+    wanted = model(torch.tensor([[1, 2, 3]])).logits
+    target, seen = target_of(model), []
+    real = fused.rms_norm
+    monkeypatch.setattr(fused, "rms_norm", lambda hidden, *rest: seen.append(hidden) or real(hidden, *rest))
+    torch.testing.assert_close(run(target, prefill=False), wanted, rtol=0, atol=1e-5)
+    assert len(seen) == 2 * 4 + 1  # of four layers
+    with target.own_model() as own:
+        assert torch.equal(own(torch.tensor([[1, 2, 3]])).logits, wanted)
+    assert len(seen) == 2 * 4 + 1
+
+
+def test_one_that_somebody_watches_is_left_alone() -> None:
+    model = tiny_model("llama")
+    model.model.norm.register_forward_hook(lambda *given: None)
+    target_of(model)
+    assert not isinstance(model.model.norm.forward, Replaced)
+    assert isinstance(model.model.layers[0].forward, Replaced)
+
+
+@pytest.mark.parametrize("prefill", [True, False])
+@pytest.mark.parametrize("fails", [True, False])
+def test_layers_know_a_prefill_while_it_runs(prefill: bool, fails: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    target, seen = target_of(tiny_model("llama")), []
+    attend = target._state.backend.attend
+
+    def noted(*given: Any, **more: Any) -> Tensor:
+        seen.append(target._state.prefill)
+        if fails:
+            raise RuntimeError("planted")
+        return attend(*given, **more)
+
+    monkeypatch.setattr(target._state.backend, "attend", noted)
+    if fails:
+        with pytest.raises(RuntimeError, match="planted"):
+            run(target, prefill)
+    else:
+        run(target, prefill)
+    assert set(seen) == {prefill}
+    assert target._state.prefill is False
