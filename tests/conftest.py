@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,12 @@ from orthrus.testing.profiles import register_profiles
 torch.set_num_threads(1)  # tiny models gain nothing from more, and on a busy machine threads wait for each other
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the programs that tests start
 register_profiles()
+
+
+def pytest_collection_finish() -> None:
+    """Put what the imports made out of the garbage collector's sight: it would look at all of it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from support.families import FAMILIES, VOCABULARY, WINDOW
 from support.views import committed, random_view
 
 from orthrus import RowState, Stop
+from orthrus.testing.profiles import fewer
 from orthrus.testing.strategies import batches, stops
 from orthrus_caches.static import StaticCache
 from orthrus_diffusion.block import MaskedBlock
@@ -42,6 +43,7 @@ def test_every_family(family: str) -> None:
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma3_text", "gpt2"])
+@fewer(3)  # a model's passes, and its oracle's for every token
 @given(
     prompts=batches(VOCABULARY, longest=14, rows=4),
     stop=stops(VOCABULARY),
