@@ -63,6 +63,7 @@ class TableTarget:
         self.tokenizer = tokenizer
         self._order = table.dim() - 1
         self._back = torch.arange(self._order - 1, -1, -1, device=table.device)  # of the tokens that are looked at
+        self._places = self.vocabulary_size**self._back  # [order] that each of them has in the table's first dimension
         self._table = table.reshape(-1, self.vocabulary_size)  # [V ** order, V]
         self._cache = cache
         self._begun: Context | None = None
@@ -104,13 +105,12 @@ class TableTarget:
         states = tokens[:, None, :, None].double()  # [R, 1, n, 1]: the token itself is its key and its value
         stored, _ = self._cache.update(states, states, 0)
         past = slots[..., None] - self._back  # [R, n, order]
-        each = torch.arange(tokens.shape[0], device=self.device)[:, None, None]
-        seen = stored[:, 0, :, 0].long()[each, past.clamp(min=0)]
-        return self._look_up(torch.where(past < 0, 0, seen))
+        seen = stored[:, 0, :, 0].gather(1, past.clamp(min=0).flatten(1)).long().view_as(past)
+        return self._look_up(seen.masked_fill(past < 0, 0))
 
     def _look_up(self, past: Tensor) -> Tensor:
         """Return [..., V] for the last tokens past [..., order]."""
-        return self._table[(past * self.vocabulary_size**self._back).sum(-1)]
+        return self._table[(past * self._places).sum(-1)]
 
 
 def random_table(seed: int, alphabet: str = "abcd", order: int = 2, cache: KVCache | None = None) -> TableTarget:
