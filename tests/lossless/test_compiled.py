@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from support.building import assert_lossless, decode_with, target_oracle
@@ -14,25 +16,44 @@ from orthrus_caches.static import StaticCache
 from orthrus_transformers.target import TransformersTarget
 
 PROMPTS = [[1, 2, 3], [4, 5, 6, 7, 8], [9]]
+LAYERS = 5
 
 
-def compiled_graphs(layers: int) -> int:
-    """Decode with a compiled model of so many layers, check the text, and return how many graphs were compiled."""
-    torch._dynamo.reset()
-    torch._dynamo.utils.counters.clear()
-    model = tiny_model("mistral", num_hidden_layers=layers)  # with a window
-    target = TransformersTarget(model, None, StaticCache(slots=16), SdpaAttention(), engine="compiled")
-    another = TransformersTarget(tiny_model("llama"), None, StaticCache(slots=16), SdpaAttention())  # must not matter
-    assert another.max_length
-    answers = [target_oracle(target)(prompt, Stop(20)) for prompt in PROMPTS]
-    drafter = ScriptedDrafter([answer.token_ids for answer in answers], VOCABULARY, 0.7, [3])
-    assert_lossless(decode_with(target, drafter, PROMPTS, Stop(20), batch=3), answers)
+def graphs() -> int:
+    """Return how many graphs were compiled so far."""
     return int(torch._dynamo.utils.counters["stats"]["unique_graphs"])
 
 
+class Noting(SdpaAttention):
+    """Note how many graphs there are whenever a layer attends: what is before in a layer, and after, is compiled."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[int] = []
+
+    def attend(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        self.seen.append(graphs())
+        return super().attend(*args, **kwargs)
+
+
 def test_layers_are_compiled_once_for_all() -> None:
-    few, many = compiled_graphs(2), compiled_graphs(5)
-    assert few == many > 0
+    """The second layer of any pass is the last for which anything is compiled."""
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    model, noting, ends = tiny_model("mistral", num_hidden_layers=LAYERS), Noting(), list[int]()  # with a window
+    model.model.norm.register_forward_pre_hook(lambda *given: ends.append(graphs()))
+    target = TransformersTarget(model, None, StaticCache(slots=16), noting, engine="compiled")
+    another = TransformersTarget(tiny_model("llama"), None, StaticCache(slots=16), SdpaAttention())  # must not matter
+    assert another.max_length
+    answers = [target_oracle(target)(prompt, Stop(20)) for prompt in PROMPTS]
+    noting.seen.clear()
+    ends.clear()
+    drafter = ScriptedDrafter([answer.token_ids for answer in answers], VOCABULARY, 0.7, [3])
+    assert_lossless(decode_with(target, drafter, PROMPTS, Stop(20), batch=3), answers)
+    passes = [noting.seen[place : place + LAYERS] for place in range(0, len(noting.seen), LAYERS)]
+    assert len(passes) == len(ends) > 3
+    assert all({*after} == {end} for (_, *after), end in zip(passes, ends, strict=True))
+    assert graphs() > 0
 
 
 def test_without_a_compiler_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
