@@ -6,6 +6,7 @@ runs.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -67,6 +68,7 @@ def view_target() -> TransformersTarget:
     return target
 
 
+@functools.cache
 def busiest(make: Callable[[TransformersTarget], Drafter], batch: int, stop: Stop) -> list[list[str]]:
     """Return the operations of the cycle that has most, after the prefill and the first, where all was recorded."""
     target, operations = view_target(), Operations()
