@@ -67,13 +67,14 @@ def run_child(file: Path) -> int:
     own = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # a child inherits it, and never sees Ctrl-C
     try:
         process = subprocess.Popen([sys.executable, "-c", CHILD, file])
+        try:
+            signal.pthread_sigmask(signal.SIG_SETMASK, own)  # a Ctrl-C that came meanwhile is raised here
+            return process.wait()
+        finally:
+            process.kill()
+            process.wait()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, own)
-    try:
-        return process.wait()
-    finally:
-        process.kill()
-        process.wait()
 
 
 def child(name: str) -> None:

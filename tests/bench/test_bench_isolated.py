@@ -6,6 +6,7 @@ import itertools
 import os
 import signal
 import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -97,6 +98,22 @@ def test_ctrl_c_ends_the_child_and_leaves_the_points_before(tmp_path: Path) -> N
     assert TABLE.stem in printed and "Traceback" not in printed
     with pytest.raises(ProcessLookupError):  # nobody is left of the group
         os.killpg(process.pid, 0)
+
+
+def test_ctrl_c_while_a_child_is_started_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+
+    def interrupted(command: list[str]) -> subprocess.Popen[bytes]:
+        started.append(own([sys.executable, "-c", "import time; time.sleep(60)"]))
+        os.kill(os.getpid(), signal.SIGINT)
+        return started[0]
+
+    own = subprocess.Popen
+    monkeypatch.setattr(isolated.subprocess, "Popen", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        isolated.run_child(tmp_path / "work")
+    assert started[0].returncode == -signal.SIGKILL
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
 @pytest.mark.parametrize(("whole", "resets"), [(False, 3), (True, 1)])
