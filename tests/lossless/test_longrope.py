@@ -51,7 +51,8 @@ def oracle_of(family: str) -> Oracle:
     @torch.no_grad()
     def logits(tokens: tuple[int, ...]) -> Tensor:
         assert len(tokens) < ORIGINAL
-        return model(torch.tensor([tokens]), use_cache=False).logits[0, -1].clone()  # type: ignore[no-any-return]
+        found: Tensor = model(torch.tensor([tokens]), use_cache=False).logits[0, -1]
+        return found.clone()
 
     return lambda prompt, stop: greedy(lambda tokens: logits(tuple(tokens)), prompt, stop, max_length=ORIGINAL)
 
