@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -180,7 +182,8 @@ class GraphedEngine:
         # is made of them has a place of its own.
         own = torch.empty_like(found) if one.around else None
         try:
-            with capture:  # which gives back what is reserved and unused, so it is looked at from here on
+            # A capture gives back what is reserved and unused, so it is looked at from here on.
+            with no_collection(), capture:
                 before = torch.cuda.memory_reserved()
                 output = self._eager.run(unpacked(one, inputs))
                 output = output if own is None else own.copy_(output)
@@ -206,6 +209,18 @@ class GraphedEngine:
             self._given_up = True
         else:  # a drafter's own doing, which says nothing of the model
             self._uncaptured.add(one.around)
+
+
+@contextmanager
+def no_collection() -> Iterator[None]:
+    """Keep Python's garbage collector away: it may free a CUDA graph that nobody holds, which breaks a capture."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def packed(one: Pass, out: Tensor | None = None) -> Tensor:
