@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from orthrus.devices import row_kernels
 from orthrus.errors import DraftError, InterfaceError
 from orthrus.types import Draft, Verdict
 
@@ -29,6 +30,7 @@ class Admitted:
     room: Tensor
     vocabulary_size: int
     drafter: str
+    astray: Tensor | None = None  # [B], not 0 where tokens or length were out of bounds, if a kernel has looked
 
     @classmethod
     def of(cls, draft: Draft) -> Admitted:
@@ -38,13 +40,15 @@ class Admitted:
     @cached_property
     def broken(self) -> Tensor:
         """Return [B], not 0 where a row had a value out of bounds; computed behind the pass, not to hold it up."""
-        bounded, proposed = self.draft, self.proposed
-        wrong = bounded.lengths != proposed.lengths
+        bounded, probabilities = self.draft, self.draft.probabilities
+        if self.astray is not None and probabilities is None:
+            return self.astray
+        wrong = bounded.lengths != self.proposed.lengths
         if bounded.tokens.shape[1]:
             inside = torch.arange(bounded.tokens.shape[1], device=wrong.device) < bounded.lengths[:, None]  # [B, n]
-            wrong = wrong | ((bounded.tokens != proposed.tokens) & inside).any(1)
-            if bounded.probabilities is not None:
-                wrong = wrong | (_undrawable(bounded.probabilities, bounded.tokens) & inside).any(1)
+            wrong = wrong | ((bounded.tokens != self.proposed.tokens) & inside).any(1)
+            if probabilities is not None:
+                wrong = wrong | (_undrawable(probabilities, bounded.tokens) & inside).any(1)
         return wrong.long()
 
     def report(self, broken: list[int]) -> None:
@@ -112,14 +116,22 @@ def admit(draft: Draft, context: Context, name: str) -> Admitted:
     if draft.tokens.shape[1] == 0:
         empty = replace(context.empty_draft(), passes=draft.passes)
         return Admitted(empty, draft, context.room, context.vocabulary_size, name)
-    bounded = Draft(
-        tokens=draft.tokens.clamp(0, context.vocabulary_size - 1),
-        lengths=torch.minimum(draft.lengths.clamp(0, draft.tokens.shape[1]), context.room),
-        probabilities=draft.probabilities,
-        parents=draft.parents,
-        passes=draft.passes,
-    )
-    return Admitted(bounded, draft, context.room, context.vocabulary_size, name)
+    tokens, lengths, astray = bounded(draft.tokens, draft.lengths, context.room, context.vocabulary_size)
+    inside = replace(draft, tokens=tokens, lengths=lengths)
+    return Admitted(inside, draft, context.room, context.vocabulary_size, name, astray)
+
+
+def bounded(
+    tokens: Tensor, lengths: Tensor, room: Tensor, vocabulary_size: int
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return draft tokens [B, n] and lengths [B] forced into their bounds and, by a kernel, [B] not 0 where they were.
+
+    Without one they are compared later, behind the pass.
+    """
+    if kernels := row_kernels(tokens.device):
+        found: tuple[Tensor, Tensor, Tensor] = kernels.bound(tokens, lengths, room, vocabulary_size)
+        return found
+    return tokens.clamp(0, vocabulary_size - 1), torch.minimum(lengths.clamp(0, tokens.shape[1]), room), None
 
 
 def check_verdict(verdict: Verdict) -> None:
@@ -131,6 +143,13 @@ def check_verdict(verdict: Verdict) -> None:
             raise InterfaceError(
                 f"the verifier returned a Verdict whose {name} is a {type(found).__name__}, not a tensor"
             )
+
+
+def check_accepted(accepted: Sequence[int], most: int) -> None:
+    """Raise InterfaceError for a row of which the verifier accepted fewer tokens than none, or more than there are."""
+    for row, count in enumerate(accepted):
+        if not 0 <= count <= most:
+            raise InterfaceError(f"the verifier accepted {count} of the {most} draft tokens of row {row}")
 
 
 def _undrawable(probabilities: Tensor, tokens: Tensor) -> Tensor:

@@ -6,11 +6,13 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from orthrus.admission import Admitted, Seal, admit, check_verdict
+from orthrus.admission import Admitted, Seal, admit, check_accepted, check_verdict
+from orthrus.devices import row_kernels
 from orthrus.errors import InputError
 from orthrus.interfaces import Drafter, Tokenizer
 from orthrus.processing import Processor
@@ -80,6 +82,7 @@ class Context:
         self.tokens = torch.zeros(len(self.rows), width, dtype=torch.int64, device=self.device)
         self.prompt_lengths = self.lengths = self.room = self.keys = self._upload([0] * len(self.rows))
         self._anchors = torch.zeros_like(self.lengths)
+        self._kernels: Any = row_kernels(self.device)
         self.stop_ids = self._upload(sorted(stop.token_ids))
         self.processor = Processor.of(self.sampling, vocabulary_size, self.device)
         self._fresh = list(range(len(self.rows)))
@@ -161,15 +164,30 @@ class Context:
         device's state is the new one and the host has not read it yet; what it launches runs while the host does.
         """
         check_verdict(verdict)
-        candidates = append_bonus(draft.tokens, verdict.accepted, verdict.next_tokens)  # [B, n + 1]
-        counts = torch.minimum(verdict.accepted + 1, self.room)  # [B]; 0 where a row has ended
+        limits = self.room  # [B] tokens that a row may commit; 0 where it has ended
         if self._fresh and len(self._fresh) < len(self.rows):
-            counts = counts * self._upload([int(index in self._fresh) for index in range(len(self.rows))])
-        counts = cut_at_stop(candidates, counts, self.stop_ids)
+            limits = limits * self._upload([int(index in self._fresh) for index in range(len(self.rows))])
+        facts = self._add_at_once(draft, verdict, limits) if self._kernels else self._add(draft, verdict, limits)
+        seen = self._read(facts, ahead, draft.tokens.shape[1] + 1)  # [B, 3 + n + 1]
+        return self._record(seen, draft.passes + 1)
+
+    def _add(self, draft: Draft, verdict: Verdict, limits: Tensor) -> Tensor:
+        """Add each row's tokens; return what the host is to know of them [B, 3 + n + 1]."""
+        candidates = append_bonus(draft.tokens, verdict.accepted, verdict.next_tokens)  # [B, n + 1]
+        counts = cut_at_stop(candidates, torch.minimum(verdict.accepted + 1, limits), self.stop_ids)  # [B]
         self._write(candidates, counts)
         facts = [one[:, None] for one in (self._admitted.broken, verdict.accepted, counts)]
-        seen = self._read(torch.cat([*facts, candidates], dim=1), ahead, candidates.shape[1])  # [B, 3 + n + 1]
-        return self._record(seen, draft.passes + 1)
+        return torch.cat([*facts, candidates], dim=1)
+
+    def _add_at_once(self, draft: Draft, verdict: Verdict, limits: Tensor) -> Tensor:
+        """Do the same by a kernel: what is launched here runs behind the pass and holds up the next one."""
+        broken, stop_ids = self._admitted.broken, self.stop_ids
+        rows, found = (self.tokens, self.lengths, self.room, limits), (verdict.accepted, verdict.next_tokens)
+        self.lengths, self.room, self._anchors, facts = self._kernels.commit(
+            *rows, draft.tokens, *found, stop_ids, broken
+        )
+        told: Tensor = facts
+        return told
 
     def _read(self, facts: Tensor, ahead: Callable[[], None] | None, most: int) -> list[list[int]]:
         """Return what the device found; most: how many tokens a row may have committed."""
@@ -205,6 +223,7 @@ class Context:
         fresh, self._fresh = tuple(self._fresh), []
         self.cycle += not fresh
         self._admitted.report([values[0] for values in seen])
+        check_accepted([values[1] for values in seen], len(seen[0]) - 4)
         committed = [self._extend(row, values[3 : 3 + values[2]]) for row, values in zip(self.rows, seen, strict=True)]
         if any(tokens and row.finish_reason == "stop_string" for row, tokens in zip(self.rows, committed, strict=True)):
             self._upload_state()  # only the host can see stop strings; the device learns by an upload (no sync)

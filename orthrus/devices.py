@@ -1,9 +1,13 @@
-"""What is asked of devices: their names, and to have done all that they were given."""
+"""What is asked of devices: their names, what runs on them, and to have done all that they were given."""
 
 from __future__ import annotations
 
 import platform
+import warnings
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 
 import torch
 
@@ -19,6 +23,25 @@ def synchronize(device: torch.device) -> None:
     """Wait until a device has done all that it was given."""
     if device.type != "cpu":
         torch.accelerator.synchronize(device)
+
+
+@cache
+def row_kernels(device: torch.device) -> ModuleType | None:
+    """Return the kernels that do in one launch what a cycle does to its rows; None where torch does it in many.
+
+    A GPU for which Triton compiles nothing (it is too old, or there is no C compiler) is said once.
+    """
+    if device.type != "cuda" or find_spec("triton") is None:
+        return None
+    from orthrus import row_kernels as kernels
+
+    try:
+        kernels.accept(*(torch.zeros(shape, dtype=torch.int64, device=device) for shape in ((1, 2), (1, 1), (1,))))
+    except Exception as error:  # whatever a compiler says
+        reason = str(error).split("\n")[0]
+        warnings.warn(f"Triton runs no kernels on '{device}' ({reason}); drafts are accepted by torch", stacklevel=2)
+        return None
+    return kernels
 
 
 def _processor() -> str:

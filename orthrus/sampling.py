@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from orthrus.devices import row_kernels
 from orthrus.types import Sampling
 
 NEVER = float("-inf")
@@ -108,6 +109,9 @@ def accept_greedy(choices: Tensor, tokens: Tensor, lengths: Tensor) -> Tensor:
     """Return how many leading draft tokens [B, n] equal the target's choices [B, n + 1] at the same places: [B]."""
     if tokens.shape[1] == 0:
         return torch.zeros_like(lengths)
+    if kernels := row_kernels(choices.device):
+        accepted: Tensor = kernels.accept(choices, tokens, lengths)
+        return accepted
     agree = (choices[:, :-1] == tokens).long().cumprod(dim=1).sum(dim=1)  # [B]; what lies beyond a length included
     return torch.minimum(agree, lengths)
 
