@@ -17,6 +17,8 @@ MOST_SPLITS = 64
 ENOUGH, FEW_SLOTS = 96, 1024  # so many programs need no splits of so few slots, which leaves out a kernel
 FEW_QUERIES = 16  # of a row; over few slots they are tiled and split as one alone would be, and get the bits it gets
 
+NUMBERS_A_WARP = 2048  # that splits left, 64 for a thread: few warps have the least to tell one another
+
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
@@ -68,9 +70,9 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, prepared: Prepared, scale
     whole = splits == 1
     # [B, n, H, D] in memory, which is how the model's next projection wants it
     out = torch.empty(batch, queries, all_heads, size, dtype=query.dtype, device=query.device).transpose(1, 2)
-    cells = 0 if whole else batch * heads * splits * rows
-    out_or_parts = out if whole else torch.empty(cells, size, dtype=torch.float32, device=query.device)
-    maxima = torch.empty(cells, dtype=torch.float32, device=query.device)
+    places = 0 if whole else batch * heads * splits * rows
+    out_or_parts = out if whole else torch.empty(places, size, dtype=torch.float32, device=query.device)
+    maxima = torch.empty(places, dtype=torch.float32, device=query.device)
     sums = torch.empty_like(maxima)
     early = {"EARLY": True, "launch_pdl": True} if _launches_early(torch.cuda.current_device()) else {"EARLY": False}
     padded = max(16, 1 << (size - 1).bit_length())  # what a matrix product of Triton needs at least
@@ -107,6 +109,7 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, prepared: Prepared, scale
     )
     if whole:
         return out
+    cells = max(16, 1 << (splits - 1).bit_length())  # one order of adding for 8 and 16, as a text grows
     split_kernels.combine[(batch * heads, rows)](
         out_or_parts,
         maxima,
@@ -119,8 +122,8 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, prepared: Prepared, scale
         splits,
         SIZE=size,
         PADDED=padded,
-        SPLITS=max(16, 1 << (splits - 1).bit_length()),  # one order of adding for 8 and 16, as a text grows
-        num_warps=4,
+        SPLITS=cells,
+        num_warps=max(1, min(4, cells * padded // NUMBERS_A_WARP)),
         **early,
     )
     return out

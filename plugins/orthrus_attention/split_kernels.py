@@ -163,10 +163,11 @@ def combine(
     inside = d < SIZE
     s = tl.arange(0, SPLITS)
     cell = (head_index * splits + s) * rows + m
+    # All is asked for before anything is waited for: a sum over the splits would hold up what is loaded behind it.
     maximum = tl.load(maxima + cell, mask=s < splits, other=float("-inf"))
-    weights = tl.exp(maximum - tl.max(maximum, 0))  # every query sees at least its own slot
-    total = tl.sum(weights * tl.load(sums + cell, mask=s < splits, other=0.0), 0)
+    part = tl.load(sums + cell, mask=s < splits, other=0.0)
     values = tl.load(parts + cell[:, None] * SIZE + d[None, :], mask=(s < splits)[:, None] & inside[None, :], other=0.0)
-    mean = tl.sum(values * weights[:, None], 0) / total
+    weights = tl.exp(maximum - tl.max(maximum, 0))  # every query sees at least its own slot
+    mean = tl.sum(values * weights[:, None], 0) / tl.sum(weights * part, 0)
     place = out + batch * stride_ob + (head * groups + m // queries) * stride_oh + (m % queries) * stride_on
     tl.store(place + d, mean.to(out.dtype.element_ty), mask=inside)

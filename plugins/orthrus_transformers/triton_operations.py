@@ -70,7 +70,7 @@ def silu_product(joined: Tensor) -> Tensor:
     return out
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["places", "queries", "rope_rows"])  # or it is compiled again as drafts grow
 def _split_heads(
     joined,
     cosine,
@@ -87,7 +87,7 @@ def _split_heads(
     queries,
     every,
     few,
-    rope_row_stride,
+    rope_rows,
     epsilon,
     PLACED: tl.constexpr,
     NORMED: tl.constexpr,
@@ -113,7 +113,7 @@ def _split_heads(
             scale = tl.rsqrt((tl.sum(low * low, 1) + tl.sum(high * high, 1)) / SIZE + epsilon)[:, None]
             low *= scale * tl.load(weight, mask=known, other=0.0).to(tl.float32)
             high *= scale * tl.load(weight + SIZE // 2, mask=known, other=0.0).to(tl.float32)
-        angle = (row * rope_row_stride + column * SIZE)[:, None] + d
+        angle = ((row * rope_rows * queries + column) * SIZE)[:, None] + d
         cosine_low = tl.load(cosine + angle, mask=inside, other=0.0).to(tl.float32)
         cosine_high = tl.load(cosine + angle + SIZE // 2, mask=inside, other=0.0).to(tl.float32)
         sine_low = tl.load(sine + angle, mask=inside, other=0.0).to(tl.float32)
@@ -173,7 +173,7 @@ def split_heads(
         queries,
         every,
         few,
-        queries * size if cosine.shape[0] > 1 else 0,
+        int(cosine.shape[0] > 1),
         weights[2],
         PLACED=place is not None,
         NORMED=norms is not None,
