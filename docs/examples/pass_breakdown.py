@@ -39,7 +39,8 @@ from orthrus.bench.environment import device_name
 from orthrus_plain.none import NoDrafter
 
 DOCS = Path(__file__).parents[1]
-FOUND = tuple(DOCS / f"pass-breakdown{part}.json" for part in ("", "-h200", "-cpu-eager", "-cpu"))  # as on the page
+PARTS = ("", "-h100", "-h200", "-cpu-eager", "-cpu")  # as on the page
+FOUND = tuple(DOCS / f"pass-breakdown{part}.json" for part in PARTS)
 INTRODUCTION = DOCS / "benchmarks" / "introduction.md"
 RECIPE = DOCS.parent / "configs" / "recipes" / "qwen3-8b-shape.yaml"
 MARK, END = "<!-- pass breakdown -->\n", "<!-- end -->\n"

@@ -112,17 +112,19 @@ def attend(backend: Any, case: Case) -> torch.Tensor:
     return out
 
 
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: "x".join(map(str, shape)))
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
 @pytest.mark.parametrize("kind", ["score", "block", "prefill"])
 @pytest.mark.parametrize("name", NAMES)
-def test_backend_equals_eager(name: str, kind: str, dtype: torch.dtype) -> None:
+def test_backend_equals_eager(name: str, kind: str, dtype: torch.dtype, shape: tuple[int, ...]) -> None:
     backend = supporting(name, dtype)
+    if shape not in sizes(backend):
+        pytest.skip(f"{name} takes no heads of {shape[4]}")
     complaints = []
-    for shape in sizes(backend):
-        for window in (None, 1, 16):
-            for layout in ("static", "gathered", "transposed"):
-                problem = compare(attend(backend, case := a_case(shape, kind, window, dtype, layout)), case)
-                complaints += [f"{shape}, window {window}, {layout}: {problem}"] if problem else []
+    for window in (None, 1, 16):
+        for layout in ("static", "gathered", "transposed"):
+            problem = compare(attend(backend, case := a_case(shape, kind, window, dtype, layout)), case)
+            complaints += [f"window {window}, {layout}: {problem}"] if problem else []
     assert not complaints, "\n".join(complaints)
 
 

@@ -40,23 +40,27 @@ def gradients(target: TransformersTarget, size: int, flex: bool) -> dict[str, Te
     hidden = passes.drafted(rows, MaskedBlocks(anchors.cuda(), size, 3))
     hidden.backward(torch.randn(hidden.shape, generator=generator).to(hidden))
     found = {
-        name: weight.grad.float() for name, weight in target.view_weights("view").items() if weight.grad is not None
+        name: weight.grad.double() for name, weight in target.view_weights("view").items() if weight.grad is not None
     }
     passes.close()
     return found
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the compiler's own, and a flag's
+@pytest.mark.filterwarnings("ignore:TensorFloat32")  # its advice
 @pytest.mark.parametrize(("family", "size", "kernels"), [("llama", 16, True), ("qwen3", 8, True), ("llama", 16, False)])
 def test_gradients(family: str, size: int, kernels: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not kernels:
         monkeypatch.setattr("orthrus_transformers.triton_blocks.fits", lambda *given: False)
-    exact, rounded = target_of(family, torch.float32), target_of(family, torch.bfloat16)
+    exact, single, rounded = (target_of(family, dtype) for dtype in (torch.float64, torch.float32, torch.bfloat16))
     assert type(exact._model.get_decoder()).__name__ in dual_pass.KNOWN
     wanted = gradients(exact, size, flex=False)
     assert wanted.keys() == exact.view_weights("view").keys()
-    for name, distance in distances(gradients(exact, size, flex=True), wanted).items():
-        assert distance < 1e-4, name
+    # Dense masks in float32 are off by some 2e-5 themselves; TensorFloat32 products would be by a thousand times that.
+    dense, found = (distances(gradients(single, size, flex), wanted) for flex in (False, True))
+    for name, distance in found.items():
+        assert dense[name] < 1e-4, name
+        assert distance < 10 * dense[name], name
     # In bfloat16 no way is nearer to the truth than another by much: the noise is that of the whole model.
     dense, found = (distances(gradients(rounded, size, flex), wanted) for flex in (False, True))
     for name, distance in found.items():
