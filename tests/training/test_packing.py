@@ -33,8 +33,8 @@ def usable(found: list[Text]) -> list[Text]:
     return [text for text in found if min(len(text), LENGTH) - text.answer >= 2]
 
 
-def packer(found: list[Text], anchors: int = 4, rows: int = 2, seed: int = 0) -> Packer:
-    return Packer(found, LENGTH, anchors, rows, seed)
+def packer(found: list[Text], anchors: int = 4, rows: int = 2, seed: int = 0, longest: int | None = None) -> Packer:
+    return Packer(found, LENGTH, anchors, rows, seed, longest)
 
 
 def same(one: Batch, other: Batch) -> bool:
@@ -118,3 +118,22 @@ def test_rows_are_well_filled() -> None:
     found = [Text(torch.ones(chooser.randrange(3, 30), dtype=torch.int32), 1) for _ in range(500)]
     batch = next(packer(found, rows=100).steps(0))
     assert float((batch.rows.token_ids > 0).float().mean()) > 0.9
+
+
+@given(texts(), st.integers(2, 40))
+def test_no_text_is_longer_than_the_model_can_take(found: list[Text], longest: int) -> None:
+    most = min(longest, LENGTH)
+    if not any(min(len(text), most) - text.answer >= 2 for text in found):
+        with pytest.raises(InputError, match="nothing to train on"):
+            packer(found, longest=longest)
+        return
+    for batch in itertools.islice(packer(found, longest=longest).steps(0), 3):
+        lengths = (batch.ends - batch.rows.starts)[batch.rows.token_ids != 0]
+        assert int(lengths.max()) <= most
+
+
+def test_a_model_that_takes_too_little_is_named() -> None:
+    text = Text(torch.arange(1, 20, dtype=torch.int32), 6)
+    with pytest.raises(InputError, match=r"none has two tokens within the model's context, 7$"):
+        packer([text], longest=7)
+    assert next(iter(packer([text], longest=8).steps(0))).rows.token_ids.max() == 8

@@ -51,12 +51,19 @@ def _to(tensor: Tensor, device: torch.device) -> Tensor:
 class Packer:
     """Give the rows of each step: every text once an epoch, in an order of the seed; anchors anew every time."""
 
-    def __init__(self, texts: Sequence[Text], length: int, anchors: int, rows: int, seed: int) -> None:
-        """Take texts for steps of so many rows; raise InputError if no answer has two tokens to learn from."""
-        cut = [Text(text.token_ids[:length], text.answer) for text in texts]
+    def __init__(
+        self, texts: Sequence[Text], length: int, anchors: int, rows: int, seed: int, longest: int | None = None
+    ) -> None:
+        """Take texts for steps of so many rows; raise InputError if no answer has two tokens to learn from.
+
+        longest: tokens that the model can take; longer texts are cut, as at the length of a row.
+        """
+        most = length if longest is None else min(length, longest)
+        cut = [Text(text.token_ids[:most], text.answer) for text in texts]
         self._texts = [text for text in cut if len(text) - text.answer >= 2]
         if not self._texts:
-            raise InputError("the answers hold nothing to train on: none has two tokens within fit.row_tokens")
+            within = "fit.row_tokens" if most == length else f"the model's context, {most}"
+            raise InputError(f"the answers hold nothing to train on: none has two tokens within {within}")
         self._length, self._anchors, self._rows, self._seed = length, anchors, rows, seed
         self._epoch = -1
         self._packed: list[list[int]] = []

@@ -77,7 +77,9 @@ class FitOptions:
     steps: int = option(2000, minimum=1, help="optimizer steps")
     rows: int = option(64, minimum=1, help="packed rows of a step, over all processes")
     rows_at_a_time: int = option(16, minimum=1, help="rows of one pass of one process; fewer take less memory")
-    row_tokens: int = option(1024, minimum=16, help="tokens of a packed row; longer texts are cut")
+    row_tokens: int = option(
+        1024, minimum=16, help="tokens of a packed row; texts longer than it, or than the model's context, are cut"
+    )
     anchors: int = option(128, minimum=1, help="blocks of a row")
     learning_rate: float = option(1e-3, minimum=0.0, help="highest learning rate, after the warm-up")
     final_rate: float = option(0.0, minimum=0.0, maximum=1.0, help="share of it at the last step of the cosine")
