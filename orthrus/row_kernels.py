@@ -2,8 +2,8 @@
 
 Torch launches some forty operations for it, of a few microseconds each, and next to a pass of one or two milliseconds
 that shows. Elsewhere `admission.bounded`, `sampling.accept_greedy` and `Context` do the same in torch;
-tests/gpu/test_row_kernels_cuda.py holds one against the other. A program has one row. n: width of the draft, T: of the
-text, S: stop tokens.
+tests/gpu/test_row_kernels_cuda.py holds one against the other. A program has one row. Triton launches on the
+current device, so the rows' own is made that. n: width of the draft, T: of the text, S: stop tokens.
 """
 
 from __future__ import annotations
@@ -38,10 +38,11 @@ def bound(tokens: Tensor, lengths: Tensor, room: Tensor, vocabulary_size: int) -
     tokens = tokens if tokens.stride(1) == 1 else tokens.contiguous()
     bounded = tokens.new_empty(rows, width)
     short, broken = torch.empty_like(room), torch.empty_like(room)
-    _bound[(rows,)](
-        tokens, lengths.contiguous(), room, bounded, short, broken, width, vocabulary_size, tokens.stride(0),
-        BLOCK=triton.next_power_of_2(width), num_warps=1,
-    )  # fmt: skip
+    with torch.cuda.device(tokens.device):
+        _bound[(rows,)](
+            tokens, lengths.contiguous(), room, bounded, short, broken, width, vocabulary_size, tokens.stride(0),
+            BLOCK=triton.next_power_of_2(width), num_warps=1,
+        )  # fmt: skip
     return bounded, short, broken
 
 
@@ -62,10 +63,11 @@ def accept(choices: Tensor, tokens: Tensor, lengths: Tensor) -> Tensor:
     choices = choices if choices.stride(1) == 1 else choices.contiguous()
     tokens = tokens if tokens.stride(1) == 1 else tokens.contiguous()
     accepted = torch.empty_like(lengths, memory_format=torch.contiguous_format)
-    _accept[(rows,)](
-        choices, tokens, lengths.contiguous(), accepted, width, choices.stride(0), tokens.stride(0),
-        BLOCK=triton.next_power_of_2(width), num_warps=1,
-    )  # fmt: skip
+    with torch.cuda.device(tokens.device):
+        _accept[(rows,)](
+            choices, tokens, lengths.contiguous(), accepted, width, choices.stride(0), tokens.stride(0),
+            BLOCK=triton.next_power_of_2(width), num_warps=1,
+        )  # fmt: skip
     return accepted
 
 
@@ -127,10 +129,11 @@ def commit(
     new_lengths, new_room, anchors = (torch.empty_like(lengths) for _ in range(3))
     facts = lengths.new_empty(rows, width + 4)
     stops = stop_ids.numel()
-    _commit[(rows,)](
-        text, lengths, room, limits, draft, accepted.contiguous(), following.contiguous(), stop_ids, broken,
-        new_lengths, new_room, anchors, facts,
-        width, stops, text.shape[1], text.stride(0), draft.stride(0),
-        BLOCK=triton.next_power_of_2(width + 1), STOPS=triton.next_power_of_2(stops) if stops else 0, num_warps=1,
-    )  # fmt: skip
+    with torch.cuda.device(text.device):
+        _commit[(rows,)](
+            text, lengths, room, limits, draft, accepted.contiguous(), following.contiguous(), stop_ids, broken,
+            new_lengths, new_room, anchors, facts,
+            width, stops, text.shape[1], text.stride(0), draft.stride(0),
+            BLOCK=triton.next_power_of_2(width + 1), STOPS=triton.next_power_of_2(stops) if stops else 0, num_warps=1,
+        )  # fmt: skip
     return new_lengths, new_room, anchors, facts

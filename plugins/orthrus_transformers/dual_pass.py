@@ -17,6 +17,7 @@ from torch.nn.functional import linear
 from orthrus import BuildError, MaskDescription, MaskedBlocks, PackedRows
 from orthrus_transformers.attention import AttentionState
 from orthrus_transformers.context_length import max_length
+from orthrus_transformers.current_device import on_its_device
 from orthrus_transformers.dual_attention import DualAttention
 from orthrus_transformers.dual_inputs import DualInputs
 from orthrus_transformers.dual_layers import LayerSizes, decoder_layer, layer_weights
@@ -34,6 +35,7 @@ class DualPass:
     """
 
     def __init__(self, model: Any, state: AttentionState, view: View, flex: bool, compiled: bool) -> None:
+        self.device: torch.device = model.device
         self._model = model
         self._trunk = model.get_decoder()
         self._state = state
@@ -50,6 +52,7 @@ class DualPass:
         for weight in view.weights().values():
             weight.requires_grad_()
 
+    @on_its_device
     def committed(self, rows: PackedRows) -> Tensor:
         """Return the frozen model's hidden states [R, L, E]; its keys and values are kept for `drafted`."""
         self._attention.begin_rows(rows.starts)
@@ -58,6 +61,7 @@ class DualPass:
         with torch.no_grad():
             return self._run(rows.token_ids, columns - rows.starts, None)
 
+    @on_its_device
     def drafted(self, rows: PackedRows, blocks: MaskedBlocks) -> Tensor:
         """Return the view's hidden states [R, N, K, E] of blocks in the rows that `committed` saw last."""
         anchors, size = blocks.anchors, blocks.size

@@ -16,6 +16,7 @@ from orthrus_transformers import loading
 from orthrus_transformers.attention import AttentionState, attach
 from orthrus_transformers.capabilities import check_attention, check_layers
 from orthrus_transformers.context_length import ends_early, max_length
+from orthrus_transformers.current_device import on_its_device
 from orthrus_transformers.dual_pass import DualPass
 from orthrus_transformers.engine import Engine, Pass
 from orthrus_transformers.engines import make_eager, make_engine, uncaptured
@@ -64,7 +65,7 @@ class TransformersTarget:
         self.vocabulary_size = int(model.config.get_text_config().vocab_size)
         self.max_length = max_length(model)
         self.stop_token_ids = loading.stop_token_ids(model)
-        self.device = model.device
+        self.device: torch.device = model.device
         self.dtype: torch.dtype = model.dtype
         self.tokenizer = tokenizer
         self._model = model
@@ -97,6 +98,7 @@ class TransformersTarget:
         self._cache.start(len(context.rows), self.device)
 
     @torch.no_grad()
+    @on_its_device
     @says_when_memory_is_short
     def prefill(self, context: Context, rows: Sequence[int]) -> Tensor:
         """Pass over the prompts of some rows in chunks; return the logits [B, 1, V] after each one's last token.
@@ -125,6 +127,7 @@ class TransformersTarget:
         return logits.new_zeros(len(context.rows), *logits.shape[1:]).index_copy(0, chosen, logits)
 
     @torch.no_grad()
+    @on_its_device
     @says_when_memory_is_short
     def score(self, context: Context, draft: Draft) -> Tensor:
         """Pass over each row's anchor and draft; return the logits [B, n + 1, V] after each."""
@@ -136,6 +139,7 @@ class TransformersTarget:
         return self._engine.run(one)
 
     @torch.no_grad()
+    @on_its_device
     @says_when_memory_is_short
     def forward(
         self,
@@ -159,6 +163,7 @@ class TransformersTarget:
         return self._engine.run(one)
 
     @torch.no_grad()
+    @on_its_device
     @says_when_memory_is_short
     def draft(
         self, context: Context, one: DraftPass, *, view: str | None = None, kind: Literal["causal", "block"] = "block"

@@ -62,7 +62,7 @@ class CudaDrafter(ScriptedDrafter):
 
     def propose(self, context: Context, chance: Chance) -> Draft:
         draft = super().propose(context, chance)
-        return Draft(draft.tokens.cuda(), draft.lengths.cuda())
+        return Draft(draft.tokens.to(context.device), draft.lengths.to(context.device))
 
 
 class ChanceDrafter:
