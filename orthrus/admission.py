@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from orthrus.context import Context
 
 SEALED = ("tokens", "lengths", "room", "keys", "anchors")  # of a context
+INTEGERS = (torch.int64, torch.int32)
 TOLERANCE = 0.01  # of the sum of a draft's probabilities: those in bfloat16 are coarse
 
 
@@ -138,11 +139,30 @@ def check_verdict(verdict: Verdict) -> None:
     """Raise InterfaceError for what no verifier may return: nothing, a pair, lists."""
     if not isinstance(verdict, Verdict):
         raise InterfaceError(f"the verifier returned a {type(verdict).__name__}, not a Verdict")
-    for name, found in (("accepted", verdict.accepted), ("next_tokens", verdict.next_tokens)):
+    for name, found in _numbers(verdict):
         if not isinstance(found, Tensor):
             raise InterfaceError(
                 f"the verifier returned a Verdict whose {name} is a {type(found).__name__}, not a tensor"
             )
+
+
+def check_numbers(verdict: Verdict, rows: Tensor) -> None:
+    """Raise InterfaceError unless a verdict has an integer for each of the rows [B], where those are."""
+    for name, found in _numbers(verdict):
+        what = f"the verifier returned a Verdict whose {name}"
+        if found.shape != rows.shape:
+            raise InterfaceError(
+                f"{what} has the shape {list(found.shape)}; wanted {list(rows.shape)}, one for each row"
+            )
+        if found.dtype not in INTEGERS:
+            raise InterfaceError(f"{what} is of {found.dtype}; wanted torch.int64")
+        if found.device != rows.device:
+            raise InterfaceError(f"{what} is on {found.device}; the rows are on {rows.device}")
+
+
+def _numbers(verdict: Verdict) -> Iterator[tuple[str, Tensor]]:
+    yield "accepted", verdict.accepted
+    yield "next_tokens", verdict.next_tokens
 
 
 def check_accepted(accepted: Sequence[int], most: int) -> None:

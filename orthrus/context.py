@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from orthrus.admission import Admitted, Seal, admit, check_accepted, check_verdict
+from orthrus.admission import Admitted, Seal, admit, check_accepted, check_numbers, check_verdict
 from orthrus.devices import row_kernels
 from orthrus.errors import InputError
 from orthrus.interfaces import Drafter, Tokenizer
@@ -164,6 +164,7 @@ class Context:
         device's state is the new one and the host has not read it yet; what it launches runs while the host does.
         """
         check_verdict(verdict)
+        check_numbers(verdict, self.lengths)
         limits = self.room  # [B] tokens that a row may commit; 0 where it has ended
         if self._fresh and len(self._fresh) < len(self.rows):
             limits = limits * self._upload([int(index in self._fresh) for index in range(len(self.rows))])
@@ -173,8 +174,9 @@ class Context:
 
     def _add(self, draft: Draft, verdict: Verdict, limits: Tensor) -> Tensor:
         """Add each row's tokens; return what the host is to know of them [B, 3 + n + 1]."""
-        candidates = append_bonus(draft.tokens, verdict.accepted, verdict.next_tokens)  # [B, n + 1]
-        counts = cut_at_stop(candidates, torch.minimum(verdict.accepted + 1, limits), self.stop_ids)  # [B]
+        accepted = verdict.accepted.clamp(0, draft.tokens.shape[1])  # [B]; what is not there is reported with the step
+        candidates = append_bonus(draft.tokens, accepted, verdict.next_tokens)  # [B, n + 1]
+        counts = cut_at_stop(candidates, torch.minimum(accepted + 1, limits), self.stop_ids)  # [B]
         self._write(candidates, counts)
         facts = [one[:, None] for one in (self._admitted.broken, verdict.accepted, counts)]
         return torch.cat([*facts, candidates], dim=1)
@@ -223,7 +225,8 @@ class Context:
         fresh, self._fresh = tuple(self._fresh), []
         self.cycle += not fresh
         self._admitted.report([values[0] for values in seen])
-        check_accepted([values[1] for values in seen], len(seen[0]) - 4)
+        # What is said of rows that take no part is not read.
+        check_accepted([values[1] if values[2] else 0 for values in seen], len(seen[0]) - 4)
         committed = [self._extend(row, values[3 : 3 + values[2]]) for row, values in zip(self.rows, seen, strict=True)]
         if any(tokens and row.finish_reason == "stop_string" for row, tokens in zip(self.rows, committed, strict=True)):
             self._upload_state()  # only the host can see stop strings; the device learns by an upload (no sync)

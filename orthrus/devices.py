@@ -35,8 +35,11 @@ def row_kernels(device: torch.device) -> ModuleType | None:
         return None
     from orthrus import row_kernels as kernels
 
+    one, two = torch.zeros(1, dtype=torch.int64, device=device), torch.zeros(1, 2, dtype=torch.int64, device=device)
     try:
-        kernels.accept(*(torch.zeros(shape, dtype=torch.int64, device=device) for shape in ((1, 2), (1, 1), (1,))))
+        kernels.bound(two, one, one, 1)
+        kernels.accept(two, two[:, :1], one)
+        kernels.commit(two, one, one, one, two[:, :1], one, one, one, one)
     except Exception as error:  # whatever a compiler says
         reason = str(error).split("\n")[0]
         warnings.warn(f"Triton runs no kernels on '{device}' ({reason}); drafts are accepted by torch", stacklevel=2)

@@ -3,7 +3,7 @@
 Torch launches some forty operations for it, of a few microseconds each, and next to a pass of one or two milliseconds
 that shows. Elsewhere `admission.bounded`, `sampling.accept_greedy` and `Context` do the same in torch;
 tests/gpu/test_row_kernels_cuda.py holds one against the other. A program has one row. Triton launches on the
-current device, so the rows' own is made that. n: width of the draft, T: of the text, S: stop tokens.
+current device, so the rows' own is made that. n: width of the draft, T: of the text.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+
+from orthrus.errors import InterfaceError
 
 
 @triton.jit(do_not_specialize=["width", "vocabulary", "stride"])
@@ -60,6 +62,9 @@ def _accept(choices, tokens, lengths, accepted, width, stride_choices, stride_to
 def accept(choices: Tensor, tokens: Tensor, lengths: Tensor) -> Tensor:
     """Return how many leading draft tokens [B, n] equal the choices [B, n + 1] at the same places: [B]."""
     rows, width = tokens.shape
+    if choices.shape != (rows, width + 1) or lengths.shape != (rows,):
+        shapes = f"choices {list(choices.shape)} and lengths {list(lengths.shape)}"
+        raise InterfaceError(f"{shapes} do not fit draft tokens {list(tokens.shape)}")
     choices = choices if choices.stride(1) == 1 else choices.contiguous()
     tokens = tokens if tokens.stride(1) == 1 else tokens.contiguous()
     accepted = torch.empty_like(lengths, memory_format=torch.contiguous_format)
@@ -76,34 +81,34 @@ def _commit(
     text, lengths, room, limits, draft, accepted, following, stop_ids, broken,
     new_lengths, new_room, anchors, facts,
     width, stops, text_width, stride_text, stride_draft,
-    BLOCK: tl.constexpr, STOPS: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0)
     column = tl.arange(0, BLOCK)
     held = column <= width
-    kept, bonus = tl.load(accepted + row).to(tl.int64), tl.load(following + row).to(tl.int64)
+    told, bonus = tl.load(accepted + row).to(tl.int64), tl.load(following + row).to(tl.int64)
+    kept = tl.minimum(tl.maximum(told, 0), width)  # what is not there is reported with the step
     drafted = tl.load(draft + row * stride_draft + column, mask=column < width, other=0)
     token = tl.where((column == kept) | (column == width), bonus, drafted)
-    count = tl.minimum(kept + 1, tl.load(limits + row))
-    if STOPS > 0:
-        each = tl.arange(0, STOPS)
-        stop = tl.load(stop_ids + each, mask=each < stops, other=-1)
-        is_stop = tl.sum(((token[:, None] == stop[None, :]) & (each < stops)[None, :]).to(tl.int32), 1) > 0
-        count = tl.minimum(count, tl.min(tl.where(is_stop & held, column + 1, width + 1), 0).to(tl.int64))
+    is_stop = column < 0
+    for each in range(stops):
+        is_stop = is_stop | (token == tl.load(stop_ids + each))
+    until_stop = tl.min(tl.where(is_stop & held, column + 1, width + 1), 0)
+    count = tl.minimum(tl.minimum(kept + 1, tl.load(limits + row)), until_stop)
     length, left = tl.load(lengths + row), tl.load(room + row) - count
     line = text + row.to(tl.int64) * stride_text
     before = tl.load(line + tl.maximum(length - 1, 0))
     last = tl.sum(tl.where(column == count - 1, token, 0), 0)
     anchor = tl.where(count > 0, last, before)
-    if STOPS > 0:
-        left = tl.where(tl.sum(((anchor == stop) & (each < stops)).to(tl.int32), 0) > 0, 0, left)
+    for each in range(stops):
+        left = tl.where(anchor == tl.load(stop_ids + each), 0, left)
     tl.store(line + tl.minimum(length + column, text_width - 1), token, mask=held)
     tl.store(new_lengths + row, length + count)
     tl.store(new_room + row, left)
     tl.store(anchors + row, anchor)
     fact = facts + row * (width + 4)
     tl.store(fact, tl.load(broken + row))
-    tl.store(fact + 1, kept)
+    tl.store(fact + 1, told)
     tl.store(fact + 2, count)
     tl.store(fact + 3 + column, token, mask=held)
 
@@ -128,12 +133,11 @@ def commit(
     draft = draft if width == 0 or draft.stride(1) == 1 else draft.contiguous()
     new_lengths, new_room, anchors = (torch.empty_like(lengths) for _ in range(3))
     facts = lengths.new_empty(rows, width + 4)
-    stops = stop_ids.numel()
     with torch.cuda.device(text.device):
         _commit[(rows,)](
             text, lengths, room, limits, draft, accepted.contiguous(), following.contiguous(), stop_ids, broken,
             new_lengths, new_room, anchors, facts,
-            width, stops, text.shape[1], text.stride(0), draft.stride(0),
-            BLOCK=triton.next_power_of_2(width + 1), STOPS=triton.next_power_of_2(stops) if stops else 0, num_warps=1,
+            width, stop_ids.numel(), text.shape[1], text.stride(0), draft.stride(0),
+            BLOCK=triton.next_power_of_2(width + 1), num_warps=1,
         )  # fmt: skip
     return new_lengths, new_room, anchors, facts

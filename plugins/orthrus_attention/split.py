@@ -109,7 +109,8 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, prepared: Prepared, scale
     )
     if whole:
         return out
-    cells = max(16, 1 << (splits - 1).bit_length())  # one order of adding for 8 and 16, as a text grows
+    # One order of adding as a text grows: of few slots for all that they can be split into.
+    cells = max(16, FEW_SLOTS // block_n if steady else 1 << (splits - 1).bit_length())
     split_kernels.combine[(batch * heads, rows)](
         out_or_parts,
         maxima,

@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -175,9 +176,9 @@ class GraphedEngine:
     def _record(self, one: Pass) -> Recording | None:
         inputs = packed(one)
         graph = torch.cuda.CUDAGraph()
-        capture = torch.cuda.graph(graph, pool=self._pool)
-        assert capture.capture_stream is not None
-        found = warm_up(lambda: self._eager.run(unpacked(one, inputs)), capture.capture_stream)
+        stream = capture_stream(inputs.device)
+        capture = torch.cuda.graph(graph, pool=self._pool, stream=stream)
+        found = warm_up(lambda: self._eager.run(unpacked(one, inputs)), stream)
         # Recordings share a pool, so the output of one may lie where another works. Logits are done with by then; what
         # is made of them has a place of its own.
         own = torch.empty_like(found) if one.around else None
@@ -213,7 +214,10 @@ class GraphedEngine:
 
 @contextmanager
 def no_collection() -> Iterator[None]:
-    """Keep Python's garbage collector away: it may free a CUDA graph that nobody holds, which breaks a capture."""
+    """Keep Python's garbage collector away: it may free a CUDA graph that nobody holds, which breaks a capture.
+
+    It is the whole process's, in which CUDA allows one capture at a time.
+    """
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -253,11 +257,14 @@ def unpacked(like: Pass, inputs: Tensor) -> Pass:
     )
 
 
-def warm_up(action: Callable[[], Tensor], stream: torch.cuda.Stream) -> Tensor:
-    """Run an action twice on the stream of a capture: libraries allocate and choose kernels in their first calls.
+@cache
+def capture_stream(device: torch.device) -> torch.cuda.Stream:
+    """Return the stream of all captures on a device: cuBLAS keeps memory for every stream that it has seen."""
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # torch has no type for it
 
-    It is one stream for all captures of a process, because cuBLAS keeps memory for every stream that it has seen.
-    """
+
+def warm_up(action: Callable[[], Tensor], stream: torch.cuda.Stream) -> Tensor:
+    """Run an action twice on the stream of a capture: libraries allocate and choose kernels in their first calls."""
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
         action()

@@ -43,7 +43,7 @@ class Pair:
     @classmethod
     def of(cls, choose: random.Random) -> Pair:
         prompts = [numbers(choose, choose.randint(1, 5)) for _ in range(choose.randint(1, 7))]
-        stop_ids = frozenset(choose.sample(range(VOCABULARY), choose.choice([0, 0, 1, 2, 3])))
+        stop_ids = frozenset(choose.sample(range(VOCABULARY), choose.choice([0, 0, 1, 2, 3, 5])))
         stop = Stop(choose.randint(1, 40), token_ids=stop_ids)
         settings: dict[str, Any] = {"vocabulary_size": VOCABULARY, "batch": choose.randint(1, len(prompts))}
         return cls((Context(prompts, stop, **settings), Context(prompts, stop, **settings, device=DEVICE)))
@@ -117,15 +117,38 @@ def test_a_broken_draft_is_reported_with_the_step() -> None:
         context.commit(draft, Verdict(nothing, some))
 
 
-@pytest.mark.parametrize("accepted", [-1, 2])
+@pytest.mark.parametrize("accepted", [-5, -1, 2, 2**62])
 def test_a_verifier_that_accepts_what_is_not_there_is_told_so(accepted: int) -> None:
     context = Context([[1]], Stop(8), vocabulary_size=VOCABULARY, device=DEVICE)
     context.refill()
     nothing, some = torch.zeros(1, dtype=torch.int64, device=DEVICE), torch.ones(1, dtype=torch.int64, device=DEVICE)
     context.commit(context.empty_draft(), Verdict(nothing, some))
-    draft = context.admit(Draft(some[:, None], some), Anything())  # type: ignore[arg-type]
+    draft, seen = context.admit(Draft(some[:, None], some), Anything()), list[Tensor]()  # type: ignore[arg-type]
     with pytest.raises(InterfaceError, match=f"the verifier accepted {accepted} of the 1 draft tokens of row 0"):
-        context.commit(draft, Verdict(some * accepted, some))
+        context.commit(draft, Verdict(some * accepted, some), lambda: seen.append(context.lengths))
+    assert int(seen[0]) in (3, 4)  # what is launched ahead reads slots that are there
+
+
+def test_drawn_drafts_are_judged_by_their_probabilities() -> None:
+    context = Context([[1]], Stop(8), vocabulary_size=VOCABULARY, device=DEVICE)
+    context.refill()
+    nothing, some = torch.zeros(1, dtype=torch.int64, device=DEVICE), torch.ones(1, dtype=torch.int64, device=DEVICE)
+    context.commit(context.empty_draft(), Verdict(nothing, some))
+    even = torch.full((1, 1, VOCABULARY), 1 / VOCABULARY, device=DEVICE)
+    drawn = context.admit(Draft(some[:, None], some, even), Anything())  # type: ignore[arg-type]
+    assert context.commit(drawn, Verdict(some, some)).committed == ((1, 1),)
+    claimed = context.admit(Draft(some[:, None], some, 2 * even), Anything())  # type: ignore[arg-type]
+    with pytest.raises(DraftError, match="gave probabilities that sum to 2, not 1, at place 0 of row 0"):
+        context.commit(claimed, Verdict(some, some))
+
+
+def test_numbers_may_be_narrower_and_lie_apart() -> None:
+    context = Context([[1], [2, 3]], Stop(8), vocabulary_size=VOCABULARY, device=DEVICE)
+    context.refill()
+    apart = torch.tensor([[0, 4, 9], [0, 5, 9]], dtype=torch.int32, device=DEVICE)
+    step = context.commit(context.empty_draft(), Verdict(apart[:, 0], apart[:, 1]))
+    assert step.committed == ((4,), (5,))
+    assert context.anchors.tolist() == [4, 5]
 
 
 @given(seeds)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from orthrus import MaskDescription
 from orthrus_attention.split import FEW_QUERIES, FEW_SLOTS, SplitAttention
 from orthrus_caches.static import StaticCache
 from orthrus_transformers import narrow
@@ -100,3 +101,21 @@ def test_wide_passes_round_otherwise() -> None:
     nothing = torch.zeros(1, dtype=torch.int64, device="cuda")
     wanted = one_by_one(target, tokens, nothing)
     assert not torch.equal(run(target, tokens, nothing), wanted)
+
+
+@pytest.mark.parametrize("size", [64, 128, 160, 256])
+def test_a_larger_bucket_changes_no_bit_of_attention(size: int) -> None:
+    torch.manual_seed(size)
+    backend, committed, drafts = SplitAttention(), FEW_SLOTS // 2 - 12, FEW_QUERIES
+    query = torch.randn(1, 4, drafts, size, device="cuda").bfloat16()
+    key, value = torch.randn(2, 1, 2, FEW_SLOTS, size, device="cuda").bfloat16()
+
+    def attend(first: int, count: int, slots: int) -> Tensor:
+        positions = committed + first + torch.arange(count, device="cuda")[None]
+        mask = MaskDescription("causal", positions, positions[:, 0], slots)
+        queries, prepared = query[:, :, first : first + count], backend.prepare(mask, None, query.dtype)
+        return backend.attend(queries, key[:, :, :slots], value[:, :, :slots], prepared, scale=size**-0.5)
+
+    among = attend(0, drafts, FEW_SLOTS)
+    for place in range(12):  # as if it came alone, before the text needs the larger bucket
+        assert torch.equal(attend(place, 1, FEW_SLOTS // 2)[:, :, 0], among[:, :, place])

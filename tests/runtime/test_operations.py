@@ -95,11 +95,11 @@ DRAFTERS: dict[str, Callable[[TransformersTarget], Drafter]] = {
 
 
 COUNTS = {  # before each replay, and after the last
-    "none": [2, 14],
-    "lookup": [5, 28],
-    "replay": [10, 28],
-    "diffusion": [2, 5, 28],
-    "early": [6, 29, 1],  # the second replay is the next cycle's draft
+    "none": [2, 15],
+    "lookup": [5, 29],
+    "replay": [10, 29],
+    "diffusion": [2, 5, 29],
+    "early": [6, 30, 1],  # the second replay is the next cycle's draft
 }
 FOR_STOPS = 10
 
