@@ -118,9 +118,7 @@ class Raving(PlainConsensus):
 def test_what_is_said_of_rows_that_have_ended_is_not_read(drafter: Drafter) -> None:
     prompts = ["abab", "b", "ca"]
     target, stop = table_target(1), Stop(12, token_ids=frozenset({2}))
-    wanted, found = (
-        Decoder.of(target, drafter, one, stop).generate(prompts, 3) for one in (PlainConsensus(), Raving())
-    )
+    wanted, found = (Decoder.of(target, drafter, one, stop).generate(prompts) for one in (PlainConsensus(), Raving()))
     assert [one.token_ids for one in found] == [one.token_ids for one in wanted]
     assert len({len(one.token_ids) for one in wanted}) > 1  # some end before others
 
