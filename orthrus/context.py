@@ -82,7 +82,6 @@ class Context:
         self.tokens = torch.zeros(len(self.rows), width, dtype=torch.int64, device=self.device)
         self.prompt_lengths = self.lengths = self.room = self.keys = self._upload([0] * len(self.rows))
         self._anchors = torch.zeros_like(self.lengths)
-        self._kernels: Any = row_kernels(self.device)
         self.stop_ids = self._upload(sorted(stop.token_ids))
         self.processor = Processor.of(self.sampling, vocabulary_size, self.device)
         self._fresh = list(range(len(self.rows)))
@@ -168,7 +167,9 @@ class Context:
         limits = self.room  # [B] tokens that a row may commit; 0 where it has ended
         if self._fresh and len(self._fresh) < len(self.rows):
             limits = limits * self._upload([int(index in self._fresh) for index in range(len(self.rows))])
-        facts = self._add_at_once(draft, verdict, limits) if self._kernels else self._add(draft, verdict, limits)
+        kernels = row_kernels(self.lengths.device)
+        given = draft, verdict, limits
+        facts = self._add(*given) if kernels is None else self._add_at_once(kernels, *given)
         seen = self._read(facts, ahead, draft.tokens.shape[1] + 1)  # [B, 3 + n + 1]
         return self._record(seen, draft.passes + 1)
 
@@ -181,15 +182,15 @@ class Context:
         facts = [one[:, None] for one in (self._admitted.broken, verdict.accepted, counts)]
         return torch.cat([*facts, candidates], dim=1)
 
-    def _add_at_once(self, draft: Draft, verdict: Verdict, limits: Tensor) -> Tensor:
+    def _add_at_once(self, kernels: Any, draft: Draft, verdict: Verdict, limits: Tensor) -> Tensor:
         """Do the same by a kernel: what is launched here runs behind the pass and holds up the next one."""
-        broken, stop_ids = self._admitted.broken, self.stop_ids
-        rows, found = (self.tokens, self.lengths, self.room, limits), (verdict.accepted, verdict.next_tokens)
-        self.lengths, self.room, self._anchors, facts = self._kernels.commit(
-            *rows, draft.tokens, *found, stop_ids, broken
+        rows = self.tokens, self.lengths, self.room, limits
+        found = draft.tokens, verdict.accepted, verdict.next_tokens
+        facts: Tensor
+        self.lengths, self.room, self._anchors, facts = kernels.commit(
+            *rows, *found, self.stop_ids, self._admitted.broken
         )
-        told: Tensor = facts
-        return told
+        return facts
 
     def _read(self, facts: Tensor, ahead: Callable[[], None] | None, most: int) -> list[list[int]]:
         """Return what the device found; most: how many tokens a row may have committed."""

@@ -1,9 +1,9 @@
 """Triton kernels that do on a GPU, in one launch each, what a cycle does to its rows besides the passes.
 
-Torch launches some forty operations for it, of a few microseconds each, and next to a pass of one or two milliseconds
-that shows. Elsewhere `admission.bounded`, `sampling.accept_greedy` and `Context` do the same in torch;
-tests/gpu/test_row_kernels_cuda.py holds one against the other. A program has one row. Triton launches on the
-current device, so the rows' own is made that. n: width of the draft, T: of the text.
+Torch launches some forty operations for it, which shows beside the passes of small models. Elsewhere
+`admission.bounded`, `sampling.accept_greedy` and `Context` do the same in torch; tests/gpu/test_row_kernels_cuda.py
+holds one against the other. A program has one row. Triton launches on the current device, so the rows' own is made
+that. n: width of the draft, T: of the text.
 """
 
 from __future__ import annotations

@@ -109,8 +109,7 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, prepared: Prepared, scale
     )
     if whole:
         return out
-    # One order of adding as a text grows: of few slots for all that they can be split into.
-    cells = max(16, FEW_SLOTS // block_n if steady else 1 << (splits - 1).bit_length())
+    cells = _cells(splits, block_n if steady else 0)
     split_kernels.combine[(batch * heads, rows)](
         out_or_parts,
         maxima,
@@ -144,6 +143,14 @@ def _splits(heads: int, tiles: int, slots: int, steady: int) -> int:
     if programs >= ENOUGH and slots <= FEW_SLOTS:
         return 1
     return -(-slots // steady) if steady else max(1, min(MOST_SPLITS, PROGRAMS // programs, slots // SMALLEST_SPLIT))
+
+
+def _cells(splits: int, steady: int) -> int:
+    """Return for how many splits, those that are not there included, the parts are added up.
+
+    steady: as for `_splits`; then it is one number, and one order of adding, however much of a text there is.
+    """
+    return max(16, FEW_SLOTS // steady if steady else 1 << (splits - 1).bit_length())
 
 
 @lru_cache

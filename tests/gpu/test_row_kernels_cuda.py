@@ -20,18 +20,13 @@ from orthrus.devices import row_kernels
 from orthrus.errors import DraftError, InterfaceError
 from orthrus.sampling import accept_greedy
 from orthrus_consensus.consensus import Consensus
+from orthrus_plain.none import NoDrafter
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 DEVICE = torch.device("cuda", 0)
 WIDTHS = (0, 1, 2, 3, 7, 8, 15, 16, 31, 100)
 VOCABULARY = 6
 seeds = st.integers(0, 2**32)
-
-
-class Anything:
-    """Be a drafter; what it proposes is made here."""
-
-    name = "anything"
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +47,7 @@ class Pair:
         """Commit the same in both; nothing of what the host or the devices hold afterwards may differ."""
         steps, kept = [], []
         for context in self.contexts:
-            own = context.empty_draft() if draft is None else context.admit(on(context, draft), Anything())  # type: ignore[arg-type]
+            own = context.empty_draft() if draft is None else context.admit(on(context, draft), NoDrafter())
             steps.append(context.commit(own, on(context, verdict)))
             text = context.tokens[:, :-1].cpu()  # the last column is nobody's
             kept.append([text, *(one.cpu() for one in (context.lengths, context.room, context.anchors))])
@@ -112,7 +107,7 @@ def test_a_broken_draft_is_reported_with_the_step() -> None:
     context.refill()
     nothing, some = torch.zeros(1, dtype=torch.int64, device=DEVICE), torch.ones(1, dtype=torch.int64, device=DEVICE)
     context.commit(context.empty_draft(), Verdict(nothing, some))
-    draft = context.admit(Draft(some[:, None] + VOCABULARY, some), Anything())  # type: ignore[arg-type]
+    draft = context.admit(Draft(some[:, None] + VOCABULARY, some), NoDrafter())
     with pytest.raises(DraftError, match="proposed token 7 at place 0 of row 0; the vocabulary has 6 tokens"):
         context.commit(draft, Verdict(nothing, some))
 
@@ -123,7 +118,7 @@ def test_a_verifier_that_accepts_what_is_not_there_is_told_so(accepted: int) -> 
     context.refill()
     nothing, some = torch.zeros(1, dtype=torch.int64, device=DEVICE), torch.ones(1, dtype=torch.int64, device=DEVICE)
     context.commit(context.empty_draft(), Verdict(nothing, some))
-    draft, seen = context.admit(Draft(some[:, None], some), Anything()), list[Tensor]()  # type: ignore[arg-type]
+    draft, seen = context.admit(Draft(some[:, None], some), NoDrafter()), list[Tensor]()
     with pytest.raises(InterfaceError, match=f"the verifier accepted {accepted} of the 1 draft tokens of row 0"):
         context.commit(draft, Verdict(some * accepted, some), lambda: seen.append(context.lengths))
     assert int(seen[0]) in (3, 4)  # what is launched ahead reads slots that are there
@@ -135,9 +130,9 @@ def test_drawn_drafts_are_judged_by_their_probabilities() -> None:
     nothing, some = torch.zeros(1, dtype=torch.int64, device=DEVICE), torch.ones(1, dtype=torch.int64, device=DEVICE)
     context.commit(context.empty_draft(), Verdict(nothing, some))
     even = torch.full((1, 1, VOCABULARY), 1 / VOCABULARY, device=DEVICE)
-    drawn = context.admit(Draft(some[:, None], some, even), Anything())  # type: ignore[arg-type]
+    drawn = context.admit(Draft(some[:, None], some, even), NoDrafter())
     assert context.commit(drawn, Verdict(some, some)).committed == ((1, 1),)
-    claimed = context.admit(Draft(some[:, None], some, 2 * even), Anything())  # type: ignore[arg-type]
+    claimed = context.admit(Draft(some[:, None], some, 2 * even), NoDrafter())
     with pytest.raises(DraftError, match="gave probabilities that sum to 2, not 1, at place 0 of row 0"):
         context.commit(claimed, Verdict(some, some))
 
@@ -182,7 +177,7 @@ def test_a_cycle_takes_few_launches() -> None:
     context.commit(context.empty_draft(), Verdict(zeros, zeros + 1))
     draft, logits = Draft(zeros[:, None].expand(2, 3), zeros + 3), torch.zeros(2, 4, VOCABULARY, device=DEVICE)
     with Launches() as launches:
-        admitted = context.admit(draft, Anything())  # type: ignore[arg-type]
+        admitted = context.admit(draft, NoDrafter())
         verdict = Consensus().verify(context, admitted, logits, Chance(0, context.device))
         context.commit(admitted, verdict)
     assert launches.count <= 4  # argmax, gather, what the host reads; the rest are three kernels

@@ -41,6 +41,17 @@ def test_however_much_is_in_use_a_part_is_one_tile(slots: int, tile: int, data: 
     assert splits * tile >= slots
 
 
+@given(SLOTS, SLOTS, st.sampled_from([2, 4]), st.sampled_from([16, 64, 80, 128, 160, 256]))
+def test_parts_are_added_in_one_order_as_a_text_grows(slots: int, more: int, width: int, size: int) -> None:
+    def cells(held: int) -> int:
+        _, tile, _ = split._blocks(16, size, held, width, True)
+        splits = split._splits(1, 1, held, tile)
+        assert splits <= split._cells(splits, tile)
+        return split._cells(splits, tile)
+
+    assert cells(slots) == cells(more)
+
+
 @given(HEADS, st.integers(1, 40), st.integers(1, FEW_SLOTS))
 def test_some_rows_are_split_as_one(heads: tuple[int, int], batch: int, slots: int) -> None:
     found = split._splits(batch * heads[1], 1, slots, 64)

@@ -118,8 +118,8 @@ class Fitting:
         self._loss = BlockLoss(self._passes.project, _weights_of(options), compiled)
         self._weights = MasterWeights(target.view_weights(VIEW), options)
         self.weights: Mapping[str, Tensor] = self._weights.values  # in float32
-        rows = options.row_tokens, options.anchors, options.rows
-        self._packer = Packer(texts, *rows, run.training.seed, target.max_length)
+        shape = options.row_tokens, options.anchors, options.rows
+        self._packer = Packer(texts, *shape, run.training.seed, target.max_length)
         self._checkpoints = Checkpoints(run.out / "checkpoints", run.notify)
         self._records = Records(run.out / "fit", "step")
         self._evaluation = Evaluation.of(run, target, VIEW) if workers.first else None
