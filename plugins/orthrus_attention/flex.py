@@ -16,6 +16,8 @@ from orthrus_attention.refusing import refuse
 MOST_COMPILED = 128  # forms in a process: it is compiled anew for other rows, heads and dtypes; torch would stop at 8
 HEAD_SIZES = frozenset({*range(16, 129, 8), 256})  # Triton multiplies nothing narrower than 16
 BLOCK = 128  # queries and slots that are skipped or computed together
+WARPS = 2  # that torch gives the kernel that splits long keys
+NUMBERS_A_WARP = 1024  # of the queries, in float32: on an H100 64 queries of 128 compiled in 19 s where it was 55
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,13 +98,27 @@ class FlexAttention:
 
 
 def kernel_options(query: Tensor, key: Tensor) -> dict[str, Any] | None:
-    """Return what torch is told of the kernel: the one that splits long keys takes all queries of a key head at once.
+    """Return what torch is told of the kernel on a GPU, or None for its own choice.
 
-    There are none of its forms for more of them than a block has, and torch does not look for another kernel then.
-    torch 2.11 to 2.13 read this option, and BACKEND="TRITON", its later name; this one has run on GPUs.
+    The kernel that splits long keys takes all queries of a key head at once, and torch gives it two warps. There are
+    none of its forms for more queries than a block has, and torch does not look for another kernel then. In float32
+    nothing is multiplied by tensor cores but written out, for each warp its share: with two warps it took minutes to
+    compile.
+    torch 2.11 to 2.13 read FORCE_USE_FLEX_ATTENTION, and BACKEND="TRITON", its later name; this one has run on GPUs.
     """
-    many = query.shape[1] // key.shape[1] * query.shape[2] > BLOCK
-    return {"FORCE_USE_FLEX_ATTENTION": True} if many and query.is_cuda else None
+    if not query.is_cuda:
+        return None
+    together = query.shape[1] // key.shape[1] * query.shape[2]
+    if together > BLOCK:
+        return {"FORCE_USE_FLEX_ATTENTION": True}
+    tile = max(16, power_of_two(together)) * power_of_two(query.shape[3])
+    warps = min(16, tile // NUMBERS_A_WARP)
+    return {"num_warps": warps} if query.dtype == torch.float32 and warps > WARPS else None
+
+
+def power_of_two(least: int) -> int:
+    """Return the first power of two that is no less."""
+    return 1 << (least - 1).bit_length()
 
 
 def blocks_in_use(bounds: Bounds) -> tuple[Tensor, Tensor]:

@@ -6,6 +6,7 @@ exchanged can be trained. Unlike a backend it has gradients, and keeps keys and 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from orthrus import AttentionCapabilities, BuildError, MaskDescription
 from orthrus_transformers.dual_masks import Seen, Stretches, dense, seen_by_blocks, seen_in_rows
 
+MOST_COMPILED = 64  # forms in a process: of each pass, with and without gradients, for every shape of rows
 KeysAndValues = tuple[Tensor, Tensor]  # [R, H_kv, L, D] of a model's modules, [R, L, H_kv, D] of functions
 
 
@@ -100,9 +102,21 @@ class DualAttention:
         if sinks is not None or softcap is not None:
             raise BuildError("FlexAttention cannot train a model with soft-capped scores or sinks; set fit.masks=dense")
         if self._compiled is None:
-            self._compiled = torch.compile(attend_flex, dynamic=False)
+            self._compiled = in_many_forms(attend_flex)
         out: Tensor = self._compiled(query, key, value, mask, scale)
         return out
+
+
+def in_many_forms(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function through torch.compile, anew for each shape; torch would stop at eight and run it as it is."""
+    compiled = torch.compile(function, dynamic=False)
+
+    @functools.wraps(function)
+    def run(*given: Any) -> Any:
+        with torch._dynamo.config.patch(recompile_limit=MOST_COMPILED):
+            return compiled(*given)
+
+    return run
 
 
 def attend_flex(query: Tensor, key: Tensor, value: Tensor, mask: Any, scale: float) -> Tensor:

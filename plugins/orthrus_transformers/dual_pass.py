@@ -18,7 +18,7 @@ from orthrus import BuildError, MaskDescription, MaskedBlocks, PackedRows
 from orthrus_transformers.attention import AttentionState
 from orthrus_transformers.context_length import max_length
 from orthrus_transformers.current_device import on_its_device
-from orthrus_transformers.dual_attention import DualAttention
+from orthrus_transformers.dual_attention import DualAttention, in_many_forms
 from orthrus_transformers.dual_inputs import DualInputs
 from orthrus_transformers.dual_layers import LayerSizes, decoder_layer, layer_weights
 from orthrus_transformers.fused import fits_layer
@@ -48,7 +48,7 @@ class DualPass:
         self.plain_head = self._has_plain_head()
         layers = list(self._trunk.layers) if type(self._trunk).__name__ in KNOWN else []
         self._layers = layers if layers and all(map(fits_layer, layers)) else []
-        self._layer = torch.compile(decoder_layer, dynamic=False) if compiled else decoder_layer
+        self._layer = in_many_forms(decoder_layer) if compiled else decoder_layer
         for weight in view.weights().values():
             weight.requires_grad_()
 

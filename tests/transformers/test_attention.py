@@ -118,19 +118,32 @@ def test_flex_takes_more_queries_than_one_block_and_skips_slots_before_the_windo
     assert narrow.kv_num_blocks[0, 0, 0] == 2  # of three: slots from 231 on
 
 
-@pytest.mark.parametrize(("queries", "groups", "forced"), [(128, 1, False), (129, 1, True), (43, 3, True)])
+@pytest.mark.parametrize(
+    ("queries", "groups", "size", "dtype", "wanted"),
+    [
+        (128, 1, 16, torch.bfloat16, None),
+        (129, 1, 16, torch.bfloat16, {"FORCE_USE_FLEX_ATTENTION": True}),
+        (43, 3, 16, torch.float32, {"FORCE_USE_FLEX_ATTENTION": True}),
+        (128, 1, 128, torch.bfloat16, None),
+        (1, 4, 128, torch.float32, None),
+        (5, 1, 64, torch.float32, None),
+        (5, 4, 96, torch.float32, {"num_warps": 4}),
+        (16, 4, 128, torch.float32, {"num_warps": 8}),
+        (128, 1, 256, torch.float32, {"num_warps": 16}),
+    ],
+)
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_flex_forces_the_kernel_that_takes_any_number_of_queries(
-    device: str, queries: int, groups: int, forced: bool
+def test_flex_chooses_the_kernel_by_what_it_multiplies_at_once(
+    device: str, queries: int, groups: int, size: int, dtype: torch.dtype, wanted: dict[str, Any] | None
 ) -> None:
     with FakeTensorMode():  # tensors of a GPU that need not be there
-        query, key = (torch.empty(1, 2 * many, queries, 16, device=device) for many in (groups, 1))
-    wanted = {"FORCE_USE_FLEX_ATTENTION": True} if forced and device == "cuda" else None
-    assert kernel_options(query, key) == wanted
+        query, key = (torch.empty(1, 2 * many, queries, size, dtype=dtype, device=device) for many in (groups, 1))
+    assert kernel_options(query, key) == (wanted if device == "cuda" else None)
 
 
-def test_torch_still_reads_the_option_of_flex() -> None:
-    assert "FORCE_USE_FLEX_ATTENTION" in FlexKernelOptions.__annotations__, "set BACKEND='TRITON' in its place"
+@pytest.mark.parametrize("option", ["FORCE_USE_FLEX_ATTENTION", "num_warps"])
+def test_torch_still_reads_the_options_of_flex(option: str) -> None:
+    assert option in FlexKernelOptions.__annotations__, "set BACKEND='TRITON' in the place of the first"
 
 
 @pytest.mark.parametrize("name", [*BACKENDS, "flex"])

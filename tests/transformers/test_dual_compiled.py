@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -16,22 +17,24 @@ from orthrus_caches.dynamic import DynamicCache
 from orthrus_transformers.dual_pass import DualPass
 from orthrus_transformers.target import TransformersTarget
 
-ROWS = PackedRows(torch.arange(24).view(2, 12) % 11, torch.tensor([[0] * 12, [0] * 5 + [5] * 7]))
+ROWS = PackedRows(torch.arange(26).view(2, 13) % 11, torch.tensor([[0] * 13, [0] * 5 + [5] * 8]))
 BLOCKS = MaskedBlocks(torch.tensor([[2, 7], [3, 8]]), 4, 3)
 PASSES = 2  # over rows, over blocks
+Found = tuple[int, list[Tensor]]
 
 
-def trained_gradients(family: str, layers: int, compiled: bool) -> tuple[int, list[Tensor]]:
-    """Take two steps of both passes; return how many graphs were compiled, and the gradients of the view."""
+def trained_gradients(family: str, layers: int, compiled: bool, lengths: Sequence[int] = (13,)) -> Found:
+    """Take two steps of both passes a length; return how many graphs were compiled, and the gradients of the view."""
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
     model = tiny_model(family, num_hidden_layers=layers)
     target = TransformersTarget(model, None, DynamicCache(), SdpaAttention())
     random_view(target, "view")
     passes = DualPass(target._model, target._state, target._view("view"), flex=False, compiled=compiled)
-    for _ in range(2):
-        passes.committed(ROWS)
-        passes.drafted(ROWS, BLOCKS).square().sum().backward()
+    for length in [*lengths, *lengths]:
+        rows = PackedRows(ROWS.token_ids[:, :length], ROWS.starts[:, :length])
+        passes.committed(rows)
+        passes.drafted(rows, BLOCKS).square().sum().backward()
     gradients = [weight.grad for weight in target.view_weights("view").values() if weight.grad is not None]
     passes.close()
     return torch._dynamo.utils.counters["stats"]["unique_graphs"], gradients
@@ -47,3 +50,10 @@ def test_layers_of_training_are_compiled_once_for_all(family: str, monkeypatch: 
         assert graphs == 0 and len(found) == len(wanted) > 0
         for gradient, plain in zip(found, wanted, strict=True):
             torch.testing.assert_close(gradient, plain, rtol=1e-9, atol=1e-12)
+
+
+def test_every_shape_of_rows_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
+    lengths = range(9, 14)  # ten forms, where torch stops at eight
+    graphs, _ = trained_gradients("llama", 1, compiled=True, lengths=lengths)
+    assert graphs == PASSES * len(lengths)
