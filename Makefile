@@ -1,15 +1,18 @@
-# `make demo` and `make test` do all their own set-up, in .venv.
+# `make demo`, `make test` and `make thorough` do all their own set-up, in .venv.
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test check clean
+.PHONY: demo test thorough check clean
 
 demo: .venv/demo
 	$(BIN)/python docs/examples/demo.py
 
 test: .venv/test check
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+thorough: .venv/test
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m thorough
 
 check: .venv/test
 	$(BIN)/ruff check .

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -12,17 +13,42 @@ import torch
 from support.program import InProcess
 from support.site import Site
 
-from orthrus.testing.profiles import register_profiles
+from orthrus.bench import rounds
+from orthrus.testing.profiles import VARIABLE, register_profiles
+from orthrus_diffusion.training.records import Records
 
 torch.set_num_threads(1)  # tiny models gain nothing from more, and on a busy machine threads wait for each other
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the programs that tests start
 register_profiles()
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Let the profile `nightly` have the thorough cases, too, unless other marks are asked for."""
+    if os.environ.get(VARIABLE) == "nightly" and config.option.markexpr == "not thorough":
+        config.option.markexpr = ""
+
+
 def pytest_collection_finish() -> None:
     """Put what the imports made out of the garbage collector's sight: it would look at all of it again and again."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def _quick(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out what takes long beside tiny models: garbage once a point of a benchmark, plots once a stage.
+
+    Setting objects aside a second time would also bring back those of `pytest_collection_finish`. A test of a plot asks
+    for the fixture `plots`.
+    """
+    monkeypatch.setattr(rounds, "frozen", nullcontext)
+    if "plots" not in request.fixturenames:
+        monkeypatch.setattr(Records, "plot", lambda self, notify: None)
+
+
+@pytest.fixture
+def plots() -> None:
+    """Let training draw its plots."""
 
 
 @pytest.fixture

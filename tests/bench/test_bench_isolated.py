@@ -78,6 +78,7 @@ def test_a_process_that_dies_takes_no_other_subject_with_it(
     assert errors == [None, f"its process ended with exit status {code}", None]
 
 
+@pytest.mark.thorough
 def test_ctrl_c_ends_the_child_and_leaves_the_points_before(tmp_path: Path) -> None:
     out = tmp_path / "results.json"
     arguments = ["bench", "--config", str(TABLE), "--context", "6", "--batch", "1,2", "--count", "2", "--isolated"]

@@ -126,6 +126,7 @@ def test_prompts_of_a_file_are_encoded_as_run_does(orthrus: InProcess, prompts: 
     assert one["prompts"] == 2
 
 
+@pytest.mark.thorough
 def test_isolated_subjects_are_shown_like_others(orthrus: InProcess) -> None:
     done = orthrus(*RANDOM, "--baseline", "none", "--isolated", "--json", "stop.max_new_tokens=8")
     assert [run["identical"] for run in runs_of(done)] == [1.0, 1.0]

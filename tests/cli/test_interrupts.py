@@ -18,6 +18,7 @@ import pytest
 from support.parts import drafter
 from support.program import PROGRAM, TABLE, Outcome, outcome
 from support.site import Site
+from support.thorough import thorough_but
 
 from orthrus import load
 from orthrus.cli.render import GREEN, RESET
@@ -80,7 +81,7 @@ def beginning(length: int) -> str:
     return load(TABLE, stop={"max_new_tokens": length}).generate(["abc"])[0].text
 
 
-@pytest.mark.parametrize("arguments", [[], ["--debug"]])
+@pytest.mark.parametrize("arguments", thorough_but([[]], [[], ["--debug"]]))
 def test_an_interrupted_stream_keeps_what_was_printed(arguments: list[str], start: Start) -> None:
     process = start(*ASK, *arguments)
     assert process.stdout is not None and process.stderr is not None
@@ -115,7 +116,7 @@ def test_an_interrupted_terminal_is_left_whole(start: Start) -> None:
     assert "Traceback" not in screen
 
 
-@pytest.mark.parametrize("command", ["run", "verify"])
+@pytest.mark.parametrize("command", thorough_but(["run"], ["run", "verify"]))
 def test_an_interrupted_batch_ends_quietly(command: str, tmp_path: Path, start: Start) -> None:
     prompts = tmp_path / "prompts.jsonl"
     prompts.write_text("".join(json.dumps({"prompt": "abc"}) + "\n" for _ in range(100)), encoding="utf-8")
@@ -139,14 +140,14 @@ def test_an_interrupt_before_any_command_runs_is_quiet_too(site: Site) -> None:
     assert outcome("plugins") == Outcome(130, "", "")
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["run", "--config", str(TABLE), "--prompt", "abc", "stop.max_new_tokens=100000"],
-        ["run", "--config", str(TABLE), "--prompts", "PROMPTS", "--json"],
-        ["plugins"],
-    ],
-)
+LONG = [
+    ["run", "--config", str(TABLE), "--prompt", "abc", "stop.max_new_tokens=100000"],
+    ["run", "--config", str(TABLE), "--prompts", "PROMPTS", "--json"],
+    ["plugins"],
+]
+
+
+@pytest.mark.parametrize("arguments", thorough_but([LONG[1]], LONG))
 def test_a_reader_that_goes_away_is_no_error(arguments: list[str], tmp_path: Path, start: Start) -> None:
     prompts = tmp_path / "prompts.jsonl"
     prompts.write_text('{"prompt": "abc"}\n' * 400, encoding="utf-8")

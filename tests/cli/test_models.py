@@ -207,6 +207,7 @@ def test_a_revision_is_found_by_its_name_and_missed_by_another(whole: Path, offl
     assert f"{ERROR}target.source: 'owner/name@v2.0' is no local path, it is not in the hub's cache" in done.err
 
 
+@pytest.mark.thorough
 def test_a_program_of_its_own_goes_by_the_environment(
     whole: Path, somewhere: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

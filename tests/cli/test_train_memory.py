@@ -66,6 +66,7 @@ def test_float16_is_refused(answered: Path, train: Callable[..., Outcome]) -> No
     assert train("fit", "target.dtype=bfloat16").code == 0
 
 
+@pytest.mark.usefixtures("plots")
 def test_every_measurement_is_a_line_and_a_point_of_the_plot(train: Callable[..., Outcome]) -> None:
     assert train("all").code == 0
     assert train("eval").code == 0

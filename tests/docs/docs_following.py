@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import os
 import re
 import runpy
+import shlex
 import shutil
 import subprocess
 import sys
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
+from unittest import mock
 
 from docs_pages import ROOT, Block, Page
+
+from orthrus.cli import main
 
 EXAMPLE = ROOT / "docs" / "examples" / "orthrus-repeat-drafter"
 BIN = str(Path(sys.executable).parent)
@@ -74,10 +80,32 @@ class Workspace:
             "COLUMNS": "200",
             "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         }
+        if command.startswith("orthrus ") and not re.search("[|&;<>$`]", command):
+            with mock.patch.dict(os.environ, variables):
+                return self._in_this_process(shlex.split(command))
         done = subprocess.run(
             command, check=False, shell=True, cwd=self.folder, env=variables, capture_output=True, text=True
         )
         return done.stdout + done.stderr
+
+    def _in_this_process(self, words: list[str]) -> str:
+        """Run the program `orthrus` in the folder without starting Python and torch anew, and forget what it loaded."""
+        out, err = io.StringIO(), io.StringIO()
+        path = [*sys.path[:1], str(self.site), *sys.path[1:]]
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(contextlib.chdir(self.folder))
+            stack.enter_context(mock.patch.multiple(sys, argv=words, path=path))
+            stack.enter_context(warnings.catch_warnings())
+            stack.enter_context(contextlib.redirect_stdout(out))
+            stack.enter_context(contextlib.redirect_stderr(err))
+            stack.enter_context(contextlib.suppress(SystemExit))
+            warnings.simplefilter("default", UserWarning)  # the program shows them
+            importlib.invalidate_caches()
+            main()
+        for name, module in list(sys.modules.items()):
+            if str(getattr(module, "__file__", None)).startswith(str(self.folder)):
+                del sys.modules[name]
+        return out.getvalue() + err.getvalue()
 
     def _here(self, command: str) -> str:
         # The page installs into the reader's environment; the test must not, and has no network.

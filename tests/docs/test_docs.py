@@ -10,9 +10,11 @@ import docs_checks as checks
 import pytest
 from docs_following import Workspace, run_python
 from docs_pages import ROOT, Page, page, pages
+from support.thorough import thorough_but
 
 PAGES = {str(one.path.relative_to(ROOT)): one for one in pages()}
 TUTORIAL = "docs/writing-a-drafter.md"
+KIT = "docs/testing-a-plugin.md"  # installs the example three times; test_example_package.py does so in every run
 MOST_LINES = 30  # of Python in the tutorial's package, blank ones aside
 
 
@@ -27,7 +29,13 @@ def having(language: str, *marks: str) -> list[str]:
     return [name for name, one in PAGES.items() if one.of(language, *marks)]
 
 
-@pytest.mark.parametrize("name", having("python", ""))
+PYTHON = having("python", "")
+COMMANDS = [name for name in having("console", "") if name != TUTORIAL]
+
+
+@pytest.mark.parametrize(
+    "name", thorough_but([name for name in having("python", "") if name != KIT], having("python", ""))
+)
 def test_python_runs_and_prints_what_the_page_says(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     none_of(run_python(PAGES[name], tmp_path))
@@ -38,7 +46,7 @@ def test_yaml_is_valid(name: str, tmp_path: Path) -> None:
     none_of(checks.configs(PAGES[name], tmp_path))
 
 
-@pytest.mark.parametrize("name", [name for name in having("console", "") if name != TUTORIAL])
+@pytest.mark.parametrize("name", thorough_but([name for name in COMMANDS if name != KIT], COMMANDS))
 def test_commands_print_what_the_page_says(name: str, tmp_path: Path) -> None:
     none_of(Workspace(tmp_path).follow(PAGES[name]))
 

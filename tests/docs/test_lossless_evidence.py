@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from docs_pages import ROOT
 from docs_plots import same
+from support.thorough import thorough_but
 
 from orthrus.verification.record import FORMAT
 
@@ -83,20 +84,20 @@ def change(pattern: str, old: str, new: str) -> Callable[[Path], None]:
     return plant
 
 
-@pytest.mark.parametrize(
-    ("plant", "complaint"),
-    [
-        (change("lossless.md", "| certified |\n| none", "| **not certified** |\n| none"), "lossless.md"),
-        (
-            change("lossless-evidence/*.json", '\n   "passed": true', '\n   "passed": false'),
-            "lossless.md",
-        ),
-        (change("lossless-evidence/*.json", '"ties": 0', '"ties": 1'), "lossless.md"),
-        (change("lossless-evidence/*.json", "+00:00", "+01:00"), "lossless.md"),
-        (change("lossless-figures/*.svg", ">tokens<", ">token<"), "svg"),
-        (lambda docs: (docs / "lossless-figures" / "old.svg").write_text("x"), "old.svg"),
-    ],
-)
+CHANGES = [
+    (change("lossless.md", "| certified |\n| none", "| **not certified** |\n| none"), "lossless.md"),
+    (
+        change("lossless-evidence/*.json", '\n   "passed": true', '\n   "passed": false'),
+        "lossless.md",
+    ),
+    (change("lossless-evidence/*.json", '"ties": 0', '"ties": 1'), "lossless.md"),
+    (change("lossless-evidence/*.json", "+00:00", "+01:00"), "lossless.md"),
+    (change("lossless-figures/*.svg", ">tokens<", ">token<"), "svg"),
+    (lambda docs: (docs / "lossless-figures" / "old.svg").write_text("x"), "old.svg"),
+]
+
+
+@pytest.mark.parametrize(("plant", "complaint"), thorough_but([CHANGES[0], CHANGES[5]], CHANGES))
 def test_what_was_changed_by_hand_is_noticed(
     plant: Callable[[Path], None], complaint: str, docs: Path, program: dict[str, Any]
 ) -> None:

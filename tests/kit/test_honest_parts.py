@@ -15,6 +15,7 @@ from support.bugs_of_targets import over
 from support.bugs_of_the_loop import Knowing
 from support.bugs_of_verifiers import Greedy, Sampler
 from support.building import transformers_target
+from support.thorough import thorough_but
 from torch import Tensor
 
 from orthrus import Chance, Context, Draft, Plugins, Target
@@ -46,6 +47,17 @@ REGISTERED = [
     (one.kind, one.name)
     for one in Plugins.load().catalog
     if one.kind in PARTS and (one.origin.startswith("orthrus_")) and one.name not in ELSEWHERE
+]
+
+SLOW = ("attention", "flex")  # torch compiles it for every shape; test_attention.py has it in every run
+# Those that draw, and what has whole distributions to visit, take 4 to 9 s each.
+QUICK = [
+    "the greedy verifiers' base",
+    "the definition of consensus",
+    "the plain cache",
+    "the targets' base",
+    "a table with views",
+    "attention written out",
 ]
 
 # Of targets in all checks of one part: the most that one needs is 5,518, and each takes a millisecond.
@@ -124,7 +136,7 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return found
 
 
-@pytest.mark.parametrize(("kind", "name"), REGISTERED)
+@pytest.mark.parametrize(("kind", "name"), thorough_but([one for one in REGISTERED if one != SLOW], REGISTERED))
 def test_what_is_built_in_passes_soon(kind: str, name: str, passes: list[int]) -> None:
     assert failures(outcomes(kind, factory_of(name, kind))) == []
     assert len(passes) < MOST_PASSES
@@ -139,12 +151,12 @@ def test_what_cannot_be_checked_here_says_why(name: str) -> None:
     assert all(ELSEWHERE[name] in one.reason for one in found)
 
 
-@pytest.mark.parametrize("name", HONEST)
+@pytest.mark.parametrize("name", thorough_but(QUICK, HONEST))
 def test_an_honest_part_passes(name: str) -> None:
     assert failures(of_honest(name)) == []
 
 
-@pytest.mark.parametrize("family", ["llama", "gemma2", "lfm2"])
+@pytest.mark.parametrize("family", thorough_but(["lfm2"], ["llama", "gemma2", "lfm2"]))
 def test_models_of_transformers_pass(family: str) -> None:
     target: Target = transformers_target(family)
     found = outcomes("target", lambda cache: target)
@@ -152,5 +164,6 @@ def test_models_of_transformers_pass(family: str) -> None:
     assert next(one for one in found if one.check.name == "views_write_scratch_only").status == "passed"
 
 
+@pytest.mark.thorough
 def test_drafters_of_every_kind_are_drawn_from() -> None:
     assert {one.status for one in of_honest("a drafter that draws")} == {"passed"}

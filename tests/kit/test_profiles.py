@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from support.thorough import thorough_but
 
 from orthrus import InputError
 from orthrus.testing.profiles import fewer, register_profiles
@@ -40,13 +41,33 @@ def test_a_profile_is_chosen(chosen: str, wanted: tuple[int, int, bool], monkeyp
     assert found.deadline is None
 
 
-@pytest.mark.parametrize("variable", ["CI", "GITHUB_ACTIONS"])
+@pytest.mark.parametrize("variable", thorough_but(["CI"], ["CI", "GITHUB_ACTIONS"]))
 def test_a_profile_is_the_same_on_a_ci_machine(variable: str) -> None:
     command = [sys.executable, "-c", RANDOM]
     done = subprocess.run(
         command, env={**os.environ, variable: "true"}, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.stdout == "[True, False, False]\n", done.stderr
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(
+    ("profile", "words", "has"),
+    [("ci", (), False), ("nightly", (), True), ("nightly", ("-m", "not thorough or model"), False)],
+)
+def test_only_nightly_has_the_thorough_cases(profile: str, words: tuple[str, ...], has: bool) -> None:
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-p", "no:cacheprovider", *words, __file__]
+    done = subprocess.run(
+        command, env={**os.environ, "ORTHRUS_PROFILE": profile}, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert ("test_only_nightly_has_the_thorough_cases" in done.stdout) is has
+
+
+def test_what_is_kept_for_every_run_must_be_there() -> None:
+    assert thorough_but(["a"], ["a"]) == ["a"]
+    with pytest.raises(ValueError, match=r"\['c'\] are no values"):
+        thorough_but(["c"], ["a", "b"])
 
 
 def test_another_default_may_be_given(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,6 +83,7 @@ def test_an_unknown_profile_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         register_profiles()
 
 
+@pytest.mark.thorough
 def test_the_flag_of_hypothesis_comes_before_the_variable(tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text(CONFTEST)
     (tmp_path / "test_it.py").write_text(SHOWS)

@@ -1,4 +1,7 @@
-"""The kit rejects every seeded bug by the check that names it; docs/bugs-the-kit-finds.md is what it then says."""
+"""The kit rejects every seeded bug by the check that names it; docs/bugs-the-kit-finds.md is what it then says.
+
+What else does not pass with a bug takes four times as long to find out, and is in the thorough part of the tests.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,17 @@ def lines(program: dict[str, Any]) -> list[str]:
 
 
 @pytest.mark.parametrize("bug", EVERY_BUG, ids=str)
-def test_a_seeded_bug_is_rejected_as_the_page_says(bug: Bug, program: dict[str, Any], lines: list[str]) -> None:
+def test_a_seeded_bug_is_rejected_by_the_check_that_names_it(bug: Bug, lines: list[str]) -> None:
+    with bug.plant():
+        assert named_check(bug.kind, bug.check).outcome(bug.make).status == "failed"
+    assert any(line.startswith(f"| {bug.what} | `{bug.check}` | ") for line in lines)
+    if bug.plant is not Bug.plant:  # and the loop is whole again
+        assert named_check(bug.kind, bug.check).outcome(bug.make).status == "passed"
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("bug", EVERY_BUG, ids=str)
+def test_the_page_says_what_else_does_not_pass(bug: Bug, program: dict[str, Any], lines: list[str]) -> None:
     row = program["row"](bug)
     assert f"`{bug.check}`" in row  # and not `nothing`
     assert row in lines
@@ -38,10 +51,3 @@ def test_the_page_has_these_bugs_and_no_others(lines: list[str]) -> None:
 
 def test_bugs_have_names_of_their_own() -> None:
     assert len({str(bug) for bug in EVERY_BUG}) == len(EVERY_BUG) >= 25
-
-
-@pytest.mark.parametrize("bug", [bug for bug in EVERY_BUG if bug.plant is not Bug.plant], ids=str)
-def test_what_is_planted_in_the_loop_goes_away_again(bug: Bug) -> None:
-    with bug.plant():
-        assert named_check(bug.kind, bug.check).outcome(bug.make).status == "failed"
-    assert named_check(bug.kind, bug.check).outcome(bug.make).status == "passed"

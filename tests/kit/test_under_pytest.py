@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 CONFORMANCE = """
 import pytest
 from support.bugs_of_verifiers import NothingAccepted
@@ -40,6 +42,7 @@ def write(folder: Path, text: str) -> None:
     (folder / "test_conformance.py").write_text(text, encoding="utf-8")
 
 
+@pytest.mark.thorough
 def test_the_summary_line_says_what_ran(tmp_path: Path) -> None:
     write(tmp_path, CONFORMANCE)
     done = run(tmp_path)
@@ -59,6 +62,7 @@ def test_a_failure_is_shown_with_its_reproduction(tmp_path: Path) -> None:
     assert "2 failed; 6 did not apply" in done.stdout
 
 
+@pytest.mark.thorough
 def test_nothing_is_said_where_no_check_ran(tmp_path: Path) -> None:
     write(tmp_path, "def test_one():\n    pass\n")
     assert "orthrus" not in run(tmp_path).stdout

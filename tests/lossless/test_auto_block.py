@@ -19,6 +19,7 @@ from support.building import (
     transformers_target,
 )
 from support.families import VOCABULARY, tiny_model
+from support.thorough import thorough_but
 from support.views import committed, random_view
 
 import orthrus
@@ -70,7 +71,7 @@ def diffusion(target: TransformersTarget) -> Diffusion:
     return Diffusion(target, 16, MASK, "nearly copied", auto=True)
 
 
-@pytest.mark.parametrize("family", ["llama", "gemma3_text", "gpt2"])
+@pytest.mark.parametrize("family", thorough_but(["llama"], ["llama", "gemma3_text", "gpt2"]))
 @given(
     prompts=batches(VOCABULARY, longest=14, rows=4),
     limits=st.lists(st.integers(0, 24), min_size=2, max_size=2),

@@ -36,6 +36,7 @@ class Noting(SdpaAttention):
         return super().attend(*args, **kwargs)
 
 
+@pytest.mark.thorough
 def test_layers_are_compiled_once_for_all() -> None:
     """The second layer of any pass is the last for which anything is compiled."""
     torch._dynamo.reset()

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.building import assert_lossless, decode_with, family_oracle, transformers_target
-from support.families import FAMILIES, VOCABULARY, WINDOW
+from support.families import FAMILIES, FEW, VOCABULARY, WINDOW
+from support.thorough import thorough_but
 from support.views import committed, random_view
 
 from orthrus import RowState, Stop
@@ -32,7 +33,7 @@ def target_of(family: str, static: bool = False) -> TransformersTarget:
     return target
 
 
-@pytest.mark.parametrize("family", sorted(FAMILIES))
+@pytest.mark.parametrize("family", thorough_but(FEW, FAMILIES))
 def test_every_family(family: str) -> None:
     chooser, stop = random.Random(family), Stop(10)
     prompts = [[chooser.randrange(VOCABULARY) for _ in range(length)] for length in (3, WINDOW + 7, 1)]
@@ -42,7 +43,7 @@ def test_every_family(family: str) -> None:
     assert_lossless(results, [family_oracle(family)(prompt, stop) for prompt in prompts])
 
 
-@pytest.mark.parametrize("family", ["llama", "gemma3_text", "gpt2"])
+@pytest.mark.parametrize("family", thorough_but(["llama"], ["llama", "gemma3_text", "gpt2"]))
 @fewer(3)  # a model's passes, and its oracle's for every token
 @given(
     prompts=batches(VOCABULARY, longest=14, rows=4),

@@ -54,6 +54,7 @@ class Counting(Diffusion):
         super().ahead(context, chance)
 
 
+@pytest.mark.thorough
 @fewer(5)  # three decodings of a model each
 @given(
     prompts=st.lists(st.lists(st.integers(0, VOCABULARY - 1), min_size=1, max_size=14), min_size=1, max_size=4),

@@ -11,6 +11,7 @@ import torch
 from support.building import assert_lossless, decode_with, family_oracle
 from support.drafters import ScriptedDrafter
 from support.families import VOCABULARY, tiny_model
+from support.thorough import thorough_but
 
 import orthrus
 from orthrus import BuildError, KVCache, Stop
@@ -30,7 +31,7 @@ def target_of(family: str, engine: str, cache: KVCache) -> TransformersTarget:
 
 @pytest.mark.parametrize("cache", [DynamicCache, lambda: StaticCache(slots=16)], ids=["dynamic", "static"])
 @pytest.mark.parametrize("engine", ["eager", "fused"])
-@pytest.mark.parametrize("family", FUSED)
+@pytest.mark.parametrize("family", thorough_but(["mistral"], FUSED))
 def test_engines_and_caches(family: str, engine: str, cache: type[KVCache]) -> None:
     chooser, stop = random.Random(family), Stop(30)
     prompts = [[chooser.randrange(VOCABULARY) for _ in range(length)] for length in (3, 15, 1, 40, 7)]

@@ -7,7 +7,8 @@ import random
 import pytest
 from support.building import assert_lossless, decode_with, family_oracle, transformers_target
 from support.drafters import ScriptedDrafter
-from support.families import FAMILIES, NEEDS_EAGER, VOCABULARY, WINDOW
+from support.families import FAMILIES, FEW, NEEDS_EAGER, VOCABULARY, WINDOW
+from support.thorough import thorough_but
 
 from orthrus import BuildError, Stop
 
@@ -15,7 +16,7 @@ STOP = Stop(max_new_tokens=10)
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
-@pytest.mark.parametrize("family", sorted(FAMILIES))
+@pytest.mark.parametrize("family", thorough_but(FEW, FAMILIES))
 def test_family(family: str, attention: str) -> None:
     if attention == "sdpa" and family in NEEDS_EAGER:
         with pytest.raises(BuildError, match=r"attention.*set attention.name=eager"):

@@ -15,6 +15,7 @@ from support.drafters import ScriptedDrafter
 from support.families import CONTEXT, VOCABULARY, tiny_model
 from support.longrope import ORIGINAL, longrope_model, longrope_target
 from support.recordings import recording
+from support.thorough import thorough_but
 from torch import Tensor
 
 from orthrus import InputError, Parts, Result, Stop
@@ -64,7 +65,7 @@ def drafted(target: TransformersTarget, oracle: Oracle, prompts: list[list[int]]
     assert_lossless(decode_with(target, drafter, prompts, Stop(CONTEXT), batch=batch), answers)
 
 
-@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize("name", thorough_but(["eager", "recorded, fused"], TARGETS))
 @fewer(10)
 @given(
     lengths=st.lists(st.integers(1, ORIGINAL - 1), min_size=1, max_size=4),

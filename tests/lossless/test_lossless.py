@@ -20,6 +20,7 @@ from support.building import (
 from support.drafters import ChanceDrafter, ScriptedDrafter
 from support.families import VOCABULARY
 from support.recordings import recording_target
+from support.thorough import thorough_but
 
 from orthrus import Drafter, Stop, Target
 from orthrus.testing import TableTarget
@@ -72,7 +73,7 @@ def hold_a_model(
     assert_lossless(results, [oracle(prompt, stop) for prompt in prompts])
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", thorough_but(["llama", "gemma2"], FAMILIES))
 @fewer(4)  # models are slow; `test_tables` has the whole number
 @given(**DRAWN)
 def test_tiny_models(family: str, chunk: int, **drawn: Any) -> None:

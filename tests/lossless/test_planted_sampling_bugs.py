@@ -240,6 +240,7 @@ def test_the_checks_accept_what_is_right(check: Callable[[], None]) -> None:
     check()
 
 
+@pytest.mark.thorough  # the kit finds the like in every run: tests/kit/test_seeded_bugs.py
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.__name__)
 def test_a_planted_bug_is_seen(bug: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
     bug(monkeypatch)

@@ -14,6 +14,7 @@ import torch
 from support.building import assert_lossless, decode_with, target_oracle
 from support.families import VOCABULARY
 from support.recordings import Recorder, recording_target
+from support.thorough import thorough_but
 from support.views import random_view
 from torch import Tensor
 
@@ -131,7 +132,7 @@ UNEQUAL = {
 }
 
 
-@pytest.mark.parametrize("name", UNEQUAL)
+@pytest.mark.parametrize("name", thorough_but(["a plain object"], UNEQUAL))
 def test_passes_that_never_are_equal_are_recorded_no_more(name: str) -> None:
     target, engine = counting_target()
     with pytest.warns(

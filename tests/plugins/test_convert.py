@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from support.hub import cached_on_the_hub, cut_off
 from support.program import InProcess
 from support.released import RELEASED, drafts, load, plain_base, released_copy
+from support.thorough import thorough_but
 
 from orthrus import InputError
 from orthrus_diffusion.checkpoint import INDEX, open_checkpoint
@@ -246,7 +247,7 @@ def test_a_released_checkpoint_without_its_whole_view_is_refused(tmp_path: Path,
     assert error.endswith("do not fit its model: model.layers.2.self_attn.o_proj.weight is missing")
 
 
-@pytest.mark.parametrize("back", [False, True])
+@pytest.mark.parametrize("back", thorough_but([False], [False, True]))
 def test_on_a_full_disk_nothing_is_left(back: bool, base: Path, view: Path, tmp_path: Path) -> None:
     before = sorted(tmp_path.iterdir())
     new = tmp_path / "new"

@@ -202,6 +202,7 @@ except InputError as error:
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("storage", ["int8", "float"])
 def test_on_a_full_disk_nothing_is_left(storage: str, whole: Path, tmp_path: Path) -> None:
     new = tmp_path / "new"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from orthrus import InputError
 from orthrus.bench import cells, report
 from orthrus.bench.report import make_report, section
 from orthrus.bench.results import Results, Run, Spread, read_results, write_results
+from orthrus.testing.profiles import fewer
 
 SCALES = {"TTFT, ms": 1000, "cycle, ms": 1000, "pass, ms": 1000, "peak memory, MiB": 2**-20}
 
@@ -111,6 +113,7 @@ def test_a_number_that_is_another_is_noticed(name: str, wrong: Any, monkeypatch:
         check(measured())
 
 
+@fewer(4)
 @given(benchmarks())
 def test_columns_are_left_out_only_where_all_runs_are_empty(results: Results) -> None:
     [table] = [one for one in section(results) if one.startswith("| subject")]
@@ -118,6 +121,7 @@ def test_columns_are_left_out_only_where_all_runs_are_empty(results: Results) ->
         assert (column in table) == any(getattr(run, name) is not None for run in results.runs)
 
 
+@fewer(4)
 @given(benchmarks())
 def test_the_rest_of_a_section_is_the_results_own_words(results: Results) -> None:
     text = "\n\n".join(section(results))
@@ -191,6 +195,7 @@ def damaged(**changes: Any) -> str:
     return json.dumps(values | changes)
 
 
+@fewer(4)
 @given(benchmarks())
 def test_what_was_written_is_read(tmp_path_factory: pytest.TempPathFactory, results: Results) -> None:
     file = tmp_path_factory.getbasetemp() / "results.json"
@@ -208,29 +213,29 @@ def test_what_was_written_is_read(tmp_path_factory: pytest.TempPathFactory, resu
         ('{"format": "orthrus-bench 2"}', "holds no results of `orthrus bench`"),
         ('{"format": "orthrus-bench 1"}', "is damaged: KeyError: 'runs'"),
         ('{"format": "orthrus-bench 1", "runs": []}', "is damaged: TypeError: "),
-        (damaged(runs=3), "is damaged: TypeError: "),
-        (damaged(runs=["x"]), "is damaged: ValueError: "),
-        (damaged(more=1), "is damaged: TypeError: "),
-        (damaged(title=None), "is damaged: title is null, not text"),
-        (damaged(environment=[]), "is damaged: environment is [], not an object"),
-        (damaged(point=7), "is damaged: runs[0].point is 7, not an object"),
-        (damaged(label=7), "is damaged: runs[0].label is 7, not text"),
-        (damaged(prompts=True), "is damaged: runs[0].prompts is true, not an integer"),
-        (damaged(prompts=1.5), "is damaged: runs[0].prompts is 1.5, not an integer"),
-        (damaged(identical="all"), "is damaged: runs[0].identical is 'all', not a number"),
-        (damaged(identical=float("nan")), "is damaged: runs[0].identical is nan, not a number"),
-        (damaged(tpf=[1]), "is damaged: runs[0].tpf has 1 values, not 2"),
-        (damaged(tpf=5), "is damaged: TypeError: "),
-        (damaged(ratio={"values": []}), "is damaged: ValueError: a spread of no values"),
-        (damaged(ratio={"values": ["x"]}), "is damaged: runs[0].ratio.values[0] is 'x', not a number"),
-        (damaged(ratio={"median": 1}), "is damaged: KeyError: 'values'"),
-        (damaged(phases={"draft": 1}), "is damaged: TypeError: "),
+        (lambda: damaged(runs=3), "is damaged: TypeError: "),
+        (lambda: damaged(runs=["x"]), "is damaged: ValueError: "),
+        (lambda: damaged(more=1), "is damaged: TypeError: "),
+        (lambda: damaged(title=None), "is damaged: title is null, not text"),
+        (lambda: damaged(environment=[]), "is damaged: environment is [], not an object"),
+        (lambda: damaged(point=7), "is damaged: runs[0].point is 7, not an object"),
+        (lambda: damaged(label=7), "is damaged: runs[0].label is 7, not text"),
+        (lambda: damaged(prompts=True), "is damaged: runs[0].prompts is true, not an integer"),
+        (lambda: damaged(prompts=1.5), "is damaged: runs[0].prompts is 1.5, not an integer"),
+        (lambda: damaged(identical="all"), "is damaged: runs[0].identical is 'all', not a number"),
+        (lambda: damaged(identical=float("nan")), "is damaged: runs[0].identical is nan, not a number"),
+        (lambda: damaged(tpf=[1]), "is damaged: runs[0].tpf has 1 values, not 2"),
+        (lambda: damaged(tpf=5), "is damaged: TypeError: "),
+        (lambda: damaged(ratio={"values": []}), "is damaged: ValueError: a spread of no values"),
+        (lambda: damaged(ratio={"values": ["x"]}), "is damaged: runs[0].ratio.values[0] is 'x', not a number"),
+        (lambda: damaged(ratio={"median": 1}), "is damaged: KeyError: 'values'"),
+        (lambda: damaged(phases={"draft": 1}), "is damaged: TypeError: "),
     ],
     ids=range(24),
 )
-def test_damaged_and_foreign_files_are_one_sentence(text: str, error: str, tmp_path: Path) -> None:
+def test_damaged_and_foreign_files_are_one_sentence(text: str | Callable[[], str], error: str, tmp_path: Path) -> None:
     file = tmp_path / "results.json"
-    file.write_text(text, encoding="utf-8")
+    file.write_text(text if isinstance(text, str) else text(), encoding="utf-8")
     with pytest.raises(InputError, match=re.escape(f"'{file}' {error}")):
         read_results(file)
 

@@ -15,6 +15,7 @@ import torch
 from support.building import decode_with
 from support.families import tiny_model
 from support.recordings import Recorder, recording_target
+from support.thorough import thorough_but
 from support.views import committed, random_view
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -105,7 +106,7 @@ FOR_STOPS = 10
 
 
 @pytest.mark.parametrize("stops", [0, 1])
-@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("batch", thorough_but([2], [1, 2]))
 @pytest.mark.parametrize("drafter", sorted(COUNTS))
 def test_a_steady_cycle_launches_no_more_than_it_did(drafter: str, batch: int, stops: int) -> None:
     stop, wanted = Stop(24, token_ids=frozenset({39} if stops else {})), list(COUNTS[drafter])

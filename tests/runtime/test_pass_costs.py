@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from support.building import assert_lossless, decode_with, target_oracle
+from support.thorough import thorough_but
 from support.timed import TimedTarget, WrongDrafter, timed_target
 
 from orthrus import Chance, Context, Sampling, Step, Stop, Verdict, pass_costs
@@ -216,7 +217,7 @@ def test_a_target_that_does_not_say_who_it_is_is_measured_in_every_process(
     ],
     ids=["free passes", "a pass to draft", "a pass to draft, and commits", "two cores"],
 )
-@pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.parametrize("rows", thorough_but([3], [1, 3]))
 def test_with_a_drafter_that_is_always_wrong_the_speed_is_that_of_none(
     score: Callable[[int], float],
     draft: Callable[[int], float] | None,

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from support.building import assert_lossless, decode_with, table_target, target_oracle, transformers_target
+from support.thorough import thorough_but
 
 from orthrus import Chance, Context, Draft, Result, Stop, Target
 from orthrus.testing.profiles import fewer
@@ -37,6 +38,7 @@ class Watched(Replay):
         return draft
 
 
+@fewer(2)
 @given(
     prompts=batches(4, longest=6, rows=6),
     runs=st.lists(st.tuples(stops(4, 14, tokens=2, strings=1), st.integers(1, 5)), min_size=2, max_size=3),
@@ -100,7 +102,7 @@ def measured(results: Sequence[Result], block: int) -> tuple[float, int]:
 
 
 @pytest.mark.parametrize("block", [4, 16])
-@pytest.mark.parametrize("acceptance", [0.3, 0.8, 0.95])
+@pytest.mark.parametrize("acceptance", thorough_but([0.8], [0.3, 0.8, 0.95]))
 def test_the_acceptance_is_the_option(acceptance: float, block: int) -> None:
     target, drafter = table_target(0, alphabet="abcdefgh"), Replay(block, acceptance)
     prompts = [[1, 2], [3], [4, 4, 4]]

@@ -75,6 +75,8 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "stablelm": {},
     "starcoder2": {},
 }
+# Those that have most between them: windows, soft caps, sinks, experts, short convolutions, learned positions.
+FEW = ["cohere2", "gemma2", "gemma3_text", "gpt2", "gpt_oss", "lfm2", "llama", "phi", "qwen3_moe"]
 NEEDS_EAGER = {"gemma2", "gpt_oss"}  # soft-capped scores, sinks
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from support.thorough import thorough_but
 from support.toy import toy_config, toy_run
 from torch import Tensor
 
@@ -35,6 +36,7 @@ def trained(directory: Path, monkeypatch: pytest.MonkeyPatch, steps: int = 120, 
     return found
 
 
+@pytest.mark.usefixtures("plots")
 def test_a_toy_language_is_learnt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert trained(tmp_path, monkeypatch) > LEARNT
     out = tmp_path / "out"
@@ -44,6 +46,7 @@ def test_a_toy_language_is_learnt(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert sorted(place.name for place in (out / "view").iterdir()) == ["config.json", "view.safetensors"]
 
 
+@pytest.mark.thorough
 def test_it_is_learnt_from_hard_anchors_and_sharper_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = {"hard_anchors": 0.9, "teacher_temperature": 0.7}
     assert trained(tmp_path, monkeypatch, **settings) > LEARNT
@@ -96,7 +99,7 @@ def misplaced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dual_pass.DualPass, "_run", run)
 
 
-@pytest.mark.parametrize("plant", [shifted, leaking, blind, stale_anchor, misplaced])
+@pytest.mark.parametrize("plant", thorough_but([leaking], [shifted, leaking, blind, stale_anchor, misplaced]))
 def test_a_planted_fault_is_not(
     plant: Callable[[pytest.MonkeyPatch], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,7 +22,7 @@ STAGES = {  # what a stage counts, and what is deleted: a file, and what is made
 
 
 @pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, ...]]:
+def drawn(monkeypatch: pytest.MonkeyPatch, plots: None) -> list[tuple[float, ...]]:
     """Return a list that gets the x of every line that is drawn."""
 
     def plot(self: Any, x: Sequence[float], y: Sequence[float], **more: Any) -> Any:

@@ -134,6 +134,8 @@ def assert_one_goes_on(one: Path, two: Path) -> None:
     assert_the_same_fit(one, two)
 
 
+@pytest.mark.thorough
+@pytest.mark.usefixtures("plots")
 def test_two_processes_make_what_one_makes(tmp_path: Path) -> None:
     """In one test, for starting them takes long."""
     base, folders = tiny_model(tmp_path / "base"), [tmp_path / "one", tmp_path / "two"]

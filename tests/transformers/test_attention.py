@@ -95,6 +95,7 @@ class Shifted:
         return out
 
 
+@pytest.mark.thorough
 @FLEX
 @given(case=cases((torch.float32,)))
 def test_flex_equals_attention_written_out(case: Case) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 from support.building import transformers_target
-from support.families import FAMILIES, WINDOW
+from support.families import FAMILIES, FEW, WINDOW
 from support.longrope import longrope_target
+from support.thorough import thorough_but
 from support.views import block_positions, committed, random_view
 from torch import Tensor
 
@@ -45,7 +46,7 @@ def drafted_logits(target: TransformersTarget) -> Tensor:
         return passes.project(passes.drafted(packed(), blocks()))
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", thorough_but(FEW, FAMILIES))
 def test_packed_rows_are_what_the_model_says_of_each_text(family: str) -> None:
     target = target_of(family)
     passes = target.dual_pass("view")
@@ -55,7 +56,7 @@ def test_packed_rows_are_what_the_model_says_of_each_text(family: str) -> None:
         torch.testing.assert_close(found[row], wanted, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", thorough_but(FEW, FAMILIES))
 def test_a_block_is_what_the_drafter_will_see(family: str) -> None:
     hold_blocks(target_of(family))
 

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.building import assert_lossless, decode_with
 from support.drafters import ScriptedDrafter
-from support.families import FAMILIES, VOCABULARY, attention_for, tiny_model
+from support.families import FAMILIES, FEW, VOCABULARY, attention_for, tiny_model
+from support.thorough import thorough_but
 from support.views import block_positions, committed, random_view
 from torch import Tensor
 
@@ -100,7 +101,7 @@ def test_a_weight_that_is_changed_is_seen(copies: bool) -> None:
 
 
 @needs_onednn
-@pytest.mark.parametrize("family", sorted(FAMILIES))
+@pytest.mark.parametrize("family", thorough_but(FEW, FAMILIES))
 def test_passes_of_every_family_are_the_models_own_to_rounding(family: str, counted: list[Product]) -> None:
     own = target_of(family, "eager")
     assert own.report() == {"layers": "own"}

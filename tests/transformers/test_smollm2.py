@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from support.thorough import thorough_but
 
 import orthrus
 from orthrus import Decoder, Result
@@ -55,6 +56,7 @@ def test_plain_decoding_is_generate(plain: Decoder, answers: list[Result]) -> No
         model.set_attn_implementation(backend)
 
 
+@pytest.mark.thorough
 def test_a_sample_is_the_seeds_whatever_is_drafted(drafted: Decoder) -> None:
     recipe, settings = "configs/recipes/smollm2-sampling.yaml", {"repetition_penalty": 1.1, "bad_words": ["apple"]}
     stop = {"max_new_tokens": 16}
@@ -67,7 +69,7 @@ def test_a_sample_is_the_seeds_whatever_is_drafted(drafted: Decoder) -> None:
     assert not set(single) & set(results[0].token_ids)
 
 
-@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("batch", thorough_but([3], [1, 3]))
 def test_drafts_and_batches_change_no_token(drafted: Decoder, answers: list[Result], batch: int) -> None:
     results = drafted.generate(PROMPTS, batch=batch)
     assert [result.token_ids for result in results] == [answer.token_ids for answer in answers]
@@ -75,6 +77,7 @@ def test_drafts_and_batches_change_no_token(drafted: Decoder, answers: list[Resu
     assert sum(sum(result.measures.accepted_per_cycle) for result in results) > 10
 
 
+@pytest.mark.thorough
 def test_every_token_is_verified(drafted: Decoder, answers: list[Result]) -> None:
     outcome = verify(drafted, answers, oracle_sample=1)
     assert (outcome.identical, outcome.total, outcome.oracle_checked) == (3, 3, 1)

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 from support.building import _own_model, decode_with, transformers_target
-from support.families import FAMILIES, VOCABULARY, WINDOW, attention_for, tiny_model
+from support.families import FAMILIES, FEW, VOCABULARY, WINDOW, attention_for, tiny_model
+from support.thorough import thorough_but
 from support.views import block_positions, committed, random_view
 from torch import Tensor
 
@@ -58,7 +59,7 @@ def expected(family: str, windows: Sequence[int | None], prompt: Sequence[int], 
     return logits[0, len(prompt) :]
 
 
-@pytest.mark.parametrize("family", sorted(FAMILIES))
+@pytest.mark.parametrize("family", thorough_but(FEW, FAMILIES))
 def test_a_view_of_copies_computes_what_the_model_would_with_a_blocks_mask(family: str) -> None:
     # Rows shorter and longer than the window, in one batch: the window hides keys of the view as of the model.
     prompts, target = prompts_of(family), transformers_target(family, chunk=4)
@@ -70,7 +71,7 @@ def test_a_view_of_copies_computes_what_the_model_would_with_a_blocks_mask(famil
         torch.testing.assert_close(logits[row], wanted, rtol=0, atol=2e-4 * float(wanted.std()))
 
 
-@pytest.mark.parametrize("family", sorted(FAMILIES))
+@pytest.mark.parametrize("family", thorough_but(FEW, FAMILIES))
 def test_the_model_does_not_notice_a_view(family: str) -> None:
     prompts, plain, target = prompts_of(family), transformers_target(family), transformers_target(family)
     before = {name: value.clone() for name, value in target._model.state_dict().items()}
