@@ -16,7 +16,7 @@ from orthrus_attention.refusing import refuse
 MOST_COMPILED = 128  # forms in a process: it is compiled anew for other rows, heads and dtypes; torch would stop at 8
 HEAD_SIZES = frozenset({*range(16, 129, 8), 256})  # Triton multiplies nothing narrower than 16
 BLOCK = 128  # queries and slots that are skipped or computed together
-WARPS = 2  # that torch gives the kernel that splits long keys
+WARPS, MOST_WARPS = 2, 16  # that torch gives the kernel that splits long keys; that are of use to it
 NUMBERS_A_WARP = 1024  # of the queries, in float32: on an H100 64 queries of 128 compiled in 19 s where it was 55
 
 
@@ -102,18 +102,20 @@ def kernel_options(query: Tensor, key: Tensor) -> dict[str, Any] | None:
 
     The kernel that splits long keys takes all queries of a key head at once, and torch gives it two warps. There are
     none of its forms for more queries than a block has, and torch does not look for another kernel then. In float32
-    nothing is multiplied by tensor cores but written out, for each warp its share: with two warps it took minutes to
-    compile.
+    no tensor core multiplies: each warp's share is written out, and two warps' share took minutes to compile.
     torch 2.11 to 2.13 read FORCE_USE_FLEX_ATTENTION, and BACKEND="TRITON", its later name; this one has run on GPUs.
     """
     if not query.is_cuda:
         return None
-    together = query.shape[1] // key.shape[1] * query.shape[2]
-    if together > BLOCK:
+    groups, queries = query.shape[1] // key.shape[1], query.shape[2]
+    if groups * queries > BLOCK:
         return {"FORCE_USE_FLEX_ATTENTION": True}
-    tile = max(16, power_of_two(together)) * power_of_two(query.shape[3])
-    warps = min(16, tile // NUMBERS_A_WARP)
-    return {"num_warps": warps} if query.dtype == torch.float32 and warps > WARPS else None
+    splits_keys = 0 < queries < BLOCK and groups == power_of_two(groups)  # or torch takes the other kernel
+    if query.dtype != torch.float32 or not splits_keys:
+        return None
+    multiplied = max(16, power_of_two(groups * queries)) * power_of_two(query.shape[3])  # a tile of queries
+    warps = min(MOST_WARPS, multiplied // NUMBERS_A_WARP)
+    return {"num_warps": warps} if warps > WARPS else None
 
 
 def power_of_two(least: int) -> int:

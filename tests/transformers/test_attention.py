@@ -130,7 +130,10 @@ def test_flex_takes_more_queries_than_one_block_and_skips_slots_before_the_windo
         (5, 1, 64, torch.float32, None),
         (5, 4, 96, torch.float32, {"num_warps": 4}),
         (16, 4, 128, torch.float32, {"num_warps": 8}),
-        (128, 1, 256, torch.float32, {"num_warps": 16}),
+        (127, 1, 256, torch.float32, {"num_warps": 16}),
+        (128, 1, 256, torch.float32, None),
+        (16, 3, 128, torch.float32, None),
+        (0, 1, 128, torch.float32, None),
     ],
 )
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
