@@ -16,7 +16,8 @@ from orthrus_attention.refusing import refuse
 MOST_COMPILED = 128  # forms in a process: it is compiled anew for other rows, heads and dtypes; torch would stop at 8
 HEAD_SIZES = frozenset({*range(16, 129, 8), 256})  # Triton multiplies nothing narrower than 16
 BLOCK = 128  # queries and slots that are skipped or computed together
-WARPS, MOST_WARPS = 2, 16  # that torch gives the kernel that splits long keys; that are of use to it
+WARPS = 2  # that torch gives the kernel that splits long keys
+MOST_WARPS = 16  # of one program
 NUMBERS_A_WARP = 1024  # of the queries, in float32: on an H100 64 queries of 128 compiled in 19 s where it was 55
 
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from support.program import ERROR, TABLE, InProcess, outcome
+from support.program import ERROR, INSTALLED, TABLE, InProcess, outcome
 
 RUN = ["run", "--config", TABLE]
 ASK = [*RUN, "--prompt", "abc"]
@@ -128,7 +128,7 @@ def test_debug_shows_the_traceback_too(name: str, orthrus: InProcess) -> None:
 def test_a_program_of_its_own_does_the_same() -> None:
     for name in ("unknown name", "stray byte"):
         arguments, sentence = SENTENCES[name]
-        assert outcome(*arguments).error().startswith(sentence)
+        assert outcome(*arguments, program=INSTALLED).error().startswith(sentence)
 
 
 def test_several_errors_are_a_line_each(orthrus: InProcess) -> None:

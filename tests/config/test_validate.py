@@ -17,6 +17,12 @@ from support.thorough import thorough_but
 from orthrus.cli.validate import find_configs
 
 FILES = sorted(path for path in CONFIGS.rglob("*") if path.is_file())
+BROKEN_EVERY_TIME = [
+    CONFIGS / "parts" / "gpu.yaml",
+    CONFIGS / "recipes" / "smollm2-diffusion.yaml",
+    CONFIGS / "recipes" / "table-prompt-lookup.yaml",
+    CONFIGS / "train" / "smollm2.yaml",
+]
 OTHER_TYPE: dict[type, Any] = {
     str: [7],
     int: "seven",
@@ -152,7 +158,7 @@ def _changed(config: dict[str, Any], path: list[str], value: Any) -> dict[str, A
     return changed
 
 
-@pytest.mark.parametrize("file", thorough_but(FILES[::3], FILES), ids=lambda file: file.name)
+@pytest.mark.parametrize("file", thorough_but(BROKEN_EVERY_TIME, FILES), ids=lambda file: file.name)
 def test_a_broken_copy_is_complained_of_at_the_broken_key(file: Path, tmp_path: Path, orthrus: InProcess) -> None:
     shutil.copytree(CONFIGS, tmp_path / "configs")
     target = tmp_path / "configs" / file.relative_to(CONFIGS)

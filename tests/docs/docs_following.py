@@ -23,6 +23,7 @@ from orthrus.cli import main
 
 EXAMPLE = ROOT / "docs" / "examples" / "orthrus-repeat-drafter"
 BIN = str(Path(sys.executable).parent)
+FOR_A_SHELL = frozenset("|&;<>$`*?~#\\")
 
 
 def run_python(page: Page, folder: Path) -> list[str]:
@@ -80,7 +81,7 @@ class Workspace:
             "COLUMNS": "200",
             "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         }
-        if command.startswith("orthrus ") and not re.search("[|&;<>$`]", command):
+        if command.startswith("orthrus ") and not set(command) & FOR_A_SHELL:
             with mock.patch.dict(os.environ, variables):
                 return self._in_this_process(shlex.split(command))
         done = subprocess.run(
@@ -89,23 +90,31 @@ class Workspace:
         return done.stdout + done.stderr
 
     def _in_this_process(self, words: list[str]) -> str:
-        """Run the program `orthrus` in the folder without starting Python and torch anew, and forget what it loaded."""
+        """Run the program `orthrus` in the folder, without starting Python and torch anew.
+
+        That it starts by itself is tested in tests/cli/test_bad_input.py and test_interrupts.py.
+        """
         out, err = io.StringIO(), io.StringIO()
-        path = [*sys.path[:1], str(self.site), *sys.path[1:]]
+        path = [*sys.path[:1], str(self.site), *sys.path[1:]]  # behind the program's own folder, as PYTHONPATH is
         with contextlib.ExitStack() as stack:
+            stack.callback(self._forget_modules)
             stack.enter_context(contextlib.chdir(self.folder))
             stack.enter_context(mock.patch.multiple(sys, argv=words, path=path))
             stack.enter_context(warnings.catch_warnings())
             stack.enter_context(contextlib.redirect_stdout(out))
             stack.enter_context(contextlib.redirect_stderr(err))
             stack.enter_context(contextlib.suppress(SystemExit))
-            warnings.simplefilter("default", UserWarning)  # the program shows them
+            warnings.simplefilter("default", UserWarning)  # the program shows them; in tests they are errors
             importlib.invalidate_caches()
             main()
-        for name, module in list(sys.modules.items()):
-            if str(getattr(module, "__file__", None)).startswith(str(self.folder)):
-                del sys.modules[name]
         return out.getvalue() + err.getvalue()
+
+    def _forget_modules(self) -> None:
+        """Let what was imported from the folder be imported anew: another page may have a module of the same name."""
+        for name, module in list(sys.modules.items()):
+            file = getattr(module, "__file__", None)
+            if file and Path(file).is_relative_to(self.folder):
+                del sys.modules[name]
 
     def _here(self, command: str) -> str:
         # The page installs into the reader's environment; the test must not, and has no network.

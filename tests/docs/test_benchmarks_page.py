@@ -105,18 +105,19 @@ def change(name: str, old: str, new: str) -> Callable[[Path], None]:
 
 
 CHANGES = [
+    # the first 3 in every run
     (change("benchmarks.md", "100.0 %", "99.0 %"), ["benchmarks.md"]),
+    (change(f"{FIGURES}/a-phases.svg", ">draft<", ">drafts<"), ["a-phases.svg"]),
+    (lambda docs: (docs / FIGURES / "old.svg").write_text("x"), ["old.svg"]),
     (change("benchmarks/introduction.md", "Every figure", "Each figure"), ["benchmarks.md"]),
     (change("benchmarks/a.json", '"batch": 16', '"batch": 17'), None),
-    (change(f"{FIGURES}/a-phases.svg", ">draft<", ">drafts<"), ["a-phases.svg"]),
     (change(f"{FIGURES}/a-phases.svg", "<svg ", "<svg  "), ["a-phases.svg"]),
     (lambda docs: (docs / FIGURES / "b-phases.svg").unlink(), ["b-phases.svg"]),
-    (lambda docs: (docs / FIGURES / "old.svg").write_text("x"), ["old.svg"]),
     (lambda docs: write_results(measured(), docs / "benchmarks" / "c.json"), None),
 ]
 
 
-@pytest.mark.parametrize(("plant", "complaints"), thorough_but([CHANGES[0], CHANGES[3], CHANGES[6]], CHANGES))
+@pytest.mark.parametrize(("plant", "complaints"), thorough_but(CHANGES[:3], CHANGES))
 def test_what_was_changed_by_hand_is_noticed(
     plant: Callable[[Path], None], complaints: list[str] | None, docs: Path
 ) -> None:

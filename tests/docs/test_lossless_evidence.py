@@ -85,7 +85,9 @@ def change(pattern: str, old: str, new: str) -> Callable[[Path], None]:
 
 
 CHANGES = [
+    # the first 2 in every run
     (change("lossless.md", "| certified |\n| none", "| **not certified** |\n| none"), "lossless.md"),
+    (lambda docs: (docs / "lossless-figures" / "old.svg").write_text("x"), "old.svg"),
     (
         change("lossless-evidence/*.json", '\n   "passed": true', '\n   "passed": false'),
         "lossless.md",
@@ -93,11 +95,10 @@ CHANGES = [
     (change("lossless-evidence/*.json", '"ties": 0', '"ties": 1'), "lossless.md"),
     (change("lossless-evidence/*.json", "+00:00", "+01:00"), "lossless.md"),
     (change("lossless-figures/*.svg", ">tokens<", ">token<"), "svg"),
-    (lambda docs: (docs / "lossless-figures" / "old.svg").write_text("x"), "old.svg"),
 ]
 
 
-@pytest.mark.parametrize(("plant", "complaint"), thorough_but([CHANGES[0], CHANGES[5]], CHANGES))
+@pytest.mark.parametrize(("plant", "complaint"), thorough_but(CHANGES[:2], CHANGES))
 def test_what_was_changed_by_hand_is_noticed(
     plant: Callable[[Path], None], complaint: str, docs: Path, program: dict[str, Any]
 ) -> None:

@@ -72,19 +72,20 @@ def change(name: str, old: str, new: str) -> Callable[[Path], None]:
 
 
 CHANGES = [
+    # the first 3 in every run
     (change("training-log.md", "| 3.97 | 4.5 | not met |", "| 4.51 | 4.5 | met |"), ["training-log.md"]),
+    (change(f"training/{FIRST}-acceptance.json", "3.593", "3.693"), ["training-log.md"]),
+    (lambda docs: (docs / "training-figures" / "old.svg").write_text("x"), ["old.svg"]),
     (change("training/trials.yaml", "all: 4.5", "all: 3.5"), ["training-log.md"]),
     (change("training/trials.yaml", "gpus: 2", "gpus: 1"), ["training-log.md"]),
-    (change(f"training/{FIRST}-acceptance.json", "3.593", "3.693"), ["training-log.md"]),
     (change(f"training/{FIRST}-answers.jsonl", '"answers": 5120', '"answers": 5121'), ["training-log.md"]),
     (change("training/2026-11-22-trial-muon.jsonl", "2.3351178389022214", "2.9"), ["training-log.md"]),
     (change(f"training-figures/{FIRST}.svg", ">step<", ">steps<"), [f"{FIRST}.svg"]),
     (lambda docs: (docs / "training-figures" / f"{FIRST}.svg").unlink(), [f"{FIRST}.svg"]),
-    (lambda docs: (docs / "training-figures" / "old.svg").write_text("x"), ["old.svg"]),
 ]
 
 
-@pytest.mark.parametrize(("plant", "complaints"), thorough_but([CHANGES[0], CHANGES[3], CHANGES[8]], CHANGES))
+@pytest.mark.parametrize(("plant", "complaints"), thorough_but(CHANGES[:3], CHANGES))
 def test_what_was_changed_by_hand_is_noticed(
     plant: Callable[[Path], None], complaints: list[str], docs: Path, program: dict[str, Any]
 ) -> None:

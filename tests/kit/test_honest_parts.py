@@ -49,7 +49,7 @@ REGISTERED = [
     if one.kind in PARTS and (one.origin.startswith("orthrus_")) and one.name not in ELSEWHERE
 ]
 
-SLOW = ("attention", "flex")  # torch compiles it for every shape; test_attention.py has it in every run
+SLOW = ("attention", "flex")  # torch compiles it for every shape; test_attention.py has some in every run
 # Those that draw, and what has whole distributions to visit, take 4 to 9 s each.
 QUICK = [
     "the greedy verifiers' base",

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ TABLE = CONFIGS / "recipes" / "table-prompt-lookup.yaml"
 # A shell starts what it puts into the background with Ctrl-C ignored, and children inherit that: undo it.
 LISTEN = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
 PROGRAM = [sys.executable, "-c", f"{LISTEN}; from orthrus.cli import main; main()"]
+INSTALLED = [str(Path(sys.executable).parent / "orthrus")]
 ERROR = "orthrus: error: "
 
 
@@ -43,10 +45,10 @@ class Outcome:
         return self.err.removeprefix(ERROR).strip()
 
 
-def outcome(*arguments: object) -> Outcome:
+def outcome(*arguments: object, program: Sequence[str] = PROGRAM) -> Outcome:
     """Run the program to its end in a process of its own."""
     done = subprocess.run(
-        [*PROGRAM, *map(str, arguments)], capture_output=True, encoding="utf-8", timeout=120, check=False
+        [*program, *map(str, arguments)], capture_output=True, encoding="utf-8", timeout=120, check=False
     )
     return Outcome(done.returncode, done.stdout, done.stderr)
 

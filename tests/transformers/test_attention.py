@@ -102,6 +102,18 @@ def test_flex_equals_attention_written_out(case: Case) -> None:
     assert error(FlexAttention(), with_garbage(case)) < TOLERANCE[torch.float32]
 
 
+@pytest.mark.parametrize("window", [None, 5])
+def test_flex_sees_a_whole_block(window: int | None) -> None:
+    torch.manual_seed(1)
+    lengths = torch.tensor([9, 3])
+    positions = lengths[:, None] + torch.arange(4)
+    query = torch.randn(2, 4, 4, 8)
+    key, value = torch.randn(2, 2, 2, 13, 8)
+    for kind in ("block", "causal"):
+        case = Case(query, key, value, MaskDescription(kind, positions, lengths, 13), window, positions >= 0)
+        assert error(FlexAttention(), case) < TOLERANCE[torch.float32]
+
+
 def test_flex_takes_more_queries_than_one_block_and_skips_slots_before_the_window() -> None:
     torch.manual_seed(0)
     positions = rolled(torch.tensor([300, 170]), 60, 200)
