@@ -208,6 +208,7 @@ def test_what_a_table_lacks_is_said_with_what_to_do(site: Site, orthrus: InProce
     assert sentence.endswith("or hand it what it needs in a test, with drafter_checks()")
 
 
+@pytest.mark.thorough
 def test_options_say_what_a_part_is_checked_with(site: Site, orthrus: InProcess) -> None:
     site.install("needing_drafter", NEEDING.format(own='("model=table",)'))
     done = orthrus("check", "needing")

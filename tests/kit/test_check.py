@@ -16,6 +16,7 @@ from support.bugs import EVERY_BUG
 from support.bugs_of_drafters import NoLimit, Stale
 from support.bugs_of_verifiers import NothingAccepted
 from support.program import ROOT
+from support.thorough import thorough_but
 
 from orthrus import BuildError, Chance, Context, Draft, InputError, Target
 from orthrus.testing import (
@@ -135,7 +136,7 @@ def told(text: str) -> list[str]:
     return [*said.splitlines(), again.splitlines()[-1]]
 
 
-@pytest.mark.parametrize("bug", IMPORTABLE[::3], ids=str)
+@pytest.mark.parametrize("bug", thorough_but(IMPORTABLE[::9], IMPORTABLE[::3]), ids=str)
 def test_the_reproduction_shows_the_same_failure(bug: Bug) -> None:
     text = text_of(named_check(bug.kind, bug.check), bug.make)
     assert told(reproduced(text)) == told(text)

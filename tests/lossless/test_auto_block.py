@@ -99,7 +99,7 @@ def test_any_rows_and_limits(
 
 
 @pytest.mark.parametrize("choices", [[0, 31, 1, 7], [31], [3, 0, 0, 15]])
-@pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.parametrize("rows", thorough_but([3], [1, 3]))
 def test_any_sequence_of_sizes(choices: list[int], rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = itertools.cycle(choices)
     top: list[int] = []

@@ -10,6 +10,7 @@ from support.building import assert_lossless, decode_with, target_oracle
 from support.drafters import ScriptedDrafter
 from support.families import VOCABULARY
 from support.recordings import recording_target
+from support.thorough import thorough_but
 
 from orthrus import InputError, Stop
 from orthrus_caches import buffers, static
@@ -18,7 +19,7 @@ from orthrus_transformers.engine import Pass
 from orthrus_transformers.graphed import packed, unpacked
 
 
-@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("batch", thorough_but([2], [1, 2]))
 @pytest.mark.parametrize("length", [1, 3, 4, 5, 9])
 def test_a_prefill_is_never_taken_for_a_cycle(length: int, batch: int) -> None:
     target = recording_target(chunk=4)

@@ -13,6 +13,7 @@ from support import flash_kernels
 from support.attention import SCALE, TOLERANCE, Case, attend, cases, error, keys_like_a_cache, rolled, with_garbage
 from support.building import decode_with, transformers_target
 from support.drafters import ScriptedDrafter
+from support.thorough import thorough_but
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.attention.flex_attention import FlexKernelOptions
@@ -181,7 +182,7 @@ def test_a_backend_computes_the_scores_it_declares_and_refuses_others(name: str)
 
 
 @pytest.mark.parametrize(("window", "line"), [(1, 0), (-1, 0), (0, -1)])
-@pytest.mark.parametrize("kind", ["causal", "block"])
+@pytest.mark.parametrize("kind", thorough_but(["block"], ["causal", "block"]))
 @pytest.mark.parametrize("name", BACKENDS)
 def test_a_mistake_of_one_slot_is_noticed(name: str, kind: str, window: int, line: int) -> None:
     mistaken = Shifted(BACKENDS[name](), window, line)

@@ -62,7 +62,7 @@ STOPS = {
 
 
 @pytest.mark.parametrize("stop", STOPS)
-@pytest.mark.parametrize("family", thorough_but(["mistral", "gpt2"], ["llama", "mistral", "qwen3", "gpt2"]))
+@pytest.mark.parametrize("family", thorough_but(["mistral"], ["llama", "mistral", "qwen3", "gpt2"]))
 @pytest.mark.parametrize("name", MAKE)
 def test_a_baseline_gives_our_greedy_tokens(
     name: str, family: str, stop: str, capsys: pytest.CaptureFixture[str]

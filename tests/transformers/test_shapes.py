@@ -69,7 +69,7 @@ def test_a_shape_has_the_published_number_of_parameters_and_room_for_a_long_cont
 
 @pytest.mark.parametrize("engine", thorough_but(["fused"], ["eager", "fused"]))
 @pytest.mark.parametrize(
-    "shape", thorough_but(["qwen3-8b", "smollm2-135m"], ["qwen3-8b", "smollm2-135m", "llama-3.2-1b", "llama-3.1-8b"])
+    "shape", thorough_but(["qwen3-8b"], ["qwen3-8b", "smollm2-135m", "llama-3.2-1b", "llama-3.1-8b"])
 )
 def test_wide_and_narrow_passes_give_the_same_text_in_bfloat16(shape: str, engine: str, tmp_path: Path) -> None:
     folder = tiny(tmp_path, shape)
