@@ -62,6 +62,6 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
 
 
 @pytest.fixture
-def orthrus(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> InProcess:
+def orthrus(capsys: pytest.CaptureFixture[str]) -> InProcess:
     """Give the program, run in this process: `orthrus("run", "--config", file)`."""
-    return InProcess(capsys, monkeypatch)
+    return InProcess(capsys)

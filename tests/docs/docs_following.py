@@ -12,14 +12,12 @@ import shlex
 import shutil
 import subprocess
 import sys
-import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from unittest import mock
 
 from docs_pages import ROOT, Block, Page
-
-from orthrus.cli import main
+from support.program import called
 
 EXAMPLE = ROOT / "docs" / "examples" / "orthrus-repeat-drafter"
 BIN = str(Path(sys.executable).parent)
@@ -99,14 +97,11 @@ class Workspace:
         with contextlib.ExitStack() as stack:
             stack.callback(self._forget_modules)
             stack.enter_context(contextlib.chdir(self.folder))
-            stack.enter_context(mock.patch.multiple(sys, argv=words, path=path))
-            stack.enter_context(warnings.catch_warnings())
+            stack.enter_context(mock.patch.object(sys, "path", path))
             stack.enter_context(contextlib.redirect_stdout(out))
             stack.enter_context(contextlib.redirect_stderr(err))
-            stack.enter_context(contextlib.suppress(SystemExit))
-            warnings.simplefilter("default", UserWarning)  # the program shows them; in tests they are errors
             importlib.invalidate_caches()
-            main()
+            called(*words)
         return out.getvalue() + err.getvalue()
 
     def _forget_modules(self) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -53,20 +54,24 @@ def outcome(*arguments: object, program: Sequence[str] = PROGRAM) -> Outcome:
     return Outcome(done.returncode, done.stdout, done.stderr)
 
 
+def called(*words: str) -> int:
+    """Run the program in this process; return its exit code."""
+    with mock.patch.object(sys, "argv", list(words)), warnings.catch_warnings(), pytest.raises(SystemExit) as left:
+        warnings.simplefilter("default", UserWarning)  # the program shows them; every other stays an error here
+        main()
+    code = left.value.code
+    assert isinstance(code, int)
+    return code
+
+
 class InProcess:
     """Run the program in this process, many times over."""
 
-    def __init__(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
         self._capsys = capsys
-        self._monkeypatch = monkeypatch
 
     def __call__(self, *arguments: object) -> Outcome:
         self._capsys.readouterr()
-        self._monkeypatch.setattr(sys, "argv", ["orthrus", *map(str, arguments)])
-        with warnings.catch_warnings(), pytest.raises(SystemExit) as left:
-            warnings.simplefilter("default", UserWarning)  # the program shows them; every other stays an error here
-            main()
+        code = called("orthrus", *map(str, arguments))
         captured = self._capsys.readouterr()
-        code = left.value.code
-        assert isinstance(code, int)
         return Outcome(code, captured.out, captured.err)
