@@ -4,20 +4,38 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from orthrus.errors import BuildError, InputError
-from orthrus.interfaces import Target, Tokenizer
+from orthrus.interfaces import HasSpecialTokens, Target, Tokenizer
 from orthrus.types import Sampling, Stop
 
 
 def whole_stop(stop: Stop, target: Target) -> Stop:
-    """Return the stop with the target's own stop tokens among its own; raise BuildError for what cannot be found."""
+    """Return the stop with the target's own stop tokens among its own; raise BuildError for what cannot be found.
+
+    A string that is a special token is in no text; it stands for the token.
+    """
     _check_tokens("stop.token_ids", stop.token_ids, target)
     if stop.strings and target.tokenizer is None:
         raise BuildError("stop.strings: the target has no tokenizer to find strings with")
-    return replace(stop, token_ids=stop.token_ids | target.stop_token_ids)
+    return replace(stop, token_ids=stop.token_ids | target.stop_token_ids | _special_tokens(stop.strings, target))
+
+
+def _special_tokens(strings: Iterable[str], target: Target) -> frozenset[int]:
+    """Return the tokens of strings that are special; raise BuildError for one that has such a token in it."""
+    special: Mapping[str, int] = (
+        target.tokenizer.special_tokens if isinstance(target.tokenizer, HasSpecialTokens) else {}
+    )
+    for string in strings:
+        within = next((text for text in special if text and text in string and text != string), None)
+        if within is not None and string not in special:
+            raise BuildError(
+                f"stop.strings: {string!r} has the special token {within!r} in it, which no text holds; give"
+                f" stop.token_ids: [{special[within]}]"
+            )
+    return frozenset(special[string] for string in strings if string in special)
 
 
 def whole_sampling(sampling: Sampling, target: Target) -> Sampling:

@@ -50,6 +50,13 @@ class Tokenizer(Protocol):
 
 
 @runtime_checkable
+class HasSpecialTokens(Protocol):
+    """Be a tokenizer that tells which of its tokens `decode` leaves out of a text, so that they can end one."""
+
+    special_tokens: Mapping[str, int]
+
+
+@runtime_checkable
 class AttentionBackend(Protocol):
     """Compute attention for every layer of a target."""
 
@@ -150,6 +157,14 @@ class Target(Protocol):
 
     def logits(self, token_ids: Sequence[int], last: int) -> Tensor:
         """Return the logits [last, V] after the last tokens of one sequence, from scratch: no cache, no other state."""
+
+
+@runtime_checkable
+class LoadedTarget(Protocol):
+    """Be a target that tells what its model is, for `orthrus verify`, whose certificates are of the model as loaded."""
+
+    def provenance(self) -> str:
+        """Return a sentence: where the model is from, and how it was held against that."""
 
 
 class MeasuredTarget(Target, Protocol):

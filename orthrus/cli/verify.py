@@ -71,10 +71,10 @@ def verify(
 
     torch.set_float32_matmul_precision("highest")  # no TF32, whatever the process began with
     runs, found = _carry_out(wanted, records, session, False if raw else None, oracle, keep)
-    device = runs.prepare(wanted[0][1]).device
-    settings = _settings(wanted, batches, prompts, records)
+    referee = runs.prepare(wanted[0][1])
+    settings = {**_settings(wanted, batches, prompts, records), "certified": referee.provenance}
     command = shlex.join(["orthrus", *without_folder(sys.argv[1:], (*WRITTEN, "--prompts", "--keep"))])
-    record = make_record(command, settings, device, found)
+    record = make_record(command, settings, referee.device, found)
     if out is not None:
         write_whole(out, record.to_json())
     if plot is not None:
@@ -87,6 +87,8 @@ def verify(
         from orthrus.cli.verify_table import print_runs
 
         print_runs(record.runs)
+        if referee.provenance:
+            typer.echo(f"what was run: {referee.provenance}")
     if not record.passed:
         raise typer.Exit(FAILED)
 

@@ -13,6 +13,7 @@ import torch
 
 from orthrus.decoder import Decoder
 from orthrus.errors import InputError
+from orthrus.interfaces import LoadedTarget
 from orthrus.types import Result
 from orthrus.verification.divergence import Divergence
 from orthrus.verification.scores import oracle, wrong_end
@@ -68,6 +69,12 @@ class Referee:
         if key not in self._replayed:
             self._replayed[key] = tuple(oracle(self._decoder, result))
         return self._replayed[key]
+
+    @property
+    def provenance(self) -> str | None:
+        """What the target says of where its model is from; None if it says nothing."""
+        target = self._decoder.target
+        return target.provenance() if isinstance(target, LoadedTarget) else None
 
     @property
     def error(self) -> float:

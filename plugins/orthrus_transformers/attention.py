@@ -7,6 +7,7 @@ told to the backend once a pass, by positions and lengths, and prepared once for
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
@@ -26,6 +27,7 @@ class AttentionState:
     def __init__(self, backend: AttentionBackend, dtype: torch.dtype) -> None:
         self.backend = backend
         self.windows: list[int | None] = []  # of the layers that the running pass has come to
+        self.masked_windows: Mapping[int, int | None] = {}  # by layer, where only transformers' mask has it
         self.form: Form = "own"  # which form of its layers the running pass takes
         self.view: Any = None  # the View that the running pass goes through; None: the model's own attention
         self.inputs: PastInputs | None = None  # of layers that convolve tokens, while a pass runs
@@ -101,11 +103,12 @@ def attention_forward(
     if position_bias is not None:
         raise BuildError(f"model type '{module.config.model_type}' adds a position bias to its scores; not supported")
     state: AttentionState = module.orthrus_attention
+    window = state.masked_windows.get(module.layer_idx, sliding_window) if state.masked_windows else sliding_window
     out = state.backend.attend(
         query,
         key,
         value,
-        state.prepared(sliding_window),
+        state.prepared(window),
         scale=query.shape[-1] ** -0.5 if scaling is None else scaling,
         softcap=softcap,
         sinks=s_aux,

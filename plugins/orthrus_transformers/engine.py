@@ -12,6 +12,7 @@ from torch import Tensor
 from orthrus import DraftPass, KVCache, MaskDescription, RowState
 from orthrus_transformers.attention import AttentionState, Form
 from orthrus_transformers.short_convolutions import CachedInputs, find_convolutions, mask_for
+from orthrus_transformers.transformers_api import cache_argument
 from orthrus_transformers.views import View
 
 
@@ -96,7 +97,7 @@ class Engine(Protocol):
 
 
 class PastKeyValues:
-    """Be what a transformers model calls its `past_key_values`: a KVCache, and the one length it may ask for."""
+    """Be what a transformers model calls its cache: a KVCache, and the one length it may ask for."""
 
     is_compileable = True
 
@@ -104,7 +105,7 @@ class PastKeyValues:
         self.cache = cache
         self.length = 0  # of the longest row, on the host
 
-    def update(self, keys: Tensor, values: Tensor, layer: int, *args: Any) -> tuple[Tensor, Tensor]:
+    def update(self, keys: Tensor, values: Tensor, layer: int, *args: Any, **more: Any) -> tuple[Tensor, Tensor]:
         """Write a layer's new keys and values and return all of them."""
         return self.cache.update(keys, values, layer)
 
@@ -123,6 +124,7 @@ class EagerEngine:
         self._model = model
         self._cache = cache
         self.past = PastKeyValues(cache)
+        self._cache_argument = cache_argument(model)
         self._state = state
         self._max_length = max_length
         self._convolves = bool(find_convolutions(model))
@@ -148,9 +150,9 @@ class EagerEngine:
                 input_ids=token_ids,
                 position_ids=self._within(positions, extent),
                 attention_mask=mask_for(self._convolves, self._stand_in.expand(rows, 1, columns, extent)),
-                past_key_values=self.past,
                 use_cache=True,
                 logits_to_keep=one.kept,
+                **{self._cache_argument: self.past},
             ).logits
         finally:
             self._state.form, self._state.view, self._state.inputs = "own", None, None

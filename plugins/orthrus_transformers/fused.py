@@ -19,6 +19,7 @@ from orthrus_transformers.attention import AttentionState, Form
 from orthrus_transformers.operations import rms_norm, silu_product, split_heads
 from orthrus_transformers.products import Product, switch_linears
 from orthrus_transformers.replaced import Forms, Replaced, has_foreign_forward, is_watched, own_forward
+from orthrus_transformers.transformers_api import cache_argument
 from orthrus_transformers.views import View
 
 KNOWN = {"LlamaDecoderLayer", "MistralDecoderLayer", "Qwen2DecoderLayer", "Qwen3DecoderLayer"}
@@ -157,13 +158,13 @@ def _switching_head(head: Any, state: AttentionState) -> Replaced:
 
 
 def _switching(layer: Any, state: AttentionState) -> Replaced:
-    own, forms = own_forward(layer), layer.orthrus_fused
+    own, forms, cache_name = own_forward(layer), layer.orthrus_fused, cache_argument(layer)
 
     def forward(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
         if state.form != "fused":
             return own(hidden_states, *args, **kwargs)
         cosine, sine = kwargs["position_embeddings"]
-        return forms[state.view].forward(hidden_states, cosine, sine, kwargs["past_key_values"].cache)
+        return forms[state.view].forward(hidden_states, cosine, sine, kwargs[cache_name].cache)
 
     return Replaced(own, forward)
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from orthrus import BuildError, Parts
-from orthrus_transformers.gguf import converted
+from orthrus_transformers.config_keys import check_config_keys, check_windows
+from orthrus_transformers.gguf_cache import converted
 from orthrus_transformers.memory import does_not_fit
 from orthrus_transformers.options import TransformersOptions
 from orthrus_transformers.quiet import quiet
@@ -19,7 +21,7 @@ from orthrus_transformers.weights import load_weights, short
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "vocab.txt")
 
 
-def local_directory(path: Path, parts: Parts) -> Path:
+def local_directory(path: Path, parts: Parts, ignored: Sequence[str] = ()) -> Path:
     """Return a directory with a model for a directory or GGUF file; raise BuildError for anything else.
 
     A model is a config.json with safetensors, or one that asks for random weights.
@@ -27,7 +29,7 @@ def local_directory(path: Path, parts: Parts) -> Path:
     if path.is_file():
         if path.suffix.lower() != ".gguf":
             raise BuildError(f"target.source: '{path}' is neither a directory nor a .gguf file")
-        return converted(path, parts.notify)
+        return converted(path, parts.notify, ignored)
     if not (path / "config.json").is_file():
         raise BuildError(f"target.source: the directory '{path}' holds no config.json")
     if not wants_random_weights(path) and not any(path.glob("*.safetensors")):
@@ -56,11 +58,13 @@ def load_model(directory: Path, options: TransformersOptions, device: torch.devi
         return make_random_model(directory, dtype, device).eval().requires_grad_(False)
     model = load_weights(
         directory,
-        f"'{directory}'",
+        options.ignore,
         dtype=dtype or "auto",
         use_safetensors=True,
         trust_remote_code=options.trust_remote_code,
     )
+    check_config_keys(directory, model, options.ignore)
+    check_windows(model.config.get_text_config(), options.ignore)
     try:
         return model.to(device).eval().requires_grad_(False)
     except torch.OutOfMemoryError as error:
@@ -79,12 +83,3 @@ def load_tokenizer(directory: Path, options: TransformersOptions) -> TextTokeniz
     except Exception as error:  # damaged files fail in many ways; the cause is chained
         raise BuildError(f"no tokenizer can be loaded from '{directory}' ({short(error)})") from error
     return TextTokenizer(tokenizer, options.chat)
-
-
-def stop_token_ids(model: Any) -> frozenset[int]:
-    """Return all end tokens that the model's configs name; id 0 is as good as any."""
-    found: set[int] = set()
-    for config in (model.config, model.config.get_text_config(), model.generation_config):
-        ids = getattr(config, "eos_token_id", None)
-        found |= set(ids) if isinstance(ids, (list, tuple)) else set() if ids is None else {ids}
-    return frozenset(token for token in found if 0 <= token < model.config.get_text_config().vocab_size)

@@ -54,6 +54,11 @@ class TransformersOptions:
     chat: bool = option(True, help="put text prompts through the model's chat template, if it has one")
     prefill_chunk: int = option(512, minimum=1, help="most prompt tokens of one row in a pass")
     trust_remote_code: bool = option(False, help="run Python code that comes with a model in a directory")
+    ignore: tuple[str, ...] = option(
+        (),
+        help="keys and tensors of the model's file that are left out, with * for anything; without this, one that is"
+        " not known is refused",
+    )
 
 
 @dataclass(frozen=True)

@@ -43,9 +43,11 @@ def make_random_model(directory: Path, dtype: torch.dtype | None, device: torch.
     from transformers import AutoConfig, AutoModelForCausalLM
 
     try:
-        config = AutoConfig.from_pretrained(directory)
+        config = AutoConfig.from_pretrained(directory, trust_remote_code=False)
         with torch.device(device):
-            model = AutoModelForCausalLM.from_config(config, dtype=dtype or config.dtype or torch.float32)
+            model = AutoModelForCausalLM.from_config(
+                config, trust_remote_code=False, dtype=dtype or config.dtype or torch.float32
+            )
         _fill(model, torch.Generator(device).manual_seed(getattr(config, SEED)))
     except Exception as error:  # unknown models and full devices fail in many ways; the cause is chained
         raise BuildError(f"no model can be made from '{directory}/config.json' ({short(error)})") from error

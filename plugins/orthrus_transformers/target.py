@@ -22,11 +22,14 @@ from orthrus_transformers.engine import Engine, Pass
 from orthrus_transformers.engines import make_eager, make_engine, uncaptured
 from orthrus_transformers.fingerprint import fingerprint
 from orthrus_transformers.fused import fuse_view, unfuse_view
+from orthrus_transformers.generation_settings import differing_end_tokens, end_tokens, unapplied_settings
+from orthrus_transformers.mask_windows import windows_in_masks
 from orthrus_transformers.memory import check_room, says_when_memory_is_short
 from orthrus_transformers.options import GraphLimits, TransformersOptions
 from orthrus_transformers.pass_identity import pass_identity
 from orthrus_transformers.pass_reads import PassReads
 from orthrus_transformers.probe import probe
+from orthrus_transformers.provenance import provenance
 from orthrus_transformers.views import View, make_view
 from orthrus_transformers.widened import copied, plain_logits
 
@@ -50,11 +53,12 @@ class TransformersTarget:
         limits: GraphLimits | None = None,
         name: str | None = None,
         directory: Path | None = None,
+        ignored: Sequence[str] = (),
         notify: Callable[[str], None] = lambda text: None,
     ) -> None:
         """Attach to the model.
 
-        notify: called with a sentence if texts end before the model's context does, and with one if passes could be
+        ignored: keys and tensors that the user leaves out. notify: called with a sentence if texts end before the model's context does, and with one if passes could be
         captured, and are not.
         """
         check_layers(model)
@@ -62,9 +66,10 @@ class TransformersTarget:
         self.capabilities = frozenset({"logits", "views", "training", *(["tokenizer"] if tokenizer else [])})
         self.name = name or str(model.config.model_type)
         self.directory = directory
+        self._ignored = tuple(ignored)
         self.vocabulary_size = int(model.config.get_text_config().vocab_size)
         self.max_length = max_length(model)
-        self.stop_token_ids = loading.stop_token_ids(model)
+        self.stop_token_ids = end_tokens(model, directory)
         self.device: torch.device = model.device
         self.dtype: torch.dtype = model.dtype
         self.tokenizer = tokenizer
@@ -75,6 +80,7 @@ class TransformersTarget:
         self._views: dict[str, View] = {}
         self._state = state = AttentionState(attention, model.dtype)
         self._own_attention = attach(model, state)
+        state.masked_windows = windows_in_masks(model)
         eager = make_eager("eager" if engine == "compiled" else engine, model, cache, state, self.max_length)
         self._form = eager.form
         self._engine: Engine = eager
@@ -84,7 +90,8 @@ class TransformersTarget:
             eager = make_eager(engine, model, cache, state, self.max_length)
         limits = limits or GraphLimits(strict=engine == "graphed")
         self._engine = make_engine(engine, eager, model, cache, state, limits)
-        for sentence in (ends_early(model), uncaptured(engine, self.device, cache, attention)):
+        files = (differing_end_tokens(directory), unapplied_settings(directory))
+        for sentence in (ends_early(model), uncaptured(engine, self.device, cache, attention), *files):
             if sentence:
                 notify(sentence)
 
@@ -267,6 +274,10 @@ class TransformersTarget:
         finally:
             self._model.set_attn_implementation(backend)
 
+    def provenance(self) -> str:
+        """Return a sentence on what the model was loaded from, and how it was held against those files."""
+        return provenance(self.name, self.directory, self._ignored)
+
     def pass_bytes(self, lengths: Sequence[int]) -> int:
         """Return the bytes of weights, keys and values that one pass over rows with this many tokens must read."""
         return self._reads.of(lengths)
@@ -283,7 +294,7 @@ class TransformersTarget:
 def make(options: TransformersOptions, parts: Parts) -> TransformersTarget:
     """Return the target that the options describe, loading its weights."""
     device = loading.choose_device(options.device)
-    directory = loading.local_directory(parts.source.fetch(), parts)
+    directory = loading.local_directory(parts.source.fetch(), parts, options.ignore)
     tokenizer = loading.load_tokenizer(directory, options)
     model = loading.load_model(directory, options, device)
     return TransformersTarget(
@@ -295,6 +306,7 @@ def make(options: TransformersOptions, parts: Parts) -> TransformersTarget:
         prefill_chunk=options.prefill_chunk,
         name=options.source,
         directory=directory,
+        ignored=options.ignore,
         limits=GraphLimits(
             options.graphs, options.graph_tokens, options.graph_megabytes, strict=options.engine == "graphed"
         ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orthrus import InputError, Prompt
@@ -14,6 +14,11 @@ class TextTokenizer:
     def __init__(self, tokenizer: Any, chat: bool) -> None:
         self._tokenizer = tokenizer
         self._chat = chat
+
+    @property
+    def special_tokens(self) -> Mapping[str, int]:
+        """The ids of special tokens, which `decode` leaves out, by their text."""
+        return {str(token): id for id, token in self._tokenizer.added_tokens_decoder.items() if token.special}
 
     def encode(self, prompt: Prompt, chat: bool | None = None) -> list[int]:
         """Return the prompt's tokens; raise InputError if there is no template for a chat, or the text is refused."""

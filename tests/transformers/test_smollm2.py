@@ -84,7 +84,7 @@ def test_every_token_is_verified(drafted: Decoder, answers: list[Result]) -> Non
 
 
 def test_the_end_token_is_the_configs_and_the_chat_template_is_applied(plain: Decoder) -> None:
-    assert plain.target.stop_token_ids == {2}  # <|im_end|>
+    assert plain.target.stop_token_ids == {0, 2, 4}  # <|endoftext|>, <|im_end|> and <reponame>, as in llama.cpp
     chat, raw = plain.encode("Hi"), plain.encode("Hi", chat=False)
     assert len(raw) == 1 and len(chat) > 20
     assert plain.encode([{"role": "user", "content": "Hi"}]) == chat  # type: ignore[list-item]

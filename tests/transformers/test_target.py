@@ -15,7 +15,7 @@ from orthrus import BuildError, Context, Stop
 from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.dynamic import DynamicCache
 from orthrus_plain.none import NoDrafter
-from orthrus_transformers.loading import stop_token_ids
+from orthrus_transformers.generation_settings import end_tokens
 from orthrus_transformers.target import TransformersTarget
 
 
@@ -72,10 +72,10 @@ def test_all_end_tokens_of_all_configs_count() -> None:
     model = tiny_model("llama")
     model.config.eos_token_id = 0  # a token like any other
     model.generation_config.eos_token_id = [5, 7]
-    assert stop_token_ids(model) == {0, 5, 7}
+    assert end_tokens(model, None) == {0, 5, 7}
     model.config.eos_token_id = None
     model.generation_config.eos_token_id = None
-    assert stop_token_ids(model) == frozenset()
+    assert end_tokens(model, None) == frozenset()
 
 
 def test_logits_are_the_unmodified_models() -> None:
@@ -93,7 +93,7 @@ def test_logits_are_the_unmodified_models() -> None:
         ("qwen3_next", {"hidden_size": 32, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8}),
         ("mamba2", {"hidden_size": 32, "num_heads": 8, "head_dim": 8, "expand": 2, "n_groups": 1}),
         ("bloom", {"hidden_size": 32, "n_head": 4}),
-        ("gptj", {"n_embd": 32, "n_head": 4, "rotary_dim": 4}),
+        ("xglm", {"d_model": 32, "attention_heads": 4, "ffn_dim": 32, "num_layers": 2}),
         ("mpt", {"d_model": 32, "n_heads": 4}),
     ],
 )
