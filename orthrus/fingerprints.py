@@ -16,16 +16,21 @@ from orthrus.stored import weight_files
 
 SAMPLE = 1024  # values of each weight, from its beginning: enough to see any training, and quick for any size
 HEAD = "lm_head.weight"
+EMBEDDING = "model.embed_tokens.weight"
 
 
-def fingerprint_files(directory: Path, without: re.Pattern[str] | None = None) -> str:
+def fingerprint_files(directory: Path, without: re.Pattern[str] | None = None, *, tied_as_head: bool = False) -> str:
     """Return the fingerprint of the weights in a directory's files, but for those whose whole name matches.
 
-    Files hold what was stored, so that the dtype in which a model is computed makes no difference. Raises InputError
-    if a file is missing or damaged.
+    Files hold what was stored, so that the dtype in which a model is computed makes no difference. tied_as_head: as if
+    embeddings that are the head, too, were stored under the head's name, as GGUF files were once converted. Raises
+    InputError if a file is missing or damaged.
     """
     stored = _stored(weight_files(directory))
-    return fingerprint_weights((name, values) for name, values in stored if not (without and without.fullmatch(name)))
+    kept = {name: values for name, values in stored if not (without and without.fullmatch(name))}
+    if tied_as_head and HEAD not in kept and EMBEDDING in kept:
+        kept[HEAD] = kept.pop(EMBEDDING)
+    return fingerprint_weights(kept.items())
 
 
 def fingerprint_weights(weights: Iterable[tuple[str, Tensor]]) -> str:

@@ -25,9 +25,8 @@ def whole_stop(stop: Stop, target: Target) -> Stop:
 
 def _special_tokens(strings: Iterable[str], target: Target) -> frozenset[int]:
     """Return the tokens of strings that are special; raise BuildError for one that has such a token in it."""
-    special: Mapping[str, int] = (
-        target.tokenizer.special_tokens if isinstance(target.tokenizer, HasSpecialTokens) else {}
-    )
+    tokenizer = target.tokenizer
+    special: Mapping[str, int] = tokenizer.special_tokens if isinstance(tokenizer, HasSpecialTokens) else {}
     for string in strings:
         within = next((text for text in special if text and text in string and text != string), None)
         if within is not None and string not in special:

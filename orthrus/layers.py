@@ -175,8 +175,8 @@ def _show(value: Any) -> Any:
 
 def _one_line(error: Exception) -> str:
     mark = getattr(error, "problem_mark", None)
+    if isinstance(error, RecursionError) or "nesting depth" in str(error):  # PyYAML's own limit, from 6.0.4 on
+        return "it is nested too deep"
     if mark is not None:
         return f"{getattr(error, 'problem', None) or 'syntax error'} (line {mark.line + 1}, column {mark.column + 1})"
-    if isinstance(error, RecursionError):
-        return "it is nested too deep"
     return str(error).partition("\n")[0]

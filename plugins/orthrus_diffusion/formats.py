@@ -119,10 +119,18 @@ def base_fingerprint(target: ViewTarget) -> str:
     return target.fingerprint()
 
 
+def base_fingerprints(target: ViewTarget) -> tuple[str, ...]:
+    """Return the fingerprints under which views name the target's model: its own, and that of older conversions."""
+    own = base_fingerprint(target)
+    if target.directory is None or not any(target.directory.glob("*.safetensors")):
+        return (own,)
+    return own, fingerprint_files(target.directory, without=RELEASED_WEIGHT, tied_as_head=True)
+
+
 def _own_view(target: ViewTarget) -> Path:
     if _brings_view(target) and target.directory is not None:
         return target.directory
-    shipped = shipped_for(base_fingerprint(target))
+    shipped = next(filter(None, map(shipped_for, base_fingerprints(target))), None)
     if shipped is None:
         raise BuildError(
             f"the model '{target.name}' brings no view and none is made for it here ({listing()}); name a directory or"
@@ -144,7 +152,7 @@ def _check_base(config: ViewConfig, target: ViewTarget, place: Path) -> None:
                 f"'{place}' holds a view and the model that it was made for, whose weights are not those of"
                 f" '{target.name}'; make it the target.source"
             )
-    elif config.fingerprint != base_fingerprint(target):
+    elif config.fingerprint not in base_fingerprints(target):
         raise BuildError(
             f"'{place}' is a view of the model '{config.base}', not of '{target.name}': their weights differ"
         )

@@ -23,6 +23,7 @@ WITHOUT_EFFECT = (
     "_*",
     "architectures",
     "auto_map",
+    "block_size",  # of a view that a released checkpoint holds, as is its mask token
     "cache_implementation",  # of transformers' generate
     "custom_pipelines",
     "dtype",
@@ -32,6 +33,7 @@ WITHOUT_EFFECT = (
     "license*",
     "mlp_type",  # of starcoder2: its only kind
     "model_max_length",
+    "mask_token_id",
     "model_type",
     "norm_type",  # likewise
     "original_max_position_embeddings",  # stands with the rotary positions, which have it
@@ -49,6 +51,7 @@ WITHOUT_EFFECT = (
     "unsloth_*",
     "use_bfloat16",
     "use_return_dict",
+    "use_sliding_window",  # of a window that the family has anyway, or that is refused by its name
 )
 KNOWN_WINDOWS = ("sliding_window", "_sliding_window", "max_window_layers", "use_sliding_window", "*_pattern")
 

@@ -58,8 +58,9 @@ class TransformersTarget:
     ) -> None:
         """Attach to the model.
 
-        ignored: keys and tensors that the user leaves out. notify: called with a sentence if texts end before the model's context does, and with one if passes could be
-        captured, and are not.
+        ignored: keys and tensors of the files that the user leaves out. notify: called with a sentence if texts end
+        before the model's context does, if its files ask for what is not applied, and if passes could be captured and
+        are not.
         """
         check_layers(model)
         check_attention(model, attention)

@@ -12,6 +12,7 @@ from orthrus_transformers.quiet import quiet
 
 # Buffers that old checkpoints hold, and that follow from the config.
 WITHOUT_EFFECT = ("*rotary_emb.inv_freq", "*.attn.bias", "*.attn.masked_bias", "*.attention.bias", "*.masked_bias")
+BESIDE = ("*_diff.weight", "*_diff.bias")  # of a view that a released checkpoint holds, which a drafter reads
 
 
 def load_weights(directory: Path, ignored: Sequence[str] = (), **options: Any) -> Any:
@@ -42,7 +43,9 @@ def load_weights(directory: Path, ignored: Sequence[str] = (), **options: Any) -
 
 
 def _check_unexpected(directory: Path, names: Sequence[str], ignored: Sequence[str]) -> None:
-    left = [name for name in names if not any(fnmatchcase(name, known) for known in (*WITHOUT_EFFECT, *ignored))]
+    left = [
+        name for name in names if not any(fnmatchcase(name, known) for known in (*WITHOUT_EFFECT, *BESIDE, *ignored))
+    ]
     if not left:
         return
     more = f" and {len(left) - 3} more" if len(left) > 3 else ""

@@ -57,7 +57,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "hunyuan_v1_dense": {},
     "lfm2": {**CONVOLUTIONS, "block_auto_adjust_ff_dim": False},
     "lfm2_moe": {**CONVOLUTIONS, **EXPERTS, "num_dense_layers": 1},
-    "llama": {},
+    "llama": {"sliding_window": None},  # which it would not read, so that its saved config would be refused
     "ministral": {},
     "mistral": {},
     "mixtral": EXPERTS,

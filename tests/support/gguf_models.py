@@ -344,11 +344,12 @@ def greedy(model: Any, prompt: Sequence[int], count: int) -> list[int]:
 
 def texts(count: int, seed: int = 0) -> list[str]:
     """Return texts with what tokenizers disagree about: digits, blanks, lines, contractions, signs, scripts."""
-    pieces = [
-        "the", "The", "in", "thing", "I'll", "I'LL", "it's", "123", "1", "12345678", "4.50", " ", "  ", "   ", "\n", "\n\n",
-        "\n \n", "\t", "\r\n", "don't", "...", "?!", "(x)", "/path", "a_b", "x=1;", "é", "Größe", "naïve", "привет", "日本語",
-        "かな", "한국어", "العربية", "१२३", "🙂", "“q”", "—", "Ⅷ", "²", "a1b2", "HTTPServer", "camelCase", "#", "##", "'s", " 's",
-    ]  # fmt: skip
+    words = (
+        "the The in thing I'll I'LL it's don't 123 1 12345678 4.50 ... ?! (x) /path a_b x=1; a1b2 HTTPServer # ## 's"
+    )
+    foreign = "é Größe naïve привет 日本語 かな 한국어 العربية १२३ 🙂 “q” — Ⅷ ²"
+    blanks = [" ", "  ", "   ", "\n", "\n\n", "\n \n", "\t", "\r\n", " 's"]
+    pieces = [*words.split(), *foreign.split(), *blanks]
     chance = random.Random(seed)
     return [
         "".join(chance.choice(pieces) + chance.choice(["", " "]) for _ in range(chance.randint(1, 9)))

@@ -19,7 +19,6 @@ from orthrus_transformers.config_keys import check_windows, windows_by_other_nam
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     tiny_model("llama", dtype=torch.float32).save_pretrained(tmp_path)
-    edit(tmp_path, sliding_window=None, use_sliding_window=None)
     return tmp_path
 
 
@@ -52,10 +51,16 @@ def test_a_key_that_nothing_reads_is_refused_unless_it_is_left_out(folder: Path,
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("attention_biases", False), ("extra", None), ("transformers.js_config", {"dtype": "q4"}), ("torch_dtype", "float32"),
-        ("_name_or_path", "somewhere"), ("rope_theta", 10000.0), ("pretraining_tp", 2), ("head_dim", 8),
+        ("attention_biases", False),
+        ("extra", None),
+        ("transformers.js_config", {"dtype": "q4"}),
+        ("torch_dtype", "float32"),
+        ("_name_or_path", "somewhere"),
+        ("rope_theta", 10000.0),
+        ("pretraining_tp", 2),
+        ("head_dim", 8),
     ],
-)  # fmt: skip
+)
 def test_a_key_that_says_nothing_or_is_known_is_fine(folder: Path, key: str, value: Any) -> None:
     edit(folder, **{key: value})
     load(folder)
