@@ -1,4 +1,8 @@
-"""The program `orthrus`. Nothing here imports torch before a command needs it."""
+"""The program `orthrus`. Nothing here imports torch before a command needs it.
+
+May import: bench, build, catalog, config, decoder, errors, layers, metrics, options, plugins, prompts, testing, types,
+verification.
+"""
 
 from __future__ import annotations
 

@@ -3,6 +3,9 @@
 @pytest.mark.parametrize("check", drafter_checks(), ids=str)
 def test_conformance(check):
     check(lambda target: MyDrafter(target, k=3))
+
+May import: admission, build, catalog, chance, config, context, declared, decode, errors, fingerprints, interfaces,
+layers, noise, plugins, sampling, types.
 """
 
 from orthrus.testing.attention_cases import Pass
