@@ -27,9 +27,9 @@ from orthrus.interfaces import (
 )
 from orthrus.metrics import Measures, Summary, summarize
 from orthrus.options import option
-from orthrus.plugins import Plugins
 from orthrus.prompts import read_prompts
-from orthrus.types import (
+from orthrus.registry.plugins import Plugins
+from orthrus.values import (
     AttentionCapabilities,
     BaselineAnswer,
     Draft,
@@ -49,13 +49,13 @@ from orthrus.types import (
 )
 
 if TYPE_CHECKING:
-    from orthrus.auto_block import AutoBlock
+    from orthrus.batch.context import Context, Row, check_turn
     from orthrus.build import find_source, load, read_sections
     from orthrus.chance import Chance
-    from orthrus.context import Context, Row, check_turn
     from orthrus.decoder import Decoder, Stream
-    from orthrus.draft_pass import run_draft_pass
-    from orthrus.fingerprints import fingerprint_files, fingerprint_weights
+    from orthrus.drafting.auto_block import AutoBlock
+    from orthrus.drafting.draft_pass import run_draft_pass
+    from orthrus.files import fingerprint_files, fingerprint_weights
     from orthrus.stored import weight_files
     from orthrus.user_cache import cache_directory
 
@@ -121,20 +121,20 @@ __all__ = [
 ]
 
 _LAZY = {
-    "AutoBlock": "auto_block",
+    "AutoBlock": "drafting.auto_block",
     "Chance": "chance",
-    "Context": "context",
+    "Context": "batch.context",
     "Decoder": "decoder",
-    "Row": "context",
+    "Row": "batch.context",
     "Stream": "decoder",
     "cache_directory": "user_cache",
-    "check_turn": "context",
+    "check_turn": "batch.context",
     "find_source": "build",
-    "fingerprint_files": "fingerprints",
-    "fingerprint_weights": "fingerprints",
+    "fingerprint_files": "files",
+    "fingerprint_weights": "files",
     "load": "build",
     "read_sections": "build",
-    "run_draft_pass": "draft_pass",
+    "run_draft_pass": "drafting.draft_pass",
     "weight_files": "stored",
 }
 

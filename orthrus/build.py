@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from orthrus import interfaces
-from orthrus.catalog import PARTS
-from orthrus.config import Config, PartConfig, load_config, source_name
-from orthrus.declared import declared_wrongly
+from orthrus.config.compose import Layer, read_overrides
+from orthrus.config.schema import Config, PartConfig, load_config, source_name
 from orthrus.decoder import Decoder
 from orthrus.errors import BuildError, InterfaceError, OrthrusError, reason
-from orthrus.layers import Layer, read_overrides
-from orthrus.plugins import Plugins
-from orthrus.types import Location, Parts
+from orthrus.registry.catalog import PARTS
+from orthrus.registry.contracts import declared_wrongly
+from orthrus.registry.plugins import Plugins
+from orthrus.values import Location, Parts
 
 PROTOCOLS: Mapping[str, type] = {
     "attention": interfaces.AttentionBackend,

@@ -8,10 +8,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from orthrus.batch.context import Context
 from orthrus.chance import Chance
-from orthrus.context import Context
 from orthrus.interfaces import Drafter, Target, Verifier
-from orthrus.types import Draft, Step
+from orthrus.values import Draft, Step
 
 
 @torch.no_grad()

@@ -6,17 +6,17 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from orthrus.batch.context import Context
+from orthrus.batch.detokenizer import TextStream
+from orthrus.batch.recorder import RowRecord
 from orthrus.chance import Chance
-from orthrus.context import Context
 from orthrus.decode import decode
 from orthrus.encoding import encode
 from orthrus.errors import InputError
-from orthrus.fitting import whole_sampling, whole_stop
 from orthrus.interfaces import Drafter, Target, Tokenizer, Verifier
 from orthrus.noise import request_key
-from orthrus.rows import RowRecord
-from orthrus.text import TextStream
-from orthrus.types import Piece, Prompt, Result, Sampling, Step, Stop
+from orthrus.sampling.resolve import whole_sampling, whole_stop
+from orthrus.values import Piece, Prompt, Result, Sampling, Step, Stop
 
 
 @dataclass(frozen=True)

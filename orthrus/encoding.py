@@ -8,7 +8,7 @@ from typing import Any
 
 from orthrus.errors import InputError
 from orthrus.interfaces import Target, Tokenizer
-from orthrus.types import Prompt
+from orthrus.values import Prompt
 
 
 def encode(target: Target, prompt: Prompt, id: str = "0", chat: bool | None = None) -> list[int]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
-from orthrus.types import (
+from orthrus.values import (
     AttentionCapabilities,
     BaselineAnswer,
     Draft,
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from orthrus.batch.context import Context
     from orthrus.chance import Chance
-    from orthrus.context import Context
 
 
 class Source(Protocol):

@@ -96,7 +96,7 @@ def drawn(record: Mapping[str, Any]) -> bool:
 
 def plots(docs: Path) -> dict[str, str]:
     """Return the plots by the names of their files."""
-    from orthrus.verification.plot import draw_gaps
+    from orthrus.verification.gap_plot import draw_gaps
 
     return {f"{name}.svg": draw_gaps(record["runs"]) for name, record in read(docs).items() if drawn(record)}
 

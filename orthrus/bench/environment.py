@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from orthrus.devices import device_name
+from orthrus.machine import device_name
 
 DISTRIBUTIONS = ("orthrus-decoding", "torch", "transformers")
 

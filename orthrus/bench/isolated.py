@@ -17,13 +17,13 @@ from pathlib import Path
 
 import torch
 
+from orthrus.bench.collector import Tally
 from orthrus.bench.plan import Plan, Point, SubjectPlan
-from orthrus.bench.prompts import BenchPrompts
 from orthrus.bench.results import Run
-from orthrus.bench.rounds import Bench
-from orthrus.bench.tally import Tally
+from orthrus.bench.runner import Bench
+from orthrus.bench.workload import BenchPrompts
 from orthrus.errors import InputError
-from orthrus.plugins import Plugins
+from orthrus.registry.plugins import Plugins
 
 CHILD = "import sys; from orthrus.bench.isolated import child; child(sys.argv[1])"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from orthrus.bench.damage import find_damage
-from orthrus.bench.growth import memory_growth
+from orthrus.bench.memory_growth import memory_growth
 from orthrus.errors import InputError, reason
 
 FORMAT = "orthrus-bench 1"

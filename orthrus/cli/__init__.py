@@ -1,7 +1,6 @@
 """The program `orthrus`. Nothing here imports torch before a command needs it.
 
-May import: bench, build, catalog, config, decoder, errors, layers, metrics, options, plugins, prompts, testing, types,
-verification.
+May import: bench, build, config, decoder, errors, metrics, options, prompts, registry, testing, values, verification.
 """
 
 from __future__ import annotations

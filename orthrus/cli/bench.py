@@ -12,23 +12,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from orthrus.bench.arguments import read_integers, read_sweep
 from orthrus.bench.plan import Plan, check_sweep, choose_reference, plan_points, plan_subjects
-from orthrus.bench.prompts import BenchPrompts
-from orthrus.bench.reading import read_integers, read_sweep
 from orthrus.bench.results import Results, Run, write_results
+from orthrus.bench.workload import BenchPrompts
 from orthrus.cli import INTERRUPTED
 from orthrus.cli.arguments import AsJson, Limit, Overrides, Raw
 from orthrus.cli.bench_table import print_results
 from orthrus.cli.progress import bar, error_console
-from orthrus.config import Config
+from orthrus.config.compose import read_overrides
+from orthrus.config.schema import Config
 from orthrus.errors import InputError
-from orthrus.layers import read_overrides
-from orthrus.plugins import Plugins
 from orthrus.prompts import read_prompts
+from orthrus.registry.plugins import Plugins
 
 if TYPE_CHECKING:
     from orthrus.bench.isolated import IsolatedBench
-    from orthrus.bench.rounds import Bench
+    from orthrus.bench.runner import Bench
 
 FAILED = 1
 WRITTEN = ("--out", "--plot")  # flags of files
@@ -194,7 +194,7 @@ def _work(plan: Plan, asked: BenchPrompts, session: Plugins, advance: Any) -> Be
         from orthrus.bench.isolated import IsolatedBench
 
         return IsolatedBench(plan, asked, advance)
-    from orthrus.bench.rounds import Bench
+    from orthrus.bench.runner import Bench
 
     notify = partial(error_console().print, markup=False, soft_wrap=True)
     return Bench(plan, asked, session, notify=notify, advance=advance)

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import typer
 
-from orthrus.bench.report import Report, make_report
+from orthrus.bench.markdown_report import Report, make_report
 from orthrus.bench.results import Results, read_results
 from orthrus.errors import InputError
 

@@ -18,7 +18,7 @@ from orthrus.prompts import PromptRecord, check_text, read_prompts
 
 if TYPE_CHECKING:
     from orthrus.decoder import Decoder
-    from orthrus.types import Result
+    from orthrus.values import Result
 
 
 def run(

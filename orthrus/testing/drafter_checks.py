@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from orthrus.testing.check import Check, expecting
-from orthrus.testing.draft_rules import DRAFT_RULES
-from orthrus.testing.drafter_state import DRAFTER_STATE
-from orthrus.testing.drafter_texts import DRAFTER_TEXTS
-from orthrus.testing.wait_checks import drafting_waits_seldom
+from orthrus.testing.checks.drafter_form import DRAFT_RULES
+from orthrus.testing.checks.drafter_state import DRAFTER_STATE
+from orthrus.testing.checks.drafter_texts import DRAFTER_TEXTS
+from orthrus.testing.checks.host_syncs import drafting_waits_seldom
 
 
 def drafter_checks(expect: Mapping[str, str] | None = None) -> list[Check]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from orthrus.errors import InputError, unknown
-from orthrus.testing.attention_checks import attention_checks
-from orthrus.testing.cache_checks import cache_checks
 from orthrus.testing.check import Check
+from orthrus.testing.checks.attention import attention_checks
+from orthrus.testing.checks.cache import cache_checks
+from orthrus.testing.checks.target import target_checks
 from orthrus.testing.drafter_checks import drafter_checks
-from orthrus.testing.target_checks import target_checks
 from orthrus.testing.verifier_checks import verifier_checks
 
 EVERY_CHECK: Mapping[str, Callable[[], list[Check]]] = {

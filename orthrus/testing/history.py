@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import torch
 
+from orthrus.batch.context import Context, Row
 from orthrus.chance import Chance
-from orthrus.context import Context, Row
-from orthrus.types import Draft, Step
+from orthrus.values import Draft, Step
 
 
 class Turn(NamedTuple):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from orthrus.testing.check import Check, expecting
-from orthrus.testing.verifier_texts import VERIFIER_TEXTS
-from orthrus.testing.verifier_verdicts import VERIFIER_VERDICTS
-from orthrus.testing.wait_checks import verifying_waits_seldom
+from orthrus.testing.checks.host_syncs import verifying_waits_seldom
+from orthrus.testing.checks.verifier_form import VERIFIER_VERDICTS
+from orthrus.testing.checks.verifier_texts import VERIFIER_TEXTS
 
 
 def verifier_checks(expect: Mapping[str, str] | None = None) -> list[Check]:

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from orthrus.decoder import Decoder
 from orthrus.errors import InputError
 from orthrus.noise import precise
-from orthrus.types import Result
-from orthrus.verification.divergence import Divergence
-from orthrus.verification.scores import oracle, wrong_end
-from orthrus.verification.teacher import teacher_force
+from orthrus.values import Result
+from orthrus.verification.expected import oracle, wrong_end
+from orthrus.verification.mismatch import Divergence
+from orthrus.verification.teacher_forcing import teacher_force
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from orthrus.types import Result
-from orthrus.verification.divergence import NOTHING, Divergence
-from orthrus.verification.referee import Judged
-from orthrus.verification.witness import Seen, of_token
+from orthrus.values import Result
+from orthrus.verification.mismatch import NOTHING, Divergence
+from orthrus.verification.recording_verifier import Seen, of_token
+from orthrus.verification.reference_check import Judged
 
 Rule = Literal["holds", "fails", "not decided"]
 CHANCE = 0.01  # a rate counts as higher than the control's if chance alone would make it so this seldom

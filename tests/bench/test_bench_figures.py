@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orthrus.bench.figures import failed, measured
-from orthrus.bench.phases import Profile
+from orthrus.bench.aggregate import failed, measured
+from orthrus.bench.measurement import Sample
 from orthrus.bench.plan import Point, SubjectPlan
+from orthrus.bench.profiler import Profile
 from orthrus.bench.results import Phases, Results, Run, Spread, read_results, write_results
-from orthrus.bench.sample import Sample
 from orthrus.metrics import Measures
 
 SUBJECT = SubjectPlan("one", Path("one.yaml"))

@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from orthrus.bench.growth import memory_growth
-from orthrus.bench.report import section
+from orthrus.bench.markdown_report import section
+from orthrus.bench.memory_growth import memory_growth
 from orthrus.bench.results import Results, Run, read_results, write_results
 
 WEIGHTS, SLOT = 10_000, 50

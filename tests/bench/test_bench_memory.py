@@ -12,7 +12,7 @@ from support.bench import BenchPlugin, all_runs, make_bench
 
 from orthrus import Chance, Context, Draft, hookimpl
 from orthrus.bench.bandwidth import copy_bandwidth
-from orthrus.bench.memory import Ledger, frozen
+from orthrus.bench.memory_ledger import Ledger, frozen
 from orthrus_plain.none import NoDrafter
 
 
@@ -21,7 +21,7 @@ class Device:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.bytes = 0
-        monkeypatch.setattr("orthrus.bench.memory.allocated", lambda: self.bytes)
+        monkeypatch.setattr("orthrus.bench.memory_ledger.allocated", lambda: self.bytes)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from support.bench import Clock
 from support.building import table_target
 
 from orthrus import AutoBlock, Decoder, Stop
-from orthrus.bench.phases import Profile, profile
+from orthrus.bench.profiler import Profile, profile
 from orthrus.bench.results import Phases
 from orthrus.testing import TableTarget
 from orthrus_consensus.consensus import Consensus

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from support.program import TABLE
 
 from orthrus import ConfigError, InputError
+from orthrus.bench.arguments import read_integers, read_labelled, read_sweep
 from orthrus.bench.plan import Plan, choose_reference, plan_points, plan_subjects
-from orthrus.bench.reading import read_integers, read_labelled, read_sweep
-from orthrus.layers import read_overrides
-from orthrus.plugins import Plugins
+from orthrus.config.compose import read_overrides
+from orthrus.registry.plugins import Plugins
 
 
 @given(st.lists(st.integers(1, 10**6), min_size=1, unique=True))

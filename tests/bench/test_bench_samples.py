@@ -14,7 +14,7 @@ from support.bench import Clock
 from support.building import table_target
 
 from orthrus import BaselineAnswer, Decoder, InputError, Stop
-from orthrus.bench.sample import run_baseline, run_decoder
+from orthrus.bench.measurement import run_baseline, run_decoder
 from orthrus.testing.profiles import fewer
 from orthrus.testing.strategies import batches
 from orthrus_consensus.consensus import Consensus

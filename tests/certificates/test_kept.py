@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from support.program import TABLE, InProcess, Outcome
 
-from orthrus.config import load_config
+from orthrus.config.compose import Layer
+from orthrus.config.schema import load_config
 from orthrus.decoder import Decoder
-from orthrus.layers import Layer
-from orthrus.plugins import Plugins
-from orthrus.verification import kept
-from orthrus.verification.runs import Runs
+from orthrus.registry.plugins import Plugins
+from orthrus.verification import run_cache
+from orthrus.verification.certifier import Runs
 from orthrus_plain.none import NoDrafter
 
 PROMPTS = [("one", "abc"), ("other", "hgfedcba")]
@@ -67,7 +67,7 @@ def test_other_prompts_are_decoded(verify: Any, prompts: Path) -> None:
 
 def test_other_code_is_decoded(verify: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     verify()
-    monkeypatch.setattr(kept, "code_digest", lambda modules: "another")
+    monkeypatch.setattr(run_cache, "code_digest", lambda modules: "another")
     assert verify().err.count("decoded, kept in") == 2
 
 
@@ -80,7 +80,7 @@ def test_the_code_of_every_part_counts(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.syspath_prepend(tmp_path)
 
     def digest() -> str:
-        return kept.code_digest(["some_part.drafter", "some_module"])
+        return run_cache.code_digest(["some_part.drafter", "some_module"])
 
     found = {digest()}
     for file in (package / "drafter.py", package / "__init__.py", tmp_path / "some_module.py"):
@@ -122,7 +122,7 @@ def test_a_full_disk_loses_nothing_but_the_copy(verify: Any, monkeypatch: pytest
     def full(path: Path, text: str) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(kept, "write_whole", full)
+    monkeypatch.setattr(run_cache, "write_whole", full)
     assert verify().err.count("(No space left on device); the next time it is decoded again") == 2
 
 
@@ -143,7 +143,7 @@ def test_weights_prompts_and_batch_count() -> None:
 
     def identity(batch: int = 1, prompts: Any = PROMPTS, weights: str = "some", seed: int = 0) -> dict[str, Any]:
         drawn = replace(decoder, drafter=Weighty(weights))
-        return kept.identity_of(replace(config, seed=seed), batch, prompts, None, drawn)
+        return run_cache.identity_of(replace(config, seed=seed), batch, prompts, None, drawn)
 
     others = [identity(batch=2), identity(prompts=PROMPTS[:1]), identity(weights="other"), identity(seed=3)]
     assert identity() not in others

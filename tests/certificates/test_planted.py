@@ -13,8 +13,8 @@ from support.certified import COUPLED, Given, RoundedTable, certify, config_of, 
 
 import orthrus.decoder
 from orthrus import Context, Decoder, Stop
-from orthrus.processing import Processor
-from orthrus.verification.scores import wrong_end
+from orthrus.sampling.logits_processor import Processor
+from orthrus.verification.expected import wrong_end
 from orthrus_consensus.coupled import Coupled
 from orthrus_plain.none import NoDrafter
 

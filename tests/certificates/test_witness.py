@@ -16,7 +16,7 @@ from torch import Tensor
 
 from orthrus import Chance, Context, Decoder, Draft, InputError, Sampling, Stop, Verdict
 from orthrus.sampling import append_bonus
-from orthrus.verification.witness import Witness, of_token
+from orthrus.verification.recording_verifier import Witness, of_token
 from orthrus_consensus.coupled import Coupled
 from orthrus_plain.none import NoDrafter
 

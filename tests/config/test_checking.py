@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from orthrus import InputError, load
-from orthrus.config import Config, load_config
+from orthrus.config.compose import Layer, read_overrides
+from orthrus.config.schema import Config, load_config
 from orthrus.errors import ConfigError
-from orthrus.layers import Layer, read_overrides
-from orthrus.plugins import Plugins
-from orthrus.types import Sampling
+from orthrus.registry.plugins import Plugins
+from orthrus.values import Sampling
 
 GOOD: dict[str, Any] = {
     "target": {"name": "table"},

@@ -21,14 +21,14 @@ from orthrus import InputError, Result, Sampling, Stop, hookspecs, interfaces
 from orthrus.cli import verify_table
 from orthrus.cli.app import make_app
 from orthrus.cli.bench_table import COLUMNS
-from orthrus.config import PARTS, load_config
+from orthrus.config.schema import PARTS, load_config
 from orthrus.errors import ConfigError
 from orthrus.metrics import Measures
 from orthrus.options import describe
-from orthrus.plugins import GROUP, Plugins
+from orthrus.registry.plugins import GROUP, Plugins
 from orthrus.testing import strategies
 from orthrus.testing.profiles import PROFILES
-from orthrus.types import FinishReason
+from orthrus.values import FinishReason
 
 SECTIONS = {"stop": Stop, "sampling": Sampling}
 PROTOCOLS = ("AttentionBackend", "Baseline", "Drafter", "KVCache", "Source", "Target", "Tokenizer", "Verifier")

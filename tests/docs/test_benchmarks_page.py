@@ -18,7 +18,7 @@ from docs_plots import same
 from support.benchmarks import measured
 from support.thorough import thorough_but
 
-from orthrus.bench.report import Report, make_report, section
+from orthrus.bench.markdown_report import Report, make_report, section
 from orthrus.bench.results import Phases, Results, Run, Spread, read_results, write_results
 from orthrus.cli import main
 

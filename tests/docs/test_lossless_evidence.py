@@ -14,7 +14,7 @@ from docs_pages import ROOT
 from docs_plots import same
 from support.thorough import thorough_but
 
-from orthrus.verification.record import FORMAT
+from orthrus.verification.report import FORMAT
 
 DOCS = ROOT / "docs"
 

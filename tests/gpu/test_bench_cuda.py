@@ -18,9 +18,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from orthrus import Decoder, Parts, Stop
 from orthrus.bench.bandwidth import copy_bandwidth
-from orthrus.bench.memory import Ledger, allocated, peak, reset_peak
-from orthrus.bench.phases import profile
-from orthrus.bench.sample import run_decoder
+from orthrus.bench.measurement import run_decoder
+from orthrus.bench.memory_ledger import Ledger, allocated, peak, reset_peak
+from orthrus.bench.profiler import profile
 from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.static import StaticCache
 from orthrus_consensus.consensus import Consensus

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-import orthrus.devices as devices
+import orthrus.machine as devices
 from orthrus import Chance, Context, Draft, Stop, Verdict
-from orthrus.admission import bounded
-from orthrus.devices import row_kernels
+from orthrus.batch.validation import bounded
 from orthrus.errors import DraftError, InterfaceError
+from orthrus.machine import row_kernels
 from orthrus.sampling import accept_greedy
 from orthrus_consensus.consensus import Consensus
 from orthrus_plain.none import NoDrafter
@@ -184,7 +184,7 @@ def test_a_cycle_takes_few_launches() -> None:
 
 
 def test_where_triton_compiles_nothing_torch_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    from orthrus import row_kernels as kernels
+    from orthrus.kernels import triton_rows as kernels
 
     def refuse(*given: Any) -> None:
         raise RuntimeError("Failed to find C compiler\nand more")

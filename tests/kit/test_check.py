@@ -31,9 +31,9 @@ from orthrus.testing import (
     verifier_checks,
 )
 from orthrus.testing.check import BrokenRuleError, check
-from orthrus.testing.drafters import Drawing, some_q
+from orthrus.testing.doubles.drafters import Drawing, some_q
 from orthrus.testing.every_check import EVERY_CHECK
-from orthrus.testing.summary import summary_line
+from orthrus.testing.pytest_summary import summary_line
 
 EVERY_NAME = [(kind, one.name) for kind, checks in EVERY_CHECK.items() for one in checks()]
 IMPORTABLE = [bug for bug in EVERY_BUG if not bug.what.startswith("the loop")]

@@ -14,7 +14,7 @@ from support.sampled import ChosenDrafter, coupled_answers, decoded, random_q
 from torch import Tensor
 
 from orthrus import Context, Draft, KVCache, Sampling, Stop
-from orthrus.processing import Processor
+from orthrus.sampling.logits_processor import Processor
 from orthrus.testing import TableTarget
 from orthrus.testing.history import HistoryDrafter, Turn
 from orthrus.testing.strategies import batches, histories, prompts, samplings, stop_strings, stops, tables
@@ -87,7 +87,7 @@ def a_stop_in_a_draft_passed_over(patch: pytest.MonkeyPatch) -> None:
     def last_only(candidates: Tensor, counts: Tensor, stop_ids: Tensor) -> Tensor:
         return counts
 
-    patch.setattr("orthrus.context.cut_at_stop", last_only)
+    patch.setattr("orthrus.batch.context.cut_at_stop", last_only)
 
 
 def rows_of_one_length(patch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ from support.views import committed, random_view
 
 import orthrus
 from orthrus import AutoBlock, Chance, Drafter, Sampling, Stop, Target
-from orthrus.block_size import BlockChooser
+from orthrus.drafting.policy import BlockChooser
 from orthrus.testing.profiles import fewer
 from orthrus.testing.strategies import batches, stop_tokens
 from orthrus_attention.sdpa import SdpaAttention

@@ -24,8 +24,8 @@ from torch import Tensor
 
 import orthrus_consensus.rejection as rejection
 from orthrus import Chance, Context, Draft, Sampling, Stop
-from orthrus.processing import Processor
 from orthrus.sampling import acceptance
+from orthrus.sampling.logits_processor import Processor
 from orthrus_consensus.consensus import Consensus
 from orthrus_consensus.coupled import Coupled
 from orthrus_consensus.rejection import Rejection

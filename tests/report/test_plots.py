@@ -15,8 +15,8 @@ from hypothesis import Phase, given, settings
 from support.benchmarks import benchmarks, measured
 
 from orthrus import InputError
+from orthrus.bench.markdown_report import make_report
 from orthrus.bench.plots import HATCHES, LINES, MARKERS, draw_figures
-from orthrus.bench.report import make_report
 from orthrus.bench.results import Phases, Results, Run, Spread, read_results, write_results
 
 SVG = "{http://www.w3.org/2000/svg}"

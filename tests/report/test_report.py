@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from support.benchmarks import benchmarks, measured
 
 from orthrus import InputError
-from orthrus.bench import cells, report
-from orthrus.bench.report import make_report, section
+from orthrus.bench import formatting, markdown_report
+from orthrus.bench.markdown_report import make_report, section
 from orthrus.bench.results import Results, Run, Spread, read_results, write_results
 from orthrus.testing.profiles import fewer
 
@@ -69,9 +69,9 @@ def check(results: Results) -> None:
     rows = rows_of(section(results))
     assert len(rows) == len(results.runs)
     for row, run in zip(rows, results.runs, strict=True):
-        assert row.pop("subject") == cells.escape(run.label)
+        assert row.pop("subject") == formatting.escape(run.label)
         for key, value in run.point.items():
-            assert row.pop(cells.escape(key)) == cells.escape(cells.setting(value))
+            assert row.pop(formatting.escape(key)) == formatting.escape(formatting.setting(value))
         told = row.pop("engine", "")  # words of the target's own
         assert told == ", ".join(f"{name} {value}" for name, value in (run.engine or {}).items())
         for column, cell in row.items():
@@ -99,16 +99,16 @@ def test_every_run_is_a_row_and_every_number_one_of_its_values(results: Results)
     [
         (
             "spread",
-            lambda values, *rest, **more: cells.spread(values and Spread((values.median * 1.01,)), *rest, **more),
+            lambda values, *rest, **more: formatting.spread(values and Spread((values.median * 1.01,)), *rest, **more),
         ),
-        ("number", lambda value, *rest: cells.number(value * 1.01, *rest)),
+        ("number", lambda value, *rest: formatting.number(value * 1.01, *rest)),
         ("share", lambda value: "" if value is None else "99.0 %"),
         ("pair", lambda values: "" if values is None else f"{values[0]:.2f}"),
     ],
 )
 def test_a_number_that_is_another_is_noticed(name: str, wrong: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     check(measured())
-    monkeypatch.setattr(report, name, wrong)
+    monkeypatch.setattr(markdown_report, name, wrong)
     with pytest.raises(AssertionError):
         check(measured())
 
@@ -125,18 +125,18 @@ def test_columns_are_left_out_only_where_all_runs_are_empty(results: Results) ->
 @given(benchmarks())
 def test_the_rest_of_a_section_is_the_results_own_words(results: Results) -> None:
     text = "\n\n".join(section(results))
-    assert text.startswith(f"## {cells.escape(results.title)}\n")
+    assert text.startswith(f"## {formatting.escape(results.title)}\n")
     assert f"\n$ {results.command}\n" in text
-    assert cells.escape(results.environment["device"]) in text
+    assert formatting.escape(results.environment["device"]) in text
     assert "2026-11-21: " in text
     for run in results.runs:
-        assert run.error is None or cells.escape(f": {run.error}") in text
-    assert text.endswith(cells.escape(results.note))
+        assert run.error is None or formatting.escape(f": {run.error}") in text
+    assert text.endswith(formatting.escape(results.note))
 
 
 @given(st.floats(1e-4, 1e12), st.integers(2, 5))
 def test_numbers_are_rounded_to_the_digits_that_count(value: float, digits: int) -> None:
-    text = cells.number(value, digits)
+    text = formatting.number(value, digits)
     [(shown, half)] = figures_in(text)
     assert abs(shown - value) <= half * (1 + 1e-9)
     assert half <= 0.5 or value > 10**digits  # a thousand is never shown as 1e3
@@ -145,13 +145,13 @@ def test_numbers_are_rounded_to_the_digits_that_count(value: float, digits: int)
 
 
 def test_numbers_look_like_this() -> None:
-    shown = [cells.number(value) for value in (0.0, 0.01234, 1.0, 12.345, 999.6, 1000.4, 22060.0)]
+    shown = [formatting.number(value) for value in (0.0, 0.01234, 1.0, 12.345, 999.6, 1000.4, 22060.0)]
     assert shown == ["0.00", "0.0123", "1.00", "12.3", "1,000", "1,000", "22,060"]
-    assert cells.spread(Spread((3.0, 1.0, 2.0)), 10, 2) == "20 (10 to 30)"
-    assert cells.spread(Spread((3.0,))) == "3.00"
-    assert cells.pair((1.0, 2.346)) == "1.00 / 2.35"
-    assert (cells.share(1.0), cells.share(0.99999), cells.share(0.0)) == ("100.0 %", "99.9 %", "0.0 %")
-    assert [cells.setting(one) for one in (512, 40960, 0.8, "a", True, None, [1, 2])] == [
+    assert formatting.spread(Spread((3.0, 1.0, 2.0)), 10, 2) == "20 (10 to 30)"
+    assert formatting.spread(Spread((3.0,))) == "3.00"
+    assert formatting.pair((1.0, 2.346)) == "1.00 / 2.35"
+    assert (formatting.share(1.0), formatting.share(0.99999), formatting.share(0.0)) == ("100.0 %", "99.9 %", "0.0 %")
+    assert [formatting.setting(one) for one in (512, 40960, 0.8, "a", True, None, [1, 2])] == [
         "512",
         "40,960",
         "0.8",
@@ -160,7 +160,7 @@ def test_numbers_look_like_this() -> None:
         "None",
         "1, 2",
     ]
-    assert cells.escape("a|b *c*\n_d_ e_f <g> [h]") == r"a\|b \*c\* \_d\_ e_f \<g\> \[h\]"
+    assert formatting.escape("a|b *c*\n_d_ e_f <g> [h]") == r"a\|b \*c\* \_d\_ e_f \<g\> \[h\]"
 
 
 def test_failures_are_sentences_and_an_empty_benchmark_says_so() -> None:

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from orthrus.acceptance import Acceptance, expected_tokens
-from orthrus.block_size import BlockChooser, draft_sizes
+from orthrus.drafting.acceptance_rate import Acceptance, expected_tokens
+from orthrus.drafting.policy import BlockChooser, draft_sizes
 
 SIZES = draft_sizes(31)
 COSTS = {  # seconds by size, in plain cycles: as passes cost where reading weights is all, and where arithmetic is

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from orthrus.cost_file import cost_file, read_costs, write_costs
+from orthrus.drafting.cost_cache import cost_file, read_costs, write_costs
 
 IDENTITY = {"pass": "verify", "rows": 1}
 

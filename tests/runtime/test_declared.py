@@ -11,7 +11,7 @@ from support.building import table_target
 
 import orthrus
 from orthrus import AttentionCapabilities, BuildError, hookimpl
-from orthrus.declared import declared_wrongly
+from orthrus.registry.contracts import declared_wrongly
 from orthrus.testing import ConformanceError, named_check
 from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.dynamic import DynamicCache

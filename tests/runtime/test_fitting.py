@@ -8,7 +8,7 @@ import pytest
 from support.building import table_target
 
 from orthrus import BuildError, Prompt, Sampling
-from orthrus.fitting import whole_sampling
+from orthrus.sampling.resolve import whole_sampling
 from orthrus.testing import Letters
 
 

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orthrus import block_size
-from orthrus.acceptance import Acceptance, FewRows
-from orthrus.block_size import BlockChooser, draft_sizes
-from orthrus.many_rows import ManyRows
+from orthrus.drafting import policy
+from orthrus.drafting.acceptance_rate import Acceptance, FewRows
+from orthrus.drafting.acceptance_rate_arrays import ManyRows
+from orthrus.drafting.policy import BlockChooser, draft_sizes
 from orthrus.testing.profiles import fewer
 
 CYCLES = 150
@@ -79,14 +79,14 @@ def accepted(chance: random.Random, history: History, row: int, cycle: int) -> i
     return next((place for place, one in enumerate(drawn) if one >= hazard), history.most)
 
 
-@pytest.mark.parametrize("few", [0, block_size.FEW], ids=["all in arrays", "as it is"])
+@pytest.mark.parametrize("few", [0, policy.FEW], ids=["all in arrays", "as it is"])
 @given(history=histories())
 @fewer(3)
 def test_choices_are_those_of_plain_python(few: int, history: History) -> None:
     found = []
     for limit in (few, 1000):  # 1000: every row by itself
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(block_size, "FEW", limit)
+            patch.setattr(policy, "FEW", limit)
             found.append(choices(history, BlockChooser(draft_sizes(history.most))))
     assert found[0] == found[1]
 

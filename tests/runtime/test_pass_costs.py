@@ -13,8 +13,9 @@ from support.building import assert_lossless, decode_with, target_oracle
 from support.thorough import thorough_but
 from support.timed import TimedTarget, WrongDrafter, timed_target
 
-from orthrus import Chance, Context, Sampling, Step, Stop, Verdict, pass_costs
-from orthrus.pass_costs import LEAST_SECONDS, MOST_ROUNDS, PassCosts, measure
+from orthrus import Chance, Context, Sampling, Step, Stop, Verdict
+from orthrus.drafting import pass_costs
+from orthrus.drafting.pass_costs import LEAST_SECONDS, MOST_ROUNDS, PassCosts, measure
 from orthrus_plain.none import NoDrafter
 
 SIZES = (0, 1, 3, 7)

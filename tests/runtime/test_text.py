@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from orthrus.testing.oracle import _completes_string
-from orthrus.text import TextStream, find_stop
+from orthrus.batch.detokenizer import TextStream, find_stop
+from orthrus.reference.oracle import _completes_string
 
 
 class Bytes:

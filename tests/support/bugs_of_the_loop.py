@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-import orthrus.context as context_module
+import orthrus.batch.context as context_module
 from orthrus import Chance, Context, Draft, Step
 from orthrus.chance import Chance as TheChance
-from orthrus.processing import Processor
 from orthrus.sampling import append_bonus, cut_at_stop
+from orthrus.sampling.logits_processor import Processor
 from orthrus.testing import PlainCoupled, PlainRejection, ViewTableTarget
 from support.bug import Bug, replaced
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from orthrus import Decoder, Drafter, KVCache, Result, Sampling, Stop, Target, Verifier
+from orthrus.reference.table import random_table
 from orthrus.testing import OracleAnswer, TableTarget, greedy
-from orthrus.testing.table import random_table
 from orthrus_attention.eager import EagerAttention
 from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.dynamic import DynamicCache

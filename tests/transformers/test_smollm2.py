@@ -12,7 +12,7 @@ from support.thorough import thorough_but
 
 import orthrus
 from orthrus import Decoder, Result
-from orthrus.text import TextStream
+from orthrus.batch.detokenizer import TextStream
 from orthrus.verification import verify
 
 pytestmark = pytest.mark.model
