@@ -10,25 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from orthrus.errors import BuildError, ConfigError, DraftError, InputError, OrthrusError, PluginError
 from orthrus.hookspecs import Register, hookimpl
-from orthrus.interfaces import (
-    AttentionBackend,
-    Baseline,
-    Drafter,
-    DraftingTarget,
-    DraftPass,
-    DualPass,
-    KVCache,
-    Source,
-    Target,
-    Tokenizer,
-    TrainableTarget,
-    Verifier,
-    ViewTarget,
-)
+from orthrus.interfaces import AttentionBackend, Baseline, Drafter, KVCache, Source, Target, Tokenizer, Verifier
 from orthrus.metrics import Measures, Summary, summarize
+from orthrus.optional import DraftingTarget, DraftPass, DualPass, TrainableTarget, ViewTarget
 from orthrus.options import option
 from orthrus.prompts import read_prompts
 from orthrus.registry.plugins import Plugins
+from orthrus.settings import Sampling, Stop
 from orthrus.values import (
     AttentionCapabilities,
     BaselineAnswer,
@@ -42,9 +30,7 @@ from orthrus.values import (
     Prompt,
     Result,
     RowState,
-    Sampling,
     Step,
-    Stop,
     Verdict,
 )
 
@@ -55,9 +41,7 @@ if TYPE_CHECKING:
     from orthrus.decoder import Decoder, Stream
     from orthrus.drafting.auto_block import AutoBlock
     from orthrus.drafting.draft_pass import run_draft_pass
-    from orthrus.files import fingerprint_files, fingerprint_weights
-    from orthrus.stored import weight_files
-    from orthrus.user_cache import cache_directory
+    from orthrus.files import cache_directory, fingerprint_files, fingerprint_weights, weight_files
 
 __all__ = [
     "AttentionBackend",
@@ -127,7 +111,7 @@ _LAZY = {
     "Decoder": "decoder",
     "Row": "batch.context",
     "Stream": "decoder",
-    "cache_directory": "user_cache",
+    "cache_directory": "files",
     "check_turn": "batch.context",
     "find_source": "build",
     "fingerprint_files": "files",
@@ -135,7 +119,7 @@ _LAZY = {
     "load": "build",
     "read_sections": "build",
     "run_draft_pass": "drafting.draft_pass",
-    "weight_files": "stored",
+    "weight_files": "files",
 }
 
 

@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 from orthrus.batch.context import Context
 from orthrus.batch.detokenizer import TextStream
 from orthrus.batch.recorder import RowRecord
-from orthrus.chance import Chance
+from orthrus.chance import Chance, request_key
 from orthrus.decode import decode
-from orthrus.encoding import encode
 from orthrus.errors import InputError
 from orthrus.interfaces import Drafter, Target, Tokenizer, Verifier
-from orthrus.noise import request_key
+from orthrus.prompts import encode
 from orthrus.sampling.resolve import whole_sampling, whole_stop
-from orthrus.values import Piece, Prompt, Result, Sampling, Step, Stop
+from orthrus.settings import Sampling, Stop
+from orthrus.values import Piece, Prompt, Result, Step
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,16 @@
-"""What is asked of devices: their names, what runs on them, and to have done all that they were given."""
+"""The machine: names of devices, synchronizing, versions."""
 
 from __future__ import annotations
 
+import importlib.metadata
 import platform
-import warnings
-from functools import cache
-from importlib.util import find_spec
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
 import torch
+
+DISTRIBUTIONS = ("orthrus-decoding", "torch", "transformers")
 
 
 def device_name(device: torch.device) -> str:
@@ -25,30 +26,44 @@ def synchronize(device: torch.device) -> None:
         torch.accelerator.synchronize(device)
 
 
-@cache
-def row_kernels(device: torch.device) -> ModuleType | None:
-    """Return the kernels that do in one launch what a cycle does to its rows; None where torch does it in many.
-
-    A GPU for which Triton compiles nothing (it is too old, or there is no C compiler) is said once.
-    """
-    if device.type != "cuda" or find_spec("triton") is None:
-        return None
-    from orthrus.kernels import triton_rows as kernels
-
-    one, two = torch.zeros(1, dtype=torch.int64, device=device), torch.zeros(1, 2, dtype=torch.int64, device=device)
-    try:
-        kernels.bound(two, one, one, 1)
-        kernels.accept(two, two[:, :1], one)
-        kernels.commit(two, one, one, one, two[:, :1], one, one, one, one)
-    except Exception as error:  # whatever a compiler says
-        reason = str(error).split("\n")[0]
-        warnings.warn(f"Triton runs no kernels on '{device}' ({reason}); drafts are accepted by torch", stacklevel=2)
-        return None
-    return kernels
-
-
 def _processor() -> str:
     cpus = Path("/proc/cpuinfo")  # of Linux; elsewhere platform knows more
     lines = cpus.read_text(encoding="utf-8").splitlines() if cpus.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
+
+
+def precise(device: torch.device) -> torch.dtype:
+    """Return float64, or what comes nearest on the device."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+def environment(copy_bandwidths: Mapping[torch.device, float | None]) -> dict[str, Any]:
+    """Return the first device's name and copy bandwidth (bytes/s, read plus written), versions, and threads."""
+    device = next(iter(copy_bandwidths))
+    return {**versions(device), "copy_bandwidth": copy_bandwidths[device]}
+
+
+def versions(device: torch.device) -> dict[str, Any]:
+    """Return a device's name, versions, and threads."""
+    return {
+        "device": device_name(device),
+        "python": platform.python_version(),
+        **dict(_versions()),
+        **({"cuda": torch.version.cuda} if device.type == "cuda" else {}),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _versions() -> Iterator[tuple[str, str]]:
+    for name in DISTRIBUTIONS:
+        try:
+            yield name, importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+
+
+def pass_conditions(device: torch.device) -> dict[str, Any]:
+    """Return what else the time of a pass depends on: device, threads, and versions of what runs it."""
+    versions = {name: importlib.metadata.version(name) for name in ("orthrus-decoding", "torch")}
+    return {"device": device_name(device), "threads": torch.get_num_threads(), **versions}

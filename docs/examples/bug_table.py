@@ -16,7 +16,7 @@ from support.bug import Bug  # noqa: E402  # behind the path, like those below
 from support.bugs import BUGS  # noqa: E402
 
 from orthrus.testing.check import Check  # noqa: E402
-from orthrus.testing.every_check import EVERY_CHECK  # noqa: E402
+from orthrus.testing.checks import EVERY_CHECK  # noqa: E402
 
 HEAD = """# Bugs that the kit finds
 

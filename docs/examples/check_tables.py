@@ -9,7 +9,7 @@ import re
 import sys
 from pathlib import Path
 
-from orthrus.testing.every_check import EVERY_CHECK
+from orthrus.testing.checks import EVERY_CHECK
 
 PAGE = Path(__file__).parents[1] / "conformance.md"
 TABLE = re.compile(r"<!-- checks: (\w+) -->\n.*?<!-- end -->\n", re.DOTALL)

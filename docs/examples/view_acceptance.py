@@ -23,7 +23,7 @@ import torch
 
 import orthrus
 from orthrus import InputError, OrthrusError, Parts, Result, read_prompts, summarize
-from orthrus.bench.environment import environment
+from orthrus.machine import environment
 from orthrus_diffusion.formats import base_fingerprint
 from orthrus_diffusion.quantization import dequantized, quantized
 from orthrus_diffusion.shipped import find_view, shipped_for

@@ -15,10 +15,11 @@ from orthrus.batch.detokenizer import TextStream
 from orthrus.batch.validation import Admitted, Seal, admit, check_accepted, check_numbers, check_verdict
 from orthrus.errors import InputError
 from orthrus.interfaces import Drafter, Tokenizer
-from orthrus.machine import row_kernels
+from orthrus.kernels.available import row_kernels
 from orthrus.sampling import append_bonus, cut_at_stop
 from orthrus.sampling.logits_processor import Processor
-from orthrus.values import Draft, FinishReason, Sampling, Step, Stop, Verdict
+from orthrus.settings import Sampling, Stop
+from orthrus.values import Draft, FinishReason, Step, Verdict
 
 REFILL_SHARE = 16  # a refill waits until one row in so many is free
 

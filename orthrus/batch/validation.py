@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from orthrus.errors import DraftError, InterfaceError
-from orthrus.machine import row_kernels
+from orthrus.kernels.available import row_kernels
 from orthrus.values import Draft, Verdict
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from orthrus.errors import InputError
 from orthrus.interfaces import Baseline
 from orthrus.machine import synchronize
 from orthrus.metrics import Measures
-from orthrus.values import BaselineAnswer, Stop
+from orthrus.settings import Stop
+from orthrus.values import BaselineAnswer
 
 Clock = Callable[[], float]  # seconds
 

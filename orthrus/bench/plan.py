@@ -14,7 +14,7 @@ from orthrus.config.schema import Config, NoOptions, PartConfig, load_config
 from orthrus.errors import ConfigError, InputError, Problem, unknown
 from orthrus.options import parse
 from orthrus.registry.plugins import Plugins
-from orthrus.values import Sampling
+from orthrus.settings import Sampling
 
 PLAIN = "none"  # the drafter of plain decoding, and the baseline that is our own loop with it
 

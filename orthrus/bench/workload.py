@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from orthrus.bench.plan import Point
-from orthrus.encoding import encode
 from orthrus.errors import InputError
 from orthrus.interfaces import Target
-from orthrus.prompts import PromptRecord
+from orthrus.prompts import PromptRecord, encode
 
 SEED = 0  # of random prompts
 

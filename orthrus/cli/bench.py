@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import os
 import shlex
 import sys
 from functools import partial
@@ -14,11 +13,12 @@ import typer
 
 from orthrus.bench.arguments import read_integers, read_sweep
 from orthrus.bench.plan import Plan, check_sweep, choose_reference, plan_points, plan_subjects
-from orthrus.bench.results import Results, Run, write_results
+from orthrus.bench.results import Results, Run
+from orthrus.bench.results_file import write_results
 from orthrus.bench.workload import BenchPrompts
-from orthrus.cli import INTERRUPTED
-from orthrus.cli.arguments import AsJson, Limit, Overrides, Raw
+from orthrus.cli.arguments import AsJson, Limit, Overrides, Raw, check_place, without_folder
 from orthrus.cli.bench_table import print_results
+from orthrus.cli.exit_codes import INTERRUPTED
 from orthrus.cli.progress import bar, error_console
 from orthrus.config.compose import read_overrides
 from orthrus.config.schema import Config
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from orthrus.bench.runner import Bench
 
 FAILED = 1
-WRITTEN = ("--out", "--plot")  # flags of files
 
 
 def bench(
@@ -119,15 +118,6 @@ def _prompts(path: Path | None, limit: int | None, raw: bool, context: str | Non
     return BenchPrompts(tuple(read_prompts(path, limit)), chat=False if raw else None)
 
 
-def check_place(flag: str, path: Path) -> None:
-    """Raise InputError, before anything is measured, if nothing could be written there."""
-    if path.is_dir():
-        raise InputError(f"{flag}: '{path}' is a directory")
-    above = next(one for one in path.absolute().parents if one.exists())
-    if not above.is_dir() or not os.access(above, os.W_OK):
-        raise InputError(f"{flag}: nothing can be written to '{above}'")
-
-
 def _settings(plan: Plan, first: Config, path: Path | None) -> dict[str, Any]:
     """Return what was measured, as results tell it; model and dtype are the first subject's."""
     assert first.target is not None
@@ -145,18 +135,8 @@ def _settings(plan: Plan, first: Config, path: Path | None) -> dict[str, Any]:
     }
 
 
-def without_folder(arguments: list[str], flags: tuple[str, ...] = WRITTEN) -> list[str]:
-    """Return a command's arguments with only the names of the files of some flags: the folder is the machine's."""
-    split = [one.partition("=") for one in arguments]
-    told = [
-        f"{flag}={Path(path).name}" if equals and flag in flags else f"{flag}{equals}{path}"
-        for flag, equals, path in split
-    ]
-    return [Path(one).name if before in flags else one for before, one in zip(["", *told], told, strict=False)]
-
-
 def _results(title: str, note: str, settings: dict[str, Any], work: Bench | IsolatedBench, runs: list[Run]) -> Results:
-    from orthrus.bench.environment import environment
+    from orthrus.machine import environment
 
     command = shlex.join(["orthrus", *without_folder(sys.argv[1:])])
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

@@ -34,7 +34,7 @@ def check(
 
     A target is checked with the cache of the kit, or the one that cache.name=... names.
     """
-    from orthrus.testing.every_check import EVERY_CHECK
+    from orthrus.testing.checks import EVERY_CHECK
     from orthrus.testing.factory import factory_of
     from orthrus.testing.pytest_summary import summary_line
 

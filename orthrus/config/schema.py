@@ -13,7 +13,7 @@ from orthrus.errors import ConfigError, InputError, PluginError, Problem, shown,
 from orthrus.options import option, parse
 from orthrus.registry.catalog import PARTS, RESERVED, Entry
 from orthrus.registry.plugins import Plugins
-from orthrus.values import Sampling, Stop
+from orthrus.settings import Sampling, Stop
 
 NEEDED = ("target", "drafter", "verifier")
 DEFAULT = "default"  # the name under which a plugin registers the verifier of a config that names none

@@ -1,4 +1,4 @@
 """What drafters may use: passes of the target, and how many tokens are worth drafting.
 
-May import: batch, chance, errors, interfaces, machine, sampling, user_cache, values.
+May import: batch, chance, errors, files, interfaces, machine, optional, sampling, settings, values.
 """

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from orthrus.user_cache import cache_directory
+from orthrus.files import cache_directory
 
 FORMAT = "orthrus-pass-costs 1"
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from orthrus.batch.context import Context
 from orthrus.errors import DraftError
-from orthrus.interfaces import DraftPass
+from orthrus.optional import DraftPass
 from orthrus.values import RowState
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,9 +14,10 @@ from orthrus.batch.context import Context
 from orthrus.chance import Chance
 from orthrus.drafting.cost_cache import read_costs, write_costs
 from orthrus.interfaces import Target
-from orthrus.machine import device_name, synchronize
+from orthrus.machine import pass_conditions, synchronize
 from orthrus.sampling import widen
-from orthrus.values import Draft, Stop, Verdict
+from orthrus.settings import Stop
+from orthrus.values import Draft, Verdict
 
 FEWEST_ROUNDS, MOST_ROUNDS = 3, 20
 PATIENCE_SECONDS = 10.0  # after which no third round is begun, settled or not
@@ -101,7 +101,7 @@ class PassCosts:
         rows, slots, drawn = place
         target = dict(self._target.pass_identity())
         passes = {"pass": kind, "rows": rows, "slots": slots, **({"drawn": True} if drawn else {})}
-        return {**passes, "target": target, **machine(self._target.device)}
+        return {**passes, "target": target, **pass_conditions(self._target.device)}
 
 
 def measure(
@@ -158,12 +158,6 @@ def verify(target: Target, context: Context, other: Context, size: int) -> None:
 def _no_stop(context: Context) -> int:
     """Return a token that ends no row."""
     return next((token for token in range(context.vocabulary_size) if token not in context.stop.token_ids), 0)
-
-
-def machine(device: torch.device) -> dict[str, Any]:
-    """Return what else the time of a pass depends on: device, threads, and versions of what runs it."""
-    versions = {name: importlib.metadata.version(name) for name in ("orthrus-decoding", "torch")}
-    return {"device": device_name(device), "threads": torch.get_num_threads(), **versions}
 
 
 def _row_bucket(rows: int) -> int:

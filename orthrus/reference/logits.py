@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from orthrus.values import Sampling, Stop
+from orthrus.settings import Sampling, Stop
 
 NEVER = float("-inf")
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from orthrus.reference.logits import processed
-from orthrus.values import FinishReason, Sampling, Stop
+from orthrus.settings import Sampling, Stop
+from orthrus.values import FinishReason
 
 NextLogits = Callable[[list[int]], Tensor]
 Decode = Callable[[list[int]], str]

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Set
 from difflib import get_close_matches
 from numbers import Integral
 from typing import Any
 
-from orthrus.errors import unknown
-from orthrus.values import AttentionCapabilities
+from orthrus import interfaces
+from orthrus.errors import InterfaceError, unknown
+from orthrus.values import (
+    AttentionCapabilities,
+)
+
+PROTOCOLS: Mapping[str, type] = {
+    "attention": interfaces.AttentionBackend,
+    "cache": interfaces.KVCache,
+    "target": interfaces.Target,
+    "drafter": interfaces.Drafter,
+    "verifier": interfaces.Verifier,
+    "baseline": interfaces.Baseline,
+}
+
 
 CAPABILITIES = ("tokenizer", "logits", "embeddings", "hidden_states", "views", "training")  # of targets
 KINDS = ("causal", "block")  # of masks
@@ -115,3 +129,29 @@ def _integer(attribute: str, value: object, otherwise: str = "") -> Wrong:
 def _shown(value: object, most: int = 80) -> str:
     text = repr(value)
     return text if len(text) <= most else f"{text[:most]}..."
+
+
+def members(protocol: type) -> list[str]:
+    """Return the public names that an implementation of a protocol must have."""
+    names = [*getattr(protocol, "__annotations__", {}), *vars(protocol)]
+    return sorted({name for name in names if not name.startswith("_")})
+
+
+def methods(protocol: type) -> list[str]:
+    """Return those of its members that are called."""
+    return [name for name in members(protocol) if inspect.isfunction(vars(protocol).get(name))]
+
+
+def check_interface(name: str, part: Any, what: str) -> None:
+    """Raise InterfaceError if an object is no part of this kind; what: what the sentence calls it."""
+    protocol = PROTOCOLS[name]
+    if inspect.isclass(part):
+        raise InterfaceError(f"{what} is the class {part.__name__}, not an object of it")
+    missing = [member for member in members(protocol) if not hasattr(part, member)]
+    if missing:
+        raise InterfaceError(f"{what} is no {protocol.__name__}: it lacks {', '.join(missing)}")
+    for member in methods(protocol):
+        if not callable(getattr(part, member)):
+            raise InterfaceError(f"{what} is no {protocol.__name__}: its `{member}` is no method")
+    for attribute, wrong in declared_wrongly(name, part):
+        raise InterfaceError(f"{what} declares `{attribute}` wrongly: {wrong}")

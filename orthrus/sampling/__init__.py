@@ -1,6 +1,6 @@
 """From logits to tokens: pure functions, the target's logits processor, and settings made concrete for a target.
 
-May import: batch, errors, interfaces, machine, noise, values.
+May import: batch, errors, interfaces, kernels, machine, settings, values.
 """
 
 from orthrus.sampling.functions import (

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from orthrus.machine import row_kernels
-from orthrus.values import Sampling
+from orthrus.kernels.available import row_kernels
+from orthrus.settings import Sampling
 
 NEVER = float("-inf")
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from orthrus.noise import precise
+from orthrus.machine import precise
 from orthrus.sampling.functions import NEVER, penalize_repetition, suppress_tokens, warp, widen
-from orthrus.values import Draft, Sampling
+from orthrus.settings import Sampling
+from orthrus.values import Draft
 
 if TYPE_CHECKING:
     from orthrus.batch.context import Context

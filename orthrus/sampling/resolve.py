@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from orthrus.errors import BuildError, InputError
 from orthrus.interfaces import Target, Tokenizer
-from orthrus.values import Sampling, Stop
+from orthrus.settings import Sampling, Stop
 
 
 def whole_stop(stop: Stop, target: Target) -> Stop:

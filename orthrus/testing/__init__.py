@@ -4,7 +4,7 @@
 def test_conformance(check):
     check(lambda target: MyDrafter(target, k=3))
 
-May import: batch, build, chance, config, decode, errors, interfaces, noise, reference, registry, sampling, values.
+May import: batch, build, chance, config, decode, errors, interfaces, reference, registry, sampling, settings, values.
 """
 
 from orthrus.reference.cache import PlainCache
@@ -14,16 +14,14 @@ from orthrus.reference.table import Letters, TableTarget
 from orthrus.reference.verifiers import PlainConsensus, PlainCoupled, PlainRejection
 from orthrus.reference.view_table import ViewTableTarget
 from orthrus.testing.check import Check, ConformanceError, NotApplicableError, Outcome
+from orthrus.testing.checks import drafter_checks, named_check, verifier_checks
 from orthrus.testing.checks.attention import attention_checks
 from orthrus.testing.checks.attention_cases import Pass
 from orthrus.testing.checks.cache import History, cache_checks
 from orthrus.testing.checks.enumeration import EveryOutcome, distribution, every_decoding, largest_difference, together
 from orthrus.testing.checks.target import target_checks
-from orthrus.testing.drafter_checks import drafter_checks
-from orthrus.testing.every_check import named_check
 from orthrus.testing.factory import PartFactory, factory_of
 from orthrus.testing.scenes import Scene
-from orthrus.testing.verifier_checks import verifier_checks
 
 __all__ = [
     "Check",

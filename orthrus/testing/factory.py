@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from orthrus.build import PROTOCOLS, build_part, build_target, check_interface
+from orthrus.build import build_part, build_target
 from orthrus.config.compose import Layer, read_overrides
 from orthrus.config.schema import NEEDED, Config, NoOptions, PartConfig, load_config
 from orthrus.errors import ConfigError, InputError, InterfaceError, PluginError, Problem, reason, unknown
-from orthrus.interfaces import methods
 from orthrus.reference.cache import PlainCache
 from orthrus.registry.catalog import PARTS
+from orthrus.registry.contracts import PROTOCOLS, check_interface, methods
 from orthrus.registry.plugins import Plugins
 from orthrus.testing.scenes import Scene
 from orthrus.values import Parts

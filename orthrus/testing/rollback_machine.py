@@ -10,12 +10,13 @@ import torch
 from orthrus.batch.context import Context, Row
 from orthrus.errors import InputError
 from orthrus.interfaces import Drafter, Target
+from orthrus.settings import Sampling, Stop
 from orthrus.testing.doubles.spies import FixedChance
 from orthrus.testing.scenes import Scene
 from orthrus.testing.strategies import batches
 from orthrus.testing.with_hypothesis import stateful
 from orthrus.testing.with_hypothesis import strategies as st
-from orthrus.values import Draft, Sampling, Step, Stop, Verdict
+from orthrus.values import Draft, Step, Verdict
 
 VOCABULARY, ROWS, LIMIT, WIDTH = 4, 3, 12, 8  # of what is drawn; a target may know more tokens
 CLOSE = 1e-6  # probabilities of a row alone and in a batch may round differently

@@ -10,13 +10,12 @@ import torch
 from torch import Tensor
 
 from orthrus.batch.context import Context
-from orthrus.chance import Chance
+from orthrus.chance import Chance, request_key
 from orthrus.interfaces import Target
-from orthrus.noise import request_key
 from orthrus.reference.cache import PlainCache
 from orthrus.reference.oracle import OracleAnswer, greedy, sample
 from orthrus.reference.view_table import ViewTableTarget
-from orthrus.values import Sampling, Stop
+from orthrus.settings import Sampling, Stop
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 

@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from orthrus.interfaces import KVCache
 from orthrus.reference.cache import PlainCache
 from orthrus.reference.table import TableTarget, random_table
-from orthrus.testing.history import Turn
+from orthrus.settings import Sampling, Stop
+from orthrus.testing.doubles.drafters import Turn
 from orthrus.testing.with_hypothesis import strategies as st
-from orthrus.values import Sampling, Stop
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 

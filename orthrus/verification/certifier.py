@@ -11,10 +11,10 @@ import torch
 from orthrus.build import build, build_target
 from orthrus.config.schema import Config, PartConfig
 from orthrus.decoder import Decoder
+from orthrus.errors import InputError
 from orthrus.interfaces import Target
 from orthrus.registry.plugins import Plugins
 from orthrus.values import Prompt, Result
-from orthrus.verification.answers import check_verifiable, spread
 from orthrus.verification.certificate import Certificate, Control, differing, logit_error, wrong_tokens
 from orthrus.verification.expected import unit
 from orthrus.verification.mismatch import Divergence
@@ -214,3 +214,19 @@ def _certificate(
         gaps=tuple(gap for one in judged for gap in one.forced.gaps if not gap <= 0),
         divergences=tuple(one for divergences in found for one in divergences),
     )
+
+
+def check_verifiable(decoder: Decoder) -> None:
+    """Raise InputError if nothing decides which text is right: sampling whose noise cannot be asked for again."""
+    temperature = decoder.sampling.temperature
+    if temperature > 0 and not getattr(decoder.verifier, "coupled", False):
+        raise InputError(
+            f"only greedy decoding and coupled sampling can be verified: sampling.temperature is {temperature:g},"
+            f" and verifier '{type(decoder.verifier).__name__}' draws anew each time"
+        )
+
+
+def spread(total: int, wanted: int) -> set[int]:
+    """Return so many numbers below the total, evenly spread."""
+    count = min(total, wanted)
+    return {index * total // count for index in range(count)} if count else set()

@@ -11,11 +11,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from orthrus.chance import gumbel, request_key
 from orthrus.decoder import Decoder
-from orthrus.noise import gumbel, request_key
 from orthrus.reference.logits import NEVER, processed
 from orthrus.reference.oracle import OracleAnswer, ending, sample
-from orthrus.values import Result, Sampling
+from orthrus.settings import Sampling
+from orthrus.values import Result
 from orthrus.verification.mismatch import NOTHING, Divergence, compare
 
 

@@ -18,7 +18,7 @@ from orthrus.batch.context import Context
 from orthrus.chance import Chance
 from orthrus.errors import InputError
 from orthrus.interfaces import Verifier
-from orthrus.noise import precise
+from orthrus.machine import precise
 from orthrus.sampling import append_bonus, widen
 from orthrus.values import Draft, Result, Verdict
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from orthrus.bench.environment import versions
+from orthrus.machine import versions
 from orthrus.verification.certificate import Certificate
 
 FORMAT = "orthrus-verify 1"

@@ -14,10 +14,10 @@ from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from orthrus.bench.environment import versions
-from orthrus.bench.results import write_whole
 from orthrus.config.schema import Config, PartConfig
 from orthrus.decoder import Decoder
+from orthrus.files import write_whole
+from orthrus.machine import versions
 from orthrus.metrics import Measures
 from orthrus.values import Prompt, Result
 from orthrus.verification.recording_verifier import Seen

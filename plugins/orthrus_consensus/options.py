@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from orthrus.config.schema import Config
+    from orthrus.config import Config
 
 
 @dataclass(frozen=True)

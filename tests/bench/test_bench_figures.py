@@ -15,7 +15,8 @@ from orthrus.bench.aggregate import failed, measured
 from orthrus.bench.measurement import Sample
 from orthrus.bench.plan import Point, SubjectPlan
 from orthrus.bench.profiler import Profile
-from orthrus.bench.results import Phases, Results, Run, Spread, read_results, write_results
+from orthrus.bench.results import Phases, Results, Run, Spread
+from orthrus.bench.results_file import read_results, write_results
 from orthrus.metrics import Measures
 
 SUBJECT = SubjectPlan("one", Path("one.yaml"))

@@ -9,7 +9,8 @@ from typing import Any
 
 from orthrus.bench.markdown_report import section
 from orthrus.bench.memory_growth import memory_growth
-from orthrus.bench.results import Results, Run, read_results, write_results
+from orthrus.bench.results import Results, Run
+from orthrus.bench.results_file import read_results, write_results
 
 WEIGHTS, SLOT = 10_000, 50
 

@@ -19,7 +19,8 @@ from support.program import PROGRAM, TABLE
 from orthrus.bench import isolated
 from orthrus.bench.isolated import IsolatedBench, child
 from orthrus.bench.plan import Plan, plan_points, plan_subjects
-from orthrus.bench.results import Run, read_results
+from orthrus.bench.results import Run
+from orthrus.bench.results_file import read_results
 from orthrus.bench.workload import BenchPrompts
 from orthrus.config.compose import read_overrides
 from orthrus.registry.plugins import Plugins

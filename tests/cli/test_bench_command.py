@@ -16,7 +16,8 @@ from support.site import Site
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from orthrus import load, summarize
-from orthrus.bench.results import Run, read_results
+from orthrus.bench.results import Run
+from orthrus.bench.results_file import read_results
 
 BENCH = ["bench", "--config", TABLE, "--rounds", "2"]
 RANDOM = [*BENCH, "--context", "6"]

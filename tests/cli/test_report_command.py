@@ -11,7 +11,7 @@ from support.benchmarks import measured
 from support.program import InProcess
 
 from orthrus.bench.markdown_report import make_report
-from orthrus.bench.results import write_results
+from orthrus.bench.results_file import write_results
 
 
 @pytest.fixture

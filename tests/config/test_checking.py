@@ -15,7 +15,7 @@ from orthrus.config.compose import Layer, read_overrides
 from orthrus.config.schema import Config, load_config
 from orthrus.errors import ConfigError
 from orthrus.registry.plugins import Plugins
-from orthrus.values import Sampling
+from orthrus.settings import Sampling
 
 GOOD: dict[str, Any] = {
     "target": {"name": "table"},

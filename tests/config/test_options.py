@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from orthrus.options import describe, option, parse
 from orthrus.registry.catalog import Entry
 from orthrus.registry.plugins import Plugins
-from orthrus.values import Sampling, Stop
+from orthrus.settings import Sampling, Stop
 
 
 @dataclass(frozen=True)

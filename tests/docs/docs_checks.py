@@ -25,6 +25,7 @@ from orthrus.config.schema import PARTS, load_config
 from orthrus.errors import ConfigError
 from orthrus.metrics import Measures
 from orthrus.options import describe
+from orthrus.registry.contracts import members
 from orthrus.registry.plugins import GROUP, Plugins
 from orthrus.testing import strategies
 from orthrus.testing.profiles import PROFILES
@@ -58,7 +59,7 @@ def interface_tables(page: Page) -> list[str]:
     return [
         complaint
         for name in PROTOCOLS
-        for complaint in names(page, f"members: {name}", interfaces.members(getattr(interfaces, name)))
+        for complaint in names(page, f"members: {name}", members(getattr(interfaces, name)))
     ]
 
 

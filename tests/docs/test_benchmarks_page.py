@@ -19,7 +19,8 @@ from support.benchmarks import measured
 from support.thorough import thorough_but
 
 from orthrus.bench.markdown_report import Report, make_report, section
-from orthrus.bench.results import Phases, Results, Run, Spread, read_results, write_results
+from orthrus.bench.results import Phases, Results, Run, Spread
+from orthrus.bench.results_file import read_results, write_results
 from orthrus.cli import main
 
 DOCS = ROOT / "docs"

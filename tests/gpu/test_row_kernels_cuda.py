@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-import orthrus.machine as devices
+import orthrus.kernels.available as available
 from orthrus import Chance, Context, Draft, Stop, Verdict
 from orthrus.batch.validation import bounded
 from orthrus.errors import DraftError, InterfaceError
-from orthrus.machine import row_kernels
+from orthrus.kernels.available import row_kernels
 from orthrus.sampling import accept_greedy
 from orthrus_consensus.consensus import Consensus
 from orthrus_plain.none import NoDrafter
@@ -190,6 +190,6 @@ def test_where_triton_compiles_nothing_torch_does_it(monkeypatch: pytest.MonkeyP
         raise RuntimeError("Failed to find C compiler\nand more")
 
     monkeypatch.setattr(kernels, "accept", refuse)
-    monkeypatch.setattr(devices, "row_kernels", row_kernels.__wrapped__)  # not what it remembers
+    monkeypatch.setattr(available, "row_kernels", row_kernels.__wrapped__)  # not what it remembers
     with pytest.warns(UserWarning, match=r"Triton runs no kernels on 'cuda:0' \(Failed to find C compiler\)"):
-        assert devices.row_kernels(DEVICE) is None
+        assert available.row_kernels(DEVICE) is None

@@ -31,8 +31,8 @@ from orthrus.testing import (
     verifier_checks,
 )
 from orthrus.testing.check import BrokenRuleError, check
+from orthrus.testing.checks import EVERY_CHECK
 from orthrus.testing.doubles.drafters import Drawing, some_q
-from orthrus.testing.every_check import EVERY_CHECK
 from orthrus.testing.pytest_summary import summary_line
 
 EVERY_NAME = [(kind, one.name) for kind, checks in EVERY_CHECK.items() for one in checks()]

@@ -30,8 +30,8 @@ from orthrus.testing import (
     ViewTableTarget,
     factory_of,
 )
+from orthrus.testing.checks import EVERY_CHECK
 from orthrus.testing.doubles.drafters import Drawing, some_q
-from orthrus.testing.every_check import EVERY_CHECK
 from orthrus_lookup.prompt_lookup import PromptLookup
 
 # What cannot be checked here, and the reason that it gives.

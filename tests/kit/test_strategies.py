@@ -16,7 +16,7 @@ from torch import Tensor
 from orthrus import Context, Draft, KVCache, Sampling, Stop
 from orthrus.sampling.logits_processor import Processor
 from orthrus.testing import TableTarget
-from orthrus.testing.history import HistoryDrafter, Turn
+from orthrus.testing.doubles.drafters import HistoryDrafter, Turn
 from orthrus.testing.strategies import batches, histories, prompts, samplings, stop_strings, stops, tables
 from orthrus_caches.dynamic import DynamicCache
 from orthrus_consensus.coupled import Coupled

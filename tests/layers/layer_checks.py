@@ -12,7 +12,7 @@ from pathlib import Path
 import orthrus
 
 LONGEST = 500  # lines of a file
-PUBLIC = {"orthrus", "orthrus.hookspecs", "orthrus.sampling", "orthrus.testing"}
+PUBLIC = {"orthrus", "orthrus.hookspecs", "orthrus.reference", "orthrus.sampling", "orthrus.testing"}
 PUBLIC_TYPES = {*PUBLIC, "orthrus.config"}  # what a plugin may import for its annotations
 
 

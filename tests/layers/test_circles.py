@@ -22,7 +22,6 @@ STILL = [
     ),
     ("orthrus.batch.context", "orthrus.batch.validation"),
     ("orthrus.bench.memory_growth", "orthrus.bench.results"),
-    ("orthrus.cli", "orthrus.cli.app", "orthrus.cli.bench", "orthrus.cli.run", "orthrus.cli.verify"),
     (
         "orthrus_transformers.narrow",
         "orthrus_transformers.triton_operations",

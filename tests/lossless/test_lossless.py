@@ -24,7 +24,7 @@ from support.thorough import thorough_but
 
 from orthrus import Drafter, Stop, Target
 from orthrus.testing import TableTarget
-from orthrus.testing.history import HistoryDrafter, Turn
+from orthrus.testing.doubles.drafters import HistoryDrafter, Turn
 from orthrus.testing.profiles import fewer
 from orthrus.testing.strategies import batches, histories, stops, tables
 from orthrus_caches.dynamic import DynamicCache

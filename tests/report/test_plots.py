@@ -17,14 +17,16 @@ from support.benchmarks import benchmarks, measured
 from orthrus import InputError
 from orthrus.bench.markdown_report import make_report
 from orthrus.bench.plots import HATCHES, LINES, MARKERS, draw_figures
-from orthrus.bench.results import Phases, Results, Run, Spread, read_results, write_results
+from orthrus.bench.results import Phases, Results, Run, Spread
+from orthrus.bench.results_file import read_results, write_results
 
 SVG = "{http://www.w3.org/2000/svg}"
 DRAW = """
 import sys
 from pathlib import Path
 from orthrus.bench.plots import draw_figures
-from orthrus.bench.results import read_results
+from orthrus.bench.results_file import read_results
+
 for one in draw_figures(read_results(Path(sys.argv[1])), "x"):
     sys.stdout.write(one.svg)
 """

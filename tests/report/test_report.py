@@ -17,7 +17,8 @@ from support.benchmarks import benchmarks, measured
 from orthrus import InputError
 from orthrus.bench import formatting, markdown_report
 from orthrus.bench.markdown_report import make_report, section
-from orthrus.bench.results import Results, Run, Spread, read_results, write_results
+from orthrus.bench.results import Results, Run, Spread
+from orthrus.bench.results_file import read_results, write_results
 from orthrus.testing.profiles import fewer
 
 SCALES = {"TTFT, ms": 1000, "cycle, ms": 1000, "pass, ms": 1000, "peak memory, MiB": 2**-20}

@@ -13,7 +13,7 @@ from support.sampled import AT_ONE, EXACT, NoisyDrafter, random_q
 from torch import Tensor
 
 from orthrus import Chance, Context, Draft, Stop, Verifier
-from orthrus.noise import request_key
+from orthrus.chance import request_key
 from orthrus.testing import OracleAnswer, every_answer
 from orthrus_consensus.coupled import Coupled
 from orthrus_consensus.rejection import Rejection
@@ -154,7 +154,7 @@ def test_the_count_sees_a_wrong_distribution() -> None:
 def test_without_float64_the_noise_is_coarser_and_finite(monkeypatch: pytest.MonkeyPatch) -> None:
     keys, positions = torch.arange(50), torch.arange(20).expand(50, -1)
     fine = Chance(2).gumbel(keys, positions, 1000)
-    monkeypatch.setattr("orthrus.noise.precise", lambda device: torch.float32)
+    monkeypatch.setattr("orthrus.machine.precise", lambda device: torch.float32)
     coarse = Chance(2).gumbel(keys, positions, 1000)
     assert coarse.isfinite().all()
     assert (coarse - fine).abs().median() < 1e-5

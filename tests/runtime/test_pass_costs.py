@@ -13,8 +13,7 @@ from support.building import assert_lossless, decode_with, target_oracle
 from support.thorough import thorough_but
 from support.timed import TimedTarget, WrongDrafter, timed_target
 
-from orthrus import Chance, Context, Sampling, Step, Stop, Verdict
-from orthrus.drafting import pass_costs
+from orthrus import Chance, Context, Sampling, Step, Stop, Verdict, machine
 from orthrus.drafting.pass_costs import LEAST_SECONDS, MOST_ROUNDS, PassCosts, measure
 from orthrus_plain.none import NoDrafter
 
@@ -181,7 +180,7 @@ def test_another_machine_has_another_file(monkeypatch: pytest.MonkeyPatch, cache
     target = timed_target()
     context = begun(target)
     costs_of(target).cycles(context, SIZES)
-    monkeypatch.setattr(pass_costs, "device_name", lambda device: "another machine's")
+    monkeypatch.setattr(machine, "device_name", lambda device: "another machine's")
     before = len(target.widths)
     costs_of(target).cycles(context, SIZES)
     assert len(target.widths) > before

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from orthrus.batch.context import Context
 from orthrus.chance import Chance
-from orthrus.reference.verifiers import Dictated
 from orthrus.testing.check import BrokenRuleError, Check, Factory, check
-from orthrus.testing.checks.drafter_made import made
+from orthrus.testing.checks.contracts import made
 from orthrus.testing.doubles.spies import Watched, decoded
+from orthrus.testing.doubles.verifiers import Dictated
 from orthrus.testing.scenes import Scene, ladder
 from orthrus.values import Draft
 

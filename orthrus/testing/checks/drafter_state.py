@@ -17,12 +17,11 @@ from orthrus.chance import Chance
 from orthrus.errors import shown
 from orthrus.interfaces import Drafter
 from orthrus.reference.cache import PlainCache
-from orthrus.reference.verifiers import Dictated, Spelled
 from orthrus.reference.view_table import ViewTableTarget
 from orthrus.testing.check import BrokenRuleError, Factory, check
-from orthrus.testing.checks.contracts import hold_declared
-from orthrus.testing.checks.drafter_made import forgetful, made
+from orthrus.testing.checks.contracts import forgetful, hold_declared, made
 from orthrus.testing.doubles.spies import FixedChance, Record, compare, decoded, recorded, recording
+from orthrus.testing.doubles.verifiers import Dictated, Spelled
 from orthrus.testing.scenes import Scene, ladder
 from orthrus.values import Draft, Step
 

@@ -9,7 +9,7 @@ from orthrus.chance import Chance
 from orthrus.decode import decode
 from orthrus.reference.verifiers import PlainConsensus, PlainCoupled, PlainRejection
 from orthrus.testing.check import BrokenRuleError, Factory, check
-from orthrus.testing.checks.drafter_made import made
+from orthrus.testing.checks.contracts import made
 from orthrus.testing.checks.enumeration import EveryOutcome, NoiseError, distribution
 from orthrus.testing.checks.exactness import (
     FAR,

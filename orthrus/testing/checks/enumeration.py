@@ -16,7 +16,7 @@ from orthrus.chance import Chance
 from orthrus.decode import decode
 from orthrus.interfaces import Drafter, Target, Verifier
 from orthrus.reference.oracle import OracleAnswer
-from orthrus.values import Sampling, Stop
+from orthrus.settings import Sampling, Stop
 
 T = TypeVar("T", bound=Hashable)
 Answers = tuple[OracleAnswer, ...]

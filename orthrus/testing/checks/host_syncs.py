@@ -16,13 +16,13 @@ from orthrus.batch.context import Context
 from orthrus.chance import Chance
 from orthrus.interfaces import Drafter, Verifier
 from orthrus.reference.cache import PlainCache
-from orthrus.reference.verifiers import Dictated
 from orthrus.reference.view_table import ViewTableTarget
 from orthrus.testing.check import BrokenRuleError, Factory, check
-from orthrus.testing.checks.drafter_made import made
+from orthrus.testing.checks.contracts import made
 from orthrus.testing.doubles.drafters import Scripted
 from orthrus.testing.doubles.host_syncs import HostReads
 from orthrus.testing.doubles.spies import decoded
+from orthrus.testing.doubles.verifiers import Dictated
 from orthrus.testing.scenes import Scene
 from orthrus.values import Draft, Step, Verdict
 

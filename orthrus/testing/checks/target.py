@@ -17,11 +17,12 @@ from orthrus.batch.context import Context
 from orthrus.errors import InputError
 from orthrus.interfaces import Target
 from orthrus.reference.cache import PlainCache
-from orthrus.reference.verifiers import Dictated, PlainConsensus
+from orthrus.reference.verifiers import PlainConsensus
 from orthrus.testing.check import BrokenRuleError, Check, Factory, NotApplicableError, check, expecting
 from orthrus.testing.checks.contracts import hold_declared, hold_members
 from orthrus.testing.doubles.drafters import Scripted
 from orthrus.testing.doubles.spies import Watched, WatchedVerifier, compare_texts, decoded
+from orthrus.testing.doubles.verifiers import Dictated
 from orthrus.testing.scenes import Scene
 from orthrus.values import Draft, Step, Verdict
 

@@ -16,11 +16,12 @@ from orthrus.batch.validation import check_verdict
 from orthrus.chance import Chance
 from orthrus.errors import shown
 from orthrus.interfaces import Verifier
-from orthrus.reference.verifiers import Dictated, agreed
+from orthrus.reference.verifiers import agreed
 from orthrus.testing.check import BrokenRuleError, Check, Factory, check
 from orthrus.testing.checks.contracts import hold_declared, hold_members
 from orthrus.testing.doubles.drafters import Scripted
 from orthrus.testing.doubles.spies import FixedChance, WatchedVerifier, decoded
+from orthrus.testing.doubles.verifiers import Dictated
 from orthrus.testing.scenes import Scene, ladder
 from orthrus.values import Draft, Verdict
 
