@@ -1,7 +1,7 @@
 """Draws docs/dual-mask.svg, what queries see in training: `python docs/examples/dual_mask.py`.
 
 One packed row holds two texts; three blocks of a view are trained in it. The squares are what the masks of
-orthrus_transformers.dual_masks say, for the frozen model's pass and for the view's.
+orthrus_transformers.training.masks say, for the frozen model's pass and for the view's.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from orthrus_transformers.dual_masks import dense, seen_by_blocks, seen_in_rows
+from orthrus_transformers.training.masks import dense, seen_by_blocks, seen_in_rows
 
 OUT = Path(__file__).parents[1] / "dual-mask.svg"
 STARTS = (0,) * 7 + (7,) * 5  # where the text of each column begins

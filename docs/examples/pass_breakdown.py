@@ -35,7 +35,7 @@ from torch.profiler import ProfilerActivity, profile
 import orthrus
 from orthrus import Context, Decoder, Draft, Target
 from orthrus.bench.bandwidth import copy_bandwidth
-from orthrus.bench.environment import device_name
+from orthrus.machine import device_name
 from orthrus_plain.none import NoDrafter
 
 DOCS = Path(__file__).parents[1]

@@ -14,8 +14,8 @@ from support.toy import MODEL, prompts
 from torch import Tensor
 
 from orthrus_caches.dynamic import DynamicCache
+from orthrus_transformers.model.reference import copied, plain_logits
 from orthrus_transformers.target import TransformersTarget
-from orthrus_transformers.widened import copied, plain_logits
 
 PROMPTS = [(f"{index}", one) for index, one in enumerate(prompts(8, seed=4))]
 

@@ -18,7 +18,7 @@ from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.dynamic import DynamicCache
 from orthrus_caches.static import StaticCache
 from orthrus_consensus.consensus import Consensus
-from orthrus_transformers.graphed import GraphedEngine
+from orthrus_transformers.engines.cuda_graphs import GraphedEngine
 from orthrus_transformers.target import TransformersTarget
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

@@ -24,7 +24,7 @@ from torch import Tensor
 from orthrus import BuildError, Context, Stop, Target
 from orthrus.testing import OracleAnswer
 from orthrus_caches.dynamic import DynamicCache
-from orthrus_transformers.engine import EagerEngine, Pass
+from orthrus_transformers.engines.eager import EagerEngine, Pass
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 TRIALS = 8

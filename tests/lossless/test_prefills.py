@@ -18,10 +18,10 @@ from torch import Tensor
 from orthrus import Stop
 from orthrus.testing.profiles import fewer
 from orthrus_plain.none import NoDrafter
-from orthrus_transformers.engine import EagerEngine, Pass
-from orthrus_transformers.graphed import Recording, packed, unpacked
+from orthrus_transformers.engines.cuda_graphs import Recording, packed, unpacked
+from orthrus_transformers.engines.eager import EagerEngine, Pass
+from orthrus_transformers.engines.prefill_padding import NARROWEST, padded, rounded, with_few_shapes
 from orthrus_transformers.options import GraphLimits
-from orthrus_transformers.prefills import NARROWEST, padded, rounded, with_few_shapes
 from orthrus_transformers.target import TransformersTarget
 
 

@@ -12,7 +12,7 @@ import pytest
 from safetensors import safe_open
 
 from orthrus import BuildError
-from orthrus_transformers import gguf
+from orthrus_transformers.loading import gguf
 
 WEIGHTS = "model.safetensors"
 

@@ -24,8 +24,8 @@ from orthrus import InputError, OrthrusError
 from orthrus_diffusion.formats import attach, read_view, save_view, write_view
 from orthrus_diffusion.quantization import LEVELS, SCALE, dequantized, quantized
 from orthrus_diffusion.view_config import ViewConfig
-from orthrus_transformers.shape_source import SHAPES
-from orthrus_transformers.views import find_attention
+from orthrus_transformers.loading.shape_source import SHAPES
+from orthrus_transformers.model.views import find_attention
 
 MOST_BYTES = 27_000_000  # of the shipped view of SmolLM2-135M-Instruct
 Q_PROJ = "model.layers.0.self_attn.q_proj.weight"

@@ -19,7 +19,7 @@ from orthrus_diffusion.quantization import quantized
 from orthrus_diffusion.training import fit, loss
 from orthrus_diffusion.training.checkpoints import Checkpoint, Checkpoints
 from orthrus_diffusion.training.fit import fit_view
-from orthrus_transformers import dual_attention, dual_masks, dual_pass
+from orthrus_transformers.training import attention, dual_pass, masks
 
 LEARNT, BROKEN = 2.6, 2.2  # tokens per cycle, of at most 4
 
@@ -63,16 +63,16 @@ def shifted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def leaking(monkeypatch: pytest.MonkeyPatch) -> None:
     def seen_by_blocks(first: Tensor, anchors: Tensor, size: int, length: int, window: int | None) -> Any:
-        return dual_masks.seen_by_blocks(first, (anchors + size).clamp(max=length), size, length, window)
+        return masks.seen_by_blocks(first, (anchors + size).clamp(max=length), size, length, window)
 
-    monkeypatch.setattr(dual_attention, "seen_by_blocks", seen_by_blocks)
+    monkeypatch.setattr(attention, "seen_by_blocks", seen_by_blocks)
 
 
 def blind(monkeypatch: pytest.MonkeyPatch) -> None:
     def seen_by_blocks(first: Tensor, anchors: Tensor, size: int, length: int, window: int | None) -> Any:
-        return dual_masks.seen_by_blocks(anchors, anchors, size, length, window)
+        return masks.seen_by_blocks(anchors, anchors, size, length, window)
 
-    monkeypatch.setattr(dual_attention, "seen_by_blocks", seen_by_blocks)
+    monkeypatch.setattr(attention, "seen_by_blocks", seen_by_blocks)
 
 
 def stale_anchor(monkeypatch: pytest.MonkeyPatch) -> None:

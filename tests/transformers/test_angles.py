@@ -11,10 +11,10 @@ from support.longrope import ORIGINAL, longrope_model
 from torch import Tensor
 
 from orthrus_attention.sdpa import SdpaAttention
-from orthrus_transformers import angles
-from orthrus_transformers.angles import look_up_angles
-from orthrus_transformers.attention import AttentionState, Form
-from orthrus_transformers.context_length import max_length
+from orthrus_transformers.model import rope_table
+from orthrus_transformers.model.attention_hook import AttentionState, Form
+from orthrus_transformers.model.context_length import max_length
+from orthrus_transformers.model.rope_table import look_up_angles
 
 POSITIONS = torch.tensor([[0, 1, 2, 7], [90, 91, 92, CONTEXT - 1]])
 
@@ -54,7 +54,7 @@ def test_the_models_own_passes_compute_them(monkeypatch: pytest.MonkeyPatch) -> 
     def none(*args: object) -> Tensor:
         raise AssertionError("looked up")
 
-    monkeypatch.setattr(angles, "embedding", none)
+    monkeypatch.setattr(rope_table, "embedding", none)
     looked_up(tiny_model("llama"), form="own")
     with pytest.raises(AssertionError, match="looked up"):
         looked_up(tiny_model("llama"))
@@ -66,7 +66,9 @@ def test_what_cannot_be_in_a_table_is_computed(monkeypatch: pytest.MonkeyPatch) 
     growing.model.rotary_emb.rope_type = "dynamic"
     assert not look_up_angles(growing, AttentionState(SdpaAttention(), growing.dtype), CONTEXT)
     assert not look_up_angles(tiny_model("gpt2"), AttentionState(SdpaAttention(), growing.dtype), CONTEXT)
-    monkeypatch.setattr(angles, "MOST_BYTES", 2 * CONTEXT * 8 * 8 - 1)  # cosines and sines of 8 dimensions in float64
+    monkeypatch.setattr(
+        rope_table, "MOST_BYTES", 2 * CONTEXT * 8 * 8 - 1
+    )  # cosines and sines of 8 dimensions in float64
     assert not looked_up(tiny_model("llama"))[0]
-    monkeypatch.setattr(angles, "MOST_BYTES", 2 * CONTEXT * 8 * 8)
+    monkeypatch.setattr(rope_table, "MOST_BYTES", 2 * CONTEXT * 8 * 8)
     assert looked_up(tiny_model("llama"))[0]

@@ -24,8 +24,8 @@ from orthrus.testing import greedy
 from orthrus_attention.eager import EagerAttention
 from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.dynamic import DynamicCache
-from orthrus_transformers import products
-from orthrus_transformers.products import Product
+from orthrus_transformers.kernels import onednn_linear
+from orthrus_transformers.kernels.onednn_linear import Product
 from orthrus_transformers.target import TransformersTarget
 
 WIDTH = 5
@@ -152,7 +152,7 @@ def test_a_model_in_a_second_target_is_multiplied_by_once(counted: list[Product]
 
 @needs_onednn
 def test_a_large_models_weights_are_not_held_twice(monkeypatch: pytest.MonkeyPatch, counted: list[Product]) -> None:
-    monkeypatch.setattr(products, "MOST_BYTES", 1000)
+    monkeypatch.setattr(onednn_linear, "MOST_BYTES", 1000)
     target = target_of("llama")
     scored(target)
     assert counted and all(one._laid_out() is one.weight for one in counted)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from orthrus_attention import split
 from orthrus_attention.split import ENOUGH, FEW_QUERIES, FEW_SLOTS
-from orthrus_transformers import narrow
+from orthrus_transformers.kernels import skinny_linear
 
 HEADS = st.sampled_from([(3, 3), (1, 8), (4, 8), (2, 8), (8, 2)])  # groups, heads of keys
 SLOTS = st.integers(1, FEW_SLOTS)
@@ -66,6 +66,6 @@ def test_many_rows_and_long_texts_are_laid_out_for_speed() -> None:
 
 @pytest.mark.parametrize("outputs", [576, 960, 3072])
 def test_small_models_have_one_layout_for_any_tokens(outputs: int) -> None:
-    layouts = {narrow.tile(tokens, outputs, 576) for tokens in range(1, narrow.MOST_STEADY_TOKENS + 1)}
+    layouts = {skinny_linear.tile(tokens, outputs, 576) for tokens in range(1, skinny_linear.MOST_STEADY_TOKENS + 1)}
     assert len(layouts) == 1
-    assert len({narrow.tile(tokens, outputs, narrow.SMALL_WIDTH + 1) for tokens in (16, 17)}) == 2
+    assert len({skinny_linear.tile(tokens, outputs, skinny_linear.SMALL_WIDTH + 1) for tokens in (16, 17)}) == 2

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from orthrus import AttentionCapabilities, BuildError, MaskDescription
-from orthrus_transformers.dual_masks import Seen, Stretches, dense, seen_by_blocks, seen_in_rows
+from orthrus_transformers.training.masks import Seen, Stretches, dense, seen_by_blocks, seen_in_rows
 
 MOST_COMPILED = 64  # forms in a process: of each pass, with and without gradients, for every shape of rows
 KeysAndValues = tuple[Tensor, Tensor]  # [R, H_kv, L, D] of a model's modules, [R, L, H_kv, D] of functions
@@ -62,9 +62,9 @@ class DualAttention:
         """Return what the blocks see for the kernels that are made for it, or None if those cannot take them."""
         if not self.flex or self._stretches is None or not self._stretches.end.is_cuda:
             return None
-        from orthrus_transformers import triton_blocks
+        from orthrus_transformers.training import triton_block_attention
 
-        return self._stretches if triton_blocks.fits(self._size, self._shape[1], head) else None
+        return self._stretches if triton_block_attention.fits(self._size, self._shape[1], head) else None
 
     def mask(self, window: int | None, device: torch.device) -> Any:
         """Return what layers with this window see: a BlockMask, or a tensor [R, 1, queries, slots]."""

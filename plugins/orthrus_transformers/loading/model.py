@@ -8,13 +8,13 @@ from typing import Any
 import torch
 
 from orthrus import BuildError, Parts
-from orthrus_transformers.gguf import converted
-from orthrus_transformers.memory import does_not_fit
+from orthrus_transformers.guards import does_not_fit
+from orthrus_transformers.loading.gguf import converted
+from orthrus_transformers.loading.quiet import quiet
+from orthrus_transformers.loading.random_weights import make_random_model, wants_random_weights
+from orthrus_transformers.loading.tokenizer import TextTokenizer
+from orthrus_transformers.loading.weights import load_weights, short
 from orthrus_transformers.options import TransformersOptions
-from orthrus_transformers.quiet import quiet
-from orthrus_transformers.random_weights import make_random_model, wants_random_weights
-from orthrus_transformers.tokenizer import TextTokenizer
-from orthrus_transformers.weights import load_weights, short
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "vocab.txt")
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from orthrus import KVCache
-from orthrus_transformers.replaced import Replaced, own_forward
+from orthrus_transformers.model.patching import Replaced, own_forward
 
 KNOWN = {"Lfm2ShortConv", "Lfm2MoeShortConv"}
 

@@ -14,12 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from orthrus_transformers import narrow
-from orthrus_transformers.attention import AttentionState, Form
-from orthrus_transformers.operations import rms_norm, silu_product, split_heads
-from orthrus_transformers.products import Product, switch_linears
-from orthrus_transformers.replaced import Forms, Replaced, has_foreign_forward, is_watched, own_forward
-from orthrus_transformers.views import View
+from orthrus_transformers.kernels import skinny_linear
+from orthrus_transformers.kernels.onednn_linear import Product, switch_linears
+from orthrus_transformers.kernels.small_ops import rms_norm, silu_product, split_heads
+from orthrus_transformers.model.attention_hook import AttentionState, Form
+from orthrus_transformers.model.patching import Forms, Replaced, has_foreign_forward, is_watched, own_forward
+from orthrus_transformers.model.views import View
 
 KNOWN = {"LlamaDecoderLayer", "MistralDecoderLayer", "Qwen2DecoderLayer", "Qwen3DecoderLayer"}
 KNOWN_NORMS = {"LlamaRMSNorm", "MistralRMSNorm", "Qwen2RMSNorm", "Qwen3RMSNorm"}
@@ -45,7 +45,7 @@ class FusedLayer:
         """Return the layer's output [B, n, E], which may take its input's place; keys and values are in the cache."""
         weights = self.qkv.weight, self.gate_up.weight
         steady = self.state.view is None
-        if not self.state.prefill and narrow.fits(hidden, weights, self.attention.head_dim, steady):
+        if not self.state.prefill and skinny_linear.fits(hidden, weights, self.attention.head_dim, steady):
             return self._narrow_forward(hidden, cosine, sine, cache)
         self.state.carried = None
         attention = self.attention
@@ -64,21 +64,21 @@ class FusedLayer:
         before, after = self.layer.input_layernorm, self.layer.post_attention_layernorm
         normed = self.state.carried
         if normed is None or normed.hidden is not hidden:
-            normed = narrow.gain(hidden, before.weight)
+            normed = skinny_linear.gain(hidden, before.weight)
         heads = (normed, self.qkv.weight, self.qkv.bias, before.variance_epsilon)
         size = self.qkv.weight.shape[0] // (self.heads[0] + 2 * self.heads[1])
         place = cache.reserve(attention.layer_idx, hidden, self.heads[1], size) if hasattr(cache, "reserve") else None
         if place is None or self.norms is not None:
-            joined = narrow.linear(*heads)
+            joined = skinny_linear.linear(*heads)
             query, keys, values = split_heads(joined, self.heads, cosine, sine, self.norms, cache, attention.layer_idx)
         else:
-            query = narrow.linear_rotated(*heads, self.heads, cosine, sine, place)
+            query = skinny_linear.linear_rotated(*heads, self.heads, cosine, sine, place)
             keys, values = cache.read(attention.layer_idx)
         seen = self.state.backend.attend(query, keys, values, self.state.prepared(self.window), scale=attention.scaling)
         seen = seen.transpose(1, 2).reshape(*hidden.shape[:2], -1)
-        normed = narrow.linear_added(seen, self.out.weight, hidden, after.weight)
-        inner = narrow.gated(normed, self.gate_up.weight, after.variance_epsilon)
-        self.state.carried = narrow.linear_added(inner, self.down.weight, hidden, self.next_norm)
+        normed = skinny_linear.linear_added(seen, self.out.weight, hidden, after.weight)
+        inner = skinny_linear.gated(normed, self.gate_up.weight, after.variance_epsilon)
+        self.state.carried = skinny_linear.linear_added(inner, self.down.weight, hidden, self.next_norm)
         return hidden
 
 
@@ -149,8 +149,8 @@ def _switching_head(head: Any, state: AttentionState) -> Replaced:
     def forward(hidden: Tensor) -> Any:
         if state.form != "fused":
             return own(hidden)
-        if narrow.fits_head(hidden, head.weight, steady=state.view is None):
-            return narrow.project(hidden, head.weight)
+        if skinny_linear.fits_head(hidden, head.weight, steady=state.view is None):
+            return skinny_linear.project(hidden, head.weight)
         return own(hidden.contiguous())  # else the weight would be read once for each row of a batch
 
     return Replaced(own, forward)

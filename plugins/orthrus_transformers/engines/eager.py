@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from orthrus import DraftPass, KVCache, MaskDescription, RowState
-from orthrus_transformers.attention import AttentionState, Form
-from orthrus_transformers.short_convolutions import CachedInputs, find_convolutions, mask_for
-from orthrus_transformers.views import View
+from orthrus_transformers.model.attention_hook import AttentionState, Form
+from orthrus_transformers.model.short_convolutions import CachedInputs, find_convolutions, mask_for
+from orthrus_transformers.model.views import View
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ import triton.language as tl
 from torch import Tensor
 
 from orthrus_transformers.early import early_launch
-from orthrus_transformers.narrow import MOST_STEADY_TOKENS
+from orthrus_transformers.kernels.skinny_linear import MOST_STEADY_TOKENS
 
 # Of more tokens, programs that take one at a time are too many; up to there a token's bits must be those it has alone.
 FEW_TOKENS, TOKENS_A_PROGRAM = MOST_STEADY_TOKENS, 8

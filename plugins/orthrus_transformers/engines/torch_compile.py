@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from orthrus import BuildError
-from orthrus_transformers.attention import AttentionState, attention_forward
-from orthrus_transformers.engine import PastKeyValues
-from orthrus_transformers.replaced import Replaced, own_forward
+from orthrus_transformers.engines.eager import PastKeyValues
+from orthrus_transformers.model.attention_hook import AttentionState, attention_forward
+from orthrus_transformers.model.patching import Replaced, own_forward
 
 CLOSED = "orthrus_closed"  # the attention, into which the compiler does not look
 

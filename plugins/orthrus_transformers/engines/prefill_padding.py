@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from orthrus_transformers.engine import Pass
+from orthrus_transformers.engines.eager import Pass
 
 NARROWEST = 32  # columns
 

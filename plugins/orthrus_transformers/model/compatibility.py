@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from orthrus import AttentionBackend, BuildError
-from orthrus_transformers.short_convolutions import find_convolutions
+from orthrus_transformers.model.short_convolutions import find_convolutions
 
 KNOWN_LAYERS = {"full_attention", "sliding_attention"}
 

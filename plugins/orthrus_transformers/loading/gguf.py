@@ -12,8 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from orthrus import BuildError, cache_directory
-from orthrus_transformers.quiet import quiet
-from orthrus_transformers.weights import load_weights, short
+from orthrus_transformers.loading.quiet import quiet
+from orthrus_transformers.loading.weights import load_weights, short
 
 FORMAT = 1  # raise it when the conversion changes; older copies are then made anew
 MANIFEST = "orthrus.json"

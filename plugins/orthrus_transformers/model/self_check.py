@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from orthrus import BuildError, Context, Draft, Stop, Verdict
-from orthrus_transformers.attention import AttentionState
+from orthrus_transformers.model.attention_hook import AttentionState
 
 if TYPE_CHECKING:
     from orthrus_transformers.target import TransformersTarget

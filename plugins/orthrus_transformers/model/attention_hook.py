@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from orthrus import AttentionBackend, BuildError, MaskDescription
-from orthrus_transformers.narrow import Normed
-from orthrus_transformers.short_convolutions import PastInputs, route_convolutions
+from orthrus_transformers.kernels.skinny_linear import Normed
+from orthrus_transformers.model.short_convolutions import PastInputs, route_convolutions
 
 NAME = "orthrus"
 Form = Literal["own", "fused", "packed", "compiled"]

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from orthrus import BuildError, DraftPass, InputError
-from orthrus_transformers.engine import EagerEngine, Pass
+from orthrus_transformers.engines.eager import EagerEngine, Pass
+from orthrus_transformers.engines.graph_reuse import Repeats
+from orthrus_transformers.engines.prefill_padding import with_few_shapes
+from orthrus_transformers.model.views import View
 from orthrus_transformers.options import GraphLimits
-from orthrus_transformers.prefills import with_few_shapes
-from orthrus_transformers.repeats import Repeats
-from orthrus_transformers.views import View
 
 
 class Shape(NamedTuple):

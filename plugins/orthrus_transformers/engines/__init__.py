@@ -1,4 +1,7 @@
-"""Which engine runs the passes."""
+"""Which engine runs the passes.
+
+May import: kernels, model, options.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,14 @@ from typing import Any
 import torch
 
 from orthrus import BuildError, KVCache
-from orthrus_transformers.angles import look_up_angles
-from orthrus_transformers.attention import AttentionState, Form
-from orthrus_transformers.compiled import compile_layers, opaque
-from orthrus_transformers.engine import EagerEngine, Engine
-from orthrus_transformers.fused import fuse, pack
-from orthrus_transformers.graphed import GraphedEngine
+from orthrus_transformers.engines.cuda_graphs import GraphedEngine
+from orthrus_transformers.engines.eager import EagerEngine, Engine
+from orthrus_transformers.engines.torch_compile import compile_layers, opaque
+from orthrus_transformers.kernels.onednn_linear import fits, is_small
+from orthrus_transformers.model.attention_hook import AttentionState, Form
+from orthrus_transformers.model.fused_layers import fuse, pack
+from orthrus_transformers.model.rope_table import look_up_angles
 from orthrus_transformers.options import GraphLimits
-from orthrus_transformers.products import fits, is_small
 
 
 def make_eager(name: str, model: Any, cache: KVCache, state: AttentionState, max_length: int | None) -> EagerEngine:

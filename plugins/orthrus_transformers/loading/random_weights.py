@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from orthrus import BuildError
-from orthrus_transformers.weights import short
+from orthrus_transformers.loading.weights import short
 
 SEED = "random_weights_seed"
 LAST_PROJECTIONS = ("o_proj.weight", "down_proj.weight")

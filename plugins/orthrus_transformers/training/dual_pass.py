@@ -15,15 +15,15 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from orthrus import BuildError, MaskDescription, MaskedBlocks, PackedRows
-from orthrus_transformers.attention import AttentionState
-from orthrus_transformers.context_length import max_length
 from orthrus_transformers.current_device import on_its_device
-from orthrus_transformers.dual_attention import DualAttention, in_many_forms
-from orthrus_transformers.dual_inputs import DualInputs
-from orthrus_transformers.dual_layers import LayerSizes, decoder_layer, layer_weights
-from orthrus_transformers.fused import fits_layer
-from orthrus_transformers.short_convolutions import find_convolutions, mask_for
-from orthrus_transformers.views import View
+from orthrus_transformers.model.attention_hook import AttentionState
+from orthrus_transformers.model.context_length import max_length
+from orthrus_transformers.model.fused_layers import fits_layer
+from orthrus_transformers.model.short_convolutions import find_convolutions, mask_for
+from orthrus_transformers.model.views import View
+from orthrus_transformers.training.attention import DualAttention, in_many_forms
+from orthrus_transformers.training.convolution_inputs import DualInputs
+from orthrus_transformers.training.layers import LayerSizes, decoder_layer, layer_weights
 
 KNOWN = {"LlamaModel", "MistralModel", "Qwen2Model", "Qwen3Model"}
 

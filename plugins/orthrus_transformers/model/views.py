@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from orthrus import BuildError
-from orthrus_transformers.attention import AttentionState
-from orthrus_transformers.replaced import Replaced
-from orthrus_transformers.short_convolutions import find_convolutions
+from orthrus_transformers.model.attention_hook import AttentionState
+from orthrus_transformers.model.patching import Replaced
+from orthrus_transformers.model.short_convolutions import find_convolutions
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from orthrus import BuildError
-from orthrus_transformers.quiet import quiet
+from orthrus_transformers.loading.quiet import quiet
 
 
 def load_weights(directory: Path, what: str, **options: Any) -> Any:

@@ -80,7 +80,7 @@ def tile(tokens: int, outputs: int, width: int) -> Tile:
 
 def gain(hidden: Tensor, weight: Tensor) -> Normed:
     """Return hidden [B, n, E] made ready for a projection after a norm with this weight [E]."""
-    from orthrus_transformers import triton_projections as kernels
+    from orthrus_transformers.kernels import triton_skinny_linear as kernels
 
     tokens, size = hidden.shape[0] * hidden.shape[1], hidden.shape[2]
     gained = torch.empty_like(hidden)
@@ -96,7 +96,7 @@ def linear(normed: Normed, weight: Tensor, bias: Tensor | None, epsilon: float) 
 
 
 def _linear(normed: Normed, weight: Tensor, bias: Tensor | None, epsilon: float, layout: Tile) -> Tensor:
-    from orthrus_transformers import triton_projections as kernels
+    from orthrus_transformers.kernels import triton_skinny_linear as kernels
 
     outputs, inputs = weight.shape
     out = normed.hidden.new_empty(*normed.hidden.shape[:2], outputs)
@@ -132,7 +132,7 @@ def linear_rotated(
 
     heads: H and H_kv. cosine, sine [B or 1, n, D]. place: buffers [B, H_kv, C, D] and slots [B, n].
     """
-    from orthrus_transformers import triton_projections as kernels
+    from orthrus_transformers.kernels import triton_skinny_linear as kernels
 
     rows, queries = normed.hidden.shape[:2]
     outputs, inputs = weight.shape
@@ -173,7 +173,7 @@ def linear_added(hidden: Tensor, weight: Tensor, residual: Tensor, norm: Tensor 
 
     Return the residual made ready for a norm with weight `norm` [E]; None: nothing follows.
     """
-    from orthrus_transformers import triton_projections as kernels
+    from orthrus_transformers.kernels import triton_skinny_linear as kernels
 
     outputs, inputs = weight.shape
     tokens = residual.shape[0] * residual.shape[1]
@@ -200,7 +200,7 @@ def linear_added(hidden: Tensor, weight: Tensor, residual: Tensor, norm: Tensor 
 
 def gated(normed: Normed, weight: Tensor, epsilon: float) -> Tensor:
     """Return silu(gate) * up [B, n, I] of the normed hidden state for a weight [2 I, E], the gates above."""
-    from orthrus_transformers import triton_projections as kernels
+    from orthrus_transformers.kernels import triton_skinny_linear as kernels
 
     outputs, inputs = weight.shape[0] // 2, weight.shape[1]
     out = normed.hidden.new_empty(*normed.hidden.shape[:2], outputs)

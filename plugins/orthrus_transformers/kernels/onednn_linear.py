@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from orthrus_transformers.attention import AttentionState
-from orthrus_transformers.replaced import Replaced, is_watched, own_forward
+from orthrus_transformers.model.attention_hook import AttentionState
+from orthrus_transformers.model.patching import Replaced, is_watched, own_forward
 
 TOKENS = 16  # that the copies are laid out for: as good for a single token, better for more than a layout for one
 MOST_BYTES = 4 * 2**30  # of a model whose weights are copied; above, they are read as they lie

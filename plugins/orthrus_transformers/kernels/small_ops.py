@@ -14,18 +14,18 @@ from torch import Tensor
 def rms_norm(hidden: Tensor, weight: Tensor, epsilon: float) -> Tensor:
     """Return hidden [..., E] over its root mean square, times weight [E]."""
     if hidden.is_cuda:
-        from orthrus_transformers import triton_operations
+        from orthrus_transformers.kernels import triton_small_ops
 
-        return triton_operations.rms_norm(hidden, weight, epsilon)
+        return triton_small_ops.rms_norm(hidden, weight, epsilon)
     return torch.nn.functional.rms_norm(hidden, (hidden.shape[-1],), weight, epsilon)
 
 
 def silu_product(joined: Tensor) -> Tensor:
     """Return silu(gate) * up [..., I] for the two side by side [..., 2 I]."""
     if joined.is_cuda:
-        from orthrus_transformers import triton_operations
+        from orthrus_transformers.kernels import triton_small_ops
 
-        return triton_operations.silu_product(joined)
+        return triton_small_ops.silu_product(joined)
     gate, up = joined.chunk(2, dim=-1)
     return torch.nn.functional.silu(gate) * up
 
@@ -45,11 +45,11 @@ def split_heads(
     there are any. heads: H and H_kv. On a GPU a cache that has `reserve` is written by the same kernel.
     """
     if joined.is_cuda:
-        from orthrus_transformers import triton_operations
+        from orthrus_transformers.kernels import triton_small_ops
 
         size = joined.shape[-1] // (heads[0] + 2 * heads[1])
         place = cache.reserve(layer, joined, heads[1], size) if hasattr(cache, "reserve") else None
-        query, key, value = triton_operations.split_heads(joined, heads, cosine, sine, norms, place)
+        query, key, value = triton_small_ops.split_heads(joined, heads, cosine, sine, norms, place)
         return (query, *(cache.read(layer) if place else cache.update(key, value, layer)))
     rows, queries = joined.shape[:2]
     every, few = heads

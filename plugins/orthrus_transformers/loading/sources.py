@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orthrus import InputError, Location, Parts
-from orthrus_transformers.weights import short
+from orthrus_transformers.loading.weights import short
 
 HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*(@[\w./-]+)?")  # so neither ./name nor ../name
 WANTED = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]  # no pickles, no code

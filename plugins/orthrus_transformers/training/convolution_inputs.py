@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from orthrus_transformers.short_convolutions import before, gathered
+from orthrus_transformers.model.short_convolutions import before, gathered
 
 Places = Callable[[int], Tensor]  # of so many tokens, the last being a pass's own; below 0: there is none
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear, rms_norm, silu
 
-from orthrus_transformers.dual_attention import attend_dense, attend_flex
-from orthrus_transformers.dual_masks import Stretches
+from orthrus_transformers.training.attention import attend_dense, attend_flex
+from orthrus_transformers.training.masks import Stretches
 
 
 class LayerWeights(NamedTuple):
@@ -89,7 +89,7 @@ def _attend(
 ) -> Tensor:
     """Return attention [R, n, H, D]."""
     if isinstance(mask, Stretches) and past is not None:
-        from orthrus_transformers.triton_blocks import attend_blocks
+        from orthrus_transformers.training.triton_block_attention import attend_blocks
 
         seen: Tensor = attend_blocks(query, *past, key, value, mask.first, mask.end, sizes.scale)[0]
         return seen

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from orthrus_transformers.memory import does_not_fit
+from orthrus_transformers.guards import does_not_fit
 
 
 @torch.no_grad()
