@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from orthrus import AttentionCapabilities, BuildError, MaskDescription, Parts
+from orthrus.kernels.launch import early_launch
 from orthrus_attention.refusing import refuse
 
 PROGRAMS = 512  # enough to fill today's GPUs a few times over
@@ -74,7 +74,7 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, prepared: Prepared, scale
     out_or_parts = out if whole else torch.empty(places, size, dtype=torch.float32, device=query.device)
     maxima = torch.empty(places, dtype=torch.float32, device=query.device)
     sums = torch.empty_like(maxima)
-    early = {"EARLY": True, "launch_pdl": True} if _launches_early(torch.cuda.current_device()) else {"EARLY": False}
+    early = early_launch()
     padded = max(16, 1 << (size - 1).bit_length())  # what a matrix product of Triton needs at least
     query = query if query.stride(3) == 1 else query.contiguous()
     split_kernels.partial[(batch * heads, splits, tiles)](
@@ -151,12 +151,6 @@ def _cells(splits: int, steady: int) -> int:
     steady: as for `_splits`; then it is one number, and one order of adding, however much of a text there is.
     """
     return max(16, FEW_SLOTS // steady if steady else 1 << (splits - 1).bit_length())
-
-
-@lru_cache
-def _launches_early(device: int) -> bool:
-    """Tell whether a kernel can be launched while the one before runs: from Hopper on."""
-    return torch.version.hip is None and torch.cuda.get_device_capability(device) >= (9, 0)
 
 
 def _blocks(rows: int, size: int, slots: int, width: int, steady: bool) -> tuple[int, int, int]:

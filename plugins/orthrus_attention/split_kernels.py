@@ -12,6 +12,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from orthrus.kernels.triton_wait import wait
+
 
 @triton.jit
 def partial(
@@ -51,9 +53,7 @@ def partial(
     BLOCK_N: tl.constexpr,
     EARLY: tl.constexpr,
 ):
-    if EARLY:  # launched while the kernel before still runs
-        tl.extra.cuda.gdc_wait()
-        tl.extra.cuda.gdc_launch_dependents()
+    wait(EARLY)
     head_index = tl.program_id(0)
     split = tl.program_id(1)
     tile = tl.program_id(2)
@@ -151,9 +151,7 @@ def combine(
     SPLITS: tl.constexpr,
     EARLY: tl.constexpr,
 ):
-    if EARLY:
-        tl.extra.cuda.gdc_wait()
-        tl.extra.cuda.gdc_launch_dependents()
+    wait(EARLY)
     head_index = tl.program_id(0)
     m = tl.program_id(1)
     batch = (head_index // heads).to(tl.int64)  # places can be beyond 32 bits

@@ -19,7 +19,7 @@ def register_sources(register: Register) -> None:
     register("path", "orthrus_transformers.loading.sources:path_source")
     register("package", "orthrus_transformers.loading.sources:package_source")
     register("hub", "orthrus_transformers.loading.sources:hub_source")
-    register("shape", "orthrus_transformers.loading.shape_source:make")
+    register("shape", "orthrus_transformers.loading.sources:shape_source")
 
 
 @hookimpl

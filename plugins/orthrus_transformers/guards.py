@@ -1,10 +1,11 @@
-"""What is said when memory is short: on the device, or in a cache with a limit."""
+"""Guards around a target's methods: a sentence where memory is short, and its own device as the current one."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import wraps
-from typing import ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import torch
 
@@ -12,6 +13,15 @@ from orthrus import BuildError, Context, InputError
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+class Placed(Protocol):
+    """Be on a device."""
+
+    device: torch.device
+
+
+S = TypeVar("S", bound=Placed)
 
 
 def says_when_memory_is_short(work: Callable[P, R]) -> Callable[P, R]:
@@ -52,3 +62,17 @@ def check_room(context: Context, most: int | None) -> None:
 
 def _wanted(error: torch.OutOfMemoryError) -> str:
     return str(error).removeprefix("CUDA out of memory. ").split(". ")[0]
+
+
+def on_its_device(work: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
+    """Return a method during which the object's CUDA device is the current one.
+
+    Triton launches kernels there, and CUDA graphs are captured there, wherever their tensors are.
+    """
+
+    @wraps(work)
+    def there(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        with torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext[Any]():
+            return work(self, *args, **kwargs)
+
+    return there

@@ -17,7 +17,7 @@ from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.static import StaticCache
 from orthrus_plain.none import NoDrafter
 from orthrus_transformers.engines.cuda_graphs import GraphedEngine
-from orthrus_transformers.engines.eager import Pass
+from orthrus_transformers.engines.forward_pass import Pass
 from orthrus_transformers.kernels import skinny_linear
 from orthrus_transformers.options import GraphLimits
 from orthrus_transformers.target import TransformersTarget

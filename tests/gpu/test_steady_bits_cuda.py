@@ -13,9 +13,9 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from orthrus import MaskDescription
 from orthrus_attention.split import FEW_QUERIES, FEW_SLOTS, SplitAttention
 from orthrus_caches.static import StaticCache
-from orthrus_transformers.engines.eager import Pass
+from orthrus_transformers.engines.forward_pass import Pass
 from orthrus_transformers.kernels import skinny_linear
-from orthrus_transformers.loading.shape_source import SHAPES
+from orthrus_transformers.loading.sources import SHAPES
 from orthrus_transformers.target import TransformersTarget
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

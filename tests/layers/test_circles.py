@@ -22,19 +22,6 @@ STILL = [
     ),
     ("orthrus.batch.context", "orthrus.batch.validation"),
     ("orthrus.bench.memory_growth", "orthrus.bench.results"),
-    (
-        "orthrus_transformers.engines",
-        "orthrus_transformers.kernels",
-        "orthrus_transformers.model",
-        "orthrus_transformers.target",
-        "orthrus_transformers.training",
-    ),
-    (
-        "orthrus_transformers.kernels.skinny_linear",
-        "orthrus_transformers.kernels.triton_skinny_linear",
-        "orthrus_transformers.kernels.triton_small_ops",
-    ),
-    ("orthrus_transformers.model.self_check", "orthrus_transformers.target"),
 ]
 
 

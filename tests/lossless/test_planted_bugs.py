@@ -24,7 +24,8 @@ from torch import Tensor
 from orthrus import BuildError, Context, Stop, Target
 from orthrus.testing import OracleAnswer
 from orthrus_caches.dynamic import DynamicCache
-from orthrus_transformers.engines.eager import EagerEngine, Pass
+from orthrus_transformers.engines.eager import EagerEngine
+from orthrus_transformers.engines.forward_pass import Pass
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 TRIALS = 8

@@ -19,7 +19,8 @@ from orthrus import Stop
 from orthrus.testing.profiles import fewer
 from orthrus_plain.none import NoDrafter
 from orthrus_transformers.engines.cuda_graphs import Recording, packed, unpacked
-from orthrus_transformers.engines.eager import EagerEngine, Pass
+from orthrus_transformers.engines.eager import EagerEngine
+from orthrus_transformers.engines.forward_pass import Pass
 from orthrus_transformers.engines.prefill_padding import NARROWEST, padded, rounded, with_few_shapes
 from orthrus_transformers.options import GraphLimits
 from orthrus_transformers.target import TransformersTarget

@@ -16,7 +16,7 @@ from orthrus import InputError, Stop
 from orthrus_caches import buffers, static
 from orthrus_plain.none import NoDrafter
 from orthrus_transformers.engines.cuda_graphs import packed, unpacked
-from orthrus_transformers.engines.eager import Pass
+from orthrus_transformers.engines.forward_pass import Pass
 
 
 @pytest.mark.parametrize("batch", thorough_but([2], [1, 2]))

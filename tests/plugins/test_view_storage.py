@@ -24,7 +24,7 @@ from orthrus import InputError, OrthrusError
 from orthrus_diffusion.formats import attach, read_view, save_view, write_view
 from orthrus_diffusion.quantization import LEVELS, SCALE, dequantized, quantized
 from orthrus_diffusion.view_config import ViewConfig
-from orthrus_transformers.loading.shape_source import SHAPES
+from orthrus_transformers.loading.sources import SHAPES
 from orthrus_transformers.model.views import find_attention
 
 MOST_BYTES = 27_000_000  # of the shipped view of SmolLM2-135M-Instruct

@@ -27,7 +27,7 @@ from orthrus_diffusion.drafter import Diffusion
 from orthrus_lookup.prompt_lookup import PromptLookup
 from orthrus_plain.none import NoDrafter
 from orthrus_replay.replay import Replay
-from orthrus_transformers.engines.eager import Pass
+from orthrus_transformers.engines.forward_pass import Pass
 from orthrus_transformers.model.fused_layers import FusedLayer
 from orthrus_transformers.target import TransformersTarget
 

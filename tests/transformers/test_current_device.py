@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from orthrus_transformers.current_device import on_its_device
+from orthrus_transformers.guards import on_its_device
 from orthrus_transformers.target import TransformersTarget
 from orthrus_transformers.training.dual_pass import DualPass
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.static import StaticCache
-from orthrus_transformers.engines.eager import Pass
+from orthrus_transformers.engines.forward_pass import Pass
 from orthrus_transformers.model import fused_layers
 from orthrus_transformers.model.patching import Replaced
 from orthrus_transformers.target import TransformersTarget

@@ -21,7 +21,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 import orthrus
 from orthrus import BuildError, Decoder
 from orthrus_transformers.loading import random_weights
-from orthrus_transformers.loading.shape_source import SHAPES, shape_names
+from orthrus_transformers.loading.sources import SHAPES, shape_names
 
 PARAMETERS = {  # as their model cards count them; a tied head once
     "llama-3.1-8b": 8_030_261_248,

@@ -19,7 +19,7 @@ from orthrus import KVCache
 from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.dynamic import GROWTH, DynamicCache
 from orthrus_caches.static import StaticCache
-from orthrus_transformers.loading.shape_source import SHAPES
+from orthrus_transformers.loading.sources import SHAPES
 from orthrus_transformers.model.views import find_attention
 from orthrus_transformers.target import TransformersTarget
 

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from orthrus import BuildError, DraftPass, InputError
-from orthrus_transformers.engines.eager import EagerEngine, Pass
+from orthrus_transformers.engines.eager import EagerEngine
+from orthrus_transformers.engines.forward_pass import Pass
 from orthrus_transformers.engines.graph_reuse import Repeats
 from orthrus_transformers.engines.prefill_padding import with_few_shapes
 from orthrus_transformers.model.views import View

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from orthrus_transformers.engines.eager import Pass
+from orthrus_transformers.engines.forward_pass import Pass
 
 NARROWEST = 32  # columns
 

@@ -1,4 +1,4 @@
 """Kernels of a model's layers: Triton on GPUs, oneDNN on CPUs.
 
-May import: early, model.
+May import: nothing else.
 """

@@ -13,9 +13,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from orthrus_transformers.model.attention_hook import AttentionState
-from orthrus_transformers.model.patching import Replaced, is_watched, own_forward
-
 TOKENS = 16  # that the copies are laid out for: as good for a single token, better for more than a layout for one
 MOST_BYTES = 4 * 2**30  # of a model whose weights are copied; above, they are read as they lie
 
@@ -85,25 +82,3 @@ def is_small(model: torch.nn.Module) -> bool:
     """Tell whether a model is small enough for its weights to be held twice."""
     sizes = (weight.numel() * weight.element_size() for weight in model.parameters())
     return sum(sizes, 0) <= MOST_BYTES
-
-
-def switch_linears(
-    root: torch.nn.Module, state: AttentionState, apart_from: frozenset[torch.nn.Module] = frozenset()
-) -> int:
-    """Let the linear layers below a module multiply so in passes that ask for it; return how many do."""
-    layers = [one for one in root.modules() if type(one) is torch.nn.Linear and fits(one.weight)]
-    layers = [one for one in layers if one not in apart_from and not is_watched(one)]
-    for layer in layers:
-        vars(layer)["forward"] = _switching(layer, state)
-    return len(layers)
-
-
-def _switching(layer: torch.nn.Linear, state: AttentionState) -> Replaced:
-    own, product = own_forward(layer), Product(layer.weight, layer.bias, copies=state.copies)
-
-    def forward(inputs: Tensor) -> Tensor:
-        asked = state.form in ("fused", "packed") and layer.weight is product.weight  # and not another one since
-        found: Tensor = product(inputs) if asked else own(inputs)
-        return found
-
-    return Replaced(own, forward)

@@ -8,13 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from orthrus_transformers.early import early_launch
-
-MOST_TOKENS = 32  # above, matrix products are no longer bound by reading weights
-# Hidden size up to which a layer's weights stay in the GPU's cache, so that reading them for each tile costs little.
-# There a token's bits do not depend on how many others are scored with it, up to so many.
-SMALL_WIDTH, MOST_STEADY_TOKENS = 1024, 160
-EARLY_WIDTH = 1024  # hidden size; above, programs that wait early take room from those that read weights
+from orthrus.kernels.launch import early_launch
+from orthrus_transformers.kernels.shapes import EARLY_WIDTH, MOST_STEADY_TOKENS, MOST_TOKENS, SMALL_WIDTH, Tile, tile
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,17 +20,6 @@ class Normed:
     gained: Tensor
     parts: Tensor
     count: int  # of parts; 0: no norm
-
-
-@dataclass(frozen=True)
-class Tile:
-    """Say how a kernel is laid out: tokens, outputs and inputs a program takes at a time, warps, pipeline stages."""
-
-    tokens: int
-    columns: int
-    inputs: int
-    warps: int
-    stages: int
 
 
 def fits(hidden: Tensor, weights: tuple[Tensor, ...], head_size: int, steady: bool = True) -> bool:
@@ -66,16 +50,6 @@ def project(hidden: Tensor, weight: Tensor) -> Tensor:
     # Both add up a token's products in the same order: tests/gpu/test_steady_bits_cuda.py compares their bits.
     layout = Tile(16, 16, 128, 2, 6) if hidden.shape[0] * hidden.shape[1] <= 16 else Tile(32, 128, 128, 8, 3)
     return _linear(Normed(hidden, hidden.contiguous(), hidden, 0), weight, None, 0.0, layout)
-
-
-def tile(tokens: int, outputs: int, width: int) -> Tile:
-    """Return the layout that was fastest on an H100 for the shapes of SmolLM2-135M, Qwen3-1.7B and Qwen3-8B.
-
-    width: the hidden size. Small models have one layout for any tokens, so that a token's bits are those it has alone.
-    """
-    if tokens <= 16 or width <= SMALL_WIDTH:
-        return Tile(16, 16, 128, 2, 6)
-    return Tile(32, 16, 128, 4, 6) if outputs <= 2048 else Tile(32, 32, 128, 4, 5)
 
 
 def gain(hidden: Tensor, weight: Tensor) -> Normed:

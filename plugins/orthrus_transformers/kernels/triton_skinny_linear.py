@@ -18,7 +18,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from orthrus_transformers.kernels.triton_small_ops import wait
+from orthrus.kernels.triton_wait import wait
 
 
 @triton.jit

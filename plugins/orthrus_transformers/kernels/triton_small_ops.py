@@ -7,19 +7,12 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from orthrus_transformers.early import early_launch
-from orthrus_transformers.kernels.skinny_linear import MOST_STEADY_TOKENS
+from orthrus.kernels.launch import early_launch
+from orthrus.kernels.triton_wait import wait
+from orthrus_transformers.kernels.shapes import MOST_STEADY_TOKENS
 
 # Of more tokens, programs that take one at a time are too many; up to there a token's bits must be those it has alone.
 FEW_TOKENS, TOKENS_A_PROGRAM = MOST_STEADY_TOKENS, 8
-
-
-@triton.jit
-def wait(EARLY: tl.constexpr):
-    """Wait until the kernels before have left what they write; what follows may be launched from here on."""
-    if EARLY:
-        tl.extra.cuda.gdc_wait()
-        tl.extra.cuda.gdc_launch_dependents()
 
 
 @triton.jit

@@ -1,7 +1,11 @@
-"""Where a model's files are: a path, a file inside an installed package, or a repository on the hub."""
+"""Sources of models: a path, a file inside an installed package, a repository on the hub, or a published shape.
+
+A shape is a model of random weights, for measuring speed without its files.
+"""
 
 from __future__ import annotations
 
+import difflib
 import importlib.util
 import re
 from dataclasses import dataclass
@@ -10,6 +14,7 @@ from pathlib import Path
 from orthrus import InputError, Location, Parts
 from orthrus_transformers.loading.weights import short
 
+SHAPES = Path(__file__).parent / "shapes"  # a directory with a config.json for each
 HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*(@[\w./-]+)?")  # so neither ./name nor ../name
 WANTED = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]  # no pickles, no code
 
@@ -111,3 +116,29 @@ def _package_folders(module: str) -> list[Path]:
     if spec is None or spec.submodule_search_locations is None:
         raise InputError(f"target.source: there is no installed package '{module}'")
     return [Path(folder) for folder in spec.submodule_search_locations]
+
+
+@dataclass(frozen=True)
+class ShapeSource:
+    """Be a named shape."""
+
+    location: str
+
+    def fetch(self) -> Path:
+        """Return the directory with the shape's config.json, which asks for random weights; InputError if unknown."""
+        known = shape_names()
+        if self.location in known:
+            return SHAPES / self.location
+        close = difflib.get_close_matches(self.location, known, n=1)
+        hint = f" (did you mean '{close[0]}'?)" if close else ""
+        raise InputError(f"target.source: unknown shape '{self.location}'{hint}; known: {', '.join(known)}")
+
+
+def shape_names() -> list[str]:
+    """Return the names of all shapes."""
+    return sorted(path.parent.name for path in SHAPES.glob("*/config.json"))
+
+
+def shape_source(options: Location, parts: Parts) -> ShapeSource:
+    """Return the source for `shape:...`."""
+    return ShapeSource(options.location)

@@ -15,14 +15,13 @@ import torch
 from torch import Tensor
 
 from orthrus_transformers.kernels import skinny_linear
-from orthrus_transformers.kernels.onednn_linear import Product, switch_linears
+from orthrus_transformers.kernels.onednn_linear import Product
 from orthrus_transformers.kernels.small_ops import rms_norm, silu_product, split_heads
 from orthrus_transformers.model.attention_hook import AttentionState, Form
-from orthrus_transformers.model.patching import Forms, Replaced, has_foreign_forward, is_watched, own_forward
+from orthrus_transformers.model.llama_like import KNOWN_NORMS, fits_layer, layer_window
+from orthrus_transformers.model.packed_linears import switch_linears
+from orthrus_transformers.model.patching import Forms, Replaced, is_watched, own_forward
 from orthrus_transformers.model.views import View
-
-KNOWN = {"LlamaDecoderLayer", "MistralDecoderLayer", "Qwen2DecoderLayer", "Qwen3DecoderLayer"}
-KNOWN_NORMS = {"LlamaRMSNorm", "MistralRMSNorm", "Qwen2RMSNorm", "Qwen3RMSNorm"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,29 +167,8 @@ def _switching(layer: Any, state: AttentionState) -> Replaced:
     return Replaced(own, forward)
 
 
-def fits_layer(layer: Any) -> bool:
-    """Tell whether a layer is of a known kind and as its class has it: biases only on q, k and v, plain SiLU, no hooks.
-
-    What is within a fused layer is not called, so that hooks and forwards of others would not be.
-    """
-    within = (one for one in layer.modules() if one is not layer)
-    if type(layer).__name__ not in KNOWN or has_foreign_forward(layer) or any(map(is_watched, within)):
-        return False
-    attention, mlp = layer.self_attn, layer.mlp
-    projections = (attention.o_proj, mlp.gate_proj, mlp.up_proj, mlp.down_proj)
-    return (
-        all(type(one) is torch.nn.Linear and one.bias is None for one in projections)
-        and all(type(one) is torch.nn.Linear for one in (attention.q_proj, attention.k_proj, attention.v_proj))
-        and type(mlp.act_fn).__name__ in ("SiLUActivation", "SiLU")
-        and attention.head_dim % 2 == 0
-    )
-
-
 def _fused_layer(layer: Any, next_norm: Tensor | None, state: AttentionState) -> FusedLayer:
     attention, mlp = layer.self_attn, layer.mlp
-    window = getattr(attention, "sliding_window", None)
-    if type(layer).__name__ == "MistralDecoderLayer":
-        window = attention.config.sliding_window
     return FusedLayer(
         layer=layer,
         attention=attention,
@@ -201,7 +179,7 @@ def _fused_layer(layer: Any, next_norm: Tensor | None, state: AttentionState) ->
             attention.q_proj.out_features // attention.head_dim,
             attention.k_proj.out_features // attention.head_dim,
         ),
-        window=window,
+        window=layer_window(layer),
         next_norm=next_norm,
         **_heads(attention, state),
     )

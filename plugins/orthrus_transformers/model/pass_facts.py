@@ -1,10 +1,16 @@
-"""What a pass must read: the least memory traffic that its time can be held against."""
+"""Facts of a pass: the memory that it must read, and what its time depends on."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from orthrus import AttentionBackend, KVCache
+
+FOREIGN = {"_name_or_path", "transformers_version", "architectures", "dtype"}  # of a config: no matter of its shape
 
 
 @dataclass(frozen=True)
@@ -38,3 +44,20 @@ def weight_bytes(model: Any) -> int:
     tied = head is not None and head.weight.data_ptr() == table.data_ptr()
     every: int = sum(one.nbytes for one in model.parameters())
     return every if tied else every - int(table.nbytes)
+
+
+def pass_identity(
+    model: Any, engine: Mapping[str, Any], attention: AttentionBackend, cache: KVCache
+) -> Mapping[str, Any]:
+    """Return the model's type and shape, its dtype, and what runs its passes. engine: as it reports itself."""
+    settings = {key: value for key, value in model.config.to_dict().items() if key not in FOREIGN}
+    shape = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
+    return {
+        "model": str(model.config.model_type),
+        "shape": shape[:16],
+        "dtype": str(model.dtype),
+        "layers": engine["layers"],
+        "captured": engine.get("captured", False),
+        "attention": type(attention).__name__,
+        "cache": type(cache).__name__,
+    }

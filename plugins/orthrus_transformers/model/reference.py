@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from orthrus import fingerprint_files, fingerprint_weights
 from orthrus_transformers.guards import does_not_fit
 
 
@@ -42,3 +44,10 @@ def copied(model: Any, attention: str, dtype: torch.dtype) -> Any:
     for name, values in model.named_buffers():  # those of rotary embeddings are in no state_dict
         buffers[name].copy_(values)
     return made.to(dtype).eval().requires_grad_(False)
+
+
+def fingerprint(directory: Path | None, model: Any) -> str:
+    """Return the fingerprint of the weights in a directory's files, or of the model's if there are none."""
+    if directory is not None and any(directory.glob("*.safetensors")):
+        return fingerprint_files(directory)
+    return fingerprint_weights(model.named_parameters())

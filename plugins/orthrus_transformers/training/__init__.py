@@ -1,4 +1,4 @@
 """The two passes that train a view.
 
-May import: current_device, model.
+May import: guards, model.
 """

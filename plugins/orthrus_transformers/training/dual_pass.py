@@ -15,10 +15,10 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from orthrus import BuildError, MaskDescription, MaskedBlocks, PackedRows
-from orthrus_transformers.current_device import on_its_device
+from orthrus_transformers.guards import on_its_device
 from orthrus_transformers.model.attention_hook import AttentionState
 from orthrus_transformers.model.context_length import max_length
-from orthrus_transformers.model.fused_layers import fits_layer
+from orthrus_transformers.model.llama_like import fits_layer, layer_window
 from orthrus_transformers.model.short_convolutions import find_convolutions, mask_for
 from orthrus_transformers.model.views import View
 from orthrus_transformers.training.attention import DualAttention, in_many_forms
@@ -138,13 +138,9 @@ class DualPass:
 
     def _mask(self, layer: Any, view: View | None) -> Any:
         """Return what a layer sees; blocks without a window have kernels of their own, if their size fits."""
-        window = self._window(layer)
+        window = layer_window(layer)
         stretches = self._attention.stretches(layer.self_attn.head_dim) if view and window is None else None
         return stretches or self._attention.mask(window, self._model.device)
-
-    def _window(self, layer: Any) -> int | None:
-        window = getattr(layer.self_attn, "sliding_window", None)
-        return layer.self_attn.config.sliding_window if type(layer).__name__ == "MistralDecoderLayer" else window
 
     def _sizes(self, layer: Any) -> LayerSizes:
         epsilon = layer.input_layernorm.variance_epsilon

@@ -1,4 +1,4 @@
-"""Whether a Triton kernel may be launched while the one before it still runs (programmatic dependent launch)."""
+"""Programmatic dependent launch: a Triton kernel starts while the one before it still runs."""
 
 from __future__ import annotations
 
