@@ -15,7 +15,7 @@ from support.site import Site
 
 from orthrus.bench import runner
 from orthrus.testing.profiles import VARIABLE, register_profiles
-from orthrus_diffusion.training.records import Records
+from orthrus_diffusion.training.metrics_log import Records
 
 torch.set_num_threads(1)  # tiny models gain nothing from more, and on a busy machine threads wait for each other
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the programs that tests start

@@ -12,10 +12,10 @@ from pathlib import Path
 from orthrus import AttentionCapabilities
 from orthrus_attention.eager import EagerAttention
 from orthrus_attention.flash import FlashAttention
+from orthrus_attention.flash_packages import FOUR, THREE, TWO
 from orthrus_attention.flex import FlexAttention
-from orthrus_attention.packages import FOUR, THREE, TWO
 from orthrus_attention.sdpa import SdpaAttention
-from orthrus_attention.split import SplitAttention
+from orthrus_attention.split_kv import SplitAttention
 
 PAGE = Path(__file__).parents[1] / "attention.md"
 MARK = "<!-- attention capabilities -->\n"

@@ -36,7 +36,7 @@ import orthrus
 from orthrus import Context, Decoder, Draft, Target
 from orthrus.bench.bandwidth import copy_bandwidth
 from orthrus.machine import device_name
-from orthrus_plain.none import NoDrafter
+from orthrus_drafters.none import NoDrafter
 
 DOCS = Path(__file__).parents[1]
 PARTS = ("", "-h100", "-h200", "-cpu-eager", "-cpu")  # as on the page

@@ -24,10 +24,10 @@ import torch
 import orthrus
 from orthrus import InputError, OrthrusError, Parts, Result, read_prompts, summarize
 from orthrus.machine import environment
-from orthrus_diffusion.formats import base_fingerprint
-from orthrus_diffusion.quantization import dequantized, quantized
-from orthrus_diffusion.shipped import find_view, shipped_for
-from orthrus_diffusion.view_config import read_config
+from orthrus_diffusion.view_files.config import read_config
+from orthrus_diffusion.view_files.formats import base_fingerprint
+from orthrus_diffusion.view_files.quantization import dequantized, quantized
+from orthrus_diffusion.view_files.shipped import find_view, shipped_for
 
 BAD_INPUT = 2
 

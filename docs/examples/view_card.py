@@ -14,9 +14,9 @@ from typing import Any
 
 import yaml
 
-from orthrus_diffusion.model_card import model_card
-from orthrus_diffusion.shipped import VIEWS
-from orthrus_diffusion.view_config import read_config
+from orthrus_diffusion.view_files.config import read_config
+from orthrus_diffusion.view_files.model_card import model_card
+from orthrus_diffusion.view_files.shipped import VIEWS
 
 TRAINING = Path(__file__).parents[1] / "training"
 CARD = TRAINING / "smollm2-135m-instruct.card.yaml"

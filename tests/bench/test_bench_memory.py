@@ -13,7 +13,7 @@ from support.bench import BenchPlugin, all_runs, make_bench
 from orthrus import Chance, Context, Draft, hookimpl
 from orthrus.bench.bandwidth import copy_bandwidth
 from orthrus.bench.memory_ledger import Ledger, frozen
-from orthrus_plain.none import NoDrafter
+from orthrus_drafters.none import NoDrafter
 
 
 class Device:

@@ -17,9 +17,9 @@ from orthrus import AutoBlock, Decoder, Stop
 from orthrus.bench.profiler import Profile, profile
 from orthrus.bench.results import Phases
 from orthrus.testing import TableTarget
-from orthrus_consensus.consensus import Consensus
-from orthrus_lookup.prompt_lookup import LONGEST, PromptLookup
-from orthrus_plain.none import NoDrafter
+from orthrus_drafters.none import NoDrafter
+from orthrus_drafters.prompt_lookup import LONGEST, PromptLookup
+from orthrus_verifiers.consensus import Consensus
 
 
 class Slow:

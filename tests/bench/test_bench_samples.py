@@ -17,9 +17,9 @@ from orthrus import BaselineAnswer, Decoder, InputError, Stop
 from orthrus.bench.measurement import run_baseline, run_decoder
 from orthrus.testing.profiles import fewer
 from orthrus.testing.strategies import batches
-from orthrus_consensus.consensus import Consensus
-from orthrus_lookup.prompt_lookup import PromptLookup
-from orthrus_plain.none import NoDrafter
+from orthrus_drafters.none import NoDrafter
+from orthrus_drafters.prompt_lookup import PromptLookup
+from orthrus_verifiers.consensus import Consensus
 
 CPU = torch.device("cpu")
 PROMPTS = batches(4, longest=6)

@@ -16,7 +16,7 @@ from orthrus.decoder import Decoder
 from orthrus.registry.plugins import Plugins
 from orthrus.verification import run_cache
 from orthrus.verification.certifier import Runs
-from orthrus_plain.none import NoDrafter
+from orthrus_drafters.none import NoDrafter
 
 PROMPTS = [("one", "abc"), ("other", "hgfedcba")]
 

@@ -15,8 +15,8 @@ import orthrus.decoder
 from orthrus import Context, Decoder, Stop
 from orthrus.sampling.logits_processor import Processor
 from orthrus.verification.expected import wrong_end
-from orthrus_consensus.coupled import Coupled
-from orthrus_plain.none import NoDrafter
+from orthrus_drafters.none import NoDrafter
+from orthrus_verifiers.coupled import Coupled
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 

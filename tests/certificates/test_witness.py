@@ -17,8 +17,8 @@ from torch import Tensor
 from orthrus import Chance, Context, Decoder, Draft, InputError, Sampling, Stop, Verdict
 from orthrus.sampling import append_bonus
 from orthrus.verification.recording_verifier import Witness, of_token
-from orthrus_consensus.coupled import Coupled
-from orthrus_plain.none import NoDrafter
+from orthrus_drafters.none import NoDrafter
+from orthrus_verifiers.coupled import Coupled
 
 
 @given(

@@ -169,7 +169,8 @@ NEEDING = """
 from dataclasses import dataclass
 from typing import ClassVar
 from orthrus import BuildError, hookimpl, option
-from orthrus_plain.none import NoDrafter
+from orthrus_drafters.none import NoDrafter
+
 
 @dataclass(frozen=True)
 class Options:

@@ -86,7 +86,7 @@ def test_storages_and_blocks_are_compared(program: ModuleType, config: Path) -> 
 def test_int8_is_what_the_storage_keeps(program: ModuleType, config: Path, tmp_path: Path) -> None:
     """Rounding in place gives the very weights that a view which was written as int8 has."""
     import orthrus
-    from orthrus_diffusion.conversion import to_view
+    from orthrus_diffusion.view_files.convert import to_view
 
     to_view(RELEASED, tmp_path / "view", "int8", "tiny")
     kept = orthrus.load(config, drafter={"view": str(tmp_path / "view")}, dotted=["target.dtype=float32"]).target
@@ -100,7 +100,7 @@ def test_int8_is_what_the_storage_keeps(program: ModuleType, config: Path, tmp_p
 def test_bad_input_is_one_sentence(
     program: ModuleType, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from orthrus_diffusion.conversion import to_view
+    from orthrus_diffusion.view_files.convert import to_view
 
     to_view(RELEASED, tmp_path / "view", "int8", "tiny")
     for words, says in (

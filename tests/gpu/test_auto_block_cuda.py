@@ -15,7 +15,7 @@ from orthrus import AutoBlock, Context, Drafter, Stop, Verdict
 from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.static import StaticCache
 from orthrus_diffusion.drafter import Diffusion
-from orthrus_lookup.prompt_lookup import LONGEST, PromptLookup
+from orthrus_drafters.prompt_lookup import LONGEST, PromptLookup
 from orthrus_transformers.engines.cuda_graphs import GraphedEngine
 from orthrus_transformers.options import GraphLimits
 from orthrus_transformers.target import TransformersTarget

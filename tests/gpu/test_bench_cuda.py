@@ -23,11 +23,11 @@ from orthrus.bench.memory_ledger import Ledger, allocated, peak, reset_peak
 from orthrus.bench.profiler import profile
 from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.static import StaticCache
-from orthrus_consensus.consensus import Consensus
-from orthrus_plain.none import NoDrafter
+from orthrus_drafters.none import NoDrafter
 from orthrus_transformers import baselines
 from orthrus_transformers.options import GeneratePromptLookupOptions
 from orthrus_transformers.target import TransformersTarget
+from orthrus_verifiers.consensus import Consensus
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 MEBIBYTE = 2**20

@@ -15,7 +15,7 @@ from support.families import VOCABULARY, tiny_model
 from orthrus import BuildError, InputError, Stop
 from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.static import StaticCache
-from orthrus_plain.none import NoDrafter
+from orthrus_drafters.none import NoDrafter
 from orthrus_transformers.engines.cuda_graphs import GraphedEngine
 from orthrus_transformers.engines.forward_pass import Pass
 from orthrus_transformers.kernels import skinny_linear

@@ -19,8 +19,8 @@ from orthrus.batch.validation import bounded
 from orthrus.errors import DraftError, InterfaceError
 from orthrus.kernels.available import row_kernels
 from orthrus.sampling import accept_greedy
-from orthrus_consensus.consensus import Consensus
-from orthrus_plain.none import NoDrafter
+from orthrus_drafters.none import NoDrafter
+from orthrus_verifiers.consensus import Consensus
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 DEVICE = torch.device("cuda", 0)

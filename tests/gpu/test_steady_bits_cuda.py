@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from orthrus import MaskDescription
-from orthrus_attention.split import FEW_QUERIES, FEW_SLOTS, SplitAttention
+from orthrus_attention.split_kv import FEW_QUERIES, FEW_SLOTS, SplitAttention
 from orthrus_caches.static import StaticCache
 from orthrus_transformers.engines.forward_pass import Pass
 from orthrus_transformers.kernels import skinny_linear

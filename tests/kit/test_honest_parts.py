@@ -32,7 +32,7 @@ from orthrus.testing import (
 )
 from orthrus.testing.checks import EVERY_CHECK
 from orthrus.testing.doubles.drafters import Drawing, some_q
-from orthrus_lookup.prompt_lookup import PromptLookup
+from orthrus_drafters.prompt_lookup import PromptLookup
 
 # What cannot be checked here, and the reason that it gives.
 ELSEWHERE = {

@@ -11,8 +11,8 @@ from support.building import table_target
 from orthrus import Chance, Context, Decoder, Draft, Drafter, Stop, Verdict
 from orthrus.errors import InterfaceError
 from orthrus.testing import ConformanceError, PlainCache, PlainConsensus, named_check
-from orthrus_lookup.prompt_lookup import PromptLookup
-from orthrus_plain.none import NoDrafter
+from orthrus_drafters.none import NoDrafter
+from orthrus_drafters.prompt_lookup import PromptLookup
 
 VERDICTS: dict[str, tuple[Any, str]] = {
     "nothing": (None, "the verifier returned a NoneType, not a Verdict"),

@@ -19,7 +19,7 @@ from orthrus.testing import TableTarget
 from orthrus.testing.doubles.drafters import HistoryDrafter, Turn
 from orthrus.testing.strategies import batches, histories, prompts, samplings, stop_strings, stops, tables
 from orthrus_caches.dynamic import DynamicCache
-from orthrus_consensus.coupled import Coupled
+from orthrus_verifiers.coupled import Coupled
 
 V = 4
 QUICK = settings(max_examples=100, phases=[Phase.generate], deadline=None, database=None, derandomize=True)
@@ -105,7 +105,7 @@ def drafts_kept_whole(patch: pytest.MonkeyPatch) -> None:
     def whole(choices: Tensor, tokens: Tensor, lengths: Tensor) -> Tensor:
         return lengths
 
-    patch.setattr("orthrus_consensus.consensus.accept_greedy", whole)
+    patch.setattr("orthrus_verifiers.consensus.accept_greedy", whole)
 
 
 def one_wrong_token_is_kept(patch: pytest.MonkeyPatch) -> None:
@@ -115,7 +115,7 @@ def one_wrong_token_is_kept(patch: pytest.MonkeyPatch) -> None:
         right = (choices[:, :-1] == tokens).long().cumprod(1).sum(1) if tokens.shape[1] else lengths
         return torch.where(right >= lengths, lengths, torch.minimum(right, lengths) + (right < lengths - 2).long())
 
-    patch.setattr("orthrus_consensus.consensus.accept_greedy", shortened)
+    patch.setattr("orthrus_verifiers.consensus.accept_greedy", shortened)
 
 
 def a_past_of_one_token(patch: pytest.MonkeyPatch) -> None:

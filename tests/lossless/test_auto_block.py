@@ -32,7 +32,7 @@ from orthrus_caches.dynamic import DynamicCache
 from orthrus_caches.static import StaticCache
 from orthrus_diffusion import drafter
 from orthrus_diffusion.drafter import Diffusion, draw
-from orthrus_lookup.prompt_lookup import LONGEST, PromptLookup
+from orthrus_drafters.prompt_lookup import LONGEST, PromptLookup
 from orthrus_transformers.target import TransformersTarget
 
 MASK = VOCABULARY - 1

@@ -22,14 +22,14 @@ from support.sampled import (
 from support.thorough import thorough_but
 from torch import Tensor
 
-import orthrus_consensus.rejection as rejection
+import orthrus_verifiers.rejection as rejection
 from orthrus import Chance, Context, Draft, Sampling, Stop
 from orthrus.sampling import acceptance
 from orthrus.sampling.logits_processor import Processor
-from orthrus_consensus.consensus import Consensus
-from orthrus_consensus.coupled import Coupled
-from orthrus_consensus.rejection import Rejection
-from orthrus_plain.none import NoDrafter
+from orthrus_drafters.none import NoDrafter
+from orthrus_verifiers.consensus import Consensus
+from orthrus_verifiers.coupled import Coupled
+from orthrus_verifiers.rejection import Rejection
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 Q = random_q(1, 3)

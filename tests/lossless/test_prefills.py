@@ -17,7 +17,7 @@ from torch import Tensor
 
 from orthrus import Stop
 from orthrus.testing.profiles import fewer
-from orthrus_plain.none import NoDrafter
+from orthrus_drafters.none import NoDrafter
 from orthrus_transformers.engines.cuda_graphs import Recording, packed, unpacked
 from orthrus_transformers.engines.eager import EagerEngine
 from orthrus_transformers.engines.forward_pass import Pass

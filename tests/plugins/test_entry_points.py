@@ -102,7 +102,7 @@ def test_a_built_in_name_is_not_replaced_silently(site: Site, orthrus: InProcess
     done = orthrus("run", "--config", TABLE, "--prompt", "abc", "drafter.name=none")
     assert done.code == 2
     assert (
-        "orthrus: error: override: drafter.name: drafter 'none' is registered twice, by 'orthrus_plain' (0.1.0) and"
+        "orthrus: error: override: drafter.name: drafter 'none' is registered twice, by 'orthrus_drafters' (0.1.0) and"
         " 'usurper' (1.0); uninstall one of them\n" in done.err
     )
     assert orthrus("run", "--config", TABLE, "--prompt", "abc").code == 0  # who does not use the name may go on
@@ -139,7 +139,7 @@ def test_the_environment_makes_failures_errors(
 @pytest.mark.parametrize(
     ("value", "origins"),
     [
-        ("orthrus_plain,orthrus_table", {"orthrus_plain", "orthrus_table"}),
+        ("orthrus_drafters,orthrus_table", {"orthrus_drafters", "orthrus_table"}),
         (" nice_plugin , ", {"nice_plugin"}),
         ("", set()),
     ],
@@ -156,7 +156,7 @@ def test_only_the_named_entry_points_are_loaded(
 
 
 def test_an_unknown_entry_point_is_an_error(monkeypatch: pytest.MonkeyPatch, orthrus: InProcess) -> None:
-    monkeypatch.setenv("ORTHRUS_PLUGINS", "orthrus_plain,orthrus_tabel")
+    monkeypatch.setenv("ORTHRUS_PLUGINS", "orthrus_drafters,orthrus_tabel")
     with pytest.raises(PluginError, match=r"ORTHRUS_PLUGINS: unknown plugin 'orthrus_tabel' .did you mean 'orthrus_t"):
         Plugins.load()
     assert orthrus("plugins").error().startswith("ORTHRUS_PLUGINS: unknown plugin 'orthrus_tabel'")

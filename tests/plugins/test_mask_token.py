@@ -12,8 +12,8 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from orthrus import InputError, OrthrusError
-from orthrus_diffusion.formats import save_view
-from orthrus_diffusion.mask_token import check_mask_token
+from orthrus_diffusion.view_files.formats import save_view
+from orthrus_diffusion.view_files.mask_token import check_mask_token
 from orthrus_transformers.target import TransformersTarget
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"

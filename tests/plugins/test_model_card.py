@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from orthrus import InputError
-from orthrus_diffusion.formats import write_view
-from orthrus_diffusion.model_card import model_card
-from orthrus_diffusion.view_config import ViewConfig
+from orthrus_diffusion.view_files.config import ViewConfig
+from orthrus_diffusion.view_files.formats import write_view
+from orthrus_diffusion.view_files.model_card import model_card
 
 
 @pytest.fixture

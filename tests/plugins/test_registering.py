@@ -135,10 +135,10 @@ def test_a_late_plugin_works_like_an_early_one(empty: Plugins) -> None:
 
 def test_a_late_plugin_decodes() -> None:
     session = Plugins.load()
-    session.add(Drafters("late", factory="orthrus_plain.none:make"))
+    session.add(Drafters("late", factory="orthrus_drafters.none:make"))
     wanted = load(TABLE, drafter="none").generate(["abc"])[0].token_ids
     assert load(TABLE, plugins=session, drafter="late").generate(["abc"])[0].token_ids == wanted
-    plugin = Drafters("given", factory="orthrus_plain.none:make")
+    plugin = Drafters("given", factory="orthrus_drafters.none:make")
     assert load(TABLE, plugins=[plugin], drafter="given").generate(["abc"])[0].token_ids == wanted
     with pytest.raises(ConfigError, match="unknown drafter 'late'"):
         load(TABLE, drafter="late")

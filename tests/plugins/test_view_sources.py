@@ -18,8 +18,8 @@ from support.released import RELEASED, drafts, load, plain_base, released_copy
 from support.wheels import INSTALL, build_wheel
 
 from orthrus import OrthrusError
-from orthrus_diffusion import shipped
-from orthrus_diffusion.conversion import to_view
+from orthrus_diffusion.view_files import shipped
+from orthrus_diffusion.view_files.convert import to_view
 
 
 @pytest.fixture(scope="module")
@@ -218,8 +218,10 @@ def test_the_wheel_has_the_shipped_views_files(installed: Path) -> None:
 
 READ = """
 import orthrus_diffusion
-from orthrus_diffusion.formats import read_view
-from orthrus_diffusion.shipped import VIEWS, shipped_for, shipped_views
+from orthrus_diffusion.view_files.formats import read_view
+
+from orthrus_diffusion.view_files.shipped import VIEWS, shipped_for, shipped_views
+
 for name, config in shipped_views().items():
     assert shipped_for(config.fingerprint) == VIEWS / name
     print(orthrus_diffusion.__file__, name, len(read_view(VIEWS / name)))

@@ -21,9 +21,9 @@ from support.views import random_view
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from orthrus import InputError, OrthrusError
-from orthrus_diffusion.formats import attach, read_view, save_view, write_view
-from orthrus_diffusion.quantization import LEVELS, SCALE, dequantized, quantized
-from orthrus_diffusion.view_config import ViewConfig
+from orthrus_diffusion.view_files.config import ViewConfig
+from orthrus_diffusion.view_files.formats import attach, read_view, save_view, write_view
+from orthrus_diffusion.view_files.quantization import LEVELS, SCALE, dequantized, quantized
 from orthrus_transformers.loading.sources import SHAPES
 from orthrus_transformers.model.views import find_attention
 
@@ -190,7 +190,8 @@ from pathlib import Path
 sys.path[:0] = ["tests"]
 from support.released import target_at
 from orthrus import InputError
-from orthrus_diffusion.formats import save_view
+from orthrus_diffusion.view_files.formats import save_view
+
 target = target_at(sys.argv[1])
 target.attach_view("copy")
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

@@ -15,8 +15,8 @@ from torch import Tensor
 from orthrus import Chance, Context, Draft, Stop, Verifier
 from orthrus.chance import request_key
 from orthrus.testing import OracleAnswer, every_answer
-from orthrus_consensus.coupled import Coupled
-from orthrus_consensus.rejection import Rejection
+from orthrus_verifiers.coupled import Coupled
+from orthrus_verifiers.rejection import Rejection
 
 WORD = 2**64
 CRITICAL = 0.001  # probability of a test's statistic if all is right; seeds are fixed, so nothing is by chance

@@ -15,8 +15,8 @@ from orthrus.registry.contracts import declared_wrongly
 from orthrus.testing import ConformanceError, named_check
 from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.dynamic import DynamicCache
-from orthrus_consensus.consensus import Consensus
-from orthrus_plain.none import NoDrafter
+from orthrus_drafters.none import NoDrafter
+from orthrus_verifiers.consensus import Consensus
 
 TABLE = "configs/recipes/table-prompt-lookup.yaml"
 A_SET = "wanted a set of names: frozenset"

@@ -12,9 +12,9 @@ from support.drafters import ScriptedDrafter
 import orthrus
 from orthrus import Decoder, Draft, DraftError, InputError, Stop
 from orthrus.metrics import Measures, Ratio, summarize
-from orthrus_consensus.consensus import Consensus
-from orthrus_lookup.prompt_lookup import PromptLookup
-from orthrus_plain.none import NoDrafter
+from orthrus_drafters.none import NoDrafter
+from orthrus_drafters.prompt_lookup import PromptLookup
+from orthrus_verifiers.consensus import Consensus
 
 TABLE = "configs/recipes/table-prompt-lookup.yaml"
 

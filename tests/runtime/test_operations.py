@@ -24,9 +24,9 @@ from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.static import StaticCache
 from orthrus_diffusion.block import MaskedBlock
 from orthrus_diffusion.drafter import Diffusion
-from orthrus_lookup.prompt_lookup import PromptLookup
-from orthrus_plain.none import NoDrafter
-from orthrus_replay.replay import Replay
+from orthrus_drafters.none import NoDrafter
+from orthrus_drafters.prompt_lookup import PromptLookup
+from orthrus_drafters.replay import Replay
 from orthrus_transformers.engines.forward_pass import Pass
 from orthrus_transformers.model.fused_layers import FusedLayer
 from orthrus_transformers.target import TransformersTarget

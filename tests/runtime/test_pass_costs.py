@@ -15,7 +15,7 @@ from support.timed import TimedTarget, WrongDrafter, timed_target
 
 from orthrus import Chance, Context, Sampling, Step, Stop, Verdict, machine
 from orthrus.drafting.pass_costs import LEAST_SECONDS, MOST_ROUNDS, PassCosts, measure
-from orthrus_plain.none import NoDrafter
+from orthrus_drafters.none import NoDrafter
 
 SIZES = (0, 1, 3, 7)
 PROMPTS = [[1, 2, 3], [0], [2, 2]]

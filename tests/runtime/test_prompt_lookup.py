@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orthrus_lookup.prompt_lookup import History
+from orthrus_drafters.prompt_lookup import History
 
 
 def naive(tokens: list[int], sizes: range, length: int) -> list[int]:

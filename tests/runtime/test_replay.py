@@ -15,7 +15,7 @@ from support.thorough import thorough_but
 from orthrus import Chance, Context, Draft, Result, Stop, Target
 from orthrus.testing.profiles import fewer
 from orthrus.testing.strategies import batches, stops
-from orthrus_replay.replay import Replay
+from orthrus_drafters.replay import Replay
 
 Prompts = list[list[int]]
 ROOM = 3000

@@ -7,7 +7,7 @@ from support.building import assert_lossless, decode_with, table_target, target_
 from support.drafters import ScriptedDrafter
 
 from orthrus import BuildError, Decoder, InputError, Stop
-from orthrus_plain.none import NoDrafter
+from orthrus_drafters.none import NoDrafter
 
 TARGET = table_target(seed=3, alphabet="abcdef")
 ORACLE = target_oracle(TARGET)
@@ -71,7 +71,7 @@ def test_a_stop_string_ends_the_answer_and_is_cut_off(string: str, width: int, l
 
 
 def drafted_verifier():  # type: ignore[no-untyped-def]
-    from orthrus_consensus.consensus import Consensus
+    from orthrus_verifiers.consensus import Consensus
 
     return Consensus()
 

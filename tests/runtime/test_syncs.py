@@ -16,12 +16,12 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from orthrus import AutoBlock, Drafter, Result, Sampling, Stop, Target, Verifier
-from orthrus_consensus.coupled import Coupled
-from orthrus_consensus.rejection import Rejection
 from orthrus_diffusion.drafter import Diffusion
-from orthrus_lookup.prompt_lookup import PromptLookup
-from orthrus_plain.none import NoDrafter
-from orthrus_replay.replay import Replay
+from orthrus_drafters.none import NoDrafter
+from orthrus_drafters.prompt_lookup import PromptLookup
+from orthrus_drafters.replay import Replay
+from orthrus_verifiers.coupled import Coupled
+from orthrus_verifiers.rejection import Rejection
 
 READS = {"tolist", "item", "__bool__", "__int__", "__float__", "__index__", "numpy", "cpu", "nonzero", "__contains__"}
 DATA_DEPENDENT = {"aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select", "aten::equal"}

@@ -10,8 +10,8 @@ from support.toy import toy_config
 
 from orthrus import InputError
 from orthrus_diffusion.training.evaluation import _prompts
-from orthrus_diffusion.training.run import Run
-from orthrus_diffusion.training.workers import Workers
+from orthrus_diffusion.training.process_group import Workers
+from orthrus_diffusion.training.session import Run
 
 
 def run(directory: Path, *overrides: str) -> Run:

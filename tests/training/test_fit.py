@@ -15,10 +15,10 @@ from support.toy import toy_config, toy_run
 from torch import Tensor
 
 from orthrus import BuildError, InputError
-from orthrus_diffusion.quantization import quantized
 from orthrus_diffusion.training import fit, loss
 from orthrus_diffusion.training.checkpoints import Checkpoint, Checkpoints
 from orthrus_diffusion.training.fit import fit_view
+from orthrus_diffusion.view_files.quantization import quantized
 from orthrus_transformers.training import attention, dual_pass, masks
 
 LEARNT, BROKEN = 2.6, 2.2  # tokens per cycle, of at most 4

@@ -9,7 +9,7 @@ import pytest
 from support.toy import toy_config, toy_run
 
 from orthrus import InputError
-from orthrus_diffusion.training.avoided import Avoided
+from orthrus_diffusion.training.decontamination import Avoided
 from orthrus_diffusion.training.prompts import _put_together
 
 

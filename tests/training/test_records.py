@@ -11,7 +11,7 @@ import pytest
 from support.trainable import end_answers_with, lay_out, tiny_model
 
 from orthrus_diffusion.training import prompts
-from orthrus_diffusion.training.records import Records
+from orthrus_diffusion.training.metrics_log import Records
 from orthrus_diffusion.training.stages import run_stages
 
 SETTINGS = ("prompts.sampled=7", "prompts.max_new_tokens=6", "answers.shard=1")

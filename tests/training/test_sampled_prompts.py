@@ -15,9 +15,9 @@ from support.trainable import LETTERS, end_answers_with, lay_out, put_tokenizer,
 
 from orthrus import Decoder, InputError, Result, Tokenizer
 from orthrus_diffusion.training import prompts
+from orthrus_diffusion.training.process_group import Workers
 from orthrus_diffusion.training.prompts import make_prompts, opening_tokens, user_header
-from orthrus_diffusion.training.run import Run
-from orthrus_diffusion.training.workers import Workers
+from orthrus_diffusion.training.session import Run
 
 ENDS = "KLWX"
 SETTINGS = ("prompts.sampled=11", 'prompts.openings=["",bc,x]', "prompts.max_new_tokens=12", "prompts.batch=4")

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from orthrus_diffusion.training.records import Records
-from orthrus_diffusion.training.turns import begin_turns, end_turns
-from orthrus_diffusion.training.workers import Workers
+from orthrus_diffusion.training.metrics_log import Records
+from orthrus_diffusion.training.process_group import Workers
+from orthrus_diffusion.training.work_sharing import begin_turns, end_turns
 
 SLOW = 0.2  # seconds that one is behind the other
 

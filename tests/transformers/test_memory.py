@@ -10,7 +10,7 @@ from support.families import tiny_model
 from orthrus import InputError, Stop
 from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.static import StaticCache
-from orthrus_plain.none import NoDrafter
+from orthrus_drafters.none import NoDrafter
 from orthrus_transformers.guards import does_not_fit, says_when_memory_is_short
 from orthrus_transformers.target import TransformersTarget
 

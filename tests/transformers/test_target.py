@@ -14,7 +14,7 @@ from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 from orthrus import BuildError, Context, Stop
 from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.dynamic import DynamicCache
-from orthrus_plain.none import NoDrafter
+from orthrus_drafters.none import NoDrafter
 from orthrus_transformers.loading.model import stop_token_ids
 from orthrus_transformers.target import TransformersTarget
 

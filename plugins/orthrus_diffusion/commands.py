@@ -21,8 +21,8 @@ def convert(
 ) -> None:
     """Convert a released Orthrus-Qwen3 checkpoint to a view, or with --base a view and its model to a checkpoint."""
     from orthrus import InputError, Parts
-    from orthrus_diffusion.conversion import to_released, to_view
-    from orthrus_diffusion.shipped import fetched
+    from orthrus_diffusion.view_files.convert import to_released, to_view
+    from orthrus_diffusion.view_files.shipped import fetched
 
     if base is not None and storage is not None:
         raise InputError("--storage says how a view is stored; with --base a whole checkpoint is written")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from orthrus_diffusion.training.records import Records
-from orthrus_diffusion.training.run import Run
+from orthrus_diffusion.training.metrics_log import Records
+from orthrus_diffusion.training.session import Run
 
 
 def begin_turns(run: Run, records: Records, files: Sequence[Path]) -> list[int]:

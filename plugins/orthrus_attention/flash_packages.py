@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from orthrus import AttentionCapabilities, BuildError, MaskDescription, Parts
-from orthrus_attention.lengths import Lengths
-from orthrus_attention.refusing import refuse
+from orthrus_attention.unsupported import refuse
+from orthrus_attention.varlen import Lengths
 
 Call = Callable[..., Any]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from orthrus import InputError, Parts, Plugins, find_source
-from orthrus_diffusion.view_config import ViewConfig, parse_config, read_config
+from orthrus_diffusion.view_files.config import ViewConfig, parse_config, read_config
 
-VIEWS = Path(__file__).parent / "views"  # a directory for each: config.json, view.safetensors, README.md
+VIEWS = Path(__file__).parents[1] / "views"  # a directory for each: config.json, view.safetensors, README.md
 
 
 def shipped_views() -> dict[str, ViewConfig]:

@@ -12,10 +12,17 @@ from typing import Any
 from torch import Tensor
 
 from orthrus import InputError, fingerprint_files
-from orthrus_diffusion.checkpoint import INDEX, SHARD_BYTES, Checkpoint, open_checkpoint, open_file, write_checkpoint
-from orthrus_diffusion.formats import RELEASED_WEIGHT, WEIGHTS, base_name, read_view, write_view
-from orthrus_diffusion.quantization import SCALE, dequantized
-from orthrus_diffusion.view_config import RELEASED, ViewConfig, is_released, parse_config, read_config
+from orthrus_diffusion.view_files.config import RELEASED, ViewConfig, is_released, parse_config, read_config
+from orthrus_diffusion.view_files.formats import RELEASED_WEIGHT, WEIGHTS, base_name, read_view, write_view
+from orthrus_diffusion.view_files.quantization import SCALE, dequantized
+from orthrus_diffusion.view_files.safetensors_files import (
+    INDEX,
+    SHARD_BYTES,
+    Checkpoint,
+    open_checkpoint,
+    open_file,
+    write_checkpoint,
+)
 from orthrus_diffusion.whole import written_whole
 
 ATTENTION_WEIGHT = re.compile(r"(.+\.self_attn\.(?:[qkvo]_proj|[qk]_norm))(\.\w+)")

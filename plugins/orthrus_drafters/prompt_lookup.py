@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from orthrus import AutoBlock, Chance, Context, Draft, Parts, Step
-from orthrus_lookup.options import PromptLookupOptions
+from orthrus_drafters.options import PromptLookupOptions
 
 LONGEST = 31  # drafts that `auto` may choose: with the anchor, a pass of 32 tokens
 

@@ -26,3 +26,13 @@ class PromptLookupOptions:
         """Yield what is wrong beyond types and bounds."""
         if self.min_ngram > self.max_ngram:
             yield "min_ngram", f"is {self.min_ngram}, more than max_ngram, {self.max_ngram}"
+
+
+@dataclass(frozen=True)
+class ReplayOptions:
+    """Say how much is proposed a cycle, and how much of it is right."""
+
+    block: int = option(16, minimum=1, maximum=1024, help="anchor and drafts of a cycle: one more than the drafts")
+    acceptance: float = option(
+        0.8, minimum=0.0, maximum=1.0, help="probability that a draft token is the one that followed last time"
+    )

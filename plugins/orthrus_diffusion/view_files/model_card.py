@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from orthrus import InputError
-from orthrus_diffusion.formats import WEIGHTS
-from orthrus_diffusion.view_config import parse_config, read_config
+from orthrus_diffusion.view_files.config import parse_config, read_config
+from orthrus_diffusion.view_files.formats import WEIGHTS
 
 CARD = """---
 license: {licence}

@@ -17,11 +17,11 @@ from pathlib import Path
 from torch import Tensor
 
 from orthrus import BuildError, InputError, ViewTarget, fingerprint_files
-from orthrus_diffusion.checkpoint import open_checkpoint, open_file
-from orthrus_diffusion.mask_token import check_mask_token
-from orthrus_diffusion.quantization import dequantized, quantized
-from orthrus_diffusion.shipped import listing, shipped_for
-from orthrus_diffusion.view_config import ViewConfig, check_storage, is_released, parse_config, read_config
+from orthrus_diffusion.view_files.config import ViewConfig, check_storage, is_released, parse_config, read_config
+from orthrus_diffusion.view_files.mask_token import check_mask_token
+from orthrus_diffusion.view_files.quantization import dequantized, quantized
+from orthrus_diffusion.view_files.safetensors_files import open_checkpoint, open_file
+from orthrus_diffusion.view_files.shipped import listing, shipped_for
 from orthrus_diffusion.whole import written_whole
 
 WEIGHTS = "view.safetensors"

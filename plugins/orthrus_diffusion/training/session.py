@@ -10,8 +10,8 @@ from typing import Any
 
 import orthrus
 from orthrus import BuildError, Decoder, InputError, TrainableTarget, read_prompts
-from orthrus_diffusion.mask_token import check_mask_token
 from orthrus_diffusion.training.files import write_text_whole
+from orthrus_diffusion.training.process_group import Workers
 from orthrus_diffusion.training.settings import (
     AnswersOptions,
     EvalOptions,
@@ -19,8 +19,8 @@ from orthrus_diffusion.training.settings import (
     PromptsOptions,
     TrainingOptions,
 )
-from orthrus_diffusion.training.workers import Workers
-from orthrus_diffusion.view_config import read_config
+from orthrus_diffusion.view_files.config import read_config
+from orthrus_diffusion.view_files.mask_token import check_mask_token
 
 CLAIM = "made-with.json"
 OF_A_TARGET = ("target.", "attention.", "cache.")  # overrides that a target which is there has had

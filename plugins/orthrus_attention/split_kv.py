@@ -9,7 +9,7 @@ from torch import Tensor
 
 from orthrus import AttentionCapabilities, BuildError, MaskDescription, Parts
 from orthrus.kernels.launch import early_launch
-from orthrus_attention.refusing import refuse
+from orthrus_attention.unsupported import refuse
 
 PROGRAMS = 512  # enough to fill today's GPUs a few times over
 SMALLEST_SPLIT = 64  # slots; below it, weighing the splits together costs more than it saves
@@ -58,7 +58,7 @@ class SplitAttention:
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, prepared: Prepared, scale: float) -> Tensor:
-    from orthrus_attention import split_kernels
+    from orthrus_attention import triton_split_kv
 
     batch, all_heads, queries, size = query.shape
     heads, slots = key.shape[1], key.shape[2]
@@ -77,7 +77,7 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, prepared: Prepared, scale
     early = early_launch()
     padded = max(16, 1 << (size - 1).bit_length())  # what a matrix product of Triton needs at least
     query = query if query.stride(3) == 1 else query.contiguous()
-    split_kernels.partial[(batch * heads, splits, tiles)](
+    triton_split_kv.partial[(batch * heads, splits, tiles)](
         query,
         key,
         value,
@@ -110,7 +110,7 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, prepared: Prepared, scale
     if whole:
         return out
     cells = _cells(splits, block_n if steady else 0)
-    split_kernels.combine[(batch * heads, rows)](
+    triton_split_kv.combine[(batch * heads, rows)](
         out_or_parts,
         maxima,
         sums,

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from orthrus import Chance, Context, Draft, Parts, Verdict
 from orthrus.sampling import accept_greedy
-from orthrus_consensus.options import ConsensusOptions
+from orthrus_verifiers.options import ConsensusOptions
 
 
 class Consensus:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 
 from orthrus import Chance, Context, Draft, Parts, Row, Step
-from orthrus_replay.options import ReplayOptions
+from orthrus_drafters.options import ReplayOptions
 
 
 class Replay:
