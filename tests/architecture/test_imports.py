@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import layer_checks as checks
+import architecture_checks as checks
 import pytest
 from support.program import CONFIGS, ROOT
 

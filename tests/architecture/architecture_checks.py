@@ -1,4 +1,4 @@
-"""The rules of the house, each a function from files to complaints; an empty list means that the rule holds."""
+"""The rules of the architecture, each a function from files to complaints; an empty list means that the rule holds."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from layer_checks import Import, imports
+from architecture_checks import Import, imports
 
 Graph = Mapping[str, set[str]]
 RULE = re.compile(r"May import: (.*?)\.\s*$", re.DOTALL)  # ends the docstring of a folder's __init__.py
