@@ -1,4 +1,6 @@
-"""Holds decoding against the target itself: token by token, with a certificate for every run. See docs/lossless.md.
+"""Holds decoding against the target itself: token by token, with a certificate for every run.
+
+See docs/explanation/lossless.md.
 
 May import: batch, bench, build, chance, config, decoder, errors, files, interfaces, machine, metrics, reference,
 registry, sampling, settings, values.

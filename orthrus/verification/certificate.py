@@ -1,6 +1,6 @@
 """The certificate of a run: what is said of each token, of each answer, and of how often answers part from greedy ones.
 
-docs/lossless.md says what each rule shows and what it does not.
+docs/explanation/lossless.md says what each rule shows and what it does not.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from orthrus.verification.reference_check import Judged
 
 Rule = Literal["holds", "fails", "not decided"]
 CHANCE = 0.01  # a rate counts as higher than the control's if chance alone would make it so this seldom
-CEILINGS = {"float32": 4096.0}  # unit roundoffs that a dtype's own error may be; docs/lossless.md derives them
+CEILINGS = {"float32": 4096.0}  # unit roundoffs of a dtype's own error; docs/explanation/lossless.md derives them
 CEILING = 64.0  # in 16 bits, where sums are in float32
 
 

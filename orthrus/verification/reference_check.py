@@ -1,6 +1,6 @@
 """The referee of one target and one way to sample: what its answers are held against, and how much may differ.
 
-docs/lossless.md derives the bound.
+docs/explanation/lossless.md derives the bound.
 """
 
 from __future__ import annotations

@@ -89,7 +89,7 @@ def finish_reasons(page: Page) -> list[str]:
 def attention_table(page: Page) -> list[str]:
     """Compare the table of attention backends with what they declare, and its names with those registered."""
     written = page.text.partition("<!-- attention capabilities -->\n")[2].partition("\n\n")[0].splitlines()
-    generated = runpy.run_path(str(ROOT / "docs" / "examples" / "attention_table.py"))["table"]()
+    generated = runpy.run_path(str(ROOT / "docs" / "tools" / "attention_table.py"))["table"]()
     listed = [row[0].strip("`") for row in page.table("attention capabilities")]
     registered = [one.name for one in _built_in() if one.kind == "attention"]
     return differing("line", written, generated) + differing("attention", listed, registered)
@@ -98,7 +98,7 @@ def attention_table(page: Page) -> list[str]:
 def attention_speeds(page: Page) -> list[str]:
     """Compare the table of attention speeds with what the program that measured them makes of its results."""
     written = page.text.partition("<!-- attention speeds -->\n")[2].partition("<!-- end -->\n")[0].splitlines()
-    program = runpy.run_path(str(ROOT / "docs" / "examples" / "attention_speeds.py"))
+    program = runpy.run_path(str(ROOT / "docs" / "tools" / "attention_speeds.py"))
     return differing("line", written, program["page_lines"](json.loads(program["FOUND"].read_text(encoding="utf-8"))))
 
 
@@ -112,14 +112,14 @@ def view_memory(page: Page) -> list[str]:
 def acceptance_table(page: Page) -> list[str]:
     """Compare the table of accepted drafts with what the program that measured them makes of its results."""
     written = page.text.partition("<!-- acceptance -->\n")[2].partition("<!-- end -->\n")[0].splitlines()
-    program = runpy.run_path(str(ROOT / "docs" / "examples" / "acceptance.py"))
+    program = runpy.run_path(str(ROOT / "docs" / "tools" / "acceptance.py"))
     return differing("line", written, program["page_lines"](json.loads(program["FOUND"].read_text(encoding="utf-8"))))
 
 
 def training_cost(page: Page) -> list[str]:
     """Compare the table of what trainings cost with what the program makes of their records."""
     written = page.text.partition("<!-- training cost -->\n")[2].partition("<!-- end -->\n")[0].splitlines()
-    program = runpy.run_path(str(ROOT / "docs" / "examples" / "training_log.py"))
+    program = runpy.run_path(str(ROOT / "docs" / "tools" / "training_log.py"))
     return differing("line", written, program["cost_lines"](program["FOLDER"]))
 
 

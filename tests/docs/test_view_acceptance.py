@@ -1,4 +1,4 @@
-"""`docs/examples/view_acceptance.py`: what it measures of a tiny view, and the file that holds the shipped view's."""
+"""`docs/tools/view_acceptance.py`: what it measures of a tiny view, and the file that holds the shipped view's."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from support.view_programs import example
 
 from orthrus import summarize
 
-SHIPPED = ROOT / "docs" / "training" / "2026-11-28-third-acceptance.json"
+SHIPPED = ROOT / "docs" / "evidence" / "training" / "2026-11-28-third-acceptance.json"
 PROMPTS = {"few": ["abcdefgh", "bdfhjlnp"], "more": ["adgjmpsv", "cegikmoq", "b"]}  # it knows such sequences
 
 

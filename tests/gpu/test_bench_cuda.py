@@ -104,7 +104,7 @@ def test_a_baseline_gives_our_greedy_tokens(name: str) -> None:
 
 @pytest.mark.parametrize("shape", ["qwen3-8b", "smollm2-135m"])
 def test_a_replayed_pass_is_broken_down_to_its_kernels(shape: str, tmp_path: Path) -> None:
-    program = runpy.run_path(str(ROOT / "docs" / "examples" / "pass_breakdown.py"))
+    program = runpy.run_path(str(ROOT / "docs" / "tools" / "pass_breakdown.py"))
     source = tiny(tmp_path, shape, hidden_size=256, intermediate_size=512, head_dim=64)
     decoder = program["load"](program["RECIPE"], None, 8, [f"target.source=path:{source}"], False)
     found = program["breakdown"](decoder, shape, 8, 100, 8)

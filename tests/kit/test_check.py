@@ -241,7 +241,7 @@ def test_the_summary_counts_and_says_why() -> None:
 
 
 def test_the_page_lists_every_check_with_its_rule() -> None:
-    program = runpy.run_path(str(ROOT / "docs" / "examples" / "check_tables.py"))
+    program = runpy.run_path(str(ROOT / "docs" / "tools" / "check_tables.py"))
     text = program["PAGE"].read_text(encoding="utf-8")
     assert program["page"](text) == text
     assert all(f"| `{name}` | {named_check(kind, name).rule} |" in text for kind, name in EVERY_NAME)

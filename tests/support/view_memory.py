@@ -12,11 +12,11 @@ import torch
 from orthrus import Context, KVCache, Stop, Verdict
 from support.program import ROOT
 
-FILE = ROOT / "docs" / "examples" / "view_memory.py"
+FILE = ROOT / "docs" / "tools" / "view_memory.py"
 
 
 def program() -> ModuleType:
-    """Return docs/examples/view_memory.py, imported."""
+    """Return docs/tools/view_memory.py, imported."""
     spec = importlib.util.spec_from_file_location("view_memory", FILE)
     assert spec is not None and spec.loader is not None
     module = sys.modules["view_memory"] = importlib.util.module_from_spec(spec)

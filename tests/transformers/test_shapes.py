@@ -148,7 +148,9 @@ def test_an_unknown_shape_is_one_sentence(orthrus: InProcess) -> None:
 
 
 def test_the_documentation_names_them_all() -> None:
-    section = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8").partition("### Shapes\n")[2]
+    section = (
+        (ROOT / "docs" / "reference" / "configuration.md").read_text(encoding="utf-8").partition("### Shapes\n")[2]
+    )
     named = re.findall(r"`([a-z]+[\d.]*-[\d.a-z-]+)`", section.partition("\n#")[0])
     assert sorted(named) == shape_names()
 

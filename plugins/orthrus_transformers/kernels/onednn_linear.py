@@ -1,7 +1,7 @@
 """Products with a weight, on a CPU by oneDNN and with a copy of the weight in the order in which its kernels read it.
 
 torch multiplies float32 matrices with a BLAS whose kernels for a few tokens read weights far below the memory's speed:
-docs/benchmarks.md has the figures. I: inputs, N: outputs.
+docs/results/benchmarks.md has the figures. I: inputs, N: outputs.
 """
 
 from __future__ import annotations

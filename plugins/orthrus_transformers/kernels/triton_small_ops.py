@@ -1,4 +1,4 @@
-"""The operations of `operations.py` as Triton kernels."""
+"""The operations of `small_ops.py` as Triton kernels."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _rms_norm(hidden, weight, out, size, epsilon, BLOCK: tl.constexpr, EARLY: tl
 
 
 def rms_norm(hidden: Tensor, weight: Tensor, epsilon: float) -> Tensor:
-    """See `operations.rms_norm`."""
+    """See `small_ops.rms_norm`."""
     hidden = hidden.contiguous()
     out = torch.empty_like(hidden)
     size = hidden.shape[-1]
@@ -52,7 +52,7 @@ def _silu_product(joined, out, size, BLOCK: tl.constexpr, EARLY: tl.constexpr):
 
 
 def silu_product(joined: Tensor) -> Tensor:
-    """See `operations.silu_product`."""
+    """See `small_ops.silu_product`."""
     joined = joined.contiguous()
     size = joined.shape[-1] // 2
     out = joined.new_empty(*joined.shape[:-1], size)
@@ -136,7 +136,7 @@ def split_heads(
     norms: tuple[Tensor, Tensor, float] | None,
     place: tuple[Tensor, Tensor, Tensor] | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """See `operations.split_heads`. place: buffers [B, H_kv, C, D] and slots [B, n] that keys and values go to."""
+    """See `small_ops.split_heads`. place: buffers [B, H_kv, C, D] and slots [B, n] that keys and values go to."""
     rows, queries = joined.shape[:2]
     every, few = heads
     size = joined.shape[-1] // (every + 2 * few)
