@@ -36,6 +36,7 @@ from orthrus.values import (
 
 if TYPE_CHECKING:
     from orthrus.batch.context import Context, Row, check_turn
+    from orthrus.batch.scheduler import Scheduler
     from orthrus.build import find_source, load, read_sections
     from orthrus.chance import Chance
     from orthrus.decoder import Decoder, Stream
@@ -78,6 +79,7 @@ __all__ = [
     "Row",
     "RowState",
     "Sampling",
+    "Scheduler",
     "Source",
     "Step",
     "Stop",
@@ -110,6 +112,7 @@ _LAZY = {
     "Context": "batch.context",
     "Decoder": "decoder",
     "Row": "batch.context",
+    "Scheduler": "batch.scheduler",
     "Stream": "decoder",
     "cache_directory": "files",
     "check_turn": "batch.context",

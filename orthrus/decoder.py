@@ -135,7 +135,7 @@ class Stream:
         return self._pieces
 
     def _decode(self) -> Iterator[Piece]:
-        text = TextStream(self._tokenizer, self._strings)
+        text = TextStream(self._tokenizer.decode, self._strings)
         fed = 0
         for step in _timed(self._steps, self._context, [self._record]):
             for place, token in enumerate(step.committed[0]):

@@ -24,7 +24,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
 import orthrus
-from orthrus import Context, Stop, Verdict
+from orthrus import Context, Scheduler, Stop, Verdict
 
 VIEW = "copy"
 MIB = 2**20
@@ -112,8 +112,9 @@ def committed(target: Any, length: int, block: int) -> Context:
     prompt = [(7 * index + 3) % target.vocabulary_size for index in range(length)]
     context = Context([prompt], Stop(block), vocabulary_size=target.vocabulary_size, device=target.device)
     target.start(context)
-    anchor = target.prefill(context, context.refill())[:, 0].argmax(-1)  # [1]
-    target.keep(context.commit(context.empty_draft(), Verdict(torch.zeros_like(anchor), anchor)))
+    scheduler = Scheduler(context)
+    anchor = target.prefill(context, scheduler.refill())[:, 0].argmax(-1)  # [1]
+    target.keep(scheduler.commit(context.empty_draft(), Verdict(torch.zeros_like(anchor), anchor)))
     return context
 
 

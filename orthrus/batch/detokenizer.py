@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-
-from orthrus.interfaces import Tokenizer
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
 
 UNFINISHED = "\ufffd"  # what a decoder writes for the bytes of a character whose rest is still to come
+
+
+class TokenDecoder(Protocol):
+    """The half of a tokenizer that turns tokens into text."""
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """Return the text without special tokens; the text of a prefix is a prefix, up to an unfinished character."""
 
 
 class TextStream:
@@ -17,10 +23,10 @@ class TextStream:
     text ends before it.
     """
 
-    def __init__(self, tokenizer: Tokenizer, strings: Sequence[str] = ()) -> None:
+    def __init__(self, decode: Callable[[Sequence[int]], str], strings: Sequence[str] = ()) -> None:
         self.text = ""
         self.matched = False
-        self._tokenizer = tokenizer
+        self._decode = decode
         self._strings = tuple(strings)
         self._token_ids: list[int] = []
         self._shown = 0
@@ -46,16 +52,16 @@ class TextStream:
     def _new_text(self) -> str:
         # A token's text can depend on its neighbours, so a short window of tokens is decoded: from the last whole
         # piece on. What stands before an unfinished character is text already.
-        text = self._tokenizer.decode(self._token_ids[self._window :])
+        text = self._decode(self._token_ids[self._window :])
         whole = text.rstrip(UNFINISHED)
         new, self._given = whole[self._given :], max(self._given, len(whole))
         if new and whole == text:
             self._window, self._complete = self._complete, len(self._token_ids)
-            self._given = len(self._tokenizer.decode(self._token_ids[self._window :]))
+            self._given = len(self._decode(self._token_ids[self._window :]))
         return new
 
     def _tail(self) -> str:
-        return self._tokenizer.decode(self._token_ids[self._window :])[self._given :]
+        return self._decode(self._token_ids[self._window :])[self._given :]
 
     def _cut(self, before: int) -> None:
         end = find_stop(self.text, before, self._strings)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orthrus.batch.context import Row
-from orthrus.interfaces import Tokenizer
+from orthrus.batch.detokenizer import TokenDecoder
 from orthrus.metrics import Measures
 from orthrus.values import Result, Step
 
@@ -27,7 +27,7 @@ class RowRecord:
         else:
             self._accepted.append(step.accepted[index])
 
-    def result(self, id: str, row: Row, tokenizer: Tokenizer | None) -> Result:
+    def result(self, id: str, row: Row, tokenizer: TokenDecoder | None) -> Result:
         """Return the request's result as of the last step."""
         measures = Measures(
             new_tokens=len(row.output),
@@ -47,7 +47,7 @@ class RowRecord:
         )
 
 
-def _text(row: Row, tokenizer: Tokenizer | None) -> str:
+def _text(row: Row, tokenizer: TokenDecoder | None) -> str:
     if row.text is not None and row.text.matched:
         return row.text.text  # ends before the stop string
     return tokenizer.decode(row.output) if tokenizer else ""

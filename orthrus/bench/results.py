@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-
-from orthrus.bench.memory_growth import memory_growth
 
 FORMAT = "orthrus-bench 1"
 
@@ -113,21 +109,3 @@ class Results:
     def swept(self) -> list[str]:
         """Return the keys of all points, in the order in which they first come."""
         return list(dict.fromkeys(key for run in self.runs for key in run.point))
-
-    def to_json(self) -> str:
-        """Return the JSON text of everything, medians included for those who read it without this class."""
-        grown = memory_growth(self)  # told only where there is something to tell
-        derived = {"memory_growth": _plain(grown)} if grown else {}
-        return json.dumps({"format": FORMAT, **_plain(self), **derived}, indent=1, allow_nan=False) + "\n"
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Spread):
-        return {"median": value.median, "low": value.low, "high": value.high, "values": list(value.values)}
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {one.name: _plain(getattr(value, one.name)) for one in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_plain(item) for item in value]
-    return value

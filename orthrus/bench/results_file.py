@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from orthrus.bench.damage import find_damage
+from orthrus.bench.memory_growth import memory_growth
 from orthrus.bench.results import FORMAT, Phases, Results, Run, Spread
 from orthrus.errors import InputError, reason
 from orthrus.files import write_whole
 
 
+def to_json(results: Results) -> str:
+    """Return the JSON text of everything, medians included for those who read it without this module."""
+    grown = memory_growth(results)  # told only where there is something to tell
+    derived = {"memory_growth": _plain(grown)} if grown else {}
+    return json.dumps({"format": FORMAT, **_plain(results), **derived}, indent=1, allow_nan=False) + "\n"
+
+
 def write_results(results: Results, path: Path) -> None:
     """Write the results as JSON, whole or not at all: what was there stays until then."""
-    write_whole(path, results.to_json())
+    write_whole(path, to_json(results))
 
 
 def read_results(path: Path) -> Results:
@@ -50,3 +59,15 @@ def _run(values: Mapping[str, Any]) -> Run:
     if made.get("phases") is not None:
         made["phases"] = Phases(**made["phases"])
     return Run(**made)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Spread):
+        return {"median": value.median, "low": value.low, "high": value.high, "values": list(value.values)}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {one.name: _plain(getattr(value, one.name)) for one in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_plain(item) for item in value]
+    return value

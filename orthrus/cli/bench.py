@@ -14,7 +14,7 @@ import typer
 from orthrus.bench.arguments import read_integers, read_sweep
 from orthrus.bench.plan import Plan, check_sweep, choose_reference, plan_points, plan_subjects
 from orthrus.bench.results import Results, Run
-from orthrus.bench.results_file import write_results
+from orthrus.bench.results_file import to_json, write_results
 from orthrus.bench.workload import BenchPrompts
 from orthrus.cli.arguments import AsJson, Limit, Overrides, Raw, check_place, without_folder
 from orthrus.cli.bench_table import print_results
@@ -160,7 +160,7 @@ def _carry_out(plan: Plan, asked: BenchPrompts, session: Plugins, make: Any, out
         _give_up(runs, interrupted)
     results = make(work, runs)
     if as_json:
-        typer.echo(results.to_json(), nl=False)
+        typer.echo(to_json(results), nl=False)
     else:
         print_results(results)
     if interrupted:

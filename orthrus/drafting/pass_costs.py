@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from orthrus.batch.context import Context
+from orthrus.batch.scheduler import Scheduler
 from orthrus.chance import Chance
 from orthrus.drafting.cost_cache import read_costs, write_costs
 from orthrus.interfaces import Target
@@ -129,15 +130,16 @@ def measure(
     return {size: least for size, (least, _) in taken.items()}, settled
 
 
-def stand_in(context: Context, cycles: int) -> Context:
-    """Return a context of as many rows, to which so many cycles without an accepted draft can be committed."""
+def stand_in(context: Context, cycles: int) -> Scheduler:
+    """Return the scheduler of a context of as many rows, with room for so many cycles without an accepted draft."""
     stop = Stop(cycles + 1, token_ids=context.stop.token_ids)
     other = Context([[0]] * len(context.rows), stop, vocabulary_size=context.vocabulary_size, device=context.device)
-    other.refill()
-    return other
+    scheduler = Scheduler(other)
+    scheduler.refill()
+    return scheduler
 
 
-def verify(target: Target, context: Context, other: Context, size: int) -> None:
+def verify(target: Target, context: Context, other: Scheduler, size: int) -> None:
     """Pass over the anchors and so many drafts, choose tokens as a verifier does, and commit something to `other`.
 
     Committing, which waits for the device, is half as long as a small model's pass. Above temperature 0 so is noise for

@@ -3,13 +3,12 @@
 May import: batch, errors, interfaces, kernels, machine, settings, values.
 """
 
+from orthrus.batch.commit import append_bonus, cut_at_stop
 from orthrus.sampling.functions import (
     NEVER,
     accept_greedy,
     acceptance,
     accepted_counts,
-    append_bonus,
-    cut_at_stop,
     keep_min_p,
     keep_top_k,
     keep_top_p,

@@ -31,9 +31,10 @@ class Processor:
     bad_words: Tensor | None
 
     @classmethod
-    def of(cls, sampling: Sampling, vocabulary_size: int, device: torch.device) -> Processor:
-        """Return the processor of settings whose bad words are token ids."""
-        return cls(sampling, _bias(sampling, vocabulary_size, device), _bad_words(sampling, device))
+    def of(cls, context: Context) -> Processor:
+        """Return the processor of a context's settings, whose bad words are token ids."""
+        sampling, device = context.sampling, context.device
+        return cls(sampling, _bias(sampling, context.vocabulary_size, device), _bad_words(sampling, device))
 
     def __call__(self, context: Context, draft: Draft, logits: Tensor) -> Tensor:
         """Return logits [B, n + 1, V]; each place sees the draft's tokens before it. In the order of transformers."""

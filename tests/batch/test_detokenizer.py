@@ -22,7 +22,7 @@ class Bytes:
 
 
 def feed(tokens: Sequence[int], strings: Sequence[str] = ()) -> tuple[TextStream, list[str]]:
-    stream = TextStream(Bytes(), strings)
+    stream = TextStream(Bytes().decode, strings)
     pieces = []
     for token in tokens:
         pieces.append(stream.feed(token))
@@ -80,7 +80,7 @@ def test_a_stop_string_completes_with_the_same_token_as_the_oracles(pieces: list
         def decode(self, token_ids: Sequence[int]) -> str:
             return b"".join(pieces[token] for token in token_ids).decode(errors="replace")
 
-    stream, ended = TextStream(Pieces(), [string]), None
+    stream, ended = TextStream(Pieces().decode, [string]), None
     for token in range(len(pieces)):
         stream.feed(token)
         if stream.matched:

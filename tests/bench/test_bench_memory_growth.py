@@ -10,7 +10,7 @@ from typing import Any
 from orthrus.bench.markdown_report import section
 from orthrus.bench.memory_growth import memory_growth
 from orthrus.bench.results import Results, Run
-from orthrus.bench.results_file import read_results, write_results
+from orthrus.bench.results_file import read_results, to_json, write_results
 
 WEIGHTS, SLOT = 10_000, 50
 
@@ -75,7 +75,7 @@ def test_json_holds_it_and_is_read_without_it(tmp_path: Path) -> None:
     [told] = json.loads(file.read_text())["memory_growth"]
     assert (told["label"], told["share"], told["extra_bytes"], told["contexts"]) == ("replay", 0.02, 400, [100, 500])
     assert memory_growth(read_results(file)) == memory_growth(results(*RUNS))
-    assert "memory_growth" not in json.loads(results(*RUNS, isolated=False).to_json())
+    assert "memory_growth" not in json.loads(to_json(results(*RUNS, isolated=False)))
 
 
 def test_a_report_tells_it() -> None:

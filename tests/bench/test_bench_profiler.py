@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import re
 from typing import Any
+from unittest import mock
 
 import pytest
 from hypothesis import given
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from support.bench import Clock
 from support.building import table_target
 
-from orthrus import AutoBlock, Decoder, Stop
+from orthrus import AutoBlock, Decoder, Draft, Scheduler, Stop
 from orthrus.bench.profiler import Profile, profile
 from orthrus.bench.results import Phases
 from orthrus.testing import TableTarget
@@ -41,14 +42,7 @@ class Slow:
         return slowly
 
 
-class Fresh(PromptLookup):
-    """Give a draft of its own even where it is empty: only such a one is admitted, which asks for the name."""
-
-    def propose(self, context: Any, chance: Any) -> Any:
-        return dataclasses.replace(super().propose(context, chance))
-
-
-class Early(Fresh):
+class Early(PromptLookup):
     """Do something while the host reads what was committed."""
 
     def ahead(self, context: Any, chance: Any) -> None:
@@ -65,11 +59,18 @@ def test_every_part_gets_the_time_that_it_takes(
     clock = Clock()
     decoder = Decoder(
         Slow(table_target(), clock, score=score, keep=keep, prefill=1000.0),  # type: ignore[arg-type]
-        Slow(Fresh(), clock, propose=propose, observe=observe, name=between, start=500.0),  # type: ignore[arg-type]
+        Slow(PromptLookup(), clock, propose=propose, observe=observe, start=500.0),  # type: ignore[arg-type]
         Slow(Consensus(), clock, verify=verify),  # type: ignore[arg-type]
         Stop(12),
     )
-    found = profile(decoder, [[1, 2, 3]] * prompts, batch, clock)
+    own = Scheduler.check
+
+    def check(self: Scheduler, draft: Draft) -> Draft:
+        clock.time += between
+        return own(self, draft)
+
+    with mock.patch.object(Scheduler, "check", check):
+        found = profile(decoder, [[1, 2, 3]] * prompts, batch, clock)
     assert found is not None
     assert found.phases == Phases(draft=propose + observe, score=score, verify=verify, commit=keep, other=between)
 

@@ -13,7 +13,7 @@ from support.building import assert_lossless, decode_with, target_oracle
 from support.thorough import thorough_but
 from support.timed import TimedTarget, WrongDrafter, timed_target
 
-from orthrus import Chance, Context, Sampling, Step, Stop, Verdict, machine
+from orthrus import Chance, Context, Sampling, Scheduler, Step, Stop, Verdict, machine
 from orthrus.drafting.pass_costs import LEAST_SECONDS, MOST_ROUNDS, PassCosts, measure
 from orthrus_drafters.none import NoDrafter
 
@@ -31,9 +31,10 @@ def begun(target: TimedTarget, rows: int = 1, length: int = 3, room: int = 40) -
     """Return a context with its prompts committed."""
     context = Context([[1] * length] * rows, Stop(room), vocabulary_size=target.vocabulary_size)
     target.start(context)
-    logits = target.prefill(context, context.refill())[:, 0]
+    scheduler = Scheduler(context)
+    logits = target.prefill(context, scheduler.refill())[:, 0]
     nothing = context.lengths * 0
-    target.keep(context.commit(context.empty_draft(), Verdict(nothing, logits.argmax(-1))))
+    target.keep(scheduler.commit(context.empty_draft(), Verdict(nothing, logits.argmax(-1))))
     return context
 
 
@@ -98,13 +99,13 @@ def test_the_pass_of_a_drafter_counts_but_not_for_an_empty_draft(cache: Path) ->
 
 
 def commits_take(seconds: float, target: TimedTarget, patch: pytest.MonkeyPatch) -> None:
-    own = Context.commit
+    own = Scheduler.commit
 
     def commit(*args: Any) -> Step:
         target.time += seconds
         return own(*args)
 
-    patch.setattr(Context, "commit", commit)
+    patch.setattr(Scheduler, "commit", commit)
 
 
 @pytest.mark.parametrize("stops", [set(), {0, 2}, {0, 1, 2, 3}])
@@ -126,12 +127,12 @@ def test_committing_is_part_of_every_cycle_and_leaves_the_rows_alone(
 
 def test_rows_that_are_committed_to_go_on_while_it_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     # A row that has ended is committed faster: stops and limits must not end those that stand in.
-    target, steps, own = timed_target(), [], Context.commit
+    target, steps, own = timed_target(), [], Scheduler.commit
     context = begun(target, rows=3)
     context.stop = Stop(2, token_ids=frozenset({0, 1, 3}))
     noise = iter(range(10_000))
     target.seconds = lambda tokens: 0.93 ** next(noise) / 1000  # as many rounds as there may be
-    monkeypatch.setattr(Context, "commit", lambda *args: steps.append(own(*args)) or steps[-1])
+    monkeypatch.setattr(Scheduler, "commit", lambda *args: steps.append(own(*args)) or steps[-1])
     costs_of(target).cycles(context, SIZES)
     assert len(steps) == len(SIZES) * (1 + MOST_ROUNDS)
     assert {step.finished for step in steps} == {(None, None, None)}

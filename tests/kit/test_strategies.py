@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable
 
@@ -13,7 +14,7 @@ from support.building import assert_lossless, decode_with, target_oracle
 from support.sampled import ChosenDrafter, coupled_answers, decoded, random_q
 from torch import Tensor
 
-from orthrus import Context, Draft, KVCache, Sampling, Stop
+from orthrus import Context, Draft, KVCache, Sampling, Scheduler, Stop
 from orthrus.sampling.logits_processor import Processor
 from orthrus.testing import TableTarget
 from orthrus.testing.doubles.drafters import HistoryDrafter, Turn
@@ -87,7 +88,7 @@ def a_stop_in_a_draft_passed_over(patch: pytest.MonkeyPatch) -> None:
     def last_only(candidates: Tensor, counts: Tensor, stop_ids: Tensor) -> Tensor:
         return counts
 
-    patch.setattr("orthrus.batch.context.cut_at_stop", last_only)
+    patch.setattr("orthrus.batch.commit.cut_at_stop", last_only)
 
 
 def rows_of_one_length(patch: pytest.MonkeyPatch) -> None:
@@ -142,8 +143,10 @@ def setting_ignored(name: str) -> Plant:
         of = Processor.of
         plain = getattr(Sampling(), name)
 
-        def ignorant(sampling: Sampling, *others: object) -> Processor:
-            return of(dataclasses.replace(sampling, **{name: plain}), *others)  # type: ignore[arg-type]
+        def ignorant(context: Context) -> Processor:
+            without = copy.copy(context)
+            without.sampling = dataclasses.replace(context.sampling, **{name: plain})  # type: ignore[arg-type]
+            return of(without)
 
         patch.setattr(Processor, "of", ignorant)
 
@@ -210,7 +213,7 @@ def test_bad_words_leave_a_token_and_strings_are_the_tables() -> None:
 def test_a_scripted_draft_is_what_its_turn_says() -> None:
     context = Context([[0], [1]], Stop(6), vocabulary_size=V, batch=2)
     drafter = HistoryDrafter([[1, 2, 3], [2, 2, 2, 2]], [Turn(2, 1), Turn(0, 9)])
-    context.refill()
+    Scheduler(context).refill()
     draft: Draft = drafter.propose(context, None)  # type: ignore[arg-type]  # it draws nothing
     assert draft.lengths.tolist() == [3, 6]
     assert draft.tokens.tolist() == [[1, 2, 0, -1, -1, -1], [3, 3, 3, 3, 1, 1]]

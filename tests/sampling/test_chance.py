@@ -154,7 +154,7 @@ def test_the_count_sees_a_wrong_distribution() -> None:
 def test_without_float64_the_noise_is_coarser_and_finite(monkeypatch: pytest.MonkeyPatch) -> None:
     keys, positions = torch.arange(50), torch.arange(20).expand(50, -1)
     fine = Chance(2).gumbel(keys, positions, 1000)
-    monkeypatch.setattr("orthrus.machine.precise", lambda device: torch.float32)
+    monkeypatch.setattr("orthrus.chance.precise", lambda device: torch.float32)
     coarse = Chance(2).gumbel(keys, positions, 1000)
     assert coarse.isfinite().all()
     assert (coarse - fine).abs().median() < 1e-5

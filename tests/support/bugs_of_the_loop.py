@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-import orthrus.batch.context as context_module
+import orthrus.batch.commit as commit_module
 from orthrus import Chance, Context, Draft, Step
 from orthrus.chance import Chance as TheChance
 from orthrus.sampling import append_bonus, cut_at_stop
@@ -16,7 +16,7 @@ from orthrus.testing import PlainCoupled, PlainRejection, ViewTableTarget
 from support.bug import Bug, replaced
 
 VIEW = "perfect"
-process, gumbel, write = Processor.__call__, TheChance.gumbel, Context._write
+process, gumbel, commit = Processor.__call__, TheChance.gumbel, commit_module.commit
 
 
 class Knowing:
@@ -74,10 +74,14 @@ def nothing(self: Processor, context: Context, draft: Draft, logits: Tensor) -> 
     return logits
 
 
-def swapped(self: Context, candidates: Tensor, counts: Tensor) -> None:
+def swapped(tokens: Tensor, lengths: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
     """Write rows that committed other numbers of tokens into one another."""
-    ragged = self.cycle > 1 and len(candidates) == 2 and int(counts[0]) != int(counts[1]) and int(counts.min()) > 0
-    write(self, candidates.flip(0) if ragged else candidates, counts)
+    longer, room, anchors, facts = commit(tokens, lengths, *rest)
+    counts, candidates = longer - lengths, facts[:, 3:]
+    if len(counts) == 2 and int(counts[0]) != int(counts[1]) and int(counts.min()) > 0:
+        commit_module.write(tokens, lengths, candidates.flip(0))
+        anchors = commit_module.find_anchors(tokens, longer)
+    return longer, room, anchors, facts
 
 
 def by_row(self: TheChance, keys: Tensor, positions: Tensor, vocabulary_size: int) -> Tensor:
@@ -91,35 +95,35 @@ BUGS = [
         "the loop passes over a stop token inside a draft",
         "greedy_text",
         Knowing,
-        replaced(context_module, "cut_at_stop", past_the_first),
+        replaced(commit_module, "cut_at_stop", past_the_first),
     ),
     Bug(
         "drafter",
         "the loop knows one end-of-text token only",
         "greedy_text",
         Knowing,
-        replaced(context_module, "cut_at_stop", only_one),
+        replaced(commit_module, "cut_at_stop", only_one),
     ),
     Bug(
         "drafter",
         "the loop takes a stop token's id of 0 for none",
         "greedy_text",
         Knowing,
-        replaced(context_module, "cut_at_stop", without_zero),
+        replaced(commit_module, "cut_at_stop", without_zero),
     ),
     Bug(
         "drafter",
         "the loop puts the bonus token after the whole draft",
         "greedy_text",
         Knowing,
-        replaced(context_module, "append_bonus", bonus_at_the_end),
+        replaced(commit_module, "append_bonus", bonus_at_the_end),
     ),
     Bug(
         "drafter",
         "the loop swaps rows after ragged acceptance",
         "greedy_text",
         Knowing,
-        replaced(Context, "_write", swapped),
+        replaced(commit_module, "commit", swapped),
     ),
     Bug(
         "verifier",

@@ -12,7 +12,7 @@ from support.building import table_target
 from support.certified import COUPLED, Given, RoundedTable, certify, config_of, random_table
 
 import orthrus.decoder
-from orthrus import Context, Decoder, Stop
+from orthrus import Context, Decoder, Scheduler, Stop
 from orthrus.sampling.logits_processor import Processor
 from orthrus.verification.expected import wrong_end
 from orthrus_drafters.none import NoDrafter
@@ -29,7 +29,7 @@ def a_stop_inside_a_draft_is_passed_over(patch: pytest.MonkeyPatch) -> None:
         self.stop_ids = self.stop_ids[:0]
 
     patch.setattr(Context, "__init__", forgetful)
-    patch.setattr(Context, "_why_finished", lambda self, row: None if row.room else "length")
+    patch.setattr(Scheduler, "_why_finished", lambda self, row: None if row.room else "length")
 
 
 def a_penalty_is_not_applied(patch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from orthrus.batch.context import Context
+from orthrus.batch.scheduler import Scheduler
 from orthrus.errors import InputError
 from orthrus.interfaces import Target
 from orthrus.reference.cache import PlainCache
@@ -139,7 +140,7 @@ def an_older_context_is_refused(make: Factory, scene: Scene) -> None:
     older, newer = scene.context(target), scene.context(target)
     for context in (older, newer):
         target.start(context)
-        target.prefill(context, context.refill())
+        target.prefill(context, Scheduler(context).refill())
     try:
         target.score(older, older.empty_draft())
     except InputError:

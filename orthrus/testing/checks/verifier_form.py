@@ -249,7 +249,7 @@ def _state(context: Context, draft: Draft, logits: Tensor) -> dict[str, Any]:
 def _selected(context: Context, rows: Sequence[int]) -> Context:
     """Return a context of some rows, in this order, as a verifier sees it."""
     chosen = copy.copy(context)
-    for name in ("tokens", "lengths", "room", "keys", "prompt_lengths", "_anchors"):
+    for name in ("tokens", "lengths", "room", "keys", "prompt_lengths", "anchors"):
         setattr(chosen, name, getattr(context, name)[list(rows)])
     chosen.rows = [context.rows[row] for row in rows]
     return chosen

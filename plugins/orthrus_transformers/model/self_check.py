@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from orthrus import BuildError, Context, Draft, Stop, Target, Verdict
+from orthrus import BuildError, Context, Draft, Scheduler, Stop, Target, Verdict
 from orthrus_transformers.model.attention_hook import AttentionState
 
 # Of the logits' spread: far above rounding, far below a bug. Models compute norms in float32 even in float64.
@@ -26,11 +26,12 @@ def probe(target: Target, state: AttentionState, model_type: str) -> None:
         rows, Stop(max_new_tokens=DRAFT + 1), vocabulary_size=target.vocabulary_size, device=target.device
     )
     target.start(context)
-    target.prefill(context, context.refill())
+    scheduler = Scheduler(context)
+    target.prefill(context, scheduler.refill())
     if not state.windows:
         raise BuildError(f"model type '{model_type}' does not let its attention be exchanged")
     anchors = torch.tensor([tokens[PROMPT], tokens[PROMPT - 1]], device=target.device)
-    target.keep(context.commit(context.empty_draft(), Verdict(torch.zeros_like(anchors), anchors)))
+    target.keep(scheduler.commit(context.empty_draft(), Verdict(torch.zeros_like(anchors), anchors)))
     drafted = torch.tensor([tokens[PROMPT + 1 :], tokens[PROMPT : PROMPT + DRAFT]], device=target.device)
     scored = target.score(context, Draft(drafted, torch.full_like(anchors, DRAFT)))  # [2, DRAFT + 1, V]
     for row, logits in enumerate(scored):
