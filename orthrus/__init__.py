@@ -6,12 +6,14 @@ What needs torch is imported when it is first used, so that `import orthrus` is 
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 from orthrus.errors import BuildError, ConfigError, DraftError, InputError, OrthrusError, PluginError
 from orthrus.hookspecs import Register, hookimpl
 from orthrus.interfaces import AttentionBackend, Baseline, Drafter, KVCache, Source, Target, Tokenizer, Verifier
 from orthrus.metrics import Measures, Summary, summarize
+from orthrus.moved import MovedModules
 from orthrus.optional import DraftingTarget, DraftPass, DualPass, TrainableTarget, ViewTarget
 from orthrus.options import option
 from orthrus.prompts import read_prompts
@@ -124,6 +126,8 @@ _LAZY = {
     "run_draft_pass": "drafting.draft_pass",
     "weight_files": "files",
 }
+
+sys.meta_path.append(MovedModules())
 
 
 def __getattr__(name: str) -> Any:
