@@ -12,7 +12,7 @@ from orthrus.batch.context import Context
 from orthrus.batch.scheduler import Scheduler
 from orthrus.chance import Chance
 from orthrus.interfaces import Drafter, Target, Verifier
-from orthrus.sampling.logits_processor import Processor
+from orthrus.sampling.logits_processor import LogitsProcessor
 from orthrus.values import Draft, Step
 
 
@@ -31,7 +31,7 @@ def decode(target: Target, drafter: Drafter, verifier: Verifier, context: Contex
         return step
 
     scheduler = Scheduler(context, getattr(drafter, "name", type(drafter).__name__))  # the context's only writer
-    process = Processor.of(context)
+    process = LogitsProcessor.of(context)
     target.start(context)
     early = getattr(drafter, "ahead", None)
     ahead = partial(early, context, chance) if callable(early) else None

@@ -19,7 +19,7 @@ def commit(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Add each row's accepted drafts and its bonus token [B] to tokens [B, T], in place.
 
-    limits [B]: how many tokens a row may commit. broken [B]: see `Admitted.broken`. Return the new lengths, room and
+    limits [B]: how many tokens a row may commit. broken [B]: see `CheckedDraft`. Return the new lengths, room and
     anchors [B], and what the host is to know [B, 3 + n + 1]: broken, accepted, how many were committed, which.
     """
     kept = accepted.clamp(0, draft.shape[1])  # [B]; what is not there is reported with the step

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from orthrus.batch.detokenizer import TextStream, TokenDecoder
+from orthrus.batch.detokenizer import Detokenizer, TokenDecoder
 from orthrus.errors import InputError
 from orthrus.settings import Sampling, Stop
 from orthrus.values import Draft, FinishReason
@@ -20,7 +20,7 @@ MOVED = {  # from Context, and where to
     "refill": "orthrus.Scheduler(context).refill",
     "admit": "orthrus.Scheduler(context, name_of_the_drafter).check",
     "commit": "orthrus.Scheduler(context).commit",
-    "processor": "orthrus.sampling.logits_processor.Processor.of(context)",
+    "processor": "orthrus.sampling.logits_processor.LogitsProcessor.of(context)",
 }
 
 
@@ -38,7 +38,7 @@ class Row:
     length: int  # of prompt and output
     output: list[int] = field(default_factory=list)
     finish_reason: FinishReason | None = None
-    text: TextStream | None = None  # only where stop strings are looked for
+    text: Detokenizer | None = None  # only where stop strings are looked for
 
 
 class Context:
@@ -74,7 +74,7 @@ class Context:
             for request, (key, prompt) in enumerate(zip(keys or range(len(prompts)), prompts, strict=True))
         ]
         for row in self.requests:
-            row.text = TextStream(tokenizer.decode, stop.strings) if tokenizer and stop.strings else None
+            row.text = Detokenizer(tokenizer.decode, stop.strings) if tokenizer and stop.strings else None
             row.finish_reason = None if row.room else "length"
         self.queue = deque(row for row in self.requests if row.room)
         self.rows: list[Row] = list(islice(self.queue, batch))  # a scheduler takes them

@@ -15,7 +15,7 @@ class TokenDecoder(Protocol):
         """Return the text without special tokens; the text of a prefix is a prefix, up to an unfinished character."""
 
 
-class TextStream:
+class Detokenizer:
     """Turn a row's tokens into text as they come.
 
     `text` is all that is known; `feed` returns the part that became safe to show: whole characters only, and nothing

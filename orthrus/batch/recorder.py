@@ -8,7 +8,7 @@ from orthrus.metrics import Measures
 from orthrus.values import Result, Step
 
 
-class RowRecord:
+class RequestRecorder:
     """Collect one request's cycles, passes and times, step by step."""
 
     def __init__(self) -> None:

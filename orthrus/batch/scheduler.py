@@ -12,8 +12,8 @@ from torch import Tensor
 
 from orthrus.batch import commit as arithmetic
 from orthrus.batch.context import Context, Row, upload
-from orthrus.batch.detokenizer import TextStream
-from orthrus.batch.validation import Admitted, Seal, admit, check_accepted, check_numbers, check_verdict
+from orthrus.batch.detokenizer import Detokenizer
+from orthrus.batch.validation import CheckedDraft, WriteGuard, check_accepted, check_draft, check_numbers, check_verdict
 from orthrus.kernels.available import row_kernels
 from orthrus.values import Draft, FinishReason, Step, Verdict
 
@@ -27,8 +27,8 @@ class Scheduler:
         self._context = context
         self._drafter = drafter
         self._fresh = list(range(len(context.rows)))  # that take part in the next step alone: they want a prefill
-        self._admitted = self._nothing_admitted = Admitted.of(context.empty_draft())
-        self._seal = Seal.of(context)
+        self._checked = self._nothing_checked = CheckedDraft.of(context.empty_draft())
+        self._guard = WriteGuard.of(context)
 
     @property
     def live(self) -> bool:
@@ -64,10 +64,10 @@ class Scheduler:
         reading them now would cost a second host sync.
         """
         context = self._context
-        self._seal.check(context, self._drafter)
+        self._guard.check(context, self._drafter)
         nothing = draft is context.empty_draft()
-        self._admitted = self._nothing_admitted if nothing else admit(draft, context, self._drafter)
-        return self._admitted.draft
+        self._checked = self._nothing_checked if nothing else check_draft(draft, context, self._drafter)
+        return self._checked.draft
 
     def commit(self, draft: Draft, verdict: Verdict, ahead: Callable[[], None] | None = None) -> Step:
         """Add each row's accepted drafts and bonus token, up to a stop or the limit; the cycle's one host sync.
@@ -96,7 +96,7 @@ class Scheduler:
         found = draft.tokens, verdict.accepted, verdict.next_tokens
         facts: Tensor
         context.lengths, context.room, context.anchors, facts = commit(
-            *rows, *found, context.stop_ids, self._admitted.broken
+            *rows, *found, context.stop_ids, self._checked.broken
         )
         return facts
 
@@ -109,12 +109,12 @@ class Scheduler:
         on_host = facts.to("cpu", non_blocking=True) if facts.is_cuda else facts
         copied = torch.cuda.current_stream(facts.device).record_event() if facts.is_cuda else None
         context.unread = most
-        seal = Seal.of(context)
+        guard = WriteGuard.of(context)
         try:
             ahead()
         finally:
             context.unread = 0
-        seal.check(context, self._drafter)
+        guard.check(context, self._drafter)
         if copied is not None:
             copied.synchronize()
         return on_host.tolist()
@@ -123,14 +123,14 @@ class Scheduler:
         context = self._context
         fresh, self._fresh = tuple(self._fresh), []
         context.cycle += not fresh
-        self._admitted.report([values[0] for values in seen])
+        self._checked.report([values[0] for values in seen])
         # What is said of rows that take no part is not read.
         check_accepted([values[1] if values[2] else 0 for values in seen], len(seen[0]) - 4)
         rows = context.rows
         committed = [self._extend(row, values[3 : 3 + values[2]]) for row, values in zip(rows, seen, strict=True)]
         if any(tokens and row.finish_reason == "stop_string" for row, tokens in zip(rows, committed, strict=True)):
             self._upload_state()  # only the host can see stop strings; the device learns by an upload (no sync)
-        self._seal = Seal.of(context)
+        self._guard = WriteGuard.of(context)
         return Step(
             cycle=context.cycle,
             prefilled=fresh,
@@ -155,7 +155,7 @@ class Scheduler:
             row.room = 0
         return tuple(tokens)
 
-    def _until_string(self, row: Row, text: TextStream, tokens: list[int]) -> list[int]:
+    def _until_string(self, row: Row, text: Detokenizer, tokens: list[int]) -> list[int]:
         for count, token in enumerate(tokens, start=1):
             text.feed(token, armed=len(row.output) + count >= self._context.stop.min_new_tokens)
             if text.matched:

@@ -23,7 +23,7 @@ TOLERANCE = 0.01  # of the sum of a draft's probabilities: those in bfloat16 are
 
 
 @dataclass(frozen=True, eq=False)
-class Admitted:
+class CheckedDraft:
     """Hold a draft with its values forced into their bounds, and what was proposed."""
 
     draft: Draft
@@ -34,7 +34,7 @@ class Admitted:
     astray: Tensor | None = None  # [B], not 0 where tokens or length were out of bounds, if a kernel has looked
 
     @classmethod
-    def of(cls, draft: Draft) -> Admitted:
+    def of(cls, draft: Draft) -> CheckedDraft:
         """Return a draft that needs no check as admitted."""
         return cls(draft, draft, draft.lengths, 0, "")
 
@@ -80,13 +80,13 @@ class Admitted:
 
 
 @dataclass(frozen=True, eq=False)
-class Seal:
+class WriteGuard:
     """Hold what a drafter may read and must not write. Torch counts writes on the host, so that looking is free."""
 
     tensors: Mapping[str, tuple[Tensor, int]]
 
     @classmethod
-    def of(cls, context: Context) -> Seal:
+    def of(cls, context: Context) -> WriteGuard:
         """Return the tensors of a context, and how often each has been written."""
         return cls({name: (found := getattr(context, name), _writes(found)) for name in SEALED})
 
@@ -103,7 +103,7 @@ def _writes(tensor: Tensor) -> int:
     return 0 if tensor.is_inference() else tensor._version  # tensors of torch.inference_mode are not counted
 
 
-def admit(draft: Draft, context: Context, name: str) -> Admitted:
+def check_draft(draft: Draft, context: Context, name: str) -> CheckedDraft:
     """Return a drafter's draft with its values in bounds and the rows that were not; DraftError for a wrong shape."""
     problem = _shape_problem(draft, context)
     if problem:
@@ -116,10 +116,10 @@ def admit(draft: Draft, context: Context, name: str) -> Admitted:
         )
     if draft.tokens.shape[1] == 0:
         empty = replace(context.empty_draft(), passes=draft.passes)
-        return Admitted(empty, draft, context.room, context.vocabulary_size, name)
+        return CheckedDraft(empty, draft, context.room, context.vocabulary_size, name)
     tokens, lengths, astray = bounded(draft.tokens, draft.lengths, context.room, context.vocabulary_size)
     inside = replace(draft, tokens=tokens, lengths=lengths)
-    return Admitted(inside, draft, context.room, context.vocabulary_size, name, astray)
+    return CheckedDraft(inside, draft, context.room, context.vocabulary_size, name, astray)
 
 
 def bounded(

@@ -16,7 +16,7 @@ from orthrus.bench.results import Run
 from orthrus.errors import OrthrusError, reason
 
 
-class Tally:
+class PointCollector:
     """Collect what the subjects of one point gave; one that failed gives a sentence and nothing else."""
 
     def __init__(self, plan: Plan, point: Point) -> None:
@@ -35,7 +35,7 @@ class Tally:
         """Add where a subject's time goes, and what its device could do."""
         self._profiles[label], self._bandwidths[label] = profile, copy_bandwidth
 
-    def join(self, other: Tally) -> None:
+    def join(self, other: PointCollector) -> None:
         """Add all that another tally of the same point holds."""
         self._samples |= {label: found for label, found in other._samples.items() if found}
         self._profiles |= other._profiles

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from orthrus.batch.recorder import RowRecord
+from orthrus.batch.recorder import RequestRecorder
 from orthrus.decoder import Decoder
 from orthrus.errors import InputError
 from orthrus.interfaces import Baseline
@@ -44,7 +44,7 @@ def run_decoder(decoder: Decoder, prompts: Sequence[Sequence[int]], batch: int, 
     """Return what it takes to decode the prompts, `batch` at a time; a row that ends takes the next prompt."""
     began = clock()
     context, steps = decoder.steps(prompts, batch)
-    records = [RowRecord() for _ in prompts]
+    records = [RequestRecorder() for _ in prompts]
     last, in_cycles, cycles = 0.0, 0.0, 0
     for step in steps:
         now = clock() - began

@@ -8,26 +8,26 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import torch
 
 from orthrus.bench.bandwidth import copy_bandwidth
-from orthrus.bench.collector import Tally
+from orthrus.bench.collector import PointCollector
 from orthrus.bench.measurement import Clock
 from orthrus.bench.memory_ledger import frozen
 from orthrus.bench.plan import Plan, Point, SubjectPlan
 from orthrus.bench.results import Run
-from orthrus.bench.subjects import Prompts, Subject, Workshop
-from orthrus.bench.workload import BenchPrompts
+from orthrus.bench.subjects import Prompts, Subject, SubjectPool
+from orthrus.bench.workload import Workload
 from orthrus.registry.plugins import Plugins
 
 
 class Bench:
     """Carry out a plan. copy_bandwidths: what each device met so far can copy, in bytes/s; None: it had no room.
 
-    whole_peak: see Workshop.
+    whole_peak: see SubjectPool.
     """
 
     def __init__(
         self,
         plan: Plan,
-        prompts: BenchPrompts,
+        prompts: Workload,
         plugins: Plugins,
         *,
         notify: Callable[[str], None] | None = None,
@@ -40,14 +40,14 @@ class Bench:
         self._plan = plan
         self._prompts = prompts
         self._plugins = plugins
-        self._workshop = Workshop(plugins, notify, clock, whole_peak)
+        self._workshop = SubjectPool(plugins, notify, clock, whole_peak)
         self._advance = advance
         self._bandwidth = bandwidth
 
     def runs(self) -> Iterator[list[Run]]:
         """Yield the runs of each point. Ctrl-C yields what the point's finished rounds gave, and is raised again."""
         for point in self._plan.points:
-            tally = Tally(self._plan, point)
+            tally = PointCollector(self._plan, point)
             try:
                 self.measure(point, tally)
             except KeyboardInterrupt:
@@ -55,7 +55,7 @@ class Bench:
                 raise
             yield tally.runs()
 
-    def measure(self, point: Point, tally: Tally) -> None:
+    def measure(self, point: Point, tally: PointCollector) -> None:
         """Add to the tally what all subjects give at a point."""
         ready = self._prepare(point, tally)
         with frozen():
@@ -69,7 +69,9 @@ class Bench:
                         tally.add_profile(one.label, found, self.copy_bandwidths[subject.shared.target.device])
                 self._advance(one)
 
-    def _round(self, number: int, ready: Mapping[str, tuple[Subject, Prompts]], batch: int, tally: Tally) -> None:
+    def _round(
+        self, number: int, ready: Mapping[str, tuple[Subject, Prompts]], batch: int, tally: PointCollector
+    ) -> None:
         for one in self._order(number):
             with tally.noting(one.label):
                 if tally.fine(one.label):
@@ -78,7 +80,7 @@ class Bench:
                         tally.add(one.label, sample)
             self._advance(one)
 
-    def _prepare(self, point: Point, tally: Tally) -> dict[str, tuple[Subject, Prompts]]:
+    def _prepare(self, point: Point, tally: PointCollector) -> dict[str, tuple[Subject, Prompts]]:
         """Return every subject that could be built, with the tokens of its prompts."""
         configs = {one.label: self._plan.config(one, point, self._plugins) for one in self._plan.subjects}
         self._workshop.keep_only(list(configs.values()))

@@ -45,7 +45,7 @@ class Subject:
     owners: tuple[str, ...]
 
 
-class Workshop:
+class SubjectPool:
     """Build subjects and run them, and keep what the next point needs again.
 
     whole_peak: the peak of memory is that since the first run, captures and growing buffers included, not of each run.

@@ -15,7 +15,7 @@ SEED = 0  # of random prompts
 
 
 @dataclass(frozen=True)
-class BenchPrompts:
+class Workload:
     """Hold a file's prompts, or say how many random ones there are (None: as many as the batch).
 
     chat: whether texts go through the model's chat template; None follows the target's option.

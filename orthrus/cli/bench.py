@@ -15,7 +15,7 @@ from orthrus.bench.arguments import read_integers, read_sweep
 from orthrus.bench.plan import Plan, check_sweep, choose_reference, plan_points, plan_subjects
 from orthrus.bench.results import Results, Run
 from orthrus.bench.results_file import to_json, write_results
-from orthrus.bench.workload import BenchPrompts
+from orthrus.bench.workload import Workload
 from orthrus.cli.arguments import AsJson, Limit, Overrides, Raw, check_place, without_folder
 from orthrus.cli.bench_table import print_results
 from orthrus.cli.exit_codes import INTERRUPTED
@@ -106,16 +106,16 @@ def bench(
     _carry_out(plan, asked, session, partial(_results, title, note, settings), out, as_json)
 
 
-def _prompts(path: Path | None, limit: int | None, raw: bool, context: str | None, count: int | None) -> BenchPrompts:
+def _prompts(path: Path | None, limit: int | None, raw: bool, context: str | None, count: int | None) -> Workload:
     if (path is None) == (context is None):
         raise InputError("give either --prompts FILE.jsonl or --context N")
     if path is None:
         if limit is not None or raw:
             raise InputError("--limit and --raw go with --prompts")
-        return BenchPrompts(count=count)
+        return Workload(count=count)
     if count is not None:
         raise InputError("--count goes with --context; --limit takes the first prompts of a file")
-    return BenchPrompts(tuple(read_prompts(path, limit)), chat=False if raw else None)
+    return Workload(tuple(read_prompts(path, limit)), chat=False if raw else None)
 
 
 def _settings(plan: Plan, first: Config, path: Path | None) -> dict[str, Any]:
@@ -143,7 +143,7 @@ def _results(title: str, note: str, settings: dict[str, Any], work: Bench | Isol
     return Results(title, command, now, environment(work.copy_bandwidths), settings, tuple(runs), note)
 
 
-def _carry_out(plan: Plan, asked: BenchPrompts, session: Plugins, make: Any, out: Path | None, as_json: bool) -> None:
+def _carry_out(plan: Plan, asked: Workload, session: Plugins, make: Any, out: Path | None, as_json: bool) -> None:
     """Measure; write what is known after every point; show all of it, whether it came to its end or to Ctrl-C."""
     runs: list[Run] = []
     interrupted = False
@@ -169,7 +169,7 @@ def _carry_out(plan: Plan, asked: BenchPrompts, session: Plugins, make: Any, out
         raise typer.Exit(FAILED)
 
 
-def _work(plan: Plan, asked: BenchPrompts, session: Plugins, advance: Any) -> Bench | IsolatedBench:
+def _work(plan: Plan, asked: Workload, session: Plugins, advance: Any) -> Bench | IsolatedBench:
     if plan.isolated:
         from orthrus.bench.isolated import IsolatedBench
 

@@ -54,7 +54,7 @@ class Acceptance:
         return (self._hits[index] + self._doubt * assumed) / (self._tries[index] + self._doubt)
 
 
-class FewRows:
+class RowEstimates:
     """Estimate for each row, one after the other."""
 
     def __init__(self, sizes: Sequence[int], pooled: Acceptance) -> None:

@@ -15,8 +15,8 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 
-class ManyRows:
-    """Estimate what `FewRows` does, for all rows at once: it takes hardly longer for a hundred than for one."""
+class BatchEstimates:
+    """Estimate what `RowEstimates` does, for all rows at once: it takes hardly longer for a hundred than for one."""
 
     def __init__(self, sizes: Sequence[int], pooled: Acceptance) -> None:
         self._sizes, self._pooled = tuple(sizes), pooled

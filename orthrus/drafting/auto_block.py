@@ -8,7 +8,7 @@ from typing import Any
 
 from orthrus.batch.context import Context
 from orthrus.drafting.pass_costs import Pass, PassCosts
-from orthrus.drafting.policy import BlockChooser, draft_sizes
+from orthrus.drafting.policy import DraftLengthPolicy, draft_sizes
 from orthrus.interfaces import Target
 from orthrus.values import Step
 
@@ -35,7 +35,7 @@ class AutoBlock:
         costs nothing to draft.
         """
         self._sizes = draft_sizes(most)
-        self._chooser = BlockChooser(self._sizes)
+        self._chooser = DraftLengthPolicy(self._sizes)
         self._costs = PassCosts(target, drafting, notify, clock)
 
     def start(self, rows: Sequence[int]) -> None:

@@ -9,8 +9,8 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
-from orthrus.drafting.acceptance_rate import Acceptance, FewRows
-from orthrus.drafting.acceptance_rate_arrays import ManyRows
+from orthrus.drafting.acceptance_rate import Acceptance, RowEstimates
+from orthrus.drafting.acceptance_rate_arrays import BatchEstimates
 
 OPTIMISM = 0.8  # chance of a draft for the size of a probe: how it would be if the drafter were good again
 FEW = 4  # so many rows are quicker one by one than in arrays
@@ -23,7 +23,7 @@ def draft_sizes(most: int) -> tuple[int, ...]:
     return (*powers, most)
 
 
-class BlockChooser:
+class DraftLengthPolicy:
     """Choose the size with the most expected tokens a second for all rows together.
 
     Where that is to draft nothing, nothing would be learned either: so now and then it probes. A probe costs more than
@@ -35,8 +35,8 @@ class BlockChooser:
         self.chosen: Counter[int] = Counter()  # how often each size was
         self._sizes = sizes
         pooled = Acceptance(sizes)
-        self._few, self._many = FewRows(sizes, pooled), ManyRows(sizes, pooled)
-        self._rows: FewRows | ManyRows = self._few  # the one for the rows of this cycle
+        self._few, self._many = RowEstimates(sizes, pooled), BatchEstimates(sizes, pooled)
+        self._rows: RowEstimates | BatchEstimates = self._few  # the one for the rows of this cycle
         self._proposed: list[int] = []  # drafts of each row in this cycle
         self._seen: tuple[object, ...] = ()  # what the last weighing rested on
         self._right = False  # whether anything was accepted when last something was drafted

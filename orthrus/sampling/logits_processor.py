@@ -20,7 +20,7 @@ NOBODY, ANY = -1, -2  # no token; a place of a bad word that every token fits
 
 
 @dataclass(frozen=True, eq=False)
-class Processor:
+class LogitsProcessor:
     """Hold sampling settings as tensors on the device. V: size of the vocabulary, W: bad words, L: the longest one.
 
     bias [V]; bad_words [W, L]: filled up in front. Either is None where there are none.
@@ -31,7 +31,7 @@ class Processor:
     bad_words: Tensor | None
 
     @classmethod
-    def of(cls, context: Context) -> Processor:
+    def of(cls, context: Context) -> LogitsProcessor:
         """Return the processor of a context's settings, whose bad words are token ids."""
         sampling, device = context.sampling, context.device
         return cls(sampling, _bias(sampling, context.vocabulary_size, device), _bad_words(sampling, device))

@@ -19,7 +19,7 @@ from orthrus.verification.certificate import Certificate, Control, differing, lo
 from orthrus.verification.expected import unit
 from orthrus.verification.mismatch import Divergence
 from orthrus.verification.recording_verifier import Seen, Witness
-from orthrus.verification.reference_check import Judged, Referee, dtype_name, unique
+from orthrus.verification.reference_check import Judged, ReferenceCheck, dtype_name, unique
 from orthrus.verification.run_cache import Answers, KeptRuns, identity_of
 from orthrus.verification.teacher_forcing import Logits
 
@@ -61,11 +61,11 @@ class Runs:
     kept: KeptRuns | None = None
     _targets: list[tuple[TargetKey, Target]] = field(default_factory=list)
     _wide: list[tuple[PartConfig | None, torch.dtype, Logits]] = field(default_factory=list)
-    _referees: list[tuple[Config, Referee]] = field(default_factory=list)
+    _referees: list[tuple[Config, ReferenceCheck]] = field(default_factory=list)
     _decoders: list[tuple[Config, Decoder]] = field(default_factory=list)
     _decoded: list[tuple[Config, int, Decoded]] = field(default_factory=list)
 
-    def prepare(self, config: Config) -> Referee:
+    def prepare(self, config: Config) -> ReferenceCheck:
         """Return the referee of a config, its target built; raise InputError if its runs cannot be certified."""
         check_verifiable(self._decoder(config))
         return self._referee(config)
@@ -100,7 +100,7 @@ class Runs:
                 identical = len(plain) - differing(decoded.results, plain)
         return _certificate(asked, decoded, judged, found, referee, identical, control, len(replayed))
 
-    def answers(self, asked: Sequence[Asked]) -> list[tuple[Referee, Result]]:
+    def answers(self, asked: Sequence[Asked]) -> list[tuple[ReferenceCheck, Result]]:
         """Return all different answers of runs that were decoded, each with its referee."""
         found = []
         for referee in dict.fromkeys(self._referee(one.config) for one in asked):
@@ -147,13 +147,13 @@ class Runs:
         self._targets.append((key, build_target(config, self.plugins, self.notify)))
         return self._targets[-1][1]
 
-    def _referee(self, config: Config) -> Referee:
+    def _referee(self, config: Config) -> ReferenceCheck:
         key = replace(config, drafter=None, verifier=None, attention=None, cache=None, sections={})
         for known, referee in self._referees:
             if known == key:
                 return referee
         decoder = self._decoder(config)
-        referee = Referee(decoder, lambda dtype: self._widened(config, decoder.target, dtype))
+        referee = ReferenceCheck(decoder, lambda dtype: self._widened(config, decoder.target, dtype))
         self._referees.append((key, referee))
         return referee
 
@@ -173,7 +173,7 @@ def _nowhere(_: Any) -> None:
     """Tell nobody."""
 
 
-def _found(decoded: Decoded, judged: Sequence[Judged], referee: Referee) -> list[list[Divergence]]:
+def _found(decoded: Decoded, judged: Sequence[Judged], referee: ReferenceCheck) -> list[list[Divergence]]:
     """Return what does not pass in each answer."""
     size, bound = unit(decoded.decoder), referee.bound
     return [
@@ -187,7 +187,7 @@ def _certificate(
     decoded: Decoded,
     judged: Sequence[Judged],
     found: Sequence[Sequence[Divergence]],
-    referee: Referee,
+    referee: ReferenceCheck,
     identical: int,
     control: Control | None,
     oracle_checked: int,

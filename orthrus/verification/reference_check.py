@@ -35,7 +35,7 @@ class Judged:
     wrong_end: tuple[Divergence, ...]
 
 
-class Referee:
+class ReferenceCheck:
     """Judge answers of runs that agree in target, stop, sampling and seed, each answer once.
 
     widened: returns logits of the same weights in another dtype, or None if the target cannot; asked when needed.

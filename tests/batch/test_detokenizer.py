@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from orthrus.batch.detokenizer import TextStream, find_stop
+from orthrus.batch.detokenizer import Detokenizer, find_stop
 from orthrus.reference.oracle import _completes_string
 
 
@@ -21,8 +21,8 @@ class Bytes:
         return bytes(token for token in token_ids if token < 256).decode(errors="replace")
 
 
-def feed(tokens: Sequence[int], strings: Sequence[str] = ()) -> tuple[TextStream, list[str]]:
-    stream = TextStream(Bytes().decode, strings)
+def feed(tokens: Sequence[int], strings: Sequence[str] = ()) -> tuple[Detokenizer, list[str]]:
+    stream = Detokenizer(Bytes().decode, strings)
     pieces = []
     for token in tokens:
         pieces.append(stream.feed(token))
@@ -80,7 +80,7 @@ def test_a_stop_string_completes_with_the_same_token_as_the_oracles(pieces: list
         def decode(self, token_ids: Sequence[int]) -> str:
             return b"".join(pieces[token] for token in token_ids).decode(errors="replace")
 
-    stream, ended = TextStream(Pieces().decode, [string]), None
+    stream, ended = Detokenizer(Pieces().decode, [string]), None
     for token in range(len(pieces)):
         stream.feed(token)
         if stream.matched:

@@ -21,11 +21,11 @@ from orthrus.bench.isolated import IsolatedBench, child
 from orthrus.bench.plan import Plan, plan_points, plan_subjects
 from orthrus.bench.results import Run
 from orthrus.bench.results_file import read_results
-from orthrus.bench.workload import BenchPrompts
+from orthrus.bench.workload import Workload
 from orthrus.config.compose import read_overrides
 from orthrus.registry.plugins import Plugins
 
-PROMPTS = BenchPrompts()
+PROMPTS = Workload()
 
 
 def a_plan(**settings: Any) -> Plan:

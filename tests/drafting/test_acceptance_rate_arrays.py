@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orthrus.drafting import policy
-from orthrus.drafting.acceptance_rate import Acceptance, FewRows
-from orthrus.drafting.acceptance_rate_arrays import ManyRows
-from orthrus.drafting.policy import BlockChooser, draft_sizes
+from orthrus.drafting.acceptance_rate import Acceptance, RowEstimates
+from orthrus.drafting.acceptance_rate_arrays import BatchEstimates
+from orthrus.drafting.policy import DraftLengthPolicy, draft_sizes
 from orthrus.testing.profiles import fewer
 
 CYCLES = 150
@@ -51,7 +51,7 @@ def histories(draw: st.DrawFn) -> History:
     )
 
 
-def choices(history: History, chooser: BlockChooser) -> list[int]:
+def choices(history: History, chooser: DraftLengthPolicy) -> list[int]:
     """Return what is chosen cycle by cycle. Chances are drawn for all places, so that they do not depend on choices."""
     chance, count, found = random.Random(history.seed), len(history.hazards), []
     chooser.start(range(count))
@@ -87,7 +87,7 @@ def test_choices_are_those_of_plain_python(few: int, history: History) -> None:
     for limit in (few, 1000):  # 1000: every row by itself
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(policy, "FEW", limit)
-            found.append(choices(history, BlockChooser(draft_sizes(history.most))))
+            found.append(choices(history, DraftLengthPolicy(draft_sizes(history.most))))
     assert found[0] == found[1]
 
 
@@ -103,7 +103,7 @@ Cycle = Sequence[tuple[int | None, int]]  # of each row: drafts that it had, and
 @fewer(2)
 def test_estimates_are_those_row_by_row(cycles: list[Cycle], starts: list[set[int]]) -> None:
     sizes = draft_sizes(31)
-    kinds = [FewRows(sizes, Acceptance(sizes)), ManyRows(sizes, Acceptance(sizes))]
+    kinds = [RowEstimates(sizes, Acceptance(sizes)), BatchEstimates(sizes, Acceptance(sizes))]
     for rows in kinds:
         rows.start(range(5))
     for cycle, anew in zip(cycles, starts, strict=False):
@@ -122,7 +122,7 @@ def test_estimates_are_those_row_by_row(cycles: list[Cycle], starts: list[set[in
 
 def test_a_batch_of_another_size_begins_with_what_is_known_of_all_rows() -> None:
     # The rows of a small batch and of a large one are estimated by different means; what all rows know is shared.
-    chooser, costs = BlockChooser(draft_sizes(31)), (1, 1.5, 2, 2.5, 3, 3.5)
+    chooser, costs = DraftLengthPolicy(draft_sizes(31)), (1, 1.5, 2, 2.5, 3, 3.5)
     chooser.start(range(40))
     for _ in range(60):
         chooser.choose([31] * 40, costs)
@@ -138,7 +138,7 @@ def test_a_batch_of_another_size_begins_with_what_is_known_of_all_rows() -> None
 
 def calls_of_cycles(rows: int) -> int:
     """Return how many functions ten cycles call in which something is drafted, built-in ones too."""
-    chooser, calls = BlockChooser(draft_sizes(15)), [0]
+    chooser, calls = DraftLengthPolicy(draft_sizes(15)), [0]
     chooser.start(range(rows))
     sys.setprofile(lambda frame, event, argument: calls.append(1) if event in ("call", "c_call") else None)
     try:

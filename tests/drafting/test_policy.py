@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from orthrus.drafting.acceptance_rate import Acceptance, expected_tokens
-from orthrus.drafting.policy import BlockChooser, draft_sizes
+from orthrus.drafting.policy import DraftLengthPolicy, draft_sizes
 
 SIZES = draft_sizes(31)
 COSTS = {  # seconds by size, in plain cycles: as passes cost where reading weights is all, and where arithmetic is
@@ -46,7 +46,7 @@ def simulate(
     sizes: Sequence[int] = SIZES,
 ) -> Outcome:
     """Run the policy; every `restart` cycles a row takes a new prompt."""
-    chance, chooser, outcome = random.Random(seed), BlockChooser(sizes), Outcome(0.0, 0, [])
+    chance, chooser, outcome = random.Random(seed), DraftLengthPolicy(sizes), Outcome(0.0, 0, [])
     chooser.start(range(rows))
     for cycle in range(cycles):
         if cycle % restart == restart - 1:
@@ -147,7 +147,7 @@ def test_rows_share_a_size_and_each_has_its_own_estimate() -> None:
 
 
 def test_a_row_that_ended_does_not_count() -> None:
-    chooser = BlockChooser(SIZES)
+    chooser = DraftLengthPolicy(SIZES)
     chooser.start([0, 1])
     for _ in range(30):
         size = chooser.choose([31, None], COSTS["free passes"])
@@ -156,7 +156,7 @@ def test_a_row_that_ended_does_not_count() -> None:
 
 
 def test_what_no_row_can_be_given_is_not_drafted_and_not_learned_from() -> None:
-    chooser = BlockChooser(SIZES)
+    chooser = DraftLengthPolicy(SIZES)
     chooser.start([0, 1])
     assert chooser.choose([0, None], COSTS["free passes"]) == 0
     chooser.observe([0, 0])

@@ -15,7 +15,7 @@ from support.sampled import ChosenDrafter, coupled_answers, decoded, random_q
 from torch import Tensor
 
 from orthrus import Context, Draft, KVCache, Sampling, Scheduler, Stop
-from orthrus.sampling.logits_processor import Processor
+from orthrus.sampling.logits_processor import LogitsProcessor
 from orthrus.testing import TableTarget
 from orthrus.testing.doubles.drafters import HistoryDrafter, Turn
 from orthrus.testing.strategies import batches, histories, prompts, samplings, stop_strings, stops, tables
@@ -140,15 +140,15 @@ def setting_ignored(name: str) -> Plant:
     """Plant a loop that does not know one setting."""
 
     def plant(patch: pytest.MonkeyPatch) -> None:
-        of = Processor.of
+        of = LogitsProcessor.of
         plain = getattr(Sampling(), name)
 
-        def ignorant(context: Context) -> Processor:
+        def ignorant(context: Context) -> LogitsProcessor:
             without = copy.copy(context)
             without.sampling = dataclasses.replace(context.sampling, **{name: plain})  # type: ignore[arg-type]
             return of(without)
 
-        patch.setattr(Processor, "of", ignorant)
+        patch.setattr(LogitsProcessor, "of", ignorant)
 
     return plant
 

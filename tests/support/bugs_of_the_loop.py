@@ -11,12 +11,12 @@ import orthrus.batch.commit as commit_module
 from orthrus import Chance, Context, Draft, Step
 from orthrus.chance import Chance as TheChance
 from orthrus.sampling import append_bonus, cut_at_stop
-from orthrus.sampling.logits_processor import Processor
+from orthrus.sampling.logits_processor import LogitsProcessor
 from orthrus.testing import PlainCoupled, PlainRejection, ViewTableTarget
 from support.bug import Bug, replaced
 
 VIEW = "perfect"
-process, gumbel, commit = Processor.__call__, TheChance.gumbel, commit_module.commit
+process, gumbel, commit = LogitsProcessor.__call__, TheChance.gumbel, commit_module.commit
 
 
 class Knowing:
@@ -63,13 +63,13 @@ def bonus_at_the_end(tokens: Tensor, accepted: Tensor, bonus: Tensor) -> Tensor:
     return torch.cat([tokens, bonus[:, None]], 1) if tokens.shape[1] else candidates
 
 
-def blind(self: Processor, context: Context, draft: Draft, logits: Tensor) -> Tensor:
+def blind(self: LogitsProcessor, context: Context, draft: Draft, logits: Tensor) -> Tensor:
     """Let penalties see the text, and not the draft's tokens before a place."""
     empty = context.empty_draft()
     return torch.cat([process(self, context, empty, logits[:, at : at + 1]) for at in range(logits.shape[1])], 1)
 
 
-def nothing(self: Processor, context: Context, draft: Draft, logits: Tensor) -> Tensor:
+def nothing(self: LogitsProcessor, context: Context, draft: Draft, logits: Tensor) -> Tensor:
     """Leave the settings out."""
     return logits
 
@@ -130,14 +130,14 @@ BUGS = [
         "the loop's penalties do not see the draft",
         "exact_with_drawn_drafts",
         PlainRejection,
-        replaced(Processor, "__call__", blind),
+        replaced(LogitsProcessor, "__call__", blind),
     ),
     Bug(
         "verifier",
         "the loop ignores logits processors",
         "exact_with_chosen_drafts",
         PlainRejection,
-        replaced(Processor, "__call__", nothing),
+        replaced(LogitsProcessor, "__call__", nothing),
     ),
     Bug(
         "verifier",

@@ -13,7 +13,7 @@ from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.static import StaticCache
 from orthrus_transformers.engines.forward_pass import Pass
 from orthrus_transformers.model import fused_layers
-from orthrus_transformers.model.patching import Replaced
+from orthrus_transformers.model.patching import PatchedForward
 from orthrus_transformers.target import TransformersTarget
 
 
@@ -49,8 +49,8 @@ def test_one_that_somebody_watches_is_left_alone() -> None:
     model = tiny_model("llama")
     model.model.norm.register_forward_hook(lambda *given: None)
     target_of(model)
-    assert not isinstance(model.model.norm.forward, Replaced)
-    assert isinstance(model.model.layers[0].forward, Replaced)
+    assert not isinstance(model.model.norm.forward, PatchedForward)
+    assert isinstance(model.model.layers[0].forward, PatchedForward)
 
 
 @pytest.mark.parametrize("prefill", [True, False])

@@ -21,7 +21,7 @@ from transformers import (
 )
 
 from orthrus import Context, Draft, Sampling, Scheduler, Step, Stop, Verdict
-from orthrus.sampling.logits_processor import Processor
+from orthrus.sampling.logits_processor import LogitsProcessor
 from orthrus.testing import processed
 from orthrus.testing.profiles import fewer
 from orthrus.testing.strategies import samplings
@@ -61,7 +61,7 @@ def ours(
         step = scheduler.commit(context.empty_draft(), Verdict(torch.zeros_like(tokens), tokens))
         assert isinstance(step, Step)
     draft = Draft(drafts, torch.full((len(prompts),), drafts.shape[1]))
-    return Processor.of(context)(context, draft, logits)
+    return LogitsProcessor.of(context)(context, draft, logits)
 
 
 tokens = st.integers(0, VOCABULARY - 1)

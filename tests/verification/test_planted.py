@@ -13,7 +13,7 @@ from support.certified import COUPLED, Given, RoundedTable, certify, config_of, 
 
 import orthrus.decoder
 from orthrus import Context, Decoder, Scheduler, Stop
-from orthrus.sampling.logits_processor import Processor
+from orthrus.sampling.logits_processor import LogitsProcessor
 from orthrus.verification.expected import wrong_end
 from orthrus_drafters.none import NoDrafter
 from orthrus_verifiers.coupled import Coupled
@@ -33,7 +33,7 @@ def a_stop_inside_a_draft_is_passed_over(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_penalty_is_not_applied(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Processor, "_penalized", lambda self, context, draft, logits: logits)
+    patch.setattr(LogitsProcessor, "_penalized", lambda self, context, draft, logits: logits)
 
 
 def noise_is_keyed_by_another_request(patch: pytest.MonkeyPatch) -> None:

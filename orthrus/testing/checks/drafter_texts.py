@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from orthrus.batch.validation import admit
+from orthrus.batch.validation import check_draft
 from orthrus.chance import Chance
 from orthrus.decode import decode
 from orthrus.reference.verifiers import PlainConsensus, PlainCoupled, PlainRejection
@@ -114,7 +114,7 @@ def _first_drafts(scene: Scene, make: Factory, chance: Chance) -> list[Drawn]:
         return [((), ())] * len(scene.prompts)
     drafter.start(context, range(len(context.rows)))
     draft = drafter.propose(context, chance)
-    admit(draft, context, getattr(drafter, "name", type(drafter).__name__))
+    check_draft(draft, context, getattr(drafter, "name", type(drafter).__name__))
     return [_drawn(draft, row) for row in range(len(context.rows))]
 
 

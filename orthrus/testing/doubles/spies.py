@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from orthrus.batch.context import Context
-from orthrus.batch.validation import admit, check_verdict
+from orthrus.batch.validation import check_draft, check_verdict
 from orthrus.chance import Chance
 from orthrus.decode import decode
 from orthrus.interfaces import Drafter, Target, Verifier
@@ -74,7 +74,7 @@ class Watched:
         """Pass it on, and show what was proposed."""
         draft = self._drafter.propose(context, chance)
         if not self._unadmitted:
-            admit(draft, context, self.name)  # what is no draft is said in the loop's words
+            check_draft(draft, context, self.name)  # what is no draft is said in the loop's words
         self._look(context, draft)
         return draft
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from orthrus import BuildError
 from orthrus_transformers.engines.eager import PastKeyValues
 from orthrus_transformers.model.attention_hook import AttentionState, attention_forward
-from orthrus_transformers.model.patching import Replaced, own_forward
+from orthrus_transformers.model.patching import PatchedForward, own_forward
 
 CLOSED = "orthrus_closed"  # the attention, into which the compiler does not look
 
@@ -40,7 +40,7 @@ def compile_layers(model: Any, state: AttentionState) -> None:
     AttentionInterface.register(CLOSED, closed)
     model.set_attn_implementation(CLOSED)
     for layer in layers:
-        layer.forward = Replaced(own_forward(layer), _switching(own_forward(layer), state))
+        layer.forward = PatchedForward(own_forward(layer), _switching(own_forward(layer), state))
 
 
 def opaque(past: PastKeyValues) -> None:

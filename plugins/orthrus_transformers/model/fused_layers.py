@@ -20,7 +20,7 @@ from orthrus_transformers.kernels.small_ops import rms_norm, silu_product, split
 from orthrus_transformers.model.attention_hook import AttentionState, Form
 from orthrus_transformers.model.llama_like import KNOWN_NORMS, fits_layer, layer_window
 from orthrus_transformers.model.packed_linears import switch_linears
-from orthrus_transformers.model.patching import Forms, Replaced, is_watched, own_forward
+from orthrus_transformers.model.patching import Forms, PatchedForward, is_watched, own_forward
 from orthrus_transformers.model.views import View
 
 
@@ -126,17 +126,17 @@ def unfuse_view(model: Any, view: View) -> None:
         getattr(module, "orthrus_fused", {}).pop(view, None)
 
 
-def _switching_norm(norm: Any, state: AttentionState) -> Replaced:
+def _switching_norm(norm: Any, state: AttentionState) -> PatchedForward:
     """Return the last norm's forward: torch adds up a mean in another order when tokens are more, and this does not."""
     own = own_forward(norm)
 
     def forward(hidden: Tensor) -> Any:
         return rms_norm(hidden, norm.weight, norm.variance_epsilon) if state.form == "fused" else own(hidden)
 
-    return Replaced(own, forward)
+    return PatchedForward(own, forward)
 
 
-def _switching_head(head: Any, state: AttentionState) -> Replaced:
+def _switching_head(head: Any, state: AttentionState) -> PatchedForward:
     """Return a forward for the output head that is fused with the layers' passes and the head's own in all others.
 
     The head lies outside of the layers, so no fused layer calls it, and its weight is the largest that a pass reads.
@@ -152,10 +152,10 @@ def _switching_head(head: Any, state: AttentionState) -> Replaced:
             return skinny_linear.project(hidden, head.weight)
         return own(hidden.contiguous())  # else the weight would be read once for each row of a batch
 
-    return Replaced(own, forward)
+    return PatchedForward(own, forward)
 
 
-def _switching(layer: Any, state: AttentionState) -> Replaced:
+def _switching(layer: Any, state: AttentionState) -> PatchedForward:
     own, forms = own_forward(layer), layer.orthrus_fused
 
     def forward(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
@@ -164,7 +164,7 @@ def _switching(layer: Any, state: AttentionState) -> Replaced:
         cosine, sine = kwargs["position_embeddings"]
         return forms[state.view].forward(hidden_states, cosine, sine, kwargs["past_key_values"].cache)
 
-    return Replaced(own, forward)
+    return PatchedForward(own, forward)
 
 
 def _fused_layer(layer: Any, next_norm: Tensor | None, state: AttentionState) -> FusedLayer:

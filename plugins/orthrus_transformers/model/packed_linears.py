@@ -7,7 +7,7 @@ from torch import Tensor
 
 from orthrus_transformers.kernels.onednn_linear import Product, fits
 from orthrus_transformers.model.attention_hook import AttentionState
-from orthrus_transformers.model.patching import Replaced, is_watched, own_forward
+from orthrus_transformers.model.patching import PatchedForward, is_watched, own_forward
 
 
 def switch_linears(
@@ -21,7 +21,7 @@ def switch_linears(
     return len(layers)
 
 
-def _switching(layer: torch.nn.Linear, state: AttentionState) -> Replaced:
+def _switching(layer: torch.nn.Linear, state: AttentionState) -> PatchedForward:
     own, product = own_forward(layer), Product(layer.weight, layer.bias, copies=state.copies)
 
     def forward(inputs: Tensor) -> Tensor:
@@ -29,4 +29,4 @@ def _switching(layer: torch.nn.Linear, state: AttentionState) -> Replaced:
         found: Tensor = product(inputs) if asked else own(inputs)
         return found
 
-    return Replaced(own, forward)
+    return PatchedForward(own, forward)

@@ -9,7 +9,7 @@ from typing import Any
 Forward = Callable[..., Any]
 
 
-class Replaced:
+class PatchedForward:
     """Be a module's forward; a deep copy of the module has its own again, since the weights of the two may part."""
 
     def __init__(self, own: Forward, forward: Forward) -> None:
@@ -34,7 +34,7 @@ class Forms(dict[Any, Any]):
 def own_forward(module: Any) -> Forward:
     """Return the forward of before this plugin: a model may be loaded into a second target."""
     forward: Forward = module.forward
-    return forward.own if isinstance(forward, Replaced) else forward
+    return forward.own if isinstance(forward, PatchedForward) else forward
 
 
 def has_foreign_forward(module: Any) -> bool:

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from orthrus import KVCache
-from orthrus_transformers.model.patching import Replaced, own_forward
+from orthrus_transformers.model.patching import PatchedForward, own_forward
 
 KNOWN = {"Lfm2ShortConv", "Lfm2MoeShortConv"}
 
@@ -72,14 +72,14 @@ def mask_for(convolves: bool, mask: Tensor) -> Tensor | dict[str, Tensor | None]
     return {"full_attention": mask, "conv": None} if convolves else mask
 
 
-def _switching(module: Any) -> Replaced:
+def _switching(module: Any) -> PatchedForward:
     own = own_forward(module)
 
     def forward(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
         past: PastInputs | None = module.orthrus_attention.inputs
         return own(hidden_states, *args, **kwargs) if past is None else _convolved(module, hidden_states, past)
 
-    return Replaced(own, forward)
+    return PatchedForward(own, forward)
 
 
 def _convolved(module: Any, hidden: Tensor, past: PastInputs) -> Tensor:

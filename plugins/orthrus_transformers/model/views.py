@@ -17,7 +17,7 @@ from torch import Tensor
 
 from orthrus import BuildError
 from orthrus_transformers.model.attention_hook import AttentionState
-from orthrus_transformers.model.patching import Replaced
+from orthrus_transformers.model.patching import PatchedForward
 from orthrus_transformers.model.short_convolutions import find_convolutions
 
 
@@ -46,8 +46,8 @@ def make_view(model: Any, state: AttentionState, weights: Mapping[str, Tensor] |
     if weights is not None:
         _load(view, weights)
     for path, module in own.items():
-        if not isinstance(module.forward, Replaced):
-            module.forward = Replaced(module.forward, _switching(module.forward, module, path))
+        if not isinstance(module.forward, PatchedForward):
+            module.forward = PatchedForward(module.forward, _switching(module.forward, module, path))
     return view
 
 
