@@ -6,30 +6,20 @@ What needs torch is imported when it is first used, so that `import orthrus` is 
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 from orthrus.errors import BuildError, ConfigError, DraftError, InputError, OrthrusError, PluginError
 from orthrus.hookspecs import Register, hookimpl
-from orthrus.interfaces import (
-    AttentionBackend,
-    Baseline,
-    Drafter,
-    DraftingTarget,
-    DraftPass,
-    DualPass,
-    KVCache,
-    Source,
-    Target,
-    Tokenizer,
-    TrainableTarget,
-    Verifier,
-    ViewTarget,
-)
+from orthrus.interfaces import AttentionBackend, Baseline, Drafter, KVCache, Source, Target, Tokenizer, Verifier
 from orthrus.metrics import Measures, Summary, summarize
+from orthrus.moved import MovedModules
+from orthrus.optional import DraftingTarget, DraftPass, DualPass, TrainableTarget, ViewTarget
 from orthrus.options import option
-from orthrus.plugins import Plugins
 from orthrus.prompts import read_prompts
-from orthrus.types import (
+from orthrus.registry.plugins import Plugins
+from orthrus.settings import Sampling, Stop
+from orthrus.values import (
     AttentionCapabilities,
     BaselineAnswer,
     Draft,
@@ -42,22 +32,19 @@ from orthrus.types import (
     Prompt,
     Result,
     RowState,
-    Sampling,
     Step,
-    Stop,
     Verdict,
 )
 
 if TYPE_CHECKING:
-    from orthrus.auto_block import AutoBlock
+    from orthrus.batch.context import Context, Row, check_turn
+    from orthrus.batch.scheduler import Scheduler
     from orthrus.build import find_source, load, read_sections
     from orthrus.chance import Chance
-    from orthrus.context import Context, Row, check_turn
     from orthrus.decoder import Decoder, Stream
-    from orthrus.draft_pass import run_draft_pass
-    from orthrus.fingerprints import fingerprint_files, fingerprint_weights
-    from orthrus.stored import weight_files
-    from orthrus.user_cache import cache_directory
+    from orthrus.drafting.auto_block import AutoBlock
+    from orthrus.drafting.draft_pass import run_draft_pass
+    from orthrus.files import cache_directory, fingerprint_files, fingerprint_weights, weight_files
 
 __all__ = [
     "AttentionBackend",
@@ -94,6 +81,7 @@ __all__ = [
     "Row",
     "RowState",
     "Sampling",
+    "Scheduler",
     "Source",
     "Step",
     "Stop",
@@ -121,22 +109,25 @@ __all__ = [
 ]
 
 _LAZY = {
-    "AutoBlock": "auto_block",
+    "AutoBlock": "drafting.auto_block",
     "Chance": "chance",
-    "Context": "context",
+    "Context": "batch.context",
     "Decoder": "decoder",
-    "Row": "context",
+    "Row": "batch.context",
+    "Scheduler": "batch.scheduler",
     "Stream": "decoder",
-    "cache_directory": "user_cache",
-    "check_turn": "context",
+    "cache_directory": "files",
+    "check_turn": "batch.context",
     "find_source": "build",
-    "fingerprint_files": "fingerprints",
-    "fingerprint_weights": "fingerprints",
+    "fingerprint_files": "files",
+    "fingerprint_weights": "files",
     "load": "build",
     "read_sections": "build",
-    "run_draft_pass": "draft_pass",
-    "weight_files": "stored",
+    "run_draft_pass": "drafting.draft_pass",
+    "weight_files": "files",
 }
+
+sys.meta_path.append(MovedModules())
 
 
 def __getattr__(name: str) -> Any:

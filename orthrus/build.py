@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from orthrus import interfaces
-from orthrus.catalog import PARTS
-from orthrus.config import Config, PartConfig, load_config, source_name
-from orthrus.declared import declared_wrongly
+from orthrus.config.compose import Layer, read_overrides
+from orthrus.config.schema import Config, PartConfig, load_config, source_name
 from orthrus.decoder import Decoder
-from orthrus.errors import BuildError, InterfaceError, OrthrusError, reason
-from orthrus.layers import Layer, read_overrides
-from orthrus.plugins import Plugins
-from orthrus.types import Location, Parts
-
-PROTOCOLS: Mapping[str, type] = {
-    "attention": interfaces.AttentionBackend,
-    "cache": interfaces.KVCache,
-    "target": interfaces.Target,
-    "drafter": interfaces.Drafter,
-    "verifier": interfaces.Verifier,
-    "baseline": interfaces.Baseline,
-}
+from orthrus.errors import BuildError, OrthrusError, reason
+from orthrus.registry.catalog import PARTS
+from orthrus.registry.contracts import check_interface
+from orthrus.registry.plugins import Plugins
+from orthrus.values import Location, Parts
 
 
 def load(
@@ -168,21 +158,6 @@ def _make(name: str, chosen: PartConfig, parts: Parts) -> Any:
         ) from error
     check_interface(name, part, f"{name} '{entry.name}' of plugin '{entry.origin}'")
     return part
-
-
-def check_interface(name: str, part: Any, what: str) -> None:
-    """Raise InterfaceError if an object is no part of this kind; what: what the sentence calls it."""
-    protocol = PROTOCOLS[name]
-    if inspect.isclass(part):
-        raise InterfaceError(f"{what} is the class {part.__name__}, not an object of it")
-    missing = [member for member in interfaces.members(protocol) if not hasattr(part, member)]
-    if missing:
-        raise InterfaceError(f"{what} is no {protocol.__name__}: it lacks {', '.join(missing)}")
-    for member in interfaces.methods(protocol):
-        if not callable(getattr(part, member)):
-            raise InterfaceError(f"{what} is no {protocol.__name__}: its `{member}` is no method")
-    for attribute, wrong in declared_wrongly(name, part):
-        raise InterfaceError(f"{what} declares `{attribute}` wrongly: {wrong}")
 
 
 def _check_fit(parts: Parts, config: Config) -> None:

@@ -1,11 +1,22 @@
-"""The only source of randomness: every random choice of a drafter or verifier is asked of a Chance."""
+"""The only source of randomness: every random choice of a drafter or verifier is asked of a Chance.
+
+Gumbel noise is a function: the same for the same seed, request, position and token, whenever and wherever it is asked.
+SplitMix64 (Steele, Lea and Flood, 2014) in integers of 64 bits, which wrap: the same on every device. B: rows, n:
+places, V: size of the vocabulary.
+"""
 
 from __future__ import annotations
+
+from hashlib import blake2b
 
 import torch
 from torch import Tensor
 
-from orthrus import noise
+from orthrus.machine import precise
+
+GOLDEN = 0x9E3779B97F4A7C15 - 2**64  # as a signed integer, like the two factors below
+FACTORS = (0xBF58476D1CE4E5B9 - 2**64, 0x94D049BB133111EB - 2**64)
+BITS = {torch.float64: 52, torch.float32: 23}  # of a uniform number: with half a step added exact, and neither 0 nor 1
 
 
 class Chance:
@@ -21,7 +32,7 @@ class Chance:
         Each probability is divided by an exponential number, and the largest quotient wins: no scan, no host sync.
         In float32 such numbers are too coarse near 0 for the many unlikely tokens of a large vocabulary.
         """
-        dtype = noise.precise(probabilities.device)
+        dtype = precise(probabilities.device)
         race = torch.empty(probabilities.shape, dtype=dtype, device=probabilities.device)
         race.exponential_(generator=self._generator).clamp_(min=torch.finfo(dtype).tiny)  # at 0, anything would win
         return torch.div(probabilities, race, out=race).argmax(-1)
@@ -33,4 +44,39 @@ class Chance:
         argmax of logits / temperature + noise is drawn from their softmax. positions: where the drawn token will stand
         in its row, the prompt counted. On `mps` it is coarser, as there is no float64.
         """
-        return noise.gumbel(self._seed, keys, positions, vocabulary_size)
+        return gumbel(self._seed, keys, positions, vocabulary_size)
+
+
+def request_key(id: str) -> int:
+    """Return the number by which a request's noise is keyed: of its id alone, not of its place in a batch."""
+    return int.from_bytes(blake2b(id.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little", signed=True)
+
+
+def gumbel(seed: int, keys: Tensor, positions: Tensor, vocabulary_size: int) -> Tensor:
+    """Return Gumbel noise [B, n, V] in float32 for requests' keys [B] and positions [B, n], all int64.
+
+    Logarithms are taken in float64, so that rounding to float32 hides in what devices and kernels differ there.
+    """
+    start = _mix(_mix(torch.full_like(keys, seed)).add_(keys))[:, None]  # [B, 1]
+    streams = _mix(start + positions)[..., None]  # [B, n, 1]
+    tokens = torch.arange(vocabulary_size, device=keys.device).mul_(GOLDEN)  # [V]
+    dtype = precise(keys.device)
+    bits = _shifted(_finish(streams + tokens), 64 - BITS[dtype])
+    uniform = bits.to(dtype).add_(0.5).mul_(2.0 ** -BITS[dtype])
+    return uniform.log_().neg_().log_().neg_().float()
+
+
+def _mix(state: Tensor) -> Tensor:
+    return _finish(state.add_(GOLDEN))
+
+
+def _finish(state: Tensor) -> Tensor:
+    """Return the finalizer of SplitMix64, in place."""
+    for shift, factor in zip((30, 27), FACTORS, strict=True):
+        state.bitwise_xor_(_shifted(state, shift)).mul_(factor)
+    return state.bitwise_xor_(_shifted(state, 31))
+
+
+def _shifted(state: Tensor, places: int) -> Tensor:
+    """Return the unsigned right shift."""
+    return (state >> places).bitwise_and_((1 << (64 - places)) - 1)

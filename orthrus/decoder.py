@@ -6,17 +6,17 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from orthrus.chance import Chance
-from orthrus.context import Context
+from orthrus.batch.context import Context
+from orthrus.batch.detokenizer import Detokenizer
+from orthrus.batch.recorder import RequestRecorder
+from orthrus.chance import Chance, request_key
 from orthrus.decode import decode
-from orthrus.encoding import encode
 from orthrus.errors import InputError
-from orthrus.fitting import whole_sampling, whole_stop
 from orthrus.interfaces import Drafter, Target, Tokenizer, Verifier
-from orthrus.noise import request_key
-from orthrus.rows import RowRecord
-from orthrus.text import TextStream
-from orthrus.types import Piece, Prompt, Result, Sampling, Step, Stop
+from orthrus.prompts import encode
+from orthrus.sampling.resolve import whole_sampling, whole_stop
+from orthrus.settings import Sampling, Stop
+from orthrus.values import Piece, Prompt, Result, Step
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Decoder:
             raise InputError(f"there are {len(names)} ids for {len(prompts)} prompts")
         encoded = [self.encode(prompt, name, chat) for prompt, name in zip(prompts, names, strict=True)]
         context, steps = self.steps(encoded, batch, names)
-        records = [RowRecord() for _ in encoded]
+        records = [RequestRecorder() for _ in encoded]
         results: list[Result] = []
 
         def collect() -> None:  # in the order of the prompts, whichever ends first
@@ -123,7 +123,7 @@ class Stream:
         self._tokenizer: Tokenizer = decoder.target.tokenizer
         self._strings = decoder.stop.strings
         self._min_new_tokens = decoder.stop.min_new_tokens
-        self._record = RowRecord()
+        self._record = RequestRecorder()
         self._context, self._steps = decoder.steps([prompt], ids=[id])
         self._pieces = self._decode()
 
@@ -135,7 +135,7 @@ class Stream:
         return self._pieces
 
     def _decode(self) -> Iterator[Piece]:
-        text = TextStream(self._tokenizer, self._strings)
+        text = Detokenizer(self._tokenizer.decode, self._strings)
         fed = 0
         for step in _timed(self._steps, self._context, [self._record]):
             for place, token in enumerate(step.committed[0]):
@@ -152,7 +152,7 @@ class Stream:
         return self._record.result(self._id, self._context.requests[0], self._tokenizer)
 
 
-def _timed(steps: Iterator[Step], context: Context, records: Sequence[RowRecord]) -> Iterator[Step]:
+def _timed(steps: Iterator[Step], context: Context, records: Sequence[RequestRecorder]) -> Iterator[Step]:
     """Yield the steps, noting each in its requests' records; the time between two steps is the consumer's own."""
     clock = 0.0
     while True:

@@ -1,4 +1,4 @@
-"""Every hook. Each supplies parts by name; docs/hooks.md says when each is called and gives an example."""
+"""Every hook. Each supplies parts by name; docs/reference/hooks.md says when each is called and gives an example."""
 
 from __future__ import annotations
 

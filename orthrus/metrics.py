@@ -1,4 +1,4 @@
-"""Every measure of a decoded row, in one object; the words are those of docs/decode-loop.md."""
+"""Every measure of a decoded row, in one object; the words are those of docs/explanation/decode-loop.md."""
 
 from __future__ import annotations
 

@@ -13,9 +13,9 @@ import torch
 from support.program import InProcess
 from support.site import Site
 
-from orthrus.bench import rounds
+from orthrus.bench import runner
 from orthrus.testing.profiles import VARIABLE, register_profiles
-from orthrus_diffusion.training.records import Records
+from orthrus_diffusion.training.metrics_log import Records
 
 torch.set_num_threads(1)  # tiny models gain nothing from more, and on a busy machine threads wait for each other
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the programs that tests start
@@ -41,7 +41,7 @@ def _quick(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
     Setting objects aside a second time would also bring back those of `pytest_collection_finish`. A test of a plot asks
     for the fixture `plots`.
     """
-    monkeypatch.setattr(rounds, "frozen", nullcontext)
+    monkeypatch.setattr(runner, "frozen", nullcontext)
     if "plots" not in request.fixturenames:
         monkeypatch.setattr(Records, "plot", lambda self, notify: None)
 

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from orthrus import InputError
-from orthrus_diffusion.formats import read_view, write_view
-from orthrus_diffusion.shipped import VIEWS
-from orthrus_diffusion.view_config import parse_config, read_config
+from orthrus_diffusion.view_files.config import parse_config, read_config
+from orthrus_diffusion.view_files.formats import read_view, write_view
+from orthrus_diffusion.view_files.shipped import VIEWS
 
 
 def random_weights(view: dict[str, Tensor], seed: int) -> dict[str, Tensor]:

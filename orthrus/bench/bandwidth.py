@@ -7,7 +7,7 @@ import time
 
 import torch
 
-from orthrus.bench.memory import release
+from orthrus.bench.memory_ledger import release
 
 REPEATS = 7
 CUDA_BYTES, CPU_BYTES = 2**30, 2**28  # far more than any cache holds, little enough to fit beside a model

@@ -17,13 +17,13 @@ from pathlib import Path
 
 import torch
 
+from orthrus.bench.collector import PointCollector
 from orthrus.bench.plan import Plan, Point, SubjectPlan
-from orthrus.bench.prompts import BenchPrompts
 from orthrus.bench.results import Run
-from orthrus.bench.rounds import Bench
-from orthrus.bench.tally import Tally
+from orthrus.bench.runner import Bench
+from orthrus.bench.workload import Workload
 from orthrus.errors import InputError
-from orthrus.plugins import Plugins
+from orthrus.registry.plugins import Plugins
 
 CHILD = "import sys; from orthrus.bench.isolated import child; child(sys.argv[1])"
 
@@ -31,7 +31,7 @@ CHILD = "import sys; from orthrus.bench.isolated import child; child(sys.argv[1]
 class IsolatedBench:
     """Carry out a plan as `Bench` does, but subject by subject, each alone with the machine while it lasts."""
 
-    def __init__(self, plan: Plan, prompts: BenchPrompts, advance: Callable[[object], None] = lambda _: None) -> None:
+    def __init__(self, plan: Plan, prompts: Workload, advance: Callable[[object], None] = lambda _: None) -> None:
         self.copy_bandwidths: dict[torch.device, float | None] = {}
         self._plan = plan
         self._prompts = prompts
@@ -40,7 +40,7 @@ class IsolatedBench:
     def runs(self) -> Iterator[list[Run]]:
         """Yield the runs of each point; Ctrl-C leaves the point that it falls into without any."""
         for point in self._plan.points:
-            tally = Tally(self._plan, point)
+            tally = PointCollector(self._plan, point)
             for one in self._plan.subjects:
                 with tally.noting(one.label):
                     tally.join(self._alone(one, point))
@@ -48,7 +48,7 @@ class IsolatedBench:
                     self._advance(one)
             yield tally.runs()
 
-    def _alone(self, subject: SubjectPlan, point: Point) -> Tally:
+    def _alone(self, subject: SubjectPlan, point: Point) -> PointCollector:
         plan = replace(self._plan, subjects=(subject,), points=(point,), against=subject.label)
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "work"
@@ -58,7 +58,7 @@ class IsolatedBench:
                 raise InputError(f"its process ended with exit status {code}")
             tally, bandwidths = pickle.loads(file.read_bytes())  # what our own child wrote into our own folder
         self.copy_bandwidths |= bandwidths
-        found: Tally = tally
+        found: PointCollector = tally
         return found
 
 
@@ -83,9 +83,9 @@ def child(name: str) -> None:
     file.write_bytes(pickle.dumps(measure(*pickle.loads(file.read_bytes()))))
 
 
-def measure(plan: Plan, prompts: BenchPrompts) -> tuple[Tally, dict[torch.device, float | None]]:
+def measure(plan: Plan, prompts: Workload) -> tuple[PointCollector, dict[torch.device, float | None]]:
     """Return what the plan's one subject gave at its one point, and what its device can copy."""
     bench = Bench(plan, prompts, Plugins.load(), whole_peak=True)
-    tally = Tally(plan, plan.points[0])
+    tally = PointCollector(plan, plan.points[0])
     bench.measure(plan.points[0], tally)
     return tally, bench.copy_bandwidths

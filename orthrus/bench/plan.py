@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orthrus.bench.reading import Swept, read_labelled
-from orthrus.config import Config, NoOptions, PartConfig, load_config
+from orthrus.bench.arguments import Swept, read_labelled
+from orthrus.config.compose import Layer, read_overrides
+from orthrus.config.schema import Config, NoOptions, PartConfig, load_config
 from orthrus.errors import ConfigError, InputError, Problem, unknown
-from orthrus.layers import Layer, read_overrides
 from orthrus.options import parse
-from orthrus.plugins import Plugins
-from orthrus.types import Sampling
+from orthrus.registry.plugins import Plugins
+from orthrus.settings import Sampling
 
 PLAIN = "none"  # the drafter of plain decoding, and the baseline that is our own loop with it
 

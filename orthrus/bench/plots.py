@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orthrus.bench.cells import number, setting
+from orthrus.bench.formatting import number, setting
 from orthrus.bench.results import Phases, Results, Run
 from orthrus.errors import InputError
 

@@ -1,4 +1,8 @@
-"""The program `orthrus`. Nothing here imports torch before a command needs it."""
+"""The program `orthrus`. Nothing here imports torch before a command needs it.
+
+May import: bench, build, config, decoder, errors, files, machine, metrics, options, prompts, registry, testing, values,
+verification.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +12,8 @@ import traceback
 import warnings
 from types import TracebackType
 
+from orthrus.cli.exit_codes import BAD_INPUT, INTERRUPTED
 from orthrus.errors import OrthrusError, reason
-
-BAD_INPUT = 2
-INTERRUPTED = 130
 
 
 def main() -> None:

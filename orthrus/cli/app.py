@@ -9,7 +9,6 @@ from typing import Annotated
 
 import typer
 
-from orthrus.catalog import Entry
 from orthrus.cli.bench import bench
 from orthrus.cli.check import check
 from orthrus.cli.plugins import plugins
@@ -18,7 +17,8 @@ from orthrus.cli.run import run
 from orthrus.cli.validate import validate
 from orthrus.cli.verify import verify
 from orthrus.errors import PluginError, reason
-from orthrus.plugins import Plugins
+from orthrus.registry.catalog import Entry
+from orthrus.registry.plugins import Plugins
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "run": run,

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from orthrus.errors import InputError
+
+WRITTEN = ("--out", "--plot")  # flags of files
+
 
 ConfigFile = Annotated[Path, typer.Option("--config", help="A run file: which parts, with which options.")]
 Overrides = Annotated[
@@ -16,3 +22,22 @@ Batch = Annotated[int, typer.Option("--batch", help="How many prompts are decode
 Limit = Annotated[int | None, typer.Option("--limit", help="Only the first prompts of the file.", min=1)]
 Raw = Annotated[bool, typer.Option("--raw", help="Take prompts as they are, without the model's chat template.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on standard output.")]
+
+
+def check_place(flag: str, path: Path) -> None:
+    """Raise InputError, before anything is measured, if nothing could be written there."""
+    if path.is_dir():
+        raise InputError(f"{flag}: '{path}' is a directory")
+    above = next(one for one in path.absolute().parents if one.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise InputError(f"{flag}: nothing can be written to '{above}'")
+
+
+def without_folder(arguments: list[str], flags: tuple[str, ...] = WRITTEN) -> list[str]:
+    """Return a command's arguments with only the names of the files of some flags: the folder is the machine's."""
+    split = [one.partition("=") for one in arguments]
+    told = [
+        f"{flag}={Path(path).name}" if equals and flag in flags else f"{flag}{equals}{path}"
+        for flag, equals, path in split
+    ]
+    return [Path(one).name if before in flags else one for before, one in zip(["", *told], told, strict=False)]

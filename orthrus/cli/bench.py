@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import os
 import shlex
 import sys
 from functools import partial
@@ -12,26 +11,26 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from orthrus.bench.arguments import read_integers, read_sweep
 from orthrus.bench.plan import Plan, check_sweep, choose_reference, plan_points, plan_subjects
-from orthrus.bench.prompts import BenchPrompts
-from orthrus.bench.reading import read_integers, read_sweep
-from orthrus.bench.results import Results, Run, write_results
-from orthrus.cli import INTERRUPTED
-from orthrus.cli.arguments import AsJson, Limit, Overrides, Raw
+from orthrus.bench.results import Results, Run
+from orthrus.bench.results_file import to_json, write_results
+from orthrus.bench.workload import Workload
+from orthrus.cli.arguments import AsJson, Limit, Overrides, Raw, check_place, without_folder
 from orthrus.cli.bench_table import print_results
+from orthrus.cli.exit_codes import INTERRUPTED
 from orthrus.cli.progress import bar, error_console
-from orthrus.config import Config
+from orthrus.config.compose import read_overrides
+from orthrus.config.schema import Config
 from orthrus.errors import InputError
-from orthrus.layers import read_overrides
-from orthrus.plugins import Plugins
 from orthrus.prompts import read_prompts
+from orthrus.registry.plugins import Plugins
 
 if TYPE_CHECKING:
     from orthrus.bench.isolated import IsolatedBench
-    from orthrus.bench.rounds import Bench
+    from orthrus.bench.runner import Bench
 
 FAILED = 1
-WRITTEN = ("--out", "--plot")  # flags of files
 
 
 def bench(
@@ -107,25 +106,16 @@ def bench(
     _carry_out(plan, asked, session, partial(_results, title, note, settings), out, as_json)
 
 
-def _prompts(path: Path | None, limit: int | None, raw: bool, context: str | None, count: int | None) -> BenchPrompts:
+def _prompts(path: Path | None, limit: int | None, raw: bool, context: str | None, count: int | None) -> Workload:
     if (path is None) == (context is None):
         raise InputError("give either --prompts FILE.jsonl or --context N")
     if path is None:
         if limit is not None or raw:
             raise InputError("--limit and --raw go with --prompts")
-        return BenchPrompts(count=count)
+        return Workload(count=count)
     if count is not None:
         raise InputError("--count goes with --context; --limit takes the first prompts of a file")
-    return BenchPrompts(tuple(read_prompts(path, limit)), chat=False if raw else None)
-
-
-def check_place(flag: str, path: Path) -> None:
-    """Raise InputError, before anything is measured, if nothing could be written there."""
-    if path.is_dir():
-        raise InputError(f"{flag}: '{path}' is a directory")
-    above = next(one for one in path.absolute().parents if one.exists())
-    if not above.is_dir() or not os.access(above, os.W_OK):
-        raise InputError(f"{flag}: nothing can be written to '{above}'")
+    return Workload(tuple(read_prompts(path, limit)), chat=False if raw else None)
 
 
 def _settings(plan: Plan, first: Config, path: Path | None) -> dict[str, Any]:
@@ -145,25 +135,15 @@ def _settings(plan: Plan, first: Config, path: Path | None) -> dict[str, Any]:
     }
 
 
-def without_folder(arguments: list[str], flags: tuple[str, ...] = WRITTEN) -> list[str]:
-    """Return a command's arguments with only the names of the files of some flags: the folder is the machine's."""
-    split = [one.partition("=") for one in arguments]
-    told = [
-        f"{flag}={Path(path).name}" if equals and flag in flags else f"{flag}{equals}{path}"
-        for flag, equals, path in split
-    ]
-    return [Path(one).name if before in flags else one for before, one in zip(["", *told], told, strict=False)]
-
-
 def _results(title: str, note: str, settings: dict[str, Any], work: Bench | IsolatedBench, runs: list[Run]) -> Results:
-    from orthrus.bench.environment import environment
+    from orthrus.machine import environment
 
     command = shlex.join(["orthrus", *without_folder(sys.argv[1:])])
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     return Results(title, command, now, environment(work.copy_bandwidths), settings, tuple(runs), note)
 
 
-def _carry_out(plan: Plan, asked: BenchPrompts, session: Plugins, make: Any, out: Path | None, as_json: bool) -> None:
+def _carry_out(plan: Plan, asked: Workload, session: Plugins, make: Any, out: Path | None, as_json: bool) -> None:
     """Measure; write what is known after every point; show all of it, whether it came to its end or to Ctrl-C."""
     runs: list[Run] = []
     interrupted = False
@@ -180,7 +160,7 @@ def _carry_out(plan: Plan, asked: BenchPrompts, session: Plugins, make: Any, out
         _give_up(runs, interrupted)
     results = make(work, runs)
     if as_json:
-        typer.echo(results.to_json(), nl=False)
+        typer.echo(to_json(results), nl=False)
     else:
         print_results(results)
     if interrupted:
@@ -189,12 +169,12 @@ def _carry_out(plan: Plan, asked: BenchPrompts, session: Plugins, make: Any, out
         raise typer.Exit(FAILED)
 
 
-def _work(plan: Plan, asked: BenchPrompts, session: Plugins, advance: Any) -> Bench | IsolatedBench:
+def _work(plan: Plan, asked: Workload, session: Plugins, advance: Any) -> Bench | IsolatedBench:
     if plan.isolated:
         from orthrus.bench.isolated import IsolatedBench
 
         return IsolatedBench(plan, asked, advance)
-    from orthrus.bench.rounds import Bench
+    from orthrus.bench.runner import Bench
 
     notify = partial(error_console().print, markup=False, soft_wrap=True)
     return Bench(plan, asked, session, notify=notify, advance=advance)

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from orthrus.bench.cells import engine, filled, mebibytes, number, pair, share, spread
-from orthrus.bench.growth import memory_growth
+from orthrus.bench.formatting import engine, filled, mebibytes, number, pair, share, spread
+from orthrus.bench.memory_growth import memory_growth
 from orthrus.bench.results import Phases, Results, Run
 
 WIDE = 240  # columns for a file or a pipe, which have no width of their own

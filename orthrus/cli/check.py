@@ -34,9 +34,9 @@ def check(
 
     A target is checked with the cache of the kit, or the one that cache.name=... names.
     """
-    from orthrus.testing.every_check import EVERY_CHECK
-    from orthrus.testing.part_factory import factory_of
-    from orthrus.testing.summary import summary_line
+    from orthrus.testing.checks import EVERY_CHECK
+    from orthrus.testing.factory import factory_of
+    from orthrus.testing.pytest_summary import summary_line
 
     factory = factory_of(part, kind, overrides or ())
     factory.check_interface()

@@ -8,11 +8,11 @@ from typing import Annotated, Any
 
 import typer
 
-from orthrus.catalog import Entry, conflict
 from orthrus.cli.arguments import AsJson
 from orthrus.errors import PluginError, shown
 from orthrus.options import describe
-from orthrus.plugins import Plugins, strict_by_default
+from orthrus.registry.catalog import Entry, conflict
+from orthrus.registry.plugins import Plugins, strict_by_default
 
 
 def plugins(

@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-if TYPE_CHECKING:
-    from orthrus.decoder import Decoder
 
 
 def error_console() -> Console:
     """Return a console on standard error."""
     return Console(stderr=True, highlight=False)
-
-
-def load_decoder(config: Path, overrides: Sequence[str] | None) -> Decoder:
-    """Return the decoder of a run file, telling what is being waited for."""
-    console = error_console()
-    with console.status("loading"):
-        from orthrus.build import load
-
-        notify = partial(console.print, markup=False, soft_wrap=True)
-        return load(config, dotted=overrides or [], notify=notify)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 if TYPE_CHECKING:
-    from orthrus.types import Piece, Result
+    from orthrus.values import Piece, Result
 
 GREEN, RESET = "\x1b[32m", "\x1b[0m"
 

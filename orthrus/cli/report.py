@@ -11,8 +11,9 @@ from urllib.parse import quote
 
 import typer
 
-from orthrus.bench.report import Report, make_report
-from orthrus.bench.results import Results, read_results
+from orthrus.bench.markdown_report import Report, make_report
+from orthrus.bench.results import Results
+from orthrus.bench.results_file import read_results
 from orthrus.errors import InputError
 
 

@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from orthrus.cli import INTERRUPTED
 from orthrus.cli.arguments import AsJson, Batch, ConfigFile, Limit, Overrides, Raw
-from orthrus.cli.progress import bar, error_console, load_decoder
+from orthrus.cli.exit_codes import INTERRUPTED
+from orthrus.cli.loading import load_decoder
+from orthrus.cli.progress import bar, error_console
 from orthrus.cli.render import end_stream, plain, print_piece, summary, totals
 from orthrus.errors import InputError
 from orthrus.prompts import PromptRecord, check_text, read_prompts
 
 if TYPE_CHECKING:
     from orthrus.decoder import Decoder
-    from orthrus.types import Result
+    from orthrus.values import Result
 
 
 def run(

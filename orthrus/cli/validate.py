@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from orthrus.catalog import PARTS
-from orthrus.config import load_config
+from orthrus.config.schema import load_config
 from orthrus.errors import ConfigError, InputError, Problem
-from orthrus.plugins import Plugins
+from orthrus.registry.catalog import PARTS
+from orthrus.registry.plugins import Plugins
 
 FRAGMENTS = "parts"  # files in a folder of this name are pieces of configs and need not name every part
 

@@ -12,21 +12,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from orthrus.bench.arguments import read_integers
 from orthrus.bench.plan import PLAIN, SubjectPlan, plan_subjects
-from orthrus.bench.reading import read_integers
-from orthrus.bench.results import write_whole
-from orthrus.cli.arguments import AsJson, Limit, Overrides, Raw
-from orthrus.cli.bench import WRITTEN, check_place, without_folder
+from orthrus.cli.arguments import WRITTEN, AsJson, Limit, Overrides, Raw, check_place, without_folder
 from orthrus.cli.progress import bar, error_console
-from orthrus.config import Config, load_config
+from orthrus.config.compose import Layer, read_overrides
+from orthrus.config.schema import Config, load_config
 from orthrus.errors import ConfigError, InputError, Problem
-from orthrus.layers import Layer, read_overrides
-from orthrus.plugins import Plugins
+from orthrus.files import write_whole
 from orthrus.prompts import PromptRecord, read_prompts
+from orthrus.registry.plugins import Plugins
 
 if TYPE_CHECKING:
     from orthrus.verification.certificate import Certificate
-    from orthrus.verification.runs import Asked, Runs
+    from orthrus.verification.certifier import Asked, Runs
 
 FAILED = 1
 NO_DRAFTS = Layer("the control", {"drafter": {"name": PLAIN}})
@@ -67,7 +66,7 @@ def verify(
 
     import torch
 
-    from orthrus.verification.record import make_record
+    from orthrus.verification.report import make_record
 
     torch.set_float32_matmul_precision("highest")  # no TF32, whatever the process began with
     runs, found = _carry_out(wanted, records, session, False if raw else None, oracle, keep)
@@ -78,7 +77,7 @@ def verify(
     if out is not None:
         write_whole(out, record.to_json())
     if plot is not None:
-        from orthrus.verification.plot import draw_gaps
+        from orthrus.verification.gap_plot import draw_gaps
 
         write_whole(plot, draw_gaps(record.to_dict()["runs"]))
     if as_json:
@@ -129,8 +128,8 @@ def _carry_out(
     oracle: int,
     keep: Path | None,
 ) -> tuple[Runs, list[Certificate]]:
-    from orthrus.verification.kept import KeptRuns
-    from orthrus.verification.runs import Asked, Runs
+    from orthrus.verification.certifier import Asked, Runs
+    from orthrus.verification.run_cache import KeptRuns
 
     notify = partial(error_console().print, markup=False, soft_wrap=True)
     kept = None if keep is None else KeptRuns(keep, notify)

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orthrus.verification.certificate import Certificate
-from orthrus.verification.divergence import NOTHING, Divergence
+from orthrus.verification.mismatch import NOTHING, Divergence
 
 WIDE = 200  # columns for a file or a pipe, which have no width of their own
 MOST = 100  # tokens that are listed of a run

@@ -3,25 +3,25 @@
 @pytest.mark.parametrize("check", drafter_checks(), ids=str)
 def test_conformance(check):
     check(lambda target: MyDrafter(target, k=3))
+
+May import: batch, build, chance, config, decode, errors, interfaces, reference, registry, sampling, settings, values.
 """
 
-from orthrus.testing.attention_cases import Pass
-from orthrus.testing.attention_checks import attention_checks
-from orthrus.testing.cache_checks import History, cache_checks
+from orthrus.reference.cache import PlainCache
+from orthrus.reference.logits import processed
+from orthrus.reference.oracle import OracleAnswer, ending, every_answer, greedy, sample
+from orthrus.reference.table import Letters, TableTarget
+from orthrus.reference.verifiers import PlainConsensus, PlainCoupled, PlainRejection
+from orthrus.reference.view_table import ViewTableTarget
 from orthrus.testing.check import Check, ConformanceError, NotApplicableError, Outcome
-from orthrus.testing.drafter_checks import drafter_checks
-from orthrus.testing.enumeration import EveryOutcome, distribution, every_decoding, largest_difference, together
-from orthrus.testing.every_check import named_check
-from orthrus.testing.oracle import OracleAnswer, ending, every_answer, greedy, sample
-from orthrus.testing.part_factory import PartFactory, factory_of
-from orthrus.testing.plain_cache import PlainCache
-from orthrus.testing.plain_verifiers import PlainConsensus, PlainCoupled, PlainRejection
-from orthrus.testing.processors import processed
+from orthrus.testing.checks import drafter_checks, named_check, verifier_checks
+from orthrus.testing.checks.attention import attention_checks
+from orthrus.testing.checks.attention_cases import Pass
+from orthrus.testing.checks.cache import History, cache_checks
+from orthrus.testing.checks.enumeration import EveryOutcome, distribution, every_decoding, largest_difference, together
+from orthrus.testing.checks.target import target_checks
+from orthrus.testing.factory import PartFactory, factory_of
 from orthrus.testing.scenes import Scene
-from orthrus.testing.table import Letters, TableTarget
-from orthrus.testing.target_checks import target_checks
-from orthrus.testing.verifier_checks import verifier_checks
-from orthrus.testing.view_table import ViewTableTarget
 
 __all__ = [
     "Check",

@@ -7,15 +7,17 @@ from typing import Any
 
 import torch
 
-from orthrus.context import Context, Row
+from orthrus.batch.context import Context, Row
+from orthrus.batch.scheduler import Scheduler
 from orthrus.errors import InputError
 from orthrus.interfaces import Drafter, Target
+from orthrus.settings import Sampling, Stop
+from orthrus.testing.doubles.spies import FixedChance
 from orthrus.testing.scenes import Scene
 from orthrus.testing.strategies import batches
-from orthrus.testing.watching import FixedChance
 from orthrus.testing.with_hypothesis import stateful
 from orthrus.testing.with_hypothesis import strategies as st
-from orthrus.types import Draft, Sampling, Step, Stop, Verdict
+from orthrus.values import Draft, Step, Verdict
 
 VOCABULARY, ROWS, LIMIT, WIDTH = 4, 3, 12, 8  # of what is drawn; a target may know more tokens
 CLOSE = 1e-6  # probabilities of a row alone and in a batch may round differently
@@ -46,12 +48,13 @@ class Session:
     def __init__(self, target: Target, drafter: Drafter, context: Context) -> None:
         self.context = context
         self._target, self._drafter = target, drafter
+        self._scheduler = Scheduler(context, getattr(drafter, "name", type(drafter).__name__))
         target.start(context)
 
     @torch.no_grad()
     def fill(self, first_tokens: Sequence[int]) -> None:
         """Prefill rows that are free while prompts wait; first_tokens [B] is what such a row's answer begins with."""
-        while rows := self.context.refill():
+        while rows := self._scheduler.refill():
             self._target.prefill(self.context, rows)
             self._commit(self.context.empty_draft(), [0] * len(first_tokens), first_tokens)
             self._drafter.start(self.context, rows)
@@ -60,7 +63,7 @@ class Session:
     def propose(self) -> Draft:
         """Return what the drafter proposes; what it draws does not depend on the other rows."""
         proposed = self._drafter.propose(self.context, FixedChance(0))
-        return self.context.admit(proposed, self._drafter)
+        return self._scheduler.check(proposed)
 
     @torch.no_grad()
     def verify(self, draft: Draft, accepted: Sequence[int], next_tokens: Sequence[int]) -> None:
@@ -71,7 +74,7 @@ class Session:
     def _commit(self, draft: Draft, accepted: Sequence[int], next_tokens: Sequence[int]) -> Step:
         device = self.context.device
         most = torch.tensor(accepted, device=device)
-        step = self.context.commit(
+        step = self._scheduler.commit(
             draft, Verdict(torch.minimum(draft.lengths, most), torch.tensor(next_tokens, device=device))
         )
         self._target.keep(step)

@@ -9,14 +9,13 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
-from orthrus.chance import Chance
-from orthrus.context import Context
+from orthrus.batch.context import Context
+from orthrus.chance import Chance, request_key
 from orthrus.interfaces import Target
-from orthrus.noise import request_key
-from orthrus.testing.oracle import OracleAnswer, greedy, sample
-from orthrus.testing.plain_cache import PlainCache
-from orthrus.testing.view_table import ViewTableTarget
-from orthrus.types import Sampling, Stop
+from orthrus.reference.cache import PlainCache
+from orthrus.reference.oracle import OracleAnswer, greedy, sample
+from orthrus.reference.view_table import ViewTableTarget
+from orthrus.settings import Sampling, Stop
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from orthrus.interfaces import KVCache
-from orthrus.testing.history import Turn
-from orthrus.testing.plain_cache import PlainCache
-from orthrus.testing.table import TableTarget, random_table
+from orthrus.reference.cache import PlainCache
+from orthrus.reference.table import TableTarget, random_table
+from orthrus.settings import Sampling, Stop
+from orthrus.testing.doubles.drafters import Turn
 from orthrus.testing.with_hypothesis import strategies as st
-from orthrus.types import Sampling, Stop
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 

@@ -1,6 +1,13 @@
-"""Holds decoding against the target itself: token by token, with a certificate for every run. See docs/lossless.md."""
+"""Holds decoding against the target itself: token by token, with a certificate for every run.
 
-from orthrus.verification.answers import Verification, check_verifiable, verify
-from orthrus.verification.divergence import Divergence
+See docs/explanation/lossless.md.
+
+May import: batch, bench, build, chance, config, decoder, errors, files, interfaces, machine, metrics, optional,
+reference, registry, sampling, settings, values.
+"""
+
+from orthrus.verification.answers import Verification, verify
+from orthrus.verification.certifier import check_verifiable
+from orthrus.verification.mismatch import Divergence
 
 __all__ = ["Divergence", "Verification", "check_verifiable", "verify"]

@@ -10,12 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from orthrus.decoder import Decoder
-from orthrus.errors import InputError
-from orthrus.noise import precise
-from orthrus.types import Result
-from orthrus.verification.divergence import Divergence
-from orthrus.verification.scores import oracle, wrong_end
-from orthrus.verification.teacher import teacher_force
+from orthrus.machine import precise
+from orthrus.values import Result
+from orthrus.verification.certifier import check_verifiable, spread
+from orthrus.verification.expected import oracle, wrong_end
+from orthrus.verification.mismatch import Divergence
+from orthrus.verification.teacher_forcing import teacher_force
 
 
 @dataclass(frozen=True)
@@ -53,22 +53,6 @@ def verify(
         oracle_checked=len(replayed),
         divergences=tuple(one for divergences in found for one in divergences),
     )
-
-
-def check_verifiable(decoder: Decoder) -> None:
-    """Raise InputError if nothing decides which text is right: sampling whose noise cannot be asked for again."""
-    temperature = decoder.sampling.temperature
-    if temperature > 0 and not getattr(decoder.verifier, "coupled", False):
-        raise InputError(
-            f"only greedy decoding and coupled sampling can be verified: sampling.temperature is {temperature:g},"
-            f" and verifier '{type(decoder.verifier).__name__}' draws anew each time"
-        )
-
-
-def spread(total: int, wanted: int) -> set[int]:
-    """Return so many numbers below the total, evenly spread."""
-    count = min(total, wanted)
-    return {index * total // count for index in range(count)} if count else set()
 
 
 def _check(decoder: Decoder, result: Result, with_oracle: bool) -> list[Divergence]:

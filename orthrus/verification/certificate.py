@@ -1,6 +1,6 @@
 """The certificate of a run: what is said of each token, of each answer, and of how often answers part from greedy ones.
 
-docs/lossless.md says what each rule shows and what it does not.
+docs/explanation/lossless.md says what each rule shows and what it does not.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from orthrus.types import Result
-from orthrus.verification.divergence import NOTHING, Divergence
-from orthrus.verification.referee import Judged
-from orthrus.verification.witness import Seen, of_token
+from orthrus.values import Result
+from orthrus.verification.mismatch import NOTHING, Divergence
+from orthrus.verification.recording_verifier import Seen, of_token
+from orthrus.verification.reference_check import Judged
 
 Rule = Literal["holds", "fails", "not decided"]
 CHANCE = 0.01  # a rate counts as higher than the control's if chance alone would make it so this seldom
-CEILINGS = {"float32": 4096.0}  # unit roundoffs that a dtype's own error may be; docs/lossless.md derives them
+CEILINGS = {"float32": 4096.0}  # unit roundoffs of a dtype's own error; docs/explanation/lossless.md derives them
 CEILING = 64.0  # in 16 bits, where sums are in float32
 
 

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from orthrus import AttentionCapabilities, MaskDescription, Parts
-from orthrus_attention.folding import fold, unfold
-from orthrus_attention.visible import visible
+from orthrus_attention.grouped_heads import fold, unfold
+from orthrus_attention.masks import visible
 
 
 class EagerAttention:

@@ -6,10 +6,9 @@ import torch
 from torch import Tensor
 
 from orthrus import AttentionCapabilities, BuildError, MaskDescription, Parts
-from orthrus_attention.folding import fold
-from orthrus_attention.lengths import Lengths
-from orthrus_attention.refusing import refuse
-from orthrus_attention.tokens import as_tokens
+from orthrus_attention.grouped_heads import fold
+from orthrus_attention.unsupported import refuse
+from orthrus_attention.varlen import Lengths, as_tokens
 
 HEAD_SIZES = frozenset(range(8, 257, 8))
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
 from orthrus import AttentionCapabilities, MaskDescription, Parts
-from orthrus_attention.refusing import refuse
+from orthrus_attention.unsupported import refuse
 
 MOST_COMPILED = 128  # forms in a process: it is compiled anew for other rows, heads and dtypes; torch would stop at 8
 HEAD_SIZES = frozenset({*range(16, 129, 8), 256})  # Triton multiplies nothing narrower than 16

@@ -7,9 +7,9 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from orthrus import AttentionCapabilities, MaskDescription, Parts
-from orthrus_attention.folding import fold, unfold
-from orthrus_attention.refusing import refuse
-from orthrus_attention.visible import visible
+from orthrus_attention.grouped_heads import fold, unfold
+from orthrus_attention.masks import visible
+from orthrus_attention.unsupported import refuse
 
 
 class SdpaAttention:

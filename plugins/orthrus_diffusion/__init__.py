@@ -28,4 +28,4 @@ def register_sections(register: Register) -> None:
 @hookimpl
 def register_commands(register: Register) -> None:
     register("train", "orthrus_diffusion.training.command:train")
-    register("convert", "orthrus_diffusion.convert:convert")
+    register("convert", "orthrus_diffusion.commands:convert")

@@ -24,10 +24,10 @@ from orthrus import (
 )
 from orthrus.sampling import token_probabilities, warp, widen
 from orthrus_diffusion.block import MaskedBlock
-from orthrus_diffusion.formats import attach, attach_copies, state_of
 from orthrus_diffusion.options import DiffusionOptions
-from orthrus_diffusion.shipped import find_view
-from orthrus_diffusion.view_config import ViewConfig
+from orthrus_diffusion.view_files.config import ViewConfig
+from orthrus_diffusion.view_files.formats import attach, attach_copies, state_of
+from orthrus_diffusion.view_files.shipped import find_view
 
 VIEW = "diffusion"  # what the view that came with a target is called
 COPIES = "copies"  # of the model's own attention, untrained

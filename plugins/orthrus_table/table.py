@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from orthrus import Parts
-from orthrus.testing import Letters, TableTarget
+from orthrus.reference import Letters, TableTarget
 from orthrus_table.options import TableOptions
 
 

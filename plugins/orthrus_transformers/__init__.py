@@ -15,11 +15,11 @@ def register_targets(register: Register) -> None:
 
 @hookimpl
 def register_sources(register: Register) -> None:
-    register("default", "orthrus_transformers.sources:default_source")
-    register("path", "orthrus_transformers.sources:path_source")
-    register("package", "orthrus_transformers.sources:package_source")
-    register("hub", "orthrus_transformers.sources:hub_source")
-    register("shape", "orthrus_transformers.shape_source:make")
+    register("default", "orthrus_transformers.loading.sources:default_source")
+    register("path", "orthrus_transformers.loading.sources:path_source")
+    register("package", "orthrus_transformers.loading.sources:package_source")
+    register("hub", "orthrus_transformers.loading.sources:hub_source")
+    register("shape", "orthrus_transformers.loading.sources:shape_source")
 
 
 @hookimpl

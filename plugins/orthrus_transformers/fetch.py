@@ -12,7 +12,7 @@ def fetch(
 ) -> None:
     """Make a model ready for use: download or convert it if needed, and print where it is."""
     from orthrus import Parts, Plugins, find_source
-    from orthrus_transformers.loading import local_directory
+    from orthrus_transformers.loading.model import local_directory
 
     parts = Parts(notify=lambda message: typer.echo(message, err=True))
     typer.echo(local_directory(find_source(source, Plugins.load(), parts).fetch(), parts))

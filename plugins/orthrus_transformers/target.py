@@ -12,26 +12,24 @@ import torch
 from torch import Tensor
 
 from orthrus import BuildError, Context, Draft, DraftPass, KVCache, Parts, Step, Tokenizer, check_turn
-from orthrus_transformers import loading
-from orthrus_transformers.attention import AttentionState, attach
-from orthrus_transformers.capabilities import check_attention, check_layers
-from orthrus_transformers.context_length import ends_early, max_length
-from orthrus_transformers.current_device import on_its_device
-from orthrus_transformers.dual_pass import DualPass
-from orthrus_transformers.engine import Engine, Pass
 from orthrus_transformers.engines import make_eager, make_engine, uncaptured
-from orthrus_transformers.fingerprint import fingerprint
-from orthrus_transformers.fused import fuse_view, unfuse_view
-from orthrus_transformers.generation_settings import differing_end_tokens, end_tokens, unapplied_settings
-from orthrus_transformers.mask_windows import windows_in_masks
-from orthrus_transformers.memory import check_room, says_when_memory_is_short
+from orthrus_transformers.engines.eager import Engine
+from orthrus_transformers.engines.forward_pass import Pass
+from orthrus_transformers.guards import check_room, on_its_device, says_when_memory_is_short
+from orthrus_transformers.loading import model as loading
+from orthrus_transformers.loading.generation_settings import differing_end_tokens, end_tokens, unapplied_settings
+from orthrus_transformers.loading.provenance import provenance
+from orthrus_transformers.model.attention_hook import AttentionState, attach
+from orthrus_transformers.model.compatibility import check_attention, check_layers
+from orthrus_transformers.model.context_length import ends_early, max_length
+from orthrus_transformers.model.fused_layers import fuse_view, unfuse_view
+from orthrus_transformers.model.mask_windows import windows_in_masks
+from orthrus_transformers.model.pass_facts import PassReads, pass_identity
+from orthrus_transformers.model.reference import copied, fingerprint, plain_logits
+from orthrus_transformers.model.self_check import probe
+from orthrus_transformers.model.views import View, make_view
 from orthrus_transformers.options import GraphLimits, TransformersOptions
-from orthrus_transformers.pass_identity import pass_identity
-from orthrus_transformers.pass_reads import PassReads
-from orthrus_transformers.probe import probe
-from orthrus_transformers.provenance import provenance
-from orthrus_transformers.views import View, make_view
-from orthrus_transformers.widened import copied, plain_logits
+from orthrus_transformers.training.dual_pass import DualPass
 
 
 class TransformersTarget:

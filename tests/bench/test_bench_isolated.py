@@ -19,12 +19,13 @@ from support.program import PROGRAM, TABLE
 from orthrus.bench import isolated
 from orthrus.bench.isolated import IsolatedBench, child
 from orthrus.bench.plan import Plan, plan_points, plan_subjects
-from orthrus.bench.prompts import BenchPrompts
-from orthrus.bench.results import Run, read_results
-from orthrus.layers import read_overrides
-from orthrus.plugins import Plugins
+from orthrus.bench.results import Run
+from orthrus.bench.results_file import read_results
+from orthrus.bench.workload import Workload
+from orthrus.config.compose import read_overrides
+from orthrus.registry.plugins import Plugins
 
-PROMPTS = BenchPrompts()
+PROMPTS = Workload()
 
 
 def a_plan(**settings: Any) -> Plan:
@@ -126,7 +127,7 @@ def test_the_whole_peak_is_that_since_the_first_run(
     whole: bool, resets: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done: list[int] = []
-    monkeypatch.setattr("orthrus.bench.workshop.reset_peak", lambda: done.append(1))
+    monkeypatch.setattr("orthrus.bench.subjects.reset_peak", lambda: done.append(1))
     bench = make_bench(tmp_path, BenchPlugin(), rounds=2, warm_up=1, phases=False)
     bench._workshop._whole_peak = whole
     all_runs(bench)

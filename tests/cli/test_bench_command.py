@@ -16,7 +16,8 @@ from support.site import Site
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from orthrus import load, summarize
-from orthrus.bench.results import Run, read_results
+from orthrus.bench.results import Run
+from orthrus.bench.results_file import read_results, to_json
 
 BENCH = ["bench", "--config", TABLE, "--rounds", "2"]
 RANDOM = [*BENCH, "--context", "6"]
@@ -100,7 +101,7 @@ def test_json_is_what_is_written_and_nothing_else_is_printed(orthrus: InProcess)
     done = orthrus(*RANDOM, *sweep, "--baseline", "none", "--title", "T", "--note", "N.", "--out", out, "--json")
     assert (done.code, done.err) == (0, "")
     written = read_results(out)
-    assert done.out == out.read_text() == written.to_json()
+    assert done.out == out.read_text() == to_json(written)
     assert (written.title, written.note) == ("T", "N.")
     assert written.command.startswith("orthrus bench --config ")
     assert written.command.endswith("--title T --note N. --out results.json --json")

@@ -10,7 +10,7 @@ from support.program import InProcess
 from support.site import Site
 
 from orthrus.testing import factory_of, named_check
-from orthrus.testing.every_check import EVERY_CHECK
+from orthrus.testing.checks import EVERY_CHECK
 
 HONEST = "return context.empty_draft()"
 TOO_LONG = (
@@ -169,7 +169,8 @@ NEEDING = """
 from dataclasses import dataclass
 from typing import ClassVar
 from orthrus import BuildError, hookimpl, option
-from orthrus_plain.none import NoDrafter
+from orthrus_drafters.none import NoDrafter
+
 
 @dataclass(frozen=True)
 class Options:

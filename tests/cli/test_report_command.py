@@ -10,8 +10,8 @@ import pytest
 from support.benchmarks import measured
 from support.program import InProcess
 
-from orthrus.bench.report import make_report
-from orthrus.bench.results import write_results
+from orthrus.bench.markdown_report import make_report
+from orthrus.bench.results_file import write_results
 
 
 @pytest.fixture

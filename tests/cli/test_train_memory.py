@@ -14,7 +14,7 @@ from support.trainable import STAGES, made
 import orthrus as package
 from orthrus_diffusion.training import fit
 from orthrus_transformers import target
-from orthrus_transformers.engine import EagerEngine
+from orthrus_transformers.engines.eager import EagerEngine
 
 SAMPLED = "prompts.sampled=4"
 BATCHES = {"prompts": 1024, "answers": 4, "eval": 32}

@@ -11,8 +11,8 @@ from rich.console import Console
 from support.program import Outcome
 from support.trainable import STAGES
 
-from orthrus_diffusion.training import records
-from orthrus_diffusion.training.records import progress
+from orthrus_diffusion.training import metrics_log
+from orthrus_diffusion.training.metrics_log import progress
 
 BARS = {
     "prompts": ("prompts", "1/1"),
@@ -31,7 +31,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
         return Console(file=shown, force_terminal=True, width=100, **options)
 
     shown = io.StringIO()
-    monkeypatch.setattr(records, "Console", console)
+    monkeypatch.setattr(metrics_log, "Console", console)
     return shown
 
 
@@ -64,7 +64,7 @@ def test_no_bar_without_a_terminal_or_for_other_processes(
 ) -> None:
     with progress("fit", 10, shown=False) as advance:
         advance(10)
-    monkeypatch.setattr(records, "Console", lambda **options: Console(file=terminal, force_terminal=False))
+    monkeypatch.setattr(metrics_log, "Console", lambda **options: Console(file=terminal, force_terminal=False))
     with progress("fit", 10) as advance:
         advance(10)
     assert terminal.getvalue() == ""

@@ -14,7 +14,7 @@ from support.program import CONFIGS, TABLE, InProcess
 from support.site import Site
 
 from orthrus.cli.verify_table import COLUMNS
-from orthrus.verification.plot import draw_gaps
+from orthrus.verification.gap_plot import draw_gaps
 
 COUPLED = "warm: verifier.name=coupled sampling.temperature=0.8"
 ALWAYS_FIRST = """

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from orthrus import InputError, load
-from orthrus.config import Config, load_config
+from orthrus.config.compose import Layer, read_overrides
+from orthrus.config.schema import Config, load_config
 from orthrus.errors import ConfigError
-from orthrus.layers import Layer, read_overrides
-from orthrus.plugins import Plugins
-from orthrus.types import Sampling
+from orthrus.registry.plugins import Plugins
+from orthrus.settings import Sampling
 
 GOOD: dict[str, Any] = {
     "target": {"name": "table"},
@@ -164,7 +164,7 @@ def test_a_config_that_names_no_verifier_gets_the_default_one(tmp_path: Path, mo
     config = load_config(file, [], Plugins.load())
     assert config.verifier is not None
     assert config.verifier.entry.name == "default"
-    monkeypatch.setenv("ORTHRUS_PLUGINS", "orthrus_table,orthrus_caches,orthrus_plain")
+    monkeypatch.setenv("ORTHRUS_PLUGINS", "orthrus_table,orthrus_caches,orthrus_drafters")
     with pytest.raises(ConfigError, match="the config names no verifier; known: none"):
         load_config(file, [], Plugins.load())
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orthrus.config import PARTS, load_config
-from orthrus.layers import Layer, compose, read_layers, read_overrides
-from orthrus.plugins import Plugins
+from orthrus.config.compose import Layer, compose, read_layers, read_overrides
+from orthrus.config.schema import PARTS, load_config
+from orthrus.registry.plugins import Plugins
 
 
 def composed(*layers: dict[str, Any]) -> dict[str, Any]:

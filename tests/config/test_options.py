@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orthrus.catalog import Entry
 from orthrus.options import describe, option, parse
-from orthrus.plugins import Plugins
-from orthrus.types import Sampling, Stop
+from orthrus.registry.catalog import Entry
+from orthrus.registry.plugins import Plugins
+from orthrus.settings import Sampling, Stop
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from orthrus.config.compose import read_layers, read_overrides
 from orthrus.errors import ConfigError
-from orthrus.layers import read_layers, read_overrides
 
 
 def write(folder: Path, text: str | bytes, name: str = "run.yaml") -> Path:

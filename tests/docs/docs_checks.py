@@ -21,14 +21,15 @@ from orthrus import InputError, Result, Sampling, Stop, hookspecs, interfaces
 from orthrus.cli import verify_table
 from orthrus.cli.app import make_app
 from orthrus.cli.bench_table import COLUMNS
-from orthrus.config import PARTS, load_config
+from orthrus.config.schema import PARTS, load_config
 from orthrus.errors import ConfigError
 from orthrus.metrics import Measures
 from orthrus.options import describe
-from orthrus.plugins import GROUP, Plugins
+from orthrus.registry.contracts import members
+from orthrus.registry.plugins import GROUP, Plugins
 from orthrus.testing import strategies
 from orthrus.testing.profiles import PROFILES
-from orthrus.types import FinishReason
+from orthrus.values import FinishReason
 
 SECTIONS = {"stop": Stop, "sampling": Sampling}
 PROTOCOLS = ("AttentionBackend", "Baseline", "Drafter", "KVCache", "Source", "Target", "Tokenizer", "Verifier")
@@ -58,7 +59,7 @@ def interface_tables(page: Page) -> list[str]:
     return [
         complaint
         for name in PROTOCOLS
-        for complaint in names(page, f"members: {name}", interfaces.members(getattr(interfaces, name)))
+        for complaint in names(page, f"members: {name}", members(getattr(interfaces, name)))
     ]
 
 
@@ -88,7 +89,7 @@ def finish_reasons(page: Page) -> list[str]:
 def attention_table(page: Page) -> list[str]:
     """Compare the table of attention backends with what they declare, and its names with those registered."""
     written = page.text.partition("<!-- attention capabilities -->\n")[2].partition("\n\n")[0].splitlines()
-    generated = runpy.run_path(str(ROOT / "docs" / "examples" / "attention_table.py"))["table"]()
+    generated = runpy.run_path(str(ROOT / "docs" / "tools" / "attention_table.py"))["table"]()
     listed = [row[0].strip("`") for row in page.table("attention capabilities")]
     registered = [one.name for one in _built_in() if one.kind == "attention"]
     return differing("line", written, generated) + differing("attention", listed, registered)
@@ -97,7 +98,7 @@ def attention_table(page: Page) -> list[str]:
 def attention_speeds(page: Page) -> list[str]:
     """Compare the table of attention speeds with what the program that measured them makes of its results."""
     written = page.text.partition("<!-- attention speeds -->\n")[2].partition("<!-- end -->\n")[0].splitlines()
-    program = runpy.run_path(str(ROOT / "docs" / "examples" / "attention_speeds.py"))
+    program = runpy.run_path(str(ROOT / "docs" / "tools" / "attention_speeds.py"))
     return differing("line", written, program["page_lines"](json.loads(program["FOUND"].read_text(encoding="utf-8"))))
 
 
@@ -111,14 +112,14 @@ def view_memory(page: Page) -> list[str]:
 def acceptance_table(page: Page) -> list[str]:
     """Compare the table of accepted drafts with what the program that measured them makes of its results."""
     written = page.text.partition("<!-- acceptance -->\n")[2].partition("<!-- end -->\n")[0].splitlines()
-    program = runpy.run_path(str(ROOT / "docs" / "examples" / "acceptance.py"))
+    program = runpy.run_path(str(ROOT / "docs" / "tools" / "acceptance.py"))
     return differing("line", written, program["page_lines"](json.loads(program["FOUND"].read_text(encoding="utf-8"))))
 
 
 def training_cost(page: Page) -> list[str]:
     """Compare the table of what trainings cost with what the program makes of their records."""
     written = page.text.partition("<!-- training cost -->\n")[2].partition("<!-- end -->\n")[0].splitlines()
-    program = runpy.run_path(str(ROOT / "docs" / "examples" / "training_log.py"))
+    program = runpy.run_path(str(ROOT / "docs" / "tools" / "training_log.py"))
     return differing("line", written, program["cost_lines"](program["FOLDER"]))
 
 

@@ -77,9 +77,9 @@ class Page:
 
 
 def pages() -> list[Page]:
-    """Return every page of the repository; what is in docs/benchmarks/ is part of docs/benchmarks.md."""
+    """Return every page of the repository; docs/evidence/benchmarks/ is part of docs/results/benchmarks.md."""
     places = {*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("tests/*.md")}
-    return [Page(path) for path in sorted(places - set(ROOT.glob("docs/benchmarks/*.md")))]
+    return [Page(path) for path in sorted(places - set(ROOT.glob("docs/evidence/benchmarks/*.md")))]
 
 
 def page(name: str) -> Page:

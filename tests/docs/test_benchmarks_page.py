@@ -1,4 +1,4 @@
-"""docs/benchmarks.md is what `orthrus report` makes of docs/benchmarks/: to the letter, plots included."""
+"""docs/results/benchmarks.md is what `orthrus report` makes of docs/evidence/benchmarks/: to the letter."""
 
 from __future__ import annotations
 
@@ -18,33 +18,34 @@ from docs_plots import same
 from support.benchmarks import measured
 from support.thorough import thorough_but
 
-from orthrus.bench.report import Report, make_report, section
-from orthrus.bench.results import Phases, Results, Run, Spread, read_results, write_results
+from orthrus.bench.markdown_report import Report, make_report, section
+from orthrus.bench.results import Phases, Results, Run, Spread
+from orthrus.bench.results_file import read_results, write_results
 from orthrus.cli import main
 
 DOCS = ROOT / "docs"
-FIGURES = "benchmarks-figures"
+PAGE, RECORDS, FIGURES = "results/benchmarks.md", "evidence/benchmarks", "figures/benchmarks"  # beside the page
 
 
 def remade(docs: Path) -> Report:
     """Return the report of a folder's results, in the order of their names."""
-    files = sorted((docs / "benchmarks").glob("*.json"))
-    introduction = (docs / "benchmarks" / "introduction.md").read_text(encoding="utf-8")
+    files = sorted((docs / RECORDS).glob("*.json"))
+    introduction = (docs / RECORDS / "introduction.md").read_text(encoding="utf-8")
     return make_report({file.stem: read_results(file) for file in files}, introduction, FIGURES)
 
 
 def differences(docs: Path) -> list[str]:
     """Complain about a page, or about plots, that are not what the results give."""
     made = remade(docs)
-    complaints = [] if (docs / "benchmarks.md").read_text(encoding="utf-8") == made.markdown else ["benchmarks.md"]
-    there = {file.name: file.read_text(encoding="utf-8") for file in (docs / FIGURES).glob("*")}
+    complaints = [] if (docs / PAGE).read_text(encoding="utf-8") == made.markdown else ["benchmarks.md"]
+    there = {file.name: file.read_text(encoding="utf-8") for file in (docs / "results" / FIGURES).glob("*")}
     wanted = {figure.name: figure.svg for figure in made.figures}
     complaints += sorted(set(there) ^ set(wanted))
     return complaints + [name for name in wanted if name in there and not same(there[name], wanted[name])]
 
 
 def test_the_committed_page_is_what_the_committed_results_give() -> None:
-    assert list((DOCS / "benchmarks").glob("*.json"))
+    assert list((DOCS / RECORDS).glob("*.json"))
     assert differences(DOCS) == []
 
 
@@ -53,17 +54,16 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make a docs folder with two benchmarks, and the house's pages; run the command that the introduction shows."""
     folder = tmp_path_factory.mktemp("house")
     docs = folder / "docs"
-    docs.mkdir()
-    for file in DOCS.glob("*.md"):
-        shutil.copy(file, docs)
-    (docs / "benchmarks").mkdir()
-    shutil.copy(DOCS / "benchmarks" / "introduction.md", docs / "benchmarks")
-    write_results(measured(), docs / "benchmarks" / "b.json")
-    write_results(dataclasses.replace(measured(), title="First"), docs / "benchmarks" / "a.json")
-    [block] = Page(docs / "benchmarks" / "introduction.md").of("console", "not run")
-    arguments = block.text.removeprefix("$ orthrus ").split()
-    place = arguments.index("docs/benchmarks/*.json")
-    arguments[place : place + 1] = ["docs/benchmarks/a.json", "docs/benchmarks/b.json"]
+    for file in (*DOCS.glob("*.md"), *DOCS.glob("*/*.md"), DOCS / RECORDS / "introduction.md"):
+        place = docs / file.relative_to(DOCS)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, place)
+    write_results(measured(), docs / RECORDS / "b.json")
+    write_results(dataclasses.replace(measured(), title="First"), docs / RECORDS / "a.json")
+    [block] = Page(docs / RECORDS / "introduction.md").of("console", "not run")
+    arguments = block.text.removeprefix("$ orthrus ").replace("\\\n", "").split()
+    place = arguments.index("docs/evidence/benchmarks/*.json")
+    arguments[place : place + 1] = ["docs/evidence/benchmarks/a.json", "docs/evidence/benchmarks/b.json"]
     with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as left:
         patch.chdir(folder)
         patch.setattr(sys, "argv", ["orthrus", *arguments])
@@ -80,17 +80,17 @@ def docs(made: Path, tmp_path: Path) -> Path:
 
 def test_the_command_in_the_introduction_makes_the_page(docs: Path) -> None:
     assert differences(docs) == []
-    text = (docs / "benchmarks.md").read_text(encoding="utf-8")
+    text = (docs / PAGE).read_text(encoding="utf-8")
     assert text.index("# Benchmarks") < text.index("## First") < text.index("## A table")
 
 
 def test_the_page_passes_what_every_page_must(docs: Path, tmp_path: Path) -> None:
-    copy = Page(docs / "benchmarks.md")
+    copy = Page(docs / PAGE)
     assert checks.links(copy) == []
     assert checks.quotations(copy) == []
     assert Workspace(tmp_path / "work").follow(copy) == []
     assert len(copy.of("console", "not run")) == 3
-    (docs / FIGURES / "a-phases.svg").unlink()
+    (docs / "results" / FIGURES / "a-phases.svg").unlink()
     assert checks.links(copy) == [f"benchmarks.md: the link '{FIGURES}/a-phases.svg' leads nowhere"]
 
 
@@ -106,14 +106,14 @@ def change(name: str, old: str, new: str) -> Callable[[Path], None]:
 
 CHANGES = [
     # the first 3 in every run
-    (change("benchmarks.md", "100.0 %", "99.0 %"), ["benchmarks.md"]),
-    (change(f"{FIGURES}/a-phases.svg", ">draft<", ">drafts<"), ["a-phases.svg"]),
-    (lambda docs: (docs / FIGURES / "old.svg").write_text("x"), ["old.svg"]),
-    (change("benchmarks/introduction.md", "Every figure", "Each figure"), ["benchmarks.md"]),
-    (change("benchmarks/a.json", '"batch": 16', '"batch": 17'), None),
-    (change(f"{FIGURES}/a-phases.svg", "<svg ", "<svg  "), ["a-phases.svg"]),
-    (lambda docs: (docs / FIGURES / "b-phases.svg").unlink(), ["b-phases.svg"]),
-    (lambda docs: write_results(measured(), docs / "benchmarks" / "c.json"), None),
+    (change(PAGE, "100.0 %", "99.0 %"), ["benchmarks.md"]),
+    (change(f"results/{FIGURES}/a-phases.svg", ">draft<", ">drafts<"), ["a-phases.svg"]),
+    (lambda docs: (docs / "results" / FIGURES / "old.svg").write_text("x"), ["old.svg"]),
+    (change(f"{RECORDS}/introduction.md", "Every figure", "Each figure"), ["benchmarks.md"]),
+    (change(f"{RECORDS}/a.json", '"batch": 16', '"batch": 17'), None),
+    (change(f"results/{FIGURES}/a-phases.svg", "<svg ", "<svg  "), ["a-phases.svg"]),
+    (lambda docs: (docs / "results" / FIGURES / "b-phases.svg").unlink(), ["b-phases.svg"]),
+    (lambda docs: write_results(measured(), docs / RECORDS / "c.json"), None),
 ]
 
 
@@ -127,7 +127,7 @@ def test_what_was_changed_by_hand_is_noticed(
 
 
 def test_a_plot_of_another_matplotlib_is_compared_by_its_texts(docs: Path) -> None:
-    svg = (docs / FIGURES / "a-phases.svg").read_text(encoding="utf-8")
+    svg = (docs / "results" / FIGURES / "a-phases.svg").read_text(encoding="utf-8")
     other = svg.replace(f"Matplotlib v{mpl.__version__},", "Matplotlib v1.0,").replace("<svg ", "<svg  ")
     assert same(other, svg)
     assert not same(other.replace(">draft<", ">drafts<"), svg)
@@ -164,5 +164,5 @@ def whole() -> Results:
 def test_the_columns_are_those_that_the_documentation_tells_of() -> None:
     [table] = [one for one in section(whole()) if one.startswith("| subject")]
     columns = [column.strip() for column in table.splitlines()[0].strip("|").split(" | ")]
-    told = [re.match(r"`([^`]+)`", row[0]) for row in page("docs/reports.md").table("report columns")]
+    told = [re.match(r"`([^`]+)`", row[0]) for row in page("docs/guide/reports.md").table("report columns")]
     assert [one and one.group(1) for one in told] == [column.replace(" to none", " to") for column in columns]

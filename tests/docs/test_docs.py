@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,8 +14,8 @@ from docs_pages import ROOT, Page, page, pages
 from support.thorough import thorough_but
 
 PAGES = {str(one.path.relative_to(ROOT)): one for one in pages()}
-TUTORIAL = "docs/writing-a-drafter.md"
-KIT = "docs/testing-a-plugin.md"  # its Python takes 9 s, its commands 30; test_example_package.py has most of them
+TUTORIAL = "docs/guide/writing-a-drafter.md"
+KIT = "docs/guide/testing-a-plugin.md"  # its Python takes 9 s, its commands 30; test_example_package.py has most
 MOST_LINES = 30  # of Python in the tutorial's package, blank ones aside
 
 
@@ -60,49 +61,49 @@ def test_quotations_are_in_their_file(name: str) -> None:
 
 
 def test_hook_headings_are_the_signatures() -> None:
-    none_of(checks.hook_headings(page("docs/hooks.md")))
+    none_of(checks.hook_headings(page("docs/reference/hooks.md")))
 
 
 def test_interface_tables_are_the_interfaces() -> None:
-    none_of(checks.interface_tables(page("docs/hooks.md")))
+    none_of(checks.interface_tables(page("docs/reference/hooks.md")))
 
 
 def test_tables_of_parts_and_options_are_what_plugins_register() -> None:
-    none_of(checks.parts_table(page("docs/configuration.md")))
-    none_of(checks.option_tables(page("docs/configuration.md")))
+    none_of(checks.parts_table(page("docs/reference/configuration.md")))
+    none_of(checks.option_tables(page("docs/reference/configuration.md")))
 
 
 def test_table_of_attention_backends_is_what_they_declare() -> None:
-    none_of(checks.attention_table(page("docs/attention.md")))
+    none_of(checks.attention_table(page("docs/reference/attention.md")))
 
 
 def test_table_of_accepted_drafts_is_what_was_measured() -> None:
-    none_of(checks.acceptance_table(page("docs/sampling.md")))
+    none_of(checks.acceptance_table(page("docs/reference/sampling.md")))
 
 
 def test_table_of_attention_speeds_is_what_was_measured() -> None:
-    none_of(checks.attention_speeds(page("docs/attention.md")))
+    none_of(checks.attention_speeds(page("docs/reference/attention.md")))
 
 
 def test_table_of_a_views_memory_is_what_was_measured() -> None:
-    none_of(checks.view_memory(page("docs/dual-view.md")))
+    none_of(checks.view_memory(page("docs/explanation/dual-view.md")))
 
 
 def test_table_of_what_training_costs_is_what_was_measured() -> None:
-    none_of(checks.training_cost(page("docs/training-a-view.md")))
+    none_of(checks.training_cost(page("docs/guide/training-a-view.md")))
 
 
 def test_tables_of_the_kit_are_what_it_publishes() -> None:
-    none_of(checks.kit_tables(page("docs/testing-a-plugin.md")))
+    none_of(checks.kit_tables(page("docs/guide/testing-a-plugin.md")))
 
 
 def test_measures_and_finish_reasons_are_those_of_the_code() -> None:
-    none_of(checks.measure_table(page("docs/decode-loop.md")))
-    none_of(checks.finish_reasons(page("docs/decode-loop.md")))
+    none_of(checks.measure_table(page("docs/explanation/decode-loop.md")))
+    none_of(checks.finish_reasons(page("docs/explanation/decode-loop.md")))
 
 
 def test_flags_and_columns_are_those_of_the_commands() -> None:
-    for name in ("docs/benchmarking.md", "docs/lossless.md"):
+    for name in ("docs/guide/benchmarking.md", "docs/explanation/lossless.md"):
         assert page(name).marks("flags") and page(name).marks("columns")
         none_of(checks.flag_tables(page(name)))
         none_of(checks.column_table(page(name)))
@@ -111,8 +112,10 @@ def test_flags_and_columns_are_those_of_the_commands() -> None:
 def test_every_page_is_in_the_index() -> None:
     index = page("docs/index.md").text
     assert [
-        one.name for one in (ROOT / "docs").glob("*.md") if one.name != "index.md" and f"({one.name})" not in index
-    ] == []
+        name
+        for name in PAGES
+        if re.fullmatch(r"docs/([a-z]+/)?[\w-]+\.md", name) and f"({name.removeprefix('docs/')})" not in index
+    ] == ["docs/index.md"]
 
 
 def test_tutorial_works_as_written(tmp_path: Path) -> None:
@@ -157,34 +160,44 @@ def planted(name: str, old: str, new: str, folder: Path) -> Page:
 @pytest.mark.parametrize(
     ("check", "name", "old", "new"),
     [
-        (checks.hook_headings, "docs/hooks.md", "### register_caches(register)", "### register_caches(registry)"),
-        (checks.hook_headings, "docs/hooks.md", "## The interfaces", "### register_engines(register)"),
-        (checks.interface_tables, "docs/hooks.md", "| `observe` |", "| `note` |"),
-        (checks.parts_table, "docs/configuration.md", "| `drafter` | `none` |", "| `drafter` | `nothing` |"),
-        (checks.option_tables, "docs/configuration.md", "| an integer | `512` |", "| an integer | `256` |"),
-        (checks.option_tables, "docs/configuration.md", "<!-- options: stop -->", "<!-- options: end -->"),
+        (
+            checks.hook_headings,
+            "docs/reference/hooks.md",
+            "### register_caches(register)",
+            "### register_caches(registry)",
+        ),
+        (checks.hook_headings, "docs/reference/hooks.md", "## The interfaces", "### register_engines(register)"),
+        (checks.interface_tables, "docs/reference/hooks.md", "| `observe` |", "| `note` |"),
+        (checks.parts_table, "docs/reference/configuration.md", "| `drafter` | `none` |", "| `drafter` | `nothing` |"),
+        (checks.option_tables, "docs/reference/configuration.md", "| an integer | `512` |", "| an integer | `256` |"),
+        (checks.option_tables, "docs/reference/configuration.md", "<!-- options: stop -->", "<!-- options: end -->"),
         (
             checks.option_tables,
-            "docs/configuration.md",
+            "docs/reference/configuration.md",
             "| `decay` | a number | `1.0` |",
             "| `decay` | a number | `0.9` |",
         ),
-        (checks.option_tables, "docs/configuration.md", "<!-- options: section eval -->", "<!-- options: eval -->"),
-        (checks.attention_table, "docs/attention.md", "| 8 to 256 by 8 |", "| 8 to 128 by 8 |"),
-        (checks.attention_table, "docs/attention.md", "| `flex` |", "| `flax` |"),
-        (checks.acceptance_table, "docs/sampling.md", "| 0.25 |", "| 0.35 |"),
-        (checks.attention_speeds, "docs/attention.md", "| 4.714 (", "| 4.174 ("),
-        (checks.view_memory, "docs/dual-view.md", "| keys and values |", "| keys |"),
-        (checks.training_cost, "docs/training-a-view.md", "| row tokens |", "| tokens |"),
-        (checks.kit_tables, "docs/testing-a-plugin.md", "`prompts(vocabulary, longest)`", "`prompts(longest)`"),
-        (checks.kit_tables, "docs/testing-a-plugin.md", "| 100 |", "| 200 |"),
-        (checks.measure_table, "docs/decode-loop.md", "| `tpf` |", "| `tokens_per_pass` |"),
-        (checks.finish_reasons, "docs/decode-loop.md", "| `stop_token` |", "| `eos` |"),
-        (checks.flag_tables, "docs/benchmarking.md", "| `--in-order` |", "| `--ordered` |"),
-        (checks.column_table, "docs/benchmarking.md", "| `ratio` |", "| `speed-up` |"),
-        (checks.flag_tables, "docs/lossless.md", "| `--oracle` |", "| `--naive` |"),
-        (checks.column_table, "docs/lossless.md", "| `ties` |", "| `draws` |"),
-        (checks.quotations, "docs/decode-loop.md", "target.keep(step)", "target.crop(step)"),
+        (
+            checks.option_tables,
+            "docs/reference/configuration.md",
+            "<!-- options: section eval -->",
+            "<!-- options: eval -->",
+        ),
+        (checks.attention_table, "docs/reference/attention.md", "| 8 to 256 by 8 |", "| 8 to 128 by 8 |"),
+        (checks.attention_table, "docs/reference/attention.md", "| `flex` |", "| `flax` |"),
+        (checks.acceptance_table, "docs/reference/sampling.md", "| 0.25 |", "| 0.35 |"),
+        (checks.attention_speeds, "docs/reference/attention.md", "| 4.714 (", "| 4.174 ("),
+        (checks.view_memory, "docs/explanation/dual-view.md", "| keys and values |", "| keys |"),
+        (checks.training_cost, "docs/guide/training-a-view.md", "| row tokens |", "| tokens |"),
+        (checks.kit_tables, "docs/guide/testing-a-plugin.md", "`prompts(vocabulary, longest)`", "`prompts(longest)`"),
+        (checks.kit_tables, "docs/guide/testing-a-plugin.md", "| 100 |", "| 200 |"),
+        (checks.measure_table, "docs/explanation/decode-loop.md", "| `tpf` |", "| `tokens_per_pass` |"),
+        (checks.finish_reasons, "docs/explanation/decode-loop.md", "| `stop_token` |", "| `eos` |"),
+        (checks.flag_tables, "docs/guide/benchmarking.md", "| `--in-order` |", "| `--ordered` |"),
+        (checks.column_table, "docs/guide/benchmarking.md", "| `ratio` |", "| `speed-up` |"),
+        (checks.flag_tables, "docs/explanation/lossless.md", "| `--oracle` |", "| `--naive` |"),
+        (checks.column_table, "docs/explanation/lossless.md", "| `ties` |", "| `draws` |"),
+        (checks.quotations, "docs/explanation/decode-loop.md", "target.keep(step)", "target.crop(step)"),
     ],
 )
 def test_check_sees_a_planted_mistake(check: Check, name: str, old: str, new: str, tmp_path: Path) -> None:
@@ -194,9 +207,9 @@ def test_check_sees_a_planted_mistake(check: Check, name: str, old: str, new: st
 @pytest.mark.parametrize(
     ("name", "old", "new"),
     [
-        ("docs/index.md", "(decode-loop.md)", "(the-loop.md)"),
-        ("docs/configuration.md", "(#stop)", "(#stops)"),
-        ("docs/decode-loop.md", "`orthrus/decode.py`", "`orthrus/loop.py`"),
+        ("docs/index.md", "(explanation/decode-loop.md)", "(explanation/the-loop.md)"),
+        ("docs/reference/configuration.md", "(#stop)", "(#stops)"),
+        ("docs/explanation/decode-loop.md", "`orthrus/decode.py`", "`orthrus/loop.py`"),
     ],
 )
 def test_broken_link_is_seen(name: str, old: str, new: str, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""docs/dual-mask.svg is what docs/examples/dual_mask.py draws, and that is what the paper says queries see."""
+"""docs/explanation/dual-mask.svg is what docs/tools/dual_mask.py draws, and that is what the paper says queries see."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ DOCS = ROOT / "docs"
 
 @pytest.fixture(scope="module")
 def program() -> dict[str, Any]:
-    return runpy.run_path(str(DOCS / "examples" / "dual_mask.py"))
+    return runpy.run_path(str(DOCS / "tools" / "dual_mask.py"))
 
 
 def test_the_committed_picture_is_what_the_masks_give(program: dict[str, Any]) -> None:
-    assert (DOCS / "dual-mask.svg").read_text(encoding="utf-8") == program["drawing"]()
+    assert (DOCS / "explanation" / "dual-mask.svg").read_text(encoding="utf-8") == program["drawing"]()
 
 
 def test_a_query_sees_its_text_before_the_anchor_and_its_block(program: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""The evidence on docs/lossless.md is what docs/examples/lossless_evidence.py makes of the records, plots included."""
+"""The evidence on docs/explanation/lossless.md is what docs/tools/lossless_evidence.py makes of the records."""
 
 from __future__ import annotations
 
@@ -14,31 +14,33 @@ from docs_pages import ROOT
 from docs_plots import same
 from support.thorough import thorough_but
 
-from orthrus.verification.record import FORMAT
+from orthrus.verification.report import FORMAT
 
 DOCS = ROOT / "docs"
+PAGE, RECORDS, FIGURES = "explanation/lossless.md", "evidence/lossless", "results/figures/lossless"
 
 
 @pytest.fixture(scope="module")
 def program() -> dict[str, Any]:
-    return runpy.run_path(str(DOCS / "examples" / "lossless_evidence.py"))
+    return runpy.run_path(str(DOCS / "tools" / "lossless_evidence.py"))
 
 
 @pytest.fixture
 def docs(tmp_path: Path) -> Path:
     """Give a copy of the page and what it is made of."""
-    for folder in ("lossless-evidence", "lossless-figures"):
+    for folder in (RECORDS, FIGURES):
         shutil.copytree(DOCS / folder, tmp_path / folder)
-    shutil.copy(DOCS / "lossless.md", tmp_path)
+    (tmp_path / PAGE).parent.mkdir()
+    shutil.copy(DOCS / PAGE, tmp_path / PAGE)
     return tmp_path
 
 
 def differences(docs: Path, program: dict[str, Any]) -> list[str]:
     """Complain about a page, or about plots, that are not what the records give."""
-    text = (docs / "lossless.md").read_text(encoding="utf-8")
+    text = (docs / PAGE).read_text(encoding="utf-8")
     complaints = [] if text == program["page"](docs) else ["lossless.md"]
     wanted = program["plots"](docs)
-    there = {file.name: file.read_text(encoding="utf-8") for file in (docs / "lossless-figures").glob("*")}
+    there = {file.name: file.read_text(encoding="utf-8") for file in (docs / FIGURES).glob("*")}
     complaints += sorted(set(there) ^ set(wanted))
     return complaints + [name for name in wanted if name in there and not same(there[name], wanted[name])]
 
@@ -48,7 +50,7 @@ def test_the_committed_page_is_what_the_records_give(program: dict[str, Any]) ->
 
 
 def records() -> list[dict[str, Any]]:
-    return [json.loads(file.read_text(encoding="utf-8")) for file in sorted((DOCS / "lossless-evidence").iterdir())]
+    return [json.loads(file.read_text(encoding="utf-8")) for file in sorted((DOCS / RECORDS).iterdir())]
 
 
 def test_the_evidence_is_of_certified_runs_without_tf32_in_both_kinds_of_dtype() -> None:
@@ -66,10 +68,10 @@ def test_the_evidence_is_of_certified_runs_without_tf32_in_both_kinds_of_dtype()
 
 
 def test_the_record_of_before_says_what_the_page_says_of_it() -> None:
-    record = json.loads((DOCS / "lossless-before.json").read_text(encoding="utf-8"))
+    record = json.loads((DOCS / "evidence" / "lossless-before.json").read_text(encoding="utf-8"))
     same = {(run["label"], run["batch"]): run["identical"] for run in record["runs"]}
     view, lookup = ([same[label, batch] for batch in (1, 8)] for label in ("smollm2-diffusion-gpu", "prompt_lookup"))
-    text = " ".join((DOCS / "lossless.md").read_text(encoding="utf-8").split())
+    text = " ".join((DOCS / PAGE).read_text(encoding="utf-8").split())
     assert f"had {view[0]} and {lookup[0]} of 444 texts in common" in text
     assert f"{view[1]} and {lookup[1]} at batch 8" in text
     assert sum(run["rule_c"] == "fails" for run in record["runs"]) == 4
@@ -86,15 +88,15 @@ def change(pattern: str, old: str, new: str) -> Callable[[Path], None]:
 
 CHANGES = [
     # the first 2 in every run
-    (change("lossless.md", "| certified |\n| none", "| **not certified** |\n| none"), "lossless.md"),
-    (lambda docs: (docs / "lossless-figures" / "old.svg").write_text("x"), "old.svg"),
+    (change(PAGE, "| certified |\n| none", "| **not certified** |\n| none"), "lossless.md"),
+    (lambda docs: (docs / FIGURES / "old.svg").write_text("x"), "old.svg"),
     (
-        change("lossless-evidence/*.json", '\n   "passed": true', '\n   "passed": false'),
+        change(f"{RECORDS}/*.json", '\n   "passed": true', '\n   "passed": false'),
         "lossless.md",
     ),
-    (change("lossless-evidence/*.json", '"ties": 0', '"ties": 1'), "lossless.md"),
-    (change("lossless-evidence/*.json", "+00:00", "+01:00"), "lossless.md"),
-    (change("lossless-figures/*.svg", ">tokens<", ">token<"), "svg"),
+    (change(f"{RECORDS}/*.json", '"ties": 0', '"ties": 1'), "lossless.md"),
+    (change(f"{RECORDS}/*.json", "+00:00", "+01:00"), "lossless.md"),
+    (change(f"{FIGURES}/*.svg", ">tokens<", ">token<"), "svg"),
 ]
 
 
@@ -107,7 +109,7 @@ def test_what_was_changed_by_hand_is_noticed(
 
 
 def test_a_run_that_is_not_certified_is_told_so(docs: Path, program: dict[str, Any]) -> None:
-    file = min((docs / "lossless-evidence").iterdir())
+    file = min((docs / RECORDS).iterdir())
     record = json.loads(file.read_text(encoding="utf-8"))
     record["runs"][0]["passed"] = False
     file.write_text(json.dumps(record), encoding="utf-8")

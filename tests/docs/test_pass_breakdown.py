@@ -1,4 +1,4 @@
-"""`docs/examples/pass_breakdown.py`: what it counts as what, and that the page holds what it found."""
+"""`docs/tools/pass_breakdown.py`: what it counts as what, and that the page holds what it found."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 from docs_pages import ROOT
 from support.shapes import tiny
 
-PROGRAM = ROOT / "docs" / "examples" / "pass_breakdown.py"
+PROGRAM = ROOT / "docs" / "tools" / "pass_breakdown.py"
 NAMES = {
     "linear": "projections",
     "linear_added": "projections",
@@ -51,7 +51,7 @@ def test_kernels_have_the_group_of_their_names(program: dict[str, Any], name: st
 
 def test_the_kernels_of_this_house_are_known(program: dict[str, Any]) -> None:
     """A kernel that is renamed would be counted among the rest."""
-    sources = [*ROOT.glob("plugins/*/triton_projections.py"), *ROOT.glob("plugins/*/split_kernels.py")]
+    sources = [*ROOT.glob("plugins/*/kernels/triton_skinny_linear.py"), *ROOT.glob("plugins/*/triton_split_kv.py")]
     text = "\n".join(file.read_text(encoding="utf-8") for file in sources)
     for name in ("linear", "linear_added", "linear_rotated", "gated", "partial", "combine"):
         assert f"\ndef {name}(" in text

@@ -9,9 +9,9 @@ import pytest
 import torch
 from support.view_programs import example
 
-from orthrus_diffusion.formats import read_view
-from orthrus_diffusion.shipped import VIEWS
-from orthrus_diffusion.view_config import read_config
+from orthrus_diffusion.view_files.config import read_config
+from orthrus_diffusion.view_files.formats import read_view
+from orthrus_diffusion.view_files.shipped import VIEWS
 
 SHIPPED = VIEWS / "smollm2-135m-instruct"
 

@@ -1,4 +1,4 @@
-"""docs/training-log.md is what docs/examples/training_log.py makes of docs/training/: to the letter, plots included."""
+"""docs/results/training-log.md is what docs/tools/training_log.py makes of docs/evidence/training/."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from docs_plots import same
 from support.thorough import thorough_but
 
 DOCS = ROOT / "docs"
+PAGE, RECORDS, FIGURES = "results/training-log.md", "evidence/training", "results/figures/training"
 FIRST = "2026-11-22-first"
 NEEDED = {
     "": {"divergence", "right_drafts", "row_tokens_per_second"},
@@ -25,24 +26,24 @@ NEEDED = {
 
 @pytest.fixture(scope="module")
 def program() -> dict[str, Any]:
-    return runpy.run_path(str(DOCS / "examples" / "training_log.py"))
+    return runpy.run_path(str(DOCS / "tools" / "training_log.py"))
 
 
 @pytest.fixture
 def docs(tmp_path: Path) -> Path:
     """Give a copy of what the page is made of, and of the page."""
-    shutil.copytree(DOCS / "training", tmp_path / "training")
-    shutil.copytree(DOCS / "training-figures", tmp_path / "training-figures")
-    shutil.copy(DOCS / "training-log.md", tmp_path)
+    for folder in (RECORDS, FIGURES):
+        shutil.copytree(DOCS / folder, tmp_path / folder)
+    shutil.copy(DOCS / PAGE, tmp_path / PAGE)
     return tmp_path
 
 
 def differences(docs: Path, program: dict[str, Any]) -> list[str]:
     """Complain about a page, or about plots, that are not what the records give."""
-    page = (docs / "training-log.md").read_text(encoding="utf-8")
-    complaints = [] if page == program["page"](docs / "training") else ["training-log.md"]
-    wanted = program["plots"](docs / "training")
-    there = {file.name: file.read_text(encoding="utf-8") for file in (docs / "training-figures").glob("*")}
+    page = (docs / PAGE).read_text(encoding="utf-8")
+    complaints = [] if page == program["page"](docs / RECORDS) else ["training-log.md"]
+    wanted = program["plots"](docs / RECORDS)
+    there = {file.name: file.read_text(encoding="utf-8") for file in (docs / FIGURES).glob("*")}
     complaints += sorted(set(there) ^ set(wanted))
     return complaints + [name for name in wanted if name in there and not same(there[name], wanted[name])]
 
@@ -52,12 +53,12 @@ def test_the_committed_page_is_what_the_records_give(program: dict[str, Any]) ->
 
 
 def test_every_record_is_of_a_trial() -> None:
-    held = yaml.safe_load((DOCS / "training" / "trials.yaml").read_text(encoding="utf-8"))
+    held = yaml.safe_load((DOCS / RECORDS / "trials.yaml").read_text(encoding="utf-8"))
     kinds = (".jsonl", "-answers.jsonl", "-acceptance.json")
     files = [f"{one['name']}{kind}" for one in held["trials"] for kind in kinds]
     files += [f"{one['name']}.jsonl" for one in held["short"]["trials"]]
     assert sorted([*files, "trials.yaml"]) == sorted(
-        file.name for file in (DOCS / "training").iterdir() if not file.name.endswith(".card.yaml")
+        file.name for file in (DOCS / RECORDS).iterdir() if not file.name.endswith(".card.yaml")
     )
 
 
@@ -73,15 +74,15 @@ def change(name: str, old: str, new: str) -> Callable[[Path], None]:
 
 CHANGES = [
     # the first 3 in every run
-    (change("training-log.md", "| 3.97 | 4.5 | not met |", "| 4.51 | 4.5 | met |"), ["training-log.md"]),
-    (change(f"training/{FIRST}-acceptance.json", "3.593", "3.693"), ["training-log.md"]),
-    (lambda docs: (docs / "training-figures" / "old.svg").write_text("x"), ["old.svg"]),
-    (change("training/trials.yaml", "all: 4.5", "all: 3.5"), ["training-log.md"]),
-    (change("training/trials.yaml", "gpus: 2", "gpus: 1"), ["training-log.md"]),
-    (change(f"training/{FIRST}-answers.jsonl", '"answers": 5120', '"answers": 5121'), ["training-log.md"]),
-    (change("training/2026-11-22-trial-muon.jsonl", "2.3351178389022214", "2.9"), ["training-log.md"]),
-    (change(f"training-figures/{FIRST}.svg", ">step<", ">steps<"), [f"{FIRST}.svg"]),
-    (lambda docs: (docs / "training-figures" / f"{FIRST}.svg").unlink(), [f"{FIRST}.svg"]),
+    (change(PAGE, "| 3.97 | 4.5 | not met |", "| 4.51 | 4.5 | met |"), ["training-log.md"]),
+    (change(f"{RECORDS}/{FIRST}-acceptance.json", "3.593", "3.693"), ["training-log.md"]),
+    (lambda docs: (docs / FIGURES / "old.svg").write_text("x"), ["old.svg"]),
+    (change(f"{RECORDS}/trials.yaml", "all: 4.5", "all: 3.5"), ["training-log.md"]),
+    (change(f"{RECORDS}/trials.yaml", "gpus: 2", "gpus: 1"), ["training-log.md"]),
+    (change(f"{RECORDS}/{FIRST}-answers.jsonl", '"answers": 5120', '"answers": 5121'), ["training-log.md"]),
+    (change(f"{RECORDS}/2026-11-22-trial-muon.jsonl", "2.3351178389022214", "2.9"), ["training-log.md"]),
+    (change(f"{FIGURES}/{FIRST}.svg", ">step<", ">steps<"), [f"{FIRST}.svg"]),
+    (lambda docs: (docs / FIGURES / f"{FIRST}.svg").unlink(), [f"{FIRST}.svg"]),
 ]
 
 
@@ -110,21 +111,21 @@ def test_a_bar_that_is_just_reached_is_met(program: dict[str, Any]) -> None:
     assert [line.split(" | ")[-1] for line in lines[2:]] == ["met |", "not met |"]
 
 
-CPU = DOCS / "benchmarks" / "5-two-cpu-cores.json"
+CPU = DOCS / "evidence" / "benchmarks" / "5-two-cpu-cores.json"
 
 
 @pytest.mark.parametrize("kind", NEEDED)
 def test_the_records_are_those_that_the_stages_write(kind: str) -> None:
-    lines = (DOCS / "training" / f"{FIRST}{kind}.jsonl").read_text(encoding="utf-8").splitlines()
+    lines = (DOCS / RECORDS / f"{FIRST}{kind}.jsonl").read_text(encoding="utf-8").splitlines()
     assert json.loads(lines[0]).keys() >= NEEDED[kind]
 
 
 def test_the_readme_has_the_figures_of_the_shipped_view() -> None:
-    held = yaml.safe_load((DOCS / "training" / "trials.yaml").read_text(encoding="utf-8"))
+    held = yaml.safe_load((DOCS / RECORDS / "trials.yaml").read_text(encoding="utf-8"))
     [trial] = [one for one in held["trials"] if one["name"] == held["shipped"]]
-    found = json.loads((DOCS / "training" / f"{trial['name']}-acceptance.json").read_text(encoding="utf-8"))
+    found = json.loads((DOCS / RECORDS / f"{trial['name']}-acceptance.json").read_text(encoding="utf-8"))
     measured = found[trial["kept"]]["all"]
-    runs = json.loads((DOCS / "benchmarks" / "6-diffusion-view.json").read_text(encoding="utf-8"))["runs"]
+    runs = json.loads((DOCS / "evidence" / "benchmarks" / "6-diffusion-view.json").read_text(encoding="utf-8"))["runs"]
     [weights] = ROOT.glob("plugins/orthrus_diffusion/views/smollm2-135m-instruct/view.safetensors")
     text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
     assert f"{measured['pooled']:.2f} tokens_per_cycle pooled" in text
@@ -142,8 +143,8 @@ def test_the_readme_has_the_figures_of_the_shipped_view() -> None:
 
 
 def test_costs_are_told_with_the_hardware(program: dict[str, Any], docs: Path) -> None:
-    change("training/trials.yaml", "machine: two NVIDIA H200", "machine: three abaci")(docs)
-    head, _, *rows = (line.strip("| ").split(" | ") for line in program["cost_lines"](docs / "training"))
+    change(f"{RECORDS}/trials.yaml", "machine: two NVIDIA H200", "machine: three abaci")(docs)
+    head, _, *rows = (line.strip("| ").split(" | ") for line in program["cost_lines"](docs / RECORDS))
     place = head.index("on")
     told = [row[place] for row in rows]
     assert told == [*["two NVIDIA H200"] * (len(told) - 1), "three abaci"]  # the first trial last

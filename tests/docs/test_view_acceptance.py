@@ -1,4 +1,4 @@
-"""`docs/examples/view_acceptance.py`: what it measures of a tiny view, and the file that holds the shipped view's."""
+"""`docs/tools/view_acceptance.py`: what it measures of a tiny view, and the file that holds the shipped view's."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from support.view_programs import example
 
 from orthrus import summarize
 
-SHIPPED = ROOT / "docs" / "training" / "2026-11-28-third-acceptance.json"
+SHIPPED = ROOT / "docs" / "evidence" / "training" / "2026-11-28-third-acceptance.json"
 PROMPTS = {"few": ["abcdefgh", "bdfhjlnp"], "more": ["adgjmpsv", "cegikmoq", "b"]}  # it knows such sequences
 
 
@@ -86,7 +86,7 @@ def test_storages_and_blocks_are_compared(program: ModuleType, config: Path) -> 
 def test_int8_is_what_the_storage_keeps(program: ModuleType, config: Path, tmp_path: Path) -> None:
     """Rounding in place gives the very weights that a view which was written as int8 has."""
     import orthrus
-    from orthrus_diffusion.conversion import to_view
+    from orthrus_diffusion.view_files.convert import to_view
 
     to_view(RELEASED, tmp_path / "view", "int8", "tiny")
     kept = orthrus.load(config, drafter={"view": str(tmp_path / "view")}, dotted=["target.dtype=float32"]).target
@@ -100,7 +100,7 @@ def test_int8_is_what_the_storage_keeps(program: ModuleType, config: Path, tmp_p
 def test_bad_input_is_one_sentence(
     program: ModuleType, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from orthrus_diffusion.conversion import to_view
+    from orthrus_diffusion.view_files.convert import to_view
 
     to_view(RELEASED, tmp_path / "view", "int8", "tiny")
     for words, says in (

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from support.view_programs import example
 
-from orthrus_diffusion.shipped import VIEWS
+from orthrus_diffusion.view_files.shipped import VIEWS
 
 
 @pytest.fixture(scope="module")

@@ -15,11 +15,11 @@ from support.drafters import CudaDrafter
 from support.families import VOCABULARY, tiny_model
 
 from orthrus import BuildError, Decoder, MaskDescription, Parts, Plugins, Result, Stop
-from orthrus_attention import split
+from orthrus_attention import split_kv
 from orthrus_attention.eager import EagerAttention
 from orthrus_caches.static import StaticCache
-from orthrus_consensus.consensus import Consensus
 from orthrus_transformers.target import TransformersTarget
+from orthrus_verifiers.consensus import Consensus
 
 pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
@@ -140,18 +140,20 @@ def test_split_leaves_the_result_itself_where_programs_are_enough(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     chosen: list[tuple[int, int, int]] = []
-    real = split._splits
+    real = split_kv._splits
 
     def note(heads: int, tiles: int, slots: int, steady: int) -> int:
         found = real(heads, tiles, slots, steady)
         chosen.append((heads if steady else heads * tiles, slots, found))
         return found
 
-    monkeypatch.setattr(split, "_splits", note)
+    monkeypatch.setattr(split_kv, "_splits", note)
     complaints = []
     for window in (None, 1, 100):  # a few tiles of slots
         for layout in ("static", "transposed"):
-            problem = compare(attend(split.SplitAttention(), case := a_case(shape, kind, window, dtype, layout)), case)
+            problem = compare(
+                attend(split_kv.SplitAttention(), case := a_case(shape, kind, window, dtype, layout)), case
+            )
             complaints += [f"window {window}, {layout}: {problem}"] if problem else []
     assert not complaints, "\n".join(complaints)
     assert set(chosen) == {(programs, shape[-1], splits)}

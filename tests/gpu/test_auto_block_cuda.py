@@ -11,12 +11,12 @@ from support.families import tiny_model
 from support.syncs import syncs
 from support.views import random_view
 
-from orthrus import AutoBlock, Context, Drafter, Stop, Verdict
+from orthrus import AutoBlock, Context, Drafter, Scheduler, Stop, Verdict
 from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.static import StaticCache
 from orthrus_diffusion.drafter import Diffusion
-from orthrus_lookup.prompt_lookup import LONGEST, PromptLookup
-from orthrus_transformers.graphed import GraphedEngine
+from orthrus_drafters.prompt_lookup import LONGEST, PromptLookup
+from orthrus_transformers.engines.cuda_graphs import GraphedEngine
 from orthrus_transformers.options import GraphLimits
 from orthrus_transformers.target import TransformersTarget
 
@@ -60,8 +60,9 @@ def test_measuring_leaves_what_is_committed() -> None:
     assert isinstance(held, StaticCache)
     context = Context(PROMPTS, Stop(40), vocabulary_size=target.vocabulary_size, device="cuda")
     target.start(context)
-    logits = target.prefill(context, context.refill())[:, 0]
-    target.keep(context.commit(context.empty_draft(), Verdict(torch.zeros_like(context.lengths), logits.argmax(-1))))
+    scheduler = Scheduler(context)
+    logits = target.prefill(context, scheduler.refill())[:, 0]
+    target.keep(scheduler.commit(context.empty_draft(), Verdict(torch.zeros_like(context.lengths), logits.argmax(-1))))
     lengths = [row.length - 1 for row in context.rows]
 
     def committed() -> list[torch.Tensor]:

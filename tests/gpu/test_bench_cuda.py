@@ -18,16 +18,16 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from orthrus import Decoder, Parts, Stop
 from orthrus.bench.bandwidth import copy_bandwidth
-from orthrus.bench.memory import Ledger, allocated, peak, reset_peak
-from orthrus.bench.phases import profile
-from orthrus.bench.sample import run_decoder
+from orthrus.bench.measurement import run_decoder
+from orthrus.bench.memory_ledger import Ledger, allocated, peak, reset_peak
+from orthrus.bench.profiler import profile
 from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.static import StaticCache
-from orthrus_consensus.consensus import Consensus
-from orthrus_plain.none import NoDrafter
+from orthrus_drafters.none import NoDrafter
 from orthrus_transformers import baselines
 from orthrus_transformers.options import GeneratePromptLookupOptions
 from orthrus_transformers.target import TransformersTarget
+from orthrus_verifiers.consensus import Consensus
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 MEBIBYTE = 2**20
@@ -104,7 +104,7 @@ def test_a_baseline_gives_our_greedy_tokens(name: str) -> None:
 
 @pytest.mark.parametrize("shape", ["qwen3-8b", "smollm2-135m"])
 def test_a_replayed_pass_is_broken_down_to_its_kernels(shape: str, tmp_path: Path) -> None:
-    program = runpy.run_path(str(ROOT / "docs" / "examples" / "pass_breakdown.py"))
+    program = runpy.run_path(str(ROOT / "docs" / "tools" / "pass_breakdown.py"))
     source = tiny(tmp_path, shape, hidden_size=256, intermediate_size=512, head_dim=64)
     decoder = program["load"](program["RECIPE"], None, 8, [f"target.source=path:{source}"], False)
     found = program["breakdown"](decoder, shape, 8, 100, 8)

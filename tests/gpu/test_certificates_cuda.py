@@ -9,7 +9,7 @@ import torch
 from support.certified import COUPLED, certify
 from support.toy import MODEL, prompts
 
-from orthrus_consensus.coupled import Coupled
+from orthrus_verifiers.coupled import Coupled
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 PROMPTS = [(f"{index}", one) for index, one in enumerate(prompts(40, seed=4))]

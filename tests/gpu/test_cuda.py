@@ -17,9 +17,9 @@ from orthrus import BuildError, Decoder, KVCache, Stop
 from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.dynamic import DynamicCache
 from orthrus_caches.static import StaticCache
-from orthrus_consensus.consensus import Consensus
-from orthrus_transformers.graphed import GraphedEngine
+from orthrus_transformers.engines.cuda_graphs import GraphedEngine
 from orthrus_transformers.target import TransformersTarget
+from orthrus_verifiers.consensus import Consensus
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 COMPILED = pytest.param("compiled", marks=pytest.mark.filterwarnings("ignore::DeprecationWarning"))  # of its imports
@@ -27,7 +27,7 @@ FAMILIES = ["llama", "mistral", "qwen2", "qwen3"]
 
 
 def split_attention() -> Any:
-    from orthrus_attention.split import SplitAttention
+    from orthrus_attention.split_kv import SplitAttention
 
     return SplitAttention()
 
@@ -57,7 +57,7 @@ def test_prompts_of_one_column_and_of_several_chunks(length: int, batch: int) ->
     target._chunk = 4
     prompts = [[(7 * i + 3) % VOCABULARY for i in range(length + extra)] for extra in (0, 2)]
     answers = [target_oracle(target)(prompt, Stop(12)) for prompt in prompts]
-    from orthrus_plain.none import NoDrafter
+    from orthrus_drafters.none import NoDrafter
 
     for _ in range(2):  # nothing recorded yet, and a cycle's pass recorded
         assert_lossless(decode_with(target, NoDrafter(), prompts, Stop(12), batch=batch), answers)
@@ -68,7 +68,7 @@ def test_one_sync_a_cycle_and_none_hidden(monkeypatch: pytest.MonkeyPatch) -> No
     truth = [1] * 30
     drafter = CudaDrafter([truth], VOCABULARY, 1.0, [3])
     decode_with(target, drafter, [[1, 2, 3]], Stop(20))  # everything is captured
-    from orthrus_plain.none import NoDrafter
+    from orthrus_drafters.none import NoDrafter
 
     decode_with(target, NoDrafter(), [[1, 2, 3]], Stop(20))
     reads = 0
@@ -92,7 +92,7 @@ def test_recordings_are_dropped_when_the_buffers_move() -> None:
     target = target_of("llama", "graphed", StaticCache(slots=64), SdpaAttention())
     engine = target._engine
     assert isinstance(engine, GraphedEngine)
-    from orthrus_plain.none import NoDrafter
+    from orthrus_drafters.none import NoDrafter
 
     first = decode_with(target, NoDrafter(), [[1, 2], [3]], Stop(8))
     decode_with(target, NoDrafter(), [[1, 2], [3]], Stop(8))  # a prefill is recorded when it comes again
@@ -107,7 +107,7 @@ def test_recordings_are_dropped_when_the_buffers_move() -> None:
 
 def test_many_requests_leave_memory_where_it_was() -> None:
     target = target_of("llama", "graphed", StaticCache(slots=64), split_attention())
-    from orthrus_plain.none import NoDrafter
+    from orthrus_drafters.none import NoDrafter
 
     def requests(count: int) -> int:
         for index in range(count):

@@ -13,9 +13,9 @@ from support.syncs import syncs
 from orthrus import Decoder, Stop
 from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.static import StaticCache
-from orthrus_consensus.consensus import Consensus
-from orthrus_replay.replay import Replay
+from orthrus_drafters.replay import Replay
 from orthrus_transformers.target import TransformersTarget
+from orthrus_verifiers.consensus import Consensus
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 PROMPTS = [[index % VOCABULARY, 3] for index in range(6)]

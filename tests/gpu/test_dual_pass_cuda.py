@@ -10,8 +10,8 @@ from torch import Tensor
 from orthrus import MaskedBlocks, PackedRows
 from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.dynamic import DynamicCache
-from orthrus_transformers import dual_pass
 from orthrus_transformers.target import TransformersTarget
+from orthrus_transformers.training import dual_pass
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 LENGTH, BLOCKS = 300, 16
@@ -51,7 +51,7 @@ def gradients(target: TransformersTarget, size: int, flex: bool) -> dict[str, Te
 @pytest.mark.parametrize(("family", "size", "kernels"), [("llama", 16, True), ("qwen3", 8, True), ("llama", 16, False)])
 def test_gradients(family: str, size: int, kernels: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not kernels:
-        monkeypatch.setattr("orthrus_transformers.triton_blocks.fits", lambda *given: False)
+        monkeypatch.setattr("orthrus_transformers.training.triton_block_attention.fits", lambda *given: False)
     exact, single, rounded = (target_of(family, dtype) for dtype in (torch.float64, torch.float32, torch.bfloat16))
     assert type(exact._model.get_decoder()).__name__ in dual_pass.KNOWN
     wanted = gradients(exact, size, flex=False)

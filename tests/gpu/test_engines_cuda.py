@@ -15,10 +15,10 @@ from support.families import VOCABULARY, tiny_model
 from orthrus import BuildError, InputError, Stop
 from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.static import StaticCache
-from orthrus_plain.none import NoDrafter
-from orthrus_transformers import narrow
-from orthrus_transformers.engine import Pass
-from orthrus_transformers.graphed import GraphedEngine
+from orthrus_drafters.none import NoDrafter
+from orthrus_transformers.engines.cuda_graphs import GraphedEngine
+from orthrus_transformers.engines.forward_pass import Pass
+from orthrus_transformers.kernels import skinny_linear
 from orthrus_transformers.options import GraphLimits
 from orthrus_transformers.target import TransformersTarget
 
@@ -46,7 +46,7 @@ def test_narrow_layers_equal_the_models_own_up_to_rounding(family: str, tokens: 
     wanted = exact(ids).logits[0]
     own = rounded(ids).logits[0]  # bfloat16, as transformers computes it
     target = TransformersTarget(rounded, None, StaticCache(slots=64), SdpaAttention(), engine="fused")
-    assert narrow.fits(
+    assert skinny_linear.fits(
         torch.empty(1, tokens, 192, device="cuda", dtype=torch.bfloat16),
         (rounded.model.layers[0].mlp.up_proj.weight,),
         32,
@@ -78,9 +78,9 @@ def test_the_narrow_head_equals_a_product_up_to_rounding(tokens: int) -> None:
     torch.manual_seed(0)
     hidden = torch.randn(1, tokens, 96, device="cuda", dtype=torch.bfloat16)
     weight = torch.randn(256, 96, device="cuda", dtype=torch.bfloat16)
-    assert narrow.fits_head(hidden, weight)
+    assert skinny_linear.fits_head(hidden, weight)
     wanted = hidden.double() @ weight.double().t()
-    torch.testing.assert_close(narrow.project(hidden, weight).double(), wanted, rtol=1e-2, atol=1e-2)
+    torch.testing.assert_close(skinny_linear.project(hidden, weight).double(), wanted, rtol=1e-2, atol=1e-2)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the compiler's own imports

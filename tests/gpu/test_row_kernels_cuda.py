@@ -13,14 +13,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-import orthrus.devices as devices
-from orthrus import Chance, Context, Draft, Stop, Verdict
-from orthrus.admission import bounded
-from orthrus.devices import row_kernels
+import orthrus.kernels.available as available
+from orthrus import Chance, Context, Draft, Scheduler, Stop, Verdict
+from orthrus.batch.validation import bounded
 from orthrus.errors import DraftError, InterfaceError
+from orthrus.kernels.available import row_kernels
 from orthrus.sampling import accept_greedy
-from orthrus_consensus.consensus import Consensus
-from orthrus_plain.none import NoDrafter
+from orthrus_verifiers.consensus import Consensus
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 DEVICE = torch.device("cuda", 0)
@@ -34,6 +33,7 @@ class Pair:
     """Hold the same rows on the CPU, where torch commits, and on the CUDA device."""
 
     contexts: tuple[Context, Context]
+    schedulers: tuple[Scheduler, Scheduler]
 
     @classmethod
     def of(cls, choose: random.Random) -> Pair:
@@ -41,14 +41,15 @@ class Pair:
         stop_ids = frozenset(choose.sample(range(VOCABULARY), choose.choice([0, 0, 1, 2, 3, 5])))
         stop = Stop(choose.randint(1, 40), token_ids=stop_ids)
         settings: dict[str, Any] = {"vocabulary_size": VOCABULARY, "batch": choose.randint(1, len(prompts))}
-        return cls((Context(prompts, stop, **settings), Context(prompts, stop, **settings, device=DEVICE)))
+        contexts = Context(prompts, stop, **settings), Context(prompts, stop, **settings, device=DEVICE)
+        return cls(contexts, (Scheduler(contexts[0]), Scheduler(contexts[1])))
 
     def step(self, draft: Draft | None, verdict: Verdict) -> None:
         """Commit the same in both; nothing of what the host or the devices hold afterwards may differ."""
         steps, kept = [], []
-        for context in self.contexts:
-            own = context.empty_draft() if draft is None else context.admit(on(context, draft), NoDrafter())
-            steps.append(context.commit(own, on(context, verdict)))
+        for context, scheduler in zip(self.contexts, self.schedulers, strict=True):
+            own = context.empty_draft() if draft is None else scheduler.check(on(context, draft))
+            steps.append(scheduler.commit(own, on(context, verdict)))
             text = context.tokens[:, :-1].cpu()  # the last column is nobody's
             kept.append([text, *(one.cpu() for one in (context.lengths, context.room, context.anchors))])
         told = [(step.committed, step.accepted, step.finished, step.prefilled) for step in steps]
@@ -72,7 +73,7 @@ def test_rows_are_what_torch_makes_of_them(seed: int) -> None:
     context = pair.contexts[0]
     rows = len(context.rows)
     while context.live:
-        prefilled = [one.refill() for one in pair.contexts]
+        prefilled = [one.refill() for one in pair.schedulers]
         assert prefilled[0] == prefilled[1]
         width = 0 if prefilled[0] else choose.choice(WIDTHS)
         width = min(width, context.max_room)
@@ -104,44 +105,48 @@ def test_drafts_are_bounded_and_broken_ones_found(seed: int) -> None:
 
 def test_a_broken_draft_is_reported_with_the_step() -> None:
     context = Context([[1]], Stop(8), vocabulary_size=VOCABULARY, device=DEVICE)
-    context.refill()
+    scheduler = Scheduler(context)
+    scheduler.refill()
     nothing, some = torch.zeros(1, dtype=torch.int64, device=DEVICE), torch.ones(1, dtype=torch.int64, device=DEVICE)
-    context.commit(context.empty_draft(), Verdict(nothing, some))
-    draft = context.admit(Draft(some[:, None] + VOCABULARY, some), NoDrafter())
+    scheduler.commit(context.empty_draft(), Verdict(nothing, some))
+    draft = scheduler.check(Draft(some[:, None] + VOCABULARY, some))
     with pytest.raises(DraftError, match="proposed token 7 at place 0 of row 0; the vocabulary has 6 tokens"):
-        context.commit(draft, Verdict(nothing, some))
+        scheduler.commit(draft, Verdict(nothing, some))
 
 
 @pytest.mark.parametrize("accepted", [-5, -1, 2, 2**62])
 def test_a_verifier_that_accepts_what_is_not_there_is_told_so(accepted: int) -> None:
     context = Context([[1]], Stop(8), vocabulary_size=VOCABULARY, device=DEVICE)
-    context.refill()
+    scheduler = Scheduler(context)
+    scheduler.refill()
     nothing, some = torch.zeros(1, dtype=torch.int64, device=DEVICE), torch.ones(1, dtype=torch.int64, device=DEVICE)
-    context.commit(context.empty_draft(), Verdict(nothing, some))
-    draft, seen = context.admit(Draft(some[:, None], some), NoDrafter()), list[Tensor]()
+    scheduler.commit(context.empty_draft(), Verdict(nothing, some))
+    draft, seen = scheduler.check(Draft(some[:, None], some)), list[Tensor]()
     with pytest.raises(InterfaceError, match=f"the verifier accepted {accepted} of the 1 draft tokens of row 0"):
-        context.commit(draft, Verdict(some * accepted, some), lambda: seen.append(context.lengths))
+        scheduler.commit(draft, Verdict(some * accepted, some), lambda: seen.append(context.lengths))
     assert int(seen[0]) in (3, 4)  # what is launched ahead reads slots that are there
 
 
 def test_drawn_drafts_are_judged_by_their_probabilities() -> None:
     context = Context([[1]], Stop(8), vocabulary_size=VOCABULARY, device=DEVICE)
-    context.refill()
+    scheduler = Scheduler(context)
+    scheduler.refill()
     nothing, some = torch.zeros(1, dtype=torch.int64, device=DEVICE), torch.ones(1, dtype=torch.int64, device=DEVICE)
-    context.commit(context.empty_draft(), Verdict(nothing, some))
+    scheduler.commit(context.empty_draft(), Verdict(nothing, some))
     even = torch.full((1, 1, VOCABULARY), 1 / VOCABULARY, device=DEVICE)
-    drawn = context.admit(Draft(some[:, None], some, even), NoDrafter())
-    assert context.commit(drawn, Verdict(some, some)).committed == ((1, 1),)
-    claimed = context.admit(Draft(some[:, None], some, 2 * even), NoDrafter())
+    drawn = scheduler.check(Draft(some[:, None], some, even))
+    assert scheduler.commit(drawn, Verdict(some, some)).committed == ((1, 1),)
+    claimed = scheduler.check(Draft(some[:, None], some, 2 * even))
     with pytest.raises(DraftError, match="gave probabilities that sum to 2, not 1, at place 0 of row 0"):
-        context.commit(claimed, Verdict(some, some))
+        scheduler.commit(claimed, Verdict(some, some))
 
 
 def test_numbers_may_be_narrower_and_lie_apart() -> None:
     context = Context([[1], [2, 3]], Stop(8), vocabulary_size=VOCABULARY, device=DEVICE)
-    context.refill()
+    scheduler = Scheduler(context)
+    scheduler.refill()
     apart = torch.tensor([[0, 4, 9], [0, 5, 9]], dtype=torch.int32, device=DEVICE)
-    step = context.commit(context.empty_draft(), Verdict(apart[:, 0], apart[:, 1]))
+    step = scheduler.commit(context.empty_draft(), Verdict(apart[:, 0], apart[:, 1]))
     assert step.committed == ((4,), (5,))
     assert context.anchors.tolist() == [4, 5]
 
@@ -172,24 +177,25 @@ class Launches(TorchDispatchMode):
 
 def test_a_cycle_takes_few_launches() -> None:
     context = Context([[1], [2, 3]], Stop(20, token_ids=frozenset({5})), vocabulary_size=VOCABULARY, device=DEVICE)
-    context.refill()
+    scheduler = Scheduler(context)
+    scheduler.refill()
     zeros = torch.zeros(2, dtype=torch.int64, device=DEVICE)
-    context.commit(context.empty_draft(), Verdict(zeros, zeros + 1))
+    scheduler.commit(context.empty_draft(), Verdict(zeros, zeros + 1))
     draft, logits = Draft(zeros[:, None].expand(2, 3), zeros + 3), torch.zeros(2, 4, VOCABULARY, device=DEVICE)
     with Launches() as launches:
-        admitted = context.admit(draft, NoDrafter())
+        admitted = scheduler.check(draft)
         verdict = Consensus().verify(context, admitted, logits, Chance(0, context.device))
-        context.commit(admitted, verdict)
+        scheduler.commit(admitted, verdict)
     assert launches.count <= 4  # argmax, gather, what the host reads; the rest are three kernels
 
 
 def test_where_triton_compiles_nothing_torch_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    from orthrus import row_kernels as kernels
+    from orthrus.kernels import triton_rows as kernels
 
     def refuse(*given: Any) -> None:
         raise RuntimeError("Failed to find C compiler\nand more")
 
     monkeypatch.setattr(kernels, "accept", refuse)
-    monkeypatch.setattr(devices, "row_kernels", row_kernels.__wrapped__)  # not what it remembers
+    monkeypatch.setattr(available, "row_kernels", row_kernels.__wrapped__)  # not what it remembers
     with pytest.warns(UserWarning, match=r"Triton runs no kernels on 'cuda:0' \(Failed to find C compiler\)"):
-        assert devices.row_kernels(DEVICE) is None
+        assert available.row_kernels(DEVICE) is None

@@ -14,10 +14,10 @@ from support.sampled import decoded
 from orthrus import Chance, Sampling, Stop
 from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.static import StaticCache
-from orthrus_consensus.coupled import Coupled
-from orthrus_consensus.rejection import Rejection
-from orthrus_plain.none import NoDrafter
+from orthrus_drafters.none import NoDrafter
 from orthrus_transformers.target import TransformersTarget
+from orthrus_verifiers.coupled import Coupled
+from orthrus_verifiers.rejection import Rejection
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 COMPILED = pytest.param("compiled", marks=pytest.mark.filterwarnings("ignore::DeprecationWarning"))  # of its imports

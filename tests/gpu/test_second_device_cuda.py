@@ -9,7 +9,7 @@ from support.drafters import CudaDrafter
 from support.families import VOCABULARY, tiny_model
 
 from orthrus import Stop
-from orthrus_attention.split import SplitAttention
+from orthrus_attention.split_kv import SplitAttention
 from orthrus_caches.static import StaticCache
 from orthrus_transformers.target import TransformersTarget
 

@@ -11,11 +11,11 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from orthrus import MaskDescription
-from orthrus_attention.split import FEW_QUERIES, FEW_SLOTS, SplitAttention
+from orthrus_attention.split_kv import FEW_QUERIES, FEW_SLOTS, SplitAttention
 from orthrus_caches.static import StaticCache
-from orthrus_transformers import narrow
-from orthrus_transformers.engine import Pass
-from orthrus_transformers.shape_source import SHAPES
+from orthrus_transformers.engines.forward_pass import Pass
+from orthrus_transformers.kernels import skinny_linear
+from orthrus_transformers.loading.sources import SHAPES
 from orthrus_transformers.target import TransformersTarget
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -97,7 +97,7 @@ def test_wide_passes_round_otherwise() -> None:
     target = target_of("smollm2-135m")
     target._cache.start(1, torch.device("cuda"))
     torch.manual_seed(0)
-    tokens = torch.randint(1000, (1, narrow.MOST_STEADY_TOKENS + 1), device="cuda")
+    tokens = torch.randint(1000, (1, skinny_linear.MOST_STEADY_TOKENS + 1), device="cuda")
     nothing = torch.zeros(1, dtype=torch.int64, device="cuda")
     wanted = one_by_one(target, tokens, nothing)
     assert not torch.equal(run(target, tokens, nothing), wanted)

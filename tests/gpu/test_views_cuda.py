@@ -21,8 +21,8 @@ from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.static import StaticCache
 from orthrus_diffusion.block import MaskedBlock
 from orthrus_diffusion.drafter import Diffusion
-from orthrus_transformers.graphed import GraphedEngine
-from orthrus_transformers.repeats import MOST
+from orthrus_transformers.engines.cuda_graphs import GraphedEngine
+from orthrus_transformers.engines.graph_reuse import MOST
 from orthrus_transformers.target import TransformersTarget
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

@@ -32,9 +32,9 @@ from support.gguf_models import (
 
 import orthrus
 from orthrus import Decoder
-from orthrus_transformers.gguf_files.file import GgufFile
-from orthrus_transformers.gguf_files.pre_tokenizers import PRE_TOKENIZERS
-from orthrus_transformers.gguf_files.vocabulary import make_tokenizer, read_tokens
+from orthrus_transformers.loading.gguf.file import GgufFile
+from orthrus_transformers.loading.gguf.pre_tokenizers import PRE_TOKENIZERS
+from orthrus_transformers.loading.gguf.vocabulary import make_tokenizer, read_tokens
 
 pytestmark = [pytest.mark.independent, pytest.mark.filterwarnings("ignore")]
 PROMPTS = [

@@ -11,8 +11,8 @@ from hypothesis import Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 from torch import Tensor
 
+from orthrus.reference.cache import PlainCache
 from orthrus.testing.cache_machine import cache_machine
-from orthrus.testing.plain_cache import PlainCache
 from orthrus.testing.profiles import fewer
 from orthrus_caches.dynamic import DynamicCache
 from orthrus_caches.static import StaticCache

@@ -31,9 +31,9 @@ from orthrus.testing import (
     verifier_checks,
 )
 from orthrus.testing.check import BrokenRuleError, check
-from orthrus.testing.drafters import Drawing, some_q
-from orthrus.testing.every_check import EVERY_CHECK
-from orthrus.testing.summary import summary_line
+from orthrus.testing.checks import EVERY_CHECK
+from orthrus.testing.doubles.drafters import Drawing, some_q
+from orthrus.testing.pytest_summary import summary_line
 
 EVERY_NAME = [(kind, one.name) for kind, checks in EVERY_CHECK.items() for one in checks()]
 IMPORTABLE = [bug for bug in EVERY_BUG if not bug.what.startswith("the loop")]
@@ -241,7 +241,7 @@ def test_the_summary_counts_and_says_why() -> None:
 
 
 def test_the_page_lists_every_check_with_its_rule() -> None:
-    program = runpy.run_path(str(ROOT / "docs" / "examples" / "check_tables.py"))
+    program = runpy.run_path(str(ROOT / "docs" / "tools" / "check_tables.py"))
     text = program["PAGE"].read_text(encoding="utf-8")
     assert program["page"](text) == text
     assert all(f"| `{name}` | {named_check(kind, name).rule} |" in text for kind, name in EVERY_NAME)

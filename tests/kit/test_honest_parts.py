@@ -19,7 +19,7 @@ from support.thorough import thorough_but
 from torch import Tensor
 
 from orthrus import Chance, Context, Draft, Plugins, Target
-from orthrus.catalog import PARTS
+from orthrus.registry.catalog import PARTS
 from orthrus.testing import (
     Outcome,
     PlainCache,
@@ -30,9 +30,9 @@ from orthrus.testing import (
     ViewTableTarget,
     factory_of,
 )
-from orthrus.testing.drafters import Drawing, some_q
-from orthrus.testing.every_check import EVERY_CHECK
-from orthrus_lookup.prompt_lookup import PromptLookup
+from orthrus.testing.checks import EVERY_CHECK
+from orthrus.testing.doubles.drafters import Drawing, some_q
+from orthrus_drafters.prompt_lookup import PromptLookup
 
 # What cannot be checked here, and the reason that it gives.
 ELSEWHERE = {

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from orthrus.testing.host_reads import HostReads
+from orthrus.testing.doubles.host_syncs import HostReads
 
 
 def counted(action: Callable[[Tensor], object]) -> list[str]:

@@ -8,11 +8,11 @@ import pytest
 import torch
 from support.building import table_target
 
-from orthrus import Chance, Context, Decoder, Draft, Drafter, Stop, Verdict
+from orthrus import Chance, Context, Decoder, Draft, Drafter, Scheduler, Stop, Verdict
 from orthrus.errors import InterfaceError
 from orthrus.testing import ConformanceError, PlainCache, PlainConsensus, named_check
-from orthrus_lookup.prompt_lookup import PromptLookup
-from orthrus_plain.none import NoDrafter
+from orthrus_drafters.none import NoDrafter
+from orthrus_drafters.prompt_lookup import PromptLookup
 
 VERDICTS: dict[str, tuple[Any, str]] = {
     "nothing": (None, "the verifier returned a NoneType, not a Verdict"),
@@ -97,12 +97,13 @@ def test_the_loop_takes_one_integer_a_row(name: str) -> None:
 @pytest.mark.parametrize("accepted", [-5, 4, 2**62])
 def test_what_is_accepted_and_not_there_moves_no_row_beyond_its_text(accepted: int) -> None:
     context = Context([[1]], Stop(8), vocabulary_size=6)
-    context.refill()
+    scheduler = Scheduler(context)
+    scheduler.refill()
     nothing, some = torch.zeros(1, dtype=torch.int64), torch.ones(1, dtype=torch.int64)
-    context.commit(context.empty_draft(), Verdict(nothing, some))
-    draft, seen = context.admit(Draft(some[:, None].expand(1, 3), 3 * some), NoDrafter()), list[int]()
+    scheduler.commit(context.empty_draft(), Verdict(nothing, some))
+    draft, seen = scheduler.check(Draft(some[:, None].expand(1, 3), 3 * some)), list[int]()
     with pytest.raises(InterfaceError, match=f"accepted {accepted} of the 3 draft tokens of row 0"):
-        context.commit(draft, Verdict(accepted * some, some), lambda: seen.append(int(context.lengths)))
+        scheduler.commit(draft, Verdict(accepted * some, some), lambda: seen.append(int(context.lengths)))
     assert seen[0] in range(3, 7)  # what is launched ahead reads slots that are there
 
 

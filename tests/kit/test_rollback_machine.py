@@ -19,7 +19,7 @@ from orthrus import Chance, Context, Draft, Drafter, InputError, Step
 from orthrus.testing.profiles import fewer
 from orthrus.testing.rollback_machine import rollback_machine
 from orthrus_diffusion.drafter import Diffusion
-from orthrus_lookup.prompt_lookup import LONGEST, PromptLookup
+from orthrus_drafters.prompt_lookup import LONGEST, PromptLookup
 from orthrus_transformers.target import TransformersTarget
 
 QUICK = settings(max_examples=60, phases=[Phase.generate], deadline=None, database=None)  # no shrinking

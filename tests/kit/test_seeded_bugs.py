@@ -1,4 +1,4 @@
-"""The kit rejects every seeded bug by the check that names it; docs/bugs-the-kit-finds.md is what it then says.
+"""The kit rejects every seeded bug by the check that names it; docs/results/bugs-the-kit-finds.md is what it then says.
 
 What else does not pass with a bug takes four times as long to find out, and is in the thorough part of the tests.
 """
@@ -18,7 +18,7 @@ from orthrus.testing import named_check
 
 @pytest.fixture(scope="module")
 def program() -> dict[str, Any]:
-    return runpy.run_path(str(ROOT / "docs" / "examples" / "bug_table.py"))
+    return runpy.run_path(str(ROOT / "docs" / "tools" / "bug_table.py"))
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable
 
@@ -13,13 +14,13 @@ from support.building import assert_lossless, decode_with, target_oracle
 from support.sampled import ChosenDrafter, coupled_answers, decoded, random_q
 from torch import Tensor
 
-from orthrus import Context, Draft, KVCache, Sampling, Stop
-from orthrus.processing import Processor
+from orthrus import Context, Draft, KVCache, Sampling, Scheduler, Stop
+from orthrus.sampling.logits_processor import LogitsProcessor
 from orthrus.testing import TableTarget
-from orthrus.testing.history import HistoryDrafter, Turn
+from orthrus.testing.doubles.drafters import HistoryDrafter, Turn
 from orthrus.testing.strategies import batches, histories, prompts, samplings, stop_strings, stops, tables
 from orthrus_caches.dynamic import DynamicCache
-from orthrus_consensus.coupled import Coupled
+from orthrus_verifiers.coupled import Coupled
 
 V = 4
 QUICK = settings(max_examples=100, phases=[Phase.generate], deadline=None, database=None, derandomize=True)
@@ -87,7 +88,7 @@ def a_stop_in_a_draft_passed_over(patch: pytest.MonkeyPatch) -> None:
     def last_only(candidates: Tensor, counts: Tensor, stop_ids: Tensor) -> Tensor:
         return counts
 
-    patch.setattr("orthrus.context.cut_at_stop", last_only)
+    patch.setattr("orthrus.batch.commit.cut_at_stop", last_only)
 
 
 def rows_of_one_length(patch: pytest.MonkeyPatch) -> None:
@@ -105,7 +106,7 @@ def drafts_kept_whole(patch: pytest.MonkeyPatch) -> None:
     def whole(choices: Tensor, tokens: Tensor, lengths: Tensor) -> Tensor:
         return lengths
 
-    patch.setattr("orthrus_consensus.consensus.accept_greedy", whole)
+    patch.setattr("orthrus_verifiers.consensus.accept_greedy", whole)
 
 
 def one_wrong_token_is_kept(patch: pytest.MonkeyPatch) -> None:
@@ -115,7 +116,7 @@ def one_wrong_token_is_kept(patch: pytest.MonkeyPatch) -> None:
         right = (choices[:, :-1] == tokens).long().cumprod(1).sum(1) if tokens.shape[1] else lengths
         return torch.where(right >= lengths, lengths, torch.minimum(right, lengths) + (right < lengths - 2).long())
 
-    patch.setattr("orthrus_consensus.consensus.accept_greedy", shortened)
+    patch.setattr("orthrus_verifiers.consensus.accept_greedy", shortened)
 
 
 def a_past_of_one_token(patch: pytest.MonkeyPatch) -> None:
@@ -139,13 +140,15 @@ def setting_ignored(name: str) -> Plant:
     """Plant a loop that does not know one setting."""
 
     def plant(patch: pytest.MonkeyPatch) -> None:
-        of = Processor.of
+        of = LogitsProcessor.of
         plain = getattr(Sampling(), name)
 
-        def ignorant(sampling: Sampling, *others: object) -> Processor:
-            return of(dataclasses.replace(sampling, **{name: plain}), *others)  # type: ignore[arg-type]
+        def ignorant(context: Context) -> LogitsProcessor:
+            without = copy.copy(context)
+            without.sampling = dataclasses.replace(context.sampling, **{name: plain})  # type: ignore[arg-type]
+            return of(without)
 
-        patch.setattr(Processor, "of", ignorant)
+        patch.setattr(LogitsProcessor, "of", ignorant)
 
     return plant
 
@@ -210,7 +213,7 @@ def test_bad_words_leave_a_token_and_strings_are_the_tables() -> None:
 def test_a_scripted_draft_is_what_its_turn_says() -> None:
     context = Context([[0], [1]], Stop(6), vocabulary_size=V, batch=2)
     drafter = HistoryDrafter([[1, 2, 3], [2, 2, 2, 2]], [Turn(2, 1), Turn(0, 9)])
-    context.refill()
+    Scheduler(context).refill()
     draft: Draft = drafter.propose(context, None)  # type: ignore[arg-type]  # it draws nothing
     assert draft.lengths.tolist() == [3, 6]
     assert draft.tokens.tolist() == [[1, 2, 0, -1, -1, -1], [3, 3, 3, 3, 1, 1]]

@@ -37,7 +37,8 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def write(folder: Path, text: str) -> None:
     tests = Path(__file__).parents[1]
     (folder / "conftest.py").write_text(
-        f'import sys\nsys.path.insert(0, "{tests}")\npytest_plugins = ["orthrus.testing.summary"]\n', encoding="utf-8"
+        f'import sys\nsys.path.insert(0, "{tests}")\npytest_plugins = ["orthrus.testing.pytest_summary"]\n',
+        encoding="utf-8",
     )
     (folder / "test_conformance.py").write_text(text, encoding="utf-8")
 

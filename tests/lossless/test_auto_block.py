@@ -24,7 +24,7 @@ from support.views import committed, random_view
 
 import orthrus
 from orthrus import AutoBlock, Chance, Drafter, Sampling, Stop, Target
-from orthrus.block_size import BlockChooser
+from orthrus.drafting.policy import DraftLengthPolicy
 from orthrus.testing.profiles import fewer
 from orthrus.testing.strategies import batches, stop_tokens
 from orthrus_attention.sdpa import SdpaAttention
@@ -32,7 +32,7 @@ from orthrus_caches.dynamic import DynamicCache
 from orthrus_caches.static import StaticCache
 from orthrus_diffusion import drafter
 from orthrus_diffusion.drafter import Diffusion, draw
-from orthrus_lookup.prompt_lookup import LONGEST, PromptLookup
+from orthrus_drafters.prompt_lookup import LONGEST, PromptLookup
 from orthrus_transformers.target import TransformersTarget
 
 MASK = VOCABULARY - 1
@@ -104,11 +104,11 @@ def test_any_sequence_of_sizes(choices: list[int], rows: int, monkeypatch: pytes
     sizes = itertools.cycle(choices)
     top: list[int] = []
 
-    def weigh(self: BlockChooser, available: list[int | None], costs: list[float]) -> int:
+    def weigh(self: DraftLengthPolicy, available: list[int | None], costs: list[float]) -> int:
         top.append(self._sizes[len(costs) - 1])
         return min(next(sizes), top[-1])
 
-    monkeypatch.setattr(BlockChooser, "_weigh", weigh)
+    monkeypatch.setattr(DraftLengthPolicy, "_weigh", weigh)
     target = table_target(seed=2)
     prompts, stop = [[1, 2, 1, 2, 1], [3], [0, 0]][:rows], Stop(50, min_new_tokens=2, token_ids=frozenset({3}))
     results = decode_with(target, lookup(target), prompts, stop)

@@ -29,11 +29,11 @@ from orthrus import Drafter, Sampling, Stop, Target
 from orthrus.testing import OracleAnswer, TableTarget
 from orthrus.testing.strategies import batches, samplings, stops, tables
 from orthrus_caches.dynamic import DynamicCache
-from orthrus_consensus.consensus import Consensus
-from orthrus_consensus.coupled import Coupled
 from orthrus_diffusion.drafter import Diffusion
-from orthrus_lookup.prompt_lookup import PromptLookup
-from orthrus_plain.none import NoDrafter
+from orthrus_drafters.none import NoDrafter
+from orthrus_drafters.prompt_lookup import PromptLookup
+from orthrus_verifiers.consensus import Consensus
+from orthrus_verifiers.coupled import Coupled
 
 KINDS = ["none", "scripted", "drawn", "chosen", "noisy", "prompt lookup"]
 WARM = Sampling(temperature=0.8)

@@ -23,9 +23,9 @@ from orthrus.testing import greedy
 from orthrus.testing.profiles import fewer
 from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.static import StaticCache
-from orthrus_plain.none import NoDrafter
+from orthrus_drafters.none import NoDrafter
 from orthrus_transformers import baselines
-from orthrus_transformers.engine import EagerEngine
+from orthrus_transformers.engines.eager import EagerEngine
 from orthrus_transformers.target import TransformersTarget
 
 TARGETS: dict[str, tuple[str, Callable[[], TransformersTarget]]] = {

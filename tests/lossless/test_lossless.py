@@ -24,11 +24,11 @@ from support.thorough import thorough_but
 
 from orthrus import Drafter, Stop, Target
 from orthrus.testing import TableTarget
-from orthrus.testing.history import HistoryDrafter, Turn
+from orthrus.testing.doubles.drafters import HistoryDrafter, Turn
 from orthrus.testing.profiles import fewer
 from orthrus.testing.strategies import batches, histories, stops, tables
 from orthrus_caches.dynamic import DynamicCache
-from orthrus_lookup.prompt_lookup import PromptLookup
+from orthrus_drafters.prompt_lookup import PromptLookup
 
 FAMILIES = ["llama", "mistral", "gemma2", "gpt2", "qwen3_moe"]
 KINDS = ["history", "by chance", "prompt lookup"]

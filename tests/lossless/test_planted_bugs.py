@@ -21,10 +21,12 @@ from support.building import (
 from support.drafters import ScriptedDrafter
 from torch import Tensor
 
-from orthrus import BuildError, Context, Stop, Target
+from orthrus import BuildError, Stop, Target
+from orthrus.batch import commit
 from orthrus.testing import OracleAnswer
 from orthrus_caches.dynamic import DynamicCache
-from orthrus_transformers.engine import EagerEngine, Pass
+from orthrus_transformers.engines.eager import EagerEngine
+from orthrus_transformers.engines.forward_pass import Pass
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 TRIALS = 8
@@ -47,15 +49,14 @@ def anchor_position_off_by_one(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_stale_token_after_a_rejection(patch: pytest.MonkeyPatch) -> None:
-    find = Context._find_anchors
+    find = commit.find_anchors
 
-    def stale(self: Context) -> None:
-        find(self)
-        beyond = self.lengths[:, None].clamp(max=self.tokens.shape[1] - 1)
-        leftover = self.tokens.gather(1, beyond)[:, 0]  # what a rejected draft left behind, if it did
-        self._anchors = torch.where(leftover != 0, leftover, self._anchors)
+    def stale(tokens: Tensor, lengths: Tensor) -> Tensor:
+        beyond = lengths[:, None].clamp(max=tokens.shape[1] - 1)
+        leftover = tokens.gather(1, beyond)[:, 0]  # what a rejected draft left behind, if it did
+        return torch.where(leftover != 0, leftover, find(tokens, lengths))
 
-    patch.setattr(Context, "_find_anchors", stale)
+    patch.setattr(commit, "find_anchors", stale)
 
 
 def rows_swapped_after_ragged_acceptance(patch: pytest.MonkeyPatch) -> None:

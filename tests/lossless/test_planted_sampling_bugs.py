@@ -22,14 +22,14 @@ from support.sampled import (
 from support.thorough import thorough_but
 from torch import Tensor
 
-import orthrus_consensus.rejection as rejection
+import orthrus_verifiers.rejection as rejection
 from orthrus import Chance, Context, Draft, Sampling, Stop
-from orthrus.processing import Processor
 from orthrus.sampling import acceptance
-from orthrus_consensus.consensus import Consensus
-from orthrus_consensus.coupled import Coupled
-from orthrus_consensus.rejection import Rejection
-from orthrus_plain.none import NoDrafter
+from orthrus.sampling.logits_processor import LogitsProcessor
+from orthrus_drafters.none import NoDrafter
+from orthrus_verifiers.consensus import Consensus
+from orthrus_verifiers.coupled import Coupled
+from orthrus_verifiers.rejection import Rejection
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 Q = random_q(1, 3)
@@ -140,34 +140,34 @@ def a_chosen_token_counts_as_drawn_evenly(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_penalty_does_not_see_the_draft(patch: pytest.MonkeyPatch) -> None:
-    process = Processor.__call__
+    process = LogitsProcessor.__call__
 
-    def blind(self: Processor, context: Context, draft: Draft, logits: Tensor) -> Tensor:
+    def blind(self: LogitsProcessor, context: Context, draft: Draft, logits: Tensor) -> Tensor:
         places = range(logits.shape[1])
         empty = context.empty_draft()
         return torch.cat([process(self, context, empty, logits[:, place : place + 1]) for place in places], dim=1)
 
-    patch.setattr(Processor, "__call__", blind)
+    patch.setattr(LogitsProcessor, "__call__", blind)
 
 
 def a_penalty_sees_the_whole_draft(patch: pytest.MonkeyPatch) -> None:
-    process = Processor.__call__
+    process = LogitsProcessor.__call__
 
-    def foresighted(self: Processor, context: Context, draft: Draft, logits: Tensor) -> Tensor:
+    def foresighted(self: LogitsProcessor, context: Context, draft: Draft, logits: Tensor) -> Tensor:
         late = process(self, context, draft, logits[:, -1:].expand_as(logits))[:, -1] - logits[:, -1]
         return (logits + late[:, None]) if draft.tokens.shape[1] else process(self, context, draft, logits)
 
-    patch.setattr(Processor, "__call__", foresighted)
+    patch.setattr(LogitsProcessor, "__call__", foresighted)
 
 
 def penalties_count_the_prompt_as_output(patch: pytest.MonkeyPatch) -> None:
-    process = Processor.__call__
+    process = LogitsProcessor.__call__
 
-    def counting(self: Processor, context: Context, draft: Draft, logits: Tensor) -> Tensor:
+    def counting(self: LogitsProcessor, context: Context, draft: Draft, logits: Tensor) -> Tensor:
         patch.setattr(context, "prompt_lengths", torch.zeros_like(context.lengths))
         return process(self, context, draft, logits)
 
-    patch.setattr(Processor, "__call__", counting)
+    patch.setattr(LogitsProcessor, "__call__", counting)
 
 
 def noise_is_keyed_by_the_row_of_the_batch(patch: pytest.MonkeyPatch) -> None:
@@ -209,10 +209,10 @@ def coupled_accepts_near_runners_up(patch: pytest.MonkeyPatch) -> None:
 
 
 def processing_is_left_out_at_temperature_zero(patch: pytest.MonkeyPatch) -> None:
-    def nothing(self: Processor, context: Context, draft: Draft, logits: Tensor) -> Tensor:
+    def nothing(self: LogitsProcessor, context: Context, draft: Draft, logits: Tensor) -> Tensor:
         return logits
 
-    patch.setattr(Processor, "__call__", nothing)
+    patch.setattr(LogitsProcessor, "__call__", nothing)
 
 
 BUGS: dict[Plant, Callable[[], None]] = {

@@ -14,9 +14,9 @@ from support.thorough import thorough_but
 
 from orthrus import InputError, Stop
 from orthrus_caches import buffers, static
-from orthrus_plain.none import NoDrafter
-from orthrus_transformers.engine import Pass
-from orthrus_transformers.graphed import packed, unpacked
+from orthrus_drafters.none import NoDrafter
+from orthrus_transformers.engines.cuda_graphs import packed, unpacked
+from orthrus_transformers.engines.forward_pass import Pass
 
 
 @pytest.mark.parametrize("batch", thorough_but([2], [1, 2]))

@@ -16,8 +16,8 @@ from orthrus import Chance, Drafter, Sampling, Stop
 from orthrus.testing import EveryOutcome, TableTarget, distribution
 from orthrus.testing.strategies import prompts, samplings, stops, tables
 from orthrus_caches.dynamic import DynamicCache
-from orthrus_consensus.rejection import Rejection
-from orthrus_plain.none import NoDrafter
+from orthrus_drafters.none import NoDrafter
+from orthrus_verifiers.rejection import Rejection
 
 A, B, C = [[0]], [[0], [1, 0]], [[1], [0, 1], [0]]
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from orthrus import KVCache, Stop
 from orthrus_caches.dynamic import DynamicCache
 from orthrus_caches.static import StaticCache
-from orthrus_transformers.short_convolutions import CachedInputs
+from orthrus_transformers.model.short_convolutions import CachedInputs
 
 FAMILIES = ["lfm2", "lfm2_moe"]
 PROMPTS = [

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from orthrus import MaskDescription
-from orthrus.testing.attention_cases import (
+from orthrus.testing.checks.attention_cases import (
     GARBAGE,
     SCALE,
     TOLERANCE,

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from orthrus import BaselineAnswer, Stop, hookimpl
+from orthrus.bench.arguments import read_sweep
 from orthrus.bench.plan import Plan, choose_reference, plan_points, plan_subjects
-from orthrus.bench.prompts import BenchPrompts
-from orthrus.bench.reading import read_sweep
 from orthrus.bench.results import Run
-from orthrus.bench.rounds import Bench
-from orthrus.layers import read_overrides
-from orthrus.plugins import Plugins
+from orthrus.bench.runner import Bench
+from orthrus.bench.workload import Workload
+from orthrus.config.compose import read_overrides
+from orthrus.registry.plugins import Plugins
 from orthrus.testing import Letters
 from support.building import table_target
 
@@ -105,7 +105,7 @@ def make_bench(
     plan = Plan(subjects, points, choose_reference(against, subjects), read_overrides(overrides), **settings)
     plan.check(session)
     more = {} if clock is None else {"clock": clock}
-    return Bench(plan, BenchPrompts(count=count), session, bandwidth=lambda device: 1e9, **more)
+    return Bench(plan, Workload(count=count), session, bandwidth=lambda device: 1e9, **more)
 
 
 def all_runs(bench: Bench) -> list[Run]:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from orthrus import Drafter, Stop, Target, summarize
 from orthrus.bench.results import Phases, Results, Run, Spread
-from orthrus_plain.none import NoDrafter
-from orthrus_replay.replay import Replay
+from orthrus_drafters.none import NoDrafter
+from orthrus_drafters.replay import Replay
 from support.building import decode_with, table_target
 
 ROUNDS = 3

@@ -1,4 +1,4 @@
-"""All seeded bugs, by the heading that they have in docs/bugs-the-kit-finds.md."""
+"""All seeded bugs, by the heading that they have in docs/results/bugs-the-kit-finds.md."""
 
 from __future__ import annotations
 

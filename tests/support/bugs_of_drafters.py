@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from orthrus import Chance, Context, Draft, Sampling, Step
-from orthrus.testing.drafters import Drawing, some_q
+from orthrus.testing.doubles.drafters import Drawing, some_q
 from support.bug import Bug
 
 WIDTH = 3

@@ -7,16 +7,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-import orthrus.context as context_module
+import orthrus.batch.commit as commit_module
 from orthrus import Chance, Context, Draft, Step
 from orthrus.chance import Chance as TheChance
-from orthrus.processing import Processor
 from orthrus.sampling import append_bonus, cut_at_stop
+from orthrus.sampling.logits_processor import LogitsProcessor
 from orthrus.testing import PlainCoupled, PlainRejection, ViewTableTarget
 from support.bug import Bug, replaced
 
 VIEW = "perfect"
-process, gumbel, write = Processor.__call__, TheChance.gumbel, Context._write
+process, gumbel, commit = LogitsProcessor.__call__, TheChance.gumbel, commit_module.commit
 
 
 class Knowing:
@@ -63,21 +63,25 @@ def bonus_at_the_end(tokens: Tensor, accepted: Tensor, bonus: Tensor) -> Tensor:
     return torch.cat([tokens, bonus[:, None]], 1) if tokens.shape[1] else candidates
 
 
-def blind(self: Processor, context: Context, draft: Draft, logits: Tensor) -> Tensor:
+def blind(self: LogitsProcessor, context: Context, draft: Draft, logits: Tensor) -> Tensor:
     """Let penalties see the text, and not the draft's tokens before a place."""
     empty = context.empty_draft()
     return torch.cat([process(self, context, empty, logits[:, at : at + 1]) for at in range(logits.shape[1])], 1)
 
 
-def nothing(self: Processor, context: Context, draft: Draft, logits: Tensor) -> Tensor:
+def nothing(self: LogitsProcessor, context: Context, draft: Draft, logits: Tensor) -> Tensor:
     """Leave the settings out."""
     return logits
 
 
-def swapped(self: Context, candidates: Tensor, counts: Tensor) -> None:
+def swapped(tokens: Tensor, lengths: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
     """Write rows that committed other numbers of tokens into one another."""
-    ragged = self.cycle > 1 and len(candidates) == 2 and int(counts[0]) != int(counts[1]) and int(counts.min()) > 0
-    write(self, candidates.flip(0) if ragged else candidates, counts)
+    longer, room, anchors, facts = commit(tokens, lengths, *rest)
+    counts, candidates = longer - lengths, facts[:, 3:]
+    if len(counts) == 2 and int(counts[0]) != int(counts[1]) and int(counts.min()) > 0:
+        commit_module.write(tokens, lengths, candidates.flip(0))
+        anchors = commit_module.find_anchors(tokens, longer)
+    return longer, room, anchors, facts
 
 
 def by_row(self: TheChance, keys: Tensor, positions: Tensor, vocabulary_size: int) -> Tensor:
@@ -91,49 +95,49 @@ BUGS = [
         "the loop passes over a stop token inside a draft",
         "greedy_text",
         Knowing,
-        replaced(context_module, "cut_at_stop", past_the_first),
+        replaced(commit_module, "cut_at_stop", past_the_first),
     ),
     Bug(
         "drafter",
         "the loop knows one end-of-text token only",
         "greedy_text",
         Knowing,
-        replaced(context_module, "cut_at_stop", only_one),
+        replaced(commit_module, "cut_at_stop", only_one),
     ),
     Bug(
         "drafter",
         "the loop takes a stop token's id of 0 for none",
         "greedy_text",
         Knowing,
-        replaced(context_module, "cut_at_stop", without_zero),
+        replaced(commit_module, "cut_at_stop", without_zero),
     ),
     Bug(
         "drafter",
         "the loop puts the bonus token after the whole draft",
         "greedy_text",
         Knowing,
-        replaced(context_module, "append_bonus", bonus_at_the_end),
+        replaced(commit_module, "append_bonus", bonus_at_the_end),
     ),
     Bug(
         "drafter",
         "the loop swaps rows after ragged acceptance",
         "greedy_text",
         Knowing,
-        replaced(Context, "_write", swapped),
+        replaced(commit_module, "commit", swapped),
     ),
     Bug(
         "verifier",
         "the loop's penalties do not see the draft",
         "exact_with_drawn_drafts",
         PlainRejection,
-        replaced(Processor, "__call__", blind),
+        replaced(LogitsProcessor, "__call__", blind),
     ),
     Bug(
         "verifier",
         "the loop ignores logits processors",
         "exact_with_chosen_drafts",
         PlainRejection,
-        replaced(Processor, "__call__", nothing),
+        replaced(LogitsProcessor, "__call__", nothing),
     ),
     Bug(
         "verifier",

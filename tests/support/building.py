@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from orthrus import Decoder, Drafter, KVCache, Result, Sampling, Stop, Target, Verifier
+from orthrus.reference.table import random_table
 from orthrus.testing import OracleAnswer, TableTarget, greedy
-from orthrus.testing.table import random_table
 from orthrus_attention.eager import EagerAttention
 from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.dynamic import DynamicCache
 from orthrus_caches.static import StaticCache
-from orthrus_consensus.consensus import Consensus
 from orthrus_transformers.target import TransformersTarget
+from orthrus_verifiers.consensus import Consensus
 from support.families import attention_for, tiny_model
 
 BACKENDS: dict[str, Callable[[], Any]] = {"sdpa": SdpaAttention, "eager": EagerAttention}

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from orthrus import Chance, Context, Draft, KVCache, Parts, Plugins, Register, Step, Verdict, hookimpl
-from orthrus.config import load_config
+from orthrus.config.schema import load_config
 from orthrus.sampling import append_bonus, widen
 from orthrus.testing import TableTarget
 from orthrus.verification.certificate import Certificate
-from orthrus.verification.runs import Asked, Runs
+from orthrus.verification.certifier import Asked, Runs
 
 PROMPTS = [("one", [0, 1]), ("two", [3]), ("three", [2, 2, 1]), ("four", [1, 3, 0])]
 COUPLED = {"temperature": 0.8}

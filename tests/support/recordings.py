@@ -14,8 +14,9 @@ import torch
 from orthrus_attention.eager import EagerAttention
 from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.static import StaticCache
-from orthrus_transformers.engine import EagerEngine, Pass
-from orthrus_transformers.graphed import GraphedEngine, Recording, packed, unpacked
+from orthrus_transformers.engines.cuda_graphs import GraphedEngine, Recording, packed, unpacked
+from orthrus_transformers.engines.eager import EagerEngine
+from orthrus_transformers.engines.forward_pass import Pass
 from orthrus_transformers.options import GraphLimits
 from orthrus_transformers.target import TransformersTarget
 from support.families import CONTEXT, attention_for, tiny_model

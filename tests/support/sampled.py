@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from orthrus import Chance, Context, Decoder, Draft, Drafter, Sampling, Step, Stop, Target, Verifier
-from orthrus.noise import request_key
+from orthrus.chance import request_key
 from orthrus.testing import OracleAnswer, every_answer, every_decoding, greedy, largest_difference, sample, together
 
 EXACT = 1e-12

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from orthrus_transformers.shape_source import SHAPES
+from orthrus_transformers.loading.sources import SHAPES
 
 TINY = {
     "hidden_size": 64,

@@ -13,9 +13,9 @@ from typing import Any
 import yaml
 
 from orthrus_diffusion.training import evaluation
-from orthrus_diffusion.training.run import Run
+from orthrus_diffusion.training.process_group import Workers
+from orthrus_diffusion.training.session import Run
 from orthrus_diffusion.training.shards import write_shard
-from orthrus_diffusion.training.workers import Workers
 from support.program import ROOT
 
 MODEL = ROOT / "tests" / "data" / "tiny-orthrus-qwen3"

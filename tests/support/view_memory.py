@@ -9,14 +9,14 @@ from typing import Any
 
 import torch
 
-from orthrus import Context, KVCache, Stop, Verdict
+from orthrus import Context, KVCache, Scheduler, Stop, Verdict
 from support.program import ROOT
 
-FILE = ROOT / "docs" / "examples" / "view_memory.py"
+FILE = ROOT / "docs" / "tools" / "view_memory.py"
 
 
 def program() -> ModuleType:
-    """Return docs/examples/view_memory.py, imported."""
+    """Return docs/tools/view_memory.py, imported."""
     spec = importlib.util.spec_from_file_location("view_memory", FILE)
     assert spec is not None and spec.loader is not None
     module = sys.modules["view_memory"] = importlib.util.module_from_spec(spec)
@@ -29,7 +29,8 @@ def filled(target: Any, cache: KVCache, length: int, block: int, rows: int = 1) 
     prompts, size = [[1] * (length - 1)] * rows, target.vocabulary_size
     context = Context(prompts, Stop(block), vocabulary_size=size, device=target.device)
     target.start(context)
-    context.refill()
+    scheduler = Scheduler(context)
+    scheduler.refill()
     config = target._model.config
     slots = torch.arange(length - 1, device=target.device).expand(rows, -1)
     cache.place(slots, length - 1)
@@ -38,5 +39,5 @@ def filled(target: Any, cache: KVCache, length: int, block: int, rows: int = 1) 
     for layer in range(config.num_hidden_layers):
         cache.update(states, -states, layer)
     nothing = torch.zeros(rows, dtype=torch.int64, device=target.device)
-    target.keep(context.commit(context.empty_draft(), Verdict(nothing, nothing + 2)))
+    target.keep(scheduler.commit(context.empty_draft(), Verdict(nothing, nothing + 2)))
     return context

@@ -1,4 +1,4 @@
-"""The programs in docs/examples that measure a view and write its card, as modules."""
+"""The programs in docs/ that make views, measure them and write their cards, as modules."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from support.program import ROOT
 
 
 def example(name: str) -> ModuleType:
-    """Return docs/examples/NAME.py, imported."""
-    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / "examples" / f"{name}.py")
+    """Return docs/tools/NAME.py or docs/examples/NAME.py, imported."""
+    [file] = ROOT.glob(f"docs/*/{name}.py")
+    spec = importlib.util.spec_from_file_location(name, file)
     assert spec is not None and spec.loader is not None
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from orthrus import Context, Stop, Verdict
+from orthrus import Context, Scheduler, Stop, Verdict
 from orthrus_transformers.target import TransformersTarget
 
 
@@ -19,9 +19,10 @@ def committed(
         prompts, Stop(room + 1), vocabulary_size=target.vocabulary_size, max_length=target.max_length, device=device
     )
     target.start(context)
-    logits = target.prefill(context, context.refill())[:, 0]  # [B, V]
+    scheduler = Scheduler(context)
+    logits = target.prefill(context, scheduler.refill())[:, 0]  # [B, V]
     nothing = torch.zeros(len(prompts), dtype=torch.int64, device=device)
-    target.keep(context.commit(context.empty_draft(), Verdict(nothing, logits.argmax(-1))))
+    target.keep(scheduler.commit(context.empty_draft(), Verdict(nothing, logits.argmax(-1))))
     return context
 
 

@@ -22,10 +22,10 @@ from orthrus import BuildError, MaskDescription, Stop
 from orthrus_attention import eager, flash, sdpa
 from orthrus_attention.eager import EagerAttention
 from orthrus_attention.flash import FlashAttention
+from orthrus_attention.flash_packages import FOUR, THREE, TWO, PackageAttention
 from orthrus_attention.flex import FlexAttention, kernel_options
-from orthrus_attention.packages import FOUR, THREE, TWO, PackageAttention
 from orthrus_attention.sdpa import SdpaAttention
-from orthrus_attention.tokens import as_tokens
+from orthrus_attention.varlen import as_tokens
 from orthrus_caches.dynamic import DynamicCache
 
 BACKENDS: dict[str, Callable[[], Any]] = {

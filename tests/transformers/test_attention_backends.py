@@ -17,11 +17,11 @@ from support.families import VOCABULARY, tiny_model
 from support.program import CONFIGS, InProcess
 
 from orthrus import AttentionCapabilities, BuildError, MaskDescription, Parts, Plugins, Stop
-from orthrus_attention import packages
+from orthrus_attention import flash_packages
+from orthrus_attention.flash_packages import FOUR, THREE, TWO, Package
 from orthrus_attention.flex import FlexAttention
-from orthrus_attention.packages import FOUR, THREE, TWO, Package
 from orthrus_attention.sdpa import SdpaAttention
-from orthrus_attention.split import SplitAttention, _splits
+from orthrus_attention.split_kv import SplitAttention, _splits
 from orthrus_caches.dynamic import DynamicCache
 from orthrus_caches.static import StaticCache
 from orthrus_transformers.target import TransformersTarget
@@ -63,7 +63,7 @@ def test_a_package_is_found_as_transformers_finds_it(package: Package, monkeypat
 def test_without_transformers_the_package_is_still_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "transformers.utils", None)
     with pytest.raises(BuildError, match="needs the package flash-attn "):
-        packages.make_2(None, Parts())
+        flash_packages.make_2(None, Parts())
 
 
 def test_flex_gives_the_oracles_tokens() -> None:

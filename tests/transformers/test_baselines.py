@@ -15,15 +15,15 @@ from orthrus import BuildError, Decoder, InputError, Parts, Stop
 from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.dynamic import DynamicCache
 from orthrus_caches.static import StaticCache
-from orthrus_consensus.consensus import Consensus
-from orthrus_plain.none import NoDrafter
+from orthrus_drafters.none import NoDrafter
 from orthrus_table.options import TableOptions
 from orthrus_table.table import make as make_table
 from orthrus_transformers import baselines
+from orthrus_transformers.model.pass_facts import weight_bytes
+from orthrus_transformers.model.short_convolutions import find_convolutions
 from orthrus_transformers.options import GeneratePromptLookupOptions
-from orthrus_transformers.pass_reads import weight_bytes
-from orthrus_transformers.short_convolutions import find_convolutions
 from orthrus_transformers.target import TransformersTarget
+from orthrus_verifiers.consensus import Consensus
 
 RAGGED = [[5] * 9, [1], [7, 3, 9, 2, 4, 4], [2, 7]]
 MAKE: dict[str, tuple[Any, int]] = {

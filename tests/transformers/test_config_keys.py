@@ -13,7 +13,7 @@ from support.families import tiny_model
 
 import orthrus
 from orthrus import BuildError, Decoder
-from orthrus_transformers.config_keys import check_windows, windows_by_other_names
+from orthrus_transformers.loading.config_keys import check_windows, windows_by_other_names
 
 
 @pytest.fixture

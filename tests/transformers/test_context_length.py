@@ -12,7 +12,7 @@ from support.longrope import ANGLES, ORIGINAL, longrope_config, longrope_model
 from transformers import CONFIG_MAPPING
 
 import orthrus
-from orthrus_transformers.context_length import ends_early, max_length
+from orthrus_transformers.model.context_length import ends_early, max_length
 
 NAME = "original_max_position_embeddings"
 BARE = {key: value for key, value in ANGLES.items() if key != "rope_type"}

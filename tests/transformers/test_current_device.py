@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from orthrus_transformers.current_device import on_its_device
-from orthrus_transformers.dual_pass import DualPass
+from orthrus_transformers.guards import on_its_device
 from orthrus_transformers.target import TransformersTarget
+from orthrus_transformers.training.dual_pass import DualPass
 
 
 @dataclass

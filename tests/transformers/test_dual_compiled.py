@@ -15,8 +15,8 @@ from torch import Tensor
 from orthrus import MaskedBlocks, PackedRows
 from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.dynamic import DynamicCache
-from orthrus_transformers.dual_pass import DualPass
 from orthrus_transformers.target import TransformersTarget
+from orthrus_transformers.training.dual_pass import DualPass
 
 ROWS = PackedRows(torch.arange(26).view(2, 13) % 11, torch.tensor([[0] * 13, [0] * 5 + [5] * 8]))
 BLOCKS = MaskedBlocks(torch.tensor([[2, 7], [3, 8]]), 4, 3)

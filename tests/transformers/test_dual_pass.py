@@ -12,8 +12,8 @@ from support.views import block_positions, committed, random_view
 from torch import Tensor
 
 from orthrus import MaskedBlocks, PackedRows
-from orthrus_transformers import dual_pass
 from orthrus_transformers.target import TransformersTarget
+from orthrus_transformers.training import dual_pass
 
 MASK, SIZE = 3, 5
 LONG = 2 * WINDOW + 5

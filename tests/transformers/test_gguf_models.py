@@ -31,10 +31,10 @@ from transformers import AutoModelForCausalLM
 
 import orthrus
 from orthrus import BuildError, Decoder
-from orthrus_transformers.gguf_files import file as gguf_file
-from orthrus_transformers.gguf_files.convert import write_model as convert
-from orthrus_transformers.gguf_files.positions import factors_as_scaling
-from orthrus_transformers.gguf_files.pre_tokenizers import PRE_TOKENIZERS
+from orthrus_transformers.loading.gguf import file as gguf_file
+from orthrus_transformers.loading.gguf.convert import write_model as convert
+from orthrus_transformers.loading.gguf.positions import factors_as_scaling
+from orthrus_transformers.loading.gguf.pre_tokenizers import PRE_TOKENIZERS
 
 PROMPTS = [list(b"The quick brown fox jumps over the lazy dog."), list(b"12 34")]
 FEW = ["llama, factors", "llama, biases", "qwen2, yarn", "qwen2_moe", "phi3, window", "gemma3", "lfm2", "gpt2"]
@@ -215,7 +215,7 @@ def tokens_of(tmp_path: Path, vocabulary: Vocabulary) -> Decoder:
 
 @pytest.mark.parametrize("pre", PRE_TOKENIZERS)
 def test_every_split_keeps_every_text(pre: str, tmp_path: Path) -> None:
-    from orthrus_transformers.gguf_files.pre_tokenizers import split_by
+    from orthrus_transformers.loading.gguf.pre_tokenizers import split_by
 
     split = split_by(PRE_TOKENIZERS[pre])
     for text in texts(40):

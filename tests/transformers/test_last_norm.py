@@ -11,9 +11,9 @@ from torch import Tensor
 
 from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.static import StaticCache
-from orthrus_transformers import fused
-from orthrus_transformers.engine import Pass
-from orthrus_transformers.replaced import Replaced
+from orthrus_transformers.engines.forward_pass import Pass
+from orthrus_transformers.model import fused_layers
+from orthrus_transformers.model.patching import PatchedForward
 from orthrus_transformers.target import TransformersTarget
 
 
@@ -36,8 +36,8 @@ def test_it_is_fused_in_passes_that_ask_and_the_models_own_elsewhere(
     model = tiny_model(family)
     wanted = model(torch.tensor([[1, 2, 3]])).logits
     target, seen = target_of(model), []
-    real = fused.rms_norm
-    monkeypatch.setattr(fused, "rms_norm", lambda hidden, *rest: seen.append(hidden) or real(hidden, *rest))
+    real = fused_layers.rms_norm
+    monkeypatch.setattr(fused_layers, "rms_norm", lambda hidden, *rest: seen.append(hidden) or real(hidden, *rest))
     torch.testing.assert_close(run(target, prefill=False), wanted, rtol=0, atol=1e-5)
     assert len(seen) == 2 * 4 + 1  # of four layers
     with target.own_model() as own:
@@ -49,8 +49,8 @@ def test_one_that_somebody_watches_is_left_alone() -> None:
     model = tiny_model("llama")
     model.model.norm.register_forward_hook(lambda *given: None)
     target_of(model)
-    assert not isinstance(model.model.norm.forward, Replaced)
-    assert isinstance(model.model.layers[0].forward, Replaced)
+    assert not isinstance(model.model.norm.forward, PatchedForward)
+    assert isinstance(model.model.layers[0].forward, PatchedForward)
 
 
 @pytest.mark.parametrize("prefill", [True, False])

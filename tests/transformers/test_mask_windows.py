@@ -14,8 +14,8 @@ from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 from orthrus import BuildError, Stop
 from orthrus.testing import greedy
 from orthrus_caches.dynamic import DynamicCache
-from orthrus_plain.none import NoDrafter
-from orthrus_transformers.mask_windows import windows_in_masks
+from orthrus_drafters.none import NoDrafter
+from orthrus_transformers.model.mask_windows import windows_in_masks
 from orthrus_transformers.target import TransformersTarget
 
 WINDOW = 16  # longer than the text of the check at loading, which would see a shorter one
@@ -77,7 +77,7 @@ def test_a_window_that_no_layer_has_is_refused(monkeypatch: pytest.MonkeyPatch) 
     def look(*unused: Any) -> Iterator[Any]:
         return iter(())
 
-    monkeypatch.setattr("orthrus_transformers.mask_windows._look", look)
+    monkeypatch.setattr("orthrus_transformers.model.mask_windows._look", look)
     with pytest.raises(BuildError, match=f"model type 'phimoe' has sliding_window={WINDOW}, of which no layer is told"):
         windows_in_masks(model_of("phimoe"))
 

@@ -10,8 +10,8 @@ from support.families import tiny_model
 from orthrus import InputError, Stop
 from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.static import StaticCache
-from orthrus_plain.none import NoDrafter
-from orthrus_transformers.memory import does_not_fit, says_when_memory_is_short
+from orthrus_drafters.none import NoDrafter
+from orthrus_transformers.guards import does_not_fit, says_when_memory_is_short
 from orthrus_transformers.target import TransformersTarget
 
 ERROR = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has a total capacity of 80 GiB.")

@@ -20,7 +20,8 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from orthrus import Context, Draft, Sampling, Step, Stop, Verdict
+from orthrus import Context, Draft, Sampling, Scheduler, Step, Stop, Verdict
+from orthrus.sampling.logits_processor import LogitsProcessor
 from orthrus.testing import processed
 from orthrus.testing.profiles import fewer
 from orthrus.testing.strategies import samplings
@@ -54,12 +55,13 @@ def ours(
 ) -> Tensor:
     """Return processed logits [B, n + 1, V] for rows that have committed tokens [B, m] after their prompts."""
     context = Context(prompts, Stop(50), vocabulary_size=VOCABULARY, sampling=sampling)
-    context.refill()
+    scheduler = Scheduler(context)
+    scheduler.refill()
     for tokens in committed.T:
-        step = context.commit(context.empty_draft(), Verdict(torch.zeros_like(tokens), tokens))
+        step = scheduler.commit(context.empty_draft(), Verdict(torch.zeros_like(tokens), tokens))
         assert isinstance(step, Step)
     draft = Draft(drafts, torch.full((len(prompts),), drafts.shape[1]))
-    return context.processor(context, draft, logits)
+    return LogitsProcessor.of(context)(context, draft, logits)
 
 
 tokens = st.integers(0, VOCABULARY - 1)

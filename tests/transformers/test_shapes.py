@@ -20,8 +20,8 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 import orthrus
 from orthrus import BuildError, Decoder
-from orthrus_transformers import random_weights
-from orthrus_transformers.shape_source import SHAPES, shape_names
+from orthrus_transformers.loading import random_weights
+from orthrus_transformers.loading.sources import SHAPES, shape_names
 
 PARAMETERS = {  # as their model cards count them; a tied head once
     "llama-3.1-8b": 8_030_261_248,
@@ -148,7 +148,9 @@ def test_an_unknown_shape_is_one_sentence(orthrus: InProcess) -> None:
 
 
 def test_the_documentation_names_them_all() -> None:
-    section = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8").partition("### Shapes\n")[2]
+    section = (
+        (ROOT / "docs" / "reference" / "configuration.md").read_text(encoding="utf-8").partition("### Shapes\n")[2]
+    )
     named = re.findall(r"`([a-z]+[\d.]*-[\d.a-z-]+)`", section.partition("\n#")[0])
     assert sorted(named) == shape_names()
 
@@ -160,4 +162,4 @@ def test_fetch_shows_where_a_shape_is(orthrus: InProcess) -> None:
 def test_the_wheel_has_the_shapes(tmp_path: Path) -> None:
     [wheel] = WheelBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"])
     names = zipfile.ZipFile(wheel).namelist()
-    assert {f"orthrus_transformers/shapes/{name}/config.json" for name in PARAMETERS} <= set(names)
+    assert {f"orthrus_transformers/loading/shapes/{name}/config.json" for name in PARAMETERS} <= set(names)

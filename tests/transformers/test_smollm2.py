@@ -12,7 +12,7 @@ from support.thorough import thorough_but
 
 import orthrus
 from orthrus import Decoder, Result
-from orthrus.text import TextStream
+from orthrus.batch.detokenizer import Detokenizer
 from orthrus.verification import verify
 
 pytestmark = pytest.mark.model
@@ -94,6 +94,6 @@ def test_the_end_token_is_the_configs_and_the_chat_template_is_applied(plain: De
 def test_any_tokens_stream_as_they_decode(plain: Decoder, tokens: list[int]) -> None:
     tokenizer = plain.target.tokenizer
     assert tokenizer is not None
-    stream = TextStream(tokenizer)
+    stream = Detokenizer(tokenizer.decode)
     pieces = [stream.feed(token) for token in tokens]
     assert "".join([*pieces, stream.finish()]) == tokenizer.decode(tokens)

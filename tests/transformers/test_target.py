@@ -11,11 +11,11 @@ from support.families import CONTEXT, tiny_model
 from torch import Tensor
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
-from orthrus import BuildError, Context, Stop
+from orthrus import BuildError, Context, Scheduler, Stop
 from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.dynamic import DynamicCache
-from orthrus_plain.none import NoDrafter
-from orthrus_transformers.generation_settings import end_tokens
+from orthrus_drafters.none import NoDrafter
+from orthrus_transformers.loading.generation_settings import end_tokens
 from orthrus_transformers.target import TransformersTarget
 
 
@@ -32,7 +32,7 @@ def test_the_prefill_projects_one_row_of_each_prompt_and_no_more(chunk: int) -> 
     prompts = [[1, 2, 3, 4, 5, 6, 7], [8], [9, 10, 11]]
     context = Context(prompts, Stop(1), vocabulary_size=40)
     target.start(context)
-    logits = target.prefill(context, context.refill())
+    logits = target.prefill(context, Scheduler(context).refill())
     handle.remove()
     assert set(projected) == {1}
     alone = [target.logits(prompt, 1) for prompt in prompts]

@@ -19,9 +19,9 @@ from orthrus import KVCache
 from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.dynamic import GROWTH, DynamicCache
 from orthrus_caches.static import StaticCache
-from orthrus_transformers.shape_source import SHAPES
+from orthrus_transformers.loading.sources import SHAPES
+from orthrus_transformers.model.views import find_attention
 from orthrus_transformers.target import TransformersTarget
-from orthrus_transformers.views import find_attention
 
 measuring = program()
 BLOCK = 8

@@ -18,7 +18,7 @@ from orthrus import AttentionCapabilities, BuildError, Draft, KVCache, Stop
 from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.dynamic import DynamicCache
 from orthrus_caches.static import StaticCache
-from orthrus_plain.none import NoDrafter
+from orthrus_drafters.none import NoDrafter
 from orthrus_transformers.target import TransformersTarget
 
 WIDTH = 6

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from orthrus import Decoder, InputError, TrainableTarget, read_prompts
-from orthrus_diffusion.training.records import Records, progress
-from orthrus_diffusion.training.run import Run, read_claim
+from orthrus_diffusion.training.metrics_log import Records, progress
+from orthrus_diffusion.training.session import Run, read_claim
 from orthrus_diffusion.training.shards import write_shard
-from orthrus_diffusion.training.turns import begin_turns, end_turns
+from orthrus_diffusion.training.work_sharing import begin_turns, end_turns
 
 
 def make_answers(run: Run) -> None:

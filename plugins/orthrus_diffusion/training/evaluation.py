@@ -10,8 +10,8 @@ from typing import Any
 
 from orthrus import Decoder, InputError, Result, TrainableTarget, read_prompts, summarize
 from orthrus_diffusion.drafter import Diffusion
-from orthrus_diffusion.training.records import progress
-from orthrus_diffusion.training.run import Run
+from orthrus_diffusion.training.metrics_log import progress
+from orthrus_diffusion.training.session import Run
 
 
 @dataclass(frozen=True)

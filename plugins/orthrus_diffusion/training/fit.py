@@ -15,18 +15,18 @@ import torch
 from torch import Tensor
 
 from orthrus import BuildError, DualPass, InputError, MaskedBlocks, TrainableTarget
-from orthrus_diffusion.formats import attach, save_view
 from orthrus_diffusion.training.answers import shards_of
 from orthrus_diffusion.training.checkpoints import Checkpoint, Checkpoints
 from orthrus_diffusion.training.evaluation import Evaluation
 from orthrus_diffusion.training.hard_anchors import with_hard_anchors
 from orthrus_diffusion.training.loss import BlockLoss, Losses, Weights
+from orthrus_diffusion.training.metrics_log import Records, progress
 from orthrus_diffusion.training.optimizer import MasterWeights, learning_rate
 from orthrus_diffusion.training.packing import Batch, Packer
-from orthrus_diffusion.training.records import Records, progress
-from orthrus_diffusion.training.run import Run
+from orthrus_diffusion.training.session import Run
 from orthrus_diffusion.training.settings import FitOptions
 from orthrus_diffusion.training.shards import Text, read_shards
+from orthrus_diffusion.view_files.formats import attach, save_view
 
 VIEW = "trained"
 OF_NO_EFFECT = frozenset({"rows_at_a_time", "loss_rows", "log_every", "save_every", "out", "storage"})  # on the weights

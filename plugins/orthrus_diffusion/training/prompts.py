@@ -10,11 +10,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from orthrus import InputError, Tokenizer, TrainableTarget, read_prompts
-from orthrus_diffusion.training.avoided import Avoided
+from orthrus_diffusion.training.decontamination import Avoided
 from orthrus_diffusion.training.files import write_text_whole
-from orthrus_diffusion.training.records import Records, progress
-from orthrus_diffusion.training.run import Run, read_claim
-from orthrus_diffusion.training.turns import begin_turns, end_turns
+from orthrus_diffusion.training.metrics_log import Records, progress
+from orthrus_diffusion.training.session import Run, read_claim
+from orthrus_diffusion.training.work_sharing import begin_turns, end_turns
 
 PART = 8192  # prompts of a file; what is lost by an interruption
 

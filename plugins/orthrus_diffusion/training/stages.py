@@ -12,15 +12,15 @@ import torch
 import typer
 
 from orthrus import InputError
-from orthrus_diffusion.formats import attach
 from orthrus_diffusion.training.answers import make_answers
 from orthrus_diffusion.training.evaluation import Evaluation
 from orthrus_diffusion.training.files import write_text_whole
 from orthrus_diffusion.training.fit import VIEW, fit_view
+from orthrus_diffusion.training.metrics_log import Records
+from orthrus_diffusion.training.process_group import joined_workers
 from orthrus_diffusion.training.prompts import make_prompts
-from orthrus_diffusion.training.records import Records
-from orthrus_diffusion.training.run import Run
-from orthrus_diffusion.training.workers import joined_workers
+from orthrus_diffusion.training.session import Run
+from orthrus_diffusion.view_files.formats import attach
 
 
 def evaluate_view(run: Run) -> None:

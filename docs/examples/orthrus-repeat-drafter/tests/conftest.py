@@ -4,6 +4,6 @@ import torch
 
 from orthrus.testing.profiles import register_profiles
 
-pytest_plugins = ["orthrus.testing.summary"]
+pytest_plugins = ["orthrus.testing.pytest_summary"]
 torch.set_num_threads(1)  # tables gain nothing from more
 register_profiles()

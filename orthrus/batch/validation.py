@@ -1,0 +1,219 @@
+"""What drafts must be, and verdicts: checked before anything is made of them, without a host sync of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from orthrus.errors import DraftError, InterfaceError
+from orthrus.kernels.available import row_kernels
+from orthrus.values import Draft, Verdict
+
+if TYPE_CHECKING:
+    from orthrus.batch.context import Context
+
+SEALED = ("tokens", "lengths", "room", "keys", "anchors")  # of a context
+INTEGERS = (torch.int64, torch.int32)
+TOLERANCE = 0.01  # of the sum of a draft's probabilities: those in bfloat16 are coarse
+
+
+@dataclass(frozen=True, eq=False)
+class CheckedDraft:
+    """Hold a draft with its values forced into their bounds, and what was proposed."""
+
+    draft: Draft
+    proposed: Draft
+    room: Tensor
+    vocabulary_size: int
+    drafter: str
+    astray: Tensor | None = None  # [B], not 0 where tokens or length were out of bounds, if a kernel has looked
+
+    @classmethod
+    def of(cls, draft: Draft) -> CheckedDraft:
+        """Return a draft that needs no check as admitted."""
+        return cls(draft, draft, draft.lengths, 0, "")
+
+    @cached_property
+    def broken(self) -> Tensor:
+        """Return [B], not 0 where a row had a value out of bounds; computed behind the pass, not to hold it up."""
+        bounded, probabilities = self.draft, self.draft.probabilities
+        if self.astray is not None and probabilities is None:
+            return self.astray
+        wrong = bounded.lengths != self.proposed.lengths
+        if bounded.tokens.shape[1]:
+            inside = torch.arange(bounded.tokens.shape[1], device=wrong.device) < bounded.lengths[:, None]  # [B, n]
+            wrong = wrong | ((bounded.tokens != self.proposed.tokens) & inside).any(1)
+            if probabilities is not None:
+                wrong = wrong | (_undrawable(probabilities, bounded.tokens) & inside).any(1)
+        return wrong.long()
+
+    def report(self, broken: list[int]) -> None:
+        """Raise DraftError for the first broken row; broken [B] is what the device found, read with the step."""
+        for row, code in enumerate(broken):
+            if code:
+                raise DraftError(f"drafter '{self.drafter}' {self._sentence(row)}")
+
+    def _sentence(self, row: int) -> str:
+        length, room = int(self.proposed.lengths[row]), int(self.room[row])
+        if not 0 <= length <= room:
+            return f"proposed {length} tokens for row {row}, which has room for {room}"
+        if length > self.proposed.tokens.shape[1]:
+            return f"gave row {row} a draft of length {length}, but only {self.proposed.tokens.shape[1]} tokens"
+        tokens = self.proposed.tokens[row, :length].tolist()
+        place = next((i for i, token in enumerate(tokens) if not 0 <= token < self.vocabulary_size), None)
+        if place is not None:
+            return (
+                f"proposed token {tokens[place]} at place {place} of row {row}; "
+                f"the vocabulary has {self.vocabulary_size} tokens"
+            )
+        if (
+            self.proposed.probabilities is None
+            or not _undrawable(self.proposed.probabilities[row, :length], self.proposed.tokens[row, :length]).any()
+        ):
+            return f"proposed something wrong for row {row}, and has written over it since"
+        return _wrong_probabilities(self.proposed.probabilities[row], tokens, row)
+
+
+@dataclass(frozen=True, eq=False)
+class WriteGuard:
+    """Hold what a drafter may read and must not write. Torch counts writes on the host, so that looking is free."""
+
+    tensors: Mapping[str, tuple[Tensor, int]]
+
+    @classmethod
+    def of(cls, context: Context) -> WriteGuard:
+        """Return the tensors of a context, and how often each has been written."""
+        return cls({name: (found := getattr(context, name), _writes(found)) for name in SEALED})
+
+    def check(self, context: Context, drafter: str) -> None:
+        """Raise DraftError, which names the drafter, if any was written or replaced since."""
+        for name, (tensor, writes) in self.tensors.items():
+            found = getattr(context, name)
+            if found is not tensor or _writes(found) != writes:
+                cycle = f"in cycle {context.cycle + 1}, or in observing the one before"
+                raise DraftError(f"drafter '{drafter}' changed context.{name} {cycle}; it may only read it")
+
+
+def _writes(tensor: Tensor) -> int:
+    return 0 if tensor.is_inference() else tensor._version  # tensors of torch.inference_mode are not counted
+
+
+def check_draft(draft: Draft, context: Context, name: str) -> CheckedDraft:
+    """Return a drafter's draft with its values in bounds and the rows that were not; DraftError for a wrong shape."""
+    problem = _shape_problem(draft, context)
+    if problem:
+        raise DraftError(f"drafter '{name}' {problem}")
+    if draft.tokens.shape[1] > context.max_room:  # a drafter of fixed width; its lengths say what counts
+        draft = replace(
+            draft,
+            tokens=draft.tokens[:, : context.max_room],
+            probabilities=None if draft.probabilities is None else draft.probabilities[:, : context.max_room],
+        )
+    if draft.tokens.shape[1] == 0:
+        empty = replace(context.empty_draft(), passes=draft.passes)
+        return CheckedDraft(empty, draft, context.room, context.vocabulary_size, name)
+    tokens, lengths, astray = bounded(draft.tokens, draft.lengths, context.room, context.vocabulary_size)
+    inside = replace(draft, tokens=tokens, lengths=lengths)
+    return CheckedDraft(inside, draft, context.room, context.vocabulary_size, name, astray)
+
+
+def bounded(
+    tokens: Tensor, lengths: Tensor, room: Tensor, vocabulary_size: int
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return draft tokens [B, n] and lengths [B] forced into their bounds and, by a kernel, [B] not 0 where they were.
+
+    Without one they are compared later, behind the pass.
+    """
+    if kernels := row_kernels(tokens.device):
+        found: tuple[Tensor, Tensor, Tensor] = kernels.bound(tokens, lengths, room, vocabulary_size)
+        return found
+    return tokens.clamp(0, vocabulary_size - 1), torch.minimum(lengths.clamp(0, tokens.shape[1]), room), None
+
+
+def check_verdict(verdict: Verdict) -> None:
+    """Raise InterfaceError for what no verifier may return: nothing, a pair, lists."""
+    if not isinstance(verdict, Verdict):
+        raise InterfaceError(f"the verifier returned a {type(verdict).__name__}, not a Verdict")
+    for name, found in _numbers(verdict):
+        if not isinstance(found, Tensor):
+            raise InterfaceError(
+                f"the verifier returned a Verdict whose {name} is a {type(found).__name__}, not a tensor"
+            )
+
+
+def check_numbers(verdict: Verdict, rows: Tensor) -> None:
+    """Raise InterfaceError unless a verdict has an integer for each of the rows [B], where those are."""
+    for name, found in _numbers(verdict):
+        what = f"the verifier returned a Verdict whose {name}"
+        if found.shape != rows.shape:
+            raise InterfaceError(
+                f"{what} has the shape {list(found.shape)}; wanted {list(rows.shape)}, one for each row"
+            )
+        if found.dtype not in INTEGERS:
+            raise InterfaceError(f"{what} is of {found.dtype}; wanted torch.int64")
+        if found.device != rows.device:
+            raise InterfaceError(f"{what} is on {found.device}; the rows are on {rows.device}")
+
+
+def _numbers(verdict: Verdict) -> Iterator[tuple[str, Tensor]]:
+    yield "accepted", verdict.accepted
+    yield "next_tokens", verdict.next_tokens
+
+
+def check_accepted(accepted: Sequence[int], most: int) -> None:
+    """Raise InterfaceError for a row of which the verifier accepted fewer tokens than none, or more than there are."""
+    for row, count in enumerate(accepted):
+        if not 0 <= count <= most:
+            raise InterfaceError(f"the verifier accepted {count} of the {most} draft tokens of row {row}")
+
+
+def _undrawable(probabilities: Tensor, tokens: Tensor) -> Tensor:
+    """Return where [B, n] a token cannot have been drawn from the probabilities [B, n, V] beside it."""
+    given = probabilities.gather(-1, tokens[..., None])[..., 0]
+    total = probabilities.sum(-1, dtype=_summed(probabilities))
+    astray = ~((total - 1).abs() <= TOLERANCE)  # true of nan, too
+    return astray | (given <= 0) | (probabilities.amin(-1) < 0)
+
+
+def _wrong_probabilities(probabilities: Tensor, tokens: list[int], row: int) -> str:
+    wrong = _undrawable(probabilities[: len(tokens)], torch.tensor(tokens, device=probabilities.device)).tolist()
+    place = wrong.index(True)
+    at = probabilities[place]
+    where = f"at place {place} of row {row}"
+    if float(at.min()) < 0:
+        return f"gave token {int(at.argmin())} a probability of {float(at.min()):g} {where}"
+    if float(at[tokens[place]]) == 0:
+        return f"proposed token {tokens[place]} {where}, which cannot be drawn: it gave it a probability of 0"
+    return f"gave probabilities that sum to {float(at.sum(dtype=_summed(at))):g}, not 1, {where}"
+
+
+def _summed(probabilities: Tensor) -> torch.dtype:
+    return torch.float64 if probabilities.dtype == torch.float64 else torch.float32
+
+
+def _shape_problem(draft: Draft, context: Context) -> str | None:
+    if not isinstance(draft, Draft):
+        return f"returned a {type(draft).__name__}, not a Draft"
+    rows = len(context.rows)
+    if not isinstance(draft.tokens, Tensor) or not isinstance(draft.lengths, Tensor):
+        return "returned a Draft whose tokens and lengths are not tensors"
+    if draft.tokens.dim() != 2 or draft.tokens.shape[0] != rows or draft.lengths.shape != (rows,):
+        shapes = f"tokens {list(draft.tokens.shape)} and lengths {list(draft.lengths.shape)}"
+        return f"returned {shapes} for {rows} rows; wanted [{rows}, n] and [{rows}]"
+    if draft.tokens.dtype != torch.int64 or draft.lengths.dtype != torch.int64:
+        return f"returned {draft.tokens.dtype} tokens and {draft.lengths.dtype} lengths; both must be int64"
+    if draft.tokens.device != context.device or draft.lengths.device != context.device:
+        return f"returned tensors on {draft.tokens.device}; the rows are on {context.device}"
+    expected = (*draft.tokens.shape, context.vocabulary_size)
+    if draft.probabilities is not None and draft.probabilities.shape != expected:
+        return f"returned probabilities {list(draft.probabilities.shape)} for its tokens; wanted {list(expected)}"
+    if draft.probabilities is not None and draft.probabilities.device != context.device:
+        return f"returned probabilities on {draft.probabilities.device}; the rows are on {context.device}"
+    if draft.parents is not None:
+        return "proposed a tree of tokens; this loop verifies chains (parents must be None)"
+    return None

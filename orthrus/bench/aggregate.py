@@ -1,0 +1,101 @@
+"""From samples to what is shown: pure functions from the rounds of a point to its runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from orthrus.bench.measurement import Sample
+from orthrus.bench.plan import Point, SubjectPlan
+from orthrus.bench.profiler import Profile
+from orthrus.bench.results import Run, Spread
+from orthrus.metrics import Measures, Ratio, summarize
+
+
+def failed(subject: SubjectPlan, point: Point, error: str) -> Run:
+    """Return the run of a subject that could not run."""
+    return Run(subject.label, subject.kind, point.values, error=error)
+
+
+def measured(
+    subject: SubjectPlan,
+    point: Point,
+    samples: Sequence[Sample],
+    reference: Sequence[Sample] = (),
+    profile: Profile | None = None,
+    copy_bandwidth: float | None = None,
+) -> Run:
+    """Return the run of a subject from its samples, one a round.
+
+    reference: those of the subject that it is compared with, round by round; empty if that one could not run.
+    """
+    run = Run(
+        label=subject.label,
+        kind=subject.kind,
+        point=point.values,
+        prompts=len(samples[0].token_ids),
+        new_tokens=sum(map(len, samples[0].token_ids)),
+        tokens_per_second=Spread(tuple(one.tokens_per_second for one in samples)),
+        ratio=_ratios(samples, reference),
+        ttft_seconds=_spread([one.ttft_seconds for one in samples]),
+        cycle_seconds=_spread([one.cycle_seconds for one in samples]),
+        identical=_identical(samples, reference),
+        peak_memory_bytes=_highest([one.peak_memory_bytes for one in samples]),
+    )
+    return _with_profile(_with_ratios(run, samples), profile, copy_bandwidth)
+
+
+def _ratios(samples: Sequence[Sample], reference: Sequence[Sample]) -> Spread | None:
+    """Return the speeds over the reference's in the same round; None if that produced nothing, or could not run."""
+    if not reference or not all(one.tokens_per_second for one in reference):
+        return None
+    pairs = zip(samples, reference, strict=True)
+    return Spread(tuple(one.tokens_per_second / other.tokens_per_second for one, other in pairs))
+
+
+def _identical(samples: Sequence[Sample], reference: Sequence[Sample]) -> float | None:
+    """Return the share of all answers of all rounds that are the reference's, token by token."""
+    same = [
+        mine == theirs
+        for one, other in zip(samples, reference, strict=False)
+        for mine, theirs in zip(one.token_ids, other.token_ids, strict=True)
+    ]
+    return sum(same) / len(same) if same else None
+
+
+def _with_ratios(run: Run, samples: Sequence[Sample]) -> Run:
+    measures = [measure for one in samples for measure in one.measures]
+    if not measures:
+        return run
+    summary = summarize(measures)
+    run = replace(run, tokens_per_cycle=_pair(summary.tokens_per_cycle), tpf=_pair(summary.tpf))
+    return replace(run, accepted_length=_pair(summary.accepted_length)) if _tells_accepted(measures) else run
+
+
+def _tells_accepted(measures: Sequence[Measures]) -> bool:
+    return all(len(one.accepted_per_cycle) == one.cycles for one in measures)
+
+
+def _with_profile(run: Run, profile: Profile | None, copy_bandwidth: float | None) -> Run:
+    if profile is None:
+        return run
+    run = replace(run, phases=profile.phases, engine=profile.engine or None)
+    if profile.pass_bytes is None:
+        return run
+    run = replace(run, pass_bytes=round(profile.pass_bytes))
+    if copy_bandwidth is None or profile.phases.score <= 0:
+        return run
+    return replace(run, bandwidth_share=profile.pass_bytes / copy_bandwidth / profile.phases.score)
+
+
+def _pair(ratio: Ratio) -> tuple[float, float] | None:
+    return None if ratio.pooled is None or ratio.per_prompt is None else (ratio.pooled, ratio.per_prompt)
+
+
+def _spread(values: Sequence[float | None]) -> Spread | None:
+    told = tuple(value for value in values if value is not None)
+    return Spread(told) if told and len(told) == len(values) else None
+
+
+def _highest(values: Sequence[int | None]) -> int | None:
+    return max((value for value in values if value is not None), default=None)

@@ -1,0 +1,168 @@
+"""Where a cycle's time goes: a round of its own, in which stand-ins note when each part begins and ends.
+
+The loop is the same and knows nothing of it. On a CUDA device the moments are events on its stream, read once the round
+is over; elsewhere they are the host's, which is true where the host waits for every operation, as on a CPU.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import torch
+
+from orthrus.bench.measurement import Clock
+from orthrus.bench.results import Phases
+from orthrus.decoder import Decoder
+from orthrus.machine import synchronize
+from orthrus.values import Step
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Hold the mean parts of a steady cycle, and the mean bytes that its pass must read (None: the target is silent).
+
+    A cycle is steady if the step before it was a cycle too. engine: what the target says of its engine, and the
+    drafter of what it chose, if they do.
+    """
+
+    phases: Phases
+    pass_bytes: float | None
+    engine: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Span:
+    """Hold when a method of a part began and ended."""
+
+    method: str
+    began: Any
+    ended: Any
+
+
+class Moments(Protocol):
+    """Take moments, and tell the seconds between them once the round is over."""
+
+    def now(self) -> Any:
+        """Return this moment."""
+
+    def seconds(self, first: Any, last: Any) -> float:
+        """Return the seconds from one moment to another."""
+
+
+class HostMoments:
+    """Be moments of a clock of the host."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    def now(self) -> float:
+        """Return the clock's time."""
+        return self._clock()
+
+    def seconds(self, first: float, last: float) -> float:
+        """Return the difference."""
+        return last - first
+
+
+class CudaMoments:
+    """Be events on a device's current stream."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+
+    def now(self) -> torch.cuda.Event:
+        """Return an event that the device will reach."""
+        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]  # torch has no type for it
+        event.record(torch.cuda.current_stream(self._device))
+        return event
+
+    def seconds(self, first: torch.cuda.Event, last: torch.cuda.Event) -> float:
+        """Return the time between two events that the device has reached."""
+        return float(first.elapsed_time(last)) / 1000
+
+
+class Watched:
+    """Stand for a part of the decoder and note when some of its methods begin and end; all else is the part's own."""
+
+    def __init__(self, part: Any, methods: Sequence[str], spans: list[Span], moments: Moments) -> None:
+        self._part = part
+        self._noting = {name: _noting(name, getattr(part, name), spans, moments) for name in methods}
+
+    def __getattr__(self, name: str) -> Any:
+        return self._noting.get(name) or getattr(self._part, name)
+
+
+def _noting(name: str, method: Callable[..., Any], spans: list[Span], moments: Moments) -> Callable[..., Any]:
+    def noted(*arguments: Any) -> Any:
+        began = moments.now()
+        value = method(*arguments)
+        spans.append(Span(name, began, moments.now()))
+        return value
+
+    return noted
+
+
+def profile(decoder: Decoder, prompts: Sequence[Sequence[int]], batch: int, clock: Clock) -> Profile | None:
+    """Return where the time of a steady cycle goes, decoding the prompts once; None if there was no such cycle."""
+    device = decoder.target.device
+    moments: Moments = CudaMoments(device) if device.type == "cuda" else HostMoments(clock)
+    spans: list[Span] = []
+    watched = replace(
+        decoder,
+        target=Watched(decoder.target, ("prefill", "score", "keep"), spans, moments),
+        drafter=Watched(decoder.drafter, _drafting(decoder.drafter), spans, moments),
+        verifier=Watched(decoder.verifier, ("verify",), spans, moments),
+    )
+    steps = list(watched.steps(prompts, batch)[1])
+    synchronize(device)
+    steady = [index for index in range(1, len(steps)) if not steps[index - 1].prefilled and not steps[index].prefilled]
+    if not steady:
+        return None
+    parts = _parts(spans, moments)
+    means = {name: statistics.fmean(parts[index][name] for index in steady) for name in parts[steady[0]]}
+    told = [part.report() for part in (decoder.target, decoder.drafter) if hasattr(part, "report")]
+    engine = {name: value for one in told for name, value in one.items()}
+    return Profile(Phases(**means), _pass_bytes(decoder.target, steps, steady), engine)
+
+
+def _drafting(drafter: Any) -> tuple[str, ...]:
+    return ("propose", "observe", *(["ahead"] if callable(getattr(drafter, "ahead", None)) else []))
+
+
+def _parts(spans: Sequence[Span], moments: Moments) -> list[dict[str, float]]:
+    """Return the parts of each step's time, from the end of the keep before it to the end of its own.
+
+    What a drafter launches ahead, while the host reads what was committed, is drafting.
+    """
+    steps: list[dict[str, float]] = []
+    spent = {"draft": 0.0, "score": 0.0, "verify": 0.0}
+    phase = {"prefill": "score", "score": "score", "verify": "verify"}
+    last_keep = verified = None
+    ahead = 0.0
+    for span in spans:
+        if span.method != "keep":
+            seconds = moments.seconds(span.began, span.ended)
+            spent[phase.get(span.method, "draft")] += seconds
+            verified = span.ended if span.method == "verify" else verified
+            ahead = seconds if span.method == "ahead" else ahead
+            continue
+        commit, ahead = moments.seconds(verified, span.ended) - ahead, 0.0
+        whole = 0.0 if last_keep is None else moments.seconds(last_keep, span.ended)
+        steps.append({**spent, "commit": commit, "other": whole - commit - sum(spent.values())})
+        spent, last_keep = dict.fromkeys(spent, 0.0), span.ended
+    return steps
+
+
+def _pass_bytes(target: Any, steps: Sequence[Step], steady: Sequence[int]) -> float | None:
+    """Return the mean bytes of the passes; a row that had ended takes no part."""
+    if not hasattr(target, "pass_bytes"):
+        return None
+    counted = []
+    for index in steady:
+        lengths = steps[index - 1].lengths.tolist()
+        live = [length for length, tokens in zip(lengths, steps[index].committed, strict=True) if tokens]
+        counted.append(target.pass_bytes(live))
+    return statistics.fmean(counted)

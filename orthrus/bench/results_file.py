@@ -1,0 +1,73 @@
+"""Files of benchmark results: JSON, written whole and read back."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from orthrus.bench.damage import find_damage
+from orthrus.bench.memory_growth import memory_growth
+from orthrus.bench.results import FORMAT, Phases, Results, Run, Spread
+from orthrus.errors import InputError, reason
+from orthrus.files import write_whole
+
+
+def to_json(results: Results) -> str:
+    """Return the JSON text of everything, medians included for those who read it without this module."""
+    grown = memory_growth(results)  # told only where there is something to tell
+    derived = {"memory_growth": _plain(grown)} if grown else {}
+    return json.dumps({"format": FORMAT, **_plain(results), **derived}, indent=1, allow_nan=False) + "\n"
+
+
+def write_results(results: Results, path: Path) -> None:
+    """Write the results as JSON, whole or not at all: what was there stays until then."""
+    write_whole(path, to_json(results))
+
+
+def read_results(path: Path) -> Results:
+    """Return the results in a file; raise InputError, with one sentence, if it holds none."""
+    if not path.is_file():
+        raise InputError(f"there is no file '{path}'")
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"'{path}' is no JSON: {error}") from error
+    if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
+        raise InputError(f"'{path}' holds no results of `orthrus bench`")
+    values.pop("memory_growth", None)  # follows from the rest
+    try:
+        results = Results(**{**values, "runs": tuple(_run(one) for one in values["runs"])})
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"'{path}' is damaged: {reason(error)}") from error
+    for problem in find_damage(results, Results):
+        raise InputError(f"'{path}' is damaged: {problem}")
+    return results
+
+
+def _run(values: Mapping[str, Any]) -> Run:
+    spreads = ("tokens_per_second", "ratio", "ttft_seconds", "cycle_seconds")
+    made = dict(values)
+    for name in spreads:
+        if made.get(name) is not None:
+            made[name] = Spread(tuple(made[name]["values"]))
+    for name in ("tokens_per_cycle", "accepted_length", "tpf"):
+        if made.get(name) is not None:
+            made[name] = tuple(made[name])
+    if made.get("phases") is not None:
+        made["phases"] = Phases(**made["phases"])
+    return Run(**made)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Spread):
+        return {"median": value.median, "low": value.low, "high": value.high, "values": list(value.values)}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {one.name: _plain(getattr(value, one.name)) for one in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_plain(item) for item in value]
+    return value

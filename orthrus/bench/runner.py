@@ -1,0 +1,101 @@
+"""The sweep: at every point all subjects in turn, round after round, so that what drifts, drifts for all of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import torch
+
+from orthrus.bench.bandwidth import copy_bandwidth
+from orthrus.bench.collector import PointCollector
+from orthrus.bench.measurement import Clock
+from orthrus.bench.memory_ledger import frozen
+from orthrus.bench.plan import Plan, Point, SubjectPlan
+from orthrus.bench.results import Run
+from orthrus.bench.subjects import Prompts, Subject, SubjectPool
+from orthrus.bench.workload import Workload
+from orthrus.registry.plugins import Plugins
+
+
+class Bench:
+    """Carry out a plan. copy_bandwidths: what each device met so far can copy, in bytes/s; None: it had no room.
+
+    whole_peak: see SubjectPool.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        prompts: Workload,
+        plugins: Plugins,
+        *,
+        notify: Callable[[str], None] | None = None,
+        advance: Callable[[object], None] = lambda _: None,
+        clock: Clock = time.perf_counter,
+        bandwidth: Callable[[torch.device], float | None] = copy_bandwidth,
+        whole_peak: bool = False,
+    ) -> None:
+        self.copy_bandwidths: dict[torch.device, float | None] = {}
+        self._plan = plan
+        self._prompts = prompts
+        self._plugins = plugins
+        self._workshop = SubjectPool(plugins, notify, clock, whole_peak)
+        self._advance = advance
+        self._bandwidth = bandwidth
+
+    def runs(self) -> Iterator[list[Run]]:
+        """Yield the runs of each point. Ctrl-C yields what the point's finished rounds gave, and is raised again."""
+        for point in self._plan.points:
+            tally = PointCollector(self._plan, point)
+            try:
+                self.measure(point, tally)
+            except KeyboardInterrupt:
+                yield tally.runs()
+                raise
+            yield tally.runs()
+
+    def measure(self, point: Point, tally: PointCollector) -> None:
+        """Add to the tally what all subjects give at a point."""
+        ready = self._prepare(point, tally)
+        with frozen():
+            for number in range(self._plan.warm_up + self._plan.rounds):
+                self._round(number, ready, point.batch, tally)
+            for one in self._plan.subjects if self._plan.phases else ():
+                with tally.noting(one.label):
+                    if tally.fine(one.label):
+                        subject, prompts = ready[one.label]
+                        found = self._workshop.profile(subject, prompts, point.batch)
+                        tally.add_profile(one.label, found, self.copy_bandwidths[subject.shared.target.device])
+                self._advance(one)
+
+    def _round(
+        self, number: int, ready: Mapping[str, tuple[Subject, Prompts]], batch: int, tally: PointCollector
+    ) -> None:
+        for one in self._order(number):
+            with tally.noting(one.label):
+                if tally.fine(one.label):
+                    sample = self._workshop.run(*ready[one.label], batch)
+                    if number >= self._plan.warm_up:
+                        tally.add(one.label, sample)
+            self._advance(one)
+
+    def _prepare(self, point: Point, tally: PointCollector) -> dict[str, tuple[Subject, Prompts]]:
+        """Return every subject that could be built, with the tokens of its prompts."""
+        configs = {one.label: self._plan.config(one, point, self._plugins) for one in self._plan.subjects}
+        self._workshop.keep_only(list(configs.values()))
+        ready: dict[str, tuple[Subject, Prompts]] = {}
+        for one in self._plan.subjects:
+            with tally.noting(one.label):
+                subject = self._workshop.subject(one, configs[one.label])
+                target = subject.shared.target
+                ready[one.label] = subject, self._prompts.encoded(target, point)
+                if target.device not in self.copy_bandwidths:
+                    self.copy_bandwidths[target.device] = self._bandwidth(target.device)
+        return ready
+
+    def _order(self, number: int) -> Sequence[SubjectPlan]:
+        """Return the subjects as a round runs them: each begins with the next one, so that none is always first."""
+        subjects = self._plan.subjects
+        first = 0 if self._plan.in_order else number % len(subjects)
+        return [*subjects[first:], *subjects[:first]]

@@ -1,0 +1,133 @@
+"""Builds the subjects of a point. Those whose configs agree in target, attention and cache share one target."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+from orthrus.bench.measurement import Clock, Sample, run_baseline, run_decoder
+from orthrus.bench.memory_ledger import Ledger, peak, reset_peak
+from orthrus.bench.plan import SubjectPlan
+from orthrus.bench.profiler import Profile, profile
+from orthrus.build import build, build_baseline, build_target
+from orthrus.config.schema import Config, PartConfig
+from orthrus.interfaces import Target
+from orthrus.machine import synchronize
+from orthrus.registry.plugins import Plugins
+from orthrus.sampling.resolve import whole_stop
+
+TargetKey = tuple[PartConfig | None, PartConfig | None, PartConfig | None]
+Prompts = Sequence[Sequence[int]]
+
+
+@dataclass(frozen=True, eq=False)
+class SharedTarget:
+    """Hold a target, what of the configs it was built from, and the names under which its memory is accounted."""
+
+    key: TargetKey
+    target: Target
+    weights: str
+    passes: str  # what runs on it leave behind and share: buffers of the cache, captured passes
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """Hold what was built of a plan. owners: whose memory is its own; the first is charged with what its runs leave."""
+
+    plan: SubjectPlan
+    config: Config
+    shared: SharedTarget
+    answer: Callable[[Prompts, int], Sample]
+    profile: Callable[[Prompts, int], Profile | None]
+    owners: tuple[str, ...]
+
+
+class SubjectPool:
+    """Build subjects and run them, and keep what the next point needs again.
+
+    whole_peak: the peak of memory is that since the first run, captures and growing buffers included, not of each run.
+    """
+
+    def __init__(
+        self,
+        plugins: Plugins,
+        notify: Callable[[str], None] | None = None,
+        clock: Clock = time.perf_counter,
+        whole_peak: bool = False,
+    ) -> None:
+        self._plugins = plugins
+        self._notify = notify
+        self._clock = clock
+        self._whole_peak = whole_peak
+        self._has_run = False
+        self._ledger = Ledger()
+        self._numbers = itertools.count()
+        self._targets: list[SharedTarget] = []
+        self._subjects: dict[str, Subject] = {}
+
+    def keep_only(self, configs: Sequence[Config]) -> None:
+        """Forget the targets, and what was built on them, that none of the configs asks for."""
+        wanted = [_key(config) for config in configs]
+        self._subjects = {label: one for label, one in self._subjects.items() if one.shared.key in wanted}
+        dropped = [one for one in self._targets if one.key not in wanted]
+        self._targets = [one for one in self._targets if one.key in wanted]
+        self._ledger.forget([name for one in dropped for name in (one.weights, one.passes)])
+
+    def subject(self, plan: SubjectPlan, config: Config) -> Subject:
+        """Return the subject of a plan, built anew only if its config is another than before."""
+        if plan.label not in self._subjects or self._subjects[plan.label].config != config:
+            shared = self._target(config)
+            with self._ledger.charge(plan.label):
+                self._subjects.pop(plan.label, None)  # it goes before the next one comes
+                self._subjects[plan.label] = self._build(plan, config, shared)
+        return self._subjects[plan.label]
+
+    def run(self, subject: Subject, prompts: Prompts, batch: int) -> Sample:
+        """Return what one run takes, with the most memory that was the subject's meanwhile."""
+        device = subject.shared.target.device
+        synchronize(device)
+        if not (self._whole_peak and self._has_run):
+            reset_peak()
+        self._has_run = True
+        with self._ledger.charge(subject.owners[0]):
+            sample = subject.answer(prompts, batch)
+            most = peak() - self._ledger.others(*subject.owners)
+        return replace(sample, peak_memory_bytes=most if device.type == "cuda" else None)
+
+    def profile(self, subject: Subject, prompts: Prompts, batch: int) -> Profile | None:
+        """Return where a cycle's time goes; None for a baseline, whose cycles are its own."""
+        with self._ledger.charge(subject.owners[0]):
+            return subject.profile(prompts, batch)
+
+    def _build(self, plan: SubjectPlan, config: Config, shared: SharedTarget) -> Subject:
+        target = shared.target
+        if plan.baseline is None:
+            decoder = build(config, self._plugins, {"target": target}, self._notify)
+            answer = partial(run_decoder, decoder, clock=self._clock)
+            where = partial(profile, decoder, clock=self._clock)
+            return Subject(plan, config, shared, answer, where, (shared.passes, shared.weights, plan.label))
+        baseline, stop = build_baseline(plan.baseline, target, self._notify), whole_stop(config.stop, target)
+        answer = partial(run_baseline, baseline, stop, clock=self._clock, device=target.device)
+        return Subject(plan, config, shared, answer, _no_profile, (plan.label, shared.weights))
+
+    def _target(self, config: Config) -> SharedTarget:
+        for known in self._targets:
+            if known.key == _key(config):
+                return known
+        number = next(self._numbers)
+        weights, passes = f"weights of target {number}", f"passes of target {number}"
+        with self._ledger.charge(weights):
+            target = build_target(config, self._plugins, self._notify)
+        self._targets.append(SharedTarget(_key(config), target, weights, passes))
+        return self._targets[-1]
+
+
+def _no_profile(prompts: Prompts, batch: int) -> None:
+    """Tell nothing: a baseline's cycles are its own."""
+
+
+def _key(config: Config) -> TargetKey:
+    return config.target, config.attention, config.cache

@@ -1,0 +1,23 @@
+"""Loading of a decoder, with progress on standard error."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orthrus.cli.progress import error_console
+
+if TYPE_CHECKING:
+    from orthrus.decoder import Decoder
+
+
+def load_decoder(config: Path, overrides: Sequence[str] | None) -> Decoder:
+    """Return the decoder of a run file, telling what is being waited for."""
+    console = error_console()
+    with console.status("loading"):
+        from orthrus.build import load
+
+        notify = partial(console.print, markup=False, soft_wrap=True)
+        return load(config, dotted=overrides or [], notify=notify)

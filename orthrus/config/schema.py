@@ -1,0 +1,196 @@
+"""The schema of a config, and how files, overrides and mappings become one; all errors are reported at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from orthrus.config.compose import Composed, Layer, compose, read_layers
+from orthrus.errors import ConfigError, InputError, PluginError, Problem, shown, unknown
+from orthrus.options import option, parse
+from orthrus.registry.catalog import PARTS, RESERVED, Entry
+from orthrus.registry.plugins import Plugins
+from orthrus.settings import Sampling, Stop
+
+NEEDED = ("target", "drafter", "verifier")
+DEFAULT = "default"  # the name under which a plugin registers the verifier of a config that names none
+SECTIONS: Mapping[str, type] = {"sampling": Sampling, "stop": Stop}
+
+
+@dataclass(frozen=True)
+class PartConfig:
+    """Hold the choice of a part: its entry in the catalog and its options."""
+
+    entry: Entry
+    options: Any = None
+
+
+@dataclass(frozen=True)
+class Config:
+    """Hold a checked config. A part is None where nothing needs it, or where an object is given in its place."""
+
+    target: PartConfig | None = None
+    attention: PartConfig | None = None
+    cache: PartConfig | None = None
+    drafter: PartConfig | None = None
+    verifier: PartConfig | None = None
+    sampling: Sampling = field(default_factory=Sampling)
+    stop: Stop = field(default_factory=Stop)
+    seed: int = 0
+    sections: Mapping[str, Any] = field(default_factory=dict)  # of plugins: those that are written, by name
+
+
+@dataclass(frozen=True)
+class _Scalars:
+    seed: int = option(0, minimum=0, maximum=2**63 - 1, help="seed of every random choice")
+
+
+@dataclass(frozen=True)
+class NoOptions:
+    """Be the options of a part that was registered without any."""
+
+
+def load_config(
+    source: str | Path | Mapping[str, Any],
+    overrides: Sequence[Layer],
+    plugins: Plugins,
+    given: Sequence[str] = (),
+    missing_ok: Sequence[str] = (),
+) -> Config:
+    """Return the checked config of a file or mapping with overrides laid over it; raise ConfigError with all problems.
+
+    given: parts that the caller has as objects; what the config says of them is passed over. missing_ok: parts that the
+    config need not name.
+    """
+    files: list[Layer] = []
+    problems: list[Problem] = []
+    if isinstance(source, Mapping):
+        overrides = [Layer("config", source), *overrides]
+    elif Path(source).exists():
+        files, problems = read_layers(Path(source))
+    else:
+        raise InputError(f"there is no config file '{source}'")
+    settings = [Layer(one.origin, _plain(one.values)) for one in overrides]
+    problems += [Problem(one.origin, "use", "only files can use files") for one in settings if "use" in one.values]
+    composed = compose([*files, *settings], PARTS, main=str(source) if files else "config")
+    composed.values.pop("use", None)
+    if DEFAULT in plugins.catalog.names("verifier"):
+        composed.values.setdefault("verifier", {"name": DEFAULT})
+    absent = PARTS if problems else missing_ok  # a part may stand in the file that could not be read
+    config, more = _check(composed, plugins, given, absent)
+    if problems or more:
+        raise ConfigError([*problems, *more])
+    return config
+
+
+def source_name(text: str) -> tuple[str, str]:
+    """Return the name of a source and the location after it: ("hub", "owner/name") for "hub:owner/name".
+
+    A text without a scheme belongs to the source `default`.
+    """
+    scheme = re.match(r"([a-z][a-z0-9_]+):", text)
+    return (scheme.group(1), text[scheme.end() :]) if scheme else ("default", text)
+
+
+def _plain(value: Any) -> Any:
+    return {key: _plain(item) for key, item in value.items()} if isinstance(value, Mapping) else value
+
+
+def _check(
+    composed: Composed, plugins: Plugins, given: Sequence[str], missing_ok: Sequence[str]
+) -> tuple[Config, list[Problem]]:
+    values = composed.values
+    problems: list[Problem] = []
+    made: dict[str, Any] = {}
+    known = [*RESERVED, *plugins.catalog.names("section")]
+    for key in values:
+        if key not in known:
+            problems.append(Problem(composed.origin(key), key, unknown("key", key, known)))
+    for name in PARTS:
+        if name in values and name not in given:
+            made[name], found = _check_part(name, composed, plugins)
+            problems += found
+    for name, schema in SECTIONS.items():
+        made[name], found = _check_section(name, schema, composed)
+        problems += found
+    sections, found = _check_plugin_sections(composed, plugins)
+    problems += found
+    scalars, wrong = parse(_Scalars, {"seed": values["seed"]} if "seed" in values else {})
+    problems += [Problem(composed.origin(key), key, message) for key, message in wrong]
+    problems += _missing_parts(composed, plugins, made, (*given, *missing_ok))
+    if None not in made.values():
+        config = Config(**made, seed=scalars.seed if scalars else 0, sections=sections)
+        problems += _conflicts(config, composed)
+    return (Config() if problems else config), problems
+
+
+def _check_part(name: str, composed: Composed, plugins: Plugins) -> tuple[PartConfig | None, list[Problem]]:
+    value = composed.values[name]
+    if not isinstance(value, dict) or not isinstance(value.get("name"), str):
+        message = f"must be a mapping with the name of a {name}, such as {{name: ...}}, not {shown(value)}"
+        return None, [Problem(composed.origin(name), name, message)]
+    try:
+        entry = plugins.get(name, value["name"])
+        schema = entry.load_options()
+    except PluginError as error:
+        return None, [Problem(composed.origin(f"{name}.name"), f"{name}.name", str(error))]
+    options = {key: item for key, item in value.items() if key != "name"}
+    made, wrong = parse(schema or NoOptions, options)
+    wrong += _unknown_source(made, plugins)
+    problems = [Problem(composed.origin(f"{name}.{key}"), f"{name}.{key}", message) for key, message in wrong]
+    return (None if problems else PartConfig(entry, made)), problems
+
+
+def _unknown_source(options: Any, plugins: Plugins) -> Iterator[tuple[str, str]]:
+    """Yield a problem if options (of a target) name a source by a scheme that no plugin knows."""
+    source = getattr(options, "source", None)
+    try:
+        if isinstance(source, str):
+            plugins.get("source", source_name(source)[0])
+    except PluginError as error:
+        yield "source", f"'{source}': {error}"
+
+
+def _check_section(name: str, schema: type, composed: Composed) -> tuple[Any, list[Problem]]:
+    value = composed.values.get(name, {})
+    if not isinstance(value, dict):
+        return None, [Problem(composed.origin(name), name, f"must be a mapping, not {shown(value)}")]
+    made, wrong = parse(schema, value)
+    return made, [Problem(composed.origin(f"{name}.{key}"), f"{name}.{key}", message) for key, message in wrong]
+
+
+def _check_plugin_sections(composed: Composed, plugins: Plugins) -> tuple[dict[str, Any], list[Problem]]:
+    """Return the sections of plugins that the config has."""
+    made: dict[str, Any] = {}
+    problems: list[Problem] = []
+    for name in plugins.catalog.names("section"):
+        if name in composed.values:
+            made[name], found = _check_section(name, plugins.get("section", name).load_factory(), composed)
+            problems += found
+    return made, problems
+
+
+def _missing_parts(
+    composed: Composed, plugins: Plugins, made: Mapping[str, Any], needless: Sequence[str]
+) -> Iterator[Problem]:
+    """Yield a problem for each part that is needed but not there; a target's options say what else it `requires`."""
+    options = getattr(made.get("target"), "options", None)
+    asked = dict.fromkeys(NEEDED, "")
+    for name in getattr(options, "requires", ()):
+        asked[name] = f", which target '{composed.values['target']['name']}' needs"
+    for name, why in asked.items():
+        if name not in composed.values and name not in needless:
+            known = ", ".join(plugins.catalog.names(name)) or "none"
+            yield Problem(composed.main, name, f"the config names no {name}{why}; known: {known}")
+
+
+def _conflicts(config: Config, composed: Composed) -> Iterator[Problem]:
+    """Yield what parts say of the rest of the config: options may have a method `conflicts(config)`."""
+    for name in PARTS:
+        part = getattr(config, name)
+        if part is not None and hasattr(part.options, "conflicts"):
+            for key, message in part.options.conflicts(config):
+                yield Problem(composed.origin(key), key, message)

@@ -1,0 +1,65 @@
+"""The option `auto` of drafters that draft as much as they are told: how much, cycle by cycle."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from orthrus.batch.context import Context
+from orthrus.drafting.pass_costs import Pass, PassCosts
+from orthrus.drafting.policy import DraftLengthPolicy, draft_sizes
+from orthrus.interfaces import Target
+from orthrus.values import Step
+
+
+class AutoBlock:
+    """Choose how many tokens to draft: the most expected tokens a second, by what passes cost and what was accepted.
+
+    What was accepted is remembered from one prompt to the next, so a drafter that asks it learns. Its choice is one of
+    a few sizes, so that there are few shapes of passes; it changes nothing but the time.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        most: int,
+        *,
+        drafting: tuple[str, Pass] | None = None,
+        notify: Callable[[str], None] = lambda text: None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        """Choose from 0 to `most` drafts.
+
+        drafting: a name for the drafter's own pass, and what runs it for a context and a number of drafts; None: it
+        costs nothing to draft.
+        """
+        self._sizes = draft_sizes(most)
+        self._chooser = DraftLengthPolicy(self._sizes)
+        self._costs = PassCosts(target, drafting, notify, clock)
+
+    def start(self, rows: Sequence[int]) -> None:
+        """Forget what was known of these rows, which have new prompts."""
+        self._chooser.start(rows)
+
+    def choose(self, context: Context, available: Sequence[int | None] | None = None) -> int:
+        """Return how many tokens to draft in this cycle; no more than the largest room of a row.
+
+        available: how many each row could be given, None for a row that has ended; None for all: as many as their room.
+        The first time that it is asked for so many rows or so long a text, it may measure.
+        """
+        if available is None:
+            available = [row.room or None for row in context.rows]
+        sizes = [size for size in self._sizes if size <= context.max_room]
+        # Asked for in the first cycle, where rows have the most room, even if there is nothing to draft yet.
+        return self._chooser.choose(available, self._costs.cycles(context, sizes) if len(sizes) > 1 else [1.0])
+
+    def observe(self, step: Step) -> None:
+        """Take note of how much of what was chosen was accepted."""
+        self._chooser.observe(step.accepted)
+
+    def report(self) -> Mapping[str, Any]:
+        """Return the share of cycles in which each size was chosen, for those who measure."""
+        chosen = self._chooser.chosen
+        cycles = sum(chosen.values())
+        return {"drafts": " ".join(f"{size}:{count / cycles:.0%}" for size, count in sorted(chosen.items()))}

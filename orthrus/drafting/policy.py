@@ -1,0 +1,101 @@
+"""How many tokens to draft: what is expected to be accepted against what cycles cost. Pure: no torch and no clock.
+
+A size is a number of drafts; 0 is plain decoding. What a batch drafts shares a pass, so there is one size for all rows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+from orthrus.drafting.acceptance_rate import Acceptance, RowEstimates
+from orthrus.drafting.acceptance_rate_arrays import BatchEstimates
+
+OPTIMISM = 0.8  # chance of a draft for the size of a probe: how it would be if the drafter were good again
+FEW = 4  # so many rows are quicker one by one than in arrays
+FIRST_REST, LONGEST_REST = 16, 64  # plain cycles between probes, for each plain cycle that a probe costs
+
+
+def draft_sizes(most: int) -> tuple[int, ...]:
+    """Return 0, 1, 3, 7, ...: with the anchor a power of two tokens a pass, and at last `most`; few, as shapes cost."""
+    powers = [(1 << bits) - 1 for bits in range((most + 1).bit_length()) if (1 << bits) - 1 < most]
+    return (*powers, most)
+
+
+class DraftLengthPolicy:
+    """Choose the size with the most expected tokens a second for all rows together.
+
+    Where that is to draft nothing, nothing would be learned either: so now and then it probes. A probe costs more than
+    a plain cycle; after one that changed nothing it rests, twice as long each time, until all probes together take no
+    more than one plain cycle in LONGEST_REST. A row begins with what is known of all rows so far.
+    """
+
+    def __init__(self, sizes: Sequence[int]) -> None:
+        self.chosen: Counter[int] = Counter()  # how often each size was
+        self._sizes = sizes
+        pooled = Acceptance(sizes)
+        self._few, self._many = RowEstimates(sizes, pooled), BatchEstimates(sizes, pooled)
+        self._rows: RowEstimates | BatchEstimates = self._few  # the one for the rows of this cycle
+        self._proposed: list[int] = []  # drafts of each row in this cycle
+        self._seen: tuple[object, ...] = ()  # what the last weighing rested on
+        self._right = False  # whether anything was accepted when last something was drafted
+        self._rest = 0.0
+        self._wait = 0
+
+    def start(self, rows: Sequence[int]) -> None:
+        """Forget what was known of these rows."""
+        self._few.start(rows)
+        self._many.start(rows)
+        self._seen = ()
+
+    def choose(self, available: Sequence[int | None], costs: Sequence[float]) -> int:
+        """Return the size for the next cycle.
+
+        available: how many drafts each row could be given; None for a row that has ended. costs: seconds of a cycle for
+        each size, from 0 drafts to the largest that may be chosen.
+        """
+        self._rows = self._many if len(available) > FEW else self._few
+        top = self._sizes[len(costs) - 1]
+        cut = [most if most is None or most < top else top for most in available]
+        size = self._weigh(cut, costs)
+        self._proposed = [0 if most is None else most if most < size else size for most in cut] if size else []
+        self.chosen[size] += 1
+        return size
+
+    def observe(self, accepted: Sequence[int]) -> None:
+        """Take note of how many drafts of each row were accepted."""
+        if self._proposed:
+            self._rows.observe(self._proposed, accepted)
+            self._seen = ()
+            self._right = any(accepted)
+
+    def _weigh(self, available: list[int | None], costs: Sequence[float]) -> int:
+        if not any(available):
+            return 0
+        seen = (len(costs), available)
+        if seen != self._seen or not self._wait:
+            self._seen = seen
+            tokens = self._rows.expected(available, len(costs))
+            if best := _fastest(tokens, costs):
+                if self._right:  # an estimate that was never right may be a hope, and hopes must not end a rest
+                    self._rest, self._wait = 0.0, 0
+                return self._sizes[best]
+            if not self._wait:
+                return self._probe(available, costs, tokens)
+        self._wait -= 1
+        return 0
+
+    def _probe(self, available: Sequence[int | None], costs: Sequence[float], tokens: Sequence[float]) -> int:
+        """Return the size that would be best, but for 0, if the drafter were good; rest by what it may lose."""
+        hoped = self._rows.expected(available, len(costs), OPTIMISM)
+        index = _fastest(hoped, costs, first=1)
+        excess = costs[index] / costs[0] - tokens[index] / tokens[0]  # in plain cycles
+        self._rest = min(max(2 * self._rest, FIRST_REST * excess), LONGEST_REST * excess)
+        self._wait = math.ceil(self._rest)
+        return self._sizes[index]
+
+
+def _fastest(tokens: Sequence[float], costs: Sequence[float], first: int = 0) -> int:
+    """Return the index, from `first` on, with the most tokens a second; of equals the first."""
+    return max(range(first, len(costs)), key=lambda index: tokens[index] / costs[index])

@@ -1,0 +1,128 @@
+"""Files: the user's cache, atomic writes, which files hold a model's weights, and fingerprints of weights.
+
+A fingerprint tells weights from those of another model of the same shape, by the beginnings of what is stored.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import platformdirs
+
+from orthrus.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+WHOLE = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+SAMPLE = 1024  # values of each weight, from its beginning: enough to see any training, and quick for any size
+HEAD = "lm_head.weight"
+EMBEDDING = "model.embed_tokens.weight"
+
+
+def fingerprint_files(directory: Path, without: re.Pattern[str] | None = None, *, tied_as_head: bool = False) -> str:
+    """Return the fingerprint of the weights in a directory's files, but for those whose whole name matches.
+
+    Files hold what was stored, so that the dtype in which a model is computed makes no difference. tied_as_head: as if
+    embeddings that are the head, too, were stored under the head's name, as GGUF files were once converted. Raises
+    InputError if a file is missing or damaged.
+    """
+    stored = _stored(weight_files(directory))
+    kept = {name: values for name, values in stored if not (without and without.fullmatch(name))}
+    if tied_as_head and HEAD not in kept and EMBEDDING in kept:
+        kept[HEAD] = kept.pop(EMBEDDING)
+    return fingerprint_weights(kept.items())
+
+
+def fingerprint_weights(weights: Iterable[tuple[str, Tensor]]) -> str:
+    """Return the SHA-256 of the beginning of every named weight, in the order of their names.
+
+    A head that repeats another weight does not count: of a model whose head is tied to its embeddings, some files hold
+    it once and some twice.
+    """
+    import torch
+
+    samples = {name: weight.detach().flatten()[:SAMPLE].cpu() for name, weight in weights}
+    head = samples.get(HEAD)
+    if head is not None and any(_repeats(head, other) for name, other in samples.items() if name != HEAD):
+        del samples[HEAD]
+    digest = hashlib.sha256()
+    for name in sorted(samples):
+        values = samples[name]
+        digest.update(f"{name} {list(values.shape)} {values.dtype}\n".encode())
+        digest.update(values.contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _repeats(one: Tensor, other: Tensor) -> bool:
+    import torch
+
+    return one.dtype == other.dtype and torch.equal(one, other)
+
+
+def _stored(files: list[Path]) -> Iterator[tuple[str, Tensor]]:
+    from safetensors import SafetensorError, safe_open
+
+    for file in files:
+        try:
+            with safe_open(file, framework="pt") as held:
+                for name in held.keys():  # noqa: SIM118  # it is no mapping
+                    yield name, _beginning(held, name)
+        except (OSError, SafetensorError) as error:
+            raise InputError(f"'{file}' is damaged or cannot be read") from error
+
+
+def _beginning(held: Any, name: str) -> Tensor:
+    """Return the first SAMPLE values of a stored weight, reading little more."""
+    rows = held.get_slice(name)
+    shape = rows.get_shape()
+    row = max(1, math.prod(shape[1:]))
+    beginning: Tensor = rows[: -(-SAMPLE // row)] if shape else held.get_tensor(name)
+    return beginning
+
+
+def weight_files(directory: Path) -> list[Path]:
+    """Return the safetensors files that transformers would load: the whole model, or the shards that an index names.
+
+    If there is neither, all there are. Raises InputError if a shard is missing or the index is damaged.
+    """
+    if (directory / WHOLE).is_file():
+        return [directory / WHOLE]
+    if not (directory / INDEX).is_file():
+        return sorted(directory.glob("*.safetensors"))
+    names = _shards(directory / INDEX)
+    for name in names:
+        if not (directory / name).is_file():
+            raise InputError(f"the shard '{name}' of '{directory}' is missing; its {INDEX} names it")
+    return [directory / name for name in names]
+
+
+def _shards(index: Path) -> list[str]:
+    try:
+        return sorted({str(name) for name in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"'{index}' is damaged: it has no map from weights to files") from error
+
+
+def cache_directory(name: str) -> Path:
+    """Return the folder of this name in the user's cache for orthrus, or in ORTHRUS_CACHE; it need not exist."""
+    return Path(os.environ.get("ORTHRUS_CACHE") or platformdirs.user_cache_dir("orthrus")) / name
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text, whole or not at all, making the folders above."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)

@@ -1,0 +1,4 @@
+"""Triton kernels of the decode step; each has a twin in torch.
+
+May import: errors.
+"""

@@ -1,0 +1,32 @@
+"""Whether Triton kernels of the decode step run on a device."""
+
+from __future__ import annotations
+
+import warnings
+from functools import cache
+from importlib.util import find_spec
+from types import ModuleType
+
+import torch
+
+
+@cache
+def row_kernels(device: torch.device) -> ModuleType | None:
+    """Return the kernels that do in one launch what a cycle does to its rows; None where torch does it in many.
+
+    A GPU for which Triton compiles nothing (it is too old, or there is no C compiler) is said once.
+    """
+    if device.type != "cuda" or find_spec("triton") is None:
+        return None
+    from orthrus.kernels import triton_rows as kernels
+
+    one, two = torch.zeros(1, dtype=torch.int64, device=device), torch.zeros(1, 2, dtype=torch.int64, device=device)
+    try:
+        kernels.bound(two, one, one, 1)
+        kernels.accept(two, two[:, :1], one)
+        kernels.commit(two, one, one, one, two[:, :1], one, one, one, one)
+    except Exception as error:  # whatever a compiler says
+        reason = str(error).split("\n")[0]
+        warnings.warn(f"Triton runs no kernels on '{device}' ({reason}); drafts are accepted by torch", stacklevel=2)
+        return None
+    return kernels

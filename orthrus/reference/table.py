@@ -1,0 +1,123 @@
+"""A target that is a lookup table: the next token's logits depend on the last few tokens. No neural network.
+
+It goes through the same interfaces as any other target, and reads its past from the KV cache alone, so a cache that
+keeps a rejected token, or a position that is off by one, changes its text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from orthrus.batch.context import Context, check_turn
+from orthrus.errors import InputError
+from orthrus.interfaces import KVCache, Tokenizer
+from orthrus.reference.cache import PlainCache
+from orthrus.values import Draft, Prompt, Step
+
+
+class Letters:
+    """Be a tokenizer with one token a letter of an alphabet; chat templates do not exist here."""
+
+    def __init__(self, alphabet: str, hidden: Sequence[int] = ()) -> None:
+        self._alphabet = alphabet
+        self._hidden = frozenset(hidden)
+
+    def encode(self, prompt: Prompt, chat: bool | None = None) -> list[int]:
+        """Return the index of each letter; raise InputError for a letter that is not in the alphabet."""
+        if not isinstance(prompt, str):
+            raise InputError("this target takes text or token ids, not chat messages")
+        foreign = [letter for letter in prompt if letter not in self._alphabet]
+        if foreign:
+            raise InputError(f"{foreign[0]!r} is not in the alphabet {self._alphabet!r}")
+        return [self._alphabet.index(letter) for letter in prompt]
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """Return the letters, without the stop letter."""
+        return "".join(self._alphabet[token] for token in token_ids if token not in self._hidden)
+
+
+class TableTarget:
+    """Look the logits up in table [V, ..., V, V]: the last `order` tokens, oldest first, then the next token.
+
+    Before the text there are tokens 0.
+    """
+
+    capabilities = frozenset({"tokenizer", "logits"})
+
+    def __init__(
+        self,
+        table: Tensor,
+        cache: KVCache,
+        *,
+        tokenizer: Tokenizer | None = None,
+        stop_token_ids: Sequence[int] = (),
+        max_length: int | None = None,
+    ) -> None:
+        self.vocabulary_size = table.shape[-1]
+        self.max_length = max_length
+        self.stop_token_ids = frozenset(stop_token_ids)
+        self.device = table.device
+        self.tokenizer = tokenizer
+        self._order = table.dim() - 1
+        self._back = torch.arange(self._order - 1, -1, -1, device=table.device)  # of the tokens that are looked at
+        self._places = self.vocabulary_size**self._back  # [order] that each of them has in the table's first dimension
+        self._table = table.reshape(-1, self.vocabulary_size)  # [V ** order, V]
+        self._cache = cache
+        self._begun: Context | None = None
+
+    def start(self, context: Context) -> None:
+        """Make room in the cache."""
+        self._begun = context
+        self._cache.start(len(context.rows), self.device)
+
+    def prefill(self, context: Context, rows: Sequence[int]) -> Tensor:
+        """Pass over the prompts of some rows; return [B, 1, V], zeros for the others."""
+        check_turn(self._begun, context)
+        chosen = torch.tensor(rows, device=self.device)
+        width = max(len(context.rows[row].prompt) for row in rows)
+        slots = torch.arange(width, device=self.device).expand(len(rows), -1)
+        logits = self._pass(context.tokens[chosen, :width], slots, width, chosen)  # [R, width, V]
+        last = (context.lengths[chosen] - 1)[:, None, None].expand(-1, 1, self.vocabulary_size)
+        everywhere = logits.new_zeros(len(context.rows), 1, self.vocabulary_size)
+        return everywhere.index_copy(0, chosen, logits.gather(1, last))
+
+    def score(self, context: Context, draft: Draft) -> Tensor:
+        """Pass over the anchor and the draft; return [B, n + 1, V]."""
+        check_turn(self._begun, context)
+        tokens = torch.cat([context.anchors[:, None], draft.tokens], dim=1)
+        slots = (context.lengths - 1)[:, None] + torch.arange(tokens.shape[1], device=self.device)
+        return self._pass(tokens, slots, context.longest + draft.tokens.shape[1])
+
+    def keep(self, step: Step) -> None:
+        """Keep all but the anchor, which the next pass writes."""
+        self._cache.keep(step.lengths - 1)
+
+    def logits(self, token_ids: Sequence[int], last: int) -> Tensor:
+        """Look up the last places of one sequence, without the cache."""
+        padded = torch.tensor([0] * (self._order - 1) + list(token_ids), device=self.device)
+        return self._look_up(padded.unfold(0, self._order, 1))[-last:]
+
+    def _pass(self, tokens: Tensor, slots: Tensor, extent: int, rows: Tensor | None = None) -> Tensor:
+        self._cache.place(slots, extent, rows)
+        states = tokens[:, None, :, None].double()  # [R, 1, n, 1]: the token itself is its key and its value
+        stored, _ = self._cache.update(states, states, 0)
+        past = slots[..., None] - self._back  # [R, n, order]
+        seen = stored[:, 0, :, 0].gather(1, past.clamp(min=0).flatten(1)).long().view_as(past)
+        return self._look_up(seen.masked_fill(past < 0, 0))
+
+    def _look_up(self, past: Tensor) -> Tensor:
+        """Return [..., V] for the last tokens past [..., order]."""
+        return self._table[(past * self._places).sum(-1)]
+
+
+def random_table(seed: int, alphabet: str = "abcd", order: int = 2, cache: KVCache | None = None) -> TableTarget:
+    """Return a target of one letter a token; its text repeats itself soon, so drafts can be right.
+
+    cache: what it reads its past from; None: a plain one.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    table = torch.randn((len(alphabet),) * (order + 1), generator=generator, dtype=torch.float64)
+    return TableTarget(table, cache or PlainCache(), tokenizer=Letters(alphabet))

@@ -1,0 +1,115 @@
+"""The verifiers' definitions, row by row and token by token: what a verifier is held to, and what the kit decodes with.
+
+V: size of the vocabulary, n: width of a draft.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from orthrus.batch.context import Context
+from orthrus.chance import Chance
+from orthrus.values import Draft, Verdict
+
+
+def agreed(choices: Sequence[int], tokens: Sequence[int]) -> int:
+    """Return how many leading draft tokens are the target's choices."""
+    count = 0
+    while count < len(tokens) and tokens[count] == choices[count]:
+        count += 1
+    return count
+
+
+def speculated(
+    wanted: Sequence[Sequence[float]], tokens: Sequence[int], drawn_from: Sequence[Sequence[float]] | None
+) -> list[list[float]]:
+    """Return the probability [n + 1, V] of accepting so many tokens and then saying this one (arXiv 2211.17192).
+
+    wanted [n + 1, V]: the target's probabilities. drawn_from [n, V]: the drafter's; None: the tokens were chosen.
+    """
+    joint, reached = [], 1.0
+    for place, token in enumerate(tokens):
+        p = wanted[place]
+        q = [float(one == token) for one in range(len(p))] if drawn_from is None else drawn_from[place]
+        accepted = min(1.0, p[token] / q[token]) if q[token] > 0 else 1.0
+        left = [0.0 if has < given else has - given for has, given in zip(p, q, strict=True)]
+        if not sum(left) > 0:  # but for rounding nothing is refused, and it is the target's own
+            left = list(p)
+        joint.append([reached * (1 - accepted) * one / sum(left) for one in left])
+        reached *= accepted
+    return [*joint, [reached * one for one in wanted[len(tokens)]]]
+
+
+class PlainConsensus:
+    """Keep what greedy decoding would have said."""
+
+    greedy = True
+
+    def verify(self, context: Context, draft: Draft, logits: Tensor, chance: Chance) -> Verdict:
+        """Return the longest prefix of choices and the choice after it."""
+        return chosen(logits, draft)
+
+
+class PlainCoupled:
+    """Keep what the noise of request and position decides."""
+
+    greedy = False
+    coupled = True
+
+    def verify(self, context: Context, draft: Draft, logits: Tensor, chance: Chance) -> Verdict:
+        """Return the longest prefix of choices under noise and the choice after it."""
+        positions = context.lengths[:, None] + torch.arange(logits.shape[1], device=logits.device)
+        noise = chance.gumbel(context.keys, positions, logits.shape[-1])
+        return chosen(logits + noise if context.sampling.temperature > 0 else logits, draft)
+
+
+class PlainRejection:
+    """Draw how many tokens are accepted, and the one after them, together."""
+
+    greedy = False
+
+    def verify(self, context: Context, draft: Draft, logits: Tensor, chance: Chance) -> Verdict:
+        """Return one draw a row from the definition's joint distribution."""
+        width, vocabulary = logits.shape[1:]
+        joint = torch.tensor(self._joint(context, draft, logits), dtype=torch.float64, device=logits.device)
+        drawn = chance.categorical(joint.reshape(len(logits), width * vocabulary))  # [B]
+        return Verdict(drawn // vocabulary, drawn % vocabulary)
+
+    def _joint(self, context: Context, draft: Draft, logits: Tensor) -> list[list[list[float]]]:
+        """Return what `speculated` gives for each row, with zeros beyond its draft: [B, n + 1, V]."""
+        certain = context.sampling.temperature == 0  # all of the probability is on the largest
+        wanted = (logits == logits.amax(-1, keepdim=True)).to(logits) if certain else logits.softmax(-1)
+        given = None if draft.probabilities is None else _widened(draft.probabilities, logits.dtype).tolist()
+        certainties = (wanted / wanted.sum(-1, keepdim=True)).tolist()
+        rows = zip(certainties, draft.tokens.tolist(), draft.lengths.tolist(), strict=True)
+        joint = []
+        for row, (own, tokens, length) in enumerate(rows):
+            beyond = [[0.0] * logits.shape[2]] * (logits.shape[1] - 1 - length)
+            joint.append(speculated(own, tokens[:length], given and given[row]) + beyond)
+        return joint
+
+
+def _widened(drawn_from: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return probabilities [B, n, V] as a draw takes them: those of a narrower dtype sum to one after widening.
+
+    Others stay what they are: where they do not sum to one it is no matter of rounding.
+    """
+    if drawn_from.dtype == dtype:
+        return drawn_from
+    wide = drawn_from.to(dtype)
+    return wide / wide.sum(-1, keepdim=True).clamp(min=torch.finfo(dtype).tiny)
+
+
+def chosen(logits: Tensor, draft: Draft) -> Verdict:
+    """Return the verdict of choosing the largest logits [B, n + 1, V]."""
+    verdicts = []
+    for choices, tokens, length in zip(
+        logits.argmax(-1).tolist(), draft.tokens.tolist(), draft.lengths.tolist(), strict=True
+    ):
+        count = agreed(choices, tokens[:length])
+        verdicts.append((count, choices[count]))
+    accepted, following = torch.tensor(verdicts, device=logits.device).unbind(1)
+    return Verdict(accepted, following)

@@ -1,0 +1,39 @@
+"""From logits to tokens: pure functions, the target's logits processor, and settings made concrete for a target.
+
+May import: batch, errors, interfaces, kernels, machine, optional, settings, values.
+"""
+
+from orthrus.batch.commit import append_bonus, cut_at_stop
+from orthrus.sampling.functions import (
+    NEVER,
+    accept_greedy,
+    acceptance,
+    accepted_counts,
+    keep_min_p,
+    keep_top_k,
+    keep_top_p,
+    penalize_repetition,
+    residual,
+    suppress_tokens,
+    token_probabilities,
+    warp,
+    widen,
+)
+
+__all__ = [
+    "NEVER",
+    "accept_greedy",
+    "acceptance",
+    "accepted_counts",
+    "append_bonus",
+    "cut_at_stop",
+    "keep_min_p",
+    "keep_top_k",
+    "keep_top_p",
+    "penalize_repetition",
+    "residual",
+    "suppress_tokens",
+    "token_probabilities",
+    "warp",
+    "widen",
+]

@@ -1,0 +1,67 @@
+"""Stop and Sampling: when an answer ends, and how logits become tokens, as a user writes them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from orthrus.options import option
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Say when a row ends; also the config's section `stop`."""
+
+    max_new_tokens: int = option(
+        256, minimum=0, maximum=1_000_000, help="most new tokens of an answer; the model's context may allow less"
+    )
+    min_new_tokens: int = option(0, minimum=0, help="no stop token or string ends an answer before this many tokens")
+    token_ids: frozenset[int] = option(
+        frozenset(), minimum=0, help="tokens that end an answer, besides the model's own; they are part of it"
+    )
+    strings: tuple[str, ...] = option((), help="texts that end an answer; they are cut off")
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """Yield what is wrong beyond types and bounds."""
+        if self.min_new_tokens > self.max_new_tokens:
+            yield "min_new_tokens", f"is {self.min_new_tokens}, more than max_new_tokens, {self.max_new_tokens}"
+        if "" in self.strings:
+            yield "strings", "an empty text would end every answer at once"
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Say how the target's logits become tokens; also the config's section `sampling`."""
+
+    temperature: float = option(0.0, minimum=0.0, help="what logits are divided by before a draw; 0 is greedy")
+    top_k: int | None = option(None, minimum=1, help="draw from so many of the likeliest tokens; null: from all")
+    top_p: float = option(1.0, maximum=1.0, help="draw from the fewest likeliest tokens of this probability together")
+    min_p: float = option(
+        0.0, minimum=0.0, maximum=1.0, help="draw no token with less than this share of the likeliest one's probability"
+    )
+    repetition_penalty: float = option(
+        1.0, help="divides positive logits of tokens in prompt and answer, and multiplies negative ones"
+    )
+    presence_penalty: float = option(0.0, help="subtracted from the logits of tokens that are in the answer")
+    frequency_penalty: float = option(
+        0.0, help="subtracted from a token's logit as often as the token is in the answer"
+    )
+    logit_bias: Mapping[int, float] = option({}, help="added to the logits of single tokens, by token id")
+    bad_words: tuple[str | tuple[int, ...], ...] = option(
+        (), help="texts, or lists of token ids, that are never completed; a text stands for its tokens"
+    )
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """Yield what is wrong beyond types and bounds."""
+        for name in ("temperature", "repetition_penalty", "presence_penalty", "frequency_penalty"):
+            if not math.isfinite(getattr(self, name)):
+                yield name, f"must be a finite number, not {getattr(self, name)}"
+        if self.top_p <= 0:
+            yield "top_p", f"must be more than 0 and at most 1, not {self.top_p:g}"
+        if self.repetition_penalty <= 0:
+            yield "repetition_penalty", f"must be more than 0, not {self.repetition_penalty:g}"
+        if any(bias == math.inf for bias in self.logit_bias.values()):
+            yield "logit_bias", "a bias must be a finite number, or -.inf for a token that never comes"
+        if not all(self.bad_words):
+            yield "bad_words", "an empty bad word would forbid every token"

@@ -1,0 +1,153 @@
+"""Passes for attention backends, and attention written out for them query by query.
+
+B: rows, H: heads, n: queries, D: size of a head.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from orthrus.values import MaskDescription
+
+SCALE = 0.3
+GARBAGE = 50.0  # what scratch slots hold: finite, and large enough to be noticed
+TOLERANCE = {  # largest difference from float64, as a share of the largest output
+    torch.float64: 1e-12,
+    torch.float32: 1e-5,
+    torch.float16: 3e-3,
+    torch.bfloat16: 2e-2,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One layer of one pass; read [B, n] is true for the columns whose output somebody reads."""
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    mask: MaskDescription
+    window: int | None
+    read: Tensor
+
+
+@dataclass(frozen=True, repr=False)
+class Pass:
+    """Say which pass, as plain values: scoring a draft, drafting a block, or a chunk of a prefill.
+
+    lengths: slots committed in each row; of a prefill, the prompts' lengths. groups: queries' heads that share one of
+    the keys. layout: how keys lie, as caches hand them out.
+    """
+
+    kind: Literal["score", "block", "prefill"] = "score"
+    lengths: tuple[int, ...] = (3,)
+    width: int = 1
+    window: int | None = None
+    heads: int = 1
+    groups: int = 1
+    size: int = 16
+    layout: Literal["gathered", "transposed", "static"] = "gathered"
+    dtype: str = "float32"
+    device: str = "cpu"
+    softcap: float | None = None
+    sinks: bool = False
+    seed: int = 0
+
+    def __repr__(self) -> str:
+        changed = [one.name for one in fields(self) if getattr(self, one.name) != one.default]
+        return f"Pass({', '.join(f'{name}={getattr(self, name)!r}' for name in changed)})"
+
+    def case(self) -> Case:
+        """Return the pass's tensors."""
+        generator = torch.Generator().manual_seed(self.seed)
+        positions, lengths, read = self._positions()
+        extent = int(positions.max()) + 1 + self.seed % 3
+        kind: Literal["causal", "block"] = "block" if self.kind == "block" else "causal"
+        mask = MaskDescription(kind, positions.to(self.device), lengths.to(self.device), extent)
+        rows, dtype = len(self.lengths), getattr(torch, self.dtype)
+        query = torch.randn(rows, positions.shape[1], self.heads * self.groups, self.size, generator=generator)
+        states = [torch.randn(rows, self.heads, extent, self.size, generator=generator) for _ in range(2)]
+        key, value = (laid_out(self.layout, one.to(dtype).to(self.device)) for one in states)
+        return Case(
+            query.to(dtype).to(self.device).transpose(1, 2), key, value, mask, self.window, read.to(self.device)
+        )
+
+    def more(self) -> dict[str, Any]:
+        """Return what `attend` is told beside the tensors: soft-capping, and sinks [H]."""
+        sinks = torch.linspace(-1, 1, self.heads * self.groups, dtype=getattr(torch, self.dtype), device=self.device)
+        return {**({"softcap": self.softcap} if self.softcap else {}), **({"sinks": sinks} if self.sinks else {})}
+
+    def _positions(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return positions [B, n], lengths [B] committed before, and which columns are read [B, n]."""
+        lengths = torch.tensor(self.lengths)
+        if self.kind == "prefill":
+            positions = rolled(lengths, 0, self.width)
+            return positions, torch.zeros_like(lengths), positions < lengths[:, None]
+        chooser = random.Random(self.seed)
+        spare = [chooser.randrange(self.width) if self.kind == "block" else 0 for _ in self.lengths]
+        columns = torch.arange(self.width) - torch.tensor(spare)[:, None]  # those that a row does not use come first
+        return lengths[:, None] + columns.clamp(min=0), lengths, columns >= 0
+
+
+def rolled(prompts: Tensor, start: int, width: int) -> Tensor:
+    """Return the positions of some columns of a prefill: every row's last token is in the last column."""
+    most = int(prompts.max())
+    columns = torch.arange(min(start, most - 1), min(start + width, most))
+    return (columns - (most - prompts)[:, None]) % most
+
+
+def laid_out(layout: str, states: Tensor) -> Tensor:
+    """Return states [B, H_kv, extent, D] as a cache hands them out; a static cache's buffer goes on, and holds NaN."""
+    if layout == "static":
+        buffer = torch.nn.functional.pad(states, (0, 0, 0, 5), value=float("nan"))
+        return buffer[:, :, : states.shape[2]]
+    if layout == "transposed":
+        return states.transpose(1, 2).contiguous().transpose(1, 2)
+    return states
+
+
+def with_garbage(case: Case) -> Case:
+    """Return the case with other values in the slots after each row's last position; outputs stay what they were."""
+    slots = torch.arange(case.mask.extent, device=case.key.device)
+    after = slots > case.mask.positions.amax(1, keepdim=True)  # [B, extent]
+    key, value = (states.masked_fill(after[:, None, :, None], GARBAGE) for states in (case.key, case.value))
+    return Case(case.query, key, value, case.mask, case.window, case.read)
+
+
+def attend(backend: Any, case: Case, **more: Any) -> Tensor:
+    """Return what a backend computes: [B, H, n, D]."""
+    prepared = backend.prepare(case.mask, case.window, case.query.dtype)
+    out: Tensor = backend.attend(case.query, case.key, case.value, prepared, scale=SCALE, **more)
+    return out
+
+
+def one_by_one(case: Case, softcap: float | None = None, sinks: Tensor | None = None) -> Tensor:
+    """Return attention in float64, computed query by query over exactly the keys it sees; zeros where nobody reads."""
+    query, key, value = case.query.double(), case.key.double(), case.value.double()
+    out = torch.zeros_like(query)
+    groups = query.shape[1] // key.shape[1]
+    for row, column in case.read.nonzero().tolist():
+        seen = seen_slots(case, row, column)
+        for head in range(query.shape[1]):
+            scores = key[row, head // groups, seen] @ query[row, head, column] * SCALE
+            scores = scores if softcap is None else softcap * (scores / softcap).tanh()
+            scores = scores if sinks is None else torch.cat([scores, sinks[head : head + 1].double()])
+            out[row, head, column] = scores.softmax(0)[: len(seen)] @ value[row, head // groups, seen]
+    return out
+
+
+def seen_slots(case: Case, row: int, column: int) -> list[int]:
+    """Return the slots that one query sees, by the words of MaskDescription."""
+    mask, position = case.mask, int(case.mask.positions[row, column])
+    own = mask.positions[row].tolist()
+    return [
+        slot
+        for slot in range(mask.extent)
+        if (slot <= position if mask.kind == "causal" else slot < int(mask.lengths[row]) or slot in own)
+        and (case.window is None or slot > position - case.window)
+    ]

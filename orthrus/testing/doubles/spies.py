@@ -1,0 +1,191 @@
+"""What happens while a scene is decoded: every proposal of a drafter, by the text that it was made for.
+
+B: rows, n: width of a draft, V: size of the vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from orthrus.batch.context import Context
+from orthrus.batch.validation import check_draft, check_verdict
+from orthrus.chance import Chance
+from orthrus.decode import decode
+from orthrus.interfaces import Drafter, Target, Verifier
+from orthrus.reference.oracle import OracleAnswer
+from orthrus.testing.check import BrokenRuleError
+from orthrus.testing.scenes import Scene
+from orthrus.values import Draft, Step, Verdict
+
+Look = Callable[[Context, Draft], None]
+CLOSE = 1e-4  # between probabilities of the same place in batches of other shapes
+
+
+@dataclass(frozen=True, eq=False)
+class Proposed:
+    """Hold what was proposed for one row: tokens, and what they were drawn from [n, V], or None."""
+
+    tokens: tuple[int, ...]
+    probabilities: Tensor | None
+
+    def differs(self, other: Proposed) -> bool:
+        """Tell whether another proposal has other tokens, or comes from other probabilities."""
+        if self.tokens != other.tokens or (self.probabilities is None) != (other.probabilities is None):
+            return True
+        if self.probabilities is None or other.probabilities is None:
+            return False
+        return bool(((self.probabilities - other.probabilities).abs() > CLOSE).any())
+
+
+Record = dict[tuple[int, tuple[int, ...]], Proposed]  # by key of the request, and its output so far
+
+
+class FixedChance(Chance):
+    """Choose the token in the middle of each distribution: what is drawn is a function of the distribution alone."""
+
+    def categorical(self, probabilities: Tensor) -> Tensor:
+        """Return the first index [...] up to which a distribution [..., V] has half of its weight."""
+        summed = probabilities.double().cumsum(-1)
+        return (summed < summed[..., -1:] / 2).sum(-1)
+
+
+class Watched:
+    """Be a drafter, and show each proposal with its context to `look`; unadmitted: even one that the loop refuses."""
+
+    needs: frozenset[str] = frozenset()
+
+    def __init__(self, drafter: Drafter, look: Look, *, unadmitted: bool = False) -> None:
+        self._drafter = drafter
+        self._look = look
+        self._unadmitted = unadmitted
+        self.name = getattr(drafter, "name", type(drafter).__name__)
+        self.learns = drafter.learns
+        if hasattr(drafter, "ahead"):
+            self.ahead = drafter.ahead  # the loop looks whether there is one
+
+    def start(self, context: Context, rows: Sequence[int]) -> None:
+        """Pass it on."""
+        self._drafter.start(context, rows)
+
+    def propose(self, context: Context, chance: Chance) -> Draft:
+        """Pass it on, and show what was proposed."""
+        draft = self._drafter.propose(context, chance)
+        if not self._unadmitted:
+            check_draft(draft, context, self.name)  # what is no draft is said in the loop's words
+        self._look(context, draft)
+        return draft
+
+    def observe(self, step: Step) -> None:
+        """Pass it on."""
+        self._drafter.observe(step)
+
+
+def decoded(
+    scene: Scene, target: Target, drafter: Drafter, verifier: Verifier, chance: Chance | None = None
+) -> list[OracleAnswer]:
+    """Return the answers to a scene's prompts."""
+    context = scene.context(target)
+    for _ in ending_in_time(context, decode(target, drafter, verifier, context, chance or Chance(scene.seed))):
+        pass
+    return [OracleAnswer(tuple(row.output), row.finish_reason or "length") for row in context.requests]
+
+
+def recorded(
+    scene: Scene, target: Target, drafter: Drafter, verifier: Verifier, chance: Chance | None = None
+) -> Record:
+    """Return every proposal for a row that goes on, by the text that it was made for."""
+    record: Record = {}
+    for _ in recording(scene, target, drafter, verifier, record, chance):
+        pass
+    return record
+
+
+def recording(
+    scene: Scene,
+    target: Target,
+    drafter: Drafter,
+    verifier: Verifier,
+    record: Record,
+    chance: Chance | None = None,
+) -> Iterator[Step]:
+    """Yield the steps of decoding a scene, adding its proposals to the record."""
+
+    def look(context: Context, draft: Draft) -> None:
+        for index, row in enumerate(context.rows):
+            if row.finish_reason is None:
+                record[row.key, tuple(row.output)] = _proposed(draft, index)
+
+    context, drawn = scene.context(target), chance or FixedChance(scene.seed)
+    yield from ending_in_time(context, decode(target, Watched(drafter, look), verifier, context, drawn))
+
+
+def ending_in_time(context: Context, steps: Iterator[Step]) -> Iterator[Step]:
+    """Yield the steps; raise BrokenRuleError for more than answers of one token a step would take."""
+    most = sum(row.room + 1 for row in context.requests)
+    for count, step in enumerate(steps):
+        if count >= most:
+            raise BrokenRuleError(f"decoding goes on after {most} steps, which were enough for every token", "the loop")
+        yield step
+
+
+def _proposed(draft: Draft, row: int) -> Proposed:
+    length = int(draft.lengths[row])
+    probabilities = None if draft.probabilities is None else draft.probabilities[row, :length].double().clone()
+    return Proposed(tuple(draft.tokens[row, :length].tolist()), probabilities)
+
+
+def compare(scene: Scene, found: Record, wanted: Record, because: str) -> None:
+    """Raise BrokenRuleError for the first proposal that differs from the one wanted for the same text."""
+    numbers = {key: index for index, key in enumerate(scene.keys())}
+    for (key, output), proposed in found.items():
+        other = wanted.get((key, output))
+        if other is not None and proposed.differs(other):
+            place = f"prompt {numbers[key]}, after the answer {list(output)}"
+            raise BrokenRuleError(f"it proposed {_shown(proposed)}, and {_shown(other)} {because}", place)
+
+
+def compare_texts(found: Sequence[OracleAnswer], wanted: Sequence[OracleAnswer]) -> None:
+    """Raise BrokenRuleError for the first token that is not the oracle's."""
+    for prompt, (one, other) in enumerate(zip(found, wanted, strict=True)):
+        if one == other:
+            continue
+        pairs = zip(one.token_ids, other.token_ids, strict=False)
+        place = next((at for at, (got, asked) in enumerate(pairs) if got != asked), None)
+        if place is not None:
+            where = f"token {place} of the answer to prompt {prompt}"
+            raise BrokenRuleError(f"token {one.token_ids[place]} instead of {other.token_ids[place]}", where)
+        ends = [f"{len(answer.token_ids)} tokens ({answer.finish_reason})" for answer in (one, other)]
+        raise BrokenRuleError(
+            f"the answer has {ends[0]}, it should have {ends[1]}", f"the end of the answer to prompt {prompt}"
+        )
+
+
+def _shown(proposed: Proposed) -> str:
+    drawn = proposed.probabilities
+    given = "" if drawn is None or not len(drawn) else f" with probabilities {_rounded(drawn)}"
+    return f"{list(proposed.tokens)}{given}"
+
+
+def _rounded(probabilities: Tensor) -> list[list[float]]:
+    rounded: list[list[float]] = probabilities.round(decimals=4).tolist()
+    return rounded
+
+
+class WatchedVerifier:
+    """Be a verifier, and show each verdict with what it was made of."""
+
+    greedy = False
+
+    def __init__(self, verifier: Verifier, look: Callable[[Context, Draft, Tensor, Verdict], None]) -> None:
+        self._verifier = verifier
+        self._look = look
+
+    def verify(self, context: Context, draft: Draft, logits: Tensor, chance: Chance) -> Verdict:
+        """Pass it on, and show the verdict."""
+        verdict = self._verifier.verify(context, draft, logits, chance)
+        check_verdict(verdict)
+        self._look(context, draft, logits, verdict)
+        return verdict

@@ -1,0 +1,198 @@
+"""Factories for the kit of parts that are named: registered ones, and `module:Class`."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from orthrus.build import build_part, build_target
+from orthrus.config.compose import Layer, read_overrides
+from orthrus.config.schema import NEEDED, Config, NoOptions, PartConfig, load_config
+from orthrus.errors import ConfigError, InputError, InterfaceError, PluginError, Problem, reason, unknown
+from orthrus.reference.cache import PlainCache
+from orthrus.registry.catalog import PARTS
+from orthrus.registry.contracts import PROTOCOLS, check_interface, methods
+from orthrus.registry.plugins import Plugins
+from orthrus.testing.scenes import Scene
+from orthrus.values import Parts
+
+HANDED: Mapping[str, tuple[str, ...]] = {
+    "drafter": ("target",),
+    "target": ("cache",),
+}  # what a factory of the kit takes
+
+
+@dataclass(frozen=True)
+class PartFactory:
+    """Make the part that a name stands for, from what the kit hands factories of its kind."""
+
+    kind: str
+    part: str
+    overrides: tuple[str, ...]
+    make: Callable[..., Any]
+
+    def __call__(self, *given: Any) -> Any:
+        """Return the part; raise BuildError or InputError if it cannot be made here."""
+        return self.make(*given)
+
+    def check_interface(self) -> None:
+        """Make the part once; raise InterfaceError if it is none of its kind. All else is for the checks."""
+        given: dict[str, tuple[Any, ...]] = {"drafter": (Scene().target(),), "target": (PlainCache(),)}
+        try:
+            self.make(*given.get(self.kind, ()))
+        except InterfaceError:
+            raise
+        except (Exception, SystemExit):  # the checks show it, with a way to see it again
+            return
+
+    @property
+    def reproduction(self) -> list[str]:
+        """Return the Python that makes this factory again."""
+        more = f", {list(self.overrides)!r}" if self.overrides else ""
+        return ["from orthrus.testing import factory_of", f'make = factory_of("{self.part}", "{self.kind}"{more})']
+
+
+def factory_of(part: str, kind: str | None = None, overrides: Sequence[str] = ()) -> PartFactory:
+    """Return the factory of a registered part, chosen by name, or of a class, `module:Class`.
+
+    kind: where the name or class leaves it open. overrides: options of a registered part, `["drafter.length=5"]`, and
+    for a target those of its attention and cache. Those that are not written are what the part's options say as
+    `checked_with`, or else their defaults. A target is made once, over the cache of the kit if none is named. Raises
+    InputError, ConfigError or PluginError for what does not exist.
+    """
+    if kind is not None and kind not in PARTS:
+        raise InputError(unknown("kind of part", kind, PARTS))
+    if ":" in part:
+        if overrides:
+            raise InputError(f"'{part}' takes no overrides ({overrides[0]}): options belong to registered parts")
+        return _imported(part, kind)
+    session = Plugins.load()
+    found = kind or _kind_of(part, session)
+    _check_overrides(found, overrides)
+    chosen = _with_its_own(found, part, overrides, session)
+    config = _config(found, part, chosen, session)
+    return PartFactory(found, part, chosen, _registered(found, config, session))
+
+
+def _kind_of(name: str, session: Plugins) -> str:
+    kinds = [kind for kind in PARTS if name in session.catalog.names(kind)]
+    if not kinds:
+        known = [name for kind in PARTS for name in session.catalog.names(kind)]
+        raise InputError(f"{unknown('part', name, known)}; a class is written module:Class")
+    if len(kinds) > 1:
+        raise InputError(f"'{name}' is the name of {' and '.join(f'a {kind}' for kind in kinds)}; choose with --kind")
+    return kinds[0]
+
+
+def _check_overrides(kind: str, overrides: Sequence[str]) -> None:
+    allowed = ("attention", "cache", "target") if kind == "target" else (kind,)
+    for item in overrides:
+        if item.partition(".")[0] not in allowed:
+            keys = " or ".join(f"'{one}.'" for one in allowed)
+            raise InputError(
+                f"override '{item}' is of no use to the checks of a {kind}: write one that begins with {keys}"
+            )
+
+
+def _with_its_own(kind: str, name: str, overrides: Sequence[str], session: Plugins) -> tuple[str, ...]:
+    """Return the overrides, before them the options that the part is checked with where nobody chooses others."""
+    if name not in session.catalog.names(kind):
+        return tuple(overrides)  # what is wrong is told with the rest of the config
+    own = getattr(session.get(kind, name).load_options(), "checked_with", ())
+    if not isinstance(own, tuple) or not all(isinstance(one, str) and "=" in one for one in own):
+        raise PluginError(
+            f"the options of {kind} '{name}' have checked_with={own!r}, wanted a tuple of texts such as 'length=4'"
+        )
+    written = {one.partition("=")[0] for one in overrides}
+    added = [f"{kind}.{one}" for one in own]
+    return (*(one for one in added if one.partition("=")[0] not in written), *overrides)
+
+
+def _config(kind: str, name: str, overrides: Sequence[str], session: Plugins) -> Config:
+    parts = [one for one in NEEDED if one != kind]
+    missing_ok = (*parts, "cache") if kind == "target" else PARTS
+    layers = [Layer("argument", {kind: {"name": name}}), read_overrides(overrides)]
+    try:
+        return load_config({}, layers, session, missing_ok=missing_ok)
+    except ConfigError as error:
+        raise ConfigError([_with_advice(one) for one in error.problems]) from error
+
+
+def _with_advice(one: Problem) -> Problem:
+    required = one.message.startswith("is required")
+    return replace(one, message=f"{one.message}; write {one.key}=...") if required else one
+
+
+def _registered(kind: str, config: Config, session: Plugins) -> Callable[..., Any]:
+    chosen: PartConfig = getattr(config, kind)
+    if kind == "drafter":
+        return lambda target: build_part(kind, chosen, Parts(target=target))
+    if kind != "target":
+        return lambda: build_part(kind, chosen, Parts())
+    made: list[Any] = []  # loading a model takes its time
+
+    def target(cache: Any) -> Any:
+        if not made:
+            made.append(build_target(config, session, objects={} if config.cache else {"cache": cache}))
+        return made[0]
+
+    return target
+
+
+def _imported(place: str, kind: str | None) -> PartFactory:
+    module, _, name = place.partition(":")
+    here = str(Path.cwd())
+    if here not in sys.path:  # as `python -m` has it
+        sys.path.insert(0, here)
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (Exception, SystemExit) as error:  # somebody else's module may fail in any way
+        raise InputError(f"'{place}' cannot be imported: {reason(error)}") from error
+    if not callable(found):
+        raise InputError(f"'{place}' is a {type(found).__name__}, wanted a class or a function that makes a part")
+    of = kind or _kind_by_members(found, place)
+    make = _adapted(found, of, place)
+
+    def checked(*given: Any) -> Any:
+        part = make(*given)
+        check_interface(of, part, f"{of} '{place}'")
+        return part
+
+    return PartFactory(of, place, (), checked)
+
+
+def _kind_by_members(found: Any, place: str) -> str:
+    """Return the kind whose methods a class has."""
+    kinds = [kind for kind in PARTS if all(hasattr(found, name) for name in methods(PROTOCOLS[kind]))]
+    if len(kinds) != 1:
+        raise InputError(
+            f"it cannot be told which kind of part '{place}' makes; say so with --kind, one of {', '.join(PARTS)}"
+        )
+    return kinds[0]
+
+
+def _adapted(found: Callable[..., Any], kind: str, place: str) -> Callable[..., Any]:
+    """Return a factory of the kit for a class that takes what the kit hands over, nothing, or options and parts."""
+    empty = inspect.Parameter.empty
+    try:
+        parameters = inspect.signature(found).parameters
+    except (TypeError, ValueError) as error:  # of a class that is not written in Python
+        raise InputError(f"it cannot be told what '{place}' takes: {error}") from error
+    wanted = [
+        name
+        for name, one in parameters.items()
+        if one.default is empty and one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)
+    ]
+    handed = HANDED.get(kind, ())
+    if len(wanted) == 2:
+        return lambda *given: found(NoOptions(), Parts(**dict(zip(handed, given, strict=True))))
+    if len(wanted) <= len(handed):
+        return lambda *given: found(*given[: len(wanted)])
+    takes = " and ".join(wanted)
+    offered = f"the {handed[0]}" if handed else "nothing"
+    raise InputError(f"'{place}' takes {takes}; a {kind} is handed {offered}, or options and parts")

@@ -1,0 +1,193 @@
+"""Frozen values that cross interfaces. B: rows, n: width of the draft, V: size of the vocabulary."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from orthrus.metrics import Measures
+
+FinishReason = Literal["stop_token", "stop_string", "length"]
+Message = dict[str, str]
+Prompt = str | Sequence[int] | Sequence[Message]
+
+
+@dataclass(frozen=True, eq=False)
+class Draft:
+    """Hold what a drafter proposes to follow each row's anchor.
+
+    tokens [B, n] int64; what lies at or beyond a row's length is ignored. lengths [B] int64, each <= the row's room.
+    probabilities [B, n, V]: what each token was drawn from; None says that it was chosen, not drawn.
+    parents [B, n]: index of each token's parent in the draft, -1 for the anchor; None is a chain.
+    passes: forward passes of a target-sized model that proposing cost (for `tpf`).
+    """
+
+    tokens: Tensor
+    lengths: Tensor
+    probabilities: Tensor | None = None
+    parents: Tensor | None = None
+    passes: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Verdict:
+    """Hold what the verifier keeps: accepted [B] leading draft tokens, then next_tokens [B], the target's own."""
+
+    accepted: Tensor
+    next_tokens: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """Hold what one cycle, or the prefill of some rows, committed.
+
+    cycle: how many cycles there were, this one included. prefilled: the rows that a prefill filled; empty for a cycle.
+    lengths [B]: committed tokens of each row, the anchor included (on the device).
+    The tuples have one entry a row, on the host: the tokens committed (empty for a row that had ended before), the
+    number of drafts accepted (counted before a stop cuts them), and why the row ended in this step, or None.
+    passes: forward passes of the target's size that the step took.
+    """
+
+    cycle: int
+    prefilled: tuple[int, ...]
+    lengths: Tensor
+    committed: tuple[tuple[int, ...], ...]
+    accepted: tuple[int, ...]
+    finished: tuple[FinishReason | None, ...]
+    passes: int
+
+
+@dataclass(frozen=True)
+class Location:
+    """Hold what follows the scheme in a source such as `package:module/file`."""
+
+    location: str
+
+
+@dataclass(frozen=True, eq=False)
+class MaskDescription:
+    """Describe which keys the queries of one pass may see, for the attention backend to build what it needs.
+
+    kind `causal`: a query at position p sees the keys in slots <= p. kind `block`: every query sees the slots below its
+    row's length and all slots of its own block, which follow on them. positions [B, n]: the slot of each query, one
+    after the other; a prefill's columns are rolled, so that a shorter row's scratch columns come first; so do columns
+    that a row does not use in a block, which repeat its first slot. lengths [B]: keys committed before the pass.
+    extent: number of key slots the pass reads. A layer's window w hides keys w or more slots before the query.
+    """
+
+    kind: Literal["causal", "block"]
+    positions: Tensor
+    lengths: Tensor
+    extent: int
+
+
+@dataclass(frozen=True, eq=False)
+class RowState:
+    """Hold what a drafter's pass is made of, [B] each: committed tokens, the newest of them, and room for more."""
+
+    lengths: Tensor
+    anchors: Tensor
+    room: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class PackedRows:
+    """Hold rows [R, L] that texts are packed into, one after the other, for training.
+
+    token_ids [R, L]. starts [R, L]: the column at which the text of each token begins, which is its position 0.
+    """
+
+    token_ids: Tensor
+    starts: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class MaskedBlocks:
+    """Hold where blocks begin in packed rows: anchors [R, N] columns; each is followed by size - 1 mask tokens."""
+
+    anchors: Tensor
+    size: int
+    mask_token_id: int
+
+
+@dataclass(frozen=True)
+class AttentionCapabilities:
+    """Declare where an attention backend works; an empty set means everywhere.
+
+    graphs: whether its calls can be captured in a CUDA graph and replayed over other lengths.
+    """
+
+    devices: frozenset[str] = frozenset()
+    dtypes: frozenset[str] = frozenset()
+    kinds: frozenset[str] = frozenset({"causal", "block"})
+    head_sizes: frozenset[int] = frozenset()
+    windows: bool = True
+    softcap: bool = False
+    sinks: bool = False
+    graphs: bool = True
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Hold what is built so far, in building order; a factory reads what comes before it."""
+
+    source: Any = None
+    attention: Any = None
+    cache: Any = None
+    target: Any = None
+    drafter: Any = None
+    verifier: Any = None
+    notify: Any = field(default=lambda message: None)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Hold a piece of streamed text, whether its last token was an accepted draft, and the step that committed it."""
+
+    text: str
+    accepted: bool
+    step: Step
+
+
+@dataclass(frozen=True)
+class Result:
+    """Hold one answer: its text and tokens, why it ended, and its measures.
+
+    A stop token is among the tokens; the text is without special tokens. finish_reason is None for a stream that was
+    left before its end.
+    """
+
+    id: str
+    text: str
+    token_ids: tuple[int, ...]
+    prompt_token_ids: tuple[int, ...]
+    finish_reason: FinishReason | None
+    measures: Measures
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON object that `orthrus run --json` prints."""
+        return {
+            "id": self.id,
+            "text": self.text,
+            "token_ids": list(self.token_ids),
+            "prompt_tokens": len(self.prompt_token_ids),
+            "new_tokens": len(self.token_ids),
+            "finish_reason": self.finish_reason,
+            **self.measures.to_dict(),
+        }
+
+
+@dataclass(frozen=True)
+class BaselineAnswer:
+    """Hold what a baseline answered: each prompt's new tokens, up to and with a stop token, and no more than the limit.
+
+    ttft_seconds: from the call to the first token. cycles: passes of the model after the first. None: it cannot tell.
+    """
+
+    token_ids: tuple[tuple[int, ...], ...]
+    ttft_seconds: float | None = None
+    cycles: int | None = None

@@ -1,0 +1,232 @@
+"""Decodes every config at every batch under a witness, and certifies the runs against one referee a target."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+
+from orthrus.build import build, build_target
+from orthrus.config.schema import Config, PartConfig
+from orthrus.decoder import Decoder
+from orthrus.errors import InputError
+from orthrus.interfaces import Target
+from orthrus.registry.plugins import Plugins
+from orthrus.values import Prompt, Result
+from orthrus.verification.certificate import Certificate, Control, differing, logit_error, wrong_tokens
+from orthrus.verification.expected import unit
+from orthrus.verification.mismatch import Divergence
+from orthrus.verification.recording_verifier import Seen, Witness
+from orthrus.verification.reference_check import Judged, ReferenceCheck, dtype_name, unique
+from orthrus.verification.run_cache import Answers, KeptRuns, identity_of
+from orthrus.verification.teacher_forcing import Logits
+
+PLAIN_BATCHES = (1, 8)  # of the control; the first is greedy decoding as it is meant
+Advance = Callable[[Any], None]
+TargetKey = tuple[PartConfig | None, PartConfig | None, PartConfig | None]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Hold one run that is wanted. plain: the config without drafts."""
+
+    label: str
+    config: Config
+    plain: Config
+    batch: int
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """Hold a run: the answers, and what was seen of each token of each."""
+
+    decoder: Decoder
+    results: Sequence[Result]
+    seen: Sequence[dict[int, Seen]]
+
+
+@dataclass(eq=False)
+class Runs:
+    """Decode prompts by configs, each once at a batch; configs that agree in their target share it and its referee.
+
+    prompts: each with its id. chat: as in `Decoder.generate`. kept: where runs that were decoded are, if anywhere.
+    """
+
+    plugins: Plugins
+    prompts: Sequence[tuple[str, Prompt]]
+    chat: bool | None = None
+    notify: Callable[[str], None] | None = None
+    kept: KeptRuns | None = None
+    _targets: list[tuple[TargetKey, Target]] = field(default_factory=list)
+    _wide: list[tuple[PartConfig | None, torch.dtype, Logits]] = field(default_factory=list)
+    _referees: list[tuple[Config, ReferenceCheck]] = field(default_factory=list)
+    _decoders: list[tuple[Config, Decoder]] = field(default_factory=list)
+    _decoded: list[tuple[Config, int, Decoded]] = field(default_factory=list)
+
+    def prepare(self, config: Config) -> ReferenceCheck:
+        """Return the referee of a config, its target built; raise InputError if its runs cannot be certified."""
+        check_verifiable(self._decoder(config))
+        return self._referee(config)
+
+    def decode(self, config: Config, batch: int, advance: Advance) -> Decoded:
+        """Return the run of a config, decoding now if it has not been."""
+        for known, size, decoded in self._decoded:
+            if (known, size) == (config, batch):
+                for _ in self.prompts:
+                    advance(None)
+                return decoded
+        decoder = self._decoder(config)
+        decoded = Decoded(decoder, *self._answers(config, decoder, batch, advance))
+        self._decoded.append((config, batch, decoded))
+        return decoded
+
+    def certify(self, asked: Asked, oracle_sample: int, advance: Advance = lambda result: None) -> Certificate:
+        """Return the certificate of a run that was decoded, once all that its referee has to see was judged."""
+        decoded, referee = self.decode(asked.config, asked.batch, _nowhere), self._referee(asked.config)
+        judged = [referee.judge(result) for result in decoded.results]
+        found = _found(decoded, judged, referee)
+        replayed = set() if referee.narrow else spread(len(judged), oracle_sample)
+        for index in sorted(replayed):
+            parted = referee.replay(decoded.results[index])  # where float64 decided a tie, the oracle may part
+            found[index] = found[index] or [one for one in parted if one.position not in judged[index].disputed]
+        identical = sum(not one and not any(each.forced.gaps) for one, each in zip(found, judged, strict=True))
+        control = None
+        if referee.narrow or (identical < len(judged) and not any(found)):
+            plain, other = (self.decode(asked.plain, batch, advance).results for batch in PLAIN_BATCHES)
+            control = Control(differing(plain, other), len(plain), min(PLAIN_BATCHES[-1], len(plain)))
+            if referee.narrow:
+                identical = len(plain) - differing(decoded.results, plain)
+        return _certificate(asked, decoded, judged, found, referee, identical, control, len(replayed))
+
+    def answers(self, asked: Sequence[Asked]) -> list[tuple[ReferenceCheck, Result]]:
+        """Return all different answers of runs that were decoded, each with its referee."""
+        found = []
+        for referee in dict.fromkeys(self._referee(one.config) for one in asked):
+            mine = [one for one in asked if self._referee(one.config) is referee]
+            results = [result for one in mine for result in self.decode(one.config, one.batch, _nowhere).results]
+            found += [(referee, result) for result in unique(results)]
+        return found
+
+    def _answers(self, config: Config, decoder: Decoder, batch: int, advance: Advance) -> Answers:
+        """Return the answers of a run and what was seen of them: those that are kept, or decoded now and kept."""
+        if self.kept is None:
+            return self._watched(decoder, batch, advance)
+        identity = identity_of(config, batch, self.prompts, self.chat, decoder)
+        drafter = config.drafter.entry.name if config.drafter else "none"
+        label = f"drafter {drafter}, batch {batch}"
+        if found := self.kept.read(identity, label):
+            for _ in self.prompts:
+                advance(None)
+            return found
+        decoded = self._watched(decoder, batch, advance)
+        self.kept.write(identity, decoded, label)
+        return decoded
+
+    def _watched(self, decoder: Decoder, batch: int, advance: Advance) -> Answers:
+        witness = Witness(decoder.verifier)
+        ids, texts = [id for id, _ in self.prompts], [prompt for _, prompt in self.prompts]
+        watched = replace(decoder, verifier=witness)
+        results = watched.generate(texts, ids=ids, batch=batch, chat=self.chat, on_result=advance)
+        return results, witness.seen(results)
+
+    def _decoder(self, config: Config) -> Decoder:
+        for known, decoder in self._decoders:
+            if known == config:
+                return decoder
+        decoder = build(config, self.plugins, {"target": self._target(config)}, self.notify)
+        self._decoders.append((config, decoder))
+        return decoder
+
+    def _target(self, config: Config) -> Target:
+        key = (config.target, config.attention, config.cache)
+        for known, target in self._targets:
+            if known == key:
+                return target
+        self._targets.append((key, build_target(config, self.plugins, self.notify)))
+        return self._targets[-1][1]
+
+    def _referee(self, config: Config) -> ReferenceCheck:
+        key = replace(config, drafter=None, verifier=None, attention=None, cache=None, sections={})
+        for known, referee in self._referees:
+            if known == key:
+                return referee
+        decoder = self._decoder(config)
+        referee = ReferenceCheck(decoder, lambda dtype: self._widened(config, decoder.target, dtype))
+        self._referees.append((key, referee))
+        return referee
+
+    def _widened(self, config: Config, target: Any, dtype: torch.dtype) -> Logits | None:
+        """Return logits of the same weights in another dtype, made once for all configs with this target."""
+        for known, at, logits in self._wide:
+            if (known, at) == (config.target, dtype):
+                return logits
+        if not hasattr(target, "widened"):
+            return None
+        made: Logits = target.widened(dtype)
+        self._wide.append((config.target, dtype, made))
+        return made
+
+
+def _nowhere(_: Any) -> None:
+    """Tell nobody."""
+
+
+def _found(decoded: Decoded, judged: Sequence[Judged], referee: ReferenceCheck) -> list[list[Divergence]]:
+    """Return what does not pass in each answer."""
+    size, bound = unit(decoded.decoder), referee.bound
+    return [
+        [*wrong_tokens(result, seen, one, bound, size, referee.narrow), *one.wrong_end]
+        for result, seen, one in zip(decoded.results, decoded.seen, judged, strict=True)
+    ]
+
+
+def _certificate(
+    asked: Asked,
+    decoded: Decoded,
+    judged: Sequence[Judged],
+    found: Sequence[Sequence[Divergence]],
+    referee: ReferenceCheck,
+    identical: int,
+    control: Control | None,
+    oracle_checked: int,
+) -> Certificate:
+    size = unit(decoded.decoder)
+    triples = list(zip(decoded.results, decoded.seen, judged, strict=True))
+    wrong = {(one.id, one.position) for divergences in found for one in divergences}
+    return Certificate(
+        label=asked.label,
+        batch=asked.batch,
+        dtype=dtype_name(referee.dtype),
+        temperature=decoded.decoder.sampling.temperature,
+        prompts=len(decoded.results),
+        tokens=sum(len(result.token_ids) for result in decoded.results),
+        identical=identical,
+        ties=sum((result.id, place) not in wrong for result, _, one in triples for place in one.disputed),
+        certified=sum(not divergences for divergences in found),
+        bound=referee.bound,
+        error=referee.error,
+        roundoffs=referee.roundoffs,
+        logit_error=max((logit_error(*triple, size) for triple in triples), default=None),
+        control=control,
+        oracle_checked=oracle_checked,
+        gaps=tuple(gap for one in judged for gap in one.forced.gaps if not gap <= 0),
+        divergences=tuple(one for divergences in found for one in divergences),
+    )
+
+
+def check_verifiable(decoder: Decoder) -> None:
+    """Raise InputError if nothing decides which text is right: sampling whose noise cannot be asked for again."""
+    temperature = decoder.sampling.temperature
+    if temperature > 0 and not getattr(decoder.verifier, "coupled", False):
+        raise InputError(
+            f"only greedy decoding and coupled sampling can be verified: sampling.temperature is {temperature:g},"
+            f" and verifier '{type(decoder.verifier).__name__}' draws anew each time"
+        )
+
+
+def spread(total: int, wanted: int) -> set[int]:
+    """Return so many numbers below the total, evenly spread."""
+    count = min(total, wanted)
+    return {index * total // count for index in range(count)} if count else set()

@@ -1,0 +1,51 @@
+"""What is not as it should be in an answer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from orthrus.reference.oracle import OracleAnswer
+from orthrus.values import Result
+
+Check = Literal["own_logits", "teacher_forced", "logit", "end", "oracle"]
+NOTHING = -1  # no token stands there
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """Hold one token that is not as it should be: its place in the answer, the token expected there, and by how much.
+
+    check: `own_logits` (not the argmax of what the run itself saw), `teacher_forced` (not the target's choice given the
+    answer so far), `logit` (the run saw another logit for it than the target gives), `end` (the answer ends elsewhere
+    than it should) or `oracle`. gap: of the first two the logit of the expected token minus that of the token, of
+    `logit` the distance; NaN where there is nothing to compare.
+    """
+
+    id: str
+    position: int
+    token: int
+    expected: int
+    gap: float
+    check: Check
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON object; a gap that is no finite number is null."""
+        return asdict(self) | {"gap": self.gap if math.isfinite(self.gap) else None}
+
+
+def compare(result: Result, answer: OracleAnswer, check: Check) -> list[Divergence]:
+    """Return the first place at which two answers part, if they do."""
+    if answer.token_ids == result.token_ids and answer.finish_reason == result.finish_reason:
+        return []
+    pairs = zip(result.token_ids, answer.token_ids, strict=False)
+    shorter = min(len(result.token_ids), len(answer.token_ids))
+    place = next((i for i, (one, other) in enumerate(pairs) if one != other), shorter)
+    tokens = _at(result.token_ids, place), _at(answer.token_ids, place)
+    return [Divergence(result.id, place, *tokens, math.nan, check)]
+
+
+def _at(tokens: Sequence[int], place: int) -> int:
+    return tokens[place] if place < len(tokens) else NOTHING

@@ -1,0 +1,177 @@
+"""The attention backend `split`: for a few queries over long keys on a GPU, without masks and without copies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from orthrus import AttentionCapabilities, BuildError, MaskDescription, Parts
+from orthrus.kernels.launch import early_launch
+from orthrus_attention.unsupported import refuse
+
+PROGRAMS = 512  # enough to fill today's GPUs a few times over
+SMALLEST_SPLIT = 64  # slots; below it, weighing the splits together costs more than it saves
+MOST_SPLITS = 64
+ENOUGH, FEW_SLOTS = 96, 1024  # so many programs need no splits of so few slots, which leaves out a kernel
+FEW_QUERIES = 16  # of a row; over few slots they are tiled and split as one alone would be, and get the bits it gets
+
+NUMBERS_A_WARP = 2048  # that splits left, 64 for a thread: few warps have the least to tell one another
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """Hold what the kernels read: positions [B, n] and lengths [B]; window 0 is none."""
+
+    positions: Tensor
+    lengths: Tensor
+    window: int
+    causal: bool
+
+
+class SplitAttention:
+    """Give each stretch of slots to its own program, then weigh the stretches together."""
+
+    capabilities = AttentionCapabilities(
+        devices=frozenset({"cuda"}), dtypes=frozenset({"float32", "bfloat16", "float16"})
+    )
+
+    def prepare(self, mask: MaskDescription, window: int | None, dtype: torch.dtype) -> Prepared:
+        """Return positions and lengths, one row after the other; nothing is built."""
+        return Prepared(mask.positions.contiguous(), mask.lengths.contiguous(), window or 0, mask.kind == "causal")
+
+    def attend(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        prepared: Prepared,
+        *,
+        scale: float,
+        softcap: float | None = None,
+        sinks: Tensor | None = None,
+    ) -> Tensor:
+        """Return [B, H, n, D]; raise BuildError for a model with soft-capped scores or sinks."""
+        refuse("split", softcap, sinks)
+        return _attend(query, key, value, prepared, scale)
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor, prepared: Prepared, scale: float) -> Tensor:
+    from orthrus_attention import triton_split_kv
+
+    batch, all_heads, queries, size = query.shape
+    heads, slots = key.shape[1], key.shape[2]
+    rows = all_heads // heads * queries
+    steady = is_steady(queries, slots)
+    block_m, block_n, warps = _blocks(rows, size, slots, query.element_size(), steady)
+    tiles = -(-rows // block_m)
+    splits = _splits(batch * heads, tiles, slots, block_n if steady else 0)
+    whole = splits == 1
+    # [B, n, H, D] in memory, which is how the model's next projection wants it
+    out = torch.empty(batch, queries, all_heads, size, dtype=query.dtype, device=query.device).transpose(1, 2)
+    places = 0 if whole else batch * heads * splits * rows
+    out_or_parts = out if whole else torch.empty(places, size, dtype=torch.float32, device=query.device)
+    maxima = torch.empty(places, dtype=torch.float32, device=query.device)
+    sums = torch.empty_like(maxima)
+    early = early_launch()
+    padded = max(16, 1 << (size - 1).bit_length())  # what a matrix product of Triton needs at least
+    query = query if query.stride(3) == 1 else query.contiguous()
+    triton_split_kv.partial[(batch * heads, splits, tiles)](
+        query,
+        key,
+        value,
+        prepared.positions,
+        prepared.lengths,
+        out_or_parts,
+        maxima,
+        sums,
+        scale,
+        *query.stride()[:3],
+        *key.stride()[:3],
+        *value.stride()[:3],
+        *out.stride()[:3],
+        heads,
+        queries,
+        rows,
+        splits,
+        WHOLE=whole,
+        STEADY=steady,
+        QUERIES=1 << (queries - 1).bit_length(),
+        WINDOW=prepared.window,
+        CAUSAL=prepared.causal,
+        SIZE=size,
+        PADDED=padded,
+        BLOCK_M=block_m,
+        BLOCK_N=block_n,
+        num_warps=warps,
+        **early,
+    )
+    if whole:
+        return out
+    cells = _cells(splits, block_n if steady else 0)
+    triton_split_kv.combine[(batch * heads, rows)](
+        out_or_parts,
+        maxima,
+        sums,
+        out,
+        *out.stride()[:3],
+        heads,
+        queries,
+        rows,
+        splits,
+        SIZE=size,
+        PADDED=padded,
+        SPLITS=cells,
+        num_warps=max(1, min(4, cells * padded // NUMBERS_A_WARP)),
+        **early,
+    )
+    return out
+
+
+def is_steady(queries: int, slots: int) -> bool:
+    """Tell whether a query gets the bits that it gets alone: nothing of the layout may depend on the others then."""
+    return queries <= FEW_QUERIES and slots <= FEW_SLOTS
+
+
+def _splits(heads: int, tiles: int, slots: int, steady: int) -> int:
+    """Return into how many parts a row's slots are split; heads: of keys, of all rows, each with tiles of queries.
+
+    steady: the slots of a part, so that whatever is in use of them, a slot is in the same part; 0: as many as are fast.
+    """
+    programs = heads if steady else heads * tiles
+    if programs >= ENOUGH and slots <= FEW_SLOTS:
+        return 1
+    return -(-slots // steady) if steady else max(1, min(MOST_SPLITS, PROGRAMS // programs, slots // SMALLEST_SPLIT))
+
+
+def _cells(splits: int, steady: int) -> int:
+    """Return for how many splits, those that are not there included, the parts are added up.
+
+    steady: as for `_splits`; then it is one number, and one order of adding, however much of a text there is.
+    """
+    return max(16, FEW_SLOTS // steady if steady else 1 << (splits - 1).bit_length())
+
+
+def _blocks(rows: int, size: int, slots: int, width: int, steady: bool) -> tuple[int, int, int]:
+    """Return how many query rows and slots a program takes at a time, and its warps; width: bytes of a number.
+
+    steady: whatever the rows are, the tiles are those of a few.
+
+    Measured on an H100: rows in one tile read the keys once, which pays from about 8,192 slots on. Products of float32
+    numbers have no tensor cores, and large ones no room in registers: they take twenty times as long.
+    """
+    if width > 2:
+        return (16 if rows <= 16 or size > 64 else 32), (64 if size <= 64 else 32), 4
+    if rows > 96 and size <= 128 and slots >= 8192:
+        return 128, 64, 8
+    return (16 if rows <= 16 or steady else 32 if rows <= 32 else 64), (64 if size <= 128 else 32), 4
+
+
+def make(options: object, parts: Parts) -> SplitAttention:
+    """Return the backend; raise BuildError where Triton is missing."""
+    try:
+        import triton  # noqa: F401
+    except ImportError:
+        raise BuildError("attention 'split' needs the package triton and a GPU; set attention.name=sdpa") from None
+    return SplitAttention()

@@ -1,0 +1,171 @@
+"""Triton kernels: a few queries over long keys, the keys split over the whole GPU (as in Flash-Decoding, Dao 2023).
+
+M = groups * n query rows share a key head: row m is query m % n of head m // n of the group. Each program of `partial`
+reads one split of one key head's slots and leaves a softmax that is normalized over that split only; `combine` weighs
+the splits together. Of a single split (WHOLE) `partial` leaves the result itself: `out_or_parts` is [B, H, n, D] then,
+and else what each split sums up, [B, H_kv, splits, M, D]. Lengths are read from tensors, so a captured launch stays
+right while the text grows.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from orthrus.kernels.triton_wait import wait
+
+
+@triton.jit
+def partial(
+    query,
+    key,
+    value,
+    positions,
+    lengths,
+    out_or_parts,
+    maxima,
+    sums,
+    scale,
+    stride_qb,
+    stride_qh,
+    stride_qn,
+    stride_kb,
+    stride_kh,
+    stride_kn,
+    stride_vb,
+    stride_vh,
+    stride_vn,
+    stride_ob,
+    stride_oh,
+    stride_on,
+    heads,
+    queries,
+    rows,
+    splits,
+    WHOLE: tl.constexpr,
+    STEADY: tl.constexpr,
+    QUERIES: tl.constexpr,
+    WINDOW: tl.constexpr,
+    CAUSAL: tl.constexpr,
+    SIZE: tl.constexpr,
+    PADDED: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    EARLY: tl.constexpr,
+):
+    wait(EARLY)
+    head_index = tl.program_id(0)
+    split = tl.program_id(1)
+    tile = tl.program_id(2)
+    batch = (head_index // heads).to(tl.int64)  # places can be beyond 32 bits
+    head = (head_index % heads).to(tl.int64)
+    groups = rows // queries
+
+    m = tile * BLOCK_M + tl.arange(0, BLOCK_M)
+    valid = m < rows
+    place = m % queries
+    query_head = head * groups + m // queries
+    d = tl.arange(0, PADDED)
+    inside = d < SIZE
+    position = tl.load(positions + batch * queries + place, mask=valid, other=0)
+    # Columns may be in any order (a prefill rolls them), so the lowest and highest position are looked for.
+    each = tl.arange(0, QUERIES)
+    known = each < queries
+    first = tl.min(tl.load(positions + batch * queries + each, mask=known, other=2147483647), 0)
+    last = tl.max(tl.load(positions + batch * queries + each, mask=known, other=-1), 0)
+    length = tl.load(lengths + batch)
+
+    q = tl.load(
+        query + batch * stride_qb + query_head[:, None] * stride_qh + place[:, None] * stride_qn + d[None, :],
+        mask=valid[:, None] & inside[None, :],
+        other=0.0,
+    )
+    maximum = tl.full([BLOCK_M], float("-inf"), tl.float32)
+    total = tl.zeros([BLOCK_M], tl.float32)
+    sum_values = tl.zeros([BLOCK_M, PADDED], tl.float32)
+
+    # The slots in use, not the buffer's, are what is split: every program works however large the bucket. STEADY: a
+    # split is one tile, counted from slot 0, so that a key is in the same one whatever the first and last query are.
+    used = (last + 1).to(tl.int32)
+    lowest = 0
+    if WINDOW > 0:
+        lowest = tl.maximum(first - WINDOW + 1, 0).to(tl.int32)
+    if STEADY:
+        lowest = lowest // BLOCK_N * BLOCK_N
+        begin = 0
+    else:
+        begin = lowest
+    share = tl.cdiv(tl.cdiv(used - begin, splits), BLOCK_N) * BLOCK_N
+    end = tl.minimum(begin + (split + 1) * share, used)
+    start = tl.maximum(begin + split * share, lowest)
+    keys = key + batch * stride_kb + head * stride_kh
+    values = value + batch * stride_vb + head * stride_vh
+    for slot in range(start, end, BLOCK_N):
+        n = slot + tl.arange(0, BLOCK_N)
+        held = n < end
+        k = tl.load(keys + n[None, :] * stride_kn + d[:, None], mask=held[None, :] & inside[:, None], other=0.0)
+        scores = tl.dot(q, k, input_precision="ieee") * scale
+        if CAUSAL:
+            seen = held[None, :] & (n[None, :] <= position[:, None])
+        else:
+            seen = held[None, :] & ((n[None, :] < length) | (n[None, :] >= first))
+        if WINDOW > 0:
+            seen = seen & (n[None, :] > position[:, None] - WINDOW)
+        scores = tl.where(seen, scores, float("-inf"))
+        higher = tl.maximum(maximum, tl.max(scores, 1))
+        anchor = tl.where(higher == float("-inf"), 0.0, higher)  # a row that has seen no key yet
+        weights = tl.exp(scores - anchor[:, None])
+        shrink = tl.exp(maximum - anchor)
+        v = tl.load(values + n[:, None] * stride_vn + d[None, :], mask=held[:, None] & inside[None, :], other=0.0)
+        sum_values = sum_values * shrink[:, None] + tl.dot(weights.to(v.dtype), v, input_precision="ieee")
+        total = total * shrink + tl.sum(weights, 1)
+        maximum = higher
+
+    written = valid[:, None] & inside[None, :]
+    if WHOLE:
+        mean = sum_values / total[:, None]  # every query sees at least its own slot
+        target = out_or_parts + batch * stride_ob + query_head * stride_oh + place * stride_on
+        tl.store(target[:, None] + d[None, :], mean.to(out_or_parts.dtype.element_ty), mask=written)
+    else:
+        cell = (head_index * splits + split) * rows + m
+        tl.store(maxima + cell, maximum, mask=valid)
+        tl.store(sums + cell, total, mask=valid)
+        tl.store(out_or_parts + cell[:, None] * SIZE + d[None, :], sum_values, mask=written)
+
+
+@triton.jit
+def combine(
+    parts,
+    maxima,
+    sums,
+    out,
+    stride_ob,
+    stride_oh,
+    stride_on,
+    heads,
+    queries,
+    rows,
+    splits,
+    SIZE: tl.constexpr,
+    PADDED: tl.constexpr,
+    SPLITS: tl.constexpr,
+    EARLY: tl.constexpr,
+):
+    wait(EARLY)
+    head_index = tl.program_id(0)
+    m = tl.program_id(1)
+    batch = (head_index // heads).to(tl.int64)  # places can be beyond 32 bits
+    head = (head_index % heads).to(tl.int64)
+    groups = rows // queries
+    d = tl.arange(0, PADDED)
+    inside = d < SIZE
+    s = tl.arange(0, SPLITS)
+    cell = (head_index * splits + s) * rows + m
+    # All is asked for before anything is waited for: a sum over the splits would hold up what is loaded behind it.
+    maximum = tl.load(maxima + cell, mask=s < splits, other=float("-inf"))
+    part = tl.load(sums + cell, mask=s < splits, other=0.0)
+    values = tl.load(parts + cell[:, None] * SIZE + d[None, :], mask=(s < splits)[:, None] & inside[None, :], other=0.0)
+    weights = tl.exp(maximum - tl.max(maximum, 0))  # every query sees at least its own slot
+    mean = tl.sum(values * weights[:, None], 0) / tl.sum(weights * part, 0)
+    place = out + batch * stride_ob + (head * groups + m // queries) * stride_oh + (m % queries) * stride_on
+    tl.store(place + d, mean.to(out.dtype.element_ty), mask=inside)

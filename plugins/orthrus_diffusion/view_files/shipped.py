@@ -1,0 +1,59 @@
+"""The views that come with this package, and where a view is that a config names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from orthrus import InputError, Parts, Plugins, find_source
+from orthrus_diffusion.view_files.config import ViewConfig, parse_config, read_config
+
+VIEWS = Path(__file__).parents[1] / "views"  # a directory for each: config.json, view.safetensors, README.md
+
+
+def shipped_views() -> dict[str, ViewConfig]:
+    """Return the config of every view that is shipped, by its name."""
+    places = sorted(file.parent for file in VIEWS.glob("*/config.json"))
+    return {place.name: parse_config(read_config(place), place) for place in places}
+
+
+def shipped_for(fingerprint: str) -> Path | None:
+    """Return the directory of the view that was made for the model with this fingerprint, or None."""
+    made = [name for name, config in shipped_views().items() if config.fingerprint == fingerprint]
+    return VIEWS / made[0] if made else None
+
+
+def listing() -> str:
+    """Return which views are shipped, as an error tells it."""
+    made = [f"'{name}' for '{config.base}'" for name, config in shipped_views().items()]
+    return f"shipped: {', '.join(made)}" if made else "none is shipped"
+
+
+def find_view(text: str, parts: Parts) -> Path:
+    """Return the directory that `drafter.view` names: as `fetched`; raise InputError if there is none."""
+    try:
+        return fetched(text, parts)
+    except InputError as error:
+        raise InputError(f"drafter.view: {error}; {listing()}") from error
+
+
+def fetched(text: str, parts: Parts) -> Path:
+    """Return the directory of a path that exists, of a shipped view's name, or of what any source may be.
+
+    Raises InputError if there is none, or if it is no directory.
+    """
+    if not _exists(text) and text in shipped_views():
+        return VIEWS / text
+    try:
+        found = find_source(text, Plugins.load(), parts).fetch()
+    except InputError as error:
+        raise InputError(str(error).removeprefix("target.source: ")) from error
+    if not found.is_dir():
+        raise InputError(f"'{found}' is no directory (`orthrus fetch` makes one of a .gguf file)")
+    return found
+
+
+def _exists(text: str) -> bool:
+    try:
+        return Path(text).expanduser().exists()
+    except RuntimeError:  # there is no such user; then there is no such path
+        return False

@@ -1,0 +1,38 @@
+"""Options of the drafters; imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from orthrus import option
+
+
+@dataclass(frozen=True)
+class PromptLookupOptions:
+    """Say how long a match must be and how much of what followed it is proposed."""
+
+    max_ngram: int = option(3, minimum=1, maximum=64, help="longest run of last tokens that is looked for, tried first")
+    min_ngram: int = option(2, minimum=1, maximum=64, help="shortest run of last tokens that counts as a match")
+    length: int | Literal["auto"] = option(
+        10,
+        minimum=1,
+        maximum=1024,
+        help="most draft tokens a cycle; auto: up to 31, by what passes cost and what is accepted",
+    )
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """Yield what is wrong beyond types and bounds."""
+        if self.min_ngram > self.max_ngram:
+            yield "min_ngram", f"is {self.min_ngram}, more than max_ngram, {self.max_ngram}"
+
+
+@dataclass(frozen=True)
+class ReplayOptions:
+    """Say how much is proposed a cycle, and how much of it is right."""
+
+    block: int = option(16, minimum=1, maximum=1024, help="anchor and drafts of a cycle: one more than the drafts")
+    acceptance: float = option(
+        0.8, minimum=0.0, maximum=1.0, help="probability that a draft token is the one that followed last time"
+    )

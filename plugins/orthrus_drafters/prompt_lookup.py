@@ -1,0 +1,107 @@
+"""Prompt lookup: what followed the last few tokens when they occurred before, in the prompt or in the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from orthrus import AutoBlock, Chance, Context, Draft, Parts, Step
+from orthrus_drafters.options import PromptLookupOptions
+
+LONGEST = 31  # drafts that `auto` may choose: with the anchor, a pass of 32 tokens
+
+
+class PromptLookup:
+    """Propose the continuation of the newest earlier occurrence of the longest n-gram that ends a row.
+
+    It works on the host, where the tokens are after each step anyway: a dictionary lookup a cycle, no device work.
+    """
+
+    name = "prompt_lookup"
+    needs: frozenset[str] = frozenset()
+    learns = False  # with `auto`, how much of its drafts was accepted
+
+    def __init__(
+        self, max_ngram: int = 3, min_ngram: int = 2, length: int = 10, *, auto: AutoBlock | None = None
+    ) -> None:
+        """Draft up to `length` tokens, or as many of them as `auto` chooses."""
+        self._sizes = range(max_ngram, min_ngram - 1, -1)  # longest first
+        self._length = length
+        self._auto = auto
+        self.learns = auto is not None
+        self._histories: dict[int, History] = {}  # by row
+
+    def start(self, context: Context, rows: Sequence[int]) -> None:
+        """Index the new rows' prompts and first tokens."""
+        for index in rows:
+            row = context.rows[index]
+            self._histories[index] = History([*row.prompt, *row.output], self._sizes)
+        if self._auto:
+            self._auto.start(rows)
+
+    def propose(self, context: Context, chance: Chance) -> Draft:
+        """Return each row's continuation, cut to its room; rows without a match get an empty draft."""
+        drafts = [
+            self._histories[index].continuation(min(self._length, row.room)) if row.room else []
+            for index, row in enumerate(context.rows)
+        ]
+        width = max(len(tokens) for tokens in drafts)
+        if self._auto:  # passes of a few widths: a shorter draft is padded
+            width = self._auto.choose(
+                context, [len(tokens) if row.room else None for tokens, row in zip(drafts, context.rows, strict=True)]
+            )
+            drafts = [tokens[:width] for tokens in drafts]
+        if width == 0:
+            return context.empty_draft()
+        padded = [[len(tokens), *tokens] + [0] * (width - len(tokens)) for tokens in drafts]
+        uploaded = torch.tensor(padded).to(context.device, non_blocking=True)  # [B, 1 + n], all at one go
+        return Draft(tokens=uploaded[:, 1:], lengths=uploaded[:, 0])
+
+    def observe(self, step: Step) -> None:
+        """Add what was committed to the rows' histories."""
+        for index, tokens in enumerate(step.committed):
+            self._histories[index].extend(tokens)
+        if self._auto:
+            self._auto.observe(step)
+
+    def report(self) -> Mapping[str, Any]:
+        """Return what `auto` chose."""
+        return self._auto.report() if self._auto else {}
+
+
+class History:
+    """Index a growing list of tokens by its n-grams: where each one ended last."""
+
+    def __init__(self, tokens: Sequence[int], sizes: Sequence[int]) -> None:
+        self._tokens: list[int] = []
+        self._sizes = sizes
+        self._ends: dict[tuple[int, ...], int] = {}
+        self.extend(tokens)
+
+    def extend(self, tokens: Sequence[int]) -> None:
+        """Add tokens. An n-gram is indexed once a token follows it, so that the row's end never finds itself."""
+        for token in tokens:
+            end = len(self._tokens)
+            for size in self._sizes:
+                if size <= end:
+                    self._ends[tuple(self._tokens[end - size :])] = end
+            self._tokens.append(token)
+
+    def continuation(self, length: int) -> list[int]:
+        """Return up to `length` tokens that followed the longest known n-gram at the end, when it last occurred."""
+        for size in self._sizes:
+            if size <= len(self._tokens):
+                end = self._ends.get(tuple(self._tokens[-size:]))
+                if end is not None:
+                    return self._tokens[end : end + length]
+        return []
+
+
+def make(options: PromptLookupOptions, parts: Parts) -> PromptLookup:
+    """Return the drafter."""
+    if options.length == "auto":
+        auto = AutoBlock(parts.target, LONGEST, notify=parts.notify)
+        return PromptLookup(options.max_ngram, options.min_ngram, LONGEST, auto=auto)
+    return PromptLookup(options.max_ngram, options.min_ngram, options.length)

@@ -1,0 +1,82 @@
+"""One forward pass: tokens, positions and the rows that it is over. B: rows, n: tokens of a row, T: slots."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from orthrus import DraftPass, RowState
+from orthrus_transformers.model.views import View
+
+
+@dataclass(frozen=True, eq=False)
+class Pass:
+    """Describe one pass over R rows of n tokens, before which lengths [R] are committed.
+
+    token_ids [R, n], or as many as there are before `drafted`: they are joined where they are needed in one piece. Of a
+    pass with `around` only the anchors [R, 1] are given, and lengths count them.
+    """
+
+    token_ids: Tensor
+    lengths: Tensor
+    extent: int  # the highest slot of all, plus 1
+    last: int  # how many of the n columns, counted from the last but `unused`, are projected onto the vocabulary
+    slots: Tensor | None = None  # [R, n], of a prefill; None: those that follow the committed ones
+    rows: Tensor | None = None  # [R]; None: all rows of the cache
+    kind: Literal["causal", "block"] = "causal"
+    view: View | None = None  # None: the model's own attention
+    positions: Tensor | None = None  # [R, n]; None: the slots. A row's spare columns come first, at its anchor's
+    drafted: Tensor | None = None  # [R, m]: the last m of the n tokens; None: token_ids holds them all
+    unused: int = 0  # last columns that are not projected
+    around: DraftPass | None = None  # makes the tokens of the anchors, and something of the logits
+    room: Tensor | None = None  # [R], if there is `around`
+
+    @property
+    def parts(self) -> list[Tensor]:
+        """Return the tokens as they were given, side by side."""
+        return [self.token_ids] if self.drafted is None else [self.token_ids, self.drafted]
+
+    @property
+    def width(self) -> int:
+        """Return n, the tokens of a row."""
+        return self.around.width if self.around else sum(part.shape[1] for part in self.parts)
+
+    def joined(self) -> Tensor:
+        """Return all tokens [R, n]."""
+        return self.token_ids if self.drafted is None else torch.cat(self.parts, dim=1)
+
+    def placed(self) -> Tensor:
+        """Return the slot of each token [R, n]."""
+        if self.slots is not None:
+            return self.slots
+        columns = torch.arange(self.width, device=self.lengths.device)
+        if self.positions is None:
+            return self.lengths[:, None] + columns
+        # Spare columns, which come first, go to the slots behind the others': slots are distinct in a row.
+        last = self.positions[:, -1:] - self.lengths[:, None]  # [R, 1]
+        return self.lengths[:, None] + (columns + last + 1) % len(columns)
+
+    @property
+    def kept(self) -> int | slice:
+        """Return the columns that are projected, as models take them."""
+        return slice(self.width - self.unused - self.last, self.width - self.unused) if self.unused else self.last
+
+    @property
+    def state(self) -> RowState:
+        """Return what a pass with `around` is made of."""
+        assert self.room is not None, "a pass with something around it is told the rows' room"
+        return RowState(self.lengths, self.token_ids[:, 0], self.room)
+
+    def made(self, around: DraftPass) -> Pass:
+        """Return the pass itself, without what stands around it."""
+        return replace(
+            self,
+            token_ids=around.tokens(self.state),
+            lengths=self.lengths - 1,
+            positions=around.positions(self.state) if around.spare else None,
+            around=None,
+            room=None,
+        )

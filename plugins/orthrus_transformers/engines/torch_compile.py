@@ -1,0 +1,97 @@
+"""The engine `compiled`: the model's own layers through torch.compile, one compilation for all of them.
+
+Two things would make it one compilation a layer. The layer's number is an integer on its modules, which torch guards;
+so it is compiled as a variable. The mask's shape changes from pass to pass; but attention is told by positions what is
+visible, so the layers are handed one stand-in that never changes. The cache's update and the attention itself are
+called as they are, between the compiled parts.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from orthrus import BuildError
+from orthrus_transformers.engines.eager import PastKeyValues
+from orthrus_transformers.model.attention_hook import AttentionState, attention_forward
+from orthrus_transformers.model.patching import PatchedForward, own_forward
+
+CLOSED = "orthrus_closed"  # the attention, into which the compiler does not look
+
+
+def compile_layers(model: Any, state: AttentionState) -> None:
+    """Give every layer a compiled form for passes that ask for it.
+
+    Raises BuildError where torch cannot compile: no compiler for the device, or no layers to be found.
+    """
+    from transformers import AttentionInterface
+
+    _check_compiler(model)
+    layers = find_layers(model)
+    if not layers:
+        raise BuildError(f"target.engine: 'compiled' finds no layers in model type '{model.config.model_type}'")
+    # Under a name of its own: what is registered is the whole process's, and other models' attention stays as it is.
+    closed = torch.compiler.disable(attention_forward)  # type: ignore[no-untyped-call]  # torch has no type for it
+    AttentionInterface.register(CLOSED, closed)
+    model.set_attn_implementation(CLOSED)
+    for layer in layers:
+        layer.forward = PatchedForward(own_forward(layer), _switching(own_forward(layer), state))
+
+
+def opaque(past: PastKeyValues) -> None:
+    """Keep the compiler from looking into the update of what a model calls its past."""
+    closed = torch.compiler.disable(past.update)  # type: ignore[no-untyped-call]  # torch has no type for it
+    setattr(past, "update", closed)  # noqa: B010  # an assignment to a method is an error to mypy
+
+
+def find_layers(model: Any) -> list[Any]:
+    """Return the model's decoder layers: the first list of as many modules as its config counts layers."""
+    count = model.config.get_text_config().num_hidden_layers
+    lists = (list(module) for module in model.modules() if isinstance(module, torch.nn.ModuleList))
+    return next((one for one in lists if len(one) == count), [])
+
+
+def _switching(own: Callable[..., Any], state: AttentionState) -> Callable[..., Any]:
+    stand_in: Tensor | None = None
+    with _silent():
+        compiled = torch.compile(own, dynamic=True)
+
+    def forward(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
+        nonlocal stand_in
+        if state.form != "compiled":
+            return own(hidden_states, *args, **kwargs)
+        if stand_in is None:
+            stand_in = torch.zeros(1, 1, 1, 1, dtype=torch.bool, device=hidden_states.device)
+        if isinstance(kwargs.get("attention_mask"), Tensor):
+            kwargs["attention_mask"] = stand_in
+        with torch._dynamo.config.patch(allow_unspec_int_on_nn_module=True), _silent():
+            return compiled(hidden_states, *args, **kwargs)
+
+    return forward
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Keep back the compiler's advice on precision and the deprecations of its own imports."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _check_compiler(model: Any) -> None:
+    if model.device.type != "cpu":
+        return
+    try:
+        with _silent():
+            from torch._inductor.cpp_builder import get_cpp_compiler
+
+            get_cpp_compiler()
+    except Exception as error:  # torch's own class for it has moved between versions
+        raise BuildError(
+            "target.engine: 'compiled' needs a C++ compiler, and none is found; install one or set engine=eager"
+        ) from error

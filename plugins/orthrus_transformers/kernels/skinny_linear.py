@@ -1,0 +1,224 @@
+"""A fused layer for a pass over a few tokens on a GPU: five kernels and the attention's own. M: tokens of all rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from orthrus.kernels.launch import early_launch
+from orthrus_transformers.kernels.shapes import EARLY_WIDTH, MOST_STEADY_TOKENS, MOST_TOKENS, SMALL_WIDTH, Tile, tile
+
+
+@dataclass(frozen=True, eq=False)
+class Normed:
+    """Hold a hidden state times a norm's gain [M, E] and the parts of its sums of squares [P, M padded]."""
+
+    hidden: Tensor  # the residual [B, n, E] that it was made of
+    gained: Tensor
+    parts: Tensor
+    count: int  # of parts; 0: no norm
+
+
+def fits(hidden: Tensor, weights: tuple[Tensor, ...], head_size: int, steady: bool = True) -> bool:
+    """Tell whether these kernels take a pass over hidden [B, n, E] with weights [N, E] and heads of this size.
+
+    steady: whether a token's bits matter, as they do where drafts are scored, and not where they are made.
+    """
+    if not hidden.is_cuda or hidden.dtype != torch.bfloat16:  # float16 could overflow before its norm's factor
+        return False
+    sizes = [head_size, *(size for weight in weights for size in weight.shape)]
+    small = all(weight.numel() < 2**31 for weight in weights)  # places are 32-bit numbers
+    return _few(hidden, steady) and small and all(size % 32 == 0 for size in sizes)
+
+
+def _few(hidden: Tensor, steady: bool) -> bool:
+    most = MOST_STEADY_TOKENS if steady and hidden.shape[2] <= SMALL_WIDTH else MOST_TOKENS
+    return hidden.shape[0] * hidden.shape[1] <= most
+
+
+def fits_head(hidden: Tensor, weight: Tensor, steady: bool = True) -> bool:
+    """Tell whether `project` takes hidden [B, n, E] with the weight [V, E] of a head."""
+    few = hidden.is_cuda and hidden.dtype == torch.bfloat16 and _few(hidden, steady)
+    return few and weight.shape[0] % 128 == 0 and weight.shape[1] % 32 == 0 and weight.numel() < 2**31
+
+
+def project(hidden: Tensor, weight: Tensor) -> Tensor:
+    """Return hidden [B, n, E] times the weight [V, E] of a head, transposed: its programs fill the GPU many times."""
+    # Both add up a token's products in the same order: tests/gpu/test_steady_bits_cuda.py compares their bits.
+    layout = Tile(16, 16, 128, 2, 6) if hidden.shape[0] * hidden.shape[1] <= 16 else Tile(32, 128, 128, 8, 3)
+    return _linear(Normed(hidden, hidden.contiguous(), hidden, 0), weight, None, 0.0, layout)
+
+
+def gain(hidden: Tensor, weight: Tensor) -> Normed:
+    """Return hidden [B, n, E] made ready for a projection after a norm with this weight [E]."""
+    from orthrus_transformers.kernels import triton_skinny_linear as kernels
+
+    tokens, size = hidden.shape[0] * hidden.shape[1], hidden.shape[2]
+    gained = torch.empty_like(hidden)
+    parts = hidden.new_empty(_padded(tokens), dtype=torch.float32)
+    kernels.gain[(tokens,)](hidden, weight, gained, parts, K=size, PADDED=_power(size))
+    return Normed(hidden, gained, parts, 1)
+
+
+def linear(normed: Normed, weight: Tensor, bias: Tensor | None, epsilon: float) -> Tensor:
+    """Return [B, n, N]: the normed hidden state times weight [N, E] transposed, plus bias [N]."""
+    tokens = normed.hidden.shape[0] * normed.hidden.shape[1]
+    return _linear(normed, weight, bias, epsilon, tile(tokens, *weight.shape))
+
+
+def _linear(normed: Normed, weight: Tensor, bias: Tensor | None, epsilon: float, layout: Tile) -> Tensor:
+    from orthrus_transformers.kernels import triton_skinny_linear as kernels
+
+    outputs, inputs = weight.shape
+    out = normed.hidden.new_empty(*normed.hidden.shape[:2], outputs)
+    tokens = out.shape[0] * out.shape[1]
+    kernels.linear[_grid(tokens, outputs, layout)](
+        normed.gained,
+        normed.parts,
+        weight,
+        bias,
+        out,
+        tokens,
+        _padded(tokens),
+        epsilon,
+        N=outputs,
+        BIASED=bias is not None,
+        **_norm(normed, inputs),
+        **_launch(layout, inputs),
+    )
+    return out
+
+
+def linear_rotated(
+    normed: Normed,
+    weight: Tensor,
+    bias: Tensor | None,
+    epsilon: float,
+    heads: tuple[int, int],
+    cosine: Tensor,
+    sine: Tensor,
+    place: tuple[Tensor, Tensor, Tensor],
+) -> Tensor:
+    """Return rotated queries [B, H, n, D] and write keys, rotated, and values to their place.
+
+    heads: H and H_kv. cosine, sine [B or 1, n, D]. place: buffers [B, H_kv, C, D] and slots [B, n].
+    """
+    from orthrus_transformers.kernels import triton_skinny_linear as kernels
+
+    rows, queries = normed.hidden.shape[:2]
+    outputs, inputs = weight.shape
+    size = outputs // (heads[0] + 2 * heads[1])
+    query = normed.hidden.new_empty(rows, heads[0], queries, size)
+    key, value, slots = place
+    layout = tile(rows * queries, outputs, inputs)
+    kernels.linear_rotated[_grid(rows * queries, outputs, layout)](
+        normed.gained,
+        normed.parts,
+        weight,
+        bias,
+        cosine.contiguous(),
+        sine.contiguous(),
+        query,
+        key,
+        value,
+        slots.contiguous(),
+        key.stride(0),
+        key.stride(1),
+        rows * queries,
+        _padded(rows * queries),
+        queries,
+        queries * size if cosine.shape[0] > 1 else 0,
+        epsilon,
+        EVERY=heads[0],
+        FEW=heads[1],
+        SIZE=size,
+        BIASED=bias is not None,
+        **_norm(normed, inputs),
+        **_launch(layout, inputs),
+    )
+    return query
+
+
+def linear_added(hidden: Tensor, weight: Tensor, residual: Tensor, norm: Tensor | None) -> Normed:
+    """Add hidden [B, n, I] times weight [E, I] transposed to the residual [B, n, E] in place.
+
+    Return the residual made ready for a norm with weight `norm` [E]; None: nothing follows.
+    """
+    from orthrus_transformers.kernels import triton_skinny_linear as kernels
+
+    outputs, inputs = weight.shape
+    tokens = residual.shape[0] * residual.shape[1]
+    layout = tile(tokens, outputs, outputs)
+    programs = outputs // layout.columns
+    gained = residual if norm is None else torch.empty_like(residual)
+    parts = residual.new_empty(0 if norm is None else programs * _padded(tokens), dtype=torch.float32)
+    kernels.linear_added[_grid(tokens, outputs, layout)](
+        hidden,
+        weight,
+        residual,
+        norm,
+        gained,
+        parts,
+        tokens,
+        _padded(tokens),
+        N=outputs,
+        K=inputs,
+        NORMED=norm is not None,
+        **_launch(layout, outputs),
+    )
+    return Normed(residual, gained, parts, programs)
+
+
+def gated(normed: Normed, weight: Tensor, epsilon: float) -> Tensor:
+    """Return silu(gate) * up [B, n, I] of the normed hidden state for a weight [2 I, E], the gates above."""
+    from orthrus_transformers.kernels import triton_skinny_linear as kernels
+
+    outputs, inputs = weight.shape[0] // 2, weight.shape[1]
+    out = normed.hidden.new_empty(*normed.hidden.shape[:2], outputs)
+    tokens = out.shape[0] * out.shape[1]
+    layout = tile(tokens, 2 * outputs, inputs)
+    kernels.gated[_grid(tokens, 2 * outputs, layout)](
+        normed.gained,
+        normed.parts,
+        weight,
+        out,
+        tokens,
+        _padded(tokens),
+        epsilon,
+        N=outputs,
+        **_norm(normed, inputs),
+        **_launch(layout, inputs),
+    )
+    return out
+
+
+def _norm(normed: Normed, inputs: int) -> dict[str, Any]:
+    return {"K": inputs, "PARTS": normed.count, "PADDED": _power(max(1, normed.count))}
+
+
+def _grid(tokens: int, outputs: int, layout: Tile) -> tuple[int, int]:
+    """Return the programs: those that read the same weights come one after the other."""
+    return -(-tokens // layout.tokens), outputs // layout.columns
+
+
+def _launch(layout: Tile, width: int) -> dict[str, Any]:
+    return {
+        "BM": layout.tokens,
+        "BN": layout.columns,
+        "BK": layout.inputs,
+        "STAGES": layout.stages,
+        "num_warps": layout.warps,
+        **(early_launch() if width <= EARLY_WIDTH else {"EARLY": False}),
+    }
+
+
+def _padded(tokens: int) -> int:
+    """Return how many tokens the tiles of a pass hold, whether they take 16 each or 32."""
+    return 16 if tokens <= 16 else -(-tokens // 32) * 32
+
+
+def _power(number: int) -> int:
+    return 1 << (number - 1).bit_length()

@@ -1,0 +1,250 @@
+"""Projections of a few tokens, as Triton kernels that do what stands around them: norm, rotation, gate, residual.
+
+A pass over few tokens M is bound by reading weights and by the number of kernels, so every projection is one kernel
+that also does what stands around it. A norm's gain is multiplied in by the kernel before, which holds the columns; its
+root mean square is a factor of the whole row, so the kernel after applies it to its sums: the kernel before leaves each
+program's part of the sum of squares (parts [P, `padded`], as many tokens as the tiles hold). Accumulated in float32 and
+rounded once.
+
+A program has BM tokens and adds up each one's products in the same order wherever in a tile it stands: with the same
+BM its bits do not depend on how many others there are.
+
+On GPUs that can (Hopper), a kernel is launched while the one before still runs (programmatic dependent launch); it
+touches nothing that the one before writes until `gdc_wait` has returned.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from orthrus.kernels.triton_wait import wait
+
+
+@triton.jit
+def _product(
+    hidden,
+    weight,
+    n,
+    m,
+    valid,
+    K: tl.constexpr,
+    BK: tl.constexpr,
+    BM: tl.constexpr,
+    BN: tl.constexpr,
+    STAGES: tl.constexpr,
+):
+    """Return hidden [M, K] times the rows n of weight [N, K], transposed: [BM, BN]."""
+    total = tl.zeros([BM, BN], tl.float32)
+    for start in tl.range(0, K, BK, num_stages=STAGES):
+        k = start + tl.arange(0, BK)
+        if K % BK == 0:
+            w = tl.load(weight + n[None, :] * K + k[:, None])
+            x = tl.load(hidden + m[:, None] * K + k[None, :], mask=valid[:, None], other=0.0)
+        else:
+            inside = k < K
+            w = tl.load(weight + n[None, :] * K + k[:, None], mask=inside[:, None], other=0.0)
+            x = tl.load(hidden + m[:, None] * K + k[None, :], mask=valid[:, None] & inside[None, :], other=0.0)
+        total = tl.dot(x, w, total)
+    return total
+
+
+@triton.jit
+def _factor(parts, padded, m, valid, PARTS: tl.constexpr, PADDED: tl.constexpr, K: tl.constexpr, epsilon):
+    """Return one over the root mean square of each row [BM], of which the parts [PARTS, BM] are sums of squares."""
+    p = tl.arange(0, PADDED)
+    squares = tl.load(parts + p[None, :] * padded + m[:, None], mask=valid[:, None] & (p < PARTS)[None, :], other=0.0)
+    return tl.rsqrt(tl.sum(squares, 1) / K + epsilon)
+
+
+@triton.jit
+def gain(hidden, weight, gained, parts, K: tl.constexpr, PADDED: tl.constexpr):
+    """Prepare the first layer: gained = hidden * weight, and the whole sum of squares as the one part."""
+    row = tl.program_id(0)
+    k = tl.arange(0, PADDED)
+    inside = k < K
+    x = tl.load(hidden + row * K + k, mask=inside, other=0.0)
+    g = tl.load(weight + k, mask=inside, other=0.0).to(tl.float32)
+    wide = x.to(tl.float32)
+    tl.store(gained + row * K + k, (wide * g).to(x.dtype), mask=inside)
+    tl.store(parts + row, tl.sum(wide * wide, 0))
+
+
+@triton.jit(do_not_specialize=["rows"])
+def linear(
+    gained,
+    parts,
+    weight,
+    bias,
+    out,
+    rows,
+    padded,
+    epsilon,
+    N: tl.constexpr,
+    K: tl.constexpr,
+    PARTS: tl.constexpr,
+    PADDED: tl.constexpr,
+    BIASED: tl.constexpr,
+    BM: tl.constexpr,
+    BN: tl.constexpr,
+    BK: tl.constexpr,
+    STAGES: tl.constexpr,
+    EARLY: tl.constexpr,
+):
+    """Write norm(hidden) times weight [N, K] transposed, plus bias, to out [M, N]; without parts there is no norm."""
+    n = tl.program_id(1) * BN + tl.arange(0, BN)
+    m = tl.program_id(0) * BM + tl.arange(0, BM)
+    valid = m < rows
+    wait(EARLY)
+    values = _product(gained, weight, n, m, valid, K, BK, BM, BN, STAGES)
+    if PARTS > 0:
+        values *= _factor(parts, padded, m, valid, PARTS, PADDED, K, epsilon)[:, None]
+    if BIASED:
+        values += tl.load(bias + n).to(tl.float32)[None, :]
+    tl.store(out + m[:, None] * N + n[None, :], values.to(out.dtype.element_ty), mask=valid[:, None])
+
+
+@triton.jit(do_not_specialize=["rows", "queries", "angle_stride"])
+def linear_rotated(
+    gained,
+    parts,
+    weight,
+    bias,
+    cosine,
+    sine,
+    query,
+    key,
+    value,
+    slots,
+    stride_row,
+    stride_head,
+    rows,
+    padded,
+    queries,
+    angle_stride,
+    epsilon,
+    EVERY: tl.constexpr,
+    FEW: tl.constexpr,
+    SIZE: tl.constexpr,
+    K: tl.constexpr,
+    PARTS: tl.constexpr,
+    PADDED: tl.constexpr,
+    BIASED: tl.constexpr,
+    BM: tl.constexpr,
+    BN: tl.constexpr,
+    BK: tl.constexpr,
+    STAGES: tl.constexpr,
+    EARLY: tl.constexpr,
+):
+    """Project to heads, rotate queries and keys, write queries [B, EVERY, n, SIZE] and the cache's slots.
+
+    A program has BN / 2 dimensions of one head and their partners half a head further, which rotation mixes.
+    """
+    HALF: tl.constexpr = SIZE // 2
+    PAIRS: tl.constexpr = BN // 2
+    head = tl.program_id(1) // (HALF // PAIRS)
+    first = tl.program_id(1) % (HALF // PAIRS) * PAIRS
+    j = tl.arange(0, BN)
+    n = head * SIZE + first + (j % PAIRS) + (j // PAIRS) * HALF
+    m = tl.program_id(0) * BM + tl.arange(0, BM)
+    valid = m < rows
+    wait(EARLY)
+    factor = _factor(parts, padded, m, valid, PARTS, PADDED, K, epsilon)
+    values = _product(gained, weight, n, m, valid, K, BK, BM, BN, STAGES) * factor[:, None]
+    if BIASED:
+        values += tl.load(bias + n).to(tl.float32)[None, :]
+    low, high = tl.split(tl.permute(tl.reshape(values, [BM, 2, PAIRS]), [0, 2, 1]))
+    d = first + tl.arange(0, PAIRS)
+    row = m // queries
+    column = m % queries
+    mask = valid[:, None]
+    if head < EVERY + FEW:
+        angle = (row * angle_stride + column * SIZE)[:, None] + d[None, :]
+        cosine_low = tl.load(cosine + angle, mask=mask, other=0.0).to(tl.float32)
+        cosine_high = tl.load(cosine + angle + HALF, mask=mask, other=0.0).to(tl.float32)
+        sine_low = tl.load(sine + angle, mask=mask, other=0.0).to(tl.float32)
+        sine_high = tl.load(sine + angle + HALF, mask=mask, other=0.0).to(tl.float32)
+        turned = low * cosine_low - high * sine_low
+        high = high * cosine_high + low * sine_high
+        low = turned
+    if head < EVERY:
+        place = query + ((row * EVERY + head) * queries + column).to(tl.int64) * SIZE
+    else:
+        slot = tl.load(slots + m, mask=valid, other=0)
+        if head < EVERY + FEW:
+            place = key + row.to(tl.int64) * stride_row + (head - EVERY) * stride_head + slot * SIZE
+        else:
+            place = value + row.to(tl.int64) * stride_row + (head - EVERY - FEW) * stride_head + slot * SIZE
+    tl.store(place[:, None] + d[None, :], low.to(query.dtype.element_ty), mask=mask)
+    tl.store(place[:, None] + d[None, :] + HALF, high.to(query.dtype.element_ty), mask=mask)
+
+
+@triton.jit(do_not_specialize=["rows"])
+def linear_added(
+    hidden,
+    weight,
+    residual,
+    norm,
+    gained,
+    parts,
+    rows,
+    padded,
+    N: tl.constexpr,
+    K: tl.constexpr,
+    NORMED: tl.constexpr,
+    BM: tl.constexpr,
+    BN: tl.constexpr,
+    BK: tl.constexpr,
+    STAGES: tl.constexpr,
+    EARLY: tl.constexpr,
+):
+    """Add hidden times weight [N, K] transposed to the residual [M, N] in place; make it ready for the next norm."""
+    n = tl.program_id(1) * BN + tl.arange(0, BN)
+    m = tl.program_id(0) * BM + tl.arange(0, BM)
+    valid = m < rows
+    wait(EARLY)
+    values = _product(hidden, weight, n, m, valid, K, BK, BM, BN, STAGES)
+    place = m[:, None] * N + n[None, :]
+    before = tl.load(residual + place, mask=valid[:, None], other=0.0)
+    after = (values + before.to(tl.float32)).to(before.dtype)
+    tl.store(residual + place, after, mask=valid[:, None])
+    if NORMED:
+        wide = after.to(tl.float32)
+        g = tl.load(norm + n).to(tl.float32)
+        tl.store(gained + place, (wide * g[None, :]).to(before.dtype), mask=valid[:, None])
+        tl.store(parts + tl.program_id(1) * padded + m, tl.sum(wide * wide, 1), mask=valid)
+
+
+@triton.jit(do_not_specialize=["rows"])
+def gated(
+    gained,
+    parts,
+    weight,
+    out,
+    rows,
+    padded,
+    epsilon,
+    N: tl.constexpr,
+    K: tl.constexpr,
+    PARTS: tl.constexpr,
+    PADDED: tl.constexpr,
+    BM: tl.constexpr,
+    BN: tl.constexpr,
+    BK: tl.constexpr,
+    STAGES: tl.constexpr,
+    EARLY: tl.constexpr,
+):
+    """Write silu(gate) * up [M, N] for a weight [2 N, K], the gates above; a program has BN / 2 of both."""
+    HALF: tl.constexpr = BN // 2
+    first = tl.program_id(1) * HALF
+    j = tl.arange(0, BN)
+    n = first + (j % HALF) + (j // HALF) * N
+    m = tl.program_id(0) * BM + tl.arange(0, BM)
+    valid = m < rows
+    wait(EARLY)
+    factor = _factor(parts, padded, m, valid, PARTS, PADDED, K, epsilon)
+    values = _product(gained, weight, n, m, valid, K, BK, BM, BN, STAGES) * factor[:, None]
+    gate, up = tl.split(tl.permute(tl.reshape(values, [BM, 2, HALF]), [0, 2, 1]))
+    column = first + tl.arange(0, HALF)
+    product = gate * tl.sigmoid(gate) * up
+    tl.store(out + m[:, None] * N + column[None, :], product.to(out.dtype.element_ty), mask=valid[:, None])

@@ -1,0 +1,108 @@
+"""Writes the model of a GGUF file as a directory that transformers loads: every key and tensor used, or refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from orthrus import BuildError
+from orthrus_transformers.loading.gguf.configs import family_of, read_config
+from orthrus_transformers.loading.gguf.end_tokens import end_tokens
+from orthrus_transformers.loading.gguf.file import GgufFile, matches
+from orthrus_transformers.loading.gguf.vocabulary import make_tokenizer, read_tokens
+from orthrus_transformers.loading.gguf.weights import read_weights
+from orthrus_transformers.loading.quiet import quiet
+from orthrus_transformers.loading.weights import short
+
+ACCOUNT = "orthrus-source.json"  # how the directory was held against the file
+
+
+def write_model(path: Path, folder: Path, ignored: Sequence[str] = ()) -> None:
+    """Write config, weights and tokenizer of a GGUF file into an empty folder.
+
+    ignored: keys and tensors, with * for anything, that are left out without a word. Raises BuildError, naming keys,
+    tensors and values, for a file that cannot be read whole.
+    """
+    file = GgufFile(path)
+    family = family_of(file)
+    settings = read_config(file, family)
+    tokens = read_tokens(file)
+    ends = end_tokens(file, tokens)
+    model = _model_on_meta({**settings, **_token_ids(file, ends)}, path)
+    weights = _complete(read_weights(file, family, model.config), model, path)
+    tokenizer = make_tokenizer(file, tokens)
+    _check_all_used(file, tuple(ignored))
+    with torch.no_grad():
+        model.load_state_dict(weights, strict=False, assign=True)
+        model.tie_weights()
+    model.generation_config.eos_token_id = ends or None
+    model.config.architectures = [type(model).__name__]
+    with quiet():
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    (folder / ACCOUNT).write_text(json.dumps({"file": path.name, "ignored": list(ignored), **file.account()}, indent=1))
+
+
+def _token_ids(file: GgufFile, ends: Sequence[int]) -> dict[str, Any]:
+    return {
+        "bos_token_id": file.take("tokenizer.ggml.bos_token_id"),
+        "eos_token_id": list(ends) or None,
+        "pad_token_id": None,
+    }
+
+
+def _model_on_meta(settings: dict[str, Any], path: Path) -> Any:
+    from transformers import CONFIG_MAPPING, AutoModelForCausalLM
+
+    kind = settings.pop("model_type")
+    try:
+        with quiet():
+            config = CONFIG_MAPPING[kind](**settings)
+            with torch.device("meta"):
+                return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    except Exception as error:  # sizes that fit no model fail anywhere in transformers; the cause is chained
+        raise BuildError(f"no model can be made from the keys of the GGUF file '{path}' ({short(error)})") from error
+
+
+def _complete(weights: dict[str, Tensor], model: Any, path: Path) -> dict[str, Tensor]:
+    """Return the weights with zeros for biases that the file lacks; raise BuildError if they are not the model's."""
+    wanted = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    tied = set(getattr(model, "all_tied_weights_keys", None) or ())
+    for name, shape in wanted.items():
+        if name not in weights and name.endswith(".bias"):
+            weights[name] = torch.zeros(shape)
+    wrong = [f"{name} is missing" for name in wanted if name not in weights and name not in tied]
+    wrong += [f"{name} has no place in it" for name in weights if name not in wanted]
+    wrong += [
+        f"{name} has the shape {list(values.shape)}, not {list(wanted[name])}"
+        for name, values in weights.items()
+        if name in wanted and values.shape != wanted[name]
+    ]
+    if wrong:
+        more = f" (and {len(wrong) - 1} more such)" if len(wrong) > 1 else ""
+        raise BuildError(f"the tensors of '{path}' do not make the model that its keys describe: {wrong[0]}{more}")
+    return weights
+
+
+def _check_all_used(file: GgufFile, ignored: tuple[str, ...]) -> None:
+    keys = [file.value_text(key) for key in file.unused_keys() if not matches(key, ignored)]
+    tensors = [name for name in file.unused_tensors() if not matches(name, ignored)]
+    if not keys and not tensors:
+        return
+    said = [f"the key{'s' * (len(keys) > 1)} {', '.join(keys[:5])}{_more(keys)}"] if keys else []
+    said += [f"the tensor{'s' * (len(tensors) > 1)} {', '.join(tensors[:5])}{_more(tensors)}"] if tensors else []
+    names = [*file.unused_keys(), *file.unused_tensors()]
+    raise BuildError(
+        f"'{file.path}' holds what is not known for the architecture '{file.architecture}': {' and '.join(said)}."
+        " Without it the text may be another model's; if it changes nothing, say so with"
+        f" target.ignore: [{names[0]}{', ...' if len(names) > 1 else ''}]"
+    )
+
+
+def _more(names: Sequence[str]) -> str:
+    return f" and {len(names) - 5} more" if len(names) > 5 else ""

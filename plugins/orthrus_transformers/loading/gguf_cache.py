@@ -1,0 +1,95 @@
+"""GGUF files: converted once to safetensors in the user's cache directory, keyed by what the file contains."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.util
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from orthrus import BuildError, cache_directory
+
+FORMAT = 2  # raise it when the conversion changes; older copies are then made anew
+MANIFEST = "orthrus.json"
+MODELS = "models"  # the folder of the user's cache
+
+
+def converted(file: Path, notify: Callable[[str], None], ignored: Sequence[str] = ()) -> Path:
+    """Return a directory with the file's model as safetensors, converting it if there is no whole copy yet.
+
+    A copy is written beside its final place and renamed, so that there is never half of one; its files' hashes are
+    checked before use, and a damaged copy is made anew. ignored: keys and tensors that may be left out; a file has a
+    copy for each such list. Raises BuildError if the file is damaged, not understood as a whole, or a package missing.
+    """
+    place = cache_directory(MODELS) / f"{_digest(file)[:32]}-{FORMAT}{_suffix(ignored)}"
+    if not is_whole(place):
+        _check_package(file)
+        notify(f"converting {file.name} to safetensors (once)")
+        _convert(file, place, ignored)
+    return place
+
+
+def is_whole(place: Path) -> bool:
+    """Tell whether a converted copy is there and every file is as it was written."""
+    try:
+        manifest = json.loads((place / MANIFEST).read_text())
+        whole = isinstance(manifest, dict) and bool(manifest)
+        return whole and all(_digest(place / name) == digest for name, digest in manifest.items())
+    except (OSError, ValueError):
+        return False
+
+
+def _suffix(ignored: Sequence[str]) -> str:
+    return "-" + hashlib.sha256(json.dumps(sorted(ignored)).encode()).hexdigest()[:8] if ignored else ""
+
+
+def _check_package(file: Path) -> None:
+    if importlib.util.find_spec("gguf") is None:
+        raise BuildError(f"reading '{file.name}' needs the package gguf: pip install 'orthrus-decoding[gguf]'")
+
+
+def _convert(file: Path, place: Path, ignored: Sequence[str]) -> None:
+    made_folders = [folder for folder in (place.parent, place.parent.parent) if not folder.exists()]
+    place.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        _convert_beside(file, place, ignored)
+    except BaseException:
+        for folder in made_folders:  # a conversion that failed leaves nothing, not even an empty folder
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        raise
+
+
+def _convert_beside(file: Path, place: Path, ignored: Sequence[str]) -> None:
+    with tempfile.TemporaryDirectory(dir=place.parent, prefix=".converting-") as temporary:
+        made = Path(temporary) / "model"
+        made.mkdir()
+        _write(file, made, ignored)
+        manifest = {path.name: _digest(path) for path in sorted(made.iterdir())}
+        (made / MANIFEST).write_text(json.dumps(manifest, indent=1))
+        _move(made, place)
+
+
+def _write(file: Path, made: Path, ignored: Sequence[str]) -> None:
+    from orthrus_transformers.loading.gguf.convert import write_model
+
+    write_model(file, made, ignored)
+
+
+def _move(made: Path, place: Path) -> None:
+    if place.exists() and not is_whole(place):
+        shutil.rmtree(place)
+    try:
+        made.rename(place)
+    except OSError:
+        if not is_whole(place):  # unless another process was quicker
+            raise
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

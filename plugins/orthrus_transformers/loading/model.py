@@ -1,0 +1,85 @@
+"""From a path to a model and its tokenizer: safetensors only, no code from elsewhere unless an option says so."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from orthrus import BuildError, Parts
+from orthrus_transformers.guards import does_not_fit
+from orthrus_transformers.loading.config_keys import check_config_keys, check_windows
+from orthrus_transformers.loading.gguf_cache import converted
+from orthrus_transformers.loading.quiet import quiet
+from orthrus_transformers.loading.random_weights import make_random_model, wants_random_weights
+from orthrus_transformers.loading.tokenizer import TextTokenizer
+from orthrus_transformers.loading.weights import load_weights, short
+from orthrus_transformers.options import TransformersOptions
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "vocab.txt")
+
+
+def local_directory(path: Path, parts: Parts, ignored: Sequence[str] = ()) -> Path:
+    """Return a directory with a model for a directory or GGUF file; raise BuildError for anything else.
+
+    A model is a config.json with safetensors, or one that asks for random weights.
+    """
+    if path.is_file():
+        if path.suffix.lower() != ".gguf":
+            raise BuildError(f"target.source: '{path}' is neither a directory nor a .gguf file")
+        return converted(path, parts.notify, ignored)
+    if not (path / "config.json").is_file():
+        raise BuildError(f"target.source: the directory '{path}' holds no config.json")
+    if not wants_random_weights(path) and not any(path.glob("*.safetensors")):
+        raise BuildError(f"target.source: the directory '{path}' holds no .safetensors file; pickles are never loaded")
+    return path
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device; raise BuildError if it does not exist here."""
+    if name == "auto":
+        mps = torch.backends.mps.is_available()
+        return torch.device("cuda" if torch.cuda.is_available() else "mps" if mps else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).split("\n")[0]
+        raise BuildError(f"target.device: '{name}' cannot be used here: {reason}") from error
+    return device
+
+
+def load_model(directory: Path, options: TransformersOptions, device: torch.device) -> Any:
+    """Return the model in evaluation mode, frozen; raise BuildError if it cannot be loaded."""
+    dtype = None if options.dtype == "auto" else getattr(torch, options.dtype)
+    if wants_random_weights(directory):
+        return make_random_model(directory, dtype, device).eval().requires_grad_(False)
+    model = load_weights(
+        directory,
+        options.ignore,
+        dtype=dtype or "auto",
+        use_safetensors=True,
+        trust_remote_code=options.trust_remote_code,
+    )
+    check_config_keys(directory, model, options.ignore)
+    check_windows(model.config.get_text_config(), options.ignore)
+    try:
+        return model.to(device).eval().requires_grad_(False)
+    except torch.OutOfMemoryError as error:
+        raise does_not_fit(error) from error
+
+
+def load_tokenizer(directory: Path, options: TransformersOptions) -> TextTokenizer | None:
+    """Return the tokenizer, or None if the directory holds none; raise BuildError if it is damaged."""
+    from transformers import AutoTokenizer
+
+    if not any((directory / name).is_file() for name in TOKENIZER_FILES):
+        return None
+    try:
+        with quiet():
+            tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=options.trust_remote_code)
+    except Exception as error:  # damaged files fail in many ways; the cause is chained
+        raise BuildError(f"no tokenizer can be loaded from '{directory}' ({short(error)})") from error
+    return TextTokenizer(tokenizer, options.chat)

@@ -1,0 +1,81 @@
+"""Random weights in the shape of a config, whose text no rounding changes: for measuring without a model's files.
+
+A directory asks for them by `random_weights_seed` in its config.json. In a model of random weights next tokens are
+nearly tied, and a pass over 32 tokens, which rounds otherwise than a pass over one, would give another text. So here
+the layers add little to the residual stream, and the head finds the current token in it: the text repeats its token
+where the head is tied to the embeddings, and counts where it is not.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from orthrus import BuildError
+from orthrus_transformers.loading.weights import short
+
+SEED = "random_weights_seed"
+LAST_PROJECTIONS = ("o_proj.weight", "down_proj.weight")
+SMALL = 0.02  # of what a layer would add: after 40 layers a tenth of the embedding
+MARGIN = 20.0  # the next token's logit, in standard deviations of the others
+
+
+def wants_random_weights(directory: Path) -> bool:
+    """Tell whether a directory's config.json asks for random weights, and it holds no others."""
+    if any(directory.glob("*.safetensors")):
+        return False
+    try:
+        config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+    except ValueError:
+        return False  # what is wrong with it is said where it is loaded
+    return isinstance(config, dict) and isinstance(config.get(SEED), int)
+
+
+def make_random_model(directory: Path, dtype: torch.dtype | None, device: torch.device) -> Any:
+    """Return the model that a config describes, made on the device; dtype None: the config's.
+
+    Raises BuildError if transformers cannot make it or the device has no room for it.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    try:
+        config = AutoConfig.from_pretrained(directory, trust_remote_code=False)
+        with torch.device(device):
+            model = AutoModelForCausalLM.from_config(
+                config, trust_remote_code=False, dtype=dtype or config.dtype or torch.float32
+            )
+        _fill(model, torch.Generator(device).manual_seed(getattr(config, SEED)))
+    except Exception as error:  # unknown models and full devices fail in many ways; the cause is chained
+        raise BuildError(f"no model can be made from '{directory}/config.json' ({short(error)})") from error
+    return model
+
+
+@torch.no_grad()
+def _fill(model: Any, generator: torch.Generator) -> None:
+    for name, weight in model.named_parameters():  # [out, in] matrices; vectors of norms, and biases
+        if weight.dim() == 1:
+            weight.fill_(0.0 if name.endswith("bias") else 1.0)
+        else:
+            small = SMALL if name.endswith(LAST_PROJECTIONS) else 1.0
+            weight.normal_(0.0, small * weight.shape[1] ** -0.5, generator=generator)
+    _point_to_the_next_token(model, generator)
+
+
+def _point_to_the_next_token(model: Any, generator: torch.Generator) -> None:
+    """Make the logit of one token, decided by the current one alone, stand MARGIN deviations above the others.
+
+    Embeddings are signs, so all have the same length. With final norm g and embedding e the token's logit is the sum
+    of g, the others' are sums of g with random signs: of deviation sqrt(E), for a g of deviation 1 and small mean.
+    """
+    embedding: Tensor = model.get_input_embeddings().weight  # [V, E]
+    head: Tensor = model.get_output_embeddings().weight  # [V, E]
+    norm: Tensor = model.base_model.norm.weight  # [E]
+    embedding.normal_(generator=generator).sign_()
+    if head.data_ptr() != embedding.data_ptr():
+        head.copy_(embedding.roll(1, 0))  # row t + 1 is embedding t
+    norm.normal_(generator=generator)
+    norm.add_(MARGIN * len(norm) ** -0.5 - norm.mean())

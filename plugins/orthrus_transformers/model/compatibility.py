@@ -1,0 +1,48 @@
+"""Which models and attention backends go together; said before anything runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from orthrus import AttentionBackend, BuildError
+from orthrus_transformers.model.short_convolutions import find_convolutions
+
+KNOWN_LAYERS = {"full_attention", "sliding_attention"}
+
+
+def check_layers(model: Any) -> None:
+    """Raise BuildError for a model whose layers keep a state that cannot be rolled back, or an unknown mask."""
+    layers = set(getattr(model.config.get_text_config(), "layer_types", None) or ())
+    known = KNOWN_LAYERS | ({"conv"} if find_convolutions(model) else set())
+    foreign = sorted(layers - known)
+    if foreign:
+        raise BuildError(
+            f"model type '{model.config.model_type}' has layers of type {', '.join(foreign)}, which a rejected draft"
+            f" cannot be taken back from; supported: {', '.join(sorted(known))}"
+        )
+
+
+def check_attention(model: Any, attention: AttentionBackend) -> None:
+    """Raise BuildError if the backend does not work on the model's device, dtype, or scores."""
+    can, name = attention.capabilities, type(attention).__name__
+    if can.devices and model.device.type not in can.devices:
+        raise BuildError(f"attention {name} runs on {', '.join(sorted(can.devices))}, not on {model.device.type}")
+    dtype = str(model.dtype).removeprefix("torch.")
+    if can.dtypes and dtype not in can.dtypes:
+        raise BuildError(f"attention {name} computes in {', '.join(sorted(can.dtypes))}, not in {dtype}")
+    sizes = {module.head_dim for module in model.modules() if isinstance(getattr(module, "head_dim", None), int)}
+    if can.head_sizes and not sizes <= can.head_sizes:
+        listing = ", ".join(str(size) for size in sorted(can.head_sizes))
+        raise BuildError(f"attention {name} takes heads of {listing}, not of {max(sizes)}")
+    if "causal" not in can.kinds:
+        raise BuildError(f"attention {name} has no causal masks, which decoding needs")
+    if not can.sinks and any(hasattr(module, "sinks") for module in model.modules()):
+        raise BuildError(
+            f"model type '{model.config.model_type}' has attention sinks, which attention {name} cannot compute;"
+            " set attention.name=eager"
+        )
+    if not can.softcap and getattr(model.config.get_text_config(), "attn_logit_softcapping", None) is not None:
+        raise BuildError(
+            f"model type '{model.config.model_type}' soft-caps its attention scores, which attention {name} cannot;"
+            " set attention.name=eager"
+        )

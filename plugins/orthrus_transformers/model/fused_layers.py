@@ -1,0 +1,211 @@
+"""Decoder layers of the Llama kind with their projections joined and their small operations in one kernel each.
+
+The layers stay the model's own: a fused layer runs only inside a pass of an engine that asks for it (`state.form`),
+and the model's own forward, which verification compares with, is what it was. Joined weights are the weights: the
+original parameters become views of them, so nothing is held twice. What differs is rounding.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import zip_longest
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from orthrus_transformers.kernels import skinny_linear
+from orthrus_transformers.kernels.onednn_linear import Product
+from orthrus_transformers.kernels.small_ops import rms_norm, silu_product, split_heads
+from orthrus_transformers.model.attention_hook import AttentionState, Form
+from orthrus_transformers.model.llama_like import KNOWN_NORMS, fits_layer, layer_window
+from orthrus_transformers.model.packed_linears import switch_linears
+from orthrus_transformers.model.patching import Forms, PatchedForward, is_watched, own_forward
+from orthrus_transformers.model.views import View
+from orthrus_transformers.transformers_api import cache_argument
+
+
+@dataclass(frozen=True, eq=False)
+class FusedLayer:
+    """Hold what one layer computes with: joined projections and the sizes of its heads."""
+
+    layer: Any
+    attention: Any  # the layer's own, or a view's
+    state: AttentionState
+    qkv: Product  # [(H + 2 H_kv) D, E]
+    out: Product  # [E, H D]
+    gate_up: Product  # [2 I, E]
+    down: Product  # [E, I]
+    heads: tuple[int, int]  # H, H_kv
+    window: int | None
+    norms: tuple[Tensor, Tensor, float] | None
+    next_norm: Tensor | None  # the weight of the layer after's first norm
+
+    def forward(self, hidden: Tensor, cosine: Tensor, sine: Tensor, cache: Any) -> Tensor:
+        """Return the layer's output [B, n, E], which may take its input's place; keys and values are in the cache."""
+        weights = self.qkv.weight, self.gate_up.weight
+        steady = self.state.view is None
+        if not self.state.prefill and skinny_linear.fits(hidden, weights, self.attention.head_dim, steady):
+            return self._narrow_forward(hidden, cosine, sine, cache)
+        self.state.carried = None
+        attention = self.attention
+        before, after = self.layer.input_layernorm, self.layer.post_attention_layernorm
+        joined = self.qkv(rms_norm(hidden, before.weight, before.variance_epsilon))
+        query, keys, values = split_heads(joined, self.heads, cosine, sine, self.norms, cache, attention.layer_idx)
+        prepared = self.state.prepared(self.window)
+        seen = self.state.backend.attend(query, keys, values, prepared, scale=attention.scaling)
+        hidden = self.out.add_to(hidden, seen.transpose(1, 2).reshape(*hidden.shape[:2], -1))
+        normed = rms_norm(hidden, after.weight, after.variance_epsilon)
+        return self.down.add_to(hidden, silu_product(self.gate_up(normed)))
+
+    def _narrow_forward(self, hidden: Tensor, cosine: Tensor, sine: Tensor, cache: Any) -> Tensor:
+        """Do the same for a few tokens; what the layer before left ready for the first norm is in the state."""
+        attention = self.attention
+        before, after = self.layer.input_layernorm, self.layer.post_attention_layernorm
+        normed = self.state.carried
+        if normed is None or normed.hidden is not hidden:
+            normed = skinny_linear.gain(hidden, before.weight)
+        heads = (normed, self.qkv.weight, self.qkv.bias, before.variance_epsilon)
+        size = self.qkv.weight.shape[0] // (self.heads[0] + 2 * self.heads[1])
+        place = cache.reserve(attention.layer_idx, hidden, self.heads[1], size) if hasattr(cache, "reserve") else None
+        if place is None or self.norms is not None:
+            joined = skinny_linear.linear(*heads)
+            query, keys, values = split_heads(joined, self.heads, cosine, sine, self.norms, cache, attention.layer_idx)
+        else:
+            query = skinny_linear.linear_rotated(*heads, self.heads, cosine, sine, place)
+            keys, values = cache.read(attention.layer_idx)
+        seen = self.state.backend.attend(query, keys, values, self.state.prepared(self.window), scale=attention.scaling)
+        seen = seen.transpose(1, 2).reshape(*hidden.shape[:2], -1)
+        normed = skinny_linear.linear_added(seen, self.out.weight, hidden, after.weight)
+        inner = skinny_linear.gated(normed, self.gate_up.weight, after.variance_epsilon)
+        self.state.carried = skinny_linear.linear_added(inner, self.down.weight, hidden, self.next_norm)
+        return hidden
+
+
+def fuse(model: Any, state: AttentionState) -> int:
+    """Give every layer of a known kind its fused form for passes that ask for it; return how many have one."""
+    layers = [layer for layer in model.modules() if fits_layer(layer)]
+    for layer, following in zip_longest(layers, layers[1:]):
+        next_norm = following.input_layernorm.weight if following is not None else None
+        layer.orthrus_fused = Forms({None: _fused_layer(layer, next_norm, state)})  # by view
+        layer.forward = _switching(layer, state)
+    if layers:
+        _fuse_the_end(model, state)
+    return len(layers)
+
+
+def _fuse_the_end(model: Any, state: AttentionState) -> None:
+    """Give the last norm and the head their forms for passes that ask for them."""
+    norm: Any = getattr(model.base_model, "norm", None)
+    if type(norm).__name__ in KNOWN_NORMS and not is_watched(norm):
+        norm.forward = _switching_norm(norm, state)
+    head = model.get_output_embeddings()
+    if type(head) is torch.nn.Linear and head.bias is None and head.weight.is_cuda:
+        head.forward = _switching_head(head, state)
+
+
+def pack(model: Any, state: AttentionState) -> int:
+    """Let linear layers outside of fused ones multiply by what suits a CPU, in passes that ask; return how many do."""
+    within = [one for layer in model.modules() if hasattr(layer, "orthrus_fused") for one in layer.modules()]
+    return switch_linears(model, state, frozenset(within))
+
+
+def fuse_view(model: Any, view: View, state: AttentionState, form: Form) -> None:
+    """Give the layers that have a fused form one with the view's attention; all else is the same tensors."""
+    for path, twin in view.twins.items():
+        layer = model.get_submodule(path.rpartition(".")[0])
+        forms = getattr(layer, "orthrus_fused", None)
+        if forms is not None:
+            forms[view] = replace(forms[None], attention=twin, **_heads(twin, state))
+        elif form != "own":
+            switch_linears(twin, state)
+
+
+def unfuse_view(model: Any, view: View) -> None:
+    """Forget the fused forms of a view."""
+    for module in model.modules():
+        getattr(module, "orthrus_fused", {}).pop(view, None)
+
+
+def _switching_norm(norm: Any, state: AttentionState) -> PatchedForward:
+    """Return the last norm's forward: torch adds up a mean in another order when tokens are more, and this does not."""
+    own = own_forward(norm)
+
+    def forward(hidden: Tensor) -> Any:
+        return rms_norm(hidden, norm.weight, norm.variance_epsilon) if state.form == "fused" else own(hidden)
+
+    return PatchedForward(own, forward)
+
+
+def _switching_head(head: Any, state: AttentionState) -> PatchedForward:
+    """Return a forward for the output head that is fused with the layers' passes and the head's own in all others.
+
+    The head lies outside of the layers, so no fused layer calls it, and its weight is the largest that a pass reads.
+    Few tokens are multiplied by the narrow layers' kernel. Of several rows a pass that scores some of the columns only
+    hands over a view with gaps, which torch multiplies row by row.
+    """
+    own = own_forward(head)
+
+    def forward(hidden: Tensor) -> Any:
+        if state.form != "fused":
+            return own(hidden)
+        if skinny_linear.fits_head(hidden, head.weight, steady=state.view is None):
+            return skinny_linear.project(hidden, head.weight)
+        return own(hidden.contiguous())  # else the weight would be read once for each row of a batch
+
+    return PatchedForward(own, forward)
+
+
+def _switching(layer: Any, state: AttentionState) -> PatchedForward:
+    own, forms, cache_name = own_forward(layer), layer.orthrus_fused, cache_argument(layer)
+
+    def forward(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
+        if state.form != "fused":
+            return own(hidden_states, *args, **kwargs)
+        cosine, sine = kwargs["position_embeddings"]
+        return forms[state.view].forward(hidden_states, cosine, sine, kwargs[cache_name].cache)
+
+    return PatchedForward(own, forward)
+
+
+def _fused_layer(layer: Any, next_norm: Tensor | None, state: AttentionState) -> FusedLayer:
+    attention, mlp = layer.self_attn, layer.mlp
+    return FusedLayer(
+        layer=layer,
+        attention=attention,
+        state=state,
+        gate_up=Product(_join([mlp.gate_proj, mlp.up_proj]), copies=state.copies),
+        down=Product(mlp.down_proj.weight, copies=state.copies),
+        heads=(
+            attention.q_proj.out_features // attention.head_dim,
+            attention.k_proj.out_features // attention.head_dim,
+        ),
+        window=layer_window(layer),
+        next_norm=next_norm,
+        **_heads(attention, state),
+    )
+
+
+def _heads(attention: Any, state: AttentionState) -> dict[str, Any]:
+    """Return the fields of a fused layer that are made of an attention module's weights."""
+    projections = [attention.q_proj, attention.k_proj, attention.v_proj]
+    bias = None if projections[0].bias is None else _join(projections, "bias")
+    norms = None
+    if hasattr(attention, "q_norm"):
+        norms = (attention.q_norm.weight, attention.k_norm.weight, attention.q_norm.variance_epsilon)
+    return {
+        "qkv": Product(_join(projections), bias, copies=state.copies),
+        "out": Product(attention.o_proj.weight, copies=state.copies),
+        "norms": norms,
+    }
+
+
+def _join(projections: list[Any], kind: str = "weight") -> Tensor:
+    """Return the weights (or biases) below one another, and make each projection's own a view of its part."""
+    joined = torch.cat([getattr(one, kind).data for one in projections])
+    start = 0
+    for one in projections:
+        part = joined[start : start + one.out_features]
+        setattr(one, kind, torch.nn.Parameter(part, requires_grad=False))
+        start += one.out_features
+    return joined

@@ -1,0 +1,63 @@
+"""Facts of a pass: the memory that it must read, and what its time depends on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from orthrus import AttentionBackend, KVCache
+
+FOREIGN = {"_name_or_path", "transformers_version", "architectures", "dtype"}  # of a config: no matter of its shape
+
+
+@dataclass(frozen=True)
+class PassReads:
+    """Hold the bytes of a model's weights, those of one token's keys and values in one layer, and the layers' windows.
+
+    All experts of a layer count as read, though a pass over a few tokens needs only some.
+    """
+
+    weights: int
+    slot: int
+    windows: tuple[int | None, ...]
+
+    @classmethod
+    def of_model(cls, model: Any, windows: Sequence[int | None]) -> PassReads:
+        """Return what passes of a model read; windows: one for each layer, None where it sees all keys."""
+        config = model.config.get_text_config()
+        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        return cls(weight_bytes(model), 2 * heads * size * model.dtype.itemsize, tuple(windows))
+
+    def of(self, lengths: Sequence[int]) -> int:
+        """Return the bytes of one pass over rows with this many tokens; keys that a window hides are not read."""
+        slots = sum(min(length, window or length) for window in self.windows for length in lengths)
+        return self.weights + self.slot * slots
+
+
+def weight_bytes(model: Any) -> int:
+    """Return the bytes of all weights but those of an embedding table of its own, of which a pass reads a few rows."""
+    table, head = model.get_input_embeddings().weight, model.get_output_embeddings()
+    tied = head is not None and head.weight.data_ptr() == table.data_ptr()
+    every: int = sum(one.nbytes for one in model.parameters())
+    return every if tied else every - int(table.nbytes)
+
+
+def pass_identity(
+    model: Any, engine: Mapping[str, Any], attention: AttentionBackend, cache: KVCache
+) -> Mapping[str, Any]:
+    """Return the model's type and shape, its dtype, and what runs its passes. engine: as it reports itself."""
+    settings = {key: value for key, value in model.config.to_dict().items() if key not in FOREIGN}
+    shape = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
+    return {
+        "model": str(model.config.model_type),
+        "shape": shape[:16],
+        "dtype": str(model.dtype),
+        "layers": engine["layers"],
+        "captured": engine.get("captured", False),
+        "attention": type(attention).__name__,
+        "cache": type(cache).__name__,
+    }

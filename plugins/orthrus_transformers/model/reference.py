@@ -1,0 +1,53 @@
+"""A model's own forward, and a copy of the model that computes in another dtype."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from orthrus import fingerprint_files, fingerprint_weights
+from orthrus_transformers.guards import does_not_fit
+
+
+@torch.no_grad()
+def plain_logits(model: Any, token_ids: Sequence[int], last: int) -> Tensor:
+    """Return the logits [last, V] after the last tokens of one sequence, without a cache."""
+    ids = torch.tensor([list(token_ids)], device=model.device)
+    output: Tensor = model(input_ids=ids, use_cache=False, logits_to_keep=last).logits
+    return output[0]
+
+
+def copied(model: Any, attention: str, dtype: torch.dtype) -> Any:
+    """Return a new model of the same class with the same weights in another dtype, and transformers' own attention.
+
+    It is made from the config and filled, not copied: engines and views put things of their own into a model. Raises
+    BuildError if the device's memory does not hold it.
+    """
+    config = copy.deepcopy(model.config)
+    config._attn_implementation = attention
+    before = torch.get_default_dtype()
+    try:
+        torch.set_default_dtype(dtype)
+        with torch.device(model.device):
+            made = type(model)(config)
+    except torch.OutOfMemoryError as error:
+        raise does_not_fit(error) from error
+    finally:
+        torch.set_default_dtype(before)
+    made.load_state_dict(model.state_dict())
+    buffers = dict(made.named_buffers())
+    for name, values in model.named_buffers():  # those of rotary embeddings are in no state_dict
+        buffers[name].copy_(values)
+    return made.to(dtype).eval().requires_grad_(False)
+
+
+def fingerprint(directory: Path | None, model: Any) -> str:
+    """Return the fingerprint of the weights in a directory's files, or of the model's if there are none."""
+    if directory is not None and any(directory.glob("*.safetensors")):
+        return fingerprint_files(directory)
+    return fingerprint_weights(model.named_parameters())

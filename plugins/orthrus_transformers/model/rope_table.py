@@ -1,0 +1,44 @@
+"""Cosines and sines of rotary positions looked up in a table: two kernels a pass instead of nine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import embedding
+
+from orthrus_transformers.model.attention_hook import AttentionState
+
+# Kinds of rotary positions whose angles depend on the position alone; of `longrope` up to the target's max_length.
+FIXED = {"default", "linear", "llama3", "yarn", "longrope"}
+MOST_BYTES = 32 << 20
+
+
+def look_up_angles(model: Any, state: AttentionState, positions: int | None) -> bool:
+    """Make passes with fused layers look angles up, up to so many positions; return whether the model allows it.
+
+    The table holds what the model's own module gives, so on a GPU, where an operation on an element does not depend on
+    its neighbours, every bit is the same.
+    """
+    rotary: Any = getattr(model.base_model, "rotary_emb", None)
+    if positions is None or getattr(rotary, "rope_type", None) not in FIXED:
+        return False
+    inputs = torch.zeros(1, dtype=model.dtype, device=model.device)  # tells dtype and device
+    if 4 * rotary.inv_freq.numel() * positions * inputs.element_size() > MOST_BYTES:
+        return False
+    cosine, sine = rotary.forward(inputs, torch.arange(positions, device=model.device)[None])  # [1, positions, D]
+    rotary.forward = _looking_up(rotary.forward, state, cosine[0].contiguous(), sine[0].contiguous())
+    return True
+
+
+def _looking_up(
+    own: Callable[..., tuple[Tensor, Tensor]], state: AttentionState, cosine: Tensor, sine: Tensor
+) -> Callable[..., tuple[Tensor, Tensor]]:
+    def forward(x: Tensor, position_ids: Tensor) -> tuple[Tensor, Tensor]:
+        if state.form != "fused" or x.dtype != cosine.dtype:
+            return own(x, position_ids)
+        return embedding(position_ids, cosine), embedding(position_ids, sine)  # [B, n, D] each
+
+    return forward

@@ -1,0 +1,49 @@
+"""Holds a new target against the model's own forward, so that a model it does not fit is refused and not mangled."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from orthrus import BuildError, Context, Draft, Scheduler, Stop, Target, Verdict
+from orthrus_transformers.model.attention_hook import AttentionState
+
+# Of the logits' spread: far above rounding, far below a bug. Models compute norms in float32 even in float64.
+TOLERANCE = {torch.float64: 1e-2, torch.float32: 1e-2}
+TOLERANCE_HALF = 0.5
+PROMPT = 5
+DRAFT = 3
+
+
+def probe(target: Target, state: AttentionState, model_type: str) -> None:
+    """Raise BuildError if two ragged rows through cache and backend do not give the model's own logits.
+
+    Few tokens, once at loading; it catches families whose positions or masks live where the backend is not asked.
+    """
+    tokens = [(7 * i + 3) % target.vocabulary_size for i in range(PROMPT + 1 + DRAFT)]
+    rows = [tokens[:PROMPT], tokens[1 : PROMPT - 1]]
+    context = Context(
+        rows, Stop(max_new_tokens=DRAFT + 1), vocabulary_size=target.vocabulary_size, device=target.device
+    )
+    target.start(context)
+    scheduler = Scheduler(context)
+    target.prefill(context, scheduler.refill())
+    if not state.windows:
+        raise BuildError(f"model type '{model_type}' does not let its attention be exchanged")
+    anchors = torch.tensor([tokens[PROMPT], tokens[PROMPT - 1]], device=target.device)
+    target.keep(scheduler.commit(context.empty_draft(), Verdict(torch.zeros_like(anchors), anchors)))
+    drafted = torch.tensor([tokens[PROMPT + 1 :], tokens[PROMPT : PROMPT + DRAFT]], device=target.device)
+    scored = target.score(context, Draft(drafted, torch.full_like(anchors, DRAFT)))  # [2, DRAFT + 1, V]
+    for row, logits in enumerate(scored):
+        sequence = [*rows[row], int(anchors[row]), *drafted[row].tolist()]
+        _compare(logits, target.logits(sequence, DRAFT + 1), model_type)
+
+
+def _compare(logits: Tensor, wanted: Tensor, model_type: str) -> None:
+    spread = float(wanted.double().std())
+    error = float((logits.double() - wanted.double()).abs().max())
+    if not error <= TOLERANCE.get(wanted.dtype, TOLERANCE_HALF) * spread:
+        raise BuildError(
+            f"model type '{model_type}' does not give its own logits through Orthrus's cache and attention"
+            f" (off by {error:.3g} where logits spread by {spread:.3g}); it is not supported"
+        )

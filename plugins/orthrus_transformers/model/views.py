@@ -1,0 +1,101 @@
+"""Views: a second attention beside each layer's own; everything else of the model is shared and stays as it is.
+
+A view's attention modules are copies of the model's own (the paper's section 3). They stand outside the model's tree of
+modules, so that its weights, its own forward and what it counts are what they were. A pass picks a view by
+`state.view`; without one every module calls the forward that it came with.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from orthrus import BuildError
+from orthrus_transformers.model.attention_hook import AttentionState
+from orthrus_transformers.model.patching import PatchedForward
+from orthrus_transformers.model.short_convolutions import find_convolutions
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """Hold a view's attention modules by the path that the module they stand beside has in the model."""
+
+    twins: Mapping[str, Any]
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return the view's parameters under the names that the model's own have: no copies."""
+        return {
+            f"{path}.{name}": weight for path, twin in self.twins.items() for name, weight in twin.named_parameters()
+        }
+
+
+def make_view(model: Any, state: AttentionState, weights: Mapping[str, Tensor] | None) -> View:
+    """Return a view with these weights, or with copies of the model's own; raise BuildError if they do not fit.
+
+    weights: by the names of the model's parameters that they stand beside, all of them and no others.
+    """
+    own = find_attention(model)
+    if "block" not in state.backend.capabilities.kinds:
+        raise BuildError(f"attention {type(state.backend).__name__} has no block masks, which a view needs")
+    view = View({path: _twin(module) for path, module in own.items()})
+    if weights is not None:
+        _load(view, weights)
+    for path, module in own.items():
+        if not isinstance(module.forward, PatchedForward):
+            module.forward = PatchedForward(module.forward, _switching(module.forward, module, path))
+    return view
+
+
+def find_attention(model: Any) -> dict[str, Any]:
+    """Return each layer's attention module by its path; raise BuildError for a model that has not one a layer."""
+    found = {
+        path: module
+        for path, module in model.named_modules()
+        if type(module).__name__.endswith("Attention") and isinstance(getattr(module, "layer_idx", None), int)
+    }
+    convolutions = {module.layer_idx for module in find_convolutions(model)}  # a view shares them, as it does MLPs
+    layers = sorted(set(range(model.config.get_text_config().num_hidden_layers)) - convolutions)
+    if sorted(module.layer_idx for module in found.values()) != layers:
+        raise BuildError(
+            f"model type '{model.config.model_type}' takes no view: {len(found)} attention modules are found for its"
+            f" {len(layers)} layers, and each must have one"
+        )
+    return found
+
+
+def _twin(module: Any) -> Any:
+    # The config is shared: a copy of it a layer would not follow when the model's attention is exchanged.
+    twin = copy.deepcopy(module, {id(module.config): module.config} if hasattr(module, "config") else {})
+    for one in twin.modules():
+        vars(one).pop("forward", None)  # of the module beside it, which an engine or another view has replaced
+    return twin.requires_grad_(False)
+
+
+def _switching(own: Callable[..., Any], module: Any, path: str) -> Callable[..., Any]:
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        view = module.orthrus_attention.view
+        return own(*args, **kwargs) if view is None else view.twins[path](*args, **kwargs)
+
+    return forward
+
+
+@torch.no_grad()
+def _load(view: View, weights: Mapping[str, Tensor]) -> None:
+    wanted = view.weights()
+    wrong = [f"{name} is missing" for name in sorted(wanted.keys() - weights.keys())]
+    wrong += [f"{name} is none of its attention" for name in sorted(weights.keys() - wanted.keys())]
+    wrong += [
+        f"{name} has the shape {list(weights[name].shape)}, not {list(weight.shape)}"
+        for name, weight in wanted.items()
+        if name in weights and weights[name].shape != weight.shape
+    ]
+    if wrong:
+        more = f" (and {len(wrong) - 1} more such)" if len(wrong) > 1 else ""
+        raise BuildError(f"the view's weights do not fit the model: {wrong[0]}{more}")
+    for name, weight in wanted.items():
+        weight.copy_(weights[name])

@@ -1,0 +1,4 @@
+"""The two passes that train a view.
+
+May import: guards, model.
+"""

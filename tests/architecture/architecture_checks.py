@@ -1,0 +1,101 @@
+"""The rules of the architecture, each a function from files to complaints; an empty list means that the rule holds."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import orthrus
+
+LONGEST = 500  # lines of a file
+KERNELS = {"orthrus.kernels.launch", "orthrus.kernels.triton_wait"}  # what Triton kernels of plugins share
+PUBLIC = {"orthrus", "orthrus.hookspecs", "orthrus.reference", "orthrus.sampling", "orthrus.testing", *KERNELS}
+PUBLIC_TYPES = {*PUBLIC, "orthrus.config"}  # what a plugin may import for its annotations
+
+
+@dataclass(frozen=True)
+class Import:
+    """One imported module, with the names taken from it, and whether only type checkers see it."""
+
+    file: Path
+    line: int
+    module: str
+    names: tuple[str, ...]
+    typing_only: bool
+
+    @property
+    def root(self) -> str:
+        return self.module.partition(".")[0]
+
+    def __str__(self) -> str:
+        names = f" import {', '.join(self.names)}" if self.names else ""
+        return f"{self.file.name}:{self.line}: {self.module}{names}"
+
+
+def imports(folder: Path) -> Iterator[Import]:
+    """Yield every import below a folder (or of one file), those inside functions too."""
+    for file in [folder] if folder.is_file() else sorted(folder.rglob("*.py")):
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        guarded = {id(inner) for node in ast.walk(tree) if _is_guard(node) for inner in ast.walk(node)}
+        for node in ast.walk(tree):
+            typing_only = id(node) in guarded
+            if isinstance(node, ast.Import):
+                yield from (Import(file, node.lineno, one.name, (), typing_only) for one in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                names = tuple(one.name for one in node.names)
+                yield Import(file, node.lineno, "." * node.level + (node.module or ""), names, typing_only)
+
+
+def _is_guard(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+
+
+def forbidden(folder: Path, roots: Sequence[str]) -> list[str]:
+    """Complain about imports of packages whose name starts with one of the roots."""
+    return [str(one) for one in imports(folder) if one.root.startswith(tuple(roots))]
+
+
+def private_doors(plugins: Path) -> list[str]:
+    """Complain about plugins that import what is not public in orthrus, or one another."""
+    packages = {one.name for one in plugins.iterdir() if one.is_dir()}
+    found: list[str] = []
+    for package in sorted(packages):
+        for one in imports(plugins / package):
+            if one.root == "orthrus" and not _is_public(one):
+                found.append(f"{package}: {one} is not public")
+            if one.root in packages - {package}:
+                found.append(f"{package}: {one} is another plugin")
+    return found
+
+
+def _is_public(one: Import) -> bool:
+    if one.module not in (PUBLIC_TYPES if one.typing_only else PUBLIC):
+        return False
+    public = set(orthrus.__all__) | {module.partition(".")[2] for module in PUBLIC}
+    return one.module != "orthrus" or set(one.names) <= public
+
+
+def too_long(folder: Path) -> list[str]:
+    """Complain about files with too many lines."""
+    lengths = {file: len(file.read_text(encoding="utf-8").splitlines()) for file in sorted(folder.rglob("*.py"))}
+    return [f"{file.name} has {lines} lines" for file, lines in lengths.items() if lines > LONGEST]
+
+
+def missing_names(module: object) -> list[str]:
+    """Complain about names in a module's `__all__` that it does not have."""
+    return [name for name in getattr(module, "__all__", ()) if not hasattr(module, name)]
+
+
+def loaded(code: str, roots: Sequence[str], arguments: Sequence[str] = ()) -> list[str]:
+    """Return which packages, of those whose name starts with a root, a new process holds after running some code."""
+    watched = "import atexit, sys\nsys.stdout = sys.stderr\nshow = lambda: print(*sys.modules, file=sys.__stdout__)\n"
+    program = f"{watched}atexit.register(show)\n{code}"
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments], capture_output=True, encoding="utf-8", timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return sorted(name for name in done.stdout.split() if "." not in name and name.startswith(tuple(roots)))
