@@ -128,17 +128,18 @@ def test_the_readme_has_the_figures_of_the_shipped_view() -> None:
     runs = json.loads((DOCS / "evidence" / "benchmarks" / "6-diffusion-view.json").read_text(encoding="utf-8"))["runs"]
     [weights] = ROOT.glob("plugins/orthrus_diffusion/views/smollm2-135m-instruct/view.safetensors")
     text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
-    assert f"{measured['pooled']:.2f} tokens_per_cycle pooled" in text
+    assert f"{measured['pooled']:.2f} tokens per cycle, pooled over" in text
     assert f"{measured['ended_pooled']:.2f} over the answers that ended by themselves" in text
     [none, generate, view] = runs[:3]
     assert [run["label"] for run in (none, generate, view)] == ["none", "generate-static", "smollm2-diffusion-gpu"]
-    assert f"{view['ratio']['median']:.2f} times the speed of transformers' `generate` with a static cache" in text
     speeds = [run["tokens_per_second"]["median"] for run in (view, none)]
-    assert f"and {speeds[0] / speeds[1]:.2f} times that of our own engine" in text
-    runs = json.loads(CPU.read_text(encoding="utf-8"))["runs"]
-    times = {run["label"]: f"{run['ratio']['median']:.2f} times" for run in runs}
-    assert f"drafts is {times['none']} as fast as transformers' `generate`, and with the view" in text
-    assert f"and `block: auto` {times['smollm2-diffusion']}. " in text
+    assert f"our own engine without drafts | one H100, bfloat16 | {speeds[0] / speeds[1]:.2f} |" in text
+    static = "transformers' `generate`, static cache and compilation"
+    assert f"{static} | one H100, bfloat16 | {view['ratio']['median']:.2f} ¹ |" in text
+    ratios = {run["label"]: run["ratio"] for run in json.loads(CPU.read_text(encoding="utf-8"))["runs"]}
+    for what, label in (("without drafts", "none"), ("shipped view, `block: auto`", "smollm2-diffusion")):
+        times = f"{ratios[label]['median']:.2f} ²"
+        assert f"| {what} | transformers' `generate` | two CPU cores, float32 | {times} |" in text
     assert f"is shipped ({weights.stat().st_size / 1e6:.0f} MB)" in text
 
 
