@@ -24,7 +24,11 @@ from orthrus.cli.render import summary
 ROOT = Path(__file__).parents[2]
 FOUND = ROOT / "docs" / "results" / "figures" / "terminal.svg"
 WIDTH = 96  # columns
-MODEL = ("smollm2-diffusion", "Write a Python function that returns the area of a rectangle, with a docstring.", "stop.max_new_tokens=105")
+MODEL = (
+    "smollm2-diffusion",
+    "Write a Python function that returns the area of a rectangle, with a docstring.",
+    "stop.max_new_tokens=105",
+)
 TABLE = ("table-prompt-lookup", "abc", "stop.max_new_tokens=64")
 
 ANSI = [
@@ -59,7 +63,8 @@ def picture(recipe: str, prompt: str, override: str) -> str:
     for piece in pieces:
         answer.append(piece.text, "green" if piece.accepted else "")
     console.print(answer)
-    console.print(Text(re.sub(r" in .*?tokens/s", "", summary(pieces.result)), "dim"), end="\n\n")  # a last line would be cut off
+    untimed = re.sub(r" in .*?tokens/s", "", summary(pieces.result))
+    console.print(Text(untimed, "dim"), end="\n\n")  # of a last line the lower edge would be cut off
     return plain_svg(console.export_svg(title="orthrus", theme=THEME, unique_id="terminal"))
 
 
