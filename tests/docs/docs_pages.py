@@ -78,7 +78,7 @@ class Page:
 
 def pages() -> list[Page]:
     """Return every page of the repository; docs/evidence/benchmarks/ is part of docs/results/benchmarks.md."""
-    places = {*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("tests/*.md")}
+    places = {*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("findings/*.md"), *ROOT.glob("tests/*.md")}
     return [Page(path) for path in sorted(places - set(ROOT.glob("docs/evidence/benchmarks/*.md")))]
 
 

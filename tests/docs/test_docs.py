@@ -217,7 +217,8 @@ def test_broken_link_is_seen(name: str, old: str, new: str, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("old", "new"), [("identical: True", "identical: False"), ("import orthrus\n", "import orthrus\n\northrus.lod()\n")]
+    ("old", "new"),
+    [("identical: True", "identical: False"), ("import orthrus\n\n", "import orthrus\n\northrus.lod()\n")],
 )
 def test_python_that_does_something_else_is_seen(
     old: str, new: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
