@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from orthrus import interfaces
-from orthrus.config.compose import Layer, read_overrides
+from orthrus.config.compose import ConfigSource, read_overrides
 from orthrus.config.schema import Config, PartConfig, load_config, source_name
 from orthrus.decoder import Decoder
 from orthrus.errors import BuildError, OrthrusError, reason
@@ -36,7 +36,7 @@ def load(
     session = plugins if isinstance(plugins, Plugins) else Plugins.load(plugins)
     objects = {key: value for key, value in overrides.items() if key in PARTS and not _is_setting(value)}
     settings = {key: _named(key, value) for key, value in overrides.items() if key not in objects}
-    layers = [Layer("argument", settings), read_overrides(dotted)]
+    layers = [ConfigSource("argument", settings), read_overrides(dotted)]
     for name in ("attention", "cache"):
         if "target" in objects and any(name in layer.values for layer in layers):
             raise BuildError(f"{name}: the target object brings its own; give the target as options to choose another")

@@ -14,7 +14,7 @@ from orthrus.decode import decode
 from orthrus.errors import InputError
 from orthrus.interfaces import Drafter, Target, Tokenizer, Verifier
 from orthrus.prompts import encode
-from orthrus.sampling.resolve import whole_sampling, whole_stop
+from orthrus.sampling.resolve import resolve_sampling, resolve_stop
 from orthrus.settings import Sampling, Stop
 from orthrus.values import Piece, Prompt, Result, Step
 
@@ -41,8 +41,8 @@ class Decoder:
         sampling: Sampling | None = None,
     ) -> Decoder:
         """Return a decoder that stops at the config's tokens and the target's own; BuildError for foreign ones."""
-        settings = whole_sampling(sampling or Sampling(), target)
-        return cls(target, drafter, verifier, whole_stop(stop, target), seed, settings)
+        settings = resolve_sampling(sampling or Sampling(), target)
+        return cls(target, drafter, verifier, resolve_stop(stop, target), seed, settings)
 
     def generate(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from orthrus.bench.measurement import Sample
+from orthrus.bench.measurement import Measurement
 from orthrus.bench.plan import Point, SubjectPlan
 from orthrus.bench.profiler import Profile
 from orthrus.bench.results import Run, Spread
@@ -20,8 +20,8 @@ def failed(subject: SubjectPlan, point: Point, error: str) -> Run:
 def measured(
     subject: SubjectPlan,
     point: Point,
-    samples: Sequence[Sample],
-    reference: Sequence[Sample] = (),
+    samples: Sequence[Measurement],
+    reference: Sequence[Measurement] = (),
     profile: Profile | None = None,
     copy_bandwidth: float | None = None,
 ) -> Run:
@@ -45,7 +45,7 @@ def measured(
     return _with_profile(_with_ratios(run, samples), profile, copy_bandwidth)
 
 
-def _ratios(samples: Sequence[Sample], reference: Sequence[Sample]) -> Spread | None:
+def _ratios(samples: Sequence[Measurement], reference: Sequence[Measurement]) -> Spread | None:
     """Return the speeds over the reference's in the same round; None if that produced nothing, or could not run."""
     if not reference or not all(one.tokens_per_second for one in reference):
         return None
@@ -53,7 +53,7 @@ def _ratios(samples: Sequence[Sample], reference: Sequence[Sample]) -> Spread | 
     return Spread(tuple(one.tokens_per_second / other.tokens_per_second for one, other in pairs))
 
 
-def _identical(samples: Sequence[Sample], reference: Sequence[Sample]) -> float | None:
+def _identical(samples: Sequence[Measurement], reference: Sequence[Measurement]) -> float | None:
     """Return the share of all answers of all rounds that are the reference's, token by token."""
     same = [
         mine == theirs
@@ -63,7 +63,7 @@ def _identical(samples: Sequence[Sample], reference: Sequence[Sample]) -> float 
     return sum(same) / len(same) if same else None
 
 
-def _with_ratios(run: Run, samples: Sequence[Sample]) -> Run:
+def _with_ratios(run: Run, samples: Sequence[Measurement]) -> Run:
     measures = [measure for one in samples for measure in one.measures]
     if not measures:
         return run

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from orthrus.config.compose import Layer, read_overrides
+from orthrus.config.compose import ConfigSource, read_overrides
 from orthrus.errors import InputError, shown
 
 LARGEST = 10_000_000  # tokens of a context or rows of a batch; no device holds more
@@ -20,7 +20,7 @@ class Swept:
     """Hold one swept key, and for each of its values the value and the layer that sets it."""
 
     key: str
-    settings: tuple[tuple[Any, Layer], ...]
+    settings: tuple[tuple[Any, ConfigSource], ...]
 
 
 def read_integers(flag: str, text: str) -> tuple[int, ...]:
@@ -67,7 +67,7 @@ def _listed(text: str) -> list[str]:
     return [inside[item.start_mark.index : item.end_mark.index] for item in node.value]
 
 
-def _value(layer: Layer, key: str) -> Any:
+def _value(layer: ConfigSource, key: str) -> Any:
     value: Any = layer.values
     for name in key.split("."):
         value = value[name]

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 
 from orthrus.bench.aggregate import failed, measured
-from orthrus.bench.measurement import Sample
+from orthrus.bench.measurement import Measurement
 from orthrus.bench.memory_ledger import release
 from orthrus.bench.plan import Plan, Point, SubjectPlan
 from orthrus.bench.profiler import Profile
@@ -22,12 +22,12 @@ class PointCollector:
     def __init__(self, plan: Plan, point: Point) -> None:
         self._plan = plan
         self._point = point
-        self._samples: dict[str, list[Sample]] = {one.label: [] for one in plan.subjects}
+        self._samples: dict[str, list[Measurement]] = {one.label: [] for one in plan.subjects}
         self._profiles: dict[str, Profile | None] = {}
         self._bandwidths: dict[str, float | None] = {}
         self._errors: dict[str, str] = {}
 
-    def add(self, label: str, sample: Sample) -> None:
+    def add(self, label: str, sample: Measurement) -> None:
         """Add the sample of a subject's next round."""
         self._samples[label].append(sample)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from orthrus.bench.arguments import Swept, read_labelled
-from orthrus.config.compose import Layer, read_overrides
+from orthrus.config.compose import ConfigSource, read_overrides
 from orthrus.config.schema import Config, NoOptions, PartConfig, load_config
 from orthrus.errors import ConfigError, InputError, Problem, unknown
 from orthrus.options import parse
@@ -25,7 +25,7 @@ class SubjectPlan:
 
     label: str
     config: Path
-    layers: tuple[Layer, ...] = ()
+    layers: tuple[ConfigSource, ...] = ()
     baseline: PartConfig | None = None
 
     @property
@@ -44,7 +44,7 @@ class Point:
     batch: int
     context: int | None
     values: Mapping[str, Any]
-    layers: tuple[Layer, ...] = ()
+    layers: tuple[ConfigSource, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Plan:
     subjects: tuple[SubjectPlan, ...]
     points: tuple[Point, ...]
     against: str
-    overrides: Layer
+    overrides: ConfigSource
     warm_up: int = 1
     rounds: int = 5
     in_order: bool = False
@@ -160,13 +160,13 @@ def plan_points(batches: Sequence[int], contexts: Sequence[int | None], swept: S
 
 def _variant(text: str, config: Path) -> SubjectPlan:
     label, overrides = read_labelled("--variant", text, needed=True)
-    return SubjectPlan(label, config, (Layer(f"variant '{label}'", read_overrides(overrides).values),))
+    return SubjectPlan(label, config, (ConfigSource(f"variant '{label}'", read_overrides(overrides).values),))
 
 
 def _baseline(text: str, config: Path, plugins: Plugins) -> SubjectPlan:
     name, overrides = read_labelled("--baseline", text, needed=False)
     if name == PLAIN and not overrides:
-        return SubjectPlan(PLAIN, config, (Layer(f"baseline '{PLAIN}'", {"drafter": {"name": PLAIN}}),))
+        return SubjectPlan(PLAIN, config, (ConfigSource(f"baseline '{PLAIN}'", {"drafter": {"name": PLAIN}}),))
     names = plugins.catalog.names("baseline")
     if name not in names:
         raise InputError(f"--baseline: {unknown('baseline', name, [PLAIN, *names])}")

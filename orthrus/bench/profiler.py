@@ -84,8 +84,8 @@ class CudaMoments:
         return float(first.elapsed_time(last)) / 1000
 
 
-class Watched:
-    """Stand for a part of the decoder and note when some of its methods begin and end; all else is the part's own."""
+class TimedPart:
+    """A part of the decoder, wrapped: notes when some of its methods begin and end; all else is the part's own."""
 
     def __init__(self, part: Any, methods: Sequence[str], spans: list[Span], moments: Moments) -> None:
         self._part = part
@@ -112,9 +112,9 @@ def profile(decoder: Decoder, prompts: Sequence[Sequence[int]], batch: int, cloc
     spans: list[Span] = []
     watched = replace(
         decoder,
-        target=Watched(decoder.target, ("prefill", "score", "keep"), spans, moments),
-        drafter=Watched(decoder.drafter, _drafting(decoder.drafter), spans, moments),
-        verifier=Watched(decoder.verifier, ("verify",), spans, moments),
+        target=TimedPart(decoder.target, ("prefill", "score", "keep"), spans, moments),
+        drafter=TimedPart(decoder.drafter, _drafting(decoder.drafter), spans, moments),
+        verifier=TimedPart(decoder.verifier, ("verify",), spans, moments),
     )
     steps = list(watched.steps(prompts, batch)[1])
     synchronize(device)

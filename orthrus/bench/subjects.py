@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from orthrus.bench.measurement import Clock, Sample, run_baseline, run_decoder
+from orthrus.bench.measurement import Clock, Measurement, run_baseline, run_decoder
 from orthrus.bench.memory_ledger import Ledger, peak, reset_peak
 from orthrus.bench.plan import SubjectPlan
 from orthrus.bench.profiler import Profile, profile
@@ -17,7 +17,7 @@ from orthrus.config.schema import Config, PartConfig
 from orthrus.interfaces import Target
 from orthrus.machine import synchronize
 from orthrus.registry.plugins import Plugins
-from orthrus.sampling.resolve import whole_stop
+from orthrus.sampling.resolve import resolve_stop
 
 TargetKey = tuple[PartConfig | None, PartConfig | None, PartConfig | None]
 Prompts = Sequence[Sequence[int]]
@@ -40,7 +40,7 @@ class Subject:
     plan: SubjectPlan
     config: Config
     shared: SharedTarget
-    answer: Callable[[Prompts, int], Sample]
+    answer: Callable[[Prompts, int], Measurement]
     profile: Callable[[Prompts, int], Profile | None]
     owners: tuple[str, ...]
 
@@ -85,7 +85,7 @@ class SubjectPool:
                 self._subjects[plan.label] = self._build(plan, config, shared)
         return self._subjects[plan.label]
 
-    def run(self, subject: Subject, prompts: Prompts, batch: int) -> Sample:
+    def run(self, subject: Subject, prompts: Prompts, batch: int) -> Measurement:
         """Return what one run takes, with the most memory that was the subject's meanwhile."""
         device = subject.shared.target.device
         synchronize(device)
@@ -109,7 +109,7 @@ class SubjectPool:
             answer = partial(run_decoder, decoder, clock=self._clock)
             where = partial(profile, decoder, clock=self._clock)
             return Subject(plan, config, shared, answer, where, (shared.passes, shared.weights, plan.label))
-        baseline, stop = build_baseline(plan.baseline, target, self._notify), whole_stop(config.stop, target)
+        baseline, stop = build_baseline(plan.baseline, target, self._notify), resolve_stop(config.stop, target)
         answer = partial(run_baseline, baseline, stop, clock=self._clock, device=target.device)
         return Subject(plan, config, shared, answer, _no_profile, (plan.label, shared.weights))
 

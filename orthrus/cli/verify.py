@@ -16,7 +16,7 @@ from orthrus.bench.arguments import read_integers
 from orthrus.bench.plan import PLAIN, SubjectPlan, plan_subjects
 from orthrus.cli.arguments import WRITTEN, AsJson, Limit, Overrides, Raw, check_place, without_folder
 from orthrus.cli.progress import bar, error_console
-from orthrus.config.compose import Layer, read_overrides
+from orthrus.config.compose import ConfigSource, read_overrides
 from orthrus.config.schema import Config, load_config
 from orthrus.errors import ConfigError, InputError, Problem
 from orthrus.files import write_whole
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from orthrus.verification.certifier import Asked, Runs
 
 FAILED = 1
-NO_DRAFTS = Layer("the control", {"drafter": {"name": PLAIN}})
+NO_DRAFTS = ConfigSource("the control", {"drafter": {"name": PLAIN}})
 
 
 def verify(
@@ -102,7 +102,7 @@ def _check_places(out: Path | None, plot: Path | None) -> None:
 
 
 def _wanted(
-    subjects: Sequence[SubjectPlan], overrides: Layer, batches: Sequence[int], session: Plugins
+    subjects: Sequence[SubjectPlan], overrides: ConfigSource, batches: Sequence[int], session: Plugins
 ) -> list[tuple[str, Config, Config, int]]:
     """Return label, config, the config without drafts, and batch of every run; ConfigError with all problems."""
     problems: dict[Problem, None] = {}

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from orthrus.config.compose import Composed, Layer, compose, read_layers
+from orthrus.config.compose import Composed, ConfigSource, compose, read_layers
 from orthrus.errors import ConfigError, InputError, PluginError, Problem, shown, unknown
 from orthrus.options import option, parse
 from orthrus.registry.catalog import PARTS, RESERVED, Entry
@@ -55,7 +55,7 @@ class NoOptions:
 
 def load_config(
     source: str | Path | Mapping[str, Any],
-    overrides: Sequence[Layer],
+    overrides: Sequence[ConfigSource],
     plugins: Plugins,
     given: Sequence[str] = (),
     missing_ok: Sequence[str] = (),
@@ -65,15 +65,15 @@ def load_config(
     given: parts that the caller has as objects; what the config says of them is passed over. missing_ok: parts that the
     config need not name.
     """
-    files: list[Layer] = []
+    files: list[ConfigSource] = []
     problems: list[Problem] = []
     if isinstance(source, Mapping):
-        overrides = [Layer("config", source), *overrides]
+        overrides = [ConfigSource("config", source), *overrides]
     elif Path(source).exists():
         files, problems = read_layers(Path(source))
     else:
         raise InputError(f"there is no config file '{source}'")
-    settings = [Layer(one.origin, _plain(one.values)) for one in overrides]
+    settings = [ConfigSource(one.origin, _plain(one.values)) for one in overrides]
     problems += [Problem(one.origin, "use", "only files can use files") for one in settings if "use" in one.values]
     composed = compose([*files, *settings], PARTS, main=str(source) if files else "config")
     composed.values.pop("use", None)

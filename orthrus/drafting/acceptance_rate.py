@@ -1,4 +1,4 @@
-"""How sure a drafter is, learned from what was accepted of its drafts; row by row, where rows are few."""
+"""Acceptance-rate estimates, learned from the drafts of a decoding; row by row, where rows are few."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ ROW_MEMORY, POOLED_MEMORY = 0.92, 0.98  # what an observation weighs after each 
 ROW_DOUBT, POOLED_DOUBT = 4.0, 1.0  # observations that what is assumed of a range weighs
 
 
-class Acceptance:
-    """Estimate the chance that a draft is accepted once all before it were, for each range of places between sizes.
+class AcceptanceRate:
+    """The chance that a draft is accepted once all before it were, for each range of places between sizes.
 
     Older observations count less. What is not known of a range is assumed of it: what `base` knows, or without one what
     is known of the range before it.
     """
 
-    def __init__(self, sizes: Sequence[int], base: Acceptance | None = None) -> None:
+    def __init__(self, sizes: Sequence[int], base: AcceptanceRate | None = None) -> None:
         self._ranges = [*itertools.pairwise(sizes)]  # after how many drafts each begins and ends
         self._hits = [0.0] * len(self._ranges)
         self._tries = [0.0] * len(self._ranges)
@@ -57,13 +57,13 @@ class Acceptance:
 class RowEstimates:
     """Estimate for each row, one after the other."""
 
-    def __init__(self, sizes: Sequence[int], pooled: Acceptance) -> None:
+    def __init__(self, sizes: Sequence[int], pooled: AcceptanceRate) -> None:
         self._sizes, self._pooled = sizes, pooled
-        self._rows: dict[int, Acceptance] = {}
+        self._rows: dict[int, AcceptanceRate] = {}
 
     def start(self, rows: Sequence[int]) -> None:
         """Forget what was known of these rows."""
-        self._rows |= {row: Acceptance(self._sizes, self._pooled) for row in rows}
+        self._rows |= {row: AcceptanceRate(self._sizes, self._pooled) for row in rows}
 
     def observe(self, lengths: Sequence[int], accepted: Sequence[int]) -> None:
         """Take note of the drafts of all rows; a length is 0 where there was none."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from orthrus.drafting.acceptance_rate import POOLED_MEMORY, ROW_DOUBT, ROW_MEMORY, Acceptance
+from orthrus.drafting.acceptance_rate import POOLED_MEMORY, ROW_DOUBT, ROW_MEMORY, AcceptanceRate
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -18,7 +18,7 @@ Integers = NDArray[np.int64]
 class BatchEstimates:
     """Estimate what `RowEstimates` does, for all rows at once: it takes hardly longer for a hundred than for one."""
 
-    def __init__(self, sizes: Sequence[int], pooled: Acceptance) -> None:
+    def __init__(self, sizes: Sequence[int], pooled: AcceptanceRate) -> None:
         self._sizes, self._pooled = tuple(sizes), pooled
         self._outcomes = _outcomes(sizes)  # [2R, (n + 1) ** 2]
         self._seen = np.zeros((len(self._outcomes), 0))  # [2R, B]: hits, then tries

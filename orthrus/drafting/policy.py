@@ -9,7 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
-from orthrus.drafting.acceptance_rate import Acceptance, RowEstimates
+from orthrus.drafting.acceptance_rate import AcceptanceRate, RowEstimates
 from orthrus.drafting.acceptance_rate_arrays import BatchEstimates
 
 OPTIMISM = 0.8  # chance of a draft for the size of a probe: how it would be if the drafter were good again
@@ -34,7 +34,7 @@ class DraftLengthPolicy:
     def __init__(self, sizes: Sequence[int]) -> None:
         self.chosen: Counter[int] = Counter()  # how often each size was
         self._sizes = sizes
-        pooled = Acceptance(sizes)
+        pooled = AcceptanceRate(sizes)
         self._few, self._many = RowEstimates(sizes, pooled), BatchEstimates(sizes, pooled)
         self._rows: RowEstimates | BatchEstimates = self._few  # the one for the rows of this cycle
         self._proposed: list[int] = []  # drafts of each row in this cycle

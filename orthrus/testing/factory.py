@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from orthrus.build import build_part, build_target
-from orthrus.config.compose import Layer, read_overrides
+from orthrus.config.compose import ConfigSource, read_overrides
 from orthrus.config.schema import NEEDED, Config, NoOptions, PartConfig, load_config
 from orthrus.errors import ConfigError, InputError, InterfaceError, PluginError, Problem, reason, unknown
 from orthrus.reference.cache import PlainCache
@@ -116,7 +116,7 @@ def _with_its_own(kind: str, name: str, overrides: Sequence[str], session: Plugi
 def _config(kind: str, name: str, overrides: Sequence[str], session: Plugins) -> Config:
     parts = [one for one in NEEDED if one != kind]
     missing_ok = (*parts, "cache") if kind == "target" else PARTS
-    layers = [Layer("argument", {kind: {"name": name}}), read_overrides(overrides)]
+    layers = [ConfigSource("argument", {kind: {"name": name}}), read_overrides(overrides)]
     try:
         return load_config({}, layers, session, missing_ok=missing_ok)
     except ConfigError as error:

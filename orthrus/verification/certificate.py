@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 from orthrus.values import Result
 from orthrus.verification.mismatch import NOTHING, Divergence
-from orthrus.verification.recording_verifier import Seen, of_token
-from orthrus.verification.reference_check import Judged
+from orthrus.verification.recording_verifier import TokenRecord, of_token
+from orthrus.verification.reference_check import Judgement
 
 Rule = Literal["holds", "fails", "not decided"]
 CHANCE = 0.01  # a rate counts as higher than the control's if chance alone would make it so this seldom
@@ -130,7 +130,7 @@ class Certificate:
 
 
 def wrong_tokens(
-    result: Result, seen: Mapping[int, Seen], judged: Judged, bound: float, unit: float, logits_too: bool
+    result: Result, seen: Mapping[int, TokenRecord], judged: Judgement, bound: float, unit: float, logits_too: bool
 ) -> Iterator[Divergence]:
     """Yield the tokens of an answer that do not pass; comparisons are such that NaN does not pass either.
 
@@ -149,7 +149,7 @@ def wrong_tokens(
             yield Divergence(result.id, place, token, NOTHING, distance, "logit")
 
 
-def logit_error(result: Result, seen: Mapping[int, Seen], judged: Judged, unit: float) -> float:
+def logit_error(result: Result, seen: Mapping[int, TokenRecord], judged: Judgement, unit: float) -> float:
     """Return the largest distance of a logit that the run saw, of a token it produced, from the reference's."""
     pairs = zip(result.token_ids, judged.forced.values, strict=True)
     distances = [abs(of_token(seen, place, token).value * unit - value) for place, (token, value) in enumerate(pairs)]

@@ -18,8 +18,8 @@ from orthrus.values import Prompt, Result
 from orthrus.verification.certificate import Certificate, Control, differing, logit_error, wrong_tokens
 from orthrus.verification.expected import unit
 from orthrus.verification.mismatch import Divergence
-from orthrus.verification.recording_verifier import Seen, Witness
-from orthrus.verification.reference_check import Judged, ReferenceCheck, dtype_name, unique
+from orthrus.verification.recording_verifier import RecordingVerifier, TokenRecord
+from orthrus.verification.reference_check import Judgement, ReferenceCheck, dtype_name, unique
 from orthrus.verification.run_cache import Answers, KeptRuns, identity_of
 from orthrus.verification.teacher_forcing import Logits
 
@@ -44,7 +44,7 @@ class Decoded:
 
     decoder: Decoder
     results: Sequence[Result]
-    seen: Sequence[dict[int, Seen]]
+    seen: Sequence[dict[int, TokenRecord]]
 
 
 @dataclass(eq=False)
@@ -125,7 +125,7 @@ class Runs:
         return decoded
 
     def _watched(self, decoder: Decoder, batch: int, advance: Advance) -> Answers:
-        witness = Witness(decoder.verifier)
+        witness = RecordingVerifier(decoder.verifier)
         ids, texts = [id for id, _ in self.prompts], [prompt for _, prompt in self.prompts]
         watched = replace(decoder, verifier=witness)
         results = watched.generate(texts, ids=ids, batch=batch, chat=self.chat, on_result=advance)
@@ -173,7 +173,7 @@ def _nowhere(_: Any) -> None:
     """Tell nobody."""
 
 
-def _found(decoded: Decoded, judged: Sequence[Judged], referee: ReferenceCheck) -> list[list[Divergence]]:
+def _found(decoded: Decoded, judged: Sequence[Judgement], referee: ReferenceCheck) -> list[list[Divergence]]:
     """Return what does not pass in each answer."""
     size, bound = unit(decoded.decoder), referee.bound
     return [
@@ -185,7 +185,7 @@ def _found(decoded: Decoded, judged: Sequence[Judged], referee: ReferenceCheck) 
 def _certificate(
     asked: Asked,
     decoded: Decoded,
-    judged: Sequence[Judged],
+    judged: Sequence[Judgement],
     found: Sequence[Sequence[Divergence]],
     referee: ReferenceCheck,
     identical: int,

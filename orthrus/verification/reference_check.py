@@ -24,8 +24,8 @@ Key = tuple[str, tuple[int, ...], tuple[int, ...], str | None]
 
 
 @dataclass(frozen=True)
-class Judged:
-    """Hold what the referee says of an answer.
+class Judgement:
+    """The result of a reference check of one answer.
 
     forced: held against the reference. disputed: the places at which the target, teacher-forced in the run's own dtype,
     says another token, and float64 had to decide; none for a dtype of 16 bits. wrong_end: as a divergence.
@@ -48,7 +48,7 @@ class ReferenceCheck:
         self.device = decoder.target.device
         self.dtype = dtype_of(decoder)
         self.narrow = self.dtype in NARROW
-        self._judged: dict[Key, Judged] = {}
+        self._judged: dict[Key, Judgement] = {}
         self._replayed: dict[Key, tuple[Divergence, ...]] = {}
         if self.narrow and not hasattr(decoder.target, "widened"):
             raise InputError(
@@ -56,7 +56,7 @@ class ReferenceCheck:
                 " what float32 gives: its runs cannot be certified"
             )
 
-    def judge(self, result: Result) -> Judged:
+    def judge(self, result: Result) -> Judgement:
         """Return what is to be said of an answer."""
         key = _key(result)
         if key not in self._judged:
@@ -100,19 +100,19 @@ class ReferenceCheck:
             return math.inf if self.error else 0.0
         return self.error / (roundoff * self.largest)
 
-    def _judge(self, result: Result) -> Judged:
+    def _judge(self, result: Result) -> Judgement:
         end = tuple(wrong_end(self._decoder, result))
         own = self._decoder.target.logits
         if self.narrow:
             reference = self._widened(torch.float32)
             assert reference is not None
-            return Judged(teacher_force(self._decoder, result, reference, torch.float64, own), (), end)
+            return Judgement(teacher_force(self._decoder, result, reference, torch.float64, own), (), end)
         forced = teacher_force(self._decoder, result, own, self.dtype)
         disputed = tuple(place for place, gap in enumerate(forced.gaps) if not gap <= 0)
         wider = self._widened(torch.float64) if disputed and self.dtype == torch.float32 else None
         if wider is not None:
             forced = teacher_force(self._decoder, result, wider, torch.float64, own)
-        return Judged(forced, disputed, end)
+        return Judgement(forced, disputed, end)
 
 
 def dtype_of(decoder: Decoder) -> torch.dtype:

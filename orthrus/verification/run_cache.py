@@ -20,11 +20,11 @@ from orthrus.files import write_whole
 from orthrus.machine import versions
 from orthrus.metrics import Measures
 from orthrus.values import Prompt, Result
-from orthrus.verification.recording_verifier import Seen
+from orthrus.verification.recording_verifier import TokenRecord
 
 FORMAT = "orthrus-decoded 1"
 NOT_MEASURED = Measures(0, 0, 0, (), 0.0, None)  # of an answer that was not decoded now
-Answers = tuple[Sequence[Result], Sequence[dict[int, Seen]]]
+Answers = tuple[Sequence[Result], Sequence[dict[int, TokenRecord]]]
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def _files(package: str) -> Iterator[Path]:
         yield Path(spec.origin)
 
 
-def _plain(result: Result, seen: Mapping[int, Seen]) -> dict[str, Any]:
+def _plain(result: Result, seen: Mapping[int, TokenRecord]) -> dict[str, Any]:
     return {
         "id": result.id,
         "text": result.text,
@@ -136,4 +136,4 @@ def _parse(held: Any, identity: Mapping[str, Any]) -> Answers:
         )
         for one in held["answers"]
     ]
-    return results, [{place: Seen(*rest) for place, *rest in one["seen"]} for one in held["answers"]]
+    return results, [{place: TokenRecord(*rest) for place, *rest in one["seen"]} for one in held["answers"]]

@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from orthrus import MaskDescription
 from orthrus_attention.split_kv import FEW_QUERIES, FEW_SLOTS, SplitAttention
 from orthrus_caches.static import StaticCache
-from orthrus_transformers.engines.forward_pass import Pass
+from orthrus_transformers.engines.forward_pass import ForwardPass
 from orthrus_transformers.kernels import skinny_linear
 from orthrus_transformers.loading.sources import SHAPES
 from orthrus_transformers.target import TransformersTarget
@@ -39,7 +39,7 @@ def run(target: TransformersTarget, tokens: Tensor, committed: Tensor, prefill: 
     slots = torch.arange(width, device="cuda").expand(tokens.shape) if prefill else None
     extent = int(committed.max()) + width
     with torch.no_grad():
-        return target._engine.run(Pass(tokens, committed, extent, width, slots=slots)).clone()
+        return target._engine.run(ForwardPass(tokens, committed, extent, width, slots=slots)).clone()
 
 
 def held(target: TransformersTarget, rows: slice = slice(None)) -> list[Tensor]:

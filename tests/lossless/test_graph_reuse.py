@@ -21,7 +21,7 @@ from torch import Tensor
 from orthrus import Chance, Context, Draft, DraftPass, RowState, Step, Stop, run_draft_pass
 from orthrus.testing import OracleAnswer
 from orthrus_transformers.engines.cuda_graphs import Recording
-from orthrus_transformers.engines.forward_pass import Pass
+from orthrus_transformers.engines.forward_pass import ForwardPass
 from orthrus_transformers.engines.graph_reuse import MOST
 from orthrus_transformers.options import GraphLimits
 from orthrus_transformers.target import TransformersTarget
@@ -100,7 +100,7 @@ class Counting(Recorder):
 
     drafts = others = 0
 
-    def _record(self, one: Pass) -> Recording:
+    def _record(self, one: ForwardPass) -> Recording:
         self.drafts, self.others = self.drafts + (one.around is not None), self.others + (one.around is None)
         return super()._record(one)
 

@@ -20,7 +20,7 @@ from orthrus.testing.profiles import fewer
 from orthrus_drafters.none import NoDrafter
 from orthrus_transformers.engines.cuda_graphs import Recording, packed, unpacked
 from orthrus_transformers.engines.eager import EagerEngine
-from orthrus_transformers.engines.forward_pass import Pass
+from orthrus_transformers.engines.forward_pass import ForwardPass
 from orthrus_transformers.engines.prefill_padding import NARROWEST, padded, rounded, with_few_shapes
 from orthrus_transformers.options import GraphLimits
 from orthrus_transformers.target import TransformersTarget
@@ -88,7 +88,7 @@ def test_padding_changes_neither_logits_nor_what_is_kept(data: st.DataObject) ->
     cache.start(4, target.device)
     slots = (torch.arange(width) + torch.tensor(lengths)[:, None]) % width  # the last token in the last column
     tokens = torch.tensor([[(5 * row + slot) % VOCABULARY for slot in line] for row, line in enumerate(slots.tolist())])
-    one = Pass(tokens, torch.zeros(rows, dtype=torch.int64), width, 1, slots=slots, rows=torch.tensor(order))
+    one = ForwardPass(tokens, torch.zeros(rows, dtype=torch.int64), width, 1, slots=slots, rows=torch.tensor(order))
     wanted = engine._eager.run(one)
     kept = [[keys[row, :, :length].clone() for row, length in zip(order, lengths, strict=True)] for keys in cache._keys]
     more = padded(one, rows + data.draw(st.integers(0, 3)), width + data.draw(st.integers(0, 9)))
@@ -120,7 +120,7 @@ def test_refills_of_as_many_rows_or_fewer_share_a_recording() -> None:
 
 @pytest.mark.parametrize(("rows", "recorded"), [(1, 1), (2, 2), (3, 4), (5, 8)])
 def test_some_of_the_rows_are_padded_to_a_power_of_two(rows: int, recorded: int) -> None:
-    one = Pass(
+    one = ForwardPass(
         torch.zeros(rows, 3, dtype=torch.int64), torch.zeros(rows), 3, 1, torch.zeros(rows, 3), torch.arange(rows)
     )
     more = with_few_shapes(one, 4096)
@@ -138,7 +138,7 @@ def test_of_a_prompt_in_chunks_only_the_first_is_recorded() -> None:
 
 def test_wide_prefills_run_as_they_are() -> None:
     nothing = torch.zeros(2, 40, dtype=torch.int64)
-    one = Pass(nothing, nothing[:, 0], 40, 1, slots=nothing)
+    one = ForwardPass(nothing, nothing[:, 0], 40, 1, slots=nothing)
     assert with_few_shapes(one, 2 * 48 - 1) is None
     assert with_few_shapes(one, 2 * 48) is not None
 
@@ -146,7 +146,7 @@ def test_wide_prefills_run_as_they_are() -> None:
 @pytest.mark.parametrize(("slots", "fits"), [(47, False), (48, True), (None, True)])
 def test_padding_takes_no_more_slots_than_the_cache_may_have(slots: int | None, fits: bool) -> None:
     nothing = torch.zeros(1, 40, dtype=torch.int64)
-    one = Pass(nothing, nothing[:, 0], 40, 1, slots=nothing)
+    one = ForwardPass(nothing, nothing[:, 0], 40, 1, slots=nothing)
     assert (with_few_shapes(one, 4096, slots) is not None) is fits
 
 
@@ -156,7 +156,7 @@ def test_a_prefill_has_one_shape_however_often_it_comes(size: int, monkeypatch: 
     """In bfloat16 a row's logits may depend on how many rows and columns the pass has, and so its text would."""
     shapes: list[tuple[int, int]] = []
 
-    def run(self: EagerEngine, one: Pass) -> Tensor:
+    def run(self: EagerEngine, one: ForwardPass) -> Tensor:
         if one.slots is not None:
             shapes.append((len(one.lengths), one.width))
         return own(self, one)
@@ -206,7 +206,7 @@ def test_a_prefill_that_takes_most_of_the_memory_of_graphs_is_not_kept() -> None
 
 @pytest.mark.parametrize("memory", [False, True])
 def test_a_prefill_that_cannot_be_recorded_leaves_cycles_alone(memory: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    def record(self: Recorder, one: Pass) -> Recording | None:
+    def record(self: Recorder, one: ForwardPass) -> Recording | None:
         if one.slots is None:
             return recording(self, one)
         if memory:
@@ -231,7 +231,7 @@ def test_a_prefill_that_cannot_be_recorded_leaves_cycles_alone(memory: bool, mon
 def test_what_is_packed_of_a_prefill_comes_out_again(batch: int, some: bool) -> None:
     slots = torch.arange(4).roll(1).expand(batch, 4)
     rows = torch.arange(batch) + 2 if some else None
-    one = Pass(
+    one = ForwardPass(
         torch.arange(4 * batch).view(batch, 4), torch.zeros(batch, dtype=torch.int64), 4, 1, slots=slots, rows=rows
     )
     got = unpacked(one, packed(one))

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from orthrus import BuildError, DraftPass, InputError
 from orthrus_transformers.engines.eager import EagerEngine
-from orthrus_transformers.engines.forward_pass import Pass
+from orthrus_transformers.engines.forward_pass import ForwardPass
 from orthrus_transformers.engines.graph_reuse import Repeats
 from orthrus_transformers.engines.prefill_padding import with_few_shapes
 from orthrus_transformers.model.views import View
@@ -71,7 +71,7 @@ class GraphedEngine:
         self._repeats = Repeats()  # whether drafters' passes ever are what they were
         self._told = False  # that passes over the limit run uncaptured
 
-    def run(self, one: Pass) -> Tensor:
+    def run(self, one: ForwardPass) -> Tensor:
         """Return the logits, or what is made of them, replaying a recording where there is one of this shape."""
         if one.slots is not None:
             return self._prefill(one)
@@ -81,7 +81,7 @@ class GraphedEngine:
         found = self._replayed(one)
         return self._eager.run(one) if found is None else found
 
-    def _prefill(self, one: Pass) -> Tensor:
+    def _prefill(self, one: ForwardPass) -> Tensor:
         """Run a prefill padded, captured or not, so that what it gives does not depend on what came before.
 
         Unless it, or one before, was too large for that: then it runs as it is.
@@ -100,7 +100,7 @@ class GraphedEngine:
             found = self._eager.run(one)
         return found[: len(one.lengths)]  # without the rows that were added
 
-    def _replayed(self, one: Pass) -> Tensor | None:
+    def _replayed(self, one: ForwardPass) -> Tensor | None:
         """Return what a recording leaves, made now if there is none; None if the pass is not captured, or not yet."""
         bucket = self._cache.place(one.lengths[:, None], one.extent, one.rows)  # may move buffers; nothing is written
         if self._generation != self._cache.generation:  # the buffers moved: no recording may be replayed again
@@ -151,7 +151,7 @@ class GraphedEngine:
         self._pool = None  # it went with the last recording
         self._bytes = 0
 
-    def _recorded(self, one: Pass, shape: Shape) -> Recording | None:
+    def _recorded(self, one: ForwardPass, shape: Shape) -> Recording | None:
         """Return a new recording; None if the pass cannot be captured, or has not come as often as is worth one."""
         if shape.prefill and shape not in self._came:
             self._came.add(shape)
@@ -174,7 +174,7 @@ class GraphedEngine:
             return None
         return recording
 
-    def _record(self, one: Pass) -> Recording | None:
+    def _record(self, one: ForwardPass) -> Recording | None:
         inputs = packed(one)
         graph = torch.cuda.CUDAGraph()
         stream = capture_stream(inputs.device)
@@ -195,7 +195,7 @@ class GraphedEngine:
         self._pool = self._pool or graph.pool()
         return Recording(graph, inputs, output, torch.cuda.memory_reserved() - before)
 
-    def _give_up(self, error: Exception, one: Pass) -> None:
+    def _give_up(self, error: Exception, one: ForwardPass) -> None:
         reason = str(error.__context__ or error).split("\n")[0]
         kind = "prefills" if one.slots is not None else "passes"
         of = f"this model's {kind}" if one.around is None else f"the draft pass '{type(one.around).__name__}'"
@@ -228,7 +228,7 @@ def no_collection() -> Iterator[None]:
             gc.enable()
 
 
-def packed(one: Pass, out: Tensor | None = None) -> Tensor:
+def packed(one: ForwardPass, out: Tensor | None = None) -> Tensor:
     """Return all that a pass reads and that changes from cycle to cycle, in one tensor, or write it there, at one go.
 
     [R, 1 + n]: the committed length and the tokens of each row; n more for the positions and n for the slots, if the
@@ -239,7 +239,7 @@ def packed(one: Pass, out: Tensor | None = None) -> Tensor:
     return torch.cat([one.lengths[:, None], *one.parts, *more], dim=1, out=out)
 
 
-def unpacked(like: Pass, inputs: Tensor) -> Pass:
+def unpacked(like: ForwardPass, inputs: Tensor) -> ForwardPass:
     """Return a pass of the same shape that reads what was packed into inputs, whenever it runs."""
     width = sum(part.shape[1] for part in like.parts)
     sizes = [1, width, *(0 if one is None else one.shape[1] for one in (like.positions, like.slots))]

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from orthrus import KVCache, MaskDescription
-from orthrus_transformers.engines.forward_pass import Pass
-from orthrus_transformers.model.attention_hook import AttentionState, Form
+from orthrus_transformers.engines.forward_pass import ForwardPass
+from orthrus_transformers.model.attention_hook import Form, PassState
 from orthrus_transformers.model.short_convolutions import CachedInputs, find_convolutions, mask_for
 from orthrus_transformers.transformers_api import cache_argument
 
@@ -18,7 +18,7 @@ from orthrus_transformers.transformers_api import cache_argument
 class Engine(Protocol):
     """Run passes of one model over one cache."""
 
-    def run(self, one: Pass) -> Tensor:
+    def run(self, one: ForwardPass) -> Tensor:
         """Return the logits [R, last, V], or what `around` makes of them; leave keys and values in the cache."""
 
     def report(self) -> Mapping[str, Any]:
@@ -47,7 +47,7 @@ class EagerEngine:
     """Call the model's modules; form: which form its layers take (compiled: in the narrow passes of a cycle)."""
 
     def __init__(
-        self, model: Any, cache: KVCache, state: AttentionState, max_length: int | None, form: Form = "own"
+        self, model: Any, cache: KVCache, state: PassState, max_length: int | None, form: Form = "own"
     ) -> None:
         self.form = form
         self._model = model
@@ -59,7 +59,7 @@ class EagerEngine:
         self._convolves = bool(find_convolutions(model))
         self._stand_in = torch.zeros(1, 1, 1, 1, dtype=torch.bool, device=model.device)  # for a mask
 
-    def run(self, one: Pass) -> Tensor:
+    def run(self, one: ForwardPass) -> Tensor:
         """Run the pass; columns whose slot lies beyond the model's context are scratch, and any position does."""
         if one.around is not None:
             return one.around.result(one.state, self.run(one.made(one.around)))

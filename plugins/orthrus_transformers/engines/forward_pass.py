@@ -13,8 +13,8 @@ from orthrus_transformers.model.views import View
 
 
 @dataclass(frozen=True, eq=False)
-class Pass:
-    """Describe one pass over R rows of n tokens, before which lengths [R] are committed.
+class ForwardPass:
+    """One pass over R rows of n tokens, before which lengths [R] are committed.
 
     token_ids [R, n], or as many as there are before `drafted`: they are joined where they are needed in one piece. Of a
     pass with `around` only the anchors [R, 1] are given, and lengths count them.
@@ -70,7 +70,7 @@ class Pass:
         assert self.room is not None, "a pass with something around it is told the rows' room"
         return RowState(self.lengths, self.token_ids[:, 0], self.room)
 
-    def made(self, around: DraftPass) -> Pass:
+    def made(self, around: DraftPass) -> ForwardPass:
         """Return the pass itself, without what stands around it."""
         return replace(
             self,

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from orthrus_transformers.engines.forward_pass import Pass
+from orthrus_transformers.engines.forward_pass import ForwardPass
 
 NARROWEST = 32  # columns
 
 
-def with_few_shapes(one: Pass, most_tokens: int, most_slots: int | None = None) -> Pass | None:
+def with_few_shapes(one: ForwardPass, most_tokens: int, most_slots: int | None = None) -> ForwardPass | None:
     """Return a prefill padded to one of few shapes; None if it is too wide for that, or a later part of its prompts.
 
     most_tokens: rows times columns, as wider prefills keep a GPU busy as they are. most_slots: that the cache may have.
@@ -31,7 +31,7 @@ def rounded(width: int) -> int:
     return power * 3 // 4 if width <= power * 3 // 4 and power > NARROWEST else power
 
 
-def padded(one: Pass, rows: int, width: int) -> Pass:
+def padded(one: ForwardPass, rows: int, width: int) -> ForwardPass:
     """Return a prefill with more columns and rows; its slots are all from 0 on, in any order in each row.
 
     A column that is added comes first and writes a slot that follows all others, where none of them sees it. A row that

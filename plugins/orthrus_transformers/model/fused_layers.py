@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from orthrus_transformers.kernels import skinny_linear
-from orthrus_transformers.kernels.onednn_linear import Product
+from orthrus_transformers.kernels.onednn_linear import PackedLinear
 from orthrus_transformers.kernels.small_ops import rms_norm, silu_product, split_heads
-from orthrus_transformers.model.attention_hook import AttentionState, Form
+from orthrus_transformers.model.attention_hook import Form, PassState
 from orthrus_transformers.model.llama_like import KNOWN_NORMS, fits_layer, layer_window
 from orthrus_transformers.model.packed_linears import switch_linears
 from orthrus_transformers.model.patching import Forms, PatchedForward, is_watched, own_forward
@@ -31,11 +31,11 @@ class FusedLayer:
 
     layer: Any
     attention: Any  # the layer's own, or a view's
-    state: AttentionState
-    qkv: Product  # [(H + 2 H_kv) D, E]
-    out: Product  # [E, H D]
-    gate_up: Product  # [2 I, E]
-    down: Product  # [E, I]
+    state: PassState
+    qkv: PackedLinear  # [(H + 2 H_kv) D, E]
+    out: PackedLinear  # [E, H D]
+    gate_up: PackedLinear  # [2 I, E]
+    down: PackedLinear  # [E, I]
     heads: tuple[int, int]  # H, H_kv
     window: int | None
     norms: tuple[Tensor, Tensor, float] | None
@@ -82,7 +82,7 @@ class FusedLayer:
         return hidden
 
 
-def fuse(model: Any, state: AttentionState) -> int:
+def fuse(model: Any, state: PassState) -> int:
     """Give every layer of a known kind its fused form for passes that ask for it; return how many have one."""
     layers = [layer for layer in model.modules() if fits_layer(layer)]
     for layer, following in zip_longest(layers, layers[1:]):
@@ -94,7 +94,7 @@ def fuse(model: Any, state: AttentionState) -> int:
     return len(layers)
 
 
-def _fuse_the_end(model: Any, state: AttentionState) -> None:
+def _fuse_the_end(model: Any, state: PassState) -> None:
     """Give the last norm and the head their forms for passes that ask for them."""
     norm: Any = getattr(model.base_model, "norm", None)
     if type(norm).__name__ in KNOWN_NORMS and not is_watched(norm):
@@ -104,13 +104,13 @@ def _fuse_the_end(model: Any, state: AttentionState) -> None:
         head.forward = _switching_head(head, state)
 
 
-def pack(model: Any, state: AttentionState) -> int:
+def pack(model: Any, state: PassState) -> int:
     """Let linear layers outside of fused ones multiply by what suits a CPU, in passes that ask; return how many do."""
     within = [one for layer in model.modules() if hasattr(layer, "orthrus_fused") for one in layer.modules()]
     return switch_linears(model, state, frozenset(within))
 
 
-def fuse_view(model: Any, view: View, state: AttentionState, form: Form) -> None:
+def fuse_view(model: Any, view: View, state: PassState, form: Form) -> None:
     """Give the layers that have a fused form one with the view's attention; all else is the same tensors."""
     for path, twin in view.twins.items():
         layer = model.get_submodule(path.rpartition(".")[0])
@@ -127,7 +127,7 @@ def unfuse_view(model: Any, view: View) -> None:
         getattr(module, "orthrus_fused", {}).pop(view, None)
 
 
-def _switching_norm(norm: Any, state: AttentionState) -> PatchedForward:
+def _switching_norm(norm: Any, state: PassState) -> PatchedForward:
     """Return the last norm's forward: torch adds up a mean in another order when tokens are more, and this does not."""
     own = own_forward(norm)
 
@@ -137,7 +137,7 @@ def _switching_norm(norm: Any, state: AttentionState) -> PatchedForward:
     return PatchedForward(own, forward)
 
 
-def _switching_head(head: Any, state: AttentionState) -> PatchedForward:
+def _switching_head(head: Any, state: PassState) -> PatchedForward:
     """Return a forward for the output head that is fused with the layers' passes and the head's own in all others.
 
     The head lies outside of the layers, so no fused layer calls it, and its weight is the largest that a pass reads.
@@ -156,7 +156,7 @@ def _switching_head(head: Any, state: AttentionState) -> PatchedForward:
     return PatchedForward(own, forward)
 
 
-def _switching(layer: Any, state: AttentionState) -> PatchedForward:
+def _switching(layer: Any, state: PassState) -> PatchedForward:
     own, forms, cache_name = own_forward(layer), layer.orthrus_fused, cache_argument(layer)
 
     def forward(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
@@ -168,14 +168,14 @@ def _switching(layer: Any, state: AttentionState) -> PatchedForward:
     return PatchedForward(own, forward)
 
 
-def _fused_layer(layer: Any, next_norm: Tensor | None, state: AttentionState) -> FusedLayer:
+def _fused_layer(layer: Any, next_norm: Tensor | None, state: PassState) -> FusedLayer:
     attention, mlp = layer.self_attn, layer.mlp
     return FusedLayer(
         layer=layer,
         attention=attention,
         state=state,
-        gate_up=Product(_join([mlp.gate_proj, mlp.up_proj]), copies=state.copies),
-        down=Product(mlp.down_proj.weight, copies=state.copies),
+        gate_up=PackedLinear(_join([mlp.gate_proj, mlp.up_proj]), copies=state.copies),
+        down=PackedLinear(mlp.down_proj.weight, copies=state.copies),
         heads=(
             attention.q_proj.out_features // attention.head_dim,
             attention.k_proj.out_features // attention.head_dim,
@@ -186,7 +186,7 @@ def _fused_layer(layer: Any, next_norm: Tensor | None, state: AttentionState) ->
     )
 
 
-def _heads(attention: Any, state: AttentionState) -> dict[str, Any]:
+def _heads(attention: Any, state: PassState) -> dict[str, Any]:
     """Return the fields of a fused layer that are made of an attention module's weights."""
     projections = [attention.q_proj, attention.k_proj, attention.v_proj]
     bias = None if projections[0].bias is None else _join(projections, "bias")
@@ -194,8 +194,8 @@ def _heads(attention: Any, state: AttentionState) -> dict[str, Any]:
     if hasattr(attention, "q_norm"):
         norms = (attention.q_norm.weight, attention.k_norm.weight, attention.q_norm.variance_epsilon)
     return {
-        "qkv": Product(_join(projections), bias, copies=state.copies),
-        "out": Product(attention.o_proj.weight, copies=state.copies),
+        "qkv": PackedLinear(_join(projections), bias, copies=state.copies),
+        "out": PackedLinear(attention.o_proj.weight, copies=state.copies),
         "norms": norms,
     }
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from orthrus_transformers.kernels.onednn_linear import Product, fits
-from orthrus_transformers.model.attention_hook import AttentionState
+from orthrus_transformers.kernels.onednn_linear import PackedLinear, fits
+from orthrus_transformers.model.attention_hook import PassState
 from orthrus_transformers.model.patching import PatchedForward, is_watched, own_forward
 
 
 def switch_linears(
-    root: torch.nn.Module, state: AttentionState, apart_from: frozenset[torch.nn.Module] = frozenset()
+    root: torch.nn.Module, state: PassState, apart_from: frozenset[torch.nn.Module] = frozenset()
 ) -> int:
     """Let the linear layers below a module multiply so in passes that ask for it; return how many do."""
     layers = [one for one in root.modules() if type(one) is torch.nn.Linear and fits(one.weight)]
@@ -21,8 +21,8 @@ def switch_linears(
     return len(layers)
 
 
-def _switching(layer: torch.nn.Linear, state: AttentionState) -> PatchedForward:
-    own, product = own_forward(layer), Product(layer.weight, layer.bias, copies=state.copies)
+def _switching(layer: torch.nn.Linear, state: PassState) -> PatchedForward:
+    own, product = own_forward(layer), PackedLinear(layer.weight, layer.bias, copies=state.copies)
 
     def forward(inputs: Tensor) -> Tensor:
         asked = state.form in ("fused", "packed") and layer.weight is product.weight  # and not another one since

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from orthrus import BuildError, Context, Draft, Scheduler, Stop, Target, Verdict
-from orthrus_transformers.model.attention_hook import AttentionState
+from orthrus_transformers.model.attention_hook import PassState
 
 # Of the logits' spread: far above rounding, far below a bug. Models compute norms in float32 even in float64.
 TOLERANCE = {torch.float64: 1e-2, torch.float32: 1e-2}
@@ -15,7 +15,7 @@ PROMPT = 5
 DRAFT = 3
 
 
-def probe(target: Target, state: AttentionState, model_type: str) -> None:
+def probe(target: Target, state: PassState, model_type: str) -> None:
     """Raise BuildError if two ragged rows through cache and backend do not give the model's own logits.
 
     Few tokens, once at loading; it catches families whose positions or masks live where the backend is not asked.

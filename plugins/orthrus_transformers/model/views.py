@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from orthrus import BuildError
-from orthrus_transformers.model.attention_hook import AttentionState
+from orthrus_transformers.model.attention_hook import PassState
 from orthrus_transformers.model.patching import PatchedForward
 from orthrus_transformers.model.short_convolutions import find_convolutions
 
@@ -34,7 +34,7 @@ class View:
         }
 
 
-def make_view(model: Any, state: AttentionState, weights: Mapping[str, Tensor] | None) -> View:
+def make_view(model: Any, state: PassState, weights: Mapping[str, Tensor] | None) -> View:
     """Return a view with these weights, or with copies of the model's own; raise BuildError if they do not fit.
 
     weights: by the names of the model's parameters that they stand beside, all of them and no others.

@@ -16,7 +16,7 @@ from torch.nn.functional import linear
 
 from orthrus import BuildError, MaskDescription, MaskedBlocks, PackedRows
 from orthrus_transformers.guards import on_its_device
-from orthrus_transformers.model.attention_hook import AttentionState
+from orthrus_transformers.model.attention_hook import PassState
 from orthrus_transformers.model.context_length import max_length
 from orthrus_transformers.model.llama_like import fits_layer, layer_window
 from orthrus_transformers.model.short_convolutions import find_convolutions, mask_for
@@ -34,7 +34,7 @@ class DualPass:
     flex: FlexAttention instead of dense masks; compiled: the layers through torch.compile, if they are of a known kind.
     """
 
-    def __init__(self, model: Any, state: AttentionState, view: View, flex: bool, compiled: bool) -> None:
+    def __init__(self, model: Any, state: PassState, view: View, flex: bool, compiled: bool) -> None:
         self.device: torch.device = model.device
         self._model = model
         self._trunk = model.get_decoder()
