@@ -117,7 +117,7 @@ class ViewTarget(Target, Protocol):
 
 
 class DraftPass(Protocol):
-    """Say what stands around a drafter's pass: what it is over, and what is made of its logits.
+    """A drafter's forward pass with its pre- and post-processing: its tokens, and the result of its logits.
 
     Where a target can, it records all of that as one, so the methods compute on the device from their arguments alone,
     and read no value. Passes that are equal (`==`) share a recording. The last column is not projected onto the
@@ -143,10 +143,15 @@ class DraftPass(Protocol):
 
 
 class DraftingTarget(ViewTarget, Protocol):
-    """Be a view target that runs a drafter's pass and all that stands around it as one; see `run_draft_pass`."""
+    """A view target that runs a drafter's pass with its pre- and post-processing as one; see `run_draft_pass`."""
 
     def draft(
-        self, context: Context, one: DraftPass, *, view: str | None = None, kind: Literal["causal", "block"] = "block"
+        self,
+        context: Context,
+        draft_pass: DraftPass,
+        *,
+        view: str | None = None,
+        kind: Literal["causal", "block"] = "block",
     ) -> Tensor:
         """Return the pass's result, which may be written over by the next such pass; scratch slots only are written.
 

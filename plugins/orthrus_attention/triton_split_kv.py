@@ -43,7 +43,7 @@ def partial(
     rows,
     splits,
     WHOLE: tl.constexpr,
-    STEADY: tl.constexpr,
+    BATCH_INVARIANT: tl.constexpr,
     QUERIES: tl.constexpr,
     WINDOW: tl.constexpr,
     CAUSAL: tl.constexpr,
@@ -84,13 +84,14 @@ def partial(
     total = tl.zeros([BLOCK_M], tl.float32)
     sum_values = tl.zeros([BLOCK_M, PADDED], tl.float32)
 
-    # The slots in use, not the buffer's, are what is split: every program works however large the bucket. STEADY: a
-    # split is one tile, counted from slot 0, so that a key is in the same one whatever the first and last query are.
+    # The slots in use, not the buffer's, are what is split: every program works however large the bucket.
+    # BATCH_INVARIANT: a split is one tile, counted from slot 0, so that a key is in the same one whatever the first and
+    # last query are.
     used = (last + 1).to(tl.int32)
     lowest = 0
     if WINDOW > 0:
         lowest = tl.maximum(first - WINDOW + 1, 0).to(tl.int32)
-    if STEADY:
+    if BATCH_INVARIANT:
         lowest = lowest // BLOCK_N * BLOCK_N
         begin = 0
     else:

@@ -197,7 +197,7 @@ class TransformersTarget:
             kind=kind,
             view=None if view is None else self._view(view),
             unused=1,
-            around=draft_pass,
+            draft_pass=draft_pass,
             room=context.room,
         )
         return self._engine.run(forward_pass)

@@ -97,7 +97,7 @@ def test_wide_passes_round_otherwise() -> None:
     target = target_of("smollm2-135m")
     target._cache.start(1, torch.device("cuda"))
     torch.manual_seed(0)
-    tokens = torch.randint(1000, (1, skinny_linear.MOST_STEADY_TOKENS + 1), device="cuda")
+    tokens = torch.randint(1000, (1, skinny_linear.MOST_INVARIANT_TOKENS + 1), device="cuda")
     nothing = torch.zeros(1, dtype=torch.int64, device="cuda")
     wanted = one_by_one(target, tokens, nothing)
     assert not torch.equal(run(target, tokens, nothing), wanted)

@@ -45,10 +45,10 @@ class Recorder(GraphedEngine):
     around: Callable[[Callable[[], None]], None] = staticmethod(lambda action: action())
     size = 0
 
-    def _record(self, one: ForwardPass) -> Recording:
-        inputs = packed(one)
-        output = self._eager.run(unpacked(one, inputs)).clone()
-        graph: Any = Again(self._eager, one, inputs, output, self)
+    def _record(self, forward_pass: ForwardPass) -> Recording:
+        inputs = packed(forward_pass)
+        output = self._eager.run(unpacked(forward_pass, inputs)).clone()
+        graph: Any = Again(self._eager, forward_pass, inputs, output, self)
         return Recording(graph, inputs, output, self.size)
 
 

@@ -53,7 +53,7 @@ def find_layers(model: Any) -> list[Any]:
     """Return the model's decoder layers: the first list of as many modules as its config counts layers."""
     count = model.config.get_text_config().num_hidden_layers
     lists = (list(module) for module in model.modules() if isinstance(module, torch.nn.ModuleList))
-    return next((one for one in lists if len(one) == count), [])
+    return next((layers for layers in lists if len(layers) == count), [])
 
 
 def _switching(own: Callable[..., Any], state: PassState) -> Callable[..., Any]:

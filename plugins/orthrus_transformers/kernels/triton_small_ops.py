@@ -9,10 +9,10 @@ from torch import Tensor
 
 from orthrus.kernels.launch import early_launch
 from orthrus.kernels.triton_wait import wait
-from orthrus_transformers.kernels.shapes import MOST_STEADY_TOKENS
+from orthrus_transformers.kernels.shapes import MOST_INVARIANT_TOKENS
 
 # Of more tokens, programs that take one at a time are too many; up to there a token's bits must be those it has alone.
-FEW_TOKENS, TOKENS_A_PROGRAM = MOST_STEADY_TOKENS, 8
+FEW_TOKENS, TOKENS_A_PROGRAM = MOST_INVARIANT_TOKENS, 8
 
 
 @triton.jit

@@ -44,8 +44,8 @@ class FusedLayer:
     def forward(self, hidden: Tensor, cosine: Tensor, sine: Tensor, cache: Any) -> Tensor:
         """Return the layer's output [B, n, E], which may take its input's place; keys and values are in the cache."""
         weights = self.qkv.weight, self.gate_up.weight
-        steady = self.state.view is None
-        if not self.state.prefill and skinny_linear.fits(hidden, weights, self.attention.head_dim, steady):
+        batch_invariant = self.state.view is None
+        if not self.state.prefill and skinny_linear.fits(hidden, weights, self.attention.head_dim, batch_invariant):
             return self._narrow_forward(hidden, cosine, sine, cache)
         self.state.carried = None
         attention = self.attention
@@ -149,7 +149,7 @@ def _switching_head(head: Any, state: PassState) -> PatchedForward:
     def forward(hidden: Tensor) -> Any:
         if state.form != "fused":
             return own(hidden)
-        if skinny_linear.fits_head(hidden, head.weight, steady=state.view is None):
+        if skinny_linear.fits_head(hidden, head.weight, batch_invariant=state.view is None):
             return skinny_linear.project(hidden, head.weight)
         return own(hidden.contiguous())  # else the weight would be read once for each row of a batch
 
