@@ -1,4 +1,4 @@
-"""Names to parts: the only place where that happens."""
+"""The composition root: the only place where names become parts."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def build_baseline(
     chosen: PartConfig, target: interfaces.Target, notify: Callable[[str], None] | None = None
 ) -> interfaces.Baseline:
     """Return a baseline that answers with a target's model."""
-    baseline: interfaces.Baseline = _make("baseline", chosen, Parts(target=target, notify=notify or _silent))
+    baseline: interfaces.Baseline = _make("baseline", chosen, Parts(target=target, notify=notify or _ignore))
     return baseline
 
 
@@ -109,7 +109,7 @@ def _assemble(
     notify: Callable[[str], None] | None,
 ) -> Parts:
     """Return the parts of these names, in building order, made or given."""
-    parts = Parts(notify=notify or _silent)
+    parts = Parts(notify=notify or _ignore)
     for name in names:
         chosen: PartConfig | None = getattr(config, name)
         if name in given:
@@ -122,8 +122,7 @@ def _assemble(
     return parts
 
 
-def _silent(message: str) -> None:
-    """Tell nobody."""
+def _ignore(message: str) -> None: ...
 
 
 def _is_setting(value: Any) -> bool:

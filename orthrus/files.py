@@ -1,4 +1,4 @@
-"""Files: the user's cache, atomic writes, which files hold a model's weights, and fingerprints of weights.
+"""Files: the user's cache directory, atomic writes, which files hold a model's weights, and fingerprints of weights.
 
 A fingerprint tells weights from those of another model of the same shape, by the beginnings of what is stored.
 """

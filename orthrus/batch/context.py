@@ -78,7 +78,7 @@ class Context:
             row.finish_reason = None if row.room else "length"
         self.queue = deque(row for row in self.requests if row.room)
         self.rows: list[Row] = list(islice(self.queue, batch))  # a scheduler takes them
-        # The last column is nobody's: writes beyond a row's room end there.
+        # One extra column swallows the writes of rows that have no room left.
         width = max((len(row.prompt) + row.room for row in self.requests), default=0) + 1
         self.tokens = torch.zeros(len(self.rows), width, dtype=torch.int64, device=self.device)
         self.prompt_lengths = self.lengths = self.room = self.keys = upload([0] * len(self.rows), self.device)

@@ -1,4 +1,4 @@
-"""What drafts must be, and verdicts: checked before anything is made of them, without a host sync of its own."""
+"""Validates drafts and verdicts without adding a host sync: shapes on the host, values on the device, with the step."""
 
 from __future__ import annotations
 

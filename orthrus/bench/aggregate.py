@@ -1,4 +1,4 @@
-"""From samples to what is shown: pure functions from the rounds of a point to its runs."""
+"""Aggregation of measurements: pure functions from the rounds of a point to its runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one point gave so far: samples, profiles, and a sentence for each subject that could not run."""
+"""The results of one point so far: measurements, profiles, and a sentence for each subject that could not run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong with results that were read from a file: a value of another type than its field's."""
+"""The schema check of a results file: values of another type than their fields'."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How tables and reports write values: numbers rounded, spreads as median and range, text escaped for Markdown."""
+"""Formats the values of tables and reports: rounded numbers, spreads as median and range, text escaped for Markdown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each subject at each point in a process of its own: for memory, of which nothing is another's then.
+"""Runs every subject in its own process, so that its peak memory is its own.
 
 A child reads from a file what it is to measure and puts its tally there; what else it prints goes where the parent's
 output goes. Ctrl-C is the parent's, which ends the child.

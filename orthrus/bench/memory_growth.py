@@ -1,4 +1,4 @@
-"""How much more memory a subject takes than the reference as context grows, beside what the keys themselves take."""
+"""Memory growth over context: a subject's beyond the reference's, beside the memory of the keys themselves."""
 
 from __future__ import annotations
 

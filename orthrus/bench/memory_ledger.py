@@ -1,4 +1,4 @@
-"""Whose memory is whose on CUDA devices, where several subjects are held at a time. Elsewhere everything is 0."""
+"""Attributes CUDA memory to the subjects of a benchmark. On a CPU all figures are 0."""
 
 from __future__ import annotations
 

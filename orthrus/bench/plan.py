@@ -1,4 +1,4 @@
-"""What a benchmark is to measure: its subjects, the points of its sweep, and each subject's config at each point."""
+"""The plan of a benchmark: its subjects, the points of its sweep, and each subject's config at each point."""
 
 from __future__ import annotations
 

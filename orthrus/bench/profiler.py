@@ -1,4 +1,4 @@
-"""Where a cycle's time goes: a round of its own, in which stand-ins note when each part begins and ends.
+"""The profiler of a cycle: a round of its own, in which wrapped parts note when each begins and ends.
 
 The loop is the same and knows nothing of it. On a CUDA device the moments are events on its stream, read once the round
 is over; elsewhere they are the host's, which is true where the host waits for every operation, as on a CPU.

@@ -1,4 +1,4 @@
-"""What a benchmark found: frozen values, written as JSON and read back, so that a report can be made anywhere."""
+"""Results of a benchmark: frozen values, written as JSON and read back, so that a report can be made anywhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sweep: at every point all subjects in turn, round after round, so that what drifts, drifts for all of them."""
+"""Runs the sweep. Subjects take turns within a round, so that clock and temperature drift affects all alike."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the subjects are asked: a file's prompts, or random tokens of a given number."""
+"""The workload of a benchmark: a file's prompts, or random tokens of a given number."""
 
 from __future__ import annotations
 

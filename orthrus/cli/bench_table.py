@@ -1,4 +1,4 @@
-"""How results look in a terminal: one table, a row a run."""
+"""The terminal table of benchmark results: a row a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How certificates look in a terminal: a row a run; below, the tokens that do not pass."""
+"""The terminal table of certificates: a row a run; below, the tokens that do not pass."""
 
 from __future__ import annotations
 

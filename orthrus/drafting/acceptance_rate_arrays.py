@@ -1,4 +1,7 @@
-"""How sure a drafter is of each of many rows, in arrays: the device idles until it is told. B: rows, R: ranges."""
+"""Acceptance rates of a large batch, vectorised: this runs between two passes, while the GPU waits.
+
+B: rows, R: ranges.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,9 @@ class BatchEstimates:
         self._sizes, self._pooled = tuple(sizes), pooled
         self._outcomes = _outcomes(sizes)  # [2R, (n + 1) ** 2]
         self._seen = np.zeros((len(self._outcomes), 0))  # [2R, B]: hits, then tries
-        self._survival = np.ones((self._sizes[-1] + 1, 0))  # [n + 1, B]: room for it, as to get some anew takes longer
+        self._survival = np.ones(
+            (self._sizes[-1] + 1, 0)
+        )  # [n + 1, B], preallocated: allocating it each cycle is slower
         self._weights: Floats = np.ones(0)  # of a cycle's observations for all rows together; the last weighs 1
 
     def start(self, rows: Sequence[int]) -> None:

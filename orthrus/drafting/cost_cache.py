@@ -1,4 +1,4 @@
-"""What passes were measured to cost, kept in the user's cache: a file for each machine, model and kind of pass."""
+"""The on-disk cache of measured pass costs: a file for each machine, model and kind of pass."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a cycle costs by the size of its draft: measured once on a machine, and kept. B: rows, n: drafts."""
+"""The latency model of a cycle by the size of its draft, measured once on a machine. B: rows, n: drafts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from orthrus.values import Draft, Verdict
 FEWEST_ROUNDS, MOST_ROUNDS = 3, 20
 PATIENCE_SECONDS = 10.0  # after which no third round is begun, settled or not
 SETTLED = 1.2  # how much longer the second of the quickest two rounds may have taken
-LEAST_SECONDS = 1e-9  # what a clock that is too coarse to see a pass makes of it
+LEAST_SECONDS = 1e-9  # floor, for clocks too coarse to measure a pass
 FEWEST_SLOTS = 1024  # up to so many slots in use, passes count as equally costly; then up to four times as many ...
 
 VERIFY = "verify"  # the kind of what every cycle does, whatever drafts: the target's pass, and committing

@@ -1,4 +1,4 @@
-"""Whether Triton kernels of the decode step run on a device."""
+"""The check that Triton kernels of the decode step run on a device."""
 
 from __future__ import annotations
 

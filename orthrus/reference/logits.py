@@ -1,4 +1,4 @@
-"""What a target's logits become under sampling settings, at one place of one sequence, as plainly as it can be written.
+"""A target's logits under sampling settings, at one place of one sequence, as plainly as it can be written.
 
 It shares no code with the loop's own processing, which does whole drafts of whole batches.
 """

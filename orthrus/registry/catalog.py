@@ -1,4 +1,4 @@
-"""What plugins registered: kind and name to factory, options and origin."""
+"""The registry of parts: kind and name to factory, options and origin."""
 
 from __future__ import annotations
 

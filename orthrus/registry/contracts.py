@@ -1,4 +1,4 @@
-"""What parts declare of themselves, and of which types: a text in the place of a set of names is a set of letters."""
+"""Validates the attributes that a part declares. Catches `needs = "views"`, a string, where a set of names is meant."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Builds one session's plugins, entry point by entry point. No plugin is named here, and none lives in a global."""
+"""The plugin manager of a session: entry point by entry point. No plugin is named here, and none lives in a global."""
 
 from __future__ import annotations
 

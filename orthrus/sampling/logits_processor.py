@@ -1,4 +1,4 @@
-"""What the target applies to its own logits at each place, before a verifier sees them; nothing unless asked for."""
+"""The logits processor: applied to the target's logits at each place, before a verifier sees them; off by default."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fits the config's sections to a target: its own stop tokens, texts as its tokens, no token that it does not have."""
+"""Settings resolved against a target: its own stop tokens, texts as its tokens, no token that it does not have."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decodes every config at every batch under a witness, and certifies the runs against one referee a target."""
+"""The certifier: decodes every config at every batch with a recording verifier, and checks runs against a reference."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Runs:
 
     def certify(self, asked: Asked, oracle_sample: int, advance: Advance = lambda result: None) -> Certificate:
         """Return the certificate of a run that was decoded, once all that its referee has to see was judged."""
-        decoded, referee = self.decode(asked.config, asked.batch, _nowhere), self._referee(asked.config)
+        decoded, referee = self.decode(asked.config, asked.batch, _ignore), self._referee(asked.config)
         judged = [referee.judge(result) for result in decoded.results]
         found = _found(decoded, judged, referee)
         replayed = set() if referee.narrow else spread(len(judged), oracle_sample)
@@ -105,7 +105,7 @@ class Runs:
         found = []
         for referee in dict.fromkeys(self._referee(one.config) for one in asked):
             mine = [one for one in asked if self._referee(one.config) is referee]
-            results = [result for one in mine for result in self.decode(one.config, one.batch, _nowhere).results]
+            results = [result for one in mine for result in self.decode(one.config, one.batch, _ignore).results]
             found += [(referee, result) for result in unique(results)]
         return found
 
@@ -169,8 +169,7 @@ class Runs:
         return made
 
 
-def _nowhere(_: Any) -> None:
-    """Tell nobody."""
+def _ignore(_: Any) -> None: ...
 
 
 def _found(decoded: Decoded, judged: Sequence[Judgement], referee: ReferenceCheck) -> list[list[Divergence]]:

@@ -1,4 +1,4 @@
-"""What an answer's tokens are the argmax of: the target's logits, processed, and the noise of the answer.
+"""The scores of which an answer's tokens are the argmax: the target's logits, processed, and the noise of the answer.
 
 T: tokens of an answer, V: size of the vocabulary. It shares no code with the loop's own processing.
 """

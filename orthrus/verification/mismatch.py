@@ -1,4 +1,4 @@
-"""What is not as it should be in an answer."""
+"""A token of an answer that differs from the expected one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The referee of one target and one way to sample: what its answers are held against, and how much may differ.
+"""Comparison with a higher-precision reference: one a target and way to sample, with the bound on the difference.
 
 docs/explanation/lossless.md derives the bound.
 """

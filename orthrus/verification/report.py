@@ -1,4 +1,4 @@
-"""What `orthrus verify` found, as JSON."""
+"""The report of `orthrus verify`, as JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs that were decoded, kept in a folder: a verification that was cut off goes on, and several share the work.
+"""A cache of decoded runs in a folder: a verification that was cut off goes on, and several share the work.
 
 A run is found again only if everything is the same that decides it: config, prompts as tokens, batch, weights (of the
 target, and of a drafter that tells of its own), device, versions, and the code of Orthrus and of every part.

@@ -1,4 +1,4 @@
-"""What attention kernels that take lengths instead of masks are told of one pass."""
+"""Arguments of varlen attention kernels, which take lengths instead of masks, for one pass."""
 
 from __future__ import annotations
 

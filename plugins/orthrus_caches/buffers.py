@@ -1,4 +1,4 @@
-"""What the caches do with one buffer [B, H, C, D]: B rows, H heads of keys, C slots held, D size of a head."""
+"""Buffers of caches, [B, H, C, D] each: B rows, H heads of keys, C slots held, D size of a head."""
 
 from __future__ import annotations
 

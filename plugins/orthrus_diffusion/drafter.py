@@ -88,7 +88,7 @@ class Diffusion:
         return self._draft(context, self._auto.choose(context) if self._auto else self._block - 1, chance)
 
     def _wait(self) -> None:
-        """Let what follows run behind what was launched early: the stream may be another one by now."""
+        """Make the current stream wait for the early block; the caller may have switched streams since."""
         if self._launched is not None:
             torch.cuda.current_stream(self._target.device).wait_event(self._launched)
             self._launched = None

@@ -1,4 +1,4 @@
-"""What users of transformers have today: its own `generate`, on the target's model with the model's own attention."""
+"""The baseline of transformers' users: its own `generate`, on the target's model with the model's own attention."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every attention backend is held to: attention written out. A factory is handed nothing: `MyBackend`."""
+"""Checks of attention backends against attention written out. A factory is called without arguments: `MyBackend`."""
 
 from __future__ import annotations
 

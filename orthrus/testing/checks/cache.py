@@ -1,4 +1,4 @@
-"""What every KV cache is held to: a list of rows. A factory is handed nothing: `lambda: MyCache(slots=16)`.
+"""Checks of KV caches against a list of rows. A factory is called without arguments: `lambda: MyCache(slots=16)`.
 
 B: rows, R: rows of a pass, H: heads, n: tokens of a pass, D: size of a head.
 """

@@ -1,4 +1,4 @@
-"""What a part must have and declare, whatever it does: the first thing that is held to its interface."""
+"""Checks of the members and declarations that every part must have: the first thing held to its interface."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a single draft must be: its form, its room, its probabilities."""
+"""Checks of a single draft: its form, its room, its probabilities."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a drafter keeps, and what it must not: histories, rows, prompts, chance, and what belongs to others."""
+"""Checks of a drafter's state: histories, rows, prompts, chance, and what belongs to others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What comes out with a drafter: the target's own text, sample or distribution."""
+"""Checks of texts decoded with a drafter: the target's own text, sample or distribution."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every outcome of decoding with its exact probability: a Chance that visits them one after the other.
+"""Exact enumeration: every outcome of decoding with its probability, from a Chance that visits them one by one.
 
 Two distributions that must be equal are then two dictionaries that must be equal, to rounding: no statistics.
 """

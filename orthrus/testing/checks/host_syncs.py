@@ -1,4 +1,4 @@
-"""How often a call waits for the device: a number that rows do not multiply, nor the tokens that a verifier is given.
+"""Checks of host syncs a call: neither rows nor the tokens that a verifier is given multiply them.
 
 A CPU waits for nothing, so what is counted is how often values of tensors reach Python.
 """

@@ -1,4 +1,4 @@
-"""What every target is held to: its own logits from scratch. A factory is handed a cache.
+"""Checks of targets against their own logits from scratch. A factory is handed a cache.
 
 `lambda cache: MyTarget(cache)`, for one; a target that has a cache of its own does without it.
 B: rows, n: width of a draft, V: size of the vocabulary.

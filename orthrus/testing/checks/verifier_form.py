@@ -1,4 +1,4 @@
-"""What a single verdict must be: its form, the definition, and a function of nothing but its arguments."""
+"""Checks of a single verdict: its form, the definition, and a function of nothing but its arguments."""
 
 from __future__ import annotations
 

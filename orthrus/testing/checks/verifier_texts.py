@@ -1,4 +1,4 @@
-"""What comes out with a verifier: greedily, by coupled sampling, and every outcome of sampling that draws."""
+"""Checks of texts decoded with a verifier: greedily, by coupled sampling, and every outcome of sampling that draws."""
 
 from __future__ import annotations
 

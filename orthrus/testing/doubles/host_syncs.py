@@ -1,4 +1,4 @@
-"""Counts how often values of tensors reach Python: on an accelerator the host waits for the device each time."""
+"""A counter of host syncs: on an accelerator the host waits for the device whenever a tensor's value reaches Python."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What happens while a scene is decoded: every proposal of a drafter, by the text that it was made for.
+"""Spies on a decoded scene: every proposal of a drafter, by the text that it was made for.
 
 B: rows, n: width of a draft, V: size of the vocabulary.
 """

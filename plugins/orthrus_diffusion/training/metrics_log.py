@@ -1,4 +1,4 @@
-"""What a stage measured: a line of metrics.jsonl each time, and a plot of all of them."""
+"""The metrics log of a stage: a line of metrics.jsonl each time, and a plot of all of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a training config may say, section by section; imports no torch."""
+"""The schema of a training config, section by section; imports no torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a view's `config.json` says, in our own format and in the released one."""
+"""A view's `config.json`, in our own format and in the released one."""
 
 from __future__ import annotations
 

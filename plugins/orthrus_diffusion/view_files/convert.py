@@ -1,4 +1,4 @@
-"""From the released format to our own and back, a few weights at a time."""
+"""Conversion from the released format to our own and back, a few weights at a time."""
 
 from __future__ import annotations
 

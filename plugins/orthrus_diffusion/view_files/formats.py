@@ -1,4 +1,4 @@
-"""Where a view is kept: alone, in our own format, or inside a released Orthrus-Qwen3 checkpoint.
+"""Formats of view files: alone, in our own format, or inside a released Orthrus-Qwen3 checkpoint.
 
 Ours is a directory with `config.json` and `view.safetensors`, whose weights bear the names of the base model's weights
 that they stand beside. It names its base model and has its fingerprint. A released checkpoint is a whole Qwen3 model,

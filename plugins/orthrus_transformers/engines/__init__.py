@@ -1,4 +1,4 @@
-"""Which engine runs the passes.
+"""Engines, and the choice of one.
 
 May import: kernels, model, options, transformers_api.
 """

@@ -1,4 +1,4 @@
-"""A fused layer for a pass over a few tokens on a GPU: five kernels and the attention's own. M: tokens of all rows."""
+"""Skinny matrix products: a fused layer for few tokens on a GPU, five kernels and the attention's. M: all tokens."""
 
 from __future__ import annotations
 

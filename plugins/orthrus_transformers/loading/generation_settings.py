@@ -1,4 +1,4 @@
-"""What a model's config files say of generating text: its end tokens, and settings that greedy decoding would have.
+"""Generation settings of a model's config files: its end tokens, and settings that greedy decoding would have.
 
 Only what the files say counts: a config class has defaults of its own (an end token, for one), which are no model's.
 """

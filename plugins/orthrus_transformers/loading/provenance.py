@@ -1,4 +1,4 @@
-"""A sentence on what a model was loaded from, and how it was held against those files: what a certificate is of."""
+"""The provenance of a model: its files, and how its weights were held against them, for a certificate."""
 
 from __future__ import annotations
 

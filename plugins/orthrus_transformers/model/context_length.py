@@ -1,4 +1,4 @@
-"""How long a text may be: as long as the config says, and as a position has the same angles in every pass.
+"""The usable context length: the config's, and below the point where `longrope` switches its angles.
 
 Rotary positions of type `longrope` have two sets of angles, and a pass that goes beyond the length that the model was
 first trained on takes the other one for all its tokens. A draft, another row or padding would decide what a token sees.

@@ -1,4 +1,4 @@
-"""Facts of a pass: the memory that it must read, and what its time depends on."""
+"""Memory traffic of a pass, for the bandwidth share that `orthrus bench` shows, and the key of its measured time."""
 
 from __future__ import annotations
 

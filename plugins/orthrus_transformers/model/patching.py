@@ -1,4 +1,4 @@
-"""Forwards that stand in the place of modules' own, and what other programs have put into modules."""
+"""Patched `forward` methods, and detection of hooks and patches of other libraries."""
 
 from __future__ import annotations
 

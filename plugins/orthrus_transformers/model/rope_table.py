@@ -1,4 +1,4 @@
-"""Cosines and sines of rotary positions looked up in a table: two kernels a pass instead of nine."""
+"""A RoPE table: cosines and sines of rotary positions looked up, two kernels a pass instead of nine."""
 
 from __future__ import annotations
 

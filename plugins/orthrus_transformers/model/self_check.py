@@ -1,4 +1,4 @@
-"""Holds a new target against the model's own forward, so that a model it does not fit is refused and not mangled."""
+"""The self-check at load: a new target against the model's own forward, so that a model it does not fit is refused."""
 
 from __future__ import annotations
 

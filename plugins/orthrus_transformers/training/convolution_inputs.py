@@ -1,4 +1,4 @@
-"""What layers that convolve tokens see in training: the tokens before in the text, and before a block those committed.
+"""Inputs of convolution layers in training: the tokens before in the text, and before a block those committed.
 
 R: rows, L: columns of a row, N: blocks a row, K: size of a block, E: hidden size.
 """

@@ -1,4 +1,4 @@
-"""What the two passes of training see, as one function of row, query and slot for dense masks and for FlexAttention.
+"""Masks of the two training passes, as one function of row, query and slot for dense masks and for FlexAttention.
 
 R: rows, L: columns of a row, N: blocks of a row, K: size of a block.
 """
