@@ -143,8 +143,8 @@ class Stream:
                 shown = text.feed(token, armed=fed >= self._min_new_tokens)
                 if shown:
                     yield Piece(shown, place < step.accepted[0], step)
-            if not self._context.live and (held := text.finish()):
-                yield Piece(held, False, step)
+            if not self._context.live and (rest := text.finish()):
+                yield Piece(rest, False, step)
 
     @property
     def result(self) -> Result:

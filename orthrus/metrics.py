@@ -82,13 +82,13 @@ class Summary:
 
 def summarize(measures: Sequence[Measures]) -> Summary:
     """Return the pooled and the per-prompt measures of some rows."""
-    cycled = [one for one in measures if one.cycles]
-    passed = [one for one in measures if one.passes]
+    cycled = [row for row in measures if row.cycles]
+    passed = [row for row in measures if row.passes]
     return Summary(
-        new_tokens=sum(one.new_tokens for one in measures),
-        tokens_per_cycle=_ratio([(one.new_tokens - 1, one.cycles) for one in cycled]),
-        accepted_length=_ratio([(sum(one.accepted_per_cycle), one.cycles) for one in cycled]),
-        tpf=_ratio([(one.new_tokens, one.passes) for one in passed]),
+        new_tokens=sum(row.new_tokens for row in measures),
+        tokens_per_cycle=_ratio([(row.new_tokens - 1, row.cycles) for row in cycled]),
+        accepted_length=_ratio([(sum(row.accepted_per_cycle), row.cycles) for row in cycled]),
+        tpf=_ratio([(row.new_tokens, row.passes) for row in passed]),
     )
 
 
@@ -96,4 +96,4 @@ def _ratio(pairs: Sequence[tuple[int, int]]) -> Ratio:
     if not pairs:
         return Ratio(None, None)
     over, under = (sum(column) for column in zip(*pairs, strict=True))
-    return Ratio(over / under, sum(one / other for one, other in pairs) / len(pairs))
+    return Ratio(over / under, sum(count / base for count, base in pairs) / len(pairs))

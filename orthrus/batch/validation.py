@@ -88,13 +88,13 @@ class WriteGuard:
     @classmethod
     def of(cls, context: Context) -> WriteGuard:
         """Return the tensors of a context, and how often each has been written."""
-        return cls({name: (found := getattr(context, name), _writes(found)) for name in SEALED})
+        return cls({name: (tensor := getattr(context, name), _writes(tensor)) for name in SEALED})
 
     def check(self, context: Context, drafter: str) -> None:
         """Raise DraftError, which names the drafter, if any was written or replaced since."""
         for name, (tensor, writes) in self.tensors.items():
-            found = getattr(context, name)
-            if found is not tensor or _writes(found) != writes:
+            value = getattr(context, name)
+            if value is not tensor or _writes(value) != writes:
                 cycle = f"in cycle {context.cycle + 1}, or in observing the one before"
                 raise DraftError(f"drafter '{drafter}' changed context.{name} {cycle}; it may only read it")
 
@@ -130,8 +130,8 @@ def bounded(
     Without one they are compared later, behind the pass.
     """
     if kernels := row_kernels(tokens.device):
-        found: tuple[Tensor, Tensor, Tensor] = kernels.bound(tokens, lengths, room, vocabulary_size)
-        return found
+        checked: tuple[Tensor, Tensor, Tensor] = kernels.bound(tokens, lengths, room, vocabulary_size)
+        return checked
     return tokens.clamp(0, vocabulary_size - 1), torch.minimum(lengths.clamp(0, tokens.shape[1]), room), None
 
 
@@ -139,25 +139,25 @@ def check_verdict(verdict: Verdict) -> None:
     """Raise InterfaceError for what no verifier may return: nothing, a pair, lists."""
     if not isinstance(verdict, Verdict):
         raise InterfaceError(f"the verifier returned a {type(verdict).__name__}, not a Verdict")
-    for name, found in _numbers(verdict):
-        if not isinstance(found, Tensor):
+    for name, numbers in _numbers(verdict):
+        if not isinstance(numbers, Tensor):
             raise InterfaceError(
-                f"the verifier returned a Verdict whose {name} is a {type(found).__name__}, not a tensor"
+                f"the verifier returned a Verdict whose {name} is a {type(numbers).__name__}, not a tensor"
             )
 
 
 def check_numbers(verdict: Verdict, rows: Tensor) -> None:
     """Raise InterfaceError unless a verdict has an integer for each of the rows [B], where those are."""
-    for name, found in _numbers(verdict):
+    for name, numbers in _numbers(verdict):
         what = f"the verifier returned a Verdict whose {name}"
-        if found.shape != rows.shape:
+        if numbers.shape != rows.shape:
             raise InterfaceError(
-                f"{what} has the shape {list(found.shape)}; wanted {list(rows.shape)}, one for each row"
+                f"{what} has the shape {list(numbers.shape)}; wanted {list(rows.shape)}, one for each row"
             )
-        if found.dtype not in INTEGERS:
-            raise InterfaceError(f"{what} is of {found.dtype}; wanted torch.int64")
-        if found.device != rows.device:
-            raise InterfaceError(f"{what} is on {found.device}; the rows are on {rows.device}")
+        if numbers.dtype not in INTEGERS:
+            raise InterfaceError(f"{what} is of {numbers.dtype}; wanted torch.int64")
+        if numbers.device != rows.device:
+            raise InterfaceError(f"{what} is on {numbers.device}; the rows are on {rows.device}")
 
 
 def _numbers(verdict: Verdict) -> Iterator[tuple[str, Tensor]]:

@@ -25,12 +25,12 @@ class Swept:
 
 def read_integers(flag: str, text: str) -> tuple[int, ...]:
     """Return the numbers of a list such as `1,8,32`; raise InputError for anything else, or one below 1."""
-    found = [item.strip() for item in text.split(",")]
-    for item in found:
+    items = [item.strip() for item in text.split(",")]
+    for item in items:
         if not item.isascii() or not item.isdigit() or len(item) > 9 or not 1 <= int(item) <= LARGEST:
             numbers = f"whole numbers from 1 to {LARGEST}"
             raise InputError(f"{flag} must be {numbers}, separated by commas, not {shown(text)}")
-    return _once(flag, [int(item) for item in found])
+    return _once(flag, [int(item) for item in items])
 
 
 def read_sweep(text: str) -> Swept:

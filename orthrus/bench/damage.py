@@ -19,11 +19,11 @@ def find_damage(value: Any, hint: Any, place: str = "") -> Iterator[str]:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (Union, types.UnionType):
         if value is not None:
-            yield from find_damage(value, next(one for one in arguments if one is not type(None)), place)
+            yield from find_damage(value, next(argument for argument in arguments if argument is not type(None)), place)
     elif dataclasses.is_dataclass(hint):
         hints = typing.get_type_hints(hint)
-        for one in dataclasses.fields(hint):
-            yield from find_damage(getattr(value, one.name), hints[one.name], f"{place}.{one.name}".lstrip("."))
+        for field in dataclasses.fields(hint):
+            yield from find_damage(getattr(value, field.name), hints[field.name], f"{place}.{field.name}".lstrip("."))
     elif origin is tuple:
         yield from _in_tuple(value, arguments, place)
     elif not _fits(value, origin or hint):
@@ -31,9 +31,9 @@ def find_damage(value: Any, hint: Any, place: str = "") -> Iterator[str]:
 
 
 def _in_tuple(value: tuple[Any, ...], arguments: tuple[Any, ...], place: str) -> Iterator[str]:
-    wanted = len(value) if arguments[1] is Ellipsis else len(arguments)
-    if len(value) != wanted:
-        yield f"{place} has {len(value)} values, not {wanted}"
+    length = len(value) if arguments[1] is Ellipsis else len(arguments)
+    if len(value) != length:
+        yield f"{place} has {len(value)} values, not {length}"
     for index, item in enumerate(value):
         yield from find_damage(item, arguments[0], f"{place}[{index}]")
 

@@ -61,7 +61,7 @@ def run_decoder(decoder: Decoder, prompts: Sequence[Sequence[int]], batch: int, 
     return Measurement(
         token_ids=tuple(result.token_ids for result in results),
         seconds=seconds,
-        ttft_seconds=_mean([one.ttft_seconds for one in measures]),
+        ttft_seconds=_mean([row.ttft_seconds for row in measures]),
         cycle_seconds=in_cycles / cycles if cycles else None,
         measures=measures,
     )
@@ -109,5 +109,5 @@ def _baseline_measures(answers: Sequence[tuple[BaselineAnswer, float]]) -> tuple
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
-    told = [value for value in values if value is not None]
-    return statistics.fmean(told) if told and len(told) == len(values) else None
+    known = [value for value in values if value is not None]
+    return statistics.fmean(known) if known and len(known) == len(values) else None

@@ -54,10 +54,10 @@ def memory_growth(results: Results) -> list[Growth]:
         if run.peak_memory_bytes is not None and "context" in run.point:
             groups.setdefault((str(_others(run)), run.label), []).append(run)
     return [
-        found
+        growth
         for (others, label), runs in groups.items()
         if label != against
-        for found in _between(runs, {run.point["context"]: run for run in groups.get((others, against), [])})
+        for growth in _between(runs, {run.point["context"]: run for run in groups.get((others, against), [])})
     ]
 
 

@@ -34,7 +34,7 @@ class Ledger:
 
     def others(self, *owners: str) -> int:
         """Return the bytes that all but these owners hold."""
-        return sum(held for owner, held in self._held.items() if owner not in owners)
+        return sum(size for owner, size in self._held.items() if owner not in owners)
 
 
 @contextmanager

@@ -107,7 +107,7 @@ def plan_subjects(
         *(SubjectPlan(label, path) for label, path in zip(_labels(configs, shape), configs, strict=True)),
         *(_variant(text, configs[0]) for text in variants),
     ]
-    labels = [one.label for one in subjects]
+    labels = [subject.label for subject in subjects]
     for label in labels:
         if labels.count(label) > 1:
             raise InputError(f"two subjects are called '{label}'; labels must differ")
@@ -136,7 +136,7 @@ def check_sweep(subjects: Sequence[SubjectPlan], keys: Sequence[str]) -> None:
 
 def choose_reference(against: str | None, subjects: Sequence[SubjectPlan]) -> str:
     """Return the label that ratios refer to: the one asked for, or the first; raise InputError if there is none."""
-    labels = [one.label for one in subjects]
+    labels = [subject.label for subject in subjects]
     if against is not None and against not in labels:
         raise InputError(f"--against: {unknown('subject', against, labels)}")
     return against or labels[0]
@@ -144,12 +144,12 @@ def choose_reference(against: str | None, subjects: Sequence[SubjectPlan]) -> st
 
 def plan_points(batches: Sequence[int], contexts: Sequence[int | None], swept: Sequence[Swept]) -> tuple[Point, ...]:
     """Return every combination; keys of the config change slowest, so that models are built as seldom as can be."""
-    keys = [one.key for one in swept]
+    keys = [sweep.key for sweep in swept]
     for key in keys:
         if keys.count(key) > 1:
             raise InputError(f"--sweep {key} is given twice")
     points = []
-    for chosen in itertools.product(*(one.settings for one in swept)):
+    for chosen in itertools.product(*(sweep.settings for sweep in swept)):
         values = {key: value for key, (value, _) in zip(keys, chosen, strict=True)}
         layers = tuple(layer for _, layer in chosen)
         for context, batch in itertools.product(contexts, batches):

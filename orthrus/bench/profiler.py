@@ -123,8 +123,8 @@ def profile(decoder: Decoder, prompts: Sequence[Sequence[int]], batch: int, cloc
         return None
     parts = _parts(spans, moments)
     means = {name: statistics.fmean(parts[index][name] for index in steady) for name in parts[steady[0]]}
-    told = [part.report() for part in (decoder.target, decoder.drafter) if hasattr(part, "report")]
-    engine = {name: value for one in told for name, value in one.items()}
+    reports = [part.report() for part in (decoder.target, decoder.drafter) if hasattr(part, "report")]
+    engine = {name: value for report in reports for name, value in report.items()}
     return Profile(Phases(**means), _pass_bytes(decoder.target, steps, steady), engine)
 
 

@@ -70,11 +70,11 @@ class SubjectPool:
 
     def keep_only(self, configs: Sequence[Config]) -> None:
         """Forget the targets, and what was built on them, that none of the configs asks for."""
-        wanted = [_key(config) for config in configs]
-        self._subjects = {label: one for label, one in self._subjects.items() if one.shared.key in wanted}
-        dropped = [one for one in self._targets if one.key not in wanted]
-        self._targets = [one for one in self._targets if one.key in wanted]
-        self._ledger.forget([name for one in dropped for name in (one.weights, one.passes)])
+        keys = [_key(config) for config in configs]
+        self._subjects = {label: subject for label, subject in self._subjects.items() if subject.shared.key in keys}
+        dropped = [target for target in self._targets if target.key not in keys]
+        self._targets = [target for target in self._targets if target.key in keys]
+        self._ledger.forget([name for target in dropped for name in (target.weights, target.passes)])
 
     def subject(self, plan: SubjectPlan, config: Config) -> Subject:
         """Return the subject of a plan, built anew only if its config is another than before."""

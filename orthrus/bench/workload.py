@@ -35,7 +35,7 @@ class Workload:
     def encoded(self, target: Target, point: Point) -> list[list[int]]:
         """Return the tokens of every prompt at a point; raise InputError for one that the target cannot take."""
         if point.context is None:
-            return [encode(target, one.prompt, one.id, self.chat) for one in self.records]
+            return [encode(target, record.prompt, record.id, self.chat) for record in self.records]
         if target.max_length is not None and point.context >= target.max_length:
             raise InputError(f"a context of {point.context} leaves no room in the model's, {target.max_length}")
         chooser = random.Random(SEED)

@@ -73,5 +73,5 @@ COLUMNS: dict[str, Cell] = {
 PHASES: dict[str, Cell] = {
     "subject": lambda run: run.label,
     "point": _point,
-    **{one.name: partial(_phase, name=one.name) for one in dataclasses.fields(Phases)},
+    **{field.name: partial(_phase, name=field.name) for field in dataclasses.fields(Phases)},
 }

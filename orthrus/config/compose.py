@@ -62,17 +62,17 @@ def read_layers(path: Path, using: tuple[Path, ...] = ()) -> tuple[list[ConfigSo
         used = []
     layers: list[ConfigSource] = []
     for item in used:
-        found, more = _read_used(path, item, using)
-        layers += found
+        inherited, more = _read_used(path, item, using)
+        layers += inherited
         problems += more
     return [*layers, ConfigSource(str(path), values)], problems
 
 
 def _read_used(path: Path, item: str, using: tuple[Path, ...]) -> tuple[list[ConfigSource], list[Problem]]:
-    other = _tidy(path.parent / Path(item).expanduser())
-    if not other.is_file():
-        return [], [Problem(str(path), "use", f"there is no file '{item}' (looked for '{other}')")]
-    return read_layers(other, (*using, path.resolve()))
+    used = _tidy(path.parent / Path(item).expanduser())
+    if not used.is_file():
+        return [], [Problem(str(path), "use", f"there is no file '{item}' (looked for '{used}')")]
+    return read_layers(used, (*using, path.resolve()))
 
 
 def _tidy(path: Path) -> Path:

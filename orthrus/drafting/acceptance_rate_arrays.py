@@ -41,14 +41,14 @@ class BatchEstimates:
     def observe(self, lengths: Sequence[int], accepted: Sequence[int]) -> None:
         """Take note of the drafts of all rows; a length is 0 where there was none."""
         drafts = _integers(lengths)
-        found = self._outcomes.take(drafts * (self._sizes[-1] + 1) + _integers(accepted), axis=1)  # [2R, B]
+        outcomes = self._outcomes.take(drafts * (self._sizes[-1] + 1) + _integers(accepted), axis=1)  # [2R, B]
         seen, count = self._seen[:, : len(drafts)], int(np.count_nonzero(drafts))
         if count == len(drafts):
             seen *= ROW_MEMORY
         else:
             seen[:, drafts > 0] *= ROW_MEMORY
-        seen += found
-        new = found if count == len(drafts) else found[:, drafts > 0]
+        seen += outcomes
+        new = outcomes if count == len(drafts) else outcomes[:, drafts > 0]
         hits_and_tries = np.add.reduce(new * self._weights[len(self._weights) - count :], axis=1).tolist()
         self._pooled.add(count, hits_and_tries[: len(self._sizes) - 1], hits_and_tries[len(self._sizes) - 1 :])
 
@@ -74,8 +74,8 @@ class BatchEstimates:
             np.multiply(before, chances[index], out=here)  # over a few places; `accumulate` is slow along this axis
         right = survival[1:]
         right *= places < available
-        found: list[float] = np.add.reduce(right, axis=1).tolist()
-        return found
+        sums: list[float] = np.add.reduce(right, axis=1).tolist()
+        return sums
 
     def _chances(self, count: int) -> Floats:
         """Return the estimates for the first rows [R, B]."""
@@ -95,7 +95,7 @@ def _outcomes(sizes: Sequence[int]) -> Floats:
     begins, ends = np.array(sizes[:-1])[:, None], np.array(sizes[1:])[:, None]
     lengths, accepted = np.indices((sizes[-1] + 1, sizes[-1] + 1)).reshape(2, -1)
     counts = np.minimum(lengths, accepted), np.minimum(lengths, accepted + 1)
-    return np.concatenate([np.clip(one, begins, ends) - begins for one in counts]).astype(float)
+    return np.concatenate([np.clip(row_counts, begins, ends) - begins for row_counts in counts]).astype(float)
 
 
 def _integers(values: Sequence[int]) -> Integers:

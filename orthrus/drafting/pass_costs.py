@@ -68,13 +68,13 @@ class PassCosts:
         return self._cycles[key]
 
     def _curve(self, kind: str, context: Context, sizes: Sequence[int], place: Place) -> Mapping[int, float]:
-        wanted = {size for size in sizes if size or kind == VERIFY}  # no pass drafts nothing
+        missing_sizes = {size for size in sizes if size or kind == VERIFY}  # no pass drafts nothing
         identity = self._identity(kind, place)
         known = self._known.setdefault((kind, place), {})
-        if not wanted <= known.keys() and identity is not None:
+        if not missing_sizes <= known.keys() and identity is not None:
             known |= read_costs(identity, self._notify)
-        if not wanted <= known.keys():
-            measured, settled = self._measure(kind, context, sorted(wanted))
+        if not missing_sizes <= known.keys():
+            measured, settled = self._measure(kind, context, sorted(missing_sizes))
             known |= measured
             if identity is not None and settled:
                 write_costs(identity, known, self._notify)
@@ -92,8 +92,8 @@ class PassCosts:
     def _actions(self, kind: str, context: Context, sizes: Sequence[int]) -> dict[int, Callable[[], object]]:
         if kind != VERIFY:
             return {size: partial(self._drafting[kind], context, size) for size in sizes}
-        other = stand_in(context, len(sizes) * (MOST_ROUNDS + 1))
-        return {size: partial(verify, self._target, context, other, size) for size in sizes}
+        scratch = stand_in(context, len(sizes) * (MOST_ROUNDS + 1))
+        return {size: partial(verify, self._target, context, scratch, size) for size in sizes}
 
     def _identity(self, kind: str, place: Place) -> dict[str, Any] | None:
         """Return what the costs depend on, as JSON has it, or None if the target does not say."""
@@ -133,13 +133,13 @@ def measure(
 def stand_in(context: Context, cycles: int) -> Scheduler:
     """Return the scheduler of a context of as many rows, with room for so many cycles without an accepted draft."""
     stop = Stop(cycles + 1, token_ids=context.stop.token_ids)
-    other = Context([[0]] * len(context.rows), stop, vocabulary_size=context.vocabulary_size, device=context.device)
-    scheduler = Scheduler(other)
+    scratch = Context([[0]] * len(context.rows), stop, vocabulary_size=context.vocabulary_size, device=context.device)
+    scheduler = Scheduler(scratch)
     scheduler.refill()
     return scheduler
 
 
-def verify(target: Target, context: Context, other: Scheduler, size: int) -> None:
+def verify(target: Target, context: Context, scratch: Scheduler, size: int) -> None:
     """Pass over the anchors and so many drafts, choose tokens as a verifier does, and commit something to `other`.
 
     Committing, which waits for the device, is half as long as a small model's pass. Above temperature 0 so is noise for
@@ -154,7 +154,7 @@ def verify(target: Target, context: Context, other: Scheduler, size: int) -> Non
         logits = widen(logits) + Chance(0, context.device).gumbel(context.keys, positions, logits.shape[-1])
     chosen = logits.argmax(-1)[:, 0]
     nothing = torch.zeros_like(chosen)
-    other.commit(draft, Verdict(nothing, nothing + _no_stop(context)))
+    scratch.commit(draft, Verdict(nothing, nothing + _no_stop(context)))
 
 
 def _no_stop(context: Context) -> int:

@@ -44,7 +44,7 @@ class Scene:
     gap: float | None = None
 
     def __repr__(self) -> str:
-        changed = [one.name for one in fields(self) if getattr(self, one.name) != one.default]
+        changed = [field.name for field in fields(self) if getattr(self, field.name) != field.default]
         return f"Scene({', '.join(f'{name}={getattr(self, name)!r}' for name in changed)})"
 
     def table(self) -> Tensor:
@@ -84,7 +84,7 @@ class Scene:
 
     def keys(self) -> list[int]:
         """Return what each prompt's noise is keyed by."""
-        return [request_key(str(one)) for one in self.ids or range(len(self.prompts))]
+        return [request_key(str(prompt_id)) for prompt_id in self.ids or range(len(self.prompts))]
 
     def alone(self, index: int) -> Scene:
         """Return the scene with one prompt only, its noise as before."""

@@ -42,16 +42,16 @@ def verify(
     """
     check_verifiable(decoder)
     replayed = spread(len(results), oracle_sample)
-    found: list[list[Divergence]] = []
+    answer_divergences: list[list[Divergence]] = []
     for index, result in enumerate(results):
-        found.append(_check(decoder, result, with_oracle=index in replayed))
+        answer_divergences.append(_check(decoder, result, with_oracle=index in replayed))
         progress(result)
     return Verification(
         total=len(results),
-        identical=sum(not divergences for divergences in found),
+        identical=sum(not divergences for divergences in answer_divergences),
         tokens=sum(len(result.token_ids) for result in results),
         oracle_checked=len(replayed),
-        divergences=tuple(one for divergences in found for one in divergences),
+        divergences=tuple(divergence for divergences in answer_divergences for divergence in divergences),
     )
 
 

@@ -125,7 +125,7 @@ class Certificate:
             "roundoffs": _finite(self.roundoffs),
             "logit_error": None if self.logit_error is None else _finite(self.logit_error),
             "gaps": [_finite(gap) for gap in self.gaps],
-            "divergences": [one.to_dict() for one in self.divergences],
+            "divergences": [divergence.to_dict() for divergence in self.divergences],
         }
 
 
@@ -153,23 +153,23 @@ def logit_error(result: Result, seen: Mapping[int, TokenRecord], judged: Judgeme
     """Return the largest distance of a logit that the run saw, of a token it produced, from the reference's."""
     pairs = zip(result.token_ids, judged.forced.values, strict=True)
     distances = [abs(of_token(seen, place, token).value * unit - value) for place, (token, value) in enumerate(pairs)]
-    return max((one for one in distances if math.isfinite(one)), default=0.0)
+    return max((distance for distance in distances if math.isfinite(distance)), default=0.0)
 
 
-def compared(found: int, total: int, expected: int, of: int) -> Rule:
+def compared(differing: int, total: int, expected: int, of: int) -> Rule:
     """Return what Fisher's exact test says of two shares; nothing, if it could not fail even with the share at 1."""
     if more_often(total, total, expected, of) >= CHANCE:
         return "not decided"
-    return "fails" if more_often(found, total, expected, of) < CHANCE else "holds"
+    return "fails" if more_often(differing, total, expected, of) < CHANCE else "holds"
 
 
-def more_often(found: int, total: int, expected: int, of: int) -> float:
+def more_often(differing: int, total: int, expected: int, of: int) -> float:
     """Return how likely chance alone makes the first share this much higher: Fisher's exact test, one-sided."""
-    together, everything = found + expected, total + of
+    together, everything = differing + expected, total + of
     ways = math.comb(everything, together)
     favourable = sum(
         math.comb(total, count) * math.comb(of, together - count)
-        for count in range(found, min(total, together) + 1)
+        for count in range(differing, min(total, together) + 1)
         if together - count <= of
     )
     return favourable / ways
@@ -177,7 +177,7 @@ def more_often(found: int, total: int, expected: int, of: int) -> float:
 
 def differing(results: Sequence[Result], others: Sequence[Result]) -> int:
     """Return how many answers of two runs over the same prompts are not the same tokens."""
-    return sum(one.token_ids != other.token_ids for one, other in zip(results, others, strict=True))
+    return sum(result.token_ids != base.token_ids for result, base in zip(results, others, strict=True))
 
 
 def _finite(value: float) -> float | None:

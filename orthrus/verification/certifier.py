@@ -86,28 +86,33 @@ class Runs:
         """Return the certificate of a run that was decoded, once all that its referee has to see was judged."""
         decoded, referee = self.decode(asked.config, asked.batch, _ignore), self._referee(asked.config)
         judged = [referee.judge(result) for result in decoded.results]
-        found = _found(decoded, judged, referee)
+        divergences = _found(decoded, judged, referee)
         replayed = set() if referee.narrow else spread(len(judged), oracle_sample)
         for index in sorted(replayed):
             parted = referee.replay(decoded.results[index])  # where float64 decided a tie, the oracle may part
-            found[index] = found[index] or [one for one in parted if one.position not in judged[index].disputed]
-        identical = sum(not one and not any(each.forced.gaps) for one, each in zip(found, judged, strict=True))
+            divergences[index] = divergences[index] or [
+                divergence for divergence in parted if divergence.position not in judged[index].disputed
+            ]
+        identical = sum(
+            not answer_divergences and not any(each.forced.gaps)
+            for answer_divergences, each in zip(divergences, judged, strict=True)
+        )
         control = None
-        if referee.narrow or (identical < len(judged) and not any(found)):
-            plain, other = (self.decode(asked.plain, batch, advance).results for batch in PLAIN_BATCHES)
-            control = Control(differing(plain, other), len(plain), min(PLAIN_BATCHES[-1], len(plain)))
+        if referee.narrow or (identical < len(judged) and not any(divergences)):
+            plain, batched = (self.decode(asked.plain, batch, advance).results for batch in PLAIN_BATCHES)
+            control = Control(differing(plain, batched), len(plain), min(PLAIN_BATCHES[-1], len(plain)))
             if referee.narrow:
                 identical = len(plain) - differing(decoded.results, plain)
-        return _certificate(asked, decoded, judged, found, referee, identical, control, len(replayed))
+        return _certificate(asked, decoded, judged, divergences, referee, identical, control, len(replayed))
 
     def answers(self, asked: Sequence[Asked]) -> list[tuple[ReferenceCheck, Result]]:
         """Return all different answers of runs that were decoded, each with its referee."""
-        found = []
-        for referee in dict.fromkeys(self._referee(one.config) for one in asked):
-            mine = [one for one in asked if self._referee(one.config) is referee]
-            results = [result for one in mine for result in self.decode(one.config, one.batch, _ignore).results]
-            found += [(referee, result) for result in unique(results)]
-        return found
+        certificates = []
+        for referee in dict.fromkeys(self._referee(run.config) for run in asked):
+            mine = [run for run in asked if self._referee(run.config) is referee]
+            results = [result for run in mine for result in self.decode(run.config, run.batch, _ignore).results]
+            certificates += [(referee, result) for result in unique(results)]
+        return certificates
 
     def _answers(self, config: Config, decoder: Decoder, batch: int, advance: Advance) -> Answers:
         """Return the answers of a run and what was seen of them: those that are kept, or decoded now and kept."""
@@ -116,10 +121,10 @@ class Runs:
         identity = identity_of(config, batch, self.prompts, self.chat, decoder)
         drafter = config.drafter.entry.name if config.drafter else "none"
         label = f"drafter {drafter}, batch {batch}"
-        if found := self.kept.read(identity, label):
+        if read := self.kept.read(identity, label):
             for _ in self.prompts:
                 advance(None)
-            return found
+            return read
         decoded = self._watched(decoder, batch, advance)
         self.kept.write(identity, decoded, label)
         return decoded
@@ -164,9 +169,9 @@ class Runs:
                 return logits
         if not hasattr(target, "widened"):
             return None
-        made: Logits = target.widened(dtype)
-        self._wide.append((config.target, dtype, made))
-        return made
+        wide_logits: Logits = target.widened(dtype)
+        self._wide.append((config.target, dtype, wide_logits))
+        return wide_logits
 
 
 def _ignore(_: Any) -> None: ...
@@ -176,8 +181,8 @@ def _found(decoded: Decoded, judged: Sequence[Judgement], referee: ReferenceChec
     """Return what does not pass in each answer."""
     size, bound = unit(decoded.decoder), referee.bound
     return [
-        [*wrong_tokens(result, seen, one, bound, size, referee.narrow), *one.wrong_end]
-        for result, seen, one in zip(decoded.results, decoded.seen, judged, strict=True)
+        [*wrong_tokens(result, seen, judgement, bound, size, referee.narrow), *judgement.wrong_end]
+        for result, seen, judgement in zip(decoded.results, decoded.seen, judged, strict=True)
     ]
 
 
@@ -185,7 +190,7 @@ def _certificate(
     asked: Asked,
     decoded: Decoded,
     judged: Sequence[Judgement],
-    found: Sequence[Sequence[Divergence]],
+    answer_divergences: Sequence[Sequence[Divergence]],
     referee: ReferenceCheck,
     identical: int,
     control: Control | None,
@@ -193,7 +198,7 @@ def _certificate(
 ) -> Certificate:
     size = unit(decoded.decoder)
     triples = list(zip(decoded.results, decoded.seen, judged, strict=True))
-    wrong = {(one.id, one.position) for divergences in found for one in divergences}
+    wrong = {(divergence.id, divergence.position) for divergences in answer_divergences for divergence in divergences}
     return Certificate(
         label=asked.label,
         batch=asked.batch,
@@ -202,16 +207,16 @@ def _certificate(
         prompts=len(decoded.results),
         tokens=sum(len(result.token_ids) for result in decoded.results),
         identical=identical,
-        ties=sum((result.id, place) not in wrong for result, _, one in triples for place in one.disputed),
-        certified=sum(not divergences for divergences in found),
+        ties=sum((result.id, place) not in wrong for result, _, judgement in triples for place in judgement.disputed),
+        certified=sum(not divergences for divergences in answer_divergences),
         bound=referee.bound,
         error=referee.error,
         roundoffs=referee.roundoffs,
         logit_error=max((logit_error(*triple, size) for triple in triples), default=None),
         control=control,
         oracle_checked=oracle_checked,
-        gaps=tuple(gap for one in judged for gap in one.forced.gaps if not gap <= 0),
-        divergences=tuple(one for divergences in found for one in divergences),
+        gaps=tuple(gap for judgement in judged for gap in judgement.forced.gaps if not gap <= 0),
+        divergences=tuple(divergence for divergences in answer_divergences for divergence in divergences),
     )
 
 
@@ -225,7 +230,7 @@ def check_verifiable(decoder: Decoder) -> None:
         )
 
 
-def spread(total: int, wanted: int) -> set[int]:
+def spread(total: int, how_many: int) -> set[int]:
     """Return so many numbers below the total, evenly spread."""
-    count = min(total, wanted)
+    count = min(total, how_many)
     return {index * total // count for index in range(count)} if count else set()

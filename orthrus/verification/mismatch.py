@@ -42,7 +42,7 @@ def compare(result: Result, answer: OracleAnswer, check: Check) -> list[Divergen
         return []
     pairs = zip(result.token_ids, answer.token_ids, strict=False)
     shorter = min(len(result.token_ids), len(answer.token_ids))
-    place = next((i for i, (one, other) in enumerate(pairs) if one != other), shorter)
+    place = next((i for i, (token, expected) in enumerate(pairs) if token != expected), shorter)
     tokens = _at(result.token_ids, place), _at(answer.token_ids, place)
     return [Divergence(result.id, place, *tokens, math.nan, check)]
 

@@ -65,12 +65,12 @@ class RecordingVerifier:
 
         What was noted last of a place counts: rows that take no part in a step are noted, too, and again when they do.
         """
-        found: list[dict[int, TokenRecord]] = [{} for _ in results]
+        records: list[dict[int, TokenRecord]] = [{} for _ in results]
         starts = [len(result.prompt_token_ids) for result in results]
         for requests, rows in self._fetched():
             for request, row in zip(requests, rows, strict=True):
-                found[request].update(_read(row, starts[request]))
-        return found
+                records[request].update(_read(row, starts[request]))
+        return records
 
     def _fetched(self) -> Sequence[tuple[list[int], list[list[float]]]]:
         fetched = []
@@ -85,8 +85,8 @@ class RecordingVerifier:
 
 def of_token(seen: Mapping[int, TokenRecord], place: int, token: int) -> TokenRecord:
     """Return what was seen of a token, or that nothing was."""
-    one = seen.get(place)
-    return one if one is not None and one.token == token else TokenRecord(token, -1, math.nan, math.nan)
+    record = seen.get(place)
+    return record if record is not None and record.token == token else TokenRecord(token, -1, math.nan, math.nan)
 
 
 def _scores(context: Context, logits: Tensor, chance: Chance) -> Tensor:

@@ -79,7 +79,7 @@ class ReferenceCheck:
     @property
     def error(self) -> float:
         """Return the largest error of a logit in the run's dtype, over all answers for which it was measured."""
-        return max((one.forced.error for one in self._judged.values()), default=0.0)
+        return max((judgement.forced.error for judgement in self._judged.values()), default=0.0)
 
     @property
     def bound(self) -> float:
@@ -89,8 +89,8 @@ class ReferenceCheck:
     @property
     def largest(self) -> float:
         """Return the largest logit, or score, of any token of the answers; those that were cut are none."""
-        values = [abs(value) for one in self._judged.values() for value in one.forced.values]
-        return max((one for one in values if math.isfinite(one)), default=0.0)
+        values = [abs(value) for judgement in self._judged.values() for value in judgement.forced.values]
+        return max((value for value in values if math.isfinite(value)), default=0.0)
 
     @property
     def roundoffs(self) -> float:

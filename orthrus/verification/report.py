@@ -51,5 +51,5 @@ class Record:
 def make_record(command: str, settings: Mapping[str, Any], device: torch.device, runs: Sequence[Certificate]) -> Record:
     """Return the record of runs on a device, made now."""
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    found = {**versions(device), "float32_products": torch.get_float32_matmul_precision()}  # "highest": no TF32
-    return Record(command, now, found, settings, tuple(runs))
+    machine = {**versions(device), "float32_products": torch.get_float32_matmul_precision()}  # "highest": no TF32
+    return Record(command, now, machine, settings, tuple(runs))

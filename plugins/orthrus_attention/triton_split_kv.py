@@ -103,13 +103,13 @@ def partial(
     values = value + batch * stride_vb + head * stride_vh
     for slot in range(start, end, BLOCK_N):
         n = slot + tl.arange(0, BLOCK_N)
-        held = n < end
-        k = tl.load(keys + n[None, :] * stride_kn + d[:, None], mask=held[None, :] & inside[:, None], other=0.0)
+        mask = n < end
+        k = tl.load(keys + n[None, :] * stride_kn + d[:, None], mask=mask[None, :] & inside[:, None], other=0.0)
         scores = tl.dot(q, k, input_precision="ieee") * scale
         if CAUSAL:
-            seen = held[None, :] & (n[None, :] <= position[:, None])
+            seen = mask[None, :] & (n[None, :] <= position[:, None])
         else:
-            seen = held[None, :] & ((n[None, :] < length) | (n[None, :] >= first))
+            seen = mask[None, :] & ((n[None, :] < length) | (n[None, :] >= first))
         if WINDOW > 0:
             seen = seen & (n[None, :] > position[:, None] - WINDOW)
         scores = tl.where(seen, scores, float("-inf"))
@@ -117,7 +117,7 @@ def partial(
         anchor = tl.where(higher == float("-inf"), 0.0, higher)  # a row that has seen no key yet
         weights = tl.exp(scores - anchor[:, None])
         shrink = tl.exp(maximum - anchor)
-        v = tl.load(values + n[:, None] * stride_vn + d[None, :], mask=held[:, None] & inside[None, :], other=0.0)
+        v = tl.load(values + n[:, None] * stride_vn + d[None, :], mask=mask[:, None] & inside[None, :], other=0.0)
         sum_values = sum_values * shrink[:, None] + tl.dot(weights.to(v.dtype), v, input_precision="ieee")
         total = total * shrink + tl.sum(weights, 1)
         maximum = higher
@@ -168,5 +168,5 @@ def combine(
     values = tl.load(parts + cell[:, None] * SIZE + d[None, :], mask=(s < splits)[:, None] & inside[None, :], other=0.0)
     weights = tl.exp(maximum - tl.max(maximum, 0))  # every query sees at least its own slot
     mean = tl.sum(values * weights[:, None], 0) / tl.sum(weights * part, 0)
-    place = out + batch * stride_ob + (head * groups + m // queries) * stride_oh + (m % queries) * stride_on
-    tl.store(place + d, mean.to(out.dtype.element_ty), mask=inside)
+    target = out + batch * stride_ob + (head * groups + m // queries) * stride_oh + (m % queries) * stride_on
+    tl.store(target + d, mean.to(out.dtype.element_ty), mask=inside)

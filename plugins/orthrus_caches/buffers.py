@@ -19,7 +19,7 @@ def put(buffer: Tensor, states: Tensor, slots: Tensor, rows: Tensor | None, exte
 
 def grown(buffer: Tensor, capacity: int) -> Tensor:
     """Return a buffer of more slots with the same beginning; the rest is zeros."""
-    rows, heads, held, size = buffer.shape
+    rows, heads, slots, size = buffer.shape
     larger = buffer.new_zeros(rows, heads, capacity, size)
-    larger[:, :, :held] = buffer
+    larger[:, :, :slots] = buffer
     return larger

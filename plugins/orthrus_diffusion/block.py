@@ -37,12 +37,12 @@ class MaskedBlock:
 
     def result(self, rows: RowState, logits: Tensor) -> Tensor:
         """Return tokens [B, K - 1], or logits [B, K - 1, V], each row's first draft in front."""
-        found = logits.argmax(-1) if self.choose else logits
+        chosen = logits.argmax(-1) if self.choose else logits
         if not self.spare:
-            return found
+            return chosen
         columns = torch.arange(self.width - 1, device=logits.device) + self._unused(rows)
         columns = columns.clamp(max=self.width - 2)
-        return found.gather(1, columns) if self.choose else gather_rows(found, columns)
+        return chosen.gather(1, columns) if self.choose else gather_rows(chosen, columns)
 
     def _unused(self, rows: RowState) -> Tensor:
         """Return how many columns [B, 1] of each row are spare."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from orthrus.batch.context import Context
 from orthrus.chance import Chance
 from orthrus.testing.check import BrokenRuleError, Check, Factory, check
-from orthrus.testing.checks.contracts import made
+from orthrus.testing.checks.contracts import make_drafter
 from orthrus.testing.doubles.spies import Watched, decoded
 from orthrus.testing.doubles.verifiers import Dictated
 from orthrus.testing.scenes import Scene, ladder
@@ -30,11 +30,11 @@ def rule(scenes: Sequence[Scene], *, unadmitted: bool = False) -> Callable[[Rule
     unadmitted: look even at what the loop refuses for its form.
     """
 
-    def made_of(one: Rule) -> Check:
-        @wraps(one)
+    def made_of(rule: Rule) -> Check:
+        @wraps(rule)
         def body(make: Factory, scene: Scene) -> None:
             target = scene.target()
-            watched = Watched(made(make, target), one, unadmitted=unadmitted)
+            watched = Watched(make_drafter(make, target), rule, unadmitted=unadmitted)
             decoded(scene, target, watched, Dictated(scene.seed), Chance(scene.seed))
 
         return check("drafter", scenes)(body)

@@ -18,7 +18,7 @@ from orthrus.interfaces import Drafter, Verifier
 from orthrus.reference.cache import PlainCache
 from orthrus.reference.view_table import ViewTableTarget
 from orthrus.testing.check import BrokenRuleError, Factory, check
-from orthrus.testing.checks.contracts import made
+from orthrus.testing.checks.contracts import make_drafter
 from orthrus.testing.doubles.drafters import Scripted
 from orthrus.testing.doubles.host_syncs import HostReads
 from orthrus.testing.doubles.spies import decoded
@@ -50,7 +50,7 @@ def drafting_waits_seldom(make: Factory, scene: Scene) -> None:
     reads = HostReads()
     target = _Uncounted(scene.table(), PlainCache(), max_length=scene.max_length)
     target.reads = reads
-    decoded(scene, target, _CountedDrafter(made(make, target), reads), Dictated(scene.seed))
+    decoded(scene, target, _CountedDrafter(make_drafter(make, target), reads), Dictated(scene.seed))
 
 
 @contextmanager

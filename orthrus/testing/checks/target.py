@@ -97,8 +97,8 @@ def rows_take_new_prompts(make: Factory, scene: Scene) -> None:
 def start_forgets_everything(make: Factory, scene: Scene) -> None:
     """A second context on the same target, with other rows, is as if it were the first."""
     target: Target = make(PlainCache())
-    for one in (scene, replace(WAITING, batch=None), SHORT):
-        _held(target, one)
+    for variant in (scene, replace(WAITING, batch=None), SHORT):
+        _held(target, variant)
 
 
 @check("target", [SHORT, RAGGED, LONG])
@@ -191,18 +191,18 @@ def _scripted(scene: Scene, target: Target) -> Scripted:
 
 
 def _taking_part(context: Context) -> list[int]:
-    live = [row for row, one in enumerate(context.rows) if one.finish_reason is None]
+    live = [row for row, state in enumerate(context.rows) if state.finish_reason is None]
     return [row for row in live if not context.rows[row].output] or live
 
 
-def _close(found: Tensor, wanted: Tensor, place: str) -> None:
+def _close(actual: Tensor, expected: Tensor, place: str) -> None:
     """Raise BrokenRuleError if logits [V] are further apart than their dtype explains."""
-    spread = float(wanted.double().max() - wanted.double().min())
-    off = (found.double() - wanted.double()).abs()
-    if not float(off.max()) <= TOLERANCE.get(found.dtype, 1e-3) * max(spread, 1e-6):
+    spread = float(expected.double().max() - expected.double().min())
+    off = (actual.double() - expected.double()).abs()
+    if not float(off.max()) <= TOLERANCE.get(actual.dtype, 1e-3) * max(spread, 1e-6):
         token = int(off.nan_to_num(torch.inf).argmax())
         raise BrokenRuleError(
-            f"a logit of {float(found[token]):.6g} for token {token}, its own is {float(wanted[token]):.6g}", place
+            f"a logit of {float(actual[token]):.6g} for token {token}, its own is {float(expected[token]):.6g}", place
         )
 
 

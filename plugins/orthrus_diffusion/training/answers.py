@@ -18,15 +18,15 @@ from orthrus_diffusion.training.work_sharing import begin_turns, end_turns
 
 def make_answers(run: Run) -> None:
     """Write the shards that are not there yet; several processes take turns. Raises InputError without prompts."""
-    place = run.out / "prompts.jsonl"
-    if not place.exists():
-        raise InputError(f"there is no '{place}'; run the stage prompts first")
-    prompts = [record.prompt for record in read_prompts(place)]
+    file = run.out / "prompts.jsonl"
+    if not file.exists():
+        raise InputError(f"there is no '{file}'; run the stage prompts first")
+    prompts = [record.prompt for record in read_prompts(file)]
     groups = [prompts[start : start + run.answers.shard] for start in range(0, len(prompts), run.answers.shard)]
     directory = run.out / "answers"
     target = run.target()
     if run.workers.first:
-        digest = hashlib.sha256(place.read_bytes()).hexdigest()
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
         run.claim(directory, target, run.answers, prompts=digest, shards=len(groups))
     records = Records(directory, "shard")
     mine = begin_turns(run, records, [shard_file(directory, index) for index in range(len(groups))])
@@ -49,8 +49,8 @@ def _decoder(run: Run, target: TrainableTarget) -> Decoder:
 
 def shards_of(directory: Path) -> int | None:
     """Return how many shards the answers have, or None where that is not noted."""
-    found: int | None = read_claim(directory).get("shards")
-    return found
+    shard_count: int | None = read_claim(directory).get("shards")
+    return shard_count
 
 
 def shard_file(directory: Path, index: int) -> Path:

@@ -51,10 +51,10 @@ def read_texts(run: Run, target: TrainableTarget) -> list[Text]:
     files = sorted((run.out / "answers").glob("shard-*.safetensors"))
     if not files:
         raise InputError(f"there are no answers in '{run.out / 'answers'}'; run the stage answers first")
-    wanted = shards_of(run.out / "answers")
-    if wanted is not None and len(files) < wanted:
+    total = shards_of(run.out / "answers")
+    if total is not None and len(files) < total:
         raise InputError(
-            f"{wanted - len(files)} of {wanted} shards are missing in '{run.out / 'answers'}'; run the stage answers"
+            f"{total - len(files)} of {total} shards are missing in '{run.out / 'answers'}'; run the stage answers"
         )
     return read_shards(files, target.vocabulary_size)
 
@@ -163,7 +163,7 @@ class Fitting:
         options, training = self._run.fit, self._run.training
         decays = [options.decay**index for index in range(training.block - 1)]
         normalizer = options.rows * options.anchors * sum(decays)
-        found = []
+        losses_of_ranks = []
         for part in batch.split(options.rows_at_a_time):
             some = part.to(self._target.device)
             teacher = self._passes.committed(some.rows)
@@ -174,15 +174,15 @@ class Fitting:
             gradient, losses = self._loss(teacher, drafted, some, options.loss_rows, normalizer)
             drafted.backward(gradient)  # type: ignore[no-untyped-call]  # torch has no type for it
             self._weights.gather()
-            found.append(losses)
+            losses_of_ranks.append(losses)
         self._run.workers.sum(self._weights.gradients())
-        return found
+        return losses_of_ranks
 
     def _record(self, step: int, losses: list[Losses], norm: float, seconds: float) -> None:
         """Write a line: the loss, and how much of a block is right at the anchors that were drawn."""
         options = self._run.fit
         sums = [
-            torch.stack([getattr(one, name) for one in losses]).sum(0) for name in ("divergence", "right", "counted")
+            torch.stack([getattr(loss, name) for loss in losses]).sum(0) for name in ("divergence", "right", "counted")
         ]
         self._run.workers.sum(sums)
         divergence, right, counted = sums

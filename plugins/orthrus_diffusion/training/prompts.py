@@ -64,12 +64,12 @@ def _without_avoided(run: Run, prompts: list[str]) -> list[str]:
     if not run.prompts.avoid:
         return prompts
     avoided = Avoided(record.prompt for name in run.prompts.avoid for record in read_prompts(Path(name).expanduser()))
-    kept = [prompt for prompt in prompts if prompt not in avoided]
-    left_out = f"{len(prompts) - len(kept)} of {len(prompts)} prompts are left out: they repeat some of prompts.avoid"
-    if prompts and not kept:
+    clean = [prompt for prompt in prompts if prompt not in avoided]
+    left_out = f"{len(prompts) - len(clean)} of {len(prompts)} prompts are left out: they repeat some of prompts.avoid"
+    if prompts and not clean:
         raise InputError(f"{left_out}; name others in prompts.files, or set prompts.sampled")
     run.notify(left_out)
-    return kept
+    return clean
 
 
 def _sample_parts(run: Run, target: TrainableTarget, directory: Path, parts: Sequence[Path]) -> None:
@@ -80,10 +80,10 @@ def _sample_parts(run: Run, target: TrainableTarget, directory: Path, parts: Seq
         for part in mine:
             asked = range(part * PART, min((part + 1) * PART, run.prompts.sampled))
             begun = time.perf_counter()
-            found = _sample(run, target, part, asked)
+            sampled = _sample(run, target, part, asked)
             seconds = time.perf_counter() - begun
-            _write(parts[part], found)
-            records.write(part=part, prompts=len(found), asked=len(asked), prompts_per_second=len(found) / seconds)
+            _write(parts[part], sampled)
+            records.write(part=part, prompts=len(sampled), asked=len(asked), prompts_per_second=len(sampled) / seconds)
             advance(1)
     end_turns(run, records)
 
@@ -116,14 +116,14 @@ def user_header(tokenizer: Tokenizer | None) -> list[int]:
     """Return the tokens before the text of a user's turn: what two chats begin with; InputError without a template."""
     assert tokenizer is not None  # Run.target() sees to it
     try:
-        one, other = tokenizer.encode("a", chat=True), tokenizer.encode("Z", chat=True)
+        first, second = tokenizer.encode("a", chat=True), tokenizer.encode("Z", chat=True)
     except InputError as error:
         reason = str(error).partition(";")[0]  # what follows it helps with other commands
         raise InputError(
             f"{reason}, so a user's turn cannot be written; put a chat_template.jinja beside the model's weights, or"
             " set prompts.sampled=0 and prompts.files"
         ) from error
-    return _common(one, other)
+    return _common(first, second)
 
 
 def opening_tokens(tokenizer: Tokenizer, opening: str) -> list[int]:
@@ -135,9 +135,9 @@ def opening_tokens(tokenizer: Tokenizer, opening: str) -> list[int]:
     return tokens[len(_common(special, tokens)) :]  # a space before both letters may be joined to the opening
 
 
-def _common(one: Sequence[int], other: Sequence[int]) -> list[int]:
-    same = [a == b for a, b in zip(one, other, strict=False)]
-    return list(one[: same.index(False)] if False in same else one[: len(same)])
+def _common(first: Sequence[int], second: Sequence[int]) -> list[int]:
+    same = [a == b for a, b in zip(first, second, strict=False)]
+    return list(first[: same.index(False)] if False in same else first[: len(same)])
 
 
 def _distinct(texts: Iterable[str]) -> list[str]:

@@ -100,7 +100,7 @@ def linear_rotated(
     heads: tuple[int, int],
     cosine: Tensor,
     sine: Tensor,
-    place: tuple[Tensor, Tensor, Tensor],
+    destination: tuple[Tensor, Tensor, Tensor],
 ) -> Tensor:
     """Return rotated queries [B, H, n, D] and write keys, rotated, and values to their place.
 
@@ -112,7 +112,7 @@ def linear_rotated(
     outputs, inputs = weight.shape
     size = outputs // (heads[0] + 2 * heads[1])
     query = normed.hidden.new_empty(rows, heads[0], queries, size)
-    key, value, slots = place
+    key, value, slots = destination
     layout = tile(rows * queries, outputs, inputs)
     kernels.linear_rotated[_grid(rows * queries, outputs, layout)](
         normed.gained,

@@ -67,12 +67,14 @@ class FusedLayer:
             normed = skinny_linear.gain(hidden, before.weight)
         heads = (normed, self.qkv.weight, self.qkv.bias, before.variance_epsilon)
         size = self.qkv.weight.shape[0] // (self.heads[0] + 2 * self.heads[1])
-        place = cache.reserve(attention.layer_idx, hidden, self.heads[1], size) if hasattr(cache, "reserve") else None
-        if place is None or self.norms is not None:
+        reserved = (
+            cache.reserve(attention.layer_idx, hidden, self.heads[1], size) if hasattr(cache, "reserve") else None
+        )
+        if reserved is None or self.norms is not None:
             joined = skinny_linear.linear(*heads)
             query, keys, values = split_heads(joined, self.heads, cosine, sine, self.norms, cache, attention.layer_idx)
         else:
-            query = skinny_linear.linear_rotated(*heads, self.heads, cosine, sine, place)
+            query = skinny_linear.linear_rotated(*heads, self.heads, cosine, sine, reserved)
             keys, values = cache.read(attention.layer_idx)
         seen = self.state.backend.attend(query, keys, values, self.state.prepared(self.window), scale=attention.scaling)
         seen = seen.transpose(1, 2).reshape(*hidden.shape[:2], -1)
@@ -106,7 +108,7 @@ def _fuse_the_end(model: Any, state: PassState) -> None:
 
 def pack(model: Any, state: PassState) -> int:
     """Let linear layers outside of fused ones multiply by what suits a CPU, in passes that ask; return how many do."""
-    within = [one for layer in model.modules() if hasattr(layer, "orthrus_fused") for one in layer.modules()]
+    within = [module for layer in model.modules() if hasattr(layer, "orthrus_fused") for module in layer.modules()]
     return switch_linears(model, state, frozenset(within))
 
 
@@ -202,10 +204,10 @@ def _heads(attention: Any, state: PassState) -> dict[str, Any]:
 
 def _join(projections: list[Any], kind: str = "weight") -> Tensor:
     """Return the weights (or biases) below one another, and make each projection's own a view of its part."""
-    joined = torch.cat([getattr(one, kind).data for one in projections])
+    joined = torch.cat([getattr(projection, kind).data for projection in projections])
     start = 0
-    for one in projections:
-        part = joined[start : start + one.out_features]
-        setattr(one, kind, torch.nn.Parameter(part, requires_grad=False))
-        start += one.out_features
+    for linear in projections:
+        part = joined[start : start + linear.out_features]
+        setattr(linear, kind, torch.nn.Parameter(part, requires_grad=False))
+        start += linear.out_features
     return joined

@@ -64,19 +64,19 @@ def _look(model: Any, config: Any, window: int | None) -> Iterator[SeenLayer]:
     ids = torch.zeros(1, TOKENS, dtype=torch.int64, device=model.device)
     with _attention(model, attend), _window(config, window), torch.no_grad():
         model(input_ids=ids, use_cache=False, logits_to_keep=1)
-    for layer, mask, told in handed:
-        yield SeenLayer(layer, _has_window(mask, model, layer), told)
+    for layer, mask, given in handed:
+        yield SeenLayer(layer, _has_window(mask, model, layer), given)
 
 
 def _has_window(mask: Tensor | None, model: Any, layer: int) -> bool:
     if mask is None:
         return False
     seen = mask[0, 0] if mask.dtype == torch.bool else mask[0, 0] == 0  # [n, n]
-    place = torch.arange(TOKENS, device=seen.device)
-    causal = place[None] <= place[:, None]
+    positions = torch.arange(TOKENS, device=seen.device)
+    causal = positions[None] <= positions[:, None]
     if torch.equal(seen, causal):
         return False
-    if torch.equal(seen, causal & (place[None] > place[:, None] - SHORT)):
+    if torch.equal(seen, causal & (positions[None] > positions[:, None] - SHORT)):
         return True
     raise BuildError(
         f"model type '{model.config.model_type}' has in layer {layer} a mask that is neither causal nor a window; it is"

@@ -14,8 +14,8 @@ def switch_linears(
     root: torch.nn.Module, state: PassState, apart_from: frozenset[torch.nn.Module] = frozenset()
 ) -> int:
     """Let the linear layers below a module multiply so in passes that ask for it; return how many do."""
-    layers = [one for one in root.modules() if type(one) is torch.nn.Linear and fits(one.weight)]
-    layers = [one for one in layers if one not in apart_from and not is_watched(one)]
+    layers = [module for module in root.modules() if type(module) is torch.nn.Linear and fits(module.weight)]
+    layers = [layer for layer in layers if layer not in apart_from and not is_watched(layer)]
     for layer in layers:
         vars(layer)["forward"] = _switching(layer, state)
     return len(layers)
@@ -26,7 +26,7 @@ def _switching(layer: torch.nn.Linear, state: PassState) -> PatchedForward:
 
     def forward(inputs: Tensor) -> Tensor:
         asked = state.form in ("fused", "packed") and layer.weight is product.weight  # and not another one since
-        found: Tensor = product(inputs) if asked else own(inputs)
-        return found
+        outputs: Tensor = product(inputs) if asked else own(inputs)
+        return outputs
 
     return PatchedForward(own, forward)

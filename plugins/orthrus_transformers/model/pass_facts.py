@@ -42,7 +42,7 @@ def weight_bytes(model: Any) -> int:
     """Return the bytes of all weights but those of an embedding table of its own, of which a pass reads a few rows."""
     table, head = model.get_input_embeddings().weight, model.get_output_embeddings()
     tied = head is not None and head.weight.data_ptr() == table.data_ptr()
-    every: int = sum(one.nbytes for one in model.parameters())
+    every: int = sum(parameter.nbytes for parameter in model.parameters())
     return every if tied else every - int(table.nbytes)
 
 

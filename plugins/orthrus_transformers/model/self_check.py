@@ -39,10 +39,10 @@ def probe(target: Target, state: PassState, model_type: str) -> None:
         _compare(logits, target.logits(sequence, DRAFT + 1), model_type)
 
 
-def _compare(logits: Tensor, wanted: Tensor, model_type: str) -> None:
-    spread = float(wanted.double().std())
-    error = float((logits.double() - wanted.double()).abs().max())
-    if not error <= TOLERANCE.get(wanted.dtype, TOLERANCE_HALF) * spread:
+def _compare(logits: Tensor, expected: Tensor, model_type: str) -> None:
+    spread = float(expected.double().std())
+    error = float((logits.double() - expected.double()).abs().max())
+    if not error <= TOLERANCE.get(expected.dtype, TOLERANCE_HALF) * spread:
         raise BuildError(
             f"model type '{model_type}' does not give its own logits through Orthrus's cache and attention"
             f" (off by {error:.3g} where logits spread by {spread:.3g}); it is not supported"
