@@ -21,7 +21,7 @@ from orthrus.values import Piece, Prompt, Result, Step
 
 @dataclass(frozen=True)
 class Decoder:
-    """Hold the parts of one decoder and decode with them. `stop` includes the model's own stop tokens."""
+    """The parts of one decoder, and decoding with them. `stop` includes the model's own stop tokens."""
 
     target: Target
     drafter: Drafter

@@ -105,7 +105,7 @@ class KVCache(Protocol):
 
 @runtime_checkable
 class Target(Protocol):
-    """Be the model whose text is produced."""
+    """The model whose text is produced."""
 
     capabilities: frozenset[str]  # of: tokenizer, logits, embeddings, hidden_states, views, training
     vocabulary_size: int

@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Measures:
-    """Hold what one row cost and gained.
+    """The cost and gain of one row.
 
     cycles: steps after the prefill in which the row took part. passes: forward passes of the target's size that it
     took part in: prefill (1, however many chunks), drafting and verifying. accepted_per_cycle: drafts the target
@@ -64,7 +64,7 @@ class Measures:
 
 @dataclass(frozen=True)
 class Ratio:
-    """Hold one measure over several rows: pooled (a ratio of sums) and per prompt (the mean of the rows' ratios)."""
+    """One measure over several rows: pooled (a ratio of sums) and per prompt (the mean of the rows' ratios)."""
 
     pooled: float | None
     per_prompt: float | None
@@ -72,7 +72,7 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Summary:
-    """Hold the measures of several rows. Rows without cycles or passes count in no ratio that needs them."""
+    """The measures of several rows. Rows without cycles or passes count in no ratio that needs them."""
 
     new_tokens: int
     tokens_per_cycle: Ratio

@@ -20,7 +20,7 @@ from orthrus.values import Prompt
 
 @dataclass(frozen=True)
 class PromptRecord:
-    """Hold one prompt of a file and its id (its line number if it has none)."""
+    """One prompt of a file and its id (its line number if it has none)."""
 
     id: str
     prompt: str

@@ -26,7 +26,7 @@ MOVED = {  # from Context, and where to
 
 @dataclass(eq=False)
 class Row:
-    """Hold one request's state on the host, as of the last step; request: its place among the prompts.
+    """One request's state on the host, as of the last step; request: its place among the prompts.
 
     key: what its noise is keyed by.
     """
@@ -42,7 +42,7 @@ class Row:
 
 
 class Context:
-    """Hold rows of different lengths, on the device for the passes and on the host as of the last step.
+    """A batch's state: rows of different lengths, on the device for the passes and on the host as of the last step.
 
     requests: one for each prompt. rows: the B of them that are being decoded; when one ends, the next takes its place.
     tokens [B, T] and lengths [B]: prompt and committed tokens of each row; the last one is the anchor, once the

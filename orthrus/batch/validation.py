@@ -24,7 +24,7 @@ TOLERANCE = 0.01  # of the sum of a draft's probabilities: those in bfloat16 are
 
 @dataclass(frozen=True, eq=False)
 class CheckedDraft:
-    """Hold a draft with its values forced into their bounds, and what was proposed."""
+    """A draft with its values forced into their bounds, and what was proposed."""
 
     draft: Draft
     proposed: Draft
@@ -81,7 +81,7 @@ class CheckedDraft:
 
 @dataclass(frozen=True, eq=False)
 class WriteGuard:
-    """Hold what a drafter may read and must not write. Torch counts writes on the host, so that looking is free."""
+    """A guard of tensors that a drafter may only read. Torch counts writes on the host, so that looking is free."""
 
     tensors: Mapping[str, tuple[Tensor, int]]
 

@@ -17,7 +17,7 @@ LARGEST = 10_000_000  # tokens of a context or rows of a batch; no device holds 
 
 @dataclass(frozen=True)
 class Swept:
-    """Hold one swept key, and for each of its values the value and the layer that sets it."""
+    """One swept key, and for each of its values the value and the layer that sets it."""
 
     key: str
     settings: tuple[tuple[Any, ConfigSource], ...]

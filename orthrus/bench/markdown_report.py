@@ -16,7 +16,7 @@ DEFAULT_INTRODUCTION = "# Benchmarks\n"
 
 @dataclass(frozen=True)
 class Report:
-    """Hold a page of Markdown and the figures that it shows."""
+    """A page of Markdown and the figures that it shows."""
 
     markdown: str
     figures: tuple[Figure, ...]

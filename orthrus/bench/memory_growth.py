@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Growth:
-    """Hold a subject's growth of peak memory over the reference's, from one context to another.
+    """A subject's growth of peak memory over the reference's, from one context to another.
 
     point: the other swept values. extra_bytes: by how much more its peak grew than the reference's. keys_bytes: by how
     much the keys and values of the text grew, if a pass's bytes were counted. share: the first over the second.

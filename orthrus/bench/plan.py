@@ -21,7 +21,7 @@ PLAIN = "none"  # the drafter of plain decoding, and the baseline that is our ow
 
 @dataclass(frozen=True)
 class SubjectPlan:
-    """Say what is measured: a decoder of a config with layers over it, or a baseline on that config's target."""
+    """The plan of one subject: a decoder of a config with layers over it, or a baseline on that config's target."""
 
     label: str
     config: Path
@@ -36,7 +36,7 @@ class SubjectPlan:
 
 @dataclass(frozen=True)
 class Point:
-    """Hold one combination of swept values; layers: what it lays over every config. context: None for a file's prompts.
+    """One combination of swept values; layers: what it lays over every config. context: None for a file's prompts.
 
     values: as results show it.
     """
@@ -49,7 +49,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Plan:
-    """Hold a whole benchmark. against: the subject that ratios refer to.
+    """A whole benchmark. against: the subject that ratios refer to.
 
     warm_up, rounds: how often every subject runs at a point before it counts, and while it does. in_order: every round
     in the order of the subjects, instead of beginning with the next one each time. isolated: every subject at every

@@ -41,7 +41,7 @@ WIDTH, LEGEND_LINE = 8.0, 0.28  # inches
 
 @dataclass(frozen=True)
 class Figure:
-    """Hold a plot: its file's name, what it shows in a few words, and the SVG text."""
+    """A plot: its file's name, what it shows in a few words, and the SVG text."""
 
     name: str
     caption: str

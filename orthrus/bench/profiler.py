@@ -22,7 +22,7 @@ from orthrus.values import Step
 
 @dataclass(frozen=True)
 class Profile:
-    """Hold the mean parts of a steady cycle, and the mean bytes that its pass must read (None: the target is silent).
+    """The mean parts of a steady cycle, and the mean bytes that its pass must read (None: the target is silent).
 
     A cycle is steady if the step before it was a cycle too. engine: what the target says of its engine, and the
     drafter of what it chose, if they do.
@@ -35,7 +35,7 @@ class Profile:
 
 @dataclass(frozen=True)
 class Span:
-    """Hold when a method of a part began and ended."""
+    """The time span of a call of a part's method."""
 
     method: str
     began: Any
@@ -53,7 +53,7 @@ class Moments(Protocol):
 
 
 class HostMoments:
-    """Be moments of a clock of the host."""
+    """Moments of a clock of the host."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -68,7 +68,7 @@ class HostMoments:
 
 
 class CudaMoments:
-    """Be events on a device's current stream."""
+    """Events on a device's current stream."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device

@@ -12,7 +12,7 @@ FORMAT = "orthrus-bench 1"
 
 @dataclass(frozen=True)
 class Spread:
-    """Hold repeated measurements of one quantity; median, low and high are what tables show."""
+    """Repeated measurements of one quantity; median, low and high are what tables show."""
 
     values: tuple[float, ...]
 
@@ -38,7 +38,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Phases:
-    """Hold the mean seconds of a steady cycle's parts, from the end of one cycle's keep to the end of the next.
+    """The mean seconds of a steady cycle's parts, from the end of one cycle's keep to the end of the next.
 
     draft: the drafter's propose and observe. score: the target's pass. verify: the verifier. commit: from there to the
     end of keep, the host sync included. other: what is in none of them, the host's loop among it.
@@ -54,7 +54,7 @@ class Phases:
 
 @dataclass(frozen=True)
 class Run:
-    """Hold what one subject, a decoder or a baseline, measured at one point of the sweep.
+    """The measurements of one subject, a decoder or a baseline, at one point of the sweep.
 
     point: the swept keys and their values, such as {"batch": 8, "context": 512, "drafter.block": 16}.
     tokens_per_second: new tokens of all prompts over the round's seconds, one value a round. ratio: the same over the
@@ -91,7 +91,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Results:
-    """Hold one benchmark: the exact command, what it ran on, its settings, and its runs in the order of the sweep.
+    """One benchmark: the exact command, what it ran on, its settings, and its runs in the order of the sweep.
 
     environment: device, versions, threads, and `copy_bandwidth` in bytes/s, read plus written. settings: model, dtype,
     prompts, limits, rounds. title: what a report calls it; note: a sentence below its table.

@@ -25,7 +25,7 @@ Prompts = Sequence[Sequence[int]]
 
 @dataclass(frozen=True, eq=False)
 class SharedTarget:
-    """Hold a target, what of the configs it was built from, and the names under which its memory is accounted."""
+    """A shared target, the sections of configs it was built from, and the names under which its memory is accounted."""
 
     key: TargetKey
     target: Target
@@ -35,7 +35,7 @@ class SharedTarget:
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """Hold what was built of a plan. owners: whose memory is its own; the first is charged with what its runs leave."""
+    """A built subject. owners: whose memory is its own; the first is charged with what its runs leave."""
 
     plan: SubjectPlan
     config: Config

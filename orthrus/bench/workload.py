@@ -16,7 +16,7 @@ SEED = 0  # of random prompts
 
 @dataclass(frozen=True)
 class Workload:
-    """Hold a file's prompts, or say how many random ones there are (None: as many as the batch).
+    """A file's prompts, or the number of random ones (None: as many as the batch).
 
     chat: whether texts go through the model's chat template; None follows the target's option.
     """

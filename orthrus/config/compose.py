@@ -34,7 +34,7 @@ class ConfigSource:
 
 @dataclass(frozen=True)
 class Composed:
-    """Hold the settings that result, and for each dotted key the origin of the layer that set it.
+    """The settings that result, and for each dotted key the origin of the layer that set it.
 
     main: where a key that nobody wrote belongs.
     """

@@ -22,7 +22,7 @@ SECTIONS: Mapping[str, type] = {"sampling": Sampling, "stop": Stop}
 
 @dataclass(frozen=True)
 class PartConfig:
-    """Hold the choice of a part: its entry in the catalog and its options."""
+    """The choice of a part: its entry in the catalog and its options."""
 
     entry: Entry
     options: Any = None
@@ -30,7 +30,7 @@ class PartConfig:
 
 @dataclass(frozen=True)
 class Config:
-    """Hold a checked config. A part is None where nothing needs it, or where an object is given in its place."""
+    """A checked config. A part is None where nothing needs it, or where an object is given in its place."""
 
     target: PartConfig | None = None
     attention: PartConfig | None = None
@@ -50,7 +50,7 @@ class _Scalars:
 
 @dataclass(frozen=True)
 class NoOptions:
-    """Be the options of a part that was registered without any."""
+    """The options of a part that was registered without any."""
 
 
 def load_config(

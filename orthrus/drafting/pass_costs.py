@@ -33,7 +33,7 @@ Place = tuple[int, int, bool]  # buckets of rows and slots, and whether tokens a
 
 
 class PassCosts:
-    """Tell the seconds of a cycle for each size: of the target's pass over anchor and drafts, committing, and drafting.
+    """The seconds of a cycle for each size: of the target's pass over anchor and drafts, committing, and drafting.
 
     What is not known is measured where it is asked for, in the decoding under way: its passes write scratch slots only,
     so what is committed stays. It is kept in the user's cache if the target says what its passes depend on

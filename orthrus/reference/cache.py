@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class PlainCache:
-    """Hold for each row and layer a mapping from slot to key and value. Slow, and nothing to get wrong."""
+    """A KV cache as mappings: for each row and layer, slot to key and value. Slow, and nothing to get wrong."""
 
     def __init__(self) -> None:
         self.lengths = torch.zeros(0, dtype=torch.int64)

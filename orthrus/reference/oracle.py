@@ -17,7 +17,7 @@ Decode = Callable[[list[int]], str]
 
 @dataclass(frozen=True)
 class OracleAnswer:
-    """Hold the tokens of one answer and why they end."""
+    """The tokens of one answer and why they end."""
 
     token_ids: tuple[int, ...]
     finish_reason: FinishReason

@@ -21,7 +21,7 @@ WEIGHT = "table"  # the name of the only weight
 
 
 class ViewTableTarget(TableTarget):
-    """Be a table target whose views predict a block at once: each place from the view's own choices before it."""
+    """A table target whose views predict a block at once: each place from the view's own choices before it."""
 
     name = "table"
     directory: Path | None = None

@@ -27,7 +27,7 @@ KINDS = {  # kind: hook
 
 @dataclass(frozen=True)
 class Entry:
-    """Hold one registered part; factory and options are resolved when first needed."""
+    """One registered part; factory and options are resolved when first needed."""
 
     kind: str
     name: str
@@ -55,7 +55,7 @@ class Entry:
 
 
 class Catalog:
-    """Hold the entries of one session; a name taken twice cannot be used, whoever came first."""
+    """The entries of one session; a name taken twice cannot be used, whoever came first."""
 
     def __init__(self) -> None:
         self._entries: dict[tuple[str, str], list[Entry]] = {}

@@ -24,7 +24,7 @@ STRICT = "ORTHRUS_STRICT_PLUGINS"  # set to 1: a plugin that fails to load is an
 
 @dataclass(frozen=True)
 class LoadFailure:
-    """Hold which plugin did not load, and why."""
+    """A plugin that did not load, and the reason."""
 
     origin: str
     version: str
@@ -32,7 +32,7 @@ class LoadFailure:
 
 
 class Plugins:
-    """Hold the plugins of one session: what they supply (`catalog`) and which did not load (`failures`)."""
+    """The plugins of one session: what they supply (`catalog`) and which did not load (`failures`)."""
 
     def __init__(self) -> None:
         self.catalog = Catalog()

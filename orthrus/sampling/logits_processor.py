@@ -21,7 +21,7 @@ NOBODY, ANY = -1, -2  # no token; a place of a bad word that every token fits
 
 @dataclass(frozen=True, eq=False)
 class LogitsProcessor:
-    """Hold sampling settings as tensors on the device. V: size of the vocabulary, W: bad words, L: the longest one.
+    """Sampling settings as tensors on the device. V: size of the vocabulary, W: bad words, L: the longest one.
 
     bias [V]; bad_words [W, L]: filled up in front. Either is None where there are none.
     """

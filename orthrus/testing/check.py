@@ -36,11 +36,11 @@ class ConformanceError(AssertionError):
 
 
 class NotApplicableError(Exception):
-    """Say why a check means nothing for a part."""
+    """The reason why a check means nothing for a part."""
 
 
 class BrokenRuleError(Exception):
-    """Say inside a check what was found, and where."""
+    """A broken rule, raised inside a check: the value found, and where."""
 
     def __init__(self, value: str, place: str) -> None:
         super().__init__(value, place)
@@ -49,7 +49,7 @@ class BrokenRuleError(Exception):
 
 @dataclass(frozen=True)
 class Outcome:
-    """Hold what a check came to; reason: why it did not pass, empty if it did. raised: as ConformanceError has it."""
+    """The outcome of a check; reason: why it did not pass, empty if it did. raised: as ConformanceError has it."""
 
     check: Check
     status: Status
@@ -59,7 +59,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Check:
-    """Be one rule of a kind of part, callable with the factory of the part that is to be checked.
+    """One rule of a kind of part, callable with the factory of the part that is to be checked.
 
     rule: what it proves, one sentence. cases: what it is tried on, smallest first. expected: why it is known to fail.
     """

@@ -22,7 +22,7 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 @dataclass(frozen=True, repr=False)
 class Scene:
-    """Hold what is decoded: prompts, limits, settings, and the table of the model that says what comes next.
+    """A decoding scenario: prompts, limits, settings, and the table of the model that says what comes next.
 
     seed: of the table, of histories and of chance. order: how many tokens the next one depends on. ids: what the
     prompts' noise is keyed by; None: their numbers. gap: by how much the runner-up, the token after the best one, is

@@ -20,7 +20,7 @@ from orthrus.verification.teacher_forcing import teacher_force
 
 @dataclass(frozen=True)
 class Verification:
-    """Hold the outcome of verifying some answers."""
+    """The outcome of verifying some answers."""
 
     total: int
     identical: int

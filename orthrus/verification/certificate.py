@@ -23,7 +23,7 @@ CEILING = 64.0  # in 16 bits, where sums are in float32
 
 @dataclass(frozen=True)
 class Control:
-    """Hold how many answers of plain decoding differ between batch 1 and a larger one: 8, or all prompts if fewer."""
+    """The control: plain decoding's answers that differ between batch 1 and a larger one, 8 or all prompts if fewer."""
 
     divergent: int
     prompts: int
@@ -37,7 +37,7 @@ class Control:
 
 @dataclass(frozen=True)
 class Certificate:
-    """Hold what was found of one run: a config at a batch.
+    """The certificate of one run: a config at a batch.
 
     identical: answers that are those of greedy decoding (or of the sample that the seed decides). ties: tokens whose
     float32 logits nearly tie with another's, so that float64 decided. certified: answers of which every token passes.

@@ -30,7 +30,7 @@ TargetKey = tuple[PartConfig | None, PartConfig | None, PartConfig | None]
 
 @dataclass(frozen=True)
 class Asked:
-    """Hold one run that is wanted. plain: the config without drafts."""
+    """A requested run. plain: the config without drafts."""
 
     label: str
     config: Config
@@ -40,7 +40,7 @@ class Asked:
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """Hold a run: the answers, and what was seen of each token of each."""
+    """A decoded run: the answers, and the record of each token of each."""
 
     decoder: Decoder
     results: Sequence[Result]

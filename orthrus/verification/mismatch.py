@@ -16,7 +16,7 @@ NOTHING = -1  # no token stands there
 
 @dataclass(frozen=True)
 class Divergence:
-    """Hold one token that is not as it should be: its place in the answer, the token expected there, and by how much.
+    """One token that differs from the expected one: its place in the answer, the expected token, and by how much.
 
     check: `own_logits` (not the argmax of what the run itself saw), `teacher_forced` (not the target's choice given the
     answer so far), `logit` (the run saw another logit for it than the target gives), `end` (the answer ends elsewhere

@@ -18,7 +18,7 @@ FORMAT = "orthrus-verify 1"
 
 @dataclass(frozen=True)
 class Record:
-    """Hold all runs of one command, what it was, and what it ran on."""
+    """All runs of one command, with the command and the machine it ran on."""
 
     command: str
     date: str

@@ -23,7 +23,7 @@ PLACES = 256  # of an answer whose scores are in memory at a time
 
 @dataclass(frozen=True)
 class Forced:
-    """Hold for each token of an answer the argmax there, and by how much the token's own logit is less (0: it is one).
+    """Each token's argmax in a teacher-forced answer, and by how much the token's own logit is less (0: it is one).
 
     values: the score of each token, in units of logits. Two tokens may have the same score: then either is an argmax.
     error: the largest distance of a contender's score from that of another computation; 0 if there is none.

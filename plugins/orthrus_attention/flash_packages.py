@@ -23,7 +23,7 @@ Call = Callable[..., Any]
 
 @dataclass(frozen=True)
 class Package:
-    """Hold where one FlashAttention is found and how it is called."""
+    """A FlashAttention package: where it is found and how it is called."""
 
     name: str
     package: str

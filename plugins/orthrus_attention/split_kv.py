@@ -22,7 +22,7 @@ NUMBERS_A_WARP = 2048  # that splits left, 64 for a thread: few warps have the l
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """Hold what the kernels read: positions [B, n] and lengths [B]; window 0 is none."""
+    """The inputs of the kernels: positions [B, n] and lengths [B]; window 0 is none."""
 
     positions: Tensor
     lengths: Tensor

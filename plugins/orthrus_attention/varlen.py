@@ -12,7 +12,7 @@ from orthrus import MaskDescription
 
 @dataclass(frozen=True, eq=False)
 class Lengths:
-    """Hold how many slots of each row are in use, [B] int32, and which of them the queries see.
+    """The slots of each row in use, [B] int32, and those that the queries see.
 
     causal: the last query sees all slots in use, the one before it all but one, and so on: its own position is the last
     one that a query sees. In a prefill with rolled columns the scratch columns come first and may see nothing then;

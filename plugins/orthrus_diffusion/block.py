@@ -12,7 +12,7 @@ from orthrus import RowState
 
 @dataclass(frozen=True)
 class MaskedBlock:
-    """Be the anchor and K - 1 masks at their true positions (the paper's section 3); no row goes beyond its room.
+    """The anchor and K - 1 masks at their true positions (the paper's section 3); no row goes beyond its room.
 
     Column i predicts the token after its position, as in the target, so the last one is not used. Where rows may have
     less room than masks (`spare`), a row's spare columns come first, and its drafts are moved to the front.

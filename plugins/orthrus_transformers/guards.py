@@ -16,7 +16,7 @@ R = TypeVar("R")
 
 
 class Placed(Protocol):
-    """Be on a device."""
+    """An object on a device."""
 
     device: torch.device
 

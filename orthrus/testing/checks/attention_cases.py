@@ -38,7 +38,7 @@ class Case:
 
 @dataclass(frozen=True, repr=False)
 class Pass:
-    """Say which pass, as plain values: scoring a draft, drafting a block, or a chunk of a prefill.
+    """A pass as plain values: scoring a draft, drafting a block, or a chunk of a prefill.
 
     lengths: slots committed in each row; of a prefill, the prompts' lengths. groups: queries' heads that share one of
     the keys. layout: how keys lie, as caches hand them out.

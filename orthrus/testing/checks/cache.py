@@ -23,7 +23,7 @@ Held = list[Tensor]  # by layer
 
 @dataclass(frozen=True, repr=False)
 class History:
-    """Hold what is done to a cache: so many passes over so many rows, each kept in part, as the seed decides.
+    """The history of a cache: so many passes over so many rows, each kept in part, as the seed decides.
 
     widest: most tokens of a pass. uneven: each layer has a head and a number more than the one before. dtype: of keys
     and values, by name.

@@ -174,7 +174,7 @@ def _texts(make: Factory, scene: Scene) -> dict[int, tuple[int, ...]]:
 
 
 class _Guarded:
-    """Be a drafter, and compare what `state` shows before and after each of its calls."""
+    """A drafter of which `state` is compared before and after each call."""
 
     needs: frozenset[str] = frozenset()
 

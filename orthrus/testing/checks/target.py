@@ -225,7 +225,7 @@ def _draft_a_block(target: Any, context: Context, view: str) -> None:
 
 
 class _Guarded:  # a Target
-    """Be a target, and compare context and draft before and after each of its calls."""
+    """A target of which context and draft are compared before and after each call."""
 
     def __init__(self, target: Target) -> None:
         self._target = target

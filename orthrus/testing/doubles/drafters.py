@@ -115,7 +115,7 @@ def some_q(seed: int, vocabulary: int, zeros: bool = False) -> Tensor:
 
 
 class Turn(NamedTuple):
-    """Say what one row is proposed in one cycle: so many right tokens, then so many wrong ones."""
+    """The proposal for one row in one cycle: so many right tokens, then so many wrong ones."""
 
     right: int
     wrong: int

@@ -26,7 +26,7 @@ CLOSE = 1e-4  # between probabilities of the same place in batches of other shap
 
 @dataclass(frozen=True, eq=False)
 class Proposed:
-    """Hold what was proposed for one row: tokens, and what they were drawn from [n, V], or None."""
+    """The proposal for one row: tokens, and what they were drawn from [n, V], or None."""
 
     tokens: tuple[int, ...]
     probabilities: Tensor | None
@@ -53,7 +53,7 @@ class FixedChance(Chance):
 
 
 class Watched:
-    """Be a drafter, and show each proposal with its context to `look`; unadmitted: even one that the loop refuses."""
+    """A drafter that shows each proposal with its context to `look`; unadmitted: even one that the loop refuses."""
 
     needs: frozenset[str] = frozenset()
 
@@ -175,7 +175,7 @@ def _rounded(probabilities: Tensor) -> list[list[float]]:
 
 
 class WatchedVerifier:
-    """Be a verifier, and show each verdict with what it was made of."""
+    """A verifier that shows each verdict with its context, draft and logits."""
 
     greedy = False
 

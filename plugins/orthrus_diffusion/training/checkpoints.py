@@ -20,7 +20,7 @@ STATE, MANIFEST = "state.safetensors", "checkpoint.json"
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """Hold a checkpoint: the steps taken, what else is remembered, and the tensors."""
+    """A checkpoint: the steps taken, what else is remembered, and the tensors."""
 
     step: int
     facts: Mapping[str, Any]

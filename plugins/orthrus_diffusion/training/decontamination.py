@@ -9,7 +9,7 @@ WORDS = 13  # in a row; fewer are shared by chance, by what instructions have in
 
 
 class Avoided:
-    """Tell which prompts repeat one of those given: all of its words, or 13 of them in a row, whatever is between."""
+    """Prompts to avoid: others that repeat all words of one, or 13 of them in a row, whatever is between."""
 
     def __init__(self, prompts: Iterable[str]) -> None:
         self._found = {sequence for prompt in prompts for sequence in _sequences(prompt)}

@@ -16,7 +16,7 @@ from orthrus_diffusion.training.session import Run
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Hold the decoder that uses the view, and the prompts."""
+    """The decoder that uses the view, and the prompts."""
 
     decoder: Decoder
     prompts: tuple[str, ...]

@@ -102,7 +102,7 @@ def save_trained(run: Run, target: TrainableTarget, masters: Mapping[str, Tensor
 
 
 class Fitting:
-    """Hold a fit under way: the two passes, the weights in float32, the rows of each step."""
+    """A fit under way: the two passes, the weights in float32, the rows of each step."""
 
     def __init__(self, run: Run, target: TrainableTarget, texts: list[Text]) -> None:
         options, workers = run.fit, run.workers

@@ -18,7 +18,7 @@ RowLoss = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, float], tuple[Tensor
 
 @dataclass(frozen=True)
 class Weights:
-    """Say how much drafts count: decay, of each over the one before it; frontier, taken off behind a wrong one.
+    """The weights of drafts: decay, of each over the one before it; frontier, taken off behind a wrong one.
 
     temperature: of the frozen model's probabilities, which the view learns.
     """
@@ -30,7 +30,7 @@ class Weights:
 
 @dataclass(frozen=True, eq=False)
 class Losses:
-    """Hold sums over the drafts of a batch, for the metrics.
+    """Sums over the drafts of a batch, for the metrics.
 
     right [K - 1]: blocks whose drafts up to each are all the model's likeliest; counted [K - 1]: blocks that reach it.
     """

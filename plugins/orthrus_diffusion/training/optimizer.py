@@ -15,7 +15,7 @@ BETAS = (0.9, 0.95)  # the paper's; no weight decay
 
 
 class MasterWeights:
-    """Hold the float32 weights, their gradients and the optimizer; a step without a finite gradient is skipped."""
+    """The float32 weights, their gradients and the optimizer; a step without a finite gradient is skipped."""
 
     def __init__(self, weights: Mapping[str, Tensor], options: FitOptions) -> None:
         self._weights = dict(weights)

@@ -18,7 +18,7 @@ WINDOW = 4096  # texts that are packed together
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Hold packed rows [R, L] with anchors [R, N], and the column after the last of each token's text, ends [R, L].
+    """Packed rows [R, L] with anchors [R, N], and the column after the last of each token's text, ends [R, L].
 
     used [R, N]: 1 for an anchor in an answer, 0 for one that only fills up a row with too few of them.
     noise [R, L]: Gumbel noise by which anchors may be chosen otherwise; -inf where there must be none.

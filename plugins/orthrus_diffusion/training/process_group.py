@@ -18,7 +18,7 @@ PATIENCE = timedelta(days=7)  # one process may answer or measure for hours whil
 
 @dataclass(frozen=True)
 class Workers:
-    """Say which of how many processes this is."""
+    """The processes of a training, and which of them this is."""
 
     rank: int = 0
     count: int = 1

@@ -29,7 +29,7 @@ OF_A_STAGE = ("seed=", "stop.", "sampling.", "drafter.", "verifier.")  # overrid
 
 @dataclass(frozen=True)
 class Run:
-    """Hold what every stage knows."""
+    """One training, as every stage knows it."""
 
     config: Path
     overrides: tuple[str, ...]

@@ -17,7 +17,7 @@ SMALL = 2**16  # vocabularies up to this size are kept in two bytes a token
 
 @dataclass(frozen=True)
 class Text:
-    """Hold one text: the tokens of a prompt and its answer, and the column at which the answer begins."""
+    """One text: the tokens of a prompt and its answer, and the column at which the answer begins."""
 
     token_ids: Tensor  # [T] int32
     answer: int

@@ -18,7 +18,7 @@ STORAGES = ("float", "int8")
 
 @dataclass(frozen=True)
 class ViewConfig:
-    """Hold the size of a block that a view was trained with, its mask token, and its base model.
+    """The size of a block that a view was trained with, its mask token, and its base model.
 
     base and fingerprint are None where the view lies inside its base model. allow_ordinary_mask: the mask may be a
     token of ordinary text.

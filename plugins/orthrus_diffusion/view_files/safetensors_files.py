@@ -22,7 +22,7 @@ SHARD_BYTES = 4 * 2**30  # of a written file, and so of what is held in memory a
 
 @dataclass(frozen=True)
 class Stored:
-    """Hold where a weight is, and its shape and dtype as safetensors spells it."""
+    """A stored weight: its file, and its shape and dtype as safetensors spells it."""
 
     file: Path
     shape: tuple[int, ...]
@@ -37,7 +37,7 @@ class Stored:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Hold the weights of a directory by name; none is read before `read`."""
+    """The weights of a directory by name; none is read before `read`."""
 
     weights: Mapping[str, Stored]
 

@@ -13,7 +13,7 @@ EARLY_WIDTH = 1024  # hidden size; above, programs that wait early take room fro
 
 @dataclass(frozen=True)
 class Tile:
-    """Say how a kernel is laid out: tokens, outputs and inputs a program takes at a time, warps, pipeline stages."""
+    """The tile of a kernel: tokens, outputs and inputs a program takes at a time, warps, pipeline stages."""
 
     tokens: int
     columns: int

@@ -14,7 +14,7 @@ from orthrus_transformers.kernels.shapes import EARLY_WIDTH, MOST_INVARIANT_TOKE
 
 @dataclass(frozen=True, eq=False)
 class Normed:
-    """Hold a hidden state times a norm's gain [M, E] and the parts of its sums of squares [P, M padded]."""
+    """A hidden state times a norm's gain [M, E] and the parts of its sums of squares [P, M padded]."""
 
     hidden: Tensor  # the residual [B, n, E] that it was made of
     gained: Tensor

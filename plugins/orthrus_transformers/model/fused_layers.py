@@ -27,7 +27,7 @@ from orthrus_transformers.transformers_api import cache_argument
 
 @dataclass(frozen=True, eq=False)
 class FusedLayer:
-    """Hold what one layer computes with: joined projections and the sizes of its heads."""
+    """A fused decoder layer: joined projections and the sizes of its heads."""
 
     layer: Any
     attention: Any  # the layer's own, or a view's

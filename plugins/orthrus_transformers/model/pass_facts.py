@@ -15,7 +15,7 @@ FOREIGN = {"_name_or_path", "transformers_version", "architectures", "dtype"}  #
 
 @dataclass(frozen=True)
 class PassReads:
-    """Hold the bytes of a model's weights, those of one token's keys and values in one layer, and the layers' windows.
+    """The bytes of a model's weights, those of one token's keys and values in one layer, and the layers' windows.
 
     All experts of a layer count as read, though a pass over a few tokens needs only some.
     """

@@ -28,7 +28,7 @@ class PastInputs(Protocol):
 
 
 class CachedInputs:
-    """Hold the inputs of one pass in the cache; positions [R, n]: the slots of its tokens."""
+    """The inputs of one pass in the cache; positions [R, n]: the slots of its tokens."""
 
     def __init__(self, cache: KVCache, positions: Tensor) -> None:
         self._cache = cache

@@ -23,7 +23,7 @@ from orthrus_transformers.model.short_convolutions import find_convolutions
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """Hold a view's attention modules by the path that the module they stand beside has in the model."""
+    """A view's attention modules by the path that the module they stand beside has in the model."""
 
     twins: Mapping[str, Any]
 

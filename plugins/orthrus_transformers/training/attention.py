@@ -22,7 +22,7 @@ KeysAndValues = tuple[Tensor, Tensor]  # [R, H_kv, L, D] of a model's modules, [
 
 
 class DualAttention:
-    """Hold what the layers of one pass see, and the keys and values that the frozen pass left.
+    """The masks of one pass's layers, and the keys and values that the frozen pass left.
 
     flex: FlexAttention, which skips what no query sees and needs CUDA for its gradients; otherwise dense masks.
     """

@@ -171,7 +171,7 @@ class DualPass:
 
 
 class _TrunkOutput:
-    """Be what a trunk returns: hidden states, and nothing of all else that models ask for."""
+    """The output of a trunk: hidden states, and nothing of all else that models ask for."""
 
     def __init__(self, hidden: Tensor) -> None:
         self.last_hidden_state = hidden

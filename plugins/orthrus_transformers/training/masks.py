@@ -15,7 +15,7 @@ Seen = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]  # row, head, query, s
 
 
 class Stretches(NamedTuple):
-    """Say which of its row's slots each block sees, besides itself: those from first to end [R, N], int32."""
+    """The slots of its row that each block sees, besides itself: those from first to end [R, N], int32."""
 
     first: Tensor
     end: Tensor
