@@ -138,11 +138,11 @@ class Stream:
         text = Detokenizer(self._tokenizer.decode, self._strings)
         fed = 0
         for step in _timed(self._steps, self._context, [self._record]):
-            for place, token in enumerate(step.committed[0]):
+            for index, token in enumerate(step.committed[0]):
                 fed += 1
                 shown = text.feed(token, armed=fed >= self._min_new_tokens)
                 if shown:
-                    yield Piece(shown, place < step.accepted[0], step)
+                    yield Piece(shown, index < step.accepted[0], step)
             if not self._context.live and (rest := text.finish()):
                 yield Piece(rest, False, step)
 

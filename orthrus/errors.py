@@ -40,8 +40,8 @@ class Problem:
     message: str
 
     def __str__(self) -> str:
-        place = f"{self.origin}: {self.key}" if self.key else self.origin
-        return f"{place}: {self.message}"
+        location = f"{self.origin}: {self.key}" if self.key else self.origin
+        return f"{location}: {self.message}"
 
 
 class ConfigError(OrthrusError):

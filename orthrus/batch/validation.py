@@ -65,10 +65,10 @@ class CheckedDraft:
         if length > self.proposed.tokens.shape[1]:
             return f"gave row {row} a draft of length {length}, but only {self.proposed.tokens.shape[1]} tokens"
         tokens = self.proposed.tokens[row, :length].tolist()
-        place = next((i for i, token in enumerate(tokens) if not 0 <= token < self.vocabulary_size), None)
-        if place is not None:
+        index = next((i for i, token in enumerate(tokens) if not 0 <= token < self.vocabulary_size), None)
+        if index is not None:
             return (
-                f"proposed token {tokens[place]} at place {place} of row {row}; "
+                f"proposed token {tokens[index]} at place {index} of row {row}; "
                 f"the vocabulary has {self.vocabulary_size} tokens"
             )
         if (
@@ -182,13 +182,13 @@ def _undrawable(probabilities: Tensor, tokens: Tensor) -> Tensor:
 
 def _wrong_probabilities(probabilities: Tensor, tokens: list[int], row: int) -> str:
     wrong = _undrawable(probabilities[: len(tokens)], torch.tensor(tokens, device=probabilities.device)).tolist()
-    place = wrong.index(True)
-    at = probabilities[place]
-    where = f"at place {place} of row {row}"
+    index = wrong.index(True)
+    at = probabilities[index]
+    where = f"at place {index} of row {row}"
     if float(at.min()) < 0:
         return f"gave token {int(at.argmin())} a probability of {float(at.min()):g} {where}"
-    if float(at[tokens[place]]) == 0:
-        return f"proposed token {tokens[place]} {where}, which cannot be drawn: it gave it a probability of 0"
+    if float(at[tokens[index]]) == 0:
+        return f"proposed token {tokens[index]} {where}, which cannot be drawn: it gave it a probability of 0"
     return f"gave probabilities that sum to {float(at.sum(dtype=_summed(at))):g}, not 1, {where}"
 
 

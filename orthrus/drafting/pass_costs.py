@@ -29,7 +29,7 @@ FEWEST_SLOTS = 1024  # up to so many slots in use, passes count as equally costl
 VERIFY = "verify"  # the kind of what every cycle does, whatever drafts: the target's pass, and committing
 
 Pass = Callable[[Context, int], object]  # runs a pass of the size and leaves scratch slots only
-Place = tuple[int, int, bool]  # buckets of rows and slots, and whether tokens are drawn or the likeliest
+Bucket = tuple[int, int, bool]  # buckets of rows and slots, and whether tokens are drawn or the likeliest
 
 
 class PassCosts:
@@ -51,26 +51,26 @@ class PassCosts:
         self._drafting = dict([drafting] if drafting else [])
         self._notify = notify
         self._clock = clock
-        self._known: dict[tuple[str, Place], dict[int, float]] = {}  # by kind
-        self._cycles: dict[tuple[Place, int], list[float]] = {}  # by number of sizes
+        self._known: dict[tuple[str, Bucket], dict[int, float]] = {}  # by kind
+        self._cycles: dict[tuple[Bucket, int], list[float]] = {}  # by number of sizes
 
     def cycles(self, context: Context, sizes: Sequence[int]) -> list[float]:
         """Return the seconds of a cycle with so many drafts, for each of the first sizes, 0 among them.
 
         A smaller size is never told to cost more than a larger one: that is the noise of measuring.
         """
-        place = _row_bucket(len(context.rows)), _slot_bucket(context.longest), context.sampling.temperature > 0
-        key = place, len(sizes)
+        bucket = _row_bucket(len(context.rows)), _slot_bucket(context.longest), context.sampling.temperature > 0
+        key = bucket, len(sizes)
         if key not in self._cycles:
-            curves = [self._curve(kind, context, sizes, place) for kind in (VERIFY, *self._drafting)]
+            curves = [self._curve(kind, context, sizes, bucket) for kind in (VERIFY, *self._drafting)]
             whole = [sum(curve.get(size, 0.0) for curve in curves) for size in sizes]
             self._cycles[key] = list(itertools.accumulate(reversed(whole), min))[::-1]
         return self._cycles[key]
 
-    def _curve(self, kind: str, context: Context, sizes: Sequence[int], place: Place) -> Mapping[int, float]:
+    def _curve(self, kind: str, context: Context, sizes: Sequence[int], bucket: Bucket) -> Mapping[int, float]:
         missing_sizes = {size for size in sizes if size or kind == VERIFY}  # no pass drafts nothing
-        identity = self._identity(kind, place)
-        known = self._known.setdefault((kind, place), {})
+        identity = self._identity(kind, bucket)
+        known = self._known.setdefault((kind, bucket), {})
         if not missing_sizes <= known.keys() and identity is not None:
             known |= read_costs(identity, self._notify)
         if not missing_sizes <= known.keys():
@@ -92,14 +92,14 @@ class PassCosts:
     def _actions(self, kind: str, context: Context, sizes: Sequence[int]) -> dict[int, Callable[[], object]]:
         if kind != VERIFY:
             return {size: partial(self._drafting[kind], context, size) for size in sizes}
-        scratch = stand_in(context, len(sizes) * (MOST_ROUNDS + 1))
+        scratch = scratch_context(context, len(sizes) * (MOST_ROUNDS + 1))
         return {size: partial(verify, self._target, context, scratch, size) for size in sizes}
 
-    def _identity(self, kind: str, place: Place) -> dict[str, Any] | None:
+    def _identity(self, kind: str, bucket: Bucket) -> dict[str, Any] | None:
         """Return what the costs depend on, as JSON has it, or None if the target does not say."""
         if not hasattr(self._target, "pass_identity"):
             return None
-        rows, slots, drawn = place
+        rows, slots, drawn = bucket
         target = dict(self._target.pass_identity())
         passes = {"pass": kind, "rows": rows, "slots": slots, **({"drawn": True} if drawn else {})}
         return {**passes, "target": target, **pass_conditions(self._target.device)}
@@ -130,7 +130,7 @@ def measure(
     return {size: least for size, (least, _) in taken.items()}, settled
 
 
-def stand_in(context: Context, cycles: int) -> Scheduler:
+def scratch_context(context: Context, cycles: int) -> Scheduler:
     """Return the scheduler of a context of as many rows, with room for so many cycles without an accepted draft."""
     stop = Stop(cycles + 1, token_ids=context.stop.token_ids)
     scratch = Context([[0]] * len(context.rows), stop, vocabulary_size=context.vocabulary_size, device=context.device)
@@ -140,7 +140,7 @@ def stand_in(context: Context, cycles: int) -> Scheduler:
 
 
 def verify(target: Target, context: Context, scratch: Scheduler, size: int) -> None:
-    """Pass over the anchors and so many drafts, choose tokens as a verifier does, and commit something to `other`.
+    """Pass over the anchors and so many drafts, choose tokens as a verifier does, and commit something to `scratch`.
 
     Committing, which waits for the device, is half as long as a small model's pass. Above temperature 0 so is noise for
     every token of the vocabulary. The tokens differ, so that a mixture of experts is as busy as it would be.

@@ -42,7 +42,7 @@ class PlainCache:
         """Commit exactly the first lengths [B] slots of each row; what was beyond is gone."""
         self.lengths = lengths
         counts = lengths.tolist()
-        self._held = {place: pair for place, pair in self._held.items() if place[2] < counts[place[1]]}
+        self._held = {key: pair for key, pair in self._held.items() if key[2] < counts[key[1]]}
 
     def bytes_in_use(self) -> int:
         """Return the bytes of keys and values."""
@@ -54,7 +54,5 @@ class PlainCache:
         """Return all committed keys and values, by layer, row and slot; lengths: of rows that are to be kept."""
         counts = self.lengths.tolist() if lengths is None else lengths
         return {
-            place: (pair[0].tolist(), pair[1].tolist())
-            for place, pair in self._held.items()
-            if place[2] < counts[place[1]]
+            key: (pair[0].tolist(), pair[1].tolist()) for key, pair in self._held.items() if key[2] < counts[key[1]]
         }

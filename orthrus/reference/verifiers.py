@@ -31,9 +31,9 @@ def speculated(
     wanted [n + 1, V]: the target's probabilities. drawn_from [n, V]: the drafter's; None: the tokens were chosen.
     """
     joint, reached = [], 1.0
-    for place, token in enumerate(tokens):
-        p = target[place]
-        q = [float(candidate == token) for candidate in range(len(p))] if drawn_from is None else drawn_from[place]
+    for index, token in enumerate(tokens):
+        p = target[index]
+        q = [float(candidate == token) for candidate in range(len(p))] if drawn_from is None else drawn_from[index]
         accepted = min(1.0, p[token] / q[token]) if q[token] > 0 else 1.0
         left = [0.0 if has < given else has - given for has, given in zip(p, q, strict=True)]
         if not sum(left) > 0:  # but for rounding nothing is refused, and it is the target's own

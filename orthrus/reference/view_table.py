@@ -90,7 +90,7 @@ class ViewTableTarget(TableTarget):
         Where the row is not used, it is its anchor's place.
         """
         past = ([0] * self._order + text)[-self._order :]
-        states = [sum(token * self.vocabulary_size**place for place, token in enumerate(reversed(past)))]
+        states = [sum(token * self.vocabulary_size**exponent for exponent, token in enumerate(reversed(past)))]
         while len(states) < width - spare:
             states.append(states[-1] * self.vocabulary_size % len(choices) + choices[states[-1]])
         return [states[0]] * spare + states

@@ -84,10 +84,10 @@ class LogitsProcessor:
 
 def _counts(context: Context, draft: Draft, since: Tensor | None) -> Tensor:
     """Return how often each token comes before each place, from the row's start or `since` [B] on: [B, n + 1, V]."""
-    place = torch.arange(context.tokens.shape[1], device=context.device)  # [T]
-    counted = place < context.lengths[:, None]
+    columns = torch.arange(context.tokens.shape[1], device=context.device)  # [T]
+    counted = columns < context.lengths[:, None]
     if since is not None:
-        counted &= place >= since[:, None]
+        counted &= columns >= since[:, None]
     width = draft.tokens.shape[1]
     counts = torch.zeros(len(context.rows), width + 1, context.vocabulary_size, device=context.device)
     counts[:, 0].scatter_add_(1, context.tokens, counted.float())

@@ -61,7 +61,7 @@ class _CacheMachine(stateful.RuleBasedStateMachine):
         slots = [[length + (n + shift) % width for n in range(width)] for length in self.lengths]
         self._pass_over(range(len(self.lengths)), slots, every_row=True)
 
-    @stateful.rule(kept=st.lists(st.integers(0, 6), min_size=ROWS, max_size=ROWS))
+    @stateful.rule(counts=st.lists(st.integers(0, 6), min_size=ROWS, max_size=ROWS))
     def keep(self, counts: list[int]) -> None:
         """Commit some of what was written after each row's length."""
         written = [_run(row_slots, length) for row_slots, length in zip(self.held, self.lengths, strict=True)]
@@ -117,8 +117,8 @@ class _CacheMachine(stateful.RuleBasedStateMachine):
         for name, tensor, expectation in (("keys", returned[0], _keys), ("values", returned[1], _values)):
             shape = [len(rows), HEADS, extent, SIZE]
             assert list(tensor.shape) == shape, f"update returned {name} {list(tensor.shape)}, not {shape}"
-            for place, row in enumerate(rows):
-                self._compare(f"{name} of layer {layer}, row {row}", tensor[place], self.held[row], expectation, layer)
+            for index, row in enumerate(rows):
+                self._compare(f"{name} of layer {layer}, row {row}", tensor[index], self.held[row], expectation, layer)
 
     def _compare(
         self,
@@ -134,9 +134,9 @@ class _CacheMachine(stateful.RuleBasedStateMachine):
         ]  # [H, slots, D]
         wrong = (tensor[:, slots] != expected).any(-1).any(0).tolist()
         if any(wrong):
-            place = wrong.index(True)
-            got, right = tensor[0, slots[place], 0], expected[0, place, 0]
-            raise AssertionError(f"{what}: slot {slots[place]} begins with {got:g}; {right:g} was written there last")
+            index = wrong.index(True)
+            got, right = tensor[0, slots[index], 0], expected[0, index, 0]
+            raise AssertionError(f"{what}: slot {slots[index]} begins with {got:g}; {right:g} was written there last")
 
     def _number(self) -> float:
         self.newest += 1

@@ -144,45 +144,45 @@ def _registered(kind: str, config: Config, session: Plugins) -> Callable[..., An
     return target
 
 
-def _imported(place: str, kind: str | None) -> PartFactory:
-    module, _, name = place.partition(":")
+def _imported(location: str, kind: str | None) -> PartFactory:
+    module, _, name = location.partition(":")
     here = str(Path.cwd())
     if here not in sys.path:  # as `python -m` has it
         sys.path.insert(0, here)
     try:
         imported = getattr(importlib.import_module(module), name)
     except (Exception, SystemExit) as error:  # somebody else's module may fail in any way
-        raise InputError(f"'{place}' cannot be imported: {reason(error)}") from error
+        raise InputError(f"'{location}' cannot be imported: {reason(error)}") from error
     if not callable(imported):
-        raise InputError(f"'{place}' is a {type(imported).__name__}, wanted a class or a function that makes a part")
-    of = kind or _kind_by_members(imported, place)
-    make = _adapted(imported, of, place)
+        raise InputError(f"'{location}' is a {type(imported).__name__}, wanted a class or a function that makes a part")
+    of = kind or _kind_by_members(imported, location)
+    make = _adapted(imported, of, location)
 
     def checked(*given: Any) -> Any:
         part = make(*given)
-        check_interface(of, part, f"{of} '{place}'")
+        check_interface(of, part, f"{of} '{location}'")
         return part
 
-    return PartFactory(of, place, (), checked)
+    return PartFactory(of, location, (), checked)
 
 
-def _kind_by_members(part: Any, place: str) -> str:
+def _kind_by_members(part: Any, location: str) -> str:
     """Return the kind whose methods a class has."""
     kinds = [kind for kind in PARTS if all(hasattr(part, name) for name in methods(PROTOCOLS[kind]))]
     if len(kinds) != 1:
         raise InputError(
-            f"it cannot be told which kind of part '{place}' makes; say so with --kind, one of {', '.join(PARTS)}"
+            f"it cannot be told which kind of part '{location}' makes; say so with --kind, one of {', '.join(PARTS)}"
         )
     return kinds[0]
 
 
-def _adapted(part: Callable[..., Any], kind: str, place: str) -> Callable[..., Any]:
+def _adapted(part: Callable[..., Any], kind: str, location: str) -> Callable[..., Any]:
     """Return a factory of the kit for a class that takes what the kit hands over, nothing, or options and parts."""
     empty = inspect.Parameter.empty
     try:
         parameters = inspect.signature(part).parameters
     except (TypeError, ValueError) as error:  # of a class that is not written in Python
-        raise InputError(f"it cannot be told what '{place}' takes: {error}") from error
+        raise InputError(f"it cannot be told what '{location}' takes: {error}") from error
     required = [
         name
         for name, parameter in parameters.items()
@@ -195,4 +195,4 @@ def _adapted(part: Callable[..., Any], kind: str, place: str) -> Callable[..., A
         return lambda *given: part(*given[: len(required)])
     takes = " and ".join(required)
     offered = f"the {handed[0]}" if handed else "nothing"
-    raise InputError(f"'{place}' takes {takes}; a {kind} is handed {offered}, or options and parts")
+    raise InputError(f"'{location}' takes {takes}; a {kind} is handed {offered}, or options and parts")

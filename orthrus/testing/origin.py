@@ -64,7 +64,7 @@ def _literal(name: str, value: Any) -> list[str] | None:
 def _partial(name: str, value: Any, within: Within) -> list[str] | None:
     if not isinstance(value, partial):
         return None
-    given = {f"given_{place}": argument for place, argument in enumerate((*value.args, *value.keywords.values()))}
+    given = {f"given_{number}": argument for number, argument in enumerate((*value.args, *value.keywords.values()))}
     bound = [_bound(key, argument, within) for key, argument in {"inner": value.func, **given}.items()]
     if any(lines is None for lines in bound):
         return None

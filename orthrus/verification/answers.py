@@ -58,8 +58,8 @@ def verify(
 def _check(decoder: Decoder, result: Result, with_oracle: bool) -> list[Divergence]:
     forced = teacher_force(decoder, result, decoder.target.logits, precise(decoder.target.device))
     divergences = [
-        Divergence(result.id, place, token, expected, gap, "teacher_forced")
-        for place, (token, expected, gap) in enumerate(zip(result.token_ids, forced.expected, forced.gaps, strict=True))
+        Divergence(result.id, index, token, expected, gap, "teacher_forced")
+        for index, (token, expected, gap) in enumerate(zip(result.token_ids, forced.expected, forced.gaps, strict=True))
         if not gap <= 0
     ]
     divergences = divergences or wrong_end(decoder, result)

@@ -138,21 +138,21 @@ def wrong_tokens(
     the reference's.
     """
     forced = judged.forced
-    for place, token in enumerate(result.token_ids):
-        own, gap = of_token(seen, place, token), forced.gaps[place]
-        distance = abs(own.value * unit - forced.values[place])
+    for index, token in enumerate(result.token_ids):
+        own, gap = of_token(seen, index, token), forced.gaps[index]
+        distance = abs(own.value * unit - forced.values[index])
         if not own.gap <= 0:
-            yield Divergence(result.id, place, token, own.argmax, own.gap * unit, "own_logits")
+            yield Divergence(result.id, index, token, own.argmax, own.gap * unit, "own_logits")
         elif not gap <= bound:
-            yield Divergence(result.id, place, token, forced.expected[place], gap, "teacher_forced")
+            yield Divergence(result.id, index, token, forced.expected[index], gap, "teacher_forced")
         elif logits_too and not distance <= bound:
-            yield Divergence(result.id, place, token, NOTHING, distance, "logit")
+            yield Divergence(result.id, index, token, NOTHING, distance, "logit")
 
 
 def logit_error(result: Result, seen: Mapping[int, TokenRecord], judged: Judgement, unit: float) -> float:
     """Return the largest distance of a logit that the run saw, of a token it produced, from the reference's."""
     pairs = zip(result.token_ids, judged.forced.values, strict=True)
-    distances = [abs(of_token(seen, place, token).value * unit - value) for place, (token, value) in enumerate(pairs)]
+    distances = [abs(of_token(seen, index, token).value * unit - value) for index, (token, value) in enumerate(pairs)]
     return max((distance for distance in distances if math.isfinite(distance)), default=0.0)
 
 

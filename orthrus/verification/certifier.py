@@ -51,14 +51,14 @@ class Decoded:
 class Runs:
     """Decode prompts by configs, each once at a batch; configs that agree in their target share it and its referee.
 
-    prompts: each with its id. chat: as in `Decoder.generate`. kept: where runs that were decoded are, if anywhere.
+    prompts: each with its id. chat: as in `Decoder.generate`. run_cache: where runs that were decoded are, if anywhere.
     """
 
     plugins: Plugins
     prompts: Sequence[tuple[str, Prompt]]
     chat: bool | None = None
     notify: Callable[[str], None] | None = None
-    kept: KeptRuns | None = None
+    run_cache: KeptRuns | None = None
     _targets: list[tuple[TargetKey, Target]] = field(default_factory=list)
     _wide: list[tuple[PartConfig | None, torch.dtype, Logits]] = field(default_factory=list)
     _referees: list[tuple[Config, ReferenceCheck]] = field(default_factory=list)
@@ -116,17 +116,17 @@ class Runs:
 
     def _answers(self, config: Config, decoder: Decoder, batch: int, advance: Advance) -> Answers:
         """Return the answers of a run and what was seen of them: those that are kept, or decoded now and kept."""
-        if self.kept is None:
+        if self.run_cache is None:
             return self._watched(decoder, batch, advance)
         identity = identity_of(config, batch, self.prompts, self.chat, decoder)
         drafter = config.drafter.entry.name if config.drafter else "none"
         label = f"drafter {drafter}, batch {batch}"
-        if read := self.kept.read(identity, label):
+        if read := self.run_cache.read(identity, label):
             for _ in self.prompts:
                 advance(None)
             return read
         decoded = self._watched(decoder, batch, advance)
-        self.kept.write(identity, decoded, label)
+        self.run_cache.write(identity, decoded, label)
         return decoded
 
     def _watched(self, decoder: Decoder, batch: int, advance: Advance) -> Answers:
@@ -207,7 +207,7 @@ def _certificate(
         prompts=len(decoded.results),
         tokens=sum(len(result.token_ids) for result in decoded.results),
         identical=identical,
-        ties=sum((result.id, place) not in wrong for result, _, judgement in triples for place in judgement.disputed),
+        ties=sum((result.id, index) not in wrong for result, _, judgement in triples for index in judgement.disputed),
         certified=sum(not divergences for divergences in answer_divergences),
         bound=referee.bound,
         error=referee.error,

@@ -42,10 +42,10 @@ def compare(result: Result, answer: OracleAnswer, check: Check) -> list[Divergen
         return []
     pairs = zip(result.token_ids, answer.token_ids, strict=False)
     shorter = min(len(result.token_ids), len(answer.token_ids))
-    place = next((i for i, (token, expected) in enumerate(pairs) if token != expected), shorter)
-    tokens = _at(result.token_ids, place), _at(answer.token_ids, place)
-    return [Divergence(result.id, place, *tokens, math.nan, check)]
+    index = next((i for i, (token, expected) in enumerate(pairs) if token != expected), shorter)
+    tokens = _at(result.token_ids, index), _at(answer.token_ids, index)
+    return [Divergence(result.id, index, *tokens, math.nan, check)]
 
 
-def _at(tokens: Sequence[int], place: int) -> int:
-    return tokens[place] if place < len(tokens) else NOTHING
+def _at(tokens: Sequence[int], index: int) -> int:
+    return tokens[index] if index < len(tokens) else NOTHING

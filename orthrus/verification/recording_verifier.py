@@ -83,9 +83,9 @@ class RecordingVerifier:
         return fetched
 
 
-def of_token(seen: Mapping[int, TokenRecord], place: int, token: int) -> TokenRecord:
+def of_token(seen: Mapping[int, TokenRecord], index: int, token: int) -> TokenRecord:
     """Return what was seen of a token, or that nothing was."""
-    record = seen.get(place)
+    record = seen.get(index)
     return record if record is not None and record.token == token else TokenRecord(token, -1, math.nan, math.nan)
 
 
@@ -108,9 +108,9 @@ def _note(context: Context, draft: Draft, verdict: Verdict, scores: Tensor) -> T
 
 def _read(row: Sequence[float], start: int) -> dict[int, TokenRecord]:
     """Return what one row of a note says, by the place in the answer."""
-    place, accepted, width = int(row[0]) - start, int(row[1]), (len(row) - 2) // 4
+    first, accepted, width = int(row[0]) - start, int(row[1]), (len(row) - 2) // 4
     tokens, argmax, gaps, values = (row[2 + width * part : 2 + width * (part + 1)] for part in range(4))
     return {
-        place + index: TokenRecord(int(tokens[index]), int(argmax[index]), gaps[index], values[index])
+        first + index: TokenRecord(int(tokens[index]), int(argmax[index]), gaps[index], values[index])
         for index in range(min(accepted + 1, width))
     }

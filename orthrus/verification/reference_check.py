@@ -108,7 +108,7 @@ class ReferenceCheck:
             assert reference is not None
             return Judgement(teacher_force(self._decoder, result, reference, torch.float64, own), (), end)
         forced = teacher_force(self._decoder, result, own, self.dtype)
-        disputed = tuple(place for place, gap in enumerate(forced.gaps) if not gap <= 0)
+        disputed = tuple(index for index, gap in enumerate(forced.gaps) if not gap <= 0)
         wider = self._widened(torch.float64) if disputed and self.dtype == torch.float32 else None
         if wider is not None:
             forced = teacher_force(self._decoder, result, wider, torch.float64, own)

@@ -121,7 +121,7 @@ def _plain(result: Result, seen: Mapping[int, TokenRecord]) -> dict[str, Any]:
         "token_ids": result.token_ids,
         "prompt_token_ids": result.prompt_token_ids,
         "finish_reason": result.finish_reason,
-        "seen": [[place, record.token, record.argmax, record.gap, record.value] for place, record in seen.items()],
+        "seen": [[index, record.token, record.argmax, record.gap, record.value] for index, record in seen.items()],
     }
 
 
@@ -140,4 +140,4 @@ def _parse(entry: Any, identity: Mapping[str, Any]) -> Answers:
         )
         for answer in entry["answers"]
     ]
-    return results, [{place: TokenRecord(*rest) for place, *rest in answer["seen"]} for answer in entry["answers"]]
+    return results, [{index: TokenRecord(*rest) for index, *rest in answer["seen"]} for answer in entry["answers"]]

@@ -40,7 +40,7 @@ def teacher_force(
 ) -> Forced:
     """Return what one pass over the whole answer says of each of its tokens, its scores computed in a dtype.
 
-    other: what else gives logits, to be held against the first; its scores are computed in float32 at least, as
+    other_logits: what else gives logits, to be held against the first; its scores are computed in float32 at least, as
     verifiers do.
     """
     if not result.token_ids:

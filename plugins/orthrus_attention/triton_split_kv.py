@@ -63,11 +63,11 @@ def partial(
 
     m = tile * BLOCK_M + tl.arange(0, BLOCK_M)
     valid = m < rows
-    place = m % queries
+    query_index = m % queries
     query_head = head * groups + m // queries
     d = tl.arange(0, PADDED)
     inside = d < SIZE
-    position = tl.load(positions + batch * queries + place, mask=valid, other=0)
+    position = tl.load(positions + batch * queries + query_index, mask=valid, other=0)
     # Columns may be in any order (a prefill rolls them), so the lowest and highest position are looked for.
     each = tl.arange(0, QUERIES)
     known = each < queries
@@ -76,7 +76,7 @@ def partial(
     length = tl.load(lengths + batch)
 
     q = tl.load(
-        query + batch * stride_qb + query_head[:, None] * stride_qh + place[:, None] * stride_qn + d[None, :],
+        query + batch * stride_qb + query_head[:, None] * stride_qh + query_index[:, None] * stride_qn + d[None, :],
         mask=valid[:, None] & inside[None, :],
         other=0.0,
     )
@@ -125,7 +125,7 @@ def partial(
     written = valid[:, None] & inside[None, :]
     if WHOLE:
         mean = sum_values / total[:, None]  # every query sees at least its own slot
-        target = out_or_parts + batch * stride_ob + query_head * stride_oh + place * stride_on
+        target = out_or_parts + batch * stride_ob + query_head * stride_oh + query_index * stride_on
         tl.store(target[:, None] + d[None, :], mean.to(out_or_parts.dtype.element_ty), mask=written)
     else:
         cell = (head_index * splits + split) * rows + m

@@ -136,9 +136,9 @@ def pad_left(prompts: Sequence[Sequence[int]], device: torch.device) -> tuple[Te
 def cut(tokens: Sequence[int], stop: Stop, room: int) -> tuple[int, ...]:
     """Return a row's tokens up to and with the first stop token that counts: not one before min_new_tokens."""
     ends = (
-        place
-        for place, token in enumerate(tokens[:room], start=1)
-        if token in stop.token_ids and place >= stop.min_new_tokens
+        count
+        for count, token in enumerate(tokens[:room], start=1)
+        if token in stop.token_ids and count >= stop.min_new_tokens
     )
     return tuple(tokens[: next(ends, room)])
 

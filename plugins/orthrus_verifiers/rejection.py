@@ -33,9 +33,9 @@ def _after(target_probabilities: Tensor, draft: Draft, accepted: Tensor) -> Tens
     """Return [B, V]: the target's own after a whole draft, the residual at the place of a rejected token."""
     rows = torch.arange(len(accepted), device=accepted.device)
     own = target_probabilities[rows, accepted]  # [B, V]
-    place = accepted.clamp(max=draft.tokens.shape[1] - 1)
-    drawn_from = None if draft.probabilities is None else draft.probabilities[rows, place]
-    left = residual(own, draft.tokens[rows, place], drawn_from)
+    first_rejected = accepted.clamp(max=draft.tokens.shape[1] - 1)
+    drawn_from = None if draft.probabilities is None else draft.probabilities[rows, first_rejected]
+    left = residual(own, draft.tokens[rows, first_rejected], drawn_from)
     return torch.where((accepted < draft.lengths)[:, None], left, own)
 
 

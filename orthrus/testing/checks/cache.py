@@ -64,7 +64,7 @@ class Model:
     def run(self, width: int, rows: Sequence[int] | None = None) -> None:
         """Write a pass of this width at the end of what is committed, and compare all that is returned."""
         chosen = list(range(len(self.rows))) if rows is None else list(rows)
-        self.write([[self.committed[row] + place for place in range(width)] for row in chosen], rows)
+        self.write([[self.committed[row] + offset for offset in range(width)] for row in chosen], rows)
 
     def write(self, slots: Sequence[Sequence[int]], rows: Sequence[int] | None = None) -> None:
         """Write a pass into these slots of each of its rows, and compare all that is returned."""
@@ -148,8 +148,8 @@ class Model:
                     ):
                         what = "committed" if slot < self.committed[row] else "written since the last keep"
                         value = f"{returned[side][index, :, slot].tolist()}, it holds {pair[side][layer].tolist()}"
-                        place = f"{name} of layer {layer}, row {row}, slot {slot} ({what})"
-                        raise BrokenRuleError(value, self._place(place))
+                        location = f"{name} of layer {layer}, row {row}, slot {slot} ({what})"
+                        raise BrokenRuleError(value, self._place(location))
 
     def _place(self, what: str) -> str:
         return f"{what}; committed are {self.committed}, after {self._stamp // 2} passes"
@@ -287,7 +287,7 @@ def slots_stand_until_kept(make: Factory, history: History) -> None:
     model = Model(make, history)
     for _ in range(3):
         model.run(history.widest)
-        model.write([[start + history.widest + place for place in range(2)] for start in model.committed])
+        model.write([[start + history.widest + offset for offset in range(2)] for start in model.committed])
         model.write([[start] for start in model.committed])
         model.keep_some()
     model.run(1)

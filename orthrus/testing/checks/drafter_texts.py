@@ -85,10 +85,10 @@ def _hold_reported(drafts: Mapping[Drawn, float], most: float) -> dict[Text, flo
     """Return with what probability each text is reported; raise BrokenRuleError if one is drawn with another."""
     drawn, reported = dict[Text, float](), dict[Text, float]()
     for (tokens, probabilities), weight in drafts.items():
-        for place, given in enumerate(probabilities):
-            drawn[tokens[: place + 1]] = drawn.get(tokens[: place + 1], 0.0) + weight
+        for index, given in enumerate(probabilities):
+            drawn[tokens[: index + 1]] = drawn.get(tokens[: index + 1], 0.0) + weight
             for token, chance in enumerate(given):
-                text = (*tokens[:place], token)
+                text = (*tokens[:index], token)
                 reported[text] = reported.get(text, 0.0) + weight * chance
     for text, stated in sorted(reported.items(), key=lambda item: len(item[0])):
         if abs(drawn.get(text, 0.0) - stated) > most:

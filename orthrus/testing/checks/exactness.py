@@ -71,8 +71,8 @@ def frequencies(samples: Sequence[Sequence[T]]) -> dict[T, float]:
     return {answer: count / len(every) for answer, count in Counter(every).items()}
 
 
-def hold_independent(samples: Sequence[Sequence[T | None]], expected: Mapping[T, float], place: str) -> None:
-    """Raise BrokenRuleError if two seeds, or two requests under one, agree more often than two draws from `wanted`.
+def hold_independent(samples: Sequence[Sequence[T | None]], expected: Mapping[T, float], location: str) -> None:
+    """Raise BrokenRuleError if two seeds, or two requests under one, agree more often than two draws from `expected`.
 
     samples: by seed, then by request; None agrees with nothing. One sample that is counted again and again has honest
     frequencies only by luck: this tells noise that does not depend on the seed, or not on the request.
@@ -82,7 +82,7 @@ def hold_independent(samples: Sequence[Sequence[T | None]], expected: Mapping[T,
         share = sum(map(_agreeing, groups)) / len(groups)
         if share > by_chance + OFTEN:
             value = f"two {two} agree with probability {share:.6g}, two draws of their own would with {by_chance:.6g}"
-            raise BrokenRuleError(value, place)
+            raise BrokenRuleError(value, location)
 
 
 def _agreeing(group: Sequence[T | None]) -> float:

@@ -54,14 +54,14 @@ def drafting_waits_seldom(make: Factory, scene: Scene) -> None:
 
 
 @contextmanager
-def _limited(reads: HostReads, place: str) -> Iterator[None]:
+def _limited(reads: HostReads, location: str) -> Iterator[None]:
     """Raise BrokenRuleError for more than 8 reads inside."""
     reads.found.clear()
     with reads:
         yield
     if len(reads.found) > MOST_READS:
         kinds = ", ".join(sorted(set(reads.found)))
-        raise BrokenRuleError(f"tensors are read {len(reads.found)} times ({kinds}) for {len(ROWS)} rows", place)
+        raise BrokenRuleError(f"tensors are read {len(reads.found)} times ({kinds}) for {len(ROWS)} rows", location)
 
 
 class _Uncounted(ViewTableTarget):

@@ -65,8 +65,8 @@ def logits_are_from_scratch(make: Factory, scene: Scene) -> None:
         whole = target.logits(text, len(text))
         if whole.shape != (len(text), target.vocabulary_size):
             raise BrokenRuleError(f"{list(whole.shape)}, wanted {[len(text), target.vocabulary_size]}", "logits")
-        for place in range(len(text)):
-            _close(target.logits(text[: place + 1], 1)[0], whole[place], f"logits after {text[: place + 1]}")
+        for index in range(len(text)):
+            _close(target.logits(text[: index + 1], 1)[0], whole[index], f"logits after {text[: index + 1]}")
 
 
 @check("target", [SHORT, RAGGED])
@@ -178,8 +178,8 @@ def _held(target: Target, scene: Scene, cycles: int | None = None, look: Look = 
             drafted = draft.tokens[row, : int(draft.lengths[row])].tolist()
             own = target.logits([*text, *drafted], len(drafted) + 1)
             where = f"row {row} in cycle {context.cycle + 1}" if context.rows[row].output else f"prefill of row {row}"
-            for place in range(len(drafted) + 1):
-                _close(logits[row, place], own[place], f"{where}, place {place} after {text[-8:]}")
+            for index in range(len(drafted) + 1):
+                _close(logits[row, index], own[index], f"{where}, place {index} after {text[-8:]}")
 
     watched = WatchedVerifier(Dictated(scene.seed), compare)
     decoded(scene, target, Watched(_scripted(scene, target), look), watched)
@@ -195,14 +195,15 @@ def _taking_part(context: Context) -> list[int]:
     return [row for row in live if not context.rows[row].output] or live
 
 
-def _close(actual: Tensor, expected: Tensor, place: str) -> None:
+def _close(actual: Tensor, expected: Tensor, location: str) -> None:
     """Raise BrokenRuleError if logits [V] are further apart than their dtype explains."""
     spread = float(expected.double().max() - expected.double().min())
     off = (actual.double() - expected.double()).abs()
     if not float(off.max()) <= TOLERANCE.get(actual.dtype, 1e-3) * max(spread, 1e-6):
         token = int(off.nan_to_num(torch.inf).argmax())
         raise BrokenRuleError(
-            f"a logit of {float(actual[token]):.6g} for token {token}, its own is {float(expected[token]):.6g}", place
+            f"a logit of {float(actual[token]):.6g} for token {token}, its own is {float(expected[token]):.6g}",
+            location,
         )
 
 
@@ -261,10 +262,10 @@ def _state(context: Context) -> dict[str, Any]:
     return {f"context.{name}": getattr(context, name).tolist() for name in names}
 
 
-def _unchanged(before: Mapping[str, Any], after: Mapping[str, Any], place: str) -> None:
+def _unchanged(before: Mapping[str, Any], after: Mapping[str, Any], location: str) -> None:
     for name, value in after.items():
         if value != before[name]:
-            raise BrokenRuleError(f"it changed {name} from {before[name]} to {value}", place)
+            raise BrokenRuleError(f"it changed {name} from {before[name]} to {value}", location)
 
 
 TARGET_CHECKS = (

@@ -74,7 +74,7 @@ def _likely(scene: Scene) -> list[tuple[int, ...]]:
     """Return a text for each prompt that often is the target's choice, however the history goes."""
     target = scene.target()
     best = target.logits([*range(scene.vocabulary)], scene.vocabulary).argmax(-1).tolist()
-    return [tuple(best[(place + index) % len(best)] for place in range(64)) for index in range(len(scene.prompts))]
+    return [tuple(best[(offset + index) % len(best)] for offset in range(64)) for index in range(len(scene.prompts))]
 
 
 def _with_probabilities(draft: Draft, scene: Scene) -> Draft:
@@ -161,10 +161,10 @@ def says_nothing_impossible(verifier: Verifier, context: Context, draft: Draft, 
         hidden[:, 0].scatter_(1, draft.tokens[:, :1], float("-inf"))
     for row, (accepted, token) in enumerate(_verdict(verifier, context, draft, hidden)):
         committed = [*draft.tokens[row, :accepted].tolist(), token]
-        for place, committed_token in enumerate(committed):
-            if hidden[row, place, committed_token] == float("-inf"):
+        for index, committed_token in enumerate(committed):
+            if hidden[row, index, committed_token] == float("-inf"):
                 raise BrokenRuleError(
-                    f"token {committed_token}, whose logit is -inf", f"place {place} of row {row}, {_cycle(context)}"
+                    f"token {committed_token}, whose logit is -inf", f"place {index} of row {row}, {_cycle(context)}"
                 )
 
 
@@ -176,11 +176,11 @@ def empty_drafts_are_plain_decoding(verifier: Verifier, context: Context, draft:
     wide = _verdict(verifier, context, Draft(draft.tokens, nothing, draft.probabilities), logits)
     for name, verdicts in (("no columns", narrow), ("lengths of 0", wide)):
         for row, (accepted, token) in enumerate(verdicts):
-            place = f"row {row} of a draft with {name}, {_cycle(context)}"
+            location = f"row {row} of a draft with {name}, {_cycle(context)}"
             if accepted != 0:
-                raise BrokenRuleError(f"{accepted} tokens accepted", place)
+                raise BrokenRuleError(f"{accepted} tokens accepted", location)
             if context.sampling.temperature == 0 and token != int(logits[row, 0].argmax()):
-                raise BrokenRuleError(f"token {token} instead of {int(logits[row, 0].argmax())}", place)
+                raise BrokenRuleError(f"token {token} instead of {int(logits[row, 0].argmax())}", location)
     if narrow != wide:
         raise BrokenRuleError(f"{narrow} without columns, {wide} with lengths of 0", _cycle(context))
 

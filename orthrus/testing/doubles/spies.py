@@ -143,8 +143,10 @@ def compare(scene: Scene, actual: Record, expected: Record, because: str) -> Non
     for (key, output), proposed in actual.items():
         expected_proposal = expected.get((key, output))
         if expected_proposal is not None and proposed.differs(expected_proposal):
-            place = f"prompt {numbers[key]}, after the answer {list(output)}"
-            raise BrokenRuleError(f"it proposed {_shown(proposed)}, and {_shown(expected_proposal)} {because}", place)
+            location = f"prompt {numbers[key]}, after the answer {list(output)}"
+            raise BrokenRuleError(
+                f"it proposed {_shown(proposed)}, and {_shown(expected_proposal)} {because}", location
+            )
 
 
 def compare_texts(actual: Sequence[OracleAnswer], expected: Sequence[OracleAnswer]) -> None:
@@ -153,10 +155,10 @@ def compare_texts(actual: Sequence[OracleAnswer], expected: Sequence[OracleAnswe
         if given == oracle_answer:
             continue
         pairs = zip(given.token_ids, oracle_answer.token_ids, strict=False)
-        place = next((at for at, (got, asked) in enumerate(pairs) if got != asked), None)
-        if place is not None:
-            where = f"token {place} of the answer to prompt {prompt}"
-            raise BrokenRuleError(f"token {given.token_ids[place]} instead of {oracle_answer.token_ids[place]}", where)
+        index = next((at for at, (got, asked) in enumerate(pairs) if got != asked), None)
+        if index is not None:
+            where = f"token {index} of the answer to prompt {prompt}"
+            raise BrokenRuleError(f"token {given.token_ids[index]} instead of {oracle_answer.token_ids[index]}", where)
         ends = [f"{len(answer.token_ids)} tokens ({answer.finish_reason})" for answer in (given, oracle_answer)]
         raise BrokenRuleError(
             f"the answer has {ends[0]}, it should have {ends[1]}", f"the end of the answer to prompt {prompt}"

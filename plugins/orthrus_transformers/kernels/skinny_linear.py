@@ -104,7 +104,7 @@ def linear_rotated(
 ) -> Tensor:
     """Return rotated queries [B, H, n, D] and write keys, rotated, and values to their place.
 
-    heads: H and H_kv. cosine, sine [B or 1, n, D]. place: buffers [B, H_kv, C, D] and slots [B, n].
+    heads: H and H_kv. cosine, sine [B or 1, n, D]. destination: buffers [B, H_kv, C, D] and slots [B, n].
     """
     from orthrus_transformers.kernels import triton_skinny_linear as kernels
 
