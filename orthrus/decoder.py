@@ -148,7 +148,7 @@ class Stream:
 
     @property
     def result(self) -> Result:
-        """Return the result as of the last step."""
+        """The result as of the last step."""
         return self._record.result(self._id, self._context.requests[0], self._tokenizer)
 
 

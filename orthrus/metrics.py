@@ -26,12 +26,12 @@ class Measures:
 
     @property
     def accepted_length(self) -> float | None:
-        """Return the mean number of accepted drafts a cycle, bonus excluded; None without cycles."""
+        """The mean number of accepted drafts a cycle, bonus excluded; None without cycles."""
         return sum(self.accepted_per_cycle) / self.cycles if self.cycles else None
 
     @property
     def tokens_per_cycle(self) -> float | None:
-        """Return tokens committed by cycles over cycles, bonus included; None without cycles.
+        """Tokens committed by cycles over cycles, bonus included; None without cycles.
 
         The prefill's own token is not a cycle's.
         """
@@ -39,12 +39,12 @@ class Measures:
 
     @property
     def tpf(self) -> float | None:
-        """Return new tokens per forward pass (arXiv 2605.12825, TPF); None without passes."""
+        """New tokens per forward pass (arXiv 2605.12825, TPF); None without passes."""
         return self.new_tokens / self.passes if self.passes else None
 
     @property
     def tokens_per_second(self) -> float | None:
-        """Return new tokens over seconds; None if no time passed."""
+        """New tokens over seconds; None if no time passed."""
         return self.new_tokens / self.seconds if self.seconds > 0 else None
 
     def to_dict(self) -> dict[str, Any]:

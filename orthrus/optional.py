@@ -126,11 +126,11 @@ class DraftPass(Protocol):
 
     @property
     def width(self) -> int:
-        """Return how many tokens of a row it is over, 2 or more."""
+        """The tokens of a row that it is over, 2 or more."""
 
     @property
     def spare(self) -> bool:
-        """Tell whether a row may use fewer; its spare columns come first and repeat the anchor's position."""
+        """Whether a row may use fewer; its spare columns come first and repeat the anchor's position."""
 
     def tokens(self, rows: RowState) -> Tensor:
         """Return the tokens [B, width] of the pass."""

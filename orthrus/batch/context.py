@@ -96,27 +96,27 @@ class Context:
 
     @property
     def live(self) -> bool:
-        """Tell whether any row goes on or any prompt waits; a host flag, as of the last step."""
+        """Whether any row goes on or any prompt waits; a host flag, as of the last step."""
         return bool(self.queue) or any(row.finish_reason is None for row in self.rows)
 
     @property
     def waiting(self) -> bool:
-        """Tell whether any prompt waits for a row."""
+        """Whether any prompt waits for a row."""
         return bool(self.queue)
 
     @property
     def max_room(self) -> int:
-        """Return the largest room of any row, as of the last step; before the host has read it, an upper bound."""
+        """The largest room of any row, as of the last step; before the host has read it, an upper bound."""
         return max(row.room for row in self.rows) - (self.unread > 0)  # a row that goes on commits one at least
 
     @property
     def min_room(self) -> int:
-        """Return the least room of the rows that go on, as of the last step; before it was read, a lower bound."""
+        """The least room of the rows that go on, as of the last step; before it was read, a lower bound."""
         return min((row.room for row in self.rows if row.room), default=0) - self.unread
 
     @property
     def longest(self) -> int:
-        """Return the most committed tokens of any row, as of the last step; before it was read, an upper bound."""
+        """The most committed tokens of any row, as of the last step; before it was read, an upper bound."""
         return max(row.length for row in self.rows) + self.unread
 
     def empty_draft(self) -> Draft:

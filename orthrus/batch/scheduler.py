@@ -32,7 +32,7 @@ class Scheduler:
 
     @property
     def live(self) -> bool:
-        """Tell whether any row goes on or any prompt waits."""
+        """Whether any row goes on or any prompt waits."""
         return self._context.live
 
     def refill(self) -> list[int]:

@@ -40,7 +40,7 @@ class CheckedDraft:
 
     @cached_property
     def broken(self) -> Tensor:
-        """Return [B], not 0 where a row had a value out of bounds; computed behind the pass, not to hold it up."""
+        """[B], not 0 where a row had a value out of bounds; computed behind the pass, not to hold it up."""
         bounded, probabilities = self.draft, self.draft.probabilities
         if self.astray is not None and probabilities is None:
             return self.astray

@@ -36,7 +36,7 @@ class Measurement:
 
     @property
     def tokens_per_second(self) -> float:
-        """Return the new tokens of all prompts over the seconds."""
+        """The new tokens of all prompts over the seconds."""
         return sum(map(len, self.token_ids)) / self.seconds
 
 

@@ -30,7 +30,7 @@ class SubjectPlan:
 
     @property
     def kind(self) -> str:
-        """Return what results call it."""
+        """The kind of the subject, as results call it."""
         return "decoder" if self.baseline is None else "baseline"
 
 
@@ -68,7 +68,7 @@ class Plan:
 
     @property
     def total(self) -> int:
-        """Return how many runs there are."""
+        """The number of runs."""
         return len(self.points) * len(self.subjects) * (self.warm_up + self.rounds + self.phases)
 
     def config(self, subject: SubjectPlan, point: Point, plugins: Plugins) -> Config:

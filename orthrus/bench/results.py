@@ -22,17 +22,17 @@ class Spread:
 
     @property
     def median(self) -> float:
-        """Return the middle of the values."""
+        """The middle of the values."""
         return statistics.median(self.values)
 
     @property
     def low(self) -> float:
-        """Return the lowest value."""
+        """The lowest value."""
         return min(self.values)
 
     @property
     def high(self) -> float:
-        """Return the highest value."""
+        """The highest value."""
         return max(self.values)
 
 
@@ -107,5 +107,5 @@ class Results:
 
     @property
     def swept(self) -> list[str]:
-        """Return the keys of all points, in the order in which they first come."""
+        """The keys of all points, in the order in which they first come."""
         return list(dict.fromkeys(key for run in self.runs for key in run.point))

@@ -29,7 +29,7 @@ class ViewTableTarget(TableTarget):
 
     @property
     def view_names(self) -> list[str]:
-        """Return the views that are attached."""
+        """The views that are attached."""
         return sorted(self._views)
 
     @property

@@ -52,7 +52,7 @@ class PartFactory:
 
     @property
     def reproduction(self) -> list[str]:
-        """Return the Python that makes this factory again."""
+        """The Python that makes this factory again."""
         more = f", {list(self.overrides)!r}" if self.overrides else ""
         return ["from orthrus.testing import factory_of", f'make = factory_of("{self.part}", "{self.kind}"{more})']
 

@@ -31,7 +31,7 @@ class Control:
 
     @property
     def rate(self) -> float:
-        """Return their share."""
+        """Their share."""
         return self.divergent / self.prompts if self.prompts else 0.0
 
 
@@ -67,44 +67,44 @@ class Certificate:
 
     @property
     def narrow(self) -> bool:
-        """Tell whether the run computed in 16 bits, where near-ties flip and identical answers are not to be had."""
+        """Whether the run computed in 16 bits, where near-ties flip and identical answers are not to be had."""
         return self.dtype in ("bfloat16", "float16")
 
     @property
     def largest_gap(self) -> float:
-        """Return the largest gap; 0 if every token is the argmax."""
+        """The largest gap; 0 if every token is the argmax."""
         return max(self.gaps, default=0.0)
 
     @property
     def divergence_rate(self) -> float:
-        """Return the share of answers that are not identical."""
+        """The share of answers that are not identical."""
         return (self.prompts - self.identical) / self.prompts if self.prompts else 0.0
 
     @property
     def rule_c(self) -> Rule | None:
-        """Return what the control says of how often answers differ from greedy decoding; None without a control."""
+        """The control's rule: how often answers differ from greedy decoding; None without a control."""
         if self.control is None:
             return None
         return compared(self.prompts - self.identical, self.prompts, self.control.divergent, self.control.prompts)
 
     @property
     def diverges_too_often(self) -> bool:
-        """Tell whether answers differ from greedy decoding more often than the control's, beyond chance."""
+        """Whether answers differ from greedy decoding more often than the control's, beyond chance."""
         return self.rule_c == "fails"
 
     @property
     def ceiling(self) -> float:
-        """Return how many unit roundoffs the error may be, if rounding is to explain it."""
+        """The unit roundoffs that the error may be, if rounding is to explain it."""
         return CEILINGS.get(self.dtype, CEILING)
 
     @property
     def errs_too_much(self) -> bool:
-        """Tell whether the target's own error is more than rounding explains: the bound made of it says nothing."""
+        """Whether the target's own error is more than rounding explains: the bound made of it says nothing."""
         return not self.roundoffs <= self.ceiling
 
     @property
     def passed(self) -> bool:
-        """Tell whether the run is certified: its bound means something, every answer is, none of the rules fails."""
+        """Whether the run is certified: its bound means something, every answer is, none of the rules fails."""
         return self.certified == self.prompts and not self.errs_too_much and not self.diverges_too_often
 
     def to_dict(self) -> dict[str, Any]:

@@ -130,11 +130,11 @@ class Runs:
         return decoded
 
     def _watched(self, decoder: Decoder, batch: int, advance: Advance) -> Answers:
-        witness = RecordingVerifier(decoder.verifier)
+        recorder = RecordingVerifier(decoder.verifier)
         ids, texts = [id for id, _ in self.prompts], [prompt for _, prompt in self.prompts]
-        watched = replace(decoder, verifier=witness)
+        watched = replace(decoder, verifier=recorder)
         results = watched.generate(texts, ids=ids, batch=batch, chat=self.chat, on_result=advance)
-        return results, witness.seen(results)
+        return results, recorder.seen(results)
 
     def _decoder(self, config: Config) -> Decoder:
         for known, decoder in self._decoders:

@@ -72,29 +72,29 @@ class ReferenceCheck:
 
     @property
     def provenance(self) -> str | None:
-        """What the target says of where its model is from; None if it says nothing."""
+        """The provenance of the target's model, as the target tells it; None if it says nothing."""
         target = self._decoder.target
         return target.provenance() if isinstance(target, LoadedTarget) else None
 
     @property
     def error(self) -> float:
-        """Return the largest error of a logit in the run's dtype, over all answers for which it was measured."""
+        """The largest error of a logit in the run's dtype, over all answers for which it was measured."""
         return max((judgement.forced.error for judgement in self._judged.values()), default=0.0)
 
     @property
     def bound(self) -> float:
-        """Return by how much the logit of a token may be below the largest: two errors, one for each of the tokens."""
+        """By how much the logit of a token may be below the largest: two errors, one for each of the tokens."""
         return 2 * self.error
 
     @property
     def largest(self) -> float:
-        """Return the largest logit, or score, of any token of the answers; those that were cut are none."""
+        """The largest logit, or score, of any token of the answers; those that were cut are none."""
         values = [abs(value) for judgement in self._judged.values() for value in judgement.forced.values]
         return max((value for value in values if math.isfinite(value)), default=0.0)
 
     @property
     def roundoffs(self) -> float:
-        """Return the error in unit roundoffs of the largest logit."""
+        """The error in unit roundoffs of the largest logit."""
         roundoff = torch.finfo(self.dtype).eps / 2
         if self.largest == 0:
             return math.inf if self.error else 0.0

@@ -28,7 +28,7 @@ class Record:
 
     @property
     def passed(self) -> bool:
-        """Tell whether every run is certified."""
+        """Whether every run is certified."""
         return all(run.passed for run in self.runs)
 
     def to_dict(self) -> dict[str, Any]:

@@ -36,7 +36,7 @@ class Package:
 
     @property
     def capabilities(self) -> AttentionCapabilities:
-        """Return where the package works, there or not."""
+        """The capabilities of the package, installed or not."""
         return AttentionCapabilities(
             devices=frozenset({"cuda"}),
             dtypes=frozenset({"bfloat16", "float16"}),

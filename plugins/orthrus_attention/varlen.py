@@ -32,7 +32,7 @@ class Lengths:
 
     @property
     def sides(self) -> tuple[int, int]:
-        """Return how many keys a query sees left and right of its own position, what `causal` says aside; -1: all."""
+        """The keys that a query sees left and right of its own position, what `causal` says aside; -1: all."""
         return (-1, -1) if self.window is None else (self.window - 1, 0 if self.causal else -1)
 
     def same_for_all(self, queries: int) -> bool:

@@ -220,7 +220,7 @@ class TransformersTarget:
 
     @property
     def view_names(self) -> frozenset[str]:
-        """Return the names of the views that are attached."""
+        """The names of the views that are attached."""
         return frozenset(self._views)
 
     def view_weights(self, name: str) -> dict[str, Tensor]:

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from orthrus import Decoder, InputError, TrainableTarget, read_prompts
 from orthrus_diffusion.training.metrics_log import Records, progress
-from orthrus_diffusion.training.session import Run, read_claim
+from orthrus_diffusion.training.session import TrainingSession, read_claim
 from orthrus_diffusion.training.shards import write_shard
 from orthrus_diffusion.training.work_sharing import begin_turns, end_turns
 
 
-def make_answers(run: Run) -> None:
+def make_answers(run: TrainingSession) -> None:
     """Write the shards that are not there yet; several processes take turns. Raises InputError without prompts."""
     file = run.out / "prompts.jsonl"
     if not file.exists():
@@ -37,7 +37,7 @@ def make_answers(run: Run) -> None:
     end_turns(run, records)
 
 
-def _decoder(run: Run, target: TrainableTarget) -> Decoder:
+def _decoder(run: TrainingSession, target: TrainableTarget) -> Decoder:
     sampled = run.answers.temperature > 0
     return run.decoder(
         target,
@@ -58,9 +58,11 @@ def shard_file(directory: Path, index: int) -> Path:
     return directory / f"shard-{index:05d}.safetensors"
 
 
-def _answer(run: Run, decoder: Decoder, prompts: Sequence[str], file: Path, index: int, records: Records) -> None:
+def _answer(
+    run: TrainingSession, decoder: Decoder, prompts: Sequence[str], file: Path, index: int, records: Records
+) -> None:
     tokenizer, limit = decoder.target.tokenizer, decoder.target.max_length
-    assert tokenizer is not None  # Run.target() sees to it
+    assert tokenizer is not None  # TrainingSession.target() sees to it
     encoded = [tokenizer.encode(prompt) for prompt in prompts]
     most = min(run.answers.max_prompt_tokens, (limit or run.answers.max_prompt_tokens + 1) - 1)
     short = [prompt for prompt in encoded if len(prompt) <= most]

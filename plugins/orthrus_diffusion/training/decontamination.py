@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 WORDS = 13  # in a row; fewer are shared by chance, by what instructions have in common
 
 
-class Avoided:
+class Contamination:
     """Prompts to avoid: others that repeat all words of one, or 13 of them in a row, whatever is between."""
 
     def __init__(self, prompts: Iterable[str]) -> None:

@@ -23,7 +23,7 @@ from orthrus_diffusion.training.loss import BlockLoss, Losses, Weights
 from orthrus_diffusion.training.metrics_log import Records, progress
 from orthrus_diffusion.training.optimizer import MasterWeights, learning_rate
 from orthrus_diffusion.training.packing import Batch, Packer
-from orthrus_diffusion.training.session import Run
+from orthrus_diffusion.training.session import TrainingSession
 from orthrus_diffusion.training.settings import FitOptions
 from orthrus_diffusion.training.shards import Text, read_shards
 from orthrus_diffusion.view_files.formats import attach, save_view
@@ -32,7 +32,7 @@ VIEW = "trained"
 OF_NO_EFFECT = frozenset({"rows_at_a_time", "loss_rows", "log_every", "save_every", "out", "storage"})  # on the weights
 
 
-def fit_view(run: Run) -> None:
+def fit_view(run: TrainingSession) -> None:
     """Train the view from where the last checkpoint left it, and write it to `view`."""
     target = run.target(with_text=False)
     texts = read_texts(run, target)
@@ -46,7 +46,7 @@ def fit_view(run: Run) -> None:
     run.workers.wait()
 
 
-def read_texts(run: Run, target: TrainableTarget) -> list[Text]:
+def read_texts(run: TrainingSession, target: TrainableTarget) -> list[Text]:
     """Return the answered prompts; raise InputError if there are none."""
     files = sorted((run.out / "answers").glob("shard-*.safetensors"))
     if not files:
@@ -59,7 +59,7 @@ def read_texts(run: Run, target: TrainableTarget) -> list[Text]:
     return read_shards(files, target.vocabulary_size)
 
 
-def attach_start(run: Run, target: TrainableTarget) -> None:
+def attach_start(run: TrainingSession, target: TrainableTarget) -> None:
     """Attach the view that training begins with; raise InputError or BuildError if `training.start` does not fit."""
     start = run.training.start
     if start is None:
@@ -82,7 +82,7 @@ def refuse_float16(target: TrainableTarget) -> None:
         )
 
 
-def save_trained(run: Run, target: TrainableTarget, masters: Mapping[str, Tensor]) -> None:
+def save_trained(run: TrainingSession, target: TrainableTarget, masters: Mapping[str, Tensor]) -> None:
     """Write the view, in the place of one that was there: as int8 of the masters, which are not rounded before."""
     unfinished = run.out / "view.new"
     shutil.rmtree(unfinished, ignore_errors=True)
@@ -104,7 +104,7 @@ def save_trained(run: Run, target: TrainableTarget, masters: Mapping[str, Tensor
 class Fitting:
     """A fit under way: the two passes, the weights in float32, the rows of each step."""
 
-    def __init__(self, run: Run, target: TrainableTarget, texts: list[Text]) -> None:
+    def __init__(self, run: TrainingSession, target: TrainableTarget, texts: list[Text]) -> None:
         options, workers = run.fit, run.workers
         if options.rows % (options.rows_at_a_time * workers.count):
             raise InputError(

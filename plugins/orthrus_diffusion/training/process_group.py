@@ -25,7 +25,7 @@ class Workers:
 
     @property
     def first(self) -> bool:
-        """Tell whether this process writes what is written once."""
+        """Whether this process writes what is written once."""
         return self.rank == 0
 
     def sum(self, tensors: Sequence[Tensor]) -> None:

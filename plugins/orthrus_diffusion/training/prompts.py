@@ -10,16 +10,16 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from orthrus import InputError, Tokenizer, TrainableTarget, read_prompts
-from orthrus_diffusion.training.decontamination import Avoided
+from orthrus_diffusion.training.decontamination import Contamination
 from orthrus_diffusion.training.files import write_text_whole
 from orthrus_diffusion.training.metrics_log import Records, progress
-from orthrus_diffusion.training.session import Run, read_claim
+from orthrus_diffusion.training.session import TrainingSession, read_claim
 from orthrus_diffusion.training.work_sharing import begin_turns, end_turns
 
 PART = 8192  # prompts of a file; what is lost by an interruption
 
 
-def make_prompts(run: Run) -> None:
+def make_prompts(run: TrainingSession) -> None:
     """Write `prompts.jsonl`, and `held-out.jsonl` for eval if it has no files of its own; done ones are not redone."""
     directory = run.out / "prompts"
     target = run.target()
@@ -40,7 +40,7 @@ def make_prompts(run: Run) -> None:
         _put_together(run, parts, held_out)
 
 
-def _put_together(run: Run, parts: Sequence[Path], held_out: int) -> None:
+def _put_together(run: TrainingSession, parts: Sequence[Path], held_out: int) -> None:
     """Write all prompts but those held out, each once."""
     lines = (line for file in parts for line in file.read_text(encoding="utf-8").splitlines())
     sampled = _distinct(json.loads(line)["prompt"] for line in lines)
@@ -59,11 +59,13 @@ def _put_together(run: Run, parts: Sequence[Path], held_out: int) -> None:
     _write(run.out / "prompts.jsonl", every[held_out:])
 
 
-def _without_avoided(run: Run, prompts: list[str]) -> list[str]:
+def _without_avoided(run: TrainingSession, prompts: list[str]) -> list[str]:
     """Return the prompts that repeat none of those to measure with, and tell how many did."""
     if not run.prompts.avoid:
         return prompts
-    avoided = Avoided(record.prompt for name in run.prompts.avoid for record in read_prompts(Path(name).expanduser()))
+    avoided = Contamination(
+        record.prompt for name in run.prompts.avoid for record in read_prompts(Path(name).expanduser())
+    )
     clean = [prompt for prompt in prompts if prompt not in avoided]
     left_out = f"{len(prompts) - len(clean)} of {len(prompts)} prompts are left out: they repeat some of prompts.avoid"
     if prompts and not clean:
@@ -72,7 +74,7 @@ def _without_avoided(run: Run, prompts: list[str]) -> list[str]:
     return clean
 
 
-def _sample_parts(run: Run, target: TrainableTarget, directory: Path, parts: Sequence[Path]) -> None:
+def _sample_parts(run: TrainingSession, target: TrainableTarget, directory: Path, parts: Sequence[Path]) -> None:
     """Let the model write prompts, each part into a file; several processes take turns."""
     records = Records(directory, "part")
     mine = begin_turns(run, records, parts)
@@ -93,7 +95,7 @@ def part_file(directory: Path, part: int) -> Path:
     return directory / f"part-{part:05d}.jsonl"
 
 
-def _sample(run: Run, target: TrainableTarget, part: int, indices: Iterable[int]) -> list[str]:
+def _sample(run: TrainingSession, target: TrainableTarget, part: int, indices: Iterable[int]) -> list[str]:
     """Return what the model writes in a user's turn: those that end by themselves."""
     options = run.prompts
     decoder = run.decoder(
@@ -114,7 +116,7 @@ def _sample(run: Run, target: TrainableTarget, part: int, indices: Iterable[int]
 
 def user_header(tokenizer: Tokenizer | None) -> list[int]:
     """Return the tokens before the text of a user's turn: what two chats begin with; InputError without a template."""
-    assert tokenizer is not None  # Run.target() sees to it
+    assert tokenizer is not None  # TrainingSession.target() sees to it
     try:
         first, second = tokenizer.encode("a", chat=True), tokenizer.encode("Z", chat=True)
     except InputError as error:

@@ -28,7 +28,7 @@ OF_A_STAGE = ("seed=", "stop.", "sampling.", "drafter.", "verifier.")  # overrid
 
 
 @dataclass(frozen=True)
-class Run:
+class TrainingSession:
     """One training, as every stage knows it."""
 
     config: Path
@@ -42,7 +42,9 @@ class Run:
     eval: EvalOptions
 
     @classmethod
-    def read(cls, config: Path, overrides: Sequence[str], workers: Workers, notify: Callable[[str], None]) -> Run:
+    def read(
+        cls, config: Path, overrides: Sequence[str], workers: Workers, notify: Callable[[str], None]
+    ) -> TrainingSession:
         """Return the training of a config file; raise ConfigError or InputError for one that is none."""
         composed = orthrus.read_sections(config, dotted=overrides)
         if "training" not in composed:
@@ -53,7 +55,7 @@ class Run:
 
     @property
     def out(self) -> Path:
-        """Return the directory that everything is kept in."""
+        """The directory that everything is kept in."""
         return Path(self.training.out).expanduser()
 
     def decoder(self, target: TrainableTarget | None = None, **changes: Any) -> Decoder:

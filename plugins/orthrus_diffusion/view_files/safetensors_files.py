@@ -30,7 +30,7 @@ class Stored:
 
     @property
     def bytes(self) -> int:
-        """Return its size in the file."""
+        """Its size in the file."""
         bits = re.search(r"\d+", self.dtype)  # BF16, F8_E4M3, I64; BOOL has no number
         return int(torch.Size(self.shape).numel()) * (int(bits[0]) if bits else 8) // 8
 

@@ -36,12 +36,12 @@ class ForwardPass:
 
     @property
     def parts(self) -> list[Tensor]:
-        """Return the tokens as they were given, side by side."""
+        """The tokens as they were given, side by side."""
         return [self.token_ids] if self.drafted is None else [self.token_ids, self.drafted]
 
     @property
     def width(self) -> int:
-        """Return n, the tokens of a row."""
+        """n, the tokens of a row."""
         return self.draft_pass.width if self.draft_pass else sum(part.shape[1] for part in self.parts)
 
     def joined(self) -> Tensor:
@@ -61,12 +61,12 @@ class ForwardPass:
 
     @property
     def projected_columns(self) -> int | slice:
-        """Return the columns that are projected, as models take them."""
+        """The columns that are projected, as models take them."""
         return slice(self.width - self.unused - self.last, self.width - self.unused) if self.unused else self.last
 
     @property
     def state(self) -> RowState:
-        """Return what a `draft_pass` makes its tokens of."""
+        """The rows' state, of which a `draft_pass` makes its tokens."""
         assert self.room is not None, "a pass with something around it is told the rows' room"
         return RowState(self.lengths, self.token_ids[:, 0], self.room)
 

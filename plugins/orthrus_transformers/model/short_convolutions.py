@@ -21,7 +21,7 @@ KNOWN = {"Lfm2ShortConv", "Lfm2MoeShortConv"}
 
 
 class PastInputs(Protocol):
-    """Know the inputs of tokens that came before those of a pass."""
+    """Inputs of the tokens that came before those of a pass."""
 
     def with_those_before(self, inputs: Tensor, layer: int, count: int) -> Tensor:
         """Return, for each of inputs [R, n, E], it and those before it in its text, oldest first [R, n, count, E]."""
