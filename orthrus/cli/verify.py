@@ -62,7 +62,7 @@ def verify(
         check_place("--keep", keep / "run.json")
     session = Plugins.load()
     subjects = plan_subjects(config, variant or [], [], session)
-    runs_to_do = _wanted(subjects, read_overrides(overrides or []), batches, session)
+    runs_to_do = _plan_runs(subjects, read_overrides(overrides or []), batches, session)
 
     import torch
 
@@ -101,7 +101,7 @@ def _check_places(out: Path | None, plot: Path | None) -> None:
         raise InputError("--plot needs matplotlib: pip install 'orthrus-decoding[bench]'")
 
 
-def _wanted(
+def _plan_runs(
     subjects: Sequence[SubjectPlan], overrides: ConfigSource, batches: Sequence[int], session: Plugins
 ) -> list[tuple[str, Config, Config, int]]:
     """Return label, config, the config without drafts, and batch of every run; ConfigError with all problems."""

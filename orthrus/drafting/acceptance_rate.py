@@ -22,12 +22,12 @@ class AcceptanceRate:
         self._hits = [0.0] * len(self._ranges)
         self._tries = [0.0] * len(self._ranges)
         self._base = base
-        self._found: list[float] = []  # of a pooled estimate, for which all rows ask
+        self._estimates: list[float] = []  # of a pooled estimate, for which all rows ask
         self._memory, self._doubt = (POOLED_MEMORY, POOLED_DOUBT) if base is None else (ROW_MEMORY, ROW_DOUBT)
 
     def observe(self, length: int, accepted: int) -> None:
         """Take note of a draft: its first `accepted` tokens were right and, if there is one, the next was not."""
-        tried, self._found = min(length, accepted + 1), []
+        tried, self._estimates = min(length, accepted + 1), []
         for index, (begin, end) in enumerate(self._ranges):
             self._hits[index] *= self._memory
             self._tries[index] *= self._memory
@@ -37,7 +37,7 @@ class AcceptanceRate:
 
     def add(self, drafts: int, hits: Sequence[float], tries: Sequence[float]) -> None:
         """Take note of so many drafts at once: what is to be added once what was known has faded, for each range."""
-        fade, self._found = self._memory**drafts, []
+        fade, self._estimates = self._memory**drafts, []
         self._hits = [old * fade + new for old, new in zip(self._hits, hits, strict=True)]
         self._tries = [old * fade + new for old, new in zip(self._tries, tries, strict=True)]
 
@@ -45,10 +45,10 @@ class AcceptanceRate:
         """Return the estimates, one a range."""
         if self._base is not None:
             return [self._estimate(index, assumed) for index, assumed in enumerate(self._base.chances())]
-        if not self._found:
+        if not self._estimates:
             for index in range(len(self._ranges)):
-                self._found.append(self._estimate(index, self._found[-1] if self._found else PRIOR))
-        return self._found
+                self._estimates.append(self._estimate(index, self._estimates[-1] if self._estimates else PRIOR))
+        return self._estimates
 
     def _estimate(self, index: int, assumed: float) -> float:
         return (self._hits[index] + self._doubt * assumed) / (self._tries[index] + self._doubt)

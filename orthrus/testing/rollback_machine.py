@@ -86,11 +86,11 @@ class _Pair:
 
     def __init__(self, make: Callable[[], Target]) -> None:
         self._make = make
-        self._made: tuple[Target, Target] | None = None
+        self._targets: tuple[Target, Target] | None = None
 
     def __call__(self) -> tuple[Target, Target]:
-        self._made = self._made or (self._make(), self._make())
-        return self._made
+        self._targets = self._targets or (self._make(), self._make())
+        return self._targets
 
 
 class _RollbackMachine(stateful.RuleBasedStateMachine):

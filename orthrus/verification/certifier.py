@@ -86,7 +86,7 @@ class Runs:
         """Return the certificate of a run that was decoded, once all that its referee has to see was judged."""
         decoded, referee = self.decode(asked.config, asked.batch, _ignore), self._referee(asked.config)
         judged = [referee.judge(result) for result in decoded.results]
-        divergences = _found(decoded, judged, referee)
+        divergences = _failures(decoded, judged, referee)
         replayed = set() if referee.narrow else spread(len(judged), oracle_sample)
         for index in sorted(replayed):
             parted = referee.replay(decoded.results[index])  # where float64 decided a tie, the oracle may part
@@ -177,7 +177,7 @@ class Runs:
 def _ignore(_: Any) -> None: ...
 
 
-def _found(decoded: Decoded, judged: Sequence[Judgement], referee: ReferenceCheck) -> list[list[Divergence]]:
+def _failures(decoded: Decoded, judged: Sequence[Judgement], referee: ReferenceCheck) -> list[list[Divergence]]:
     """Return what does not pass in each answer."""
     size, bound = unit(decoded.decoder), referee.bound
     return [

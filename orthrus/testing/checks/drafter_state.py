@@ -188,26 +188,26 @@ class _Guarded:
 
     def start(self, context: Context, rows: Sequence[int]) -> None:
         self._context = context
-        with self._held("start"):
+        with self._guarded_call("start"):
             self._drafter.start(context, rows)
 
     def propose(self, context: Context, chance: Chance) -> Draft:
-        with self._held("propose"):
+        with self._guarded_call("propose"):
             return self._drafter.propose(context, chance)
 
     def _ahead(self, context: Context, chance: Chance) -> None:
-        with self._held("ahead"):
+        with self._guarded_call("ahead"):
             self._drafter.ahead(context, chance)  # type: ignore[attr-defined]  # optional: this is for those that have it
 
     def observe(self, step: Step) -> None:
         lengths = step.lengths.tolist()
-        with self._held("observe"):
+        with self._guarded_call("observe"):
             self._drafter.observe(step)
         if step.lengths.tolist() != lengths:
             raise BrokenRuleError("it changed the step's lengths", "observe")
 
     @contextmanager
-    def _held(self, call: str) -> Iterator[None]:
+    def _guarded_call(self, call: str) -> Iterator[None]:
         before = self._state(self._context)
         yield
         after = self._state(self._context)

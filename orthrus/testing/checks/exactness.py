@@ -37,7 +37,7 @@ def hold_distribution(scene: Scene, target: Target, drafter: Callable[[], Drafte
         if not drafter().learns:
             raise
         raise NotApplicableError("the drafter learns: what it drafts is not a matter of chance alone") from error
-    _compare(distribution, _wanted(scene), EXACT)
+    _compare(distribution, _expected(scene), EXACT)
 
 
 def hold_frequencies(scene: Scene, target: Target, drafter: Callable[[], Drafter], verifier: Verifier) -> None:
@@ -51,7 +51,7 @@ def hold_frequencies(scene: Scene, target: Target, drafter: Callable[[], Drafter
         answers_now = decoded(many, target, drafter(), verifier, chance)
         return [tuple(answers_now[first : first + rows]) for first in range(0, len(answers_now), rows)]
 
-    samples, expected = sampled(scene, answers), _wanted(scene)
+    samples, expected = sampled(scene, answers), _expected(scene)
     _compare(frequencies(samples), expected, FAR)
     hold_independent(samples, expected, "the whole answer")
 
@@ -91,7 +91,7 @@ def _agreeing(group: Sequence[T | None]) -> float:
     return sum(count * (count - 1) for count in counts.values()) / (len(group) * (len(group) - 1))
 
 
-def _wanted(scene: Scene) -> dict[Answers, float]:
+def _expected(scene: Scene) -> dict[Answers, float]:
     """Return how probable every outcome is, by a target that no part has had in its hands."""
     target = scene.target()
 

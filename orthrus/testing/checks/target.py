@@ -98,7 +98,7 @@ def start_forgets_everything(make: Factory, scene: Scene) -> None:
     """A second context on the same target, with other rows, is as if it were the first."""
     target: Target = make(PlainCache())
     for variant in (scene, replace(WAITING, batch=None), SHORT):
-        _held(target, variant)
+        _hold_scores(target, variant)
 
 
 @check("target", [SHORT, RAGGED, LONG])
@@ -120,7 +120,7 @@ def a_context_can_be_filled(make: Factory, scene: Scene) -> None:
     if target.max_length is None or target.max_length > LONGEST:
         raise NotApplicableError(f"its max_length is {target.max_length}: there is no end to try")
     prompt = tuple(index % 3 for index in range(max(1, target.max_length - 6)))
-    _held(target, replace(scene, prompts=(prompt, (0,)), max_new_tokens=target.max_length, seed=4))
+    _hold_scores(target, replace(scene, prompts=(prompt, (0,)), max_new_tokens=target.max_length, seed=4))
 
 
 @check("target", [RAGGED])
@@ -157,16 +157,18 @@ def views_write_scratch_only(make: Factory, scene: Scene) -> None:
     name = "conformance"
     target.attach_view(name)
     try:
-        _held(target, scene, look=lambda context, draft: _draft_a_block(target, context, name))
+        _hold_scores(target, scene, look=lambda context, draft: _draft_a_block(target, context, name))
     finally:
         target.detach_view(name)
 
 
 def _hold(make: Factory, scene: Scene, cycles: int | None = None) -> None:
-    _held(make(PlainCache()), scene, cycles)
+    _hold_scores(make(PlainCache()), scene, cycles)
 
 
-def _held(target: Target, scene: Scene, cycles: int | None = None, look: Look = lambda context, draft: None) -> None:
+def _hold_scores(
+    target: Target, scene: Scene, cycles: int | None = None, look: Look = lambda context, draft: None
+) -> None:
     """Hold every pass of a dictated history against `logits`; cycles: how many of them, None: all."""
     scene = _spread(scene, target)
 

@@ -44,15 +44,15 @@ class Checkpoints:
             save_file({name: tensor.contiguous() for name, tensor in checkpoint.tensors.items()}, folder / STATE)
             manifest = {"step": checkpoint.step, "facts": dict(checkpoint.facts), "sha256": _digest(folder / STATE)}
             (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-        newest = [folder for folder in self._found() if folder.name <= directory.name][-KEPT:]
-        for old in self._found():
+        newest = [folder for folder in self._folders() if folder.name <= directory.name][-KEPT:]
+        for old in self._folders():
             if old not in newest:  # older ones, and later ones that were passed over
                 shutil.rmtree(old)
 
     def last(self) -> Checkpoint | None:
         """Return the last checkpoint that is whole, or None; tell of each that is damaged, and what follows."""
         damaged, checkpoint = [], None
-        for folder in reversed(self._found()):
+        for folder in reversed(self._folders()):
             checkpoint = self._read(folder)
             if checkpoint is not None:
                 break
@@ -66,7 +66,7 @@ class Checkpoints:
             self._notify(f"the checkpoint '{folder}' is damaged; {follows}")
         return checkpoint
 
-    def _found(self) -> list[Path]:
+    def _folders(self) -> list[Path]:
         return sorted(self._directory.glob("step-*"))
 
     def _read(self, folder: Path) -> Checkpoint | None:

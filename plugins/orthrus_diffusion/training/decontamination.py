@@ -12,10 +12,10 @@ class Contamination:
     """Prompts to avoid: others that repeat all words of one, or 13 of them in a row, whatever is between."""
 
     def __init__(self, prompts: Iterable[str]) -> None:
-        self._found = {sequence for prompt in prompts for sequence in _sequences(prompt)}
+        self._known = {sequence for prompt in prompts for sequence in _sequences(prompt)}
 
     def __contains__(self, prompt: str) -> bool:
-        return any(sequence in self._found for sequence in _sequences(prompt))
+        return any(sequence in self._known for sequence in _sequences(prompt))
 
 
 def _sequences(prompt: str) -> Iterator[tuple[str, ...]]:

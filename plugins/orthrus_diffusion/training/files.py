@@ -13,7 +13,7 @@ from orthrus import InputError
 
 def write_whole(file: Path, write: Callable[[Path], object]) -> None:
     """Let a function write a file beside its place, and move it there; raise InputError if that cannot be done."""
-    with _told(file):
+    with _explained(file):
         file.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{file.name}-", dir=file.parent)
         os.close(handle)
@@ -32,7 +32,7 @@ def write_text_whole(file: Path, text: str) -> None:
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
+def _explained(path: Path) -> Iterator[None]:
     from safetensors import SafetensorError
 
     try:

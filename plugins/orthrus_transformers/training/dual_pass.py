@@ -82,7 +82,7 @@ class DualPass:
 
     def close(self) -> None:
         """Forget keys, values and inputs, and that the view's weights have gradients."""
-        self._attention.kept, self._inputs = [], DualInputs()
+        self._attention.keys_and_values, self._inputs = [], DualInputs()
         for weight in self._view.weights().values():
             weight.requires_grad_(False).grad = None
 
@@ -104,11 +104,11 @@ class DualPass:
         for index, layer in enumerate(self._layers):
             attention = layer.self_attn if view is None else self._twins[index]
             mask = self._mask(layer, view)
-            past = None if view is None else self._attention.kept[index]
+            past = None if view is None else self._attention.keys_and_values[index]
             weights = layer_weights(layer, attention)
             hidden, key, value = self._layer(hidden, cosine, sine, weights, past, mask, self._sizes(layer))
             if view is None:
-                self._attention.kept.append((key, value))
+                self._attention.keys_and_values.append((key, value))
         normed: Tensor = self._trunk.norm(hidden)
         return normed
 
