@@ -1,4 +1,4 @@
-"""Names to parts: the only place where that happens."""
+"""The composition root: the only place where names become parts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from orthrus import interfaces
-from orthrus.config.compose import Layer, read_overrides
+from orthrus.config.compose import ConfigSource, read_overrides
 from orthrus.config.schema import Config, PartConfig, load_config, source_name
 from orthrus.decoder import Decoder
 from orthrus.errors import BuildError, OrthrusError, reason
@@ -36,7 +36,7 @@ def load(
     session = plugins if isinstance(plugins, Plugins) else Plugins.load(plugins)
     objects = {key: value for key, value in overrides.items() if key in PARTS and not _is_setting(value)}
     settings = {key: _named(key, value) for key, value in overrides.items() if key not in objects}
-    layers = [Layer("argument", settings), read_overrides(dotted)]
+    layers = [ConfigSource("argument", settings), read_overrides(dotted)]
     for name in ("attention", "cache"):
         if "target" in objects and any(name in layer.values for layer in layers):
             raise BuildError(f"{name}: the target object brings its own; give the target as options to choose another")
@@ -97,7 +97,7 @@ def build_baseline(
     chosen: PartConfig, target: interfaces.Target, notify: Callable[[str], None] | None = None
 ) -> interfaces.Baseline:
     """Return a baseline that answers with a target's model."""
-    baseline: interfaces.Baseline = _make("baseline", chosen, Parts(target=target, notify=notify or _silent))
+    baseline: interfaces.Baseline = _make("baseline", chosen, Parts(target=target, notify=notify or _ignore))
     return baseline
 
 
@@ -109,7 +109,7 @@ def _assemble(
     notify: Callable[[str], None] | None,
 ) -> Parts:
     """Return the parts of these names, in building order, made or given."""
-    parts = Parts(notify=notify or _silent)
+    parts = Parts(notify=notify or _ignore)
     for name in names:
         chosen: PartConfig | None = getattr(config, name)
         if name in given:
@@ -122,8 +122,7 @@ def _assemble(
     return parts
 
 
-def _silent(message: str) -> None:
-    """Tell nobody."""
+def _ignore(message: str) -> None: ...
 
 
 def _is_setting(value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""The loop. Plain decoding is the same loop with an empty draft; the prefill is its first step."""
+"""The decode loop. Plain decoding is the same loop with an empty draft; the prefill is its first step."""
 
 from __future__ import annotations
 

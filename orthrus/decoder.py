@@ -14,14 +14,14 @@ from orthrus.decode import decode
 from orthrus.errors import InputError
 from orthrus.interfaces import Drafter, Target, Tokenizer, Verifier
 from orthrus.prompts import encode
-from orthrus.sampling.resolve import whole_sampling, whole_stop
+from orthrus.sampling.resolve import resolve_sampling, resolve_stop
 from orthrus.settings import Sampling, Stop
 from orthrus.values import Piece, Prompt, Result, Step
 
 
 @dataclass(frozen=True)
 class Decoder:
-    """Hold the parts of one decoder and decode with them. `stop` includes the model's own stop tokens."""
+    """The parts of one decoder, and decoding with them. `stop` includes the model's own stop tokens."""
 
     target: Target
     drafter: Drafter
@@ -41,8 +41,8 @@ class Decoder:
         sampling: Sampling | None = None,
     ) -> Decoder:
         """Return a decoder that stops at the config's tokens and the target's own; BuildError for foreign ones."""
-        settings = whole_sampling(sampling or Sampling(), target)
-        return cls(target, drafter, verifier, whole_stop(stop, target), seed, settings)
+        settings = resolve_sampling(sampling or Sampling(), target)
+        return cls(target, drafter, verifier, resolve_stop(stop, target), seed, settings)
 
     def generate(
         self,
@@ -138,17 +138,17 @@ class Stream:
         text = Detokenizer(self._tokenizer.decode, self._strings)
         fed = 0
         for step in _timed(self._steps, self._context, [self._record]):
-            for place, token in enumerate(step.committed[0]):
+            for index, token in enumerate(step.committed[0]):
                 fed += 1
                 shown = text.feed(token, armed=fed >= self._min_new_tokens)
                 if shown:
-                    yield Piece(shown, place < step.accepted[0], step)
-            if not self._context.live and (held := text.finish()):
-                yield Piece(held, False, step)
+                    yield Piece(shown, index < step.accepted[0], step)
+            if not self._context.live and (rest := text.finish()):
+                yield Piece(rest, False, step)
 
     @property
     def result(self) -> Result:
-        """Return the result as of the last step."""
+        """The result as of the last step."""
         return self._record.result(self._id, self._context.requests[0], self._tokenizer)
 
 

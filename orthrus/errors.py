@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 
 class OrthrusError(Exception):
-    """Say in one sentence what happened, the value, where it came from and what to do."""
+    """An error that a user can cause: one sentence with what happened, the value, its origin and what to do."""
 
 
 class InputError(OrthrusError):
@@ -33,15 +33,15 @@ class DraftError(OrthrusError):
 
 @dataclass(frozen=True)
 class Problem:
-    """Hold one thing that is wrong in a config: where it was written, under which key, and what."""
+    """One thing that is wrong in a config: where it was written, under which key, and what."""
 
     origin: str
     key: str
     message: str
 
     def __str__(self) -> str:
-        place = f"{self.origin}: {self.key}" if self.key else self.origin
-        return f"{place}: {self.message}"
+        location = f"{self.origin}: {self.key}" if self.key else self.origin
+        return f"{location}: {self.message}"
 
 
 class ConfigError(OrthrusError):

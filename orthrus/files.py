@@ -1,4 +1,4 @@
-"""Files: the user's cache, atomic writes, which files hold a model's weights, and fingerprints of weights.
+"""Files: the user's cache directory, atomic writes, which files hold a model's weights, and fingerprints of weights.
 
 A fingerprint tells weights from those of another model of the same shape, by the beginnings of what is stored.
 """
@@ -36,10 +36,10 @@ def fingerprint_files(directory: Path, without: re.Pattern[str] | None = None, *
     InputError if a file is missing or damaged.
     """
     stored = _stored(weight_files(directory))
-    kept = {name: values for name, values in stored if not (without and without.fullmatch(name))}
-    if tied_as_head and HEAD not in kept and EMBEDDING in kept:
-        kept[HEAD] = kept.pop(EMBEDDING)
-    return fingerprint_weights(kept.items())
+    samples = {name: values for name, values in stored if not (without and without.fullmatch(name))}
+    if tied_as_head and HEAD not in samples and EMBEDDING in samples:
+        samples[HEAD] = samples.pop(EMBEDDING)
+    return fingerprint_weights(samples.items())
 
 
 def fingerprint_weights(weights: Iterable[tuple[str, Tensor]]) -> str:
@@ -52,7 +52,7 @@ def fingerprint_weights(weights: Iterable[tuple[str, Tensor]]) -> str:
 
     samples = {name: weight.detach().flatten()[:SAMPLE].cpu() for name, weight in weights}
     head = samples.get(HEAD)
-    if head is not None and any(_repeats(head, other) for name, other in samples.items() if name != HEAD):
+    if head is not None and any(_repeats(head, sample) for name, sample in samples.items() if name != HEAD):
         del samples[HEAD]
     digest = hashlib.sha256()
     for name in sorted(samples):
@@ -62,10 +62,10 @@ def fingerprint_weights(weights: Iterable[tuple[str, Tensor]]) -> str:
     return digest.hexdigest()
 
 
-def _repeats(one: Tensor, other: Tensor) -> bool:
+def _repeats(first: Tensor, second: Tensor) -> bool:
     import torch
 
-    return one.dtype == other.dtype and torch.equal(one, other)
+    return first.dtype == second.dtype and torch.equal(first, second)
 
 
 def _stored(files: list[Path]) -> Iterator[tuple[str, Tensor]]:
@@ -73,19 +73,19 @@ def _stored(files: list[Path]) -> Iterator[tuple[str, Tensor]]:
 
     for file in files:
         try:
-            with safe_open(file, framework="pt") as held:
-                for name in held.keys():  # noqa: SIM118  # it is no mapping
-                    yield name, _beginning(held, name)
+            with safe_open(file, framework="pt") as stored:
+                for name in stored.keys():  # noqa: SIM118  # it is no mapping
+                    yield name, _beginning(stored, name)
         except (OSError, SafetensorError) as error:
             raise InputError(f"'{file}' is damaged or cannot be read") from error
 
 
-def _beginning(held: Any, name: str) -> Tensor:
+def _beginning(stored: Any, name: str) -> Tensor:
     """Return the first SAMPLE values of a stored weight, reading little more."""
-    rows = held.get_slice(name)
+    rows = stored.get_slice(name)
     shape = rows.get_shape()
     row = max(1, math.prod(shape[1:]))
-    beginning: Tensor = rows[: -(-SAMPLE // row)] if shape else held.get_tensor(name)
+    beginning: Tensor = rows[: -(-SAMPLE // row)] if shape else stored.get_tensor(name)
     return beginning
 
 

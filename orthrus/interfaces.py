@@ -1,4 +1,4 @@
-"""What plugins implement. One sentence a method says what must hold; docs/reference/hooks.md says when each is called.
+"""Interfaces of plugins. One sentence a method says what must hold; docs/reference/hooks.md says when each is called.
 
 B: rows, n: width of a draft, V: size of the vocabulary, H: heads, D: size of a head.
 """
@@ -105,7 +105,7 @@ class KVCache(Protocol):
 
 @runtime_checkable
 class Target(Protocol):
-    """Be the model whose text is produced."""
+    """The model whose text is produced."""
 
     capabilities: frozenset[str]  # of: tokenizer, logits, embeddings, hidden_states, views, training
     vocabulary_size: int

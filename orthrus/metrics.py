@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Measures:
-    """Hold what one row cost and gained.
+    """The cost and gain of one row.
 
     cycles: steps after the prefill in which the row took part. passes: forward passes of the target's size that it
     took part in: prefill (1, however many chunks), drafting and verifying. accepted_per_cycle: drafts the target
@@ -26,12 +26,12 @@ class Measures:
 
     @property
     def accepted_length(self) -> float | None:
-        """Return the mean number of accepted drafts a cycle, bonus excluded; None without cycles."""
+        """The mean number of accepted drafts a cycle, bonus excluded; None without cycles."""
         return sum(self.accepted_per_cycle) / self.cycles if self.cycles else None
 
     @property
     def tokens_per_cycle(self) -> float | None:
-        """Return tokens committed by cycles over cycles, bonus included; None without cycles.
+        """Tokens committed by cycles over cycles, bonus included; None without cycles.
 
         The prefill's own token is not a cycle's.
         """
@@ -39,12 +39,12 @@ class Measures:
 
     @property
     def tpf(self) -> float | None:
-        """Return new tokens per forward pass (arXiv 2605.12825, TPF); None without passes."""
+        """New tokens per forward pass (arXiv 2605.12825, TPF); None without passes."""
         return self.new_tokens / self.passes if self.passes else None
 
     @property
     def tokens_per_second(self) -> float | None:
-        """Return new tokens over seconds; None if no time passed."""
+        """New tokens over seconds; None if no time passed."""
         return self.new_tokens / self.seconds if self.seconds > 0 else None
 
     def to_dict(self) -> dict[str, Any]:
@@ -64,7 +64,7 @@ class Measures:
 
 @dataclass(frozen=True)
 class Ratio:
-    """Hold one measure over several rows: pooled (a ratio of sums) and per prompt (the mean of the rows' ratios)."""
+    """One measure over several rows: pooled (a ratio of sums) and per prompt (the mean of the rows' ratios)."""
 
     pooled: float | None
     per_prompt: float | None
@@ -72,7 +72,7 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Summary:
-    """Hold the measures of several rows. Rows without cycles or passes count in no ratio that needs them."""
+    """The measures of several rows. Rows without cycles or passes count in no ratio that needs them."""
 
     new_tokens: int
     tokens_per_cycle: Ratio
@@ -82,13 +82,13 @@ class Summary:
 
 def summarize(measures: Sequence[Measures]) -> Summary:
     """Return the pooled and the per-prompt measures of some rows."""
-    cycled = [one for one in measures if one.cycles]
-    passed = [one for one in measures if one.passes]
+    cycled = [row for row in measures if row.cycles]
+    passed = [row for row in measures if row.passes]
     return Summary(
-        new_tokens=sum(one.new_tokens for one in measures),
-        tokens_per_cycle=_ratio([(one.new_tokens - 1, one.cycles) for one in cycled]),
-        accepted_length=_ratio([(sum(one.accepted_per_cycle), one.cycles) for one in cycled]),
-        tpf=_ratio([(one.new_tokens, one.passes) for one in passed]),
+        new_tokens=sum(row.new_tokens for row in measures),
+        tokens_per_cycle=_ratio([(row.new_tokens - 1, row.cycles) for row in cycled]),
+        accepted_length=_ratio([(sum(row.accepted_per_cycle), row.cycles) for row in cycled]),
+        tpf=_ratio([(row.new_tokens, row.passes) for row in passed]),
     )
 
 
@@ -96,4 +96,4 @@ def _ratio(pairs: Sequence[tuple[int, int]]) -> Ratio:
     if not pairs:
         return Ratio(None, None)
     over, under = (sum(column) for column in zip(*pairs, strict=True))
-    return Ratio(over / under, sum(one / other for one, other in pairs) / len(pairs))
+    return Ratio(over / under, sum(count / base for count, base in pairs) / len(pairs))

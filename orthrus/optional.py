@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class StaticKVCache(KVCache, Protocol):
-    """Be a KV cache whose buffers stay in place, so that a pass over it can be captured and replayed."""
+    """A KV cache whose buffers stay in place, so that a pass over it can be captured and replayed."""
 
     generation: int  # counts how often the buffers moved: what was captured before is void
 
@@ -40,21 +40,21 @@ class StaticKVCache(KVCache, Protocol):
 
 @runtime_checkable
 class HasSpecialTokens(Protocol):
-    """Be a tokenizer that tells which of its tokens `decode` leaves out of a text, so that they can end one."""
+    """A tokenizer that tells which of its tokens `decode` leaves out of a text, so that they can end one."""
 
     special_tokens: Mapping[str, int]
 
 
 @runtime_checkable
 class LoadedTarget(Protocol):
-    """Be a target that tells what its model is, for `orthrus verify`, whose certificates are of the model as loaded."""
+    """A target that tells what its model is, for `orthrus verify`, whose certificates are of the model as loaded."""
 
     def provenance(self) -> str:
         """Return a sentence: where the model is from, and how it was held against that."""
 
 
 class MeasuredTarget(Target, Protocol):
-    """Be a target that tells `orthrus bench` what its passes must read and what runs them, and what they depend on."""
+    """A target that tells `orthrus bench` what its passes must read and what runs them, and what they depend on."""
 
     def pass_bytes(self, lengths: Sequence[int]) -> int:
         """Return the bytes of weights, keys and values that one pass over rows with this many tokens must read."""
@@ -70,7 +70,7 @@ class MeasuredTarget(Target, Protocol):
 
 
 class WidenedTarget(Target, Protocol):
-    """Be a target whose weights can be computed in a wider dtype, where its own rounding is to be judged."""
+    """A target whose weights can be computed in a wider dtype, where its own rounding is to be judged."""
 
     dtype: torch.dtype
 
@@ -79,7 +79,7 @@ class WidenedTarget(Target, Protocol):
 
 
 class ViewTarget(Target, Protocol):
-    """Be a target with the capability `views`: each layer may have further attentions, which a pass can go through."""
+    """A target with the capability `views`: each layer may have further attentions, which a pass can go through."""
 
     name: str  # what messages call the model
     directory: Path | None  # where its files are, if it came from files
@@ -117,7 +117,7 @@ class ViewTarget(Target, Protocol):
 
 
 class DraftPass(Protocol):
-    """Say what stands around a drafter's pass: what it is over, and what is made of its logits.
+    """A drafter's forward pass with its pre- and post-processing: its tokens, and the result of its logits.
 
     Where a target can, it records all of that as one, so the methods compute on the device from their arguments alone,
     and read no value. Passes that are equal (`==`) share a recording. The last column is not projected onto the
@@ -126,11 +126,11 @@ class DraftPass(Protocol):
 
     @property
     def width(self) -> int:
-        """Return how many tokens of a row it is over, 2 or more."""
+        """The tokens of a row that it is over, 2 or more."""
 
     @property
     def spare(self) -> bool:
-        """Tell whether a row may use fewer; its spare columns come first and repeat the anchor's position."""
+        """Whether a row may use fewer; its spare columns come first and repeat the anchor's position."""
 
     def tokens(self, rows: RowState) -> Tensor:
         """Return the tokens [B, width] of the pass."""
@@ -143,10 +143,15 @@ class DraftPass(Protocol):
 
 
 class DraftingTarget(ViewTarget, Protocol):
-    """Be a view target that runs a drafter's pass and all that stands around it as one; see `run_draft_pass`."""
+    """A view target that runs a drafter's pass with its pre- and post-processing as one; see `run_draft_pass`."""
 
     def draft(
-        self, context: Context, one: DraftPass, *, view: str | None = None, kind: Literal["causal", "block"] = "block"
+        self,
+        context: Context,
+        draft_pass: DraftPass,
+        *,
+        view: str | None = None,
+        kind: Literal["causal", "block"] = "block",
     ) -> Tensor:
         """Return the pass's result, which may be written over by the next such pass; scratch slots only are written.
 
@@ -173,7 +178,7 @@ class DualPass(Protocol):
 
 
 class TrainableTarget(ViewTarget, Protocol):
-    """Be a target with the capability `training`: its views can be trained."""
+    """A target with the capability `training`: its views can be trained."""
 
     def dual_pass(self, view: str, flex: bool | None = None) -> DualPass:
         """Return the passes that train an attached view; flex: FlexAttention, dense masks, or what suits (None)."""

@@ -40,32 +40,32 @@ def parse(schema: type, values: Mapping[str, Any]) -> tuple[Any, list[tuple[str,
     bounds cannot say.
     """
     hints = typing.get_type_hints(schema)
-    fields = {one.name: one for one in dataclasses.fields(schema)}
+    fields = {field.name: field for field in dataclasses.fields(schema)}
     problems = [(key, unknown("option", str(key), fields)) for key in values if key not in fields]
-    for name, one in fields.items():
+    for name, option_field in fields.items():
         if name not in values:
-            if one.default is REQUIRED and one.default_factory is REQUIRED:
-                problems.append((name, f"is required: {one.metadata.get('help', '')}"))
-        elif message := _mismatch(values[name], hints[name]) or _out_of_bounds(values[name], one.metadata):
+            if option_field.default is REQUIRED and option_field.default_factory is REQUIRED:
+                problems.append((name, f"is required: {option_field.metadata.get('help', '')}"))
+        elif message := _mismatch(values[name], hints[name]) or _out_of_bounds(values[name], option_field.metadata):
             problems.append((name, message))
     if problems:
         return None, problems
-    made = schema(**{name: _freeze(values[name], hints[name]) for name in fields if name in values})
-    problems = list(made.problems()) if hasattr(made, "problems") else []
-    return (None if problems else made), problems
+    value = schema(**{name: _freeze(values[name], hints[name]) for name in fields if name in values})
+    problems = list(value.problems()) if hasattr(value, "problems") else []
+    return (None if problems else value), problems
 
 
 def describe(schema: type | None) -> Iterator[dict[str, Any]]:
     """Yield name, type, default and help of each option, for `orthrus plugins` and the docs."""
     hints = typing.get_type_hints(schema) if schema else {}
-    for one in dataclasses.fields(schema) if schema else ():
-        default = one.default_factory() if one.default_factory is not REQUIRED else one.default
+    for field in dataclasses.fields(schema) if schema else ():
+        default = field.default_factory() if field.default_factory is not REQUIRED else field.default
         yield {
-            "name": one.name,
-            "type": _spell(hints[one.name]),
+            "name": field.name,
+            "type": _spell(hints[field.name]),
             "required": default is REQUIRED,
             "default": None if default is REQUIRED else _plain(default),
-            "help": one.metadata.get("help", ""),
+            "help": field.metadata.get("help", ""),
         }
 
 

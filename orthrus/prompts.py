@@ -20,7 +20,7 @@ from orthrus.values import Prompt
 
 @dataclass(frozen=True)
 class PromptRecord:
-    """Hold one prompt of a file and its id (its line number if it has none)."""
+    """One prompt of a file and its id (its line number if it has none)."""
 
     id: str
     prompt: str
@@ -42,19 +42,21 @@ def read_prompts(path: Path, limit: int | None = None) -> list[PromptRecord]:
 
 
 def _record(line: str, path: Path, number: int) -> PromptRecord:
-    place = f"{path}, line {number}"
+    location = f"{path}, line {number}"
     try:
         value: Any = json.loads(line)
     except json.JSONDecodeError as error:
-        raise InputError(f"{place}: is not JSON: {error.msg} (column {error.colno})") from None
+        raise InputError(f"{location}: is not JSON: {error.msg} (column {error.colno})") from None
     except (ValueError, RecursionError) as error:  # a number too long, or brackets too deep
-        raise InputError(f"{place}: cannot be read: {error}") from None
+        raise InputError(f"{location}: cannot be read: {error}") from None
     if not isinstance(value, dict) or not isinstance(value.get("prompt"), str):
-        raise InputError(f'{place}: must be an object with a text "prompt"')
+        raise InputError(f'{location}: must be an object with a text "prompt"')
     id = value.get("id", number)
     if isinstance(id, bool) or not isinstance(id, (str, int)):
-        raise InputError(f'{place}: the "id" must be text or an integer, not {json.dumps(id)}')
-    return PromptRecord(check_text(str(id), f"{place}: the id"), check_text(value["prompt"], f"{place}: the prompt"))
+        raise InputError(f'{location}: the "id" must be text or an integer, not {json.dumps(id)}')
+    return PromptRecord(
+        check_text(str(id), f"{location}: the id"), check_text(value["prompt"], f"{location}: the prompt")
+    )
 
 
 def check_text(text: str, what: str) -> str:

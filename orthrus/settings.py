@@ -11,7 +11,7 @@ from orthrus.options import option
 
 @dataclass(frozen=True)
 class Stop:
-    """Say when a row ends; also the config's section `stop`."""
+    """The conditions under which a row ends; also the config's section `stop`."""
 
     max_new_tokens: int = option(
         256, minimum=0, maximum=1_000_000, help="most new tokens of an answer; the model's context may allow less"
@@ -32,7 +32,7 @@ class Stop:
 
 @dataclass(frozen=True)
 class Sampling:
-    """Say how the target's logits become tokens; also the config's section `sampling`."""
+    """The settings by which the target's logits become tokens; also the config's section `sampling`."""
 
     temperature: float = option(0.0, minimum=0.0, help="what logits are divided by before a draw; 0 is greedy")
     top_k: int | None = option(None, minimum=1, help="draw from so many of the likeliest tokens; null: from all")

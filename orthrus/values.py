@@ -18,7 +18,7 @@ Prompt = str | Sequence[int] | Sequence[Message]
 
 @dataclass(frozen=True, eq=False)
 class Draft:
-    """Hold what a drafter proposes to follow each row's anchor.
+    """A drafter's proposal of tokens to follow each row's anchor.
 
     tokens [B, n] int64; what lies at or beyond a row's length is ignored. lengths [B] int64, each <= the row's room.
     probabilities [B, n, V]: what each token was drawn from; None says that it was chosen, not drawn.
@@ -35,7 +35,7 @@ class Draft:
 
 @dataclass(frozen=True, eq=False)
 class Verdict:
-    """Hold what the verifier keeps: accepted [B] leading draft tokens, then next_tokens [B], the target's own."""
+    """A verifier's verdict: accepted [B] leading draft tokens are kept, then next_tokens [B], the target's own."""
 
     accepted: Tensor
     next_tokens: Tensor
@@ -43,7 +43,7 @@ class Verdict:
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """Hold what one cycle, or the prefill of some rows, committed.
+    """The tokens that one cycle, or the prefill of some rows, committed.
 
     cycle: how many cycles there were, this one included. prefilled: the rows that a prefill filled; empty for a cycle.
     lengths [B]: committed tokens of each row, the anchor included (on the device).
@@ -63,14 +63,14 @@ class Step:
 
 @dataclass(frozen=True)
 class Location:
-    """Hold what follows the scheme in a source such as `package:module/file`."""
+    """The part of a source after its scheme, as in `package:module/file`."""
 
     location: str
 
 
 @dataclass(frozen=True, eq=False)
 class MaskDescription:
-    """Describe which keys the queries of one pass may see, for the attention backend to build what it needs.
+    """The keys that the queries of one pass may see, from which an attention backend builds its mask.
 
     kind `causal`: a query at position p sees the keys in slots <= p. kind `block`: every query sees the slots below its
     row's length and all slots of its own block, which follow on them. positions [B, n]: the slot of each query, one
@@ -87,7 +87,7 @@ class MaskDescription:
 
 @dataclass(frozen=True, eq=False)
 class RowState:
-    """Hold what a drafter's pass is made of, [B] each: committed tokens, the newest of them, and room for more."""
+    """The rows' state for a draft pass, [B] each: committed tokens, the newest of them, and room for more."""
 
     lengths: Tensor
     anchors: Tensor
@@ -96,7 +96,7 @@ class RowState:
 
 @dataclass(frozen=True, eq=False)
 class PackedRows:
-    """Hold rows [R, L] that texts are packed into, one after the other, for training.
+    """Rows [R, L] that texts are packed into, one after the other, for training.
 
     token_ids [R, L]. starts [R, L]: the column at which the text of each token begins, which is its position 0.
     """
@@ -107,7 +107,7 @@ class PackedRows:
 
 @dataclass(frozen=True, eq=False)
 class MaskedBlocks:
-    """Hold where blocks begin in packed rows: anchors [R, N] columns; each is followed by size - 1 mask tokens."""
+    """Blocks of masks in packed rows: anchors [R, N] columns, each followed by size - 1 mask tokens."""
 
     anchors: Tensor
     size: int
@@ -133,7 +133,7 @@ class AttentionCapabilities:
 
 @dataclass(frozen=True)
 class Parts:
-    """Hold what is built so far, in building order; a factory reads what comes before it."""
+    """The parts built so far, in building order; a factory reads those before it."""
 
     source: Any = None
     attention: Any = None
@@ -146,7 +146,7 @@ class Parts:
 
 @dataclass(frozen=True)
 class Piece:
-    """Hold a piece of streamed text, whether its last token was an accepted draft, and the step that committed it."""
+    """A piece of streamed text, whether its last token was an accepted draft, and the step that committed it."""
 
     text: str
     accepted: bool
@@ -155,7 +155,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class Result:
-    """Hold one answer: its text and tokens, why it ended, and its measures.
+    """One answer: its text and tokens, why it ended, and its measures.
 
     A stop token is among the tokens; the text is without special tokens. finish_reason is None for a stream that was
     left before its end.
@@ -183,7 +183,7 @@ class Result:
 
 @dataclass(frozen=True)
 class BaselineAnswer:
-    """Hold what a baseline answered: each prompt's new tokens, up to and with a stop token, and no more than the limit.
+    """A baseline's answer: each prompt's new tokens, up to and with a stop token, and no more than the limit.
 
     ttft_seconds: from the call to the first token. cycles: passes of the model after the first. None: it cannot tell.
     """

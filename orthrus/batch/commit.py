@@ -22,15 +22,15 @@ def commit(
     limits [B]: how many tokens a row may commit. broken [B]: see `CheckedDraft`. Return the new lengths, room and
     anchors [B], and what the host is to know [B, 3 + n + 1]: broken, accepted, how many were committed, which.
     """
-    kept = accepted.clamp(0, draft.shape[1])  # [B]; what is not there is reported with the step
-    candidates = append_bonus(draft, kept, bonus)  # [B, n + 1]
-    counts = cut_at_stop(candidates, torch.minimum(kept + 1, limits), stop_ids)  # [B]
+    accepted_counts = accepted.clamp(0, draft.shape[1])  # [B]; what is not there is reported with the step
+    candidates = append_bonus(draft, accepted_counts, bonus)  # [B, n + 1]
+    counts = cut_at_stop(candidates, torch.minimum(accepted_counts + 1, limits), stop_ids)  # [B]
     write(tokens, lengths, candidates)
     lengths, room = lengths + counts, room - counts
     anchors = find_anchors(tokens, lengths)  # not later: then it would hold up the next pass
     if stop_ids.numel():  # a row that goes on does not have a stop for its newest token
         room = room.masked_fill((anchors[:, None] == stop_ids).any(1), 0)
-    facts = [one[:, None] for one in (broken, accepted, counts)]
+    facts = [column[:, None] for column in (broken, accepted, counts)]
     return lengths, room, anchors, torch.cat([*facts, candidates], dim=1)
 
 
@@ -46,9 +46,9 @@ def cut_at_stop(candidates: Tensor, counts: Tensor, stop_ids: Tensor) -> Tensor:
     """Return counts [B], reduced so that the first of stop_ids [S] among the candidates [B, m] is the last one kept."""
     if stop_ids.numel() == 0:
         return counts
-    kept = torch.arange(1, candidates.shape[1] + 1, device=candidates.device)  # if the stop is at this place
+    new_tokens = torch.arange(1, candidates.shape[1] + 1, device=candidates.device)  # if the stop is at this place
     is_stop = (candidates[..., None] == stop_ids).any(-1)  # [B, m]
-    return torch.minimum(counts, torch.where(is_stop, kept, candidates.shape[1]).amin(dim=1))
+    return torch.minimum(counts, torch.where(is_stop, new_tokens, candidates.shape[1]).amin(dim=1))
 
 
 def write(tokens: Tensor, lengths: Tensor, candidates: Tensor) -> None:

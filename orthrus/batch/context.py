@@ -26,7 +26,7 @@ MOVED = {  # from Context, and where to
 
 @dataclass(eq=False)
 class Row:
-    """Hold one request's state on the host, as of the last step; request: its place among the prompts.
+    """One request's state on the host, as of the last step; request: its place among the prompts.
 
     key: what its noise is keyed by.
     """
@@ -42,7 +42,7 @@ class Row:
 
 
 class Context:
-    """Hold rows of different lengths, on the device for the passes and on the host as of the last step.
+    """A batch's state: rows of different lengths, on the device for the passes and on the host as of the last step.
 
     requests: one for each prompt. rows: the B of them that are being decoded; when one ends, the next takes its place.
     tokens [B, T] and lengths [B]: prompt and committed tokens of each row; the last one is the anchor, once the
@@ -78,7 +78,7 @@ class Context:
             row.finish_reason = None if row.room else "length"
         self.queue = deque(row for row in self.requests if row.room)
         self.rows: list[Row] = list(islice(self.queue, batch))  # a scheduler takes them
-        # The last column is nobody's: writes beyond a row's room end there.
+        # One extra column swallows the writes of rows that have no room left.
         width = max((len(row.prompt) + row.room for row in self.requests), default=0) + 1
         self.tokens = torch.zeros(len(self.rows), width, dtype=torch.int64, device=self.device)
         self.prompt_lengths = self.lengths = self.room = self.keys = upload([0] * len(self.rows), self.device)
@@ -96,27 +96,27 @@ class Context:
 
     @property
     def live(self) -> bool:
-        """Tell whether any row goes on or any prompt waits; a host flag, as of the last step."""
+        """Whether any row goes on or any prompt waits; a host flag, as of the last step."""
         return bool(self.queue) or any(row.finish_reason is None for row in self.rows)
 
     @property
     def waiting(self) -> bool:
-        """Tell whether any prompt waits for a row."""
+        """Whether any prompt waits for a row."""
         return bool(self.queue)
 
     @property
     def max_room(self) -> int:
-        """Return the largest room of any row, as of the last step; before the host has read it, an upper bound."""
+        """The largest room of any row, as of the last step; before the host has read it, an upper bound."""
         return max(row.room for row in self.rows) - (self.unread > 0)  # a row that goes on commits one at least
 
     @property
     def min_room(self) -> int:
-        """Return the least room of the rows that go on, as of the last step; before it was read, a lower bound."""
+        """The least room of the rows that go on, as of the last step; before it was read, a lower bound."""
         return min((row.room for row in self.rows if row.room), default=0) - self.unread
 
     @property
     def longest(self) -> int:
-        """Return the most committed tokens of any row, as of the last step; before it was read, an upper bound."""
+        """The most committed tokens of any row, as of the last step; before it was read, an upper bound."""
         return max(row.length for row in self.rows) + self.unread
 
     def empty_draft(self) -> Draft:

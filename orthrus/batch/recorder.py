@@ -1,4 +1,4 @@
-"""What is noted of one request while it is decoded, and the result made of it."""
+"""Records a request's cycles, passes and times, and makes its result."""
 
 from __future__ import annotations
 

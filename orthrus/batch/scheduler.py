@@ -32,7 +32,7 @@ class Scheduler:
 
     @property
     def live(self) -> bool:
-        """Tell whether any row goes on or any prompt waits."""
+        """Whether any row goes on or any prompt waits."""
         return self._context.live
 
     def refill(self) -> list[int]:
@@ -93,10 +93,10 @@ class Scheduler:
         context = self._context
         commit = (row_kernels(context.lengths.device) or arithmetic).commit
         rows = context.tokens, context.lengths, context.room, limits
-        found = draft.tokens, verdict.accepted, verdict.next_tokens
+        step_tensors = draft.tokens, verdict.accepted, verdict.next_tokens
         facts: Tensor
         context.lengths, context.room, context.anchors, facts = commit(
-            *rows, *found, context.stop_ids, self._checked.broken
+            *rows, *step_tensors, context.stop_ids, self._checked.broken
         )
         return facts
 

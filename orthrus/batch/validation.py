@@ -1,4 +1,4 @@
-"""What drafts must be, and verdicts: checked before anything is made of them, without a host sync of its own."""
+"""Validates drafts and verdicts without adding a host sync: shapes on the host, values on the device, with the step."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TOLERANCE = 0.01  # of the sum of a draft's probabilities: those in bfloat16 are
 
 @dataclass(frozen=True, eq=False)
 class CheckedDraft:
-    """Hold a draft with its values forced into their bounds, and what was proposed."""
+    """A draft with its values forced into their bounds, and what was proposed."""
 
     draft: Draft
     proposed: Draft
@@ -40,7 +40,7 @@ class CheckedDraft:
 
     @cached_property
     def broken(self) -> Tensor:
-        """Return [B], not 0 where a row had a value out of bounds; computed behind the pass, not to hold it up."""
+        """[B], not 0 where a row had a value out of bounds; computed behind the pass, not to hold it up."""
         bounded, probabilities = self.draft, self.draft.probabilities
         if self.astray is not None and probabilities is None:
             return self.astray
@@ -65,10 +65,10 @@ class CheckedDraft:
         if length > self.proposed.tokens.shape[1]:
             return f"gave row {row} a draft of length {length}, but only {self.proposed.tokens.shape[1]} tokens"
         tokens = self.proposed.tokens[row, :length].tolist()
-        place = next((i for i, token in enumerate(tokens) if not 0 <= token < self.vocabulary_size), None)
-        if place is not None:
+        index = next((i for i, token in enumerate(tokens) if not 0 <= token < self.vocabulary_size), None)
+        if index is not None:
             return (
-                f"proposed token {tokens[place]} at place {place} of row {row}; "
+                f"proposed token {tokens[index]} at place {index} of row {row}; "
                 f"the vocabulary has {self.vocabulary_size} tokens"
             )
         if (
@@ -81,20 +81,20 @@ class CheckedDraft:
 
 @dataclass(frozen=True, eq=False)
 class WriteGuard:
-    """Hold what a drafter may read and must not write. Torch counts writes on the host, so that looking is free."""
+    """A guard of tensors that a drafter may only read. Torch counts writes on the host, so that looking is free."""
 
     tensors: Mapping[str, tuple[Tensor, int]]
 
     @classmethod
     def of(cls, context: Context) -> WriteGuard:
         """Return the tensors of a context, and how often each has been written."""
-        return cls({name: (found := getattr(context, name), _writes(found)) for name in SEALED})
+        return cls({name: (tensor := getattr(context, name), _writes(tensor)) for name in SEALED})
 
     def check(self, context: Context, drafter: str) -> None:
         """Raise DraftError, which names the drafter, if any was written or replaced since."""
         for name, (tensor, writes) in self.tensors.items():
-            found = getattr(context, name)
-            if found is not tensor or _writes(found) != writes:
+            value = getattr(context, name)
+            if value is not tensor or _writes(value) != writes:
                 cycle = f"in cycle {context.cycle + 1}, or in observing the one before"
                 raise DraftError(f"drafter '{drafter}' changed context.{name} {cycle}; it may only read it")
 
@@ -130,8 +130,8 @@ def bounded(
     Without one they are compared later, behind the pass.
     """
     if kernels := row_kernels(tokens.device):
-        found: tuple[Tensor, Tensor, Tensor] = kernels.bound(tokens, lengths, room, vocabulary_size)
-        return found
+        checked: tuple[Tensor, Tensor, Tensor] = kernels.bound(tokens, lengths, room, vocabulary_size)
+        return checked
     return tokens.clamp(0, vocabulary_size - 1), torch.minimum(lengths.clamp(0, tokens.shape[1]), room), None
 
 
@@ -139,25 +139,25 @@ def check_verdict(verdict: Verdict) -> None:
     """Raise InterfaceError for what no verifier may return: nothing, a pair, lists."""
     if not isinstance(verdict, Verdict):
         raise InterfaceError(f"the verifier returned a {type(verdict).__name__}, not a Verdict")
-    for name, found in _numbers(verdict):
-        if not isinstance(found, Tensor):
+    for name, numbers in _numbers(verdict):
+        if not isinstance(numbers, Tensor):
             raise InterfaceError(
-                f"the verifier returned a Verdict whose {name} is a {type(found).__name__}, not a tensor"
+                f"the verifier returned a Verdict whose {name} is a {type(numbers).__name__}, not a tensor"
             )
 
 
 def check_numbers(verdict: Verdict, rows: Tensor) -> None:
     """Raise InterfaceError unless a verdict has an integer for each of the rows [B], where those are."""
-    for name, found in _numbers(verdict):
+    for name, numbers in _numbers(verdict):
         what = f"the verifier returned a Verdict whose {name}"
-        if found.shape != rows.shape:
+        if numbers.shape != rows.shape:
             raise InterfaceError(
-                f"{what} has the shape {list(found.shape)}; wanted {list(rows.shape)}, one for each row"
+                f"{what} has the shape {list(numbers.shape)}; wanted {list(rows.shape)}, one for each row"
             )
-        if found.dtype not in INTEGERS:
-            raise InterfaceError(f"{what} is of {found.dtype}; wanted torch.int64")
-        if found.device != rows.device:
-            raise InterfaceError(f"{what} is on {found.device}; the rows are on {rows.device}")
+        if numbers.dtype not in INTEGERS:
+            raise InterfaceError(f"{what} is of {numbers.dtype}; wanted torch.int64")
+        if numbers.device != rows.device:
+            raise InterfaceError(f"{what} is on {numbers.device}; the rows are on {rows.device}")
 
 
 def _numbers(verdict: Verdict) -> Iterator[tuple[str, Tensor]]:
@@ -182,13 +182,13 @@ def _undrawable(probabilities: Tensor, tokens: Tensor) -> Tensor:
 
 def _wrong_probabilities(probabilities: Tensor, tokens: list[int], row: int) -> str:
     wrong = _undrawable(probabilities[: len(tokens)], torch.tensor(tokens, device=probabilities.device)).tolist()
-    place = wrong.index(True)
-    at = probabilities[place]
-    where = f"at place {place} of row {row}"
+    index = wrong.index(True)
+    at = probabilities[index]
+    where = f"at place {index} of row {row}"
     if float(at.min()) < 0:
         return f"gave token {int(at.argmin())} a probability of {float(at.min()):g} {where}"
-    if float(at[tokens[place]]) == 0:
-        return f"proposed token {tokens[place]} {where}, which cannot be drawn: it gave it a probability of 0"
+    if float(at[tokens[index]]) == 0:
+        return f"proposed token {tokens[index]} {where}, which cannot be drawn: it gave it a probability of 0"
     return f"gave probabilities that sum to {float(at.sum(dtype=_summed(at))):g}, not 1, {where}"
 
 

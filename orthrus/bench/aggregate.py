@@ -1,11 +1,11 @@
-"""From samples to what is shown: pure functions from the rounds of a point to its runs."""
+"""Aggregation of measurements: pure functions from the rounds of a point to its runs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
 
-from orthrus.bench.measurement import Sample
+from orthrus.bench.measurement import Measurement
 from orthrus.bench.plan import Point, SubjectPlan
 from orthrus.bench.profiler import Profile
 from orthrus.bench.results import Run, Spread
@@ -20,8 +20,8 @@ def failed(subject: SubjectPlan, point: Point, error: str) -> Run:
 def measured(
     subject: SubjectPlan,
     point: Point,
-    samples: Sequence[Sample],
-    reference: Sequence[Sample] = (),
+    samples: Sequence[Measurement],
+    reference: Sequence[Measurement] = (),
     profile: Profile | None = None,
     copy_bandwidth: float | None = None,
 ) -> Run:
@@ -35,36 +35,36 @@ def measured(
         point=point.values,
         prompts=len(samples[0].token_ids),
         new_tokens=sum(map(len, samples[0].token_ids)),
-        tokens_per_second=Spread(tuple(one.tokens_per_second for one in samples)),
+        tokens_per_second=Spread(tuple(sample.tokens_per_second for sample in samples)),
         ratio=_ratios(samples, reference),
-        ttft_seconds=_spread([one.ttft_seconds for one in samples]),
-        cycle_seconds=_spread([one.cycle_seconds for one in samples]),
+        ttft_seconds=_spread([sample.ttft_seconds for sample in samples]),
+        cycle_seconds=_spread([sample.cycle_seconds for sample in samples]),
         identical=_identical(samples, reference),
-        peak_memory_bytes=_highest([one.peak_memory_bytes for one in samples]),
+        peak_memory_bytes=_highest([sample.peak_memory_bytes for sample in samples]),
     )
     return _with_profile(_with_ratios(run, samples), profile, copy_bandwidth)
 
 
-def _ratios(samples: Sequence[Sample], reference: Sequence[Sample]) -> Spread | None:
+def _ratios(samples: Sequence[Measurement], reference: Sequence[Measurement]) -> Spread | None:
     """Return the speeds over the reference's in the same round; None if that produced nothing, or could not run."""
-    if not reference or not all(one.tokens_per_second for one in reference):
+    if not reference or not all(sample.tokens_per_second for sample in reference):
         return None
     pairs = zip(samples, reference, strict=True)
-    return Spread(tuple(one.tokens_per_second / other.tokens_per_second for one, other in pairs))
+    return Spread(tuple(sample.tokens_per_second / base.tokens_per_second for sample, base in pairs))
 
 
-def _identical(samples: Sequence[Sample], reference: Sequence[Sample]) -> float | None:
+def _identical(samples: Sequence[Measurement], reference: Sequence[Measurement]) -> float | None:
     """Return the share of all answers of all rounds that are the reference's, token by token."""
     same = [
         mine == theirs
-        for one, other in zip(samples, reference, strict=False)
-        for mine, theirs in zip(one.token_ids, other.token_ids, strict=True)
+        for sample, base in zip(samples, reference, strict=False)
+        for mine, theirs in zip(sample.token_ids, base.token_ids, strict=True)
     ]
     return sum(same) / len(same) if same else None
 
 
-def _with_ratios(run: Run, samples: Sequence[Sample]) -> Run:
-    measures = [measure for one in samples for measure in one.measures]
+def _with_ratios(run: Run, samples: Sequence[Measurement]) -> Run:
+    measures = [measure for sample in samples for measure in sample.measures]
     if not measures:
         return run
     summary = summarize(measures)
@@ -73,7 +73,7 @@ def _with_ratios(run: Run, samples: Sequence[Sample]) -> Run:
 
 
 def _tells_accepted(measures: Sequence[Measures]) -> bool:
-    return all(len(one.accepted_per_cycle) == one.cycles for one in measures)
+    return all(len(row.accepted_per_cycle) == row.cycles for row in measures)
 
 
 def _with_profile(run: Run, profile: Profile | None, copy_bandwidth: float | None) -> Run:
@@ -93,8 +93,8 @@ def _pair(ratio: Ratio) -> tuple[float, float] | None:
 
 
 def _spread(values: Sequence[float | None]) -> Spread | None:
-    told = tuple(value for value in values if value is not None)
-    return Spread(told) if told and len(told) == len(values) else None
+    known = tuple(value for value in values if value is not None)
+    return Spread(known) if known and len(known) == len(values) else None
 
 
 def _highest(values: Sequence[int | None]) -> int | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from orthrus.config.compose import Layer, read_overrides
+from orthrus.config.compose import ConfigSource, read_overrides
 from orthrus.errors import InputError, shown
 
 LARGEST = 10_000_000  # tokens of a context or rows of a batch; no device holds more
@@ -17,20 +17,20 @@ LARGEST = 10_000_000  # tokens of a context or rows of a batch; no device holds 
 
 @dataclass(frozen=True)
 class Swept:
-    """Hold one swept key, and for each of its values the value and the layer that sets it."""
+    """One swept key, and for each of its values the value and the layer that sets it."""
 
     key: str
-    settings: tuple[tuple[Any, Layer], ...]
+    settings: tuple[tuple[Any, ConfigSource], ...]
 
 
 def read_integers(flag: str, text: str) -> tuple[int, ...]:
     """Return the numbers of a list such as `1,8,32`; raise InputError for anything else, or one below 1."""
-    found = [item.strip() for item in text.split(",")]
-    for item in found:
+    items = [item.strip() for item in text.split(",")]
+    for item in items:
         if not item.isascii() or not item.isdigit() or len(item) > 9 or not 1 <= int(item) <= LARGEST:
             numbers = f"whole numbers from 1 to {LARGEST}"
             raise InputError(f"{flag} must be {numbers}, separated by commas, not {shown(text)}")
-    return _once(flag, [int(item) for item in found])
+    return _once(flag, [int(item) for item in items])
 
 
 def read_sweep(text: str) -> Swept:
@@ -67,7 +67,7 @@ def _listed(text: str) -> list[str]:
     return [inside[item.start_mark.index : item.end_mark.index] for item in node.value]
 
 
-def _value(layer: Layer, key: str) -> Any:
+def _value(layer: ConfigSource, key: str) -> Any:
     value: Any = layer.values
     for name in key.split("."):
         value = value[name]

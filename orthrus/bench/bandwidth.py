@@ -1,4 +1,4 @@
-"""How fast a device copies its own memory: the speed that no pass over weights and keys can exceed."""
+"""The copy bandwidth of a device: the speed that no pass over weights and keys can exceed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one point gave so far: samples, profiles, and a sentence for each subject that could not run."""
+"""The results of one point so far: measurements, profiles, and a sentence for each subject that could not run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 
 from orthrus.bench.aggregate import failed, measured
-from orthrus.bench.measurement import Sample
+from orthrus.bench.measurement import Measurement
 from orthrus.bench.memory_ledger import release
 from orthrus.bench.plan import Plan, Point, SubjectPlan
 from orthrus.bench.profiler import Profile
@@ -22,12 +22,12 @@ class PointCollector:
     def __init__(self, plan: Plan, point: Point) -> None:
         self._plan = plan
         self._point = point
-        self._samples: dict[str, list[Sample]] = {one.label: [] for one in plan.subjects}
+        self._samples: dict[str, list[Measurement]] = {subject.label: [] for subject in plan.subjects}
         self._profiles: dict[str, Profile | None] = {}
         self._bandwidths: dict[str, float | None] = {}
         self._errors: dict[str, str] = {}
 
-    def add(self, label: str, sample: Sample) -> None:
+    def add(self, label: str, sample: Measurement) -> None:
         """Add the sample of a subject's next round."""
         self._samples[label].append(sample)
 
@@ -35,12 +35,12 @@ class PointCollector:
         """Add where a subject's time goes, and what its device could do."""
         self._profiles[label], self._bandwidths[label] = profile, copy_bandwidth
 
-    def join(self, other: PointCollector) -> None:
+    def join(self, collector: PointCollector) -> None:
         """Add all that another tally of the same point holds."""
-        self._samples |= {label: found for label, found in other._samples.items() if found}
-        self._profiles |= other._profiles
-        self._bandwidths |= other._bandwidths
-        self._errors |= other._errors
+        self._samples |= {label: samples for label, samples in collector._samples.items() if samples}
+        self._profiles |= collector._profiles
+        self._bandwidths |= collector._bandwidths
+        self._errors |= collector._errors
 
     def fine(self, label: str) -> bool:
         """Tell whether a subject has not failed."""
@@ -62,8 +62,8 @@ class PointCollector:
 
     def runs(self) -> list[Run]:
         """Return a run for each subject, from the rounds that all who did not fail finished; none without a round."""
-        rounds = min((len(found) for label, found in self._samples.items() if self.fine(label)), default=0)
-        return [self._run(one, rounds) for one in self._plan.subjects if rounds or not self.fine(one.label)]
+        rounds = min((len(samples) for label, samples in self._samples.items() if self.fine(label)), default=0)
+        return [self._run(subject, rounds) for subject in self._plan.subjects if rounds or not self.fine(subject.label)]
 
     def _run(self, subject: SubjectPlan, rounds: int) -> Run:
         label, against = subject.label, self._plan.against

@@ -1,4 +1,4 @@
-"""How tables and reports write values: numbers rounded, spreads as median and range, text escaped for Markdown."""
+"""Formats the values of tables and reports: rounded numbers, spreads as median and range, text escaped for Markdown."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def mebibytes(value: int | None) -> str:
     return "" if value is None else f"{value / 2**20:,.0f}"
 
 
-def engine(told: Mapping[str, Any] | None) -> str:
+def engine(report: Mapping[str, Any] | None) -> str:
     """Return what a target says of its engine, or nothing."""
-    return ", ".join(f"{name} {value}" for name, value in (told or {}).items())
+    return ", ".join(f"{name} {value}" for name, value in (report or {}).items())
 
 
 def filled(columns: Mapping[str, Callable[[Run], str]], runs: Sequence[Run]) -> dict[str, list[str]]:
@@ -58,7 +58,7 @@ def setting(value: Any) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}" if abs(value) >= 10_000 else str(value)
     if isinstance(value, (list, tuple)):
-        return ", ".join(setting(one) for one in value)
+        return ", ".join(setting(item) for item in value)
     return str(value)
 
 

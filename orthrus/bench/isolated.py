@@ -1,4 +1,4 @@
-"""Each subject at each point in a process of its own: for memory, of which nothing is another's then.
+"""Runs every subject in its own process, so that its peak memory is its own.
 
 A child reads from a file what it is to measure and puts its tally there; what else it prints goes where the parent's
 output goes. Ctrl-C is the parent's, which ends the child.
@@ -41,11 +41,11 @@ class IsolatedBench:
         """Yield the runs of each point; Ctrl-C leaves the point that it falls into without any."""
         for point in self._plan.points:
             tally = PointCollector(self._plan, point)
-            for one in self._plan.subjects:
-                with tally.noting(one.label):
-                    tally.join(self._alone(one, point))
+            for subject in self._plan.subjects:
+                with tally.noting(subject.label):
+                    tally.join(self._alone(subject, point))
                 for _ in range(self._plan.total // len(self._plan.points) // len(self._plan.subjects)):
-                    self._advance(one)
+                    self._advance(subject)
             yield tally.runs()
 
     def _alone(self, subject: SubjectPlan, point: Point) -> PointCollector:
@@ -58,8 +58,8 @@ class IsolatedBench:
                 raise InputError(f"its process ended with exit status {code}")
             tally, bandwidths = pickle.loads(file.read_bytes())  # what our own child wrote into our own folder
         self.copy_bandwidths |= bandwidths
-        found: PointCollector = tally
-        return found
+        collector: PointCollector = tally
+        return collector
 
 
 def run_child(file: Path) -> int:

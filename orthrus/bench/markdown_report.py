@@ -16,7 +16,7 @@ DEFAULT_INTRODUCTION = "# Benchmarks\n"
 
 @dataclass(frozen=True)
 class Report:
-    """Hold a page of Markdown and the figures that it shows."""
+    """A page of Markdown and the figures that it shows."""
 
     markdown: str
     figures: tuple[Figure, ...]
@@ -32,7 +32,7 @@ def make_report(benchmarks: Mapping[str, Results], introduction: str = "", folde
     for name, results in benchmarks.items():
         drawn = draw_figures(results, name)
         figures += drawn
-        images = [f"![{escape(one.caption)}]({folder}/{one.name})" for one in drawn]
+        images = [f"![{escape(plot.caption)}]({folder}/{plot.name})" for plot in drawn]
         sections += [*section(results), *images]
     return Report("\n\n".join(sections) + "\n", tuple(figures))
 
@@ -45,7 +45,7 @@ def section(results: Results) -> list[str]:
         _settings(results),
         _command(results.command),
         _table(results),
-        "\n".join(f"- {escape(str(one))}" for one in memory_growth(results)),
+        "\n".join(f"- {escape(str(growth))}" for growth in memory_growth(results)),
         "\n".join(f"- {_failure(run)}" for run in results.runs if run.error is not None),
         escape(results.note),
     ]
@@ -55,16 +55,16 @@ def section(results: Results) -> list[str]:
 def _place(results: Results) -> str:
     facts = dict(results.environment)
     device, bandwidth = facts.pop("device", None), facts.pop("copy_bandwidth", None)
-    told = [f"{key} {setting(value)}" for key, value in facts.items() if value is not None]
+    parts = [f"{key} {setting(value)}" for key, value in facts.items() if value is not None]
     if isinstance(bandwidth, (int, float)):
-        told.append(f"copy bandwidth {number(bandwidth / 1e9)} GB/s, read plus written")
+        parts.append(f"copy bandwidth {number(bandwidth / 1e9)} GB/s, read plus written")
     where = f"On {escape(setting(device))}, " if device else ""
-    return f"{where}{escape(results.date.partition('T')[0])}: {escape('; '.join(told))}."
+    return f"{where}{escape(results.date.partition('T')[0])}: {escape('; '.join(parts))}."
 
 
 def _settings(results: Results) -> str:
-    told = [f"{key} {setting(value)}" for key, value in results.settings.items() if key != "subjects"]
-    return f"Settings: {escape('; '.join(told))}." if told else ""
+    parts = [f"{key} {setting(value)}" for key, value in results.settings.items() if key != "subjects"]
+    return f"Settings: {escape('; '.join(parts))}." if parts else ""
 
 
 def _command(command: str) -> str:

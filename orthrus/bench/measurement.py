@@ -21,8 +21,8 @@ Clock = Callable[[], float]  # seconds
 
 
 @dataclass(frozen=True)
-class Sample:
-    """Hold one run. seconds: from the first prompt to the last token; ttft_seconds: mean of the prompts.
+class Measurement:
+    """One run of a subject. seconds: from the first prompt to the last token; ttft_seconds: mean of the prompts.
 
     cycle_seconds: mean from one commit to the next. measures: one for each prompt, or none where they cannot be told.
     """
@@ -36,11 +36,11 @@ class Sample:
 
     @property
     def tokens_per_second(self) -> float:
-        """Return the new tokens of all prompts over the seconds."""
+        """The new tokens of all prompts over the seconds."""
         return sum(map(len, self.token_ids)) / self.seconds
 
 
-def run_decoder(decoder: Decoder, prompts: Sequence[Sequence[int]], batch: int, clock: Clock) -> Sample:
+def run_decoder(decoder: Decoder, prompts: Sequence[Sequence[int]], batch: int, clock: Clock) -> Measurement:
     """Return what it takes to decode the prompts, `batch` at a time; a row that ends takes the next prompt."""
     began = clock()
     context, steps = decoder.steps(prompts, batch)
@@ -58,10 +58,10 @@ def run_decoder(decoder: Decoder, prompts: Sequence[Sequence[int]], batch: int, 
     seconds = clock() - began
     results = [record.result("", row, None) for record, row in zip(records, context.requests, strict=True)]
     measures = tuple(result.measures for result in results)
-    return Sample(
+    return Measurement(
         token_ids=tuple(result.token_ids for result in results),
         seconds=seconds,
-        ttft_seconds=_mean([one.ttft_seconds for one in measures]),
+        ttft_seconds=_mean([row.ttft_seconds for row in measures]),
         cycle_seconds=in_cycles / cycles if cycles else None,
         measures=measures,
     )
@@ -69,7 +69,7 @@ def run_decoder(decoder: Decoder, prompts: Sequence[Sequence[int]], batch: int, 
 
 def run_baseline(
     baseline: Baseline, stop: Stop, prompts: Sequence[Sequence[int]], batch: int, clock: Clock, device: torch.device
-) -> Sample:
+) -> Measurement:
     """Return what it takes a baseline to answer the prompts, `batch` after `batch`: each waits for its slowest row."""
     answers: list[tuple[BaselineAnswer, float]] = []
     for start in range(0, len(prompts), batch):
@@ -79,7 +79,7 @@ def run_baseline(
         answers.append((answer, clock() - began))
         if len(answer.token_ids) != len(prompts[start : start + batch]):
             raise InputError(f"the baseline gave {len(answer.token_ids)} answers to a batch of {batch} prompts")
-    return Sample(
+    return Measurement(
         token_ids=tuple(tokens for answer, _ in answers for tokens in answer.token_ids),
         seconds=sum(seconds for _, seconds in answers),
         ttft_seconds=_mean([answer.ttft_seconds for answer, _ in answers for _ in answer.token_ids]),
@@ -109,5 +109,5 @@ def _baseline_measures(answers: Sequence[tuple[BaselineAnswer, float]]) -> tuple
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
-    told = [value for value in values if value is not None]
-    return statistics.fmean(told) if told and len(told) == len(values) else None
+    known = [value for value in values if value is not None]
+    return statistics.fmean(known) if known and len(known) == len(values) else None

@@ -1,4 +1,4 @@
-"""How much more memory a subject takes than the reference as context grows, beside what the keys themselves take."""
+"""Memory growth over context: a subject's beyond the reference's, beside the memory of the keys themselves."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Growth:
-    """Hold a subject's growth of peak memory over the reference's, from one context to another.
+    """A subject's growth of peak memory over the reference's, from one context to another.
 
     point: the other swept values. extra_bytes: by how much more its peak grew than the reference's. keys_bytes: by how
     much the keys and values of the text grew, if a pass's bytes were counted. share: the first over the second.
@@ -54,10 +54,10 @@ def memory_growth(results: Results) -> list[Growth]:
         if run.peak_memory_bytes is not None and "context" in run.point:
             groups.setdefault((str(_others(run)), run.label), []).append(run)
     return [
-        found
+        growth
         for (others, label), runs in groups.items()
         if label != against
-        for found in _between(runs, {run.point["context"]: run for run in groups.get((others, against), [])})
+        for growth in _between(runs, {run.point["context"]: run for run in groups.get((others, against), [])})
     ]
 
 

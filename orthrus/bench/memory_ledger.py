@@ -1,4 +1,4 @@
-"""Whose memory is whose on CUDA devices, where several subjects are held at a time. Elsewhere everything is 0."""
+"""Attributes CUDA memory to the subjects of a benchmark. On a CPU all figures are 0."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Ledger:
     """Keep account of the bytes that each owner holds: by how much memory grew while something was done for it."""
 
     def __init__(self) -> None:
-        self._held: Counter[str] = Counter()
+        self._sizes: Counter[str] = Counter()
 
     @contextmanager
     def charge(self, owner: str) -> Iterator[None]:
@@ -25,16 +25,16 @@ class Ledger:
         finally:
             if _devices():
                 gc.collect()  # what is garbage is nobody's
-            self._held[owner] += allocated() - before
+            self._sizes[owner] += allocated() - before
 
     def forget(self, owners: Iterable[str]) -> None:
         """Drop the accounts of owners that hold nothing any more."""
         for owner in owners:
-            self._held.pop(owner, None)
+            self._sizes.pop(owner, None)
 
     def others(self, *owners: str) -> int:
         """Return the bytes that all but these owners hold."""
-        return sum(held for owner, held in self._held.items() if owner not in owners)
+        return sum(size for owner, size in self._sizes.items() if owner not in owners)
 
 
 @contextmanager

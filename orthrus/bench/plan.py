@@ -1,4 +1,4 @@
-"""What a benchmark is to measure: its subjects, the points of its sweep, and each subject's config at each point."""
+"""The plan of a benchmark: its subjects, the points of its sweep, and each subject's config at each point."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from orthrus.bench.arguments import Swept, read_labelled
-from orthrus.config.compose import Layer, read_overrides
+from orthrus.config.compose import ConfigSource, read_overrides
 from orthrus.config.schema import Config, NoOptions, PartConfig, load_config
 from orthrus.errors import ConfigError, InputError, Problem, unknown
 from orthrus.options import parse
@@ -21,22 +21,22 @@ PLAIN = "none"  # the drafter of plain decoding, and the baseline that is our ow
 
 @dataclass(frozen=True)
 class SubjectPlan:
-    """Say what is measured: a decoder of a config with layers over it, or a baseline on that config's target."""
+    """The plan of one subject: a decoder of a config with layers over it, or a baseline on that config's target."""
 
     label: str
     config: Path
-    layers: tuple[Layer, ...] = ()
+    layers: tuple[ConfigSource, ...] = ()
     baseline: PartConfig | None = None
 
     @property
     def kind(self) -> str:
-        """Return what results call it."""
+        """The kind of the subject, as results call it."""
         return "decoder" if self.baseline is None else "baseline"
 
 
 @dataclass(frozen=True)
 class Point:
-    """Hold one combination of swept values; layers: what it lays over every config. context: None for a file's prompts.
+    """One combination of swept values; layers: what it lays over every config. context: None for a file's prompts.
 
     values: as results show it.
     """
@@ -44,12 +44,12 @@ class Point:
     batch: int
     context: int | None
     values: Mapping[str, Any]
-    layers: tuple[Layer, ...] = ()
+    layers: tuple[ConfigSource, ...] = ()
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Hold a whole benchmark. against: the subject that ratios refer to.
+    """A whole benchmark. against: the subject that ratios refer to.
 
     warm_up, rounds: how often every subject runs at a point before it counts, and while it does. in_order: every round
     in the order of the subjects, instead of beginning with the next one each time. isolated: every subject at every
@@ -59,7 +59,7 @@ class Plan:
     subjects: tuple[SubjectPlan, ...]
     points: tuple[Point, ...]
     against: str
-    overrides: Layer
+    overrides: ConfigSource
     warm_up: int = 1
     rounds: int = 5
     in_order: bool = False
@@ -68,7 +68,7 @@ class Plan:
 
     @property
     def total(self) -> int:
-        """Return how many runs there are."""
+        """The number of runs."""
         return len(self.points) * len(self.subjects) * (self.warm_up + self.rounds + self.phases)
 
     def config(self, subject: SubjectPlan, point: Point, plugins: Plugins) -> Config:
@@ -107,7 +107,7 @@ def plan_subjects(
         *(SubjectPlan(label, path) for label, path in zip(_labels(configs, shape), configs, strict=True)),
         *(_variant(text, configs[0]) for text in variants),
     ]
-    labels = [one.label for one in subjects]
+    labels = [subject.label for subject in subjects]
     for label in labels:
         if labels.count(label) > 1:
             raise InputError(f"two subjects are called '{label}'; labels must differ")
@@ -136,7 +136,7 @@ def check_sweep(subjects: Sequence[SubjectPlan], keys: Sequence[str]) -> None:
 
 def choose_reference(against: str | None, subjects: Sequence[SubjectPlan]) -> str:
     """Return the label that ratios refer to: the one asked for, or the first; raise InputError if there is none."""
-    labels = [one.label for one in subjects]
+    labels = [subject.label for subject in subjects]
     if against is not None and against not in labels:
         raise InputError(f"--against: {unknown('subject', against, labels)}")
     return against or labels[0]
@@ -144,12 +144,12 @@ def choose_reference(against: str | None, subjects: Sequence[SubjectPlan]) -> st
 
 def plan_points(batches: Sequence[int], contexts: Sequence[int | None], swept: Sequence[Swept]) -> tuple[Point, ...]:
     """Return every combination; keys of the config change slowest, so that models are built as seldom as can be."""
-    keys = [one.key for one in swept]
+    keys = [sweep.key for sweep in swept]
     for key in keys:
         if keys.count(key) > 1:
             raise InputError(f"--sweep {key} is given twice")
     points = []
-    for chosen in itertools.product(*(one.settings for one in swept)):
+    for chosen in itertools.product(*(sweep.settings for sweep in swept)):
         values = {key: value for key, (value, _) in zip(keys, chosen, strict=True)}
         layers = tuple(layer for _, layer in chosen)
         for context, batch in itertools.product(contexts, batches):
@@ -160,13 +160,13 @@ def plan_points(batches: Sequence[int], contexts: Sequence[int | None], swept: S
 
 def _variant(text: str, config: Path) -> SubjectPlan:
     label, overrides = read_labelled("--variant", text, needed=True)
-    return SubjectPlan(label, config, (Layer(f"variant '{label}'", read_overrides(overrides).values),))
+    return SubjectPlan(label, config, (ConfigSource(f"variant '{label}'", read_overrides(overrides).values),))
 
 
 def _baseline(text: str, config: Path, plugins: Plugins) -> SubjectPlan:
     name, overrides = read_labelled("--baseline", text, needed=False)
     if name == PLAIN and not overrides:
-        return SubjectPlan(PLAIN, config, (Layer(f"baseline '{PLAIN}'", {"drafter": {"name": PLAIN}}),))
+        return SubjectPlan(PLAIN, config, (ConfigSource(f"baseline '{PLAIN}'", {"drafter": {"name": PLAIN}}),))
     names = plugins.catalog.names("baseline")
     if name not in names:
         raise InputError(f"--baseline: {unknown('baseline', name, [PLAIN, *names])}")

@@ -41,7 +41,7 @@ WIDTH, LEGEND_LINE = 8.0, 0.28  # inches
 
 @dataclass(frozen=True)
 class Figure:
-    """Hold a plot: its file's name, what it shows in a few words, and the SVG text."""
+    """A plot: its file's name, what it shows in a few words, and the SVG text."""
 
     name: str
     caption: str
@@ -66,8 +66,8 @@ def draw_figures(results: Results, name: str) -> list[Figure]:
 
 
 def _speed(run: Run) -> tuple[float, float, float] | None:
-    one = run.tokens_per_second
-    return None if one is None else (one.median, one.low, one.high)
+    spread = run.tokens_per_second
+    return None if spread is None else (spread.median, spread.low, spread.high)
 
 
 def _pass(run: Run) -> tuple[float, float, float] | None:
@@ -77,7 +77,7 @@ def _pass(run: Run) -> tuple[float, float, float] | None:
 def _numeric_keys(results: Results) -> list[str]:
     """Return the keys that are swept over more than one number."""
     values = {key: {run.point[key] for run in results.runs if _is_number(run.point.get(key))} for key in results.swept}
-    return [key for key, found in values.items() if len(found) > 1]
+    return [key for key, settings in values.items() if len(settings) > 1]
 
 
 def _is_number(value: Any) -> bool:
@@ -86,13 +86,13 @@ def _is_number(value: Any) -> bool:
 
 def _lines(results: Results, key: str, measure: Measure) -> Mapping[str, list[Point]]:
     """Return the points over a key, by subject and by what else is swept."""
-    values = {one: {setting(run.point.get(one)) for run in results.runs} for one in results.swept if one != key}
-    others = [one for one, found in values.items() if len(found) > 1]
+    values = {name: {setting(run.point.get(name)) for run in results.runs} for name in results.swept if name != key}
+    others = [name for name, settings in values.items() if len(settings) > 1]
     lines: dict[str, list[Point]] = {}
     for run in results.runs:
         value = measure(run)
         if value is not None and _is_number(run.point.get(key)):
-            rest = [f"{one} {setting(run.point[one])}" for one in others if one in run.point]
+            rest = [f"{name} {setting(run.point[name])}" for name in others if name in run.point]
             lines.setdefault(", ".join([run.label, *rest]), []).append((run.point[key], *value))
     return {label: sorted(points) for label, points in lines.items()}
 
@@ -102,8 +102,8 @@ def _over_key(lines: Mapping[str, list[Point]], key: str, label: str, file: str)
         styles = zip(itertools.cycle(COLORS), itertools.cycle(MARKERS), itertools.cycle(LINES), strict=False)
         for (subject, points), (color, marker, line) in zip(lines.items(), styles, strict=False):
             x, middle, low, high = zip(*points, strict=True)
-            below = [one - least for one, least in zip(middle, low, strict=True)]
-            above = [most - one for one, most in zip(middle, high, strict=True)]
+            below = [median - least for median, least in zip(middle, low, strict=True)]
+            above = [most - median for median, most in zip(middle, high, strict=True)]
             axes.errorbar(
                 x, middle, (below, above), color=color, marker=marker, linestyle=line, capsize=4, label=_plain(subject)
             )
@@ -128,16 +128,18 @@ def _phases(runs: Sequence[Run], name: str) -> Figure:
     """Return a bar for each run, made of its phases."""
     labels = [_plain(_name(run), 32) for run in runs]
     lines = sum(2 + label.count("\n") for label in labels)
-    parts = [{one.name: getattr(run.phases, one.name) * 1000 for one in dataclasses.fields(Phases)} for run in runs]
+    parts = [
+        {field.name: getattr(run.phases, field.name) * 1000 for field in dataclasses.fields(Phases)} for run in runs
+    ]
 
     def fill(axes: Any) -> None:
         left = [0.0] * len(runs)
         for phase, color, hatch in zip(parts[0], COLORS, HATCHES, strict=False):
-            widths = [one[phase] for one in parts]
+            widths = [part[phase] for part in parts]
             axes.barh(range(len(runs)), widths, left=left, color=color, hatch=hatch, edgecolor="white", label=phase)
             left = [start + width for start, width in zip(left, widths, strict=True)]
-        for place, total in enumerate(left):
-            axes.annotate(number(total), (total, place), (4, 0), textcoords="offset points", va="center")
+        for index, total in enumerate(left):
+            axes.annotate(number(total), (total, index), (4, 0), textcoords="offset points", va="center")
         axes.set_yticks(range(len(runs)), labels)
         axes.invert_yaxis()
         axes.margins(x=0.12)

@@ -1,4 +1,4 @@
-"""Where a cycle's time goes: a round of its own, in which stand-ins note when each part begins and ends.
+"""The profiler of a cycle: a round of its own, in which wrapped parts note when each begins and ends.
 
 The loop is the same and knows nothing of it. On a CUDA device the moments are events on its stream, read once the round
 is over; elsewhere they are the host's, which is true where the host waits for every operation, as on a CPU.
@@ -22,7 +22,7 @@ from orthrus.values import Step
 
 @dataclass(frozen=True)
 class Profile:
-    """Hold the mean parts of a steady cycle, and the mean bytes that its pass must read (None: the target is silent).
+    """The mean parts of a steady cycle, and the mean bytes that its pass must read (None: the target is silent).
 
     A cycle is steady if the step before it was a cycle too. engine: what the target says of its engine, and the
     drafter of what it chose, if they do.
@@ -35,7 +35,7 @@ class Profile:
 
 @dataclass(frozen=True)
 class Span:
-    """Hold when a method of a part began and ended."""
+    """The time span of a call of a part's method."""
 
     method: str
     began: Any
@@ -53,7 +53,7 @@ class Moments(Protocol):
 
 
 class HostMoments:
-    """Be moments of a clock of the host."""
+    """Moments of a clock of the host."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -68,7 +68,7 @@ class HostMoments:
 
 
 class CudaMoments:
-    """Be events on a device's current stream."""
+    """Events on a device's current stream."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -84,8 +84,8 @@ class CudaMoments:
         return float(first.elapsed_time(last)) / 1000
 
 
-class Watched:
-    """Stand for a part of the decoder and note when some of its methods begin and end; all else is the part's own."""
+class TimedPart:
+    """A part of the decoder, wrapped: notes when some of its methods begin and end; all else is the part's own."""
 
     def __init__(self, part: Any, methods: Sequence[str], spans: list[Span], moments: Moments) -> None:
         self._part = part
@@ -112,9 +112,9 @@ def profile(decoder: Decoder, prompts: Sequence[Sequence[int]], batch: int, cloc
     spans: list[Span] = []
     watched = replace(
         decoder,
-        target=Watched(decoder.target, ("prefill", "score", "keep"), spans, moments),
-        drafter=Watched(decoder.drafter, _drafting(decoder.drafter), spans, moments),
-        verifier=Watched(decoder.verifier, ("verify",), spans, moments),
+        target=TimedPart(decoder.target, ("prefill", "score", "keep"), spans, moments),
+        drafter=TimedPart(decoder.drafter, _drafting(decoder.drafter), spans, moments),
+        verifier=TimedPart(decoder.verifier, ("verify",), spans, moments),
     )
     steps = list(watched.steps(prompts, batch)[1])
     synchronize(device)
@@ -123,8 +123,8 @@ def profile(decoder: Decoder, prompts: Sequence[Sequence[int]], batch: int, cloc
         return None
     parts = _parts(spans, moments)
     means = {name: statistics.fmean(parts[index][name] for index in steady) for name in parts[steady[0]]}
-    told = [part.report() for part in (decoder.target, decoder.drafter) if hasattr(part, "report")]
-    engine = {name: value for one in told for name, value in one.items()}
+    reports = [part.report() for part in (decoder.target, decoder.drafter) if hasattr(part, "report")]
+    engine = {name: value for report in reports for name, value in report.items()}
     return Profile(Phases(**means), _pass_bytes(decoder.target, steps, steady), engine)
 
 

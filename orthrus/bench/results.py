@@ -1,4 +1,4 @@
-"""What a benchmark found: frozen values, written as JSON and read back, so that a report can be made anywhere."""
+"""Results of a benchmark: frozen values, written as JSON and read back, so that a report can be made anywhere."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FORMAT = "orthrus-bench 1"
 
 @dataclass(frozen=True)
 class Spread:
-    """Hold repeated measurements of one quantity; median, low and high are what tables show."""
+    """Repeated measurements of one quantity; median, low and high are what tables show."""
 
     values: tuple[float, ...]
 
@@ -22,23 +22,23 @@ class Spread:
 
     @property
     def median(self) -> float:
-        """Return the middle of the values."""
+        """The middle of the values."""
         return statistics.median(self.values)
 
     @property
     def low(self) -> float:
-        """Return the lowest value."""
+        """The lowest value."""
         return min(self.values)
 
     @property
     def high(self) -> float:
-        """Return the highest value."""
+        """The highest value."""
         return max(self.values)
 
 
 @dataclass(frozen=True)
 class Phases:
-    """Hold the mean seconds of a steady cycle's parts, from the end of one cycle's keep to the end of the next.
+    """The mean seconds of a steady cycle's parts, from the end of one cycle's keep to the end of the next.
 
     draft: the drafter's propose and observe. score: the target's pass. verify: the verifier. commit: from there to the
     end of keep, the host sync included. other: what is in none of them, the host's loop among it.
@@ -54,7 +54,7 @@ class Phases:
 
 @dataclass(frozen=True)
 class Run:
-    """Hold what one subject, a decoder or a baseline, measured at one point of the sweep.
+    """The measurements of one subject, a decoder or a baseline, at one point of the sweep.
 
     point: the swept keys and their values, such as {"batch": 8, "context": 512, "drafter.block": 16}.
     tokens_per_second: new tokens of all prompts over the round's seconds, one value a round. ratio: the same over the
@@ -91,7 +91,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Results:
-    """Hold one benchmark: the exact command, what it ran on, its settings, and its runs in the order of the sweep.
+    """One benchmark: the exact command, what it ran on, its settings, and its runs in the order of the sweep.
 
     environment: device, versions, threads, and `copy_bandwidth` in bytes/s, read plus written. settings: model, dtype,
     prompts, limits, rounds. title: what a report calls it; note: a sentence below its table.
@@ -107,5 +107,5 @@ class Results:
 
     @property
     def swept(self) -> list[str]:
-        """Return the keys of all points, in the order in which they first come."""
+        """The keys of all points, in the order in which they first come."""
         return list(dict.fromkeys(key for run in self.runs for key in run.point))

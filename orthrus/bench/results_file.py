@@ -39,7 +39,7 @@ def read_results(path: Path) -> Results:
         raise InputError(f"'{path}' holds no results of `orthrus bench`")
     values.pop("memory_growth", None)  # follows from the rest
     try:
-        results = Results(**{**values, "runs": tuple(_run(one) for one in values["runs"])})
+        results = Results(**{**values, "runs": tuple(_run(run) for run in values["runs"])})
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"'{path}' is damaged: {reason(error)}") from error
     for problem in find_damage(results, Results):
@@ -49,23 +49,23 @@ def read_results(path: Path) -> Results:
 
 def _run(values: Mapping[str, Any]) -> Run:
     spreads = ("tokens_per_second", "ratio", "ttft_seconds", "cycle_seconds")
-    made = dict(values)
+    fields = dict(values)
     for name in spreads:
-        if made.get(name) is not None:
-            made[name] = Spread(tuple(made[name]["values"]))
+        if fields.get(name) is not None:
+            fields[name] = Spread(tuple(fields[name]["values"]))
     for name in ("tokens_per_cycle", "accepted_length", "tpf"):
-        if made.get(name) is not None:
-            made[name] = tuple(made[name])
-    if made.get("phases") is not None:
-        made["phases"] = Phases(**made["phases"])
-    return Run(**made)
+        if fields.get(name) is not None:
+            fields[name] = tuple(fields[name])
+    if fields.get("phases") is not None:
+        fields["phases"] = Phases(**fields["phases"])
+    return Run(**fields)
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Spread):
         return {"median": value.median, "low": value.low, "high": value.high, "values": list(value.values)}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {one.name: _plain(getattr(value, one.name)) for one in dataclasses.fields(value)}
+        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):

@@ -1,4 +1,4 @@
-"""The sweep: at every point all subjects in turn, round after round, so that what drifts, drifts for all of them."""
+"""Runs the sweep. Subjects take turns within a round, so that clock and temperature drift affects all alike."""
 
 from __future__ import annotations
 
@@ -61,35 +61,37 @@ class Bench:
         with frozen():
             for number in range(self._plan.warm_up + self._plan.rounds):
                 self._round(number, ready, point.batch, tally)
-            for one in self._plan.subjects if self._plan.phases else ():
-                with tally.noting(one.label):
-                    if tally.fine(one.label):
-                        subject, prompts = ready[one.label]
-                        found = self._workshop.profile(subject, prompts, point.batch)
-                        tally.add_profile(one.label, found, self.copy_bandwidths[subject.shared.target.device])
-                self._advance(one)
+            for subject_plan in self._plan.subjects if self._plan.phases else ():
+                with tally.noting(subject_plan.label):
+                    if tally.fine(subject_plan.label):
+                        subject, prompts = ready[subject_plan.label]
+                        profile = self._workshop.profile(subject, prompts, point.batch)
+                        tally.add_profile(
+                            subject_plan.label, profile, self.copy_bandwidths[subject.shared.target.device]
+                        )
+                self._advance(subject_plan)
 
     def _round(
         self, number: int, ready: Mapping[str, tuple[Subject, Prompts]], batch: int, tally: PointCollector
     ) -> None:
-        for one in self._order(number):
-            with tally.noting(one.label):
-                if tally.fine(one.label):
-                    sample = self._workshop.run(*ready[one.label], batch)
+        for subject in self._order(number):
+            with tally.noting(subject.label):
+                if tally.fine(subject.label):
+                    sample = self._workshop.run(*ready[subject.label], batch)
                     if number >= self._plan.warm_up:
-                        tally.add(one.label, sample)
-            self._advance(one)
+                        tally.add(subject.label, sample)
+            self._advance(subject)
 
     def _prepare(self, point: Point, tally: PointCollector) -> dict[str, tuple[Subject, Prompts]]:
         """Return every subject that could be built, with the tokens of its prompts."""
-        configs = {one.label: self._plan.config(one, point, self._plugins) for one in self._plan.subjects}
+        configs = {subject.label: self._plan.config(subject, point, self._plugins) for subject in self._plan.subjects}
         self._workshop.keep_only(list(configs.values()))
         ready: dict[str, tuple[Subject, Prompts]] = {}
-        for one in self._plan.subjects:
-            with tally.noting(one.label):
-                subject = self._workshop.subject(one, configs[one.label])
+        for subject_plan in self._plan.subjects:
+            with tally.noting(subject_plan.label):
+                subject = self._workshop.subject(subject_plan, configs[subject_plan.label])
                 target = subject.shared.target
-                ready[one.label] = subject, self._prompts.encoded(target, point)
+                ready[subject_plan.label] = subject, self._prompts.encoded(target, point)
                 if target.device not in self.copy_bandwidths:
                     self.copy_bandwidths[target.device] = self._bandwidth(target.device)
         return ready

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from orthrus.bench.measurement import Clock, Sample, run_baseline, run_decoder
+from orthrus.bench.measurement import Clock, Measurement, run_baseline, run_decoder
 from orthrus.bench.memory_ledger import Ledger, peak, reset_peak
 from orthrus.bench.plan import SubjectPlan
 from orthrus.bench.profiler import Profile, profile
@@ -17,7 +17,7 @@ from orthrus.config.schema import Config, PartConfig
 from orthrus.interfaces import Target
 from orthrus.machine import synchronize
 from orthrus.registry.plugins import Plugins
-from orthrus.sampling.resolve import whole_stop
+from orthrus.sampling.resolve import resolve_stop
 
 TargetKey = tuple[PartConfig | None, PartConfig | None, PartConfig | None]
 Prompts = Sequence[Sequence[int]]
@@ -25,7 +25,7 @@ Prompts = Sequence[Sequence[int]]
 
 @dataclass(frozen=True, eq=False)
 class SharedTarget:
-    """Hold a target, what of the configs it was built from, and the names under which its memory is accounted."""
+    """A shared target, the sections of configs it was built from, and the names under which its memory is accounted."""
 
     key: TargetKey
     target: Target
@@ -35,12 +35,12 @@ class SharedTarget:
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """Hold what was built of a plan. owners: whose memory is its own; the first is charged with what its runs leave."""
+    """A built subject. owners: whose memory is its own; the first is charged with what its runs leave."""
 
     plan: SubjectPlan
     config: Config
     shared: SharedTarget
-    answer: Callable[[Prompts, int], Sample]
+    answer: Callable[[Prompts, int], Measurement]
     profile: Callable[[Prompts, int], Profile | None]
     owners: tuple[str, ...]
 
@@ -70,11 +70,11 @@ class SubjectPool:
 
     def keep_only(self, configs: Sequence[Config]) -> None:
         """Forget the targets, and what was built on them, that none of the configs asks for."""
-        wanted = [_key(config) for config in configs]
-        self._subjects = {label: one for label, one in self._subjects.items() if one.shared.key in wanted}
-        dropped = [one for one in self._targets if one.key not in wanted]
-        self._targets = [one for one in self._targets if one.key in wanted]
-        self._ledger.forget([name for one in dropped for name in (one.weights, one.passes)])
+        keys = [_key(config) for config in configs]
+        self._subjects = {label: subject for label, subject in self._subjects.items() if subject.shared.key in keys}
+        dropped = [target for target in self._targets if target.key not in keys]
+        self._targets = [target for target in self._targets if target.key in keys]
+        self._ledger.forget([name for target in dropped for name in (target.weights, target.passes)])
 
     def subject(self, plan: SubjectPlan, config: Config) -> Subject:
         """Return the subject of a plan, built anew only if its config is another than before."""
@@ -85,7 +85,7 @@ class SubjectPool:
                 self._subjects[plan.label] = self._build(plan, config, shared)
         return self._subjects[plan.label]
 
-    def run(self, subject: Subject, prompts: Prompts, batch: int) -> Sample:
+    def run(self, subject: Subject, prompts: Prompts, batch: int) -> Measurement:
         """Return what one run takes, with the most memory that was the subject's meanwhile."""
         device = subject.shared.target.device
         synchronize(device)
@@ -109,7 +109,7 @@ class SubjectPool:
             answer = partial(run_decoder, decoder, clock=self._clock)
             where = partial(profile, decoder, clock=self._clock)
             return Subject(plan, config, shared, answer, where, (shared.passes, shared.weights, plan.label))
-        baseline, stop = build_baseline(plan.baseline, target, self._notify), whole_stop(config.stop, target)
+        baseline, stop = build_baseline(plan.baseline, target, self._notify), resolve_stop(config.stop, target)
         answer = partial(run_baseline, baseline, stop, clock=self._clock, device=target.device)
         return Subject(plan, config, shared, answer, _no_profile, (plan.label, shared.weights))
 

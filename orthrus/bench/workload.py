@@ -1,4 +1,4 @@
-"""What the subjects are asked: a file's prompts, or random tokens of a given number."""
+"""The workload of a benchmark: a file's prompts, or random tokens of a given number."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SEED = 0  # of random prompts
 
 @dataclass(frozen=True)
 class Workload:
-    """Hold a file's prompts, or say how many random ones there are (None: as many as the batch).
+    """A file's prompts, or the number of random ones (None: as many as the batch).
 
     chat: whether texts go through the model's chat template; None follows the target's option.
     """
@@ -35,7 +35,7 @@ class Workload:
     def encoded(self, target: Target, point: Point) -> list[list[int]]:
         """Return the tokens of every prompt at a point; raise InputError for one that the target cannot take."""
         if point.context is None:
-            return [encode(target, one.prompt, one.id, self.chat) for one in self.records]
+            return [encode(target, record.prompt, record.id, self.chat) for record in self.records]
         if target.max_length is not None and point.context >= target.max_length:
             raise InputError(f"a context of {point.context} leaves no room in the model's, {target.max_length}")
         chooser = random.Random(SEED)

@@ -23,7 +23,7 @@ def main() -> None:
     warnings.showwarning = _WarnOnce()
     try:
         sys.exit(_run(arguments))
-    except BrokenPipeError:  # the reader of a pipe has gone; what it wanted, it has
+    except BrokenPipeError:  # the reader closed the pipe (`orthrus ... | head`)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except KeyboardInterrupt:

@@ -65,8 +65,8 @@ def _command(entry: Entry) -> Callable[..., None]:
     return command
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _show_version(asked: bool) -> None:
+    if asked:
         typer.echo(f"orthrus {version('orthrus-decoding')}")
         raise typer.Exit
 

@@ -28,16 +28,16 @@ def check_place(flag: str, path: Path) -> None:
     """Raise InputError, before anything is measured, if nothing could be written there."""
     if path.is_dir():
         raise InputError(f"{flag}: '{path}' is a directory")
-    above = next(one for one in path.absolute().parents if one.exists())
+    above = next(parent for parent in path.absolute().parents if parent.exists())
     if not above.is_dir() or not os.access(above, os.W_OK):
         raise InputError(f"{flag}: nothing can be written to '{above}'")
 
 
 def without_folder(arguments: list[str], flags: tuple[str, ...] = WRITTEN) -> list[str]:
     """Return a command's arguments with only the names of the files of some flags: the folder is the machine's."""
-    split = [one.partition("=") for one in arguments]
-    told = [
+    split = [argument.partition("=") for argument in arguments]
+    words = [
         f"{flag}={Path(path).name}" if equals and flag in flags else f"{flag}{equals}{path}"
         for flag, equals, path in split
     ]
-    return [Path(one).name if before in flags else one for before, one in zip(["", *told], told, strict=False)]
+    return [Path(word).name if before in flags else word for before, word in zip(["", *words], words, strict=False)]

@@ -123,7 +123,7 @@ def _settings(plan: Plan, first: Config, path: Path | None) -> dict[str, Any]:
     assert first.target is not None
     options = first.target.options
     return {
-        "subjects": [one.label for one in plan.subjects],
+        "subjects": [subject.label for subject in plan.subjects],
         "against": plan.against,
         "model": getattr(options, "source", first.target.entry.name),
         **({"dtype": options.dtype} if hasattr(options, "dtype") else {}),
@@ -150,8 +150,8 @@ def _carry_out(plan: Plan, asked: Workload, session: Plugins, make: Any, out: Pa
     with bar("measuring", plan.total) as advance:
         work = _work(plan, asked, session, advance)
         try:
-            for found in work.runs():
-                runs += found
+            for new in work.runs():
+                runs += new
                 if out is not None and _any_measured(runs):
                     write_results(make(work, runs), out)
         except KeyboardInterrupt:
@@ -165,7 +165,7 @@ def _carry_out(plan: Plan, asked: Workload, session: Plugins, make: Any, out: Pa
         print_results(results)
     if interrupted:
         raise typer.Exit(INTERRUPTED)
-    if any(all(run.error for run in runs if run.label == one.label) for one in plan.subjects):
+    if any(all(run.error for run in runs if run.label == subject.label) for subject in plan.subjects):
         raise typer.Exit(FAILED)
 
 

@@ -1,4 +1,4 @@
-"""How results look in a terminal: one table, a row a run."""
+"""The terminal table of benchmark results: a row a run."""
 
 from __future__ import annotations
 
@@ -73,5 +73,5 @@ COLUMNS: dict[str, Cell] = {
 PHASES: dict[str, Cell] = {
     "subject": lambda run: run.label,
     "point": _point,
-    **{one.name: partial(_phase, name=one.name) for one in dataclasses.fields(Phases)},
+    **{field.name: partial(_phase, name=field.name) for field in dataclasses.fields(Phases)},
 }

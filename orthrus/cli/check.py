@@ -41,23 +41,23 @@ def check(
     factory = factory_of(part, kind, overrides or ())
     factory.check_interface()
     outcomes: list[Outcome] = []
-    for one in EVERY_CHECK[factory.kind]():
-        outcomes.append(one.outcome(factory))
+    for each_check in EVERY_CHECK[factory.kind]():
+        outcomes.append(each_check.outcome(factory))
         if not as_json and outcomes[-1].status != "did not apply":
             _print(outcomes[-1])
-    skipped = [one for one in outcomes if one.status == "did not apply"]
+    skipped = [outcome for outcome in outcomes if outcome.status == "did not apply"]
     if len(skipped) == len(outcomes):
         raise InputError(
             f"no check of {factory.kind} '{part}' could run: {outcomes[0].reason}{ADVICE.get(factory.kind, '')}"
         )
-    failed = [one for one in outcomes if one.status == "failed"]
-    if failed and not as_json and all(one.raised for one in failed):
+    failed = [outcome for outcome in outcomes if outcome.status == "failed"]
+    if failed and not as_json and all(outcome.raised for outcome in failed):
         typer.echo(f"FAILED {failed[0].reason}")  # how to see it again; the others are told in a line each
     for outcome in [] if as_json else skipped:
         typer.echo(f"-      {outcome.check}: {outcome.reason}")
     if not as_json and factory.overrides != tuple(overrides or ()):
         typer.echo(f"with   {' '.join(factory.overrides)}")
-    summary = summary_line([(one.status, one.reason) for one in outcomes])
+    summary = summary_line([(outcome.status, outcome.reason) for outcome in outcomes])
     typer.echo(json.dumps(_object(factory, summary, outcomes), indent=2) if as_json else summary)
     if failed:
         raise typer.Exit(1)
@@ -72,7 +72,8 @@ def _print(outcome: Outcome) -> None:
 
 def _object(factory: PartFactory, summary: str, outcomes: list[Outcome]) -> dict[str, Any]:
     checks = [
-        {"name": one.check.name, "rule": one.check.rule, "status": one.status, "reason": one.reason} for one in outcomes
+        {"name": outcome.check.name, "rule": outcome.check.rule, "status": outcome.status, "reason": outcome.reason}
+        for outcome in outcomes
     ]
     of = {"part": factory.part, "kind": factory.kind, "overrides": list(factory.overrides)}
     return {**of, "summary": summary, "checks": checks}

@@ -26,8 +26,10 @@ def plugins(
         warnings.simplefilter("ignore")  # failures are part of the listing
         session = Plugins.load(strict=False)
     listing = [_describe(entry) for entry in session.catalog]
-    failures = [{"origin": one.origin, "version": one.version, "reason": one.reason} for one in session.failures]
-    conflicts = [conflict(found) for found in session.catalog.conflicts()]
+    failures = [
+        {"origin": failure.origin, "version": failure.version, "reason": failure.reason} for failure in session.failures
+    ]
+    conflicts = [conflict(entries) for entries in session.catalog.conflicts()]
     if as_json:
         typer.echo(json.dumps({"plugins": listing, "failures": failures, "conflicts": conflicts}, indent=2))
     else:
@@ -57,9 +59,9 @@ def _print(listing: list[dict[str, Any]], failures: list[dict[str, str]], confli
     """Print a line for each part, and one below it for each option: never cut, so that it can be searched."""
     for entry in listing:
         typer.echo(f"{entry['kind']:<10} {entry['name']:<16} {entry['origin']} {entry['version']}")
-        for one in entry["options"]:
-            default = "required" if one["required"] else f"default {shown(one['default'])}"
-            typer.echo(f"{'':<13}{one['name']} ({one['type']}; {default}): {one['help']}")
+        for option in entry["options"]:
+            default = "required" if option["required"] else f"default {shown(option['default'])}"
+            typer.echo(f"{'':<13}{option['name']} ({option['type']}; {default}): {option['help']}")
         if entry["problem"]:
             typer.echo(f"{'':<13}problem: {entry['problem']}")
     for failure in failures:

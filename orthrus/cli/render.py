@@ -1,4 +1,4 @@
-"""How answers look in a terminal: the target's own tokens plain, accepted drafts in colour."""
+"""Renders answers in a terminal: the target's own tokens plain, accepted drafts in colour."""
 
 from __future__ import annotations
 

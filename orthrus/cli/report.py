@@ -34,16 +34,16 @@ def report(
     folder = figures or out.with_name(f"{out.stem}-figures")
     _check(out, folder, [*results, *([introduction] if introduction else [])])
     relative = quote(Path(os.path.relpath(folder, out.parent)).as_posix())
-    made = make_report(_read(results), _introduction(introduction), relative)
+    written_report = make_report(_read(results), _introduction(introduction), relative)
     try:
-        _write(made, out, folder)
+        _write(written_report, out, folder)
     except OSError as error:
         raise InputError(f"'{error.filename}' cannot be written: {error.strerror}") from error
-    typer.echo(f"{out}: benchmarks: {len(results)}, figures in {folder}: {len(made.figures)}")
+    typer.echo(f"{out}: benchmarks: {len(results)}, figures in {folder}: {len(written_report.figures)}")
 
 
 def _check(out: Path, folder: Path, given: Sequence[Path]) -> None:
-    if out.resolve() in [one.resolve() for one in given]:
+    if out.resolve() in [path.resolve() for path in given]:
         raise InputError(f"--out: '{out}' is one of the files that the report is made from")
     if out.is_dir():
         raise InputError(f"--out: '{out}' is a directory")
@@ -52,12 +52,12 @@ def _check(out: Path, folder: Path, given: Sequence[Path]) -> None:
 
 
 def _read(paths: Sequence[Path]) -> dict[str, Results]:
-    found: dict[str, Results] = {}
+    results: dict[str, Results] = {}
     for path in paths:
-        if path.stem in found:
+        if path.stem in results:
             raise InputError(f"two files are called '{path.stem}'; the figures of one would replace the other's")
-        found[path.stem] = read_results(path)
-    return found
+        results[path.stem] = read_results(path)
+    return results
 
 
 def _introduction(path: Path | None) -> str:
@@ -71,10 +71,10 @@ def _introduction(path: Path | None) -> str:
         raise InputError(f"'{path}' is not UTF-8 text") from None
 
 
-def _write(made: Report, out: Path, folder: Path) -> None:
+def _write(report: Report, out: Path, folder: Path) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
-    if made.figures:
+    if report.figures:
         folder.mkdir(parents=True, exist_ok=True)
-    for figure in made.figures:
+    for figure in report.figures:
         (folder / figure.name).write_text(figure.svg, encoding="utf-8")
-    out.write_text(made.markdown, encoding="utf-8")
+    out.write_text(report.markdown, encoding="utf-8")

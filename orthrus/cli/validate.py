@@ -22,12 +22,14 @@ def validate(
     files = find_configs(paths)
     session = Plugins.load()
     problems = {file: check(file, session) for file in files}
-    for file, found in problems.items():
-        typer.echo(f"{file}: {_count(len(found), 'error') if found else 'ok'}")
-    wrong = sum(bool(found) for found in problems.values())
+    for file, file_problems in problems.items():
+        typer.echo(f"{file}: {_count(len(file_problems), 'error') if file_problems else 'ok'}")
+    wrong = sum(bool(file_problems) for file_problems in problems.values())
     typer.echo(f"{_count(len(files), 'file')} checked, {wrong} with errors")
     if wrong:  # a file that several use is checked with each; what is wrong in it is said once
-        raise ConfigError(list(dict.fromkeys(one for found in problems.values() for one in found)))
+        raise ConfigError(
+            list(dict.fromkeys(problem for file_problems in problems.values() for problem in file_problems))
+        )
 
 
 def _count(number: int, noun: str) -> str:
@@ -36,15 +38,15 @@ def _count(number: int, noun: str) -> str:
 
 def find_configs(paths: list[Path]) -> list[Path]:
     """Return the files themselves and every .yaml or .yml below the folders, sorted; raise InputError if none."""
-    found: set[Path] = set()
+    files: set[Path] = set()
     for path in paths:
         if not path.exists():
             raise InputError(f"there is no file or directory '{path}'")
         below = [*path.rglob("*.yaml"), *path.rglob("*.yml")]
-        found |= {path} if path.is_file() else {one for one in below if one.is_file()}
-    if not found:
+        files |= {path} if path.is_file() else {file for file in below if file.is_file()}
+    if not files:
         raise InputError(f"there are no .yaml files in {', '.join(str(path) for path in paths)}")
-    return sorted(found)
+    return sorted(files)
 
 
 def check(file: Path, session: Plugins) -> list[Problem]:

@@ -16,7 +16,7 @@ from orthrus.bench.arguments import read_integers
 from orthrus.bench.plan import PLAIN, SubjectPlan, plan_subjects
 from orthrus.cli.arguments import WRITTEN, AsJson, Limit, Overrides, Raw, check_place, without_folder
 from orthrus.cli.progress import bar, error_console
-from orthrus.config.compose import Layer, read_overrides
+from orthrus.config.compose import ConfigSource, read_overrides
 from orthrus.config.schema import Config, load_config
 from orthrus.errors import ConfigError, InputError, Problem
 from orthrus.files import write_whole
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from orthrus.verification.certifier import Asked, Runs
 
 FAILED = 1
-NO_DRAFTS = Layer("the control", {"drafter": {"name": PLAIN}})
+NO_DRAFTS = ConfigSource("the control", {"drafter": {"name": PLAIN}})
 
 
 def verify(
@@ -62,18 +62,18 @@ def verify(
         check_place("--keep", keep / "run.json")
     session = Plugins.load()
     subjects = plan_subjects(config, variant or [], [], session)
-    wanted = _wanted(subjects, read_overrides(overrides or []), batches, session)
+    runs_to_do = _plan_runs(subjects, read_overrides(overrides or []), batches, session)
 
     import torch
 
     from orthrus.verification.report import make_record
 
     torch.set_float32_matmul_precision("highest")  # no TF32, whatever the process began with
-    runs, found = _carry_out(wanted, records, session, False if raw else None, oracle, keep)
-    referee = runs.prepare(wanted[0][1])
-    settings = {**_settings(wanted, batches, prompts, records), "certified": referee.provenance}
+    runs, certificates = _carry_out(runs_to_do, records, session, False if raw else None, oracle, keep)
+    referee = runs.prepare(runs_to_do[0][1])
+    settings = {**_settings(runs_to_do, batches, prompts, records), "certified": referee.provenance}
     command = shlex.join(["orthrus", *without_folder(sys.argv[1:], (*WRITTEN, "--prompts", "--keep"))])
-    record = make_record(command, settings, referee.device, found)
+    record = make_record(command, settings, referee.device, certificates)
     if out is not None:
         write_whole(out, record.to_json())
     if plot is not None:
@@ -101,27 +101,27 @@ def _check_places(out: Path | None, plot: Path | None) -> None:
         raise InputError("--plot needs matplotlib: pip install 'orthrus-decoding[bench]'")
 
 
-def _wanted(
-    subjects: Sequence[SubjectPlan], overrides: Layer, batches: Sequence[int], session: Plugins
+def _plan_runs(
+    subjects: Sequence[SubjectPlan], overrides: ConfigSource, batches: Sequence[int], session: Plugins
 ) -> list[tuple[str, Config, Config, int]]:
     """Return label, config, the config without drafts, and batch of every run; ConfigError with all problems."""
     problems: dict[Problem, None] = {}
-    found = []
-    for one in subjects:
-        layers = [overrides, *one.layers]
+    runs = []
+    for subject in subjects:
+        layers = [overrides, *subject.layers]
         try:
-            checked = load_config(one.config, layers, session)
-            plain = load_config(one.config, [*layers, NO_DRAFTS], session)
-            found += [(one.label, checked, plain, batch) for batch in batches]
+            checked = load_config(subject.config, layers, session)
+            plain = load_config(subject.config, [*layers, NO_DRAFTS], session)
+            runs += [(subject.label, checked, plain, batch) for batch in batches]
         except ConfigError as error:
             problems |= dict.fromkeys(error.problems)
     if problems:
         raise ConfigError(list(problems))
-    return found
+    return runs
 
 
 def _carry_out(
-    wanted: Sequence[tuple[str, Config, Config, int]],
+    planned: Sequence[tuple[str, Config, Config, int]],
     records: Sequence[PromptRecord],
     session: Plugins,
     chat: bool | None,
@@ -132,39 +132,39 @@ def _carry_out(
     from orthrus.verification.run_cache import KeptRuns
 
     notify = partial(error_console().print, markup=False, soft_wrap=True)
-    kept = None if keep is None else KeptRuns(keep, notify)
-    runs = Runs(session, [(one.id, one.prompt) for one in records], chat, notify, kept)
-    asked = [Asked(*one) for one in wanted]
+    kept_runs = None if keep is None else KeptRuns(keep, notify)
+    runs = Runs(session, [(record.id, record.prompt) for record in records], chat, notify, kept_runs)
+    asked = [Asked(*arguments) for arguments in planned]
     with error_console().status("loading"):
-        for one in asked:
-            runs.prepare(one.config)
+        for run in asked:
+            runs.prepare(run.config)
     _decode(runs, asked, len(records))
     answers = runs.answers(asked)
     with bar("verifying", len(answers)) as advance:
         for referee, result in answers:
             referee.judge(result)
             advance(result)
-    found = []
+    certificates = []
     with bar("certifying", len(asked)) as advance:
-        for one in asked:
-            found.append(runs.certify(one, oracle))
-            advance(one)
-    return runs, found
+        for run in asked:
+            certificates.append(runs.certify(run, oracle))
+            advance(run)
+    return runs, certificates
 
 
 def _decode(runs: Runs, asked: Sequence[Asked], prompts: int) -> None:
     with bar("decoding", prompts * len(asked)) as advance:
-        for one in asked:
-            runs.decode(one.config, one.batch, advance)
+        for run in asked:
+            runs.decode(run.config, run.batch, advance)
 
 
 def _settings(
-    wanted: Sequence[tuple[str, Config, Config, int]],
+    planned: Sequence[tuple[str, Config, Config, int]],
     batches: Sequence[int],
     prompts: Sequence[Path],
     records: Sequence[PromptRecord],
 ) -> dict[str, Any]:
-    first = wanted[0][1]
+    first = planned[0][1]
     assert first.target is not None
     return {
         "model": getattr(first.target.options, "source", first.target.entry.name),

@@ -1,4 +1,4 @@
-"""How certificates look in a terminal: a row a run; below, the tokens that do not pass."""
+"""The terminal table of certificates: a row a run; below, the tokens that do not pass."""
 
 from __future__ import annotations
 
@@ -89,17 +89,17 @@ def _print_divergences(run: Certificate, titled: bool) -> None:
     table = Table(
         "prompt", "position", "token", "target's token", "logit gap", "check", title=Text(title) if title else None
     )
-    for one in run.divergences[:MOST]:
-        table.add_row(*map(Text, _cells(one)))
+    for divergence in run.divergences[:MOST]:
+        table.add_row(*map(Text, _cells(divergence)))
     Console().print(table)
     if len(run.divergences) > MOST:
         Console(highlight=False).print(f"and {len(run.divergences) - MOST} more: --json has them all")
 
 
-def _cells(one: Divergence) -> list[str]:
-    expected = "" if one.check == "logit" else _token(one.expected)
-    gap = "" if math.isnan(one.gap) else f"{one.gap:.3g}"
-    return [one.id, str(one.position), _token(one.token), expected, gap, one.check]
+def _cells(divergence: Divergence) -> list[str]:
+    expected = "" if divergence.check == "logit" else _token(divergence.expected)
+    gap = "" if math.isnan(divergence.gap) else f"{divergence.gap:.3g}"
+    return [divergence.id, str(divergence.position), _token(divergence.token), expected, gap, divergence.check]
 
 
 def _token(token: int) -> str:

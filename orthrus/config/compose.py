@@ -25,8 +25,8 @@ UNREADABLE = (yaml.YAMLError, OmegaConfBaseException, ValueError, RecursionError
 
 
 @dataclass(frozen=True)
-class Layer:
-    """Hold one source of settings: a file's name, or what else they came from, and the settings as plain values."""
+class ConfigSource:
+    """One source of settings, a file or another origin, with its settings as plain values."""
 
     origin: str
     values: Mapping[str, Any]
@@ -34,7 +34,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Composed:
-    """Hold the settings that result, and for each dotted key the origin of the layer that set it.
+    """The settings that result, and for each dotted key the origin of the layer that set it.
 
     main: where a key that nobody wrote belongs.
     """
@@ -50,7 +50,7 @@ class Composed:
         return self.origins.get(key, self.main)
 
 
-def read_layers(path: Path, using: tuple[Path, ...] = ()) -> tuple[list[Layer], list[Problem]]:
+def read_layers(path: Path, using: tuple[Path, ...] = ()) -> tuple[list[ConfigSource], list[Problem]]:
     """Return the layers of a file, those that it uses first, and all problems met on the way."""
     problems: list[Problem] = []
     if path.resolve() in using:
@@ -60,19 +60,19 @@ def read_layers(path: Path, using: tuple[Path, ...] = ()) -> tuple[list[Layer], 
     if not isinstance(used, list) or not all(isinstance(item, str) for item in used):
         problems.append(Problem(str(path), "use", f"must be a list of paths, not {shown(used)}"))
         used = []
-    layers: list[Layer] = []
+    layers: list[ConfigSource] = []
     for item in used:
-        found, more = _read_used(path, item, using)
-        layers += found
+        inherited, more = _read_used(path, item, using)
+        layers += inherited
         problems += more
-    return [*layers, Layer(str(path), values)], problems
+    return [*layers, ConfigSource(str(path), values)], problems
 
 
-def _read_used(path: Path, item: str, using: tuple[Path, ...]) -> tuple[list[Layer], list[Problem]]:
-    other = _tidy(path.parent / Path(item).expanduser())
-    if not other.is_file():
-        return [], [Problem(str(path), "use", f"there is no file '{item}' (looked for '{other}')")]
-    return read_layers(other, (*using, path.resolve()))
+def _read_used(path: Path, item: str, using: tuple[Path, ...]) -> tuple[list[ConfigSource], list[Problem]]:
+    used = _tidy(path.parent / Path(item).expanduser())
+    if not used.is_file():
+        return [], [Problem(str(path), "use", f"there is no file '{item}' (looked for '{used}')")]
+    return read_layers(used, (*using, path.resolve()))
 
 
 def _tidy(path: Path) -> Path:
@@ -105,7 +105,7 @@ def _read_file(path: Path, problems: list[Problem]) -> dict[str, Any]:
     return values
 
 
-def read_overrides(overrides: Sequence[str]) -> Layer:
+def read_overrides(overrides: Sequence[str]) -> ConfigSource:
     """Return the layer of dotted `key=value` overrides, values in YAML; raise ConfigError for all malformed ones."""
     problems: list[Problem] = []
     values: dict[str, Any] = {}
@@ -120,7 +120,7 @@ def read_overrides(overrides: Sequence[str]) -> Layer:
             problems.append(Problem(COMMAND_LINE, key, f"is not valid YAML: {_one_line(error)}"))
     if problems:
         raise ConfigError(problems)
-    return Layer(COMMAND_LINE, values)
+    return ConfigSource(COMMAND_LINE, values)
 
 
 def _merge(old: Any, new: Any) -> Any:
@@ -129,7 +129,7 @@ def _merge(old: Any, new: Any) -> Any:
     return {**old, **{key: _merge(old.get(key), value) for key, value in new.items()}}
 
 
-def compose(layers: Sequence[Layer], parts: Sequence[str], main: str = "config") -> Composed:
+def compose(layers: Sequence[ConfigSource], parts: Sequence[str], main: str = "config") -> Composed:
     """Return the layers laid over each other; sections are merged key by key, a part whose name changes is replaced."""
     composed = Composed({}, {}, main)
     for layer in layers:

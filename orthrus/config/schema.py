@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from orthrus.config.compose import Composed, Layer, compose, read_layers
+from orthrus.config.compose import Composed, ConfigSource, compose, read_layers
 from orthrus.errors import ConfigError, InputError, PluginError, Problem, shown, unknown
 from orthrus.options import option, parse
 from orthrus.registry.catalog import PARTS, RESERVED, Entry
@@ -22,7 +22,7 @@ SECTIONS: Mapping[str, type] = {"sampling": Sampling, "stop": Stop}
 
 @dataclass(frozen=True)
 class PartConfig:
-    """Hold the choice of a part: its entry in the catalog and its options."""
+    """The choice of a part: its entry in the catalog and its options."""
 
     entry: Entry
     options: Any = None
@@ -30,7 +30,7 @@ class PartConfig:
 
 @dataclass(frozen=True)
 class Config:
-    """Hold a checked config. A part is None where nothing needs it, or where an object is given in its place."""
+    """A checked config. A part is None where nothing needs it, or where an object is given in its place."""
 
     target: PartConfig | None = None
     attention: PartConfig | None = None
@@ -50,12 +50,12 @@ class _Scalars:
 
 @dataclass(frozen=True)
 class NoOptions:
-    """Be the options of a part that was registered without any."""
+    """The options of a part that was registered without any."""
 
 
 def load_config(
     source: str | Path | Mapping[str, Any],
-    overrides: Sequence[Layer],
+    overrides: Sequence[ConfigSource],
     plugins: Plugins,
     given: Sequence[str] = (),
     missing_ok: Sequence[str] = (),
@@ -65,16 +65,18 @@ def load_config(
     given: parts that the caller has as objects; what the config says of them is passed over. missing_ok: parts that the
     config need not name.
     """
-    files: list[Layer] = []
+    files: list[ConfigSource] = []
     problems: list[Problem] = []
     if isinstance(source, Mapping):
-        overrides = [Layer("config", source), *overrides]
+        overrides = [ConfigSource("config", source), *overrides]
     elif Path(source).exists():
         files, problems = read_layers(Path(source))
     else:
         raise InputError(f"there is no config file '{source}'")
-    settings = [Layer(one.origin, _plain(one.values)) for one in overrides]
-    problems += [Problem(one.origin, "use", "only files can use files") for one in settings if "use" in one.values]
+    settings = [ConfigSource(override.origin, _plain(override.values)) for override in overrides]
+    problems += [
+        Problem(source.origin, "use", "only files can use files") for source in settings if "use" in source.values
+    ]
     composed = compose([*files, *settings], PARTS, main=str(source) if files else "config")
     composed.values.pop("use", None)
     if DEFAULT in plugins.catalog.names("verifier"):
@@ -104,25 +106,25 @@ def _check(
 ) -> tuple[Config, list[Problem]]:
     values = composed.values
     problems: list[Problem] = []
-    made: dict[str, Any] = {}
+    parts: dict[str, Any] = {}
     known = [*RESERVED, *plugins.catalog.names("section")]
     for key in values:
         if key not in known:
             problems.append(Problem(composed.origin(key), key, unknown("key", key, known)))
     for name in PARTS:
         if name in values and name not in given:
-            made[name], found = _check_part(name, composed, plugins)
-            problems += found
+            parts[name], part_problems = _check_part(name, composed, plugins)
+            problems += part_problems
     for name, schema in SECTIONS.items():
-        made[name], found = _check_section(name, schema, composed)
-        problems += found
-    sections, found = _check_plugin_sections(composed, plugins)
-    problems += found
+        parts[name], part_problems = _check_section(name, schema, composed)
+        problems += part_problems
+    sections, part_problems = _check_plugin_sections(composed, plugins)
+    problems += part_problems
     scalars, wrong = parse(_Scalars, {"seed": values["seed"]} if "seed" in values else {})
     problems += [Problem(composed.origin(key), key, message) for key, message in wrong]
-    problems += _missing_parts(composed, plugins, made, (*given, *missing_ok))
-    if None not in made.values():
-        config = Config(**made, seed=scalars.seed if scalars else 0, sections=sections)
+    problems += _missing_parts(composed, plugins, parts, (*given, *missing_ok))
+    if None not in parts.values():
+        config = Config(**parts, seed=scalars.seed if scalars else 0, sections=sections)
         problems += _conflicts(config, composed)
     return (Config() if problems else config), problems
 
@@ -138,10 +140,10 @@ def _check_part(name: str, composed: Composed, plugins: Plugins) -> tuple[PartCo
     except PluginError as error:
         return None, [Problem(composed.origin(f"{name}.name"), f"{name}.name", str(error))]
     options = {key: item for key, item in value.items() if key != "name"}
-    made, wrong = parse(schema or NoOptions, options)
-    wrong += _unknown_source(made, plugins)
+    value_of, wrong = parse(schema or NoOptions, options)
+    wrong += _unknown_source(value_of, plugins)
     problems = [Problem(composed.origin(f"{name}.{key}"), f"{name}.{key}", message) for key, message in wrong]
-    return (None if problems else PartConfig(entry, made)), problems
+    return (None if problems else PartConfig(entry, value_of)), problems
 
 
 def _unknown_source(options: Any, plugins: Plugins) -> Iterator[tuple[str, str]]:
@@ -158,26 +160,28 @@ def _check_section(name: str, schema: type, composed: Composed) -> tuple[Any, li
     value = composed.values.get(name, {})
     if not isinstance(value, dict):
         return None, [Problem(composed.origin(name), name, f"must be a mapping, not {shown(value)}")]
-    made, wrong = parse(schema, value)
-    return made, [Problem(composed.origin(f"{name}.{key}"), f"{name}.{key}", message) for key, message in wrong]
+    section, wrong = parse(schema, value)
+    return section, [Problem(composed.origin(f"{name}.{key}"), f"{name}.{key}", message) for key, message in wrong]
 
 
 def _check_plugin_sections(composed: Composed, plugins: Plugins) -> tuple[dict[str, Any], list[Problem]]:
     """Return the sections of plugins that the config has."""
-    made: dict[str, Any] = {}
+    sections: dict[str, Any] = {}
     problems: list[Problem] = []
     for name in plugins.catalog.names("section"):
         if name in composed.values:
-            made[name], found = _check_section(name, plugins.get("section", name).load_factory(), composed)
-            problems += found
-    return made, problems
+            sections[name], section_problems = _check_section(
+                name, plugins.get("section", name).load_factory(), composed
+            )
+            problems += section_problems
+    return sections, problems
 
 
 def _missing_parts(
-    composed: Composed, plugins: Plugins, made: Mapping[str, Any], needless: Sequence[str]
+    composed: Composed, plugins: Plugins, parts: Mapping[str, Any], needless: Sequence[str]
 ) -> Iterator[Problem]:
     """Yield a problem for each part that is needed but not there; a target's options say what else it `requires`."""
-    options = getattr(made.get("target"), "options", None)
+    options = getattr(parts.get("target"), "options", None)
     asked = dict.fromkeys(NEEDED, "")
     for name in getattr(options, "requires", ()):
         asked[name] = f", which target '{composed.values['target']['name']}' needs"

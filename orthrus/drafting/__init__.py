@@ -1,4 +1,4 @@
-"""What drafters may use: passes of the target, and how many tokens are worth drafting.
+"""Helpers of drafters: passes of the target, and how many tokens are worth drafting.
 
 May import: batch, chance, errors, files, interfaces, machine, optional, sampling, settings, values.
 """

@@ -1,4 +1,4 @@
-"""How sure a drafter is, learned from what was accepted of its drafts; row by row, where rows are few."""
+"""Acceptance-rate estimates, learned from the drafts of a decoding; row by row, where rows are few."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ ROW_MEMORY, POOLED_MEMORY = 0.92, 0.98  # what an observation weighs after each 
 ROW_DOUBT, POOLED_DOUBT = 4.0, 1.0  # observations that what is assumed of a range weighs
 
 
-class Acceptance:
-    """Estimate the chance that a draft is accepted once all before it were, for each range of places between sizes.
+class AcceptanceRate:
+    """The chance that a draft is accepted once all before it were, for each range of places between sizes.
 
     Older observations count less. What is not known of a range is assumed of it: what `base` knows, or without one what
     is known of the range before it.
     """
 
-    def __init__(self, sizes: Sequence[int], base: Acceptance | None = None) -> None:
+    def __init__(self, sizes: Sequence[int], base: AcceptanceRate | None = None) -> None:
         self._ranges = [*itertools.pairwise(sizes)]  # after how many drafts each begins and ends
         self._hits = [0.0] * len(self._ranges)
         self._tries = [0.0] * len(self._ranges)
         self._base = base
-        self._found: list[float] = []  # of a pooled estimate, for which all rows ask
+        self._estimates: list[float] = []  # of a pooled estimate, for which all rows ask
         self._memory, self._doubt = (POOLED_MEMORY, POOLED_DOUBT) if base is None else (ROW_MEMORY, ROW_DOUBT)
 
     def observe(self, length: int, accepted: int) -> None:
         """Take note of a draft: its first `accepted` tokens were right and, if there is one, the next was not."""
-        tried, self._found = min(length, accepted + 1), []
+        tried, self._estimates = min(length, accepted + 1), []
         for index, (begin, end) in enumerate(self._ranges):
             self._hits[index] *= self._memory
             self._tries[index] *= self._memory
@@ -37,7 +37,7 @@ class Acceptance:
 
     def add(self, drafts: int, hits: Sequence[float], tries: Sequence[float]) -> None:
         """Take note of so many drafts at once: what is to be added once what was known has faded, for each range."""
-        fade, self._found = self._memory**drafts, []
+        fade, self._estimates = self._memory**drafts, []
         self._hits = [old * fade + new for old, new in zip(self._hits, hits, strict=True)]
         self._tries = [old * fade + new for old, new in zip(self._tries, tries, strict=True)]
 
@@ -45,10 +45,10 @@ class Acceptance:
         """Return the estimates, one a range."""
         if self._base is not None:
             return [self._estimate(index, assumed) for index, assumed in enumerate(self._base.chances())]
-        if not self._found:
+        if not self._estimates:
             for index in range(len(self._ranges)):
-                self._found.append(self._estimate(index, self._found[-1] if self._found else PRIOR))
-        return self._found
+                self._estimates.append(self._estimate(index, self._estimates[-1] if self._estimates else PRIOR))
+        return self._estimates
 
     def _estimate(self, index: int, assumed: float) -> float:
         return (self._hits[index] + self._doubt * assumed) / (self._tries[index] + self._doubt)
@@ -57,13 +57,13 @@ class Acceptance:
 class RowEstimates:
     """Estimate for each row, one after the other."""
 
-    def __init__(self, sizes: Sequence[int], pooled: Acceptance) -> None:
+    def __init__(self, sizes: Sequence[int], pooled: AcceptanceRate) -> None:
         self._sizes, self._pooled = sizes, pooled
-        self._rows: dict[int, Acceptance] = {}
+        self._rows: dict[int, AcceptanceRate] = {}
 
     def start(self, rows: Sequence[int]) -> None:
         """Forget what was known of these rows."""
-        self._rows |= {row: Acceptance(self._sizes, self._pooled) for row in rows}
+        self._rows |= {row: AcceptanceRate(self._sizes, self._pooled) for row in rows}
 
     def observe(self, lengths: Sequence[int], accepted: Sequence[int]) -> None:
         """Take note of the drafts of all rows; a length is 0 where there was none."""

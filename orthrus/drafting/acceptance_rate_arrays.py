@@ -1,4 +1,7 @@
-"""How sure a drafter is of each of many rows, in arrays: the device idles until it is told. B: rows, R: ranges."""
+"""Acceptance rates of a large batch, vectorised: this runs between two passes, while the GPU waits.
+
+B: rows, R: ranges.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from orthrus.drafting.acceptance_rate import POOLED_MEMORY, ROW_DOUBT, ROW_MEMORY, Acceptance
+from orthrus.drafting.acceptance_rate import POOLED_MEMORY, ROW_DOUBT, ROW_MEMORY, AcceptanceRate
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -18,11 +21,13 @@ Integers = NDArray[np.int64]
 class BatchEstimates:
     """Estimate what `RowEstimates` does, for all rows at once: it takes hardly longer for a hundred than for one."""
 
-    def __init__(self, sizes: Sequence[int], pooled: Acceptance) -> None:
+    def __init__(self, sizes: Sequence[int], pooled: AcceptanceRate) -> None:
         self._sizes, self._pooled = tuple(sizes), pooled
         self._outcomes = _outcomes(sizes)  # [2R, (n + 1) ** 2]
         self._seen = np.zeros((len(self._outcomes), 0))  # [2R, B]: hits, then tries
-        self._survival = np.ones((self._sizes[-1] + 1, 0))  # [n + 1, B]: room for it, as to get some anew takes longer
+        self._survival = np.ones(
+            (self._sizes[-1] + 1, 0)
+        )  # [n + 1, B], preallocated: allocating it each cycle is slower
         self._weights: Floats = np.ones(0)  # of a cycle's observations for all rows together; the last weighs 1
 
     def start(self, rows: Sequence[int]) -> None:
@@ -36,14 +41,14 @@ class BatchEstimates:
     def observe(self, lengths: Sequence[int], accepted: Sequence[int]) -> None:
         """Take note of the drafts of all rows; a length is 0 where there was none."""
         drafts = _integers(lengths)
-        found = self._outcomes.take(drafts * (self._sizes[-1] + 1) + _integers(accepted), axis=1)  # [2R, B]
+        outcomes = self._outcomes.take(drafts * (self._sizes[-1] + 1) + _integers(accepted), axis=1)  # [2R, B]
         seen, count = self._seen[:, : len(drafts)], int(np.count_nonzero(drafts))
         if count == len(drafts):
             seen *= ROW_MEMORY
         else:
             seen[:, drafts > 0] *= ROW_MEMORY
-        seen += found
-        new = found if count == len(drafts) else found[:, drafts > 0]
+        seen += outcomes
+        new = outcomes if count == len(drafts) else outcomes[:, drafts > 0]
         hits_and_tries = np.add.reduce(new * self._weights[len(self._weights) - count :], axis=1).tolist()
         self._pooled.add(count, hits_and_tries[: len(self._sizes) - 1], hits_and_tries[len(self._sizes) - 1 :])
 
@@ -69,8 +74,8 @@ class BatchEstimates:
             np.multiply(before, chances[index], out=here)  # over a few places; `accumulate` is slow along this axis
         right = survival[1:]
         right *= places < available
-        found: list[float] = np.add.reduce(right, axis=1).tolist()
-        return found
+        sums: list[float] = np.add.reduce(right, axis=1).tolist()
+        return sums
 
     def _chances(self, count: int) -> Floats:
         """Return the estimates for the first rows [R, B]."""
@@ -90,7 +95,7 @@ def _outcomes(sizes: Sequence[int]) -> Floats:
     begins, ends = np.array(sizes[:-1])[:, None], np.array(sizes[1:])[:, None]
     lengths, accepted = np.indices((sizes[-1] + 1, sizes[-1] + 1)).reshape(2, -1)
     counts = np.minimum(lengths, accepted), np.minimum(lengths, accepted + 1)
-    return np.concatenate([np.clip(one, begins, ends) - begins for one in counts]).astype(float)
+    return np.concatenate([np.clip(row_counts, begins, ends) - begins for row_counts in counts]).astype(float)
 
 
 def _integers(values: Sequence[int]) -> Integers:

@@ -1,4 +1,4 @@
-"""The option `auto` of drafters that draft as much as they are told: how much, cycle by cycle."""
+"""Adaptive draft length, the option `auto` of drafters that draft as much as they are told."""
 
 from __future__ import annotations
 

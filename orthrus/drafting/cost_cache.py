@@ -1,4 +1,4 @@
-"""What passes were measured to cost, kept in the user's cache: a file for each machine, model and kind of pass."""
+"""The on-disk cache of measured pass costs: a file for each machine, model and kind of pass."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ def write_costs(identity: Mapping[str, Any], seconds: Mapping[int, float], notif
     """Keep the seconds by size, whole or not at all; where nothing can be written the user is told."""
     file = cost_file(identity)
     beside = file.with_name(f".{file.name}.{os.getpid()}")
-    kept = {"format": FORMAT, "identity": identity, "seconds": {str(size): cost for size, cost in seconds.items()}}
+    entry = {"format": FORMAT, "identity": identity, "seconds": {str(size): cost for size, cost in seconds.items()}}
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+        beside.write_text(json.dumps(entry, indent=1) + "\n", encoding="utf-8")
         beside.replace(file)
     except OSError as error:
         notify(f"the costs of passes cannot be kept in '{file.parent}' ({error.strerror}); the next run measures anew")
@@ -54,7 +54,7 @@ def _parse(values: Any, identity: Mapping[str, Any]) -> dict[int, float]:
         raise ValueError("of another format or identity")
     if not isinstance(values.get("seconds"), dict):
         raise ValueError("without seconds")
-    found = {int(size): cost for size, cost in values["seconds"].items()}
-    if not all(isinstance(cost, float) and math.isfinite(cost) and cost > 0 for cost in found.values()):
+    costs = {int(size): cost for size, cost in values["seconds"].items()}
+    if not all(isinstance(cost, float) and math.isfinite(cost) and cost > 0 for cost in costs.values()):
         raise ValueError("seconds that no pass takes")
-    return found
+    return costs

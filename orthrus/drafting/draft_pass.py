@@ -1,4 +1,4 @@
-"""A drafter's pass with what stands around it: as one where the target can, else step by step."""
+"""Drafters' forward passes with their pre- and post-processing, as one captured graph where the target supports it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from orthrus.values import RowState
 def run_draft_pass(
     target: Any,
     context: Context,
-    one: DraftPass,
+    draft_pass: DraftPass,
     *,
     view: str | None = None,
     kind: Literal["causal", "block"] = "block",
@@ -25,19 +25,19 @@ def run_draft_pass(
     It lives until the next pass. target: a `ViewTarget`.
     """
     if callable(getattr(target, "draft", None)):
-        _check_hashable(one)
-        result: Tensor = target.draft(context, one, view=view, kind=kind)
+        _check_hashable(draft_pass)
+        result: Tensor = target.draft(context, draft_pass, view=view, kind=kind)
         return result
     rows = RowState(context.lengths, context.anchors, context.room)
-    columns = one.positions(rows)
-    logits = target.forward(context, one.tokens(rows), columns, view=view, kind=kind)  # [B, width, V]
-    return one.result(rows, logits[:, :-1])
+    columns = draft_pass.positions(rows)
+    logits = target.forward(context, draft_pass.tokens(rows), columns, view=view, kind=kind)  # [B, width, V]
+    return draft_pass.result(rows, logits[:, :-1])
 
 
-def _check_hashable(one: DraftPass) -> None:
+def _check_hashable(draft_pass: DraftPass) -> None:
     """Raise DraftError for a pass that cannot be told from others; engines keep what they record of it by its value."""
     try:
-        hash(one)
+        hash(draft_pass)
     except TypeError as error:
-        name = type(one).__name__
+        name = type(draft_pass).__name__
         raise DraftError(f"the draft pass '{name}' has no hash; make it a frozen dataclass of plain values") from error

@@ -1,4 +1,4 @@
-"""What a cycle costs by the size of its draft: measured once on a machine, and kept. B: rows, n: drafts."""
+"""The latency model of a cycle by the size of its draft, measured once on a machine. B: rows, n: drafts."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from orthrus.values import Draft, Verdict
 FEWEST_ROUNDS, MOST_ROUNDS = 3, 20
 PATIENCE_SECONDS = 10.0  # after which no third round is begun, settled or not
 SETTLED = 1.2  # how much longer the second of the quickest two rounds may have taken
-LEAST_SECONDS = 1e-9  # what a clock that is too coarse to see a pass makes of it
+LEAST_SECONDS = 1e-9  # floor, for clocks too coarse to measure a pass
 FEWEST_SLOTS = 1024  # up to so many slots in use, passes count as equally costly; then up to four times as many ...
 
 VERIFY = "verify"  # the kind of what every cycle does, whatever drafts: the target's pass, and committing
 
 Pass = Callable[[Context, int], object]  # runs a pass of the size and leaves scratch slots only
-Place = tuple[int, int, bool]  # buckets of rows and slots, and whether tokens are drawn or the likeliest
+Bucket = tuple[int, int, bool]  # buckets of rows and slots, and whether tokens are drawn or the likeliest
 
 
 class PassCosts:
-    """Tell the seconds of a cycle for each size: of the target's pass over anchor and drafts, committing, and drafting.
+    """The seconds of a cycle for each size: of the target's pass over anchor and drafts, committing, and drafting.
 
     What is not known is measured where it is asked for, in the decoding under way: its passes write scratch slots only,
     so what is committed stays. It is kept in the user's cache if the target says what its passes depend on
@@ -51,30 +51,30 @@ class PassCosts:
         self._drafting = dict([drafting] if drafting else [])
         self._notify = notify
         self._clock = clock
-        self._known: dict[tuple[str, Place], dict[int, float]] = {}  # by kind
-        self._cycles: dict[tuple[Place, int], list[float]] = {}  # by number of sizes
+        self._known: dict[tuple[str, Bucket], dict[int, float]] = {}  # by kind
+        self._cycles: dict[tuple[Bucket, int], list[float]] = {}  # by number of sizes
 
     def cycles(self, context: Context, sizes: Sequence[int]) -> list[float]:
         """Return the seconds of a cycle with so many drafts, for each of the first sizes, 0 among them.
 
         A smaller size is never told to cost more than a larger one: that is the noise of measuring.
         """
-        place = _row_bucket(len(context.rows)), _slot_bucket(context.longest), context.sampling.temperature > 0
-        key = place, len(sizes)
+        bucket = _row_bucket(len(context.rows)), _slot_bucket(context.longest), context.sampling.temperature > 0
+        key = bucket, len(sizes)
         if key not in self._cycles:
-            curves = [self._curve(kind, context, sizes, place) for kind in (VERIFY, *self._drafting)]
+            curves = [self._curve(kind, context, sizes, bucket) for kind in (VERIFY, *self._drafting)]
             whole = [sum(curve.get(size, 0.0) for curve in curves) for size in sizes]
             self._cycles[key] = list(itertools.accumulate(reversed(whole), min))[::-1]
         return self._cycles[key]
 
-    def _curve(self, kind: str, context: Context, sizes: Sequence[int], place: Place) -> Mapping[int, float]:
-        wanted = {size for size in sizes if size or kind == VERIFY}  # no pass drafts nothing
-        identity = self._identity(kind, place)
-        known = self._known.setdefault((kind, place), {})
-        if not wanted <= known.keys() and identity is not None:
+    def _curve(self, kind: str, context: Context, sizes: Sequence[int], bucket: Bucket) -> Mapping[int, float]:
+        missing_sizes = {size for size in sizes if size or kind == VERIFY}  # no pass drafts nothing
+        identity = self._identity(kind, bucket)
+        known = self._known.setdefault((kind, bucket), {})
+        if not missing_sizes <= known.keys() and identity is not None:
             known |= read_costs(identity, self._notify)
-        if not wanted <= known.keys():
-            measured, settled = self._measure(kind, context, sorted(wanted))
+        if not missing_sizes <= known.keys():
+            measured, settled = self._measure(kind, context, sorted(missing_sizes))
             known |= measured
             if identity is not None and settled:
                 write_costs(identity, known, self._notify)
@@ -92,14 +92,14 @@ class PassCosts:
     def _actions(self, kind: str, context: Context, sizes: Sequence[int]) -> dict[int, Callable[[], object]]:
         if kind != VERIFY:
             return {size: partial(self._drafting[kind], context, size) for size in sizes}
-        other = stand_in(context, len(sizes) * (MOST_ROUNDS + 1))
-        return {size: partial(verify, self._target, context, other, size) for size in sizes}
+        scratch = scratch_context(context, len(sizes) * (MOST_ROUNDS + 1))
+        return {size: partial(verify, self._target, context, scratch, size) for size in sizes}
 
-    def _identity(self, kind: str, place: Place) -> dict[str, Any] | None:
+    def _identity(self, kind: str, bucket: Bucket) -> dict[str, Any] | None:
         """Return what the costs depend on, as JSON has it, or None if the target does not say."""
         if not hasattr(self._target, "pass_identity"):
             return None
-        rows, slots, drawn = place
+        rows, slots, drawn = bucket
         target = dict(self._target.pass_identity())
         passes = {"pass": kind, "rows": rows, "slots": slots, **({"drawn": True} if drawn else {})}
         return {**passes, "target": target, **pass_conditions(self._target.device)}
@@ -130,17 +130,17 @@ def measure(
     return {size: least for size, (least, _) in taken.items()}, settled
 
 
-def stand_in(context: Context, cycles: int) -> Scheduler:
+def scratch_context(context: Context, cycles: int) -> Scheduler:
     """Return the scheduler of a context of as many rows, with room for so many cycles without an accepted draft."""
     stop = Stop(cycles + 1, token_ids=context.stop.token_ids)
-    other = Context([[0]] * len(context.rows), stop, vocabulary_size=context.vocabulary_size, device=context.device)
-    scheduler = Scheduler(other)
+    scratch = Context([[0]] * len(context.rows), stop, vocabulary_size=context.vocabulary_size, device=context.device)
+    scheduler = Scheduler(scratch)
     scheduler.refill()
     return scheduler
 
 
-def verify(target: Target, context: Context, other: Scheduler, size: int) -> None:
-    """Pass over the anchors and so many drafts, choose tokens as a verifier does, and commit something to `other`.
+def verify(target: Target, context: Context, scratch: Scheduler, size: int) -> None:
+    """Pass over the anchors and so many drafts, choose tokens as a verifier does, and commit something to `scratch`.
 
     Committing, which waits for the device, is half as long as a small model's pass. Above temperature 0 so is noise for
     every token of the vocabulary. The tokens differ, so that a mixture of experts is as busy as it would be.
@@ -154,7 +154,7 @@ def verify(target: Target, context: Context, other: Scheduler, size: int) -> Non
         logits = widen(logits) + Chance(0, context.device).gumbel(context.keys, positions, logits.shape[-1])
     chosen = logits.argmax(-1)[:, 0]
     nothing = torch.zeros_like(chosen)
-    other.commit(draft, Verdict(nothing, nothing + _no_stop(context)))
+    scratch.commit(draft, Verdict(nothing, nothing + _no_stop(context)))
 
 
 def _no_stop(context: Context) -> int:

@@ -1,4 +1,4 @@
-"""How many tokens to draft: what is expected to be accepted against what cycles cost. Pure: no torch and no clock.
+"""The draft-length policy: expected accepted tokens against the cost of a cycle. Pure: no torch and no clock.
 
 A size is a number of drafts; 0 is plain decoding. What a batch drafts shares a pass, so there is one size for all rows.
 """
@@ -9,12 +9,12 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
-from orthrus.drafting.acceptance_rate import Acceptance, RowEstimates
+from orthrus.drafting.acceptance_rate import AcceptanceRate, RowEstimates
 from orthrus.drafting.acceptance_rate_arrays import BatchEstimates
 
 OPTIMISM = 0.8  # chance of a draft for the size of a probe: how it would be if the drafter were good again
 FEW = 4  # so many rows are quicker one by one than in arrays
-FIRST_REST, LONGEST_REST = 16, 64  # plain cycles between probes, for each plain cycle that a probe costs
+FIRST_BACKOFF, LONGEST_BACKOFF = 16, 64  # plain cycles between probes, for each plain cycle that a probe costs
 
 
 def draft_sizes(most: int) -> tuple[int, ...]:
@@ -24,23 +24,23 @@ def draft_sizes(most: int) -> tuple[int, ...]:
 
 
 class DraftLengthPolicy:
-    """Choose the size with the most expected tokens a second for all rows together.
+    """A policy that chooses the size with the most expected tokens a second for all rows together.
 
     Where that is to draft nothing, nothing would be learned either: so now and then it probes. A probe costs more than
-    a plain cycle; after one that changed nothing it rests, twice as long each time, until all probes together take no
-    more than one plain cycle in LONGEST_REST. A row begins with what is known of all rows so far.
+    a plain cycle; after one that changed nothing it backs off, twice as long each time, until all probes together take
+    no more than one plain cycle in LONGEST_BACKOFF. A row begins with what is known of all rows so far.
     """
 
     def __init__(self, sizes: Sequence[int]) -> None:
         self.chosen: Counter[int] = Counter()  # how often each size was
         self._sizes = sizes
-        pooled = Acceptance(sizes)
+        pooled = AcceptanceRate(sizes)
         self._few, self._many = RowEstimates(sizes, pooled), BatchEstimates(sizes, pooled)
         self._rows: RowEstimates | BatchEstimates = self._few  # the one for the rows of this cycle
         self._proposed: list[int] = []  # drafts of each row in this cycle
         self._seen: tuple[object, ...] = ()  # what the last weighing rested on
-        self._right = False  # whether anything was accepted when last something was drafted
-        self._rest = 0.0
+        self._last_probe_accepted = False  # whether anything was accepted when last something was drafted
+        self._backoff = 0.0
         self._wait = 0
 
     def start(self, rows: Sequence[int]) -> None:
@@ -68,7 +68,7 @@ class DraftLengthPolicy:
         if self._proposed:
             self._rows.observe(self._proposed, accepted)
             self._seen = ()
-            self._right = any(accepted)
+            self._last_probe_accepted = any(accepted)
 
     def _weigh(self, available: list[int | None], costs: Sequence[float]) -> int:
         if not any(available):
@@ -78,8 +78,10 @@ class DraftLengthPolicy:
             self._seen = seen
             tokens = self._rows.expected(available, len(costs))
             if best := _fastest(tokens, costs):
-                if self._right:  # an estimate that was never right may be a hope, and hopes must not end a rest
-                    self._rest, self._wait = 0.0, 0
+                if (
+                    self._last_probe_accepted
+                ):  # only an accepted draft ends the back-off: before, the estimate is the prior
+                    self._backoff, self._wait = 0.0, 0
                 return self._sizes[best]
             if not self._wait:
                 return self._probe(available, costs, tokens)
@@ -87,12 +89,12 @@ class DraftLengthPolicy:
         return 0
 
     def _probe(self, available: Sequence[int | None], costs: Sequence[float], tokens: Sequence[float]) -> int:
-        """Return the size that would be best, but for 0, if the drafter were good; rest by what it may lose."""
+        """Return the size that would be best, but for 0, if the drafter were good; back off by what it may lose."""
         hoped = self._rows.expected(available, len(costs), OPTIMISM)
         index = _fastest(hoped, costs, first=1)
         excess = costs[index] / costs[0] - tokens[index] / tokens[0]  # in plain cycles
-        self._rest = min(max(2 * self._rest, FIRST_REST * excess), LONGEST_REST * excess)
-        self._wait = math.ceil(self._rest)
+        self._backoff = min(max(2 * self._backoff, FIRST_BACKOFF * excess), LONGEST_BACKOFF * excess)
+        self._wait = math.ceil(self._backoff)
         return self._sizes[index]
 
 

@@ -1,4 +1,4 @@
-"""Whether Triton kernels of the decode step run on a device."""
+"""The check that Triton kernels of the decode step run on a device."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def row_kernels(device: torch.device) -> ModuleType | None:
         return None
     from orthrus.kernels import triton_rows as kernels
 
-    one, two = torch.zeros(1, dtype=torch.int64, device=device), torch.zeros(1, 2, dtype=torch.int64, device=device)
+    number, two = torch.zeros(1, dtype=torch.int64, device=device), torch.zeros(1, 2, dtype=torch.int64, device=device)
     try:
-        kernels.bound(two, one, one, 1)
-        kernels.accept(two, two[:, :1], one)
-        kernels.commit(two, one, one, one, two[:, :1], one, one, one, one)
+        kernels.bound(two, number, number, 1)
+        kernels.accept(two, two[:, :1], number)
+        kernels.commit(two, number, number, number, two[:, :1], number, number, number, number)
     except Exception as error:  # whatever a compiler says
         reason = str(error).split("\n")[0]
         warnings.warn(f"Triton runs no kernels on '{device}' ({reason}); drafts are accepted by torch", stacklevel=2)

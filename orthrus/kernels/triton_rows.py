@@ -23,13 +23,13 @@ def _bound(
 ):  # fmt: skip
     row = tl.program_id(0)
     column = tl.arange(0, BLOCK)
-    held = column < width
-    token = tl.load(tokens + row * stride + column, mask=held, other=0)
+    mask = column < width
+    token = tl.load(tokens + row * stride + column, mask=mask, other=0)
     inside = tl.minimum(tl.maximum(token, 0), vocabulary - 1)
     length = tl.load(lengths + row)
     least = tl.minimum(tl.minimum(tl.maximum(length, 0), width), tl.load(room + row))
     wrong = tl.sum(((inside != token) & (column < least)).to(tl.int32), 0) > 0
-    tl.store(bounded + row * width + column, inside, mask=held)
+    tl.store(bounded + row * width + column, inside, mask=mask)
     tl.store(short + row, least)
     tl.store(broken + row, (wrong | (least != length)).to(tl.int64))
 
@@ -52,10 +52,10 @@ def bound(tokens: Tensor, lengths: Tensor, room: Tensor, vocabulary_size: int) -
 def _accept(choices, tokens, lengths, accepted, width, stride_choices, stride_tokens, BLOCK: tl.constexpr):
     row = tl.program_id(0)
     column = tl.arange(0, BLOCK)
-    held = column < width
-    choice = tl.load(choices + row * stride_choices + column, mask=held, other=0)
-    token = tl.load(tokens + row * stride_tokens + column, mask=held, other=0)
-    first = tl.min(tl.where(held & (choice != token), column, width), 0)  # that differs
+    mask = column < width
+    choice = tl.load(choices + row * stride_choices + column, mask=mask, other=0)
+    token = tl.load(tokens + row * stride_tokens + column, mask=mask, other=0)
+    first = tl.min(tl.where(mask & (choice != token), column, width), 0)  # that differs
     tl.store(accepted + row, tl.minimum(first.to(tl.int64), tl.load(lengths + row)))
 
 
@@ -85,16 +85,16 @@ def _commit(
 ):  # fmt: skip
     row = tl.program_id(0)
     column = tl.arange(0, BLOCK)
-    held = column <= width
-    told, bonus = tl.load(accepted + row).to(tl.int64), tl.load(following + row).to(tl.int64)
-    kept = tl.minimum(tl.maximum(told, 0), width)  # what is not there is reported with the step
+    mask = column <= width
+    claimed, bonus = tl.load(accepted + row).to(tl.int64), tl.load(following + row).to(tl.int64)
+    accepted_count = tl.minimum(tl.maximum(claimed, 0), width)  # what is not there is reported with the step
     drafted = tl.load(draft + row * stride_draft + column, mask=column < width, other=0)
-    token = tl.where((column == kept) | (column == width), bonus, drafted)
+    token = tl.where((column == accepted_count) | (column == width), bonus, drafted)
     is_stop = column < 0
     for each in range(stops):
         is_stop = is_stop | (token == tl.load(stop_ids + each))
-    until_stop = tl.min(tl.where(is_stop & held, column + 1, width + 1), 0)
-    count = tl.minimum(tl.minimum(kept + 1, tl.load(limits + row)), until_stop)
+    until_stop = tl.min(tl.where(is_stop & mask, column + 1, width + 1), 0)
+    count = tl.minimum(tl.minimum(accepted_count + 1, tl.load(limits + row)), until_stop)
     length, left = tl.load(lengths + row), tl.load(room + row) - count
     line = text + row.to(tl.int64) * stride_text
     before = tl.load(line + tl.maximum(length - 1, 0))
@@ -102,15 +102,15 @@ def _commit(
     anchor = tl.where(count > 0, last, before)
     for each in range(stops):
         left = tl.where(anchor == tl.load(stop_ids + each), 0, left)
-    tl.store(line + tl.minimum(length + column, text_width - 1), token, mask=held)
+    tl.store(line + tl.minimum(length + column, text_width - 1), token, mask=mask)
     tl.store(new_lengths + row, length + count)
     tl.store(new_room + row, left)
     tl.store(anchors + row, anchor)
     fact = facts + row * (width + 4)
     tl.store(fact, tl.load(broken + row))
-    tl.store(fact + 1, told)
+    tl.store(fact + 1, claimed)
     tl.store(fact + 2, count)
-    tl.store(fact + 3 + column, token, mask=held)
+    tl.store(fact + 3 + column, token, mask=mask)
 
 
 def commit(

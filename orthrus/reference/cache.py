@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class PlainCache:
-    """Hold for each row and layer a mapping from slot to key and value. Slow, and nothing to get wrong."""
+    """A KV cache as mappings: for each row and layer, slot to key and value. Slow, and nothing to get wrong."""
 
     def __init__(self) -> None:
         self.lengths = torch.zeros(0, dtype=torch.int64)
@@ -33,16 +33,16 @@ class PlainCache:
         pairs = torch.stack([keys, values]).permute(1, 3, 0, 2, 4).flatten(0, 1)  # [R * n, 2, H, D]
         self._held |= zip(places, pairs.unbind(), strict=True)
         nothing = pairs.new_zeros(pairs.shape[1:])
-        found = [self._held.get((layer, row, slot), nothing) for row in self._rows for slot in range(self._extent)]
-        states = torch.stack(found).reshape(len(self._rows), self._extent, *nothing.shape)
+        slot_pairs = [self._held.get((layer, row, slot), nothing) for row in self._rows for slot in range(self._extent)]
+        states = torch.stack(slot_pairs).reshape(len(self._rows), self._extent, *nothing.shape)
         key, value = states.permute(2, 0, 3, 1, 4).contiguous()
         return key, value
 
     def keep(self, lengths: Tensor) -> None:
         """Commit exactly the first lengths [B] slots of each row; what was beyond is gone."""
         self.lengths = lengths
-        kept = lengths.tolist()
-        self._held = {place: pair for place, pair in self._held.items() if place[2] < kept[place[1]]}
+        counts = lengths.tolist()
+        self._held = {key: pair for key, pair in self._held.items() if key[2] < counts[key[1]]}
 
     def bytes_in_use(self) -> int:
         """Return the bytes of keys and values."""
@@ -52,9 +52,7 @@ class PlainCache:
         self, lengths: Sequence[int] | None = None
     ) -> dict[tuple[int, int, int], tuple[list[object], list[object]]]:
         """Return all committed keys and values, by layer, row and slot; lengths: of rows that are to be kept."""
-        kept = self.lengths.tolist() if lengths is None else lengths
+        counts = self.lengths.tolist() if lengths is None else lengths
         return {
-            place: (pair[0].tolist(), pair[1].tolist())
-            for place, pair in self._held.items()
-            if place[2] < kept[place[1]]
+            key: (pair[0].tolist(), pair[1].tolist()) for key, pair in self._held.items() if key[2] < counts[key[1]]
         }

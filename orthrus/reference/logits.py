@@ -1,4 +1,4 @@
-"""What a target's logits become under sampling settings, at one place of one sequence, as plainly as it can be written.
+"""A target's logits under sampling settings, at one place of one sequence, as plainly as it can be written.
 
 It shares no code with the loop's own processing, which does whole drafts of whole batches.
 """
@@ -44,21 +44,21 @@ def _cut(logits: Tensor, sampling: Sampling) -> Tensor:
     if sampling.min_p > 0:
         probabilities = logits.softmax(-1).tolist()
         least = sampling.min_p * max(probabilities)
-        logits = _only(logits, [token for token, one in enumerate(probabilities) if one >= least])
+        logits = _only(logits, [token for token, probability in enumerate(probabilities) if probability >= least])
     return logits
 
 
-def _fewest(logits: Tensor, wanted: float) -> list[int]:
+def _fewest(logits: Tensor, mass: float) -> list[int]:
     """Return the fewest likeliest tokens that have this probability together."""
     probabilities = logits.softmax(-1).tolist()
-    kept: list[int] = []
+    tokens: list[int] = []
     together = 0.0
     for token in _likeliest_first(logits):
-        if kept and together >= wanted:
+        if tokens and together >= mass:
             break
-        kept.append(token)
+        tokens.append(token)
         together += probabilities[token]
-    return kept
+    return tokens
 
 
 def _likeliest_first(logits: Tensor) -> list[int]:
@@ -67,6 +67,6 @@ def _likeliest_first(logits: Tensor) -> list[int]:
 
 
 def _only(logits: Tensor, tokens: Sequence[int]) -> Tensor:
-    kept = logits.new_full(logits.shape, NEVER)
-    kept[list(tokens)] = logits[list(tokens)]
-    return kept
+    masked = logits.new_full(logits.shape, NEVER)
+    masked[list(tokens)] = logits[list(tokens)]
+    return masked

@@ -17,7 +17,7 @@ Decode = Callable[[list[int]], str]
 
 @dataclass(frozen=True)
 class OracleAnswer:
-    """Hold the tokens of one answer and why they end."""
+    """The tokens of one answer and why they end."""
 
     token_ids: tuple[int, ...]
     finish_reason: FinishReason
@@ -70,18 +70,18 @@ def every_answer(
     decode: Decode | None = None,
 ) -> dict[OracleAnswer, float]:
     """Return every answer that sampling may give, with its exact probability; made for tiny vocabularies and limits."""
-    found: dict[OracleAnswer, float] = {}
+    distribution: dict[OracleAnswer, float] = {}
     limit = _limit(prompt, stop, max_length)
     waiting: list[tuple[list[int], float]] = [([], 1.0)]
     while waiting:
         output, weight = waiting.pop()
         if reason := _finish_reason(output, stop, limit, decode):
-            found[OracleAnswer(tuple(output), reason)] = weight
+            distribution[OracleAnswer(tuple(output), reason)] = weight
             continue
         logits = processed(next_logits([*prompt, *output]), prompt, output, stop, sampling)
         for token, probability in _chances(logits, sampling).items():
             waiting.append(([*output, token], weight * probability))
-    return found
+    return distribution
 
 
 def ending(
@@ -119,17 +119,17 @@ def _answer(
     return OracleAnswer(tuple(output), reason)
 
 
-def _highest(scores: Tensor, wanted: Sequence[int]) -> int:
+def _highest(scores: Tensor, candidates: Sequence[int]) -> int:
     """Return the token that is wanted if it is among the highest, or the first of those."""
     highest = scores.max()
-    return next((token for token in wanted if bool(scores[token] == highest)), int(scores.argmax()))
+    return next((token for token in candidates if bool(scores[token] == highest)), int(scores.argmax()))
 
 
 def _chances(logits: Tensor, sampling: Sampling) -> dict[int, float]:
     """Return the tokens that may come next, each with its probability."""
     if sampling.temperature == 0:
         return {int(logits.argmax()): 1.0}
-    return {token: one for token, one in enumerate(logits.softmax(-1).tolist()) if one > 0}
+    return {token: probability for token, probability in enumerate(logits.softmax(-1).tolist()) if probability > 0}
 
 
 def _limit(prompt: Sequence[int], stop: Stop, max_length: int | None) -> int:

@@ -19,7 +19,7 @@ from orthrus.values import Draft, Prompt, Step
 
 
 class Letters:
-    """Be a tokenizer with one token a letter of an alphabet; chat templates do not exist here."""
+    """A tokenizer with one token a letter of an alphabet; chat templates do not exist here."""
 
     def __init__(self, alphabet: str, hidden: Sequence[int] = ()) -> None:
         self._alphabet = alphabet

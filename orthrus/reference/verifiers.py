@@ -24,23 +24,23 @@ def agreed(choices: Sequence[int], tokens: Sequence[int]) -> int:
 
 
 def speculated(
-    wanted: Sequence[Sequence[float]], tokens: Sequence[int], drawn_from: Sequence[Sequence[float]] | None
+    target: Sequence[Sequence[float]], tokens: Sequence[int], drawn_from: Sequence[Sequence[float]] | None
 ) -> list[list[float]]:
     """Return the probability [n + 1, V] of accepting so many tokens and then saying this one (arXiv 2211.17192).
 
     wanted [n + 1, V]: the target's probabilities. drawn_from [n, V]: the drafter's; None: the tokens were chosen.
     """
     joint, reached = [], 1.0
-    for place, token in enumerate(tokens):
-        p = wanted[place]
-        q = [float(one == token) for one in range(len(p))] if drawn_from is None else drawn_from[place]
+    for index, token in enumerate(tokens):
+        p = target[index]
+        q = [float(candidate == token) for candidate in range(len(p))] if drawn_from is None else drawn_from[index]
         accepted = min(1.0, p[token] / q[token]) if q[token] > 0 else 1.0
         left = [0.0 if has < given else has - given for has, given in zip(p, q, strict=True)]
         if not sum(left) > 0:  # but for rounding nothing is refused, and it is the target's own
             left = list(p)
-        joint.append([reached * (1 - accepted) * one / sum(left) for one in left])
+        joint.append([reached * (1 - accepted) * mass / sum(left) for mass in left])
         reached *= accepted
-    return [*joint, [reached * one for one in wanted[len(tokens)]]]
+    return [*joint, [reached * chance for chance in target[len(tokens)]]]
 
 
 class PlainConsensus:
@@ -81,9 +81,9 @@ class PlainRejection:
     def _joint(self, context: Context, draft: Draft, logits: Tensor) -> list[list[list[float]]]:
         """Return what `speculated` gives for each row, with zeros beyond its draft: [B, n + 1, V]."""
         certain = context.sampling.temperature == 0  # all of the probability is on the largest
-        wanted = (logits == logits.amax(-1, keepdim=True)).to(logits) if certain else logits.softmax(-1)
+        probabilities = (logits == logits.amax(-1, keepdim=True)).to(logits) if certain else logits.softmax(-1)
         given = None if draft.probabilities is None else _widened(draft.probabilities, logits.dtype).tolist()
-        certainties = (wanted / wanted.sum(-1, keepdim=True)).tolist()
+        certainties = (probabilities / probabilities.sum(-1, keepdim=True)).tolist()
         rows = zip(certainties, draft.tokens.tolist(), draft.lengths.tolist(), strict=True)
         joint = []
         for row, (own, tokens, length) in enumerate(rows):

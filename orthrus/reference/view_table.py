@@ -21,7 +21,7 @@ WEIGHT = "table"  # the name of the only weight
 
 
 class ViewTableTarget(TableTarget):
-    """Be a table target whose views predict a block at once: each place from the view's own choices before it."""
+    """A table target whose views predict a block at once: each place from the view's own choices before it."""
 
     name = "table"
     directory: Path | None = None
@@ -29,7 +29,7 @@ class ViewTableTarget(TableTarget):
 
     @property
     def view_names(self) -> list[str]:
-        """Return the views that are attached."""
+        """The views that are attached."""
         return sorted(self._views)
 
     @property
@@ -90,7 +90,7 @@ class ViewTableTarget(TableTarget):
         Where the row is not used, it is its anchor's place.
         """
         past = ([0] * self._order + text)[-self._order :]
-        found = [sum(token * self.vocabulary_size**place for place, token in enumerate(reversed(past)))]
-        while len(found) < width - spare:
-            found.append(found[-1] * self.vocabulary_size % len(choices) + choices[found[-1]])
-        return [found[0]] * spare + found
+        states = [sum(token * self.vocabulary_size**exponent for exponent, token in enumerate(reversed(past)))]
+        while len(states) < width - spare:
+            states.append(states[-1] * self.vocabulary_size % len(choices) + choices[states[-1]])
+        return [states[0]] * spare + states

@@ -1,4 +1,4 @@
-"""What plugins registered: kind and name to factory, options and origin."""
+"""The registry of parts: kind and name to factory, options and origin."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ KINDS = {  # kind: hook
 
 @dataclass(frozen=True)
 class Entry:
-    """Hold one registered part; factory and options are resolved when first needed."""
+    """One registered part; factory and options are resolved when first needed."""
 
     kind: str
     name: str
@@ -55,7 +55,7 @@ class Entry:
 
 
 class Catalog:
-    """Hold the entries of one session; a name taken twice cannot be used, whoever came first."""
+    """The entries of one session; a name taken twice cannot be used, whoever came first."""
 
     def __init__(self) -> None:
         self._entries: dict[tuple[str, str], list[Entry]] = {}
@@ -66,36 +66,38 @@ class Catalog:
 
     def remove(self, origin: str) -> None:
         """Drop everything that a plugin registered."""
-        kept = {key: [one for one in found if one.origin != origin] for key, found in self._entries.items()}
-        self._entries = {key: found for key, found in kept.items() if found}
+        remaining = {
+            key: [entry for entry in entries if entry.origin != origin] for key, entries in self._entries.items()
+        }
+        self._entries = {key: entries for key, entries in remaining.items() if entries}
 
     def names(self, kind: str) -> list[str]:
         """Return the names of a kind, sorted."""
-        return sorted(name for found, name in self._entries if found == kind)
+        return sorted(name for entry_kind, name in self._entries if entry_kind == kind)
 
     def get(self, kind: str, name: str) -> Entry:
         """Return the entry; raise PluginError if the name is unknown or taken twice."""
-        found = self._entries.get((kind, name))
-        if not found:
+        entries = self._entries.get((kind, name))
+        if not entries:
             raise PluginError(unknown(kind, name, self.names(kind)))
-        if len(found) > 1:
-            raise PluginError(conflict(found))
-        return found[0]
+        if len(entries) > 1:
+            raise PluginError(conflict(entries))
+        return entries[0]
 
     def conflicts(self) -> list[list[Entry]]:
         """Return the entries of each name taken twice."""
-        return [found for found in self._entries.values() if len(found) > 1]
+        return [entries for entries in self._entries.values() if len(entries) > 1]
 
     def __iter__(self) -> Iterator[Entry]:
         """Iterate over all entries, by kind and name."""
         order = list(KINDS)
-        for _key, found in sorted(self._entries.items(), key=lambda item: (order.index(item[0][0]), item[0][1])):
-            yield from found
+        for _key, entries in sorted(self._entries.items(), key=lambda item: (order.index(item[0][0]), item[0][1])):
+            yield from entries
 
 
 def conflict(entries: list[Entry]) -> str:
     """Return the sentence for a name that several plugins registered."""
-    origins = " and ".join(f"'{one.origin}' ({one.version})" for one in entries)
+    origins = " and ".join(f"'{entry.origin}' ({entry.version})" for entry in entries)
     return f"{entries[0].kind} '{entries[0].name}' is registered twice, by {origins}; uninstall one of them"
 
 

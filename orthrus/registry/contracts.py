@@ -1,4 +1,4 @@
-"""What parts declare of themselves, and of which types: a text in the place of a set of names is a set of letters."""
+"""Validates the attributes that a part declares. Catches `needs = "views"`, a string, where a set of names is meant."""
 
 from __future__ import annotations
 
@@ -102,7 +102,9 @@ def _foreign(attribute: str, value: object, closed: bool) -> Wrong:
 
 
 def _unknown(value: object, known: tuple[str, ...]) -> list[str]:
-    return sorted(one for one in value if isinstance(one, str) and one not in known) if isinstance(value, Set) else []
+    return (
+        sorted(name for name in value if isinstance(name, str) and name not in known) if isinstance(value, Set) else []
+    )
 
 
 def _one_of(value: object, example: str = CAPABILITIES[-2]) -> str:
@@ -112,7 +114,7 @@ def _one_of(value: object, example: str = CAPABILITIES[-2]) -> str:
 
 
 def _set(attribute: str, value: object, of: type, what: str, example: str) -> Wrong:
-    if not isinstance(value, Set) or not all(isinstance(one, of) for one in value):
+    if not isinstance(value, Set) or not all(isinstance(item, of) for item in value):
         yield attribute, f"{_shown(value)}, wanted a set of {what}: {example}"
 
 

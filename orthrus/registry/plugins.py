@@ -1,4 +1,4 @@
-"""Builds one session's plugins, entry point by entry point. No plugin is named here, and none lives in a global."""
+"""The plugin manager of a session: entry point by entry point. No plugin is named here, and none lives in a global."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STRICT = "ORTHRUS_STRICT_PLUGINS"  # set to 1: a plugin that fails to load is an
 
 @dataclass(frozen=True)
 class LoadFailure:
-    """Hold which plugin did not load, and why."""
+    """A plugin that did not load, and the reason."""
 
     origin: str
     version: str
@@ -32,7 +32,7 @@ class LoadFailure:
 
 
 class Plugins:
-    """Hold the plugins of one session: what they supply (`catalog`) and which did not load (`failures`)."""
+    """The plugins of one session: what they supply (`catalog`) and which did not load (`failures`)."""
 
     def __init__(self) -> None:
         self.catalog = Catalog()
@@ -53,8 +53,8 @@ class Plugins:
         for plugin in extra:
             plugins.add(plugin)
         strict = strict_by_default() if strict is None else strict
-        problems = [f"plugin '{one.origin}' did not load: {one.reason}" for one in plugins.failures]
-        problems += [conflict(found) for found in plugins.catalog.conflicts()]
+        problems = [f"plugin '{failure.origin}' did not load: {failure.reason}" for failure in plugins.failures]
+        problems += [conflict(entries) for entries in plugins.catalog.conflicts()]
         if strict and problems:
             raise PluginError("\n".join(problems))
         for problem in problems:
@@ -72,10 +72,10 @@ class Plugins:
             self._add(plugin, origin, version)
         except PluginError as error:
             raise PluginError(f"plugin '{origin}' did not load: {error}") from error.__cause__
-        clashes = [found for found in self.catalog.conflicts() if any(one.origin == origin for one in found)]
+        clashes = [entries for entries in self.catalog.conflicts() if any(entry.origin == origin for entry in entries)]
         if clashes:
             self._drop(plugin, origin)
-            raise PluginError("\n".join(conflict(found) for found in clashes))
+            raise PluginError("\n".join(conflict(entries) for entries in clashes))
 
     def get(self, kind: str, name: str) -> Entry:
         """Return an entry of the catalog; an unknown name's error tells of plugins that did not load."""
@@ -85,7 +85,7 @@ class Plugins:
             raise PluginError(f"{error}{self._failed_hint()}") from None
 
     def _failed_hint(self) -> str:
-        return "".join(f"; plugin '{one.origin}' did not load: {one.reason}" for one in self.failures)
+        return "".join(f"; plugin '{failure.origin}' did not load: {failure.reason}" for failure in self.failures)
 
     def _load_entry_point(self, point: EntryPoint) -> None:
         version = point.dist.version if point.dist else "unknown"
@@ -130,15 +130,15 @@ class Plugins:
 
     def _refuse_defaults(self, plugin: object) -> None:
         for caller in self._manager.get_hookcallers(plugin) or []:
-            for one in caller.get_hookimpls():
-                if one.plugin is plugin and one.kwargnames:
+            for impl in caller.get_hookimpls():
+                if impl.plugin is plugin and impl.kwargnames:
                     raise PluginError(
-                        f"hook '{caller.name}' gives {', '.join(one.kwargnames)} a default, and would never receive"
+                        f"hook '{caller.name}' gives {', '.join(impl.kwargnames)} a default, and would never receive"
                         " the caller's value; remove the default"
                     )
 
     def _collect(self, plugin: object, origin: str, version: str) -> None:
-        others = [one for one in self._manager.get_plugins() if one is not plugin]
+        others = [registered for registered in self._manager.get_plugins() if registered is not plugin]
         for kind, hook in KINDS.items():
             caller = self._manager.subset_hook_caller(hook, remove_plugins=others)
             caller(register=self._registrar(kind, origin, version))
@@ -177,11 +177,11 @@ def _is_place(value: Any) -> bool:
 
 def _chosen(points: Iterable[EntryPoint]) -> list[EntryPoint]:
     """Return the entry points to load, by name; raise PluginError if the environment names one that is missing."""
-    found = sorted(points, key=lambda point: point.name)
+    ordered = sorted(points, key=lambda point: point.name)
     if ONLY not in os.environ:
-        return found
-    wanted = [name.strip() for name in os.environ[ONLY].split(",") if name.strip()]
-    for name in wanted:
-        if name not in {point.name for point in found}:
-            raise PluginError(f"{ONLY}: {unknown('plugin', name, [point.name for point in found])}")
-    return [point for point in found if point.name in wanted]
+        return ordered
+    names = [name.strip() for name in os.environ[ONLY].split(",") if name.strip()]
+    for name in names:
+        if name not in {point.name for point in ordered}:
+            raise PluginError(f"{ONLY}: {unknown('plugin', name, [point.name for point in ordered])}")
+    return [point for point in ordered if point.name in names]

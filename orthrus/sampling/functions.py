@@ -77,11 +77,11 @@ def acceptance(probabilities: Tensor, tokens: Tensor, drawn_from: Tensor | None)
     probabilities [B, n, V]: the target's. drawn_from [B, n, V]: the drafter's; None: the tokens were chosen, not drawn.
     It is min(1, p / q) (arXiv 2211.17192).
     """
-    wanted = probabilities.gather(-1, tokens[..., None])[..., 0]
+    token_chances = probabilities.gather(-1, tokens[..., None])[..., 0]
     if drawn_from is None:
-        return wanted
-    given = drawn_from.gather(-1, tokens[..., None])[..., 0].to(wanted.dtype)
-    return torch.where(wanted < given, wanted / given, 1.0)
+        return token_chances
+    given = drawn_from.gather(-1, tokens[..., None])[..., 0].to(token_chances.dtype)
+    return torch.where(token_chances < given, token_chances / given, 1.0)
 
 
 def accepted_counts(chances: Tensor, lengths: Tensor) -> Tensor:

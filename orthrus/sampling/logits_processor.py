@@ -1,4 +1,4 @@
-"""What the target applies to its own logits at each place, before a verifier sees them; nothing unless asked for."""
+"""The logits processor: applied to the target's logits at each place, before a verifier sees them; off by default."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NOBODY, ANY = -1, -2  # no token; a place of a bad word that every token fits
 
 @dataclass(frozen=True, eq=False)
 class LogitsProcessor:
-    """Hold sampling settings as tensors on the device. V: size of the vocabulary, W: bad words, L: the longest one.
+    """Sampling settings as tensors on the device. V: size of the vocabulary, W: bad words, L: the longest one.
 
     bias [V]; bad_words [W, L]: filled up in front. Either is None where there are none.
     """
@@ -84,10 +84,10 @@ class LogitsProcessor:
 
 def _counts(context: Context, draft: Draft, since: Tensor | None) -> Tensor:
     """Return how often each token comes before each place, from the row's start or `since` [B] on: [B, n + 1, V]."""
-    place = torch.arange(context.tokens.shape[1], device=context.device)  # [T]
-    counted = place < context.lengths[:, None]
+    columns = torch.arange(context.tokens.shape[1], device=context.device)  # [T]
+    counted = columns < context.lengths[:, None]
     if since is not None:
-        counted &= place >= since[:, None]
+        counted &= columns >= since[:, None]
     width = draft.tokens.shape[1]
     counts = torch.zeros(len(context.rows), width + 1, context.vocabulary_size, device=context.device)
     counts[:, 0].scatter_add_(1, context.tokens, counted.float())

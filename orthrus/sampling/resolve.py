@@ -1,4 +1,4 @@
-"""Fits the config's sections to a target: its own stop tokens, texts as its tokens, no token that it does not have."""
+"""Settings resolved against a target: its own stop tokens, texts as its tokens, no token that it does not have."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from orthrus.optional import HasSpecialTokens
 from orthrus.settings import Sampling, Stop
 
 
-def whole_stop(stop: Stop, target: Target) -> Stop:
+def resolve_stop(stop: Stop, target: Target) -> Stop:
     """Return the stop with the target's own stop tokens among its own; raise BuildError for what cannot be found.
 
     A string that is a special token is in no text; it stands for the token.
@@ -38,7 +38,7 @@ def _special_tokens(strings: Iterable[str], target: Target) -> frozenset[int]:
     return frozenset(special[string] for string in strings if string in special)
 
 
-def whole_sampling(sampling: Sampling, target: Target) -> Sampling:
+def resolve_sampling(sampling: Sampling, target: Target) -> Sampling:
     """Return the settings with every bad word as token ids; raise BuildError for tokens that the target does not have.
 
     A text is forbidden as the tokenizer writes it at the start of a text and, with a space before it, after a word.

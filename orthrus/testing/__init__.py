@@ -1,4 +1,4 @@
-"""What tests of plugins start from: checks of every kind of part, naive oracles, a model that is a table, all chances.
+"""The conformance kit: checks for every kind of part, reference implementations, and exact enumeration of sampling.
 
 @pytest.mark.parametrize("check", drafter_checks(), ids=str)
 def test_conformance(check):

@@ -61,11 +61,11 @@ class _CacheMachine(stateful.RuleBasedStateMachine):
         slots = [[length + (n + shift) % width for n in range(width)] for length in self.lengths]
         self._pass_over(range(len(self.lengths)), slots, every_row=True)
 
-    @stateful.rule(kept=st.lists(st.integers(0, 6), min_size=ROWS, max_size=ROWS))
-    def keep(self, kept: list[int]) -> None:
+    @stateful.rule(counts=st.lists(st.integers(0, 6), min_size=ROWS, max_size=ROWS))
+    def keep(self, counts: list[int]) -> None:
         """Commit some of what was written after each row's length."""
-        written = [_run(held, length) for held, length in zip(self.held, self.lengths, strict=True)]
-        pairs = zip(self.lengths, written, kept, strict=False)
+        written = [_run(row_slots, length) for row_slots, length in zip(self.held, self.lengths, strict=True)]
+        pairs = zip(self.lengths, written, counts, strict=False)
         self._keep([length + min(run, more) for length, run, more in pairs])
 
     @stateful.rule(
@@ -90,13 +90,13 @@ class _CacheMachine(stateful.RuleBasedStateMachine):
         self.cache.keep(torch.tensor(lengths))
         self._compare_lengths(lengths)
         self.held = [
-            {slot: number for slot, number in held.items() if slot < length}
-            for held, length in zip(self.held, lengths, strict=True)
+            {slot: number for slot, number in row_slots.items() if slot < length}
+            for row_slots, length in zip(self.held, lengths, strict=True)
         ]
 
     def _compare_lengths(self, lengths: list[int]) -> None:
-        self.lengths, found = lengths, self.cache.lengths.tolist()
-        assert found == lengths, f"lengths are {found}, not {lengths}"
+        self.lengths, reported = lengths, self.cache.lengths.tolist()
+        assert reported == lengths, f"lengths are {reported}, not {lengths}"
 
     def _pass_over(self, rows: Sequence[int], slots: list[list[int]], every_row: bool) -> None:
         extent = max(max(row) for row in slots) + 1
@@ -112,24 +112,31 @@ class _CacheMachine(stateful.RuleBasedStateMachine):
     def _update(self, rows: Sequence[int], numbers: Tensor, layer: int, extent: int) -> None:
         keys, values = _keys(numbers, layer), _values(numbers, layer)  # [R, H, n, D]
         given = keys.clone(), values.clone()
-        found = self.cache.update(keys, values, layer)
+        returned = self.cache.update(keys, values, layer)
         assert torch.equal(keys, given[0]) and torch.equal(values, given[1]), "update changed what it was given"
-        for name, tensor, made in (("keys", found[0], _keys), ("values", found[1], _values)):
-            wanted = [len(rows), HEADS, extent, SIZE]
-            assert list(tensor.shape) == wanted, f"update returned {name} {list(tensor.shape)}, not {wanted}"
-            for place, row in enumerate(rows):
-                self._compare(f"{name} of layer {layer}, row {row}", tensor[place], self.held[row], made, layer)
+        for name, tensor, expectation in (("keys", returned[0], _keys), ("values", returned[1], _values)):
+            shape = [len(rows), HEADS, extent, SIZE]
+            assert list(tensor.shape) == shape, f"update returned {name} {list(tensor.shape)}, not {shape}"
+            for index, row in enumerate(rows):
+                self._compare(f"{name} of layer {layer}, row {row}", tensor[index], self.held[row], expectation, layer)
 
     def _compare(
-        self, what: str, found: Tensor, held: dict[int, float], made: Callable[[Tensor, int], Tensor], layer: int
+        self,
+        what: str,
+        tensor: Tensor,
+        row_slots: dict[int, float],
+        expectation: Callable[[Tensor, int], Tensor],
+        layer: int,
     ) -> None:
-        slots = sorted(slot for slot in held if slot < found.shape[1])
-        wanted = made(torch.tensor([[held[slot] for slot in slots]], dtype=torch.float64), layer)[0]  # [H, slots, D]
-        wrong = (found[:, slots] != wanted).any(-1).any(0).tolist()
+        slots = sorted(slot for slot in row_slots if slot < tensor.shape[1])
+        expected = expectation(torch.tensor([[row_slots[slot] for slot in slots]], dtype=torch.float64), layer)[
+            0
+        ]  # [H, slots, D]
+        wrong = (tensor[:, slots] != expected).any(-1).any(0).tolist()
         if any(wrong):
-            place = wrong.index(True)
-            got, right = found[0, slots[place], 0], wanted[0, place, 0]
-            raise AssertionError(f"{what}: slot {slots[place]} begins with {got:g}; {right:g} was written there last")
+            index = wrong.index(True)
+            got, right = tensor[0, slots[index], 0], expected[0, index, 0]
+            raise AssertionError(f"{what}: slot {slots[index]} begins with {got:g}; {right:g} was written there last")
 
     def _number(self) -> float:
         self.newest += 1
@@ -146,6 +153,6 @@ def _values(numbers: Tensor, layer: int) -> Tensor:
     return -_keys(numbers, layer)
 
 
-def _run(held: dict[int, float], start: int) -> int:
+def _run(row_slots: dict[int, float], start: int) -> int:
     """Return how many slots without a gap are written from this one on."""
-    return next(count for count in range(len(held) + 1) if start + count not in held)
+    return next(count for count in range(len(row_slots) + 1) if start + count not in row_slots)

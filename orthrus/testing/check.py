@@ -36,11 +36,11 @@ class ConformanceError(AssertionError):
 
 
 class NotApplicableError(Exception):
-    """Say why a check means nothing for a part."""
+    """The reason why a check means nothing for a part."""
 
 
 class BrokenRuleError(Exception):
-    """Say inside a check what was found, and where."""
+    """A broken rule, raised inside a check: the value found, and where."""
 
     def __init__(self, value: str, place: str) -> None:
         super().__init__(value, place)
@@ -49,7 +49,7 @@ class BrokenRuleError(Exception):
 
 @dataclass(frozen=True)
 class Outcome:
-    """Hold what a check came to; reason: why it did not pass, empty if it did. raised: as ConformanceError has it."""
+    """The outcome of a check; reason: why it did not pass, empty if it did. raised: as ConformanceError has it."""
 
     check: Check
     status: Status
@@ -59,7 +59,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Check:
-    """Be one rule of a kind of part, callable with the factory of the part that is to be checked.
+    """One rule of a kind of part, callable with the factory of the part that is to be checked.
 
     rule: what it proves, one sentence. cases: what it is tried on, smallest first. expected: why it is known to fail.
     """
@@ -134,11 +134,11 @@ class Check:
 def check(kind: str, cases: Sequence[Any]) -> Callable[[Body], Check]:
     """Make a check of a function: its name is the check's, the first paragraph of its docstring the rule."""
 
-    def made(body: Body) -> Check:
+    def decorate(body: Body) -> Check:
         rule = " ".join((body.__doc__ or "").partition("\n\n")[0].split())
         return Check(kind, getattr(body, "__name__", ""), rule, tuple(cases), body)
 
-    return made
+    return decorate
 
 
 def expecting(checks: Sequence[Check], expect: Mapping[str, str] | None) -> list[Check]:
@@ -146,7 +146,7 @@ def expecting(checks: Sequence[Check], expect: Mapping[str, str] | None) -> list
 
     Raises InputError for a name that is no check's, and for a reason that says nothing.
     """
-    kind, names = checks[0].kind, [one.name for one in checks]
+    kind, names = checks[0].kind, [check.name for check in checks]
     if not isinstance(expect, Mapping | None):
         raise InputError(f"expect must be a mapping of names of checks to reasons, not a {type(expect).__name__}")
     for name, why in (expect or {}).items():
@@ -154,7 +154,7 @@ def expecting(checks: Sequence[Check], expect: Mapping[str, str] | None) -> list
             raise InputError(unknown(f"{kind} check", str(name), names))
         if not isinstance(why, str) or not why.strip():
             raise InputError(f"{kind} check '{name}' is expected to fail for no reason: {why!r}, wanted a text")
-    return [replace(one, expected=(expect or {}).get(one.name)) for one in checks]
+    return [replace(check, expected=(expect or {}).get(check.name)) for check in checks]
 
 
 def _making(factory: Factory) -> Factory:
@@ -183,7 +183,7 @@ def _where(error: BaseException) -> str:
     if isinstance(error, InterfaceError):
         return "what it returned"
     frames = traceback.extract_tb(error.__traceback__)
-    last = [one for one in frames if not any(home in Path(one.filename).parents for home in ELSEWHERE)] or frames
+    last = [frame for frame in frames if not any(home in Path(frame.filename).parents for home in ELSEWHERE)] or frames
     return f"{last[-1].name}, {Path(last[-1].filename).name}, line {last[-1].lineno}"
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from orthrus.build import build_part, build_target
-from orthrus.config.compose import Layer, read_overrides
+from orthrus.config.compose import ConfigSource, read_overrides
 from orthrus.config.schema import NEEDED, Config, NoOptions, PartConfig, load_config
 from orthrus.errors import ConfigError, InputError, InterfaceError, PluginError, Problem, reason, unknown
 from orthrus.reference.cache import PlainCache
@@ -52,7 +52,7 @@ class PartFactory:
 
     @property
     def reproduction(self) -> list[str]:
-        """Return the Python that makes this factory again."""
+        """The Python that makes this factory again."""
         more = f", {list(self.overrides)!r}" if self.overrides else ""
         return ["from orthrus.testing import factory_of", f'make = factory_of("{self.part}", "{self.kind}"{more})']
 
@@ -72,11 +72,11 @@ def factory_of(part: str, kind: str | None = None, overrides: Sequence[str] = ()
             raise InputError(f"'{part}' takes no overrides ({overrides[0]}): options belong to registered parts")
         return _imported(part, kind)
     session = Plugins.load()
-    found = kind or _kind_of(part, session)
-    _check_overrides(found, overrides)
-    chosen = _with_its_own(found, part, overrides, session)
-    config = _config(found, part, chosen, session)
-    return PartFactory(found, part, chosen, _registered(found, config, session))
+    part_kind = kind or _kind_of(part, session)
+    _check_overrides(part_kind, overrides)
+    chosen = _with_its_own(part_kind, part, overrides, session)
+    config = _config(part_kind, part, chosen, session)
+    return PartFactory(part_kind, part, chosen, _registered(part_kind, config, session))
 
 
 def _kind_of(name: str, session: Plugins) -> str:
@@ -93,7 +93,7 @@ def _check_overrides(kind: str, overrides: Sequence[str]) -> None:
     allowed = ("attention", "cache", "target") if kind == "target" else (kind,)
     for item in overrides:
         if item.partition(".")[0] not in allowed:
-            keys = " or ".join(f"'{one}.'" for one in allowed)
+            keys = " or ".join(f"'{part}.'" for part in allowed)
             raise InputError(
                 f"override '{item}' is of no use to the checks of a {kind}: write one that begins with {keys}"
             )
@@ -104,28 +104,28 @@ def _with_its_own(kind: str, name: str, overrides: Sequence[str], session: Plugi
     if name not in session.catalog.names(kind):
         return tuple(overrides)  # what is wrong is told with the rest of the config
     own = getattr(session.get(kind, name).load_options(), "checked_with", ())
-    if not isinstance(own, tuple) or not all(isinstance(one, str) and "=" in one for one in own):
+    if not isinstance(own, tuple) or not all(isinstance(item, str) and "=" in item for item in own):
         raise PluginError(
             f"the options of {kind} '{name}' have checked_with={own!r}, wanted a tuple of texts such as 'length=4'"
         )
-    written = {one.partition("=")[0] for one in overrides}
-    added = [f"{kind}.{one}" for one in own]
-    return (*(one for one in added if one.partition("=")[0] not in written), *overrides)
+    written = {override.partition("=")[0] for override in overrides}
+    added = [f"{kind}.{item}" for item in own]
+    return (*(item for item in added if item.partition("=")[0] not in written), *overrides)
 
 
 def _config(kind: str, name: str, overrides: Sequence[str], session: Plugins) -> Config:
-    parts = [one for one in NEEDED if one != kind]
+    parts = [part for part in NEEDED if part != kind]
     missing_ok = (*parts, "cache") if kind == "target" else PARTS
-    layers = [Layer("argument", {kind: {"name": name}}), read_overrides(overrides)]
+    layers = [ConfigSource("argument", {kind: {"name": name}}), read_overrides(overrides)]
     try:
         return load_config({}, layers, session, missing_ok=missing_ok)
     except ConfigError as error:
-        raise ConfigError([_with_advice(one) for one in error.problems]) from error
+        raise ConfigError([_with_advice(problem) for problem in error.problems]) from error
 
 
-def _with_advice(one: Problem) -> Problem:
-    required = one.message.startswith("is required")
-    return replace(one, message=f"{one.message}; write {one.key}=...") if required else one
+def _with_advice(problem: Problem) -> Problem:
+    required = problem.message.startswith("is required")
+    return replace(problem, message=f"{problem.message}; write {problem.key}=...") if required else problem
 
 
 def _registered(kind: str, config: Config, session: Plugins) -> Callable[..., Any]:
@@ -134,65 +134,65 @@ def _registered(kind: str, config: Config, session: Plugins) -> Callable[..., An
         return lambda target: build_part(kind, chosen, Parts(target=target))
     if kind != "target":
         return lambda: build_part(kind, chosen, Parts())
-    made: list[Any] = []  # loading a model takes its time
+    loaded: list[Any] = []  # loading a model takes its time
 
     def target(cache: Any) -> Any:
-        if not made:
-            made.append(build_target(config, session, objects={} if config.cache else {"cache": cache}))
-        return made[0]
+        if not loaded:
+            loaded.append(build_target(config, session, objects={} if config.cache else {"cache": cache}))
+        return loaded[0]
 
     return target
 
 
-def _imported(place: str, kind: str | None) -> PartFactory:
-    module, _, name = place.partition(":")
+def _imported(location: str, kind: str | None) -> PartFactory:
+    module, _, name = location.partition(":")
     here = str(Path.cwd())
     if here not in sys.path:  # as `python -m` has it
         sys.path.insert(0, here)
     try:
-        found = getattr(importlib.import_module(module), name)
+        imported = getattr(importlib.import_module(module), name)
     except (Exception, SystemExit) as error:  # somebody else's module may fail in any way
-        raise InputError(f"'{place}' cannot be imported: {reason(error)}") from error
-    if not callable(found):
-        raise InputError(f"'{place}' is a {type(found).__name__}, wanted a class or a function that makes a part")
-    of = kind or _kind_by_members(found, place)
-    make = _adapted(found, of, place)
+        raise InputError(f"'{location}' cannot be imported: {reason(error)}") from error
+    if not callable(imported):
+        raise InputError(f"'{location}' is a {type(imported).__name__}, wanted a class or a function that makes a part")
+    of = kind or _kind_by_members(imported, location)
+    make = _adapted(imported, of, location)
 
     def checked(*given: Any) -> Any:
         part = make(*given)
-        check_interface(of, part, f"{of} '{place}'")
+        check_interface(of, part, f"{of} '{location}'")
         return part
 
-    return PartFactory(of, place, (), checked)
+    return PartFactory(of, location, (), checked)
 
 
-def _kind_by_members(found: Any, place: str) -> str:
+def _kind_by_members(part: Any, location: str) -> str:
     """Return the kind whose methods a class has."""
-    kinds = [kind for kind in PARTS if all(hasattr(found, name) for name in methods(PROTOCOLS[kind]))]
+    kinds = [kind for kind in PARTS if all(hasattr(part, name) for name in methods(PROTOCOLS[kind]))]
     if len(kinds) != 1:
         raise InputError(
-            f"it cannot be told which kind of part '{place}' makes; say so with --kind, one of {', '.join(PARTS)}"
+            f"it cannot be told which kind of part '{location}' makes; say so with --kind, one of {', '.join(PARTS)}"
         )
     return kinds[0]
 
 
-def _adapted(found: Callable[..., Any], kind: str, place: str) -> Callable[..., Any]:
+def _adapted(part: Callable[..., Any], kind: str, location: str) -> Callable[..., Any]:
     """Return a factory of the kit for a class that takes what the kit hands over, nothing, or options and parts."""
     empty = inspect.Parameter.empty
     try:
-        parameters = inspect.signature(found).parameters
+        parameters = inspect.signature(part).parameters
     except (TypeError, ValueError) as error:  # of a class that is not written in Python
-        raise InputError(f"it cannot be told what '{place}' takes: {error}") from error
-    wanted = [
+        raise InputError(f"it cannot be told what '{location}' takes: {error}") from error
+    required = [
         name
-        for name, one in parameters.items()
-        if one.default is empty and one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)
+        for name, parameter in parameters.items()
+        if parameter.default is empty and parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
     ]
     handed = HANDED.get(kind, ())
-    if len(wanted) == 2:
-        return lambda *given: found(NoOptions(), Parts(**dict(zip(handed, given, strict=True))))
-    if len(wanted) <= len(handed):
-        return lambda *given: found(*given[: len(wanted)])
-    takes = " and ".join(wanted)
+    if len(required) == 2:
+        return lambda *given: part(NoOptions(), Parts(**dict(zip(handed, given, strict=True))))
+    if len(required) <= len(handed):
+        return lambda *given: part(*given[: len(required)])
+    takes = " and ".join(required)
     offered = f"the {handed[0]}" if handed else "nothing"
-    raise InputError(f"'{place}' takes {takes}; a {kind} is handed {offered}, or options and parts")
+    raise InputError(f"'{location}' takes {takes}; a {kind} is handed {offered}, or options and parts")

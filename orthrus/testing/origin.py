@@ -29,7 +29,7 @@ def origin_of(factory: Callable[..., Any]) -> list[str]:
 
 def _bound(name: str, value: Any, within: Within = ()) -> list[str] | None:
     """Return lines after which a name stands for a value, or None if it cannot be told."""
-    if any(value is one for one in within):
+    if any(value is outer for outer in within):
         return []  # it is written already, further out
     for lines in (_imported(name, value), _literal(name, value), _partial(name, value, within)):
         if lines is not None:
@@ -41,10 +41,10 @@ def _imported(name: str, value: Any) -> list[str] | None:
     module, path = getattr(value, "__module__", None), getattr(value, "__qualname__", "")
     if inspect.ismodule(value):
         return [f"import {value.__name__}" + ("" if name == value.__name__ else f" as {name}")]
-    found: Any = sys.modules.get(module) if isinstance(module, str) else None
+    holder: Any = sys.modules.get(module) if isinstance(module, str) else None
     for step in path.split("."):
-        found = getattr(found, step, None)
-    if found is None or found != value:
+        holder = getattr(holder, step, None)
+    if holder is None or holder != value:
         return None
     outer, _, _ = path.partition(".")
     if path != outer:
@@ -64,13 +64,13 @@ def _literal(name: str, value: Any) -> list[str] | None:
 def _partial(name: str, value: Any, within: Within) -> list[str] | None:
     if not isinstance(value, partial):
         return None
-    given = {f"given_{place}": one for place, one in enumerate((*value.args, *value.keywords.values()))}
-    bound = [_bound(key, one, within) for key, one in {"inner": value.func, **given}.items()]
+    given = {f"given_{number}": argument for number, argument in enumerate((*value.args, *value.keywords.values()))}
+    bound = [_bound(key, argument, within) for key, argument in {"inner": value.func, **given}.items()]
     if any(lines is None for lines in bound):
         return None
     names = list(given)
     words = [*names[: len(value.args)], *map("{}={}".format, value.keywords, names[len(value.args) :])]
-    lines = [line for found in bound for line in found or ()]
+    lines = [line for part in bound for line in part or ()]
     return ["from functools import partial", *lines, f"{name} = partial({', '.join(['inner', *words])})"]
 
 
@@ -93,10 +93,10 @@ def _written(function: FunctionType) -> Written | None:
         return None
     line = function.__code__.co_firstlineno
     kind = ast.Lambda if function.__name__ == "<lambda>" else ast.FunctionDef
-    found = [node for node in ast.walk(tree) if isinstance(node, kind) and node.lineno == line]
-    if len(found) > 1:  # on one line
-        found = [node for node in found if _place(node) in _places(function.__code__)]
-    return found[0] if len(found) == 1 and not getattr(found[0], "decorator_list", ()) else None
+    nodes = [node for node in ast.walk(tree) if isinstance(node, kind) and node.lineno == line]
+    if len(nodes) > 1:  # on one line
+        nodes = [node for node in nodes if _place(node) in _places(function.__code__)]
+    return nodes[0] if len(nodes) == 1 and not getattr(nodes[0], "decorator_list", ()) else None
 
 
 def _place(node: Any) -> tuple[int, int, int, int]:
@@ -111,49 +111,57 @@ def _places(code: CodeType) -> set[tuple[int | None, int | None, int | None, int
 
 def _used(node: Written, function: FunctionType, within: Within) -> Iterator[list[str]]:
     """Yield lines for each name that a function finds outside of itself."""
-    loaded = {one.id for one in ast.walk(node) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Load)}
+    loaded = {
+        name_node.id
+        for name_node in ast.walk(node)
+        if isinstance(name_node, ast.Name) and isinstance(name_node.ctx, ast.Load)
+    }
     defaults = _defaults(node, function)
     outside = {**function.__globals__, **_closed_over(function), **defaults}
     for name in sorted((loaded - _own(node)) | set(defaults)):
         if name in outside:
             value = outside[name]
-            told = _bound(name, value, within)
-            yield _from_module(name, value, function) or [f"# {name} is {_described(value)}"] if told is None else told
+            written = _bound(name, value, within)
+            yield (
+                _from_module(name, value, function) or [f"# {name} is {_described(value)}"]
+                if written is None
+                else written
+            )
         elif not hasattr(builtins, name):
             yield [f"# {name} is what it was in {_place_of(function)}"]
 
 
 def _own(node: Written) -> set[str]:
     """Return the names that a function gives to something itself."""
-    found: set[str] = set()
-    for one in ast.walk(node):
-        if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store):
-            found.add(one.id)
-        elif isinstance(one, ast.arg):
-            found.add(one.arg)
-        elif isinstance(one, ast.FunctionDef | ast.ClassDef) and one is not node:
-            found.add(one.name)
-        elif isinstance(one, ast.alias):
-            found.add(one.asname or one.name.partition(".")[0])
-    return found
+    names: set[str] = set()
+    for child in ast.walk(node):
+        if isinstance(child, ast.Name) and isinstance(child.ctx, ast.Store):
+            names.add(child.id)
+        elif isinstance(child, ast.arg):
+            names.add(child.arg)
+        elif isinstance(child, ast.FunctionDef | ast.ClassDef) and child is not node:
+            names.add(child.name)
+        elif isinstance(child, ast.alias):
+            names.add(child.asname or child.name.partition(".")[0])
+    return names
 
 
 def _closed_over(function: FunctionType) -> dict[str, Any]:
-    found = {}
+    values = {}
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         try:
-            found[name] = cell.cell_contents
+            values[name] = cell.cell_contents
         except ValueError:  # it was not set yet
             continue
-    return found
+    return values
 
 
 def _defaults(node: Written, function: FunctionType) -> dict[str, Any]:
     """Return what the names that stand for defaults were when the function was made."""
     positional = zip(node.args.defaults, function.__defaults__ or (), strict=False)  # others may have set them since
     named = [
-        (default, (function.__kwdefaults__ or {}).get(one.arg))
-        for one, default in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
+        (default, (function.__kwdefaults__ or {}).get(argument.arg))
+        for argument, default in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
     ]
     return {default.id: value for default, value in (*positional, *named) if isinstance(default, ast.Name)}
 

@@ -1,4 +1,4 @@
-"""How hard Hypothesis tries: `dev` while one works, `ci` always the same, `nightly` for long."""
+"""Hypothesis profiles: `dev` while one works, `ci` always the same, `nightly` for long."""
 
 from __future__ import annotations
 

@@ -36,7 +36,9 @@ def summary_line(outcomes: Sequence[tuple[Status, str]]) -> str:
 def pytest_itemcollected(item: Any) -> None:
     """Mark the tests that a Check is a parameter of."""
     parameters = getattr(getattr(item, "callspec", None), "params", {})
-    item.user_properties += [(PROPERTY, str(one)) for one in parameters.values() if isinstance(one, Check)]
+    item.user_properties += [
+        (PROPERTY, str(parameter)) for parameter in parameters.values() if isinstance(parameter, Check)
+    ]
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

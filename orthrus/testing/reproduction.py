@@ -1,4 +1,4 @@
-"""Python that shows a failure again: how the factory came about, as far as that can be told, and the one case."""
+"""Repro code of a failure: how the factory came about, as far as that can be told, and the one case."""
 
 from __future__ import annotations
 

@@ -86,11 +86,11 @@ class _Pair:
 
     def __init__(self, make: Callable[[], Target]) -> None:
         self._make = make
-        self._made: tuple[Target, Target] | None = None
+        self._targets: tuple[Target, Target] | None = None
 
     def __call__(self) -> tuple[Target, Target]:
-        self._made = self._made or (self._make(), self._make())
-        return self._made
+        self._targets = self._targets or (self._make(), self._make())
+        return self._targets
 
 
 class _RollbackMachine(stateful.RuleBasedStateMachine):
@@ -146,11 +146,11 @@ class _RollbackMachine(stateful.RuleBasedStateMachine):
 
     def _compare(self, index: int, row: Row, draft: Draft) -> None:
         fresh = self._fresh(row)
-        found, wanted = _tokens(draft, index), _tokens(fresh, 0)
-        count = min(len(found), len(wanted))
-        same = found == wanted if self.whole else found[:count] == wanted[:count]
+        actual, expected = _tokens(draft, index), _tokens(fresh, 0)
+        count = min(len(actual), len(expected))
+        same = actual == expected if self.whole else actual[:count] == expected[:count]
         text = f"row {index}, prompt {list(row.prompt)} and answer {row.output}"
-        assert same, f"{text}: the drafter proposes {found}, and a fresh one {wanted}"
+        assert same, f"{text}: the drafter proposes {actual}, and a fresh one {expected}"
         if draft.probabilities is not None and fresh.probabilities is not None:
             apart = (draft.probabilities[index, :count] - fresh.probabilities[0, :count]).abs()
             worst = float(apart.max()) if apart.numel() else 0.0

@@ -22,7 +22,7 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 @dataclass(frozen=True, repr=False)
 class Scene:
-    """Hold what is decoded: prompts, limits, settings, and the table of the model that says what comes next.
+    """A decoding scenario: prompts, limits, settings, and the table of the model that says what comes next.
 
     seed: of the table, of histories and of chance. order: how many tokens the next one depends on. ids: what the
     prompts' noise is keyed by; None: their numbers. gap: by how much the runner-up, the token after the best one, is
@@ -44,7 +44,7 @@ class Scene:
     gap: float | None = None
 
     def __repr__(self) -> str:
-        changed = [one.name for one in fields(self) if getattr(self, one.name) != one.default]
+        changed = [field.name for field in fields(self) if getattr(self, field.name) != field.default]
         return f"Scene({', '.join(f'{name}={getattr(self, name)!r}' for name in changed)})"
 
     def table(self) -> Tensor:
@@ -84,7 +84,7 @@ class Scene:
 
     def keys(self) -> list[int]:
         """Return what each prompt's noise is keyed by."""
-        return [request_key(str(one)) for one in self.ids or range(len(self.prompts))]
+        return [request_key(str(prompt_id)) for prompt_id in self.ids or range(len(self.prompts))]
 
     def alone(self, index: int) -> Scene:
         """Return the scene with one prompt only, its noise as before."""

@@ -48,10 +48,10 @@ def stop_strings(alphabet: str, most: int = 2) -> st.SearchStrategy[tuple[str, .
 
 def stops(vocabulary: int, most: int = 12, *, tokens: int = 3, strings: int = 0) -> st.SearchStrategy[Stop]:
     """Draw limits from 0 to `most`, minima that fit, up to so many stop tokens, and so many strings of a table."""
-    found = stop_strings(LETTERS[:vocabulary], strings) if strings else st.just(())
+    stop_texts = stop_strings(LETTERS[:vocabulary], strings) if strings else st.just(())
     return st.integers(0, most).flatmap(
         lambda limit: st.builds(
-            Stop, st.just(limit), st.just(0) | st.integers(0, limit), stop_tokens(vocabulary, tokens), found
+            Stop, st.just(limit), st.just(0) | st.integers(0, limit), stop_tokens(vocabulary, tokens), stop_texts
         )
     )
 
@@ -60,7 +60,9 @@ def samplings(vocabulary: int, temperatures: Sequence[float] = (0.0, 0.5, 1.0, 2
     """Draw settings, each on or off; never so many bad words that no token is left."""
     token = st.integers(0, vocabulary - 1)
     words = st.lists(token, min_size=1, max_size=3).map(tuple)
-    bad_words = st.lists(words, max_size=3).filter(lambda found: len({word[-1] for word in found}) < vocabulary - 1)
+    bad_words = st.lists(words, max_size=3).filter(
+        lambda word_list: len({word[-1] for word in word_list}) < vocabulary - 1
+    )
     return st.builds(
         Sampling,
         temperature=st.sampled_from(temperatures),

@@ -1,4 +1,4 @@
-"""Holds decoding against the target itself: token by token, with a certificate for every run.
+"""Certificates: decoding held against the target itself, token by token, one certificate a run.
 
 See docs/explanation/lossless.md.
 

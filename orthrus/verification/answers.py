@@ -20,7 +20,7 @@ from orthrus.verification.teacher_forcing import teacher_force
 
 @dataclass(frozen=True)
 class Verification:
-    """Hold the outcome of verifying some answers."""
+    """The outcome of verifying some answers."""
 
     total: int
     identical: int
@@ -42,24 +42,24 @@ def verify(
     """
     check_verifiable(decoder)
     replayed = spread(len(results), oracle_sample)
-    found: list[list[Divergence]] = []
+    answer_divergences: list[list[Divergence]] = []
     for index, result in enumerate(results):
-        found.append(_check(decoder, result, with_oracle=index in replayed))
+        answer_divergences.append(_check(decoder, result, with_oracle=index in replayed))
         progress(result)
     return Verification(
         total=len(results),
-        identical=sum(not divergences for divergences in found),
+        identical=sum(not divergences for divergences in answer_divergences),
         tokens=sum(len(result.token_ids) for result in results),
         oracle_checked=len(replayed),
-        divergences=tuple(one for divergences in found for one in divergences),
+        divergences=tuple(divergence for divergences in answer_divergences for divergence in divergences),
     )
 
 
 def _check(decoder: Decoder, result: Result, with_oracle: bool) -> list[Divergence]:
     forced = teacher_force(decoder, result, decoder.target.logits, precise(decoder.target.device))
     divergences = [
-        Divergence(result.id, place, token, expected, gap, "teacher_forced")
-        for place, (token, expected, gap) in enumerate(zip(result.token_ids, forced.expected, forced.gaps, strict=True))
+        Divergence(result.id, index, token, expected, gap, "teacher_forced")
+        for index, (token, expected, gap) in enumerate(zip(result.token_ids, forced.expected, forced.gaps, strict=True))
         if not gap <= 0
     ]
     divergences = divergences or wrong_end(decoder, result)

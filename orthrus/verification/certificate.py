@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 from orthrus.values import Result
 from orthrus.verification.mismatch import NOTHING, Divergence
-from orthrus.verification.recording_verifier import Seen, of_token
-from orthrus.verification.reference_check import Judged
+from orthrus.verification.recording_verifier import TokenRecord, of_token
+from orthrus.verification.reference_check import Judgement
 
 Rule = Literal["holds", "fails", "not decided"]
 CHANCE = 0.01  # a rate counts as higher than the control's if chance alone would make it so this seldom
@@ -23,7 +23,7 @@ CEILING = 64.0  # in 16 bits, where sums are in float32
 
 @dataclass(frozen=True)
 class Control:
-    """Hold how many answers of plain decoding differ between batch 1 and a larger one: 8, or all prompts if fewer."""
+    """The control: plain decoding's answers that differ between batch 1 and a larger one, 8 or all prompts if fewer."""
 
     divergent: int
     prompts: int
@@ -31,13 +31,13 @@ class Control:
 
     @property
     def rate(self) -> float:
-        """Return their share."""
+        """Their share."""
         return self.divergent / self.prompts if self.prompts else 0.0
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """Hold what was found of one run: a config at a batch.
+    """The certificate of one run: a config at a batch.
 
     identical: answers that are those of greedy decoding (or of the sample that the seed decides). ties: tokens whose
     float32 logits nearly tie with another's, so that float64 decided. certified: answers of which every token passes.
@@ -67,44 +67,44 @@ class Certificate:
 
     @property
     def narrow(self) -> bool:
-        """Tell whether the run computed in 16 bits, where near-ties flip and identical answers are not to be had."""
+        """Whether the run computed in 16 bits, where near-ties flip and identical answers are not to be had."""
         return self.dtype in ("bfloat16", "float16")
 
     @property
     def largest_gap(self) -> float:
-        """Return the largest gap; 0 if every token is the argmax."""
+        """The largest gap; 0 if every token is the argmax."""
         return max(self.gaps, default=0.0)
 
     @property
     def divergence_rate(self) -> float:
-        """Return the share of answers that are not identical."""
+        """The share of answers that are not identical."""
         return (self.prompts - self.identical) / self.prompts if self.prompts else 0.0
 
     @property
     def rule_c(self) -> Rule | None:
-        """Return what the control says of how often answers differ from greedy decoding; None without a control."""
+        """The control's rule: how often answers differ from greedy decoding; None without a control."""
         if self.control is None:
             return None
         return compared(self.prompts - self.identical, self.prompts, self.control.divergent, self.control.prompts)
 
     @property
     def diverges_too_often(self) -> bool:
-        """Tell whether answers differ from greedy decoding more often than the control's, beyond chance."""
+        """Whether answers differ from greedy decoding more often than the control's, beyond chance."""
         return self.rule_c == "fails"
 
     @property
     def ceiling(self) -> float:
-        """Return how many unit roundoffs the error may be, if rounding is to explain it."""
+        """The unit roundoffs that the error may be, if rounding is to explain it."""
         return CEILINGS.get(self.dtype, CEILING)
 
     @property
     def errs_too_much(self) -> bool:
-        """Tell whether the target's own error is more than rounding explains: the bound made of it says nothing."""
+        """Whether the target's own error is more than rounding explains: the bound made of it says nothing."""
         return not self.roundoffs <= self.ceiling
 
     @property
     def passed(self) -> bool:
-        """Tell whether the run is certified: its bound means something, every answer is, none of the rules fails."""
+        """Whether the run is certified: its bound means something, every answer is, none of the rules fails."""
         return self.certified == self.prompts and not self.errs_too_much and not self.diverges_too_often
 
     def to_dict(self) -> dict[str, Any]:
@@ -125,12 +125,12 @@ class Certificate:
             "roundoffs": _finite(self.roundoffs),
             "logit_error": None if self.logit_error is None else _finite(self.logit_error),
             "gaps": [_finite(gap) for gap in self.gaps],
-            "divergences": [one.to_dict() for one in self.divergences],
+            "divergences": [divergence.to_dict() for divergence in self.divergences],
         }
 
 
 def wrong_tokens(
-    result: Result, seen: Mapping[int, Seen], judged: Judged, bound: float, unit: float, logits_too: bool
+    result: Result, seen: Mapping[int, TokenRecord], judged: Judgement, bound: float, unit: float, logits_too: bool
 ) -> Iterator[Divergence]:
     """Yield the tokens of an answer that do not pass; comparisons are such that NaN does not pass either.
 
@@ -138,38 +138,38 @@ def wrong_tokens(
     the reference's.
     """
     forced = judged.forced
-    for place, token in enumerate(result.token_ids):
-        own, gap = of_token(seen, place, token), forced.gaps[place]
-        distance = abs(own.value * unit - forced.values[place])
+    for index, token in enumerate(result.token_ids):
+        own, gap = of_token(seen, index, token), forced.gaps[index]
+        distance = abs(own.value * unit - forced.values[index])
         if not own.gap <= 0:
-            yield Divergence(result.id, place, token, own.argmax, own.gap * unit, "own_logits")
+            yield Divergence(result.id, index, token, own.argmax, own.gap * unit, "own_logits")
         elif not gap <= bound:
-            yield Divergence(result.id, place, token, forced.expected[place], gap, "teacher_forced")
+            yield Divergence(result.id, index, token, forced.expected[index], gap, "teacher_forced")
         elif logits_too and not distance <= bound:
-            yield Divergence(result.id, place, token, NOTHING, distance, "logit")
+            yield Divergence(result.id, index, token, NOTHING, distance, "logit")
 
 
-def logit_error(result: Result, seen: Mapping[int, Seen], judged: Judged, unit: float) -> float:
+def logit_error(result: Result, seen: Mapping[int, TokenRecord], judged: Judgement, unit: float) -> float:
     """Return the largest distance of a logit that the run saw, of a token it produced, from the reference's."""
     pairs = zip(result.token_ids, judged.forced.values, strict=True)
-    distances = [abs(of_token(seen, place, token).value * unit - value) for place, (token, value) in enumerate(pairs)]
-    return max((one for one in distances if math.isfinite(one)), default=0.0)
+    distances = [abs(of_token(seen, index, token).value * unit - value) for index, (token, value) in enumerate(pairs)]
+    return max((distance for distance in distances if math.isfinite(distance)), default=0.0)
 
 
-def compared(found: int, total: int, expected: int, of: int) -> Rule:
+def compared(differing: int, total: int, expected: int, of: int) -> Rule:
     """Return what Fisher's exact test says of two shares; nothing, if it could not fail even with the share at 1."""
     if more_often(total, total, expected, of) >= CHANCE:
         return "not decided"
-    return "fails" if more_often(found, total, expected, of) < CHANCE else "holds"
+    return "fails" if more_often(differing, total, expected, of) < CHANCE else "holds"
 
 
-def more_often(found: int, total: int, expected: int, of: int) -> float:
+def more_often(differing: int, total: int, expected: int, of: int) -> float:
     """Return how likely chance alone makes the first share this much higher: Fisher's exact test, one-sided."""
-    together, everything = found + expected, total + of
+    together, everything = differing + expected, total + of
     ways = math.comb(everything, together)
     favourable = sum(
         math.comb(total, count) * math.comb(of, together - count)
-        for count in range(found, min(total, together) + 1)
+        for count in range(differing, min(total, together) + 1)
         if together - count <= of
     )
     return favourable / ways
@@ -177,7 +177,7 @@ def more_often(found: int, total: int, expected: int, of: int) -> float:
 
 def differing(results: Sequence[Result], others: Sequence[Result]) -> int:
     """Return how many answers of two runs over the same prompts are not the same tokens."""
-    return sum(one.token_ids != other.token_ids for one, other in zip(results, others, strict=True))
+    return sum(result.token_ids != base.token_ids for result, base in zip(results, others, strict=True))
 
 
 def _finite(value: float) -> float | None:

@@ -1,4 +1,4 @@
-"""Decodes every config at every batch under a witness, and certifies the runs against one referee a target."""
+"""The certifier: decodes every config at every batch with a recording verifier, and checks runs against a reference."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from orthrus.values import Prompt, Result
 from orthrus.verification.certificate import Certificate, Control, differing, logit_error, wrong_tokens
 from orthrus.verification.expected import unit
 from orthrus.verification.mismatch import Divergence
-from orthrus.verification.recording_verifier import Seen, Witness
-from orthrus.verification.reference_check import Judged, ReferenceCheck, dtype_name, unique
+from orthrus.verification.recording_verifier import RecordingVerifier, TokenRecord
+from orthrus.verification.reference_check import Judgement, ReferenceCheck, dtype_name, unique
 from orthrus.verification.run_cache import Answers, KeptRuns, identity_of
 from orthrus.verification.teacher_forcing import Logits
 
@@ -30,7 +30,7 @@ TargetKey = tuple[PartConfig | None, PartConfig | None, PartConfig | None]
 
 @dataclass(frozen=True)
 class Asked:
-    """Hold one run that is wanted. plain: the config without drafts."""
+    """A requested run. plain: the config without drafts."""
 
     label: str
     config: Config
@@ -40,25 +40,25 @@ class Asked:
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """Hold a run: the answers, and what was seen of each token of each."""
+    """A decoded run: the answers, and the record of each token of each."""
 
     decoder: Decoder
     results: Sequence[Result]
-    seen: Sequence[dict[int, Seen]]
+    seen: Sequence[dict[int, TokenRecord]]
 
 
 @dataclass(eq=False)
 class Runs:
     """Decode prompts by configs, each once at a batch; configs that agree in their target share it and its referee.
 
-    prompts: each with its id. chat: as in `Decoder.generate`. kept: where runs that were decoded are, if anywhere.
+    prompts: each with its id. chat: as in `Decoder.generate`. run_cache: where runs that were decoded are, if anywhere.
     """
 
     plugins: Plugins
     prompts: Sequence[tuple[str, Prompt]]
     chat: bool | None = None
     notify: Callable[[str], None] | None = None
-    kept: KeptRuns | None = None
+    run_cache: KeptRuns | None = None
     _targets: list[tuple[TargetKey, Target]] = field(default_factory=list)
     _wide: list[tuple[PartConfig | None, torch.dtype, Logits]] = field(default_factory=list)
     _referees: list[tuple[Config, ReferenceCheck]] = field(default_factory=list)
@@ -84,52 +84,57 @@ class Runs:
 
     def certify(self, asked: Asked, oracle_sample: int, advance: Advance = lambda result: None) -> Certificate:
         """Return the certificate of a run that was decoded, once all that its referee has to see was judged."""
-        decoded, referee = self.decode(asked.config, asked.batch, _nowhere), self._referee(asked.config)
+        decoded, referee = self.decode(asked.config, asked.batch, _ignore), self._referee(asked.config)
         judged = [referee.judge(result) for result in decoded.results]
-        found = _found(decoded, judged, referee)
+        divergences = _failures(decoded, judged, referee)
         replayed = set() if referee.narrow else spread(len(judged), oracle_sample)
         for index in sorted(replayed):
             parted = referee.replay(decoded.results[index])  # where float64 decided a tie, the oracle may part
-            found[index] = found[index] or [one for one in parted if one.position not in judged[index].disputed]
-        identical = sum(not one and not any(each.forced.gaps) for one, each in zip(found, judged, strict=True))
+            divergences[index] = divergences[index] or [
+                divergence for divergence in parted if divergence.position not in judged[index].disputed
+            ]
+        identical = sum(
+            not answer_divergences and not any(each.forced.gaps)
+            for answer_divergences, each in zip(divergences, judged, strict=True)
+        )
         control = None
-        if referee.narrow or (identical < len(judged) and not any(found)):
-            plain, other = (self.decode(asked.plain, batch, advance).results for batch in PLAIN_BATCHES)
-            control = Control(differing(plain, other), len(plain), min(PLAIN_BATCHES[-1], len(plain)))
+        if referee.narrow or (identical < len(judged) and not any(divergences)):
+            plain, batched = (self.decode(asked.plain, batch, advance).results for batch in PLAIN_BATCHES)
+            control = Control(differing(plain, batched), len(plain), min(PLAIN_BATCHES[-1], len(plain)))
             if referee.narrow:
                 identical = len(plain) - differing(decoded.results, plain)
-        return _certificate(asked, decoded, judged, found, referee, identical, control, len(replayed))
+        return _certificate(asked, decoded, judged, divergences, referee, identical, control, len(replayed))
 
     def answers(self, asked: Sequence[Asked]) -> list[tuple[ReferenceCheck, Result]]:
         """Return all different answers of runs that were decoded, each with its referee."""
-        found = []
-        for referee in dict.fromkeys(self._referee(one.config) for one in asked):
-            mine = [one for one in asked if self._referee(one.config) is referee]
-            results = [result for one in mine for result in self.decode(one.config, one.batch, _nowhere).results]
-            found += [(referee, result) for result in unique(results)]
-        return found
+        certificates = []
+        for referee in dict.fromkeys(self._referee(run.config) for run in asked):
+            mine = [run for run in asked if self._referee(run.config) is referee]
+            results = [result for run in mine for result in self.decode(run.config, run.batch, _ignore).results]
+            certificates += [(referee, result) for result in unique(results)]
+        return certificates
 
     def _answers(self, config: Config, decoder: Decoder, batch: int, advance: Advance) -> Answers:
         """Return the answers of a run and what was seen of them: those that are kept, or decoded now and kept."""
-        if self.kept is None:
+        if self.run_cache is None:
             return self._watched(decoder, batch, advance)
         identity = identity_of(config, batch, self.prompts, self.chat, decoder)
         drafter = config.drafter.entry.name if config.drafter else "none"
         label = f"drafter {drafter}, batch {batch}"
-        if found := self.kept.read(identity, label):
+        if read := self.run_cache.read(identity, label):
             for _ in self.prompts:
                 advance(None)
-            return found
+            return read
         decoded = self._watched(decoder, batch, advance)
-        self.kept.write(identity, decoded, label)
+        self.run_cache.write(identity, decoded, label)
         return decoded
 
     def _watched(self, decoder: Decoder, batch: int, advance: Advance) -> Answers:
-        witness = Witness(decoder.verifier)
+        recorder = RecordingVerifier(decoder.verifier)
         ids, texts = [id for id, _ in self.prompts], [prompt for _, prompt in self.prompts]
-        watched = replace(decoder, verifier=witness)
+        watched = replace(decoder, verifier=recorder)
         results = watched.generate(texts, ids=ids, batch=batch, chat=self.chat, on_result=advance)
-        return results, witness.seen(results)
+        return results, recorder.seen(results)
 
     def _decoder(self, config: Config) -> Decoder:
         for known, decoder in self._decoders:
@@ -164,29 +169,28 @@ class Runs:
                 return logits
         if not hasattr(target, "widened"):
             return None
-        made: Logits = target.widened(dtype)
-        self._wide.append((config.target, dtype, made))
-        return made
+        wide_logits: Logits = target.widened(dtype)
+        self._wide.append((config.target, dtype, wide_logits))
+        return wide_logits
 
 
-def _nowhere(_: Any) -> None:
-    """Tell nobody."""
+def _ignore(_: Any) -> None: ...
 
 
-def _found(decoded: Decoded, judged: Sequence[Judged], referee: ReferenceCheck) -> list[list[Divergence]]:
+def _failures(decoded: Decoded, judged: Sequence[Judgement], referee: ReferenceCheck) -> list[list[Divergence]]:
     """Return what does not pass in each answer."""
     size, bound = unit(decoded.decoder), referee.bound
     return [
-        [*wrong_tokens(result, seen, one, bound, size, referee.narrow), *one.wrong_end]
-        for result, seen, one in zip(decoded.results, decoded.seen, judged, strict=True)
+        [*wrong_tokens(result, seen, judgement, bound, size, referee.narrow), *judgement.wrong_end]
+        for result, seen, judgement in zip(decoded.results, decoded.seen, judged, strict=True)
     ]
 
 
 def _certificate(
     asked: Asked,
     decoded: Decoded,
-    judged: Sequence[Judged],
-    found: Sequence[Sequence[Divergence]],
+    judged: Sequence[Judgement],
+    answer_divergences: Sequence[Sequence[Divergence]],
     referee: ReferenceCheck,
     identical: int,
     control: Control | None,
@@ -194,7 +198,7 @@ def _certificate(
 ) -> Certificate:
     size = unit(decoded.decoder)
     triples = list(zip(decoded.results, decoded.seen, judged, strict=True))
-    wrong = {(one.id, one.position) for divergences in found for one in divergences}
+    wrong = {(divergence.id, divergence.position) for divergences in answer_divergences for divergence in divergences}
     return Certificate(
         label=asked.label,
         batch=asked.batch,
@@ -203,16 +207,16 @@ def _certificate(
         prompts=len(decoded.results),
         tokens=sum(len(result.token_ids) for result in decoded.results),
         identical=identical,
-        ties=sum((result.id, place) not in wrong for result, _, one in triples for place in one.disputed),
-        certified=sum(not divergences for divergences in found),
+        ties=sum((result.id, index) not in wrong for result, _, judgement in triples for index in judgement.disputed),
+        certified=sum(not divergences for divergences in answer_divergences),
         bound=referee.bound,
         error=referee.error,
         roundoffs=referee.roundoffs,
         logit_error=max((logit_error(*triple, size) for triple in triples), default=None),
         control=control,
         oracle_checked=oracle_checked,
-        gaps=tuple(gap for one in judged for gap in one.forced.gaps if not gap <= 0),
-        divergences=tuple(one for divergences in found for one in divergences),
+        gaps=tuple(gap for judgement in judged for gap in judgement.forced.gaps if not gap <= 0),
+        divergences=tuple(divergence for divergences in answer_divergences for divergence in divergences),
     )
 
 
@@ -226,7 +230,7 @@ def check_verifiable(decoder: Decoder) -> None:
         )
 
 
-def spread(total: int, wanted: int) -> set[int]:
+def spread(total: int, how_many: int) -> set[int]:
     """Return so many numbers below the total, evenly spread."""
-    count = min(total, wanted)
+    count = min(total, how_many)
     return {index * total // count for index in range(count)} if count else set()

@@ -1,4 +1,4 @@
-"""What an answer's tokens are the argmax of: the target's logits, processed, and the noise of the answer.
+"""The scores of which an answer's tokens are the argmax: the target's logits, processed, and the noise of the answer.
 
 T: tokens of an answer, V: size of the vocabulary. It shares no code with the loop's own processing.
 """
@@ -30,12 +30,12 @@ def scores(decoder: Decoder, result: Result, logits: Tensor, start: int = 0) -> 
     sampling, temperature = decoder.sampling, decoder.sampling.temperature
     if sampling != Sampling(temperature):
         return _one_by_one(decoder, result, logits, start)
-    found = logits / temperature if temperature else logits.clone()
+    scaled = logits / temperature if temperature else logits.clone()
     early = max(0, decoder.stop.min_new_tokens - start)
-    found[:early, sorted(decoder.stop.token_ids)] = NEVER
+    scaled[:early, sorted(decoder.stop.token_ids)] = NEVER
     if temperature:
-        found += _noise_from(decoder, result, start, len(logits), logits.device).to(logits.dtype)
-    return found
+        scaled += _noise_from(decoder, result, start, len(logits), logits.device).to(logits.dtype)
+    return scaled
 
 
 def unit(decoder: Decoder) -> float:
@@ -72,16 +72,16 @@ def oracle(decoder: Decoder, result: Result) -> list[Divergence]:
 
 def wrong_end(decoder: Decoder, result: Result) -> list[Divergence]:
     """Return where the answer, its tokens granted, should have ended, if not where it does."""
-    found = ending(
+    end = ending(
         result.prompt_token_ids,
         result.token_ids,
         decoder.stop,
         max_length=decoder.target.max_length,
         decode=_decode(decoder) if decoder.stop.strings else None,
     )
-    if found is None:  # the answer should go on
+    if end is None:  # the answer should go on
         return [Divergence(result.id, len(result.token_ids), NOTHING, NOTHING, math.nan, "end")]
-    return compare(result, OracleAnswer(result.token_ids[: found[0]], found[1]), "end")
+    return compare(result, OracleAnswer(result.token_ids[: end[0]], end[1]), "end")
 
 
 def _decode(decoder: Decoder) -> Callable[[list[int]], str] | None:
@@ -96,10 +96,10 @@ def _noise_from(decoder: Decoder, result: Result, start: int, count: int, device
 
 
 def _one_by_one(decoder: Decoder, result: Result, logits: Tensor, start: int) -> Tensor:
-    noise, found = noise_of(decoder, result), logits.double().cpu().clone()
-    for row in range(len(found)):
+    noise, row_logits = noise_of(decoder, result), logits.double().cpu().clone()
+    for row in range(len(row_logits)):
         place = start + row
         output = result.token_ids[:place]
-        found[row] = processed(found[row], result.prompt_token_ids, output, decoder.stop, decoder.sampling)
-        found[row] += noise(len(result.prompt_token_ids) + place)
-    return found
+        row_logits[row] = processed(row_logits[row], result.prompt_token_ids, output, decoder.stop, decoder.sampling)
+        row_logits[row] += noise(len(result.prompt_token_ids) + place)
+    return row_logits

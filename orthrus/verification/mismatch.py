@@ -1,4 +1,4 @@
-"""What is not as it should be in an answer."""
+"""A token of an answer that differs from the expected one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NOTHING = -1  # no token stands there
 
 @dataclass(frozen=True)
 class Divergence:
-    """Hold one token that is not as it should be: its place in the answer, the token expected there, and by how much.
+    """One token that differs from the expected one: its place in the answer, the expected token, and by how much.
 
     check: `own_logits` (not the argmax of what the run itself saw), `teacher_forced` (not the target's choice given the
     answer so far), `logit` (the run saw another logit for it than the target gives), `end` (the answer ends elsewhere
@@ -42,10 +42,10 @@ def compare(result: Result, answer: OracleAnswer, check: Check) -> list[Divergen
         return []
     pairs = zip(result.token_ids, answer.token_ids, strict=False)
     shorter = min(len(result.token_ids), len(answer.token_ids))
-    place = next((i for i, (one, other) in enumerate(pairs) if one != other), shorter)
-    tokens = _at(result.token_ids, place), _at(answer.token_ids, place)
-    return [Divergence(result.id, place, *tokens, math.nan, check)]
+    index = next((i for i, (token, expected) in enumerate(pairs) if token != expected), shorter)
+    tokens = _at(result.token_ids, index), _at(answer.token_ids, index)
+    return [Divergence(result.id, index, *tokens, math.nan, check)]
 
 
-def _at(tokens: Sequence[int], place: int) -> int:
-    return tokens[place] if place < len(tokens) else NOTHING
+def _at(tokens: Sequence[int], index: int) -> int:
+    return tokens[index] if index < len(tokens) else NOTHING

@@ -1,7 +1,7 @@
-"""A witness of a run: it stands for the verifier and notes what the verifier saw, and what was made of it.
+"""A verifier that records what the wrapped verifier saw: per token the argmax, the score and the gap.
 
-It judges nothing and trusts nothing: whether a token is the argmax of the logits that the run itself saw is worked out
-from the logits. A run without a witness pays nothing for it. B: rows, n: width of a draft, V: size of the vocabulary.
+Whether a token is the argmax of the logits that the run itself saw is worked out from the logits. A run without a
+recording verifier pays nothing for it. B: rows, n: width of a draft, V: size of the vocabulary.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ AT_ONCE = 4096  # notes that are fetched from the device together
 
 
 @dataclass(frozen=True)
-class Seen:
-    """Hold what a run saw of one token: the argmax of its scores, by how much the token's is less, and the token's."""
+class TokenRecord:
+    """One token as a run saw it: the argmax of its scores, by how much the token's is less, and the token's."""
 
     token: int
     argmax: int
@@ -35,8 +35,8 @@ class Seen:
     value: float
 
 
-class Witness:
-    """Be the verifier that it stands for, and note each step on the device, without a host sync."""
+class RecordingVerifier:
+    """A wrapped verifier, of which every step is noted on the device, without a host sync."""
 
     def __init__(self, verifier: Verifier) -> None:
         self.greedy = verifier.greedy
@@ -60,17 +60,17 @@ class Witness:
         self._notes.append(([row.request for row in context.rows], note))
         return verdict
 
-    def seen(self, results: Sequence[Result]) -> list[dict[int, Seen]]:
+    def seen(self, results: Sequence[Result]) -> list[dict[int, TokenRecord]]:
         """Return for each answer, in the order of the prompts, what was seen of its tokens, by their places.
 
         What was noted last of a place counts: rows that take no part in a step are noted, too, and again when they do.
         """
-        found: list[dict[int, Seen]] = [{} for _ in results]
+        records: list[dict[int, TokenRecord]] = [{} for _ in results]
         starts = [len(result.prompt_token_ids) for result in results]
         for requests, rows in self._fetched():
             for request, row in zip(requests, rows, strict=True):
-                found[request].update(_read(row, starts[request]))
-        return found
+                records[request].update(_read(row, starts[request]))
+        return records
 
     def _fetched(self) -> Sequence[tuple[list[int], list[list[float]]]]:
         fetched = []
@@ -83,10 +83,10 @@ class Witness:
         return fetched
 
 
-def of_token(seen: Mapping[int, Seen], place: int, token: int) -> Seen:
+def of_token(seen: Mapping[int, TokenRecord], index: int, token: int) -> TokenRecord:
     """Return what was seen of a token, or that nothing was."""
-    one = seen.get(place)
-    return one if one is not None and one.token == token else Seen(token, -1, math.nan, math.nan)
+    record = seen.get(index)
+    return record if record is not None and record.token == token else TokenRecord(token, -1, math.nan, math.nan)
 
 
 def _scores(context: Context, logits: Tensor, chance: Chance) -> Tensor:
@@ -106,11 +106,11 @@ def _note(context: Context, draft: Draft, verdict: Verdict, scores: Tensor) -> T
     return torch.cat([column.to(precise(scores.device)) for column in columns], dim=1)
 
 
-def _read(row: Sequence[float], start: int) -> dict[int, Seen]:
+def _read(row: Sequence[float], start: int) -> dict[int, TokenRecord]:
     """Return what one row of a note says, by the place in the answer."""
-    place, accepted, width = int(row[0]) - start, int(row[1]), (len(row) - 2) // 4
+    first, accepted, width = int(row[0]) - start, int(row[1]), (len(row) - 2) // 4
     tokens, argmax, gaps, values = (row[2 + width * part : 2 + width * (part + 1)] for part in range(4))
     return {
-        place + index: Seen(int(tokens[index]), int(argmax[index]), gaps[index], values[index])
+        first + index: TokenRecord(int(tokens[index]), int(argmax[index]), gaps[index], values[index])
         for index in range(min(accepted + 1, width))
     }

@@ -1,4 +1,4 @@
-"""The referee of one target and one way to sample: what its answers are held against, and how much may differ.
+"""Comparison with a higher-precision reference: one a target and way to sample, with the bound on the difference.
 
 docs/explanation/lossless.md derives the bound.
 """
@@ -24,8 +24,8 @@ Key = tuple[str, tuple[int, ...], tuple[int, ...], str | None]
 
 
 @dataclass(frozen=True)
-class Judged:
-    """Hold what the referee says of an answer.
+class Judgement:
+    """The result of a reference check of one answer.
 
     forced: held against the reference. disputed: the places at which the target, teacher-forced in the run's own dtype,
     says another token, and float64 had to decide; none for a dtype of 16 bits. wrong_end: as a divergence.
@@ -48,7 +48,7 @@ class ReferenceCheck:
         self.device = decoder.target.device
         self.dtype = dtype_of(decoder)
         self.narrow = self.dtype in NARROW
-        self._judged: dict[Key, Judged] = {}
+        self._judged: dict[Key, Judgement] = {}
         self._replayed: dict[Key, tuple[Divergence, ...]] = {}
         if self.narrow and not hasattr(decoder.target, "widened"):
             raise InputError(
@@ -56,7 +56,7 @@ class ReferenceCheck:
                 " what float32 gives: its runs cannot be certified"
             )
 
-    def judge(self, result: Result) -> Judged:
+    def judge(self, result: Result) -> Judgement:
         """Return what is to be said of an answer."""
         key = _key(result)
         if key not in self._judged:
@@ -72,47 +72,47 @@ class ReferenceCheck:
 
     @property
     def provenance(self) -> str | None:
-        """What the target says of where its model is from; None if it says nothing."""
+        """The provenance of the target's model, as the target tells it; None if it says nothing."""
         target = self._decoder.target
         return target.provenance() if isinstance(target, LoadedTarget) else None
 
     @property
     def error(self) -> float:
-        """Return the largest error of a logit in the run's dtype, over all answers for which it was measured."""
-        return max((one.forced.error for one in self._judged.values()), default=0.0)
+        """The largest error of a logit in the run's dtype, over all answers for which it was measured."""
+        return max((judgement.forced.error for judgement in self._judged.values()), default=0.0)
 
     @property
     def bound(self) -> float:
-        """Return by how much the logit of a token may be below the largest: two errors, one for each of the tokens."""
+        """By how much the logit of a token may be below the largest: two errors, one for each of the tokens."""
         return 2 * self.error
 
     @property
     def largest(self) -> float:
-        """Return the largest logit, or score, of any token of the answers; those that were cut are none."""
-        values = [abs(value) for one in self._judged.values() for value in one.forced.values]
-        return max((one for one in values if math.isfinite(one)), default=0.0)
+        """The largest logit, or score, of any token of the answers; those that were cut are none."""
+        values = [abs(value) for judgement in self._judged.values() for value in judgement.forced.values]
+        return max((value for value in values if math.isfinite(value)), default=0.0)
 
     @property
     def roundoffs(self) -> float:
-        """Return the error in unit roundoffs of the largest logit."""
+        """The error in unit roundoffs of the largest logit."""
         roundoff = torch.finfo(self.dtype).eps / 2
         if self.largest == 0:
             return math.inf if self.error else 0.0
         return self.error / (roundoff * self.largest)
 
-    def _judge(self, result: Result) -> Judged:
+    def _judge(self, result: Result) -> Judgement:
         end = tuple(wrong_end(self._decoder, result))
         own = self._decoder.target.logits
         if self.narrow:
             reference = self._widened(torch.float32)
             assert reference is not None
-            return Judged(teacher_force(self._decoder, result, reference, torch.float64, own), (), end)
+            return Judgement(teacher_force(self._decoder, result, reference, torch.float64, own), (), end)
         forced = teacher_force(self._decoder, result, own, self.dtype)
-        disputed = tuple(place for place, gap in enumerate(forced.gaps) if not gap <= 0)
+        disputed = tuple(index for index, gap in enumerate(forced.gaps) if not gap <= 0)
         wider = self._widened(torch.float64) if disputed and self.dtype == torch.float32 else None
         if wider is not None:
             forced = teacher_force(self._decoder, result, wider, torch.float64, own)
-        return Judged(forced, disputed, end)
+        return Judgement(forced, disputed, end)
 
 
 def dtype_of(decoder: Decoder) -> torch.dtype:

@@ -1,4 +1,4 @@
-"""What `orthrus verify` found, as JSON."""
+"""The report of `orthrus verify`, as JSON."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FORMAT = "orthrus-verify 1"
 
 @dataclass(frozen=True)
 class Record:
-    """Hold all runs of one command, what it was, and what it ran on."""
+    """All runs of one command, with the command and the machine it ran on."""
 
     command: str
     date: str
@@ -28,7 +28,7 @@ class Record:
 
     @property
     def passed(self) -> bool:
-        """Tell whether every run is certified."""
+        """Whether every run is certified."""
         return all(run.passed for run in self.runs)
 
     def to_dict(self) -> dict[str, Any]:
@@ -51,5 +51,5 @@ class Record:
 def make_record(command: str, settings: Mapping[str, Any], device: torch.device, runs: Sequence[Certificate]) -> Record:
     """Return the record of runs on a device, made now."""
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    found = {**versions(device), "float32_products": torch.get_float32_matmul_precision()}  # "highest": no TF32
-    return Record(command, now, found, settings, tuple(runs))
+    machine = {**versions(device), "float32_products": torch.get_float32_matmul_precision()}  # "highest": no TF32
+    return Record(command, now, machine, settings, tuple(runs))

@@ -1,4 +1,4 @@
-"""Runs that were decoded, kept in a folder: a verification that was cut off goes on, and several share the work.
+"""A cache of decoded runs in a folder: a verification that was cut off goes on, and several share the work.
 
 A run is found again only if everything is the same that decides it: config, prompts as tokens, batch, weights (of the
 target, and of a drafter that tells of its own), device, versions, and the code of Orthrus and of every part.
@@ -20,11 +20,11 @@ from orthrus.files import write_whole
 from orthrus.machine import versions
 from orthrus.metrics import Measures
 from orthrus.values import Prompt, Result
-from orthrus.verification.recording_verifier import Seen
+from orthrus.verification.recording_verifier import TokenRecord
 
 FORMAT = "orthrus-decoded 1"
 NOT_MEASURED = Measures(0, 0, 0, (), 0.0, None)  # of an answer that was not decoded now
-Answers = tuple[Sequence[Result], Sequence[dict[int, Seen]]]
+Answers = tuple[Sequence[Result], Sequence[dict[int, TokenRecord]]]
 
 
 @dataclass(frozen=True)
@@ -38,21 +38,25 @@ class KeptRuns:
         """Return the answers of a run and what was seen of each; None if it must be decoded. The user is told."""
         file = self._file(identity)
         try:
-            found = _parse(json.loads(file.read_text(encoding="utf-8")), identity)
+            answers = _parse(json.loads(file.read_text(encoding="utf-8")), identity)
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError, KeyError, RecursionError):
             self.notify(f"the run kept in '{file}' is damaged; it is decoded again")
             return None
         self.notify(f"{label}: kept in '{file}', not decoded again")
-        return found
+        return answers
 
     def write(self, identity: Mapping[str, Any], answers: Answers, label: str) -> None:
         """Keep a run, whole or not at all; where nothing can be written the user is told."""
         file = self._file(identity)
-        held = {"format": FORMAT, "identity": identity, "answers": [_plain(*one) for one in zip(*answers, strict=True)]}
+        entry = {
+            "format": FORMAT,
+            "identity": identity,
+            "answers": [_plain(*answer) for answer in zip(*answers, strict=True)],
+        }
         try:
-            write_whole(file, json.dumps(held))
+            write_whole(file, json.dumps(entry))
         except OSError as error:
             self.notify(
                 f"{label}: cannot be kept in '{self.folder}' ({error.strerror}); the next time it is decoded again"
@@ -69,10 +73,10 @@ def identity_of(
     config: Config, batch: int, prompts: Sequence[tuple[str, Prompt]], chat: bool | None, decoder: Decoder
 ) -> dict[str, Any]:
     """Return what decides a run, as JSON has it."""
-    parts = {one.name: getattr(config, one.name) for one in fields(config)}
+    parts = {field.name: getattr(config, field.name) for field in fields(config)}
     chosen = {name: part for name, part in parts.items() if isinstance(part, PartConfig)}
     texts = [[id, decoder.encode(prompt, id, chat)] for id, prompt in prompts]
-    found = {
+    identity = {
         "parts": {name: [part.entry.name, part.entry.origin, options_of(part)] for name, part in chosen.items()},
         "sampling": asdict(config.sampling),
         "stop": asdict(config.stop),
@@ -83,7 +87,7 @@ def identity_of(
         "environment": versions(decoder.target.device),
         "code": code_digest(part.entry.load_factory().__module__ for part in chosen.values()),
     }
-    plain: dict[str, Any] = json.loads(json.dumps(found, default=str))
+    plain: dict[str, Any] = json.loads(json.dumps(identity, default=str))
     return plain
 
 
@@ -110,30 +114,30 @@ def _files(package: str) -> Iterator[Path]:
         yield Path(spec.origin)
 
 
-def _plain(result: Result, seen: Mapping[int, Seen]) -> dict[str, Any]:
+def _plain(result: Result, seen: Mapping[int, TokenRecord]) -> dict[str, Any]:
     return {
         "id": result.id,
         "text": result.text,
         "token_ids": result.token_ids,
         "prompt_token_ids": result.prompt_token_ids,
         "finish_reason": result.finish_reason,
-        "seen": [[place, one.token, one.argmax, one.gap, one.value] for place, one in seen.items()],
+        "seen": [[index, record.token, record.argmax, record.gap, record.value] for index, record in seen.items()],
     }
 
 
-def _parse(held: Any, identity: Mapping[str, Any]) -> Answers:
+def _parse(entry: Any, identity: Mapping[str, Any]) -> Answers:
     """Return what was kept; raise ValueError, TypeError or KeyError for what `write` did not write for this run."""
-    if held["format"] != FORMAT or held["identity"] != identity:
+    if entry["format"] != FORMAT or entry["identity"] != identity:
         raise ValueError("of another format or run")
     results = [
         Result(
-            id=one["id"],
-            text=one["text"],
-            token_ids=tuple(one["token_ids"]),
-            prompt_token_ids=tuple(one["prompt_token_ids"]),
-            finish_reason=one["finish_reason"],
+            id=answer["id"],
+            text=answer["text"],
+            token_ids=tuple(answer["token_ids"]),
+            prompt_token_ids=tuple(answer["prompt_token_ids"]),
+            finish_reason=answer["finish_reason"],
             measures=NOT_MEASURED,
         )
-        for one in held["answers"]
+        for answer in entry["answers"]
     ]
-    return results, [{place: Seen(*rest) for place, *rest in one["seen"]} for one in held["answers"]]
+    return results, [{index: TokenRecord(*rest) for index, *rest in answer["seen"]} for answer in entry["answers"]]

@@ -23,7 +23,7 @@ PLACES = 256  # of an answer whose scores are in memory at a time
 
 @dataclass(frozen=True)
 class Forced:
-    """Hold for each token of an answer the argmax there, and by how much the token's own logit is less (0: it is one).
+    """Each token's argmax in a teacher-forced answer, and by how much the token's own logit is less (0: it is one).
 
     values: the score of each token, in units of logits. Two tokens may have the same score: then either is an argmax.
     error: the largest distance of a contender's score from that of another computation; 0 if there is none.
@@ -36,24 +36,26 @@ class Forced:
 
 
 def teacher_force(
-    decoder: Decoder, result: Result, logits: Logits, dtype: torch.dtype, other: Logits | None = None
+    decoder: Decoder, result: Result, logits: Logits, dtype: torch.dtype, other_logits: Logits | None = None
 ) -> Forced:
     """Return what one pass over the whole answer says of each of its tokens, its scores computed in a dtype.
 
-    other: what else gives logits, to be held against the first; its scores are computed in float32 at least, as
+    other_logits: what else gives logits, to be held against the first; its scores are computed in float32 at least, as
     verifiers do.
     """
     if not result.token_ids:
         return Forced((), (), ())
     whole = _whole(result, logits)
-    against = None if other is None else _whole(result, other)
+    against = None if other_logits is None else _whole(result, other_logits)
     parts = [
         _part(decoder, result, start, whole[start : start + PLACES].to(dtype), _slice(against, start))
         for start in range(0, len(whole), PLACES)
     ]
     seen = torch.cat([part[0] for part in parts], dim=1).cpu()  # [3, T]
     error = max(float(part[1]) for part in parts)
-    return Forced(tuple(int(one) for one in seen[0].tolist()), tuple(seen[1].tolist()), tuple(seen[2].tolist()), error)
+    return Forced(
+        tuple(int(token) for token in seen[0].tolist()), tuple(seen[1].tolist()), tuple(seen[2].tolist()), error
+    )
 
 
 def _whole(result: Result, logits: Logits) -> Tensor:
@@ -67,20 +69,22 @@ def _slice(logits: Tensor | None, start: int) -> Tensor | None:
 
 
 def _part(
-    decoder: Decoder, result: Result, start: int, logits: Tensor, other: Tensor | None
+    decoder: Decoder, result: Result, start: int, logits: Tensor, other_logits: Tensor | None
 ) -> tuple[Tensor, Tensor | float]:
     """Return argmax, gap and value of some places [3, T], in float64 where there is one, and the error."""
-    found = scores(decoder, result, logits, start)
-    tokens = torch.tensor(result.token_ids[start : start + len(found)], device=found.device)[:, None]
-    largest, expected = found.max(-1)
-    values = found.gather(1, tokens)[:, 0]
-    packed = torch.stack([expected.to(found.dtype), largest - values, values])
+    processed = scores(decoder, result, logits, start)
+    tokens = torch.tensor(result.token_ids[start : start + len(processed)], device=processed.device)[:, None]
+    largest, expected = processed.max(-1)
+    values = processed.gather(1, tokens)[:, 0]
+    packed = torch.stack([expected.to(processed.dtype), largest - values, values])
     packed[1:] *= unit(decoder)
-    return packed, 0.0 if other is None else _distance(found, scores(decoder, result, other, start)) * unit(decoder)
+    return packed, 0.0 if other_logits is None else _distance(
+        processed, scores(decoder, result, other_logits, start)
+    ) * unit(decoder)
 
 
-def _distance(one: Tensor, other: Tensor) -> Tensor:
+def _distance(first: Tensor, second: Tensor) -> Tensor:
     """Return the largest distance of the scores [T, V] of contenders that are possible in both."""
-    values, tokens = one.topk(min(CONTENDERS, one.shape[-1]), dim=-1)
-    distance = (values - other.gather(-1, tokens)).abs_()
+    values, tokens = first.topk(min(CONTENDERS, first.shape[-1]), dim=-1)
+    distance = (values - second.gather(-1, tokens)).abs_()
     return distance.nan_to_num_(nan=0.0, posinf=0.0).amax()

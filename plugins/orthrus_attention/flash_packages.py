@@ -23,7 +23,7 @@ Call = Callable[..., Any]
 
 @dataclass(frozen=True)
 class Package:
-    """Hold where one FlashAttention is found and how it is called."""
+    """A FlashAttention package: where it is found and how it is called."""
 
     name: str
     package: str
@@ -36,7 +36,7 @@ class Package:
 
     @property
     def capabilities(self) -> AttentionCapabilities:
-        """Return where the package works, there or not."""
+        """The capabilities of the package, installed or not."""
         return AttentionCapabilities(
             devices=frozenset({"cuda"}),
             dtypes=frozenset({"bfloat16", "float16"}),

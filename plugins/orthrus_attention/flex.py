@@ -23,7 +23,7 @@ NUMBERS_A_WARP = 1024  # of the queries, in float32: on an H100 64 queries of 12
 
 @dataclass(frozen=True, eq=False)
 class Bounds:
-    """Hold the first slot that each query sees and the one after the last: [B, n] int32."""
+    """The first slot that each query sees and the one after the last: [B, n] int32."""
 
     first: Tensor
     end: Tensor

@@ -1,4 +1,4 @@
-"""Which keys a query sees, as a boolean mask."""
+"""Dense masks: the keys that a query sees, as booleans."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ NUMBERS_A_WARP = 2048  # that splits left, 64 for a thread: few warps have the l
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """Hold what the kernels read: positions [B, n] and lengths [B]; window 0 is none."""
+    """The inputs of the kernels: positions [B, n] and lengths [B]; window 0 is none."""
 
     positions: Tensor
     lengths: Tensor
@@ -63,10 +63,10 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, prepared: Prepared, scale
     batch, all_heads, queries, size = query.shape
     heads, slots = key.shape[1], key.shape[2]
     rows = all_heads // heads * queries
-    steady = is_steady(queries, slots)
-    block_m, block_n, warps = _blocks(rows, size, slots, query.element_size(), steady)
+    batch_invariant = is_batch_invariant(queries, slots)
+    block_m, block_n, warps = _blocks(rows, size, slots, query.element_size(), batch_invariant)
     tiles = -(-rows // block_m)
-    splits = _splits(batch * heads, tiles, slots, block_n if steady else 0)
+    splits = _splits(batch * heads, tiles, slots, block_n if batch_invariant else 0)
     whole = splits == 1
     # [B, n, H, D] in memory, which is how the model's next projection wants it
     out = torch.empty(batch, queries, all_heads, size, dtype=query.dtype, device=query.device).transpose(1, 2)
@@ -96,7 +96,7 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, prepared: Prepared, scale
         rows,
         splits,
         WHOLE=whole,
-        STEADY=steady,
+        BATCH_INVARIANT=batch_invariant,
         QUERIES=1 << (queries - 1).bit_length(),
         WINDOW=prepared.window,
         CAUSAL=prepared.causal,
@@ -109,7 +109,7 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, prepared: Prepared, scale
     )
     if whole:
         return out
-    cells = _cells(splits, block_n if steady else 0)
+    cells = _cells(splits, block_n if batch_invariant else 0)
     triton_split_kv.combine[(batch * heads, rows)](
         out_or_parts,
         maxima,
@@ -129,34 +129,36 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, prepared: Prepared, scale
     return out
 
 
-def is_steady(queries: int, slots: int) -> bool:
+def is_batch_invariant(queries: int, slots: int) -> bool:
     """Tell whether a query gets the bits that it gets alone: nothing of the layout may depend on the others then."""
     return queries <= FEW_QUERIES and slots <= FEW_SLOTS
 
 
-def _splits(heads: int, tiles: int, slots: int, steady: int) -> int:
+def _splits(heads: int, tiles: int, slots: int, part_slots: int) -> int:
     """Return into how many parts a row's slots are split; heads: of keys, of all rows, each with tiles of queries.
 
-    steady: the slots of a part, so that whatever is in use of them, a slot is in the same part; 0: as many as are fast.
+    part_slots: the slots of a part, so that whatever is in use, a slot is in the same part; 0: as many as are fast.
     """
-    programs = heads if steady else heads * tiles
+    programs = heads if part_slots else heads * tiles
     if programs >= ENOUGH and slots <= FEW_SLOTS:
         return 1
-    return -(-slots // steady) if steady else max(1, min(MOST_SPLITS, PROGRAMS // programs, slots // SMALLEST_SPLIT))
+    if part_slots:
+        return -(-slots // part_slots)
+    return max(1, min(MOST_SPLITS, PROGRAMS // programs, slots // SMALLEST_SPLIT))
 
 
-def _cells(splits: int, steady: int) -> int:
+def _cells(splits: int, part_slots: int) -> int:
     """Return for how many splits, those that are not there included, the parts are added up.
 
-    steady: as for `_splits`; then it is one number, and one order of adding, however much of a text there is.
+    part_slots: as for `_splits`; then it is one number, and one order of adding, however much of a text there is.
     """
-    return max(16, FEW_SLOTS // steady if steady else 1 << (splits - 1).bit_length())
+    return max(16, FEW_SLOTS // part_slots if part_slots else 1 << (splits - 1).bit_length())
 
 
-def _blocks(rows: int, size: int, slots: int, width: int, steady: bool) -> tuple[int, int, int]:
+def _blocks(rows: int, size: int, slots: int, width: int, batch_invariant: bool) -> tuple[int, int, int]:
     """Return how many query rows and slots a program takes at a time, and its warps; width: bytes of a number.
 
-    steady: whatever the rows are, the tiles are those of a few.
+    batch_invariant: whatever the rows are, the tiles are those of a few.
 
     Measured on an H100: rows in one tile read the keys once, which pays from about 8,192 slots on. Products of float32
     numbers have no tensor cores, and large ones no room in registers: they take twenty times as long.
@@ -165,7 +167,7 @@ def _blocks(rows: int, size: int, slots: int, width: int, steady: bool) -> tuple
         return (16 if rows <= 16 or size > 64 else 32), (64 if size <= 64 else 32), 4
     if rows > 96 and size <= 128 and slots >= 8192:
         return 128, 64, 8
-    return (16 if rows <= 16 or steady else 32 if rows <= 32 else 64), (64 if size <= 128 else 32), 4
+    return (16 if rows <= 16 or batch_invariant else 32 if rows <= 32 else 64), (64 if size <= 128 else 32), 4
 
 
 def make(options: object, parts: Parts) -> SplitAttention:

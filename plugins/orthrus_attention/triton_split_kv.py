@@ -43,7 +43,7 @@ def partial(
     rows,
     splits,
     WHOLE: tl.constexpr,
-    STEADY: tl.constexpr,
+    BATCH_INVARIANT: tl.constexpr,
     QUERIES: tl.constexpr,
     WINDOW: tl.constexpr,
     CAUSAL: tl.constexpr,
@@ -63,11 +63,11 @@ def partial(
 
     m = tile * BLOCK_M + tl.arange(0, BLOCK_M)
     valid = m < rows
-    place = m % queries
+    query_index = m % queries
     query_head = head * groups + m // queries
     d = tl.arange(0, PADDED)
     inside = d < SIZE
-    position = tl.load(positions + batch * queries + place, mask=valid, other=0)
+    position = tl.load(positions + batch * queries + query_index, mask=valid, other=0)
     # Columns may be in any order (a prefill rolls them), so the lowest and highest position are looked for.
     each = tl.arange(0, QUERIES)
     known = each < queries
@@ -76,7 +76,7 @@ def partial(
     length = tl.load(lengths + batch)
 
     q = tl.load(
-        query + batch * stride_qb + query_head[:, None] * stride_qh + place[:, None] * stride_qn + d[None, :],
+        query + batch * stride_qb + query_head[:, None] * stride_qh + query_index[:, None] * stride_qn + d[None, :],
         mask=valid[:, None] & inside[None, :],
         other=0.0,
     )
@@ -84,13 +84,14 @@ def partial(
     total = tl.zeros([BLOCK_M], tl.float32)
     sum_values = tl.zeros([BLOCK_M, PADDED], tl.float32)
 
-    # The slots in use, not the buffer's, are what is split: every program works however large the bucket. STEADY: a
-    # split is one tile, counted from slot 0, so that a key is in the same one whatever the first and last query are.
+    # The slots in use, not the buffer's, are what is split: every program works however large the bucket.
+    # BATCH_INVARIANT: a split is one tile, counted from slot 0, so that a key is in the same one whatever the first and
+    # last query are.
     used = (last + 1).to(tl.int32)
     lowest = 0
     if WINDOW > 0:
         lowest = tl.maximum(first - WINDOW + 1, 0).to(tl.int32)
-    if STEADY:
+    if BATCH_INVARIANT:
         lowest = lowest // BLOCK_N * BLOCK_N
         begin = 0
     else:
@@ -102,13 +103,13 @@ def partial(
     values = value + batch * stride_vb + head * stride_vh
     for slot in range(start, end, BLOCK_N):
         n = slot + tl.arange(0, BLOCK_N)
-        held = n < end
-        k = tl.load(keys + n[None, :] * stride_kn + d[:, None], mask=held[None, :] & inside[:, None], other=0.0)
+        mask = n < end
+        k = tl.load(keys + n[None, :] * stride_kn + d[:, None], mask=mask[None, :] & inside[:, None], other=0.0)
         scores = tl.dot(q, k, input_precision="ieee") * scale
         if CAUSAL:
-            seen = held[None, :] & (n[None, :] <= position[:, None])
+            seen = mask[None, :] & (n[None, :] <= position[:, None])
         else:
-            seen = held[None, :] & ((n[None, :] < length) | (n[None, :] >= first))
+            seen = mask[None, :] & ((n[None, :] < length) | (n[None, :] >= first))
         if WINDOW > 0:
             seen = seen & (n[None, :] > position[:, None] - WINDOW)
         scores = tl.where(seen, scores, float("-inf"))
@@ -116,7 +117,7 @@ def partial(
         anchor = tl.where(higher == float("-inf"), 0.0, higher)  # a row that has seen no key yet
         weights = tl.exp(scores - anchor[:, None])
         shrink = tl.exp(maximum - anchor)
-        v = tl.load(values + n[:, None] * stride_vn + d[None, :], mask=held[:, None] & inside[None, :], other=0.0)
+        v = tl.load(values + n[:, None] * stride_vn + d[None, :], mask=mask[:, None] & inside[None, :], other=0.0)
         sum_values = sum_values * shrink[:, None] + tl.dot(weights.to(v.dtype), v, input_precision="ieee")
         total = total * shrink + tl.sum(weights, 1)
         maximum = higher
@@ -124,7 +125,7 @@ def partial(
     written = valid[:, None] & inside[None, :]
     if WHOLE:
         mean = sum_values / total[:, None]  # every query sees at least its own slot
-        target = out_or_parts + batch * stride_ob + query_head * stride_oh + place * stride_on
+        target = out_or_parts + batch * stride_ob + query_head * stride_oh + query_index * stride_on
         tl.store(target[:, None] + d[None, :], mean.to(out_or_parts.dtype.element_ty), mask=written)
     else:
         cell = (head_index * splits + split) * rows + m
@@ -167,5 +168,5 @@ def combine(
     values = tl.load(parts + cell[:, None] * SIZE + d[None, :], mask=(s < splits)[:, None] & inside[None, :], other=0.0)
     weights = tl.exp(maximum - tl.max(maximum, 0))  # every query sees at least its own slot
     mean = tl.sum(values * weights[:, None], 0) / tl.sum(weights * part, 0)
-    place = out + batch * stride_ob + (head * groups + m // queries) * stride_oh + (m % queries) * stride_on
-    tl.store(place + d, mean.to(out.dtype.element_ty), mask=inside)
+    target = out + batch * stride_ob + (head * groups + m // queries) * stride_oh + (m % queries) * stride_on
+    tl.store(target + d, mean.to(out.dtype.element_ty), mask=inside)

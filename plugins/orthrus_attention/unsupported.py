@@ -1,4 +1,4 @@
-"""What a backend says of a model that needs more than it computes."""
+"""Refusals of models that need more than a backend computes."""
 
 from __future__ import annotations
 

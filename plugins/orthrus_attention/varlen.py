@@ -1,4 +1,4 @@
-"""What attention kernels that take lengths instead of masks are told of one pass."""
+"""Arguments of varlen attention kernels, which take lengths instead of masks, for one pass."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from orthrus import MaskDescription
 
 @dataclass(frozen=True, eq=False)
 class Lengths:
-    """Hold how many slots of each row are in use, [B] int32, and which of them the queries see.
+    """The slots of each row in use, [B] int32, and those that the queries see.
 
     causal: the last query sees all slots in use, the one before it all but one, and so on: its own position is the last
     one that a query sees. In a prefill with rolled columns the scratch columns come first and may see nothing then;
@@ -32,7 +32,7 @@ class Lengths:
 
     @property
     def sides(self) -> tuple[int, int]:
-        """Return how many keys a query sees left and right of its own position, what `causal` says aside; -1: all."""
+        """The keys that a query sees left and right of its own position, what `causal` says aside; -1: all."""
         return (-1, -1) if self.window is None else (self.window - 1, 0 if self.causal else -1)
 
     def same_for_all(self, queries: int) -> bool:

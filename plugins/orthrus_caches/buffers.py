@@ -1,4 +1,4 @@
-"""What the caches do with one buffer [B, H, C, D]: B rows, H heads of keys, C slots held, D size of a head."""
+"""Buffers of caches, [B, H, C, D] each: B rows, H heads of keys, C slots held, D size of a head."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def put(buffer: Tensor, states: Tensor, slots: Tensor, rows: Tensor | None, exte
 
 def grown(buffer: Tensor, capacity: int) -> Tensor:
     """Return a buffer of more slots with the same beginning; the rest is zeros."""
-    rows, heads, held, size = buffer.shape
+    rows, heads, slots, size = buffer.shape
     larger = buffer.new_zeros(rows, heads, capacity, size)
-    larger[:, :, :held] = buffer
+    larger[:, :, :slots] = buffer
     return larger

@@ -9,7 +9,7 @@ from orthrus import option
 
 @dataclass(frozen=True)
 class StaticOptions:
-    """Say how many slots a row has at first."""
+    """Options of the cache `static`: the slots that a row has at first."""
 
     slots: int = option(512, minimum=16, help="slots a row has from the start; doubled when a text outgrows them")
     max_slots: int | None = option(

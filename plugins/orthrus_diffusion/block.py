@@ -12,7 +12,7 @@ from orthrus import RowState
 
 @dataclass(frozen=True)
 class MaskedBlock:
-    """Be the anchor and K - 1 masks at their true positions (the paper's section 3); no row goes beyond its room.
+    """The anchor and K - 1 masks at their true positions (the paper's section 3); no row goes beyond its room.
 
     Column i predicts the token after its position, as in the target, so the last one is not used. Where rows may have
     less room than masks (`spare`), a row's spare columns come first, and its drafts are moved to the front.
@@ -37,12 +37,12 @@ class MaskedBlock:
 
     def result(self, rows: RowState, logits: Tensor) -> Tensor:
         """Return tokens [B, K - 1], or logits [B, K - 1, V], each row's first draft in front."""
-        found = logits.argmax(-1) if self.choose else logits
+        chosen = logits.argmax(-1) if self.choose else logits
         if not self.spare:
-            return found
+            return chosen
         columns = torch.arange(self.width - 1, device=logits.device) + self._unused(rows)
         columns = columns.clamp(max=self.width - 2)
-        return found.gather(1, columns) if self.choose else gather_rows(found, columns)
+        return chosen.gather(1, columns) if self.choose else gather_rows(chosen, columns)
 
     def _unused(self, rows: RowState) -> Tensor:
         """Return how many columns [B, 1] of each row are spare."""

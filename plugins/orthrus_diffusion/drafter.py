@@ -88,7 +88,7 @@ class Diffusion:
         return self._draft(context, self._auto.choose(context) if self._auto else self._block - 1, chance)
 
     def _wait(self) -> None:
-        """Let what follows run behind what was launched early: the stream may be another one by now."""
+        """Make the current stream wait for the early block; the caller may have switched streams since."""
         if self._launched is not None:
             torch.cuda.current_stream(self._target.device).wait_event(self._launched)
             self._launched = None
@@ -111,11 +111,11 @@ class Diffusion:
             return context.empty_draft()
         draws = context.sampling.temperature > 0
         block = MaskedBlock(width, self._mask, spare=context.min_room < width - 1, choose=not draws)
-        found = run_draft_pass(self._target, context, block, view=self._view, kind="block")
+        result = run_draft_pass(self._target, context, block, view=self._view, kind="block")
         lengths = context.room.clamp(max=width - 1)  # [B] drafts
         if draws:
-            return draw(context, chance, found, lengths)  # of logits [B, width - 1, V]
-        return Draft(found, lengths, passes=1)  # tokens [B, width - 1]
+            return draw(context, chance, result, lengths)  # of logits [B, width - 1, V]
+        return Draft(result, lengths, passes=1)  # tokens [B, width - 1]
 
     def observe(self, step: Step) -> None:
         """Tell who chooses."""
@@ -152,10 +152,10 @@ def make(options: DiffusionOptions, parts: Parts) -> Diffusion:
             f"drafter 'diffusion' needs views, which target '{type(target).__name__}' does not offer;"
             " set target.name=transformers"
         )
-    name, found = _attached(target, options, parts)
+    name, view_config = _attached(target, options, parts)
     auto = options.block == "auto"
-    block = found.block if auto or options.block is None else int(options.block)
-    return Diffusion(target, block, found.mask_token_id, name, auto=auto, notify=parts.notify)
+    block = view_config.block if auto or options.block is None else int(options.block)
+    return Diffusion(target, block, view_config.mask_token_id, name, auto=auto, notify=parts.notify)
 
 
 def _attached(target: ViewTarget, options: DiffusionOptions, parts: Parts) -> tuple[str, ViewConfig]:

@@ -10,7 +10,7 @@ from orthrus import option
 
 @dataclass(frozen=True)
 class DiffusionOptions:
-    """Say which view drafts, and how much at a time."""
+    """Options of the drafter `diffusion`: the view that drafts, and how much at a time."""
 
     checked_with: ClassVar[tuple[str, ...]] = ("view=copies", "block=4")  # a table brings no view
     view: str | None = option(

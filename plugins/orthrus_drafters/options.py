@@ -11,7 +11,7 @@ from orthrus import option
 
 @dataclass(frozen=True)
 class PromptLookupOptions:
-    """Say how long a match must be and how much of what followed it is proposed."""
+    """Options of prompt lookup: the length of a match, and how much of what followed it is proposed."""
 
     max_ngram: int = option(3, minimum=1, maximum=64, help="longest run of last tokens that is looked for, tried first")
     min_ngram: int = option(2, minimum=1, maximum=64, help="shortest run of last tokens that counts as a match")
@@ -30,7 +30,7 @@ class PromptLookupOptions:
 
 @dataclass(frozen=True)
 class ReplayOptions:
-    """Say how much is proposed a cycle, and how much of it is right."""
+    """Options of replay: how much is proposed a cycle, and how much of it is right."""
 
     block: int = option(16, minimum=1, maximum=1024, help="anchor and drafts of a cycle: one more than the drafts")
     acceptance: float = option(

@@ -13,7 +13,7 @@ LARGEST = 10_000_000  # entries of a table
 
 @dataclass(frozen=True)
 class TableOptions:
-    """Say what the table is like; its entries are drawn from the seed."""
+    """Options of the table; its entries are drawn from the seed."""
 
     requires: ClassVar[tuple[str, ...]] = ("cache",)
 

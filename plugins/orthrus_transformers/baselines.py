@@ -1,4 +1,4 @@
-"""What users of transformers have today: its own `generate`, on the target's model with the model's own attention."""
+"""The baseline of transformers' users: its own `generate`, on the target's model with the model's own attention."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Generate:
     def _room(self, prompts: Sequence[Sequence[int]], stop: Stop) -> int:
         """Return how many new tokens every row has room for; InputError if the model's context cuts them unevenly."""
         limit, most = self._target.max_length, stop.max_new_tokens
-        rooms = {most if limit is None else min(most, limit - len(one)) for one in prompts}
+        rooms = {most if limit is None else min(most, limit - len(prompt)) for prompt in prompts}
         if len(rooms) > 1:
             raise InputError(
                 f"the model's context of {limit} leaves some prompts of a batch room for {min(rooms)} tokens only;"
@@ -128,17 +128,17 @@ def _no_defaults(model: Any) -> Iterator[None]:
 def pad_left(prompts: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
     """Return tokens [B, n] that end in the last column, and a mask [B, n] that is 0 before they begin."""
     width = max(map(len, prompts))
-    token_ids = [[PADDING] * (width - len(one)) + list(one) for one in prompts]
-    mask = [[0] * (width - len(one)) + [1] * len(one) for one in prompts]
+    token_ids = [[PADDING] * (width - len(prompt)) + list(prompt) for prompt in prompts]
+    mask = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]
     return torch.tensor(token_ids, device=device), torch.tensor(mask, device=device)
 
 
 def cut(tokens: Sequence[int], stop: Stop, room: int) -> tuple[int, ...]:
     """Return a row's tokens up to and with the first stop token that counts: not one before min_new_tokens."""
     ends = (
-        place
-        for place, token in enumerate(tokens[:room], start=1)
-        if token in stop.token_ids and place >= stop.min_new_tokens
+        count
+        for count, token in enumerate(tokens[:room], start=1)
+        if token in stop.token_ids and count >= stop.min_new_tokens
     )
     return tuple(tokens[: next(ends, room)])
 
@@ -165,6 +165,6 @@ def generate_prompt_lookup(options: GeneratePromptLookupOptions, parts: Parts) -
 
 def _target(parts: Parts, name: str) -> TransformersTarget:
     if not isinstance(parts.target, TransformersTarget):
-        found = type(parts.target).__name__
-        raise BuildError(f"baseline '{name}' runs on the target 'transformers' only, not on a {found}")
+        type_name = type(parts.target).__name__
+        raise BuildError(f"baseline '{name}' runs on the target 'transformers' only, not on a {type_name}")
     return parts.target

@@ -16,7 +16,7 @@ R = TypeVar("R")
 
 
 class Placed(Protocol):
-    """Be on a device."""
+    """An object on a device."""
 
     device: torch.device
 
@@ -33,7 +33,7 @@ def says_when_memory_is_short(work: Callable[P, R]) -> Callable[P, R]:
             return work(*args, **kwargs)
         except torch.OutOfMemoryError as error:
             raise InputError(
-                f"the GPU's memory does not hold this decoding ({_wanted(error)}); set a smaller batch,"
+                f"the GPU's memory does not hold this decoding ({_asked(error)}); set a smaller batch,"
                 " stop.max_new_tokens or target.prefill_chunk, or target.dtype=bfloat16"
             ) from error
 
@@ -43,7 +43,7 @@ def says_when_memory_is_short(work: Callable[P, R]) -> Callable[P, R]:
 def does_not_fit(error: torch.OutOfMemoryError) -> BuildError:
     """Return the error of a model that is larger than the device's memory."""
     return BuildError(
-        f"the GPU's memory does not hold the model ({_wanted(error)}); set target.dtype=bfloat16, or target.device=cpu"
+        f"the GPU's memory does not hold the model ({_asked(error)}); set target.dtype=bfloat16, or target.device=cpu"
     )
 
 
@@ -60,7 +60,7 @@ def check_room(context: Context, most: int | None) -> None:
             )
 
 
-def _wanted(error: torch.OutOfMemoryError) -> str:
+def _asked(error: torch.OutOfMemoryError) -> str:
     return str(error).removeprefix("CUDA out of memory. ").split(". ")[0]
 
 

@@ -21,7 +21,7 @@ class GraphLimits:
 
 @dataclass(frozen=True)
 class TransformersOptions:
-    """Say which model, and how it runs."""
+    """Options of the target `transformers`: the model, and how it runs."""
 
     requires: ClassVar[tuple[str, ...]] = ("attention", "cache")
 
@@ -63,7 +63,7 @@ class TransformersOptions:
 
 @dataclass(frozen=True)
 class GeneratePromptLookupOptions:
-    """Say how transformers' own prompt lookup drafts."""
+    """Options of transformers' own prompt lookup."""
 
     num_tokens: int = option(10, minimum=1, help="prompt_lookup_num_tokens: most draft tokens a cycle")
     max_ngram: int = option(2, minimum=1, help="max_matching_ngram_size: longest run of last tokens looked for")

@@ -14,12 +14,12 @@ from torch import Tensor
 from orthrus import BuildError, Context, Draft, DraftPass, KVCache, Parts, Step, Tokenizer, check_turn
 from orthrus_transformers.engines import make_eager, make_engine, uncaptured
 from orthrus_transformers.engines.eager import Engine
-from orthrus_transformers.engines.forward_pass import Pass
+from orthrus_transformers.engines.forward_pass import ForwardPass
 from orthrus_transformers.guards import check_room, on_its_device, says_when_memory_is_short
 from orthrus_transformers.loading import model as loading
 from orthrus_transformers.loading.generation_settings import differing_end_tokens, end_tokens, unapplied_settings
 from orthrus_transformers.loading.provenance import provenance
-from orthrus_transformers.model.attention_hook import AttentionState, attach
+from orthrus_transformers.model.attention_hook import PassState, attach
 from orthrus_transformers.model.compatibility import check_attention, check_layers
 from orthrus_transformers.model.context_length import ends_early, max_length
 from orthrus_transformers.model.fused_layers import fuse_view, unfuse_view
@@ -77,7 +77,7 @@ class TransformersTarget:
         self._chunk = prefill_chunk
         self._begun: Context | None = None
         self._views: dict[str, View] = {}
-        self._state = state = AttentionState(attention, model.dtype)
+        self._state = state = PassState(attention, model.dtype)
         self._own_attention = attach(model, state)
         state.masked_windows = windows_in_masks(model)
         eager = make_eager("eager" if engine == "compiled" else engine, model, cache, state, self.max_length)
@@ -126,8 +126,10 @@ class TransformersTarget:
             extent = width if min(lengths) < width else min(start + self._chunk, width)
             committed = torch.zeros_like(chosen)
             which = None if every else chosen
-            one = Pass(token_ids[:, columns], committed, extent, 1, slots=slots[:, columns], rows=which)
-            logits = self._engine.run(one)  # [R, 1, V]
+            forward_pass = ForwardPass(
+                token_ids[:, columns], committed, extent, last=1, slots=slots[:, columns], rows=which
+            )
+            logits = self._engine.run(forward_pass)  # [R, 1, V]
         if every:
             return logits
         return logits.new_zeros(len(context.rows), *logits.shape[1:]).index_copy(0, chosen, logits)
@@ -141,8 +143,8 @@ class TransformersTarget:
         drafted = draft.tokens if draft.tokens.shape[1] else None  # [B, n]
         width = 1 + draft.tokens.shape[1]
         extent = context.longest - 1 + width
-        one = Pass(context.anchors[:, None], self._cache.lengths, extent, last=width, drafted=drafted)
-        return self._engine.run(one)
+        anchors = context.anchors[:, None]
+        return self._engine.run(ForwardPass(anchors, self._cache.lengths, extent, last=width, drafted=drafted))
 
     @torch.no_grad()
     @on_its_device
@@ -165,14 +167,21 @@ class TransformersTarget:
         check_turn(self._begun, context)
         chosen = None if view is None else self._view(view)
         extent = context.longest - 1 + tokens.shape[1]
-        one = Pass(tokens, self._cache.lengths, extent, tokens.shape[1], kind=kind, view=chosen, positions=positions)
-        return self._engine.run(one)
+        forward_pass = ForwardPass(
+            tokens, self._cache.lengths, extent, last=tokens.shape[1], kind=kind, view=chosen, positions=positions
+        )
+        return self._engine.run(forward_pass)
 
     @torch.no_grad()
     @on_its_device
     @says_when_memory_is_short
     def draft(
-        self, context: Context, one: DraftPass, *, view: str | None = None, kind: Literal["causal", "block"] = "block"
+        self,
+        context: Context,
+        draft_pass: DraftPass,
+        *,
+        view: str | None = None,
+        kind: Literal["causal", "block"] = "block",
     ) -> Tensor:
         """Return what a drafter makes of a pass after each row's committed tokens, all of it recorded as one.
 
@@ -180,24 +189,18 @@ class TransformersTarget:
         and values stay in scratch slots.
         """
         check_turn(self._begun, context)
-        through = None if view is None else self._view(view)
-        extent = context.longest - 1 + one.width
-        anchors, last = context.anchors[:, None], one.width - 1
-        return self._engine.run(
-            Pass(
-                anchors,
-                context.lengths,
-                extent,
-                last,
-                None,
-                None,
-                kind,
-                through,
-                unused=1,
-                around=one,
-                room=context.room,
-            )
+        forward_pass = ForwardPass(
+            token_ids=context.anchors[:, None],
+            lengths=context.lengths,
+            extent=context.longest - 1 + draft_pass.width,
+            last=draft_pass.width - 1,
+            kind=kind,
+            view=None if view is None else self._view(view),
+            unused=1,
+            draft_pass=draft_pass,
+            room=context.room,
         )
+        return self._engine.run(forward_pass)
 
     def attach_view(self, name: str, weights: Mapping[str, Tensor] | None = None) -> None:
         """Give every layer a second attention with these weights, or with copies of the model's own.
@@ -217,7 +220,7 @@ class TransformersTarget:
 
     @property
     def view_names(self) -> frozenset[str]:
-        """Return the names of the views that are attached."""
+        """The names of the views that are attached."""
         return frozenset(self._views)
 
     def view_weights(self, name: str) -> dict[str, Tensor]:

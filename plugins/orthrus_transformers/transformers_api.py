@@ -67,7 +67,7 @@ class Reliance:
 
 def broken_reliances() -> list[str]:
     """Return a sentence for each thing that is not as this plugin needs it, in the installed transformers."""
-    return [f"{one.name}: {wrong}" for one in reliances() if (wrong := _outcome(one)) is not None]
+    return [f"{reliance.name}: {wrong}" for reliance in reliances() if (wrong := _outcome(reliance)) is not None]
 
 
 def reliances() -> Iterator[Reliance]:
@@ -87,9 +87,9 @@ def reliances() -> Iterator[Reliance]:
     yield Reliance("a tokenizer", _tokenizer)
 
 
-def _outcome(one: Reliance) -> str | None:
+def _outcome(reliance: Reliance) -> str | None:
     try:
-        return one.check()
+        return reliance.check()
     except Exception as error:  # whatever a changed library raises is what is to be told
         return f"{type(error).__name__}: {error}"
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ConsensusOptions:
-    """Hold nothing: greedy agreement has no options."""
+    """No options: greedy agreement has none."""
 
     def conflicts(self, config: Config) -> Iterator[tuple[str, str]]:
         """Yield a problem if the config wants to sample."""

@@ -21,21 +21,21 @@ class Rejection:
 
     def verify(self, context: Context, draft: Draft, logits: Tensor, chance: Chance) -> Verdict:
         """Return how many tokens are accepted and the one after them; logits [B, n + 1, V] are processed."""
-        wanted = token_probabilities(logits, context.sampling.temperature)  # [B, n + 1, V]
+        target_probabilities = token_probabilities(logits, context.sampling.temperature)  # [B, n + 1, V]
         if draft.tokens.shape[1] == 0:
-            return Verdict(torch.zeros_like(draft.lengths), chance.categorical(wanted[:, 0]))
-        chances = acceptance(wanted[:, :-1], draft.tokens, draft.probabilities)  # [B, n]
+            return Verdict(torch.zeros_like(draft.lengths), chance.categorical(target_probabilities[:, 0]))
+        chances = acceptance(target_probabilities[:, :-1], draft.tokens, draft.probabilities)  # [B, n]
         accepted = chance.categorical(accepted_counts(chances, draft.lengths))  # [B]
-        return Verdict(accepted, chance.categorical(_after(wanted, draft, accepted)))
+        return Verdict(accepted, chance.categorical(_after(target_probabilities, draft, accepted)))
 
 
-def _after(wanted: Tensor, draft: Draft, accepted: Tensor) -> Tensor:
+def _after(target_probabilities: Tensor, draft: Draft, accepted: Tensor) -> Tensor:
     """Return [B, V]: the target's own after a whole draft, the residual at the place of a rejected token."""
     rows = torch.arange(len(accepted), device=accepted.device)
-    own = wanted[rows, accepted]  # [B, V]
-    place = accepted.clamp(max=draft.tokens.shape[1] - 1)
-    drawn_from = None if draft.probabilities is None else draft.probabilities[rows, place]
-    left = residual(own, draft.tokens[rows, place], drawn_from)
+    own = target_probabilities[rows, accepted]  # [B, V]
+    first_rejected = accepted.clamp(max=draft.tokens.shape[1] - 1)
+    drawn_from = None if draft.probabilities is None else draft.probabilities[rows, first_rejected]
+    left = residual(own, draft.tokens[rows, first_rejected], drawn_from)
     return torch.where((accepted < draft.lengths)[:, None], left, own)
 
 

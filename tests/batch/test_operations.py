@@ -27,7 +27,7 @@ from orthrus_diffusion.drafter import Diffusion
 from orthrus_drafters.none import NoDrafter
 from orthrus_drafters.prompt_lookup import PromptLookup
 from orthrus_drafters.replay import Replay
-from orthrus_transformers.engines.forward_pass import Pass
+from orthrus_transformers.engines.forward_pass import ForwardPass
 from orthrus_transformers.model.fused_layers import FusedLayer
 from orthrus_transformers.target import TransformersTarget
 
@@ -161,12 +161,14 @@ def test_a_drafting_pass_does_little_more_than_one_that_scores(monkeypatch: pyte
     random_view(target, "view")
     context, noted = committed(target, [[1, 2, 3]], room=30), []
     rows = RowState(context.lengths, context.anchors, context.room)
-    for around in (None, MaskedBlock(8, 3, spare=False, choose=True), MaskedBlock(8, 3, spare=True, choose=True)):
-        tokens = torch.ones(1, 8, dtype=torch.int64) if around is None else rows.anchors[:, None]
-        lengths = context.lengths - int(around is None)
-        one = Pass(tokens, lengths, 16, 7, unused=1, around=around, room=None if around is None else rows.room)
+    for draft_pass in (None, MaskedBlock(8, 3, spare=False, choose=True), MaskedBlock(8, 3, spare=True, choose=True)):
+        tokens = torch.ones(1, 8, dtype=torch.int64) if draft_pass is None else rows.anchors[:, None]
+        lengths = context.lengths - int(draft_pass is None)
+        forward_pass = ForwardPass(
+            tokens, lengths, 16, 7, unused=1, draft_pass=draft_pass, room=None if draft_pass is None else rows.room
+        )
         with torch.no_grad(), Inside(monkeypatch) as inside:
-            target._engine.run(one)
+            target._engine.run(forward_pass)
         noted.append(inside.noted)
     scored, plain, spare = noted
     assert sorted(plain) == sorted([*scored, "constant_pad_nd", "sub", "argmax"])

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orthrus.bench.aggregate import failed, measured
-from orthrus.bench.measurement import Sample
+from orthrus.bench.measurement import Measurement
 from orthrus.bench.plan import Point, SubjectPlan
 from orthrus.bench.profiler import Profile
 from orthrus.bench.results import Phases, Results, Run, Spread
@@ -33,11 +33,11 @@ measures = st.builds(
 
 
 @st.composite
-def samples(draw: Any, prompts: int, rounds: int) -> list[Sample]:
-    def sample() -> Sample:
+def samples(draw: Any, prompts: int, rounds: int) -> list[Measurement]:
+    def sample() -> Measurement:
         tokens = tuple(tuple(draw(st.lists(st.integers(0, 1), min_size=1, max_size=2))) for _ in range(prompts))
         rows = tuple(draw(measures) for _ in range(prompts))
-        return Sample(tokens, draw(seconds), draw(seconds), draw(seconds), rows, draw(st.integers(0, 10**12)))
+        return Measurement(tokens, draw(seconds), draw(seconds), draw(seconds), rows, draw(st.integers(0, 10**12)))
 
     return [sample() for _ in range(rounds)]
 
@@ -46,7 +46,7 @@ both = st.tuples(st.integers(1, 3), st.integers(1, 4)).flatmap(lambda size: st.t
 
 
 @given(both)
-def test_a_run_holds_what_its_rounds_gave(pair: tuple[list[Sample], list[Sample]]) -> None:
+def test_a_run_holds_what_its_rounds_gave(pair: tuple[list[Measurement], list[Measurement]]) -> None:
     mine, theirs = pair
     run = measured(SUBJECT, POINT, mine, theirs)
     assert (run.label, run.kind, run.point, run.error) == ("one", "decoder", POINT.values, None)
@@ -70,7 +70,7 @@ def test_a_run_holds_what_its_rounds_gave(pair: tuple[list[Sample], list[Sample]
 
 
 @given(st.integers(1, 3).flatmap(lambda count: samples(count, 3)))
-def test_ratios_are_pooled_and_per_prompt_over_all_rounds(found: list[Sample]) -> None:
+def test_ratios_are_pooled_and_per_prompt_over_all_rounds(found: list[Measurement]) -> None:
     run = measured(SUBJECT, POINT, found)
     rows = [row for one in found for row in one.measures]
     cycled = [row for row in rows if row.cycles]
@@ -91,28 +91,28 @@ def test_ratios_are_pooled_and_per_prompt_over_all_rounds(found: list[Sample]) -
 
 
 def test_what_nobody_told_is_nothing() -> None:
-    silent = Sample(((1,), (2,)), 2.0, None, None, ())
+    silent = Measurement(((1,), (2,)), 2.0, None, None, ())
     run = measured(SUBJECT, POINT, [silent, silent])
     assert run.tokens_per_second == Spread((1.0, 1.0))
     for name in ("ratio", "identical", "ttft_seconds", "cycle_seconds", "tokens_per_cycle", "tpf", "peak_memory_bytes"):
         assert getattr(run, name) is None
-    partly = measured(SUBJECT, POINT, [silent, Sample(((1,), (2,)), 2.0, 1.0, 1.0, ())])
+    partly = measured(SUBJECT, POINT, [silent, Measurement(((1,), (2,)), 2.0, 1.0, 1.0, ())])
     assert (partly.ttft_seconds, partly.cycle_seconds) == (None, None)  # no value a round
 
 
 def test_a_reference_that_said_nothing_is_no_measure() -> None:
-    mine, empty = Sample(((1,),), 2.0, None, None, ()), Sample(((),), 2.0, None, None, ())
+    mine, empty = Measurement(((1,),), 2.0, None, None, ()), Measurement(((),), 2.0, None, None, ())
     assert measured(SUBJECT, POINT, [mine], [empty]).ratio is None
 
 
 def test_drafts_of_a_baseline_are_not_told_but_its_cycles_are() -> None:
     row = Measures(9, 4, 5, (), 1.0, None)
-    run = measured(SUBJECT, POINT, [Sample(((1,) * 9,), 2.0, None, None, (row,))])
+    run = measured(SUBJECT, POINT, [Measurement(((1,) * 9,), 2.0, None, None, (row,))])
     assert (run.tokens_per_cycle, run.tpf, run.accepted_length) == ((2.0, 2.0), (1.8, 1.8), None)
 
 
 def test_the_share_of_the_bandwidth_is_bytes_over_bandwidth_over_the_time_of_the_pass() -> None:
-    one = Sample(((1,),), 2.0, None, None, ())
+    one = Measurement(((1,),), 2.0, None, None, ())
     phases = Phases(draft=0.5, score=0.25, verify=0.125, commit=0.125, other=1.0)
     run = measured(SUBJECT, POINT, [one], [], Profile(phases, 6e9), 96e9)
     assert (run.phases, run.pass_bytes, run.bandwidth_share) == (phases, 6_000_000_000, 0.25)

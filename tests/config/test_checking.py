@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from orthrus import InputError, load
-from orthrus.config.compose import Layer, read_overrides
+from orthrus.config.compose import ConfigSource, read_overrides
 from orthrus.config.schema import Config, load_config
 from orthrus.errors import ConfigError
 from orthrus.registry.plugins import Plugins
@@ -192,7 +192,7 @@ def test_interpolation_is_ordinary_text_everywhere(text: str, tmp_path: Path) ->
 def test_any_mapping_will_do_and_none_is_changed() -> None:
     config = MappingProxyType({key: MappingProxyType(value) for key, value in GOOD.items()})
     assert checked(config) == checked(GOOD)
-    layers = [Layer("argument", {"stop": MappingProxyType({"max_new_tokens": 3})})]
+    layers = [ConfigSource("argument", {"stop": MappingProxyType({"max_new_tokens": 3})})]
     assert load_config(GOOD, layers, Plugins.load()).stop.max_new_tokens == 3
     assert GOOD["target"] == {"name": "table"}
 

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orthrus.config.compose import Layer, compose, read_layers, read_overrides
+from orthrus.config.compose import ConfigSource, compose, read_layers, read_overrides
 from orthrus.config.schema import PARTS, load_config
 from orthrus.registry.plugins import Plugins
 
 
 def composed(*layers: dict[str, Any]) -> dict[str, Any]:
-    return compose([Layer(str(index), values) for index, values in enumerate(layers)], PARTS).values
+    return compose([ConfigSource(str(index), values) for index, values in enumerate(layers)], PARTS).values
 
 
 @pytest.mark.parametrize(
@@ -49,8 +49,8 @@ def test_later_wins(layers: list[dict[str, Any]], values: dict[str, Any]) -> Non
 
 def test_origins_are_those_of_what_is_left() -> None:
     layers = [
-        Layer("a", {"drafter": {"name": "x", "n": 1}, "stop": {"min": 1, "max": 2}, "seed": 0}),
-        Layer("b", {"drafter": {"name": "y"}, "stop": {"max": 3}}),
+        ConfigSource("a", {"drafter": {"name": "x", "n": 1}, "stop": {"min": 1, "max": 2}, "seed": 0}),
+        ConfigSource("b", {"drafter": {"name": "y"}, "stop": {"max": 3}}),
     ]
     result = compose(layers, PARTS, main="run.yaml")
     keys = ["drafter", "drafter.name", "drafter.n", "stop.min", "stop.max", "seed", "sampling", "sampling.temperature"]
@@ -66,7 +66,7 @@ def test_files_used_files_arguments_and_overrides_in_this_order(tmp_path: Path) 
     write(tmp_path, "first.yaml", "{seed: 1, stop: {max_new_tokens: 1, min_new_tokens: 1}, sampling: {temperature: 0}}")
     write(tmp_path, "second.yaml", "{seed: 2, stop: {max_new_tokens: 2, strings: [second]}}")
     main = write(tmp_path, "run.yaml", "{use: [first.yaml, second.yaml], seed: 3, stop: {max_new_tokens: 3}}")
-    layers = [Layer("argument", {"stop": {"max_new_tokens": 4}}), read_overrides(["stop.max_new_tokens=5"])]
+    layers = [ConfigSource("argument", {"stop": {"max_new_tokens": 4}}), read_overrides(["stop.max_new_tokens=5"])]
     for count, (seed, most) in enumerate([(3, 3), (3, 4), (3, 5)]):
         config = load_config(main, layers[:count], Plugins.load(), missing_ok=PARTS)
         assert (config.seed, config.stop.max_new_tokens) == (seed, most)
@@ -81,7 +81,7 @@ def test_a_part_with_a_new_name_keeps_no_old_option(how: str, tmp_path: Path) ->
     layers = {
         "file": [],
         "override": [read_overrides(["drafter.name=none"])],
-        "argument": [Layer("argument", {"drafter": {"name": "none"}})],
+        "argument": [ConfigSource("argument", {"drafter": {"name": "none"}})],
     }
     config = load_config(main, layers[how], Plugins.load(), missing_ok=PARTS)
     assert config.drafter is not None
@@ -124,7 +124,7 @@ def test_composing_is_what_the_documentation_says(layers: list[dict[str, Any]]) 
 
 @given(st.lists(SETTINGS, min_size=1, max_size=4))
 def test_every_setting_has_the_origin_of_a_layer_that_wrote_it(layers: list[dict[str, Any]]) -> None:
-    result = compose([Layer(str(index), values) for index, values in enumerate(layers)], PARTS)
+    result = compose([ConfigSource(str(index), values) for index, values in enumerate(layers)], PARTS)
     for key, value in result.values.items():
         if not isinstance(value, dict):
             assert layers[int(result.origin(key))][key] == value

@@ -11,11 +11,11 @@ from support.toy import toy_config
 from orthrus import InputError
 from orthrus_diffusion.training.evaluation import _prompts
 from orthrus_diffusion.training.process_group import Workers
-from orthrus_diffusion.training.session import Run
+from orthrus_diffusion.training.session import TrainingSession
 
 
-def run(directory: Path, *overrides: str) -> Run:
-    return Run.read(toy_config(directory), ["eval.prompts=2", *overrides], Workers(), print)
+def run(directory: Path, *overrides: str) -> TrainingSession:
+    return TrainingSession.read(toy_config(directory), ["eval.prompts=2", *overrides], Workers(), print)
 
 
 def write(file: Path, *prompts: str) -> Path:

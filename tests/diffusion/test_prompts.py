@@ -9,7 +9,7 @@ import pytest
 from support.toy import toy_config, toy_run
 
 from orthrus import InputError
-from orthrus_diffusion.training.decontamination import Avoided
+from orthrus_diffusion.training.decontamination import Contamination
 from orthrus_diffusion.training.prompts import _put_together
 
 
@@ -43,12 +43,12 @@ QUESTION = "A baker sells twelve loaves in the morning and twice as many in the 
     ],
 )
 def test_a_prompt_that_repeats_a_measured_one_is_avoided(repeated: str) -> None:
-    assert repeated in Avoided([QUESTION, "Say it."])
+    assert repeated in Contamination([QUESTION, "Say it."])
 
 
 @pytest.mark.parametrize("other", ["Say it again.", "it", QUESTION.replace("sells", "bakes").replace("twice", "half")])
 def test_a_prompt_that_shares_fewer_words_is_kept(other: str) -> None:
-    assert other not in Avoided([QUESTION, "Say it."])
+    assert other not in Contamination([QUESTION, "Say it."])
 
 
 def test_what_is_measured_with_is_not_trained_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from orthrus import Decoder, InputError, Result, Tokenizer
 from orthrus_diffusion.training import prompts
 from orthrus_diffusion.training.process_group import Workers
 from orthrus_diffusion.training.prompts import make_prompts, opening_tokens, user_header
-from orthrus_diffusion.training.session import Run
+from orthrus_diffusion.training.session import TrainingSession
 
 ENDS = "KLWX"
 SETTINGS = ("prompts.sampled=11", 'prompts.openings=["",bc,x]', "prompts.max_new_tokens=12", "prompts.batch=4")
@@ -64,7 +64,7 @@ def made(base: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, *overrides: 
         folder.mkdir()
         lay_out(base, folder)
     monkeypatch.chdir(folder)
-    make_prompts(Run.read(folder / "train.yaml", [*SETTINGS, *overrides], Workers(), lambda message: None))
+    make_prompts(TrainingSession.read(folder / "train.yaml", [*SETTINGS, *overrides], Workers(), lambda message: None))
     return folder / "out"
 
 

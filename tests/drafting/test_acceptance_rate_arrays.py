@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orthrus.drafting import policy
-from orthrus.drafting.acceptance_rate import Acceptance, RowEstimates
+from orthrus.drafting.acceptance_rate import AcceptanceRate, RowEstimates
 from orthrus.drafting.acceptance_rate_arrays import BatchEstimates
 from orthrus.drafting.policy import DraftLengthPolicy, draft_sizes
 from orthrus.testing.profiles import fewer
@@ -103,7 +103,7 @@ Cycle = Sequence[tuple[int | None, int]]  # of each row: drafts that it had, and
 @fewer(2)
 def test_estimates_are_those_row_by_row(cycles: list[Cycle], starts: list[set[int]]) -> None:
     sizes = draft_sizes(31)
-    kinds = [RowEstimates(sizes, Acceptance(sizes)), BatchEstimates(sizes, Acceptance(sizes))]
+    kinds = [RowEstimates(sizes, AcceptanceRate(sizes)), BatchEstimates(sizes, AcceptanceRate(sizes))]
     for rows in kinds:
         rows.start(range(5))
     for cycle, anew in zip(cycles, starts, strict=False):

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from orthrus.drafting.acceptance_rate import Acceptance, expected_tokens
+from orthrus.drafting.acceptance_rate import AcceptanceRate, expected_tokens
 from orthrus.drafting.policy import DraftLengthPolicy, draft_sizes
 
 SIZES = draft_sizes(31)
@@ -167,8 +167,8 @@ def test_what_no_row_can_be_given_is_not_drafted_and_not_learned_from() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 31), st.integers(0, 31)), max_size=60))
 def test_estimates_are_chances(drafts: list[tuple[int, int]]) -> None:
-    pooled = Acceptance(SIZES)
-    row = Acceptance(SIZES, pooled)
+    pooled = AcceptanceRate(SIZES)
+    row = AcceptanceRate(SIZES, pooled)
     for length, accepted in drafts:
         for one in (pooled, row):
             one.observe(length, min(length, accepted))
@@ -180,7 +180,7 @@ def test_estimates_are_chances(drafts: list[tuple[int, int]]) -> None:
 
 def test_estimates_are_the_shares_that_were_seen() -> None:
     chance, hazards = random.Random(0), [0.9] + [0.5] * 2 + [0.8] * 28
-    pooled = Acceptance(SIZES)
+    pooled = AcceptanceRate(SIZES)
     for _ in range(300):
         pooled.observe(31, right(hazards, chance))
     found = pooled.chances()

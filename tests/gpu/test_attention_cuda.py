@@ -142,9 +142,9 @@ def test_split_leaves_the_result_itself_where_programs_are_enough(
     chosen: list[tuple[int, int, int]] = []
     real = split_kv._splits
 
-    def note(heads: int, tiles: int, slots: int, steady: int) -> int:
-        found = real(heads, tiles, slots, steady)
-        chosen.append((heads if steady else heads * tiles, slots, found))
+    def note(heads: int, tiles: int, slots: int, part_slots: int) -> int:
+        found = real(heads, tiles, slots, part_slots)
+        chosen.append((heads if part_slots else heads * tiles, slots, found))
         return found
 
     monkeypatch.setattr(split_kv, "_splits", note)

@@ -17,7 +17,7 @@ from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.static import StaticCache
 from orthrus_drafters.none import NoDrafter
 from orthrus_transformers.engines.cuda_graphs import GraphedEngine
-from orthrus_transformers.engines.forward_pass import Pass
+from orthrus_transformers.engines.forward_pass import ForwardPass
 from orthrus_transformers.kernels import skinny_linear
 from orthrus_transformers.options import GraphLimits
 from orthrus_transformers.target import TransformersTarget
@@ -53,7 +53,7 @@ def test_narrow_layers_equal_the_models_own_up_to_rounding(family: str, tokens: 
     )
     target._cache.start(1, torch.device("cuda"))
     with torch.no_grad():
-        got = target._engine.run(Pass(ids, torch.zeros(1, dtype=torch.int64, device="cuda"), tokens, tokens))[0]
+        got = target._engine.run(ForwardPass(ids, torch.zeros(1, dtype=torch.int64, device="cuda"), tokens, tokens))[0]
     error, usual = ((one.double() - wanted.double()).abs().max() for one in (got, own))
     assert float(error) < 3 * float(usual) + 1e-3
 
@@ -137,7 +137,7 @@ def test_recordings_are_bounded_in_number_and_memory() -> None:
     lengths = torch.zeros(1, dtype=torch.int64, device="cuda")
     for width in (1, 2, 3, 2):
         with torch.no_grad():
-            engine.run(Pass(torch.ones(1, width, dtype=torch.int64, device="cuda"), lengths, width, width))
+            engine.run(ForwardPass(torch.ones(1, width, dtype=torch.int64, device="cuda"), lengths, width, width))
     assert [shape[1] for shape in engine._recordings] == [3, 2]
     assert engine.report()["graph_MiB"] > 0
     for megabytes, kept in ((0, 1), (2048, 3)):
@@ -145,7 +145,9 @@ def test_recordings_are_bounded_in_number_and_memory() -> None:
         small._cache.start(1, small.device)
         for width in (1, 2, 3):
             with torch.no_grad():
-                small._engine.run(Pass(torch.ones(1, width, dtype=torch.int64, device="cuda"), lengths, width, width))
+                small._engine.run(
+                    ForwardPass(torch.ones(1, width, dtype=torch.int64, device="cuda"), lengths, width, width)
+                )
         assert small._engine.report()["graphs"] == kept
 
 

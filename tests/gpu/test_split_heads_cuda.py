@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a C
 DEVICE = "cuda"
 HEADS, SLOTS, UNTOUCHED = (3, 2), 400, 7.0
 BEHIND = 8  # rows of the buffers where tokens that are not there would go
-FEW = skinny_linear.MOST_STEADY_TOKENS
+FEW = skinny_linear.MOST_INVARIANT_TOKENS
 TOKENS = [  # rows and queries: of more tokens a program takes 8, and the last one has fewer where 8 is no divisor
     *((1, FEW), (1, FEW + 1), (1, FEW + 7), (1, FEW + 8), (1, 2 * FEW - 1)),
     *((5, FEW // 5 + 1), (2, FEW // 2 + 4), (FEW + 7, 1), (3, 7)),  # programs that take tokens of two rows or more

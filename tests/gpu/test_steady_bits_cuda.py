@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from orthrus import MaskDescription
 from orthrus_attention.split_kv import FEW_QUERIES, FEW_SLOTS, SplitAttention
 from orthrus_caches.static import StaticCache
-from orthrus_transformers.engines.forward_pass import Pass
+from orthrus_transformers.engines.forward_pass import ForwardPass
 from orthrus_transformers.kernels import skinny_linear
 from orthrus_transformers.loading.sources import SHAPES
 from orthrus_transformers.target import TransformersTarget
@@ -39,7 +39,7 @@ def run(target: TransformersTarget, tokens: Tensor, committed: Tensor, prefill: 
     slots = torch.arange(width, device="cuda").expand(tokens.shape) if prefill else None
     extent = int(committed.max()) + width
     with torch.no_grad():
-        return target._engine.run(Pass(tokens, committed, extent, width, slots=slots)).clone()
+        return target._engine.run(ForwardPass(tokens, committed, extent, width, slots=slots)).clone()
 
 
 def held(target: TransformersTarget, rows: slice = slice(None)) -> list[Tensor]:
@@ -97,7 +97,7 @@ def test_wide_passes_round_otherwise() -> None:
     target = target_of("smollm2-135m")
     target._cache.start(1, torch.device("cuda"))
     torch.manual_seed(0)
-    tokens = torch.randint(1000, (1, skinny_linear.MOST_STEADY_TOKENS + 1), device="cuda")
+    tokens = torch.randint(1000, (1, skinny_linear.MOST_INVARIANT_TOKENS + 1), device="cuda")
     nothing = torch.zeros(1, dtype=torch.int64, device="cuda")
     wanted = one_by_one(target, tokens, nothing)
     assert not torch.equal(run(target, tokens, nothing), wanted)

@@ -21,7 +21,7 @@ from torch import Tensor
 from orthrus import Chance, Context, Draft, DraftPass, RowState, Step, Stop, run_draft_pass
 from orthrus.testing import OracleAnswer
 from orthrus_transformers.engines.cuda_graphs import Recording
-from orthrus_transformers.engines.forward_pass import Pass
+from orthrus_transformers.engines.forward_pass import ForwardPass
 from orthrus_transformers.engines.graph_reuse import MOST
 from orthrus_transformers.options import GraphLimits
 from orthrus_transformers.target import TransformersTarget
@@ -100,9 +100,10 @@ class Counting(Recorder):
 
     drafts = others = 0
 
-    def _record(self, one: Pass) -> Recording:
-        self.drafts, self.others = self.drafts + (one.around is not None), self.others + (one.around is None)
-        return super()._record(one)
+    def _record(self, forward_pass: ForwardPass) -> Recording:
+        drafts = forward_pass.draft_pass is not None
+        self.drafts, self.others = self.drafts + drafts, self.others + (not drafts)
+        return super()._record(forward_pass)
 
 
 def counting_target(graphs: int = 128) -> tuple[TransformersTarget, Counting]:
@@ -141,7 +142,7 @@ def test_passes_that_never_are_equal_are_recorded_no_more(name: str) -> None:
         answers(target, UNEQUAL[name])  # type: ignore[arg-type]
     assert len(told) == 1
     assert engine.drafts == MOST
-    assert not any(shape.around for shape in engine._recordings) and engine._recordings  # the target's own stay
+    assert not any(shape.draft_pass for shape in engine._recordings) and engine._recordings  # the target's own stay
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         answers(target, UNEQUAL[name])  # type: ignore[arg-type]

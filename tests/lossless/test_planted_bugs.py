@@ -26,7 +26,7 @@ from orthrus.batch import commit
 from orthrus.testing import OracleAnswer
 from orthrus_caches.dynamic import DynamicCache
 from orthrus_transformers.engines.eager import EagerEngine
-from orthrus_transformers.engines.forward_pass import Pass
+from orthrus_transformers.engines.forward_pass import ForwardPass
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 TRIALS = 8
@@ -35,10 +35,11 @@ TRIALS = 8
 def anchor_position_off_by_one(patch: pytest.MonkeyPatch) -> None:
     place, run = DynamicCache.place, EagerEngine.run
 
-    def mispositioned(self: EagerEngine, one: Pass) -> Tensor:
-        shift = int(one.lengths.max() > 0)  # not in the prefill
+    def mispositioned(self: EagerEngine, forward_pass: ForwardPass) -> Tensor:
+        shift = int(forward_pass.lengths.max() > 0)  # not in the prefill
         patch.setattr(DynamicCache, "place", place)
-        return run(self, dataclasses.replace(one, slots=one.placed() + shift, extent=one.extent + shift))
+        slots, extent = forward_pass.placed() + shift, forward_pass.extent + shift
+        return run(self, dataclasses.replace(forward_pass, slots=slots, extent=extent))
 
     def misplaced(self: DynamicCache, slots: Tensor, extent: int, rows: Tensor | None = None) -> int:
         shift = int(self.lengths.max() > 0)

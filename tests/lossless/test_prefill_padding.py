@@ -20,7 +20,7 @@ from orthrus.testing.profiles import fewer
 from orthrus_drafters.none import NoDrafter
 from orthrus_transformers.engines.cuda_graphs import Recording, packed, unpacked
 from orthrus_transformers.engines.eager import EagerEngine
-from orthrus_transformers.engines.forward_pass import Pass
+from orthrus_transformers.engines.forward_pass import ForwardPass
 from orthrus_transformers.engines.prefill_padding import NARROWEST, padded, rounded, with_few_shapes
 from orthrus_transformers.options import GraphLimits
 from orthrus_transformers.target import TransformersTarget
@@ -88,10 +88,12 @@ def test_padding_changes_neither_logits_nor_what_is_kept(data: st.DataObject) ->
     cache.start(4, target.device)
     slots = (torch.arange(width) + torch.tensor(lengths)[:, None]) % width  # the last token in the last column
     tokens = torch.tensor([[(5 * row + slot) % VOCABULARY for slot in line] for row, line in enumerate(slots.tolist())])
-    one = Pass(tokens, torch.zeros(rows, dtype=torch.int64), width, 1, slots=slots, rows=torch.tensor(order))
-    wanted = engine._eager.run(one)
+    forward_pass = ForwardPass(
+        tokens, torch.zeros(rows, dtype=torch.int64), width, 1, slots=slots, rows=torch.tensor(order)
+    )
+    wanted = engine._eager.run(forward_pass)
     kept = [[keys[row, :, :length].clone() for row, length in zip(order, lengths, strict=True)] for keys in cache._keys]
-    more = padded(one, rows + data.draw(st.integers(0, 3)), width + data.draw(st.integers(0, 9)))
+    more = padded(forward_pass, rows + data.draw(st.integers(0, 3)), width + data.draw(st.integers(0, 9)))
     for buffer in [*cache._keys, *cache._values]:
         buffer.fill_(7)  # or what was not written would be there all the same
     torch.testing.assert_close(engine._eager.run(more)[:rows], wanted, rtol=0, atol=1e-5)
@@ -120,10 +122,10 @@ def test_refills_of_as_many_rows_or_fewer_share_a_recording() -> None:
 
 @pytest.mark.parametrize(("rows", "recorded"), [(1, 1), (2, 2), (3, 4), (5, 8)])
 def test_some_of_the_rows_are_padded_to_a_power_of_two(rows: int, recorded: int) -> None:
-    one = Pass(
+    forward_pass = ForwardPass(
         torch.zeros(rows, 3, dtype=torch.int64), torch.zeros(rows), 3, 1, torch.zeros(rows, 3), torch.arange(rows)
     )
-    more = with_few_shapes(one, 4096)
+    more = with_few_shapes(forward_pass, 4096)
     assert more is not None
     assert (len(more.lengths), more.width) == (recorded, 32)
 
@@ -138,16 +140,16 @@ def test_of_a_prompt_in_chunks_only_the_first_is_recorded() -> None:
 
 def test_wide_prefills_run_as_they_are() -> None:
     nothing = torch.zeros(2, 40, dtype=torch.int64)
-    one = Pass(nothing, nothing[:, 0], 40, 1, slots=nothing)
-    assert with_few_shapes(one, 2 * 48 - 1) is None
-    assert with_few_shapes(one, 2 * 48) is not None
+    forward_pass = ForwardPass(nothing, nothing[:, 0], 40, 1, slots=nothing)
+    assert with_few_shapes(forward_pass, 2 * 48 - 1) is None
+    assert with_few_shapes(forward_pass, 2 * 48) is not None
 
 
 @pytest.mark.parametrize(("slots", "fits"), [(47, False), (48, True), (None, True)])
 def test_padding_takes_no_more_slots_than_the_cache_may_have(slots: int | None, fits: bool) -> None:
     nothing = torch.zeros(1, 40, dtype=torch.int64)
-    one = Pass(nothing, nothing[:, 0], 40, 1, slots=nothing)
-    assert (with_few_shapes(one, 4096, slots) is not None) is fits
+    forward_pass = ForwardPass(nothing, nothing[:, 0], 40, 1, slots=nothing)
+    assert (with_few_shapes(forward_pass, 4096, slots) is not None) is fits
 
 
 @pytest.mark.filterwarnings("ignore:this model's prefills cannot be captured")
@@ -156,10 +158,10 @@ def test_a_prefill_has_one_shape_however_often_it_comes(size: int, monkeypatch: 
     """In bfloat16 a row's logits may depend on how many rows and columns the pass has, and so its text would."""
     shapes: list[tuple[int, int]] = []
 
-    def run(self: EagerEngine, one: Pass) -> Tensor:
-        if one.slots is not None:
-            shapes.append((len(one.lengths), one.width))
-        return own(self, one)
+    def run(self: EagerEngine, forward_pass: ForwardPass) -> Tensor:
+        if forward_pass.slots is not None:
+            shapes.append((len(forward_pass.lengths), forward_pass.width))
+        return own(self, forward_pass)
 
     own = EagerEngine.run
     target = recording_target()
@@ -206,12 +208,12 @@ def test_a_prefill_that_takes_most_of_the_memory_of_graphs_is_not_kept() -> None
 
 @pytest.mark.parametrize("memory", [False, True])
 def test_a_prefill_that_cannot_be_recorded_leaves_cycles_alone(memory: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    def record(self: Recorder, one: Pass) -> Recording | None:
-        if one.slots is None:
-            return recording(self, one)
+    def record(self: Recorder, forward_pass: ForwardPass) -> Recording | None:
+        if forward_pass.slots is None:
+            return recording(self, forward_pass)
         if memory:
             raise torch.OutOfMemoryError("operation not permitted, for want of memory")
-        self._give_up(RuntimeError("operation not permitted"), one)
+        self._give_up(RuntimeError("operation not permitted"), forward_pass)
         return None
 
     recording = Recorder._record
@@ -231,11 +233,11 @@ def test_a_prefill_that_cannot_be_recorded_leaves_cycles_alone(memory: bool, mon
 def test_what_is_packed_of_a_prefill_comes_out_again(batch: int, some: bool) -> None:
     slots = torch.arange(4).roll(1).expand(batch, 4)
     rows = torch.arange(batch) + 2 if some else None
-    one = Pass(
+    forward_pass = ForwardPass(
         torch.arange(4 * batch).view(batch, 4), torch.zeros(batch, dtype=torch.int64), 4, 1, slots=slots, rows=rows
     )
-    got = unpacked(one, packed(one))
-    assert torch.equal(got.joined(), one.joined())
-    assert torch.equal(got.placed(), one.placed())
+    got = unpacked(forward_pass, packed(forward_pass))
+    assert torch.equal(got.joined(), forward_pass.joined())
+    assert torch.equal(got.placed(), forward_pass.placed())
     assert (got.rows is None) is not some
     assert got.rows is None or got.rows.tolist() == (torch.arange(batch) + 2).tolist()

@@ -16,7 +16,7 @@ from orthrus import InputError, Stop
 from orthrus_caches import buffers, static
 from orthrus_drafters.none import NoDrafter
 from orthrus_transformers.engines.cuda_graphs import packed, unpacked
-from orthrus_transformers.engines.forward_pass import Pass
+from orthrus_transformers.engines.forward_pass import ForwardPass
 
 
 @pytest.mark.parametrize("batch", thorough_but([2], [1, 2]))
@@ -64,13 +64,13 @@ def test_what_is_packed_comes_out_again(batch: int, width: int, told: bool) -> N
     lengths, anchors = torch.arange(batch) + 7, torch.arange(batch)[:, None] + 20
     drafted = torch.arange(batch * width).view(batch, width) if width else None
     positions = lengths[:, None] + torch.arange(1 + width) if told else None
-    one = Pass(anchors, lengths, 16, 1 + width, drafted=drafted, positions=positions)
-    inputs = packed(one)
-    got = unpacked(one, inputs)
-    assert (got.lengths.tolist(), got.joined().tolist()) == (lengths.tolist(), one.joined().tolist())
+    forward_pass = ForwardPass(anchors, lengths, 16, 1 + width, drafted=drafted, positions=positions)
+    inputs = packed(forward_pass)
+    got = unpacked(forward_pass, inputs)
+    assert (got.lengths.tolist(), got.joined().tolist()) == (lengths.tolist(), forward_pass.joined().tolist())
     assert (got.positions is None) is not told
     assert positions is None or torch.equal(got.positions, positions)  # type: ignore[arg-type]
     assert all(part.is_contiguous() for part in (got.lengths, *got.parts))
-    assert torch.equal(got.placed(), one.placed())
+    assert torch.equal(got.placed(), forward_pass.placed())
     address = inputs.data_ptr()
-    assert packed(one, inputs).data_ptr() == address
+    assert packed(forward_pass, inputs).data_ptr() == address

@@ -8,7 +8,7 @@ import pytest
 from support.building import table_target
 
 from orthrus import BuildError, Prompt, Sampling
-from orthrus.sampling.resolve import whole_sampling
+from orthrus.sampling.resolve import resolve_sampling
 from orthrus.testing import Letters
 
 
@@ -29,20 +29,20 @@ def test_a_text_is_its_own_tokens(before: list[int], after: list[int], word: str
     target = table_target(alphabet="abc ")
     target.tokenizer = Bracketed("abc ", before, after)
     plain = tuple(Letters("abc ").encode(word))
-    assert whole_sampling(Sampling(bad_words=(word,)), target).bad_words == (plain, (3, *plain))
+    assert resolve_sampling(Sampling(bad_words=(word,)), target).bad_words == (plain, (3, *plain))
 
 
 def test_a_form_that_cannot_be_written_is_left_out() -> None:
-    settings = whole_sampling(Sampling(bad_words=("ab", (2, 0), (2, 0))), table_target(alphabet="abc"))
+    settings = resolve_sampling(Sampling(bad_words=("ab", (2, 0), (2, 0))), table_target(alphabet="abc"))
     assert settings.bad_words == ((0, 1), (2, 0))
 
 
 def test_texts_need_a_tokenizer_and_token_ids_none() -> None:
     target = table_target(alphabet="abc")
     target.tokenizer = None
-    assert whole_sampling(Sampling(bad_words=((2, 0),)), target).bad_words == ((2, 0),)
+    assert resolve_sampling(Sampling(bad_words=((2, 0),)), target).bad_words == ((2, 0),)
     with pytest.raises(BuildError, match=r"sampling.bad_words: the target has no tokenizer to find texts with"):
-        whole_sampling(Sampling(bad_words=("ab",)), target)
+        resolve_sampling(Sampling(bad_words=("ab",)), target)
 
 
 def test_a_text_without_tokens_is_refused() -> None:
@@ -53,4 +53,4 @@ def test_a_text_without_tokens_is_refused() -> None:
     target = table_target(alphabet="abc")
     target.tokenizer = Silent("abc")
     with pytest.raises(BuildError, match=r"sampling.bad_words: 'ab' has no tokens"):
-        whole_sampling(Sampling(bad_words=("ab",)), target)
+        resolve_sampling(Sampling(bad_words=("ab",)), target)

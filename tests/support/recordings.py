@@ -16,7 +16,7 @@ from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.static import StaticCache
 from orthrus_transformers.engines.cuda_graphs import GraphedEngine, Recording, packed, unpacked
 from orthrus_transformers.engines.eager import EagerEngine
-from orthrus_transformers.engines.forward_pass import Pass
+from orthrus_transformers.engines.forward_pass import ForwardPass
 from orthrus_transformers.options import GraphLimits
 from orthrus_transformers.target import TransformersTarget
 from support.families import CONTEXT, attention_for, tiny_model
@@ -27,7 +27,7 @@ class Again:
     """Stand in for a CUDA graph."""
 
     eager: EagerEngine
-    like: Pass
+    like: ForwardPass
     inputs: torch.Tensor
     output: torch.Tensor
     recorder: Recorder
@@ -45,10 +45,10 @@ class Recorder(GraphedEngine):
     around: Callable[[Callable[[], None]], None] = staticmethod(lambda action: action())
     size = 0
 
-    def _record(self, one: Pass) -> Recording:
-        inputs = packed(one)
-        output = self._eager.run(unpacked(one, inputs)).clone()
-        graph: Any = Again(self._eager, one, inputs, output, self)
+    def _record(self, forward_pass: ForwardPass) -> Recording:
+        inputs = packed(forward_pass)
+        output = self._eager.run(unpacked(forward_pass, inputs)).clone()
+        graph: Any = Again(self._eager, forward_pass, inputs, output, self)
         return Recording(graph, inputs, output, self.size)
 
 

@@ -14,7 +14,7 @@ import yaml
 
 from orthrus_diffusion.training import evaluation
 from orthrus_diffusion.training.process_group import Workers
-from orthrus_diffusion.training.session import Run
+from orthrus_diffusion.training.session import TrainingSession
 from orthrus_diffusion.training.shards import write_shard
 from support.program import ROOT
 
@@ -66,7 +66,7 @@ def toy_config(directory: Path, **fit: Any) -> Path:
     return file
 
 
-def toy_run(file: Path, monkeypatch: Any, notify: Any = print, *overrides: str) -> Run:
+def toy_run(file: Path, monkeypatch: Any, notify: Any = print, *overrides: str) -> TrainingSession:
     """Return the training of a config; its view is measured on prompts of tokens, for the model has no tokenizer."""
     monkeypatch.setattr(evaluation, "_prompts", lambda run: prompts(16, 1))
-    return Run.read(file, overrides, Workers(), notify)
+    return TrainingSession.read(file, overrides, Workers(), notify)

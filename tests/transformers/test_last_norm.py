@@ -11,7 +11,7 @@ from torch import Tensor
 
 from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.static import StaticCache
-from orthrus_transformers.engines.forward_pass import Pass
+from orthrus_transformers.engines.forward_pass import ForwardPass
 from orthrus_transformers.model import fused_layers
 from orthrus_transformers.model.patching import PatchedForward
 from orthrus_transformers.target import TransformersTarget
@@ -26,7 +26,9 @@ def target_of(model: Any) -> TransformersTarget:
 def run(target: TransformersTarget, prefill: bool) -> Tensor:
     slots = torch.arange(3)[None] if prefill else None
     with torch.no_grad():
-        return target._engine.run(Pass(torch.tensor([[1, 2, 3]]), torch.zeros(1, dtype=torch.int64), 3, 3, slots=slots))
+        return target._engine.run(
+            ForwardPass(torch.tensor([[1, 2, 3]]), torch.zeros(1, dtype=torch.int64), 3, 3, slots=slots)
+        )
 
 
 @pytest.mark.parametrize("family", ["llama", "mistral", "qwen2", "qwen3"])

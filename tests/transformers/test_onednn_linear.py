@@ -25,7 +25,7 @@ from orthrus_attention.eager import EagerAttention
 from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.dynamic import DynamicCache
 from orthrus_transformers.kernels import onednn_linear
-from orthrus_transformers.kernels.onednn_linear import Product
+from orthrus_transformers.kernels.onednn_linear import PackedLinear
 from orthrus_transformers.target import TransformersTarget
 
 WIDTH = 5
@@ -60,9 +60,9 @@ def viewed(target: TransformersTarget) -> Tensor:
 
 
 @pytest.fixture
-def counted(monkeypatch: pytest.MonkeyPatch) -> list[Product]:
-    made, real = [], Product.__call__
-    monkeypatch.setattr(Product, "__call__", lambda self, inputs: made.append(self) or real(self, inputs))
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[PackedLinear]:
+    made, real = [], PackedLinear.__call__
+    monkeypatch.setattr(PackedLinear, "__call__", lambda self, inputs: made.append(self) or real(self, inputs))
     return made
 
 
@@ -79,7 +79,7 @@ def test_a_product_is_the_linear_layers(data: st.DataObject) -> None:
     biased = bias if data.draw(st.booleans()) else None
     wanted = given_.double() @ weight.double().t() + (0 if biased is None else biased.double())
     added = residual.double() + wanted
-    product = Product(weight, biased, copies=copies)
+    product = PackedLinear(weight, biased, copies=copies)
     near = {"rtol": 0, "atol": 4 * inputs**0.5 * torch.finfo(dtype).eps * float(1 + added.abs().max())}
     torch.testing.assert_close(product(given_).double(), wanted, **near)
     torch.testing.assert_close(product.add_to(residual.clone(), given_).double(), added, **near)
@@ -89,7 +89,7 @@ def test_a_product_is_the_linear_layers(data: st.DataObject) -> None:
 def test_a_weight_that_is_changed_is_seen(copies: bool) -> None:
     joined, inputs = torch.randn(6, 8), torch.randn(1, 2, 8)
     part = torch.nn.Parameter(joined[:3], requires_grad=False)  # as an attention's projections are
-    product = Product(joined, copies=copies)
+    product = PackedLinear(joined, copies=copies)
     before = product(inputs)
     part.copy_(part + 1)
     after = product(inputs)
@@ -102,7 +102,7 @@ def test_a_weight_that_is_changed_is_seen(copies: bool) -> None:
 
 @needs_onednn
 @pytest.mark.parametrize("family", thorough_but(FEW, FAMILIES))
-def test_passes_of_every_family_are_the_models_own_to_rounding(family: str, counted: list[Product]) -> None:
+def test_passes_of_every_family_are_the_models_own_to_rounding(family: str, counted: list[PackedLinear]) -> None:
     own = target_of(family, "eager")
     assert own.report() == {"layers": "own"}
     wanted = scored(own)
@@ -117,7 +117,7 @@ def test_passes_of_every_family_are_the_models_own_to_rounding(family: str, coun
 
 @needs_onednn
 @pytest.mark.parametrize("family", ["llama", "gemma3_text", "phi3", "qwen3"])
-def test_weights_of_a_view_that_change_are_seen(family: str, counted: list[Product]) -> None:
+def test_weights_of_a_view_that_change_are_seen(family: str, counted: list[PackedLinear]) -> None:
     target = target_of(family)
     random_view(target, "noisy", seed=1)
     plain = scored(target)
@@ -138,7 +138,7 @@ def test_weights_of_a_view_that_change_are_seen(family: str, counted: list[Produ
 
 
 @needs_onednn
-def test_a_model_in_a_second_target_is_multiplied_by_once(counted: list[Product]) -> None:
+def test_a_model_in_a_second_target_is_multiplied_by_once(counted: list[PackedLinear]) -> None:
     model = tiny_model("gemma2", dtype=torch.float32)
     first = target_of("gemma2", model=model)
     scored(first)
@@ -151,7 +151,9 @@ def test_a_model_in_a_second_target_is_multiplied_by_once(counted: list[Product]
 
 
 @needs_onednn
-def test_a_large_models_weights_are_not_held_twice(monkeypatch: pytest.MonkeyPatch, counted: list[Product]) -> None:
+def test_a_large_models_weights_are_not_held_twice(
+    monkeypatch: pytest.MonkeyPatch, counted: list[PackedLinear]
+) -> None:
     monkeypatch.setattr(onednn_linear, "MOST_BYTES", 1000)
     target = target_of("llama")
     scored(target)
@@ -171,7 +173,7 @@ def test_models_stay_their_own_where_onednn_has_nothing_for_them(family: str, mo
 
 @needs_onednn
 @pytest.mark.parametrize("family", ["llama", "gemma2", "lfm2"])
-def test_text_in_float32_is_the_models_own(family: str, counted: list[Product]) -> None:
+def test_text_in_float32_is_the_models_own(family: str, counted: list[PackedLinear]) -> None:
     # As wide as products of oneDNN round otherwise than those of the model itself.
     model = tiny_model(family, dtype=torch.float32, hidden_size=256, intermediate_size=512, num_hidden_layers=4)
     own, chooser, stop = copy.deepcopy(model), random.Random(family), Stop(24)
@@ -192,7 +194,7 @@ def test_text_in_float32_is_the_models_own(family: str, counted: list[Product]) 
 @pytest.mark.parametrize("change", ["in place", "another tensor"])
 def test_changes_are_told_by_versions_and_places(change: str) -> None:
     weight, inputs = torch.nn.Parameter(torch.randn(4, 8), requires_grad=False), torch.randn(2, 8)
-    product = Product(weight, copies=True)
+    product = PackedLinear(weight, copies=True)
     before = product(inputs)
     if change == "in place":
         weight.mul_(2)
@@ -270,7 +272,7 @@ def test_where_memory_is_short_nothing_is_copied(monkeypatch: pytest.MonkeyPatch
 
     weight, inputs = torch.randn(4, 8), torch.randn(2, 8)
     monkeypatch.setattr(torch.ops.mkldnn, "_reorder_linear_weight", full)
-    product = Product(weight, copies=True)
+    product = PackedLinear(weight, copies=True)
     with pytest.warns(UserWarning, match="memory does not hold the weights twice"):
         found = product(inputs)
     torch.testing.assert_close(found, inputs @ weight.t())

@@ -26,7 +26,7 @@ def test_few_queries_are_tiled_and_split_as_one(
     heads: tuple[int, int], batch: int, queries: int, slots: int, size: int
 ) -> None:
     def layout(count: int) -> tuple[tuple[int, int, int], int]:
-        assert split_kv.is_steady(count, slots)
+        assert split_kv.is_batch_invariant(count, slots)
         blocks = split_kv._blocks(heads[0] * count, size, slots, 2, True)
         return blocks, split_kv._splits(batch * heads[1], -(-heads[0] * count // blocks[0]), slots, blocks[1])
 
@@ -59,13 +59,13 @@ def test_some_rows_are_split_as_one(heads: tuple[int, int], batch: int, slots: i
 
 
 def test_many_rows_and_long_texts_are_laid_out_for_speed() -> None:
-    assert not split_kv.is_steady(FEW_QUERIES + 1, FEW_SLOTS)
-    assert not split_kv.is_steady(1, FEW_SLOTS + 1)
+    assert not split_kv.is_batch_invariant(FEW_QUERIES + 1, FEW_SLOTS)
+    assert not split_kv.is_batch_invariant(1, FEW_SLOTS + 1)
     assert split_kv._splits(ENOUGH, 1, FEW_SLOTS, 64) == 1 < split_kv._splits(ENOUGH - 1, 1, FEW_SLOTS, 64)
 
 
 @pytest.mark.parametrize("outputs", [576, 960, 3072])
 def test_small_models_have_one_layout_for_any_tokens(outputs: int) -> None:
-    layouts = {skinny_linear.tile(tokens, outputs, 576) for tokens in range(1, skinny_linear.MOST_STEADY_TOKENS + 1)}
+    layouts = {skinny_linear.tile(tokens, outputs, 576) for tokens in range(1, skinny_linear.MOST_INVARIANT_TOKENS + 1)}
     assert len(layouts) == 1
     assert len({skinny_linear.tile(tokens, outputs, skinny_linear.SMALL_WIDTH + 1) for tokens in (16, 17)}) == 2

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from orthrus import Chance, Context, Decoder, Draft, InputError, Sampling, Stop, Verdict
 from orthrus.sampling import append_bonus
-from orthrus.verification.recording_verifier import Witness, of_token
+from orthrus.verification.recording_verifier import RecordingVerifier, of_token
 from orthrus_drafters.none import NoDrafter
 from orthrus_verifiers.coupled import Coupled
 
@@ -35,7 +35,7 @@ def test_every_token_is_seen_once_it_is_committed_and_none_is_changed(
     plain = Decoder.of(target, NoDrafter(), Coupled(), stop, seed, Sampling(temperature))
     answers = plain.generate(prompts, batch=1)
     drafter = ScriptedDrafter([one.token_ids for one in answers], 4, 0.7, [0, 1, 4], seed)
-    witness = Witness(Coupled())
+    witness = RecordingVerifier(Coupled())
     results = dataclasses.replace(plain, drafter=drafter, verifier=witness).generate(prompts, batch=batch)
     assert [one.token_ids for one in results] == [one.token_ids for one in answers]
     for result, seen in zip(results, witness.seen(results), strict=True):
@@ -54,7 +54,7 @@ def test_a_token_that_was_not_seen_does_not_pass() -> None:
 
 def test_a_token_other_than_the_one_seen_does_not_pass() -> None:
     target = table_target()
-    witness = Witness(Coupled())
+    witness = RecordingVerifier(Coupled())
     decoder = Decoder.of(target, NoDrafter(), witness, Stop(2))
     results = decoder.generate([[0]])
     [seen] = witness.seen(results)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from support.program import TABLE, InProcess, Outcome
 
-from orthrus.config.compose import Layer
+from orthrus.config.compose import ConfigSource
 from orthrus.config.schema import load_config
 from orthrus.decoder import Decoder
 from orthrus.registry.plugins import Plugins
@@ -138,7 +138,7 @@ class Weighty(NoDrafter):
 
 def test_weights_prompts_and_batch_count() -> None:
     session = Plugins.load()
-    config = load_config(TABLE, [Layer("none", {})], session)
+    config = load_config(TABLE, [ConfigSource("none", {})], session)
     decoder = Runs(session, PROMPTS)._decoder(config)
 
     def identity(batch: int = 1, prompts: Any = PROMPTS, weights: str = "some", seed: int = 0) -> dict[str, Any]:

@@ -53,7 +53,7 @@ def named_check(kind: str, name: str) -> Check:
     """
     if kind not in EVERY_CHECK:
         raise InputError(unknown("kind of part", kind, EVERY_CHECK))
-    checks = {one.name: one for one in EVERY_CHECK[kind]()}
+    checks = {check.name: check for check in EVERY_CHECK[kind]()}
     if name not in checks:
         raise InputError(unknown(f"{kind} check", name, checks))
     return checks[name]

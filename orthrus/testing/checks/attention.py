@@ -1,4 +1,4 @@
-"""What every attention backend is held to: attention written out. A factory is handed nothing: `MyBackend`."""
+"""Checks of attention backends against attention written out. A factory is called without arguments: `MyBackend`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SCORES = [
     Pass(lengths=(2, 7), width=4, seed=1),
     Pass(lengths=(0, 5, 12), width=5, heads=2, seed=2),
 ]
-BLOCKS = [replace(one, kind="block", width=max(2, one.width), seed=one.seed + 3) for one in SCORES]
+BLOCKS = [replace(case, kind="block", width=max(2, case.width), seed=case.seed + 3) for case in SCORES]
 PREFILLS = [
     Pass("prefill", (4,), 4),
     Pass("prefill", (2, 7), 7, seed=1),
@@ -29,7 +29,7 @@ DTYPES = ("float64", "bfloat16", "float16")
 
 
 @check("attention", SCORES[:1])
-def declares_itself(make: Factory, one: Pass) -> None:
+def declares_itself(make: Factory, attention_pass: Pass) -> None:
     """It has the members of an AttentionBackend, and declares where it works as AttentionCapabilities."""
     backend = make()
     hold_members("attention", backend)
@@ -37,46 +37,46 @@ def declares_itself(make: Factory, one: Pass) -> None:
 
 
 @check("attention", SCORES)
-def causal_queries_see_their_past(make: Factory, one: Pass) -> None:
+def causal_queries_see_their_past(make: Factory, attention_pass: Pass) -> None:
     """Scoring a draft, each query sees the keys up to its own position, in rows of any length."""
-    _hold(make, one)
+    _hold(make, attention_pass)
 
 
 @check("attention", PREFILLS)
-def prefills_see_their_past(make: Factory, one: Pass) -> None:
+def prefills_see_their_past(make: Factory, attention_pass: Pass) -> None:
     """In a prefill, whose columns are rolled, each query sees the keys up to its own position."""
-    _hold(make, one)
+    _hold(make, attention_pass)
 
 
 @check("attention", BLOCKS)
-def blocks_see_themselves(make: Factory, one: Pass) -> None:
+def blocks_see_themselves(make: Factory, attention_pass: Pass) -> None:
     """Every query of a block sees what is committed and the whole block, both ways; unused columns come first."""
-    _hold(make, one)
+    _hold(make, attention_pass)
 
 
-@check("attention", [replace(one, window=window) for window in (1, 4) for one in (*SCORES, *PREFILLS, *BLOCKS)])
-def windows_hide_older_keys(make: Factory, one: Pass) -> None:
+@check("attention", [replace(case, window=window) for window in (1, 4) for case in (*SCORES, *PREFILLS, *BLOCKS)])
+def windows_hide_older_keys(make: Factory, attention_pass: Pass) -> None:
     """A layer's window hides keys that many slots or more before the query."""
-    _hold(make, one)
+    _hold(make, attention_pass)
 
 
-@check("attention", [replace(one, groups=groups) for groups in (2, 3) for one in (*SCORES, *PREFILLS, *BLOCKS)])
-def heads_share_keys_in_groups(make: Factory, one: Pass) -> None:
+@check("attention", [replace(case, groups=groups) for groups in (2, 3) for case in (*SCORES, *PREFILLS, *BLOCKS)])
+def heads_share_keys_in_groups(make: Factory, attention_pass: Pass) -> None:
     """Query heads that share a key head each get their own output, in their order."""
-    _hold(make, one)
+    _hold(make, attention_pass)
 
 
-@check("attention", [replace(one, layout=layout) for layout in ("static", "transposed") for one in SCORES])
-def keys_are_read_as_they_lie(make: Factory, one: Pass) -> None:
+@check("attention", [replace(case, layout=layout) for layout in ("static", "transposed") for case in SCORES])
+def keys_are_read_as_they_lie(make: Factory, attention_pass: Pass) -> None:
     """Keys and values are read in whatever layout a cache has; what lies beside them in a buffer does not count."""
-    _hold(make, one)
+    _hold(make, attention_pass)
 
 
 @check("attention", [*SCORES, *BLOCKS])
-def scratch_slots_are_not_seen(make: Factory, one: Pass) -> None:
+def scratch_slots_are_not_seen(make: Factory, attention_pass: Pass) -> None:
     """What stands in slots after a row's last position changes nothing, to the bit."""
-    backend, one = _fitting(make, one)
-    case = one.case()
+    backend, attention_pass = _fitting(make, attention_pass)
+    case = attention_pass.case()
     clean, spoilt = attend(backend, case), attend(backend, with_garbage(case))
     changed = (clean != spoilt).masked_fill(~case.read[:, None, :, None], False)
     if changed.any():
@@ -86,37 +86,37 @@ def scratch_slots_are_not_seen(make: Factory, one: Pass) -> None:
         )
 
 
-@check("attention", [replace(one, dtype=name) for name in DTYPES for one in (SCORES[2], BLOCKS[2], PREFILLS[1])])
-def every_dtype_is_close(make: Factory, one: Pass) -> None:
+@check("attention", [replace(case, dtype=name) for name in DTYPES for case in (SCORES[2], BLOCKS[2], PREFILLS[1])])
+def every_dtype_is_close(make: Factory, attention_pass: Pass) -> None:
     """In every dtype that it declares the output is that of float64, within what the dtype can hold."""
     backend: AttentionBackend = make()
     offered = backend.capabilities.dtypes
-    if offered and one.dtype not in offered:
+    if offered and attention_pass.dtype not in offered:
         return
-    _hold(make, one)
+    _hold(make, attention_pass)
 
 
-@check("attention", [replace(one, softcap=0.7) for one in SCORES])
-def scores_are_soft_capped(make: Factory, one: Pass) -> None:
+@check("attention", [replace(case, softcap=0.7) for case in SCORES])
+def scores_are_soft_capped(make: Factory, attention_pass: Pass) -> None:
     """With `softcap` scores s become softcap * tanh(s / softcap)."""
     if not make().capabilities.softcap:
         raise NotApplicableError("the backend declares no soft-capping")
-    _hold(make, one)
+    _hold(make, attention_pass)
 
 
-@check("attention", [replace(one, sinks=True, groups=2) for one in SCORES])
-def sinks_take_their_share(make: Factory, one: Pass) -> None:
+@check("attention", [replace(case, sinks=True, groups=2) for case in SCORES])
+def sinks_take_their_share(make: Factory, attention_pass: Pass) -> None:
     """With `sinks` each head has one more key, of that score and without a value."""
     if not make().capabilities.sinks:
         raise NotApplicableError("the backend declares no sinks")
-    _hold(make, one)
+    _hold(make, attention_pass)
 
 
 @check("attention", SCORES)
-def inputs_are_left_alone(make: Factory, one: Pass) -> None:
+def inputs_are_left_alone(make: Factory, attention_pass: Pass) -> None:
     """A backend changes neither queries, keys, values nor the mask."""
-    backend, one = _fitting(make, one)
-    case, before = one.case(), one.case()
+    backend, attention_pass = _fitting(make, attention_pass)
+    case, before = attention_pass.case(), attention_pass.case()
     attend(backend, case)
     for name in ("query", "key", "value"):
         if not torch.equal(getattr(case, name), getattr(before, name)):
@@ -126,36 +126,40 @@ def inputs_are_left_alone(make: Factory, one: Pass) -> None:
             raise BrokenRuleError(f"it changed the mask's {name}", "prepare or attend")
 
 
-def _hold(make: Factory, one: Pass) -> None:
-    backend, one = _fitting(make, one)
-    case, more = one.case(), one.more()
-    found, wanted = attend(backend, case, **more), one_by_one(case, **more)
-    if found.shape != wanted.shape or found.dtype != case.query.dtype:
-        value = f"{list(found.shape)}, {found.dtype}; wanted {list(wanted.shape)}, {case.query.dtype}"
+def _hold(make: Factory, attention_pass: Pass) -> None:
+    backend, attention_pass = _fitting(make, attention_pass)
+    case, more = attention_pass.case(), attention_pass.more()
+    actual, expected = attend(backend, case, **more), one_by_one(case, **more)
+    if actual.shape != expected.shape or actual.dtype != case.query.dtype:
+        value = f"{list(actual.shape)}, {actual.dtype}; wanted {list(expected.shape)}, {case.query.dtype}"
         raise BrokenRuleError(value, "the output")
-    off = (found.double() - wanted).abs().masked_fill(~case.read[:, None, :, None], 0)
-    bound = TOLERANCE[case.query.dtype] * max(1.0, float(wanted.abs().max()))
+    off = (actual.double() - expected).abs().masked_fill(~case.read[:, None, :, None], 0)
+    bound = TOLERANCE[case.query.dtype] * max(1.0, float(expected.abs().max()))
     if not float(off.nan_to_num(torch.inf).max()) <= bound:
         row, head, column, _ = (off.nan_to_num(torch.inf) == off.nan_to_num(torch.inf).max()).nonzero()[0].tolist()
-        value = f"it is off by {float(off[row, head, column].max()):.3g}, allowed in {one.dtype} is {bound:.3g}"
+        value = (
+            f"it is off by {float(off[row, head, column].max()):.3g}, allowed in {attention_pass.dtype} is {bound:.3g}"
+        )
         raise BrokenRuleError(value, f"row {row}, head {head}, query {column}")
 
 
-def _fitting(make: Factory, one: Pass) -> tuple[AttentionBackend, Pass]:
+def _fitting(make: Factory, attention_pass: Pass) -> tuple[AttentionBackend, Pass]:
     """Return the backend, and the pass as it declares it can be; raise NotApplicableError if it cannot."""
     backend: Any = make()
     able = backend.capabilities
-    kind = "block" if one.kind == "block" else "causal"
+    kind = "block" if attention_pass.kind == "block" else "causal"
     if kind not in able.kinds:
         raise NotApplicableError(f"the backend declares no {kind} attention")
-    if one.window is not None and not able.windows:
+    if attention_pass.window is not None and not able.windows:
         raise NotApplicableError("the backend declares no windows")
     device = "cpu" if not able.devices or "cpu" in able.devices else sorted(able.devices)[0]
     if device == "cuda" and not torch.cuda.is_available():
         raise NotApplicableError("the backend works on cuda, and there is no GPU here")
-    dtype = one.dtype if not able.dtypes or one.dtype in able.dtypes else sorted(able.dtypes)[0]
-    size = one.size if not able.head_sizes or one.size in able.head_sizes else min(able.head_sizes)
-    return backend, replace(one, device=device, dtype=dtype, size=size)
+    dtype = attention_pass.dtype if not able.dtypes or attention_pass.dtype in able.dtypes else sorted(able.dtypes)[0]
+    size = (
+        attention_pass.size if not able.head_sizes or attention_pass.size in able.head_sizes else min(able.head_sizes)
+    )
+    return backend, replace(attention_pass, device=device, dtype=dtype, size=size)
 
 
 ATTENTION_CHECKS = (

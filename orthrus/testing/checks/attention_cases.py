@@ -38,7 +38,7 @@ class Case:
 
 @dataclass(frozen=True, repr=False)
 class Pass:
-    """Say which pass, as plain values: scoring a draft, drafting a block, or a chunk of a prefill.
+    """A pass as plain values: scoring a draft, drafting a block, or a chunk of a prefill.
 
     lengths: slots committed in each row; of a prefill, the prompts' lengths. groups: queries' heads that share one of
     the keys. layout: how keys lie, as caches hand them out.
@@ -59,7 +59,7 @@ class Pass:
     seed: int = 0
 
     def __repr__(self) -> str:
-        changed = [one.name for one in fields(self) if getattr(self, one.name) != one.default]
+        changed = [field.name for field in fields(self) if getattr(self, field.name) != field.default]
         return f"Pass({', '.join(f'{name}={getattr(self, name)!r}' for name in changed)})"
 
     def case(self) -> Case:
@@ -72,7 +72,7 @@ class Pass:
         rows, dtype = len(self.lengths), getattr(torch, self.dtype)
         query = torch.randn(rows, positions.shape[1], self.heads * self.groups, self.size, generator=generator)
         states = [torch.randn(rows, self.heads, extent, self.size, generator=generator) for _ in range(2)]
-        key, value = (laid_out(self.layout, one.to(dtype).to(self.device)) for one in states)
+        key, value = (laid_out(self.layout, tensor.to(dtype).to(self.device)) for tensor in states)
         return Case(
             query.to(dtype).to(self.device).transpose(1, 2), key, value, mask, self.window, read.to(self.device)
         )

@@ -1,4 +1,4 @@
-"""What every KV cache is held to: a list of rows. A factory is handed nothing: `lambda: MyCache(slots=16)`.
+"""Checks of KV caches against a list of rows. A factory is called without arguments: `lambda: MyCache(slots=16)`.
 
 B: rows, R: rows of a pass, H: heads, n: tokens of a pass, D: size of a head.
 """
@@ -23,7 +23,7 @@ Held = list[Tensor]  # by layer
 
 @dataclass(frozen=True, repr=False)
 class History:
-    """Hold what is done to a cache: so many passes over so many rows, each kept in part, as the seed decides.
+    """The history of a cache: so many passes over so many rows, each kept in part, as the seed decides.
 
     widest: most tokens of a pass. uneven: each layer has a head and a number more than the one before. dtype: of keys
     and values, by name.
@@ -40,7 +40,7 @@ class History:
     dtype: str = "float64"
 
     def __repr__(self) -> str:
-        changed = [one.name for one in fields(self) if getattr(self, one.name) != one.default]
+        changed = [field.name for field in fields(self) if getattr(self, field.name) != field.default]
         return f"History({', '.join(f'{name}={getattr(self, name)!r}' for name in changed)})"
 
 
@@ -64,7 +64,7 @@ class Model:
     def run(self, width: int, rows: Sequence[int] | None = None) -> None:
         """Write a pass of this width at the end of what is committed, and compare all that is returned."""
         chosen = list(range(len(self.rows))) if rows is None else list(rows)
-        self.write([[self.committed[row] + place for place in range(width)] for row in chosen], rows)
+        self.write([[self.committed[row] + offset for offset in range(width)] for row in chosen], rows)
 
     def write(self, slots: Sequence[Sequence[int]], rows: Sequence[int] | None = None) -> None:
         """Write a pass into these slots of each of its rows, and compare all that is returned."""
@@ -79,20 +79,22 @@ class Model:
                 f"it will return {returned} slots; the pass reaches up to {extent}", self._place("place")
             )
         first = [chosen.index(row) for row in chosen]  # a row that comes again writes what it wrote
-        keys, values = ([one[first] for one in self._states(len(chosen), width)] for _ in range(2))
+        keys, values = ([state[first] for state in self._states(len(chosen), width)] for _ in range(2))
         for index, row in enumerate(chosen):
             for column, slot in enumerate(slots[index]):
                 written = ([layer[index, :, column] for layer in side] for side in (keys, values))
                 self.rows[row][slot] = (next(written), next(written))
         for layer in range(self.history.layers):
             given = keys[layer].clone(), values[layer].clone()
-            found = self.cache.update(*given, layer)
+            pair = self.cache.update(*given, layer)
             self._hold_untouched(given, (keys[layer], values[layer]))
-            if not isinstance(found, tuple | list) or not all(isinstance(one, Tensor) for one in found):
-                raise InterfaceError(f"`update` returned a {type(found).__name__}, not two tensors: keys and values")
-            self._hold_shape(found, (len(chosen), *self._sizes(layer, returned)))
-            self._hold(found, chosen, layer)
-        if places.tolist() != [list(one) for one in slots] or (over is not None and over.tolist() != chosen):
+            if not isinstance(pair, tuple | list) or not all(isinstance(tensor, Tensor) for tensor in pair):
+                raise InterfaceError(f"`update` returned a {type(pair).__name__}, not two tensors: keys and values")
+            self._hold_shape(pair, (len(chosen), *self._sizes(layer, returned)))
+            self._hold(pair, chosen, layer)
+        if places.tolist() != [list(row_slots) for row_slots in slots] or (
+            over is not None and over.tolist() != chosen
+        ):
             raise BrokenRuleError("it changed the slots or rows that it was handed", self._place("place or update"))
 
     def keep(self, *lengths: int) -> None:
@@ -111,8 +113,8 @@ class Model:
 
     def keep_some(self) -> None:
         """Commit a part of what was written without a gap, other parts in other rows."""
-        held = zip(self.committed, self.rows, strict=True)
-        self.keep(*(self.chooser.randint(least, run_of(row)) for least, row in held))
+        rows = zip(self.committed, self.rows, strict=True)
+        self.keep(*(self.chooser.randint(least, run_of(row)) for least, row in rows))
 
     def _sizes(self, layer: int, slots: int) -> tuple[int, int, int]:
         """Return a layer's heads, the slots, and the size of a head."""
@@ -127,33 +129,35 @@ class Model:
         return [torch.randn(shape, generator=generator, dtype=torch.float64).to(self.dtype) for shape in shapes]
 
     def _hold_untouched(self, given: tuple[Tensor, Tensor], before: tuple[Tensor, Tensor]) -> None:
-        for name, one, other in zip(("keys", "values"), given, before, strict=True):
-            if not torch.equal(one, other):
+        for name, tensor, original in zip(("keys", "values"), given, before, strict=True):
+            if not torch.equal(tensor, original):
                 raise BrokenRuleError(f"it changed the {name} that it was handed", self._place("update"))
 
-    def _hold_shape(self, found: tuple[Tensor, Tensor], wanted: tuple[int, ...]) -> None:
-        for name, one in zip(("keys", "values"), found, strict=True):
-            if one.shape != wanted or one.dtype != self.dtype:
-                value = f"{name} are {list(one.shape)}, {one.dtype}; wanted {list(wanted)}, {self.dtype}"
+    def _hold_shape(self, returned: tuple[Tensor, Tensor], shape: tuple[int, ...]) -> None:
+        for name, tensor in zip(("keys", "values"), returned, strict=True):
+            if tensor.shape != shape or tensor.dtype != self.dtype:
+                value = f"{name} are {list(tensor.shape)}, {tensor.dtype}; wanted {list(shape)}, {self.dtype}"
                 raise BrokenRuleError(value, self._place("update"))
 
-    def _hold(self, found: tuple[Tensor, Tensor], chosen: list[int], layer: int) -> None:
+    def _hold(self, returned: tuple[Tensor, Tensor], chosen: list[int], layer: int) -> None:
         for side, name in enumerate(("key", "value")):
             for index, row in enumerate(chosen):
                 for slot, pair in sorted(self.rows[row].items()):
-                    if slot < found[side].shape[2] and not torch.equal(found[side][index, :, slot], pair[side][layer]):
+                    if slot < returned[side].shape[2] and not torch.equal(
+                        returned[side][index, :, slot], pair[side][layer]
+                    ):
                         what = "committed" if slot < self.committed[row] else "written since the last keep"
-                        value = f"{found[side][index, :, slot].tolist()}, it holds {pair[side][layer].tolist()}"
-                        place = f"{name} of layer {layer}, row {row}, slot {slot} ({what})"
-                        raise BrokenRuleError(value, self._place(place))
+                        value = f"{returned[side][index, :, slot].tolist()}, it holds {pair[side][layer].tolist()}"
+                        location = f"{name} of layer {layer}, row {row}, slot {slot} ({what})"
+                        raise BrokenRuleError(value, self._place(location))
 
     def _place(self, what: str) -> str:
         return f"{what}; committed are {self.committed}, after {self._stamp // 2} passes"
 
 
-def run_of(held: Mapping[int, object]) -> int:
+def run_of(slots: Mapping[int, object]) -> int:
     """Return how many slots from the first on are held without a gap."""
-    return next(slot for slot in range(len(held) + 1) if slot not in held)
+    return next(slot for slot in range(len(slots) + 1) if slot not in slots)
 
 
 SMALL = [
@@ -283,7 +287,7 @@ def slots_stand_until_kept(make: Factory, history: History) -> None:
     model = Model(make, history)
     for _ in range(3):
         model.run(history.widest)
-        model.write([[start + history.widest + place for place in range(2)] for start in model.committed])
+        model.write([[start + history.widest + offset for offset in range(2)] for start in model.committed])
         model.write([[start] for start in model.committed])
         model.keep_some()
     model.run(1)
@@ -300,8 +304,8 @@ def prefills_may_come_in_chunks(make: Factory, history: History) -> None:
         slots = [[(column + length) % max(prompts) for column in range(max(prompts))] for length in prompts]
         for start in range(0, max(prompts), 2):
             model.write([places[start : start + 2] for places in slots], rows)
-        kept = dict(zip(rows, prompts, strict=True))
-        model.keep(*(kept.get(row, length) for row, length in enumerate(model.committed)))
+        prompt_of = dict(zip(rows, prompts, strict=True))
+        model.keep(*(prompt_of.get(row, length) for row, length in enumerate(model.committed)))
         model.run(2)
         model.keep_some()
     model.run(1)

@@ -1,4 +1,4 @@
-"""What a part must have and declare, whatever it does: the first thing that is held to its interface."""
+"""Checks of the members and declarations that every part must have: the first thing held to its interface."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def hold_declared(kind: str, part: Any, *attributes: str) -> None:
             raise BrokenRuleError(wrong, f"the attribute `{attribute}`")
 
 
-def made(make: Factory, target: Target) -> Drafter:
+def make_drafter(make: Factory, target: Target) -> Drafter:
     """Return the drafter for a target; raise NotApplicableError if no target of the kit has what it needs."""
     drafter: Any = make(target)
     hold_members("drafter", drafter)
@@ -31,13 +31,13 @@ def made(make: Factory, target: Target) -> Drafter:
     lacking = sorted(drafter.needs - target.capabilities)
     if lacking:
         raise NotApplicableError(f"the drafter needs {', '.join(lacking)}, which no target of the kit offers")
-    found: Drafter = drafter
-    return found
+    drafter_of: Drafter = drafter
+    return drafter_of
 
 
 def forgetful(make: Factory, target: Target) -> Drafter:
     """Return the drafter; raise NotApplicableError if it learns: then what it saw may change what it proposes."""
-    drafter = made(make, target)
+    drafter = make_drafter(make, target)
     if drafter.learns:
         raise NotApplicableError("the drafter learns: what it has seen may change what it proposes")
     return drafter

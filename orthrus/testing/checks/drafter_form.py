@@ -1,4 +1,4 @@
-"""What a single draft must be: its form, its room, its probabilities."""
+"""Checks of a single draft: its form, its room, its probabilities."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from orthrus.batch.context import Context
 from orthrus.chance import Chance
 from orthrus.testing.check import BrokenRuleError, Check, Factory, check
-from orthrus.testing.checks.contracts import made
+from orthrus.testing.checks.contracts import make_drafter
 from orthrus.testing.doubles.spies import Watched, decoded
 from orthrus.testing.doubles.verifiers import Dictated
 from orthrus.testing.scenes import Scene, ladder
@@ -30,11 +30,11 @@ def rule(scenes: Sequence[Scene], *, unadmitted: bool = False) -> Callable[[Rule
     unadmitted: look even at what the loop refuses for its form.
     """
 
-    def made_of(one: Rule) -> Check:
-        @wraps(one)
+    def made_of(rule: Rule) -> Check:
+        @wraps(rule)
         def body(make: Factory, scene: Scene) -> None:
             target = scene.target()
-            watched = Watched(made(make, target), one, unadmitted=unadmitted)
+            watched = Watched(make_drafter(make, target), rule, unadmitted=unadmitted)
             decoded(scene, target, watched, Dictated(scene.seed), Chance(scene.seed))
 
         return check("drafter", scenes)(body)
@@ -45,14 +45,14 @@ def rule(scenes: Sequence[Scene], *, unadmitted: bool = False) -> Callable[[Rule
 @rule(SCENES, unadmitted=True)
 def draft_has_its_form(context: Context, draft: Draft) -> None:
     """A draft is a Draft: tokens [B, n], lengths [B] int64, probabilities [B, n, V] or None, passes 0 or more."""
-    place, rows = _cycle(context), len(context.rows)
+    location, rows = _cycle(context), len(context.rows)
     if not isinstance(draft, Draft):
-        raise BrokenRuleError(f"it returned a {type(draft).__name__}", place)
+        raise BrokenRuleError(f"it returned a {type(draft).__name__}", location)
     if not isinstance(draft.passes, int) or draft.passes < 0:
-        raise BrokenRuleError(f"passes are {draft.passes!r}, wanted 0 or more", place)
+        raise BrokenRuleError(f"passes are {draft.passes!r}, wanted 0 or more", location)
     for name in ("tokens", "lengths"):
         if not isinstance(getattr(draft, name), Tensor):
-            raise BrokenRuleError(f"{name} are a {type(getattr(draft, name)).__name__}, wanted a tensor", place)
+            raise BrokenRuleError(f"{name} are a {type(getattr(draft, name)).__name__}, wanted a tensor", location)
     shape = (rows, *draft.tokens.shape[-1:])  # [B, n]
     _hold("tokens", draft.tokens, shape, context)
     _hold("lengths", draft.lengths, shape[:1], context)
@@ -83,10 +83,10 @@ def draft_fits_the_room(context: Context, draft: Draft) -> None:
 @rule(SCENES)
 def tokens_are_in_the_vocabulary(context: Context, draft: Draft) -> None:
     """Every drafted token is one of the target's: from 0 up to the vocabulary's size."""
-    for row, place, token in _tokens(draft):
+    for row, index, token in _tokens(draft):
         if not 0 <= token < context.vocabulary_size:
             raise BrokenRuleError(
-                f"token {token}; the vocabulary has {context.vocabulary_size}", _at(context, row, place)
+                f"token {token}; the vocabulary has {context.vocabulary_size}", _at(context, row, index)
             )
 
 
@@ -95,12 +95,12 @@ def probabilities_sum_to_one(context: Context, draft: Draft) -> None:
     """The probabilities of every place are not negative and sum to one."""
     if draft.probabilities is None:
         return
-    for row, place, _ in _tokens(draft):
-        given = draft.probabilities[row, place].double()
+    for row, index, _ in _tokens(draft):
+        given = draft.probabilities[row, index].double()
         if not abs(float(given.sum()) - 1) <= TOLERANCE:  # true of nan, too
-            raise BrokenRuleError(f"probabilities that sum to {float(given.sum()):g}", _at(context, row, place))
+            raise BrokenRuleError(f"probabilities that sum to {float(given.sum()):g}", _at(context, row, index))
         if float(given.min()) < 0:
-            raise BrokenRuleError(f"a probability of {float(given.min()):g}", _at(context, row, place))
+            raise BrokenRuleError(f"a probability of {float(given.min()):g}", _at(context, row, index))
 
 
 @rule(SCENES)
@@ -108,23 +108,23 @@ def drawn_tokens_have_mass(context: Context, draft: Draft) -> None:
     """A token that was drawn has a probability above zero among those that the draft reports."""
     if draft.probabilities is None:
         return
-    for row, place, token in _tokens(draft):
-        if float(draft.probabilities[row, place, token]) == 0:
-            raise BrokenRuleError(f"token {token}, to which it gives a probability of 0", _at(context, row, place))
+    for row, index, token in _tokens(draft):
+        if float(draft.probabilities[row, index, token]) == 0:
+            raise BrokenRuleError(f"token {token}, to which it gives a probability of 0", _at(context, row, index))
 
 
 def _tokens(draft: Draft) -> list[tuple[int, int, int]]:
     """Return row, place and token of all that counts of a draft."""
     lengths = draft.lengths.tolist()
     return [
-        (row, place, token)
+        (row, index, token)
         for row, tokens in enumerate(draft.tokens.tolist())
-        for place, token in enumerate(tokens[: lengths[row]])
+        for index, token in enumerate(tokens[: lengths[row]])
     ]
 
 
-def _at(context: Context, row: int, place: int) -> str:
-    return f"place {place} of the draft of row {row}, {_cycle(context)}"
+def _at(context: Context, row: int, index: int) -> str:
+    return f"place {index} of the draft of row {row}, {_cycle(context)}"
 
 
 def _cycle(context: Context) -> str:

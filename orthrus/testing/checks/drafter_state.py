@@ -1,4 +1,4 @@
-"""What a drafter keeps, and what it must not: histories, rows, prompts, chance, and what belongs to others."""
+"""Checks of a drafter's state: histories, rows, prompts, chance, and what belongs to others."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from orthrus.interfaces import Drafter
 from orthrus.reference.cache import PlainCache
 from orthrus.reference.view_table import ViewTableTarget
 from orthrus.testing.check import BrokenRuleError, Factory, check
-from orthrus.testing.checks.contracts import forgetful, hold_declared, made
+from orthrus.testing.checks.contracts import forgetful, hold_declared, make_drafter
 from orthrus.testing.doubles.spies import FixedChance, Record, compare, decoded, recorded, recording
 from orthrus.testing.doubles.verifiers import Dictated, Spelled
 from orthrus.testing.scenes import Scene, ladder
@@ -37,23 +37,23 @@ BATCHES = [
 def history_leaves_no_trace(make: Factory, scene: Scene) -> None:
     """After any history of accepted and rejected drafts it proposes what it would had the text come token by token."""
     target = scene.target()
-    found = recorded(scene, target, forgetful(make, target), Dictated(scene.seed))
+    actual = recorded(scene, target, forgetful(make, target), Dictated(scene.seed))
     texts = _texts(make, scene)
-    other = scene.target()
-    wanted = recorded(scene, other, made(make, other), Spelled(texts))
-    compare(scene, found, wanted, "when the same text came token by token")
+    fresh_target = scene.target()
+    expected = recorded(scene, fresh_target, make_drafter(make, fresh_target), Spelled(texts))
+    compare(scene, actual, expected, "when the same text came token by token")
 
 
 @check("drafter", BATCHES)
 def rows_are_independent(make: Factory, scene: Scene) -> None:
     """A row is proposed the same alone, in a batch of any size, and in a row that another prompt had before."""
     target = scene.target()
-    found = recorded(scene, target, forgetful(make, target), Dictated(scene.seed))
-    wanted: Record = {}
+    actual = recorded(scene, target, forgetful(make, target), Dictated(scene.seed))
+    expected: Record = {}
     for index in range(len(scene.prompts)):
-        other = scene.target()
-        wanted |= recorded(scene.alone(index), other, made(make, other), Dictated(scene.seed))
-    compare(scene, found, wanted, "alone")
+        fresh_target = scene.target()
+        expected |= recorded(scene.alone(index), fresh_target, make_drafter(make, fresh_target), Dictated(scene.seed))
+    compare(scene, actual, expected, "alone")
 
 
 @check("drafter", SCENES)
@@ -63,10 +63,10 @@ def prompts_leave_no_trace(make: Factory, scene: Scene) -> None:
     drafter = forgetful(make, target)
     turned = tuple((*reversed(prompt), 1, 0) for prompt in reversed(scene.prompts))
     decoded(replace(scene, prompts=turned, seed=scene.seed + 1), target, drafter, Dictated(scene.seed + 1))
-    found = recorded(scene, target, drafter, Dictated(scene.seed))
-    other = scene.target()
-    wanted = recorded(scene, other, made(make, other), Dictated(scene.seed))
-    compare(scene, found, wanted, "as a drafter that saw no other prompts")
+    actual = recorded(scene, target, drafter, Dictated(scene.seed))
+    fresh_target = scene.target()
+    expected = recorded(scene, fresh_target, make_drafter(make, fresh_target), Dictated(scene.seed))
+    compare(scene, actual, expected, "as a drafter that saw no other prompts")
 
 
 @check("drafter", SCENES)
@@ -74,16 +74,21 @@ def drafters_do_not_meet(make: Factory, scene: Scene) -> None:
     """Two drafters of one factory that decode in turns propose what each does by itself."""
     scenes = [scene, replace(scene, seed=scene.seed + 1, prompts=scene.prompts[::-1])]
     turns: list[tuple[Record, Iterator[Step]]] = []
-    for one in scenes:
-        target = one.target()
+    for scene_of_two in scenes:
+        target = scene_of_two.target()
         record: Record = {}
-        steps = recording(one, target, forgetful(make, target), Dictated(one.seed), record)
+        steps = recording(scene_of_two, target, forgetful(make, target), Dictated(scene_of_two.seed), record)
         turns.append((record, steps))
     for _ in zip_longest(*(steps for _, steps in turns)):
         pass
-    for one, (record, _) in zip(scenes, turns, strict=True):
-        target = one.target()
-        compare(one, record, recorded(one, target, made(make, target), Dictated(one.seed)), "by itself")
+    for scene_of_two, (record, _) in zip(scenes, turns, strict=True):
+        target = scene_of_two.target()
+        compare(
+            scene_of_two,
+            record,
+            recorded(scene_of_two, target, make_drafter(make, target), Dictated(scene_of_two.seed)),
+            "by itself",
+        )
 
 
 @check("drafter", SCENES)
@@ -110,7 +115,7 @@ def chance_is_all_that_is_random(make: Factory, scene: Scene) -> None:
 def inputs_are_left_alone(make: Factory, scene: Scene) -> None:
     """A drafter changes nothing of the context, nor of the steps that it observes."""
     target = scene.target()
-    guarded = _Guarded(made(make, target), _state)
+    guarded = _Guarded(make_drafter(make, target), _state)
     decoded(scene, target, guarded, Dictated(scene.seed))
 
 
@@ -119,14 +124,14 @@ def committed_slots_are_left_alone(make: Factory, scene: Scene) -> None:
     """A drafter's passes write scratch slots only: committed keys and values stay, and so does their number."""
     cache = PlainCache()
     target = ViewTableTarget(scene.table(), cache, max_length=scene.max_length)
-    guarded = _Guarded(made(make, target), lambda context: _slots(context, cache))
+    guarded = _Guarded(make_drafter(make, target), lambda context: _slots(context, cache))
     decoded(scene, target, guarded, Dictated(scene.seed))
 
 
 @check("drafter", ladder(3))
 def declares_itself(make: Factory, scene: Scene) -> None:
     """It says what it needs, a set of capabilities' names, and whether it learns, True or False."""
-    hold_declared("drafter", made(make, scene.target()))
+    hold_declared("drafter", make_drafter(make, scene.target()))
 
 
 @contextmanager
@@ -164,12 +169,12 @@ def _slots(context: Context, cache: PlainCache) -> dict[str, Any]:
 def _texts(make: Factory, scene: Scene) -> dict[int, tuple[int, ...]]:
     """Return the texts of the dictated history, by the requests' keys."""
     target = scene.target()
-    answers = decoded(scene, target, made(make, target), Dictated(scene.seed), FixedChance(scene.seed))
+    answers = decoded(scene, target, make_drafter(make, target), Dictated(scene.seed), FixedChance(scene.seed))
     return {key: answer.token_ids for key, answer in zip(scene.keys(), answers, strict=True)}
 
 
 class _Guarded:
-    """Be a drafter, and compare what `state` shows before and after each of its calls."""
+    """A drafter of which `state` is compared before and after each call."""
 
     needs: frozenset[str] = frozenset()
 
@@ -183,26 +188,26 @@ class _Guarded:
 
     def start(self, context: Context, rows: Sequence[int]) -> None:
         self._context = context
-        with self._held("start"):
+        with self._guarded_call("start"):
             self._drafter.start(context, rows)
 
     def propose(self, context: Context, chance: Chance) -> Draft:
-        with self._held("propose"):
+        with self._guarded_call("propose"):
             return self._drafter.propose(context, chance)
 
     def _ahead(self, context: Context, chance: Chance) -> None:
-        with self._held("ahead"):
+        with self._guarded_call("ahead"):
             self._drafter.ahead(context, chance)  # type: ignore[attr-defined]  # optional: this is for those that have it
 
     def observe(self, step: Step) -> None:
         lengths = step.lengths.tolist()
-        with self._held("observe"):
+        with self._guarded_call("observe"):
             self._drafter.observe(step)
         if step.lengths.tolist() != lengths:
             raise BrokenRuleError("it changed the step's lengths", "observe")
 
     @contextmanager
-    def _held(self, call: str) -> Iterator[None]:
+    def _guarded_call(self, call: str) -> Iterator[None]:
         before = self._state(self._context)
         yield
         after = self._state(self._context)

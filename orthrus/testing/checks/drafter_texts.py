@@ -1,4 +1,4 @@
-"""What comes out with a drafter: the target's own text, sample or distribution."""
+"""Checks of texts decoded with a drafter: the target's own text, sample or distribution."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from orthrus.chance import Chance
 from orthrus.decode import decode
 from orthrus.reference.verifiers import PlainConsensus, PlainCoupled, PlainRejection
 from orthrus.testing.check import BrokenRuleError, Factory, check
-from orthrus.testing.checks.contracts import made
+from orthrus.testing.checks.contracts import make_drafter
 from orthrus.testing.checks.enumeration import EveryOutcome, NoiseError, distribution
 from orthrus.testing.checks.exactness import (
     FAR,
@@ -41,16 +41,16 @@ DRAWN = [SMALL, Scene(seed=5, vocabulary=3, order=2, prompts=((2, 1, 2),), max_n
 def greedy_text(make: Factory, scene: Scene) -> None:
     """Under a greedy verifier the text is what greedy decoding gives, in every batch and with every limit and stop."""
     target = scene.target()
-    found = decoded(scene, target, made(make, target), PlainConsensus())
-    compare_texts(found, scene.truths(scene.target()))
+    texts = decoded(scene, target, make_drafter(make, target), PlainConsensus())
+    compare_texts(texts, scene.truths(scene.target()))
 
 
 @check("drafter", ladder(14, temperature=0.8))
 def coupled_text(make: Factory, scene: Scene) -> None:
     """Under coupled sampling the text is the sample that the noise decides: same noise, same text."""
     target = scene.target()
-    found = decoded(scene, target, made(make, target), PlainCoupled())
-    compare_texts(found, scene.truths(scene.target(), Chance(scene.seed)))
+    texts = decoded(scene, target, make_drafter(make, target), PlainCoupled())
+    compare_texts(texts, scene.truths(scene.target(), Chance(scene.seed)))
 
 
 @check("drafter", EXACT)
@@ -62,9 +62,9 @@ def exact_distribution(make: Factory, scene: Scene) -> None:
     """
     target = scene.target()
     try:
-        hold_distribution(scene, target, lambda: made(make, target), PlainRejection())
+        hold_distribution(scene, target, lambda: make_drafter(make, target), PlainRejection())
     except NoiseError:
-        hold_frequencies(scene, target, lambda: made(make, target), PlainRejection())
+        hold_frequencies(scene, target, lambda: make_drafter(make, target), PlainRejection())
 
 
 @check("drafter", DRAWN)
@@ -81,18 +81,18 @@ def draws_what_it_reports(make: Factory, scene: Scene) -> None:
             hold_independent(cut, alike, f"the first {length} of the first draft's tokens")
 
 
-def _hold_reported(found: Mapping[Drawn, float], most: float) -> dict[Text, float]:
+def _hold_reported(drafts: Mapping[Drawn, float], most: float) -> dict[Text, float]:
     """Return with what probability each text is reported; raise BrokenRuleError if one is drawn with another."""
     drawn, reported = dict[Text, float](), dict[Text, float]()
-    for (tokens, probabilities), weight in found.items():
-        for place, given in enumerate(probabilities):
-            drawn[tokens[: place + 1]] = drawn.get(tokens[: place + 1], 0.0) + weight
-            for token, one in enumerate(given):
-                text = (*tokens[:place], token)
-                reported[text] = reported.get(text, 0.0) + weight * one
-    for text, wanted in sorted(reported.items(), key=lambda item: len(item[0])):
-        if abs(drawn.get(text, 0.0) - wanted) > most:
-            value = f"{list(text)} is drawn with probability {drawn.get(text, 0.0):.6g}, reported with {wanted:.6g}"
+    for (tokens, probabilities), weight in drafts.items():
+        for index, given in enumerate(probabilities):
+            drawn[tokens[: index + 1]] = drawn.get(tokens[: index + 1], 0.0) + weight
+            for token, chance in enumerate(given):
+                text = (*tokens[:index], token)
+                reported[text] = reported.get(text, 0.0) + weight * chance
+    for text, stated in sorted(reported.items(), key=lambda item: len(item[0])):
+        if abs(drawn.get(text, 0.0) - stated) > most:
+            value = f"{list(text)} is drawn with probability {drawn.get(text, 0.0):.6g}, reported with {stated:.6g}"
             raise BrokenRuleError(value, f"place {len(text) - 1} of the first draft")
     return reported
 
@@ -106,7 +106,7 @@ def _reported(draft: Drawn, length: int) -> Text | None:
 def _first_drafts(scene: Scene, make: Factory, chance: Chance) -> list[Drawn]:
     """Return each row's first draft, after a prefill of token 0, and the probabilities that it reports."""
     target = scene.target()
-    context, drafter = scene.context(target), made(make, target)
+    context, drafter = scene.context(target), make_drafter(make, target)
     if isinstance(chance, EveryOutcome):
         chance.watch(context)
     next(decode(target, drafter, PlainConsensus(), context, chance))  # the prefill; what follows is as the loop does it

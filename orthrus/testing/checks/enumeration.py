@@ -1,4 +1,4 @@
-"""Every outcome of decoding with its exact probability: a Chance that visits them one after the other.
+"""Exact enumeration: every outcome of decoding with its probability, from a Chance that visits them one by one.
 
 Two distributions that must be equal are then two dictionaries that must be equal, to rounding: no statistics.
 """
@@ -69,8 +69,8 @@ class EveryOutcome(Chance):
     def categorical(self, probabilities: Tensor) -> Tensor:
         """Return the outcomes [...] of this path for probabilities [..., V]; raise ValueError for what is none."""
         flat = probabilities.reshape(-1, probabilities.shape[-1]).tolist()
-        one = probabilities.dim() == 1  # a single draw is no row's
-        taking_part = [True] if one else self._taking_part(probabilities.shape[0], len(flat))
+        single = probabilities.dim() == 1  # a single draw is no row's
+        taking_part = [True] if single else self._taking_part(probabilities.shape[0], len(flat))
         places = enumerate(zip(flat, taking_part, strict=True))
         drawn = [self._draw(row) if part else index % len(row) for index, (row, part) in places]
         return torch.tensor(drawn, dtype=torch.int64).reshape(probabilities.shape[:-1])
@@ -104,18 +104,20 @@ def _outcomes(probabilities: Sequence[float]) -> list[tuple[int, float]]:
     total = sum(probabilities)
     if not total > 0 or min(probabilities) < 0 or total == float("inf"):
         raise ValueError(f"{list(probabilities)} are no probabilities")
-    return [(index, one / total) for index, one in enumerate(probabilities) if one > NOTHING * total]
+    return [
+        (index, probability / total) for index, probability in enumerate(probabilities) if probability > NOTHING * total
+    ]
 
 
 def distribution(run: Callable[[EveryOutcome], T]) -> dict[T, float]:
     """Return what `run` may return, with its probability, when all that it draws it draws from the chance given."""
-    chance, found = EveryOutcome(), dict[T, float]()
+    chance, chances = EveryOutcome(), dict[T, float]()
     more = True
     while more:
         value = run(chance)
-        found[value] = found.get(value, 0.0) + chance.weight
+        chances[value] = chances.get(value, 0.0) + chance.weight
         more = chance.advance()
-    return found
+    return chances
 
 
 def every_decoding(
@@ -152,11 +154,11 @@ def every_decoding(
 def together(answers: Sequence[Mapping[OracleAnswer, float]]) -> dict[Answers, float]:
     """Return the joint distribution of independent answers."""
     joint: dict[Answers, float] = {(): 1.0}
-    for one in answers:
-        joint = {(*before, answer): had * has for before, had in joint.items() for answer, has in one.items()}
+    for row_answer in answers:
+        joint = {(*before, answer): had * has for before, had in joint.items() for answer, has in row_answer.items()}
     return joint
 
 
-def largest_difference(one: Mapping[T, float], other: Mapping[T, float]) -> float:
+def largest_difference(first: Mapping[T, float], second: Mapping[T, float]) -> float:
     """Return by how much the probabilities of two distributions differ at most."""
-    return max(abs(one.get(key, 0.0) - other.get(key, 0.0)) for key in {*one, *other})
+    return max(abs(first.get(key, 0.0) - second.get(key, 0.0)) for key in {*first, *second})

@@ -30,12 +30,14 @@ def hold_distribution(scene: Scene, target: Target, drafter: Callable[[], Drafte
     Raises NoiseError if anything draws with noise, which has no outcomes to visit.
     """
     try:
-        found = every_decoding(target, drafter, verifier, scene.prompts, scene.stop(), scene.sampling(), scene.batch)
+        distribution = every_decoding(
+            target, drafter, verifier, scene.prompts, scene.stop(), scene.sampling(), scene.batch
+        )
     except UnrepeatableError as error:
         if not drafter().learns:
             raise
         raise NotApplicableError("the drafter learns: what it drafts is not a matter of chance alone") from error
-    _compare(found, _wanted(scene), EXACT)
+    _compare(distribution, _expected(scene), EXACT)
 
 
 def hold_frequencies(scene: Scene, target: Target, drafter: Callable[[], Drafter], verifier: Verifier) -> None:
@@ -46,12 +48,12 @@ def hold_frequencies(scene: Scene, target: Target, drafter: Callable[[], Drafter
     rows = len(scene.prompts)
 
     def answers(many: Scene, chance: Chance) -> list[Answers]:
-        found = decoded(many, target, drafter(), verifier, chance)
-        return [tuple(found[first : first + rows]) for first in range(0, len(found), rows)]
+        answers_now = decoded(many, target, drafter(), verifier, chance)
+        return [tuple(answers_now[first : first + rows]) for first in range(0, len(answers_now), rows)]
 
-    samples, wanted = sampled(scene, answers), _wanted(scene)
-    _compare(frequencies(samples), wanted, FAR)
-    hold_independent(samples, wanted, "the whole answer")
+    samples, expected = sampled(scene, answers), _expected(scene)
+    _compare(frequencies(samples), expected, FAR)
+    hold_independent(samples, expected, "the whole answer")
 
 
 def sampled(scene: Scene, run: Callable[[Scene, Chance], list[T]]) -> list[list[T]]:
@@ -65,31 +67,31 @@ def sampled(scene: Scene, run: Callable[[Scene, Chance], list[T]]) -> list[list[
 
 def frequencies(samples: Sequence[Sequence[T]]) -> dict[T, float]:
     """Return how often each sample comes."""
-    every = [one for under in samples for one in under]
-    return {one: count / len(every) for one, count in Counter(every).items()}
+    every = [answer for under in samples for answer in under]
+    return {answer: count / len(every) for answer, count in Counter(every).items()}
 
 
-def hold_independent(samples: Sequence[Sequence[T | None]], wanted: Mapping[T, float], place: str) -> None:
-    """Raise BrokenRuleError if two seeds, or two requests under one, agree more often than two draws from `wanted`.
+def hold_independent(samples: Sequence[Sequence[T | None]], expected: Mapping[T, float], location: str) -> None:
+    """Raise BrokenRuleError if two seeds, or two requests under one, agree more often than two draws from `expected`.
 
     samples: by seed, then by request; None agrees with nothing. One sample that is counted again and again has honest
     frequencies only by luck: this tells noise that does not depend on the seed, or not on the request.
     """
-    by_chance = sum(probability**2 for probability in wanted.values())
+    by_chance = sum(probability**2 for probability in expected.values())
     for two, groups in (("seeds", [*zip(*samples, strict=True)]), ("requests", samples)):
         share = sum(map(_agreeing, groups)) / len(groups)
         if share > by_chance + OFTEN:
             value = f"two {two} agree with probability {share:.6g}, two draws of their own would with {by_chance:.6g}"
-            raise BrokenRuleError(value, place)
+            raise BrokenRuleError(value, location)
 
 
 def _agreeing(group: Sequence[T | None]) -> float:
     """Return which share of the pairs in a group agree."""
-    counts = Counter(one for one in group if one is not None)
+    counts = Counter(answer for answer in group if answer is not None)
     return sum(count * (count - 1) for count in counts.values()) / (len(group) * (len(group) - 1))
 
 
-def _wanted(scene: Scene) -> dict[Answers, float]:
+def _expected(scene: Scene) -> dict[Answers, float]:
     """Return how probable every outcome is, by a target that no part has had in its hands."""
     target = scene.target()
 
@@ -99,9 +101,9 @@ def _wanted(scene: Scene) -> dict[Answers, float]:
     return together([every_answer(logits, prompt, scene.stop(), sampling=scene.sampling()) for prompt in scene.prompts])
 
 
-def _compare(found: dict[Answers, float], wanted: dict[Answers, float], most: float) -> None:
-    worst = max({*found, *wanted}, key=lambda answers: abs(found.get(answers, 0.0) - wanted.get(answers, 0.0)))
-    has, should = found.get(worst, 0.0), wanted.get(worst, 0.0)
+def _compare(actual: dict[Answers, float], expected: dict[Answers, float], most: float) -> None:
+    worst = max({*actual, *expected}, key=lambda answers: abs(actual.get(answers, 0.0) - expected.get(answers, 0.0)))
+    has, should = actual.get(worst, 0.0), expected.get(worst, 0.0)
     if abs(has - should) > most:
         texts = " and ".join(str(list(answer.token_ids)) for answer in worst)
         raise BrokenRuleError(

@@ -1,4 +1,4 @@
-"""How often a call waits for the device: a number that rows do not multiply, nor the tokens that a verifier is given.
+"""Checks of host syncs a call: neither rows nor the tokens that a verifier is given multiply them.
 
 A CPU waits for nothing, so what is counted is how often values of tensors reach Python.
 """
@@ -18,7 +18,7 @@ from orthrus.interfaces import Drafter, Verifier
 from orthrus.reference.cache import PlainCache
 from orthrus.reference.view_table import ViewTableTarget
 from orthrus.testing.check import BrokenRuleError, Factory, check
-from orthrus.testing.checks.contracts import made
+from orthrus.testing.checks.contracts import make_drafter
 from orthrus.testing.doubles.drafters import Scripted
 from orthrus.testing.doubles.host_syncs import HostReads
 from orthrus.testing.doubles.spies import decoded
@@ -50,18 +50,18 @@ def drafting_waits_seldom(make: Factory, scene: Scene) -> None:
     reads = HostReads()
     target = _Uncounted(scene.table(), PlainCache(), max_length=scene.max_length)
     target.reads = reads
-    decoded(scene, target, _CountedDrafter(made(make, target), reads), Dictated(scene.seed))
+    decoded(scene, target, _CountedDrafter(make_drafter(make, target), reads), Dictated(scene.seed))
 
 
 @contextmanager
-def _limited(reads: HostReads, place: str) -> Iterator[None]:
+def _limited(reads: HostReads, location: str) -> Iterator[None]:
     """Raise BrokenRuleError for more than 8 reads inside."""
     reads.found.clear()
     with reads:
         yield
     if len(reads.found) > MOST_READS:
         kinds = ", ".join(sorted(set(reads.found)))
-        raise BrokenRuleError(f"tensors are read {len(reads.found)} times ({kinds}) for {len(ROWS)} rows", place)
+        raise BrokenRuleError(f"tensors are read {len(reads.found)} times ({kinds}) for {len(ROWS)} rows", location)
 
 
 class _Uncounted(ViewTableTarget):

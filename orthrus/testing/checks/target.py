@@ -1,4 +1,4 @@
-"""What every target is held to: its own logits from scratch. A factory is handed a cache.
+"""Checks of targets against their own logits from scratch. A factory is handed a cache.
 
 `lambda cache: MyTarget(cache)`, for one; a target that has a cache of its own does without it.
 B: rows, n: width of a draft, V: size of the vocabulary.
@@ -65,8 +65,8 @@ def logits_are_from_scratch(make: Factory, scene: Scene) -> None:
         whole = target.logits(text, len(text))
         if whole.shape != (len(text), target.vocabulary_size):
             raise BrokenRuleError(f"{list(whole.shape)}, wanted {[len(text), target.vocabulary_size]}", "logits")
-        for place in range(len(text)):
-            _close(target.logits(text[: place + 1], 1)[0], whole[place], f"logits after {text[: place + 1]}")
+        for index in range(len(text)):
+            _close(target.logits(text[: index + 1], 1)[0], whole[index], f"logits after {text[: index + 1]}")
 
 
 @check("target", [SHORT, RAGGED])
@@ -97,8 +97,8 @@ def rows_take_new_prompts(make: Factory, scene: Scene) -> None:
 def start_forgets_everything(make: Factory, scene: Scene) -> None:
     """A second context on the same target, with other rows, is as if it were the first."""
     target: Target = make(PlainCache())
-    for one in (scene, replace(WAITING, batch=None), SHORT):
-        _held(target, one)
+    for variant in (scene, replace(WAITING, batch=None), SHORT):
+        _hold_scores(target, variant)
 
 
 @check("target", [SHORT, RAGGED, LONG])
@@ -120,7 +120,7 @@ def a_context_can_be_filled(make: Factory, scene: Scene) -> None:
     if target.max_length is None or target.max_length > LONGEST:
         raise NotApplicableError(f"its max_length is {target.max_length}: there is no end to try")
     prompt = tuple(index % 3 for index in range(max(1, target.max_length - 6)))
-    _held(target, replace(scene, prompts=(prompt, (0,)), max_new_tokens=target.max_length, seed=4))
+    _hold_scores(target, replace(scene, prompts=(prompt, (0,)), max_new_tokens=target.max_length, seed=4))
 
 
 @check("target", [RAGGED])
@@ -157,16 +157,18 @@ def views_write_scratch_only(make: Factory, scene: Scene) -> None:
     name = "conformance"
     target.attach_view(name)
     try:
-        _held(target, scene, look=lambda context, draft: _draft_a_block(target, context, name))
+        _hold_scores(target, scene, look=lambda context, draft: _draft_a_block(target, context, name))
     finally:
         target.detach_view(name)
 
 
 def _hold(make: Factory, scene: Scene, cycles: int | None = None) -> None:
-    _held(make(PlainCache()), scene, cycles)
+    _hold_scores(make(PlainCache()), scene, cycles)
 
 
-def _held(target: Target, scene: Scene, cycles: int | None = None, look: Look = lambda context, draft: None) -> None:
+def _hold_scores(
+    target: Target, scene: Scene, cycles: int | None = None, look: Look = lambda context, draft: None
+) -> None:
     """Hold every pass of a dictated history against `logits`; cycles: how many of them, None: all."""
     scene = _spread(scene, target)
 
@@ -178,8 +180,8 @@ def _held(target: Target, scene: Scene, cycles: int | None = None, look: Look = 
             drafted = draft.tokens[row, : int(draft.lengths[row])].tolist()
             own = target.logits([*text, *drafted], len(drafted) + 1)
             where = f"row {row} in cycle {context.cycle + 1}" if context.rows[row].output else f"prefill of row {row}"
-            for place in range(len(drafted) + 1):
-                _close(logits[row, place], own[place], f"{where}, place {place} after {text[-8:]}")
+            for index in range(len(drafted) + 1):
+                _close(logits[row, index], own[index], f"{where}, place {index} after {text[-8:]}")
 
     watched = WatchedVerifier(Dictated(scene.seed), compare)
     decoded(scene, target, Watched(_scripted(scene, target), look), watched)
@@ -191,18 +193,19 @@ def _scripted(scene: Scene, target: Target) -> Scripted:
 
 
 def _taking_part(context: Context) -> list[int]:
-    live = [row for row, one in enumerate(context.rows) if one.finish_reason is None]
+    live = [row for row, state in enumerate(context.rows) if state.finish_reason is None]
     return [row for row in live if not context.rows[row].output] or live
 
 
-def _close(found: Tensor, wanted: Tensor, place: str) -> None:
+def _close(actual: Tensor, expected: Tensor, location: str) -> None:
     """Raise BrokenRuleError if logits [V] are further apart than their dtype explains."""
-    spread = float(wanted.double().max() - wanted.double().min())
-    off = (found.double() - wanted.double()).abs()
-    if not float(off.max()) <= TOLERANCE.get(found.dtype, 1e-3) * max(spread, 1e-6):
+    spread = float(expected.double().max() - expected.double().min())
+    off = (actual.double() - expected.double()).abs()
+    if not float(off.max()) <= TOLERANCE.get(actual.dtype, 1e-3) * max(spread, 1e-6):
         token = int(off.nan_to_num(torch.inf).argmax())
         raise BrokenRuleError(
-            f"a logit of {float(found[token]):.6g} for token {token}, its own is {float(wanted[token]):.6g}", place
+            f"a logit of {float(actual[token]):.6g} for token {token}, its own is {float(expected[token]):.6g}",
+            location,
         )
 
 
@@ -225,7 +228,7 @@ def _draft_a_block(target: Any, context: Context, view: str) -> None:
 
 
 class _Guarded:  # a Target
-    """Be a target, and compare context and draft before and after each of its calls."""
+    """A target of which context and draft are compared before and after each call."""
 
     def __init__(self, target: Target) -> None:
         self._target = target
@@ -261,10 +264,10 @@ def _state(context: Context) -> dict[str, Any]:
     return {f"context.{name}": getattr(context, name).tolist() for name in names}
 
 
-def _unchanged(before: Mapping[str, Any], after: Mapping[str, Any], place: str) -> None:
+def _unchanged(before: Mapping[str, Any], after: Mapping[str, Any], location: str) -> None:
     for name, value in after.items():
         if value != before[name]:
-            raise BrokenRuleError(f"it changed {name} from {before[name]} to {value}", place)
+            raise BrokenRuleError(f"it changed {name} from {before[name]} to {value}", location)
 
 
 TARGET_CHECKS = (

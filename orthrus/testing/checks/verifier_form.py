@@ -1,4 +1,4 @@
-"""What a single verdict must be: its form, the definition, and a function of nothing but its arguments."""
+"""Checks of a single verdict: its form, the definition, and a function of nothing but its arguments."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _likely(scene: Scene) -> list[tuple[int, ...]]:
     """Return a text for each prompt that often is the target's choice, however the history goes."""
     target = scene.target()
     best = target.logits([*range(scene.vocabulary)], scene.vocabulary).argmax(-1).tolist()
-    return [tuple(best[(place + index) % len(best)] for place in range(64)) for index in range(len(scene.prompts))]
+    return [tuple(best[(offset + index) % len(best)] for offset in range(64)) for index in range(len(scene.prompts))]
 
 
 def _with_probabilities(draft: Draft, scene: Scene) -> Draft:
@@ -85,9 +85,9 @@ def _with_probabilities(draft: Draft, scene: Scene) -> Draft:
 
 def _verdict(verifier: Verifier, context: Context, draft: Draft, logits: Tensor) -> list[tuple[int, int]]:
     """Return (accepted, next token) of each row, with chance that depends on distributions alone."""
-    found = verifier.verify(context, draft, logits, FixedChance(7))
-    check_verdict(found)
-    return list(zip(found.accepted.tolist(), found.next_tokens.tolist(), strict=True))
+    verdict = verifier.verify(context, draft, logits, FixedChance(7))
+    check_verdict(verdict)
+    return list(zip(verdict.accepted.tolist(), verdict.next_tokens.tolist(), strict=True))
 
 
 @rule(SCENES)
@@ -95,10 +95,10 @@ def verdict_has_its_form(verifier: Verifier, context: Context, draft: Draft, log
     """A verdict is a Verdict: accepted [B] within each draft's length, next_tokens [B] in the vocabulary; int64."""
     verdict = verifier.verify(context, draft, logits, Chance(7))
     check_verdict(verdict)
-    for name, found in (("accepted", verdict.accepted), ("next_tokens", verdict.next_tokens)):
-        if found.shape != draft.lengths.shape or found.dtype != torch.int64 or found.device != context.device:
+    for name, numbers in (("accepted", verdict.accepted), ("next_tokens", verdict.next_tokens)):
+        if numbers.shape != draft.lengths.shape or numbers.dtype != torch.int64 or numbers.device != context.device:
             raise BrokenRuleError(
-                f"{name} is {list(found.shape)}, {found.dtype}, on {found.device}; wanted"
+                f"{name} is {list(numbers.shape)}, {numbers.dtype}, on {numbers.device}; wanted"
                 f" {list(draft.lengths.shape)}, torch.int64, on {context.device}",
                 _cycle(context),
             )
@@ -160,11 +160,11 @@ def says_nothing_impossible(verifier: Verifier, context: Context, draft: Draft, 
     if draft.tokens.shape[1] and hidden.shape[-1] > 2:  # the first drafted token is made impossible, too
         hidden[:, 0].scatter_(1, draft.tokens[:, :1], float("-inf"))
     for row, (accepted, token) in enumerate(_verdict(verifier, context, draft, hidden)):
-        kept = [*draft.tokens[row, :accepted].tolist(), token]
-        for place, one in enumerate(kept):
-            if hidden[row, place, one] == float("-inf"):
+        committed = [*draft.tokens[row, :accepted].tolist(), token]
+        for index, committed_token in enumerate(committed):
+            if hidden[row, index, committed_token] == float("-inf"):
                 raise BrokenRuleError(
-                    f"token {one}, whose logit is -inf", f"place {place} of row {row}, {_cycle(context)}"
+                    f"token {committed_token}, whose logit is -inf", f"place {index} of row {row}, {_cycle(context)}"
                 )
 
 
@@ -176,11 +176,11 @@ def empty_drafts_are_plain_decoding(verifier: Verifier, context: Context, draft:
     wide = _verdict(verifier, context, Draft(draft.tokens, nothing, draft.probabilities), logits)
     for name, verdicts in (("no columns", narrow), ("lengths of 0", wide)):
         for row, (accepted, token) in enumerate(verdicts):
-            place = f"row {row} of a draft with {name}, {_cycle(context)}"
+            location = f"row {row} of a draft with {name}, {_cycle(context)}"
             if accepted != 0:
-                raise BrokenRuleError(f"{accepted} tokens accepted", place)
+                raise BrokenRuleError(f"{accepted} tokens accepted", location)
             if context.sampling.temperature == 0 and token != int(logits[row, 0].argmax()):
-                raise BrokenRuleError(f"token {token} instead of {int(logits[row, 0].argmax())}", place)
+                raise BrokenRuleError(f"token {token} instead of {int(logits[row, 0].argmax())}", location)
     if narrow != wide:
         raise BrokenRuleError(f"{narrow} without columns, {wide} with lengths of 0", _cycle(context))
 
@@ -190,39 +190,39 @@ def what_is_beyond_a_length_does_not_count(verifier: Verifier, context: Context,
     """Tokens and probabilities beyond a draft's length change nothing."""
     width = draft.tokens.shape[1]
     beyond = torch.arange(width) >= draft.lengths[:, None]  # [B, n]
-    wanted = _verdict(verifier, context, draft, logits)
+    expected = _verdict(verifier, context, draft, logits)
     tempting = logits[:, :width].argmax(-1)
-    for other in (tempting, (draft.tokens + 1) % logits.shape[-1]):
+    for tokens in (tempting, (draft.tokens + 1) % logits.shape[-1]):
         q = None if draft.probabilities is None else draft.probabilities.roll(1, -1)
         q = q if q is None or draft.probabilities is None else torch.where(beyond[..., None], q, draft.probabilities)
-        found = _verdict(verifier, context, Draft(torch.where(beyond, other, draft.tokens), draft.lengths, q), logits)
-        if found != wanted:
-            value = f"{found} instead of {wanted} (accepted, next token) with other tokens beyond the lengths"
+        actual = _verdict(verifier, context, Draft(torch.where(beyond, tokens, draft.tokens), draft.lengths, q), logits)
+        if actual != expected:
+            value = f"{actual} instead of {expected} (accepted, next token) with other tokens beyond the lengths"
             raise BrokenRuleError(value, _cycle(context))
 
 
 @rule(SCENES)
 def rows_are_independent(verifier: Verifier, context: Context, draft: Draft, logits: Tensor) -> None:
     """A row's verdict is the same in any order of the rows, and alone."""
-    wanted = _verdict(verifier, context, draft, logits)
-    every = list(range(len(wanted)))
+    expected = _verdict(verifier, context, draft, logits)
+    every = list(range(len(expected)))
     for rows in ([*reversed(every)], *([row] for row in every)):
         q = None if draft.probabilities is None else draft.probabilities[rows]
         part = Draft(draft.tokens[rows], draft.lengths[rows], q)
-        found = _verdict(verifier, _selected(context, rows), part, logits[rows])
-        if found != [wanted[row] for row in rows]:
-            value = f"{found} instead of {[wanted[row] for row in rows]} (accepted, next token)"
+        actual = _verdict(verifier, _selected(context, rows), part, logits[rows])
+        if actual != [expected[row] for row in rows]:
+            value = f"{actual} instead of {[expected[row] for row in rows]} (accepted, next token)"
             raise BrokenRuleError(value, f"the rows {rows} of {len(every)} by themselves, {_cycle(context)}")
 
 
 @rule(SCENES)
 def verdict_is_a_function(verifier: Verifier, context: Context, draft: Draft, logits: Tensor) -> None:
     """The same arguments give the same verdict, whatever was verified in between."""
-    wanted = _verdict(verifier, context, draft, logits)
+    expected = _verdict(verifier, context, draft, logits)
     _verdict(verifier, context, draft, logits.roll(1, -1))
-    found = _verdict(verifier, context, draft, logits)
-    if found != wanted:
-        raise BrokenRuleError(f"{found}, and {wanted} before (accepted, next token)", _cycle(context))
+    actual = _verdict(verifier, context, draft, logits)
+    if actual != expected:
+        raise BrokenRuleError(f"{actual}, and {expected} before (accepted, next token)", _cycle(context))
 
 
 @rule(SCENES)

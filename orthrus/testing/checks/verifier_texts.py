@@ -1,4 +1,4 @@
-"""What comes out with a verifier: greedily, by coupled sampling, and every outcome of sampling that draws."""
+"""Checks of texts decoded with a verifier: greedily, by coupled sampling, and every outcome of sampling that draws."""
 
 from __future__ import annotations
 
@@ -103,13 +103,13 @@ def accepts_what_is_the_targets(make: Factory, scene: Scene) -> None:
     q = token_probabilities(scene.table(), 1.0)
 
     def run(chance: Chance) -> tuple[int, int]:
-        found = [(0, 0)]
+        pairs = [(0, 0)]
         watched = WatchedVerifier(
             verifier,
-            lambda context, draft, logits, verdict: found.append((int(draft.lengths[0]), int(verdict.accepted[0]))),
+            lambda context, draft, logits, verdict: pairs.append((int(draft.lengths[0]), int(verdict.accepted[0]))),
         )
         decoded(scene, target, Drawing(q, 2), watched, chance)
-        return next(((most, accepted) for most, accepted in found if accepted < most), (0, 0))
+        return next(((most, accepted) for most, accepted in pairs if accepted < most), (0, 0))
 
     with _without_noise():
         outcomes = distribution(run)

@@ -15,7 +15,7 @@ from orthrus.values import Draft, Step
 
 
 class Scripted:
-    """Know each request's text and propose as much of it, as rightly and as raggedly, as seed, key and place decide.
+    """A drafter that knows each request's text; seed, key and place decide how much is proposed, and how rightly.
 
     texts: by key of the request. right: the share of tokens that are right. lengths: what a draft's length may be.
     Beyond a draft's length stand the tokens that would have been right: they must not count.
@@ -115,7 +115,7 @@ def some_q(seed: int, vocabulary: int, zeros: bool = False) -> Tensor:
 
 
 class Turn(NamedTuple):
-    """Say what one row is proposed in one cycle: so many right tokens, then so many wrong ones."""
+    """The proposal for one row in one cycle: so many right tokens, then so many wrong ones."""
 
     right: int
     wrong: int

@@ -1,4 +1,4 @@
-"""Counts how often values of tensors reach Python: on an accelerator the host waits for the device each time."""
+"""A counter of host syncs: on an accelerator the host waits for the device whenever a tensor's value reaches Python."""
 
 from __future__ import annotations
 
@@ -58,4 +58,4 @@ class HostReads(TorchFunctionMode):
 def _by_booleans(index: Any) -> bool:
     """Tell whether an index is one whose result has a shape that the device alone knows."""
     each = index if isinstance(index, tuple) else (index,)
-    return any(isinstance(one, Tensor) and one.dtype in (torch.bool, torch.uint8) for one in each)
+    return any(isinstance(argument, Tensor) and argument.dtype in (torch.bool, torch.uint8) for argument in each)

@@ -1,4 +1,4 @@
-"""What happens while a scene is decoded: every proposal of a drafter, by the text that it was made for.
+"""Spies on a decoded scene: every proposal of a drafter, by the text that it was made for.
 
 B: rows, n: width of a draft, V: size of the vocabulary.
 """
@@ -26,18 +26,18 @@ CLOSE = 1e-4  # between probabilities of the same place in batches of other shap
 
 @dataclass(frozen=True, eq=False)
 class Proposed:
-    """Hold what was proposed for one row: tokens, and what they were drawn from [n, V], or None."""
+    """The proposal for one row: tokens, and what they were drawn from [n, V], or None."""
 
     tokens: tuple[int, ...]
     probabilities: Tensor | None
 
-    def differs(self, other: Proposed) -> bool:
+    def differs(self, proposal: Proposed) -> bool:
         """Tell whether another proposal has other tokens, or comes from other probabilities."""
-        if self.tokens != other.tokens or (self.probabilities is None) != (other.probabilities is None):
+        if self.tokens != proposal.tokens or (self.probabilities is None) != (proposal.probabilities is None):
             return True
-        if self.probabilities is None or other.probabilities is None:
+        if self.probabilities is None or proposal.probabilities is None:
             return False
-        return bool(((self.probabilities - other.probabilities).abs() > CLOSE).any())
+        return bool(((self.probabilities - proposal.probabilities).abs() > CLOSE).any())
 
 
 Record = dict[tuple[int, tuple[int, ...]], Proposed]  # by key of the request, and its output so far
@@ -53,7 +53,7 @@ class FixedChance(Chance):
 
 
 class Watched:
-    """Be a drafter, and show each proposal with its context to `look`; unadmitted: even one that the loop refuses."""
+    """A drafter that shows each proposal with its context to `look`; unadmitted: even one that the loop refuses."""
 
     needs: frozenset[str] = frozenset()
 
@@ -137,27 +137,29 @@ def _proposed(draft: Draft, row: int) -> Proposed:
     return Proposed(tuple(draft.tokens[row, :length].tolist()), probabilities)
 
 
-def compare(scene: Scene, found: Record, wanted: Record, because: str) -> None:
+def compare(scene: Scene, actual: Record, expected: Record, because: str) -> None:
     """Raise BrokenRuleError for the first proposal that differs from the one wanted for the same text."""
     numbers = {key: index for index, key in enumerate(scene.keys())}
-    for (key, output), proposed in found.items():
-        other = wanted.get((key, output))
-        if other is not None and proposed.differs(other):
-            place = f"prompt {numbers[key]}, after the answer {list(output)}"
-            raise BrokenRuleError(f"it proposed {_shown(proposed)}, and {_shown(other)} {because}", place)
+    for (key, output), proposed in actual.items():
+        expected_proposal = expected.get((key, output))
+        if expected_proposal is not None and proposed.differs(expected_proposal):
+            location = f"prompt {numbers[key]}, after the answer {list(output)}"
+            raise BrokenRuleError(
+                f"it proposed {_shown(proposed)}, and {_shown(expected_proposal)} {because}", location
+            )
 
 
-def compare_texts(found: Sequence[OracleAnswer], wanted: Sequence[OracleAnswer]) -> None:
+def compare_texts(actual: Sequence[OracleAnswer], expected: Sequence[OracleAnswer]) -> None:
     """Raise BrokenRuleError for the first token that is not the oracle's."""
-    for prompt, (one, other) in enumerate(zip(found, wanted, strict=True)):
-        if one == other:
+    for prompt, (given, oracle_answer) in enumerate(zip(actual, expected, strict=True)):
+        if given == oracle_answer:
             continue
-        pairs = zip(one.token_ids, other.token_ids, strict=False)
-        place = next((at for at, (got, asked) in enumerate(pairs) if got != asked), None)
-        if place is not None:
-            where = f"token {place} of the answer to prompt {prompt}"
-            raise BrokenRuleError(f"token {one.token_ids[place]} instead of {other.token_ids[place]}", where)
-        ends = [f"{len(answer.token_ids)} tokens ({answer.finish_reason})" for answer in (one, other)]
+        pairs = zip(given.token_ids, oracle_answer.token_ids, strict=False)
+        index = next((at for at, (got, asked) in enumerate(pairs) if got != asked), None)
+        if index is not None:
+            where = f"token {index} of the answer to prompt {prompt}"
+            raise BrokenRuleError(f"token {given.token_ids[index]} instead of {oracle_answer.token_ids[index]}", where)
+        ends = [f"{len(answer.token_ids)} tokens ({answer.finish_reason})" for answer in (given, oracle_answer)]
         raise BrokenRuleError(
             f"the answer has {ends[0]}, it should have {ends[1]}", f"the end of the answer to prompt {prompt}"
         )
@@ -175,7 +177,7 @@ def _rounded(probabilities: Tensor) -> list[list[float]]:
 
 
 class WatchedVerifier:
-    """Be a verifier, and show each verdict with what it was made of."""
+    """A verifier that shows each verdict with its context, draft and logits."""
 
     greedy = False
 

@@ -11,22 +11,22 @@ from pathlib import Path
 
 from orthrus import Decoder, InputError, TrainableTarget, read_prompts
 from orthrus_diffusion.training.metrics_log import Records, progress
-from orthrus_diffusion.training.session import Run, read_claim
+from orthrus_diffusion.training.session import TrainingSession, read_claim
 from orthrus_diffusion.training.shards import write_shard
 from orthrus_diffusion.training.work_sharing import begin_turns, end_turns
 
 
-def make_answers(run: Run) -> None:
+def make_answers(run: TrainingSession) -> None:
     """Write the shards that are not there yet; several processes take turns. Raises InputError without prompts."""
-    place = run.out / "prompts.jsonl"
-    if not place.exists():
-        raise InputError(f"there is no '{place}'; run the stage prompts first")
-    prompts = [record.prompt for record in read_prompts(place)]
+    file = run.out / "prompts.jsonl"
+    if not file.exists():
+        raise InputError(f"there is no '{file}'; run the stage prompts first")
+    prompts = [record.prompt for record in read_prompts(file)]
     groups = [prompts[start : start + run.answers.shard] for start in range(0, len(prompts), run.answers.shard)]
     directory = run.out / "answers"
     target = run.target()
     if run.workers.first:
-        digest = hashlib.sha256(place.read_bytes()).hexdigest()
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
         run.claim(directory, target, run.answers, prompts=digest, shards=len(groups))
     records = Records(directory, "shard")
     mine = begin_turns(run, records, [shard_file(directory, index) for index in range(len(groups))])
@@ -37,7 +37,7 @@ def make_answers(run: Run) -> None:
     end_turns(run, records)
 
 
-def _decoder(run: Run, target: TrainableTarget) -> Decoder:
+def _decoder(run: TrainingSession, target: TrainableTarget) -> Decoder:
     sampled = run.answers.temperature > 0
     return run.decoder(
         target,
@@ -49,8 +49,8 @@ def _decoder(run: Run, target: TrainableTarget) -> Decoder:
 
 def shards_of(directory: Path) -> int | None:
     """Return how many shards the answers have, or None where that is not noted."""
-    found: int | None = read_claim(directory).get("shards")
-    return found
+    shard_count: int | None = read_claim(directory).get("shards")
+    return shard_count
 
 
 def shard_file(directory: Path, index: int) -> Path:
@@ -58,9 +58,11 @@ def shard_file(directory: Path, index: int) -> Path:
     return directory / f"shard-{index:05d}.safetensors"
 
 
-def _answer(run: Run, decoder: Decoder, prompts: Sequence[str], file: Path, index: int, records: Records) -> None:
+def _answer(
+    run: TrainingSession, decoder: Decoder, prompts: Sequence[str], file: Path, index: int, records: Records
+) -> None:
     tokenizer, limit = decoder.target.tokenizer, decoder.target.max_length
-    assert tokenizer is not None  # Run.target() sees to it
+    assert tokenizer is not None  # TrainingSession.target() sees to it
     encoded = [tokenizer.encode(prompt) for prompt in prompts]
     most = min(run.answers.max_prompt_tokens, (limit or run.answers.max_prompt_tokens + 1) - 1)
     short = [prompt for prompt in encoded if len(prompt) <= most]

@@ -20,7 +20,7 @@ STATE, MANIFEST = "state.safetensors", "checkpoint.json"
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """Hold a checkpoint: the steps taken, what else is remembered, and the tensors."""
+    """A checkpoint: the steps taken, what else is remembered, and the tensors."""
 
     step: int
     facts: Mapping[str, Any]
@@ -40,47 +40,47 @@ class Checkpoints:
 
         directory = self._directory / f"step-{checkpoint.step:08d}"
         shutil.rmtree(directory, ignore_errors=True)  # one that is damaged, and was passed over
-        with written_whole(directory) as place:
-            save_file({name: tensor.contiguous() for name, tensor in checkpoint.tensors.items()}, place / STATE)
-            manifest = {"step": checkpoint.step, "facts": dict(checkpoint.facts), "sha256": _digest(place / STATE)}
-            (place / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-        kept = [place for place in self._found() if place.name <= directory.name][-KEPT:]
-        for other in self._found():
-            if other not in kept:  # older ones, and later ones that were passed over
-                shutil.rmtree(other)
+        with written_whole(directory) as folder:
+            save_file({name: tensor.contiguous() for name, tensor in checkpoint.tensors.items()}, folder / STATE)
+            manifest = {"step": checkpoint.step, "facts": dict(checkpoint.facts), "sha256": _digest(folder / STATE)}
+            (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+        newest = [folder for folder in self._folders() if folder.name <= directory.name][-KEPT:]
+        for old in self._folders():
+            if old not in newest:  # older ones, and later ones that were passed over
+                shutil.rmtree(old)
 
     def last(self) -> Checkpoint | None:
         """Return the last checkpoint that is whole, or None; tell of each that is damaged, and what follows."""
         damaged, checkpoint = [], None
-        for place in reversed(self._found()):
-            checkpoint = self._read(place)
+        for folder in reversed(self._folders()):
+            checkpoint = self._read(folder)
             if checkpoint is not None:
                 break
-            damaged.append(place)
+            damaged.append(folder)
         follows = (
             "none is whole, so training begins at step 0"
             if checkpoint is None
             else f"that of step {checkpoint.step} is used"
         )
-        for place in damaged:
-            self._notify(f"the checkpoint '{place}' is damaged; {follows}")
+        for folder in damaged:
+            self._notify(f"the checkpoint '{folder}' is damaged; {follows}")
         return checkpoint
 
-    def _found(self) -> list[Path]:
+    def _folders(self) -> list[Path]:
         return sorted(self._directory.glob("step-*"))
 
-    def _read(self, place: Path) -> Checkpoint | None:
+    def _read(self, folder: Path) -> Checkpoint | None:
         from safetensors.torch import load_file
 
         try:
-            manifest = json.loads((place / MANIFEST).read_text(encoding="utf-8"))
-            if manifest["sha256"] != _digest(place / STATE):
+            manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+            if manifest["sha256"] != _digest(folder / STATE):
                 return None
-            return Checkpoint(manifest["step"], manifest["facts"], load_file(place / STATE))
+            return Checkpoint(manifest["step"], manifest["facts"], load_file(folder / STATE))
         except (OSError, ValueError, KeyError, TypeError):  # in whatever way: it is told, and an earlier one is used
             return None
 
 
 def _digest(file: Path) -> str:
-    with file.open("rb") as held:
-        return hashlib.file_digest(held, "sha256").hexdigest()
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -8,14 +8,14 @@ from collections.abc import Iterable, Iterator
 WORDS = 13  # in a row; fewer are shared by chance, by what instructions have in common
 
 
-class Avoided:
-    """Tell which prompts repeat one of those given: all of its words, or 13 of them in a row, whatever is between."""
+class Contamination:
+    """Prompts to avoid: others that repeat all words of one, or 13 of them in a row, whatever is between."""
 
     def __init__(self, prompts: Iterable[str]) -> None:
-        self._found = {sequence for prompt in prompts for sequence in _sequences(prompt)}
+        self._known = {sequence for prompt in prompts for sequence in _sequences(prompt)}
 
     def __contains__(self, prompt: str) -> bool:
-        return any(sequence in self._found for sequence in _sequences(prompt))
+        return any(sequence in self._known for sequence in _sequences(prompt))
 
 
 def _sequences(prompt: str) -> Iterator[tuple[str, ...]]:

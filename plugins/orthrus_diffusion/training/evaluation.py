@@ -11,19 +11,19 @@ from typing import Any
 from orthrus import Decoder, InputError, Result, TrainableTarget, read_prompts, summarize
 from orthrus_diffusion.drafter import Diffusion
 from orthrus_diffusion.training.metrics_log import progress
-from orthrus_diffusion.training.session import Run
+from orthrus_diffusion.training.session import TrainingSession
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Hold the decoder that uses the view, and the prompts."""
+    """The decoder that uses the view, and the prompts."""
 
     decoder: Decoder
     prompts: tuple[str, ...]
     batch: int
 
     @classmethod
-    def of(cls, run: Run, target: TrainableTarget, view: str) -> Evaluation:
+    def of(cls, run: TrainingSession, target: TrainableTarget, view: str) -> Evaluation:
         """Return the evaluation of an attached view; raise InputError if there are no prompts."""
         drafter = Diffusion(target, run.training.block, run.training.mask_token_id, view)
         stop = {"max_new_tokens": run.eval.max_new_tokens}
@@ -45,7 +45,7 @@ def _named(prefix: str, results: list[Result]) -> dict[str, float | None]:
     return {f"{prefix}tokens_per_cycle": ratio.pooled, f"{prefix}tokens_per_cycle_per_prompt": ratio.per_prompt}
 
 
-def _prompts(run: Run) -> list[str]:
+def _prompts(run: TrainingSession) -> list[str]:
     files = [Path(name).expanduser() for name in run.eval.files] or [run.out / "held-out.jsonl"]
     if not run.eval.files and not files[0].exists():
         raise InputError(f"there is no '{files[0]}'; run the stage prompts, which holds some out, or name eval.files")

@@ -13,7 +13,7 @@ from orthrus import InputError
 
 def write_whole(file: Path, write: Callable[[Path], object]) -> None:
     """Let a function write a file beside its place, and move it there; raise InputError if that cannot be done."""
-    with _told(file):
+    with _explained(file):
         file.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{file.name}-", dir=file.parent)
         os.close(handle)
@@ -28,15 +28,15 @@ def write_whole(file: Path, write: Callable[[Path], object]) -> None:
 
 def write_text_whole(file: Path, text: str) -> None:
     """Write text into a file, whole or not at all."""
-    write_whole(file, lambda place: place.write_text(text, encoding="utf-8"))
+    write_whole(file, lambda path: path.write_text(text, encoding="utf-8"))
 
 
 @contextmanager
-def _told(place: Path) -> Iterator[None]:
+def _explained(path: Path) -> Iterator[None]:
     from safetensors import SafetensorError
 
     try:
         yield
     except (OSError, SafetensorError) as error:  # safetensors has an error of its own for a full disk
         said = getattr(error, "strerror", None) or error
-        raise InputError(f"'{place}' cannot be written: {said}; nothing half-written is left") from error
+        raise InputError(f"'{path}' cannot be written: {said}; nothing half-written is left") from error

@@ -23,7 +23,7 @@ from orthrus_diffusion.training.loss import BlockLoss, Losses, Weights
 from orthrus_diffusion.training.metrics_log import Records, progress
 from orthrus_diffusion.training.optimizer import MasterWeights, learning_rate
 from orthrus_diffusion.training.packing import Batch, Packer
-from orthrus_diffusion.training.session import Run
+from orthrus_diffusion.training.session import TrainingSession
 from orthrus_diffusion.training.settings import FitOptions
 from orthrus_diffusion.training.shards import Text, read_shards
 from orthrus_diffusion.view_files.formats import attach, save_view
@@ -32,7 +32,7 @@ VIEW = "trained"
 OF_NO_EFFECT = frozenset({"rows_at_a_time", "loss_rows", "log_every", "save_every", "out", "storage"})  # on the weights
 
 
-def fit_view(run: Run) -> None:
+def fit_view(run: TrainingSession) -> None:
     """Train the view from where the last checkpoint left it, and write it to `view`."""
     target = run.target(with_text=False)
     texts = read_texts(run, target)
@@ -46,20 +46,20 @@ def fit_view(run: Run) -> None:
     run.workers.wait()
 
 
-def read_texts(run: Run, target: TrainableTarget) -> list[Text]:
+def read_texts(run: TrainingSession, target: TrainableTarget) -> list[Text]:
     """Return the answered prompts; raise InputError if there are none."""
     files = sorted((run.out / "answers").glob("shard-*.safetensors"))
     if not files:
         raise InputError(f"there are no answers in '{run.out / 'answers'}'; run the stage answers first")
-    wanted = shards_of(run.out / "answers")
-    if wanted is not None and len(files) < wanted:
+    total = shards_of(run.out / "answers")
+    if total is not None and len(files) < total:
         raise InputError(
-            f"{wanted - len(files)} of {wanted} shards are missing in '{run.out / 'answers'}'; run the stage answers"
+            f"{total - len(files)} of {total} shards are missing in '{run.out / 'answers'}'; run the stage answers"
         )
     return read_shards(files, target.vocabulary_size)
 
 
-def attach_start(run: Run, target: TrainableTarget) -> None:
+def attach_start(run: TrainingSession, target: TrainableTarget) -> None:
     """Attach the view that training begins with; raise InputError or BuildError if `training.start` does not fit."""
     start = run.training.start
     if start is None:
@@ -82,7 +82,7 @@ def refuse_float16(target: TrainableTarget) -> None:
         )
 
 
-def save_trained(run: Run, target: TrainableTarget, masters: Mapping[str, Tensor]) -> None:
+def save_trained(run: TrainingSession, target: TrainableTarget, masters: Mapping[str, Tensor]) -> None:
     """Write the view, in the place of one that was there: as int8 of the masters, which are not rounded before."""
     unfinished = run.out / "view.new"
     shutil.rmtree(unfinished, ignore_errors=True)
@@ -102,9 +102,9 @@ def save_trained(run: Run, target: TrainableTarget, masters: Mapping[str, Tensor
 
 
 class Fitting:
-    """Hold a fit under way: the two passes, the weights in float32, the rows of each step."""
+    """A fit under way: the two passes, the weights in float32, the rows of each step."""
 
-    def __init__(self, run: Run, target: TrainableTarget, texts: list[Text]) -> None:
+    def __init__(self, run: TrainingSession, target: TrainableTarget, texts: list[Text]) -> None:
         options, workers = run.fit, run.workers
         if options.rows % (options.rows_at_a_time * workers.count):
             raise InputError(
@@ -163,7 +163,7 @@ class Fitting:
         options, training = self._run.fit, self._run.training
         decays = [options.decay**index for index in range(training.block - 1)]
         normalizer = options.rows * options.anchors * sum(decays)
-        found = []
+        losses_of_ranks = []
         for part in batch.split(options.rows_at_a_time):
             some = part.to(self._target.device)
             teacher = self._passes.committed(some.rows)
@@ -174,15 +174,15 @@ class Fitting:
             gradient, losses = self._loss(teacher, drafted, some, options.loss_rows, normalizer)
             drafted.backward(gradient)  # type: ignore[no-untyped-call]  # torch has no type for it
             self._weights.gather()
-            found.append(losses)
+            losses_of_ranks.append(losses)
         self._run.workers.sum(self._weights.gradients())
-        return found
+        return losses_of_ranks
 
     def _record(self, step: int, losses: list[Losses], norm: float, seconds: float) -> None:
         """Write a line: the loss, and how much of a block is right at the anchors that were drawn."""
         options = self._run.fit
         sums = [
-            torch.stack([getattr(one, name) for one in losses]).sum(0) for name in ("divergence", "right", "counted")
+            torch.stack([getattr(loss, name) for loss in losses]).sum(0) for name in ("divergence", "right", "counted")
         ]
         self._run.workers.sum(sums)
         divergence, right, counted = sums

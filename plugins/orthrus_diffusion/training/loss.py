@@ -18,7 +18,7 @@ RowLoss = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, float], tuple[Tensor
 
 @dataclass(frozen=True)
 class Weights:
-    """Say how much drafts count: decay, of each over the one before it; frontier, taken off behind a wrong one.
+    """The weights of drafts: decay, of each over the one before it; frontier, taken off behind a wrong one.
 
     temperature: of the frozen model's probabilities, which the view learns.
     """
@@ -30,7 +30,7 @@ class Weights:
 
 @dataclass(frozen=True, eq=False)
 class Losses:
-    """Hold sums over the drafts of a batch, for the metrics.
+    """Sums over the drafts of a batch, for the metrics.
 
     right [K - 1]: blocks whose drafts up to each are all the model's likeliest; counted [K - 1]: blocks that reach it.
     """
@@ -60,7 +60,7 @@ class BlockLoss:
         normalizer: what the sum is divided by.
         """
         columns, valid = targets(batch, drafted.shape[2])
-        gradients, found = [], []
+        gradients, parts = [], []
         for start in range(0, len(drafted), rows):
             part = slice(start, start + rows)
             hidden = drafted[part].detach()[:, :, :-1].contiguous().requires_grad_()
@@ -73,8 +73,8 @@ class BlockLoss:
             assert hidden.grad is not None
             gradient[:, :, :-1] = hidden.grad
             gradients.append(gradient)
-            found.append((loss.detach(), divergence, right))
-        losses, divergences, rights = (torch.stack(list(one)).sum(0) for one in zip(*found, strict=True))
+            parts.append((loss.detach(), divergence, right))
+        losses, divergences, rights = (torch.stack(list(column)).sum(0) for column in zip(*parts, strict=True))
         return torch.cat(gradients), Losses(losses, divergences, rights, valid.sum((0, 1)))
 
     def _row_loss(
@@ -86,10 +86,10 @@ class BlockLoss:
         draft's, and whether it counts.
         """
         row = torch.arange(len(columns), device=columns.device)[:, None, None]
-        wanted = teacher[row, columns].float() - normal[row, columns][..., None]  # [r, N, K - 1, V]
+        target = teacher[row, columns].float() - normal[row, columns][..., None]  # [r, N, K - 1, V]
         logits = self._project(hidden).float()
-        divergence = (wanted.exp() * (wanted - logits)).sum(-1) + logits.logsumexp(-1)  # [r, N, K - 1]
-        right = (logits.argmax(-1) == wanted.argmax(-1)) & (valid > 0)
+        divergence = (target.exp() * (target - logits)).sum(-1) + logits.logsumexp(-1)  # [r, N, K - 1]
+        right = (logits.argmax(-1) == target.argmax(-1)) & (valid > 0)
         right = right.cumprod(-1)  # all drafts up to this one
         before = torch.cat([torch.ones_like(right[..., :1]), right[..., :-1]], -1)
         weights = valid * self._weights.decay ** torch.arange(columns.shape[-1], device=columns.device)

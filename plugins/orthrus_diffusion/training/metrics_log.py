@@ -1,4 +1,4 @@
-"""What a stage measured: a line of metrics.jsonl each time, and a plot of all of them."""
+"""The metrics log of a stage: a line of metrics.jsonl each time, and a plot of all of them."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ class Records:
         """Return the records that are whole, in the order of x."""
         file = self._directory / FILE
         text = file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""
-        held = [line for line in map(_whole, text.splitlines()) if _is_number(line.get(self._x))]
-        return sorted(held, key=lambda line: float(line[self._x]))
+        lines = [line for line in map(_whole, text.splitlines()) if _is_number(line.get(self._x))]
+        return sorted(lines, key=lambda line: float(line[self._x]))
 
     def resume(self, is_done: Callable[[float], bool]) -> None:
         """Forget the records of what is not done, by its x, and those that were cut off."""
         if (self._directory / FILE).exists():
-            kept = [line for line in self.read() if is_done(line[self._x])]
-            write_text_whole(self._directory / FILE, "".join(json.dumps(line) + "\n" for line in kept))
+            lines = [line for line in self.read() if is_done(line[self._x])]
+            write_text_whole(self._directory / FILE, "".join(json.dumps(line) + "\n" for line in lines))
 
     def write(self, **values: Any) -> None:
         """Add a record, on a line of its own also behind one that a full disk cut off."""
         self._directory.mkdir(parents=True, exist_ok=True)
-        with (self._directory / FILE).open("a+b") as held:
-            held.seek(max(held.tell() - 1, 0))
-            cut_off = held.read(1) not in (b"", b"\n")
-            held.write(b"\n" * cut_off + json.dumps(values).encode() + b"\n")
+        with (self._directory / FILE).open("a+b") as stream:
+            stream.seek(max(stream.tell() - 1, 0))
+            cut_off = stream.read(1) not in (b"", b"\n")
+            stream.write(b"\n" * cut_off + json.dumps(values).encode() + b"\n")
 
     def plot(self, notify: Callable[[str], None]) -> None:
         """Draw every number over x; without matplotlib tell that there is no plot."""
@@ -67,16 +67,16 @@ class Records:
             axes.set_ylabel(name)
             axes.grid(alpha=0.3)
         axes.set_xlabel(self._x)
-        write_whole(self._directory / PLOT, lambda place: figure.savefig(place, format="svg"))
+        write_whole(self._directory / PLOT, lambda path: figure.savefig(path, format="svg"))
 
 
 def _whole(line: str) -> dict[str, Any]:
     """Return a record; an empty one for a line that an interruption cut off, or that is none."""
     try:
-        found = json.loads(line)
+        line_values = json.loads(line)
     except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return line_values if isinstance(line_values, dict) else {}
 
 
 def _is_number(value: Any) -> bool:

@@ -15,7 +15,7 @@ BETAS = (0.9, 0.95)  # the paper's; no weight decay
 
 
 class MasterWeights:
-    """Hold the float32 weights, their gradients and the optimizer; a step without a finite gradient is skipped."""
+    """The float32 weights, their gradients and the optimizer; a step without a finite gradient is skipped."""
 
     def __init__(self, weights: Mapping[str, Tensor], options: FitOptions) -> None:
         self._weights = dict(weights)
@@ -63,21 +63,21 @@ class MasterWeights:
 
     def state(self) -> dict[str, Tensor]:
         """Return everything that a checkpoint needs, as tensors by name."""
-        held = {f"weight:{name}": value for name, value in self.values.items()}
+        tensors = {f"weight:{name}": value for name, value in self.values.items()}
         for name, value in self.values.items():
             for key, moment in self.optimizer.state.get(value, {}).items():
-                held[f"{key}:{name}"] = torch.as_tensor(moment)
-        return held
+                tensors[f"{key}:{name}"] = torch.as_tensor(moment)
+        return tensors
 
     @torch.no_grad()
-    def load(self, held: Mapping[str, Tensor], skipped: int) -> None:
+    def load(self, tensors: Mapping[str, Tensor], skipped: int) -> None:
         """Take everything back from a checkpoint."""
         for name, value in self.values.items():
-            value.copy_(held[f"weight:{name}"])
-            keys = [key for key in ("step", "exp_avg", "exp_avg_sq") if f"{key}:{name}" in held]
+            value.copy_(tensors[f"weight:{name}"])
+            keys = [key for key in ("step", "exp_avg", "exp_avg_sq") if f"{key}:{name}" in tensors]
             state: dict[str, Any] = {}
             for key in keys:
-                moment = held[f"{key}:{name}"]
+                moment = tensors[f"{key}:{name}"]
                 on_cpu = key == "step" and not value.is_cuda
                 state[key] = moment.clone() if on_cpu else moment.to(value.device)
             if state:

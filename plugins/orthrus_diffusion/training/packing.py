@@ -18,7 +18,7 @@ WINDOW = 4096  # texts that are packed together
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Hold packed rows [R, L] with anchors [R, N], and the column after the last of each token's text, ends [R, L].
+    """Packed rows [R, L] with anchors [R, N], and the column after the last of each token's text, ends [R, L].
 
     used [R, N]: 1 for an anchor in an answer, 0 for one that only fills up a row with too few of them.
     noise [R, L]: Gumbel noise by which anchors may be chosen otherwise; -inf where there must be none.
@@ -33,7 +33,7 @@ class Batch:
     def to(self, device: torch.device) -> Batch:
         """Return the batch on a device."""
         rows = PackedRows(_to(self.rows.token_ids, device), _to(self.rows.starts, device))
-        rest = (_to(one, device) for one in (self.anchors, self.ends, self.used, self.noise))
+        rest = (_to(tensor, device) for tensor in (self.anchors, self.ends, self.used, self.noise))
         return Batch(rows, *rest)
 
     def split(self, count: int) -> Iterator[Batch]:
@@ -104,12 +104,12 @@ class Packer:
         room: list[tuple[int, int]] = []  # what is free, and of which row; sorted
         for index in indices:
             need = len(self._texts[index])
-            place = bisect.bisect_left(room, (need, -1))
-            if place == len(room):
+            fitting = bisect.bisect_left(room, (need, -1))
+            if fitting == len(room):
                 rows.append([index])
                 bisect.insort(room, (self._length - need, len(rows) - 1))
             else:
-                free, row = room.pop(place)
+                free, row = room.pop(fitting)
                 rows[row].append(index)
                 bisect.insort(room, (free - need, row))
         return rows
@@ -123,7 +123,7 @@ class Packer:
         for index, (row, seed) in enumerate(zip(rows, seeds, strict=True)):
             column = 0
             answers: list[int] = []
-            for text in (self._texts[one] for one in row):
+            for text in (self._texts[number] for number in row):
                 end = column + len(text)
                 token_ids[index, column:end] = text.token_ids
                 starts[index, column:end], ends[index, column:end] = column, end

@@ -18,14 +18,14 @@ PATIENCE = timedelta(days=7)  # one process may answer or measure for hours whil
 
 @dataclass(frozen=True)
 class Workers:
-    """Say which of how many processes this is."""
+    """The processes of a training, and which of them this is."""
 
     rank: int = 0
     count: int = 1
 
     @property
     def first(self) -> bool:
-        """Tell whether this process writes what is written once."""
+        """Whether this process writes what is written once."""
         return self.rank == 0
 
     def sum(self, tensors: Sequence[Tensor]) -> None:

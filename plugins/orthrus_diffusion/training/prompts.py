@@ -10,16 +10,16 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from orthrus import InputError, Tokenizer, TrainableTarget, read_prompts
-from orthrus_diffusion.training.decontamination import Avoided
+from orthrus_diffusion.training.decontamination import Contamination
 from orthrus_diffusion.training.files import write_text_whole
 from orthrus_diffusion.training.metrics_log import Records, progress
-from orthrus_diffusion.training.session import Run, read_claim
+from orthrus_diffusion.training.session import TrainingSession, read_claim
 from orthrus_diffusion.training.work_sharing import begin_turns, end_turns
 
 PART = 8192  # prompts of a file; what is lost by an interruption
 
 
-def make_prompts(run: Run) -> None:
+def make_prompts(run: TrainingSession) -> None:
     """Write `prompts.jsonl`, and `held-out.jsonl` for eval if it has no files of its own; done ones are not redone."""
     directory = run.out / "prompts"
     target = run.target()
@@ -40,7 +40,7 @@ def make_prompts(run: Run) -> None:
         _put_together(run, parts, held_out)
 
 
-def _put_together(run: Run, parts: Sequence[Path], held_out: int) -> None:
+def _put_together(run: TrainingSession, parts: Sequence[Path], held_out: int) -> None:
     """Write all prompts but those held out, each once."""
     lines = (line for file in parts for line in file.read_text(encoding="utf-8").splitlines())
     sampled = _distinct(json.loads(line)["prompt"] for line in lines)
@@ -59,20 +59,22 @@ def _put_together(run: Run, parts: Sequence[Path], held_out: int) -> None:
     _write(run.out / "prompts.jsonl", every[held_out:])
 
 
-def _without_avoided(run: Run, prompts: list[str]) -> list[str]:
+def _without_avoided(run: TrainingSession, prompts: list[str]) -> list[str]:
     """Return the prompts that repeat none of those to measure with, and tell how many did."""
     if not run.prompts.avoid:
         return prompts
-    avoided = Avoided(record.prompt for name in run.prompts.avoid for record in read_prompts(Path(name).expanduser()))
-    kept = [prompt for prompt in prompts if prompt not in avoided]
-    left_out = f"{len(prompts) - len(kept)} of {len(prompts)} prompts are left out: they repeat some of prompts.avoid"
-    if prompts and not kept:
+    avoided = Contamination(
+        record.prompt for name in run.prompts.avoid for record in read_prompts(Path(name).expanduser())
+    )
+    clean = [prompt for prompt in prompts if prompt not in avoided]
+    left_out = f"{len(prompts) - len(clean)} of {len(prompts)} prompts are left out: they repeat some of prompts.avoid"
+    if prompts and not clean:
         raise InputError(f"{left_out}; name others in prompts.files, or set prompts.sampled")
     run.notify(left_out)
-    return kept
+    return clean
 
 
-def _sample_parts(run: Run, target: TrainableTarget, directory: Path, parts: Sequence[Path]) -> None:
+def _sample_parts(run: TrainingSession, target: TrainableTarget, directory: Path, parts: Sequence[Path]) -> None:
     """Let the model write prompts, each part into a file; several processes take turns."""
     records = Records(directory, "part")
     mine = begin_turns(run, records, parts)
@@ -80,10 +82,10 @@ def _sample_parts(run: Run, target: TrainableTarget, directory: Path, parts: Seq
         for part in mine:
             asked = range(part * PART, min((part + 1) * PART, run.prompts.sampled))
             begun = time.perf_counter()
-            found = _sample(run, target, part, asked)
+            sampled = _sample(run, target, part, asked)
             seconds = time.perf_counter() - begun
-            _write(parts[part], found)
-            records.write(part=part, prompts=len(found), asked=len(asked), prompts_per_second=len(found) / seconds)
+            _write(parts[part], sampled)
+            records.write(part=part, prompts=len(sampled), asked=len(asked), prompts_per_second=len(sampled) / seconds)
             advance(1)
     end_turns(run, records)
 
@@ -93,7 +95,7 @@ def part_file(directory: Path, part: int) -> Path:
     return directory / f"part-{part:05d}.jsonl"
 
 
-def _sample(run: Run, target: TrainableTarget, part: int, indices: Iterable[int]) -> list[str]:
+def _sample(run: TrainingSession, target: TrainableTarget, part: int, indices: Iterable[int]) -> list[str]:
     """Return what the model writes in a user's turn: those that end by themselves."""
     options = run.prompts
     decoder = run.decoder(
@@ -114,16 +116,16 @@ def _sample(run: Run, target: TrainableTarget, part: int, indices: Iterable[int]
 
 def user_header(tokenizer: Tokenizer | None) -> list[int]:
     """Return the tokens before the text of a user's turn: what two chats begin with; InputError without a template."""
-    assert tokenizer is not None  # Run.target() sees to it
+    assert tokenizer is not None  # TrainingSession.target() sees to it
     try:
-        one, other = tokenizer.encode("a", chat=True), tokenizer.encode("Z", chat=True)
+        first, second = tokenizer.encode("a", chat=True), tokenizer.encode("Z", chat=True)
     except InputError as error:
         reason = str(error).partition(";")[0]  # what follows it helps with other commands
         raise InputError(
             f"{reason}, so a user's turn cannot be written; put a chat_template.jinja beside the model's weights, or"
             " set prompts.sampled=0 and prompts.files"
         ) from error
-    return _common(one, other)
+    return _common(first, second)
 
 
 def opening_tokens(tokenizer: Tokenizer, opening: str) -> list[int]:
@@ -135,9 +137,9 @@ def opening_tokens(tokenizer: Tokenizer, opening: str) -> list[int]:
     return tokens[len(_common(special, tokens)) :]  # a space before both letters may be joined to the opening
 
 
-def _common(one: Sequence[int], other: Sequence[int]) -> list[int]:
-    same = [a == b for a, b in zip(one, other, strict=False)]
-    return list(one[: same.index(False)] if False in same else one[: len(same)])
+def _common(first: Sequence[int], second: Sequence[int]) -> list[int]:
+    same = [a == b for a, b in zip(first, second, strict=False)]
+    return list(first[: same.index(False)] if False in same else first[: len(same)])
 
 
 def _distinct(texts: Iterable[str]) -> list[str]:

@@ -28,8 +28,8 @@ OF_A_STAGE = ("seed=", "stop.", "sampling.", "drafter.", "verifier.")  # overrid
 
 
 @dataclass(frozen=True)
-class Run:
-    """Hold what every stage knows."""
+class TrainingSession:
+    """One training, as every stage knows it."""
 
     config: Path
     overrides: tuple[str, ...]
@@ -42,18 +42,20 @@ class Run:
     eval: EvalOptions
 
     @classmethod
-    def read(cls, config: Path, overrides: Sequence[str], workers: Workers, notify: Callable[[str], None]) -> Run:
+    def read(
+        cls, config: Path, overrides: Sequence[str], workers: Workers, notify: Callable[[str], None]
+    ) -> TrainingSession:
         """Return the training of a config file; raise ConfigError or InputError for one that is none."""
-        found = orthrus.read_sections(config, dotted=overrides)
-        if "training" not in found:
+        composed = orthrus.read_sections(config, dotted=overrides)
+        if "training" not in composed:
             raise InputError(f"'{config}' trains nothing: it has no section 'training', with `out` and `mask_token_id`")
         defaults = {"prompts": PromptsOptions, "answers": AnswersOptions, "fit": FitOptions, "eval": EvalOptions}
-        sections = {name: found.get(name) or make() for name, make in defaults.items()}
-        return cls(config, tuple(overrides), workers, notify, found["training"], **sections)
+        sections = {name: composed.get(name) or make() for name, make in defaults.items()}
+        return cls(config, tuple(overrides), workers, notify, composed["training"], **sections)
 
     @property
     def out(self) -> Path:
-        """Return the directory that everything is kept in."""
+        """The directory that everything is kept in."""
         return Path(self.training.out).expanduser()
 
     def decoder(self, target: TrainableTarget | None = None, **changes: Any) -> Decoder:
@@ -100,15 +102,15 @@ class Run:
 
     def claim(self, directory: Path, target: TrainableTarget, options: Any, **more: Any) -> None:
         """Note what a stage's files are made with; raise InputError if there are some that were made otherwise."""
-        wanted = {"model": target.fingerprint(), **_deciding(options), **json.loads(json.dumps(more))}
-        found = read_claim(directory)
-        if not found:
-            write_text_whole(directory / CLAIM, json.dumps(wanted, indent=1) + "\n")
+        facts = {"model": target.fingerprint(), **_deciding(options), **json.loads(json.dumps(more))}
+        earlier = read_claim(directory)
+        if not earlier:
+            write_text_whole(directory / CLAIM, json.dumps(facts, indent=1) + "\n")
             return
-        found = {**_deciding(type(options)()), **found}  # options that came later had their defaults then
-        if found != wanted:
+        earlier = {**_deciding(type(options)()), **earlier}  # options that came later had their defaults then
+        if earlier != facts:
             raise InputError(
-                f"what is in '{directory}' was made with another model or other options ({_different(found, wanted)});"
+                f"what is in '{directory}' was made with another model or other options ({_different(earlier, facts)});"
                 " delete it, or set another training.out"
             )
 
@@ -117,12 +119,12 @@ def read_claim(directory: Path) -> dict[str, Any]:
     """Return what a stage's files are made with, nothing if that is not noted; raise InputError if it is damaged."""
     note = directory / CLAIM
     try:
-        found: dict[str, Any] = json.loads(note.read_text(encoding="utf-8"))
+        claim: dict[str, Any] = json.loads(note.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
         raise InputError(f"'{note}' cannot be read; delete '{directory}' to begin the stage anew") from error
-    return found
+    return claim
 
 
 def _deciding(options: Any) -> dict[str, Any]:
@@ -130,10 +132,10 @@ def _deciding(options: Any) -> dict[str, Any]:
 
     How many rows at a time is none of them: when it is sampled it changes the sample, but not what it is drawn from.
     """
-    found: dict[str, Any] = json.loads(json.dumps(asdict(options)))
-    return {name: value for name, value in found.items() if name != "batch"}
+    values: dict[str, Any] = json.loads(json.dumps(asdict(options)))
+    return {name: value for name, value in values.items() if name != "batch"}
 
 
-def _different(found: Any, wanted: Any) -> str:
-    keys = [key for key in {**found, **wanted} if found.get(key) != wanted.get(key)]
-    return ", ".join(f"{key} was {found.get(key)!r} and is {wanted.get(key)!r}" for key in keys)
+def _different(earlier: Any, claim: Any) -> str:
+    keys = [key for key in {**earlier, **claim} if earlier.get(key) != claim.get(key)]
+    return ", ".join(f"{key} was {earlier.get(key)!r} and is {claim.get(key)!r}" for key in keys)

@@ -1,4 +1,4 @@
-"""What a training config may say, section by section; imports no torch."""
+"""The schema of a training config, section by section; imports no torch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from orthrus import option
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """Say what is trained, and where everything that training makes is kept."""
+    """Options of training: what is trained, and where everything that it makes is kept."""
 
     out: str = option(
         help="directory for prompts, answers, checkpoints, metrics and the view; relative to where you are"
@@ -35,7 +35,7 @@ class TrainingOptions:
 
 @dataclass(frozen=True)
 class PromptsOptions:
-    """Say which prompts the model answers: those it writes itself, and those of files."""
+    """Options of the stage `prompts`: those that the model writes itself, and those of files."""
 
     sampled: int = option(
         40_000, minimum=0, help="prompts that the model writes itself after the header of a user's turn"
@@ -61,7 +61,7 @@ class PromptsOptions:
 
 @dataclass(frozen=True)
 class AnswersOptions:
-    """Say how the frozen model answers the prompts: greedily, unless a temperature is given."""
+    """Options of the stage `answers`: greedy, unless a temperature is given."""
 
     max_new_tokens: int = option(384, minimum=2, help="most tokens of an answer")
     max_prompt_tokens: int = option(512, minimum=1, help="longer prompts are left out")
@@ -72,7 +72,7 @@ class AnswersOptions:
 
 @dataclass(frozen=True)
 class FitOptions:
-    """Say how the view is fitted to the answers."""
+    """Options of the stage `fit`."""
 
     steps: int = option(2000, minimum=1, help="optimizer steps")
     rows: int = option(64, minimum=1, help="packed rows of a step, over all processes")
@@ -115,7 +115,7 @@ class FitOptions:
 
 @dataclass(frozen=True)
 class EvalOptions:
-    """Say which prompts measure the view by decoding them; only what `prompts.avoid` names too is not trained on."""
+    """Options of the stage `eval`: the prompts it decodes; only what `prompts.avoid` names too is not trained on."""
 
     files: tuple[str, ...] = option(
         (), help="prompt files (JSONL); none: prompts that training leaves out, sampled ones first"

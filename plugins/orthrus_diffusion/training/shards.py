@@ -17,7 +17,7 @@ SMALL = 2**16  # vocabularies up to this size are kept in two bytes a token
 
 @dataclass(frozen=True)
 class Text:
-    """Hold one text: the tokens of a prompt and its answer, and the column at which the answer begins."""
+    """One text: the tokens of a prompt and its answer, and the column at which the answer begins."""
 
     token_ids: Tensor  # [T] int32
     answer: int
@@ -32,12 +32,12 @@ def write_shard(file: Path, texts: Sequence[tuple[Sequence[int], Sequence[int]]]
 
     kind = torch.uint16 if vocabulary_size <= SMALL else torch.int32
     tokens = torch.tensor([token for prompt, answer in texts for token in (*prompt, *answer)], dtype=torch.int32)
-    held = {
+    tensors = {
         "tokens": tokens.to(kind),
         "prompt_lengths": torch.tensor([len(prompt) for prompt, _ in texts], dtype=torch.int32),
         "answer_lengths": torch.tensor([len(answer) for _, answer in texts], dtype=torch.int32),
     }
-    write_whole(file, lambda place: save_file(held, place))
+    write_whole(file, lambda path: save_file(tensors, path))
 
 
 def read_shards(files: Iterable[Path], vocabulary_size: int) -> list[Text]:
@@ -50,9 +50,9 @@ def _read(file: Path, vocabulary_size: int) -> Iterator[Text]:
     from safetensors.torch import load_file
 
     try:
-        held = load_file(file)
-        tokens = held["tokens"].to(torch.int32)
-        prompts, answers = held["prompt_lengths"].tolist(), held["answer_lengths"].tolist()
+        tensors = load_file(file)
+        tokens = tensors["tokens"].to(torch.int32)
+        prompts, answers = tensors["prompt_lengths"].tolist(), tensors["answer_lengths"].tolist()
         texts = tokens.split([a + b for a, b in zip(prompts, answers, strict=True)])  # refuses another sum
         if min([0, *prompts, *answers]) < 0:
             raise ValueError("a length is negative")

@@ -19,11 +19,11 @@ from orthrus_diffusion.training.fit import VIEW, fit_view
 from orthrus_diffusion.training.metrics_log import Records
 from orthrus_diffusion.training.process_group import joined_workers
 from orthrus_diffusion.training.prompts import make_prompts
-from orthrus_diffusion.training.session import Run
+from orthrus_diffusion.training.session import TrainingSession
 from orthrus_diffusion.view_files.formats import attach
 
 
-def evaluate_view(run: Run) -> None:
+def evaluate_view(run: TrainingSession) -> None:
     """Measure the view that was written; write `eval.json`, print it, and add a line to the measurements before."""
     if not (run.out / "view").is_dir():
         raise InputError(f"there is no '{run.out / 'view'}'; run the stage fit first")
@@ -38,7 +38,7 @@ def evaluate_view(run: Run) -> None:
         typer.echo(json.dumps(measures, indent=1))
 
 
-STAGES: dict[str, Callable[[Run], None]] = {
+STAGES: dict[str, Callable[[TrainingSession], None]] = {
     "prompts": make_prompts,
     "answers": make_answers,
     "fit": fit_view,
@@ -57,7 +57,7 @@ SHRINKS: dict[str, tuple[str, ...]] = {
 def run_stages(config: Path, overrides: Sequence[str], stage: str, notify: Callable[[str], None]) -> None:
     """Run one stage, or all of them; raise InputError, BuildError or ConfigError with one sentence."""
     with joined_workers() as workers:
-        run = Run.read(config, overrides, workers, notify if workers.first else lambda message: None)
+        run = TrainingSession.read(config, overrides, workers, notify if workers.first else lambda message: None)
         run.check_files()
         for name in STAGES if stage == "all" else [stage]:
             with _told_what_shrinks(run, name):
@@ -69,7 +69,7 @@ def run_stages(config: Path, overrides: Sequence[str], stage: str, notify: Calla
 
 
 @contextmanager
-def _told_what_shrinks(run: Run, stage: str) -> Iterator[None]:
+def _told_what_shrinks(run: TrainingSession, stage: str) -> Iterator[None]:
     """Say in one sentence that a device is out of memory, and which settings take less, or that a file failed."""
     try:
         yield

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from orthrus_diffusion.training.metrics_log import Records
-from orthrus_diffusion.training.session import Run
+from orthrus_diffusion.training.session import TrainingSession
 
 
-def begin_turns(run: Run, records: Records, files: Sequence[Path]) -> list[int]:
+def begin_turns(run: TrainingSession, records: Records, files: Sequence[Path]) -> list[int]:
     """Return the indices of the files that this process makes: its share of those that are not there.
 
     Records of files that are not there are forgotten, for they will be written again.
@@ -22,7 +22,7 @@ def begin_turns(run: Run, records: Records, files: Sequence[Path]) -> list[int]:
     return missing[run.workers.rank :: run.workers.count]
 
 
-def end_turns(run: Run, records: Records) -> None:
+def end_turns(run: TrainingSession, records: Records) -> None:
     """Return when every process has made its files; the first one plots what all of them have recorded."""
     run.workers.wait()
     if run.workers.first:

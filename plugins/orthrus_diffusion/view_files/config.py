@@ -1,4 +1,4 @@
-"""What a view's `config.json` says, in our own format and in the released one."""
+"""A view's `config.json`, in our own format and in the released one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STORAGES = ("float", "int8")
 
 @dataclass(frozen=True)
 class ViewConfig:
-    """Hold the size of a block that a view was trained with, its mask token, and its base model.
+    """The size of a block that a view was trained with, its mask token, and its base model.
 
     base and fingerprint are None where the view lies inside its base model. allow_ordinary_mask: the mask may be a
     token of ordinary text.
@@ -64,22 +64,22 @@ def is_released(values: Mapping[str, Any]) -> bool:
     return RELEASED in (values.get("architectures") or ())
 
 
-def parse_config(values: Mapping[str, Any], place: Path) -> ViewConfig:
+def parse_config(values: Mapping[str, Any], source: Path) -> ViewConfig:
     """Return what the config of a view says, which was read in this place; raise InputError if it is none."""
     if is_released(values):
-        return ViewConfig(_integer(values, "block_size", place), _integer(values, "mask_token_id", place))
+        return ViewConfig(_integer(values, "block_size", source), _integer(values, "mask_token_id", source))
     if values.get("format") != FORMAT:
         raise InputError(
-            f"'{place}' holds no view; its config.json has neither the format '{FORMAT}' nor the architecture"
+            f"'{source}' holds no view; its config.json has neither the format '{FORMAT}' nor the architecture"
             f" '{RELEASED}'"
         )
     if values.get("version") != VERSION:
-        raise InputError(f"'{place}' is of version {values.get('version')!r} of its format; known: {VERSION}")
-    check_storage(values.get("storage", STORAGES[0]), f"storage in the config.json of '{place}'")
+        raise InputError(f"'{source}' is of version {values.get('version')!r} of its format; known: {VERSION}")
+    check_storage(values.get("storage", STORAGES[0]), f"storage in the config.json of '{source}'")
     base = values.get("base")
     if not isinstance(base, dict) or not all(isinstance(base.get(key), str) for key in ("name", "fingerprint")):
-        raise InputError(f"the config.json of '{place}' does not say its base's name and fingerprint")
-    block, mask = _integer(values, "block_size", place), _integer(values, "mask_token_id", place)
+        raise InputError(f"the config.json of '{source}' does not say its base's name and fingerprint")
+    block, mask = _integer(values, "block_size", source), _integer(values, "mask_token_id", source)
     return ViewConfig(block, mask, base["name"], base["fingerprint"], values.get("allow_ordinary_mask") is True)
 
 
@@ -89,8 +89,10 @@ def check_storage(storage: object, what: str) -> None:
         raise InputError(f"{what} must be {' or '.join(map(repr, STORAGES))}, not {storage!r}")
 
 
-def _integer(values: Mapping[str, Any], key: str, place: Path) -> int:
+def _integer(values: Mapping[str, Any], key: str, source: Path) -> int:
     value, least = values.get(key), 2 if key == "block_size" else 0
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise InputError(f"{key} in the config.json of '{place}' must be an integer of at least {least}, not {value!r}")
+        raise InputError(
+            f"{key} in the config.json of '{source}' must be an integer of at least {least}, not {value!r}"
+        )
     return value

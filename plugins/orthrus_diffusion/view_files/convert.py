@@ -1,4 +1,4 @@
-"""From the released format to our own and back, a few weights at a time."""
+"""Conversion from the released format to our own and back, a few weights at a time."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def to_view(source: Path, destination: Path, storage: str, name: str) -> None:
     config = parse_config(values, source)
     if is_released(values):
         stored = open_checkpoint(source).weights
-        _check_names({base_name(one) for one in stored if RELEASED_WEIGHT.fullmatch(one)}, stored, source)
+        _check_names({base_name(name) for name in stored if RELEASED_WEIGHT.fullmatch(name)}, stored, source)
         fingerprint = fingerprint_files(source, without=RELEASED_WEIGHT)
         config = ViewConfig(config.block, config.mask_token_id, name, fingerprint)
     write_view(destination, read_view(source), config, storage)
@@ -56,13 +56,13 @@ def to_released(view: Path, base: Path, destination: Path, name: str, most: int 
         raise InputError(f"'{view}' is a released checkpoint already")
     config = parse_config(values, view)
     _check_base(config, base_values, base, view, name)
-    model, held = open_checkpoint(base), open_file(view / WEIGHTS)
-    twins = {one for one in held.weights if not one.endswith(SCALE)}
+    model, view_weights = open_checkpoint(base), open_file(view / WEIGHTS)
+    twins = {name for name in view_weights.weights if not name.endswith(SCALE)}
     _check_names(twins, model.weights, view)
-    own = {one: stored.bytes for one, stored in model.weights.items() if not RELEASED_WEIGHT.fullmatch(one)}
-    sizes = own | {_released_name(one): own[one] for one in sorted(twins)}
+    own = {name: stored.bytes for name, stored in model.weights.items() if not RELEASED_WEIGHT.fullmatch(name)}
+    sizes = own | {_released_name(name): own[name] for name in sorted(twins)}
     with written_whole(destination) as unfinished:
-        write_checkpoint(unfinished, sizes, _reader(model, held, view), most)
+        write_checkpoint(unfinished, sizes, _reader(model, view_weights, view), most)
         released = {key: value for key, value in base_values.items() if key != "auto_map"}
         released |= {"architectures": [RELEASED], "block_size": config.block, "mask_token_id": config.mask_token_id}
         (unfinished / "config.json").write_text(json.dumps(released, indent=2) + "\n", encoding="utf-8")
@@ -76,29 +76,29 @@ def _check_base(config: ViewConfig, values: dict[str, Any], base: Path, view: Pa
         raise InputError(f"'{view}' is a view of the model '{config.base}', not of '{name}': their weights differ")
 
 
-def _check_names(twins: Collection[str], stored: Collection[str], place: Path) -> None:
+def _check_names(twins: Collection[str], stored: Collection[str], source: Path) -> None:
     """Raise InputError unless the view has exactly the weights of the model's attention."""
-    wanted = {name for name in stored if ATTENTION_WEIGHT.fullmatch(name)}
-    wrong = [f"{name} is missing" for name in sorted(wanted - set(twins))]
-    wrong += [f"{name} is none of its attention" for name in sorted(set(twins) - wanted)]
+    expected = {name for name in stored if ATTENTION_WEIGHT.fullmatch(name)}
+    wrong = [f"{name} is missing" for name in sorted(expected - set(twins))]
+    wrong += [f"{name} is none of its attention" for name in sorted(set(twins) - expected)]
     if wrong:
         more = f" (and {len(wrong) - 1} more such)" if len(wrong) > 1 else ""
-        raise InputError(f"the view's weights in '{place}' do not fit its model: {wrong[0]}{more}")
+        raise InputError(f"the view's weights in '{source}' do not fit its model: {wrong[0]}{more}")
 
 
-def _reader(model: Checkpoint, held: Checkpoint, view: Path) -> Callable[[list[str]], dict[str, Tensor]]:
+def _reader(model: Checkpoint, view_weights: Checkpoint, view: Path) -> Callable[[list[str]], dict[str, Tensor]]:
     """Return what reads weights of a released checkpoint: the model's own, and the view's in the dtypes of those."""
 
     def read(names: list[str]) -> dict[str, Tensor]:
         own = model.read(name for name in names if name in model.weights and not RELEASED_WEIGHT.fullmatch(name))
         for name in names:
             if name not in own:
-                own[name] = one(base_name(name))
+                own[name] = read_weight(base_name(name))
         return own
 
-    def one(name: str) -> Tensor:
-        stored = held.read(part for part in (name, name + SCALE) if part in held.weights)
-        decoded = dequantized(stored, held.weights, view / WEIGHTS)[name]
+    def read_weight(name: str) -> Tensor:
+        stored = view_weights.read(part for part in (name, name + SCALE) if part in view_weights.weights)
+        decoded = dequantized(stored, view_weights.weights, view / WEIGHTS)[name]
         beside = model.read([name])[name]
         if decoded.shape != beside.shape:
             raise InputError(f"{name} in '{view}' has the shape {list(decoded.shape)}, not {list(beside.shape)}")

@@ -1,4 +1,4 @@
-"""Where a view is kept: alone, in our own format, or inside a released Orthrus-Qwen3 checkpoint.
+"""Formats of view files: alone, in our own format, or inside a released Orthrus-Qwen3 checkpoint.
 
 Ours is a directory with `config.json` and `view.safetensors`, whose weights bear the names of the base model's weights
 that they stand beside. It names its base model and has its fingerprint. A released checkpoint is a whole Qwen3 model,
@@ -37,12 +37,12 @@ def attach(target: ViewTarget, name: str, directory: Path | None, *, allow_ordin
     BuildError if it does not fit.
     """
     with _about("drafter.view"):
-        place = directory or _own_view(target)
-        config = parse_config(read_config(place), place)
-        _check_base(config, target, place)
+        folder = directory or _own_view(target)
+        config = parse_config(read_config(folder), folder)
+        _check_base(config, target, folder)
         check_mask_token(target, config.mask_token_id, allow_ordinary=allow_ordinary_mask or config.allow_ordinary_mask)
         if name not in target.view_names:
-            target.attach_view(name, read_view(place))
+            target.attach_view(name, read_view(folder))
     return config
 
 
@@ -79,30 +79,30 @@ def write_view(directory: Path, weights: Mapping[str, Tensor], config: ViewConfi
     from safetensors.torch import save_file
 
     check_storage(storage, "storage")
-    held = {name: weight.detach() for name, weight in weights.items()}
-    stored = quantized(held) if storage == "int8" else held
+    tensors = {name: weight.detach() for name, weight in weights.items()}
+    stored = quantized(tensors) if storage == "int8" else tensors
     with written_whole(directory) as unfinished:
         save_file({name: weight.cpu().contiguous() for name, weight in stored.items()}, unfinished / WEIGHTS)
         text = json.dumps(config.to_dict(storage), indent=1)
         (unfinished / "config.json").write_text(text + "\n", encoding="utf-8")
 
 
-def read_view(place: Path) -> dict[str, Tensor]:
+def read_view(directory: Path) -> dict[str, Tensor]:
     """Return a view's weights, of either format, by the names of the weights that they stand beside.
 
     Raises InputError if a file is missing or damaged.
     """
-    if is_released(read_config(place)):
-        checkpoint = open_checkpoint(place)
-        found = checkpoint.read(name for name in checkpoint.weights if RELEASED_WEIGHT.fullmatch(name))
-        return {base_name(name): weight for name, weight in found.items()}
-    file = open_file(place / WEIGHTS)
-    return dequantized(file.read(file.weights), file.weights, place / WEIGHTS)
+    if is_released(read_config(directory)):
+        checkpoint = open_checkpoint(directory)
+        weights = checkpoint.read(name for name in checkpoint.weights if RELEASED_WEIGHT.fullmatch(name))
+        return {base_name(name): weight for name, weight in weights.items()}
+    file = open_file(directory / WEIGHTS)
+    return dequantized(file.read(file.weights), file.weights, directory / WEIGHTS)
 
 
-def state_of(place: Path) -> str:
+def state_of(directory: Path) -> str:
     """Return what tells the weights in a directory from others that take their place: sizes and times of its files."""
-    files = sorted(place.glob("*.safetensors"))
+    files = sorted(directory.glob("*.safetensors"))
     facts = [(file.name, file.stat().st_size, file.stat().st_mtime_ns, file.stat().st_ino) for file in files]
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
 
@@ -143,18 +143,18 @@ def _brings_view(target: ViewTarget) -> bool:
     return target.directory is not None and is_released(read_config(target.directory))
 
 
-def _check_base(config: ViewConfig, target: ViewTarget, place: Path) -> None:
-    if target.directory is not None and place.resolve() == target.directory.resolve():
+def _check_base(config: ViewConfig, target: ViewTarget, directory: Path) -> None:
+    if target.directory is not None and directory.resolve() == target.directory.resolve():
         return
     if config.fingerprint is None:  # a released checkpoint: its model's weights lie beside the view's
-        if fingerprint_files(place, without=RELEASED_WEIGHT) != base_fingerprint(target):
+        if fingerprint_files(directory, without=RELEASED_WEIGHT) != base_fingerprint(target):
             raise BuildError(
-                f"'{place}' holds a view and the model that it was made for, whose weights are not those of"
+                f"'{directory}' holds a view and the model that it was made for, whose weights are not those of"
                 f" '{target.name}'; make it the target.source"
             )
     elif config.fingerprint not in base_fingerprints(target):
         raise BuildError(
-            f"'{place}' is a view of the model '{config.base}', not of '{target.name}': their weights differ"
+            f"'{directory}' is a view of the model '{config.base}', not of '{target.name}': their weights differ"
         )
 
 

@@ -1,4 +1,4 @@
-"""Which token may be a view's mask."""
+"""The mask token of a view, and which tokens may be one."""
 
 from __future__ import annotations
 

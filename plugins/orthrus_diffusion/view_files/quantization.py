@@ -20,15 +20,15 @@ def quantized(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     A value is off by half a scale at most, and a scale is the row's largest value / 127. Raises InputError for weights
     that are not finite.
     """
-    found: dict[str, Tensor] = {}
+    coded: dict[str, Tensor] = {}
     for name, weight in weights.items():
         if not bool(weight.isfinite().all()):
             raise InputError(f"the view's weight {name} has values that are not finite")
         if weight.dim() < 2:
-            found[name] = weight
+            coded[name] = weight
         else:
-            found[name], found[name + SCALE] = _rounded(weight)
-    return found
+            coded[name], coded[name + SCALE] = _rounded(weight)
+    return coded
 
 
 def _rounded(weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -38,7 +38,7 @@ def _rounded(weight: Tensor) -> tuple[Tensor, Tensor]:
     return levels.to(torch.int8).view(weight.shape), scales
 
 
-def dequantized(stored: Mapping[str, Tensor], names: Mapping[str, object], place: object) -> dict[str, Tensor]:
+def dequantized(stored: Mapping[str, Tensor], names: Mapping[str, object], source: object) -> dict[str, Tensor]:
     """Return weights from what is stored: those in int8 as float32, the rest as they are.
 
     names: all that is stored where these come from. Raises InputError, naming the place, if a scale is missing, does
@@ -47,17 +47,17 @@ def dequantized(stored: Mapping[str, Tensor], names: Mapping[str, object], place
     scales = {name for name in names if name.endswith(SCALE)}
     for name in sorted(scales):
         if name.removesuffix(SCALE) not in names:
-            raise InputError(f"'{place}' holds {name}, a scale of no weight")
-    return {name: _decoded(name, stored, place) for name in stored if name not in scales}
+            raise InputError(f"'{source}' holds {name}, a scale of no weight")
+    return {name: _decoded(name, stored, source) for name in stored if name not in scales}
 
 
-def _decoded(name: str, stored: Mapping[str, Tensor], place: object) -> Tensor:
+def _decoded(name: str, stored: Mapping[str, Tensor], source: object) -> Tensor:
     weight = stored[name]
     if weight.dtype != torch.int8:
         return weight
     scales = stored.get(name + SCALE)
     if scales is None:
-        raise InputError(f"'{place}' holds no {name}{SCALE}, the scales of an int8 weight")
+        raise InputError(f"'{source}' holds no {name}{SCALE}, the scales of an int8 weight")
     if scales.shape != weight.shape[:1]:
-        raise InputError(f"{name}{SCALE} in '{place}' has the shape {list(scales.shape)}, not {[*weight.shape[:1]]}")
+        raise InputError(f"{name}{SCALE} in '{source}' has the shape {list(scales.shape)}, not {[*weight.shape[:1]]}")
     return weight.float() * scales.float().view(-1, *[1] * (weight.dim() - 1))

@@ -22,7 +22,7 @@ SHARD_BYTES = 4 * 2**30  # of a written file, and so of what is held in memory a
 
 @dataclass(frozen=True)
 class Stored:
-    """Hold where a weight is, and its shape and dtype as safetensors spells it."""
+    """A stored weight: its file, and its shape and dtype as safetensors spells it."""
 
     file: Path
     shape: tuple[int, ...]
@@ -30,24 +30,24 @@ class Stored:
 
     @property
     def bytes(self) -> int:
-        """Return its size in the file."""
+        """Its size in the file."""
         bits = re.search(r"\d+", self.dtype)  # BF16, F8_E4M3, I64; BOOL has no number
         return int(torch.Size(self.shape).numel()) * (int(bits[0]) if bits else 8) // 8
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Hold the weights of a directory by name; none is read before `read`."""
+    """The weights of a directory by name; none is read before `read`."""
 
     weights: Mapping[str, Stored]
 
     def read(self, names: Iterable[str]) -> dict[str, Tensor]:
         """Return these weights; raise InputError if a file is damaged."""
-        wanted, found = list(names), dict[str, Tensor]()
-        for file in sorted({self.weights[name].file for name in wanted}):
-            with _opened(file) as held:
-                found |= {name: held.get_tensor(name) for name in wanted if self.weights[name].file == file}
-        return found
+        missing, tensors = list(names), dict[str, Tensor]()
+        for file in sorted({self.weights[name].file for name in missing}):
+            with _opened(file) as stream:
+                tensors |= {name: stream.get_tensor(name) for name in missing if self.weights[name].file == file}
+        return tensors
 
 
 def open_checkpoint(directory: Path) -> Checkpoint:
@@ -55,7 +55,7 @@ def open_checkpoint(directory: Path) -> Checkpoint:
     files = weight_files(directory)
     if not files:
         raise InputError(f"the directory '{directory}' holds no .safetensors file")
-    return Checkpoint({name: one for file in files for name, one in _listed(file).items()})
+    return Checkpoint({name: stored for file in files for name, stored in _listed(file).items()})
 
 
 def open_file(file: Path) -> Checkpoint:
@@ -103,9 +103,9 @@ def _planned(sizes: Mapping[str, int], most: int) -> list[list[str]]:
 
 
 def _listed(file: Path) -> dict[str, Stored]:
-    with _opened(file) as held:
-        slices = {name: held.get_slice(name) for name in held.keys()}  # noqa: SIM118  # it is no mapping
-        return {name: Stored(file, tuple(one.get_shape()), one.get_dtype()) for name, one in slices.items()}
+    with _opened(file) as stream:
+        slices = {name: stream.get_slice(name) for name in stream.keys()}  # noqa: SIM118  # it is no mapping
+        return {name: Stored(file, tuple(piece.get_shape()), piece.get_dtype()) for name, piece in slices.items()}
 
 
 @contextmanager
@@ -113,7 +113,7 @@ def _opened(file: Path) -> Iterator[Any]:
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(file, framework="pt") as held:
-            yield held
+        with safe_open(file, framework="pt") as stream:
+            yield stream
     except (OSError, SafetensorError) as error:
         raise InputError(f"'{file}' is damaged or cannot be read") from error

@@ -13,19 +13,19 @@ VIEWS = Path(__file__).parents[1] / "views"  # a directory for each: config.json
 def shipped_views() -> dict[str, ViewConfig]:
     """Return the config of every view that is shipped, by its name."""
     places = sorted(file.parent for file in VIEWS.glob("*/config.json"))
-    return {place.name: parse_config(read_config(place), place) for place in places}
+    return {directory.name: parse_config(read_config(directory), directory) for directory in places}
 
 
 def shipped_for(fingerprint: str) -> Path | None:
     """Return the directory of the view that was made for the model with this fingerprint, or None."""
-    made = [name for name, config in shipped_views().items() if config.fingerprint == fingerprint]
-    return VIEWS / made[0] if made else None
+    names = [name for name, config in shipped_views().items() if config.fingerprint == fingerprint]
+    return VIEWS / names[0] if names else None
 
 
 def listing() -> str:
     """Return which views are shipped, as an error tells it."""
-    made = [f"'{name}' for '{config.base}'" for name, config in shipped_views().items()]
-    return f"shipped: {', '.join(made)}" if made else "none is shipped"
+    views = [f"'{name}' for '{config.base}'" for name, config in shipped_views().items()]
+    return f"shipped: {', '.join(views)}" if views else "none is shipped"
 
 
 def find_view(text: str, parts: Parts) -> Path:
@@ -44,12 +44,12 @@ def fetched(text: str, parts: Parts) -> Path:
     if not _exists(text) and text in shipped_views():
         return VIEWS / text
     try:
-        found = find_source(text, Plugins.load(), parts).fetch()
+        model_directory = find_source(text, Plugins.load(), parts).fetch()
     except InputError as error:
         raise InputError(str(error).removeprefix("target.source: ")) from error
-    if not found.is_dir():
-        raise InputError(f"'{found}' is no directory (`orthrus fetch` makes one of a .gguf file)")
-    return found
+    if not model_directory.is_dir():
+        raise InputError(f"'{model_directory}' is no directory (`orthrus fetch` makes one of a .gguf file)")
+    return model_directory
 
 
 def _exists(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""Which engine runs the passes.
+"""Engines, and the choice of one.
 
 May import: kernels, model, options, transformers_api.
 """
@@ -14,13 +14,13 @@ from orthrus_transformers.engines.cuda_graphs import GraphedEngine
 from orthrus_transformers.engines.eager import EagerEngine, Engine
 from orthrus_transformers.engines.torch_compile import compile_layers, opaque
 from orthrus_transformers.kernels.onednn_linear import fits, is_small
-from orthrus_transformers.model.attention_hook import AttentionState, Form
+from orthrus_transformers.model.attention_hook import Form, PassState
 from orthrus_transformers.model.fused_layers import fuse, pack
 from orthrus_transformers.model.rope_table import look_up_angles
 from orthrus_transformers.options import GraphLimits
 
 
-def make_eager(name: str, model: Any, cache: KVCache, state: AttentionState, max_length: int | None) -> EagerEngine:
+def make_eager(name: str, model: Any, cache: KVCache, state: PassState, max_length: int | None) -> EagerEngine:
     """Return what runs a pass uncaptured, with the layers' form that this engine takes; raise BuildError if it cannot.
 
     Layers that have a fused form take it, but for `eager` and `compiled`; on a CPU the linear layers of others are
@@ -47,7 +47,7 @@ def make_eager(name: str, model: Any, cache: KVCache, state: AttentionState, max
 
 
 def make_engine(
-    name: str, eager: EagerEngine, model: Any, cache: KVCache, state: AttentionState, limits: GraphLimits
+    name: str, eager: EagerEngine, model: Any, cache: KVCache, state: PassState, limits: GraphLimits
 ) -> Engine:
     """Return the engine of this name around what runs a pass uncaptured.
 
@@ -78,7 +78,7 @@ def _stays(cache: KVCache) -> bool:
     return hasattr(cache, "generation")
 
 
-def _faster(name: str, model: Any, state: AttentionState) -> Form:
+def _faster(name: str, model: Any, state: PassState) -> Form:
     # The kernels of a GPU compute in float32, which would take from a float64 model what it was asked for.
     narrow = model.device.type == "cuda" and model.dtype == torch.float64
     state.copies = is_small(model)

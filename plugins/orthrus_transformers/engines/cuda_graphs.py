@@ -16,7 +16,7 @@ from torch import Tensor
 
 from orthrus import BuildError, DraftPass, InputError
 from orthrus_transformers.engines.eager import EagerEngine
-from orthrus_transformers.engines.forward_pass import Pass
+from orthrus_transformers.engines.forward_pass import ForwardPass
 from orthrus_transformers.engines.graph_reuse import Repeats
 from orthrus_transformers.engines.prefill_padding import with_few_shapes
 from orthrus_transformers.model.views import View
@@ -24,7 +24,7 @@ from orthrus_transformers.options import GraphLimits
 
 
 class Shape(NamedTuple):
-    """Tell apart passes of which one's recording cannot be replayed for the other."""
+    """The key of a recording: a pass of the same shape may replay it."""
 
     rows: int
     columns: int
@@ -32,15 +32,15 @@ class Shape(NamedTuple):
     projected: int  # columns
     kind: str
     view: View | None
-    told_positions: bool
+    given_positions: bool
     prefill: bool
     some_rows: bool
-    around: DraftPass | None
+    draft_pass: DraftPass | None
 
 
 @dataclass(frozen=True, eq=False)
 class Recording:
-    """Hold a captured pass, what it reads, as `packed` made it, and what it leaves: logits, or what is made of them."""
+    """A captured pass, what it reads, as `packed` made it, and what it leaves: logits, or what is made of them."""
 
     graph: torch.cuda.CUDAGraph
     inputs: Tensor
@@ -49,8 +49,9 @@ class Recording:
 
 
 class GraphedEngine:
-    """Replay passes of the same shape; capture a shape when it first comes, or that of a prefill when it comes again.
+    """The engine `graphed`: replays passes of the same shape; captures a shape when it first comes.
 
+    The shape of a prefill is captured when it comes again.
     What is returned is the recording's own tensor, which the next replay overwrites: it lives for one cycle.
     """
 
@@ -69,67 +70,71 @@ class GraphedEngine:
         self._came: set[Shape] = set()  # those of prefills: to capture one takes as long as to run it several times
         self._uncaptured: set[DraftPass | None] = set()  # what drafters made of passes that cannot be captured
         self._repeats = Repeats()  # whether drafters' passes ever are what they were
-        self._told = False  # that passes over the limit run uncaptured
+        self._warned = False  # that passes over the limit run uncaptured
 
-    def run(self, one: Pass) -> Tensor:
+    def run(self, forward_pass: ForwardPass) -> Tensor:
         """Return the logits, or what is made of them, replaying a recording where there is one of this shape."""
-        if one.slots is not None:
-            return self._prefill(one)
-        never = self._given_up or one.around in self._uncaptured or self._repeats.given_up(one.around)
-        if never or not self._allows(len(one.lengths) * one.width):
-            return self._eager.run(one)
-        found = self._replayed(one)
-        return self._eager.run(one) if found is None else found
+        if forward_pass.slots is not None:
+            return self._prefill(forward_pass)
+        draft_pass = forward_pass.draft_pass
+        never = self._given_up or draft_pass in self._uncaptured or self._repeats.given_up(draft_pass)
+        if never or not self._allows(len(forward_pass.lengths) * forward_pass.width):
+            return self._eager.run(forward_pass)
+        output = self._replayed(forward_pass)
+        return self._eager.run(forward_pass) if output is None else output
 
-    def _prefill(self, one: Pass) -> Tensor:
+    def _prefill(self, forward_pass: ForwardPass) -> Tensor:
         """Run a prefill padded, captured or not, so that what it gives does not depend on what came before.
 
         Unless it, or one before, was too large for that: then it runs as it is.
         """
-        more = with_few_shapes(one, self._limits.tokens, self._most_slots) if self._pads else None
-        if more is None:
-            return self._eager.run(one)
+        padded = with_few_shapes(forward_pass, self._limits.tokens, self._most_slots) if self._pads else None
+        if padded is None:
+            return self._eager.run(forward_pass)
         # A growth that fails loses what other rows hold, so it is not tried again: it must not fail within the `try`.
-        self._cache.place(more.lengths[:, None], more.extent, more.rows)
+        self._cache.place(padded.lengths[:, None], padded.extent, padded.rows)
         try:
-            found = None if self._given_up or self._prefills_given_up else self._replayed(more)
-            found = self._eager.run(more) if found is None else found
+            output = None if self._given_up or self._prefills_given_up else self._replayed(padded)
+            output = self._eager.run(padded) if output is None else output
         except torch.OutOfMemoryError as error:  # padded it is larger, and may be too large
-            self._give_up(error, one)
+            self._give_up(error, forward_pass)
             self._pads = False
-            found = self._eager.run(one)
-        return found[: len(one.lengths)]  # without the rows that were added
+            output = self._eager.run(forward_pass)
+        return output[: len(forward_pass.lengths)]  # without the rows that were added
 
-    def _replayed(self, one: Pass) -> Tensor | None:
+    def _replayed(self, forward_pass: ForwardPass) -> Tensor | None:
         """Return what a recording leaves, made now if there is none; None if the pass is not captured, or not yet."""
-        bucket = self._cache.place(one.lengths[:, None], one.extent, one.rows)  # may move buffers; nothing is written
+        # May move buffers; nothing is written.
+        bucket = self._cache.place(forward_pass.lengths[:, None], forward_pass.extent, forward_pass.rows)
         if self._generation != self._cache.generation:  # the buffers moved: no recording may be replayed again
             self._forget()
             self._generation = self._cache.generation
-        told = one.positions is not None, one.slots is not None, one.rows is not None
-        shape = Shape(len(one.lengths), one.width, bucket, one.last, one.kind, one.view, *told, one.around)
+        given = forward_pass.positions is not None, forward_pass.slots is not None, forward_pass.rows is not None
+        rows, columns, projected = len(forward_pass.lengths), forward_pass.width, forward_pass.last
+        draft_pass, view = forward_pass.draft_pass, forward_pass.view
+        shape = Shape(rows, columns, bucket, projected, forward_pass.kind, view, *given, draft_pass)
         recording = self._recordings.pop(shape, None)
-        if recording is not None and one.around is not None:
-            self._repeats.came_again(one.around)
-        recording = recording or self._recorded(one, shape)
+        if recording is not None and draft_pass is not None:
+            self._repeats.came_again(draft_pass)
+        recording = recording or self._recorded(forward_pass, shape)
         if recording is None:
             return None
         self._recordings[shape] = recording  # the newest last; the oldest goes first
         while len(self._recordings) > self._limits.graphs:
             self._recordings.popitem(last=False)
-        packed(one, recording.inputs)
+        packed(forward_pass, recording.inputs)
         recording.graph.replay()
         return recording.output
 
     def report(self) -> Mapping[str, Any]:
         """Return how many recordings are held, how much memory their pool has, and what is captured."""
-        held = {
+        recordings = {
             "graphs": len(self._recordings),
             "graph_MiB": round(self._bytes / 2**20),
             "captured": not self._given_up,
             "prefills": "as they come" if self._given_up or self._prefills_given_up else "captured",
         }
-        return {**self._eager.report(), **held}
+        return {**self._eager.report(), **recordings}
 
     def _allows(self, tokens: int) -> bool:
         if tokens <= self._limits.tokens:
@@ -140,9 +145,9 @@ class GraphedEngine:
                 f"{what}{self._limits.tokens}; set target.graph_tokens={tokens}, or target.engine=auto to run such"
                 " passes uncaptured"
             )
-        if not self._told:
+        if not self._warned:
             warnings.warn(f"{what}{self._limits.tokens}; such passes run uncaptured", stacklevel=2)
-            self._told = True
+            self._warned = True
         return False
 
     def _forget(self) -> None:
@@ -151,66 +156,68 @@ class GraphedEngine:
         self._pool = None  # it went with the last recording
         self._bytes = 0
 
-    def _recorded(self, one: Pass, shape: Shape) -> Recording | None:
+    def _recorded(self, forward_pass: ForwardPass, shape: Shape) -> Recording | None:
         """Return a new recording; None if the pass cannot be captured, or has not come as often as is worth one."""
         if shape.prefill and shape not in self._came:
             self._came.add(shape)
             return None
-        if one.around is not None and self._repeats.gives_up(one.around):
-            kept = [(key, held) for key, held in self._recordings.items() if type(key.around) is not type(one.around)]
-            self._recordings = OrderedDict(kept)
-            if not kept:
+        if forward_pass.draft_pass is not None and self._repeats.gives_up(forward_pass.draft_pass):
+            given_up = type(forward_pass.draft_pass)
+            others = [pair for pair in self._recordings.items() if type(pair[0].draft_pass) is not given_up]
+            self._recordings = OrderedDict(others)
+            if not others:
                 self._forget()
             return None
         if self._bytes > self._limits.megabytes << 20:
             self._forget()
-        recording = self._record(one)
+        recording = self._record(forward_pass)
         size = recording.size if recording else 0
         self._bytes += size
         if shape.prefill and size > self._limits.megabytes << 19:
             del recording  # or its memory would not be given back
             takes = f"one takes {size >> 20} MiB, over half of target.graph_megabytes"
-            self._give_up(MemoryError(takes), one)
+            self._give_up(MemoryError(takes), forward_pass)
             return None
         return recording
 
-    def _record(self, one: Pass) -> Recording | None:
-        inputs = packed(one)
+    def _record(self, forward_pass: ForwardPass) -> Recording | None:
+        inputs = packed(forward_pass)
         graph = torch.cuda.CUDAGraph()
         stream = capture_stream(inputs.device)
         capture = torch.cuda.graph(graph, pool=self._pool, stream=stream)
-        found = warm_up(lambda: self._eager.run(unpacked(one, inputs)), stream)
-        # Recordings share a pool, so the output of one may lie where another works. Logits are done with by then; what
-        # is made of them has a place of its own.
-        own = torch.empty_like(found) if one.around else None
+        warm = warm_up(lambda: self._eager.run(unpacked(forward_pass, inputs)), stream)
+        # Graphs share a memory pool, so a replay may overwrite another graph's output. Logits are consumed before that;
+        # drafts are not, so they get a buffer of their own.
+        own = torch.empty_like(warm) if forward_pass.draft_pass else None
         try:
             # A capture gives back what is reserved and unused, so it is looked at from here on.
             with no_collection(), capture:
                 before = torch.cuda.memory_reserved()
-                output = self._eager.run(unpacked(one, inputs))
+                output = self._eager.run(unpacked(forward_pass, inputs))
                 output = output if own is None else own.copy_(output)
         except Exception as error:  # whatever a model does that a capture does not allow
-            self._give_up(error, one)
+            self._give_up(error, forward_pass)
             return None
         self._pool = self._pool or graph.pool()
         return Recording(graph, inputs, output, torch.cuda.memory_reserved() - before)
 
-    def _give_up(self, error: Exception, one: Pass) -> None:
+    def _give_up(self, error: Exception, forward_pass: ForwardPass) -> None:
         reason = str(error.__context__ or error).split("\n")[0]
-        kind = "prefills" if one.slots is not None else "passes"
-        of = f"this model's {kind}" if one.around is None else f"the draft pass '{type(one.around).__name__}'"
+        draft_pass = forward_pass.draft_pass
+        kind = "prefills" if forward_pass.slots is not None else "passes"
+        of = f"this model's {kind}" if draft_pass is None else f"the draft pass '{type(draft_pass).__name__}'"
         what = f"{of} cannot be captured as CUDA graphs ({reason})"
-        if self._limits.strict and one.slots is None:  # what is insisted on are the passes of a cycle
+        if self._limits.strict and forward_pass.slots is None:  # what is insisted on are the passes of a cycle
             raise BuildError(f"target.engine: {what}; set engine=auto") from error
         warnings.warn(f"{what}; they run uncaptured", stacklevel=2)
         self._forget()
         torch.cuda.empty_cache()
-        if one.slots is not None:
+        if forward_pass.slots is not None:
             self._prefills_given_up = True
-        elif one.around is None:
+        elif draft_pass is None:
             self._given_up = True
         else:  # a drafter's own doing, which says nothing of the model
-            self._uncaptured.add(one.around)
+            self._uncaptured.add(draft_pass)
 
 
 @contextmanager
@@ -228,22 +235,22 @@ def no_collection() -> Iterator[None]:
             gc.enable()
 
 
-def packed(one: Pass, out: Tensor | None = None) -> Tensor:
+def packed(forward_pass: ForwardPass, out: Tensor | None = None) -> Tensor:
     """Return all that a pass reads and that changes from cycle to cycle, in one tensor, or write it there, at one go.
 
     [R, 1 + n]: the committed length and the tokens of each row; n more for the positions and n for the slots, if the
-    pass is told them, and one for the rows or the room. With `around` [R, 3]: the length, the anchor and the room.
+    pass is told them, and one for the rows or the room. With a draft pass [R, 3]: the length, the anchor and the room.
     """
-    more = [columns for columns in (one.positions, one.slots) if columns is not None]
-    more += [column[:, None] for column in (one.rows, one.room) if column is not None]
-    return torch.cat([one.lengths[:, None], *one.parts, *more], dim=1, out=out)
+    more = [columns for columns in (forward_pass.positions, forward_pass.slots) if columns is not None]
+    more += [column[:, None] for column in (forward_pass.rows, forward_pass.room) if column is not None]
+    return torch.cat([forward_pass.lengths[:, None], *forward_pass.parts, *more], dim=1, out=out)
 
 
-def unpacked(like: Pass, inputs: Tensor) -> Pass:
+def unpacked(like: ForwardPass, inputs: Tensor) -> ForwardPass:
     """Return a pass of the same shape that reads what was packed into inputs, whenever it runs."""
     width = sum(part.shape[1] for part in like.parts)
-    sizes = [1, width, *(0 if one is None else one.shape[1] for one in (like.positions, like.slots))]
-    sizes += [int(one is not None) for one in (like.rows, like.room)]
+    sizes = [1, width, *(0 if columns is None else columns.shape[1] for columns in (like.positions, like.slots))]
+    sizes += [int(column is not None) for column in (like.rows, like.room)]
     # The parts of rows side by side lie apart, and a kernel may want them together: copied in the recording itself.
     lengths, tokens, positions, slots, rows, room = (part.contiguous() for part in torch.split(inputs, sizes, dim=1))
     return replace(
@@ -269,6 +276,6 @@ def warm_up(action: Callable[[], Tensor], stream: torch.cuda.Stream) -> Tensor:
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
         action()
-        found = action()
+        output = action()
     torch.cuda.current_stream().wait_stream(stream)
-    return found
+    return output

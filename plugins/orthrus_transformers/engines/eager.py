@@ -1,4 +1,4 @@
-"""How a pass runs. The engine `eager` calls the model's modules as they are."""
+"""The interface of engines, and the engine `eager`, which calls the model's modules as they are."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ import torch
 from torch import Tensor
 
 from orthrus import KVCache, MaskDescription
-from orthrus_transformers.engines.forward_pass import Pass
-from orthrus_transformers.model.attention_hook import AttentionState, Form
+from orthrus_transformers.engines.forward_pass import ForwardPass
+from orthrus_transformers.model.attention_hook import Form, PassState
 from orthrus_transformers.model.short_convolutions import CachedInputs, find_convolutions, mask_for
 from orthrus_transformers.transformers_api import cache_argument
 
 
 class Engine(Protocol):
-    """Run passes of one model over one cache."""
+    """An engine: runs passes of one model over one cache."""
 
-    def run(self, one: Pass) -> Tensor:
-        """Return the logits [R, last, V], or what `around` makes of them; leave keys and values in the cache."""
+    def run(self, forward_pass: ForwardPass) -> Tensor:
+        """Return the logits [R, last, V], or what the draft pass makes of them; leave keys and values in the cache."""
 
     def report(self) -> Mapping[str, Any]:
         """Return what the engine is and what it holds, for those who measure."""
 
 
 class PastKeyValues:
-    """Be what a transformers model calls its cache: a KVCache, and the one length it may ask for."""
+    """The cache argument of a transformers model: a KVCache, and the one length that a model may ask for."""
 
     is_compileable = True
 
@@ -44,10 +44,10 @@ class PastKeyValues:
 
 
 class EagerEngine:
-    """Call the model's modules; form: which form its layers take (compiled: in the narrow passes of a cycle)."""
+    """The engine that calls the model's modules. form: of its layers (compiled: in the narrow passes of a cycle)."""
 
     def __init__(
-        self, model: Any, cache: KVCache, state: AttentionState, max_length: int | None, form: Form = "own"
+        self, model: Any, cache: KVCache, state: PassState, max_length: int | None, form: Form = "own"
     ) -> None:
         self.form = form
         self._model = model
@@ -59,28 +59,29 @@ class EagerEngine:
         self._convolves = bool(find_convolutions(model))
         self._stand_in = torch.zeros(1, 1, 1, 1, dtype=torch.bool, device=model.device)  # for a mask
 
-    def run(self, one: Pass) -> Tensor:
+    def run(self, forward_pass: ForwardPass) -> Tensor:
         """Run the pass; columns whose slot lies beyond the model's context are scratch, and any position does."""
-        if one.around is not None:
-            return one.around.result(one.state, self.run(one.made(one.around)))
-        slots = one.placed()
-        extent = self._cache.place(slots, one.extent, one.rows)
-        positions = slots if one.positions is None else one.positions
-        self._state.begin(MaskDescription(one.kind, positions, one.lengths, extent))
-        token_ids = one.joined()
+        if forward_pass.draft_pass is not None:
+            return forward_pass.draft_pass.result(forward_pass.state, self.run(forward_pass.without_draft_pass()))
+        slots = forward_pass.placed()
+        extent = self._cache.place(slots, forward_pass.extent, forward_pass.rows)
+        positions = slots if forward_pass.positions is None else forward_pass.positions
+        self._state.begin(MaskDescription(forward_pass.kind, positions, forward_pass.lengths, extent))
+        token_ids = forward_pass.joined()
         rows, columns = token_ids.shape
-        self.past.length = one.extent - columns
-        uncompiled = one.slots is not None or one.view is not None  # prefills, and what is not the model's own
+        self.past.length = forward_pass.extent - columns
+        prefill = forward_pass.slots is not None
+        uncompiled = prefill or forward_pass.view is not None  # a view is not the model's own
         self._state.form = "own" if uncompiled and self.form == "compiled" else self.form
-        self._state.view, self._state.inputs = one.view, CachedInputs(self._cache, positions)
-        self._state.prefill = one.slots is not None
+        self._state.view, self._state.inputs = forward_pass.view, CachedInputs(self._cache, positions)
+        self._state.prefill = prefill
         try:
             logits: Tensor = self._model(
                 input_ids=token_ids,
                 position_ids=self._within(positions, extent),
                 attention_mask=mask_for(self._convolves, self._stand_in.expand(rows, 1, columns, extent)),
                 use_cache=True,
-                logits_to_keep=one.kept,
+                logits_to_keep=forward_pass.projected_columns,
                 **{self._cache_argument: self.past},
             ).logits
         finally:

@@ -13,11 +13,11 @@ from orthrus_transformers.model.views import View
 
 
 @dataclass(frozen=True, eq=False)
-class Pass:
-    """Describe one pass over R rows of n tokens, before which lengths [R] are committed.
+class ForwardPass:
+    """One pass over R rows of n tokens, before which lengths [R] are committed.
 
     token_ids [R, n], or as many as there are before `drafted`: they are joined where they are needed in one piece. Of a
-    pass with `around` only the anchors [R, 1] are given, and lengths count them.
+    pass with `draft_pass` only the anchors [R, 1] are given, and lengths count them.
     """
 
     token_ids: Tensor
@@ -31,18 +31,18 @@ class Pass:
     positions: Tensor | None = None  # [R, n]; None: the slots. A row's spare columns come first, at its anchor's
     drafted: Tensor | None = None  # [R, m]: the last m of the n tokens; None: token_ids holds them all
     unused: int = 0  # last columns that are not projected
-    around: DraftPass | None = None  # makes the tokens of the anchors, and something of the logits
-    room: Tensor | None = None  # [R], if there is `around`
+    draft_pass: DraftPass | None = None  # makes the tokens of the anchors, and something of the logits
+    room: Tensor | None = None  # [R], if there is a `draft_pass`
 
     @property
     def parts(self) -> list[Tensor]:
-        """Return the tokens as they were given, side by side."""
+        """The tokens as they were given, side by side."""
         return [self.token_ids] if self.drafted is None else [self.token_ids, self.drafted]
 
     @property
     def width(self) -> int:
-        """Return n, the tokens of a row."""
-        return self.around.width if self.around else sum(part.shape[1] for part in self.parts)
+        """n, the tokens of a row."""
+        return self.draft_pass.width if self.draft_pass else sum(part.shape[1] for part in self.parts)
 
     def joined(self) -> Tensor:
         """Return all tokens [R, n]."""
@@ -60,23 +60,25 @@ class Pass:
         return self.lengths[:, None] + (columns + last + 1) % len(columns)
 
     @property
-    def kept(self) -> int | slice:
-        """Return the columns that are projected, as models take them."""
+    def projected_columns(self) -> int | slice:
+        """The columns that are projected, as models take them."""
         return slice(self.width - self.unused - self.last, self.width - self.unused) if self.unused else self.last
 
     @property
     def state(self) -> RowState:
-        """Return what a pass with `around` is made of."""
+        """The rows' state, of which a `draft_pass` makes its tokens."""
         assert self.room is not None, "a pass with something around it is told the rows' room"
         return RowState(self.lengths, self.token_ids[:, 0], self.room)
 
-    def made(self, around: DraftPass) -> Pass:
-        """Return the pass itself, without what stands around it."""
+    def without_draft_pass(self) -> ForwardPass:
+        """Return the forward pass over the tokens that the draft pass makes."""
+        draft_pass = self.draft_pass
+        assert draft_pass is not None, "there is a draft pass to leave out"
         return replace(
             self,
-            token_ids=around.tokens(self.state),
+            token_ids=draft_pass.tokens(self.state),
             lengths=self.lengths - 1,
-            positions=around.positions(self.state) if around.spare else None,
-            around=None,
+            positions=draft_pass.positions(self.state) if draft_pass.spare else None,
+            draft_pass=None,
             room=None,
         )

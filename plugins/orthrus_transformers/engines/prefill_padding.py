@@ -8,21 +8,22 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from orthrus_transformers.engines.forward_pass import Pass
+from orthrus_transformers.engines.forward_pass import ForwardPass
 
 NARROWEST = 32  # columns
 
 
-def with_few_shapes(one: Pass, most_tokens: int, most_slots: int | None = None) -> Pass | None:
+def with_few_shapes(forward_pass: ForwardPass, most_tokens: int, most_slots: int | None = None) -> ForwardPass | None:
     """Return a prefill padded to one of few shapes; None if it is too wide for that, or a later part of its prompts.
 
     most_tokens: rows times columns, as wider prefills keep a GPU busy as they are. most_slots: that the cache may have.
     """
-    rows = len(one.lengths) if one.rows is None else 1 << (len(one.lengths) - 1).bit_length()
-    width = rounded(one.width)
-    if one.extent != one.width or rows * width > most_tokens or (most_slots is not None and width > most_slots):
+    count, width = len(forward_pass.lengths), rounded(forward_pass.width)
+    rows = count if forward_pass.rows is None else 1 << (count - 1).bit_length()
+    later = forward_pass.extent != forward_pass.width
+    if later or rows * width > most_tokens or (most_slots is not None and width > most_slots):
         return None
-    return padded(one, rows, width)
+    return padded(forward_pass, rows, width)
 
 
 def rounded(width: int) -> int:
@@ -31,23 +32,24 @@ def rounded(width: int) -> int:
     return power * 3 // 4 if width <= power * 3 // 4 and power > NARROWEST else power
 
 
-def padded(one: Pass, rows: int, width: int) -> Pass:
+def padded(forward_pass: ForwardPass, rows: int, width: int) -> ForwardPass:
     """Return a prefill with more columns and rows; its slots are all from 0 on, in any order in each row.
 
     A column that is added comes first and writes a slot that follows all others, where none of them sees it. A row that
     is added is the last one again: it writes there what that one does.
     """
-    missing = rows - len(one.lengths), width - one.width
-    behind = torch.arange(one.width, width, device=one.lengths.device).expand(len(one.lengths), -1)
-    slots = torch.cat([behind, one.placed()], dim=1)
-    tokens = pad(one.joined(), (missing[1], 0))
+    missing = rows - len(forward_pass.lengths), width - forward_pass.width
+    lengths = forward_pass.lengths
+    behind = torch.arange(forward_pass.width, width, device=lengths.device).expand(len(lengths), -1)
+    slots = torch.cat([behind, forward_pass.placed()], dim=1)
+    tokens = pad(forward_pass.joined(), (missing[1], 0))
     return replace(
-        one,
+        forward_pass,
         token_ids=_repeated(tokens, missing[0]),
-        lengths=_repeated(one.lengths, missing[0]),
+        lengths=_repeated(lengths, missing[0]),
         extent=width,
         slots=_repeated(slots, missing[0]),
-        rows=None if one.rows is None else _repeated(one.rows, missing[0]),
+        rows=None if forward_pass.rows is None else _repeated(forward_pass.rows, missing[0]),
     )
 
 

@@ -18,13 +18,13 @@ from torch import Tensor
 
 from orthrus import BuildError
 from orthrus_transformers.engines.eager import PastKeyValues
-from orthrus_transformers.model.attention_hook import AttentionState, attention_forward
+from orthrus_transformers.model.attention_hook import PassState, attention_forward
 from orthrus_transformers.model.patching import PatchedForward, own_forward
 
 CLOSED = "orthrus_closed"  # the attention, into which the compiler does not look
 
 
-def compile_layers(model: Any, state: AttentionState) -> None:
+def compile_layers(model: Any, state: PassState) -> None:
     """Give every layer a compiled form for passes that ask for it.
 
     Raises BuildError where torch cannot compile: no compiler for the device, or no layers to be found.
@@ -53,10 +53,10 @@ def find_layers(model: Any) -> list[Any]:
     """Return the model's decoder layers: the first list of as many modules as its config counts layers."""
     count = model.config.get_text_config().num_hidden_layers
     lists = (list(module) for module in model.modules() if isinstance(module, torch.nn.ModuleList))
-    return next((one for one in lists if len(one) == count), [])
+    return next((layers for layers in lists if len(layers) == count), [])
 
 
-def _switching(own: Callable[..., Any], state: AttentionState) -> Callable[..., Any]:
+def _switching(own: Callable[..., Any], state: PassState) -> Callable[..., Any]:
     stand_in: Tensor | None = None
     with _silent():
         compiled = torch.compile(own, dynamic=True)

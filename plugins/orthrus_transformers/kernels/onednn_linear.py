@@ -1,4 +1,4 @@
-"""Products with a weight, on a CPU by oneDNN and with a copy of the weight in the order in which its kernels read it.
+"""CPU linear layers through oneDNN, with prepacked weights.
 
 torch multiplies float32 matrices with a BLAS whose kernels for a few tokens read weights far below the memory's speed:
 docs/results/benchmarks.md has the figures. I: inputs, N: outputs.
@@ -17,8 +17,8 @@ TOKENS = 16  # that the copies are laid out for: as good for a single token, bet
 MOST_BYTES = 4 * 2**30  # of a model whose weights are copied; above, they are read as they lie
 
 
-class Product:
-    """Multiply by a weight [N, I] and add a bias [N]; a weight that is changed in place is copied anew.
+class PackedLinear:
+    """A linear layer: weight [N, I] and bias [N]. A weight that is changed in place is packed anew.
 
     Torch counts changes in place, but for those through `.data` or numpy, which are not seen.
     """

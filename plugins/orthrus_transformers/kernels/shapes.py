@@ -7,13 +7,13 @@ from dataclasses import dataclass
 MOST_TOKENS = 32  # above, matrix products are no longer bound by reading weights
 # Hidden size up to which a layer's weights stay in the GPU's cache, so that reading them for each tile costs little.
 # There a token's bits do not depend on how many others are scored with it, up to so many.
-SMALL_WIDTH, MOST_STEADY_TOKENS = 1024, 160
+SMALL_WIDTH, MOST_INVARIANT_TOKENS = 1024, 160
 EARLY_WIDTH = 1024  # hidden size; above, programs that wait early take room from those that read weights
 
 
 @dataclass(frozen=True)
 class Tile:
-    """Say how a kernel is laid out: tokens, outputs and inputs a program takes at a time, warps, pipeline stages."""
+    """The tile of a kernel: tokens, outputs and inputs a program takes at a time, warps, pipeline stages."""
 
     tokens: int
     columns: int

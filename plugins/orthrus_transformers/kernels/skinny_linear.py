@@ -1,4 +1,4 @@
-"""A fused layer for a pass over a few tokens on a GPU: five kernels and the attention's own. M: tokens of all rows."""
+"""Skinny matrix products: a fused layer for few tokens on a GPU, five kernels and the attention's. M: all tokens."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from orthrus.kernels.launch import early_launch
-from orthrus_transformers.kernels.shapes import EARLY_WIDTH, MOST_STEADY_TOKENS, MOST_TOKENS, SMALL_WIDTH, Tile, tile
+from orthrus_transformers.kernels.shapes import EARLY_WIDTH, MOST_INVARIANT_TOKENS, MOST_TOKENS, SMALL_WIDTH, Tile, tile
 
 
 @dataclass(frozen=True, eq=False)
 class Normed:
-    """Hold a hidden state times a norm's gain [M, E] and the parts of its sums of squares [P, M padded]."""
+    """A hidden state times a norm's gain [M, E] and the parts of its sums of squares [P, M padded]."""
 
     hidden: Tensor  # the residual [B, n, E] that it was made of
     gained: Tensor
@@ -22,26 +22,26 @@ class Normed:
     count: int  # of parts; 0: no norm
 
 
-def fits(hidden: Tensor, weights: tuple[Tensor, ...], head_size: int, steady: bool = True) -> bool:
+def fits(hidden: Tensor, weights: tuple[Tensor, ...], head_size: int, batch_invariant: bool = True) -> bool:
     """Tell whether these kernels take a pass over hidden [B, n, E] with weights [N, E] and heads of this size.
 
-    steady: whether a token's bits matter, as they do where drafts are scored, and not where they are made.
+    batch_invariant: whether a token's bits matter, as they do where drafts are scored, and not where they are made.
     """
     if not hidden.is_cuda or hidden.dtype != torch.bfloat16:  # float16 could overflow before its norm's factor
         return False
     sizes = [head_size, *(size for weight in weights for size in weight.shape)]
     small = all(weight.numel() < 2**31 for weight in weights)  # places are 32-bit numbers
-    return _few(hidden, steady) and small and all(size % 32 == 0 for size in sizes)
+    return _few(hidden, batch_invariant) and small and all(size % 32 == 0 for size in sizes)
 
 
-def _few(hidden: Tensor, steady: bool) -> bool:
-    most = MOST_STEADY_TOKENS if steady and hidden.shape[2] <= SMALL_WIDTH else MOST_TOKENS
+def _few(hidden: Tensor, batch_invariant: bool) -> bool:
+    most = MOST_INVARIANT_TOKENS if batch_invariant and hidden.shape[2] <= SMALL_WIDTH else MOST_TOKENS
     return hidden.shape[0] * hidden.shape[1] <= most
 
 
-def fits_head(hidden: Tensor, weight: Tensor, steady: bool = True) -> bool:
+def fits_head(hidden: Tensor, weight: Tensor, batch_invariant: bool = True) -> bool:
     """Tell whether `project` takes hidden [B, n, E] with the weight [V, E] of a head."""
-    few = hidden.is_cuda and hidden.dtype == torch.bfloat16 and _few(hidden, steady)
+    few = hidden.is_cuda and hidden.dtype == torch.bfloat16 and _few(hidden, batch_invariant)
     return few and weight.shape[0] % 128 == 0 and weight.shape[1] % 32 == 0 and weight.numel() < 2**31
 
 
@@ -100,11 +100,11 @@ def linear_rotated(
     heads: tuple[int, int],
     cosine: Tensor,
     sine: Tensor,
-    place: tuple[Tensor, Tensor, Tensor],
+    destination: tuple[Tensor, Tensor, Tensor],
 ) -> Tensor:
     """Return rotated queries [B, H, n, D] and write keys, rotated, and values to their place.
 
-    heads: H and H_kv. cosine, sine [B or 1, n, D]. place: buffers [B, H_kv, C, D] and slots [B, n].
+    heads: H and H_kv. cosine, sine [B or 1, n, D]. destination: buffers [B, H_kv, C, D] and slots [B, n].
     """
     from orthrus_transformers.kernels import triton_skinny_linear as kernels
 
@@ -112,7 +112,7 @@ def linear_rotated(
     outputs, inputs = weight.shape
     size = outputs // (heads[0] + 2 * heads[1])
     query = normed.hidden.new_empty(rows, heads[0], queries, size)
-    key, value, slots = place
+    key, value, slots = destination
     layout = tile(rows * queries, outputs, inputs)
     kernels.linear_rotated[_grid(rows * queries, outputs, layout)](
         normed.gained,

@@ -48,9 +48,9 @@ def split_heads(
         from orthrus_transformers.kernels import triton_small_ops
 
         size = joined.shape[-1] // (heads[0] + 2 * heads[1])
-        place = cache.reserve(layer, joined, heads[1], size) if hasattr(cache, "reserve") else None
-        query, key, value = triton_small_ops.split_heads(joined, heads, cosine, sine, norms, place)
-        return (query, *(cache.read(layer) if place else cache.update(key, value, layer)))
+        reserved = cache.reserve(layer, joined, heads[1], size) if hasattr(cache, "reserve") else None
+        query, key, value = triton_small_ops.split_heads(joined, heads, cosine, sine, norms, reserved)
+        return (query, *(cache.read(layer) if reserved else cache.update(key, value, layer)))
     rows, queries = joined.shape[:2]
     every, few = heads
     parts = joined.view(rows, queries, every + 2 * few, -1).transpose(1, 2)

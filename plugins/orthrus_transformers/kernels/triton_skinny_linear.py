@@ -168,15 +168,15 @@ def linear_rotated(
         high = high * cosine_high + low * sine_high
         low = turned
     if head < EVERY:
-        place = query + ((row * EVERY + head) * queries + column).to(tl.int64) * SIZE
+        target = query + ((row * EVERY + head) * queries + column).to(tl.int64) * SIZE
     else:
         slot = tl.load(slots + m, mask=valid, other=0)
         if head < EVERY + FEW:
-            place = key + row.to(tl.int64) * stride_row + (head - EVERY) * stride_head + slot * SIZE
+            target = key + row.to(tl.int64) * stride_row + (head - EVERY) * stride_head + slot * SIZE
         else:
-            place = value + row.to(tl.int64) * stride_row + (head - EVERY - FEW) * stride_head + slot * SIZE
-    tl.store(place[:, None] + d[None, :], low.to(query.dtype.element_ty), mask=mask)
-    tl.store(place[:, None] + d[None, :] + HALF, high.to(query.dtype.element_ty), mask=mask)
+            target = value + row.to(tl.int64) * stride_row + (head - EVERY - FEW) * stride_head + slot * SIZE
+    tl.store(target[:, None] + d[None, :], low.to(query.dtype.element_ty), mask=mask)
+    tl.store(target[:, None] + d[None, :] + HALF, high.to(query.dtype.element_ty), mask=mask)
 
 
 @triton.jit(do_not_specialize=["rows"])
@@ -204,14 +204,14 @@ def linear_added(
     valid = m < rows
     wait(EARLY)
     values = _product(hidden, weight, n, m, valid, K, BK, BM, BN, STAGES)
-    place = m[:, None] * N + n[None, :]
-    before = tl.load(residual + place, mask=valid[:, None], other=0.0)
+    offsets = m[:, None] * N + n[None, :]
+    before = tl.load(residual + offsets, mask=valid[:, None], other=0.0)
     after = (values + before.to(tl.float32)).to(before.dtype)
-    tl.store(residual + place, after, mask=valid[:, None])
+    tl.store(residual + offsets, after, mask=valid[:, None])
     if NORMED:
         wide = after.to(tl.float32)
         g = tl.load(norm + n).to(tl.float32)
-        tl.store(gained + place, (wide * g[None, :]).to(before.dtype), mask=valid[:, None])
+        tl.store(gained + offsets, (wide * g[None, :]).to(before.dtype), mask=valid[:, None])
         tl.store(parts + tl.program_id(1) * padded + m, tl.sum(wide * wide, 1), mask=valid)
 
 

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from orthrus.kernels.launch import early_launch
 from orthrus.kernels.triton_wait import wait
-from orthrus_transformers.kernels.shapes import MOST_STEADY_TOKENS
+from orthrus_transformers.kernels.shapes import MOST_INVARIANT_TOKENS
 
 # Of more tokens, programs that take one at a time are too many; up to there a token's bits must be those it has alone.
-FEW_TOKENS, TOKENS_A_PROGRAM = MOST_STEADY_TOKENS, 8
+FEW_TOKENS, TOKENS_A_PROGRAM = MOST_INVARIANT_TOKENS, 8
 
 
 @triton.jit
@@ -134,18 +134,18 @@ def split_heads(
     cosine: Tensor,
     sine: Tensor,
     norms: tuple[Tensor, Tensor, float] | None,
-    place: tuple[Tensor, Tensor, Tensor] | None,
+    destination: tuple[Tensor, Tensor, Tensor] | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """See `small_ops.split_heads`. place: buffers [B, H_kv, C, D] and slots [B, n] that keys and values go to."""
+    """See `small_ops.split_heads`. destination: buffers [B, H_kv, C, D] and slots [B, n] that keys and values go to."""
     rows, queries = joined.shape[:2]
     every, few = heads
     size = joined.shape[-1] // (every + 2 * few)
     query = joined.new_empty(rows, every, queries, size)
-    if place is None:
+    if destination is None:
         key, value = joined.new_empty(rows, few, queries, size), joined.new_empty(rows, few, queries, size)
         slots = torch.empty(0, dtype=torch.int64, device=joined.device)
     else:
-        key, value, slots = place
+        key, value, slots = destination
         slots = slots.contiguous()
     cosine, sine = cosine.contiguous(), sine.contiguous()
     weights = norms or (cosine, cosine, 0.0)
@@ -168,7 +168,7 @@ def split_heads(
         few,
         int(cosine.shape[0] > 1),
         weights[2],
-        PLACED=place is not None,
+        PLACED=destination is not None,
         NORMED=norms is not None,
         SIZE=size,
         HALF=triton.next_power_of_2(size // 2),

@@ -1,4 +1,4 @@
-"""From a source to a model in memory: files, formats, weights, tokenizer.
+"""Loading: from a source to a model in memory, with files, formats, weights and tokenizer.
 
 May import: guards, options.
 """

@@ -89,20 +89,20 @@ def check_windows(config: Any, ignored: Sequence[str]) -> None:
 def read_json(file: Path) -> Mapping[str, Any]:
     """Return a JSON object; an empty one if there is no such file, or if it holds none."""
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        values = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return values if isinstance(values, dict) else {}
 
 
 def windows_by_other_names(config: Any, ignored: Sequence[str]) -> list[str]:
     """Return keys of a config that speak of a window or of chunks, and are not those that layers are told of."""
-    found = []
+    unknown = []
     for name, value in config.to_dict().items():
         speaks = "window" in name or name.startswith("attention_chunk")
         if speaks and not _is(name, KNOWN_WINDOWS) and isinstance(value, int) and value and not _is(name, ignored):
-            found.append(f"{name}={value}")
-    return found
+            unknown.append(f"{name}={value}")
+    return unknown
 
 
 def _unknown(written: Mapping[str, Any], config: Any, prefix: str) -> Iterator[tuple[str, Any]]:

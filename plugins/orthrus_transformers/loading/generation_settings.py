@@ -1,4 +1,4 @@
-"""What a model's config files say of generating text: its end tokens, and settings that greedy decoding would have.
+"""Generation settings of a model's config files: its end tokens, and settings that greedy decoding would have.
 
 Only what the files say counts: a config class has defaults of its own (an end token, for one), which are no model's.
 """
@@ -81,11 +81,11 @@ def _generation_settings(directory: Path) -> Mapping[str, Any]:
 
 def _named(directory: Path) -> dict[str, frozenset[int]]:
     """Return the end tokens by the file that names them."""
-    found = {file: _ids(read_json(directory / file).get("eos_token_id")) for file in FILES}
+    end_tokens_of = {file: _ids(read_json(directory / file).get("eos_token_id")) for file in FILES}
     inner = read_json(directory / FILES[0]).get("text_config")
     if isinstance(inner, dict):
-        found[FILES[0]] |= _ids(inner.get("eos_token_id"))
-    return found
+        end_tokens_of[FILES[0]] |= _ids(inner.get("eos_token_id"))
+    return end_tokens_of
 
 
 def _ids(named: Any) -> frozenset[int]:

@@ -25,20 +25,20 @@ def converted(file: Path, notify: Callable[[str], None], ignored: Sequence[str] 
     checked before use, and a damaged copy is made anew. ignored: keys and tensors that may be left out; a file has a
     copy for each such list. Raises BuildError if the file is damaged, not understood as a whole, or a package missing.
     """
-    place = cache_directory(MODELS) / f"{_digest(file)[:32]}-{FORMAT}{_suffix(ignored)}"
-    if not is_whole(place):
+    directory = cache_directory(MODELS) / f"{_digest(file)[:32]}-{FORMAT}{_suffix(ignored)}"
+    if not is_whole(directory):
         _check_package(file)
         notify(f"converting {file.name} to safetensors (once)")
-        _convert(file, place, ignored)
-    return place
+        _convert(file, directory, ignored)
+    return directory
 
 
-def is_whole(place: Path) -> bool:
+def is_whole(directory: Path) -> bool:
     """Tell whether a converted copy is there and every file is as it was written."""
     try:
-        manifest = json.loads((place / MANIFEST).read_text())
+        manifest = json.loads((directory / MANIFEST).read_text())
         whole = isinstance(manifest, dict) and bool(manifest)
-        return whole and all(_digest(place / name) == digest for name, digest in manifest.items())
+        return whole and all(_digest(directory / name) == digest for name, digest in manifest.items())
     except (OSError, ValueError):
         return False
 
@@ -52,11 +52,11 @@ def _check_package(file: Path) -> None:
         raise BuildError(f"reading '{file.name}' needs the package gguf: pip install 'orthrus-decoding[gguf]'")
 
 
-def _convert(file: Path, place: Path, ignored: Sequence[str]) -> None:
-    made_folders = [folder for folder in (place.parent, place.parent.parent) if not folder.exists()]
-    place.parent.mkdir(parents=True, exist_ok=True)
+def _convert(file: Path, directory: Path, ignored: Sequence[str]) -> None:
+    made_folders = [folder for folder in (directory.parent, directory.parent.parent) if not folder.exists()]
+    directory.parent.mkdir(parents=True, exist_ok=True)
     try:
-        _convert_beside(file, place, ignored)
+        _convert_beside(file, directory, ignored)
     except BaseException:
         for folder in made_folders:  # a conversion that failed leaves nothing, not even an empty folder
             with contextlib.suppress(OSError):
@@ -64,29 +64,29 @@ def _convert(file: Path, place: Path, ignored: Sequence[str]) -> None:
         raise
 
 
-def _convert_beside(file: Path, place: Path, ignored: Sequence[str]) -> None:
-    with tempfile.TemporaryDirectory(dir=place.parent, prefix=".converting-") as temporary:
-        made = Path(temporary) / "model"
-        made.mkdir()
-        _write(file, made, ignored)
-        manifest = {path.name: _digest(path) for path in sorted(made.iterdir())}
-        (made / MANIFEST).write_text(json.dumps(manifest, indent=1))
-        _move(made, place)
+def _convert_beside(file: Path, directory: Path, ignored: Sequence[str]) -> None:
+    with tempfile.TemporaryDirectory(dir=directory.parent, prefix=".converting-") as temporary:
+        converted = Path(temporary) / "model"
+        converted.mkdir()
+        _write(file, converted, ignored)
+        manifest = {path.name: _digest(path) for path in sorted(converted.iterdir())}
+        (converted / MANIFEST).write_text(json.dumps(manifest, indent=1))
+        _move(converted, directory)
 
 
-def _write(file: Path, made: Path, ignored: Sequence[str]) -> None:
+def _write(file: Path, directory: Path, ignored: Sequence[str]) -> None:
     from orthrus_transformers.loading.gguf.convert import write_model
 
-    write_model(file, made, ignored)
+    write_model(file, directory, ignored)
 
 
-def _move(made: Path, place: Path) -> None:
-    if place.exists() and not is_whole(place):
-        shutil.rmtree(place)
+def _move(converted: Path, directory: Path) -> None:
+    if directory.exists() and not is_whole(directory):
+        shutil.rmtree(directory)
     try:
-        made.rename(place)
+        converted.rename(directory)
     except OSError:
-        if not is_whole(place):  # unless another process was quicker
+        if not is_whole(directory):  # unless another process was quicker
             raise
 
 

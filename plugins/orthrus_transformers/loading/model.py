@@ -1,4 +1,4 @@
-"""From a path to a model and its tokenizer: safetensors only, no code from elsewhere unless an option says so."""
+"""Loading of a model and its tokenizer: safetensors only, no code from elsewhere unless an option says so."""
 
 from __future__ import annotations
 

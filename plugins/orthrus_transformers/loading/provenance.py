@@ -1,4 +1,4 @@
-"""A sentence on what a model was loaded from, and how it was held against those files: what a certificate is of."""
+"""The provenance of a model: its files, and how its weights were held against them, for a certificate."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ def provenance(name: str, directory: Path | None, ignored: Sequence[str]) -> str
         return f"the model '{name}' as it was handed over, held against no file"
     account = read_json(directory / ACCOUNT)
     if account:
-        held = (
+        comparison = (
             f"{account['tensors_used']} of {account['tensors']} tensors and {account['keys_used']} of {account['keys']}"
             f" keys of {account['file']} are used, and the others are known to change nothing"
         )
     elif any(directory.glob("*.safetensors")):
-        held = "every weight of its files has its place in it, and every key of config.json is known"
+        comparison = "every weight of its files has its place in it, and every key of config.json is known"
     else:
-        held = "its weights are random, and every key of config.json is known"
+        comparison = "its weights are random, and every key of config.json is known"
     left = f", but for what target.ignore leaves out ({', '.join(ignored)})" if ignored else ""
-    return f"the model as loaded from {name}: {held}{left}"
+    return f"the model as loaded from {name}: {comparison}{left}"

@@ -21,7 +21,7 @@ WANTED = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]  # no pickle
 
 @dataclass(frozen=True)
 class PathSource:
-    """Be a local file or directory."""
+    """A local file or directory."""
 
     location: str
 
@@ -35,7 +35,7 @@ class PathSource:
 
 @dataclass(frozen=True)
 class PackageSource:
-    """Be a file inside an installed Python package, written MODULE/FILE."""
+    """A file inside an installed Python package, written MODULE/FILE."""
 
     location: str
 
@@ -52,7 +52,7 @@ class PackageSource:
 
 @dataclass(frozen=True)
 class HubSource:
-    """Be a repository on the Hugging Face hub, written owner/name or owner/name@revision."""
+    """A repository on the Hugging Face hub, written owner/name or owner/name@revision."""
 
     location: str
     notify: object = None
@@ -120,7 +120,7 @@ def _package_folders(module: str) -> list[Path]:
 
 @dataclass(frozen=True)
 class ShapeSource:
-    """Be a named shape."""
+    """A named shape."""
 
     location: str
 

@@ -23,8 +23,8 @@ class TextTokenizer:
     def encode(self, prompt: Prompt, chat: bool | None = None) -> list[int]:
         """Return the prompt's tokens; raise InputError if there is no template for a chat, or the text is refused."""
         if isinstance(prompt, str):
-            wanted = self._chat if chat is None else chat
-            if not wanted or (chat is None and not self._tokenizer.chat_template):
+            as_chat = self._chat if chat is None else chat
+            if not as_chat or (chat is None and not self._tokenizer.chat_template):
                 return self._tokens(prompt)
             prompt = [{"role": "user", "content": prompt}]
         if not self._tokenizer.chat_template:

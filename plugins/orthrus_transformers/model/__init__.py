@@ -1,4 +1,4 @@
-"""What the target changes in a Hugging Face model, and what it must know of one.
+"""Changes of a Hugging Face model for decoding, and facts of one.
 
 May import: guards, kernels, transformers_api.
 """

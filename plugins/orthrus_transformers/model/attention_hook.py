@@ -21,8 +21,8 @@ NAME = "orthrus"
 Form = Literal["own", "fused", "packed", "compiled"]
 
 
-class AttentionState:
-    """Hold the backend and what it prepared for the pass being run; shared by all layers of one model."""
+class PassState:
+    """The attention backend, and what it prepared for the pass being run; shared by all layers of one model."""
 
     def __init__(self, backend: AttentionBackend, dtype: torch.dtype) -> None:
         self.backend = backend
@@ -60,11 +60,11 @@ class AttentionState:
                 " set attention.name=eager"
             )
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> AttentionState:
+    def __deepcopy__(self, memo: dict[int, Any]) -> PassState:
         return self  # copies of an attention module take part in the same passes
 
 
-def attach(model: Any, state: AttentionState) -> str:
+def attach(model: Any, state: PassState) -> str:
     """Route the model's attention through the state's backend; return the name of the model's own implementation.
 
     Raises BuildError for a model whose attention cannot be exchanged.
@@ -102,7 +102,7 @@ def attention_forward(
     """Compute one layer's attention: query [B, H, n, D], key and value [B, H_kv, extent, D] -> [B, n, H, D]."""
     if position_bias is not None:
         raise BuildError(f"model type '{module.config.model_type}' adds a position bias to its scores; not supported")
-    state: AttentionState = module.orthrus_attention
+    state: PassState = module.orthrus_attention
     window = state.masked_windows.get(module.layer_idx, sliding_window) if state.masked_windows else sliding_window
     out = state.backend.attend(
         query,

@@ -1,4 +1,4 @@
-"""Which models and attention backends go together; said before anything runs."""
+"""Compatibility checks of models and attention backends, before anything runs."""
 
 from __future__ import annotations
 

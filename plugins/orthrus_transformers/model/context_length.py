@@ -1,4 +1,4 @@
-"""How long a text may be: as long as the config says, and as a position has the same angles in every pass.
+"""The usable context length: the config's, and below the point where `longrope` switches its angles.
 
 Rotary positions of type `longrope` have two sets of angles, and a pass that goes beyond the length that the model was
 first trained on takes the other one for all its tokens. A draft, another row or padding would decide what a token sees.
@@ -52,9 +52,9 @@ def _angles(config: Any) -> Mapping[str, Any]:
 def _original_lengths(config: Any) -> Iterator[Any]:
     """Yield how far the first set of angles goes; configs say it with the angles, beside them, or in both places."""
     angles = _angles(config)
-    for one in (angles, *angles.values()):  # for all layers, or by the type of a layer
-        if isinstance(one, dict) and "long_factor" in one and one["long_factor"] != one.get("short_factor"):
-            yield from (one.get(ORIGINAL), getattr(config, ORIGINAL, None))  # whatever older configs call the type
+    for rope in (angles, *angles.values()):  # for all layers, or by the type of a layer
+        if isinstance(rope, dict) and "long_factor" in rope and rope["long_factor"] != rope.get("short_factor"):
+            yield from (rope.get(ORIGINAL), getattr(config, ORIGINAL, None))  # whatever older configs call the type
 
 
 def _least(lengths: Iterable[Any]) -> int | None:

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from orthrus_transformers.kernels import skinny_linear
-from orthrus_transformers.kernels.onednn_linear import Product
+from orthrus_transformers.kernels.onednn_linear import PackedLinear
 from orthrus_transformers.kernels.small_ops import rms_norm, silu_product, split_heads
-from orthrus_transformers.model.attention_hook import AttentionState, Form
+from orthrus_transformers.model.attention_hook import Form, PassState
 from orthrus_transformers.model.llama_like import KNOWN_NORMS, fits_layer, layer_window
 from orthrus_transformers.model.packed_linears import switch_linears
 from orthrus_transformers.model.patching import Forms, PatchedForward, is_watched, own_forward
@@ -27,15 +27,15 @@ from orthrus_transformers.transformers_api import cache_argument
 
 @dataclass(frozen=True, eq=False)
 class FusedLayer:
-    """Hold what one layer computes with: joined projections and the sizes of its heads."""
+    """A fused decoder layer: joined projections and the sizes of its heads."""
 
     layer: Any
     attention: Any  # the layer's own, or a view's
-    state: AttentionState
-    qkv: Product  # [(H + 2 H_kv) D, E]
-    out: Product  # [E, H D]
-    gate_up: Product  # [2 I, E]
-    down: Product  # [E, I]
+    state: PassState
+    qkv: PackedLinear  # [(H + 2 H_kv) D, E]
+    out: PackedLinear  # [E, H D]
+    gate_up: PackedLinear  # [2 I, E]
+    down: PackedLinear  # [E, I]
     heads: tuple[int, int]  # H, H_kv
     window: int | None
     norms: tuple[Tensor, Tensor, float] | None
@@ -44,8 +44,8 @@ class FusedLayer:
     def forward(self, hidden: Tensor, cosine: Tensor, sine: Tensor, cache: Any) -> Tensor:
         """Return the layer's output [B, n, E], which may take its input's place; keys and values are in the cache."""
         weights = self.qkv.weight, self.gate_up.weight
-        steady = self.state.view is None
-        if not self.state.prefill and skinny_linear.fits(hidden, weights, self.attention.head_dim, steady):
+        batch_invariant = self.state.view is None
+        if not self.state.prefill and skinny_linear.fits(hidden, weights, self.attention.head_dim, batch_invariant):
             return self._narrow_forward(hidden, cosine, sine, cache)
         self.state.carried = None
         attention = self.attention
@@ -67,12 +67,14 @@ class FusedLayer:
             normed = skinny_linear.gain(hidden, before.weight)
         heads = (normed, self.qkv.weight, self.qkv.bias, before.variance_epsilon)
         size = self.qkv.weight.shape[0] // (self.heads[0] + 2 * self.heads[1])
-        place = cache.reserve(attention.layer_idx, hidden, self.heads[1], size) if hasattr(cache, "reserve") else None
-        if place is None or self.norms is not None:
+        reserved = (
+            cache.reserve(attention.layer_idx, hidden, self.heads[1], size) if hasattr(cache, "reserve") else None
+        )
+        if reserved is None or self.norms is not None:
             joined = skinny_linear.linear(*heads)
             query, keys, values = split_heads(joined, self.heads, cosine, sine, self.norms, cache, attention.layer_idx)
         else:
-            query = skinny_linear.linear_rotated(*heads, self.heads, cosine, sine, place)
+            query = skinny_linear.linear_rotated(*heads, self.heads, cosine, sine, reserved)
             keys, values = cache.read(attention.layer_idx)
         seen = self.state.backend.attend(query, keys, values, self.state.prepared(self.window), scale=attention.scaling)
         seen = seen.transpose(1, 2).reshape(*hidden.shape[:2], -1)
@@ -82,7 +84,7 @@ class FusedLayer:
         return hidden
 
 
-def fuse(model: Any, state: AttentionState) -> int:
+def fuse(model: Any, state: PassState) -> int:
     """Give every layer of a known kind its fused form for passes that ask for it; return how many have one."""
     layers = [layer for layer in model.modules() if fits_layer(layer)]
     for layer, following in zip_longest(layers, layers[1:]):
@@ -94,7 +96,7 @@ def fuse(model: Any, state: AttentionState) -> int:
     return len(layers)
 
 
-def _fuse_the_end(model: Any, state: AttentionState) -> None:
+def _fuse_the_end(model: Any, state: PassState) -> None:
     """Give the last norm and the head their forms for passes that ask for them."""
     norm: Any = getattr(model.base_model, "norm", None)
     if type(norm).__name__ in KNOWN_NORMS and not is_watched(norm):
@@ -104,13 +106,13 @@ def _fuse_the_end(model: Any, state: AttentionState) -> None:
         head.forward = _switching_head(head, state)
 
 
-def pack(model: Any, state: AttentionState) -> int:
+def pack(model: Any, state: PassState) -> int:
     """Let linear layers outside of fused ones multiply by what suits a CPU, in passes that ask; return how many do."""
-    within = [one for layer in model.modules() if hasattr(layer, "orthrus_fused") for one in layer.modules()]
+    within = [module for layer in model.modules() if hasattr(layer, "orthrus_fused") for module in layer.modules()]
     return switch_linears(model, state, frozenset(within))
 
 
-def fuse_view(model: Any, view: View, state: AttentionState, form: Form) -> None:
+def fuse_view(model: Any, view: View, state: PassState, form: Form) -> None:
     """Give the layers that have a fused form one with the view's attention; all else is the same tensors."""
     for path, twin in view.twins.items():
         layer = model.get_submodule(path.rpartition(".")[0])
@@ -127,7 +129,7 @@ def unfuse_view(model: Any, view: View) -> None:
         getattr(module, "orthrus_fused", {}).pop(view, None)
 
 
-def _switching_norm(norm: Any, state: AttentionState) -> PatchedForward:
+def _switching_norm(norm: Any, state: PassState) -> PatchedForward:
     """Return the last norm's forward: torch adds up a mean in another order when tokens are more, and this does not."""
     own = own_forward(norm)
 
@@ -137,7 +139,7 @@ def _switching_norm(norm: Any, state: AttentionState) -> PatchedForward:
     return PatchedForward(own, forward)
 
 
-def _switching_head(head: Any, state: AttentionState) -> PatchedForward:
+def _switching_head(head: Any, state: PassState) -> PatchedForward:
     """Return a forward for the output head that is fused with the layers' passes and the head's own in all others.
 
     The head lies outside of the layers, so no fused layer calls it, and its weight is the largest that a pass reads.
@@ -149,14 +151,14 @@ def _switching_head(head: Any, state: AttentionState) -> PatchedForward:
     def forward(hidden: Tensor) -> Any:
         if state.form != "fused":
             return own(hidden)
-        if skinny_linear.fits_head(hidden, head.weight, steady=state.view is None):
+        if skinny_linear.fits_head(hidden, head.weight, batch_invariant=state.view is None):
             return skinny_linear.project(hidden, head.weight)
         return own(hidden.contiguous())  # else the weight would be read once for each row of a batch
 
     return PatchedForward(own, forward)
 
 
-def _switching(layer: Any, state: AttentionState) -> PatchedForward:
+def _switching(layer: Any, state: PassState) -> PatchedForward:
     own, forms, cache_name = own_forward(layer), layer.orthrus_fused, cache_argument(layer)
 
     def forward(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
@@ -168,14 +170,14 @@ def _switching(layer: Any, state: AttentionState) -> PatchedForward:
     return PatchedForward(own, forward)
 
 
-def _fused_layer(layer: Any, next_norm: Tensor | None, state: AttentionState) -> FusedLayer:
+def _fused_layer(layer: Any, next_norm: Tensor | None, state: PassState) -> FusedLayer:
     attention, mlp = layer.self_attn, layer.mlp
     return FusedLayer(
         layer=layer,
         attention=attention,
         state=state,
-        gate_up=Product(_join([mlp.gate_proj, mlp.up_proj]), copies=state.copies),
-        down=Product(mlp.down_proj.weight, copies=state.copies),
+        gate_up=PackedLinear(_join([mlp.gate_proj, mlp.up_proj]), copies=state.copies),
+        down=PackedLinear(mlp.down_proj.weight, copies=state.copies),
         heads=(
             attention.q_proj.out_features // attention.head_dim,
             attention.k_proj.out_features // attention.head_dim,
@@ -186,7 +188,7 @@ def _fused_layer(layer: Any, next_norm: Tensor | None, state: AttentionState) ->
     )
 
 
-def _heads(attention: Any, state: AttentionState) -> dict[str, Any]:
+def _heads(attention: Any, state: PassState) -> dict[str, Any]:
     """Return the fields of a fused layer that are made of an attention module's weights."""
     projections = [attention.q_proj, attention.k_proj, attention.v_proj]
     bias = None if projections[0].bias is None else _join(projections, "bias")
@@ -194,18 +196,18 @@ def _heads(attention: Any, state: AttentionState) -> dict[str, Any]:
     if hasattr(attention, "q_norm"):
         norms = (attention.q_norm.weight, attention.k_norm.weight, attention.q_norm.variance_epsilon)
     return {
-        "qkv": Product(_join(projections), bias, copies=state.copies),
-        "out": Product(attention.o_proj.weight, copies=state.copies),
+        "qkv": PackedLinear(_join(projections), bias, copies=state.copies),
+        "out": PackedLinear(attention.o_proj.weight, copies=state.copies),
         "norms": norms,
     }
 
 
 def _join(projections: list[Any], kind: str = "weight") -> Tensor:
     """Return the weights (or biases) below one another, and make each projection's own a view of its part."""
-    joined = torch.cat([getattr(one, kind).data for one in projections])
+    joined = torch.cat([getattr(projection, kind).data for projection in projections])
     start = 0
-    for one in projections:
-        part = joined[start : start + one.out_features]
-        setattr(one, kind, torch.nn.Parameter(part, requires_grad=False))
-        start += one.out_features
+    for linear in projections:
+        part = joined[start : start + linear.out_features]
+        setattr(linear, kind, torch.nn.Parameter(part, requires_grad=False))
+        start += linear.out_features
     return joined

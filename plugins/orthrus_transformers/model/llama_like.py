@@ -17,14 +17,16 @@ def fits_layer(layer: Any) -> bool:
 
     What is within a fused layer is not called, so that hooks and forwards of others would not be.
     """
-    within = (one for one in layer.modules() if one is not layer)
+    within = (module for module in layer.modules() if module is not layer)
     if type(layer).__name__ not in KNOWN or has_foreign_forward(layer) or any(map(is_watched, within)):
         return False
     attention, mlp = layer.self_attn, layer.mlp
     projections = (attention.o_proj, mlp.gate_proj, mlp.up_proj, mlp.down_proj)
     return (
-        all(type(one) is torch.nn.Linear and one.bias is None for one in projections)
-        and all(type(one) is torch.nn.Linear for one in (attention.q_proj, attention.k_proj, attention.v_proj))
+        all(type(projection) is torch.nn.Linear and projection.bias is None for projection in projections)
+        and all(
+            type(projection) is torch.nn.Linear for projection in (attention.q_proj, attention.k_proj, attention.v_proj)
+        )
         and type(mlp.act_fn).__name__ in ("SiLUActivation", "SiLU")
         and attention.head_dim % 2 == 0
     )

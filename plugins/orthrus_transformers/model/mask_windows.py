@@ -24,11 +24,11 @@ SHORT, TOKENS = 4, 9  # a window while masks are looked at, and a text that is l
 
 @dataclass(frozen=True)
 class SeenLayer:
-    """What one layer is handed: whether its mask has a window, and whether the attention is told of one."""
+    """The window of one layer: whether its mask has one, and whether the attention is given one."""
 
     layer: int
     masked: bool
-    told: bool
+    given: bool
 
 
 def windows_in_masks(model: Any) -> dict[int, int | None]:
@@ -41,13 +41,13 @@ def windows_in_masks(model: Any) -> dict[int, int | None]:
     window = getattr(config, "sliding_window", None)
     layers = list(_look(model, config, window))
     kinds = getattr(config, "layer_types", None)
-    nowhere = not any(layer.masked or layer.told for layer in layers)
+    nowhere = not any(layer.masked or layer.given for layer in layers)
     if window and nowhere and (kinds is None or "sliding_attention" in kinds) and _speaks_of_windows(model):
         raise BuildError(
             f"model type '{model.config.model_type}' has sliding_window={window}, of which no layer is told; set it to"
             " null in config.json if its layers see all keys"
         )
-    return {layer.layer: window if layer.masked else None for layer in layers if layer.masked != layer.told}
+    return {layer.layer: window if layer.masked else None for layer in layers if layer.masked != layer.given}
 
 
 def _look(model: Any, config: Any, window: int | None) -> Iterator[SeenLayer]:
@@ -64,19 +64,19 @@ def _look(model: Any, config: Any, window: int | None) -> Iterator[SeenLayer]:
     ids = torch.zeros(1, TOKENS, dtype=torch.int64, device=model.device)
     with _attention(model, attend), _window(config, window), torch.no_grad():
         model(input_ids=ids, use_cache=False, logits_to_keep=1)
-    for layer, mask, told in handed:
-        yield SeenLayer(layer, _has_window(mask, model, layer), told)
+    for layer, mask, given in handed:
+        yield SeenLayer(layer, _has_window(mask, model, layer), given)
 
 
 def _has_window(mask: Tensor | None, model: Any, layer: int) -> bool:
     if mask is None:
         return False
     seen = mask[0, 0] if mask.dtype == torch.bool else mask[0, 0] == 0  # [n, n]
-    place = torch.arange(TOKENS, device=seen.device)
-    causal = place[None] <= place[:, None]
+    positions = torch.arange(TOKENS, device=seen.device)
+    causal = positions[None] <= positions[:, None]
     if torch.equal(seen, causal):
         return False
-    if torch.equal(seen, causal & (place[None] > place[:, None] - SHORT)):
+    if torch.equal(seen, causal & (positions[None] > positions[:, None] - SHORT)):
         return True
     raise BuildError(
         f"model type '{model.config.model_type}' has in layer {layer} a mask that is neither causal nor a window; it is"

@@ -5,28 +5,28 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from orthrus_transformers.kernels.onednn_linear import Product, fits
-from orthrus_transformers.model.attention_hook import AttentionState
+from orthrus_transformers.kernels.onednn_linear import PackedLinear, fits
+from orthrus_transformers.model.attention_hook import PassState
 from orthrus_transformers.model.patching import PatchedForward, is_watched, own_forward
 
 
 def switch_linears(
-    root: torch.nn.Module, state: AttentionState, apart_from: frozenset[torch.nn.Module] = frozenset()
+    root: torch.nn.Module, state: PassState, apart_from: frozenset[torch.nn.Module] = frozenset()
 ) -> int:
     """Let the linear layers below a module multiply so in passes that ask for it; return how many do."""
-    layers = [one for one in root.modules() if type(one) is torch.nn.Linear and fits(one.weight)]
-    layers = [one for one in layers if one not in apart_from and not is_watched(one)]
+    layers = [module for module in root.modules() if type(module) is torch.nn.Linear and fits(module.weight)]
+    layers = [layer for layer in layers if layer not in apart_from and not is_watched(layer)]
     for layer in layers:
         vars(layer)["forward"] = _switching(layer, state)
     return len(layers)
 
 
-def _switching(layer: torch.nn.Linear, state: AttentionState) -> PatchedForward:
-    own, product = own_forward(layer), Product(layer.weight, layer.bias, copies=state.copies)
+def _switching(layer: torch.nn.Linear, state: PassState) -> PatchedForward:
+    own, product = own_forward(layer), PackedLinear(layer.weight, layer.bias, copies=state.copies)
 
     def forward(inputs: Tensor) -> Tensor:
         asked = state.form in ("fused", "packed") and layer.weight is product.weight  # and not another one since
-        found: Tensor = product(inputs) if asked else own(inputs)
-        return found
+        outputs: Tensor = product(inputs) if asked else own(inputs)
+        return outputs
 
     return PatchedForward(own, forward)

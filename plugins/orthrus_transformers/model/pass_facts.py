@@ -1,4 +1,4 @@
-"""Facts of a pass: the memory that it must read, and what its time depends on."""
+"""Memory traffic of a pass, for the bandwidth share that `orthrus bench` shows, and the key of its measured time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FOREIGN = {"_name_or_path", "transformers_version", "architectures", "dtype"}  #
 
 @dataclass(frozen=True)
 class PassReads:
-    """Hold the bytes of a model's weights, those of one token's keys and values in one layer, and the layers' windows.
+    """The bytes of a model's weights, those of one token's keys and values in one layer, and the layers' windows.
 
     All experts of a layer count as read, though a pass over a few tokens needs only some.
     """
@@ -42,7 +42,7 @@ def weight_bytes(model: Any) -> int:
     """Return the bytes of all weights but those of an embedding table of its own, of which a pass reads a few rows."""
     table, head = model.get_input_embeddings().weight, model.get_output_embeddings()
     tied = head is not None and head.weight.data_ptr() == table.data_ptr()
-    every: int = sum(one.nbytes for one in model.parameters())
+    every: int = sum(parameter.nbytes for parameter in model.parameters())
     return every if tied else every - int(table.nbytes)
 
 

@@ -1,4 +1,4 @@
-"""Forwards that stand in the place of modules' own, and what other programs have put into modules."""
+"""Patched `forward` methods, and detection of hooks and patches of other libraries."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Forward = Callable[..., Any]
 
 
 class PatchedForward:
-    """Be a module's forward; a deep copy of the module has its own again, since the weights of the two may part."""
+    """A patched forward; a deep copy of the module has its own again, since the weights of the two may part."""
 
     def __init__(self, own: Forward, forward: Forward) -> None:
         self.own = own
@@ -25,7 +25,7 @@ class PatchedForward:
 
 
 class Forms(dict[Any, Any]):
-    """Hold other forms of a module by view; a deep copy of the module has none."""
+    """Other forms of a module by view; a deep copy of the module has none."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Forms:
         return Forms()

@@ -34,16 +34,16 @@ def copied(model: Any, attention: str, dtype: torch.dtype) -> Any:
     try:
         torch.set_default_dtype(dtype)
         with torch.device(model.device):
-            made = type(model)(config)
+            converted = type(model)(config)
     except torch.OutOfMemoryError as error:
         raise does_not_fit(error) from error
     finally:
         torch.set_default_dtype(before)
-    made.load_state_dict(model.state_dict())
-    buffers = dict(made.named_buffers())
+    converted.load_state_dict(model.state_dict())
+    buffers = dict(converted.named_buffers())
     for name, values in model.named_buffers():  # those of rotary embeddings are in no state_dict
         buffers[name].copy_(values)
-    return made.to(dtype).eval().requires_grad_(False)
+    return converted.to(dtype).eval().requires_grad_(False)
 
 
 def fingerprint(directory: Path | None, model: Any) -> str:

@@ -1,4 +1,4 @@
-"""Cosines and sines of rotary positions looked up in a table: two kernels a pass instead of nine."""
+"""A RoPE table: cosines and sines of rotary positions looked up, two kernels a pass instead of nine."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding
 
-from orthrus_transformers.model.attention_hook import AttentionState
+from orthrus_transformers.model.attention_hook import PassState
 
 # Kinds of rotary positions whose angles depend on the position alone; of `longrope` up to the target's max_length.
 FIXED = {"default", "linear", "llama3", "yarn", "longrope"}
 MOST_BYTES = 32 << 20
 
 
-def look_up_angles(model: Any, state: AttentionState, positions: int | None) -> bool:
+def look_up_angles(model: Any, state: PassState, positions: int | None) -> bool:
     """Make passes with fused layers look angles up, up to so many positions; return whether the model allows it.
 
     The table holds what the model's own module gives, so on a GPU, where an operation on an element does not depend on
@@ -34,7 +34,7 @@ def look_up_angles(model: Any, state: AttentionState, positions: int | None) -> 
 
 
 def _looking_up(
-    own: Callable[..., tuple[Tensor, Tensor]], state: AttentionState, cosine: Tensor, sine: Tensor
+    own: Callable[..., tuple[Tensor, Tensor]], state: PassState, cosine: Tensor, sine: Tensor
 ) -> Callable[..., tuple[Tensor, Tensor]]:
     def forward(x: Tensor, position_ids: Tensor) -> tuple[Tensor, Tensor]:
         if state.form != "fused" or x.dtype != cosine.dtype:

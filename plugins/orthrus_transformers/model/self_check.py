@@ -1,4 +1,4 @@
-"""Holds a new target against the model's own forward, so that a model it does not fit is refused and not mangled."""
+"""The self-check at load: a new target against the model's own forward, so that a model it does not fit is refused."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from orthrus import BuildError, Context, Draft, Scheduler, Stop, Target, Verdict
-from orthrus_transformers.model.attention_hook import AttentionState
+from orthrus_transformers.model.attention_hook import PassState
 
 # Of the logits' spread: far above rounding, far below a bug. Models compute norms in float32 even in float64.
 TOLERANCE = {torch.float64: 1e-2, torch.float32: 1e-2}
@@ -15,7 +15,7 @@ PROMPT = 5
 DRAFT = 3
 
 
-def probe(target: Target, state: AttentionState, model_type: str) -> None:
+def probe(target: Target, state: PassState, model_type: str) -> None:
     """Raise BuildError if two ragged rows through cache and backend do not give the model's own logits.
 
     Few tokens, once at loading; it catches families whose positions or masks live where the backend is not asked.
@@ -39,10 +39,10 @@ def probe(target: Target, state: AttentionState, model_type: str) -> None:
         _compare(logits, target.logits(sequence, DRAFT + 1), model_type)
 
 
-def _compare(logits: Tensor, wanted: Tensor, model_type: str) -> None:
-    spread = float(wanted.double().std())
-    error = float((logits.double() - wanted.double()).abs().max())
-    if not error <= TOLERANCE.get(wanted.dtype, TOLERANCE_HALF) * spread:
+def _compare(logits: Tensor, expected: Tensor, model_type: str) -> None:
+    spread = float(expected.double().std())
+    error = float((logits.double() - expected.double()).abs().max())
+    if not error <= TOLERANCE.get(expected.dtype, TOLERANCE_HALF) * spread:
         raise BuildError(
             f"model type '{model_type}' does not give its own logits through Orthrus's cache and attention"
             f" (off by {error:.3g} where logits spread by {spread:.3g}); it is not supported"

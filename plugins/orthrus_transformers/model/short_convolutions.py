@@ -21,14 +21,14 @@ KNOWN = {"Lfm2ShortConv", "Lfm2MoeShortConv"}
 
 
 class PastInputs(Protocol):
-    """Know the inputs of tokens that came before those of a pass."""
+    """Inputs of the tokens that came before those of a pass."""
 
     def with_those_before(self, inputs: Tensor, layer: int, count: int) -> Tensor:
         """Return, for each of inputs [R, n, E], it and those before it in its text, oldest first [R, n, count, E]."""
 
 
 class CachedInputs:
-    """Hold the inputs of one pass in the cache; positions [R, n]: the slots of its tokens."""
+    """The inputs of one pass in the cache; positions [R, n]: the slots of its tokens."""
 
     def __init__(self, cache: KVCache, positions: Tensor) -> None:
         self._cache = cache
@@ -39,8 +39,8 @@ class CachedInputs:
         width = inputs.shape[-1]
         first, second = pad(inputs, (0, width % 2))[:, None].chunk(2, dim=-1)  # as one head of keys and of values
         places = self._positions[..., None] - before(count, inputs.device)
-        held = [gathered(half[:, 0], places) for half in self._cache.update(first, second, layer)]
-        return torch.cat(held, dim=-1)[..., :width]
+        halves = [gathered(half[:, 0], places) for half in self._cache.update(first, second, layer)]
+        return torch.cat(halves, dim=-1)[..., :width]
 
 
 def before(count: int, device: torch.device) -> Tensor:
@@ -52,8 +52,8 @@ def gathered(states: Tensor, places: Tensor) -> Tensor:
     """Return the states [R, slots, E] at places [R, n, L]: [R, n, L, E]; zeros where a place is below 0."""
     rows, width = len(states), states.shape[-1]
     index = places.clamp(min=0).reshape(rows, -1, 1).expand(rows, -1, width)
-    found = states.gather(1, index).view(*places.shape, width)
-    return found.masked_fill(places[..., None] < 0, 0)
+    inputs = states.gather(1, index).view(*places.shape, width)
+    return inputs.masked_fill(places[..., None] < 0, 0)
 
 
 def find_convolutions(model: Any) -> list[Any]:

@@ -16,14 +16,14 @@ import torch
 from torch import Tensor
 
 from orthrus import BuildError
-from orthrus_transformers.model.attention_hook import AttentionState
+from orthrus_transformers.model.attention_hook import PassState
 from orthrus_transformers.model.patching import PatchedForward
 from orthrus_transformers.model.short_convolutions import find_convolutions
 
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """Hold a view's attention modules by the path that the module they stand beside has in the model."""
+    """A view's attention modules by the path that the module they stand beside has in the model."""
 
     twins: Mapping[str, Any]
 
@@ -34,7 +34,7 @@ class View:
         }
 
 
-def make_view(model: Any, state: AttentionState, weights: Mapping[str, Tensor] | None) -> View:
+def make_view(model: Any, state: PassState, weights: Mapping[str, Tensor] | None) -> View:
     """Return a view with these weights, or with copies of the model's own; raise BuildError if they do not fit.
 
     weights: by the names of the model's parameters that they stand beside, all of them and no others.
@@ -53,26 +53,26 @@ def make_view(model: Any, state: AttentionState, weights: Mapping[str, Tensor] |
 
 def find_attention(model: Any) -> dict[str, Any]:
     """Return each layer's attention module by its path; raise BuildError for a model that has not one a layer."""
-    found = {
+    modules = {
         path: module
         for path, module in model.named_modules()
         if type(module).__name__.endswith("Attention") and isinstance(getattr(module, "layer_idx", None), int)
     }
     convolutions = {module.layer_idx for module in find_convolutions(model)}  # a view shares them, as it does MLPs
     layers = sorted(set(range(model.config.get_text_config().num_hidden_layers)) - convolutions)
-    if sorted(module.layer_idx for module in found.values()) != layers:
+    if sorted(module.layer_idx for module in modules.values()) != layers:
         raise BuildError(
-            f"model type '{model.config.model_type}' takes no view: {len(found)} attention modules are found for its"
+            f"model type '{model.config.model_type}' takes no view: {len(modules)} attention modules are found for its"
             f" {len(layers)} layers, and each must have one"
         )
-    return found
+    return modules
 
 
 def _twin(module: Any) -> Any:
     # The config is shared: a copy of it a layer would not follow when the model's attention is exchanged.
     twin = copy.deepcopy(module, {id(module.config): module.config} if hasattr(module, "config") else {})
-    for one in twin.modules():
-        vars(one).pop("forward", None)  # of the module beside it, which an engine or another view has replaced
+    for submodule in twin.modules():
+        vars(submodule).pop("forward", None)  # of the module beside it, which an engine or another view has replaced
     return twin.requires_grad_(False)
 
 
@@ -86,16 +86,16 @@ def _switching(own: Callable[..., Any], module: Any, path: str) -> Callable[...,
 
 @torch.no_grad()
 def _load(view: View, weights: Mapping[str, Tensor]) -> None:
-    wanted = view.weights()
-    wrong = [f"{name} is missing" for name in sorted(wanted.keys() - weights.keys())]
-    wrong += [f"{name} is none of its attention" for name in sorted(weights.keys() - wanted.keys())]
+    expected = view.weights()
+    wrong = [f"{name} is missing" for name in sorted(expected.keys() - weights.keys())]
+    wrong += [f"{name} is none of its attention" for name in sorted(weights.keys() - expected.keys())]
     wrong += [
         f"{name} has the shape {list(weights[name].shape)}, not {list(weight.shape)}"
-        for name, weight in wanted.items()
+        for name, weight in expected.items()
         if name in weights and weights[name].shape != weight.shape
     ]
     if wrong:
         more = f" (and {len(wrong) - 1} more such)" if len(wrong) > 1 else ""
         raise BuildError(f"the view's weights do not fit the model: {wrong[0]}{more}")
-    for name, weight in wanted.items():
+    for name, weight in expected.items():
         weight.copy_(weights[name])

@@ -22,7 +22,7 @@ KeysAndValues = tuple[Tensor, Tensor]  # [R, H_kv, L, D] of a model's modules, [
 
 
 class DualAttention:
-    """Hold what the layers of one pass see, and the keys and values that the frozen pass left.
+    """The masks of one pass's layers, and the keys and values that the frozen pass left.
 
     flex: FlexAttention, which skips what no query sees and needs CUDA for its gradients; otherwise dense masks.
     """
@@ -31,7 +31,7 @@ class DualAttention:
 
     def __init__(self, flex: bool) -> None:
         self.flex = flex
-        self.kept: list[KeysAndValues] = []  # by layer
+        self.keys_and_values: list[KeysAndValues] = []  # by layer
         self._seen: Callable[[int | None], tuple[Seen, int]]  # by window: the mask and its number of slots
         self._shape = (0, 0)  # rows, queries
         self._size = 0  # of a block
@@ -42,7 +42,7 @@ class DualAttention:
 
     def begin_rows(self, starts: Tensor) -> None:
         """Start the frozen pass over rows whose texts begin at the columns starts [R, L]."""
-        self.kept, self._layer = [], None
+        self.keys_and_values, self._layer = [], None
         self._shape, length = (starts.shape[0], starts.shape[1]), starts.shape[1]
         self._begin(lambda window: (seen_in_rows(starts, window), length))
 
@@ -92,9 +92,9 @@ class DualAttention:
         """Return [R, H, n, D]; the layers come one after the other, once each."""
         mask = self.mask(prepared, query.device)
         if self._layer is None:
-            self.kept.append((key.detach(), value.detach()))
+            self.keys_and_values.append((key.detach(), value.detach()))
         else:
-            keys, values = self.kept[self._layer]
+            keys, values = self.keys_and_values[self._layer]
             self._layer += 1
             key, value = torch.cat([keys, key], 2), torch.cat([values, value], 2)
         if not self.flex:

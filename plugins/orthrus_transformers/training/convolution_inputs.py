@@ -1,4 +1,4 @@
-"""What layers that convolve tokens see in training: the tokens before in the text, and before a block those committed.
+"""Inputs of convolution layers in training: the tokens before in the text, and before a block those committed.
 
 R: rows, L: columns of a row, N: blocks a row, K: size of a block, E: hidden size.
 """
@@ -19,13 +19,13 @@ class DualInputs:
     """Keep the inputs of the frozen pass over rows, and give them to the pass over blocks."""
 
     def __init__(self) -> None:
-        self._kept: dict[int, Tensor] = {}  # by layer [R, L, E]
+        self._inputs: dict[int, Tensor] = {}  # by layer [R, L, E]
         self._places: Places
         self._of_blocks = False
 
     def begin_rows(self, starts: Tensor) -> None:
         """Start the frozen pass over rows whose texts begin at the columns starts [R, L]."""
-        self._kept, self._of_blocks = {}, False
+        self._inputs, self._of_blocks = {}, False
         self._places = lambda count: _in_rows(starts, count)
 
     def begin_blocks(self, starts: Tensor, anchors: Tensor, size: int) -> None:
@@ -36,8 +36,8 @@ class DualInputs:
     def with_those_before(self, inputs: Tensor, layer: int, count: int) -> Tensor:
         """Return, for each of inputs [R, n, E], it and those before it in its text, oldest first [R, n, count, E]."""
         if self._of_blocks:
-            return gathered(torch.cat([self._kept[layer], inputs], dim=1), self._places(count))
-        self._kept[layer] = inputs.detach()
+            return gathered(torch.cat([self._inputs[layer], inputs], dim=1), self._places(count))
+        self._inputs[layer] = inputs.detach()
         return gathered(inputs, self._places(count))
 
 

@@ -16,7 +16,7 @@ from torch.nn.functional import linear
 
 from orthrus import BuildError, MaskDescription, MaskedBlocks, PackedRows
 from orthrus_transformers.guards import on_its_device
-from orthrus_transformers.model.attention_hook import AttentionState
+from orthrus_transformers.model.attention_hook import PassState
 from orthrus_transformers.model.context_length import max_length
 from orthrus_transformers.model.llama_like import fits_layer, layer_window
 from orthrus_transformers.model.short_convolutions import find_convolutions, mask_for
@@ -34,7 +34,7 @@ class DualPass:
     flex: FlexAttention instead of dense masks; compiled: the layers through torch.compile, if they are of a known kind.
     """
 
-    def __init__(self, model: Any, state: AttentionState, view: View, flex: bool, compiled: bool) -> None:
+    def __init__(self, model: Any, state: PassState, view: View, flex: bool, compiled: bool) -> None:
         self.device: torch.device = model.device
         self._model = model
         self._trunk = model.get_decoder()
@@ -82,7 +82,7 @@ class DualPass:
 
     def close(self) -> None:
         """Forget keys, values and inputs, and that the view's weights have gradients."""
-        self._attention.kept, self._inputs = [], DualInputs()
+        self._attention.keys_and_values, self._inputs = [], DualInputs()
         for weight in self._view.weights().values():
             weight.requires_grad_(False).grad = None
 
@@ -104,11 +104,11 @@ class DualPass:
         for index, layer in enumerate(self._layers):
             attention = layer.self_attn if view is None else self._twins[index]
             mask = self._mask(layer, view)
-            past = None if view is None else self._attention.kept[index]
+            past = None if view is None else self._attention.keys_and_values[index]
             weights = layer_weights(layer, attention)
             hidden, key, value = self._layer(hidden, cosine, sine, weights, past, mask, self._sizes(layer))
             if view is None:
-                self._attention.kept.append((key, value))
+                self._attention.keys_and_values.append((key, value))
         normed: Tensor = self._trunk.norm(hidden)
         return normed
 
@@ -171,7 +171,7 @@ class DualPass:
 
 
 class _TrunkOutput:
-    """Be what a trunk returns: hidden states, and nothing of all else that models ask for."""
+    """The output of a trunk: hidden states, and nothing of all else that models ask for."""
 
     def __init__(self, hidden: Tensor) -> None:
         self.last_hidden_state = hidden

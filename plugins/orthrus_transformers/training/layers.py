@@ -17,7 +17,7 @@ from orthrus_transformers.training.masks import Stretches
 
 
 class LayerWeights(NamedTuple):
-    """Hold the weights of a layer, its attention's being the model's own or a view's."""
+    """The weights of a layer, its attention's being the model's own or a view's."""
 
     before: Tensor  # [E] of the first norm
     query: Tensor  # [H D, E]
@@ -33,7 +33,7 @@ class LayerWeights(NamedTuple):
 
 
 class LayerSizes(NamedTuple):
-    """Hold what is the same in all layers of a model."""
+    """The sizes that all layers of a model share."""
 
     head: int
     scale: float

@@ -1,4 +1,4 @@
-"""What the two passes of training see, as one function of row, query and slot for dense masks and for FlexAttention.
+"""Masks of the two training passes, as one function of row, query and slot for dense masks and for FlexAttention.
 
 R: rows, L: columns of a row, N: blocks of a row, K: size of a block.
 """
@@ -15,7 +15,7 @@ Seen = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]  # row, head, query, s
 
 
 class Stretches(NamedTuple):
-    """Say which of its row's slots each block sees, besides itself: those from first to end [R, N], int32."""
+    """The slots of its row that each block sees, besides itself: those from first to end [R, N], int32."""
 
     first: Tensor
     end: Tensor

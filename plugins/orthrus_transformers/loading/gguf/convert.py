@@ -71,17 +71,17 @@ def _model_on_meta(settings: dict[str, Any], path: Path) -> Any:
 
 def _complete(weights: dict[str, Tensor], model: Any, path: Path) -> dict[str, Tensor]:
     """Return the weights with zeros for biases that the file lacks; raise BuildError if they are not the model's."""
-    wanted = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
     tied = set(getattr(model, "all_tied_weights_keys", None) or ())
-    for name, shape in wanted.items():
+    for name, shape in shapes.items():
         if name not in weights and name.endswith(".bias"):
             weights[name] = torch.zeros(shape)
-    wrong = [f"{name} is missing" for name in wanted if name not in weights and name not in tied]
-    wrong += [f"{name} has no place in it" for name in weights if name not in wanted]
+    wrong = [f"{name} is missing" for name in shapes if name not in weights and name not in tied]
+    wrong += [f"{name} has no place in it" for name in weights if name not in shapes]
     wrong += [
-        f"{name} has the shape {list(values.shape)}, not {list(wanted[name])}"
+        f"{name} has the shape {list(values.shape)}, not {list(shapes[name])}"
         for name, values in weights.items()
-        if name in wanted and values.shape != wanted[name]
+        if name in shapes and values.shape != shapes[name]
     ]
     if wrong:
         more = f" (and {len(wrong) - 1} more such)" if len(wrong) > 1 else ""

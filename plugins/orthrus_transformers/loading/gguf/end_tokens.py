@@ -49,9 +49,9 @@ def end_tokens(file: GgufFile, tokens: Sequence[str]) -> list[int]:
     texts = set(TEXTS)
     if any(both <= numbered.keys() for both in AFTER_MESSAGES):
         texts.discard("<|end|>")
-    found = {numbered[text] for text in texts & numbered.keys()}
-    found |= {file.take(f"tokenizer.ggml.{key}") for key in KEYS if f"tokenizer.ggml.{key}" in file}
+    token_ids = {numbered[text] for text in texts & numbered.keys()}
+    token_ids |= {file.take(f"tokenizer.ggml.{key}") for key in KEYS if f"tokenizer.ggml.{key}" in file}
     for key, names in FILL_KEYS.items():
         known = [numbered[name] for name in names if name in numbered][:1]
-        found |= {file.take(f"tokenizer.ggml.{key}", known[0] if known else None)}
-    return sorted(token for token in found if token is not None and 0 <= token < len(tokens))
+        token_ids |= {file.take(f"tokenizer.ggml.{key}", known[0] if known else None)}
+    return sorted(token for token in token_ids if token is not None and 0 <= token < len(tokens))

@@ -29,19 +29,19 @@ def rope_parameters(file: GgufFile, head_dim: int, partial: bool) -> dict[str, A
     """
     base = float(file.own("rope.freq_base", BASE))
     dimensions = int(file.own("rope.dimension_count", head_dim))
-    found: dict[str, Any] = {"rope_type": "default", "rope_theta": base}
+    parameters: dict[str, Any] = {"rope_type": "default", "rope_theta": base}
     if partial:
-        found["partial_rotary_factor"] = dimensions / head_dim
+        parameters["partial_rotary_factor"] = dimensions / head_dim
     elif dimensions != head_dim:
         raise BuildError(
             f"'{file.path}' turns {dimensions} of {head_dim} numbers of a head"
             f" ({file.architecture}.rope.dimension_count), which this architecture's config cannot say"
         )
-    found |= _scaling(file)
+    parameters |= _scaling(file)
     if FACTORS in file.tensor_names:
-        _check_unscaled(file, found, FACTORS)
-        found |= factors_as_scaling(file.tensor(FACTORS), base, int(file.need("context_length")))
-    return found
+        _check_unscaled(file, parameters, FACTORS)
+        parameters |= factors_as_scaling(file.tensor(FACTORS), base, int(file.need("context_length")))
+    return parameters
 
 
 def _scaling(file: GgufFile) -> dict[str, Any]:
@@ -68,7 +68,7 @@ def _scaling(file: GgufFile) -> dict[str, Any]:
 
 
 def _yarn(file: GgufFile, factor: float, original: Any, attention: Any) -> dict[str, Any]:
-    found: dict[str, Any] = {
+    parameters: dict[str, Any] = {
         "rope_type": "yarn",
         "factor": factor,
         "original_max_position_embeddings": int(original or file.need("context_length")),
@@ -84,11 +84,11 @@ def _yarn(file: GgufFile, factor: float, original: Any, attention: Any) -> dict[
         )
     for key, name in (("yarn_beta_fast", "beta_fast"), ("yarn_beta_slow", "beta_slow")):
         if (value := file.own(f"rope.scaling.{key}")) is not None:
-            found[name] = float(value)
+            parameters[name] = float(value)
     scale = float(attention or 1.0) * float(file.own("rope.scaling.yarn_attn_factor", 1.0))
     if scale != 1.0:
-        found["attention_factor"] = scale * (0.1 * math.log(factor) + 1.0)
-    return found
+        parameters["attention_factor"] = scale * (0.1 * math.log(factor) + 1.0)
+    return parameters
 
 
 def _longrope(file: GgufFile, original: Any, attention: Any) -> dict[str, Any]:
@@ -97,7 +97,7 @@ def _longrope(file: GgufFile, original: Any, attention: Any) -> dict[str, Any]:
         lacks = missing or [f"{file.architecture}.rope.scaling.original_context_length"]
         raise BuildError(f"'{file.path}' has longrope positions and lacks {' and '.join(lacks)}")
     longest = int(file.need("context_length"))
-    found: dict[str, Any] = {
+    parameters: dict[str, Any] = {
         "rope_type": "longrope",
         "long_factor": file.tensor(LONG).tolist(),
         "short_factor": file.tensor(SHORT).tolist(),
@@ -105,8 +105,8 @@ def _longrope(file: GgufFile, original: Any, attention: Any) -> dict[str, Any]:
         "factor": longest / int(original),
     }
     if attention is not None:
-        found["attention_factor"] = float(attention)
-    return found
+        parameters["attention_factor"] = float(attention)
+    return parameters
 
 
 def factors_as_scaling(factors: Tensor, base: float, context: int) -> dict[str, Any]:
@@ -118,9 +118,9 @@ def factors_as_scaling(factors: Tensor, base: float, context: int) -> dict[str, 
     values = factors.double()
     if bool((values == 1).all()):
         return {}
-    found = _as_llama3(values, base)
-    if found is not None:
-        return found
+    parameters = _as_llama3(values, base)
+    if parameters is not None:
+        return parameters
     listed = values.tolist()
     return {
         "rope_type": "longrope",
@@ -164,11 +164,11 @@ def llama3_factors(turns: Tensor, factor: float, original: int) -> Tensor:
     return 1 / ((1 - smooth) / factor + smooth)
 
 
-def _check_unscaled(file: GgufFile, found: dict[str, Any], tensor: str) -> None:
-    if found["rope_type"] != "default":
+def _check_unscaled(file: GgufFile, parameters: dict[str, Any], tensor: str) -> None:
+    if parameters["rope_type"] != "default":
         raise BuildError(
             f"'{file.path}' has both the tensor {tensor} and {file.architecture}.rope.scaling.type="
-            f"{found['rope_type']!r}; which of them counts is not known"
+            f"{parameters['rope_type']!r}; which of them counts is not known"
         )
 
 

@@ -1,4 +1,4 @@
-"""How byte-level vocabularies split text before merging, by the value of `tokenizer.ggml.pre`.
+"""Pre-tokenizers of byte-level vocabularies, which split text before merging, by the value of `tokenizer.ggml.pre`.
 
 Each value stands for the expressions that a model's own tokenizer.json has, applied one after the other: a match and
 what lies between two matches are pieces of their own. Source: llama.cpp's `llama-vocab.cpp`, which names the values.

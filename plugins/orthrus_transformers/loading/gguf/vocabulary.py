@@ -69,12 +69,12 @@ def make_tokenizer(file: GgufFile, tokens: Sequence[str]) -> Any:
             " 'gpt2' and 'llama'"
         )
     vocabulary = _vocabulary(file, tokens, kind)
-    made, begins = _byte_level(file, vocabulary) if kind == "gpt2" else _sentencepiece(file, vocabulary)
-    _add_special(file, made, vocabulary)
-    _add_ends(file, made, vocabulary, begins)
+    tokenizer, begins = _byte_level(file, vocabulary) if kind == "gpt2" else _sentencepiece(file, vocabulary)
+    _add_special(file, tokenizer, vocabulary)
+    _add_ends(file, tokenizer, vocabulary, begins)
     named = {f"{'unk' if role == 'unknown' else role}_token": id for role, id in vocabulary.roles.items()}
     texts = {name: tokens[id] for name, id in named.items() if id is not None}
-    fast = PreTrainedTokenizerFast(tokenizer_object=made, clean_up_tokenization_spaces=False, **texts)
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, clean_up_tokenization_spaces=False, **texts)
     fast.chat_template = file.take("tokenizer.chat_template")
     return fast
 
@@ -100,10 +100,10 @@ def _byte_level(file: GgufFile, vocabulary: Vocabulary) -> tuple[Any, bool]:
     merges = [_pair(merge) for merge in file.take("tokenizer.ggml.merges", ())]
     numbered = {token: index for index, token in enumerate(vocabulary.tokens)}
     merges = [(left, right) for left, right in merges if {left, right, left + right} <= numbered.keys()]
-    made = Tokenizer(models.BPE(vocab=numbered, merges=merges, ignore_merges=pre.whole_words))
-    made.pre_tokenizer = split_by(pre)
-    made.decoder = decoders.ByteLevel()
-    return made, pre.begins
+    tokenizer = Tokenizer(models.BPE(vocab=numbered, merges=merges, ignore_merges=pre.whole_words))
+    tokenizer.pre_tokenizer = split_by(pre)
+    tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer, pre.begins
 
 
 def _pre_tokenizer(file: GgufFile) -> PreTokenizer:
@@ -131,7 +131,7 @@ def _sentencepiece(file: GgufFile, vocabulary: Vocabulary) -> tuple[Any, bool]:
         raise BuildError(f"'{file.path}' has {len(vocabulary.tokens)} tokens and {len(scores or ())} scores of them")
     numbered = {token: index for index, token in enumerate(vocabulary.tokens)}
     unknown = vocabulary.roles["unknown"]
-    made = Tokenizer(
+    tokenizer = Tokenizer(
         models.BPE(
             vocab=numbered,
             merges=merges_by_score(vocabulary.tokens, scores),
@@ -142,31 +142,31 @@ def _sentencepiece(file: GgufFile, vocabulary: Vocabulary) -> tuple[Any, bool]:
     )
     prefixed = bool(file.take("tokenizer.ggml.add_space_prefix", True))
     first = [normalizers.Prepend(SPACE)] if prefixed else []
-    made.normalizer = normalizers.Sequence([*first, normalizers.Replace(" ", SPACE)])
+    tokenizer.normalizer = normalizers.Sequence([*first, normalizers.Replace(" ", SPACE)])
     stripped = [decoders.Strip(" ", 1, 0)] if prefixed else []
-    made.decoder = decoders.Sequence(
+    tokenizer.decoder = decoders.Sequence(
         [decoders.Replace(SPACE, " "), decoders.ByteFallback(), decoders.Fuse(), *stripped]
     )
-    return made, True
+    return tokenizer, True
 
 
 def merges_by_score(tokens: Sequence[str], scores: Sequence[float]) -> list[tuple[str, str]]:
     """Return the merges that a vocabulary implies: of two tokens whose join is one, the likeliest first."""
     numbered = {token: index for index, token in enumerate(tokens)}
-    found: list[tuple[float, int, int, str, str]] = []
+    merges_found: list[tuple[float, int, int, str, str]] = []
     for token, score in zip(tokens, scores, strict=False):
         for cut in range(1, len(token)):
             left, right = token[:cut], token[cut:]
             if left in numbered and right in numbered:
-                found.append((-score, numbered[left], numbered[right], left, right))
-    return [(left, right) for *_, left, right in sorted(found)]
+                merges_found.append((-score, numbered[left], numbered[right], left, right))
+    return [(left, right) for *_, left, right in sorted(merges_found)]
 
 
-def _add_special(file: GgufFile, made: Any, vocabulary: Vocabulary) -> None:
+def _add_special(file: GgufFile, tokenizer: Any, vocabulary: Vocabulary) -> None:
     from tokenizers import AddedToken
 
     name = str(file.take("general.name", "")).lower()
-    strips = any(one in name for one in STRIPPED)
+    strips = any(part in name for part in STRIPPED)
     special: list[Any] = []
     shown: list[Any] = []
     for token, hidden in vocabulary.special():
@@ -174,25 +174,25 @@ def _add_special(file: GgufFile, made: Any, vocabulary: Vocabulary) -> None:
         (special if hidden else shown).append(
             AddedToken(token, special=hidden, normalized=False, rstrip=rstrip)
         )  # fmt: skip
-    made.add_special_tokens(special)
-    made.add_tokens(shown)
+    tokenizer.add_special_tokens(special)
+    tokenizer.add_tokens(shown)
 
 
-def _add_ends(file: GgufFile, made: Any, vocabulary: Vocabulary, begins: bool) -> None:
+def _add_ends(file: GgufFile, tokenizer: Any, vocabulary: Vocabulary, begins: bool) -> None:
     """Let texts begin and end with special tokens, if the file or its kind says so."""
     from tokenizers import processors
 
     ends = {"bos": bool(file.take("tokenizer.ggml.add_bos_token", begins))}
     ends["eos"] = bool(file.take("tokenizer.ggml.add_eos_token", False))
-    ids = {role: vocabulary.roles[role] for role, wanted in ends.items() if wanted}
+    ids = {role: vocabulary.roles[role] for role, asked in ends.items() if asked}
     texts = {role: vocabulary.tokens[id] for role, id in ids.items() if id is not None}
     if not texts:
         return
     before, after = [[texts[role]] if role in texts else [] for role in ("bos", "eos")]
     pairs = [(vocabulary.tokens[id], id) for id in ids.values() if id is not None]
-    made.post_processor = processors.Sequence(
+    tokenizer.post_processor = processors.Sequence(
         [
-            *([processors.ByteLevel(trim_offsets=False)] if made.normalizer is None else []),
+            *([processors.ByteLevel(trim_offsets=False)] if tokenizer.normalizer is None else []),
             processors.TemplateProcessing(single=[*before, "$A", *after], special_tokens=pairs),
         ]
     )

@@ -18,15 +18,15 @@ TRANSPOSED = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "ml
 
 def read_weights(file: GgufFile, family: str, config: Any) -> dict[str, Tensor]:
     """Return all weights of the file that its family has a place for, in float32, by transformers' names."""
-    found: dict[str, Tensor] = {}
+    weights: dict[str, Tensor] = {}
     for name in file.tensor_names:
         new = transformers_name(family, name)
         if new is not None:
-            found[new] = _restored(file.tensor(name), family, new, config)
-    found.update(_experts(file, family, int(config.num_hidden_layers)))
+            weights[new] = _restored(file.tensor(name), family, new, config)
+    weights.update(_experts(file, family, int(config.num_hidden_layers)))
     if family == "stablelm":
-        found.update(_norms_of_heads(file, int(config.num_hidden_layers)))
-    return found
+        weights.update(_norms_of_heads(file, int(config.num_hidden_layers)))
+    return weights
 
 
 def _restored(values: Tensor, family: str, name: str, config: Any) -> Tensor:
@@ -68,7 +68,7 @@ def _experts(file: GgufFile, family: str, layers: int) -> Iterator[tuple[str, Te
 def _interleaved_experts(file: GgufFile, old: str, new: str) -> Iterator[tuple[str, Tensor]]:
     """Yield those of gpt-oss, whose gate and up take turns, inputs first."""
     for kind, end in (("weight", ""), ("bias", "_bias")):
-        gate, up = (file.tensor(f"{old}.ffn_{one}_exps.{kind}") for one in ("gate", "up"))
+        gate, up = (file.tensor(f"{old}.ffn_{side}_exps.{kind}") for side in ("gate", "up"))
         joined = torch.stack([gate, up], dim=2).flatten(1, 2)  # [X, 2 I, ...]
         down = file.tensor(f"{old}.ffn_down_exps.{kind}")
         if kind == "weight":
