@@ -17,7 +17,7 @@ thorough: .venv/test
 # The oldest supported transformers: all tests of every run that touch it. Those of `make test` run on the newest.
 OLDEST := 5.17.0
 oldest: .venv-oldest/test
-	.venv-oldest/bin/python -m pytest -n 2 --dist worksteal tests/transformers tests/lossless tests/plugins
+	.venv-oldest/bin/python -m pytest -n 2 --dist worksteal tests/transformers tests/lossless tests/diffusion tests/caches
 
 # GGUF files held against llama.cpp, an independent reader; CI does not run it.
 independent: .venv/independent
@@ -47,6 +47,7 @@ check: .venv/test
 	touch $@
 
 .venv-oldest/test: pyproject.toml constraints.txt Makefile
+	rm -rf .venv-oldest
 	$(PYTHON) -m venv .venv-oldest
 	grep -vE '^(transformers|huggingface_hub)==' constraints.txt > .venv-oldest/constraints.txt
 	.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check -c .venv-oldest/constraints.txt \

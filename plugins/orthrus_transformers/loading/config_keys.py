@@ -6,72 +6,43 @@ model's if its config class declares it, or if the model's code names it.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import json
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from orthrus import BuildError
+from orthrus_transformers.loading.known_config_keys import ALIASES, NEUTRAL, OF_A_VIEW, ROPE_KEYS, WITHOUT_EFFECT
 
-# Read by transformers' loader, its base class or other programs; or a note of how the model was made.
-WITHOUT_EFFECT = (
-    "_*",
-    "architectures",
-    "auto_map",
-    "block_size",  # of a view that a released checkpoint holds, as is its mask token
-    "cache_implementation",  # of transformers' generate
-    "custom_pipelines",
-    "dtype",
-    "fine_tuned_from",
-    "finetuning_task",
-    "is_llama_config",
-    "license*",
-    "mlp_type",  # of starcoder2: its only kind
-    "model_max_length",
-    "mask_token_id",
-    "model_type",
-    "norm_type",  # likewise
-    "original_max_position_embeddings",  # stands with the rotary positions, which have it
-    "partial_rotary_factor",  # as does this
-    "quantization_config",
-    "random_weights_seed",
-    "rope_scaling",
-    "rope_theta",
-    "sliding_window_pattern",
-    "task_specific_params",
-    "tokenizer_class",
-    "torch_dtype",
-    "transformers.js_config",
-    "transformers_version",
-    "unsloth_*",
-    "use_bfloat16",
-    "use_return_dict",
-    "use_sliding_window",  # of a window that the family has anyway, or that is refused by its name
-)
 KNOWN_WINDOWS = ("sliding_window", "_sliding_window", "max_window_layers", "use_sliding_window", "*_pattern")
 
 
 def check_config_keys(directory: Path, model: Any, ignored: Sequence[str]) -> None:
-    """Raise BuildError, with names and values, if config.json says what nothing of the model reads.
+    """Raise BuildError, with names and values, if config.json says what the model does not read, or contradicts itself.
 
-    A key that says nothing (false, null, 0, an empty text or list) is as good as none. ignored: keys, with * for
-    anything, that the user knows to be without effect.
+    ignored: keys, with * for anything, that the user knows to be without effect.
     """
     written = read_json(directory / "config.json")
-    unknown = {name: value for name, value in _unknown(written, model.config, "") if not _is(name, ignored)}
-    code = _code_of(model) if unknown else ""
-    unread = {name: value for name, value in unknown.items() if not re.search(rf"\b{re.escape(name)}\b", code)}
+    released_with_view = any("Orthrus" in str(name) for name in written.get("architectures") or ())
+    unread = dict(_unread(written, model, model.config))
+    unread |= dict(_unread_positions(written, model.config))
+    unread = {
+        name: value
+        for name, value in unread.items()
+        if not _is(name, ignored) and not (released_with_view and name in OF_A_VIEW)
+    }
     if unread:
-        said = ", ".join(f"{name}={_shown(value)}" for name, value in list(unread.items())[:5])
+        said = ", ".join(f"{name}={shown_value(value)}" for name, value in list(unread.items())[:5])
         raise BuildError(
-            f"'{directory}/config.json' says {said}, which nothing of model type '{model.config.model_type}' reads: the"
-            " text may be another model's. Mend the key, or if it changes nothing, say so with"
-            f" target.ignore: [{next(iter(unread))}]"
+            f"'{directory}/config.json' says {said}, which model type '{model.config.model_type}' does not read, or"
+            " which contradicts what it reads: the text may be another model's. Mend the key, or if it changes nothing,"
+            f" say so with target.ignore: [{next(iter(unread))}]"
         )
 
 
@@ -87,12 +58,16 @@ def check_windows(config: Any, ignored: Sequence[str]) -> None:
 
 
 def read_json(file: Path) -> Mapping[str, Any]:
-    """Return a JSON object; an empty one if there is no such file, or if it holds none."""
+    """Return a JSON object, an empty one if there is no such file; raise BuildError if the file holds none."""
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except FileNotFoundError:
         return {}
-    return values if isinstance(values, dict) else {}
+    except (OSError, ValueError) as error:
+        raise BuildError(f"'{file}' cannot be read as JSON ({error})") from error
+    if not isinstance(values, dict):
+        raise BuildError(f"'{file}' holds no JSON object")
+    return values
 
 
 def windows_by_other_names(config: Any, ignored: Sequence[str]) -> list[str]:
@@ -105,21 +80,75 @@ def windows_by_other_names(config: Any, ignored: Sequence[str]) -> list[str]:
     return unknown
 
 
-def _unknown(written: Mapping[str, Any], config: Any, prefix: str) -> Iterator[tuple[str, Any]]:
-    known = {field.name for field in fields(config)} | set(config.attribute_map)
+def _unread(written: Mapping[str, Any], model: Any, config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the keys that nothing reads; a value that says nothing (false, null, 0, empty) is as good as none."""
+    declared = {field.name for field in fields(config)} | set(config.attribute_map)
+    code = Code.of(model)
     for name, value in written.items():
         inner = getattr(config, name, None)
         if name in getattr(config, "sub_configs", {}) and isinstance(value, dict) and hasattr(inner, "attribute_map"):
-            yield from _unknown(value, inner, f"{prefix}{name}.")
-        elif value and name not in known and not _is(name, WITHOUT_EFFECT) and not _generates(name):
+            yield from _unread(value, model, inner, f"{prefix}{name}.")
+        elif value and not (name in declared or _is(name, WITHOUT_EFFECT) or _generates(name)):
+            if _is_neutral(name, value, config) or code.reads(name):
+                continue
             yield f"{prefix}{name}", value
 
 
-def _code_of(model: Any) -> str:
-    """Return the source of the modules that the model's classes and its config are from."""
-    modules = {type(module).__module__ for module in model.modules()} | {type(model.config).__module__}
-    own = [sys.modules[name] for name in modules if name in sys.modules and not name.startswith("torch.")]
-    return "\n".join(inspect.getsource(module) for module in own)
+def _is_neutral(name: str, value: Any, config: Any) -> bool:
+    """Return whether a key is known to change nothing with this value, for this model type."""
+    alias = ALIASES.get(config.model_type, {}).get(name)
+    if alias is not None:
+        stands_for = getattr(config, alias, None)
+        if stands_for is None:
+            stands_for = (getattr(config, "rope_parameters", None) or {}).get(alias)
+        return bool(stands_for is None or stands_for == value)
+    values = NEUTRAL.get(config.model_type, {}).get(name)
+    return values is not None and (not values or value in values)
+
+
+def _unread_positions(written: Mapping[str, Any], config: Any) -> Iterator[tuple[str, Any]]:
+    """Yield what the settings of rotary positions say that no position is made of."""
+    for name in ("rope_scaling", "rope_parameters"):
+        settings = written.get(name)
+        if not isinstance(settings, dict):
+            continue
+        by_layer = {kind: inner for kind, inner in settings.items() if isinstance(inner, dict)}
+        for kind, inner in (by_layer or {"": settings}).items():
+            prefix = f"{name}.{kind}." if kind else f"{name}."
+            yield from ((f"{prefix}{key}", value) for key, value in inner.items() if value and key not in ROPE_KEYS)
+            unscaled = inner.get("rope_type", inner.get("type", "default")) in ("default", None)
+            if unscaled and inner.get("factor") not in (None, 1, 1.0):
+                yield f"{prefix}factor", inner["factor"]
+        base, own = written.get("rope_theta"), settings.get("rope_theta")
+        if base is not None and own is not None and base != own:
+            yield "rope_theta", base
+
+
+@dataclass(frozen=True)
+class Code:
+    """The source of a model's own modules: the modeling code, and that of its config."""
+
+    modeling: str
+    configuration: str
+
+    @classmethod
+    def of(cls, model: Any) -> Code:
+        """Return the source of the package that the model's class is from."""
+        package = type(model).__module__.rpartition(".")[0]
+        modules = {type(module).__module__ for module in model.modules()} | {type(model).__module__}
+        own = sorted(name for name in modules if name.rpartition(".")[0] == package)
+        return cls("\n".join(map(_source, own)), _source(type(model.config).__module__))
+
+    def reads(self, name: str) -> bool:
+        """Return whether the code asks a config for a key of this name."""
+        escaped = re.escape(name)
+        asked = re.search(rf"\bconfig\.{escaped}\b|[\"']{escaped}[\"']", self.modeling)
+        return bool(asked or re.search(rf"\bself\.{escaped}\b|kwargs[^\n]*[\"']{escaped}[\"']", self.configuration))
+
+
+@functools.cache
+def _source(module: str) -> str:
+    return inspect.getsource(sys.modules[module])
 
 
 def _generates(name: str) -> bool:
@@ -133,6 +162,7 @@ def _is(name: str, patterns: Sequence[str]) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
-def _shown(value: Any) -> str:
+def shown_value(value: Any) -> str:
+    """Return a value as JSON, cut short, for a sentence."""
     text = json.dumps(value)
     return text if len(text) <= 40 else text[:37] + "..."

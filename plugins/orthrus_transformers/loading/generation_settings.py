@@ -48,10 +48,10 @@ def end_tokens(model: Any, directory: Path | None) -> frozenset[int]:
 
 
 def differing_end_tokens(directory: Path | None) -> str | None:
-    """Return a sentence if the two config files name different end tokens; None if they agree, or one names none."""
+    """Return a sentence if each config file names an end token that the other does not; else None."""
     named = {} if directory is None else _named(directory)
     first, second = (named.get(file, frozenset()) for file in FILES)
-    if not first or not second or first == second:
+    if not first or not second or first <= second or second <= first:
         return None
     return (
         f"config.json names the end token{_s(first)} {sorted(first)}, generation_config.json {sorted(second)};"
@@ -90,7 +90,8 @@ def _named(directory: Path) -> dict[str, frozenset[int]]:
 
 def _ids(named: Any) -> frozenset[int]:
     listed = named if isinstance(named, (list, tuple)) else [named]
-    return frozenset(token for token in listed if isinstance(token, int) and not isinstance(token, bool))
+    numbers = (token for token in listed if isinstance(token, (int, float)) and not isinstance(token, bool))
+    return frozenset(int(token) for token in numbers if token == int(token))
 
 
 def _says(name: str, value: Any) -> bool:

@@ -55,7 +55,10 @@ def load_model(directory: Path, options: TransformersOptions, device: torch.devi
     """Return the model in evaluation mode, frozen; raise BuildError if it cannot be loaded."""
     dtype = None if options.dtype == "auto" else getattr(torch, options.dtype)
     if wants_random_weights(directory):
-        return make_random_model(directory, dtype, device).eval().requires_grad_(False)
+        model = make_random_model(directory, dtype, device).eval().requires_grad_(False)
+        check_config_keys(directory, model, options.ignore)
+        return model
+    _check_no_adapter(directory)
     model = load_weights(
         directory,
         options.ignore,
@@ -69,6 +72,14 @@ def load_model(directory: Path, options: TransformersOptions, device: torch.devi
         return model.to(device).eval().requires_grad_(False)
     except torch.OutOfMemoryError as error:
         raise does_not_fit(error) from error
+
+
+def _check_no_adapter(directory: Path) -> None:
+    if (directory / "adapter_config.json").is_file():
+        raise BuildError(
+            f"target.source: '{directory}' holds an adapter (adapter_config.json) beside the model, which is not"
+            " applied; merge it into the weights, or remove the file"
+        )
 
 
 def load_tokenizer(directory: Path, options: TransformersOptions) -> TextTokenizer | None:

@@ -46,15 +46,21 @@ def read_config(file: GgufFile, family: str) -> dict[str, Any]:
         )
     if file.own("attention.causal", True) is not True:
         raise BuildError(f"'{file.path}' is no causal model: {file.architecture}.attention.causal is false")
+    tokens = file.take("tokenizer.ggml.tokens") or ()
+    if tokens and len(tokens) != rows:
+        raise BuildError(
+            f"'{file.path}' contradicts itself: it has {len(tokens)} tokens (tokenizer.ggml.tokens), and"
+            f" token_embd.weight has {rows} rows"
+        )
     return {**settings, "vocab_size": rows, "tie_word_embeddings": "output.weight" not in file.tensor_names}
 
 
 def _heads(file: GgufFile) -> dict[str, Any]:
     """Return what most configs name alike: sizes, heads and context."""
-    count = int(file.need("attention.head_count"))
-    hidden = int(file.need("embedding_length"))
-    size = int(file.own("attention.key_length", hidden // count))
-    values = int(file.own("attention.value_length", size))
+    count = file.whole("attention.head_count", least=1)
+    hidden = file.whole("embedding_length", least=1)
+    size = file.whole("attention.key_length", hidden // count, least=1)
+    values = file.whole("attention.value_length", size)
     if values != size:
         raise BuildError(
             f"'{file.path}' has keys of {size} and values of {values} numbers a head"
@@ -62,11 +68,11 @@ def _heads(file: GgufFile) -> dict[str, Any]:
         )
     return {
         "hidden_size": hidden,
-        "num_hidden_layers": int(file.need("block_count")),
+        "num_hidden_layers": file.whole("block_count", least=1),
         "num_attention_heads": count,
         "num_key_value_heads": int(_alike(file, "attention.head_count_kv", count)),
         "head_dim": size,
-        "max_position_embeddings": int(file.need("context_length")),
+        "max_position_embeddings": file.whole("context_length", least=1),
     }
 
 
@@ -97,7 +103,7 @@ def _attention_bias(file: GgufFile) -> bool:
 
 
 def _rms(file: GgufFile) -> float:
-    return float(file.need("attention.layer_norm_rms_epsilon"))
+    return file.real("attention.layer_norm_rms_epsilon")
 
 
 def _dense(model_type: str, file: GgufFile) -> dict[str, Any]:
@@ -108,7 +114,7 @@ def _dense(model_type: str, file: GgufFile) -> dict[str, Any]:
 
 def _llama(file: GgufFile) -> dict[str, Any]:
     settings = _dense("llama", file)
-    window = file.own("attention.sliding_window", 0)
+    window = file.whole("attention.sliding_window", 0)
     biased = _attention_bias(file)
     if window:  # only mistral has one
         if biased:
@@ -119,22 +125,28 @@ def _llama(file: GgufFile) -> dict[str, Any]:
 
 def _mixtral(file: GgufFile) -> dict[str, Any]:
     experts = _expert_counts(file, "num_local_experts")
-    return _dense("mixtral", file) | experts | {"sliding_window": file.own("attention.sliding_window") or None}
+    return _dense("mixtral", file) | experts | {"sliding_window": file.whole("attention.sliding_window", 0) or None}
 
 
 def _qwen2(file: GgufFile) -> dict[str, Any]:
-    window = file.own("attention.sliding_window", 0)
-    return _dense("qwen2", file) | _qwen_window(window)
+    return _dense("qwen2", file) | _no_window(file)
 
 
-def _qwen_window(window: Any) -> dict[str, Any]:
-    # llama.cpp lets every layer have the window that is named
-    return {"use_sliding_window": bool(window), "sliding_window": window or None, "max_window_layers": 0}
+def _no_window(file: GgufFile) -> dict[str, Any]:
+    """Return that no layer has a window; raise BuildError for a file that names one.
+
+    Which layers of qwen models have it is in `max_window_layers`, which GGUF files do not carry.
+    """
+    if window := file.whole("attention.sliding_window", 0):
+        raise BuildError(
+            f"'{file.path}' has {file.architecture}.attention.sliding_window={window}, and nothing says which of its"
+            " layers have that window; the model's safetensors may load"
+        )
+    return {"use_sliding_window": False, "sliding_window": None}
 
 
 def _qwen3(file: GgufFile) -> dict[str, Any]:
-    window = file.own("attention.sliding_window", 0)
-    return _dense("qwen3", file) | {"attention_bias": _attention_bias(file)} | _qwen_window(window)
+    return _dense("qwen3", file) | {"attention_bias": _attention_bias(file)} | _no_window(file)
 
 
 def _expert_counts(file: GgufFile, count: str) -> dict[str, Any]:
@@ -145,30 +157,27 @@ def _expert_counts(file: GgufFile, count: str) -> dict[str, Any]:
             f"'{file.path}' weighs experts by expert_gating_func={gating}, expert_weights_scale={scale}, which this"
             " architecture's config cannot say"
         )
-    return {count: int(file.need("expert_count")), "num_experts_per_tok": int(file.need("expert_used_count"))}
+    return {count: file.whole("expert_count", least=1), "num_experts_per_tok": file.whole("expert_used_count", least=1)}
 
 
 def _moe(file: GgufFile, model_type: str, normed: bool) -> dict[str, Any]:
     experts = _expert_counts(file, "num_experts")
     settings = {"model_type": model_type, **_heads(file), "rms_norm_eps": _rms(file), **experts}
     dense = int(_alike(file, "feed_forward_length", 0))
-    each = int(file.own("expert_feed_forward_length", 0) or dense // experts["num_experts_per_tok"])
+    each = int(file.whole("expert_feed_forward_length", 0) or dense // experts["num_experts_per_tok"])
     said = file.own("expert_weights_norm", normed)
     settings |= {"intermediate_size": dense or each, "moe_intermediate_size": each, "norm_topk_prob": bool(said)}
     return settings | _rope(file, settings)
 
 
 def _qwen2moe(file: GgufFile) -> dict[str, Any]:
-    shared = int(file.own("expert_shared_feed_forward_length", 0) or file.need("feed_forward_length"))
+    shared = file.whole("expert_shared_feed_forward_length", 0) or file.whole("feed_forward_length")
     file.own("expert_shared_count")  # one shared expert, of that size
-    window = file.own("attention.sliding_window", 0)
-    return _moe(file, "qwen2_moe", False) | {"shared_expert_intermediate_size": shared} | _qwen_window(window)
+    return _moe(file, "qwen2_moe", False) | {"shared_expert_intermediate_size": shared} | _no_window(file)
 
 
 def _qwen3moe(file: GgufFile) -> dict[str, Any]:
-    window = file.own("attention.sliding_window", 0)
-    extra = {"attention_bias": _attention_bias(file), "use_sliding_window": bool(window)}
-    return _moe(file, "qwen3_moe", True) | extra | {"sliding_window": window or None}
+    return _moe(file, "qwen3_moe", True) | {"attention_bias": _attention_bias(file)} | _no_window(file)
 
 
 def _gemma(file: GgufFile) -> dict[str, Any]:
@@ -184,9 +193,9 @@ def _gemma2(file: GgufFile) -> dict[str, Any]:
     settings |= _query_scale(settings, GEMMA2_LARGE)
     return settings | {
         "attention_bias": _attention_bias(file),
-        "sliding_window": int(file.own("attention.sliding_window", 4096)),
-        "attn_logit_softcapping": float(file.own("attn_logit_softcapping", 50.0)),
-        "final_logit_softcapping": float(file.own("final_logit_softcapping", 30.0)),
+        "sliding_window": file.whole("attention.sliding_window", 4096),
+        "attn_logit_softcapping": file.real("attn_logit_softcapping", 50.0),
+        "final_logit_softcapping": file.real("final_logit_softcapping", 30.0),
     }
 
 
@@ -198,19 +207,28 @@ def _query_scale(settings: Mapping[str, Any], large: int) -> dict[str, Any]:
 def _gemma3(file: GgufFile) -> dict[str, Any]:
     settings = _dense("gemma3_text", file) | _gelu("hidden_activation")
     settings |= _query_scale(settings, GEMMA3_LARGE)
-    local = {"rope_type": "default", "rope_theta": float(file.own("rope.freq_base_swa", GEMMA3_LOCAL_BASE))}
-    window, every = file.need("attention.sliding_window"), file.own("attention.sliding_window_pattern", 6)
-    if not isinstance(every, int):
-        raise BuildError(f"'{file.path}' has gemma3.attention.sliding_window_pattern={every}; only a number is known")
-    kinds = ["sliding_attention" if (layer + 1) % every else "full_attention" for layer in range(_layers(settings))]
+    local = {"rope_type": "default", "rope_theta": file.real("rope.freq_base_swa", GEMMA3_LOCAL_BASE)}
+    window = file.whole("attention.sliding_window", least=1)
+    kinds = _kinds(file.own("attention.sliding_window_pattern", 6), settings["num_hidden_layers"], file)
     return settings | {
         "attention_bias": _attention_bias(file),
-        "sliding_window": int(window),
+        "sliding_window": window,
         "layer_types": kinds,
         "final_logit_softcapping": file.own("final_logit_softcapping"),
         "attn_logit_softcapping": file.own("attn_logit_softcapping"),
         "rope_parameters": {"sliding_attention": local, "full_attention": settings["rope_parameters"]},
     }
+
+
+def _kinds(pattern: Any, layers: int, file: GgufFile) -> list[str]:
+    """Return each layer's kind: of a number every so many sees all keys, of a list those that are false."""
+    if isinstance(pattern, list) and len(pattern) == layers:
+        return ["sliding_attention" if windowed else "full_attention" for windowed in pattern]
+    if isinstance(pattern, int) and pattern > 0:
+        return ["sliding_attention" if (layer + 1) % pattern else "full_attention" for layer in range(layers)]
+    raise BuildError(
+        f"'{file.path}' has {file.architecture}.attention.sliding_window_pattern={pattern}, which is not read"
+    )
 
 
 def _layers(settings: Mapping[str, Any]) -> int:
@@ -219,30 +237,26 @@ def _layers(settings: Mapping[str, Any]) -> int:
 
 def _phi3(file: GgufFile) -> dict[str, Any]:
     settings = {"model_type": "phi3", **_heads(file), "rms_norm_eps": _rms(file)}
-    settings["intermediate_size"] = int(file.need("feed_forward_length"))
+    settings["intermediate_size"] = file.whole("feed_forward_length", least=1)
     settings |= _rope(file, settings, partial=True)
     rope = settings["rope_parameters"]
     original = rope.get("original_max_position_embeddings", file.own("rope.scaling.original_context_length"))
     return settings | {
         "original_max_position_embeddings": int(original or settings["max_position_embeddings"]),
-        "sliding_window": file.own("attention.sliding_window") or None,
+        "sliding_window": file.whole("attention.sliding_window", 0) or None,
         "partial_rotary_factor": rope["partial_rotary_factor"],
     }
 
 
 def _starcoder2(file: GgufFile) -> dict[str, Any]:
-    settings = {"model_type": "starcoder2", **_heads(file), "norm_epsilon": float(_layer_norm(file))}
-    settings["intermediate_size"] = int(file.need("feed_forward_length"))
-    return settings | _rope(file, settings) | {"sliding_window": file.own("attention.sliding_window") or None}
-
-
-def _layer_norm(file: GgufFile) -> Any:
-    return file.need("attention.layer_norm_epsilon")
+    settings = {"model_type": "starcoder2", **_heads(file), "norm_epsilon": file.real("attention.layer_norm_epsilon")}
+    settings["intermediate_size"] = file.whole("feed_forward_length", least=1)
+    return settings | _rope(file, settings) | {"sliding_window": file.whole("attention.sliding_window", 0) or None}
 
 
 def _stablelm(file: GgufFile) -> dict[str, Any]:
-    settings = {"model_type": "stablelm", **_heads(file), "layer_norm_eps": float(_layer_norm(file))}
-    settings["intermediate_size"] = int(file.need("feed_forward_length"))
+    settings = {"model_type": "stablelm", **_heads(file), "layer_norm_eps": file.real("attention.layer_norm_epsilon")}
+    settings["intermediate_size"] = file.whole("feed_forward_length", least=1)
     settings |= _rope(file, settings, partial=True)
     file.own("use_parallel_residual")  # llama.cpp goes by the second norm, too
     return settings | {
@@ -254,8 +268,8 @@ def _stablelm(file: GgufFile) -> dict[str, Any]:
 
 
 def _nemotron(file: GgufFile) -> dict[str, Any]:
-    settings = {"model_type": "nemotron", **_heads(file), "norm_eps": float(_layer_norm(file))}
-    settings["intermediate_size"] = int(file.need("feed_forward_length"))
+    settings = {"model_type": "nemotron", **_heads(file), "norm_eps": file.real("attention.layer_norm_epsilon")}
+    settings["intermediate_size"] = file.whole("feed_forward_length", least=1)
     settings |= _rope(file, settings, partial=True)
     return settings | {
         "attention_bias": _attention_bias(file),
@@ -270,12 +284,12 @@ def _gpt2(file: GgufFile) -> dict[str, Any]:
         raise BuildError(f"'{file.path}' groups the heads of gpt2 (head_count_kv={grouped}, head_count={heads})")
     return {
         "model_type": "gpt2",
-        "n_positions": int(file.need("context_length")),
-        "n_embd": int(file.need("embedding_length")),
-        "n_layer": int(file.need("block_count")),
-        "n_head": int(file.need("attention.head_count")),
-        "n_inner": int(file.need("feed_forward_length")),
-        "layer_norm_epsilon": float(_layer_norm(file)),
+        "n_positions": file.whole("context_length", least=1),
+        "n_embd": file.whole("embedding_length", least=1),
+        "n_layer": file.whole("block_count", least=1),
+        "n_head": file.whole("attention.head_count", least=1),
+        "n_inner": file.whole("feed_forward_length", least=1),
+        "layer_norm_epsilon": file.real("attention.layer_norm_epsilon"),
     }
 
 
@@ -283,23 +297,23 @@ def _lfm2(file: GgufFile) -> dict[str, Any]:
     heads = file.need("attention.head_count_kv")
     if not isinstance(heads, list):
         raise BuildError(f"'{file.path}' has lfm2.attention.head_count_kv={heads}, and not a number for each layer")
-    count, hidden = int(file.need("attention.head_count")), int(file.need("embedding_length"))
+    count, hidden = file.whole("attention.head_count", least=1), file.whole("embedding_length", least=1)
     for key in ("attention.key_length", "attention.value_length"):
         if (size := file.own(key, hidden // count)) != hidden // count:
             raise BuildError(f"'{file.path}' has lfm2.{key}={size}, which transformers' config cannot say")
     settings = {
         "model_type": "lfm2",
         "hidden_size": hidden,
-        "num_hidden_layers": int(file.need("block_count")),
+        "num_hidden_layers": file.whole("block_count", least=1),
         "num_attention_heads": count,
         "num_key_value_heads": int(max(heads)),
         "head_dim": hidden // count,
-        "max_position_embeddings": int(file.need("context_length")),
+        "max_position_embeddings": file.whole("context_length", least=1),
         "intermediate_size": int(_alike(file, "feed_forward_length")),
         "block_auto_adjust_ff_dim": False,  # that size is the final one
         "norm_eps": _rms(file),
         "layer_types": ["full_attention" if number else "conv" for number in heads],
-        "conv_L_cache": int(file.need("shortconv.l_cache")),
+        "conv_L_cache": file.whole("shortconv.l_cache", least=1),
         "conv_bias": _has(file, "shortconv.in_proj", "shortconv.conv", "shortconv.out_proj"),
     }
     settings |= _rope(file, settings)
@@ -315,8 +329,8 @@ def _gpt_oss(file: GgufFile) -> dict[str, Any]:
     file.own("feed_forward_length")
     kinds = ["full_attention" if layer % 2 else "sliding_attention" for layer in range(_layers(settings))]
     return settings | {
-        "intermediate_size": int(file.need("expert_feed_forward_length")),
-        "sliding_window": int(file.need("attention.sliding_window")),
+        "intermediate_size": file.whole("expert_feed_forward_length", least=1),
+        "sliding_window": file.whole("attention.sliding_window", least=1),
         "layer_types": kinds,
         "attention_bias": True,
         "swiglu_limit": GPT_OSS_LIMIT,

@@ -19,6 +19,7 @@ from orthrus_transformers.loading.gguf.weights import read_weights
 from orthrus_transformers.loading.quiet import quiet
 from orthrus_transformers.loading.weights import short
 
+PENALTY = "general.sampling.penalty_repeat"  # where the converter writes that of generation_config.json
 ACCOUNT = "orthrus-source.json"  # how the directory was held against the file
 
 
@@ -36,11 +37,14 @@ def write_model(path: Path, folder: Path, ignored: Sequence[str] = ()) -> None:
     model = _model_on_meta({**settings, **_token_ids(file, ends)}, path)
     weights = _complete(read_weights(file, family, model.config), model, path)
     tokenizer = make_tokenizer(file, tokens)
+    penalty = file.number(PENALTY, 1.0)
     _check_all_used(file, tuple(ignored))
     with torch.no_grad():
         model.load_state_dict(weights, strict=False, assign=True)
         model.tie_weights()
     model.generation_config.eos_token_id = ends or None
+    if penalty != 1.0:  # said when the copy is loaded, as of any generation_config.json
+        model.generation_config.repetition_penalty = float(penalty)
     model.config.architectures = [type(model).__name__]
     with quiet():
         model.save_pretrained(folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from orthrus import BuildError
 from orthrus_transformers.loading.gguf.file import GgufFile
 
 KEYS = ("eos_token_id", "eot_token_id", "eom_token_id")
@@ -54,4 +55,12 @@ def end_tokens(file: GgufFile, tokens: Sequence[str]) -> list[int]:
     for key, names in FILL_KEYS.items():
         known = [numbered[name] for name in names if name in numbered][:1]
         token_ids |= {file.take(f"tokenizer.ggml.{key}", known[0] if known else None)}
+    _check_range(file, len(tokens))
     return sorted(token for token in token_ids if token is not None and 0 <= token < len(tokens))
+
+
+def _check_range(file: GgufFile, count: int) -> None:
+    for key in KEYS:
+        name = f"tokenizer.ggml.{key}"
+        if name in file and not 0 <= file.number(name) < count:
+            raise BuildError(f"'{file.path}' contradicts itself: {name}={file.number(name)}, and it has {count} tokens")

@@ -20,7 +20,30 @@ MAGIC = b"GGUF"
 # Keys that change no token: what describes the file, and what other kinds of tokenizers and tasks read.
 WITHOUT_EFFECT = (
     "GGUF.*",  # the reader's own: version and counts
-    "general.*",
+    "general.alignment",
+    "general.author",
+    "general.base_model.*",
+    "general.basename",
+    "general.dataset*",
+    "general.description",
+    "general.doi",
+    "general.file_type",
+    "general.finetune",
+    "general.languages",
+    "general.license*",
+    "general.name",
+    "general.organization",
+    "general.quantization_version",
+    "general.quantized_by",
+    "general.repo_url",
+    "general.sampling.*",  # of drawing; a penalty is read before
+    "general.size_label",
+    "general.source.*",
+    "general.tags",
+    "general.url",
+    "general.uuid",
+    "general.version",
+    "*.tensor_data_layout",  # a note of how weights lie in memory; they are read by their names
     "quantize.imatrix.*",
     "imatrix.*",
     "tokenizer.chat_template.*",  # templates by name, of which the one without a name is used
@@ -41,8 +64,8 @@ WITHOUT_EFFECT = (
 )
 TENSORS_WITHOUT_EFFECT = (
     "blk.*.attn_rot_embd.weight",  # angles that old files hold and that follow from the base
-    "rope_freqs",
 )
+SPACES = ("general", "tokenizer", "split", "adapter", "clip", "rope", "quantize")  # besides the architecture's own
 
 
 class GgufFile:
@@ -65,8 +88,8 @@ class GgufFile:
         self._used_keys: set[str] = set()
         self._used_tensors: set[str] = set()
         self.architecture = str(self.take("general.architecture"))
-        if self.take("split.count", 1) > 1:
-            raise BuildError(f"'{path}' is one of {self.take('split.count')} parts; join them with llama-gguf-split")
+        if (parts := self.number("split.count", 1)) > 1:
+            raise BuildError(f"'{path}' is one of {parts} parts; join them with llama-gguf-split")
         self._used_keys.update(key for key in self._values if key.startswith("split."))
         if self.take("general.type", "model") != "model":
             raise BuildError(f"'{path}' holds no model, but general.type '{self.take('general.type')}'")
@@ -89,6 +112,27 @@ class GgufFile:
         if value is None:
             raise BuildError(f"the GGUF file '{self.path}' lacks the key '{self.architecture}.{key}'")
         return value
+
+    def number(self, key: str, default: int | float | None = None) -> Any:
+        """Return a key's value, or the default; raise BuildError, with key and value, if it is no number."""
+        value = self.take(key, default)
+        if value is None:
+            raise BuildError(f"the GGUF file '{self.path}' lacks the key '{key}'")
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise BuildError(f"the GGUF file '{self.path}' has {self.value_text(key)}, where a number is meant")
+        return value
+
+    def whole(self, key: str, default: int | None = None, least: int = 0) -> int:
+        """Return a whole number of the architecture; raise BuildError if the file has none, or less than `least`."""
+        name = f"{self.architecture}.{key}"
+        value = self.number(name, default)
+        if value != int(value) or value < least:
+            raise BuildError(f"the GGUF file '{self.path}' has {name}={value}, where a number from {least} on is meant")
+        return int(value)
+
+    def real(self, key: str, default: float | None = None) -> float:
+        """Return a number of the architecture; raise BuildError if the file has none."""
+        return float(self.number(f"{self.architecture}.{key}", default))
 
     @property
     def tensor_names(self) -> tuple[str, ...]:
@@ -116,9 +160,12 @@ class GgufFile:
 
     def unused_keys(self) -> list[str]:
         """Return the keys that were not asked for, but for those that are known to be without effect."""
-        return [
-            key for key in self._values if key not in self._used_keys and not matches(key, WITHOUT_EFFECT)
-        ]  # fmt: skip
+        return [key for key in self._values if key not in self._used_keys and not self._is_without_effect(key)]
+
+    def _is_without_effect(self, key: str) -> bool:
+        # No reader of models looks for keys outside of these spaces: publishers leave notes there.
+        foreign = key.partition(".")[0] not in (self.architecture, *SPACES)
+        return foreign or matches(key, WITHOUT_EFFECT)
 
     def unused_tensors(self) -> list[str]:
         """Return the names of tensors that were not asked for, but for those known to be without effect."""

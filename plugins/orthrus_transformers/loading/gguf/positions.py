@@ -27,8 +27,8 @@ def rope_parameters(file: GgufFile, head_dim: int, partial: bool) -> dict[str, A
     partial: whether the family may turn only a part of a head. Raises BuildError, naming keys and values, for what
     transformers cannot express.
     """
-    base = float(file.own("rope.freq_base", BASE))
-    dimensions = int(file.own("rope.dimension_count", head_dim))
+    base = file.real("rope.freq_base", BASE)
+    dimensions = file.whole("rope.dimension_count", head_dim, least=2)
     parameters: dict[str, Any] = {"rope_type": "default", "rope_theta": base}
     if partial:
         parameters["partial_rotary_factor"] = dimensions / head_dim
@@ -40,14 +40,14 @@ def rope_parameters(file: GgufFile, head_dim: int, partial: bool) -> dict[str, A
     parameters |= _scaling(file)
     if FACTORS in file.tensor_names:
         _check_unscaled(file, parameters, FACTORS)
-        parameters |= factors_as_scaling(file.tensor(FACTORS), base, int(file.need("context_length")))
+        parameters |= factors_as_scaling(file.tensor(FACTORS), base, file.whole("context_length", least=1))
     return parameters
 
 
 def _scaling(file: GgufFile) -> dict[str, Any]:
     """Return what the keys `rope.scaling.*` say, and the tensors of longrope."""
-    kind = file.own("rope.scaling.type", "linear" if "rope.scale_linear" in _own_keys(file) else "none")
-    factor = float(file.own("rope.scaling.factor", file.own("rope.scale_linear", 0.0)))
+    kind = file.own("rope.scaling.type", "linear")  # llama.cpp's default, which a factor of 0 or 1 makes none
+    factor = file.real("rope.scaling.factor", file.real("rope.scale_linear", 0.0))
     original = file.own("rope.scaling.original_context_length")
     file.own("rope.scaling.finetuned")  # says how the model was trained, and changes nothing
     attention = file.own("rope.scaling.attn_factor")
@@ -60,6 +60,11 @@ def _scaling(file: GgufFile) -> dict[str, Any]:
         return _longrope(file, original, attention)
     if kind == "longrope":
         raise BuildError(f"'{file.path}' has longrope positions and lacks the tensors {LONG} and {SHORT}")
+    if attention not in (None, 1.0) and (kind != "yarn" or factor in (0.0, 1.0)):
+        raise BuildError(
+            f"'{file.path}' scales scores by {file.architecture}.rope.scaling.attn_factor={attention} without yarn,"
+            " which transformers' config cannot say"
+        )
     if kind == "none" or factor in (0.0, 1.0):
         return {}
     if kind == "linear":
@@ -71,7 +76,7 @@ def _yarn(file: GgufFile, factor: float, original: Any, attention: Any) -> dict[
     parameters: dict[str, Any] = {
         "rope_type": "yarn",
         "factor": factor,
-        "original_max_position_embeddings": int(original or file.need("context_length")),
+        "original_max_position_embeddings": int(original or file.whole("context_length", least=1)),
     }
     if file.own("rope.scaling.yarn_log_multiplier"):
         value = file.own("rope.scaling.yarn_log_multiplier")
@@ -85,7 +90,7 @@ def _yarn(file: GgufFile, factor: float, original: Any, attention: Any) -> dict[
     for key, name in (("yarn_beta_fast", "beta_fast"), ("yarn_beta_slow", "beta_slow")):
         if (value := file.own(f"rope.scaling.{key}")) is not None:
             parameters[name] = float(value)
-    scale = float(attention or 1.0) * float(file.own("rope.scaling.yarn_attn_factor", 1.0))
+    scale = float(attention or 1.0) * file.real("rope.scaling.yarn_attn_factor", 1.0)
     if scale != 1.0:
         parameters["attention_factor"] = scale * (0.1 * math.log(factor) + 1.0)
     return parameters
@@ -96,7 +101,7 @@ def _longrope(file: GgufFile, original: Any, attention: Any) -> dict[str, Any]:
     if missing or original is None:
         lacks = missing or [f"{file.architecture}.rope.scaling.original_context_length"]
         raise BuildError(f"'{file.path}' has longrope positions and lacks {' and '.join(lacks)}")
-    longest = int(file.need("context_length"))
+    longest = file.whole("context_length", least=1)
     parameters: dict[str, Any] = {
         "rope_type": "longrope",
         "long_factor": file.tensor(LONG).tolist(),
@@ -170,7 +175,3 @@ def _check_unscaled(file: GgufFile, parameters: dict[str, Any], tensor: str) -> 
             f"'{file.path}' has both the tensor {tensor} and {file.architecture}.rope.scaling.type="
             f"{parameters['rope_type']!r}; which of them counts is not known"
         )
-
-
-def _own_keys(file: GgufFile) -> frozenset[str]:
-    return frozenset(key for key in ("rope.scale_linear",) if f"{file.architecture}.{key}" in file)
