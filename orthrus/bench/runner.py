@@ -66,9 +66,8 @@ class Bench:
                     if tally.fine(subject_plan.label):
                         subject, prompts = ready[subject_plan.label]
                         profile = self._workshop.profile(subject, prompts, point.batch)
-                        tally.add_profile(
-                            subject_plan.label, profile, self.copy_bandwidths[subject.shared.target.device]
-                        )
+                        bandwidth = self.copy_bandwidths[subject.shared.target.device]
+                        tally.add_profile(subject_plan.label, profile, bandwidth)
                 self._advance(subject_plan)
 
     def _round(

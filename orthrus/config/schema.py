@@ -140,10 +140,10 @@ def _check_part(name: str, composed: Composed, plugins: Plugins) -> tuple[PartCo
     except PluginError as error:
         return None, [Problem(composed.origin(f"{name}.name"), f"{name}.name", str(error))]
     options = {key: item for key, item in value.items() if key != "name"}
-    value_of, wrong = parse(schema or NoOptions, options)
-    wrong += _unknown_source(value_of, plugins)
+    checked, wrong = parse(schema or NoOptions, options)
+    wrong += _unknown_source(checked, plugins)
     problems = [Problem(composed.origin(f"{name}.{key}"), f"{name}.{key}", message) for key, message in wrong]
-    return (None if problems else PartConfig(entry, value_of)), problems
+    return (None if problems else PartConfig(entry, checked)), problems
 
 
 def _unknown_source(options: Any, plugins: Plugins) -> Iterator[tuple[str, str]]:

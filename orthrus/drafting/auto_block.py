@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from orthrus.batch.context import Context
-from orthrus.drafting.pass_costs import Pass, PassCosts
+from orthrus.drafting.pass_costs import PassCosts, RunPass
 from orthrus.drafting.policy import DraftLengthPolicy, draft_sizes
 from orthrus.interfaces import Target
 from orthrus.values import Step
@@ -25,7 +25,7 @@ class AutoBlock:
         target: Target,
         most: int,
         *,
-        drafting: tuple[str, Pass] | None = None,
+        drafting: tuple[str, RunPass] | None = None,
         notify: Callable[[str], None] = lambda text: None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:

@@ -28,7 +28,7 @@ FEWEST_SLOTS = 1024  # up to so many slots in use, passes count as equally costl
 
 VERIFY = "verify"  # the kind of what every cycle does, whatever drafts: the target's pass, and committing
 
-Pass = Callable[[Context, int], object]  # runs a pass of the size and leaves scratch slots only
+RunPass = Callable[[Context, int], object]  # runs a pass of the size and leaves scratch slots only
 Bucket = tuple[int, int, bool]  # buckets of rows and slots, and whether tokens are drawn or the likeliest
 
 
@@ -43,7 +43,7 @@ class PassCosts:
     def __init__(
         self,
         target: Target,
-        drafting: tuple[str, Pass] | None = None,
+        drafting: tuple[str, RunPass] | None = None,
         notify: Callable[[str], None] = lambda text: None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:

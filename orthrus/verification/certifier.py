@@ -230,7 +230,7 @@ def check_verifiable(decoder: Decoder) -> None:
         )
 
 
-def spread(total: int, how_many: int) -> set[int]:
+def spread(total: int, most: int) -> set[int]:
     """Return so many numbers below the total, evenly spread."""
-    count = min(total, how_many)
+    count = min(total, most)
     return {index * total // count for index in range(count)} if count else set()

@@ -155,10 +155,9 @@ def _fitting(make: Factory, attention_pass: Pass) -> tuple[AttentionBackend, Pas
     device = "cpu" if not able.devices or "cpu" in able.devices else sorted(able.devices)[0]
     if device == "cuda" and not torch.cuda.is_available():
         raise NotApplicableError("the backend works on cuda, and there is no GPU here")
-    dtype = attention_pass.dtype if not able.dtypes or attention_pass.dtype in able.dtypes else sorted(able.dtypes)[0]
-    size = (
-        attention_pass.size if not able.head_sizes or attention_pass.size in able.head_sizes else min(able.head_sizes)
-    )
+    dtype, size = attention_pass.dtype, attention_pass.size
+    dtype = dtype if not able.dtypes or dtype in able.dtypes else sorted(able.dtypes)[0]
+    size = size if not able.head_sizes or size in able.head_sizes else min(able.head_sizes)
     return backend, replace(attention_pass, device=device, dtype=dtype, size=size)
 
 

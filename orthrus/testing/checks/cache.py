@@ -304,8 +304,8 @@ def prefills_may_come_in_chunks(make: Factory, history: History) -> None:
         slots = [[(column + length) % max(prompts) for column in range(max(prompts))] for length in prompts]
         for start in range(0, max(prompts), 2):
             model.write([places[start : start + 2] for places in slots], rows)
-        prompt_of = dict(zip(rows, prompts, strict=True))
-        model.keep(*(prompt_of.get(row, length) for row, length in enumerate(model.committed)))
+        prompt_lengths = dict(zip(rows, prompts, strict=True))
+        model.keep(*(prompt_lengths.get(row, length) for row, length in enumerate(model.committed)))
         model.run(2)
         model.keep_some()
     model.run(1)

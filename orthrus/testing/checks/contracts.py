@@ -31,8 +31,8 @@ def make_drafter(make: Factory, target: Target) -> Drafter:
     lacking = sorted(drafter.needs - target.capabilities)
     if lacking:
         raise NotApplicableError(f"the drafter needs {', '.join(lacking)}, which no target of the kit offers")
-    drafter_of: Drafter = drafter
-    return drafter_of
+    typed: Drafter = drafter
+    return typed
 
 
 def forgetful(make: Factory, target: Target) -> Drafter:

@@ -74,19 +74,19 @@ def drafters_do_not_meet(make: Factory, scene: Scene) -> None:
     """Two drafters of one factory that decode in turns propose what each does by itself."""
     scenes = [scene, replace(scene, seed=scene.seed + 1, prompts=scene.prompts[::-1])]
     turns: list[tuple[Record, Iterator[Step]]] = []
-    for scene_of_two in scenes:
-        target = scene_of_two.target()
+    for variant in scenes:
+        target = variant.target()
         record: Record = {}
-        steps = recording(scene_of_two, target, forgetful(make, target), Dictated(scene_of_two.seed), record)
+        steps = recording(variant, target, forgetful(make, target), Dictated(variant.seed), record)
         turns.append((record, steps))
     for _ in zip_longest(*(steps for _, steps in turns)):
         pass
-    for scene_of_two, (record, _) in zip(scenes, turns, strict=True):
-        target = scene_of_two.target()
+    for variant, (record, _) in zip(scenes, turns, strict=True):
+        target = variant.target()
         compare(
-            scene_of_two,
+            variant,
             record,
-            recorded(scene_of_two, target, make_drafter(make, target), Dictated(scene_of_two.seed)),
+            recorded(variant, target, make_drafter(make, target), Dictated(variant.seed)),
             "by itself",
         )
 

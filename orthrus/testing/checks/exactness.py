@@ -48,8 +48,8 @@ def hold_frequencies(scene: Scene, target: Target, drafter: Callable[[], Drafter
     rows = len(scene.prompts)
 
     def answers(many: Scene, chance: Chance) -> list[Answers]:
-        answers_now = decoded(many, target, drafter(), verifier, chance)
-        return [tuple(answers_now[first : first + rows]) for first in range(0, len(answers_now), rows)]
+        row_texts = decoded(many, target, drafter(), verifier, chance)
+        return [tuple(row_texts[first : first + rows]) for first in range(0, len(row_texts), rows)]
 
     samples, expected = sampled(scene, answers), _expected(scene)
     _compare(frequencies(samples), expected, FAR)

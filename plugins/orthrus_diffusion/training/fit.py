@@ -163,7 +163,7 @@ class Fitting:
         options, training = self._run.fit, self._run.training
         decays = [options.decay**index for index in range(training.block - 1)]
         normalizer = options.rows * options.anchors * sum(decays)
-        losses_of_ranks = []
+        part_losses = []
         for part in batch.split(options.rows_at_a_time):
             some = part.to(self._target.device)
             teacher = self._passes.committed(some.rows)
@@ -174,9 +174,9 @@ class Fitting:
             gradient, losses = self._loss(teacher, drafted, some, options.loss_rows, normalizer)
             drafted.backward(gradient)  # type: ignore[no-untyped-call]  # torch has no type for it
             self._weights.gather()
-            losses_of_ranks.append(losses)
+            part_losses.append(losses)
         self._run.workers.sum(self._weights.gradients())
-        return losses_of_ranks
+        return part_losses
 
     def _record(self, step: int, losses: list[Losses], norm: float, seconds: float) -> None:
         """Write a line: the loss, and how much of a block is right at the anchors that were drawn."""

@@ -81,11 +81,11 @@ def _generation_settings(directory: Path) -> Mapping[str, Any]:
 
 def _named(directory: Path) -> dict[str, frozenset[int]]:
     """Return the end tokens by the file that names them."""
-    end_tokens_of = {file: _ids(read_json(directory / file).get("eos_token_id")) for file in FILES}
+    end_tokens_by_file = {file: _ids(read_json(directory / file).get("eos_token_id")) for file in FILES}
     inner = read_json(directory / FILES[0]).get("text_config")
     if isinstance(inner, dict):
-        end_tokens_of[FILES[0]] |= _ids(inner.get("eos_token_id"))
-    return end_tokens_of
+        end_tokens_by_file[FILES[0]] |= _ids(inner.get("eos_token_id"))
+    return end_tokens_by_file
 
 
 def _ids(named: Any) -> frozenset[int]:

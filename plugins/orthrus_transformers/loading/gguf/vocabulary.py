@@ -153,13 +153,13 @@ def _sentencepiece(file: GgufFile, vocabulary: Vocabulary) -> tuple[Any, bool]:
 def merges_by_score(tokens: Sequence[str], scores: Sequence[float]) -> list[tuple[str, str]]:
     """Return the merges that a vocabulary implies: of two tokens whose join is one, the likeliest first."""
     numbered = {token: index for index, token in enumerate(tokens)}
-    merges_found: list[tuple[float, int, int, str, str]] = []
+    scored_merges: list[tuple[float, int, int, str, str]] = []
     for token, score in zip(tokens, scores, strict=False):
         for cut in range(1, len(token)):
             left, right = token[:cut], token[cut:]
             if left in numbered and right in numbered:
-                merges_found.append((-score, numbered[left], numbered[right], left, right))
-    return [(left, right) for *_, left, right in sorted(merges_found)]
+                scored_merges.append((-score, numbered[left], numbered[right], left, right))
+    return [(left, right) for *_, left, right in sorted(scored_merges)]
 
 
 def _add_special(file: GgufFile, tokenizer: Any, vocabulary: Vocabulary) -> None:
