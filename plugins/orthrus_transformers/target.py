@@ -30,6 +30,7 @@ from orthrus_transformers.model.self_check import probe
 from orthrus_transformers.model.views import View, make_view
 from orthrus_transformers.options import GraphLimits, TransformersOptions
 from orthrus_transformers.training.dual_pass import DualPass
+from orthrus_transformers.transformers_api import raise_if_transformers_changed
 
 
 class TransformersTarget:
@@ -299,18 +300,23 @@ def make(options: TransformersOptions, parts: Parts) -> TransformersTarget:
     directory = loading.local_directory(parts.source.fetch(), parts, options.ignore)
     tokenizer = loading.load_tokenizer(directory, options)
     model = loading.load_model(directory, options, device)
-    return TransformersTarget(
-        model,
-        tokenizer,
-        parts.cache,
-        parts.attention,
-        engine=options.engine,
-        prefill_chunk=options.prefill_chunk,
-        name=options.source,
-        directory=directory,
-        ignored=options.ignore,
-        limits=GraphLimits(
-            options.graphs, options.graph_tokens, options.graph_megabytes, strict=options.engine == "graphed"
-        ),
-        notify=parts.notify,
+    limits = GraphLimits(
+        options.graphs, options.graph_tokens, options.graph_megabytes, strict=options.engine == "graphed"
     )
+    try:
+        return TransformersTarget(
+            model,
+            tokenizer,
+            parts.cache,
+            parts.attention,
+            engine=options.engine,
+            prefill_chunk=options.prefill_chunk,
+            name=options.source,
+            directory=directory,
+            ignored=options.ignore,
+            limits=limits,
+            notify=parts.notify,
+        )
+    except (AttributeError, ImportError, KeyError, TypeError) as error:
+        raise_if_transformers_changed(error)
+        raise

@@ -12,7 +12,10 @@ import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.metadata import version
 from typing import Any
+
+from orthrus import BuildError
 
 TRIED = ("5.17", "5.24")
 CACHE_ARGUMENTS = ("cache", "past_key_values")  # the newer name first
@@ -68,6 +71,16 @@ class Reliance:
 def broken_reliances() -> list[str]:
     """Return a sentence for each thing that is not as this plugin needs it, in the installed transformers."""
     return [f"{reliance.name}: {wrong}" for reliance in reliances() if (wrong := _outcome(reliance)) is not None]
+
+
+def raise_if_transformers_changed(error: Exception) -> None:
+    """Raise BuildError if the installed transformers is not as this plugin needs it; error: what that led to."""
+    broken = broken_reliances()
+    if broken:
+        raise BuildError(
+            f"transformers {version('transformers')} is not as Orthrus needs it (tried: {TRIED[0]} to {TRIED[1]}):"
+            f" {broken[0]}"
+        ) from error
 
 
 def reliances() -> Iterator[Reliance]:

@@ -205,14 +205,14 @@ def finish(writer: gguf.GGUFWriter, path: Path) -> Path:
     return path
 
 
-def byte_level(writer: gguf.GGUFWriter, pre: str = "gpt-2", **ids: int) -> None:
+def byte_level(writer: gguf.GGUFWriter, pre: str = "gpt-2", count: int = len(BYTE_TOKENS), **ids: int) -> None:
     """Add a byte-level vocabulary; ids: of special tokens, by their role."""
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre(pre)
-    writer.add_token_list(BYTE_TOKENS)
+    writer.add_token_list(BYTE_TOKENS[:count])
     kinds = [1] * 256 + [3, 3] + [1] * len(MERGES)
     writer.add_token_types(kinds + [5] * (len(BYTE_TOKENS) - len(kinds)))
-    writer.add_token_merges(MERGES)
+    writer.add_token_merges(MERGES[: max(0, count - 258)])
     writer.add_add_bos_token(False)
     for role, id in {"eos": END, "bos": END, **ids}.items():
         writer.add_uint32(f"tokenizer.ggml.{role}_token_id", id)

@@ -75,7 +75,8 @@ def windows_by_other_names(config: Any, ignored: Sequence[str]) -> list[str]:
     unknown = []
     for name, value in config.to_dict().items():
         speaks = "window" in name or name.startswith("attention_chunk")
-        if speaks and not _is(name, KNOWN_WINDOWS) and isinstance(value, int) and value and not _is(name, ignored):
+        known = _is(name, KNOWN_WINDOWS) or _is_neutral(name, value, config) or _is(name, ignored)
+        if speaks and isinstance(value, int) and value and not known:
             unknown.append(f"{name}={value}")
     return unknown
 

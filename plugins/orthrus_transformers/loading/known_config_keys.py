@@ -52,7 +52,12 @@ ALIASES: Mapping[str, Mapping[str, str]] = {
     "gemma2": {"hidden_act": "hidden_activation", "sliding_window_size": "sliding_window"},
     "gpt2": {"n_ctx": "n_positions"},
     "gpt_oss": {"experts_per_token": "num_experts_per_tok"},
-    "lfm2": {"block_dim": "hidden_size", "block_norm_eps": "norm_eps", "num_heads": "num_attention_heads"},
+    "lfm2": {
+        "block_dim": "hidden_size",
+        "block_norm_eps": "norm_eps",
+        "num_heads": "num_attention_heads",
+        "theta": "rope_theta",
+    },
     "nemotron": {
         "ffn_hidden_size": "intermediate_size",
         "kv_channels": "head_dim",
