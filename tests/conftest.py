@@ -22,10 +22,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the programs that tests star
 register_profiles()
 
 
+EVERY_RUN = "not thorough and not independent"  # the marks that pyproject.toml asks for
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Let the profile `nightly` have the thorough cases, too, unless other marks are asked for."""
-    if os.environ.get(VARIABLE) == "nightly" and config.option.markexpr == "not thorough":
-        config.option.markexpr = ""
+    if os.environ.get(VARIABLE) == "nightly" and config.option.markexpr == EVERY_RUN:
+        config.option.markexpr = "not independent"
 
 
 def pytest_collection_finish() -> None:

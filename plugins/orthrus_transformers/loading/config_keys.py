@@ -83,7 +83,7 @@ def windows_by_other_names(config: Any, ignored: Sequence[str]) -> list[str]:
 
 def _unread(written: Mapping[str, Any], model: Any, config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yield the keys that nothing reads; a value that says nothing (false, null, 0, empty) is as good as none."""
-    declared = {field.name for field in fields(config)} | set(config.attribute_map)
+    declared = {field.name for field in fields(config)} | set(config.attribute_map) | _made_by_class(type(config))
     code = Code.of(model)
     for name, value in written.items():
         inner = getattr(config, name, None)
@@ -93,6 +93,14 @@ def _unread(written: Mapping[str, Any], model: Any, config: Any, prefix: str = "
             if _is_neutral(name, value, config) or code.reads(name):
                 continue
             yield f"{prefix}{name}", value
+
+
+def _made_by_class(config_class: type) -> frozenset[str]:
+    """Return the attributes that a config class makes of its fields, which `save_pretrained` writes, too."""
+    try:
+        return frozenset(vars(config_class()))
+    except Exception:  # a config that has required fields makes none without them
+        return frozenset()
 
 
 def _is_neutral(name: str, value: Any, config: Any) -> bool:
