@@ -82,7 +82,7 @@ NEUTRAL: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
         "use_gated_activation": (True,),
         "use_parallel_block": (True,),
     },
-    "gpt_oss": {"initial_context_length": ()},
+    "gpt_oss": {"initial_context_length": (), "swiglu_limit": (7.0,)},  # which older transformers has in its code
     "lfm2": {
         "block_mlp_init_scale": (),
         "block_out_init_scale": (),
