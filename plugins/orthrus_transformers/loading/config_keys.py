@@ -13,12 +13,12 @@ import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from orthrus import BuildError
 from orthrus_transformers.loading.known_config_keys import ALIASES, NEUTRAL, OF_A_VIEW, ROPE_KEYS, WITHOUT_EFFECT
+from orthrus_transformers.loading.patterns import matches, shortened
 
 KNOWN_WINDOWS = ("sliding_window", "_sliding_window", "max_window_layers", "use_sliding_window", "*_pattern")
 
@@ -35,10 +35,10 @@ def check_config_keys(directory: Path, model: Any, ignored: Sequence[str]) -> No
     unread = {
         name: value
         for name, value in unread.items()
-        if not _is(name, ignored) and not (released_with_view and name in OF_A_VIEW)
+        if not matches(name, ignored) and not (released_with_view and name in OF_A_VIEW)
     }
     if unread:
-        said = ", ".join(f"{name}={shown_value(value)}" for name, value in list(unread.items())[:5])
+        said = ", ".join(f"{name}={shortened(json.dumps(value))}" for name, value in list(unread.items())[:5])
         raise BuildError(
             f"'{directory}/config.json' says {said}, which model type '{model.config.model_type}' does not read, or"
             " which contradicts what it reads: the text may be another model's. Mend the key, or if it changes nothing,"
@@ -75,7 +75,7 @@ def windows_by_other_names(config: Any, ignored: Sequence[str]) -> list[str]:
     unknown = []
     for name, value in config.to_dict().items():
         speaks = "window" in name or name.startswith("attention_chunk")
-        known = _is(name, KNOWN_WINDOWS) or _is_neutral(name, value, config) or _is(name, ignored)
+        known = matches(name, KNOWN_WINDOWS) or _is_neutral(name, value, config) or matches(name, ignored)
         if speaks and isinstance(value, int) and value and not known:
             unknown.append(f"{name}={value}")
     return unknown
@@ -89,7 +89,7 @@ def _unread(written: Mapping[str, Any], model: Any, config: Any, prefix: str = "
         inner = getattr(config, name, None)
         if name in getattr(config, "sub_configs", {}) and isinstance(value, dict) and hasattr(inner, "attribute_map"):
             yield from _unread(value, model, inner, f"{prefix}{name}.")
-        elif value and not (name in declared or _is(name, WITHOUT_EFFECT) or _generates(name)):
+        elif value and not (name in declared or matches(name, WITHOUT_EFFECT) or _generates(name)):
             if _is_neutral(name, value, config) or code.reads(name):
                 continue
             yield f"{prefix}{name}", value
@@ -99,7 +99,7 @@ def _made_by_class(config_class: type) -> frozenset[str]:
     """Return the attributes that a config class makes of its fields, which `save_pretrained` writes, too."""
     try:
         return frozenset(vars(config_class()))
-    except Exception:  # a config that has required fields makes none without them
+    except Exception:  # defaults that do not hold together fail in many ways; then no more keys are known
         return frozenset()
 
 
@@ -165,13 +165,3 @@ def _generates(name: str) -> bool:
     from transformers import GenerationConfig
 
     return name in vars(GenerationConfig())
-
-
-def _is(name: str, patterns: Sequence[str]) -> bool:
-    return any(fnmatchcase(name, pattern) for pattern in patterns)
-
-
-def shown_value(value: Any) -> str:
-    """Return a value as JSON, cut short, for a sentence."""
-    text = json.dumps(value)
-    return text if len(text) <= 40 else text[:37] + "..."

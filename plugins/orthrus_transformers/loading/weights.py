@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from orthrus import BuildError
+from orthrus_transformers.loading.patterns import matches
 from orthrus_transformers.loading.quiet import quiet
 
 # Buffers that old checkpoints hold, and that follow from the config.
@@ -43,9 +43,7 @@ def load_weights(directory: Path, ignored: Sequence[str] = (), **options: Any) -
 
 
 def _check_unexpected(directory: Path, names: Sequence[str], ignored: Sequence[str]) -> None:
-    left = [
-        name for name in names if not any(fnmatchcase(name, known) for known in (*WITHOUT_EFFECT, *BESIDE, *ignored))
-    ]
+    left = [name for name in names if not matches(name, (*WITHOUT_EFFECT, *BESIDE, *ignored))]
     if not left:
         return
     more = f" and {len(left) - 3} more" if len(left) > 3 else ""

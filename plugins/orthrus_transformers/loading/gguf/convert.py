@@ -13,9 +13,10 @@ from torch import Tensor
 from orthrus import BuildError
 from orthrus_transformers.loading.gguf.configs import family_of, read_config
 from orthrus_transformers.loading.gguf.end_tokens import end_tokens
-from orthrus_transformers.loading.gguf.file import GgufFile, matches
+from orthrus_transformers.loading.gguf.file import GgufFile
 from orthrus_transformers.loading.gguf.vocabulary import make_tokenizer, read_tokens
 from orthrus_transformers.loading.gguf.weights import read_weights
+from orthrus_transformers.loading.patterns import matches
 from orthrus_transformers.loading.quiet import quiet
 from orthrus_transformers.loading.weights import short
 

@@ -5,7 +5,6 @@ The reader's rule is that a file is read whole: `unused_keys` and `unused_tensor
 
 from __future__ import annotations
 
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 
 from orthrus import BuildError
+from orthrus_transformers.loading.patterns import matches, shortened
 from orthrus_transformers.loading.weights import short
 
 MAGIC = b"GGUF"
@@ -174,8 +174,7 @@ class GgufFile:
 
     def value_text(self, key: str) -> str:
         """Return a key with its value, cut short, for a sentence."""
-        text = repr(self._values[key])
-        return f"{key}={text if len(text) <= 40 else text[:37] + '...'}"
+        return f"{key}={shortened(repr(self._values[key]))}"
 
     def account(self) -> dict[str, int]:
         """Return how many keys and tensors the file has, and how many of them were used."""
@@ -186,11 +185,6 @@ class GgufFile:
             "tensors": len(self._tensors),
             "tensors_used": len(self._used_tensors),
         }
-
-
-def matches(name: str, patterns: tuple[str, ...]) -> bool:
-    """Return whether a name is one of the patterns, in which * stands for anything."""
-    return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def _plain(value: Any) -> Any:
