@@ -14,7 +14,7 @@ from orthrus.hookspecs import Register, hookimpl
 from orthrus.interfaces import AttentionBackend, Baseline, Drafter, KVCache, Source, Target, Tokenizer, Verifier
 from orthrus.metrics import Measures, Summary, summarize
 from orthrus.moved import MovedModules
-from orthrus.optional import DraftingTarget, DraftPass, DualPass, TrainableTarget, ViewTarget
+from orthrus.optional import DraftingTarget, DraftPass, DualPass, MovesRows, TrainableTarget, ViewTarget
 from orthrus.options import option
 from orthrus.prompts import read_prompts
 from orthrus.registry.plugins import Plugins
@@ -23,6 +23,7 @@ from orthrus.values import (
     AttentionCapabilities,
     BaselineAnswer,
     Draft,
+    Event,
     Location,
     MaskDescription,
     MaskedBlocks,
@@ -33,18 +34,22 @@ from orthrus.values import (
     Result,
     RowState,
     Step,
+    TokenScores,
     Verdict,
 )
 
 if TYPE_CHECKING:
-    from orthrus.batch.context import Context, Row, check_turn
+    from orthrus.batch.context import Context
+    from orthrus.batch.request import Request, Row
     from orthrus.batch.scheduler import Scheduler
+    from orthrus.batch.turn import Turn, check_turn
     from orthrus.build import find_source, load, read_sections
     from orthrus.chance import Chance
     from orthrus.decoder import Decoder, Stream
     from orthrus.drafting.auto_block import AutoBlock
     from orthrus.drafting.draft_pass import run_draft_pass
     from orthrus.files import cache_directory, fingerprint_files, fingerprint_weights, weight_files
+    from orthrus.session import Session
 
 __all__ = [
     "AttentionBackend",
@@ -63,12 +68,14 @@ __all__ = [
     "Drafter",
     "DraftingTarget",
     "DualPass",
+    "Event",
     "InputError",
     "KVCache",
     "Location",
     "MaskDescription",
     "MaskedBlocks",
     "Measures",
+    "MovesRows",
     "OrthrusError",
     "PackedRows",
     "Parts",
@@ -77,19 +84,23 @@ __all__ = [
     "Plugins",
     "Prompt",
     "Register",
+    "Request",
     "Result",
     "Row",
     "RowState",
     "Sampling",
     "Scheduler",
+    "Session",
     "Source",
     "Step",
     "Stop",
     "Stream",
     "Summary",
     "Target",
+    "TokenScores",
     "Tokenizer",
     "TrainableTarget",
+    "Turn",
     "Verdict",
     "Verifier",
     "ViewTarget",
@@ -113,11 +124,14 @@ _LAZY = {
     "Chance": "chance",
     "Context": "batch.context",
     "Decoder": "decoder",
-    "Row": "batch.context",
+    "Request": "batch.request",
+    "Row": "batch.request",
     "Scheduler": "batch.scheduler",
     "Stream": "decoder",
     "cache_directory": "files",
-    "check_turn": "batch.context",
+    "Session": "session",
+    "Turn": "batch.turn",
+    "check_turn": "batch.turn",
     "find_source": "build",
     "fingerprint_files": "files",
     "fingerprint_weights": "files",

@@ -52,6 +52,19 @@ def request_key(id: str) -> int:
     return int.from_bytes(blake2b(id.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little", signed=True)
 
 
+def seeded_key(key: int, seed: int, shared: int) -> int:
+    """Return the key with which a chance of the shared seed makes the noise that one of `seed` makes of the key."""
+    if seed == shared:
+        return key
+    own, other = (int(_mix(torch.tensor([number]))) for number in (_signed(seed), _signed(shared)))
+    return _signed(key + own - other)
+
+
+def _signed(number: int) -> int:
+    """Return an integer of 64 bits as they are read with a sign."""
+    return (number + 2**63) % 2**64 - 2**63
+
+
 def gumbel(seed: int, keys: Tensor, positions: Tensor, vocabulary_size: int) -> Tensor:
     """Return Gumbel noise [B, n, V] in float32 for requests' keys [B] and positions [B, n], all int64.
 

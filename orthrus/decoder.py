@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from orthrus.abilities import turn_of
 from orthrus.batch.context import Context
-from orthrus.batch.detokenizer import Detokenizer
-from orthrus.batch.recorder import RequestRecorder
+from orthrus.batch.request import Request
 from orthrus.chance import Chance, request_key
 from orthrus.decode import decode
 from orthrus.errors import InputError
-from orthrus.interfaces import Drafter, Target, Tokenizer, Verifier
+from orthrus.interfaces import Drafter, Target, Verifier
 from orthrus.prompts import encode
 from orthrus.sampling.resolve import resolve_sampling, resolve_stop
+from orthrus.session import Session
 from orthrus.settings import Sampling, Stop
 from orthrus.values import Piece, Prompt, Result, Step
 
@@ -67,21 +67,40 @@ class Decoder:
         if len(names) != len(prompts):
             raise InputError(f"there are {len(names)} ids for {len(prompts)} prompts")
         encoded = [self.encode(prompt, name, chat) for prompt, name in zip(prompts, names, strict=True)]
-        context, steps = self.steps(encoded, batch, names)
-        records = [RequestRecorder() for _ in encoded]
-        results: list[Result] = []
+        results: dict[str, Result] = {}
+        done: list[Result] = []
+        with turn_of(self.target).taken():  # threads that ask for answers are served one after the other
+            session = self._session(batch, streams=False)
+            for index, (name, tokens) in enumerate(zip(names, encoded, strict=True)):
+                session.enqueue(str(index), Request(tuple(tokens), self.stop, self.sampling, request_key(name)))
+            for event in session:
+                if event.result is not None:
+                    results[event.id] = replace(event.result, id=names[int(event.id)])
+                while str(len(done)) in results:  # in the order of the prompts, whichever ends first
+                    done.append(results.pop(str(len(done))))
+                    if on_result:
+                        on_result(done[-1])
+        return done
 
-        def collect() -> None:  # in the order of the prompts, whichever ends first
-            while len(results) < len(encoded) and context.requests[len(results)].finish_reason is not None:
-                index = len(results)
-                results.append(records[index].result(names[index], context.requests[index], self.target.tokenizer))
-                if on_result:
-                    on_result(results[-1])
+    def session(self, batch: int = 8, *, interleaves: bool = True) -> Session:
+        """Return a session of at most `batch` requests at a time, which may come and go while others are decoded.
 
-        collect()
-        for _ in _timed(steps, context, records):
-            collect()
-        return results
+        interleaves: whether requests go on between the chunks of another's long prompt (`target.prefill_chunk`).
+        """
+        return self._session(batch, interleaves=interleaves)
+
+    def _session(self, batch: int, *, streams: bool = True, interleaves: bool = False) -> Session:
+        return Session(
+            self.target,
+            self.drafter,
+            self.verifier,
+            stop=self.stop,
+            sampling=self.sampling,
+            seed=self.seed,
+            batch=batch,
+            streams=streams,
+            interleaves=interleaves,
+        )
 
     def stream(self, prompt: Prompt, *, id: str = "0", chat: bool | None = None) -> Stream:
         """Return an iterator over the pieces of one answer; its `result` holds what has been decoded so far."""
@@ -120,11 +139,10 @@ class Stream:
         if decoder.target.tokenizer is None:
             raise InputError("the target has no tokenizer; use generate, which returns token ids")
         self._id = id
-        self._tokenizer: Tokenizer = decoder.target.tokenizer
-        self._strings = decoder.stop.strings
-        self._min_new_tokens = decoder.stop.min_new_tokens
-        self._record = RequestRecorder()
-        self._context, self._steps = decoder.steps([prompt], ids=[id])
+        self._session = decoder.session(1, interleaves=False)
+        request = Request(tuple(prompt), decoder.stop, decoder.sampling, request_key(id), shows=True)
+        self._session.enqueue(id, request)
+        self._ended: Result | None = None
         self._pieces = self._decode()
 
     def __iter__(self) -> Iterator[Piece]:
@@ -135,33 +153,17 @@ class Stream:
         return self._pieces
 
     def _decode(self) -> Iterator[Piece]:
-        text = Detokenizer(self._tokenizer.decode, self._strings)
-        fed = 0
-        for step in _timed(self._steps, self._context, [self._record]):
-            for index, token in enumerate(step.committed[0]):
-                fed += 1
-                shown = text.feed(token, armed=fed >= self._min_new_tokens)
-                if shown:
-                    yield Piece(shown, index < step.accepted[0], step)
-            if not self._context.live and (rest := text.finish()):
-                yield Piece(rest, False, step)
+        for event in self._session:
+            self._ended = event.result
+            if event.step is None:
+                return
+            for index, text in enumerate(event.texts):
+                if text:
+                    yield Piece(text, index < event.accepted, event.step)
+            if event.rest:
+                yield Piece(event.rest, False, event.step)
 
     @property
     def result(self) -> Result:
         """The result as of the last step."""
-        return self._record.result(self._id, self._context.requests[0], self._tokenizer)
-
-
-def _timed(steps: Iterator[Step], context: Context, records: Sequence[RequestRecorder]) -> Iterator[Step]:
-    """Yield the steps, noting each in its requests' records; the time between two steps is the consumer's own."""
-    clock = 0.0
-    while True:
-        resumed = time.perf_counter()
-        step = next(steps, None)
-        if step is None:
-            return
-        began, clock = clock, clock + time.perf_counter() - resumed
-        for index, row in enumerate(context.rows):
-            if step.committed[index]:
-                records[row.request].add(step, index, began, clock)
-        yield step
+        return self._ended or self._session.result(self._id)

@@ -5,7 +5,7 @@ B: rows, n: width of a draft, V: size of the vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from orthrus.batch.context import Context
+    from orthrus.batch.turn import Turn
+    from orthrus.chance import Chance
 
 
 class StaticKVCache(KVCache, Protocol):
@@ -51,6 +53,45 @@ class LoadedTarget(Protocol):
 
     def provenance(self) -> str:
         """Return a sentence: where the model is from, and how it was held against that."""
+
+
+@runtime_checkable
+class DraftsAhead(Protocol):
+    """A drafter that launches its next draft before the host has read what it follows."""
+
+    def ahead(self, context: Context, chance: Chance) -> None:
+        """Launch what the next `propose` may return; on the device the rows' state is the new one already."""
+
+
+@runtime_checkable
+class MovesRows(Protocol):
+    """A target, KV cache or drafter whose rows can be added, moved and taken away while requests are decoded."""
+
+    moves_rows: bool  # whether it can, as it was made
+
+    def move_rows(self, sources: Sequence[int]) -> None:
+        """Hold as many rows as there are sources: each has what the row of that number had, -1 an empty row.
+
+        A row that is not its own source has a number that is no other row's source.
+        """
+
+
+@runtime_checkable
+class PrefillsInChunks(Protocol):
+    """A target whose prefill may be interrupted between two chunks, so that other rows go on meanwhile."""
+
+    def prefill_chunks(self, context: Context, rows: Sequence[int]) -> Iterator[Tensor | None]:
+        """Yield None after each chunk of the rows' prompts but the last, which yields what `prefill` returns.
+
+        Passes over all rows may come between two of them; those of the rows that are not through are not read.
+        """
+
+
+@runtime_checkable
+class TakesTurns(Protocol):
+    """A target that notices a second decoding, and lets one thread at a time use it."""
+
+    turn: Turn
 
 
 class MeasuredTarget(Target, Protocol):

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from orthrus.metrics import Measures
 
-FinishReason = Literal["stop_token", "stop_string", "length"]
+FinishReason = Literal["stop_token", "stop_string", "length", "cancelled"]
 Message = dict[str, str]
 Prompt = str | Sequence[int] | Sequence[Message]
 
@@ -41,6 +41,17 @@ class Verdict:
     next_tokens: Tensor
 
 
+@dataclass(frozen=True)
+class TokenScores:
+    """The target's own natural log-probabilities at a committed token's place, before sampling settings.
+
+    chosen: the token's. likeliest: pairs of a token and its log-probability, the likeliest first.
+    """
+
+    chosen: float
+    likeliest: tuple[tuple[int, float], ...] = ()
+
+
 @dataclass(frozen=True, eq=False)
 class Step:
     """The tokens that one cycle, or the prefill of some rows, committed.
@@ -50,6 +61,7 @@ class Step:
     The tuples have one entry a row, on the host: the tokens committed (empty for a row that had ended before), the
     number of drafts accepted (counted before a stop cuts them), and why the row ended in this step, or None.
     passes: forward passes of the target's size that the step took.
+    scores: of the tokens committed, for rows that want them; None if no row does.
     """
 
     cycle: int
@@ -59,6 +71,7 @@ class Step:
     accepted: tuple[int, ...]
     finished: tuple[FinishReason | None, ...]
     passes: int
+    scores: tuple[tuple[TokenScores, ...], ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -153,12 +166,36 @@ class Piece:
     step: Step
 
 
+@dataclass(frozen=True, eq=False)
+class Event:
+    """The news of one request of a session in one step: what it committed, and its result if it has ended.
+
+    token_ids: the tokens committed, of which the first `accepted` were drafts. texts: for each of them the text that
+    became safe to show. rest: text that was held back until the end. scores: of each token, if asked for. step: None
+    for a request that ended outside of a step, by its cancellation or because it has no room.
+    """
+
+    id: str
+    token_ids: tuple[int, ...] = ()
+    texts: tuple[str, ...] = ()
+    rest: str = ""
+    accepted: int = 0
+    scores: tuple[TokenScores, ...] | None = None
+    step: Step | None = None
+    result: Result | None = None
+
+    @property
+    def text(self) -> str:
+        """The text that became safe to show; that of all events of a request is its result's text."""
+        return "".join(self.texts) + self.rest
+
+
 @dataclass(frozen=True)
 class Result:
     """One answer: its text and tokens, why it ended, and its measures.
 
     A stop token is among the tokens; the text is without special tokens. finish_reason is None for a stream that was
-    left before its end.
+    left before its end. scores: of each token, if they were asked for.
     """
 
     id: str
@@ -167,6 +204,7 @@ class Result:
     prompt_token_ids: tuple[int, ...]
     finish_reason: FinishReason | None
     measures: Measures
+    scores: tuple[TokenScores, ...] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON object that `orthrus run --json` prints."""

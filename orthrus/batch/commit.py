@@ -19,7 +19,8 @@ def commit(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Add each row's accepted drafts and its bonus token [B] to tokens [B, T], in place.
 
-    limits [B]: how many tokens a row may commit. broken [B]: see `CheckedDraft`. Return the new lengths, room and
+    limits [B]: how many tokens a row may commit. stop_ids [B, S]: each row's, filled up with -1. broken [B]: see
+    `CheckedDraft`. Return the new lengths, room and
     anchors [B], and what the host is to know [B, 3 + n + 1]: broken, accepted, how many were committed, which.
     """
     accepted_counts = accepted.clamp(0, draft.shape[1])  # [B]; what is not there is reported with the step
@@ -43,11 +44,14 @@ def append_bonus(tokens: Tensor, accepted: Tensor, bonus: Tensor) -> Tensor:
 
 
 def cut_at_stop(candidates: Tensor, counts: Tensor, stop_ids: Tensor) -> Tensor:
-    """Return counts [B], reduced so that the first of stop_ids [S] among the candidates [B, m] is the last one kept."""
+    """Return counts [B], reduced so that the first stop among the candidates [B, m] is the last one kept.
+
+    stop_ids: [B, S], or [S] for all rows.
+    """
     if stop_ids.numel() == 0:
         return counts
     new_tokens = torch.arange(1, candidates.shape[1] + 1, device=candidates.device)  # if the stop is at this place
-    is_stop = (candidates[..., None] == stop_ids).any(-1)  # [B, m]
+    is_stop = (candidates[..., None] == stop_ids.unsqueeze(-2)).any(-1)  # [B, m]
     return torch.minimum(counts, torch.where(is_stop, new_tokens, candidates.shape[1]).amin(dim=1))
 
 

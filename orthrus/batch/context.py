@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from orthrus.batch.detokenizer import Detokenizer, TokenDecoder
+from orthrus.batch.detokenizer import Detokenizer, TokenDecoder, byte_tokens
+from orthrus.batch.request import Request, Row
+from orthrus.batch.row_settings import RowSettings
 from orthrus.errors import InputError
 from orthrus.settings import Sampling, Stop
-from orthrus.values import Draft, FinishReason
+from orthrus.values import Draft
 
 MOVED = {  # from Context, and where to
     "refill": "orthrus.Scheduler(context).refill",
@@ -24,30 +25,17 @@ MOVED = {  # from Context, and where to
 }
 
 
-@dataclass(eq=False)
-class Row:
-    """One request's state on the host, as of the last step; request: its place among the prompts.
-
-    key: what its noise is keyed by.
-    """
-
-    request: int
-    key: int
-    prompt: tuple[int, ...]
-    room: int
-    length: int  # of prompt and output
-    output: list[int] = field(default_factory=list)
-    finish_reason: FinishReason | None = None
-    text: Detokenizer | None = None  # only where stop strings are looked for
+S = TypeVar("S", Stop, Sampling)
 
 
 class Context:
     """A batch's state: rows of different lengths, on the device for the passes and on the host as of the last step.
 
-    requests: one for each prompt. rows: the B of them that are being decoded; when one ends, the next takes its place.
-    tokens [B, T] and lengths [B]: prompt and committed tokens of each row; the last one is the anchor, once the
-    prefill has committed it. room [B]: how many new tokens a row may still produce; 0 once it has ended. keys [B]: what
-    each row's noise is keyed by (see `Chance.gumbel`). sampling: the settings, for drafters that draw as targets do.
+    requests: those that are not done with. rows: the B of them that are being decoded; when one ends, the next takes
+    its place, and B follows how many go on. tokens [B, T] and lengths [B]: prompt and committed tokens of each row; the
+    last one is the anchor, once the prefill has committed it. room [B]: how many new tokens a row may still produce; 0
+    once it has ended. keys [B]: what each row's noise is keyed by (see `Chance.gumbel`). settings: of each row, for
+    verifiers and for drafters that draw as targets do.
     """
 
     def __init__(
@@ -63,27 +51,24 @@ class Context:
         sampling: Sampling | None = None,
         keys: Sequence[int] | None = None,
     ) -> None:
-        self.stop = stop
-        self.sampling = sampling or Sampling()
+        self.max_length = max_length
+        self.tokenizer = tokenizer
         self.device = torch.device(device)
         self.vocabulary_size = vocabulary_size
         self.cycle = 0  # cycles so far; a prefill is none
         self.unread = 0  # the most tokens that a row has committed beyond what the host knows
-        self.requests = [
-            Row(request, key, tuple(prompt), _room(len(prompt), stop, max_length), len(prompt))
-            for request, (key, prompt) in enumerate(zip(keys or range(len(prompts)), prompts, strict=True))
-        ]
-        for row in self.requests:
-            row.text = Detokenizer(tokenizer.decode, stop.strings) if tokenizer and stop.strings else None
-            row.finish_reason = None if row.room else "length"
-        self.queue = deque(row for row in self.requests if row.room)
+        self.arrivals = 0  # requests so far
+        self.width = 1  # T that they need; one column swallows the writes of rows that have no room left
+        self.requests: list[Row] = []
+        self.queue: deque[Row] = deque()
+        for key, prompt in zip(keys or range(len(prompts)), prompts, strict=True):
+            self.enqueue(Request(tuple(prompt), stop, sampling or Sampling(), key))
         self.rows: list[Row] = list(islice(self.queue, batch))  # a scheduler takes them
-        # One extra column swallows the writes of rows that have no room left.
-        width = max((len(row.prompt) + row.room for row in self.requests), default=0) + 1
-        self.tokens = torch.zeros(len(self.rows), width, dtype=torch.int64, device=self.device)
+        self._stop, self._sampling = stop, sampling or Sampling()
+        self.settings = RowSettings.of(self.rows or [Row.vacant()], vocabulary_size, self.device)
+        self.tokens = torch.zeros(len(self.rows), self.width, dtype=torch.int64, device=self.device)
         self.prompt_lengths = self.lengths = self.room = self.keys = upload([0] * len(self.rows), self.device)
         self.anchors = torch.zeros_like(self.lengths)
-        self.stop_ids = upload(sorted(stop.token_ids), self.device)
         self._nothing = Draft(self.tokens[:, :0], torch.zeros_like(self.lengths))
 
     if not TYPE_CHECKING:
@@ -94,6 +79,19 @@ class Context:
                 raise AttributeError(f"Context.{name} has moved: it is {MOVED[name]} now")
             raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
 
+    def enqueue(self, request: Request) -> Row:
+        """Let a request wait for a row, if it has room to answer; a scheduler's to call."""
+        decode = None if self.tokenizer is None else self.tokenizer.decode
+        reads = decode is not None and (request.stop.strings or request.shows)
+        text = Detokenizer(decode, request.stop.strings, byte_tokens(self.tokenizer)) if decode and reads else None
+        row = Row.of(self.arrivals, request, self.max_length, text)
+        self.arrivals += 1
+        self.width = max(self.width, len(row.prompt) + row.room + 1)
+        self.requests.append(row)
+        if row.live:
+            self.queue.append(row)
+        return row
+
     @property
     def live(self) -> bool:
         """Whether any row goes on or any prompt waits; a host flag, as of the last step."""
@@ -103,6 +101,16 @@ class Context:
     def waiting(self) -> bool:
         """Whether any prompt waits for a row."""
         return bool(self.queue)
+
+    @property
+    def stop(self) -> Stop:
+        """The limits of all rows; raises InputError if they differ: each of `rows` has its own."""
+        return _common([row.stop for row in self.rows if row.live], self._stop, "stop")
+
+    @property
+    def sampling(self) -> Sampling:
+        """The sampling settings of all rows; raises InputError if they differ: then `settings` has them."""
+        return _common([row.sampling for row in self.rows if row.live], self._sampling, "sampling")
 
     @property
     def max_room(self) -> int:
@@ -119,8 +127,12 @@ class Context:
         """The most committed tokens of any row, as of the last step; before it was read, an upper bound."""
         return max(row.length for row in self.rows) + self.unread
 
+    def positions(self, count: int) -> Tensor:
+        """Return the positions [B, count] of the tokens that would follow each row's anchor."""
+        return self.lengths[:, None] + torch.arange(count, device=self.device)
+
     def empty_draft(self) -> Draft:
-        """Return the draft that proposes nothing: plain decoding, and the prefill. It is always the same object."""
+        """Return the draft that proposes nothing: plain decoding, and the prefill; the same object while B stays."""
         return self._nothing
 
 
@@ -129,13 +141,12 @@ def upload(values: list[int], device: torch.device) -> Tensor:
     return torch.tensor(values, dtype=torch.int64).to(device, non_blocking=True)
 
 
-def check_turn(begun: Context | None, context: Context) -> None:
-    """Raise InputError if a target that has begun one context is asked for another: its cache holds the newer one's."""
-    if begun is not context:
+def _common(values: list[S], default: S, name: str) -> S:
+    if not values:
+        return default
+    if any(value is not values[0] and value != values[0] for value in values):
         raise InputError(
-            "another decoding was begun on this target; finish one before the next, or load a second decoder"
+            f"context.{name} is asked for, but the rows' settings differ; a part that works in sessions reads"
+            f" context.settings, or the {name} of each of context.rows"
         )
-
-
-def _room(prompt_length: int, stop: Stop, max_length: int | None) -> int:
-    return stop.max_new_tokens if max_length is None else min(stop.max_new_tokens, max_length - prompt_length)
+    return values[0]

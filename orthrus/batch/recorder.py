@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from orthrus.batch.context import Row
 from orthrus.batch.detokenizer import TokenDecoder
+from orthrus.batch.request import Row
 from orthrus.metrics import Measures
 from orthrus.values import Result, Step
 
@@ -44,6 +44,7 @@ class RequestRecorder:
             prompt_token_ids=row.prompt,
             finish_reason=row.finish_reason,
             measures=measures,
+            scores=None if row.likeliest is None else tuple(row.scores),
         )
 
 

@@ -1,39 +1,111 @@
 """Takes requests into the rows of a context, checks drafts, and commits steps: the only writer of a context.
 
-B: rows, n: width of a draft.
+B: rows, n: width of a draft, V: size of the vocabulary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from orthrus.batch import commit as arithmetic
-from orthrus.batch.context import Context, Row, upload
-from orthrus.batch.detokenizer import Detokenizer
+from orthrus.batch import scores as token_scores
+from orthrus.batch.arrangement import arranged, row_count
+from orthrus.batch.context import Context, upload
+from orthrus.batch.request import Request, Row
+from orthrus.batch.row_settings import RowSettings
 from orthrus.batch.validation import CheckedDraft, WriteGuard, check_accepted, check_draft, check_numbers, check_verdict
 from orthrus.kernels.available import row_kernels
-from orthrus.values import Draft, FinishReason, Step, Verdict
+from orthrus.values import Draft, FinishReason, Step, TokenScores, Verdict
 
 REFILL_SHARE = 16  # a refill waits until one row in so many is free
 
 
 class Scheduler:
-    """Decide which requests a context's rows hold, and commit what was verified. drafter: its name, for errors."""
+    """Decide which requests a context's rows hold, and commit what was verified.
 
-    def __init__(self, context: Context, drafter: str = "") -> None:
+    drafter: its name, for errors. moves: whether rows may be added, moved and taken away while requests are decoded,
+    which target and cache must be able to do; else B is the capacity. capacity: the most rows; None: the context's.
+    interleaves: whether rows go on between the chunks of others' prompts.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        drafter: str = "",
+        *,
+        moves: bool = False,
+        capacity: int | None = None,
+        interleaves: bool = False,
+    ) -> None:
         self._context = context
         self._drafter = drafter
+        self._moves = moves
+        self.interleaves = interleaves
+        self._standing: dict[int, Row] = {}  # requests whose prompts are being passed over, by row
+        self._capacity = len(context.rows) if capacity is None else capacity
         self._fresh = list(range(len(context.rows)))  # that take part in the next step alone: they want a prefill
         self._checked = self._nothing_checked = CheckedDraft.of(context.empty_draft())
         self._guard = WriteGuard.of(context)
 
     @property
+    def context(self) -> Context:
+        """The context that it writes."""
+        return self._context
+
+    @property
     def live(self) -> bool:
         """Whether any row goes on or any prompt waits."""
-        return self._context.live
+        return self._context.live or bool(self._standing)
+
+    @property
+    def seated(self) -> bool:
+        """Whether any row goes on that is not being prefilled."""
+        return any(row.live for row in self._context.rows)
+
+    def add(self, request: Request) -> Row:
+        """Let a request wait for a row; return its state, which has ended if there is no room for an answer."""
+        return self._context.enqueue(request)
+
+    def cancel(self, row: Row) -> None:
+        """End a request that waits or goes on, between two steps."""
+        if not row.live:
+            return
+        row.finish_reason, row.room = "cancelled", 0
+        if row in self._context.queue:
+            self._context.queue.remove(row)
+        else:
+            self._upload_state()
+
+    def forget(self, row: Row) -> None:
+        """Take a request that has ended off the context's list; its row stays until another request takes it."""
+        self._context.requests.remove(row)
+
+    def arrange(self) -> list[int]:
+        """Let B follow the requests that go on and that wait; return where each row comes from, [] if all stay.
+
+        A row comes from the row of the number that is returned for it; -1: it is a new one, which nobody has yet.
+        """
+        context = self._context
+        if self._standing:
+            return []
+        live = [row.live and index not in self._fresh for index, row in enumerate(context.rows)]
+        wanted = sum(live) + len(context.queue)
+        count = row_count(wanted, self._capacity) if self._moves else self._capacity
+        if count == len(context.rows):
+            return []
+        sources = arranged(live, count)
+        rows = [*context.rows, Row.vacant()]  # the last one is for those that come from nowhere
+        context.rows = [rows[source] for source in sources]
+        tokens = torch.nn.functional.pad(context.tokens, (0, 0, 0, 1))
+        context.tokens = tokens[upload([source % len(rows) for source in sources], context.device)]
+        self._fresh = [index for index, source in enumerate(sources) if source < 0 and self._fresh]
+        self._upload_rows()
+        context._nothing = Draft(context.tokens[:, :0], torch.zeros_like(context.lengths))
+        self._checked = self._nothing_checked = CheckedDraft.of(context.empty_draft())
+        return sources
 
     def refill(self) -> list[int]:
         """Give rows that have ended, and at first all rows, to waiting prompts; return them: they want a prefill.
@@ -48,14 +120,31 @@ class Scheduler:
         if len(free) < min(len(context.queue), len(context.rows) // REFILL_SHARE):
             return []
         self._fresh = free[: len(context.queue)]
+        self._widen()
         for index in self._fresh:
             context.rows[index] = row = context.queue.popleft()
             context.tokens[index, : len(row.prompt)] = upload(list(row.prompt), context.device)
-        if self._fresh:
-            self._upload_state()
-            context.prompt_lengths = upload([len(row.prompt) for row in context.rows], context.device)
-            context.keys = upload([row.key for row in context.rows], context.device)
-        return self._fresh
+        rows = list(self._fresh)
+        if self.interleaves:
+            self._stand()
+        self._upload_rows()
+        return rows
+
+    def seat(self) -> None:
+        """Let rows take part whose prompts have been passed over."""
+        if self._standing:
+            for index, row in self._standing.items():
+                self._context.rows[index] = row
+            self._fresh, self._standing = list(self._standing), {}
+            self._upload_rows()
+
+    def _stand(self) -> None:
+        """Keep the rows that were filled out of the cycles between the chunks of their prompts."""
+        context = self._context
+        self._standing = {index: context.rows[index] for index in self._fresh}
+        for index, row in self._standing.items():
+            context.rows[index] = Row.standing(row)
+        self._fresh = []
 
     def check(self, draft: Draft) -> Draft:
         """Return the draft with its values forced into their bounds; `commit` raises DraftError if any was not.
@@ -69,11 +158,14 @@ class Scheduler:
         self._checked = self._nothing_checked if nothing else check_draft(draft, context, self._drafter)
         return self._checked.draft
 
-    def commit(self, draft: Draft, verdict: Verdict, ahead: Callable[[], None] | None = None) -> Step:
+    def commit(
+        self, draft: Draft, verdict: Verdict, ahead: Callable[[], None] | None = None, logits: Tensor | None = None
+    ) -> Step:
         """Add each row's accepted drafts and bonus token, up to a stop or the limit; the cycle's one host sync.
 
         After a prefill (a `refill` that found prompts), only the rows that it filled take part. ahead: called when the
         device's state is the new one and the host has not read it yet; what it launches runs while the host does.
+        logits [B, n + 1, V]: the target's own, for rows that want scores.
         """
         context = self._context
         check_verdict(verdict)
@@ -82,8 +174,12 @@ class Scheduler:
         if self._fresh and len(self._fresh) < len(context.rows):
             limits = limits * upload([int(index in self._fresh) for index in range(len(context.rows))], context.device)
         facts = self._add(draft, verdict, limits)
-        seen = self._read(facts, ahead, draft.tokens.shape[1] + 1)  # [B, 3 + n + 1]
-        return self._record(seen, draft.passes + 1)
+        likeliest = context.settings.likeliest
+        if likeliest is not None and logits is not None:
+            facts = torch.cat([facts, token_scores.gathered(logits, facts[:, 3:], likeliest)], dim=1)
+        width = draft.tokens.shape[1]
+        seen = self._read(facts, ahead, width + 1)  # [B, 3 + n + 1, and scores]
+        return self._record(seen, width, draft.passes + 1)
 
     def _add(self, draft: Draft, verdict: Verdict, limits: Tensor) -> Tensor:
         """Add each row's tokens; return what the host is to know of them [B, 3 + n + 1].
@@ -96,7 +192,7 @@ class Scheduler:
         step_tensors = draft.tokens, verdict.accepted, verdict.next_tokens
         facts: Tensor
         context.lengths, context.room, context.anchors, facts = commit(
-            *rows, *step_tensors, context.stop_ids, self._checked.broken
+            *rows, *step_tensors, context.settings.stop_ids, self._checked.broken
         )
         return facts
 
@@ -119,13 +215,13 @@ class Scheduler:
             copied.synchronize()
         return on_host.tolist()
 
-    def _record(self, seen: list[list[int]], passes: int) -> Step:
+    def _record(self, seen: list[list[int]], width: int, passes: int) -> Step:
         context = self._context
         fresh, self._fresh = tuple(self._fresh), []
         context.cycle += not fresh
         self._checked.report([values[0] for values in seen])
         # What is said of rows that take no part is not read.
-        check_accepted([values[1] if values[2] else 0 for values in seen], len(seen[0]) - 4)
+        check_accepted([values[1] if values[2] else 0 for values in seen], width)
         rows = context.rows
         committed = [self._extend(row, values[3 : 3 + values[2]]) for row, values in zip(rows, seen, strict=True)]
         if any(tokens and row.finish_reason == "stop_string" for row, tokens in zip(rows, committed, strict=True)):
@@ -139,14 +235,27 @@ class Scheduler:
             accepted=tuple(values[1] if tokens else 0 for tokens, values in zip(committed, seen, strict=True)),
             finished=tuple(row.finish_reason if tokens else None for row, tokens in zip(rows, committed, strict=True)),
             passes=passes,
+            scores=self._scores([values[width + 4 :] for values in seen], committed),
         )
+
+    def _scores(
+        self, seen: Sequence[Sequence[int]], committed: Sequence[Sequence[int]]
+    ) -> tuple[tuple[TokenScores, ...], ...] | None:
+        likeliest = self._context.settings.likeliest
+        if likeliest is None or not seen[0]:
+            return None
+        scores = []
+        for row, values, tokens in zip(self._context.rows, seen, committed, strict=True):
+            count = 0 if row.likeliest is None else len(tokens)
+            scores.append(tuple(token_scores.read(values, likeliest, row.likeliest or 0, count)))
+            row.scores += scores[-1]
+        return tuple(scores)
 
     def _extend(self, row: Row, tokens: list[int]) -> tuple[int, ...]:
         """Add a row's tokens, up to one that completes a stop string; return those added."""
         if not tokens:
             return ()
-        if row.text is not None:
-            tokens = self._until_string(row, row.text, tokens)
+        tokens = row.read(tokens)
         row.output += tokens
         row.length += len(tokens)
         row.room -= len(tokens)
@@ -155,22 +264,32 @@ class Scheduler:
             row.room = 0
         return tuple(tokens)
 
-    def _until_string(self, row: Row, text: Detokenizer, tokens: list[int]) -> list[int]:
-        for count, token in enumerate(tokens, start=1):
-            text.feed(token, armed=len(row.output) + count >= self._context.stop.min_new_tokens)
-            if text.matched:
-                return tokens[:count]
-        return tokens
-
     def _why_finished(self, row: Row) -> FinishReason | None:
         if row.text is not None and row.text.matched:
             return "stop_string"
-        if row.output[-1] in self._context.stop.token_ids:
+        if row.output[-1] in row.stop.token_ids:
             return "stop_token"
         return "length" if row.room == 0 else None
+
+    def _widen(self) -> None:
+        """Make room for the tokens of requests that came later than the first."""
+        context = self._context
+        missing = context.width - context.tokens.shape[1]
+        if missing > 0:
+            context.tokens = torch.nn.functional.pad(context.tokens, (0, missing))
+
+    def _upload_rows(self) -> None:
+        """Upload all that depends on which requests the rows hold."""
+        context = self._context
+        self._upload_state()
+        context.prompt_lengths = upload([len(row.prompt) for row in context.rows], context.device)
+        context.keys = upload([row.key for row in context.rows], context.device)
+        context.settings = RowSettings.of(context.rows, context.vocabulary_size, context.device)
+        self._guard = WriteGuard.of(context)
 
     def _upload_state(self) -> None:
         context = self._context
         context.lengths = upload([row.length for row in context.rows], context.device)
         context.room = upload([row.room for row in context.rows], context.device)
         context.anchors = arithmetic.find_anchors(context.tokens, context.lengths)
+        self._guard = WriteGuard.of(context)

@@ -84,12 +84,17 @@ class CudaMoments:
         return float(first.elapsed_time(last)) / 1000
 
 
+OPTIONAL = ("ahead", "move_rows", "moves_rows", "turn", "report")
+
+
 class TimedPart:
     """A part of the decoder, wrapped: notes when some of its methods begin and end; all else is the part's own."""
 
     def __init__(self, part: Any, methods: Sequence[str], spans: list[Span], moments: Moments) -> None:
         self._part = part
         self._noting = {name: _noting(name, getattr(part, name), spans, moments) for name in methods}
+        # Optional abilities are looked for among the attributes that are there, from Python 3.12 on.
+        self.__dict__ |= {name: getattr(self, name) for name in OPTIONAL if hasattr(part, name)}
 
     def __getattr__(self, name: str) -> Any:
         return self._noting.get(name) or getattr(self._part, name)

@@ -65,6 +65,10 @@ class RowEstimates:
         """Forget what was known of these rows."""
         self._rows |= {row: AcceptanceRate(self._sizes, self._pooled) for row in rows}
 
+    def move_rows(self, sources: Sequence[int]) -> None:
+        """Take what is known of the rows along (see `MovesRows`)."""
+        self._rows = {row: self._rows[source] for row, source in enumerate(sources) if source >= 0}
+
     def observe(self, lengths: Sequence[int], accepted: Sequence[int]) -> None:
         """Take note of the drafts of all rows; a length is 0 where there was none."""
         for row, length in enumerate(lengths):

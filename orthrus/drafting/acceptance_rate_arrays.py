@@ -38,6 +38,13 @@ class BatchEstimates:
             self._weights = np.power(POOLED_MEMORY, np.arange(self._seen.shape[1])[::-1], dtype=np.float64)
         self._seen[:, list(rows)] = 0
 
+    def move_rows(self, sources: Sequence[int]) -> None:
+        """Take what is known of the rows along (see `MovesRows`)."""
+        seen = self._seen.copy()
+        for row, source in enumerate(sources):
+            if source not in (row, -1):
+                self._seen[:, row] = seen[:, source]
+
     def observe(self, lengths: Sequence[int], accepted: Sequence[int]) -> None:
         """Take note of the drafts of all rows; a length is 0 where there was none."""
         drafts = _integers(lengths)

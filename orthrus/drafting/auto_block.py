@@ -42,6 +42,10 @@ class AutoBlock:
         """Forget what was known of these rows, which have new prompts."""
         self._chooser.start(rows)
 
+    def move_rows(self, sources: Sequence[int]) -> None:
+        """Take what is known of the rows along (see `MovesRows`)."""
+        self._chooser.move_rows(sources)
+
     def choose(self, context: Context, available: Sequence[int | None] | None = None) -> int:
         """Return how many tokens to draft in this cycle; no more than the largest room of a row.
 

@@ -16,7 +16,7 @@ from orthrus.chance import Chance
 from orthrus.drafting.cost_cache import read_costs, write_costs
 from orthrus.interfaces import Target
 from orthrus.machine import pass_conditions, synchronize
-from orthrus.sampling import widen
+from orthrus.sampling import add_noise
 from orthrus.settings import Stop
 from orthrus.values import Draft, Verdict
 
@@ -59,7 +59,7 @@ class PassCosts:
 
         A smaller size is never told to cost more than a larger one: that is the noise of measuring.
         """
-        bucket = _row_bucket(len(context.rows)), _slot_bucket(context.longest), context.sampling.temperature > 0
+        bucket = _row_bucket(len(context.rows)), _slot_bucket(context.longest), context.settings.draws
         key = bucket, len(sizes)
         if key not in self._cycles:
             curves = [self._curve(kind, context, sizes, bucket) for kind in (VERIFY, *self._drafting)]
@@ -132,7 +132,7 @@ def measure(
 
 def scratch_context(context: Context, cycles: int) -> Scheduler:
     """Return the scheduler of a context of as many rows, with room for so many cycles without an accepted draft."""
-    stop = Stop(cycles + 1, token_ids=context.stop.token_ids)
+    stop = Stop(cycles + 1, token_ids=_stop_tokens(context))
     scratch = Context([[0]] * len(context.rows), stop, vocabulary_size=context.vocabulary_size, device=context.device)
     scheduler = Scheduler(scratch)
     scheduler.refill()
@@ -149,17 +149,19 @@ def verify(target: Target, context: Context, scratch: Scheduler, size: int) -> N
     places = torch.arange(rows * size, device=context.device).view(rows, size)  # [B, n]
     draft = Draft(places * 7919 % context.vocabulary_size, torch.full_like(context.lengths, size))
     logits = target.score(context, draft)
-    if context.sampling.temperature > 0:
-        positions = context.lengths[:, None] + torch.arange(size + 1, device=context.device)
-        logits = widen(logits) + Chance(0, context.device).gumbel(context.keys, positions, logits.shape[-1])
-    chosen = logits.argmax(-1)[:, 0]
+    chosen = add_noise(context, logits, Chance(0, context.device)).argmax(-1)[:, 0]
     nothing = torch.zeros_like(chosen)
     scratch.commit(draft, Verdict(nothing, nothing + _no_stop(context)))
 
 
 def _no_stop(context: Context) -> int:
     """Return a token that ends no row."""
-    return next((token for token in range(context.vocabulary_size) if token not in context.stop.token_ids), 0)
+    stops = _stop_tokens(context)
+    return next((token for token in range(context.vocabulary_size) if token not in stops), 0)
+
+
+def _stop_tokens(context: Context) -> frozenset[int]:
+    return frozenset().union(*(row.stop.token_ids for row in context.rows))
 
 
 def _row_bucket(rows: int) -> int:

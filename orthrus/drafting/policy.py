@@ -49,6 +49,12 @@ class DraftLengthPolicy:
         self._many.start(rows)
         self._seen = ()
 
+    def move_rows(self, sources: Sequence[int]) -> None:
+        """Take what is known of the rows along (see `MovesRows`)."""
+        self._few.move_rows(sources)
+        self._many.move_rows(sources)
+        self._seen = ()
+
     def choose(self, available: Sequence[int | None], costs: Sequence[float]) -> int:
         """Return the size for the next cycle.
 

@@ -76,11 +76,11 @@ def accept(choices: Tensor, tokens: Tensor, lengths: Tensor) -> Tensor:
     return accepted
 
 
-@triton.jit(do_not_specialize=["width", "stops", "text_width", "stride_text", "stride_draft"])
+@triton.jit(do_not_specialize=["width", "stops", "text_width", "stride_text", "stride_draft", "stride_stops"])
 def _commit(
     text, lengths, room, limits, draft, accepted, following, stop_ids, broken,
     new_lengths, new_room, anchors, facts,
-    width, stops, text_width, stride_text, stride_draft,
+    width, stops, text_width, stride_text, stride_draft, stride_stops,
     BLOCK: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0)
@@ -92,7 +92,7 @@ def _commit(
     token = tl.where((column == accepted_count) | (column == width), bonus, drafted)
     is_stop = column < 0
     for each in range(stops):
-        is_stop = is_stop | (token == tl.load(stop_ids + each))
+        is_stop = is_stop | (token == tl.load(stop_ids + row * stride_stops + each))
     until_stop = tl.min(tl.where(is_stop & mask, column + 1, width + 1), 0)
     count = tl.minimum(tl.minimum(accepted_count + 1, tl.load(limits + row)), until_stop)
     length, left = tl.load(lengths + row), tl.load(room + row) - count
@@ -101,7 +101,7 @@ def _commit(
     last = tl.sum(tl.where(column == count - 1, token, 0), 0)
     anchor = tl.where(count > 0, last, before)
     for each in range(stops):
-        left = tl.where(anchor == tl.load(stop_ids + each), 0, left)
+        left = tl.where(anchor == tl.load(stop_ids + row * stride_stops + each), 0, left)
     tl.store(line + tl.minimum(length + column, text_width - 1), token, mask=mask)
     tl.store(new_lengths + row, length + count)
     tl.store(new_room + row, left)
@@ -126,8 +126,9 @@ def commit(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Write drafts [B, n] up to accepted [B] and the following tokens [B] into the text [B, T], in place.
 
-    limits [B]: the most tokens that a row commits; its room, or 0. Return the new lengths, room and anchors [B], and
-    for each row whether its draft was broken, the accepted, how many were committed, and the candidates [B, 3 + n + 1].
+    limits [B]: the most tokens that a row commits; its room, or 0. stop_ids [B, S]: each row's, filled up with -1.
+    Return the new lengths, room and anchors [B], and for each row whether its draft was broken, the accepted, how many
+    were committed, and the candidates [B, 3 + n + 1].
     """
     rows, width = draft.shape
     draft = draft if width == 0 or draft.stride(1) == 1 else draft.contiguous()
@@ -137,7 +138,7 @@ def commit(
         _commit[(rows,)](
             text, lengths, room, limits, draft, accepted.contiguous(), following.contiguous(), stop_ids, broken,
             new_lengths, new_room, anchors, facts,
-            width, stop_ids.numel(), text.shape[1], text.stride(0), draft.stride(0),
+            width, stop_ids.shape[1], text.shape[1], text.stride(0), draft.stride(0), stop_ids.stride(0),
             BLOCK=triton.next_power_of_2(width + 1), num_warps=1,
         )  # fmt: skip
     return new_lengths, new_room, anchors, facts

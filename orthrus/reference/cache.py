@@ -11,6 +11,8 @@ from torch import Tensor
 class PlainCache:
     """A KV cache as mappings: for each row and layer, slot to key and value. Slow, and nothing to get wrong."""
 
+    moves_rows = True
+
     def __init__(self) -> None:
         self.lengths = torch.zeros(0, dtype=torch.int64)
         self._held: dict[tuple[int, int, int], Tensor] = {}  # (layer, row, slot): key and value [2, H, D]
@@ -19,6 +21,16 @@ class PlainCache:
         """Forget everything and hold `rows` rows of length 0."""
         self.lengths = torch.zeros(rows, dtype=torch.int64, device=device)
         self._held = {}
+
+    def move_rows(self, sources: Sequence[int]) -> None:
+        """Hold as many rows as there are sources; each has what the row of that number had, -1 nothing."""
+        counts = self.lengths.tolist()
+        lengths = [counts[source] if source >= 0 else 0 for source in sources]
+        self.lengths = torch.tensor(lengths, dtype=torch.int64, device=self.lengths.device)
+        targets = {source: row for row, source in enumerate(sources) if source >= 0}
+        self._held = {
+            (layer, targets[row], slot): pair for (layer, row, slot), pair in self._held.items() if row in targets
+        }
 
     def place(self, slots: Tensor, extent: int, rows: Tensor | None = None) -> int:
         """Set where the next pass writes: slots [R, n] of rows [R]; return the extent."""

@@ -11,9 +11,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from orthrus.batch.context import Context, check_turn
+from orthrus.batch.context import Context
+from orthrus.batch.turn import Turn
 from orthrus.errors import InputError
 from orthrus.interfaces import KVCache, Tokenizer
+from orthrus.optional import MovesRows
 from orthrus.reference.cache import PlainCache
 from orthrus.values import Draft, Prompt, Step
 
@@ -66,16 +68,22 @@ class TableTarget:
         self._places = self.vocabulary_size**self._back  # [order] that each of them has in the table's first dimension
         self._table = table.reshape(-1, self.vocabulary_size)  # [V ** order, V]
         self._cache = cache
-        self._begun: Context | None = None
+        self.turn = Turn()
+        self.moves_rows = isinstance(cache, MovesRows) and cache.moves_rows
 
     def start(self, context: Context) -> None:
         """Make room in the cache."""
-        self._begun = context
+        self.turn.begin(context)
         self._cache.start(len(context.rows), self.device)
+
+    def move_rows(self, sources: Sequence[int]) -> None:
+        """Move the rows of the cache."""
+        assert isinstance(self._cache, MovesRows)
+        self._cache.move_rows(sources)
 
     def prefill(self, context: Context, rows: Sequence[int]) -> Tensor:
         """Pass over the prompts of some rows; return [B, 1, V], zeros for the others."""
-        check_turn(self._begun, context)
+        self.turn.check(context)
         chosen = torch.tensor(rows, device=self.device)
         width = max(len(context.rows[row].prompt) for row in rows)
         slots = torch.arange(width, device=self.device).expand(len(rows), -1)
@@ -86,7 +94,7 @@ class TableTarget:
 
     def score(self, context: Context, draft: Draft) -> Tensor:
         """Pass over the anchor and the draft; return [B, n + 1, V]."""
-        check_turn(self._begun, context)
+        self.turn.check(context)
         tokens = torch.cat([context.anchors[:, None], draft.tokens], dim=1)
         slots = (context.lengths - 1)[:, None] + torch.arange(tokens.shape[1], device=self.device)
         return self._pass(tokens, slots, context.longest + draft.tokens.shape[1])

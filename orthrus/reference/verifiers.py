@@ -61,9 +61,9 @@ class PlainCoupled:
 
     def verify(self, context: Context, draft: Draft, logits: Tensor, chance: Chance) -> Verdict:
         """Return the longest prefix of choices under noise and the choice after it."""
-        positions = context.lengths[:, None] + torch.arange(logits.shape[1], device=logits.device)
-        noise = chance.gumbel(context.keys, positions, logits.shape[-1])
-        return chosen(logits + noise if context.sampling.temperature > 0 else logits, draft)
+        noise = chance.gumbel(context.keys, context.positions(logits.shape[1]), logits.shape[-1])
+        draws = torch.tensor([row.sampling.temperature > 0 for row in context.rows], device=logits.device)
+        return chosen(torch.where(draws[:, None, None], logits + noise, logits), draft)
 
 
 class PlainRejection:
@@ -80,8 +80,9 @@ class PlainRejection:
 
     def _joint(self, context: Context, draft: Draft, logits: Tensor) -> list[list[list[float]]]:
         """Return what `speculated` gives for each row, with zeros beyond its draft: [B, n + 1, V]."""
-        certain = context.sampling.temperature == 0  # all of the probability is on the largest
-        probabilities = (logits == logits.amax(-1, keepdim=True)).to(logits) if certain else logits.softmax(-1)
+        certain = (logits == logits.amax(-1, keepdim=True)).to(logits)  # all of the probability is on the largest
+        draws = torch.tensor([row.sampling.temperature > 0 for row in context.rows], device=logits.device)
+        probabilities = torch.where(draws[:, None, None], logits.softmax(-1), certain)
         given = None if draft.probabilities is None else _widened(draft.probabilities, logits.dtype).tolist()
         certainties = (probabilities / probabilities.sum(-1, keepdim=True)).tolist()
         rows = zip(certainties, draft.tokens.tolist(), draft.lengths.tolist(), strict=True)

@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from orthrus.batch.context import Context, check_turn
+from orthrus.batch.context import Context
 from orthrus.errors import BuildError
 from orthrus.files import fingerprint_weights
 from orthrus.reference.table import TableTarget
@@ -68,7 +68,7 @@ class ViewTableTarget(TableTarget):
         kind: Literal["causal", "block"] = "block",
     ) -> Tensor:
         """Return the logits [B, n, V] after tokens [B, n] that follow what is committed; write scratch slots only."""
-        check_turn(self._begun, context)
+        self.turn.check(context)
         width = tokens.shape[1]
         spare = (positions == positions[:, :1]).sum(1) - 1  # [B] columns that a row does not use come first
         columns = torch.arange(width, device=self.device) - spare[:, None]

@@ -1,6 +1,6 @@
 """From logits to tokens: pure functions, the target's logits processor, and settings made concrete for a target.
 
-May import: batch, errors, interfaces, kernels, machine, optional, settings, values.
+May import: batch, chance, errors, interfaces, kernels, optional, options, settings, values.
 """
 
 from orthrus.batch.commit import append_bonus, cut_at_stop
@@ -19,12 +19,14 @@ from orthrus.sampling.functions import (
     warp,
     widen,
 )
+from orthrus.sampling.rows import add_noise, row_probabilities, warp_rows
 
 __all__ = [
     "NEVER",
     "accept_greedy",
     "acceptance",
     "accepted_counts",
+    "add_noise",
     "append_bonus",
     "cut_at_stop",
     "keep_min_p",
@@ -32,8 +34,10 @@ __all__ = [
     "keep_top_p",
     "penalize_repetition",
     "residual",
+    "row_probabilities",
     "suppress_tokens",
     "token_probabilities",
     "warp",
+    "warp_rows",
     "widen",
 ]

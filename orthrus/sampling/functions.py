@@ -46,13 +46,13 @@ def keep_top_p(logits: Tensor, probability: float) -> Tensor:
     return logits.masked_fill(removed.scatter(-1, order, removed), NEVER)
 
 
-def keep_min_p(logits: Tensor, share: float) -> Tensor:
+def keep_min_p(logits: Tensor, share: float | Tensor) -> Tensor:
     """Return logits [..., V] with those impossible whose probability is below this share of the likeliest one's."""
     probabilities = widen(logits).softmax(-1)
     return logits.masked_fill(probabilities < share * probabilities.amax(-1, keepdim=True), NEVER)
 
 
-def penalize_repetition(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
+def penalize_repetition(logits: Tensor, seen: Tensor, penalty: float | Tensor) -> Tensor:
     """Return logits [..., V]: where `seen` is true, those below zero times the penalty, the others divided by it."""
     return torch.where(seen, torch.where(logits < 0, logits * penalty, logits / penalty), logits)
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from orthrus.batch.context import Context, Row
+from orthrus.batch.context import Context
+from orthrus.batch.request import Row
 from orthrus.batch.scheduler import Scheduler
 from orthrus.errors import InputError
 from orthrus.interfaces import Drafter, Target

@@ -19,7 +19,7 @@ from orthrus.chance import Chance
 from orthrus.errors import InputError
 from orthrus.interfaces import Verifier
 from orthrus.machine import precise
-from orthrus.sampling import append_bonus, widen
+from orthrus.sampling import add_noise, append_bonus
 from orthrus.values import Draft, Result, Verdict
 
 AT_ONCE = 4096  # notes that are fetched from the device together
@@ -69,7 +69,8 @@ class RecordingVerifier:
         starts = [len(result.prompt_token_ids) for result in results]
         for requests, rows in self._fetched():
             for request, row in zip(requests, rows, strict=True):
-                records[request].update(_read(row, starts[request]))
+                if request >= 0:  # a row that no request has had is in passes for their shape alone
+                    records[request].update(_read(row, starts[request]))
         return records
 
     def _fetched(self) -> Sequence[tuple[list[int], list[list[float]]]]:
@@ -91,10 +92,7 @@ def of_token(seen: Mapping[int, TokenRecord], index: int, token: int) -> TokenRe
 
 def _scores(context: Context, logits: Tensor, chance: Chance) -> Tensor:
     """Return a copy of what the argmax is to be of [B, n + 1, V]: processed logits, above temperature 0 with noise."""
-    if context.sampling.temperature == 0:
-        return logits.clone()
-    positions = context.lengths[:, None] + torch.arange(logits.shape[1], device=logits.device)  # [B, n + 1]
-    return widen(logits) + chance.gumbel(context.keys, positions, logits.shape[-1])
+    return add_noise(context, logits, chance) if context.settings.draws else logits.clone()
 
 
 def _note(context: Context, draft: Draft, verdict: Verdict, scores: Tensor) -> Tensor:

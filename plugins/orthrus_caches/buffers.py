@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor
 
 
@@ -23,3 +26,11 @@ def grown(buffer: Tensor, capacity: int) -> Tensor:
     larger = buffer.new_zeros(rows, heads, capacity, size)
     larger[:, :, :slots] = buffer
     return larger
+
+
+def moved_lengths(lengths: Tensor, sources: Sequence[int]) -> Tensor:
+    """Return the lengths of rows that come from others [B]; 0 of one that comes from none (-1)."""
+    chosen = torch.tensor(sources, dtype=torch.int64).to(lengths.device, non_blocking=True)
+    if not len(lengths):
+        return torch.zeros_like(chosen)
+    return torch.where(chosen < 0, 0, lengths[chosen.clamp(min=0)])

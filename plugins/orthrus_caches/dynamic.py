@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from orthrus import Parts
-from orthrus_caches.buffers import grown, put
+from orthrus_caches.buffers import grown, moved_lengths, put
 
 GROWTH = 256  # slots; growing copies, so it happens seldom
 
@@ -16,6 +18,8 @@ class DynamicCache:
 
     Buffers start as zeros: slots that no one wrote are masked, but a masked NaN would still spoil a sum.
     """
+
+    moves_rows = True
 
     def __init__(self) -> None:
         self.lengths = torch.zeros(0, dtype=torch.int64)  # [B]
@@ -29,6 +33,13 @@ class DynamicCache:
         """Forget everything and hold `rows` rows of length 0."""
         self.lengths = torch.zeros(rows, dtype=torch.int64, device=device)
         self._keys, self._values, self._extent = [], [], 0
+
+    def move_rows(self, sources: Sequence[int]) -> None:
+        """Hold as many rows as there are sources; each has what the row of that number had, -1 nothing."""
+        self.lengths = moved_lengths(self.lengths, sources)
+        chosen = torch.tensor([max(source, 0) for source in sources]).to(self.lengths.device, non_blocking=True)
+        for buffers in (self._keys, self._values):
+            buffers[:] = [buffer[chosen] for buffer in buffers]
 
     def place(self, slots: Tensor, extent: int, rows: Tensor | None = None) -> int:
         """Set where the next pass writes: slots [R, n] of rows [R]; extent, returned, is the highest slot plus 1."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import torch
 from torch import Tensor
 
 from orthrus import Parts
-from orthrus_caches.buffers import grown, put
+from orthrus_caches.buffers import grown, moved_lengths, put
 from orthrus_caches.options import StaticOptions
 
 
@@ -15,8 +17,11 @@ class StaticCache:
 
     A pass reads a bucket of slots: the smallest power-of-two multiple of `slots` that covers its rows. So shapes and
     addresses repeat from cycle to cycle, and a captured pass can be replayed while the text grows; `generation` counts
-    how often the buffers had to move. Buffers start as zeros: a masked slot that held NaN would still spoil a sum.
+    how often the buffers had to move. Buffers hold as many rows as there ever were, and passes are over the first of
+    them. Buffers start as zeros: a masked slot that held NaN would still spoil a sum.
     """
+
+    moves_rows = True
 
     def __init__(self, slots: int = 512, max_slots: int | None = None) -> None:
         self.lengths = torch.zeros(0, dtype=torch.int64)  # [B]
@@ -24,6 +29,7 @@ class StaticCache:
         self.max_slots = max_slots
         self._first = slots
         self._capacity = slots
+        self._held_rows = 0
         self._keys: list[Tensor] = []  # per layer [B, H, C, D]
         self._values: list[Tensor] = []
         self._slots = torch.zeros(0, 0, dtype=torch.int64)  # [R, n]
@@ -33,9 +39,21 @@ class StaticCache:
     def start(self, rows: int, device: torch.device) -> None:
         """Hold `rows` rows of length 0; buffers of the right size are kept, and with them what was captured."""
         lengths = torch.zeros(rows, dtype=torch.int64, device=device)
-        if len(self.lengths) != rows or self.lengths.device != lengths.device:
+        if self._held_rows != rows or self.lengths.device != lengths.device:
             self._drop()
-        self.lengths = lengths
+        self.lengths, self._held_rows = lengths, rows
+
+    def move_rows(self, sources: Sequence[int]) -> None:
+        """Hold as many rows as there are sources; each has what the row of that number had, -1 nothing."""
+        self.lengths = moved_lengths(self.lengths, sources)
+        if len(sources) > self._held_rows:
+            self._hold(len(sources))
+        moves = [(row, source) for row, source in enumerate(sources) if source not in (row, -1)]
+        if not moves:
+            return
+        targets, origins = torch.tensor(moves).to(self.lengths.device, non_blocking=True).unbind(1)
+        for buffer in (*self._keys, *self._values):
+            buffer[targets] = buffer[origins]
 
     def place(self, slots: Tensor, extent: int, rows: Tensor | None = None) -> int:
         """Set where the next pass writes: slots [R, n] of rows [R]; return the bucket that covers the extent."""
@@ -60,14 +78,15 @@ class StaticCache:
         if self._rows is not None:
             return None
         while len(self._keys) <= layer:
-            shape = (len(self.lengths), heads, self._capacity, size)
+            shape = (self._held_rows, heads, self._capacity, size)
             self._keys.append(keys_like.new_zeros(shape))
             self._values.append(keys_like.new_zeros(shape))
-        return self._keys[layer], self._values[layer], self._slots
+        return self._rows_of(self._keys[layer]), self._rows_of(self._values[layer]), self._slots
 
     def read(self, layer: int) -> tuple[Tensor, Tensor]:
         """Return views [B, H, bucket, D] of a layer's keys and values."""
-        return self._keys[layer][:, :, : self._extent], self._values[layer][:, :, : self._extent]
+        keys, values = self._rows_of(self._keys[layer]), self._rows_of(self._values[layer])
+        return keys[:, :, : self._extent], values[:, :, : self._extent]
 
     def keep(self, lengths: Tensor) -> None:
         """Commit exactly the first lengths [B] slots of each row."""
@@ -84,25 +103,37 @@ class StaticCache:
         return bucket
 
     def _buffer(self, states: Tensor) -> Tensor:
-        return states.new_zeros(len(self.lengths), states.shape[1], self._capacity, states.shape[3])
+        return states.new_zeros(self._held_rows, states.shape[1], self._capacity, states.shape[3])
+
+    def _rows_of(self, buffer: Tensor) -> Tensor:
+        """Return a view of the rows that there are now."""
+        return buffer if len(self.lengths) == len(buffer) else buffer[: len(self.lengths)]
 
     def _grow(self, capacity: int) -> None:
+        self._replace(lambda buffer: grown(buffer, capacity))
+        self._capacity = capacity
+
+    def _hold(self, rows: int) -> None:
+        """Make room for more rows."""
+        self._replace(lambda buffer: torch.cat([buffer, buffer.new_zeros(rows - len(buffer), *buffer.shape[1:])]))
+        self._held_rows = rows
+
+    def _replace(self, larger: Callable[[Tensor], Tensor]) -> None:
         self.generation += 1  # first: if memory does not suffice, some buffers have moved all the same
         try:
             for buffers in (self._keys, self._values):
                 for layer, buffer in enumerate(buffers):
-                    buffers[layer] = grown(buffer, capacity)  # one after the other, so that little is held twice
+                    buffers[layer] = larger(buffer)  # one after the other, so that little is held twice
         except BaseException:
             self._drop()
             raise
-        self._capacity = capacity
 
     def _drop(self) -> None:
         self._keys, self._values, self._capacity = [], [], self._first
         self.generation += 1
 
     def _write(self, buffer: Tensor, states: Tensor) -> Tensor:
-        return put(buffer, states, self._slots, self._rows, self._extent)
+        return put(self._rows_of(buffer), states, self._slots, self._rows, self._extent)
 
 
 def make(options: StaticOptions, parts: Parts) -> StaticCache:

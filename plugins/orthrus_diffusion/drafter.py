@@ -22,7 +22,7 @@ from orthrus import (
     fingerprint_weights,
     run_draft_pass,
 )
-from orthrus.sampling import token_probabilities, warp, widen
+from orthrus.sampling import add_noise, row_probabilities, warp_rows
 from orthrus_diffusion.block import MaskedBlock
 from orthrus_diffusion.options import DiffusionOptions
 from orthrus_diffusion.view_files.config import ViewConfig
@@ -43,6 +43,7 @@ class Diffusion:
     name = "diffusion"
     needs: frozenset[str] = frozenset({"views"})
     learns = False  # with `auto`, how much of its drafts was accepted
+    moves_rows = True
 
     def __init__(
         self,
@@ -101,6 +102,13 @@ class Diffusion:
             if context.device.type == "cuda":
                 self._launched = torch.cuda.current_stream(context.device).record_event()
 
+    def move_rows(self, sources: Sequence[int]) -> None:
+        """Forget what was launched early, for the rows as they were, and tell who chooses."""
+        self._next = None
+        self._wait()
+        if self._auto:
+            self._auto.move_rows(sources)
+
     def _measured(self, context: Context, drafts: int) -> Draft:
         """Draft as `propose` does, drawing if it draws, for those who measure."""
         return self._draft(context, drafts, Chance(0, context.device))
@@ -109,7 +117,7 @@ class Diffusion:
         width = min(drafts, context.max_room) + 1
         if width < 2:
             return context.empty_draft()
-        draws = context.sampling.temperature > 0
+        draws = context.settings.draws
         block = MaskedBlock(width, self._mask, spare=context.min_room < width - 1, choose=not draws)
         result = run_draft_pass(self._target, context, block, view=self._view, kind="block")
         lengths = context.room.clamp(max=width - 1)  # [B] drafts
@@ -137,11 +145,9 @@ def draw(context: Context, chance: Chance, logits: Tensor, lengths: Tensor) -> D
     Where the view's logits are near the target's, the same noise makes the same choice. probabilities are what the
     tokens were drawn from, for other verifiers.
     """
-    logits = warp(logits, context.sampling)
-    positions = context.lengths[:, None] + torch.arange(logits.shape[1], device=logits.device)
-    noise = chance.gumbel(context.keys, positions, logits.shape[-1])
-    probabilities = token_probabilities(logits, context.sampling.temperature)
-    return Draft((widen(logits) + noise).argmax(-1), lengths, probabilities, passes=1)
+    logits = warp_rows(logits, context.settings)
+    tokens = add_noise(context, logits, chance).argmax(-1)
+    return Draft(tokens, lengths, row_probabilities(context, logits), passes=1)
 
 
 def make(options: DiffusionOptions, parts: Parts) -> Diffusion:

@@ -13,8 +13,12 @@ class NoDrafter:
     name = "none"
     needs: frozenset[str] = frozenset()
     learns = False
+    moves_rows = True
 
     def start(self, context: Context, rows: Sequence[int]) -> None:
+        """Do nothing: there is nothing to remember."""
+
+    def move_rows(self, sources: Sequence[int]) -> None:
         """Do nothing: there is nothing to remember."""
 
     def propose(self, context: Context, chance: Chance) -> Draft:

@@ -22,6 +22,7 @@ class PromptLookup:
     name = "prompt_lookup"
     needs: frozenset[str] = frozenset()
     learns = False  # with `auto`, how much of its drafts was accepted
+    moves_rows = True
 
     def __init__(
         self, max_ngram: int = 3, min_ngram: int = 2, length: int = 10, *, auto: AutoBlock | None = None
@@ -40,6 +41,12 @@ class PromptLookup:
             self._histories[index] = History([*row.prompt, *row.output], self._sizes)
         if self._auto:
             self._auto.start(rows)
+
+    def move_rows(self, sources: Sequence[int]) -> None:
+        """Take the histories of the rows along."""
+        self._histories = {row: self._histories[source] for row, source in enumerate(sources) if source >= 0}
+        if self._auto:
+            self._auto.move_rows(sources)
 
     def propose(self, context: Context, chance: Chance) -> Draft:
         """Return each row's continuation, cut to its room; rows without a match get an empty draft."""
@@ -62,7 +69,8 @@ class PromptLookup:
     def observe(self, step: Step) -> None:
         """Add what was committed to the rows' histories."""
         for index, tokens in enumerate(step.committed):
-            self._histories[index].extend(tokens)
+            if tokens:
+                self._histories[index].extend(tokens)
         if self._auto:
             self._auto.observe(step)
 

@@ -32,6 +32,7 @@ class Replay:
         """Upload the drafts for the new rows' prompts, all of them at once, errors included."""
         if self._rows is not context.rows:
             self._begin(context)
+        self._widen(max(len(context.rows[row].output) + context.rows[row].room for row in rows))
         for index in rows:
             prompt = context.rows[index].prompt
             drafts = self._drafts(prompt, context.vocabulary_size)[: self._memory.shape[1]]
@@ -59,10 +60,18 @@ class Replay:
     def _begin(self, context: Context) -> None:
         self._rows = context.rows
         longest = max(len(request.output) + request.room for request in context.requests)
-        # As many columns more as a draft has: what is gathered from them is beyond the draft's length.
-        shape = (len(self._rows), longest + self._width)
-        self._memory = torch.zeros(shape, dtype=torch.int64, device=context.device)
+        self._memory = torch.zeros(len(self._rows), 0, dtype=torch.int64, device=context.device)
+        self._widen(longest)
         self._known = [0] * len(self._rows)
+
+    def _widen(self, longest: int) -> None:
+        """Make room for texts of so many tokens.
+
+        As many columns more as a draft has: what is gathered from them is beyond the draft's length.
+        """
+        missing = longest + self._width - self._memory.shape[1]
+        if missing > 0:
+            self._memory = torch.nn.functional.pad(self._memory, (0, missing))
 
     def _drafts(self, prompt: tuple[int, ...], vocabulary_size: int) -> list[int]:
         """Return the remembered text, each token wrong or not by a draw that prompt and place alone decide."""

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor
 
-from orthrus import BuildError, Context, Draft, DraftPass, KVCache, Parts, Step, Tokenizer, check_turn
+from orthrus import BuildError, Context, Draft, DraftPass, KVCache, MovesRows, Parts, Step, Tokenizer, Turn
 from orthrus_transformers.engines import make_eager, make_engine, uncaptured
 from orthrus_transformers.engines.eager import Engine
 from orthrus_transformers.engines.forward_pass import ForwardPass
@@ -29,6 +29,7 @@ from orthrus_transformers.model.reference import copied, fingerprint, plain_logi
 from orthrus_transformers.model.self_check import probe
 from orthrus_transformers.model.views import View, make_view
 from orthrus_transformers.options import GraphLimits, TransformersOptions
+from orthrus_transformers.prefill_groups import prefill_groups
 from orthrus_transformers.training.dual_pass import DualPass
 from orthrus_transformers.transformers_api import raise_if_transformers_changed
 
@@ -76,7 +77,8 @@ class TransformersTarget:
         self._model = model
         self._cache = cache
         self._chunk = prefill_chunk
-        self._begun: Context | None = None
+        self.turn = Turn()
+        self.moves_rows = isinstance(cache, MovesRows) and cache.moves_rows
         self._views: dict[str, View] = {}
         self._state = state = PassState(attention, model.dtype)
         self._own_attention = attach(model, state)
@@ -101,8 +103,14 @@ class TransformersTarget:
         Raises InputError if a prompt and its answer may need more slots than the cache may have.
         """
         check_room(context, getattr(self._cache, "max_slots", None))
-        self._begun = context
+        self.turn.begin(context)
         self._cache.start(len(context.rows), self.device)
+
+    @on_its_device
+    @says_when_memory_is_short
+    def move_rows(self, sources: Sequence[int]) -> None:
+        """Move the rows of the cache."""
+        cast(MovesRows, self._cache).move_rows(sources)
 
     @torch.no_grad()
     @on_its_device
@@ -110,37 +118,78 @@ class TransformersTarget:
     def prefill(self, context: Context, rows: Sequence[int]) -> Tensor:
         """Pass over the prompts of some rows in chunks; return the logits [B, 1, V] after each one's last token.
 
-        Columns are rolled so that every row's last token is in the last column, which alone is projected onto the
-        vocabulary; the columns before a shorter row's first token fall on its scratch slots. Raises InputError if
-        another context has been started since.
+        Raises InputError if another context has been started since.
         """
-        check_turn(self._begun, context)
+        *_, logits = self._prefill_chunks(context, rows)
+        assert logits is not None, "the last chunk has logits"
+        return logits
+
+    def prefill_chunks(self, context: Context, rows: Sequence[int]) -> Iterator[Tensor | None]:
+        """Prefill chunk by chunk: the last one yields what `prefill` returns, those before it None."""
+        self._cache.keep(context.lengths - 1)  # the cycles between two chunks write behind the prompts
+        chunks = self._prefill_chunks(context, rows)
+        while True:
+            try:
+                yield self._next_chunk(chunks)
+            except StopIteration:
+                return
+
+    @torch.no_grad()
+    @on_its_device
+    @says_when_memory_is_short
+    def _next_chunk(self, chunks: Iterator[Tensor | None]) -> Tensor | None:
+        return next(chunks)
+
+    def _prefill_chunks(self, context: Context, rows: Sequence[int]) -> Iterator[Tensor | None]:
+        """Pass over groups of prompts of similar length, one after the other."""
+        groups = prefill_groups([len(context.rows[row].prompt) for row in rows])
+        everywhere: Tensor | None = None
+        for number, group in enumerate(groups, start=1):
+            chosen = [rows[index] for index in group]
+            for logits in self._group_chunks(context, chosen):
+                if logits is None:
+                    yield None
+                    continue
+                if len(chosen) == len(context.rows):
+                    everywhere = logits
+                else:
+                    if everywhere is None:
+                        everywhere = logits.new_zeros(len(context.rows), *logits.shape[1:])
+                    everywhere.index_copy_(0, torch.tensor(chosen).to(self.device, non_blocking=True), logits)
+                yield everywhere if number == len(groups) else None
+
+    def _group_chunks(self, context: Context, rows: Sequence[int]) -> Iterator[Tensor | None]:
+        """Pass over the prompts of some rows in chunks; the last one yields logits [R, 1, V].
+
+        Columns are rolled so that every row's last token is in the last column, which alone is projected onto the
+        vocabulary; the columns before a shorter row's first token fall on its scratch slots.
+        """
         lengths = [len(context.rows[row].prompt) for row in rows]
         width = max(lengths)
-        every = len(rows) == len(context.rows)
-        chosen = torch.tensor(rows).to(self.device, non_blocking=True)  # [R]
-        shift = width - context.prompt_lengths[chosen]  # [R]
+        which = torch.tensor(rows).to(self.device, non_blocking=True)  # [R]
+        shift = width - context.prompt_lengths[which]  # [R]
         slots = (torch.arange(width, device=self.device) - shift[:, None]) % width  # [R, width]
-        token_ids = context.tokens[chosen, :width].gather(1, slots)
+        token_ids = context.tokens[which, :width].gather(1, slots)
         for start in range(0, width, self._chunk):
+            self.turn.check(context)
             columns = slice(start, start + self._chunk)
-            extent = width if min(lengths) < width else min(start + self._chunk, width)
-            committed = torch.zeros_like(chosen)
-            which = None if every else chosen
             forward_pass = ForwardPass(
-                token_ids[:, columns], committed, extent, last=1, slots=slots[:, columns], rows=which
+                token_ids[:, columns],
+                torch.zeros_like(which),
+                width if min(lengths) < width else min(start + self._chunk, width),
+                last=1,
+                slots=slots[:, columns],
+                rows=None if len(rows) == len(context.rows) else which,
             )
             logits = self._engine.run(forward_pass)  # [R, 1, V]
-        if every:
-            return logits
-        return logits.new_zeros(len(context.rows), *logits.shape[1:]).index_copy(0, chosen, logits)
+            yield logits if start + self._chunk >= width else None
 
     @torch.no_grad()
     @on_its_device
     @says_when_memory_is_short
     def score(self, context: Context, draft: Draft) -> Tensor:
         """Pass over each row's anchor and draft; return the logits [B, n + 1, V] after each."""
-        check_turn(self._begun, context)
+        self.turn.check(context)
         drafted = draft.tokens if draft.tokens.shape[1] else None  # [B, n]
         width = 1 + draft.tokens.shape[1]
         extent = context.longest - 1 + width
@@ -165,7 +214,7 @@ class TransformersTarget:
         the anchor's, so that the others do not see them. view: the name of an attached one; None: the model's own
         attention. Keys and values stay in scratch slots, which the next pass overwrites.
         """
-        check_turn(self._begun, context)
+        self.turn.check(context)
         chosen = None if view is None else self._view(view)
         extent = context.longest - 1 + tokens.shape[1]
         forward_pass = ForwardPass(
@@ -189,7 +238,7 @@ class TransformersTarget:
         With the engine `graphed` the result is the recording's own tensor, which the next such pass writes over. Keys
         and values stay in scratch slots.
         """
-        check_turn(self._begun, context)
+        self.turn.check(context)
         forward_pass = ForwardPass(
             token_ids=context.anchors[:, None],
             lengths=context.lengths,

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from orthrus import Chance, Context, Draft, Parts, Verdict
-from orthrus.sampling import accept_greedy, widen
+from orthrus.sampling import accept_greedy, add_noise
 
 
 class Coupled:
@@ -21,10 +20,7 @@ class Coupled:
 
     def verify(self, context: Context, draft: Draft, logits: Tensor, chance: Chance) -> Verdict:
         """Return how many tokens are the choices, and the choice after them; logits [B, n + 1, V] are processed."""
-        if context.sampling.temperature > 0:
-            positions = context.lengths[:, None] + torch.arange(logits.shape[1], device=logits.device)  # [B, n + 1]
-            logits = widen(logits) + chance.gumbel(context.keys, positions, logits.shape[-1])
-        choices = logits.argmax(dim=-1)  # [B, n + 1]
+        choices = add_noise(context, logits, chance).argmax(dim=-1)  # [B, n + 1]
         accepted = accept_greedy(choices, draft.tokens, draft.lengths)  # [B]
         return Verdict(accepted, choices.gather(1, accepted[:, None])[:, 0])
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from orthrus import Chance, Context, Draft, Parts, Verdict
-from orthrus.sampling import acceptance, accepted_counts, residual, token_probabilities
+from orthrus.sampling import acceptance, accepted_counts, residual, row_probabilities
 
 
 class Rejection:
@@ -21,7 +21,7 @@ class Rejection:
 
     def verify(self, context: Context, draft: Draft, logits: Tensor, chance: Chance) -> Verdict:
         """Return how many tokens are accepted and the one after them; logits [B, n + 1, V] are processed."""
-        target_probabilities = token_probabilities(logits, context.sampling.temperature)  # [B, n + 1, V]
+        target_probabilities = row_probabilities(context, logits)  # [B, n + 1, V]
         if draft.tokens.shape[1] == 0:
             return Verdict(torch.zeros_like(draft.lengths), chance.categorical(target_probabilities[:, 0]))
         chances = acceptance(target_probabilities[:, :-1], draft.tokens, draft.probabilities)  # [B, n]

@@ -19,7 +19,7 @@ from support.thorough import thorough_but
 from support.views import committed, random_view
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from orthrus import Chance, Context, Draft, Drafter, RowState, Step, Stop
+from orthrus import Chance, Context, Draft, Drafter, RowState, Scheduler, Step, Stop
 from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.static import StaticCache
 from orthrus_diffusion.block import MaskedBlock
@@ -40,6 +40,7 @@ class Operations(TorchDispatchMode):
         self.cycles: list[list[list[str]]] = []
         self._noted: list[list[str]] = [[]]
         self._replaying = False
+        self.moved = False  # whether rows were rearranged, as some have ended: no steady cycle's work
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if not self._replaying and not _is_view(func._schema):
@@ -53,9 +54,9 @@ class Operations(TorchDispatchMode):
         self._replaying = False
 
     def sync(self) -> None:
-        if len(self._noted) > 1:
+        if len(self._noted) > 1 and not self.moved:
             self.cycles.append(self._noted)
-        self._noted = [[]]
+        self._noted, self.moved = [[]], False
 
 
 def _is_view(schema: Any) -> bool:
@@ -77,8 +78,15 @@ def busiest(make: Callable[[TransformersTarget], Drafter], batch: int, stop: Sto
     prompts = [[1, 2, 1, 2, 1], [2, 3]][:batch]
     for _ in range(2):
         decode_with(target, drafter, prompts, stop)
-    own = torch.Tensor.tolist
+    own, arrange = torch.Tensor.tolist, Scheduler.arrange
+
+    def arranged(scheduler: Scheduler) -> list[int]:
+        sources = arrange(scheduler)
+        operations.moved |= bool(sources)
+        return sources
+
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Scheduler, "arrange", arranged)
         patch.setattr(Recorder, "around", staticmethod(operations.replay))
         patch.setattr(torch.Tensor, "tolist", lambda tensor: (operations.sync(), own(tensor))[1])
         with operations:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from support.building import assert_lossless, decode_with, target_oracle
+from support.settings import set_rows
 from support.thorough import thorough_but
 from support.timed import TimedTarget, WrongDrafter, timed_target
 
@@ -77,7 +78,7 @@ def test_passes_that_draw_are_measured_by_themselves(cache: Path, monkeypatch: p
     context, costs = begun(target), costs_of(target)
     costs.cycles(context, SIZES)
     assert not drawn
-    context.sampling = Sampling(temperature=0.5)
+    set_rows(context, sampling=Sampling(temperature=0.5))
     costs.cycles(context, SIZES)
     assert set(drawn) == {(1, size + 1) for size in SIZES}
     told = [json.loads(file.read_text())["identity"].get("drawn") for file in cache.iterdir()]
@@ -114,7 +115,7 @@ def test_committing_is_part_of_every_cycle_and_leaves_the_rows_alone(
 ) -> None:
     target = timed_target(lambda tokens: tokens)
     context = begun(target)
-    context.stop = Stop(40, token_ids=frozenset(stops))
+    set_rows(context, Stop(40, token_ids=frozenset(stops)))
     tensors = context.tokens.clone(), context.lengths.clone(), context.room.clone()
     values = context.cycle, context.rows[0].output[:]
     commits_take(0.5, target, monkeypatch)
@@ -129,7 +130,7 @@ def test_rows_that_are_committed_to_go_on_while_it_is_measured(monkeypatch: pyte
     # A row that has ended is committed faster: stops and limits must not end those that stand in.
     target, steps, own = timed_target(), [], Scheduler.commit
     context = begun(target, rows=3)
-    context.stop = Stop(2, token_ids=frozenset({0, 1, 3}))
+    set_rows(context, Stop(2, token_ids=frozenset({0, 1, 3})))
     noise = iter(range(10_000))
     target.seconds = lambda tokens: 0.93 ** next(noise) / 1000  # as many rounds as there may be
     monkeypatch.setattr(Scheduler, "commit", lambda *args: steps.append(own(*args)) or steps[-1])

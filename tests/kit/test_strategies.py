@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +15,8 @@ from support.sampled import ChosenDrafter, coupled_answers, decoded, random_q
 from torch import Tensor
 
 from orthrus import Context, Draft, KVCache, Sampling, Scheduler, Stop
-from orthrus.sampling.logits_processor import LogitsProcessor
+from orthrus.batch.request import Request, Row
+from orthrus.batch.row_settings import RowSettings
 from orthrus.testing import TableTarget
 from orthrus.testing.doubles.drafters import HistoryDrafter, Turn
 from orthrus.testing.strategies import batches, histories, prompts, samplings, stop_strings, stops, tables
@@ -61,27 +62,26 @@ def check_settings() -> None:
     lossless()
 
 
-def without(**changes: object) -> Plant:
-    """Plant a loop that does not know a part of what it was told about stopping."""
+def with_stops(change: Callable[[Stop], Stop]) -> Plant:
+    """Plant rows that end by other limits than they were told."""
 
     def plant(patch: pytest.MonkeyPatch) -> None:
-        begin = Context.__init__
+        enqueue = Context.enqueue
 
-        def forgetful(self: Context, prompts: list[list[int]], stop: Stop, **others: object) -> None:
-            begin(self, prompts, dataclasses.replace(stop, **changes), **others)  # type: ignore[arg-type]
+        def forgetful(self: Context, request: Request) -> Row:
+            return enqueue(self, dataclasses.replace(request, stop=change(request.stop)))
 
-        patch.setattr(Context, "__init__", forgetful)
+        patch.setattr(Context, "enqueue", forgetful)
 
     return plant
 
 
-def a_limit_off_by_one(patch: pytest.MonkeyPatch) -> None:
-    begin = Context.__init__
+def without(**changes: Any) -> Plant:
+    """Plant a loop that does not know a part of what it was told about stopping."""
+    return with_stops(lambda stop: dataclasses.replace(stop, **changes))
 
-    def generous(self: Context, prompts: list[list[int]], stop: Stop, **others: object) -> None:
-        begin(self, prompts, dataclasses.replace(stop, max_new_tokens=stop.max_new_tokens + 1), **others)  # type: ignore[arg-type]
 
-    patch.setattr(Context, "__init__", generous)
+a_limit_off_by_one = with_stops(lambda stop: dataclasses.replace(stop, max_new_tokens=stop.max_new_tokens + 1))
 
 
 def a_stop_in_a_draft_passed_over(patch: pytest.MonkeyPatch) -> None:
@@ -140,15 +140,14 @@ def setting_ignored(name: str) -> Plant:
     """Plant a loop that does not know one setting."""
 
     def plant(patch: pytest.MonkeyPatch) -> None:
-        of = LogitsProcessor.of
-        plain = getattr(Sampling(), name)
+        of, plain = RowSettings.of, getattr(Sampling(), name)
 
-        def ignorant(context: Context) -> LogitsProcessor:
-            without = copy.copy(context)
-            without.sampling = dataclasses.replace(context.sampling, **{name: plain})  # type: ignore[arg-type]
-            return of(without)
+        def ignorant(rows: Sequence[Row], *others: Any) -> RowSettings:
+            settings = [dataclasses.replace(row.sampling, **{name: plain}) for row in rows]  # type: ignore[arg-type]
+            without = [dataclasses.replace(row, sampling=own) for row, own in zip(rows, settings, strict=True)]
+            return of(without, *others)
 
-        patch.setattr(LogitsProcessor, "of", ignorant)
+        patch.setattr(RowSettings, "of", ignorant)
 
     return plant
 

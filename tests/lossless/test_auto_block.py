@@ -19,6 +19,7 @@ from support.building import (
     transformers_target,
 )
 from support.families import VOCABULARY, tiny_model
+from support.settings import set_rows
 from support.thorough import thorough_but
 from support.views import committed, random_view
 
@@ -59,7 +60,7 @@ def test_what_is_measured_for_a_view_draws_if_its_drafts_are_drawn(monkeypatch: 
     monkeypatch.setattr(drafter, "draw", lambda *args: (drawn.append(args[3]), draw(*args))[1])
     for temperature in (0.0, 1.0):
         context = committed(target, [[1, 2, 3]], room=20)
-        context.sampling = Sampling(temperature=temperature)
+        set_rows(context, sampling=Sampling(temperature=temperature))
         made = diffusion(target)
         made.start(context, [0])
         made.propose(context, Chance(0))

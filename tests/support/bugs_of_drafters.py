@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -10,7 +11,7 @@ import numpy
 import torch
 from torch import Tensor
 
-from orthrus import Chance, Context, Draft, Sampling, Step
+from orthrus import Chance, Context, Draft, Step
 from orthrus.testing.doubles.drafters import Drawing, some_q
 from support.bug import Bug
 
@@ -318,7 +319,7 @@ class Revives(Cycling):
 
 class Cools(Cycling):
     def before(self, context: Context, chance: Chance) -> None:
-        context.sampling = Sampling(top_k=3)
+        context.settings = dataclasses.replace(context.settings, top_k=torch.full((len(context.rows), 1, 1), 3))
 
 
 class SeedsNumpy(Cycling):

@@ -49,12 +49,12 @@ def past_the_first(candidates: Tensor, counts: Tensor, stop_ids: Tensor) -> Tens
 
 def without_zero(candidates: Tensor, counts: Tensor, stop_ids: Tensor) -> Tensor:
     """Take a stop id of 0 for none."""
-    return cut_at_stop(candidates, counts, stop_ids[stop_ids != 0])
+    return cut_at_stop(candidates, counts, stop_ids.masked_fill(stop_ids == 0, -1))
 
 
 def only_one(candidates: Tensor, counts: Tensor, stop_ids: Tensor) -> Tensor:
     """Know a single end-of-text token."""
-    return cut_at_stop(candidates, counts, stop_ids[:1])
+    return cut_at_stop(candidates, counts, stop_ids[:, :1])
 
 
 def bonus_at_the_end(tokens: Tensor, accepted: Tensor, bonus: Tensor) -> Tensor:

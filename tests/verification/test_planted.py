@@ -12,7 +12,8 @@ from support.building import table_target
 from support.certified import COUPLED, Given, RoundedTable, certify, config_of, random_table
 
 import orthrus.decoder
-from orthrus import Context, Decoder, Scheduler, Stop
+from orthrus import Decoder, Scheduler, Stop
+from orthrus.batch.row_settings import RowSettings
 from orthrus.sampling.logits_processor import LogitsProcessor
 from orthrus.verification.expected import wrong_end
 from orthrus_drafters.none import NoDrafter
@@ -22,13 +23,13 @@ Plant = Callable[[pytest.MonkeyPatch], None]
 
 
 def a_stop_inside_a_draft_is_passed_over(patch: pytest.MonkeyPatch) -> None:
-    begin = Context.__init__
+    own = RowSettings.of
 
-    def forgetful(self: Context, *args: Any, **kwargs: Any) -> None:
-        begin(self, *args, **kwargs)
-        self.stop_ids = self.stop_ids[:0]
+    def forgetful(*args: Any) -> RowSettings:
+        settings = own(*args)
+        return dataclasses.replace(settings, stop_ids=settings.stop_ids[:, :0])
 
-    patch.setattr(Context, "__init__", forgetful)
+    patch.setattr(RowSettings, "of", forgetful)
     patch.setattr(Scheduler, "_why_finished", lambda self, row: None if row.room else "length")
 
 

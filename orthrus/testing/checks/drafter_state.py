@@ -220,16 +220,18 @@ class _Guarded:
 
 def _state(context: Context) -> dict[str, Any]:
     """Return all that a drafter may read, and must not write."""
-    tensors = ("tokens", "lengths", "room", "keys", "prompt_lengths", "anchors", "stop_ids")
-    rows = [(row.prompt, tuple(row.output), row.room, row.length, row.finish_reason) for row in context.rows]
+    tensors = ("tokens", "lengths", "room", "keys", "prompt_lengths", "anchors")
+    rows = [
+        (row.prompt, tuple(row.output), row.room, row.length, row.finish_reason, row.stop, row.sampling)
+        for row in context.rows
+    ]
     empty = context.empty_draft()
     return {
         **{f"context.{name}": getattr(context, name).tolist() for name in tensors},
         "context.rows": rows,
         "the empty draft": (empty.tokens.shape, empty.lengths.tolist()),
         "context.cycle": context.cycle,
-        "context.sampling": context.sampling,
-        "context.stop": context.stop,
+        "context.settings": context.settings,
     }
 
 

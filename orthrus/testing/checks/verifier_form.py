@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from orthrus.batch.context import Context
+from orthrus.batch.row_settings import RowSettings
 from orthrus.batch.validation import check_verdict
 from orthrus.chance import Chance
 from orthrus.errors import shown
@@ -252,6 +253,7 @@ def _selected(context: Context, rows: Sequence[int]) -> Context:
     for name in ("tokens", "lengths", "room", "keys", "prompt_lengths", "anchors"):
         setattr(chosen, name, getattr(context, name)[list(rows)])
     chosen.rows = [context.rows[row] for row in rows]
+    chosen.settings = RowSettings.of(chosen.rows, context.vocabulary_size, context.device)
     return chosen
 
 

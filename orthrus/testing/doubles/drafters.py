@@ -9,7 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from orthrus.batch.context import Context, Row
+from orthrus.batch.context import Context
+from orthrus.batch.request import Row
 from orthrus.chance import Chance
 from orthrus.values import Draft, Step
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from orthrus import InputError, Prompt
+
+BYTES = [f"<0x{byte:02X}>" for byte in range(256)]  # tokens of a vocabulary that falls back to bytes
 
 
 class TextTokenizer:
@@ -14,6 +16,7 @@ class TextTokenizer:
     def __init__(self, tokenizer: Any, chat: bool) -> None:
         self._tokenizer = tokenizer
         self._chat = chat
+        self.byte_tokens = frozenset(_byte_tokens(tokenizer))
 
     @property
     def special_tokens(self) -> Mapping[str, int]:
@@ -45,3 +48,9 @@ class TextTokenizer:
         """Return the text without special tokens, spaces as they are."""
         text = self._tokenizer.decode(list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return str(text)
+
+
+def _byte_tokens(tokenizer: Any) -> Iterator[int]:
+    """Yield the ids of tokens that stand for single bytes; a vocabulary without byte fallback has none."""
+    vocabulary: Mapping[str, int] = tokenizer.get_vocab()
+    return (vocabulary[token] for token in BYTES if token in vocabulary)

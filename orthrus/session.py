@@ -1,0 +1,216 @@
+"""A session: requests that come and go, each with settings of its own, decoded together."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from orthrus.abilities import begin, moves_rows, name_of, turn_of
+from orthrus.batch.context import Context
+from orthrus.batch.recorder import RequestRecorder
+from orthrus.batch.request import Request, Row
+from orthrus.batch.scheduler import Scheduler
+from orthrus.chance import Chance, request_key, seeded_key
+from orthrus.decode import decode
+from orthrus.errors import InputError, reason
+from orthrus.interfaces import Drafter, Target, Verifier
+from orthrus.prompts import encode
+from orthrus.sampling.request_settings import check_logprobs, check_seed, request_sampling, request_stop
+from orthrus.settings import Sampling, Stop
+from orthrus.values import Event, Prompt, Result, Step
+
+
+@dataclass(eq=False)
+class _Asked:
+    """A request that is not done with."""
+
+    id: str
+    row: Row
+    recorder: RequestRecorder = field(default_factory=RequestRecorder)
+
+
+class Session:
+    """Requests decoded together, at most `batch` at a time, each as if it were alone.
+
+    Iterate over it for the events of all requests; it ends when there is none left, and goes on if more are added. A
+    request may be added or cancelled between two events, from any thread. A session that is left needs no ending:
+    what it holds is freed with it, and the next decoding on its target ends it.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        drafter: Drafter,
+        verifier: Verifier,
+        *,
+        stop: Stop,
+        sampling: Sampling,
+        seed: int = 0,
+        batch: int = 8,
+        streams: bool = True,
+        interleaves: bool = False,
+    ) -> None:
+        """Begin with no requests.
+
+        stop, sampling: what a request has that says nothing else, resolved against the target. streams: whether events
+        have texts; without, only results have them. interleaves: whether requests go on between the chunks of another's
+        long prompt.
+        """
+        if batch < 1:
+            raise InputError(f"batch must be at least 1, not {batch}")
+        self._target, self._drafter, self._verifier = target, drafter, verifier
+        self._stop, self._sampling, self._seed = stop, sampling, seed
+        self._streams = streams and target.tokenizer is not None
+        self._turn = turn_of(target)
+        self._context = Context(
+            [],
+            stop,
+            vocabulary_size=target.vocabulary_size,
+            max_length=target.max_length,
+            device=target.device,
+            tokenizer=target.tokenizer,
+            sampling=sampling,
+        )
+        self._scheduler = Scheduler(
+            self._context, name_of(drafter), moves=moves_rows(target), capacity=batch, interleaves=interleaves
+        )
+        self._chance = Chance(seed, target.device)
+        self._asked: dict[int, _Asked] = {}  # by number of the request
+        self._numbers: dict[str, int] = {}  # of requests that are not done with, by id
+        self._events: deque[Event] = deque()
+        self._steps: Iterator[Step] | None = None  # of the decoding under way
+        self._begun = False
+        self._failed: Exception | None = None
+        self._clock = 0.0  # seconds of decoding so far; what a consumer takes between two events does not count
+
+    def add(
+        self,
+        prompt: Prompt,
+        *,
+        id: str | None = None,
+        stop: Stop | Mapping[str, object] | None = None,
+        sampling: Sampling | Mapping[str, object] | None = None,
+        seed: int | None = None,
+        logprobs: int | None = None,
+        chat: bool | None = None,
+    ) -> str:
+        """Ask for an answer; return the request's id, which its events have.
+
+        stop, sampling: settings of this request alone; a mapping changes some of the decoder's. seed: of its noise.
+        logprobs: of how many of the likeliest tokens the target's scores are wanted, besides the chosen token's. Raises
+        InputError, and changes nothing, for an id that is taken, a prompt that cannot be answered, or settings that do
+        not fit.
+        """
+        with self._turn.taken():
+            name = str(self._context.arrivals) if id is None else id
+            if name in self._numbers:
+                raise InputError(f"the id '{name}' is taken by a request that goes on; choose another")
+            check_seed(name, seed, self._verifier)
+            check_logprobs(name, logprobs, self._target.vocabulary_size)
+            request = Request(
+                tuple(encode(self._target, prompt, name, chat)),
+                request_stop(name, stop, self._stop, self._target),
+                request_sampling(name, sampling, self._sampling, self._target, self._verifier),
+                seeded_key(request_key(name), self._seed if seed is None else seed, self._seed),
+                logprobs,
+                self._streams,
+            )
+            self.enqueue(name, request)
+            return name
+
+    def enqueue(self, id: str, request: Request) -> None:
+        """Ask for the answer of a request whose settings are known to fit."""
+        row = self._scheduler.add(request)
+        self._numbers[id] = row.request
+        self._asked[row.request] = asked = _Asked(id, row)
+        if not row.live:  # it has no room for an answer
+            self._events.append(self._ended(asked))
+
+    def cancel(self, id: str) -> None:
+        """End a request; its last event has what it came to. Raises InputError if none of this id goes on."""
+        with self._turn.taken():
+            if id not in self._numbers:
+                raise InputError(f"no request '{id}' goes on: there is none, or it has ended")
+            asked = self._asked[self._numbers[id]]
+            self._scheduler.cancel(asked.row)
+            self._events.append(self._ended(asked))
+
+    def __iter__(self) -> Iterator[Event]:
+        """Yield the events of all requests until none goes on."""
+        while (event := self._next_event()) is not None:
+            yield event
+
+    def result(self, id: str) -> Result:
+        """Return what a request that goes on has come to so far; raise InputError if there is none of this id."""
+        if id not in self._numbers:
+            raise InputError(f"no request '{id}' goes on: there is none, or it has ended")
+        return self._result(self._asked[self._numbers[id]])
+
+    @property
+    def pending(self) -> int:
+        """The number of requests that have not ended."""
+        return len(self._asked)
+
+    def _next_event(self) -> Event | None:
+        """Return the next event, decoding as many steps as it takes; None if no request goes on."""
+        with self._turn.taken():
+            while not self._events and self._scheduler.live:
+                self._advance()
+            return self._events.popleft() if self._events else None
+
+    def _advance(self) -> None:
+        """Decode one step and note its events."""
+        if self._failed is not None:
+            raise InputError(f"this session has ended with an error: {reason(self._failed)}; begin another")
+        resumed = time.perf_counter()
+        try:
+            step = next(self._next_steps(), None)
+        except Exception as error:
+            self._failed = error
+            error.add_note(f"Steps are of all rows: none of the session's {self.pending} requests can go on.")
+            raise
+        began, self._clock = self._clock, self._clock + time.perf_counter() - resumed
+        if step is None:  # all had ended; requests have come since
+            self._steps = None
+            return
+        for index, row in enumerate(self._context.rows):
+            if step.committed[index]:
+                asked = self._asked[row.request]
+                asked.recorder.add(step, index, began, self._clock)
+                self._note(asked, step, index)
+
+    def _next_steps(self) -> Iterator[Step]:
+        if self._steps is None:
+            if not self._begun:
+                self._scheduler.arrange()  # as many rows as there are requests; no part has any yet
+                begin(self._target, self._context)
+                self._begun = True
+            parts = self._target, self._drafter, self._verifier
+            self._steps = decode(*parts, self._context, self._chance, self._scheduler)
+        return self._steps
+
+    def _note(self, asked: _Asked, step: Step, index: int) -> None:
+        row, ended = asked.row, step.finished[index] is not None
+        if not self._streams and not ended:
+            return
+        tokens, texts = step.committed[index], row.take_pieces()
+        scores = step.scores[index] if step.scores and row.likeliest is not None else None
+        rest = row.finish_text() if ended else ""
+        accepted, result = min(step.accepted[index], len(tokens)), self._done(asked) if ended else None
+        self._events.append(Event(asked.id, tokens, texts, rest, accepted, scores, step, result))
+
+    def _ended(self, asked: _Asked) -> Event:
+        """Return the last event of a request that ended outside of a step."""
+        return Event(asked.id, rest=asked.row.finish_text(), result=self._done(asked))
+
+    def _done(self, asked: _Asked) -> Result:
+        """Return the result of a request that has ended, and forget the request."""
+        result = self._result(asked)
+        del self._asked[asked.row.request], self._numbers[asked.id]
+        self._scheduler.forget(asked.row)
+        return result
+
+    def _result(self, asked: _Asked) -> Result:
+        return asked.recorder.result(asked.id, asked.row, self._target.tokenizer)
