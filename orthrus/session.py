@@ -54,15 +54,15 @@ class Session:
     ) -> None:
         """Begin with no requests.
 
-        stop, sampling: what a request has that says nothing else, resolved against the target. streams: whether events
-        have texts; without, only results have them. interleaves: whether requests go on between the chunks of another's
+        stop, sampling: what a request has that says nothing else, resolved against the target. streams: whether there
+        are events as tokens come; without, there is one a request, with its result. interleaves: whether requests go on between the chunks of another's
         long prompt.
         """
         if batch < 1:
             raise InputError(f"batch must be at least 1, not {batch}")
         self._target, self._drafter, self._verifier = target, drafter, verifier
         self._stop, self._sampling, self._seed = stop, sampling, seed
-        self._streams = streams and target.tokenizer is not None
+        self._streams = streams
         self._turn = turn_of(target)
         self._context = Context(
             [],
@@ -147,6 +147,10 @@ class Session:
         if id not in self._numbers:
             raise InputError(f"no request '{id}' goes on: there is none, or it has ended")
         return self._result(self._asked[self._numbers[id]])
+
+    def __contains__(self, id: object) -> bool:
+        """Whether a request of this id waits or goes on."""
+        return id in self._numbers
 
     @property
     def pending(self) -> int:

@@ -9,7 +9,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import torch
 
-from orthrus import BuildError, Context, InputError
+from orthrus import BuildError, Context, InputError, Turn
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -22,6 +22,15 @@ class Placed(Protocol):
 
 
 S = TypeVar("S", bound=Placed)
+
+
+class TakingTurns(Protocol):
+    """An object that one thread at a time may use."""
+
+    turn: Turn
+
+
+T = TypeVar("T", bound=TakingTurns)
 
 
 def says_when_memory_is_short(work: Callable[P, R]) -> Callable[P, R]:
@@ -76,3 +85,14 @@ def on_its_device(work: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[
             return work(self, *args, **kwargs)
 
     return there
+
+
+def in_its_turn(work: Callable[Concatenate[T, P], R]) -> Callable[Concatenate[T, P], R]:
+    """Return a method during which other threads wait for the object: a pass writes the cache, and its own state."""
+
+    @wraps(work)
+    def alone(self: T, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        with self.turn.taken():
+            return work(self, *args, **kwargs)
+
+    return alone

@@ -15,7 +15,7 @@ from orthrus import BuildError, Context, Draft, DraftPass, KVCache, MovesRows, P
 from orthrus_transformers.engines import make_eager, make_engine, uncaptured
 from orthrus_transformers.engines.eager import Engine
 from orthrus_transformers.engines.forward_pass import ForwardPass
-from orthrus_transformers.guards import check_room, on_its_device, says_when_memory_is_short
+from orthrus_transformers.guards import check_room, in_its_turn, on_its_device, says_when_memory_is_short
 from orthrus_transformers.loading import model as loading
 from orthrus_transformers.loading.generation_settings import differing_end_tokens, end_tokens, unapplied_settings
 from orthrus_transformers.loading.provenance import provenance
@@ -106,6 +106,7 @@ class TransformersTarget:
         self.turn.begin(context)
         self._cache.start(len(context.rows), self.device)
 
+    @in_its_turn
     @on_its_device
     @says_when_memory_is_short
     def move_rows(self, sources: Sequence[int]) -> None:
@@ -113,6 +114,7 @@ class TransformersTarget:
         cast(MovesRows, self._cache).move_rows(sources)
 
     @torch.no_grad()
+    @in_its_turn
     @on_its_device
     @says_when_memory_is_short
     def prefill(self, context: Context, rows: Sequence[int]) -> Tensor:
@@ -135,6 +137,7 @@ class TransformersTarget:
                 return
 
     @torch.no_grad()
+    @in_its_turn
     @on_its_device
     @says_when_memory_is_short
     def _next_chunk(self, chunks: Iterator[Tensor | None]) -> Tensor | None:
@@ -185,6 +188,7 @@ class TransformersTarget:
             yield logits if start + self._chunk >= width else None
 
     @torch.no_grad()
+    @in_its_turn
     @on_its_device
     @says_when_memory_is_short
     def score(self, context: Context, draft: Draft) -> Tensor:
@@ -197,6 +201,7 @@ class TransformersTarget:
         return self._engine.run(ForwardPass(anchors, self._cache.lengths, extent, last=width, drafted=drafted))
 
     @torch.no_grad()
+    @in_its_turn
     @on_its_device
     @says_when_memory_is_short
     def forward(
@@ -223,6 +228,7 @@ class TransformersTarget:
         return self._engine.run(forward_pass)
 
     @torch.no_grad()
+    @in_its_turn
     @on_its_device
     @says_when_memory_is_short
     def draft(
@@ -301,6 +307,7 @@ class TransformersTarget:
         self._cache.keep(step.lengths - 1)
 
     @torch.no_grad()
+    @in_its_turn
     def logits(self, token_ids: Sequence[int], last: int) -> Tensor:
         """Return the logits [last, V] of the model's own forward: its own attention and masks, no cache.
 
