@@ -13,7 +13,15 @@ import orthrus
 
 LONGEST = 500  # lines of a file
 KERNELS = {"orthrus.kernels.launch", "orthrus.kernels.triton_wait"}  # what Triton kernels of plugins share
-PUBLIC = {"orthrus", "orthrus.hookspecs", "orthrus.reference", "orthrus.sampling", "orthrus.testing", *KERNELS}
+PUBLIC = {
+    "orthrus",
+    "orthrus.files",
+    "orthrus.hookspecs",
+    "orthrus.reference",
+    "orthrus.sampling",
+    "orthrus.testing",
+    *KERNELS,
+}
 PUBLIC_TYPES = {*PUBLIC, "orthrus.config"}  # what a plugin may import for its annotations
 
 

@@ -4,12 +4,12 @@ from the model's own answers matters more than anything else (the paper's sectio
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from orthrus import Decoder, InputError, TrainableTarget, read_prompts
+from orthrus.files import file_digest
 from orthrus_diffusion.training.metrics_log import Records, progress
 from orthrus_diffusion.training.session import TrainingSession, read_claim
 from orthrus_diffusion.training.shards import write_shard
@@ -26,7 +26,7 @@ def make_answers(run: TrainingSession) -> None:
     directory = run.out / "answers"
     target = run.target()
     if run.workers.first:
-        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        digest = file_digest(file)
         run.claim(directory, target, run.answers, prompts=digest, shards=len(groups))
     records = Records(directory, "shard")
     mine = begin_turns(run, records, [shard_file(directory, index) for index in range(len(groups))])

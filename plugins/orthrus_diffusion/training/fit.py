@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import shutil
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -84,21 +83,18 @@ def refuse_float16(target: TrainableTarget) -> None:
 
 def save_trained(run: TrainingSession, target: TrainableTarget, masters: Mapping[str, Tensor]) -> None:
     """Write the view, in the place of one that was there: as int8 of the masters, which are not rounded before."""
-    unfinished = run.out / "view.new"
-    shutil.rmtree(unfinished, ignore_errors=True)
     options = run.training
     save_view(
         target,
         VIEW,
-        unfinished,
+        run.out / "view",
         options.block,
         options.mask_token_id,
         storage=options.storage,
         weights=masters if options.storage == "int8" else None,
         allow_ordinary_mask=options.allow_ordinary_mask,
+        replace=True,
     )
-    shutil.rmtree(run.out / "view", ignore_errors=True)
-    unfinished.rename(run.out / "view")
 
 
 class Fitting:

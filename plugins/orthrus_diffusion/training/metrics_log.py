@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from orthrus_diffusion.training.files import write_text_whole, write_whole
+from orthrus.files import write_whole
 
 FILE, PLOT = "metrics.jsonl", "metrics.svg"
 
@@ -37,7 +37,7 @@ class Records:
         """Forget the records of what is not done, by its x, and those that were cut off."""
         if (self._directory / FILE).exists():
             lines = [line for line in self.read() if is_done(line[self._x])]
-            write_text_whole(self._directory / FILE, "".join(json.dumps(line) + "\n" for line in lines))
+            write_whole(self._directory / FILE, "".join(json.dumps(line) + "\n" for line in lines))
 
     def write(self, **values: Any) -> None:
         """Add a record, on a line of its own also behind one that a full disk cut off."""

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from orthrus import InputError, Tokenizer, TrainableTarget, read_prompts
+from orthrus.files import write_whole
 from orthrus_diffusion.training.decontamination import Contamination
-from orthrus_diffusion.training.files import write_text_whole
 from orthrus_diffusion.training.metrics_log import Records, progress
 from orthrus_diffusion.training.session import TrainingSession, read_claim
 from orthrus_diffusion.training.work_sharing import begin_turns, end_turns
@@ -149,4 +149,4 @@ def _distinct(texts: Iterable[str]) -> list[str]:
 
 def _write(file: Path, texts: Sequence[str]) -> None:
     lines = (json.dumps({"id": str(index), "prompt": text}) for index, text in enumerate(texts))
-    write_text_whole(file, "".join(f"{line}\n" for line in lines))
+    write_whole(file, "".join(f"{line}\n" for line in lines))

@@ -12,18 +12,17 @@ from typing import Any
 from torch import Tensor
 
 from orthrus import InputError, fingerprint_files
+from orthrus.files import INDEX, new_directory
 from orthrus_diffusion.view_files.config import RELEASED, ViewConfig, is_released, parse_config, read_config
 from orthrus_diffusion.view_files.formats import RELEASED_WEIGHT, WEIGHTS, base_name, read_view, write_view
 from orthrus_diffusion.view_files.quantization import SCALE, dequantized
 from orthrus_diffusion.view_files.safetensors_files import (
-    INDEX,
     SHARD_BYTES,
     Checkpoint,
     open_checkpoint,
     open_file,
     write_checkpoint,
 )
-from orthrus_diffusion.whole import written_whole
 
 ATTENTION_WEIGHT = re.compile(r"(.+\.self_attn\.(?:[qkvo]_proj|[qk]_norm))(\.\w+)")
 COMPANIONS = (".json", ".txt", ".model", ".jinja")  # of a model's weights: tokenizer, chat template, generation config
@@ -61,7 +60,7 @@ def to_released(view: Path, base: Path, destination: Path, name: str, most: int 
     _check_names(twins, model.weights, view)
     own = {name: stored.bytes for name, stored in model.weights.items() if not RELEASED_WEIGHT.fullmatch(name)}
     sizes = own | {_released_name(name): own[name] for name in sorted(twins)}
-    with written_whole(destination) as unfinished:
+    with new_directory(destination) as unfinished:
         write_checkpoint(unfinished, sizes, _reader(model, view_weights, view), most)
         released = {key: value for key, value in base_values.items() if key != "auto_map"}
         released |= {"architectures": [RELEASED], "block_size": config.block, "mask_token_id": config.mask_token_id}

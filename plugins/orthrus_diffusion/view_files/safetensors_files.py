@@ -13,10 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from orthrus import InputError, weight_files
+from orthrus import InputError
+from orthrus.files import INDEX, WEIGHTS, weight_files
 
-WHOLE = "model.safetensors"
-INDEX = "model.safetensors.index.json"
 SHARD_BYTES = 4 * 2**30  # of a written file, and so of what is held in memory at a time
 
 
@@ -80,7 +79,7 @@ def write_checkpoint(
     shards = _planned(sizes, most)
     places: dict[str, str] = {}
     for number, names in enumerate(shards, 1):
-        file = WHOLE if len(shards) == 1 else f"model-{number:05}-of-{len(shards):05}.safetensors"
+        file = WEIGHTS if len(shards) == 1 else f"model-{number:05}-of-{len(shards):05}.safetensors"
         weights = {name: weight.contiguous() for name, weight in read(names).items()}
         save_file(weights, directory / file, metadata={"format": "pt"})
         places |= dict.fromkeys(names, file)
