@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from orthrus.build import build, build_target
+from orthrus.build import TargetPool, build, build_target
 from orthrus.config.schema import Config, PartConfig
 from orthrus.decoder import Decoder
 from orthrus.errors import InputError
@@ -25,7 +25,6 @@ from orthrus.verification.teacher_forcing import Logits
 
 PLAIN_BATCHES = (1, 8)  # of the control; the first is greedy decoding as it is meant
 Advance = Callable[[Any], None]
-TargetKey = tuple[PartConfig | None, PartConfig | None, PartConfig | None]
 
 
 @dataclass(frozen=True)
@@ -59,11 +58,13 @@ class Runs:
     chat: bool | None = None
     notify: Callable[[str], None] | None = None
     run_cache: KeptRuns | None = None
-    _targets: list[tuple[TargetKey, Target]] = field(default_factory=list)
     _wide: list[tuple[PartConfig | None, torch.dtype, Logits]] = field(default_factory=list)
     _referees: list[tuple[Config, ReferenceCheck]] = field(default_factory=list)
     _decoders: list[tuple[Config, Decoder]] = field(default_factory=list)
     _decoded: list[tuple[Config, int, Decoded]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._targets: TargetPool[Target] = TargetPool(lambda config: build_target(config, self.plugins, self.notify))
 
     def prepare(self, config: Config) -> ReferenceCheck:
         """Return the referee of a config, its target built; raise InputError if its runs cannot be certified."""
@@ -140,17 +141,9 @@ class Runs:
         for known, decoder in self._decoders:
             if known == config:
                 return decoder
-        decoder = build(config, self.plugins, {"target": self._target(config)}, self.notify)
+        decoder = build(config, self.plugins, {"target": self._targets.of(config)}, self.notify)
         self._decoders.append((config, decoder))
         return decoder
-
-    def _target(self, config: Config) -> Target:
-        key = (config.target, config.attention, config.cache)
-        for known, target in self._targets:
-            if known == key:
-                return target
-        self._targets.append((key, build_target(config, self.plugins, self.notify)))
-        return self._targets[-1][1]
 
     def _referee(self, config: Config) -> ReferenceCheck:
         key = replace(config, drafter=None, verifier=None, attention=None, cache=None, sections={})

@@ -15,8 +15,10 @@ LONGEST = 500  # lines of a file
 KERNELS = {"orthrus.kernels.launch", "orthrus.kernels.triton_wait"}  # what Triton kernels of plugins share
 PUBLIC = {
     "orthrus",
+    "orthrus.errors",
     "orthrus.files",
     "orthrus.hookspecs",
+    "orthrus.progress",
     "orthrus.reference",
     "orthrus.sampling",
     "orthrus.testing",

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from orthrus import Decoder, InputError, TrainableTarget, read_prompts
 from orthrus.files import file_digest
-from orthrus_diffusion.training.metrics_log import Records, progress
+from orthrus.progress import bar
+from orthrus_diffusion.training.metrics_log import Records
 from orthrus_diffusion.training.session import TrainingSession, read_claim
 from orthrus_diffusion.training.shards import write_shard
 from orthrus_diffusion.training.work_sharing import begin_turns, end_turns
@@ -72,8 +73,8 @@ def _answer(
             f" answers.max_prompt_tokens={run.answers.max_prompt_tokens} tokens"
         )
     begun = time.perf_counter()
-    with progress(f"answers, shard {index}", len(short), shown=run.workers.first) as advance:
-        results = decoder.generate(short, batch=run.answers.batch, on_result=lambda result: advance(1))
+    with bar(f"answers, shard {index}", len(short), shown=run.workers.first) as advance:
+        results = decoder.generate(short, batch=run.answers.batch, on_result=advance)
     seconds = time.perf_counter() - begun
     tokens = sum(len(result.token_ids) for result in results)
     texts = [(prompt, result.token_ids) for prompt, result in zip(short, results, strict=True) if result.token_ids]

@@ -14,12 +14,13 @@ import torch
 from torch import Tensor
 
 from orthrus import BuildError, DualPass, InputError, MaskedBlocks, TrainableTarget
+from orthrus.progress import bar
 from orthrus_diffusion.training.answers import shards_of
 from orthrus_diffusion.training.checkpoints import Checkpoint, Checkpoints
 from orthrus_diffusion.training.evaluation import Evaluation
 from orthrus_diffusion.training.hard_anchors import with_hard_anchors
 from orthrus_diffusion.training.loss import BlockLoss, Losses, Weights
-from orthrus_diffusion.training.metrics_log import Records, progress
+from orthrus_diffusion.training.metrics_log import Records
 from orthrus_diffusion.training.optimizer import MasterWeights, learning_rate
 from orthrus_diffusion.training.packing import Batch, Packer
 from orthrus_diffusion.training.session import TrainingSession
@@ -125,7 +126,7 @@ class Fitting:
     def run_steps(self) -> None:
         """Take every step that is left, writing records and checkpoints on the way."""
         options, first = self._run.fit, self._resume()
-        with progress("fit", options.steps, first, self._run.workers.first) as advance:
+        with bar("fit", options.steps, first, self._run.workers.first) as advance:
             begun, losses = time.perf_counter(), []
             batches = itertools.islice(self._batches(first), options.steps - first)
             batch = next(batches, None)
@@ -143,7 +144,7 @@ class Fitting:
                     begun, losses = time.perf_counter(), []
                 if done % options.save_every == 0 or done == options.steps:
                     self._save(done)
-                advance(1)
+                advance(None)
 
     def closing(self) -> Any:
         """Return a context that frees what training holds."""

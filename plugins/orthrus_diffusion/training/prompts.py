@@ -11,8 +11,9 @@ from pathlib import Path
 
 from orthrus import InputError, Tokenizer, TrainableTarget, read_prompts
 from orthrus.files import write_whole
+from orthrus.progress import bar
 from orthrus_diffusion.training.decontamination import Contamination
-from orthrus_diffusion.training.metrics_log import Records, progress
+from orthrus_diffusion.training.metrics_log import Records
 from orthrus_diffusion.training.session import TrainingSession, read_claim
 from orthrus_diffusion.training.work_sharing import begin_turns, end_turns
 
@@ -78,7 +79,7 @@ def _sample_parts(run: TrainingSession, target: TrainableTarget, directory: Path
     """Let the model write prompts, each part into a file; several processes take turns."""
     records = Records(directory, "part")
     mine = begin_turns(run, records, parts)
-    with progress("prompts", len(mine), shown=run.workers.first) as advance:
+    with bar("prompts", len(mine), shown=run.workers.first) as advance:
         for part in mine:
             asked = range(part * PART, min((part + 1) * PART, run.prompts.sampled))
             begun = time.perf_counter()
@@ -86,7 +87,7 @@ def _sample_parts(run: TrainingSession, target: TrainableTarget, directory: Path
             seconds = time.perf_counter() - begun
             _write(parts[part], sampled)
             records.write(part=part, prompts=len(sampled), asked=len(asked), prompts_per_second=len(sampled) / seconds)
-            advance(1)
+            advance(None)
     end_turns(run, records)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from orthrus import InputError, fingerprint_files
+from orthrus.errors import first_of
 from orthrus.files import INDEX, new_directory
 from orthrus_diffusion.view_files.config import RELEASED, ViewConfig, is_released, parse_config, read_config
 from orthrus_diffusion.view_files.formats import RELEASED_WEIGHT, WEIGHTS, base_name, read_view, write_view
@@ -81,8 +82,7 @@ def _check_names(twins: Collection[str], stored: Collection[str], source: Path) 
     wrong = [f"{name} is missing" for name in sorted(expected - set(twins))]
     wrong += [f"{name} is none of its attention" for name in sorted(set(twins) - expected)]
     if wrong:
-        more = f" (and {len(wrong) - 1} more such)" if len(wrong) > 1 else ""
-        raise InputError(f"the view's weights in '{source}' do not fit its model: {wrong[0]}{more}")
+        raise InputError(f"the view's weights in '{source}' do not fit its model: {first_of(wrong)}")
 
 
 def _reader(model: Checkpoint, view_weights: Checkpoint, view: Path) -> Callable[[list[str]], dict[str, Tensor]]:
