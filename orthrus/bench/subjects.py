@@ -89,9 +89,9 @@ class SubjectPool:
             reset_peak()
         self._has_run = True
         with self._ledger.charge(subject.owners[0]):
-            sample = subject.answer(prompts, batch)
+            measurement = subject.answer(prompts, batch)
             most = peak() - self._ledger.others(*subject.owners)
-        return replace(sample, peak_memory_bytes=most if device.type == "cuda" else None)
+        return replace(measurement, peak_memory_bytes=most if device.type == "cuda" else None)
 
     def profile(self, subject: Subject, prompts: Prompts, batch: int) -> Profile | None:
         """Return where a cycle's time goes; None for a baseline, whose cycles are its own."""

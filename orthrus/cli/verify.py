@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from orthrus.bench.arguments import read_integers
-from orthrus.bench.plan import PLAIN, SubjectPlan, plan_subjects
+from orthrus.bench.plan import SubjectPlan, plan_subjects
 from orthrus.cli.arguments import WRITTEN, AsJson, Limit, Overrides, Raw, check_place, without_folder
 from orthrus.config.compose import ConfigSource, read_overrides
 from orthrus.config.schema import Config, load_config
@@ -21,6 +21,7 @@ from orthrus.errors import ConfigError, InputError, Problem
 from orthrus.files import write_whole
 from orthrus.progress import bar, error_console
 from orthrus.prompts import PromptRecord, read_prompts
+from orthrus.registry.catalog import PLAIN
 from orthrus.registry.plugins import Plugins
 
 if TYPE_CHECKING:

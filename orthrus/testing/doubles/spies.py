@@ -52,7 +52,7 @@ class FixedChance(Chance):
         return (summed < summed[..., -1:] / 2).sum(-1)
 
 
-class Watched:
+class WatchedDrafter:
     """A drafter that shows each proposal with its context to `look`; unadmitted: even one that the loop refuses."""
 
     needs: frozenset[str] = frozenset()
@@ -119,7 +119,7 @@ def recording(
                 record[row.key, tuple(row.output)] = _proposed(draft, index)
 
     context, drawn = scene.context(target), chance or FixedChance(scene.seed)
-    yield from ending_in_time(context, decode(target, Watched(drafter, look), verifier, context, drawn))
+    yield from ending_in_time(context, decode(target, WatchedDrafter(drafter, look), verifier, context, drawn))
 
 
 def ending_in_time(context: Context, steps: Iterator[Step]) -> Iterator[Step]:

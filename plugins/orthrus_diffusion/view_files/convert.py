@@ -19,7 +19,7 @@ from orthrus_diffusion.view_files.formats import RELEASED_WEIGHT, WEIGHTS, base_
 from orthrus_diffusion.view_files.quantization import SCALE, dequantized
 from orthrus_diffusion.view_files.safetensors_files import (
     SHARD_BYTES,
-    Checkpoint,
+    StoredWeights,
     open_checkpoint,
     open_file,
     write_checkpoint,
@@ -85,7 +85,7 @@ def _check_names(twins: Collection[str], stored: Collection[str], source: Path) 
         raise InputError(f"the view's weights in '{source}' do not fit its model: {first_of(wrong)}")
 
 
-def _reader(model: Checkpoint, view_weights: Checkpoint, view: Path) -> Callable[[list[str]], dict[str, Tensor]]:
+def _reader(model: StoredWeights, view_weights: StoredWeights, view: Path) -> Callable[[list[str]], dict[str, Tensor]]:
     """Return what reads weights of a released checkpoint: the model's own, and the view's in the dtypes of those."""
 
     def read(names: list[str]) -> dict[str, Tensor]:
