@@ -8,8 +8,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from orthrus import Decoder, InputError, TrainableTarget, read_prompts
+from orthrus import Decoder, InputError, read_prompts
 from orthrus.files import file_digest
+from orthrus.optional import TrainableTarget
 from orthrus.progress import bar
 from orthrus_diffusion.training.metrics_log import Records
 from orthrus_diffusion.training.session import TrainingSession, read_claim

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orthrus import Decoder, InputError, Result, TrainableTarget, read_prompts, summarize
+from orthrus import Decoder, InputError, Result, read_prompts, summarize
+from orthrus.optional import TrainableTarget
 from orthrus.progress import bar
 from orthrus_diffusion.drafter import Diffusion
 from orthrus_diffusion.training.session import TrainingSession

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from orthrus import BuildError, DualPass, InputError, MaskedBlocks, TrainableTarget
+from orthrus import BuildError, InputError, MaskedBlocks
+from orthrus.optional import DualPass, TrainableTarget
 from orthrus.progress import bar
 from orthrus_diffusion.training.answers import shards_of
 from orthrus_diffusion.training.checkpoints import Checkpoint, Checkpoints

@@ -9,8 +9,9 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from orthrus import InputError, Tokenizer, TrainableTarget, read_prompts
+from orthrus import InputError, Tokenizer, read_prompts
 from orthrus.files import write_whole
+from orthrus.optional import TrainableTarget
 from orthrus.progress import bar
 from orthrus_diffusion.training.decontamination import Contamination
 from orthrus_diffusion.training.metrics_log import Records

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import orthrus
-from orthrus import BuildError, Decoder, InputError, TrainableTarget, read_prompts
+from orthrus import BuildError, Decoder, InputError, read_prompts
 from orthrus.files import write_whole
+from orthrus.optional import TrainableTarget
 from orthrus_diffusion.training.process_group import Workers
 from orthrus_diffusion.training.settings import (
     AnswersOptions,

@@ -11,9 +11,9 @@ from typing import Any
 
 from torch import Tensor
 
-from orthrus import InputError, fingerprint_files
+from orthrus import InputError
 from orthrus.errors import first_of
-from orthrus.files import INDEX, new_directory
+from orthrus.files import INDEX, fingerprint_files, new_directory
 from orthrus_diffusion.view_files.config import RELEASED, ViewConfig, is_released, parse_config, read_config
 from orthrus_diffusion.view_files.formats import RELEASED_WEIGHT, WEIGHTS, base_name, read_view, write_view
 from orthrus_diffusion.view_files.quantization import SCALE, dequantized

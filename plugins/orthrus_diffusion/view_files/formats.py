@@ -16,8 +16,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from orthrus import BuildError, InputError, ViewTarget, fingerprint_files
-from orthrus.files import new_directory
+from orthrus import BuildError, InputError
+from orthrus.files import fingerprint_files, new_directory
+from orthrus.optional import ViewTarget
 from orthrus_diffusion.view_files.config import ViewConfig, check_storage, is_released, parse_config, read_config
 from orthrus_diffusion.view_files.mask_token import check_mask_token
 from orthrus_diffusion.view_files.quantization import dequantized, quantized
