@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test thorough oldest independent check clean
+.PHONY: demo test thorough oldest independent site check clean
 
 demo: .venv/demo
 	$(BIN)/python docs/examples/demo.py
@@ -23,6 +23,10 @@ oldest: .venv-oldest/test
 independent: .venv/independent
 	$(BIN)/python -m pytest -m independent tests/independent
 
+# The docs as a site, which must build without a warning.
+site: .venv/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir build/site
+
 check: .venv/test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -40,6 +44,10 @@ check: .venv/test
 
 .venv/test: .venv/demo
 	$(PIP) -e '.[test]'
+	touch $@
+
+.venv/site: .venv/demo
+	$(PIP) -e '.[docs]'
 	touch $@
 
 .venv/independent: .venv/test

@@ -10,11 +10,10 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from orthrus.errors import BuildError, ConfigError, DraftError, InputError, OrthrusError, PluginError
-from orthrus.hookspecs import Register, hookimpl
+from orthrus.hookspecs import hookimpl
 from orthrus.interfaces import AttentionBackend, Baseline, Drafter, KVCache, Source, Target, Tokenizer, Verifier
 from orthrus.metrics import Measures, Summary, summarize
 from orthrus.moved import MovedModules
-from orthrus.optional import DraftingTarget, DraftPass, DualPass, MovesRows, TrainableTarget, ViewTarget
 from orthrus.options import option
 from orthrus.prompts import read_prompts
 from orthrus.registry.plugins import Plugins
@@ -45,10 +44,20 @@ if TYPE_CHECKING:
     from orthrus.batch.turn import Turn, check_turn
     from orthrus.build import find_source, load, read_sections
     from orthrus.chance import Chance
+    from orthrus.config.schema import Config
     from orthrus.decoder import Decoder, Stream
     from orthrus.drafting.auto_block import AutoBlock
     from orthrus.drafting.draft_pass import run_draft_pass
-    from orthrus.files import cache_directory, fingerprint_files, fingerprint_weights, weight_files
+    from orthrus.files import cache_directory as cache_directory
+    from orthrus.files import fingerprint_files as fingerprint_files
+    from orthrus.files import fingerprint_weights as fingerprint_weights
+    from orthrus.files import weight_files as weight_files
+    from orthrus.hookspecs import Register as Register
+    from orthrus.optional import DraftingTarget as DraftingTarget
+    from orthrus.optional import DraftPass as DraftPass
+    from orthrus.optional import DualPass as DualPass
+    from orthrus.optional import TrainableTarget as TrainableTarget
+    from orthrus.optional import ViewTarget as ViewTarget
     from orthrus.session import Session
 
 __all__ = [
@@ -59,15 +68,13 @@ __all__ = [
     "BaselineAnswer",
     "BuildError",
     "Chance",
+    "Config",
     "ConfigError",
     "Context",
     "Decoder",
     "Draft",
     "DraftError",
-    "DraftPass",
     "Drafter",
-    "DraftingTarget",
-    "DualPass",
     "Event",
     "InputError",
     "KVCache",
@@ -75,7 +82,6 @@ __all__ = [
     "MaskDescription",
     "MaskedBlocks",
     "Measures",
-    "MovesRows",
     "OrthrusError",
     "PackedRows",
     "Parts",
@@ -83,7 +89,6 @@ __all__ = [
     "PluginError",
     "Plugins",
     "Prompt",
-    "Register",
     "Request",
     "Result",
     "Row",
@@ -99,16 +104,11 @@ __all__ = [
     "Target",
     "TokenScores",
     "Tokenizer",
-    "TrainableTarget",
     "Turn",
     "Verdict",
     "Verifier",
-    "ViewTarget",
-    "cache_directory",
     "check_turn",
     "find_source",
-    "fingerprint_files",
-    "fingerprint_weights",
     "hookimpl",
     "load",
     "option",
@@ -116,28 +116,36 @@ __all__ = [
     "read_sections",
     "run_draft_pass",
     "summarize",
-    "weight_files",
 ]
 
 _LAZY = {
     "AutoBlock": "drafting.auto_block",
     "Chance": "chance",
+    "Config": "config.schema",
     "Context": "batch.context",
     "Decoder": "decoder",
     "Request": "batch.request",
     "Row": "batch.request",
     "Scheduler": "batch.scheduler",
     "Stream": "decoder",
-    "cache_directory": "files",
     "Session": "session",
     "Turn": "batch.turn",
     "check_turn": "batch.turn",
     "find_source": "build",
-    "fingerprint_files": "files",
-    "fingerprint_weights": "files",
     "load": "build",
     "read_sections": "build",
     "run_draft_pass": "drafting.draft_pass",
+}
+_ELSEWHERE = {  # names that have a module of their own for their readers, and stay importable from here
+    "DraftPass": "optional",
+    "DraftingTarget": "optional",
+    "DualPass": "optional",
+    "Register": "hookspecs",
+    "TrainableTarget": "optional",
+    "ViewTarget": "optional",
+    "cache_directory": "files",
+    "fingerprint_files": "files",
+    "fingerprint_weights": "files",
     "weight_files": "files",
 }
 
@@ -145,9 +153,10 @@ sys.meta_path.append(MovedModules())
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
+    module = _LAZY.get(name) or _ELSEWHERE.get(name)
+    if module is None:
         raise AttributeError(f"module 'orthrus' has no attribute '{name}'")
-    return getattr(importlib.import_module(f"orthrus.{_LAZY[name]}"), name)
+    return getattr(importlib.import_module(f"orthrus.{module}"), name)
 
 
 def __dir__() -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from orthrus import interfaces
 from orthrus.config.compose import ConfigSource, read_overrides
@@ -16,6 +16,9 @@ from orthrus.registry.catalog import PARTS
 from orthrus.registry.contracts import check_interface
 from orthrus.registry.plugins import Plugins
 from orthrus.values import Location, Parts
+
+TargetKey = tuple[PartConfig | None, PartConfig | None, PartConfig | None]
+T = TypeVar("T")
 
 
 def load(
@@ -86,6 +89,37 @@ def build_target(
     parts = _assemble(("attention", "cache", "target"), config, plugins, objects or {}, notify)
     target: interfaces.Target = parts.target
     return target
+
+
+class TargetPool(Generic[T]):
+    """Targets, or what is made around them: configs that agree in target, attention and cache share one."""
+
+    def __init__(self, make: Callable[[Config], T]) -> None:
+        self._make = make
+        self._held: list[tuple[TargetKey, T]] = []
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def of(self, config: Config) -> T:
+        """Return what is made for a config, now if it was not before."""
+        key = _target_key(config)
+        for known, target in self._held:
+            if known == key:
+                return target
+        self._held.append((key, self._make(config)))
+        return self._held[-1][1]
+
+    def keep_only(self, configs: Sequence[Config]) -> list[T]:
+        """Forget, and return, what none of the configs asks for."""
+        keys = [_target_key(config) for config in configs]
+        dropped = [target for key, target in self._held if key not in keys]
+        self._held = [(key, target) for key, target in self._held if key in keys]
+        return dropped
+
+
+def _target_key(config: Config) -> TargetKey:
+    return config.target, config.attention, config.cache
 
 
 def build_part(name: str, chosen: PartConfig, parts: Parts) -> Any:

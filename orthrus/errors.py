@@ -59,13 +59,23 @@ def shown(value: object, most: int = 80) -> str:
         text = words[value] if value is None or isinstance(value, bool) else repr(value)
     except ValueError:  # Python spells no number of more than 4,300 digits
         text = "a number without end"
+    return shortened(text, most)
+
+
+def shortened(text: str, most: int = 80) -> str:
+    """Return a text, and of a longer one so many letters."""
     return text if len(text) <= most else f"{text[:most]}..."
 
 
 def reason(error: BaseException, most: int = 300) -> str:
     """Return an error of somebody else's code as one line: its class and what it says."""
     said = " ".join(str(error).split())
-    return f"{type(error).__name__}: {said}"[:most] if said else type(error).__name__
+    return shortened(f"{type(error).__name__}: {said}", most) if said else type(error).__name__
+
+
+def first_of(problems: Sequence[str]) -> str:
+    """Return the first of several problems of a kind, and how many more there are."""
+    return problems[0] + (f" (and {len(problems) - 1} more such)" if len(problems) > 1 else "")
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> str:

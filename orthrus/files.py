@@ -1,4 +1,4 @@
-"""Files: the user's cache directory, atomic writes, which files hold a model's weights, and fingerprints of weights.
+"""Files: the user's cache directory, atomic writes, digests, the files of a model's weights, and their fingerprints.
 
 A fingerprint tells weights from those of another model of the same shape, by the beginnings of what is stored.
 """
@@ -10,7 +10,11 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterable, Iterator
+import secrets
+import shutil
+import stat
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,11 +25,19 @@ from orthrus.errors import InputError
 if TYPE_CHECKING:
     from torch import Tensor
 
-WHOLE = "model.safetensors"
+WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 SAMPLE = 1024  # values of each weight, from its beginning: enough to see any training, and quick for any size
 HEAD = "lm_head.weight"
 EMBEDDING = "model.embed_tokens.weight"
+
+
+class WriteError(InputError):
+    """A file or directory that cannot be written; `why` is the system's word, such as "No space left on device"."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(f"'{path}' cannot be written: {why}; nothing half-written is left")
+        self.why = why
 
 
 def fingerprint_files(directory: Path, without: re.Pattern[str] | None = None, *, tied_as_head: bool = False) -> str:
@@ -94,8 +106,8 @@ def weight_files(directory: Path) -> list[Path]:
 
     If there is neither, all there are. Raises InputError if a shard is missing or the index is damaged.
     """
-    if (directory / WHOLE).is_file():
-        return [directory / WHOLE]
+    if (directory / WEIGHTS).is_file():
+        return [directory / WEIGHTS]
     if not (directory / INDEX).is_file():
         return sorted(directory.glob("*.safetensors"))
     names = _shards(directory / INDEX)
@@ -117,12 +129,83 @@ def cache_directory(name: str) -> Path:
     return Path(os.environ.get("ORTHRUS_CACHE") or platformdirs.user_cache_dir("orthrus")) / name
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a text, whole or not at all, making the folders above."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+def file_digest(file: Path) -> str:
+    """Return the SHA-256 of what a file contains, in hexadecimal; raise OSError if it cannot be read."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def write_whole(file: Path, content: str | Callable[[Path], object]) -> None:
+    """Write a file whole or not at all, making the folders above; what was there stays until then.
+
+    content: the text, or a function that writes to the path that it is given, which is beside the file. Raises
+    WriteError for a full disk and the like.
+    """
+    with _write_errors(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = _beside(file)
+        try:
+            unfinished.touch(exist_ok=False)
+            mode = stat.S_IMODE(unfinished.stat().st_mode)
+            if isinstance(content, str):
+                unfinished.write_text(content, encoding="utf-8")
+            else:
+                content(unfinished)
+            unfinished.chmod(mode)  # some writers make files that nobody else may read
+            unfinished.replace(file)
+        finally:
+            unfinished.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_directory(directory: Path, *, replace: bool = False) -> Iterator[Path]:
+    """Lend an empty directory to write into, which takes its name when all is written; else nothing is left of it.
+
+    replace: the directory may exist, and stays until then. Raises InputError if it exists and may not, WriteError for a
+    full disk and the like.
+    """
+    if directory.exists() and not replace:
+        raise InputError(f"'{directory}' exists already; give the name of a new directory")
+    unfinished = _beside(directory)
     try:
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(path)
+        with _write_errors(directory):
+            directory.parent.mkdir(parents=True, exist_ok=True)
+            unfinished.mkdir()
+            yield unfinished
+            mode = stat.S_IMODE(unfinished.stat().st_mode)
+            for file in unfinished.iterdir():  # some writers make files that nobody else may read
+                file.chmod(mode if file.is_dir() else mode & 0o666)
+            with _set_aside(directory):
+                unfinished.rename(directory)
     finally:
-        beside.unlink(missing_ok=True)
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+@contextmanager
+def _set_aside(directory: Path) -> Iterator[None]:
+    """Give a directory, if there is one, another name meanwhile, and delete it then."""
+    if not directory.exists():
+        yield
+        return
+    earlier = directory.rename(_beside(directory))
+    try:
+        yield
+    except BaseException:
+        earlier.rename(directory)
+        raise
+    shutil.rmtree(earlier, ignore_errors=True)
+
+
+def _beside(path: Path) -> Path:
+    """Return a hidden name in the same folder, which no other process or thread takes."""
+    return path.with_name(f".{path.name}-{secrets.token_hex(4)}")
+
+
+@contextmanager
+def _write_errors(path: Path) -> Iterator[None]:
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, SafetensorError) as error:  # safetensors has an error of its own for a full disk
+        raise WriteError(path, getattr(error, "strerror", None) or str(error)) from error

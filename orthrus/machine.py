@@ -65,5 +65,5 @@ def _versions() -> Iterator[tuple[str, str]]:
 
 def pass_conditions(device: torch.device) -> dict[str, Any]:
     """Return what else the time of a pass depends on: device, threads, and versions of what runs it."""
-    versions = {name: importlib.metadata.version(name) for name in ("orthrus-decoding", "torch")}
-    return {"device": device_name(device), "threads": torch.get_num_threads(), **versions}
+    known = versions(device)
+    return {name: known[name] for name in ("device", "threads", *DISTRIBUTIONS[:2]) if name in known}

@@ -46,7 +46,7 @@ def parse(schema: type, values: Mapping[str, Any]) -> tuple[Any, list[tuple[str,
         if name not in values:
             if option_field.default is REQUIRED and option_field.default_factory is REQUIRED:
                 problems.append((name, f"is required: {option_field.metadata.get('help', '')}"))
-        elif message := _mismatch(values[name], hints[name]) or _out_of_bounds(values[name], option_field.metadata):
+        elif message := mismatch(values[name], hints[name], option_field.metadata):
             problems.append((name, message))
     if problems:
         return None, problems
@@ -69,8 +69,14 @@ def describe(schema: type | None) -> Iterator[dict[str, Any]]:
         }
 
 
-def _mismatch(value: Any, hint: Any) -> str | None:
-    return None if _fits(value, hint) else f"must be {_spell(hint)}, not {shown(value)}"
+def mismatch(value: Any, hint: Any, bounds: Mapping[str, Any] | None = None) -> str | None:
+    """Return what a value must be and is not, by its type and its bounds `minimum` and `maximum`; None if it is.
+
+    Without bounds its numbers may be any, NaN among them.
+    """
+    if not _fits(value, hint):
+        return f"must be {_spell(hint)}, not {shown(value)}"
+    return None if bounds is None else _out_of_bounds(value, bounds)
 
 
 def _fits(value: Any, hint: Any) -> bool:
@@ -79,6 +85,8 @@ def _fits(value: Any, hint: Any) -> bool:
         return any(_fits(value, argument) for argument in arguments)
     if origin is Literal:
         return any(value == choice and type(value) is type(choice) for choice in arguments)
+    if origin is tuple and arguments[-1] is not Ellipsis and isinstance(value, (list, tuple)):
+        return len(value) == len(arguments) and all(map(_fits, value, arguments))
     if origin in (list, tuple, frozenset):
         return isinstance(value, (list, tuple, frozenset)) and all(_fits(item, arguments[0]) for item in value)
     if origin in MAPPINGS:
@@ -137,10 +145,19 @@ def _spell(hint: Any) -> str:
         return " or ".join(_spell(argument) for argument in arguments)
     if origin is Literal:
         return " or ".join(repr(choice) for choice in arguments)
+    if origin is tuple and arguments[-1] is not Ellipsis:
+        return f"a list of {len(arguments)}: {', '.join(map(_spell, arguments))}"
     if origin in (list, tuple, frozenset):
         return f"a list of {_spell(arguments[0])}"
     if origin in MAPPINGS:
         keys = "" if arguments[0] is str else f" from {_spell(arguments[0])}"
         return f"a mapping{keys} to {_spell(arguments[1])}"
-    names = {int: "an integer", float: "a number", str: "text", bool: "true or false", type(None): "null"}
+    names = {
+        int: "an integer",
+        float: "a number",
+        str: "text",
+        bool: "true or false",
+        type(None): "null",
+        Any: "anything",
+    }
     return names.get(hint, getattr(hint, "__name__", str(hint)))

@@ -36,7 +36,7 @@ class PointCollector:
         self._profiles[label], self._bandwidths[label] = profile, copy_bandwidth
 
     def join(self, collector: PointCollector) -> None:
-        """Add all that another tally of the same point holds."""
+        """Add all that another collector of the same point holds."""
         self._samples |= {label: samples for label, samples in collector._samples.items() if samples}
         self._profiles |= collector._profiles
         self._bandwidths |= collector._bandwidths

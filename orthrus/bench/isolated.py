@@ -1,7 +1,7 @@
 """Runs every subject in its own process, so that its peak memory is its own.
 
-A child reads from a file what it is to measure and puts its tally there; what else it prints goes where the parent's
-output goes. Ctrl-C is the parent's, which ends the child.
+A child reads from a file what it is to measure and puts its collector there; what else it prints goes where the
+parent's output goes. Ctrl-C is the parent's, which ends the child.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ class IsolatedBench:
     def runs(self) -> Iterator[list[Run]]:
         """Yield the runs of each point; Ctrl-C leaves the point that it falls into without any."""
         for point in self._plan.points:
-            tally = PointCollector(self._plan, point)
+            collector = PointCollector(self._plan, point)
             for subject in self._plan.subjects:
-                with tally.noting(subject.label):
-                    tally.join(self._alone(subject, point))
+                with collector.noting(subject.label):
+                    collector.join(self._alone(subject, point))
                 for _ in range(self._plan.total // len(self._plan.points) // len(self._plan.subjects)):
                     self._advance(subject)
-            yield tally.runs()
+            yield collector.runs()
 
     def _alone(self, subject: SubjectPlan, point: Point) -> PointCollector:
         plan = replace(self._plan, subjects=(subject,), points=(point,), against=subject.label)
@@ -56,9 +56,9 @@ class IsolatedBench:
             code = run_child(file)
             if code:
                 raise InputError(f"its process ended with exit status {code}")
-            tally, bandwidths = pickle.loads(file.read_bytes())  # what our own child wrote into our own folder
+            collector: PointCollector
+            collector, bandwidths = pickle.loads(file.read_bytes())  # what our own child wrote into our own folder
         self.copy_bandwidths |= bandwidths
-        collector: PointCollector = tally
         return collector
 
 
@@ -86,6 +86,6 @@ def child(name: str) -> None:
 def measure(plan: Plan, prompts: Workload) -> tuple[PointCollector, dict[torch.device, float | None]]:
     """Return what the plan's one subject gave at its one point, and what its device can copy."""
     bench = Bench(plan, prompts, Plugins.load(), whole_peak=True)
-    tally = PointCollector(plan, plan.points[0])
-    bench.measure(plan.points[0], tally)
-    return tally, bench.copy_bandwidths
+    collector = PointCollector(plan, plan.points[0])
+    bench.measure(plan.points[0], collector)
+    return collector, bench.copy_bandwidths

@@ -13,10 +13,9 @@ from orthrus.config.compose import ConfigSource, read_overrides
 from orthrus.config.schema import Config, NoOptions, PartConfig, load_config
 from orthrus.errors import ConfigError, InputError, Problem, unknown
 from orthrus.options import parse
+from orthrus.registry.catalog import PLAIN
 from orthrus.registry.plugins import Plugins
 from orthrus.settings import Sampling
-
-PLAIN = "none"  # the drafter of plain decoding, and the baseline that is our own loop with it
 
 
 @dataclass(frozen=True)

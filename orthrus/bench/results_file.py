@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+import typing
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from orthrus.bench.damage import find_damage
 from orthrus.bench.memory_growth import memory_growth
 from orthrus.bench.results import FORMAT, Phases, Results, Run, Spread
 from orthrus.errors import InputError, reason
 from orthrus.files import write_whole
+from orthrus.options import mismatch
+
+FINITE = {"minimum": -1e100, "maximum": 1e100}  # beyond it is infinity, or as good as that
 
 
 def to_json(results: Results) -> str:
@@ -42,7 +45,7 @@ def read_results(path: Path) -> Results:
         results = Results(**{**values, "runs": tuple(_run(run) for run in values["runs"])})
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"'{path}' is damaged: {reason(error)}") from error
-    for problem in find_damage(results, Results):
+    for problem in _mismatches(results):
         raise InputError(f"'{path}' is damaged: {problem}")
     return results
 
@@ -59,6 +62,19 @@ def _run(values: Mapping[str, Any]) -> Run:
     if fields.get("phases") is not None:
         fields["phases"] = Phases(**fields["phases"])
     return Run(**fields)
+
+
+def _mismatches(value: Any, path: str = "") -> Iterator[str]:
+    """Yield a sentence for every field of a dataclass, and of those in it, that is not of its annotated type."""
+    hints = typing.get_type_hints(type(value))
+    for name, item in ((field.name, getattr(value, field.name)) for field in dataclasses.fields(value)):
+        if problem := mismatch(item, hints[name], None if isinstance(item, Mapping) else FINITE):
+            yield f"{path}{name} {problem}"
+        elif dataclasses.is_dataclass(item):
+            yield from _mismatches(item, f"{path}{name}.")
+        elif isinstance(item, tuple):
+            for index, inner in enumerate(each for each in item if dataclasses.is_dataclass(each)):
+                yield from _mismatches(inner, f"{path}{name}[{index}].")
 
 
 def _plain(value: Any) -> Any:

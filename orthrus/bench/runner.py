@@ -40,55 +40,55 @@ class Bench:
         self._plan = plan
         self._prompts = prompts
         self._plugins = plugins
-        self._workshop = SubjectPool(plugins, notify, clock, whole_peak)
+        self._subjects = SubjectPool(plugins, notify, clock, whole_peak)
         self._advance = advance
         self._bandwidth = bandwidth
 
     def runs(self) -> Iterator[list[Run]]:
         """Yield the runs of each point. Ctrl-C yields what the point's finished rounds gave, and is raised again."""
         for point in self._plan.points:
-            tally = PointCollector(self._plan, point)
+            collector = PointCollector(self._plan, point)
             try:
-                self.measure(point, tally)
+                self.measure(point, collector)
             except KeyboardInterrupt:
-                yield tally.runs()
+                yield collector.runs()
                 raise
-            yield tally.runs()
+            yield collector.runs()
 
-    def measure(self, point: Point, tally: PointCollector) -> None:
-        """Add to the tally what all subjects give at a point."""
-        ready = self._prepare(point, tally)
+    def measure(self, point: Point, collector: PointCollector) -> None:
+        """Add to the collector what all subjects give at a point."""
+        ready = self._prepare(point, collector)
         with frozen():
             for number in range(self._plan.warm_up + self._plan.rounds):
-                self._round(number, ready, point.batch, tally)
+                self._round(number, ready, point.batch, collector)
             for subject_plan in self._plan.subjects if self._plan.phases else ():
-                with tally.noting(subject_plan.label):
-                    if tally.fine(subject_plan.label):
+                with collector.noting(subject_plan.label):
+                    if collector.fine(subject_plan.label):
                         subject, prompts = ready[subject_plan.label]
-                        profile = self._workshop.profile(subject, prompts, point.batch)
+                        profile = self._subjects.profile(subject, prompts, point.batch)
                         bandwidth = self.copy_bandwidths[subject.shared.target.device]
-                        tally.add_profile(subject_plan.label, profile, bandwidth)
+                        collector.add_profile(subject_plan.label, profile, bandwidth)
                 self._advance(subject_plan)
 
     def _round(
-        self, number: int, ready: Mapping[str, tuple[Subject, Prompts]], batch: int, tally: PointCollector
+        self, number: int, ready: Mapping[str, tuple[Subject, Prompts]], batch: int, collector: PointCollector
     ) -> None:
         for subject in self._order(number):
-            with tally.noting(subject.label):
-                if tally.fine(subject.label):
-                    sample = self._workshop.run(*ready[subject.label], batch)
+            with collector.noting(subject.label):
+                if collector.fine(subject.label):
+                    measurement = self._subjects.run(*ready[subject.label], batch)
                     if number >= self._plan.warm_up:
-                        tally.add(subject.label, sample)
+                        collector.add(subject.label, measurement)
             self._advance(subject)
 
-    def _prepare(self, point: Point, tally: PointCollector) -> dict[str, tuple[Subject, Prompts]]:
+    def _prepare(self, point: Point, collector: PointCollector) -> dict[str, tuple[Subject, Prompts]]:
         """Return every subject that could be built, with the tokens of its prompts."""
         configs = {subject.label: self._plan.config(subject, point, self._plugins) for subject in self._plan.subjects}
-        self._workshop.keep_only(list(configs.values()))
+        self._subjects.keep_only(list(configs.values()))
         ready: dict[str, tuple[Subject, Prompts]] = {}
         for subject_plan in self._plan.subjects:
-            with tally.noting(subject_plan.label):
-                subject = self._workshop.subject(subject_plan, configs[subject_plan.label])
+            with collector.noting(subject_plan.label):
+                subject = self._subjects.subject(subject_plan, configs[subject_plan.label])
                 target = subject.shared.target
                 ready[subject_plan.label] = subject, self._prompts.encoded(target, point)
                 if target.device not in self.copy_bandwidths:

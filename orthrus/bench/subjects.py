@@ -12,22 +12,20 @@ from orthrus.bench.measurement import Clock, Measurement, run_baseline, run_deco
 from orthrus.bench.memory_ledger import Ledger, peak, reset_peak
 from orthrus.bench.plan import SubjectPlan
 from orthrus.bench.profiler import Profile, profile
-from orthrus.build import build, build_baseline, build_target
-from orthrus.config.schema import Config, PartConfig
+from orthrus.build import TargetPool, build, build_baseline, build_target
+from orthrus.config.schema import Config
 from orthrus.interfaces import Target
 from orthrus.machine import synchronize
 from orthrus.registry.plugins import Plugins
 from orthrus.sampling.resolve import resolve_stop
 
-TargetKey = tuple[PartConfig | None, PartConfig | None, PartConfig | None]
 Prompts = Sequence[Sequence[int]]
 
 
 @dataclass(frozen=True, eq=False)
 class SharedTarget:
-    """A shared target, the sections of configs it was built from, and the names under which its memory is accounted."""
+    """A shared target, and the names under which its memory is accounted."""
 
-    key: TargetKey
     target: Target
     weights: str
     passes: str  # what runs on it leave behind and share: buffers of the cache, captured passes
@@ -65,21 +63,19 @@ class SubjectPool:
         self._has_run = False
         self._ledger = Ledger()
         self._numbers = itertools.count()
-        self._targets: list[SharedTarget] = []
+        self._targets = TargetPool(self._make_target)
         self._subjects: dict[str, Subject] = {}
 
     def keep_only(self, configs: Sequence[Config]) -> None:
         """Forget the targets, and what was built on them, that none of the configs asks for."""
-        keys = [_key(config) for config in configs]
-        self._subjects = {label: subject for label, subject in self._subjects.items() if subject.shared.key in keys}
-        dropped = [target for target in self._targets if target.key not in keys]
-        self._targets = [target for target in self._targets if target.key in keys]
+        dropped = self._targets.keep_only(configs)
+        self._subjects = {label: subject for label, subject in self._subjects.items() if subject.shared not in dropped}
         self._ledger.forget([name for target in dropped for name in (target.weights, target.passes)])
 
     def subject(self, plan: SubjectPlan, config: Config) -> Subject:
         """Return the subject of a plan, built anew only if its config is another than before."""
         if plan.label not in self._subjects or self._subjects[plan.label].config != config:
-            shared = self._target(config)
+            shared = self._targets.of(config)
             with self._ledger.charge(plan.label):
                 self._subjects.pop(plan.label, None)  # it goes before the next one comes
                 self._subjects[plan.label] = self._build(plan, config, shared)
@@ -93,9 +89,9 @@ class SubjectPool:
             reset_peak()
         self._has_run = True
         with self._ledger.charge(subject.owners[0]):
-            sample = subject.answer(prompts, batch)
+            measurement = subject.answer(prompts, batch)
             most = peak() - self._ledger.others(*subject.owners)
-        return replace(sample, peak_memory_bytes=most if device.type == "cuda" else None)
+        return replace(measurement, peak_memory_bytes=most if device.type == "cuda" else None)
 
     def profile(self, subject: Subject, prompts: Prompts, batch: int) -> Profile | None:
         """Return where a cycle's time goes; None for a baseline, whose cycles are its own."""
@@ -113,21 +109,13 @@ class SubjectPool:
         answer = partial(run_baseline, baseline, stop, clock=self._clock, device=target.device)
         return Subject(plan, config, shared, answer, _no_profile, (plan.label, shared.weights))
 
-    def _target(self, config: Config) -> SharedTarget:
-        for known in self._targets:
-            if known.key == _key(config):
-                return known
+    def _make_target(self, config: Config) -> SharedTarget:
         number = next(self._numbers)
         weights, passes = f"weights of target {number}", f"passes of target {number}"
         with self._ledger.charge(weights):
             target = build_target(config, self._plugins, self._notify)
-        self._targets.append(SharedTarget(_key(config), target, weights, passes))
-        return self._targets[-1]
+        return SharedTarget(target, weights, passes)
 
 
 def _no_profile(prompts: Prompts, batch: int) -> None:
     """Tell nothing: a baseline's cycles are its own."""
-
-
-def _key(config: Config) -> TargetKey:
-    return config.target, config.attention, config.cache

@@ -19,10 +19,10 @@ from orthrus.bench.workload import Workload
 from orthrus.cli.arguments import AsJson, Limit, Overrides, Raw, check_place, without_folder
 from orthrus.cli.bench_table import print_results
 from orthrus.cli.exit_codes import INTERRUPTED
-from orthrus.cli.progress import bar, error_console
 from orthrus.config.compose import read_overrides
 from orthrus.config.schema import Config
 from orthrus.errors import InputError
+from orthrus.progress import bar, error_console
 from orthrus.prompts import read_prompts
 from orthrus.registry.plugins import Plugins
 

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orthrus.cli.progress import error_console
+from orthrus.progress import error_console
 
 if TYPE_CHECKING:
     from orthrus.decoder import Decoder

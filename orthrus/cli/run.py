@@ -12,9 +12,9 @@ from rich.console import Console
 from orthrus.cli.arguments import AsJson, Batch, ConfigFile, Limit, Overrides, Raw
 from orthrus.cli.exit_codes import INTERRUPTED
 from orthrus.cli.loading import load_decoder
-from orthrus.cli.progress import bar, error_console
 from orthrus.cli.render import end_stream, plain, print_piece, summary, totals
 from orthrus.errors import InputError
+from orthrus.progress import bar, error_console
 from orthrus.prompts import PromptRecord, check_text, read_prompts
 
 if TYPE_CHECKING:

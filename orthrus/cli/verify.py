@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from orthrus.bench.arguments import read_integers
-from orthrus.bench.plan import PLAIN, SubjectPlan, plan_subjects
+from orthrus.bench.plan import SubjectPlan, plan_subjects
 from orthrus.cli.arguments import WRITTEN, AsJson, Limit, Overrides, Raw, check_place, without_folder
-from orthrus.cli.progress import bar, error_console
 from orthrus.config.compose import ConfigSource, read_overrides
 from orthrus.config.schema import Config, load_config
 from orthrus.errors import ConfigError, InputError, Problem
 from orthrus.files import write_whole
+from orthrus.progress import bar, error_console
 from orthrus.prompts import PromptRecord, read_prompts
+from orthrus.registry.catalog import PLAIN
 from orthrus.registry.plugins import Plugins
 
 if TYPE_CHECKING:

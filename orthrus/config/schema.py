@@ -11,12 +11,11 @@ from typing import Any
 from orthrus.config.compose import Composed, ConfigSource, compose, read_layers
 from orthrus.errors import ConfigError, InputError, PluginError, Problem, shown, unknown
 from orthrus.options import option, parse
-from orthrus.registry.catalog import PARTS, RESERVED, Entry
+from orthrus.registry.catalog import DEFAULT, PARTS, RESERVED, Entry
 from orthrus.registry.plugins import Plugins
 from orthrus.settings import Sampling, Stop
 
 NEEDED = ("target", "drafter", "verifier")
-DEFAULT = "default"  # the name under which a plugin registers the verifier of a config that names none
 SECTIONS: Mapping[str, type] = {"sampling": Sampling, "stop": Stop}
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from orthrus.files import cache_directory
+from orthrus.files import WriteError, cache_directory, write_whole
 
 FORMAT = "orthrus-pass-costs 1"
 
@@ -36,16 +35,11 @@ def read_costs(identity: Mapping[str, Any], notify: Callable[[str], None]) -> di
 def write_costs(identity: Mapping[str, Any], seconds: Mapping[int, float], notify: Callable[[str], None]) -> None:
     """Keep the seconds by size, whole or not at all; where nothing can be written the user is told."""
     file = cost_file(identity)
-    beside = file.with_name(f".{file.name}.{os.getpid()}")
     entry = {"format": FORMAT, "identity": identity, "seconds": {str(size): cost for size, cost in seconds.items()}}
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(json.dumps(entry, indent=1) + "\n", encoding="utf-8")
-        beside.replace(file)
-    except OSError as error:
-        notify(f"the costs of passes cannot be kept in '{file.parent}' ({error.strerror}); the next run measures anew")
-        if file.parent.is_dir():
-            beside.unlink(missing_ok=True)
+        write_whole(file, json.dumps(entry, indent=1) + "\n")
+    except WriteError as error:
+        notify(f"the costs of passes cannot be kept in '{file.parent}' ({error.why}); the next run measures anew")
 
 
 def _parse(values: Any, identity: Mapping[str, Any]) -> dict[int, float]:

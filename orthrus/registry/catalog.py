@@ -12,6 +12,8 @@ from orthrus.options import describe
 
 PARTS = ("attention", "cache", "target", "drafter", "verifier")  # of a decoder, in building order
 RESERVED = (*PARTS, "sampling", "stop", "seed", "use")  # what a config has of itself
+DEFAULT = "default"  # the verifier of a config that names none
+PLAIN = "none"  # the drafter that drafts nothing: plain decoding, which others are held against
 KINDS = {  # kind: hook
     "target": "register_targets",
     "drafter": "register_drafters",

@@ -9,10 +9,8 @@ from numbers import Integral
 from typing import Any
 
 from orthrus import interfaces
-from orthrus.errors import InterfaceError, unknown
-from orthrus.values import (
-    AttentionCapabilities,
-)
+from orthrus.errors import InterfaceError, shortened, unknown
+from orthrus.values import AttentionCapabilities
 
 PROTOCOLS: Mapping[str, type] = {
     "attention": interfaces.AttentionBackend,
@@ -65,7 +63,7 @@ def _target(part: Any) -> Wrong:
 def _attention(part: Any) -> Wrong:
     can = part.capabilities
     if not isinstance(can, AttentionCapabilities):
-        yield "capabilities", f"{_shown(can)}, wanted an AttentionCapabilities"
+        yield "capabilities", f"{shortened(repr(can))}, wanted an AttentionCapabilities"
         return
     yield from _names("capabilities.kinds", can.kinds, KINDS)
     yield from _names("capabilities.devices", can.devices, example="cuda")
@@ -86,7 +84,7 @@ _DECLARED: Mapping[str, Callable[[Any], Wrong]] = {
 def _named(part: Any) -> Wrong:
     name = getattr(part, "name", "")
     if not isinstance(name, str):
-        yield "name", f"{_shown(name)}, wanted a text"
+        yield "name", f"{shortened(repr(name))}, wanted a text"
 
 
 def _names(attribute: str, value: object, known: tuple[str, ...] = (), example: str = "") -> Wrong:
@@ -115,22 +113,17 @@ def _one_of(value: object, example: str = CAPABILITIES[-2]) -> str:
 
 def _set(attribute: str, value: object, of: type, what: str, example: str) -> Wrong:
     if not isinstance(value, Set) or not all(isinstance(item, of) for item in value):
-        yield attribute, f"{_shown(value)}, wanted a set of {what}: {example}"
+        yield attribute, f"{shortened(repr(value))}, wanted a set of {what}: {example}"
 
 
 def _flag(attribute: str, value: object) -> Wrong:
     if not isinstance(value, bool):
-        yield attribute, f"{_shown(value)}, wanted True or False"
+        yield attribute, f"{shortened(repr(value))}, wanted True or False"
 
 
 def _integer(attribute: str, value: object, otherwise: str = "") -> Wrong:
     if not isinstance(value, Integral) or isinstance(value, bool) or int(value) < 1:
-        yield attribute, f"{_shown(value)}, wanted an integer of 1 or more{otherwise}"
-
-
-def _shown(value: object, most: int = 80) -> str:
-    text = repr(value)
-    return text if len(text) <= most else f"{text[:most]}..."
+        yield attribute, f"{shortened(repr(value))}, wanted an integer of 1 or more{otherwise}"
 
 
 def members(protocol: type) -> list[str]:

@@ -16,7 +16,7 @@ from orthrus.reference.view_table import ViewTableTarget
 from orthrus.testing.check import Check, ConformanceError, NotApplicableError, Outcome
 from orthrus.testing.checks import drafter_checks, named_check, verifier_checks
 from orthrus.testing.checks.attention import attention_checks
-from orthrus.testing.checks.attention_cases import Pass
+from orthrus.testing.checks.attention_cases import AttentionCase
 from orthrus.testing.checks.cache import History, cache_checks
 from orthrus.testing.checks.enumeration import EveryOutcome, distribution, every_decoding, largest_difference, together
 from orthrus.testing.checks.target import target_checks
@@ -24,6 +24,7 @@ from orthrus.testing.factory import PartFactory, factory_of
 from orthrus.testing.scenes import Scene
 
 __all__ = [
+    "AttentionCase",
     "Check",
     "ConformanceError",
     "EveryOutcome",
@@ -33,7 +34,6 @@ __all__ = [
     "OracleAnswer",
     "Outcome",
     "PartFactory",
-    "Pass",
     "PlainCache",
     "PlainConsensus",
     "PlainCoupled",

@@ -5,9 +5,3 @@ See docs/explanation/lossless.md.
 May import: batch, bench, build, chance, config, decoder, errors, files, interfaces, machine, metrics, optional,
 reference, registry, sampling, settings, values.
 """
-
-from orthrus.verification.answers import Verification, verify
-from orthrus.verification.certifier import check_verifiable
-from orthrus.verification.mismatch import Divergence
-
-__all__ = ["Divergence", "Verification", "check_verifiable", "verify"]

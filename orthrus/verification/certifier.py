@@ -8,11 +8,12 @@ from typing import Any
 
 import torch
 
-from orthrus.build import build, build_target
+from orthrus.build import TargetPool, build, build_target
 from orthrus.config.schema import Config, PartConfig
 from orthrus.decoder import Decoder
 from orthrus.errors import InputError
 from orthrus.interfaces import Target
+from orthrus.registry.catalog import PLAIN
 from orthrus.registry.plugins import Plugins
 from orthrus.values import Prompt, Result
 from orthrus.verification.certificate import Certificate, Control, differing, logit_error, wrong_tokens
@@ -25,7 +26,6 @@ from orthrus.verification.teacher_forcing import Logits
 
 PLAIN_BATCHES = (1, 8)  # of the control; the first is greedy decoding as it is meant
 Advance = Callable[[Any], None]
-TargetKey = tuple[PartConfig | None, PartConfig | None, PartConfig | None]
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Decoded:
 
 @dataclass(eq=False)
 class Runs:
-    """Decode prompts by configs, each once at a batch; configs that agree in their target share it and its referee.
+    """Decode prompts by configs, each once at a batch; configs that agree in their target share it and its reference.
 
     prompts: each with its id. chat: as in `Decoder.generate`. run_cache: where runs that were decoded are, if anywhere.
     """
@@ -59,16 +59,18 @@ class Runs:
     chat: bool | None = None
     notify: Callable[[str], None] | None = None
     run_cache: KeptRuns | None = None
-    _targets: list[tuple[TargetKey, Target]] = field(default_factory=list)
     _wide: list[tuple[PartConfig | None, torch.dtype, Logits]] = field(default_factory=list)
-    _referees: list[tuple[Config, ReferenceCheck]] = field(default_factory=list)
+    _references: list[tuple[Config, ReferenceCheck]] = field(default_factory=list)
     _decoders: list[tuple[Config, Decoder]] = field(default_factory=list)
     _decoded: list[tuple[Config, int, Decoded]] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self._targets: TargetPool[Target] = TargetPool(lambda config: build_target(config, self.plugins, self.notify))
+
     def prepare(self, config: Config) -> ReferenceCheck:
-        """Return the referee of a config, its target built; raise InputError if its runs cannot be certified."""
+        """Return the reference of a config, its target built; raise InputError if its runs cannot be certified."""
         check_verifiable(self._decoder(config))
-        return self._referee(config)
+        return self._reference(config)
 
     def decode(self, config: Config, batch: int, advance: Advance) -> Decoded:
         """Return the run of a config, decoding now if it has not been."""
@@ -83,13 +85,13 @@ class Runs:
         return decoded
 
     def certify(self, asked: Asked, oracle_sample: int, advance: Advance = lambda result: None) -> Certificate:
-        """Return the certificate of a run that was decoded, once all that its referee has to see was judged."""
-        decoded, referee = self.decode(asked.config, asked.batch, _ignore), self._referee(asked.config)
-        judged = [referee.judge(result) for result in decoded.results]
-        divergences = _failures(decoded, judged, referee)
-        replayed = set() if referee.narrow else spread(len(judged), oracle_sample)
+        """Return the certificate of a run that was decoded, once all that its reference has to see was judged."""
+        decoded, reference = self.decode(asked.config, asked.batch, _ignore), self._reference(asked.config)
+        judged = [reference.judge(result) for result in decoded.results]
+        divergences = _failures(decoded, judged, reference)
+        replayed = set() if reference.narrow else spread(len(judged), oracle_sample)
         for index in sorted(replayed):
-            parted = referee.replay(decoded.results[index])  # where float64 decided a tie, the oracle may part
+            parted = reference.replay(decoded.results[index])  # where float64 decided a tie, the oracle may part
             divergences[index] = divergences[index] or [
                 divergence for divergence in parted if divergence.position not in judged[index].disputed
             ]
@@ -98,20 +100,20 @@ class Runs:
             for answer_divergences, each in zip(divergences, judged, strict=True)
         )
         control = None
-        if referee.narrow or (identical < len(judged) and not any(divergences)):
+        if reference.narrow or (identical < len(judged) and not any(divergences)):
             plain, batched = (self.decode(asked.plain, batch, advance).results for batch in PLAIN_BATCHES)
             control = Control(differing(plain, batched), len(plain), min(PLAIN_BATCHES[-1], len(plain)))
-            if referee.narrow:
+            if reference.narrow:
                 identical = len(plain) - differing(decoded.results, plain)
-        return _certificate(asked, decoded, judged, divergences, referee, identical, control, len(replayed))
+        return _certificate(asked, decoded, judged, divergences, reference, identical, control, len(replayed))
 
     def answers(self, asked: Sequence[Asked]) -> list[tuple[ReferenceCheck, Result]]:
-        """Return all different answers of runs that were decoded, each with its referee."""
+        """Return all different answers of runs that were decoded, each with its reference."""
         certificates = []
-        for referee in dict.fromkeys(self._referee(run.config) for run in asked):
-            mine = [run for run in asked if self._referee(run.config) is referee]
+        for reference in dict.fromkeys(self._reference(run.config) for run in asked):
+            mine = [run for run in asked if self._reference(run.config) is reference]
             results = [result for run in mine for result in self.decode(run.config, run.batch, _ignore).results]
-            certificates += [(referee, result) for result in unique(results)]
+            certificates += [(reference, result) for result in unique(results)]
         return certificates
 
     def _answers(self, config: Config, decoder: Decoder, batch: int, advance: Advance) -> Answers:
@@ -119,7 +121,7 @@ class Runs:
         if self.run_cache is None:
             return self._watched(decoder, batch, advance)
         identity = identity_of(config, batch, self.prompts, self.chat, decoder)
-        drafter = config.drafter.entry.name if config.drafter else "none"
+        drafter = config.drafter.entry.name if config.drafter else PLAIN
         label = f"drafter {drafter}, batch {batch}"
         if read := self.run_cache.read(identity, label):
             for _ in self.prompts:
@@ -140,27 +142,19 @@ class Runs:
         for known, decoder in self._decoders:
             if known == config:
                 return decoder
-        decoder = build(config, self.plugins, {"target": self._target(config)}, self.notify)
+        decoder = build(config, self.plugins, {"target": self._targets.of(config)}, self.notify)
         self._decoders.append((config, decoder))
         return decoder
 
-    def _target(self, config: Config) -> Target:
-        key = (config.target, config.attention, config.cache)
-        for known, target in self._targets:
-            if known == key:
-                return target
-        self._targets.append((key, build_target(config, self.plugins, self.notify)))
-        return self._targets[-1][1]
-
-    def _referee(self, config: Config) -> ReferenceCheck:
+    def _reference(self, config: Config) -> ReferenceCheck:
         key = replace(config, drafter=None, verifier=None, attention=None, cache=None, sections={})
-        for known, referee in self._referees:
+        for known, reference in self._references:
             if known == key:
-                return referee
+                return reference
         decoder = self._decoder(config)
-        referee = ReferenceCheck(decoder, lambda dtype: self._widened(config, decoder.target, dtype))
-        self._referees.append((key, referee))
-        return referee
+        reference = ReferenceCheck(decoder, lambda dtype: self._widened(config, decoder.target, dtype))
+        self._references.append((key, reference))
+        return reference
 
     def _widened(self, config: Config, target: Any, dtype: torch.dtype) -> Logits | None:
         """Return logits of the same weights in another dtype, made once for all configs with this target."""
@@ -177,11 +171,11 @@ class Runs:
 def _ignore(_: Any) -> None: ...
 
 
-def _failures(decoded: Decoded, judged: Sequence[Judgement], referee: ReferenceCheck) -> list[list[Divergence]]:
+def _failures(decoded: Decoded, judged: Sequence[Judgement], reference: ReferenceCheck) -> list[list[Divergence]]:
     """Return what does not pass in each answer."""
-    size, bound = unit(decoded.decoder), referee.bound
+    size, bound = unit(decoded.decoder), reference.bound
     return [
-        [*wrong_tokens(result, seen, judgement, bound, size, referee.narrow), *judgement.wrong_end]
+        [*wrong_tokens(result, seen, judgement, bound, size, reference.narrow), *judgement.wrong_end]
         for result, seen, judgement in zip(decoded.results, decoded.seen, judged, strict=True)
     ]
 
@@ -191,7 +185,7 @@ def _certificate(
     decoded: Decoded,
     judged: Sequence[Judgement],
     answer_divergences: Sequence[Sequence[Divergence]],
-    referee: ReferenceCheck,
+    reference: ReferenceCheck,
     identical: int,
     control: Control | None,
     oracle_checked: int,
@@ -202,16 +196,16 @@ def _certificate(
     return Certificate(
         label=asked.label,
         batch=asked.batch,
-        dtype=dtype_name(referee.dtype),
+        dtype=dtype_name(reference.dtype),
         temperature=decoded.decoder.sampling.temperature,
         prompts=len(decoded.results),
         tokens=sum(len(result.token_ids) for result in decoded.results),
         identical=identical,
         ties=sum((result.id, index) not in wrong for result, _, judgement in triples for index in judgement.disputed),
         certified=sum(not divergences for divergences in answer_divergences),
-        bound=referee.bound,
-        error=referee.error,
-        roundoffs=referee.roundoffs,
+        bound=reference.bound,
+        error=reference.error,
+        roundoffs=reference.roundoffs,
         logit_error=max((logit_error(*triple, size) for triple in triples), default=None),
         control=control,
         oracle_checked=oracle_checked,

@@ -16,7 +16,7 @@ from typing import Any
 
 from orthrus.config.schema import Config, PartConfig
 from orthrus.decoder import Decoder
-from orthrus.files import write_whole
+from orthrus.files import WriteError, write_whole
 from orthrus.machine import versions
 from orthrus.metrics import Measures
 from orthrus.values import Prompt, Result
@@ -57,10 +57,8 @@ class KeptRuns:
         }
         try:
             write_whole(file, json.dumps(entry))
-        except OSError as error:
-            self.notify(
-                f"{label}: cannot be kept in '{self.folder}' ({error.strerror}); the next time it is decoded again"
-            )
+        except WriteError as error:
+            self.notify(f"{label}: cannot be kept in '{self.folder}' ({error.why}); the next time it is decoded again")
             return
         self.notify(f"{label}: decoded, kept in '{file}'")
 

@@ -10,18 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from orthrus import (
-    AutoBlock,
-    BuildError,
-    Chance,
-    Context,
-    Draft,
-    Parts,
-    Step,
-    ViewTarget,
-    fingerprint_weights,
-    run_draft_pass,
-)
+from orthrus import AutoBlock, BuildError, Chance, Context, Draft, Parts, Step, run_draft_pass
+from orthrus.files import fingerprint_weights
+from orthrus.optional import ViewTarget
 from orthrus.sampling import add_noise, row_probabilities, warp_rows
 from orthrus_diffusion.block import MaskedBlock
 from orthrus_diffusion.options import DiffusionOptions

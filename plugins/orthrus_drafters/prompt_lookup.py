@@ -32,13 +32,13 @@ class PromptLookup:
         self._length = length
         self._auto = auto
         self.learns = auto is not None
-        self._histories: dict[int, History] = {}  # by row
+        self._histories: dict[int, NgramIndex] = {}  # by row
 
     def start(self, context: Context, rows: Sequence[int]) -> None:
         """Index the new rows' prompts and first tokens."""
         for index in rows:
             row = context.rows[index]
-            self._histories[index] = History([*row.prompt, *row.output], self._sizes)
+            self._histories[index] = NgramIndex([*row.prompt, *row.output], self._sizes)
         if self._auto:
             self._auto.start(rows)
 
@@ -79,7 +79,7 @@ class PromptLookup:
         return self._auto.report() if self._auto else {}
 
 
-class History:
+class NgramIndex:
     """Index a growing list of tokens by its n-grams: where each one ended last."""
 
     def __init__(self, tokens: Sequence[int], sizes: Sequence[int]) -> None:

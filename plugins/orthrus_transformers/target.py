@@ -11,7 +11,8 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor
 
-from orthrus import BuildError, Context, Draft, DraftPass, KVCache, MovesRows, Parts, Step, Tokenizer, Turn
+from orthrus import BuildError, Context, Draft, KVCache, Parts, Step, Tokenizer, Turn
+from orthrus.optional import DraftPass, MovesRows
 from orthrus_transformers.engines import make_eager, make_engine, uncaptured
 from orthrus_transformers.engines.eager import Engine
 from orthrus_transformers.engines.forward_pass import ForwardPass

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from orthrus.config import Config
+    from orthrus import Config
 
 
 @dataclass(frozen=True)

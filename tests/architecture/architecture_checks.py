@@ -13,8 +13,18 @@ import orthrus
 
 LONGEST = 500  # lines of a file
 KERNELS = {"orthrus.kernels.launch", "orthrus.kernels.triton_wait"}  # what Triton kernels of plugins share
-PUBLIC = {"orthrus", "orthrus.hookspecs", "orthrus.reference", "orthrus.sampling", "orthrus.testing", *KERNELS}
-PUBLIC_TYPES = {*PUBLIC, "orthrus.config"}  # what a plugin may import for its annotations
+PUBLIC = {
+    "orthrus",
+    "orthrus.errors",
+    "orthrus.files",
+    "orthrus.hookspecs",
+    "orthrus.optional",
+    "orthrus.progress",
+    "orthrus.reference",
+    "orthrus.sampling",
+    "orthrus.testing",
+    *KERNELS,
+}
 
 
 @dataclass(frozen=True)
@@ -73,9 +83,9 @@ def private_doors(plugins: Path) -> list[str]:
 
 
 def _is_public(one: Import) -> bool:
-    if one.module not in (PUBLIC_TYPES if one.typing_only else PUBLIC):
+    if one.module not in PUBLIC:
         return False
-    public = set(orthrus.__all__) | {module.partition(".")[2] for module in PUBLIC}
+    public = {*orthrus.__all__, *orthrus._ELSEWHERE} | {module.partition(".")[2] for module in PUBLIC}
     return one.module != "orthrus" or set(one.names) <= public
 
 

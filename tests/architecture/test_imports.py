@@ -85,7 +85,7 @@ def test_a_private_door_is_noticed(code: str, complaint: str, tmp_path: Path) ->
     [
         "import orthrus\nfrom orthrus import Draft, option\nfrom orthrus.testing import greedy",
         "from orthrus.hookspecs import Register\nfrom orthrus.sampling import accept_greedy",
-        "if TYPE_CHECKING:\n    from orthrus.config import Config",
+        "if TYPE_CHECKING:\n    from orthrus import Config",
         "from orthrus_one.options import Options",
     ],
 )
@@ -117,6 +117,7 @@ def test_public_names_exist() -> None:
     assert checks.missing_names(orthrus) == []
     assert checks.missing_names(orthrus.testing) == []
     assert sorted(orthrus.__all__) == dir(orthrus)
+    assert [name for name in orthrus._ELSEWHERE if not hasattr(orthrus, name) or name in orthrus.__all__] == []
 
 
 def test_a_public_name_that_does_not_exist_is_noticed() -> None:

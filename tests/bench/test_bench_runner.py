@@ -103,7 +103,7 @@ def test_targets_that_the_next_point_does_not_need_are_let_go(tmp_path: Path) ->
         warm_up=0,
         rounds=1,
     )
-    kept = [len(bench._workshop._targets) for _ in bench.runs()]
+    kept = [len(bench._subjects._targets) for _ in bench.runs()]
     assert kept == [1, 1]
     assert len(plugin.targets) == 2
 

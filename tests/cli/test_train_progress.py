@@ -11,8 +11,7 @@ from rich.console import Console
 from support.program import Outcome
 from support.trainable import STAGES
 
-from orthrus_diffusion.training import metrics_log
-from orthrus_diffusion.training.metrics_log import progress
+from orthrus import progress
 
 BARS = {
     "prompts": ("prompts", "1/1"),
@@ -31,7 +30,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
         return Console(file=shown, force_terminal=True, width=100, **options)
 
     shown = io.StringIO()
-    monkeypatch.setattr(metrics_log, "Console", console)
+    monkeypatch.setattr(progress, "Console", console)
     return shown
 
 
@@ -53,8 +52,8 @@ def test_every_stage_shows_a_bar_that_comes_to_its_end(train: Callable[..., Outc
 
 
 def test_a_bar_begins_where_an_interrupted_stage_goes_on(terminal: io.StringIO) -> None:
-    with progress("fit", 10, 7) as advance:
-        advance(1)
+    with progress.bar("fit", 10, 7) as advance:
+        advance(None)
     bars = drawn(terminal)
     assert "7/10" in bars[0] and "8/10" in bars[-1]
 
@@ -62,9 +61,9 @@ def test_a_bar_begins_where_an_interrupted_stage_goes_on(terminal: io.StringIO) 
 def test_no_bar_without_a_terminal_or_for_other_processes(
     terminal: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with progress("fit", 10, shown=False) as advance:
-        advance(10)
-    monkeypatch.setattr(metrics_log, "Console", lambda **options: Console(file=terminal, force_terminal=False))
-    with progress("fit", 10) as advance:
-        advance(10)
+    with progress.bar("fit", 10, shown=False) as advance:
+        advance(None)
+    monkeypatch.setattr(progress, "Console", lambda **options: Console(file=terminal, force_terminal=False))
+    with progress.bar("fit", 10) as advance:
+        advance(None)
     assert terminal.getvalue() == ""

@@ -17,8 +17,9 @@ from support.released import RELEASED, drafts, load, plain_base, released_copy
 from support.thorough import thorough_but
 
 from orthrus import InputError
+from orthrus.files import INDEX
 from orthrus_diffusion.view_files.convert import to_released, to_view
-from orthrus_diffusion.view_files.safetensors_files import INDEX, open_checkpoint
+from orthrus_diffusion.view_files.safetensors_files import open_checkpoint
 
 # What writes no more than so many bytes a file: the program, on a disk that is full.
 FULL_DISK = (

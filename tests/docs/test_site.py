@@ -12,10 +12,16 @@ import yaml
 from docs_pages import ROOT, page, pages
 
 import orthrus
-from orthrus import interfaces, optional
+from orthrus import files, interfaces, optional, progress
 
-EXPLAINED = {"Register", "hookimpl"}  # in a sentence and on the page of hooks
-WHOLE = {orthrus.errors.__name__, interfaces.__name__, optional.__name__}  # modules of which every name is shown
+EXPLAINED = {"hookimpl"}  # in a sentence and on the page of hooks
+WHOLE = {
+    orthrus.errors.__name__,
+    interfaces.__name__,
+    optional.__name__,
+    files.__name__,
+    progress.__name__,
+}  # modules of which every name is shown
 
 
 def shown() -> list[str]:

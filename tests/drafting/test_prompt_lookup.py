@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orthrus_drafters.prompt_lookup import History
+from orthrus_drafters.prompt_lookup import NgramIndex
 
 
 def naive(tokens: list[int], sizes: range, length: int) -> list[int]:
@@ -29,7 +29,7 @@ def test_it_is_the_definition_however_the_text_arrives(
     tokens: list[int], least: int, more: int, length: int, pieces: list[int]
 ) -> None:
     sizes = range(least + more, least - 1, -1)
-    history, fed = History(tokens[:1], sizes), 1
+    history, fed = NgramIndex(tokens[:1], sizes), 1
     for piece in [*pieces, len(tokens)]:
         history.extend(tokens[fed : fed + piece])
         fed = min(len(tokens), fed + piece)
@@ -37,7 +37,7 @@ def test_it_is_the_definition_however_the_text_arrives(
 
 
 def test_longest_first_then_newest() -> None:
-    assert History([1, 2, 3, 9, 2, 3, 7, 1, 2, 3], range(3, 0, -1)).continuation(2) == [9, 2]
-    assert History([2, 3, 9, 2, 3, 7, 1, 2, 3], range(3, 0, -1)).continuation(2) == [7, 1]
-    assert History([1, 1, 1], range(3, 0, -1)).continuation(4) == [1]
-    assert History([1, 2, 3], range(3, 0, -1)).continuation(4) == []
+    assert NgramIndex([1, 2, 3, 9, 2, 3, 7, 1, 2, 3], range(3, 0, -1)).continuation(2) == [9, 2]
+    assert NgramIndex([2, 3, 9, 2, 3, 7, 1, 2, 3], range(3, 0, -1)).continuation(2) == [7, 1]
+    assert NgramIndex([1, 1, 1], range(3, 0, -1)).continuation(4) == [1]
+    assert NgramIndex([1, 2, 3], range(3, 0, -1)).continuation(4) == []

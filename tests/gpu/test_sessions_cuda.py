@@ -28,9 +28,7 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a C
 
 def tiny_target(engine: str, chunk: int = 512) -> TransformersTarget:
     model = tiny_model("llama", dtype=torch.float32).cuda()
-    return TransformersTarget(
-        model, None, StaticCache(slots=16), SdpaAttention(), engine=engine, prefill_chunk=chunk
-    )
+    return TransformersTarget(model, None, StaticCache(slots=16), SdpaAttention(), engine=engine, prefill_chunk=chunk)
 
 
 def with_view(target: Any) -> Drafter:

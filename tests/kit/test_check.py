@@ -122,11 +122,11 @@ def test_what_is_no_draft_is_said_by_every_check_in_plain_words(name: str) -> No
         assert "value: drafter 'Odd' returned " in text and "place: the loop, which checks every draft\n" in text
 
 
-def reproduced(text: str) -> str:
-    """Execute what a failure says shows it again, and return what that raises."""
+def reproduced(text: str, make: Callable[..., Any]) -> str:
+    """Execute what a failure says shows it again, and return what that raises; make: for code that cannot import it."""
     code = textwrap.dedent(text.partition("to see it again:\n")[2])
     with pytest.raises(ConformanceError) as caught:
-        exec(code, {})
+        exec(code, {"make": make})
     return str(caught.value)
 
 
@@ -139,13 +139,37 @@ def told(text: str) -> list[str]:
 @pytest.mark.parametrize("bug", thorough_but(IMPORTABLE[::9], IMPORTABLE[::3]), ids=str)
 def test_the_reproduction_shows_the_same_failure(bug: Bug) -> None:
     text = text_of(named_check(bug.kind, bug.check), bug.make)
-    assert told(reproduced(text)) == told(text)
+    assert told(reproduced(text, bug.make)) == told(text)
 
 
-def test_a_lambda_is_printed_with_what_it_uses() -> None:
-    text = text_of(named_check("drafter", "history_leaves_no_trace"), lambda target: Stale(target=target))
-    assert "    from support.bugs_of_drafters import Stale\n    make = lambda target: Stale(target=target)\n" in text
-    assert told(reproduced(text)) == told(text)
+class Maker:
+    @classmethod
+    def of(cls, target: object) -> Stale:
+        return Stale(target=target)
+
+    def __call__(self, target: object) -> Stale:
+        return Stale(target=target)
+
+
+@pytest.mark.parametrize("make", [Stale, Maker.of], ids=["a class", "a method of a class"])
+def test_what_has_a_name_is_imported(make: Callable[..., Any]) -> None:
+    text = text_of(named_check("drafter", "history_leaves_no_trace"), make)
+    assert told(reproduced(text, NoLimit)) == told(text)
+
+
+@pytest.mark.parametrize(
+    ("make", "which"),
+    [
+        (lambda target: Stale(target=target), r"<lambda>, of test_check.py, line \d+"),
+        (Maker(), "an object of Maker"),
+        (eval("lambda target: Stale(target=target)"), "<lambda>, of the module test_check"),
+    ],
+    ids=["a lambda", "an object", "without a source"],
+)
+def test_of_what_has_no_name_a_comment_says_which_it_was(make: Callable[..., Any], which: str) -> None:
+    text = text_of(named_check("drafter", "history_leaves_no_trace"), make)
+    assert re.search(f"    # make is {which}\n", text)
+    assert told(reproduced(text, make)) == told(text)
 
 
 def test_a_registered_part_is_printed_by_its_name() -> None:

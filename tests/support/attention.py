@@ -13,12 +13,14 @@ from orthrus.testing.checks.attention_cases import (
     GARBAGE,
     SCALE,
     TOLERANCE,
-    Case,
     attend,
     one_by_one,
     rolled,
     seen_slots,
     with_garbage,
+)
+from orthrus.testing.checks.attention_cases import (
+    AttentionTensors as Case,
 )
 
 __all__ = [

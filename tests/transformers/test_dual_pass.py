@@ -93,7 +93,7 @@ def gradients(target: TransformersTarget) -> dict[str, Tensor]:
 @pytest.mark.parametrize("family", ["llama", "mistral", "qwen2", "qwen3"])
 def test_layers_as_functions_have_the_gradients_of_the_modules(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
     functions = gradients(target_of(family))
-    monkeypatch.setattr(dual_pass, "KNOWN", set())
+    monkeypatch.setattr(dual_pass, "KNOWN_MODELS", set())
     modules = gradients(target_of(family))
     assert functions.keys() == modules.keys() == target_of(family).view_weights("view").keys()
     for name, gradient in functions.items():

@@ -13,6 +13,7 @@ from support.program import TABLE, InProcess, Outcome
 from orthrus.config.compose import ConfigSource
 from orthrus.config.schema import load_config
 from orthrus.decoder import Decoder
+from orthrus.files import WriteError
 from orthrus.registry.plugins import Plugins
 from orthrus.verification import run_cache
 from orthrus.verification.certifier import Runs
@@ -120,7 +121,7 @@ def test_a_folder_that_cannot_be_is_refused_before_anything_is_decoded(
 
 def test_a_full_disk_loses_nothing_but_the_copy(verify: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(path: Path, text: str) -> None:
-        raise OSError(28, "No space left on device")
+        raise WriteError(path, "No space left on device")
 
     monkeypatch.setattr(run_cache, "write_whole", full)
     assert verify().err.count("(No space left on device); the next time it is decoded again") == 2

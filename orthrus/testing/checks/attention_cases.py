@@ -25,7 +25,7 @@ TOLERANCE = {  # largest difference from float64, as a share of the largest outp
 
 
 @dataclass(frozen=True, eq=False)
-class Case:
+class AttentionTensors:
     """One layer of one pass; read [B, n] is true for the columns whose output somebody reads."""
 
     query: Tensor
@@ -37,7 +37,7 @@ class Case:
 
 
 @dataclass(frozen=True, repr=False)
-class Pass:
+class AttentionCase:
     """A pass as plain values: scoring a draft, drafting a block, or a chunk of a prefill.
 
     lengths: slots committed in each row; of a prefill, the prompts' lengths. groups: queries' heads that share one of
@@ -60,9 +60,9 @@ class Pass:
 
     def __repr__(self) -> str:
         changed = [field.name for field in fields(self) if getattr(self, field.name) != field.default]
-        return f"Pass({', '.join(f'{name}={getattr(self, name)!r}' for name in changed)})"
+        return f"AttentionCase({', '.join(f'{name}={getattr(self, name)!r}' for name in changed)})"
 
-    def case(self) -> Case:
+    def tensors(self) -> AttentionTensors:
         """Return the pass's tensors."""
         generator = torch.Generator().manual_seed(self.seed)
         positions, lengths, read = self._positions()
@@ -73,7 +73,7 @@ class Pass:
         query = torch.randn(rows, positions.shape[1], self.heads * self.groups, self.size, generator=generator)
         states = [torch.randn(rows, self.heads, extent, self.size, generator=generator) for _ in range(2)]
         key, value = (laid_out(self.layout, tensor.to(dtype).to(self.device)) for tensor in states)
-        return Case(
+        return AttentionTensors(
             query.to(dtype).to(self.device).transpose(1, 2), key, value, mask, self.window, read.to(self.device)
         )
 
@@ -111,28 +111,28 @@ def laid_out(layout: str, states: Tensor) -> Tensor:
     return states
 
 
-def with_garbage(case: Case) -> Case:
-    """Return the case with other values in the slots after each row's last position; outputs stay what they were."""
-    slots = torch.arange(case.mask.extent, device=case.key.device)
-    after = slots > case.mask.positions.amax(1, keepdim=True)  # [B, extent]
-    key, value = (states.masked_fill(after[:, None, :, None], GARBAGE) for states in (case.key, case.value))
-    return Case(case.query, key, value, case.mask, case.window, case.read)
+def with_garbage(tensors: AttentionTensors) -> AttentionTensors:
+    """Return the tensors with other values in the slots after each row's last position; outputs stay what they were."""
+    slots = torch.arange(tensors.mask.extent, device=tensors.key.device)
+    after = slots > tensors.mask.positions.amax(1, keepdim=True)  # [B, extent]
+    key, value = (states.masked_fill(after[:, None, :, None], GARBAGE) for states in (tensors.key, tensors.value))
+    return AttentionTensors(tensors.query, key, value, tensors.mask, tensors.window, tensors.read)
 
 
-def attend(backend: Any, case: Case, **more: Any) -> Tensor:
+def attend(backend: Any, tensors: AttentionTensors, **more: Any) -> Tensor:
     """Return what a backend computes: [B, H, n, D]."""
-    prepared = backend.prepare(case.mask, case.window, case.query.dtype)
-    out: Tensor = backend.attend(case.query, case.key, case.value, prepared, scale=SCALE, **more)
+    prepared = backend.prepare(tensors.mask, tensors.window, tensors.query.dtype)
+    out: Tensor = backend.attend(tensors.query, tensors.key, tensors.value, prepared, scale=SCALE, **more)
     return out
 
 
-def one_by_one(case: Case, softcap: float | None = None, sinks: Tensor | None = None) -> Tensor:
+def one_by_one(tensors: AttentionTensors, softcap: float | None = None, sinks: Tensor | None = None) -> Tensor:
     """Return attention in float64, computed query by query over exactly the keys it sees; zeros where nobody reads."""
-    query, key, value = case.query.double(), case.key.double(), case.value.double()
+    query, key, value = tensors.query.double(), tensors.key.double(), tensors.value.double()
     out = torch.zeros_like(query)
     groups = query.shape[1] // key.shape[1]
-    for row, column in case.read.nonzero().tolist():
-        seen = seen_slots(case, row, column)
+    for row, column in tensors.read.nonzero().tolist():
+        seen = seen_slots(tensors, row, column)
         for head in range(query.shape[1]):
             scores = key[row, head // groups, seen] @ query[row, head, column] * SCALE
             scores = scores if softcap is None else softcap * (scores / softcap).tanh()
@@ -141,13 +141,13 @@ def one_by_one(case: Case, softcap: float | None = None, sinks: Tensor | None = 
     return out
 
 
-def seen_slots(case: Case, row: int, column: int) -> list[int]:
+def seen_slots(tensors: AttentionTensors, row: int, column: int) -> list[int]:
     """Return the slots that one query sees, by the words of MaskDescription."""
-    mask, position = case.mask, int(case.mask.positions[row, column])
+    mask, position = tensors.mask, int(tensors.mask.positions[row, column])
     own = mask.positions[row].tolist()
     return [
         slot
         for slot in range(mask.extent)
         if (slot <= position if mask.kind == "causal" else slot < int(mask.lengths[row]) or slot in own)
-        and (case.window is None or slot > position - case.window)
+        and (tensors.window is None or slot > position - tensors.window)
     ]

@@ -12,7 +12,7 @@ from orthrus.batch.context import Context
 from orthrus.chance import Chance
 from orthrus.testing.check import BrokenRuleError, Check, Factory, check
 from orthrus.testing.checks.contracts import make_drafter
-from orthrus.testing.doubles.spies import Watched, decoded
+from orthrus.testing.doubles.spies import WatchedDrafter, decoded
 from orthrus.testing.doubles.verifiers import Dictated
 from orthrus.testing.scenes import Scene, ladder
 from orthrus.values import Draft
@@ -34,7 +34,7 @@ def rule(scenes: Sequence[Scene], *, unadmitted: bool = False) -> Callable[[Rule
         @wraps(rule)
         def body(make: Factory, scene: Scene) -> None:
             target = scene.target()
-            watched = Watched(make_drafter(make, target), rule, unadmitted=unadmitted)
+            watched = WatchedDrafter(make_drafter(make, target), rule, unadmitted=unadmitted)
             decoded(scene, target, watched, Dictated(scene.seed), Chance(scene.seed))
 
         return check("drafter", scenes)(body)

@@ -20,7 +20,7 @@ from orthrus.reference.cache import PlainCache
 from orthrus.reference.view_table import ViewTableTarget
 from orthrus.testing.check import BrokenRuleError, Factory, check
 from orthrus.testing.checks.contracts import forgetful, hold_declared, make_drafter
-from orthrus.testing.doubles.spies import FixedChance, Record, compare, decoded, recorded, recording
+from orthrus.testing.doubles.spies import FixedChance, Proposals, compare, decoded, recorded, recording
 from orthrus.testing.doubles.verifiers import Dictated, Spelled
 from orthrus.testing.scenes import Scene, ladder
 from orthrus.values import Draft, Step
@@ -49,7 +49,7 @@ def rows_are_independent(make: Factory, scene: Scene) -> None:
     """A row is proposed the same alone, in a batch of any size, and in a row that another prompt had before."""
     target = scene.target()
     actual = recorded(scene, target, forgetful(make, target), Dictated(scene.seed))
-    expected: Record = {}
+    expected: Proposals = {}
     for index in range(len(scene.prompts)):
         fresh_target = scene.target()
         expected |= recorded(scene.alone(index), fresh_target, make_drafter(make, fresh_target), Dictated(scene.seed))
@@ -73,10 +73,10 @@ def prompts_leave_no_trace(make: Factory, scene: Scene) -> None:
 def drafters_do_not_meet(make: Factory, scene: Scene) -> None:
     """Two drafters of one factory that decode in turns propose what each does by itself."""
     scenes = [scene, replace(scene, seed=scene.seed + 1, prompts=scene.prompts[::-1])]
-    turns: list[tuple[Record, Iterator[Step]]] = []
+    turns: list[tuple[Proposals, Iterator[Step]]] = []
     for variant in scenes:
         target = variant.target()
-        record: Record = {}
+        record: Proposals = {}
         steps = recording(variant, target, forgetful(make, target), Dictated(variant.seed), record)
         turns.append((record, steps))
     for _ in zip_longest(*(steps for _, steps in turns)):

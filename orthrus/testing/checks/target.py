@@ -22,7 +22,7 @@ from orthrus.reference.verifiers import PlainConsensus
 from orthrus.testing.check import BrokenRuleError, Check, Factory, NotApplicableError, check, expecting
 from orthrus.testing.checks.contracts import hold_declared, hold_members
 from orthrus.testing.doubles.drafters import Scripted
-from orthrus.testing.doubles.spies import Watched, WatchedVerifier, compare_texts, decoded
+from orthrus.testing.doubles.spies import WatchedDrafter, WatchedVerifier, compare_texts, decoded
 from orthrus.testing.doubles.verifiers import Dictated
 from orthrus.testing.scenes import Scene
 from orthrus.values import Draft, Step, Verdict
@@ -184,7 +184,7 @@ def _hold_scores(
                 _close(logits[row, index], own[index], f"{where}, place {index} after {text[-8:]}")
 
     watched = WatchedVerifier(Dictated(scene.seed), compare)
-    decoded(scene, target, Watched(_scripted(scene, target), look), watched)
+    decoded(scene, target, WatchedDrafter(_scripted(scene, target), look), watched)
 
 
 def _scripted(scene: Scene, target: Target) -> Scripted:

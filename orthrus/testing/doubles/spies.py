@@ -40,7 +40,7 @@ class Proposed:
         return bool(((self.probabilities - proposal.probabilities).abs() > CLOSE).any())
 
 
-Record = dict[tuple[int, tuple[int, ...]], Proposed]  # by key of the request, and its output so far
+Proposals = dict[tuple[int, tuple[int, ...]], Proposed]  # by key of the request, and its output so far
 
 
 class FixedChance(Chance):
@@ -52,7 +52,7 @@ class FixedChance(Chance):
         return (summed < summed[..., -1:] / 2).sum(-1)
 
 
-class Watched:
+class WatchedDrafter:
     """A drafter that shows each proposal with its context to `look`; unadmitted: even one that the loop refuses."""
 
     needs: frozenset[str] = frozenset()
@@ -95,9 +95,9 @@ def decoded(
 
 def recorded(
     scene: Scene, target: Target, drafter: Drafter, verifier: Verifier, chance: Chance | None = None
-) -> Record:
+) -> Proposals:
     """Return every proposal for a row that goes on, by the text that it was made for."""
-    record: Record = {}
+    record: Proposals = {}
     for _ in recording(scene, target, drafter, verifier, record, chance):
         pass
     return record
@@ -108,7 +108,7 @@ def recording(
     target: Target,
     drafter: Drafter,
     verifier: Verifier,
-    record: Record,
+    record: Proposals,
     chance: Chance | None = None,
 ) -> Iterator[Step]:
     """Yield the steps of decoding a scene, adding its proposals to the record."""
@@ -119,7 +119,7 @@ def recording(
                 record[row.key, tuple(row.output)] = _proposed(draft, index)
 
     context, drawn = scene.context(target), chance or FixedChance(scene.seed)
-    yield from ending_in_time(context, decode(target, Watched(drafter, look), verifier, context, drawn))
+    yield from ending_in_time(context, decode(target, WatchedDrafter(drafter, look), verifier, context, drawn))
 
 
 def ending_in_time(context: Context, steps: Iterator[Step]) -> Iterator[Step]:
@@ -137,7 +137,7 @@ def _proposed(draft: Draft, row: int) -> Proposed:
     return Proposed(tuple(draft.tokens[row, :length].tolist()), probabilities)
 
 
-def compare(scene: Scene, actual: Record, expected: Record, because: str) -> None:
+def compare(scene: Scene, actual: Proposals, expected: Proposals, because: str) -> None:
     """Raise BrokenRuleError for the first proposal that differs from the one wanted for the same text."""
     numbers = {key: index for index, key in enumerate(scene.keys())}
     for (key, output), proposed in actual.items():

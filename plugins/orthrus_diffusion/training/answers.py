@@ -4,13 +4,15 @@ from the model's own answers matters more than anything else (the paper's sectio
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from orthrus import Decoder, InputError, TrainableTarget, read_prompts
-from orthrus_diffusion.training.metrics_log import Records, progress
+from orthrus import Decoder, InputError, read_prompts
+from orthrus.files import file_digest
+from orthrus.optional import TrainableTarget
+from orthrus.progress import bar
+from orthrus_diffusion.training.metrics_log import Records
 from orthrus_diffusion.training.session import TrainingSession, read_claim
 from orthrus_diffusion.training.shards import write_shard
 from orthrus_diffusion.training.work_sharing import begin_turns, end_turns
@@ -26,7 +28,7 @@ def make_answers(run: TrainingSession) -> None:
     directory = run.out / "answers"
     target = run.target()
     if run.workers.first:
-        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        digest = file_digest(file)
         run.claim(directory, target, run.answers, prompts=digest, shards=len(groups))
     records = Records(directory, "shard")
     mine = begin_turns(run, records, [shard_file(directory, index) for index in range(len(groups))])
@@ -72,8 +74,8 @@ def _answer(
             f" answers.max_prompt_tokens={run.answers.max_prompt_tokens} tokens"
         )
     begun = time.perf_counter()
-    with progress(f"answers, shard {index}", len(short), shown=run.workers.first) as advance:
-        results = decoder.generate(short, batch=run.answers.batch, on_result=lambda result: advance(1))
+    with bar(f"answers, shard {index}", len(short), shown=run.workers.first) as advance:
+        results = decoder.generate(short, batch=run.answers.batch, on_result=advance)
     seconds = time.perf_counter() - begun
     tokens = sum(len(result.token_ids) for result in results)
     texts = [(prompt, result.token_ids) for prompt, result in zip(short, results, strict=True) if result.token_ids]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable, Mapping
@@ -12,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from orthrus_diffusion.whole import written_whole
+from orthrus.files import file_digest, new_directory
 
 KEPT = 2
 STATE, MANIFEST = "state.safetensors", "checkpoint.json"
@@ -39,10 +38,9 @@ class Checkpoints:
         from safetensors.torch import save_file
 
         directory = self._directory / f"step-{checkpoint.step:08d}"
-        shutil.rmtree(directory, ignore_errors=True)  # one that is damaged, and was passed over
-        with written_whole(directory) as folder:
+        with new_directory(directory, replace=True) as folder:  # of one that is damaged, and was passed over
             save_file({name: tensor.contiguous() for name, tensor in checkpoint.tensors.items()}, folder / STATE)
-            manifest = {"step": checkpoint.step, "facts": dict(checkpoint.facts), "sha256": _digest(folder / STATE)}
+            manifest = {"step": checkpoint.step, "facts": dict(checkpoint.facts), "sha256": file_digest(folder / STATE)}
             (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
         newest = [folder for folder in self._folders() if folder.name <= directory.name][-KEPT:]
         for old in self._folders():
@@ -74,13 +72,8 @@ class Checkpoints:
 
         try:
             manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-            if manifest["sha256"] != _digest(folder / STATE):
+            if manifest["sha256"] != file_digest(folder / STATE):
                 return None
             return Checkpoint(manifest["step"], manifest["facts"], load_file(folder / STATE))
         except (OSError, ValueError, KeyError, TypeError):  # in whatever way: it is told, and an earlier one is used
             return None
-
-
-def _digest(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orthrus import Decoder, InputError, Result, TrainableTarget, read_prompts, summarize
+from orthrus import Decoder, InputError, Result, read_prompts, summarize
+from orthrus.optional import TrainableTarget
+from orthrus.progress import bar
 from orthrus_diffusion.drafter import Diffusion
-from orthrus_diffusion.training.metrics_log import progress
 from orthrus_diffusion.training.session import TrainingSession
 
 
@@ -34,8 +35,8 @@ class Evaluation:
 
         shown: whether to show a bar; within another stage's there is none.
         """
-        with progress("eval", len(self.prompts), shown=shown) as advance:
-            results = self.decoder.generate(self.prompts, batch=self.batch, on_result=lambda result: advance(1))
+        with bar("eval", len(self.prompts), shown=shown) as advance:
+            results = self.decoder.generate(self.prompts, batch=self.batch, on_result=advance)
         ended = [result for result in results if result.finish_reason == "stop_token"]
         return {**_named("", results), **_named("ended_", ended), "ended": len(ended) / len(results)}
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import shutil
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -14,13 +13,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from orthrus import BuildError, DualPass, InputError, MaskedBlocks, TrainableTarget
+from orthrus import BuildError, InputError, MaskedBlocks
+from orthrus.optional import DualPass, TrainableTarget
+from orthrus.progress import bar
 from orthrus_diffusion.training.answers import shards_of
 from orthrus_diffusion.training.checkpoints import Checkpoint, Checkpoints
 from orthrus_diffusion.training.evaluation import Evaluation
 from orthrus_diffusion.training.hard_anchors import with_hard_anchors
 from orthrus_diffusion.training.loss import BlockLoss, Losses, Weights
-from orthrus_diffusion.training.metrics_log import Records, progress
+from orthrus_diffusion.training.metrics_log import Records
 from orthrus_diffusion.training.optimizer import MasterWeights, learning_rate
 from orthrus_diffusion.training.packing import Batch, Packer
 from orthrus_diffusion.training.session import TrainingSession
@@ -84,21 +85,18 @@ def refuse_float16(target: TrainableTarget) -> None:
 
 def save_trained(run: TrainingSession, target: TrainableTarget, masters: Mapping[str, Tensor]) -> None:
     """Write the view, in the place of one that was there: as int8 of the masters, which are not rounded before."""
-    unfinished = run.out / "view.new"
-    shutil.rmtree(unfinished, ignore_errors=True)
     options = run.training
     save_view(
         target,
         VIEW,
-        unfinished,
+        run.out / "view",
         options.block,
         options.mask_token_id,
         storage=options.storage,
         weights=masters if options.storage == "int8" else None,
         allow_ordinary_mask=options.allow_ordinary_mask,
+        replace=True,
     )
-    shutil.rmtree(run.out / "view", ignore_errors=True)
-    unfinished.rename(run.out / "view")
 
 
 class Fitting:
@@ -129,7 +127,7 @@ class Fitting:
     def run_steps(self) -> None:
         """Take every step that is left, writing records and checkpoints on the way."""
         options, first = self._run.fit, self._resume()
-        with progress("fit", options.steps, first, self._run.workers.first) as advance:
+        with bar("fit", options.steps, first, self._run.workers.first) as advance:
             begun, losses = time.perf_counter(), []
             batches = itertools.islice(self._batches(first), options.steps - first)
             batch = next(batches, None)
@@ -147,7 +145,7 @@ class Fitting:
                     begun, losses = time.perf_counter(), []
                 if done % options.save_every == 0 or done == options.steps:
                     self._save(done)
-                advance(1)
+                advance(None)
 
     def closing(self) -> Any:
         """Return a context that frees what training holds."""

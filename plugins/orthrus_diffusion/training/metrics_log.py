@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-from orthrus_diffusion.training.files import write_text_whole, write_whole
+from orthrus.files import write_whole
 
 FILE, PLOT = "metrics.jsonl", "metrics.svg"
 
@@ -37,7 +33,7 @@ class Records:
         """Forget the records of what is not done, by its x, and those that were cut off."""
         if (self._directory / FILE).exists():
             lines = [line for line in self.read() if is_done(line[self._x])]
-            write_text_whole(self._directory / FILE, "".join(json.dumps(line) + "\n" for line in lines))
+            write_whole(self._directory / FILE, "".join(json.dumps(line) + "\n" for line in lines))
 
     def write(self, **values: Any) -> None:
         """Add a record, on a line of its own also behind one that a full disk cut off."""
@@ -81,14 +77,3 @@ def _whole(line: str) -> dict[str, Any]:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-@contextmanager
-def progress(what: str, total: int, done: int = 0, shown: bool = True) -> Iterator[Callable[[int], None]]:
-    """Show a bar on standard error; yield the function that takes how much more was done."""
-    columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()]
-    console = Console(stderr=True, highlight=False)
-    hidden = not shown or not console.is_terminal
-    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=hidden) as bar:
-        task = bar.add_task(what, total=total, completed=done)
-        yield lambda count: bar.advance(task, count)

@@ -9,10 +9,12 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from orthrus import InputError, Tokenizer, TrainableTarget, read_prompts
+from orthrus import InputError, Tokenizer, read_prompts
+from orthrus.files import write_whole
+from orthrus.optional import TrainableTarget
+from orthrus.progress import bar
 from orthrus_diffusion.training.decontamination import Contamination
-from orthrus_diffusion.training.files import write_text_whole
-from orthrus_diffusion.training.metrics_log import Records, progress
+from orthrus_diffusion.training.metrics_log import Records
 from orthrus_diffusion.training.session import TrainingSession, read_claim
 from orthrus_diffusion.training.work_sharing import begin_turns, end_turns
 
@@ -78,7 +80,7 @@ def _sample_parts(run: TrainingSession, target: TrainableTarget, directory: Path
     """Let the model write prompts, each part into a file; several processes take turns."""
     records = Records(directory, "part")
     mine = begin_turns(run, records, parts)
-    with progress("prompts", len(mine), shown=run.workers.first) as advance:
+    with bar("prompts", len(mine), shown=run.workers.first) as advance:
         for part in mine:
             asked = range(part * PART, min((part + 1) * PART, run.prompts.sampled))
             begun = time.perf_counter()
@@ -86,7 +88,7 @@ def _sample_parts(run: TrainingSession, target: TrainableTarget, directory: Path
             seconds = time.perf_counter() - begun
             _write(parts[part], sampled)
             records.write(part=part, prompts=len(sampled), asked=len(asked), prompts_per_second=len(sampled) / seconds)
-            advance(1)
+            advance(None)
     end_turns(run, records)
 
 
@@ -149,4 +151,4 @@ def _distinct(texts: Iterable[str]) -> list[str]:
 
 def _write(file: Path, texts: Sequence[str]) -> None:
     lines = (json.dumps({"id": str(index), "prompt": text}) for index, text in enumerate(texts))
-    write_text_whole(file, "".join(f"{line}\n" for line in lines))
+    write_whole(file, "".join(f"{line}\n" for line in lines))

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import orthrus
-from orthrus import BuildError, Decoder, InputError, TrainableTarget, read_prompts
-from orthrus_diffusion.training.files import write_text_whole
+from orthrus import BuildError, Decoder, InputError, read_prompts
+from orthrus.files import write_whole
+from orthrus.optional import TrainableTarget
 from orthrus_diffusion.training.process_group import Workers
 from orthrus_diffusion.training.settings import (
     AnswersOptions,
@@ -105,7 +106,7 @@ class TrainingSession:
         facts = {"model": target.fingerprint(), **_deciding(options), **json.loads(json.dumps(more))}
         earlier = read_claim(directory)
         if not earlier:
-            write_text_whole(directory / CLAIM, json.dumps(facts, indent=1) + "\n")
+            write_whole(directory / CLAIM, json.dumps(facts, indent=1) + "\n")
             return
         earlier = {**_deciding(type(options)()), **earlier}  # options that came later had their defaults then
         if earlier != facts:

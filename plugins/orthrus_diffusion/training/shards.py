@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from orthrus import InputError
-from orthrus_diffusion.training.files import write_whole
+from orthrus.files import write_whole
 
 SMALL = 2**16  # vocabularies up to this size are kept in two bytes a token
 

@@ -12,9 +12,9 @@ import torch
 import typer
 
 from orthrus import InputError
+from orthrus.files import write_whole
 from orthrus_diffusion.training.answers import make_answers
 from orthrus_diffusion.training.evaluation import Evaluation
-from orthrus_diffusion.training.files import write_text_whole
 from orthrus_diffusion.training.fit import VIEW, fit_view
 from orthrus_diffusion.training.metrics_log import Records
 from orthrus_diffusion.training.process_group import joined_workers
@@ -32,7 +32,7 @@ def evaluate_view(run: TrainingSession) -> None:
         attach(target, VIEW, run.out / "view")
         records = Records(run.out / "eval", "measurement")
         measures = Evaluation.of(run, target, VIEW).measure(shown=True)
-        write_text_whole(run.out / "eval.json", json.dumps(measures, indent=1) + "\n")
+        write_whole(run.out / "eval.json", json.dumps(measures, indent=1) + "\n")
         records.write(measurement=len(records.read()) + 1, **measures)
         records.plot(run.notify)
         typer.echo(json.dumps(measures, indent=1))

@@ -11,19 +11,19 @@ from typing import Any
 
 from torch import Tensor
 
-from orthrus import InputError, fingerprint_files
+from orthrus import InputError
+from orthrus.errors import first_of
+from orthrus.files import INDEX, fingerprint_files, new_directory
 from orthrus_diffusion.view_files.config import RELEASED, ViewConfig, is_released, parse_config, read_config
 from orthrus_diffusion.view_files.formats import RELEASED_WEIGHT, WEIGHTS, base_name, read_view, write_view
 from orthrus_diffusion.view_files.quantization import SCALE, dequantized
 from orthrus_diffusion.view_files.safetensors_files import (
-    INDEX,
     SHARD_BYTES,
-    Checkpoint,
+    StoredWeights,
     open_checkpoint,
     open_file,
     write_checkpoint,
 )
-from orthrus_diffusion.whole import written_whole
 
 ATTENTION_WEIGHT = re.compile(r"(.+\.self_attn\.(?:[qkvo]_proj|[qk]_norm))(\.\w+)")
 COMPANIONS = (".json", ".txt", ".model", ".jinja")  # of a model's weights: tokenizer, chat template, generation config
@@ -61,7 +61,7 @@ def to_released(view: Path, base: Path, destination: Path, name: str, most: int 
     _check_names(twins, model.weights, view)
     own = {name: stored.bytes for name, stored in model.weights.items() if not RELEASED_WEIGHT.fullmatch(name)}
     sizes = own | {_released_name(name): own[name] for name in sorted(twins)}
-    with written_whole(destination) as unfinished:
+    with new_directory(destination) as unfinished:
         write_checkpoint(unfinished, sizes, _reader(model, view_weights, view), most)
         released = {key: value for key, value in base_values.items() if key != "auto_map"}
         released |= {"architectures": [RELEASED], "block_size": config.block, "mask_token_id": config.mask_token_id}
@@ -82,11 +82,10 @@ def _check_names(twins: Collection[str], stored: Collection[str], source: Path) 
     wrong = [f"{name} is missing" for name in sorted(expected - set(twins))]
     wrong += [f"{name} is none of its attention" for name in sorted(set(twins) - expected)]
     if wrong:
-        more = f" (and {len(wrong) - 1} more such)" if len(wrong) > 1 else ""
-        raise InputError(f"the view's weights in '{source}' do not fit its model: {wrong[0]}{more}")
+        raise InputError(f"the view's weights in '{source}' do not fit its model: {first_of(wrong)}")
 
 
-def _reader(model: Checkpoint, view_weights: Checkpoint, view: Path) -> Callable[[list[str]], dict[str, Tensor]]:
+def _reader(model: StoredWeights, view_weights: StoredWeights, view: Path) -> Callable[[list[str]], dict[str, Tensor]]:
     """Return what reads weights of a released checkpoint: the model's own, and the view's in the dtypes of those."""
 
     def read(names: list[str]) -> dict[str, Tensor]:

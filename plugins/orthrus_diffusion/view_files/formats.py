@@ -16,13 +16,14 @@ from pathlib import Path
 
 from torch import Tensor
 
-from orthrus import BuildError, InputError, ViewTarget, fingerprint_files
+from orthrus import BuildError, InputError
+from orthrus.files import fingerprint_files, new_directory
+from orthrus.optional import ViewTarget
 from orthrus_diffusion.view_files.config import ViewConfig, check_storage, is_released, parse_config, read_config
 from orthrus_diffusion.view_files.mask_token import check_mask_token
 from orthrus_diffusion.view_files.quantization import dequantized, quantized
 from orthrus_diffusion.view_files.safetensors_files import open_checkpoint, open_file
 from orthrus_diffusion.view_files.shipped import listing, shipped_for
-from orthrus_diffusion.whole import written_whole
 
 WEIGHTS = "view.safetensors"
 UNTRAINED_BLOCK = 32  # the paper's
@@ -63,25 +64,32 @@ def save_view(
     storage: str = "float",
     allow_ordinary_mask: bool = False,
     weights: Mapping[str, Tensor] | None = None,
+    replace: bool = False,
 ) -> None:
     """Write an attached view into a new directory, whole or not at all; raise InputError if that cannot be done.
 
     storage: `float`, as the weights are, or `int8`. allow_ordinary_mask: the mask may be a token of ordinary text.
     weights: the view's, more exactly than the target computes with them; None: those that it computes with.
+    replace: the directory may exist, and is replaced.
     """
     check_mask_token(target, mask_token_id, allow_ordinary=allow_ordinary_mask)
     config = ViewConfig(block, mask_token_id, target.name, base_fingerprint(target), allow_ordinary_mask)
-    write_view(directory, target.view_weights(name) if weights is None else weights, config, storage)
+    write_view(directory, target.view_weights(name) if weights is None else weights, config, storage, replace)
 
 
-def write_view(directory: Path, weights: Mapping[str, Tensor], config: ViewConfig, storage: str) -> None:
-    """Write a view in our own format into a new directory; raise InputError if that cannot be done."""
+def write_view(
+    directory: Path, weights: Mapping[str, Tensor], config: ViewConfig, storage: str, replace: bool = False
+) -> None:
+    """Write a view in our own format into a directory, a new one unless it may be replaced.
+
+    Raises InputError if that cannot be done.
+    """
     from safetensors.torch import save_file
 
     check_storage(storage, "storage")
     tensors = {name: weight.detach() for name, weight in weights.items()}
     stored = quantized(tensors) if storage == "int8" else tensors
-    with written_whole(directory) as unfinished:
+    with new_directory(directory, replace=replace) as unfinished:
         save_file({name: weight.cpu().contiguous() for name, weight in stored.items()}, unfinished / WEIGHTS)
         text = json.dumps(config.to_dict(storage), indent=1)
         (unfinished / "config.json").write_text(text + "\n", encoding="utf-8")

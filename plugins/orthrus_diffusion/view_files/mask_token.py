@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from orthrus import InputError, ViewTarget
+from orthrus import InputError
+from orthrus.optional import ViewTarget
 
 AROUND = "a"  # a text to look at a token in: by itself, its spaces may be lost
 

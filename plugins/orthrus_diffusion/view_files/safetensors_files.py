@@ -13,15 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from orthrus import InputError, weight_files
+from orthrus import InputError
+from orthrus.files import INDEX, WEIGHTS, weight_files
 
-WHOLE = "model.safetensors"
-INDEX = "model.safetensors.index.json"
 SHARD_BYTES = 4 * 2**30  # of a written file, and so of what is held in memory at a time
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredWeight:
     """A stored weight: its file, and its shape and dtype as safetensors spells it."""
 
     file: Path
@@ -36,10 +35,10 @@ class Stored:
 
 
 @dataclass(frozen=True)
-class Checkpoint:
+class StoredWeights:
     """The weights of a directory by name; none is read before `read`."""
 
-    weights: Mapping[str, Stored]
+    weights: Mapping[str, StoredWeight]
 
     def read(self, names: Iterable[str]) -> dict[str, Tensor]:
         """Return these weights; raise InputError if a file is damaged."""
@@ -50,19 +49,19 @@ class Checkpoint:
         return tensors
 
 
-def open_checkpoint(directory: Path) -> Checkpoint:
+def open_checkpoint(directory: Path) -> StoredWeights:
     """Return the weights in a directory's safetensors files; raise InputError if there are none, or not all."""
     files = weight_files(directory)
     if not files:
         raise InputError(f"the directory '{directory}' holds no .safetensors file")
-    return Checkpoint({name: stored for file in files for name, stored in _listed(file).items()})
+    return StoredWeights({name: stored for file in files for name, stored in _listed(file).items()})
 
 
-def open_file(file: Path) -> Checkpoint:
+def open_file(file: Path) -> StoredWeights:
     """Return the weights in one file; raise InputError if it is missing or damaged."""
     if not file.is_file():
         raise InputError(f"the directory '{file.parent}' holds no {file.name}")
-    return Checkpoint(_listed(file))
+    return StoredWeights(_listed(file))
 
 
 def write_checkpoint(
@@ -80,7 +79,7 @@ def write_checkpoint(
     shards = _planned(sizes, most)
     places: dict[str, str] = {}
     for number, names in enumerate(shards, 1):
-        file = WHOLE if len(shards) == 1 else f"model-{number:05}-of-{len(shards):05}.safetensors"
+        file = WEIGHTS if len(shards) == 1 else f"model-{number:05}-of-{len(shards):05}.safetensors"
         weights = {name: weight.contiguous() for name, weight in read(names).items()}
         save_file(weights, directory / file, metadata={"format": "pt"})
         places |= dict.fromkeys(names, file)
@@ -102,10 +101,10 @@ def _planned(sizes: Mapping[str, int], most: int) -> list[list[str]]:
     return shards
 
 
-def _listed(file: Path) -> dict[str, Stored]:
+def _listed(file: Path) -> dict[str, StoredWeight]:
     with _opened(file) as stream:
         slices = {name: stream.get_slice(name) for name in stream.keys()}  # noqa: SIM118  # it is no mapping
-        return {name: Stored(file, tuple(piece.get_shape()), piece.get_dtype()) for name, piece in slices.items()}
+        return {name: StoredWeight(file, tuple(piece.get_shape()), piece.get_dtype()) for name, piece in slices.items()}
 
 
 @contextmanager

@@ -58,11 +58,12 @@ def split_heads(
     if norms is not None:
         query, key = turned[:, :every], turned[:, every:]
         turned = torch.cat([rms_norm(query, norms[0], norms[2]), rms_norm(key, norms[1], norms[2])], dim=1)
-    turned = _rotate(turned, cosine, sine)
+    turned = rotate(turned, cosine[:, None], sine[:, None])
     return (turned[:, :every], *cache.update(turned[:, every:], value, layer))
 
 
-def _rotate(states: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+def rotate(states: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+    """Return states [..., D] turned by their positions' angles; cosine and sine are of a shape that broadcasts."""
     half = states.shape[-1] // 2
     turned = torch.cat([-states[..., half:], states[..., :half]], dim=-1)
-    return states * cosine[:, None] + turned * sine[:, None]
+    return states * cosine + turned * sine

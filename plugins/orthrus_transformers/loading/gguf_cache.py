@@ -11,7 +11,8 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from orthrus import BuildError, cache_directory
+from orthrus import BuildError
+from orthrus.files import cache_directory, file_digest
 
 FORMAT = 2  # raise it when the conversion changes; older copies are then made anew
 MANIFEST = "orthrus.json"
@@ -25,7 +26,7 @@ def converted(file: Path, notify: Callable[[str], None], ignored: Sequence[str] 
     checked before use, and a damaged copy is made anew. ignored: keys and tensors that may be left out; a file has a
     copy for each such list. Raises BuildError if the file is damaged, not understood as a whole, or a package missing.
     """
-    directory = cache_directory(MODELS) / f"{_digest(file)[:32]}-{FORMAT}{_suffix(ignored)}"
+    directory = cache_directory(MODELS) / f"{file_digest(file)[:32]}-{FORMAT}{_suffix(ignored)}"
     if not is_whole(directory):
         _check_package(file)
         notify(f"converting {file.name} to safetensors (once)")
@@ -38,7 +39,7 @@ def is_whole(directory: Path) -> bool:
     try:
         manifest = json.loads((directory / MANIFEST).read_text())
         whole = isinstance(manifest, dict) and bool(manifest)
-        return whole and all(_digest(directory / name) == digest for name, digest in manifest.items())
+        return whole and all(file_digest(directory / name) == digest for name, digest in manifest.items())
     except (OSError, ValueError):
         return False
 
@@ -69,7 +70,7 @@ def _convert_beside(file: Path, directory: Path, ignored: Sequence[str]) -> None
         converted = Path(temporary) / "model"
         converted.mkdir()
         _write(file, converted, ignored)
-        manifest = {path.name: _digest(path) for path in sorted(converted.iterdir())}
+        manifest = {path.name: file_digest(path) for path in sorted(converted.iterdir())}
         (converted / MANIFEST).write_text(json.dumps(manifest, indent=1))
         _move(converted, directory)
 
@@ -88,8 +89,3 @@ def _move(converted: Path, directory: Path) -> None:
     except OSError:
         if not is_whole(directory):  # unless another process was quicker
             raise
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

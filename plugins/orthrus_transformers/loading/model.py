@@ -9,13 +9,14 @@ from typing import Any
 import torch
 
 from orthrus import BuildError, Parts
+from orthrus.errors import reason
 from orthrus_transformers.guards import does_not_fit
 from orthrus_transformers.loading.config_keys import check_config_keys, check_windows
 from orthrus_transformers.loading.gguf_cache import converted
 from orthrus_transformers.loading.quiet import quiet
 from orthrus_transformers.loading.random_weights import make_random_model, wants_random_weights
 from orthrus_transformers.loading.tokenizer import TextTokenizer
-from orthrus_transformers.loading.weights import load_weights, short
+from orthrus_transformers.loading.weights import load_weights
 from orthrus_transformers.options import TransformersOptions
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "vocab.txt")
@@ -92,5 +93,5 @@ def load_tokenizer(directory: Path, options: TransformersOptions) -> TextTokeniz
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=options.trust_remote_code)
     except Exception as error:  # damaged files fail in many ways; the cause is chained
-        raise BuildError(f"no tokenizer can be loaded from '{directory}' ({short(error)})") from error
+        raise BuildError(f"no tokenizer can be loaded from '{directory}' ({reason(error)})") from error
     return TextTokenizer(tokenizer, options.chat)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from orthrus import weight_files
+from orthrus.files import weight_files
 from orthrus_transformers.loading.config_keys import read_json
 from orthrus_transformers.loading.gguf.convert import ACCOUNT
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from orthrus import BuildError
-from orthrus_transformers.loading.weights import short
+from orthrus.errors import reason
 
 SEED = "random_weights_seed"
 LAST_PROJECTIONS = ("o_proj.weight", "down_proj.weight")
@@ -50,7 +50,7 @@ def make_random_model(directory: Path, dtype: torch.dtype | None, device: torch.
             )
         _fill(model, torch.Generator(device).manual_seed(getattr(config, SEED)))
     except Exception as error:  # unknown models and full devices fail in many ways; the cause is chained
-        raise BuildError(f"no model can be made from '{directory}/config.json' ({short(error)})") from error
+        raise BuildError(f"no model can be made from '{directory}/config.json' ({reason(error)})") from error
     return model
 
 

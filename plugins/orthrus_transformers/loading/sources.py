@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orthrus import InputError, Location, Parts
-from orthrus_transformers.loading.weights import short
+from orthrus.errors import reason
 
 SHAPES = Path(__file__).parent / "shapes"  # a directory with a config.json for each
 HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*(@[\w./-]+)?")  # so neither ./name nor ../name
@@ -74,7 +74,7 @@ class HubSource:
             ) from error
         except Exception as error:  # the hub's client raises errors of many libraries; the cause is chained
             raise InputError(
-                f"target.source: '{self.location}' is no local path and could not be had from the hub ({short(error)})"
+                f"target.source: '{self.location}' is no local path and could not be had from the hub ({reason(error)})"
             ) from error
 
 

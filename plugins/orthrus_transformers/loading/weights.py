@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from orthrus import BuildError
+from orthrus.errors import first_of, reason
 from orthrus_transformers.loading.patterns import matches
 from orthrus_transformers.loading.quiet import quiet
 
@@ -29,14 +30,13 @@ def load_weights(directory: Path, ignored: Sequence[str] = (), **options: Any) -
                 directory, output_loading_info=True, ignore_mismatched_sizes=True, **options
             )
     except Exception as error:  # damaged files and unknown models fail in many ways; the cause is chained
-        raise BuildError(f"no model can be loaded from '{directory}' ({short(error)})") from error
+        raise BuildError(f"no model can be loaded from '{directory}' ({reason(error)})") from error
     missing = [f"{name} is missing" for name in sorted(info["missing_keys"])]
     misshapen = sorted(info["mismatched_keys"])  # (name, shape in the file, shape in the model)
     wrong = missing + [f"{name} has the shape {list(has)}, not {list(needs)}" for name, has, needs in misshapen]
     if wrong:
-        more = f" (and {len(wrong) - 1} more such)" if len(wrong) > 1 else ""
         raise BuildError(
-            f"the weights in '{directory}' do not make the model that its config describes: {wrong[0]}{more}"
+            f"the weights in '{directory}' do not make the model that its config describes: {first_of(wrong)}"
         )
     _check_unexpected(directory, sorted(info["unexpected_keys"]), ignored)
     return model
@@ -52,9 +52,3 @@ def _check_unexpected(directory: Path, names: Sequence[str], ignored: Sequence[s
         " announces them would load them (attention_bias: true, for biases of projections); if they change nothing, say"
         f" so with target.ignore: [{left[0]}]"
     )
-
-
-def short(error: Exception, most: int = 200) -> str:
-    """Return the class and the first line of an error of somebody else's code."""
-    said = str(error).strip().split("\n")[0]
-    return f"{type(error).__name__}: {said if len(said) <= most else said[:most] + '...'}"

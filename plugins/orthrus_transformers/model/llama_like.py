@@ -8,8 +8,10 @@ import torch
 
 from orthrus_transformers.model.patching import has_foreign_forward, is_watched
 
-KNOWN = {"LlamaDecoderLayer", "MistralDecoderLayer", "Qwen2DecoderLayer", "Qwen3DecoderLayer"}
-KNOWN_NORMS = {"LlamaRMSNorm", "MistralRMSNorm", "Qwen2RMSNorm", "Qwen3RMSNorm"}
+FAMILIES = ("Llama", "Mistral", "Qwen2", "Qwen3")
+KNOWN_MODELS = {f"{family}Model" for family in FAMILIES}
+KNOWN_LAYERS = {f"{family}DecoderLayer" for family in FAMILIES}
+KNOWN_NORMS = {f"{family}RMSNorm" for family in FAMILIES}
 
 
 def fits_layer(layer: Any) -> bool:
@@ -18,7 +20,7 @@ def fits_layer(layer: Any) -> bool:
     What is within a fused layer is not called, so that hooks and forwards of others would not be.
     """
     within = (module for module in layer.modules() if module is not layer)
-    if type(layer).__name__ not in KNOWN or has_foreign_forward(layer) or any(map(is_watched, within)):
+    if type(layer).__name__ not in KNOWN_LAYERS or has_foreign_forward(layer) or any(map(is_watched, within)):
         return False
     attention, mlp = layer.self_attn, layer.mlp
     projections = (attention.o_proj, mlp.gate_proj, mlp.up_proj, mlp.down_proj)

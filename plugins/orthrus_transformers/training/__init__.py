@@ -1,4 +1,4 @@
 """The two passes that train a view.
 
-May import: guards, model.
+May import: guards, kernels, model.
 """

@@ -18,14 +18,12 @@ from orthrus import BuildError, MaskDescription, MaskedBlocks, PackedRows
 from orthrus_transformers.guards import on_its_device
 from orthrus_transformers.model.attention_hook import PassState
 from orthrus_transformers.model.context_length import max_length
-from orthrus_transformers.model.llama_like import fits_layer, layer_window
+from orthrus_transformers.model.llama_like import KNOWN_MODELS, fits_layer, layer_window
 from orthrus_transformers.model.short_convolutions import find_convolutions, mask_for
 from orthrus_transformers.model.views import View
 from orthrus_transformers.training.attention import DualAttention, in_many_forms
 from orthrus_transformers.training.convolution_inputs import DualInputs
 from orthrus_transformers.training.layers import LayerSizes, decoder_layer, layer_weights
-
-KNOWN = {"LlamaModel", "MistralModel", "Qwen2Model", "Qwen3Model"}
 
 
 class DualPass:
@@ -46,7 +44,7 @@ class DualPass:
         self._max_length = max_length(model)
         self._convolves = bool(find_convolutions(model))
         self.plain_head = self._has_plain_head()
-        layers = list(self._trunk.layers) if type(self._trunk).__name__ in KNOWN else []
+        layers = list(self._trunk.layers) if type(self._trunk).__name__ in KNOWN_MODELS else []
         self._layers = layers if layers and all(map(fits_layer, layers)) else []
         self._layer = in_many_forms(decoder_layer) if compiled else decoder_layer
         for weight in view.weights().values():

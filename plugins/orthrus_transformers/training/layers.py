@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear, rms_norm, silu
 
+from orthrus_transformers.kernels.small_ops import rotate
 from orthrus_transformers.training.attention import attend_dense, attend_flex
 from orthrus_transformers.training.masks import Stretches
 
@@ -76,7 +77,8 @@ def decoder_layer(
     """
     normed = rms_norm(hidden, hidden.shape[-1:], weights.before, sizes.epsilon)
     query, key, value = _heads(normed, weights, sizes)
-    query, key = _rotate(query, cosine, sine), _rotate(key, cosine, sine)
+    cosine, sine = cosine[:, :, None], sine[:, :, None]
+    query, key = rotate(query, cosine, sine), rotate(key, cosine, sine)
     seen = _attend(query, key, value, past, mask, sizes)
     hidden = hidden + linear(seen.flatten(2), weights.out)
     normed = rms_norm(hidden, hidden.shape[-1:], weights.after, sizes.epsilon)
@@ -109,9 +111,3 @@ def _heads(normed: Tensor, weights: LayerWeights, sizes: LayerSizes) -> tuple[Te
         query = rms_norm(query, (sizes.head,), weights.head_norms[0], sizes.epsilon)
         key = rms_norm(key, (sizes.head,), weights.head_norms[1], sizes.epsilon)
     return query, key, value.contiguous()
-
-
-def _rotate(states: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-    half = states.shape[-1] // 2
-    turned = torch.cat([-states[..., half:], states[..., :half]], dim=-1)
-    return states * cosine[:, :, None] + turned * sine[:, :, None]

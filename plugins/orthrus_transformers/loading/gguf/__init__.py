@@ -3,5 +3,5 @@
 It imports `gguf`, `tokenizers`, transformers' config and model classes, and nothing of this plugin but its errors and
 `quiet`.
 
-May import: loading.patterns, loading.quiet, loading.weights.
+May import: loading.patterns, loading.quiet.
 """

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from orthrus import BuildError
+from orthrus.errors import first_of, reason
 from orthrus_transformers.loading.gguf.configs import family_of, read_config
 from orthrus_transformers.loading.gguf.end_tokens import end_tokens
 from orthrus_transformers.loading.gguf.file import GgufFile
@@ -18,7 +19,6 @@ from orthrus_transformers.loading.gguf.vocabulary import make_tokenizer, read_to
 from orthrus_transformers.loading.gguf.weights import read_weights
 from orthrus_transformers.loading.patterns import matches
 from orthrus_transformers.loading.quiet import quiet
-from orthrus_transformers.loading.weights import short
 
 PENALTY = "general.sampling.penalty_repeat"  # where the converter writes that of generation_config.json
 ACCOUNT = "orthrus-source.json"  # how the directory was held against the file
@@ -71,7 +71,7 @@ def _model_on_meta(settings: dict[str, Any], path: Path) -> Any:
             with torch.device("meta"):
                 return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     except Exception as error:  # sizes that fit no model fail anywhere in transformers; the cause is chained
-        raise BuildError(f"no model can be made from the keys of the GGUF file '{path}' ({short(error)})") from error
+        raise BuildError(f"no model can be made from the keys of the GGUF file '{path}' ({reason(error)})") from error
 
 
 def _complete(weights: dict[str, Tensor], model: Any, path: Path) -> dict[str, Tensor]:
@@ -89,8 +89,7 @@ def _complete(weights: dict[str, Tensor], model: Any, path: Path) -> dict[str, T
         if name in shapes and values.shape != shapes[name]
     ]
     if wrong:
-        more = f" (and {len(wrong) - 1} more such)" if len(wrong) > 1 else ""
-        raise BuildError(f"the tensors of '{path}' do not make the model that its keys describe: {wrong[0]}{more}")
+        raise BuildError(f"the tensors of '{path}' do not make the model that its keys describe: {first_of(wrong)}")
     return weights
 
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from orthrus import BuildError
+from orthrus.errors import reason
 from orthrus_transformers.loading.patterns import matches, shortened
-from orthrus_transformers.loading.weights import short
 
 MAGIC = b"GGUF"
 # Keys that change no token: what describes the file, and what other kinds of tokenizers and tasks read.
@@ -83,7 +83,7 @@ class GgufFile:
             reader = GGUFReader(path)
             self._values = {name: _plain(field.contents()) for name, field in reader.fields.items()}
         except Exception as error:  # a damaged file fails anywhere in the reader; the cause is chained
-            raise BuildError(f"no model can be loaded from the GGUF file '{path}' ({short(error)})") from error
+            raise BuildError(f"no model can be loaded from the GGUF file '{path}' ({reason(error)})") from error
         self._tensors = {tensor.name: tensor for tensor in reader.tensors}
         self._used_keys: set[str] = set()
         self._used_tensors: set[str] = set()

@@ -1,4 +1,4 @@
-"""Progress on standard error, so that nothing longer than a second passes in silence."""
+"""Progress bars on standard error, so that nothing longer than a second passes in silence."""
 
 from __future__ import annotations
 
@@ -16,11 +16,14 @@ def error_console() -> Console:
 
 
 @contextmanager
-def bar(what: str, total: int) -> Iterator[Callable[[Any], None]]:
-    """Show a bar while something is done `total` times; yield the function to call after each."""
+def bar(what: str, total: int, done: int = 0, shown: bool = True) -> Iterator[Callable[[Any], None]]:
+    """Show a bar while something is done `total` times; yield the function to call after each, with anything.
+
+    done: how often it was done before. shown: False for a process that keeps silent; without a terminal all do.
+    """
     columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()]
     console = error_console()
-    hidden = not console.is_terminal
+    hidden = not shown or not console.is_terminal
     with Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=hidden) as progress:
-        task = progress.add_task(what, total=total)
+        task = progress.add_task(what, total=total, completed=done)
         yield lambda _: progress.advance(task)
