@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from orthrus import BuildError, Context, Draft, DraftPass, KVCache, Parts, Step, Tokenizer, check_turn
-from orthrus_transformers.engines import make_eager, make_engine, uncaptured
-from orthrus_transformers.engines.eager import Engine
+from orthrus_transformers.engines.choice import make_engine
+from orthrus_transformers.engines.engine import EngineSetup
 from orthrus_transformers.engines.forward_pass import ForwardPass
+from orthrus_transformers.engines.graph_limits import GraphLimits
 from orthrus_transformers.guards import check_room, on_its_device, says_when_memory_is_short
 from orthrus_transformers.loading import model as loading
 from orthrus_transformers.loading.generation_settings import differing_end_tokens, end_tokens, unapplied_settings
@@ -28,7 +29,7 @@ from orthrus_transformers.model.pass_facts import PassReads, pass_identity
 from orthrus_transformers.model.reference import copied, fingerprint, plain_logits
 from orthrus_transformers.model.self_check import probe
 from orthrus_transformers.model.views import View, make_view
-from orthrus_transformers.options import GraphLimits, TransformersOptions
+from orthrus_transformers.options import TransformersOptions
 from orthrus_transformers.training.dual_pass import DualPass
 from orthrus_transformers.transformers_api import raise_if_transformers_changed
 
@@ -81,17 +82,15 @@ class TransformersTarget:
         self._state = state = PassState(attention, model.dtype)
         self._own_attention = attach(model, state)
         state.masked_windows = windows_in_masks(model)
-        eager = make_eager("eager" if engine == "compiled" else engine, model, cache, state, self.max_length)
-        self._form = eager.form
-        self._engine: Engine = eager
-        probe(self, state, model.config.model_type)  # uncaptured: a probe that compiles would take long
+        notices: list[str] = []  # told behind the self-check, which may refuse the model
+        setup = EngineSetup(model, cache, state, self.max_length, limits or GraphLimits(), notify=notices.append)
+        chosen = make_engine(engine, setup)
+        self._engine = chosen.eager
+        probe(self, state, model.config.model_type)
+        self._engine = chosen
         self._reads = PassReads.of_model(model, state.windows)
-        if engine == "compiled":
-            eager = make_eager(engine, model, cache, state, self.max_length)
-        limits = limits or GraphLimits(strict=engine == "graphed")
-        self._engine = make_engine(engine, eager, model, cache, state, limits)
         files = (differing_end_tokens(directory), unapplied_settings(directory))
-        for sentence in (ends_early(model), uncaptured(engine, self.device, cache, attention), *files):
+        for sentence in (ends_early(model), *notices, *files):
             if sentence:
                 notify(sentence)
 
@@ -212,7 +211,7 @@ class TransformersTarget:
         if name in self._views:
             raise BuildError(f"a view '{name}' is attached to '{self.name}' already; detach it first")
         self._views[name] = view = make_view(self._model, self._state, weights)
-        fuse_view(self._model, view, self._state, self._form)
+        fuse_view(self._model, view, self._state, self._engine.form)
 
     def detach_view(self, name: str) -> None:
         """Forget a view and its weights; raise BuildError if there is none of this name."""
@@ -300,9 +299,7 @@ def make(options: TransformersOptions, parts: Parts) -> TransformersTarget:
     directory = loading.local_directory(parts.source.fetch(), parts, options.ignore)
     tokenizer = loading.load_tokenizer(directory, options)
     model = loading.load_model(directory, options, device)
-    limits = GraphLimits(
-        options.graphs, options.graph_tokens, options.graph_megabytes, strict=options.engine == "graphed"
-    )
+    limits = GraphLimits(options.graphs, options.graph_tokens, options.graph_megabytes)
     try:
         return TransformersTarget(
             model,

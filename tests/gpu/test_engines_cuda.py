@@ -18,8 +18,8 @@ from orthrus_caches.static import StaticCache
 from orthrus_drafters.none import NoDrafter
 from orthrus_transformers.engines.cuda_graphs import GraphedEngine
 from orthrus_transformers.engines.forward_pass import ForwardPass
+from orthrus_transformers.engines.graph_limits import GraphLimits
 from orthrus_transformers.kernels import skinny_linear
-from orthrus_transformers.options import GraphLimits
 from orthrus_transformers.target import TransformersTarget
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

@@ -22,8 +22,8 @@ from orthrus import Chance, Context, Draft, DraftPass, RowState, Step, Stop, run
 from orthrus.testing import OracleAnswer
 from orthrus_transformers.engines.cuda_graphs import Recording
 from orthrus_transformers.engines.forward_pass import ForwardPass
+from orthrus_transformers.engines.graph_limits import GraphLimits
 from orthrus_transformers.engines.graph_reuse import MOST
-from orthrus_transformers.options import GraphLimits
 from orthrus_transformers.target import TransformersTarget
 
 PROMPTS = [[1, 2, 3], [4, 5]]

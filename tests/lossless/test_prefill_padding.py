@@ -21,8 +21,8 @@ from orthrus_drafters.none import NoDrafter
 from orthrus_transformers.engines.cuda_graphs import Recording, packed, unpacked
 from orthrus_transformers.engines.eager import EagerEngine
 from orthrus_transformers.engines.forward_pass import ForwardPass
+from orthrus_transformers.engines.graph_limits import GraphLimits
 from orthrus_transformers.engines.prefill_padding import NARROWEST, padded, rounded, with_few_shapes
-from orthrus_transformers.options import GraphLimits
 from orthrus_transformers.target import TransformersTarget
 
 

@@ -17,7 +17,7 @@ from orthrus_caches.static import StaticCache
 from orthrus_transformers.engines.cuda_graphs import GraphedEngine, Recording, packed, unpacked
 from orthrus_transformers.engines.eager import EagerEngine
 from orthrus_transformers.engines.forward_pass import ForwardPass
-from orthrus_transformers.options import GraphLimits
+from orthrus_transformers.engines.graph_limits import GraphLimits
 from orthrus_transformers.target import TransformersTarget
 from support.families import CONTEXT, attention_for, tiny_model
 

@@ -14,13 +14,16 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from orthrus import BuildError, DraftPass, InputError
+from orthrus import BuildError, DraftPass, InputError, KVCache
 from orthrus_transformers.engines.eager import EagerEngine
+from orthrus_transformers.engines.engine import Engine, EngineSetup, Obstacle
 from orthrus_transformers.engines.forward_pass import ForwardPass
+from orthrus_transformers.engines.fused import FusedEngine
+from orthrus_transformers.engines.graph_limits import GraphLimits
 from orthrus_transformers.engines.graph_reuse import Repeats
 from orthrus_transformers.engines.prefill_padding import with_few_shapes
+from orthrus_transformers.model.attention_hook import Form
 from orthrus_transformers.model.views import View
-from orthrus_transformers.options import GraphLimits
 
 
 class Shape(NamedTuple):
@@ -55,6 +58,27 @@ class GraphedEngine:
     What is returned is the recording's own tensor, which the next replay overwrites: it lives for one cycle.
     """
 
+    @staticmethod
+    def obstacle(setup: EngineSetup) -> Obstacle | None:
+        """Return what is missing for captures: the device, or what can be set."""
+        device = setup.model.device.type
+        if device != "cuda":
+            return Obstacle(f"needs a CUDA device, not {device}", "set engine=eager")
+        backend = setup.state.backend
+        lacking = {} if _stays(setup.cache) else {"a cache whose buffers stay in place": "cache.name=static"}
+        if not backend.capabilities.graphs:
+            lacking[f"another attention than {type(backend).__name__}"] = "attention.name=split"
+        if not lacking:
+            return None
+        needs, remedy = " and ".join(lacking), f"set {' and '.join(lacking.values())}"
+        return Obstacle(f"needs {needs}", remedy, f"runs passes without CUDA graphs, which need {needs}; {remedy}")
+
+    @classmethod
+    def make(cls, setup: EngineSetup) -> GraphedEngine:
+        """Return the engine around the fastest one that it can capture; asked for by name, it insists on captures."""
+        inner = FusedEngine.make(setup) if FusedEngine.obstacle(setup) is None else EagerEngine.make(setup)
+        return cls(inner, setup.cache, replace(setup.limits, strict=setup.by_name or setup.limits.strict))
+
     def __init__(self, eager: EagerEngine, cache: Any, limits: GraphLimits) -> None:
         self._eager = eager
         self._cache = cache
@@ -71,6 +95,16 @@ class GraphedEngine:
         self._uncaptured: set[DraftPass | None] = set()  # what drafters made of passes that cannot be captured
         self._repeats = Repeats()  # whether drafters' passes ever are what they were
         self._warned = False  # that passes over the limit run uncaptured
+
+    @property
+    def form(self) -> Form:
+        """The form of the layers of what is captured."""
+        return self._eager.form
+
+    @property
+    def eager(self) -> Engine:
+        """What runs passes uncaptured."""
+        return self._eager.eager
 
     def run(self, forward_pass: ForwardPass) -> Tensor:
         """Return the logits, or what is made of them, replaying a recording where there is one of this shape."""
@@ -218,6 +252,20 @@ class GraphedEngine:
             self._given_up = True
         else:  # a drafter's own doing, which says nothing of the model
             self._uncaptured.add(draft_pass)
+
+
+def captured_where_possible(name: str, eager: EagerEngine, setup: EngineSetup) -> Engine:
+    """Return the engine with its passes captured, if nothing keeps them from that; else itself, and say what does."""
+    obstacle = GraphedEngine.obstacle(setup)
+    if obstacle is None:
+        return GraphedEngine(eager, setup.cache, setup.limits)
+    if obstacle.notice:
+        setup.notify(f"target.engine: '{name}' {obstacle.notice}")
+    return eager
+
+
+def _stays(cache: KVCache) -> bool:
+    return hasattr(cache, "generation")
 
 
 @contextmanager

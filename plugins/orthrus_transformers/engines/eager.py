@@ -1,28 +1,19 @@
-"""The interface of engines, and the engine `eager`, which calls the model's modules as they are."""
+"""The engine `eager`: calls the model's modules as they are."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 from orthrus import KVCache, MaskDescription
+from orthrus_transformers.engines.engine import Engine, EngineSetup, Obstacle
 from orthrus_transformers.engines.forward_pass import ForwardPass
 from orthrus_transformers.model.attention_hook import Form, PassState
 from orthrus_transformers.model.short_convolutions import CachedInputs, find_convolutions, mask_for
 from orthrus_transformers.transformers_api import cache_argument
-
-
-class Engine(Protocol):
-    """An engine: runs passes of one model over one cache."""
-
-    def run(self, forward_pass: ForwardPass) -> Tensor:
-        """Return the logits [R, last, V], or what the draft pass makes of them; leave keys and values in the cache."""
-
-    def report(self) -> Mapping[str, Any]:
-        """Return what the engine is and what it holds, for those who measure."""
 
 
 class PastKeyValues:
@@ -44,12 +35,21 @@ class PastKeyValues:
 
 
 class EagerEngine:
-    """The engine that calls the model's modules. form: of its layers (compiled: in the narrow passes of a cycle)."""
+    """The engine that calls the model's modules. form: of its layers."""
+
+    @staticmethod
+    def obstacle(setup: EngineSetup) -> Obstacle | None:
+        """Return None: any target can take it."""
+
+    @classmethod
+    def make(cls, setup: EngineSetup) -> Self:
+        """Return the engine over the model as it came."""
+        return cls(setup.model, setup.cache, setup.state, setup.max_length)
 
     def __init__(
         self, model: Any, cache: KVCache, state: PassState, max_length: int | None, form: Form = "own"
     ) -> None:
-        self.form = form
+        self.form: Form = form
         self._model = model
         self._cache = cache
         self.past = PastKeyValues(cache)
@@ -58,6 +58,11 @@ class EagerEngine:
         self._max_length = max_length
         self._convolves = bool(find_convolutions(model))
         self._stand_in = torch.zeros(1, 1, 1, 1, dtype=torch.bool, device=model.device)  # for a mask
+
+    @property
+    def eager(self) -> Engine:
+        """The engine itself."""
+        return self
 
     def run(self, forward_pass: ForwardPass) -> Tensor:
         """Run the pass; columns whose slot lies beyond the model's context are scratch, and any position does."""
@@ -71,8 +76,7 @@ class EagerEngine:
         rows, columns = token_ids.shape
         self.past.length = forward_pass.extent - columns
         prefill = forward_pass.slots is not None
-        uncompiled = prefill or forward_pass.view is not None  # a view is not the model's own
-        self._state.form = "own" if uncompiled and self.form == "compiled" else self.form
+        self._state.form = self._form_of(forward_pass)
         self._state.view, self._state.inputs = forward_pass.view, CachedInputs(self._cache, positions)
         self._state.prefill = prefill
         try:
@@ -88,6 +92,10 @@ class EagerEngine:
             self._state.form, self._state.view, self._state.inputs = "own", None, None
             self._state.prefill = False
         return logits
+
+    def _form_of(self, forward_pass: ForwardPass) -> Form:
+        """Return the form that layers take in one pass."""
+        return self.form
 
     def _within(self, positions: Tensor, extent: int) -> Tensor:
         """Return positions that the model has; extent: of the slots that any replay of this pass may reach."""

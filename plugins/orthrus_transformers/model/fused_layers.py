@@ -84,16 +84,14 @@ class FusedLayer:
         return hidden
 
 
-def fuse(model: Any, state: PassState) -> int:
-    """Give every layer of a known kind its fused form for passes that ask for it; return how many have one."""
+def fuse(model: Any, state: PassState) -> None:
+    """Give every layer of a known kind its fused form for passes that ask for it; there is one at least."""
     layers = [layer for layer in model.modules() if fits_layer(layer)]
     for layer, following in zip_longest(layers, layers[1:]):
         next_norm = following.input_layernorm.weight if following is not None else None
         layer.orthrus_fused = Forms({None: _fused_layer(layer, next_norm, state)})  # by view
         layer.forward = _switching(layer, state)
-    if layers:
-        _fuse_the_end(model, state)
-    return len(layers)
+    _fuse_the_end(model, state)
 
 
 def _fuse_the_end(model: Any, state: PassState) -> None:
@@ -106,10 +104,10 @@ def _fuse_the_end(model: Any, state: PassState) -> None:
         head.forward = _switching_head(head, state)
 
 
-def pack(model: Any, state: PassState) -> int:
-    """Let linear layers outside of fused ones multiply by what suits a CPU, in passes that ask; return how many do."""
+def pack(model: Any, state: PassState) -> None:
+    """Let linear layers outside of fused ones multiply by what suits a CPU, in passes that ask for it."""
     within = [module for layer in model.modules() if hasattr(layer, "orthrus_fused") for module in layer.modules()]
-    return switch_linears(model, state, frozenset(within))
+    switch_linears(model, state, frozenset(within))
 
 
 def fuse_view(model: Any, view: View, state: PassState, form: Form) -> None:
@@ -119,7 +117,7 @@ def fuse_view(model: Any, view: View, state: PassState, form: Form) -> None:
         forms = getattr(layer, "orthrus_fused", None)
         if forms is not None:
             forms[view] = replace(forms[None], attention=twin, **_heads(twin, state))
-        elif form != "own":
+        elif form in ("fused", "packed"):
             switch_linears(twin, state)
 
 

@@ -10,15 +10,18 @@ from orthrus_transformers.model.attention_hook import PassState
 from orthrus_transformers.model.patching import PatchedForward, is_watched, own_forward
 
 
+def packable(root: torch.nn.Module, apart_from: frozenset[torch.nn.Module] = frozenset()) -> list[torch.nn.Linear]:
+    """Return the linear layers below a module that can be packed."""
+    layers = [module for module in root.modules() if type(module) is torch.nn.Linear and fits(module.weight)]
+    return [layer for layer in layers if layer not in apart_from and not is_watched(layer)]
+
+
 def switch_linears(
     root: torch.nn.Module, state: PassState, apart_from: frozenset[torch.nn.Module] = frozenset()
-) -> int:
-    """Let the linear layers below a module multiply so in passes that ask for it; return how many do."""
-    layers = [module for module in root.modules() if type(module) is torch.nn.Linear and fits(module.weight)]
-    layers = [layer for layer in layers if layer not in apart_from and not is_watched(layer)]
-    for layer in layers:
+) -> None:
+    """Let the linear layers below a module multiply so in passes that ask for it."""
+    for layer in packable(root, apart_from):
         vars(layer)["forward"] = _switching(layer, state)
-    return len(layers)
 
 
 def _switching(layer: torch.nn.Linear, state: PassState) -> PatchedForward:
