@@ -20,12 +20,13 @@ from orthrus_transformers.guards import check_room, on_its_device, says_when_mem
 from orthrus_transformers.loading import model as loading
 from orthrus_transformers.loading.generation_settings import differing_end_tokens, end_tokens, unapplied_settings
 from orthrus_transformers.loading.provenance import provenance
-from orthrus_transformers.model.attention_hook import PassState, attach
+from orthrus_transformers.model.attention_hook import attach
 from orthrus_transformers.model.compatibility import check_attention, check_layers
 from orthrus_transformers.model.context_length import ends_early, max_length
 from orthrus_transformers.model.fused_layers import fuse_view, unfuse_view
 from orthrus_transformers.model.mask_windows import windows_in_masks
 from orthrus_transformers.model.pass_facts import PassReads, pass_identity
+from orthrus_transformers.model.pass_state import PassState
 from orthrus_transformers.model.reference import copied, fingerprint, plain_logits
 from orthrus_transformers.model.self_check import probe
 from orthrus_transformers.model.views import View, make_view
@@ -86,9 +87,9 @@ class TransformersTarget:
         setup = EngineSetup(model, cache, state, self.max_length, limits or GraphLimits(), notify=notices.append)
         chosen = make_engine(engine, setup)
         self._engine = chosen.eager
-        probe(self, state, model.config.model_type)
+        windows = probe(self, state, model.config.model_type)
         self._engine = chosen
-        self._reads = PassReads.of_model(model, state.windows)
+        self._reads = PassReads.of_model(model, windows)
         files = (differing_end_tokens(directory), unapplied_settings(directory))
         for sentence in (ends_early(model), *notices, *files):
             if sentence:

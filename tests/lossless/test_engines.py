@@ -26,7 +26,7 @@ from orthrus_transformers.engines.eager import EagerEngine
 from orthrus_transformers.engines.engine import EngineSetup, Obstacle
 from orthrus_transformers.engines.graph_limits import GraphLimits
 from orthrus_transformers.model import fused_layers
-from orthrus_transformers.model.attention_hook import PassState
+from orthrus_transformers.model.pass_state import PassState
 from orthrus_transformers.target import TransformersTarget
 
 FUSED = ["llama", "mistral", "qwen2", "qwen3"]

@@ -10,20 +10,22 @@ from support.families import CONTEXT, tiny_model
 from support.longrope import ORIGINAL, longrope_model
 from torch import Tensor
 
+from orthrus import MaskDescription
 from orthrus_attention.sdpa import SdpaAttention
 from orthrus_transformers.model import rope_table
-from orthrus_transformers.model.attention_hook import Form, PassState
 from orthrus_transformers.model.context_length import max_length
+from orthrus_transformers.model.pass_state import Form, PassState
 from orthrus_transformers.model.rope_table import look_up_angles
 
 POSITIONS = torch.tensor([[0, 1, 2, 7], [90, 91, 92, CONTEXT - 1]])
+MASK = MaskDescription("causal", POSITIONS, POSITIONS[:, 0], CONTEXT)
 
 
 def looked_up(model: Any, form: Form = "fused", positions: int | None = CONTEXT) -> tuple[bool, tuple[Tensor, Tensor]]:
     state = PassState(SdpaAttention(), model.dtype)
     done = look_up_angles(model, state, positions)
-    state.form = form
-    return done, model.model.rotary_emb(torch.zeros(2, 4, 32, dtype=model.dtype), position_ids=POSITIONS)
+    with state.run(MASK, form=form):
+        return done, model.model.rotary_emb(torch.zeros(2, 4, 32, dtype=model.dtype), position_ids=POSITIONS)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -42,9 +44,9 @@ def test_a_table_of_two_sets_of_angles_holds_the_first(dtype: torch.dtype) -> No
     model, own = (longrope_model("llama").to(dtype) for _ in range(2))
     state = PassState(SdpaAttention(), dtype)
     assert look_up_angles(model, state, max_length(model))
-    state.form = "fused"
     hidden, every = torch.zeros(1, 1, 32, dtype=dtype), torch.arange(ORIGINAL)[None]
-    found = model.model.rotary_emb(hidden, position_ids=every)
+    with state.run(MASK, form="fused"):
+        found = model.model.rotary_emb(hidden, position_ids=every)
     assert all(map(torch.equal, found, own.model.rotary_emb(hidden, position_ids=every)))
     beyond = own.model.rotary_emb(hidden, position_ids=torch.arange(ORIGINAL + 1)[None])
     assert not torch.allclose(found[0], beyond[0][:, :ORIGINAL], rtol=0.1)

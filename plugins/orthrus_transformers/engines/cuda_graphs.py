@@ -22,7 +22,7 @@ from orthrus_transformers.engines.fused import FusedEngine
 from orthrus_transformers.engines.graph_limits import GraphLimits
 from orthrus_transformers.engines.graph_reuse import Repeats
 from orthrus_transformers.engines.prefill_padding import with_few_shapes
-from orthrus_transformers.model.attention_hook import Form
+from orthrus_transformers.model.pass_state import Form
 from orthrus_transformers.model.views import View
 
 

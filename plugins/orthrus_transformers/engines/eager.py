@@ -11,7 +11,7 @@ from torch import Tensor
 from orthrus import KVCache, MaskDescription
 from orthrus_transformers.engines.engine import Engine, EngineSetup, Obstacle
 from orthrus_transformers.engines.forward_pass import ForwardPass
-from orthrus_transformers.model.attention_hook import Form, PassState
+from orthrus_transformers.model.pass_state import Form, PassState
 from orthrus_transformers.model.short_convolutions import CachedInputs, find_convolutions, mask_for
 from orthrus_transformers.transformers_api import cache_argument
 
@@ -71,15 +71,17 @@ class EagerEngine:
         slots = forward_pass.placed()
         extent = self._cache.place(slots, forward_pass.extent, forward_pass.rows)
         positions = slots if forward_pass.positions is None else forward_pass.positions
-        self._state.begin(MaskDescription(forward_pass.kind, positions, forward_pass.lengths, extent))
+        mask = MaskDescription(forward_pass.kind, positions, forward_pass.lengths, extent)
         token_ids = forward_pass.joined()
         rows, columns = token_ids.shape
         self.past.length = forward_pass.extent - columns
-        prefill = forward_pass.slots is not None
-        self._state.form = self._form_of(forward_pass)
-        self._state.view, self._state.inputs = forward_pass.view, CachedInputs(self._cache, positions)
-        self._state.prefill = prefill
-        try:
+        with self._state.run(
+            mask,
+            form=self._form_of(forward_pass),
+            view=forward_pass.view,
+            inputs=CachedInputs(self._cache, positions),
+            prefill=forward_pass.slots is not None,
+        ):
             logits: Tensor = self._model(
                 input_ids=token_ids,
                 position_ids=self._within(positions, extent),
@@ -88,9 +90,6 @@ class EagerEngine:
                 logits_to_keep=forward_pass.projected_columns,
                 **{self._cache_argument: self.past},
             ).logits
-        finally:
-            self._state.form, self._state.view, self._state.inputs = "own", None, None
-            self._state.prefill = False
         return logits
 
     def _form_of(self, forward_pass: ForwardPass) -> Form:

@@ -11,7 +11,7 @@ from torch import Tensor
 from orthrus import KVCache
 from orthrus_transformers.engines.forward_pass import ForwardPass
 from orthrus_transformers.engines.graph_limits import GraphLimits
-from orthrus_transformers.model.attention_hook import Form, PassState
+from orthrus_transformers.model.pass_state import Form, PassState
 
 
 @dataclass(frozen=True, eq=False)

@@ -33,9 +33,9 @@ class FusedEngine(EagerEngine):
     def make(cls, setup: EngineSetup) -> FusedEngine:
         """Return the engine, the layers having their fused form from now on."""
         model, state = setup.model, setup.state
-        state.copies = is_small(model)
-        fuse(model, state)
-        pack(model, state)
+        copies = is_small(model)
+        fuse(model, state, copies)
+        pack(model, state, copies)
         if model.device.type == "cuda":
             look_up_angles(model, state, setup.max_length)
         return cls(model, setup.cache, state, setup.max_length, "fused")

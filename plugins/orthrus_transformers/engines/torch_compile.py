@@ -20,7 +20,8 @@ from orthrus_transformers.engines.cuda_graphs import captured_where_possible
 from orthrus_transformers.engines.eager import EagerEngine, PastKeyValues
 from orthrus_transformers.engines.engine import Engine, EngineSetup, Obstacle
 from orthrus_transformers.engines.forward_pass import ForwardPass
-from orthrus_transformers.model.attention_hook import Form, PassState, attention_forward
+from orthrus_transformers.model.attention_hook import attention_forward
+from orthrus_transformers.model.pass_state import Form, PassState
 from orthrus_transformers.model.patching import PatchedForward, own_forward
 
 CLOSED = "orthrus_closed"  # the attention, into which the compiler does not look

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from orthrus_transformers.kernels import skinny_linear
-from orthrus_transformers.kernels.onednn_linear import PackedLinear
+from orthrus_transformers.kernels.onednn_linear import PackedLinear, is_small
 from orthrus_transformers.kernels.small_ops import rms_norm, silu_product, split_heads
-from orthrus_transformers.model.attention_hook import Form, PassState
 from orthrus_transformers.model.llama_like import KNOWN_NORMS, fits_layer, layer_window
 from orthrus_transformers.model.packed_linears import switch_linears
+from orthrus_transformers.model.pass_state import Form, PassState
 from orthrus_transformers.model.patching import Forms, PatchedForward, is_watched, own_forward
 from orthrus_transformers.model.views import View
 from orthrus_transformers.transformers_api import cache_argument
@@ -84,12 +84,15 @@ class FusedLayer:
         return hidden
 
 
-def fuse(model: Any, state: PassState) -> None:
-    """Give every layer of a known kind its fused form for passes that ask for it; there is one at least."""
+def fuse(model: Any, state: PassState, copies: bool) -> None:
+    """Give every layer of a known kind its fused form for passes that ask for it; there is one at least.
+
+    copies: whether products on a CPU hold their weights in a second order.
+    """
     layers = [layer for layer in model.modules() if fits_layer(layer)]
     for layer, following in zip_longest(layers, layers[1:]):
         next_norm = following.input_layernorm.weight if following is not None else None
-        layer.orthrus_fused = Forms({None: _fused_layer(layer, next_norm, state)})  # by view
+        layer.orthrus_fused = Forms({None: _fused_layer(layer, next_norm, state, copies)})  # by view
         layer.forward = _switching(layer, state)
     _fuse_the_end(model, state)
 
@@ -104,21 +107,22 @@ def _fuse_the_end(model: Any, state: PassState) -> None:
         head.forward = _switching_head(head, state)
 
 
-def pack(model: Any, state: PassState) -> None:
+def pack(model: Any, state: PassState, copies: bool) -> None:
     """Let linear layers outside of fused ones multiply by what suits a CPU, in passes that ask for it."""
     within = [module for layer in model.modules() if hasattr(layer, "orthrus_fused") for module in layer.modules()]
-    switch_linears(model, state, frozenset(within))
+    switch_linears(model, state, copies, frozenset(within))
 
 
 def fuse_view(model: Any, view: View, state: PassState, form: Form) -> None:
     """Give the layers that have a fused form one with the view's attention; all else is the same tensors."""
+    copies = is_small(model)
     for path, twin in view.twins.items():
         layer = model.get_submodule(path.rpartition(".")[0])
         forms = getattr(layer, "orthrus_fused", None)
         if forms is not None:
-            forms[view] = replace(forms[None], attention=twin, **_heads(twin, state))
+            forms[view] = replace(forms[None], attention=twin, **_heads(twin, copies))
         elif form in ("fused", "packed"):
-            switch_linears(twin, state)
+            switch_linears(twin, state, copies)
 
 
 def unfuse_view(model: Any, view: View) -> None:
@@ -168,25 +172,25 @@ def _switching(layer: Any, state: PassState) -> PatchedForward:
     return PatchedForward(own, forward)
 
 
-def _fused_layer(layer: Any, next_norm: Tensor | None, state: PassState) -> FusedLayer:
+def _fused_layer(layer: Any, next_norm: Tensor | None, state: PassState, copies: bool) -> FusedLayer:
     attention, mlp = layer.self_attn, layer.mlp
     return FusedLayer(
         layer=layer,
         attention=attention,
         state=state,
-        gate_up=PackedLinear(_join([mlp.gate_proj, mlp.up_proj]), copies=state.copies),
-        down=PackedLinear(mlp.down_proj.weight, copies=state.copies),
+        gate_up=PackedLinear(_join([mlp.gate_proj, mlp.up_proj]), copies=copies),
+        down=PackedLinear(mlp.down_proj.weight, copies=copies),
         heads=(
             attention.q_proj.out_features // attention.head_dim,
             attention.k_proj.out_features // attention.head_dim,
         ),
         window=layer_window(layer),
         next_norm=next_norm,
-        **_heads(attention, state),
+        **_heads(attention, copies),
     )
 
 
-def _heads(attention: Any, state: PassState) -> dict[str, Any]:
+def _heads(attention: Any, copies: bool) -> dict[str, Any]:
     """Return the fields of a fused layer that are made of an attention module's weights."""
     projections = [attention.q_proj, attention.k_proj, attention.v_proj]
     bias = None if projections[0].bias is None else _join(projections, "bias")
@@ -194,8 +198,8 @@ def _heads(attention: Any, state: PassState) -> dict[str, Any]:
     if hasattr(attention, "q_norm"):
         norms = (attention.q_norm.weight, attention.k_norm.weight, attention.q_norm.variance_epsilon)
     return {
-        "qkv": PackedLinear(_join(projections), bias, copies=state.copies),
-        "out": PackedLinear(attention.o_proj.weight, copies=state.copies),
+        "qkv": PackedLinear(_join(projections), bias, copies=copies),
+        "out": PackedLinear(attention.o_proj.weight, copies=copies),
         "norms": norms,
     }
 

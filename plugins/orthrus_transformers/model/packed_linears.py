@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from orthrus_transformers.kernels.onednn_linear import PackedLinear, fits
-from orthrus_transformers.model.attention_hook import PassState
+from orthrus_transformers.model.pass_state import PassState
 from orthrus_transformers.model.patching import PatchedForward, is_watched, own_forward
 
 
@@ -17,15 +17,15 @@ def packable(root: torch.nn.Module, apart_from: frozenset[torch.nn.Module] = fro
 
 
 def switch_linears(
-    root: torch.nn.Module, state: PassState, apart_from: frozenset[torch.nn.Module] = frozenset()
+    root: torch.nn.Module, state: PassState, copies: bool, apart_from: frozenset[torch.nn.Module] = frozenset()
 ) -> None:
-    """Let the linear layers below a module multiply so in passes that ask for it."""
+    """Let the linear layers below a module multiply so in passes that ask for it; copies: as of PackedLinear."""
     for layer in packable(root, apart_from):
-        vars(layer)["forward"] = _switching(layer, state)
+        vars(layer)["forward"] = _switching(layer, state, copies)
 
 
-def _switching(layer: torch.nn.Linear, state: PassState) -> PatchedForward:
-    own, product = own_forward(layer), PackedLinear(layer.weight, layer.bias, copies=state.copies)
+def _switching(layer: torch.nn.Linear, state: PassState, copies: bool) -> PatchedForward:
+    own, product = own_forward(layer), PackedLinear(layer.weight, layer.bias, copies=copies)
 
     def forward(inputs: Tensor) -> Tensor:
         asked = state.form in ("fused", "packed") and layer.weight is product.weight  # and not another one since

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding
 
-from orthrus_transformers.model.attention_hook import PassState
+from orthrus_transformers.model.pass_state import PassState
 
 # Kinds of rotary positions whose angles depend on the position alone; of `longrope` up to the target's max_length.
 FIXED = {"default", "linear", "llama3", "yarn", "longrope"}

@@ -8,23 +8,17 @@ E: hidden size, L: tokens that are convolved.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
 from orthrus import KVCache
+from orthrus_transformers.model.pass_state import PastInputs
 from orthrus_transformers.model.patching import PatchedForward, own_forward
 
 KNOWN = {"Lfm2ShortConv", "Lfm2MoeShortConv"}
-
-
-class PastInputs(Protocol):
-    """Inputs of the tokens that came before those of a pass."""
-
-    def with_those_before(self, inputs: Tensor, layer: int, count: int) -> Tensor:
-        """Return, for each of inputs [R, n, E], it and those before it in its text, oldest first [R, n, count, E]."""
 
 
 class CachedInputs:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from orthrus import BuildError
-from orthrus_transformers.model.attention_hook import PassState
+from orthrus_transformers.model.pass_state import PassState
 from orthrus_transformers.model.patching import PatchedForward
 from orthrus_transformers.model.short_convolutions import find_convolutions
 
