@@ -212,7 +212,7 @@ class TransformersTarget:
         if name in self._views:
             raise BuildError(f"a view '{name}' is attached to '{self.name}' already; detach it first")
         self._views[name] = view = make_view(self._model, self._state, weights)
-        fuse_view(self._model, view, self._state, self._engine.form)
+        fuse_view(self._model, view, self._engine.form)
 
     def detach_view(self, name: str) -> None:
         """Forget a view and its weights; raise BuildError if there is none of this name."""

@@ -35,7 +35,7 @@ class FusedEngine(EagerEngine):
         model, state = setup.model, setup.state
         copies = is_small(model)
         fuse(model, state, copies)
-        pack(model, state, copies)
+        pack(model, copies)
         if model.device.type == "cuda":
-            look_up_angles(model, state, setup.max_length)
+            look_up_angles(model, setup.max_length)
         return cls(model, setup.cache, state, setup.max_length, "fused")

@@ -22,5 +22,5 @@ class PackedEngine(EagerEngine):
     @classmethod
     def make(cls, setup: EngineSetup) -> PackedEngine:
         """Return the engine, the linear layers being packed from now on."""
-        pack(setup.model, setup.state, is_small(setup.model))
+        pack(setup.model, is_small(setup.model))
         return cls(setup.model, setup.cache, setup.state, setup.max_length, "packed")

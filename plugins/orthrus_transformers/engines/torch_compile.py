@@ -9,7 +9,7 @@ called as they are, between the compiled parts.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,8 +21,8 @@ from orthrus_transformers.engines.eager import EagerEngine, PastKeyValues
 from orthrus_transformers.engines.engine import Engine, EngineSetup, Obstacle
 from orthrus_transformers.engines.forward_pass import ForwardPass
 from orthrus_transformers.model.attention_hook import attention_forward
-from orthrus_transformers.model.pass_state import Form, PassState
-from orthrus_transformers.model.patching import PatchedForward, own_forward
+from orthrus_transformers.model.pass_state import Form
+from orthrus_transformers.model.patching import Forward, own_forward, patch
 
 CLOSED = "orthrus_closed"  # the attention, into which the compiler does not look
 
@@ -42,7 +42,7 @@ class CompiledEngine(EagerEngine):
     @classmethod
     def make(cls, setup: EngineSetup) -> Engine:  # type: ignore[override]  # around it there may be another engine
         """Return the engine, its passes captured where they can be."""
-        compile_layers(setup.model, setup.state)
+        compile_layers(setup.model)
         engine = cls(setup.model, setup.cache, setup.state, setup.max_length, "compiled")
         opaque(engine.past)
         return captured_where_possible("compiled", engine, setup)
@@ -57,7 +57,7 @@ class CompiledEngine(EagerEngine):
         return "own" if forward_pass.slots is not None or forward_pass.view is not None else self.form
 
 
-def compile_layers(model: Any, state: PassState) -> None:
+def compile_layers(model: Any) -> None:
     """Give every layer a compiled form for passes that ask for it."""
     from transformers import AttentionInterface
 
@@ -66,7 +66,7 @@ def compile_layers(model: Any, state: PassState) -> None:
     AttentionInterface.register(CLOSED, closed)
     model.set_attn_implementation(CLOSED)
     for layer in find_layers(model):
-        layer.forward = PatchedForward(own_forward(layer), _switching(own_forward(layer), state))
+        patch(layer, _compiled(own_forward(layer)), lambda state: state.form == "compiled")
 
 
 def opaque(past: PastKeyValues) -> None:
@@ -82,15 +82,13 @@ def find_layers(model: Any) -> list[Any]:
     return next((layers for layers in lists if len(layers) == count), [])
 
 
-def _switching(own: Callable[..., Any], state: PassState) -> Callable[..., Any]:
+def _compiled(own: Forward) -> Forward:
     stand_in: Tensor | None = None
     with _silent():
         compiled = torch.compile(own, dynamic=True)
 
     def forward(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
         nonlocal stand_in
-        if state.form != "compiled":
-            return own(hidden_states, *args, **kwargs)
         if stand_in is None:
             stand_in = torch.zeros(1, 1, 1, 1, dtype=torch.bool, device=hidden_states.device)
         if isinstance(kwargs.get("attention_mask"), Tensor):

@@ -20,7 +20,7 @@ from orthrus_transformers.kernels.small_ops import rms_norm, silu_product, split
 from orthrus_transformers.model.llama_like import KNOWN_NORMS, fits_layer, layer_window
 from orthrus_transformers.model.packed_linears import switch_linears
 from orthrus_transformers.model.pass_state import Form, PassState
-from orthrus_transformers.model.patching import Forms, PatchedForward, is_watched, own_forward
+from orthrus_transformers.model.patching import Forms, Forward, is_watched, own_forward, patch
 from orthrus_transformers.model.views import View
 from orthrus_transformers.transformers_api import cache_argument
 
@@ -93,27 +93,27 @@ def fuse(model: Any, state: PassState, copies: bool) -> None:
     for layer, following in zip_longest(layers, layers[1:]):
         next_norm = following.input_layernorm.weight if following is not None else None
         layer.orthrus_fused = Forms({None: _fused_layer(layer, next_norm, state, copies)})  # by view
-        layer.forward = _switching(layer, state)
-    _fuse_the_end(model, state)
+        patch(layer, _layer_forward(layer), is_fused)
+    _fuse_the_end(model)
 
 
-def _fuse_the_end(model: Any, state: PassState) -> None:
+def _fuse_the_end(model: Any) -> None:
     """Give the last norm and the head their forms for passes that ask for them."""
     norm: Any = getattr(model.base_model, "norm", None)
     if type(norm).__name__ in KNOWN_NORMS and not is_watched(norm):
-        norm.forward = _switching_norm(norm, state)
+        patch(norm, _norm_forward(norm), is_fused)
     head = model.get_output_embeddings()
     if type(head) is torch.nn.Linear and head.bias is None and head.weight.is_cuda:
-        head.forward = _switching_head(head, state)
+        patch(head, _head_forward(head), is_fused)
 
 
-def pack(model: Any, state: PassState, copies: bool) -> None:
+def pack(model: Any, copies: bool) -> None:
     """Let linear layers outside of fused ones multiply by what suits a CPU, in passes that ask for it."""
     within = [module for layer in model.modules() if hasattr(layer, "orthrus_fused") for module in layer.modules()]
-    switch_linears(model, state, copies, frozenset(within))
+    switch_linears(model, copies, frozenset(within))
 
 
-def fuse_view(model: Any, view: View, state: PassState, form: Form) -> None:
+def fuse_view(model: Any, view: View, form: Form) -> None:
     """Give the layers that have a fused form one with the view's attention; all else is the same tensors."""
     copies = is_small(model)
     for path, twin in view.twins.items():
@@ -122,7 +122,7 @@ def fuse_view(model: Any, view: View, state: PassState, form: Form) -> None:
         if forms is not None:
             forms[view] = replace(forms[None], attention=twin, **_heads(twin, copies))
         elif form in ("fused", "packed"):
-            switch_linears(twin, state, copies)
+            switch_linears(twin, copies)
 
 
 def unfuse_view(model: Any, view: View) -> None:
@@ -131,18 +131,29 @@ def unfuse_view(model: Any, view: View) -> None:
         getattr(module, "orthrus_fused", {}).pop(view, None)
 
 
-def _switching_norm(norm: Any, state: PassState) -> PatchedForward:
+def is_fused(state: PassState) -> bool:
+    """Tell whether a pass asks for fused layers."""
+    return state.form == "fused"
+
+
+def _layer_forward(layer: Any) -> Forward:
+    forms, cache_name = layer.orthrus_fused, cache_argument(layer)
+
+    def forward(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        cosine, sine = kwargs["position_embeddings"]
+        fused: FusedLayer = forms[layer.orthrus_attention.view]
+        return fused.forward(hidden_states, cosine, sine, kwargs[cache_name].cache)
+
+    return forward
+
+
+def _norm_forward(norm: Any) -> Forward:
     """Return the last norm's forward: torch adds up a mean in another order when tokens are more, and this does not."""
-    own = own_forward(norm)
-
-    def forward(hidden: Tensor) -> Any:
-        return rms_norm(hidden, norm.weight, norm.variance_epsilon) if state.form == "fused" else own(hidden)
-
-    return PatchedForward(own, forward)
+    return lambda hidden: rms_norm(hidden, norm.weight, norm.variance_epsilon)
 
 
-def _switching_head(head: Any, state: PassState) -> PatchedForward:
-    """Return a forward for the output head that is fused with the layers' passes and the head's own in all others.
+def _head_forward(head: Any) -> Forward:
+    """Return the output head's forward.
 
     The head lies outside of the layers, so no fused layer calls it, and its weight is the largest that a pass reads.
     Few tokens are multiplied by the narrow layers' kernel. Of several rows a pass that scores some of the columns only
@@ -151,25 +162,12 @@ def _switching_head(head: Any, state: PassState) -> PatchedForward:
     own = own_forward(head)
 
     def forward(hidden: Tensor) -> Any:
-        if state.form != "fused":
-            return own(hidden)
-        if skinny_linear.fits_head(hidden, head.weight, batch_invariant=state.view is None):
+        batch_invariant = head.orthrus_attention.view is None
+        if skinny_linear.fits_head(hidden, head.weight, batch_invariant=batch_invariant):
             return skinny_linear.project(hidden, head.weight)
         return own(hidden.contiguous())  # else the weight would be read once for each row of a batch
 
-    return PatchedForward(own, forward)
-
-
-def _switching(layer: Any, state: PassState) -> PatchedForward:
-    own, forms, cache_name = own_forward(layer), layer.orthrus_fused, cache_argument(layer)
-
-    def forward(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
-        if state.form != "fused":
-            return own(hidden_states, *args, **kwargs)
-        cosine, sine = kwargs["position_embeddings"]
-        return forms[state.view].forward(hidden_states, cosine, sine, kwargs[cache_name].cache)
-
-    return PatchedForward(own, forward)
+    return forward
 
 
 def _fused_layer(layer: Any, next_norm: Tensor | None, state: PassState, copies: bool) -> FusedLayer:
