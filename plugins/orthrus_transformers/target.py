@@ -125,10 +125,13 @@ class TransformersTarget:
         for start in range(0, width, self._chunk):
             columns = slice(start, start + self._chunk)
             extent = width if min(lengths) < width else min(start + self._chunk, width)
-            committed = torch.zeros_like(chosen)
-            which = None if every else chosen
             forward_pass = ForwardPass(
-                token_ids[:, columns], committed, extent, last=1, slots=slots[:, columns], rows=which
+                token_ids=token_ids[:, columns],
+                lengths=torch.zeros_like(chosen),
+                extent=extent,
+                last=1,
+                slots=slots[:, columns],
+                rows=None if every else chosen,
             )
             logits = self._engine.run(forward_pass)  # [R, 1, V]
         if every:
@@ -141,11 +144,15 @@ class TransformersTarget:
     def score(self, context: Context, draft: Draft) -> Tensor:
         """Pass over each row's anchor and draft; return the logits [B, n + 1, V] after each."""
         check_turn(self._begun, context)
-        drafted = draft.tokens if draft.tokens.shape[1] else None  # [B, n]
         width = 1 + draft.tokens.shape[1]
-        extent = context.longest - 1 + width
-        anchors = context.anchors[:, None]
-        return self._engine.run(ForwardPass(anchors, self._cache.lengths, extent, last=width, drafted=drafted))
+        forward_pass = ForwardPass(
+            token_ids=context.anchors[:, None],
+            lengths=self._cache.lengths,
+            extent=context.longest - 1 + width,
+            last=width,
+            drafted=draft.tokens if draft.tokens.shape[1] else None,  # [B, n]
+        )
+        return self._engine.run(forward_pass)
 
     @torch.no_grad()
     @on_its_device
@@ -166,10 +173,14 @@ class TransformersTarget:
         attention. Keys and values stay in scratch slots, which the next pass overwrites.
         """
         check_turn(self._begun, context)
-        chosen = None if view is None else self._view(view)
-        extent = context.longest - 1 + tokens.shape[1]
         forward_pass = ForwardPass(
-            tokens, self._cache.lengths, extent, last=tokens.shape[1], kind=kind, view=chosen, positions=positions
+            token_ids=tokens,
+            lengths=self._cache.lengths,
+            extent=context.longest - 1 + tokens.shape[1],
+            last=tokens.shape[1],
+            kind=kind,
+            view=None if view is None else self._view(view),
+            positions=positions,
         )
         return self._engine.run(forward_pass)
 
