@@ -14,7 +14,7 @@ from orthrus.hookspecs import Register, hookimpl
 from orthrus.interfaces import AttentionBackend, Baseline, Drafter, KVCache, Source, Target, Tokenizer, Verifier
 from orthrus.metrics import Measures, Summary, summarize
 from orthrus.moved import MovedModules
-from orthrus.optional import DraftingTarget, DraftPass, DualPass, TrainableTarget, ViewTarget
+from orthrus.optional import DraftingTarget, DraftPass, DualPass, StaticKVCache, TrainableTarget, ViewTarget
 from orthrus.options import option
 from orthrus.prompts import read_prompts
 from orthrus.registry.plugins import Plugins
@@ -83,6 +83,7 @@ __all__ = [
     "Sampling",
     "Scheduler",
     "Source",
+    "StaticKVCache",
     "Step",
     "Stop",
     "Stream",

@@ -16,6 +16,7 @@ from orthrus import (
     Chance,
     Context,
     Draft,
+    DraftingTarget,
     Parts,
     Step,
     ViewTarget,
@@ -67,7 +68,9 @@ class Diffusion:
         drafting = ("diffusion", self._measured)
         self._auto = AutoBlock(target, block - 1, drafting=drafting, notify=notify) if auto else None
         launches = target.device.type == "cuda" if early is None else early
-        self._early = launches and not auto and hasattr(target, "draft")  # who chooses must know what was accepted
+        self._early = (
+            launches and not auto and isinstance(target, DraftingTarget)
+        )  # who chooses must know what was accepted
         self._next: tuple[Context, int, Draft] | None = None  # launched early, for this cycle of this context
         self._launched: torch.cuda.Event | None = None
 

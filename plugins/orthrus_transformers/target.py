@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from orthrus import BuildError, Context, Draft, DraftPass, KVCache, Parts, Step, Tokenizer, check_turn
+from orthrus import BuildError, Context, Draft, DraftPass, KVCache, Parts, StaticKVCache, Step, Tokenizer, check_turn
 from orthrus_transformers.engines.choice import make_engine
 from orthrus_transformers.engines.engine import EngineSetup
 from orthrus_transformers.engines.forward_pass import ForwardPass
@@ -77,6 +77,7 @@ class TransformersTarget:
         self.tokenizer = tokenizer
         self._model = model
         self._cache = cache
+        self._most_slots = cache.max_slots if isinstance(cache, StaticKVCache) else None
         self._chunk = prefill_chunk
         self._begun: Context | None = None
         self._views: dict[str, View] = {}
@@ -100,7 +101,7 @@ class TransformersTarget:
 
         Raises InputError if a prompt and its answer may need more slots than the cache may have.
         """
-        check_room(context, getattr(self._cache, "max_slots", None))
+        check_room(context, self._most_slots)
         self._begun = context
         self._cache.start(len(context.rows), self.device)
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from orthrus import BuildError, DraftPass, InputError, KVCache
+from orthrus import BuildError, DraftPass, InputError, StaticKVCache
 from orthrus_transformers.engines.eager import EagerEngine
 from orthrus_transformers.engines.engine import Engine, EngineSetup, Obstacle
 from orthrus_transformers.engines.forward_pass import ForwardPass
@@ -53,7 +53,11 @@ class GraphedEngine:
         if device != "cuda":
             return Obstacle(f"needs a CUDA device, not {device}", "set engine=eager")
         backend = setup.state.backend
-        lacking = {} if _stays(setup.cache) else {"a cache whose buffers stay in place": "cache.name=static"}
+        lacking = (
+            {}
+            if isinstance(setup.cache, StaticKVCache)
+            else {"a cache whose buffers stay in place": "cache.name=static"}
+        )
         if not backend.capabilities.graphs:
             lacking[f"another attention than {type(backend).__name__}"] = "attention.name=split"
         if not lacking:
@@ -77,7 +81,7 @@ class GraphedEngine:
         self._generation = -1
         self._bytes = 0  # that the recordings' pool has reserved
         self._given_up = False
-        self._most_slots: int | None = getattr(cache, "max_slots", None)
+        self._most_slots: int | None = cache.max_slots
         self._prefills_given_up = False
         self._pads = True
         self._came: set[Shape] = set()  # those of prefills: to capture one takes as long as to run it several times
@@ -234,7 +238,3 @@ def captured_where_possible(name: str, eager: EagerEngine, setup: EngineSetup) -
     if obstacle.notice:
         setup.notify(f"target.engine: '{name}' {obstacle.notice}")
     return eager
-
-
-def _stays(cache: KVCache) -> bool:
-    return hasattr(cache, "generation")

@@ -67,9 +67,7 @@ class FusedLayer:
             normed = skinny_linear.gain(hidden, before.weight)
         heads = (normed, self.qkv.weight, self.qkv.bias, before.variance_epsilon)
         size = self.qkv.weight.shape[0] // (self.heads[0] + 2 * self.heads[1])
-        reserved = (
-            cache.reserve(attention.layer_idx, hidden, self.heads[1], size) if hasattr(cache, "reserve") else None
-        )
+        reserved = cache.reserve(attention.layer_idx, hidden, self.heads[1], size)
         if reserved is None or self.norms is not None:
             joined = skinny_linear.linear(*heads)
             query, keys, values = split_heads(joined, self.heads, cosine, sine, self.norms, cache, attention.layer_idx)
@@ -142,7 +140,7 @@ def _layer_forward(layer: Any) -> Forward:
     def forward(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         cosine, sine = kwargs["position_embeddings"]
         fused: FusedLayer = forms[layer.orthrus_attention.view]
-        return fused.forward(hidden_states, cosine, sine, kwargs[cache_name].cache)
+        return fused.forward(hidden_states, cosine, sine, kwargs[cache_name])
 
     return forward
 
