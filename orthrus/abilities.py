@@ -16,11 +16,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def name_of(drafter: Drafter) -> str:
-    """Return what error messages call a drafter."""
-    return str(getattr(drafter, "name", type(drafter).__name__))
-
-
 def drafts_ahead(drafter: Drafter, context: Context, chance: Chance) -> Callable[[], None] | None:
     """Return what launches the drafter's next draft while the host reads; None if it does no such thing."""
     if isinstance(drafter, DraftsAhead) and callable(drafter.ahead):

@@ -12,6 +12,7 @@ from orthrus.config.compose import ConfigSource, read_overrides
 from orthrus.config.schema import Config, PartConfig, load_config, source_name
 from orthrus.decoder import Decoder
 from orthrus.errors import BuildError, OrthrusError, reason
+from orthrus.options import HasSource
 from orthrus.registry.catalog import PARTS
 from orthrus.registry.contracts import check_interface
 from orthrus.registry.plugins import Plugins
@@ -149,9 +150,9 @@ def _assemble(
         if name in given:
             parts = dataclasses.replace(parts, **{name: given[name]})
         elif chosen is not None and not _unneeded(name, given):
-            text = getattr(chosen.options, "source", None)
-            if name == "target" and isinstance(text, str):
-                parts = dataclasses.replace(parts, source=find_source(text, plugins, parts))
+            options = chosen.options
+            if name == "target" and isinstance(options, HasSource) and isinstance(options.source, str):
+                parts = dataclasses.replace(parts, source=find_source(options.source, plugins, parts))
             parts = dataclasses.replace(parts, **{name: _make(name, chosen, parts)})
     return parts
 

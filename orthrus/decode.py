@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from orthrus.abilities import begin, drafts_ahead, move_rows, moves_rows, name_of, prefill_chunks, turn_of
+from orthrus.abilities import begin, drafts_ahead, move_rows, moves_rows, prefill_chunks, turn_of
 from orthrus.batch.context import Context
 from orthrus.batch.scheduler import Scheduler
 from orthrus.chance import Chance
 from orthrus.interfaces import Drafter, Target, Verifier
+from orthrus.optional import name_of
 from orthrus.sampling.logits_processor import LogitsProcessor
 from orthrus.values import Draft, Step
 

@@ -1,5 +1,7 @@
-"""Abilities that a part may have besides what its interface asks for.
+"""Abilities that a part may have besides what its interface asks for; whoever wants one asks by `isinstance`.
 
+Each is as small as the question. Asking looks at all members, so those that are attributes must cost nothing to read;
+from Python 3.12 on a member that `__getattr__` gives is not seen: a part that wraps another one has them itself.
 B: rows, n: width of a draft, V: size of the vocabulary.
 """
 
@@ -25,10 +27,60 @@ if TYPE_CHECKING:
     from orthrus.chance import Chance
 
 
+@runtime_checkable
+class Named(Protocol):
+    """A part with a name of its own, which messages call it by."""
+
+    name: str
+
+
+def name_of(part: object) -> str:
+    """Return what messages call a part: its name, or that of its class."""
+    return part.name if isinstance(part, Named) else type(part).__name__
+
+
+@runtime_checkable
+class DraftsAhead(Protocol):
+    """A drafter that launches its next draft while the host waits for what was committed."""
+
+    def ahead(self, context: Context, chance: Chance) -> None:
+        """Launch the next draft from what is on the device, reading nothing; the next `propose` returns it."""
+
+
+@runtime_checkable
+class CoupledVerifier(Protocol):
+    """A verifier that says whether its choices are those of the noise of seed, request and position, and no others."""
+
+    coupled: bool
+
+
+def is_coupled(verifier: object) -> bool:
+    """Tell whether a verifier takes the choices that noise decides."""
+    return isinstance(verifier, CoupledVerifier) and verifier.coupled
+
+
+@runtime_checkable
+class Reports(Protocol):
+    """A target or drafter that tells `orthrus bench` what it is and what it chose."""
+
+    def report(self) -> Mapping[str, Any]:
+        """Return what runs the passes and what it holds, or what was chosen, as names and plain values."""
+
+
+@runtime_checkable
+class HasFingerprint(Protocol):
+    """A target or drafter with weights, so that runs with other weights are told from its own."""
+
+    def fingerprint(self) -> str:
+        """Return what tells the weights from others, whatever dtype they are computed in."""
+
+
+@runtime_checkable
 class StaticKVCache(KVCache, Protocol):
     """A KV cache whose buffers stay in place, so that a pass over it can be captured and replayed."""
 
     generation: int  # counts how often the buffers moved: what was captured before is void
+    max_slots: int | None  # that a row may have; None: any number
 
     def reserve(self, layer: int, like: Tensor, heads: int, size: int) -> tuple[Tensor, Tensor, Tensor] | None:
         """Return a layer's buffers [B, heads, C, size] and the placed slots, to be written by a kernel, or None.
@@ -53,14 +105,6 @@ class LoadedTarget(Protocol):
 
     def provenance(self) -> str:
         """Return a sentence: where the model is from, and how it was held against that."""
-
-
-@runtime_checkable
-class DraftsAhead(Protocol):
-    """A drafter that launches its next draft before the host has read what it follows."""
-
-    def ahead(self, context: Context, chance: Chance) -> None:
-        """Launch what the next `propose` may return; on the device the rows' state is the new one already."""
 
 
 @runtime_checkable
@@ -94,14 +138,17 @@ class TakesTurns(Protocol):
     turn: Turn
 
 
-class MeasuredTarget(Target, Protocol):
-    """A target that tells `orthrus bench` what its passes must read and what runs them, and what they depend on."""
+@runtime_checkable
+class MeasuredTarget(Protocol):
+    """A target that tells `orthrus bench` what its passes must read."""
 
     def pass_bytes(self, lengths: Sequence[int]) -> int:
         """Return the bytes of weights, keys and values that one pass over rows with this many tokens must read."""
 
-    def report(self) -> Mapping[str, Any]:
-        """Return what runs the passes and what it holds, as names and plain values."""
+
+@runtime_checkable
+class HasPassIdentity(Protocol):
+    """A target that tells what its passes' times depend on."""
 
     def pass_identity(self) -> Mapping[str, Any]:
         """Return all of the target that decides how long its passes take, as names and plain values.
@@ -110,15 +157,22 @@ class MeasuredTarget(Target, Protocol):
         """
 
 
-class WidenedTarget(Target, Protocol):
-    """A target whose weights can be computed in a wider dtype, where its own rounding is to be judged."""
+@runtime_checkable
+class HasDtype(Protocol):
+    """A target that tells the dtype in which it computes."""
 
     dtype: torch.dtype
+
+
+@runtime_checkable
+class WidenedTarget(Protocol):
+    """A target whose weights can be computed in a wider dtype, where its own rounding is to be judged."""
 
     def widened(self, dtype: torch.dtype) -> Callable[[Sequence[int], int], Tensor]:
         """Return what `logits` is, over a copy of the very same weights that computes in another dtype."""
 
 
+@runtime_checkable
 class ViewTarget(Target, Protocol):
     """A target with the capability `views`: each layer may have further attentions, which a pass can go through."""
 
@@ -183,8 +237,9 @@ class DraftPass(Protocol):
         """Return what is wanted of the logits [B, width - 1, V]."""
 
 
-class DraftingTarget(ViewTarget, Protocol):
-    """A view target that runs a drafter's pass with its pre- and post-processing as one; see `run_draft_pass`."""
+@runtime_checkable
+class DraftingTarget(Protocol):
+    """A target that runs a drafter's pass with its pre- and post-processing as one; see `run_draft_pass`."""
 
     def draft(
         self,
@@ -218,6 +273,7 @@ class DualPass(Protocol):
         """Forget the keys and values; the view's weights have no gradients from here on."""
 
 
+@runtime_checkable
 class TrainableTarget(ViewTarget, Protocol):
     """A target with the capability `training`: its views can be trained."""
 

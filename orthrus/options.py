@@ -7,12 +7,49 @@ import math
 import types
 import typing
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, Union
+from typing import Any, Literal, Protocol, Union, runtime_checkable
 
 from orthrus.errors import shown, unknown
 
 REQUIRED = dataclasses.MISSING
 MAPPINGS = (dict, Mapping)
+
+
+@runtime_checkable
+class HasProblems(Protocol):
+    """Options that say what else is wrong with them."""
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """Yield each problem: a key and a sentence."""
+
+
+@runtime_checkable
+class HasConflicts(Protocol):
+    """Options that say what of the rest of a config they do not go with."""
+
+    def conflicts(self, config: Any) -> Iterator[tuple[str, str]]:
+        """Yield each conflict: a dotted key and a sentence."""
+
+
+@runtime_checkable
+class HasSource(Protocol):
+    """Options of a target whose model comes from a source."""
+
+    source: str
+
+
+@runtime_checkable
+class RequiresParts(Protocol):
+    """Options of a target that needs other parts."""
+
+    requires: tuple[str, ...]
+
+
+@runtime_checkable
+class CheckedWith(Protocol):
+    """Options, or their class, that say with which the conformance kit makes the part."""
+
+    checked_with: tuple[str, ...]
 
 
 def option(
@@ -51,7 +88,7 @@ def parse(schema: type, values: Mapping[str, Any]) -> tuple[Any, list[tuple[str,
     if problems:
         return None, problems
     value = schema(**{name: _freeze(values[name], hints[name]) for name in fields if name in values})
-    problems = list(value.problems()) if hasattr(value, "problems") else []
+    problems = list(value.problems()) if isinstance(value, HasProblems) else []
     return (None if problems else value), problems
 
 

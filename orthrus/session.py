@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from orthrus.abilities import begin, moves_rows, name_of, turn_of
+from orthrus.abilities import begin, moves_rows, turn_of
 from orthrus.batch.context import Context
 from orthrus.batch.recorder import RequestRecorder
 from orthrus.batch.request import Request, Row
@@ -16,6 +16,7 @@ from orthrus.chance import Chance, request_key, seeded_key
 from orthrus.decode import decode
 from orthrus.errors import InputError, reason
 from orthrus.interfaces import Drafter, Target, Verifier
+from orthrus.optional import name_of
 from orthrus.prompts import encode
 from orthrus.sampling.request_settings import check_logprobs, check_seed, request_sampling, request_stop
 from orthrus.settings import Sampling, Stop
@@ -55,8 +56,8 @@ class Session:
         """Begin with no requests.
 
         stop, sampling: what a request has that says nothing else, resolved against the target. streams: whether there
-        are events as tokens come; without, there is one a request, with its result. interleaves: whether requests go on between the chunks of another's
-        long prompt.
+        are events as tokens come; without, there is one a request, with its result. interleaves: whether requests go on
+        between the chunks of another's long prompt.
         """
         if batch < 1:
             raise InputError(f"batch must be at least 1, not {batch}")

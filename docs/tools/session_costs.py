@@ -67,7 +67,7 @@ def alone_among_free_rows(decoder: Decoder, rounds: int, tokens: int) -> dict[st
 
 
 def unlike_prompts(decoder: Decoder, rounds: int, longest: int) -> dict[str, Any]:
-    """Return what prompts of very unlike lengths take in one batch over the sum of each alone, to their first tokens."""
+    """Return what prompts of very unlike lengths take in one batch over the sum of each alone."""
     prompts = [prompt_of(decoder, length) for length in (longest, 1, 2)]
     plain = Decoder.of(decoder.target, decoder.drafter, decoder.verifier, Stop(1))
     taken = in_turns(

@@ -17,6 +17,7 @@ from orthrus.bench.measurement import Clock
 from orthrus.bench.results import Phases
 from orthrus.decoder import Decoder
 from orthrus.machine import synchronize
+from orthrus.optional import DraftsAhead, MeasuredTarget, Reports, name_of
 from orthrus.values import Step
 
 
@@ -84,7 +85,7 @@ class CudaMoments:
         return float(first.elapsed_time(last)) / 1000
 
 
-OPTIONAL = ("ahead", "move_rows", "moves_rows", "turn", "report")
+OPTIONAL = ("move_rows", "moves_rows", "turn")
 
 
 class TimedPart:
@@ -92,12 +93,13 @@ class TimedPart:
 
     def __init__(self, part: Any, methods: Sequence[str], spans: list[Span], moments: Moments) -> None:
         self._part = part
-        self._noting = {name: _noting(name, getattr(part, name), spans, moments) for name in methods}
-        # Optional abilities are looked for among the attributes that are there, from Python 3.12 on.
-        self.__dict__ |= {name: getattr(self, name) for name in OPTIONAL if hasattr(part, name)}
+        self.name = name_of(part)
+        # As attributes of its own, so that who asks for an optional one, such as `ahead`, finds it.
+        vars(self).update({name: getattr(part, name) for name in OPTIONAL if hasattr(part, name)})
+        vars(self).update({name: _noting(name, getattr(part, name), spans, moments) for name in methods})
 
     def __getattr__(self, name: str) -> Any:
-        return self._noting.get(name) or getattr(self._part, name)
+        return getattr(self._part, name)
 
 
 def _noting(name: str, method: Callable[..., Any], spans: list[Span], moments: Moments) -> Callable[..., Any]:
@@ -128,13 +130,13 @@ def profile(decoder: Decoder, prompts: Sequence[Sequence[int]], batch: int, cloc
         return None
     parts = _parts(spans, moments)
     means = {name: statistics.fmean(parts[index][name] for index in steady) for name in parts[steady[0]]}
-    reports = [part.report() for part in (decoder.target, decoder.drafter) if hasattr(part, "report")]
+    reports = [part.report() for part in (decoder.target, decoder.drafter) if isinstance(part, Reports)]
     engine = {name: value for report in reports for name, value in report.items()}
     return Profile(Phases(**means), _pass_bytes(decoder.target, steps, steady), engine)
 
 
 def _drafting(drafter: Any) -> tuple[str, ...]:
-    return ("propose", "observe", *(["ahead"] if callable(getattr(drafter, "ahead", None)) else []))
+    return ("propose", "observe", *(["ahead"] if isinstance(drafter, DraftsAhead) else []))
 
 
 def _parts(spans: Sequence[Span], moments: Moments) -> list[dict[str, float]]:
@@ -163,7 +165,7 @@ def _parts(spans: Sequence[Span], moments: Moments) -> list[dict[str, float]]:
 
 def _pass_bytes(target: Any, steps: Sequence[Step], steady: Sequence[int]) -> float | None:
     """Return the mean bytes of the passes; a row that had ended takes no part."""
-    if not hasattr(target, "pass_bytes"):
+    if not isinstance(target, MeasuredTarget):
         return None
     counted = []
     for index in steady:

@@ -10,7 +10,7 @@ from typing import Any
 
 from orthrus.config.compose import Composed, ConfigSource, compose, read_layers
 from orthrus.errors import ConfigError, InputError, PluginError, Problem, shown, unknown
-from orthrus.options import option, parse
+from orthrus.options import HasConflicts, HasSource, RequiresParts, option, parse
 from orthrus.registry.catalog import DEFAULT, PARTS, RESERVED, Entry
 from orthrus.registry.plugins import Plugins
 from orthrus.settings import Sampling, Stop
@@ -147,7 +147,7 @@ def _check_part(name: str, composed: Composed, plugins: Plugins) -> tuple[PartCo
 
 def _unknown_source(options: Any, plugins: Plugins) -> Iterator[tuple[str, str]]:
     """Yield a problem if options (of a target) name a source by a scheme that no plugin knows."""
-    source = getattr(options, "source", None)
+    source = options.source if isinstance(options, HasSource) else None
     try:
         if isinstance(source, str):
             plugins.get("source", source_name(source)[0])
@@ -180,9 +180,10 @@ def _missing_parts(
     composed: Composed, plugins: Plugins, parts: Mapping[str, Any], needless: Sequence[str]
 ) -> Iterator[Problem]:
     """Yield a problem for each part that is needed but not there; a target's options say what else it `requires`."""
-    options = getattr(parts.get("target"), "options", None)
+    target = parts.get("target")
+    options = target.options if target is not None else None
     asked = dict.fromkeys(NEEDED, "")
-    for name in getattr(options, "requires", ()):
+    for name in options.requires if isinstance(options, RequiresParts) else ():
         asked[name] = f", which target '{composed.values['target']['name']}' needs"
     for name, why in asked.items():
         if name not in composed.values and name not in needless:
@@ -194,6 +195,6 @@ def _conflicts(config: Config, composed: Composed) -> Iterator[Problem]:
     """Yield what parts say of the rest of the config: options may have a method `conflicts(config)`."""
     for name in PARTS:
         part = getattr(config, name)
-        if part is not None and hasattr(part.options, "conflicts"):
+        if part is not None and isinstance(part.options, HasConflicts):
             for key, message in part.options.conflicts(config):
                 yield Problem(composed.origin(key), key, message)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from orthrus.batch.context import Context
 from orthrus.errors import DraftError
-from orthrus.optional import DraftPass
+from orthrus.optional import DraftingTarget, DraftPass
 from orthrus.values import RowState
 
 
@@ -24,13 +24,12 @@ def run_draft_pass(
 
     It lives until the next pass. target: a `ViewTarget`.
     """
-    if callable(getattr(target, "draft", None)):
+    if isinstance(target, DraftingTarget):
         _check_hashable(draft_pass)
-        result: Tensor = target.draft(context, draft_pass, view=view, kind=kind)
-        return result
+        return target.draft(context, draft_pass, view=view, kind=kind)
     rows = RowState(context.lengths, context.anchors, context.room)
     columns = draft_pass.positions(rows)
-    logits = target.forward(context, draft_pass.tokens(rows), columns, view=view, kind=kind)  # [B, width, V]
+    logits: Tensor = target.forward(context, draft_pass.tokens(rows), columns, view=view, kind=kind)  # [B, width, V]
     return draft_pass.result(rows, logits[:, :-1])
 
 

@@ -16,6 +16,7 @@ from orthrus.chance import Chance
 from orthrus.drafting.cost_cache import read_costs, write_costs
 from orthrus.interfaces import Target
 from orthrus.machine import pass_conditions, synchronize
+from orthrus.optional import HasPassIdentity
 from orthrus.sampling import add_noise
 from orthrus.settings import Stop
 from orthrus.values import Draft, Verdict
@@ -97,7 +98,7 @@ class PassCosts:
 
     def _identity(self, kind: str, bucket: Bucket) -> dict[str, Any] | None:
         """Return what the costs depend on, as JSON has it, or None if the target does not say."""
-        if not hasattr(self._target, "pass_identity"):
+        if not isinstance(self._target, HasPassIdentity):
             return None
         rows, slots, drawn = bucket
         target = dict(self._target.pass_identity())

@@ -10,6 +10,7 @@ from typing import Any
 
 from orthrus import interfaces
 from orthrus.errors import InterfaceError, shortened, unknown
+from orthrus.optional import CoupledVerifier, Named
 from orthrus.values import AttentionCapabilities
 
 PROTOCOLS: Mapping[str, type] = {
@@ -48,7 +49,7 @@ def _drafter(part: Any) -> Wrong:
 
 def _verifier(part: Any) -> Wrong:
     yield from _flag("greedy", part.greedy)
-    yield from _flag("coupled", getattr(part, "coupled", False))
+    yield from _flag("coupled", part.coupled if isinstance(part, CoupledVerifier) else False)
 
 
 def _target(part: Any) -> Wrong:
@@ -82,7 +83,7 @@ _DECLARED: Mapping[str, Callable[[Any], Wrong]] = {
 
 
 def _named(part: Any) -> Wrong:
-    name = getattr(part, "name", "")
+    name: object = part.name if isinstance(part, Named) else ""
     if not isinstance(name, str):
         yield "name", f"{shortened(repr(name))}, wanted a text"
 

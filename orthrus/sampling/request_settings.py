@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from orthrus.errors import BuildError, InputError
 from orthrus.interfaces import Target, Verifier
+from orthrus.optional import is_coupled
 from orthrus.options import parse
 from orthrus.sampling.resolve import resolve_sampling, resolve_stop
 from orthrus.settings import Sampling, Stop
@@ -50,7 +51,7 @@ def check_seed(id: str, seed: int | None, verifier: Verifier) -> None:
         return
     if isinstance(seed, bool) or not isinstance(seed, int) or seed not in SEEDS:
         raise InputError(f"request '{id}': the seed must be an integer of 64 bits, not {seed!r}")
-    if not verifier.greedy and not getattr(verifier, "coupled", False):
+    if not verifier.greedy and not is_coupled(verifier):
         raise InputError(
             f"request '{id}': a request cannot have a seed with the verifier '{type(verifier).__name__}', whose"
             " draws all requests share; name the verifier 'coupled'"

@@ -14,6 +14,7 @@ from orthrus.build import build_part, build_target
 from orthrus.config.compose import ConfigSource, read_overrides
 from orthrus.config.schema import NEEDED, Config, NoOptions, PartConfig, load_config
 from orthrus.errors import ConfigError, InputError, InterfaceError, PluginError, Problem, reason, unknown
+from orthrus.options import CheckedWith
 from orthrus.reference.cache import PlainCache
 from orthrus.registry.catalog import PARTS
 from orthrus.registry.contracts import PROTOCOLS, check_interface, methods
@@ -103,7 +104,8 @@ def _with_its_own(kind: str, name: str, overrides: Sequence[str], session: Plugi
     """Return the overrides, before them the options that the part is checked with where nobody chooses others."""
     if name not in session.catalog.names(kind):
         return tuple(overrides)  # what is wrong is told with the rest of the config
-    own = getattr(session.get(kind, name).load_options(), "checked_with", ())
+    options = session.get(kind, name).load_options()
+    own: object = options.checked_with if isinstance(options, CheckedWith) else ()
     if not isinstance(own, tuple) or not all(isinstance(item, str) and "=" in item for item in own):
         raise PluginError(
             f"the options of {kind} '{name}' have checked_with={own!r}, wanted a tuple of texts such as 'length=4'"

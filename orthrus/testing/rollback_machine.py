@@ -12,6 +12,7 @@ from orthrus.batch.request import Row
 from orthrus.batch.scheduler import Scheduler
 from orthrus.errors import InputError
 from orthrus.interfaces import Drafter, Target
+from orthrus.optional import name_of
 from orthrus.settings import Sampling, Stop
 from orthrus.testing.doubles.spies import FixedChance
 from orthrus.testing.scenes import Scene
@@ -49,7 +50,7 @@ class Session:
     def __init__(self, target: Target, drafter: Drafter, context: Context) -> None:
         self.context = context
         self._target, self._drafter = target, drafter
-        self._scheduler = Scheduler(context, getattr(drafter, "name", type(drafter).__name__))
+        self._scheduler = Scheduler(context, name_of(drafter))
         target.start(context)
 
     @torch.no_grad()

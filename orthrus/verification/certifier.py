@@ -13,6 +13,7 @@ from orthrus.config.schema import Config, PartConfig
 from orthrus.decoder import Decoder
 from orthrus.errors import InputError
 from orthrus.interfaces import Target
+from orthrus.optional import WidenedTarget, is_coupled
 from orthrus.registry.catalog import PLAIN
 from orthrus.registry.plugins import Plugins
 from orthrus.values import Prompt, Result
@@ -161,7 +162,7 @@ class Runs:
         for known, at, logits in self._wide:
             if (known, at) == (config.target, dtype):
                 return logits
-        if not hasattr(target, "widened"):
+        if not isinstance(target, WidenedTarget):
             return None
         wide_logits: Logits = target.widened(dtype)
         self._wide.append((config.target, dtype, wide_logits))
@@ -217,7 +218,7 @@ def _certificate(
 def check_verifiable(decoder: Decoder) -> None:
     """Raise InputError if nothing decides which text is right: sampling whose noise cannot be asked for again."""
     temperature = decoder.sampling.temperature
-    if temperature > 0 and not getattr(decoder.verifier, "coupled", False):
+    if temperature > 0 and not is_coupled(decoder.verifier):
         raise InputError(
             f"only greedy decoding and coupled sampling can be verified: sampling.temperature is {temperature:g},"
             f" and verifier '{type(decoder.verifier).__name__}' draws anew each time"

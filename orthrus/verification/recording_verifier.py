@@ -19,6 +19,7 @@ from orthrus.chance import Chance
 from orthrus.errors import InputError
 from orthrus.interfaces import Verifier
 from orthrus.machine import precise
+from orthrus.optional import is_coupled
 from orthrus.sampling import add_noise, append_bonus
 from orthrus.values import Draft, Result, Verdict
 
@@ -40,6 +41,7 @@ class RecordingVerifier:
 
     def __init__(self, verifier: Verifier) -> None:
         self.greedy = verifier.greedy
+        self.coupled = is_coupled(verifier)
         self._verifier = verifier
         self._notes: list[tuple[list[int], Tensor]] = []
 

@@ -13,7 +13,7 @@ import torch
 
 from orthrus.decoder import Decoder
 from orthrus.errors import InputError
-from orthrus.optional import LoadedTarget
+from orthrus.optional import HasDtype, LoadedTarget, WidenedTarget
 from orthrus.values import Result
 from orthrus.verification.expected import oracle, wrong_end
 from orthrus.verification.mismatch import Divergence
@@ -50,7 +50,7 @@ class ReferenceCheck:
         self.narrow = self.dtype in NARROW
         self._judged: dict[Key, Judgement] = {}
         self._replayed: dict[Key, tuple[Divergence, ...]] = {}
-        if self.narrow and not hasattr(decoder.target, "widened"):
+        if self.narrow and not isinstance(decoder.target, WidenedTarget):
             raise InputError(
                 f"the target computes in {dtype_name(self.dtype)}, where near-ties flip, and has no `widened` to say"
                 " what float32 gives: its runs cannot be certified"
@@ -117,7 +117,8 @@ class ReferenceCheck:
 
 def dtype_of(decoder: Decoder) -> torch.dtype:
     """Return the dtype in which a target computes: what it says, or that of its logits."""
-    said = getattr(decoder.target, "dtype", None)
+    target = decoder.target
+    said = target.dtype if isinstance(target, HasDtype) else None
     return said if isinstance(said, torch.dtype) else decoder.target.logits([0], 1).dtype
 
 

@@ -19,6 +19,7 @@ from orthrus.decoder import Decoder
 from orthrus.files import WriteError, write_whole
 from orthrus.machine import versions
 from orthrus.metrics import Measures
+from orthrus.optional import HasFingerprint
 from orthrus.values import Prompt, Result
 from orthrus.verification.recording_verifier import TokenRecord
 
@@ -81,7 +82,9 @@ def identity_of(
         "seed": config.seed,
         "batch": batch,
         "prompts": hashlib.sha256(json.dumps(texts).encode()).hexdigest(),
-        "weights": [part.fingerprint() for part in (decoder.target, decoder.drafter) if hasattr(part, "fingerprint")],
+        "weights": [
+            part.fingerprint() for part in (decoder.target, decoder.drafter) if isinstance(part, HasFingerprint)
+        ],
         "environment": versions(decoder.target.device),
         "code": code_digest(part.entry.load_factory().__module__ for part in chosen.values()),
     }

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from orthrus import AutoBlock, BuildError, Chance, Context, Draft, Parts, Step, run_draft_pass
 from orthrus.files import fingerprint_weights
-from orthrus.optional import ViewTarget
+from orthrus.optional import DraftingTarget, ViewTarget
 from orthrus.sampling import add_noise, row_probabilities, warp_rows
 from orthrus_diffusion.block import MaskedBlock
 from orthrus_diffusion.options import DiffusionOptions
@@ -59,7 +59,9 @@ class Diffusion:
         drafting = ("diffusion", self._measured)
         self._auto = AutoBlock(target, block - 1, drafting=drafting, notify=notify) if auto else None
         launches = target.device.type == "cuda" if early is None else early
-        self._early = launches and not auto and hasattr(target, "draft")  # who chooses must know what was accepted
+        self._early = (
+            launches and not auto and isinstance(target, DraftingTarget)
+        )  # who chooses must know what was accepted
         self._next: tuple[Context, int, Draft] | None = None  # launched early, for this cycle of this context
         self._launched: torch.cuda.Event | None = None
 

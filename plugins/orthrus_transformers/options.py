@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from orthrus import option
+from orthrus_transformers.engines import ENGINES
+from orthrus_transformers.engines.graph_limits import GraphLimits
 
-
-@dataclass(frozen=True)
-class GraphLimits:
-    """Bound what CUDA graphs may cost; strict: a pass that cannot be captured is an error, not run uncaptured."""
-
-    # A block of 32 has passes of 31 widths at the end of answers, drafted and scored; prefills have a few widths more.
-    graphs: int = 128
-    tokens: int = 4096
-    megabytes: int = 2048
-    strict: bool = False
+if TYPE_CHECKING:
+    EngineName = str  # mypy wants the choices of a Literal written out
+else:
+    EngineName = Literal["auto", *ENGINES]
 
 
 @dataclass(frozen=True)
@@ -33,10 +29,10 @@ class TransformersOptions:
         "auto", help="what the weights are computed in; auto: what they are stored in"
     )
     device: str = option("auto", help="auto, cpu, cuda, cuda:N or mps; auto: the accelerator if there is one")
-    engine: Literal["auto", "eager", "fused", "compiled", "graphed"] = option(
+    engine: EngineName = option(  # noqa: RUF009  # a field, as the others are
         "auto",
-        help="how a pass runs: eager calls the model's modules, fused joins their small operations, compiled lets"
-        " torch.compile do that, graphed replays a whole pass as a CUDA graph; auto: the fastest that works",
+        help=f"how a pass runs: {', '.join(f'{name} {entry.help}' for name, entry in ENGINES.items())};"
+        " auto: the fastest that works",
     )
     graphs: int = option(
         GraphLimits.graphs, minimum=1, help="most CUDA graphs that are kept; the one unused longest goes first"

@@ -12,24 +12,26 @@ import torch
 from torch import Tensor
 
 from orthrus import BuildError, Context, Draft, KVCache, Parts, Step, Tokenizer, Turn
-from orthrus.optional import DraftPass, MovesRows
-from orthrus_transformers.engines import make_eager, make_engine, uncaptured
-from orthrus_transformers.engines.eager import Engine
+from orthrus.optional import DraftPass, MovesRows, StaticKVCache
+from orthrus_transformers.engines.choice import make_engine
+from orthrus_transformers.engines.engine import EngineSetup
 from orthrus_transformers.engines.forward_pass import ForwardPass
+from orthrus_transformers.engines.graph_limits import GraphLimits
 from orthrus_transformers.guards import check_room, in_its_turn, on_its_device, says_when_memory_is_short
 from orthrus_transformers.loading import model as loading
 from orthrus_transformers.loading.generation_settings import differing_end_tokens, end_tokens, unapplied_settings
 from orthrus_transformers.loading.provenance import provenance
-from orthrus_transformers.model.attention_hook import PassState, attach
+from orthrus_transformers.model.attention_hook import attach
 from orthrus_transformers.model.compatibility import check_attention, check_layers
 from orthrus_transformers.model.context_length import ends_early, max_length
 from orthrus_transformers.model.fused_layers import fuse_view, unfuse_view
 from orthrus_transformers.model.mask_windows import windows_in_masks
 from orthrus_transformers.model.pass_facts import PassReads, pass_identity
+from orthrus_transformers.model.pass_state import PassState
 from orthrus_transformers.model.reference import copied, fingerprint, plain_logits
 from orthrus_transformers.model.self_check import probe
 from orthrus_transformers.model.views import View, make_view
-from orthrus_transformers.options import GraphLimits, TransformersOptions
+from orthrus_transformers.options import TransformersOptions
 from orthrus_transformers.prefill_groups import prefill_groups
 from orthrus_transformers.training.dual_pass import DualPass
 from orthrus_transformers.transformers_api import raise_if_transformers_changed
@@ -77,6 +79,7 @@ class TransformersTarget:
         self.tokenizer = tokenizer
         self._model = model
         self._cache = cache
+        self._most_slots = cache.max_slots if isinstance(cache, StaticKVCache) else None
         self._chunk = prefill_chunk
         self.turn = Turn()
         self.moves_rows = isinstance(cache, MovesRows) and cache.moves_rows
@@ -84,17 +87,15 @@ class TransformersTarget:
         self._state = state = PassState(attention, model.dtype)
         self._own_attention = attach(model, state)
         state.masked_windows = windows_in_masks(model)
-        eager = make_eager("eager" if engine == "compiled" else engine, model, cache, state, self.max_length)
-        self._form = eager.form
-        self._engine: Engine = eager
-        probe(self, state, model.config.model_type)  # uncaptured: a probe that compiles would take long
-        self._reads = PassReads.of_model(model, state.windows)
-        if engine == "compiled":
-            eager = make_eager(engine, model, cache, state, self.max_length)
-        limits = limits or GraphLimits(strict=engine == "graphed")
-        self._engine = make_engine(engine, eager, model, cache, state, limits)
+        notices: list[str] = []  # told behind the self-check, which may refuse the model
+        setup = EngineSetup(model, cache, state, self.max_length, limits or GraphLimits(), notify=notices.append)
+        chosen = make_engine(engine, setup)
+        self._engine = chosen.eager
+        windows = probe(self, state, model.config.model_type)
+        self._engine = chosen
+        self._reads = PassReads.of_model(model, windows)
         files = (differing_end_tokens(directory), unapplied_settings(directory))
-        for sentence in (ends_early(model), uncaptured(engine, self.device, cache, attention), *files):
+        for sentence in (ends_early(model), *notices, *files):
             if sentence:
                 notify(sentence)
 
@@ -103,7 +104,7 @@ class TransformersTarget:
 
         Raises InputError if a prompt and its answer may need more slots than the cache may have.
         """
-        check_room(context, getattr(self._cache, "max_slots", None))
+        check_room(context, self._most_slots)
         self.turn.begin(context)
         self._cache.start(len(context.rows), self.device)
 
@@ -178,9 +179,9 @@ class TransformersTarget:
             self.turn.check(context)
             columns = slice(start, start + self._chunk)
             forward_pass = ForwardPass(
-                token_ids[:, columns],
-                torch.zeros_like(which),
-                width if min(lengths) < width else min(start + self._chunk, width),
+                token_ids=token_ids[:, columns],
+                lengths=torch.zeros_like(which),
+                extent=width if min(lengths) < width else min(start + self._chunk, width),
                 last=1,
                 slots=slots[:, columns],
                 rows=None if len(rows) == len(context.rows) else which,
@@ -195,11 +196,15 @@ class TransformersTarget:
     def score(self, context: Context, draft: Draft) -> Tensor:
         """Pass over each row's anchor and draft; return the logits [B, n + 1, V] after each."""
         self.turn.check(context)
-        drafted = draft.tokens if draft.tokens.shape[1] else None  # [B, n]
         width = 1 + draft.tokens.shape[1]
-        extent = context.longest - 1 + width
-        anchors = context.anchors[:, None]
-        return self._engine.run(ForwardPass(anchors, self._cache.lengths, extent, last=width, drafted=drafted))
+        forward_pass = ForwardPass(
+            token_ids=context.anchors[:, None],
+            lengths=self._cache.lengths,
+            extent=context.longest - 1 + width,
+            last=width,
+            drafted=draft.tokens if draft.tokens.shape[1] else None,  # [B, n]
+        )
+        return self._engine.run(forward_pass)
 
     @torch.no_grad()
     @in_its_turn
@@ -221,10 +226,14 @@ class TransformersTarget:
         attention. Keys and values stay in scratch slots, which the next pass overwrites.
         """
         self.turn.check(context)
-        chosen = None if view is None else self._view(view)
-        extent = context.longest - 1 + tokens.shape[1]
         forward_pass = ForwardPass(
-            tokens, self._cache.lengths, extent, last=tokens.shape[1], kind=kind, view=chosen, positions=positions
+            token_ids=tokens,
+            lengths=self._cache.lengths,
+            extent=context.longest - 1 + tokens.shape[1],
+            last=tokens.shape[1],
+            kind=kind,
+            view=None if view is None else self._view(view),
+            positions=positions,
         )
         return self._engine.run(forward_pass)
 
@@ -268,7 +277,7 @@ class TransformersTarget:
         if name in self._views:
             raise BuildError(f"a view '{name}' is attached to '{self.name}' already; detach it first")
         self._views[name] = view = make_view(self._model, self._state, weights)
-        fuse_view(self._model, view, self._state, self._form)
+        fuse_view(self._model, view, self._engine.form)
 
     def detach_view(self, name: str) -> None:
         """Forget a view and its weights; raise BuildError if there is none of this name."""
@@ -357,9 +366,7 @@ def make(options: TransformersOptions, parts: Parts) -> TransformersTarget:
     directory = loading.local_directory(parts.source.fetch(), parts, options.ignore)
     tokenizer = loading.load_tokenizer(directory, options)
     model = loading.load_model(directory, options, device)
-    limits = GraphLimits(
-        options.graphs, options.graph_tokens, options.graph_megabytes, strict=options.engine == "graphed"
-    )
+    limits = GraphLimits(options.graphs, options.graph_tokens, options.graph_megabytes)
     try:
         return TransformersTarget(
             model,

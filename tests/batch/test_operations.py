@@ -14,7 +14,7 @@ import pytest
 import torch
 from support.building import decode_with
 from support.families import tiny_model
-from support.recordings import Recorder, recording_target
+from support.recordings import PlainRecorder, recording_target
 from support.thorough import thorough_but
 from support.views import committed, random_view
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -87,7 +87,7 @@ def busiest(make: Callable[[TransformersTarget], Drafter], batch: int, stop: Sto
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Scheduler, "arrange", arranged)
-        patch.setattr(Recorder, "around", staticmethod(operations.replay))
+        patch.setattr(PlainRecorder, "around", staticmethod(operations.replay))
         patch.setattr(torch.Tensor, "tolist", lambda tensor: (operations.sync(), own(tensor))[1])
         with operations:
             decode_with(target, drafter, prompts, stop)

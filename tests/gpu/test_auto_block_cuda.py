@@ -17,7 +17,7 @@ from orthrus_caches.static import StaticCache
 from orthrus_diffusion.drafter import Diffusion
 from orthrus_drafters.prompt_lookup import LONGEST, PromptLookup
 from orthrus_transformers.engines.cuda_graphs import GraphedEngine
-from orthrus_transformers.options import GraphLimits
+from orthrus_transformers.engines.graph_limits import GraphLimits
 from orthrus_transformers.target import TransformersTarget
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

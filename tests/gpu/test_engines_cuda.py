@@ -12,14 +12,14 @@ import torch
 from support.building import assert_lossless, decode_with, target_oracle
 from support.families import VOCABULARY, tiny_model
 
-from orthrus import BuildError, InputError, Stop
+from orthrus import BuildError, InputError, MaskDescription, Stop
 from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.static import StaticCache
 from orthrus_drafters.none import NoDrafter
 from orthrus_transformers.engines.cuda_graphs import GraphedEngine
 from orthrus_transformers.engines.forward_pass import ForwardPass
+from orthrus_transformers.engines.graph_limits import GraphLimits
 from orthrus_transformers.kernels import skinny_linear
-from orthrus_transformers.options import GraphLimits
 from orthrus_transformers.target import TransformersTarget
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -66,9 +66,8 @@ def test_angles_that_are_looked_up_are_the_models_to_the_bit(family: str, dtype:
     hidden = torch.zeros(2, 3, 32, device="cuda", dtype=dtype)
     for first in range(0, 96, 3):
         positions = torch.tensor([[first, first + 1, first + 2], [0, 95 - first, 95]], device="cuda")
-        target._state.form = "fused"
-        found = target._model.model.rotary_emb(hidden, position_ids=positions)
-        target._state.form = "own"
+        with target._state.run(MaskDescription("causal", positions, positions[:, 0], 96), form="fused"):
+            found = target._model.model.rotary_emb(hidden, position_ids=positions)
         assert all(map(torch.equal, found, rotary(hidden, position_ids=positions)))
         assert found[0].data_ptr() != found[1].data_ptr()
 

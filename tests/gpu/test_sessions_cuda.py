@@ -1,4 +1,4 @@
-"""Sessions on a CUDA device: each of many requests gets what it gets alone, in every engine; in bfloat16 to the token."""
+"""Sessions on a CUDA device: each of many requests gets what it gets alone, in every engine, in bfloat16 too."""
 
 from __future__ import annotations
 

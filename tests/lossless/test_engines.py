@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -18,8 +20,13 @@ from orthrus import BuildError, KVCache, Stop
 from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.dynamic import DynamicCache
 from orthrus_caches.static import StaticCache
-from orthrus_transformers.engines import uncaptured
+from orthrus_transformers.engines.choice import make_engine
+from orthrus_transformers.engines.cuda_graphs import GraphedEngine
+from orthrus_transformers.engines.eager import EagerEngine
+from orthrus_transformers.engines.engine import EngineSetup, Obstacle
+from orthrus_transformers.engines.graph_limits import GraphLimits
 from orthrus_transformers.model import fused_layers
+from orthrus_transformers.model.pass_state import PassState
 from orthrus_transformers.target import TransformersTarget
 
 FUSED = ["llama", "mistral", "qwen2", "qwen3"]
@@ -75,6 +82,13 @@ def test_graphs_need_a_gpu() -> None:
         target_of("llama", "graphed", StaticCache())
 
 
+def as_if_on(device: str) -> Callable[[EngineSetup], Obstacle | None]:
+    """Return what keeps passes from being captured, were the model on another device."""
+    real = GraphedEngine.obstacle
+    model = SimpleNamespace(device=torch.device(device))
+    return lambda setup: real(replace(setup, model=model))
+
+
 class Uncapturable(SdpaAttention):
     capabilities = replace(SdpaAttention.capabilities, graphs=False)
 
@@ -95,9 +109,20 @@ STAYING, OTHER = "a cache whose buffers stay in place", "another attention than 
 def test_what_keeps_passes_from_being_captured_is_said(
     cache: type[KVCache], attention: type[SdpaAttention], said: str | None
 ) -> None:
-    assert uncaptured("auto", torch.device("cuda"), cache(), attention()) == said
+    def heard(engine: str, device: str) -> list[str]:
+        sentences: list[str] = []
+        model = tiny_model("llama")
+        state = PassState(attention(), model.dtype)
+        setup = EngineSetup(model, cache(), state, None, GraphLimits(), notify=sentences.append)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(GraphedEngine, "obstacle", as_if_on(device))
+            patch.setattr(GraphedEngine, "make", EagerEngine.make)
+            make_engine(engine, setup)
+        return sentences
+
+    assert heard("auto", "cuda") == ([said] if said else [])
     for engine, device in (("auto", "cpu"), ("auto", "mps"), ("eager", "cuda"), ("fused", "cuda")):
-        assert uncaptured(engine, torch.device(device), cache(), attention()) is None  # nothing to be had, or chosen so
+        assert heard(engine, device) == []  # nothing to be had, or chosen so
 
 
 def test_it_is_said_once_to_who_builds_the_target(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -107,9 +132,7 @@ def test_it_is_said_once_to_who_builds_the_target(monkeypatch: pytest.MonkeyPatc
     config = {"target": {"name": "transformers", "source": str(tmp_path), "device": "cpu"}, **parts}
     orthrus.load(config, notify=heard.append).generate([[1, 2]])
     assert heard == []
-    real = uncaptured
-    told = "orthrus_transformers.target.uncaptured"
-    monkeypatch.setattr(told, lambda name, device, *given: real(name, torch.device("cuda"), *given))
+    monkeypatch.setattr(GraphedEngine, "obstacle", as_if_on("cuda"))
     orthrus.load(config, notify=heard.append).generate([[1, 2]])
     assert heard == [f"{NEEDS}{STAYING}; set cache.name=static"]
 

@@ -7,23 +7,23 @@ import itertools
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pytest
 import torch
 from support.building import assert_lossless, decode_with, target_oracle
 from support.families import VOCABULARY
-from support.recordings import Recorder, recording_target
+from support.recordings import PlainRecorder, recording_target
 from support.thorough import thorough_but
 from support.views import random_view
 from torch import Tensor
 
 from orthrus import Chance, Context, Draft, DraftPass, RowState, Step, Stop, run_draft_pass
 from orthrus.testing import OracleAnswer
-from orthrus_transformers.engines.cuda_graphs import Recording
+from orthrus_transformers.engines.cuda_graphs import GraphedEngine
 from orthrus_transformers.engines.forward_pass import ForwardPass
+from orthrus_transformers.engines.graph_limits import GraphLimits
+from orthrus_transformers.engines.graph_recorder import Recording, Run
 from orthrus_transformers.engines.graph_reuse import MOST
-from orthrus_transformers.options import GraphLimits
 from orthrus_transformers.target import TransformersTarget
 
 PROMPTS = [[1, 2, 3], [4, 5]]
@@ -95,23 +95,27 @@ class Passing:
     def observe(self, step: Step) -> None: ...
 
 
-class Counting(Recorder):
+class Counting(PlainRecorder):
     """Count the recordings of drafters' passes, and all others."""
 
     drafts = others = 0
 
-    def _record(self, forward_pass: ForwardPass) -> Recording:
+    def record(self, run: Run, forward_pass: ForwardPass) -> Recording:
         drafts = forward_pass.draft_pass is not None
         self.drafts, self.others = self.drafts + drafts, self.others + (not drafts)
-        return super()._record(forward_pass)
+        return super().record(run, forward_pass)
 
 
 def counting_target(graphs: int = 128) -> tuple[TransformersTarget, Counting]:
-    target = recording_target()
+    recorder = Counting()
+    target = recording_target(recorder=recorder, limits=GraphLimits(graphs))
     random_view(target, "noisy", noise=0.5)  # poor drafts: many cycles
-    eager: Any = target._engine
-    target._engine = engine = Counting(eager._eager, target._cache, GraphLimits(graphs))
-    return target, engine
+    return target, recorder
+
+
+def engine_of(target: TransformersTarget) -> GraphedEngine:
+    assert isinstance(target._engine, GraphedEngine)
+    return target._engine
 
 
 def answers(target: TransformersTarget, make: Callable[[int], DraftPass]) -> None:
@@ -135,18 +139,19 @@ UNEQUAL = {
 
 @pytest.mark.parametrize("name", thorough_but(["a plain object"], UNEQUAL))
 def test_passes_that_never_are_equal_are_recorded_no_more(name: str) -> None:
-    target, engine = counting_target()
+    target, recorder = counting_target()
     with pytest.warns(
         UserWarning, match=r"the draft pass '\w+' hardly ever equals an earlier one: 16 in turn had a CUDA graph"
     ) as told:
         answers(target, UNEQUAL[name])  # type: ignore[arg-type]
     assert len(told) == 1
-    assert engine.drafts == MOST
-    assert not any(shape.draft_pass for shape in engine._recordings) and engine._recordings  # the target's own stay
+    assert recorder.drafts == MOST
+    recordings = engine_of(target)._recordings
+    assert recordings and not any(shape.draft_pass for shape in recordings)  # the target's own stay
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         answers(target, UNEQUAL[name])  # type: ignore[arg-type]
-    assert engine.drafts == MOST
+    assert recorder.drafts == MOST
 
 
 SAME = Block()
@@ -161,18 +166,18 @@ EQUAL = {
 @pytest.mark.parametrize("graphs", thorough_but([2], [128, 2]))
 @pytest.mark.parametrize("name", EQUAL)
 def test_passes_that_come_again_are_recorded_on(name: str, graphs: int) -> None:
-    target, engine = counting_target(graphs)
+    target, recorder = counting_target(graphs)
     answers(target, EQUAL[name])  # type: ignore[arg-type]
-    assert engine.drafts >= 1
-    assert not engine._repeats.given_up(EQUAL[name](0))  # type: ignore[no-untyped-call]
+    assert recorder.drafts >= 1
+    assert not engine_of(target)._repeats.given_up(EQUAL[name](0))  # type: ignore[no-untyped-call]
 
 
 def test_widths_are_counted_by_themselves() -> None:
-    target, engine = counting_target()
+    target, recorder = counting_target()
     widths = itertools.cycle([2, 3])
     with pytest.warns(UserWarning, match="hardly ever equals an earlier one"):
         answers(target, lambda cycle: Narrow(next(widths)))
-    assert MOST < engine.drafts <= 2 * MOST
+    assert MOST < recorder.drafts <= 2 * MOST
 
 
 class Narrow(Block):

@@ -11,18 +11,18 @@ from hypothesis import strategies as st
 from support.building import assert_lossless, decode_with, target_oracle
 from support.drafters import ScriptedDrafter
 from support.families import VOCABULARY
-from support.recordings import Recorder, recording_target
+from support.recordings import PlainRecorder, recording_target
 from support.thorough import thorough_but
 from torch import Tensor
 
 from orthrus import Stop
 from orthrus.testing.profiles import fewer
 from orthrus_drafters.none import NoDrafter
-from orthrus_transformers.engines.cuda_graphs import Recording, packed, unpacked
 from orthrus_transformers.engines.eager import EagerEngine
 from orthrus_transformers.engines.forward_pass import ForwardPass
+from orthrus_transformers.engines.graph_limits import GraphLimits
+from orthrus_transformers.engines.graph_recorder import Recording, Run, UncapturableError, packed, unpacked
 from orthrus_transformers.engines.prefill_padding import NARROWEST, padded, rounded, with_few_shapes
-from orthrus_transformers.options import GraphLimits
 from orthrus_transformers.target import TransformersTarget
 
 
@@ -166,7 +166,7 @@ def test_a_prefill_has_one_shape_however_often_it_comes(size: int, monkeypatch: 
     own = EagerEngine.run
     target = recording_target()
     monkeypatch.setattr(EagerEngine, "run", run)
-    monkeypatch.setattr(Recorder, "size", size)
+    monkeypatch.setattr(PlainRecorder, "size", size)
     for batch in (1, 1, 1, 3, 1):
         decode_with(target, NoDrafter(), [prompt(5)] * batch, Stop(2), batch=batch)
     assert len(shapes) >= 5
@@ -195,11 +195,11 @@ def test_a_prefill_that_takes_most_of_the_memory_of_graphs_is_not_kept() -> None
     target = recording_target()
     engine: Any = target._engine
     decode_with(target, NoDrafter(), [prompt(5)], Stop(3))
-    engine.size = GraphLimits().megabytes << 19
+    engine._recorder.size = GraphLimits().megabytes << 19
     decode_with(target, NoDrafter(), [prompt(5)], Stop(3))
     assert recorded_prefills(target) == [(1, 32)]
     decode_with(target, NoDrafter(), [prompt(40)], Stop(3))
-    engine.size += 1
+    engine._recorder.size += 1
     with pytest.warns(UserWarning, match=r"prefills cannot .*one takes 1024 MiB, over half of target.graph_megabytes"):
         decode_with(target, NoDrafter(), [prompt(40)], Stop(3))
     assert engine.report()["prefills"] == "as they come"
@@ -207,18 +207,16 @@ def test_a_prefill_that_takes_most_of_the_memory_of_graphs_is_not_kept() -> None
 
 
 @pytest.mark.parametrize("memory", [False, True])
-def test_a_prefill_that_cannot_be_recorded_leaves_cycles_alone(memory: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    def record(self: Recorder, forward_pass: ForwardPass) -> Recording | None:
-        if forward_pass.slots is None:
-            return recording(self, forward_pass)
-        if memory:
-            raise torch.OutOfMemoryError("operation not permitted, for want of memory")
-        self._give_up(RuntimeError("operation not permitted"), forward_pass)
-        return None
+def test_a_prefill_that_cannot_be_recorded_leaves_cycles_alone(memory: bool) -> None:
+    class NoPrefills(PlainRecorder):
+        def record(self, run: Run, forward_pass: ForwardPass) -> Recording:
+            if forward_pass.slots is None:
+                return super().record(run, forward_pass)
+            if memory:
+                raise torch.OutOfMemoryError("operation not permitted, for want of memory")
+            raise UncapturableError(RuntimeError("operation not permitted"))
 
-    recording = Recorder._record
-    monkeypatch.setattr(Recorder, "_record", record)
-    target = recording_target()
+    target = recording_target(recorder=NoPrefills())
     wanted = [target_oracle(target)(prompt(5), Stop(6))]
     with pytest.warns(UserWarning, match="model's prefills cannot be captured as CUDA graphs .operation not permitted"):
         for _ in range(3):  # told once

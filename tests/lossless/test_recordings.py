@@ -15,8 +15,8 @@ from support.thorough import thorough_but
 from orthrus import InputError, Stop
 from orthrus_caches import buffers, static
 from orthrus_drafters.none import NoDrafter
-from orthrus_transformers.engines.cuda_graphs import packed, unpacked
 from orthrus_transformers.engines.forward_pass import ForwardPass
+from orthrus_transformers.engines.graph_recorder import packed, unpacked
 
 
 @pytest.mark.parametrize("batch", thorough_but([2], [1, 2]))

@@ -10,20 +10,24 @@ from support.families import CONTEXT, tiny_model
 from support.longrope import ORIGINAL, longrope_model
 from torch import Tensor
 
+from orthrus import MaskDescription
 from orthrus_attention.sdpa import SdpaAttention
 from orthrus_transformers.model import rope_table
-from orthrus_transformers.model.attention_hook import Form, PassState
+from orthrus_transformers.model.attention_hook import attach
 from orthrus_transformers.model.context_length import max_length
+from orthrus_transformers.model.pass_state import Form, PassState
 from orthrus_transformers.model.rope_table import look_up_angles
 
 POSITIONS = torch.tensor([[0, 1, 2, 7], [90, 91, 92, CONTEXT - 1]])
+MASK = MaskDescription("causal", POSITIONS, POSITIONS[:, 0], CONTEXT)
 
 
 def looked_up(model: Any, form: Form = "fused", positions: int | None = CONTEXT) -> tuple[bool, tuple[Tensor, Tensor]]:
     state = PassState(SdpaAttention(), model.dtype)
-    done = look_up_angles(model, state, positions)
-    state.form = form
-    return done, model.model.rotary_emb(torch.zeros(2, 4, 32, dtype=model.dtype), position_ids=POSITIONS)
+    attach(model, state)
+    done = look_up_angles(model, positions)
+    with state.run(MASK, form=form):
+        return done, model.model.rotary_emb(torch.zeros(2, 4, 32, dtype=model.dtype), position_ids=POSITIONS)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -41,10 +45,11 @@ def test_a_table_holds_what_the_model_computes(family: str, dtype: torch.dtype) 
 def test_a_table_of_two_sets_of_angles_holds_the_first(dtype: torch.dtype) -> None:
     model, own = (longrope_model("llama").to(dtype) for _ in range(2))
     state = PassState(SdpaAttention(), dtype)
-    assert look_up_angles(model, state, max_length(model))
-    state.form = "fused"
+    attach(model, state)
+    assert look_up_angles(model, max_length(model))
     hidden, every = torch.zeros(1, 1, 32, dtype=dtype), torch.arange(ORIGINAL)[None]
-    found = model.model.rotary_emb(hidden, position_ids=every)
+    with state.run(MASK, form="fused"):
+        found = model.model.rotary_emb(hidden, position_ids=every)
     assert all(map(torch.equal, found, own.model.rotary_emb(hidden, position_ids=every)))
     beyond = own.model.rotary_emb(hidden, position_ids=torch.arange(ORIGINAL + 1)[None])
     assert not torch.allclose(found[0], beyond[0][:, :ORIGINAL], rtol=0.1)
@@ -64,8 +69,8 @@ def test_what_cannot_be_in_a_table_is_computed(monkeypatch: pytest.MonkeyPatch) 
     assert not looked_up(tiny_model("llama"), positions=None)[0]
     growing = tiny_model("llama")
     growing.model.rotary_emb.rope_type = "dynamic"
-    assert not look_up_angles(growing, PassState(SdpaAttention(), growing.dtype), CONTEXT)
-    assert not look_up_angles(tiny_model("gpt2"), PassState(SdpaAttention(), growing.dtype), CONTEXT)
+    assert not look_up_angles(growing, CONTEXT)
+    assert not look_up_angles(tiny_model("gpt2"), CONTEXT)
     monkeypatch.setattr(
         rope_table, "MOST_BYTES", 2 * CONTEXT * 8 * 8 - 1
     )  # cosines and sines of 8 dimensions in float64

@@ -1,6 +1,6 @@
 """The checks of the conformance kit, by kind of part.
 
-May import: batch, chance, decode, errors, interfaces, reference, registry, sampling, settings, testing.check,
+May import: batch, chance, decode, errors, interfaces, optional, reference, registry, sampling, settings, testing.check,
 testing.doubles, testing.scenes, values.
 """
 

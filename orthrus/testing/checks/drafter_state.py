@@ -16,6 +16,7 @@ from orthrus.batch.context import Context
 from orthrus.chance import Chance
 from orthrus.errors import shown
 from orthrus.interfaces import Drafter
+from orthrus.optional import DraftsAhead, name_of
 from orthrus.reference.cache import PlainCache
 from orthrus.reference.view_table import ViewTableTarget
 from orthrus.testing.check import BrokenRuleError, Factory, check
@@ -181,9 +182,9 @@ class _Guarded:
     def __init__(self, drafter: Drafter, state: Callable[[Context], Mapping[str, Any]]) -> None:
         self._drafter = drafter
         self._state = state
-        self.name = getattr(drafter, "name", type(drafter).__name__)
+        self.name = name_of(drafter)
         self.learns = drafter.learns
-        if hasattr(drafter, "ahead"):
+        if isinstance(drafter, DraftsAhead):
             self.ahead = self._ahead  # the loop looks whether there is one
 
     def start(self, context: Context, rows: Sequence[int]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from orthrus.batch.validation import check_draft
 from orthrus.chance import Chance
 from orthrus.decode import decode
+from orthrus.optional import name_of
 from orthrus.reference.verifiers import PlainConsensus, PlainCoupled, PlainRejection
 from orthrus.testing.check import BrokenRuleError, Factory, check
 from orthrus.testing.checks.contracts import make_drafter
@@ -114,7 +115,7 @@ def _first_drafts(scene: Scene, make: Factory, chance: Chance) -> list[Drawn]:
         return [((), ())] * len(scene.prompts)
     drafter.start(context, range(len(context.rows)))
     draft = drafter.propose(context, chance)
-    check_draft(draft, context, getattr(drafter, "name", type(drafter).__name__))
+    check_draft(draft, context, name_of(drafter))
     return [_drawn(draft, row) for row in range(len(context.rows))]
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from orthrus.batch.context import Context
 from orthrus.chance import Chance
 from orthrus.interfaces import Drafter, Verifier
+from orthrus.optional import DraftsAhead, name_of
 from orthrus.reference.cache import PlainCache
 from orthrus.reference.view_table import ViewTableTarget
 from orthrus.testing.check import BrokenRuleError, Factory, check
@@ -95,9 +96,9 @@ class _CountedDrafter:
     def __init__(self, drafter: Drafter, reads: HostReads) -> None:
         self._drafter = drafter
         self._reads = reads
-        self.name = getattr(drafter, "name", type(drafter).__name__)
+        self.name = name_of(drafter)
         self.learns = drafter.learns
-        if hasattr(drafter, "ahead"):
+        if isinstance(drafter, DraftsAhead):
             self.ahead = self._ahead  # the loop looks whether there is one
 
     def start(self, context: Context, rows: Sequence[int]) -> None:

@@ -17,6 +17,7 @@ from orthrus.batch.validation import check_verdict
 from orthrus.chance import Chance
 from orthrus.errors import shown
 from orthrus.interfaces import Verifier
+from orthrus.optional import is_coupled
 from orthrus.reference.verifiers import agreed
 from orthrus.testing.check import BrokenRuleError, Check, Factory, check
 from orthrus.testing.checks.contracts import hold_declared, hold_members
@@ -137,7 +138,7 @@ def keeps_only_the_targets_choices(verifier: Verifier, context: Context, draft: 
 def accepts_all_it_may(verifier: Verifier, context: Context, draft: Draft, logits: Tensor) -> None:
     """The longest prefix of the target's choices is accepted, at temperature 0 and under coupled noise."""
     if context.sampling.temperature > 0:
-        if not getattr(verifier, "coupled", False):
+        if not is_coupled(verifier):
             return  # how much may be accepted is a matter of chance
         positions = context.lengths[:, None] + torch.arange(logits.shape[1])
         logits, raw = logits + FixedChance(7).gumbel(context.keys, positions, logits.shape[-1]), logits

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from orthrus.chance import Chance
 from orthrus.interfaces import Drafter, Verifier
+from orthrus.optional import is_coupled
 from orthrus.reference.oracle import OracleAnswer
 from orthrus.sampling import token_probabilities
 from orthrus.testing.check import BrokenRuleError, Factory, NotApplicableError, check
@@ -64,7 +65,7 @@ def _hold_count(draft: Draft, verdict: Verdict, wrong: int | None) -> None:
 def coupled_text(make: Factory, scene: Scene) -> None:
     """A coupled verifier says what the noise of seed, request and position decides: same noise, same text."""
     verifier: Verifier = make()
-    if not getattr(verifier, "coupled", False):
+    if not is_coupled(verifier):
         raise NotApplicableError("the verifier does not declare `coupled`")
     target = scene.target()
     truths = scene.truths(scene.target(), Chance(scene.seed))
@@ -140,7 +141,7 @@ def _drawing(make: Factory) -> Verifier:
     verifier: Verifier = make()
     if verifier.greedy:
         raise NotApplicableError("the verifier decodes greedily")
-    if getattr(verifier, "coupled", False):
+    if is_coupled(verifier):
         raise NotApplicableError("the verifier is coupled: its noise is compared path by path, in coupled_text")
     return verifier
 

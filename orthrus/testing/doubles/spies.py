@@ -15,6 +15,7 @@ from orthrus.batch.validation import check_draft, check_verdict
 from orthrus.chance import Chance
 from orthrus.decode import decode
 from orthrus.interfaces import Drafter, Target, Verifier
+from orthrus.optional import DraftsAhead, name_of
 from orthrus.reference.oracle import OracleAnswer
 from orthrus.testing.check import BrokenRuleError
 from orthrus.testing.scenes import Scene
@@ -61,9 +62,9 @@ class WatchedDrafter:
         self._drafter = drafter
         self._look = look
         self._unadmitted = unadmitted
-        self.name = getattr(drafter, "name", type(drafter).__name__)
+        self.name = name_of(drafter)
         self.learns = drafter.learns
-        if hasattr(drafter, "ahead"):
+        if isinstance(drafter, DraftsAhead):
             self.ahead = drafter.ahead  # the loop looks whether there is one
 
     def start(self, context: Context, rows: Sequence[int]) -> None:

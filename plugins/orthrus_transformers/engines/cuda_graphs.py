@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import gc
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from functools import cache
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from orthrus import BuildError, DraftPass, InputError
+from orthrus.optional import StaticKVCache
 from orthrus_transformers.engines.eager import EagerEngine
+from orthrus_transformers.engines.engine import Engine, EngineSetup, Obstacle
 from orthrus_transformers.engines.forward_pass import ForwardPass
+from orthrus_transformers.engines.fused import FusedEngine
+from orthrus_transformers.engines.graph_limits import GraphLimits
+from orthrus_transformers.engines.graph_recorder import CudaRecorder, Recorder, Recording, UncapturableError, packed
 from orthrus_transformers.engines.graph_reuse import Repeats
 from orthrus_transformers.engines.prefill_padding import with_few_shapes
+from orthrus_transformers.model.pass_state import Form
 from orthrus_transformers.model.views import View
-from orthrus_transformers.options import GraphLimits
 
 
 class Shape(NamedTuple):
@@ -38,16 +40,6 @@ class Shape(NamedTuple):
     draft_pass: DraftPass | None
 
 
-@dataclass(frozen=True, eq=False)
-class Recording:
-    """A captured pass, what it reads, as `packed` made it, and what it leaves: logits, or what is made of them."""
-
-    graph: torch.cuda.CUDAGraph
-    inputs: Tensor
-    output: Tensor
-    size: int  # bytes that it added to the pool
-
-
 class GraphedEngine:
     """The engine `graphed`: replays passes of the same shape; captures a shape when it first comes.
 
@@ -55,22 +47,58 @@ class GraphedEngine:
     What is returned is the recording's own tensor, which the next replay overwrites: it lives for one cycle.
     """
 
-    def __init__(self, eager: EagerEngine, cache: Any, limits: GraphLimits) -> None:
+    @staticmethod
+    def obstacle(setup: EngineSetup) -> Obstacle | None:
+        """Return what is missing for captures: the device, or what can be set."""
+        device = setup.model.device.type
+        if device != "cuda":
+            return Obstacle(f"needs a CUDA device, not {device}", "set engine=eager")
+        backend = setup.state.backend
+        lacking = (
+            {}
+            if isinstance(setup.cache, StaticKVCache)
+            else {"a cache whose buffers stay in place": "cache.name=static"}
+        )
+        if not backend.capabilities.graphs:
+            lacking[f"another attention than {type(backend).__name__}"] = "attention.name=split"
+        if not lacking:
+            return None
+        needs, remedy = " and ".join(lacking), f"set {' and '.join(lacking.values())}"
+        return Obstacle(f"needs {needs}", remedy, f"runs passes without CUDA graphs, which need {needs}; {remedy}")
+
+    @classmethod
+    def make(cls, setup: EngineSetup) -> GraphedEngine:
+        """Return the engine around the fastest one that it can capture; asked for by name, it insists on captures."""
+        inner = FusedEngine.make(setup) if FusedEngine.obstacle(setup) is None else EagerEngine.make(setup)
+        return cls(inner, setup.cache, replace(setup.limits, strict=setup.by_name or setup.limits.strict))
+
+    def __init__(self, eager: EagerEngine, cache: Any, limits: GraphLimits, recorder: Recorder | None = None) -> None:
+        """Replay passes of an engine; recorder None: as CUDA graphs."""
         self._eager = eager
         self._cache = cache
         self._limits = limits
         self._recordings: OrderedDict[Shape, Recording] = OrderedDict()
-        self._pool: Any = None
+        self._recorder = recorder or CudaRecorder()
         self._generation = -1
         self._bytes = 0  # that the recordings' pool has reserved
         self._given_up = False
-        self._most_slots: int | None = getattr(cache, "max_slots", None)
+        self._most_slots: int | None = cache.max_slots
         self._prefills_given_up = False
         self._pads = True
         self._came: set[Shape] = set()  # those of prefills: to capture one takes as long as to run it several times
         self._uncaptured: set[DraftPass | None] = set()  # what drafters made of passes that cannot be captured
         self._repeats = Repeats()  # whether drafters' passes ever are what they were
         self._warned = False  # that passes over the limit run uncaptured
+
+    @property
+    def form(self) -> Form:
+        """The form of the layers of what is captured."""
+        return self._eager.form
+
+    @property
+    def eager(self) -> Engine:
+        """What runs passes uncaptured."""
+        return self._eager.eager
 
     def run(self, forward_pass: ForwardPass) -> Tensor:
         """Return the logits, or what is made of them, replaying a recording where there is one of this shape."""
@@ -153,7 +181,7 @@ class GraphedEngine:
     def _forget(self) -> None:
         self._recordings.clear()
         self._came.clear()
-        self._pool = None  # it went with the last recording
+        self._recorder.forget()
         self._bytes = 0
 
     def _recorded(self, forward_pass: ForwardPass, shape: Shape) -> Recording | None:
@@ -170,8 +198,12 @@ class GraphedEngine:
             return None
         if self._bytes > self._limits.megabytes << 20:
             self._forget()
-        recording = self._record(forward_pass)
-        size = recording.size if recording else 0
+        try:
+            recording = self._recorder.record(self._eager.run, forward_pass)
+        except UncapturableError as error:
+            self._give_up(error.reason, forward_pass)
+            return None
+        size = recording.size
         self._bytes += size
         if shape.prefill and size > self._limits.megabytes << 19:
             del recording  # or its memory would not be given back
@@ -179,27 +211,6 @@ class GraphedEngine:
             self._give_up(MemoryError(takes), forward_pass)
             return None
         return recording
-
-    def _record(self, forward_pass: ForwardPass) -> Recording | None:
-        inputs = packed(forward_pass)
-        graph = torch.cuda.CUDAGraph()
-        stream = capture_stream(inputs.device)
-        capture = torch.cuda.graph(graph, pool=self._pool, stream=stream)
-        warm = warm_up(lambda: self._eager.run(unpacked(forward_pass, inputs)), stream)
-        # Graphs share a memory pool, so a replay may overwrite another graph's output. Logits are consumed before that;
-        # drafts are not, so they get a buffer of their own.
-        own = torch.empty_like(warm) if forward_pass.draft_pass else None
-        try:
-            # A capture gives back what is reserved and unused, so it is looked at from here on.
-            with no_collection(), capture:
-                before = torch.cuda.memory_reserved()
-                output = self._eager.run(unpacked(forward_pass, inputs))
-                output = output if own is None else own.copy_(output)
-        except Exception as error:  # whatever a model does that a capture does not allow
-            self._give_up(error, forward_pass)
-            return None
-        self._pool = self._pool or graph.pool()
-        return Recording(graph, inputs, output, torch.cuda.memory_reserved() - before)
 
     def _give_up(self, error: Exception, forward_pass: ForwardPass) -> None:
         reason = str(error.__context__ or error).split("\n")[0]
@@ -220,62 +231,11 @@ class GraphedEngine:
             self._uncaptured.add(draft_pass)
 
 
-@contextmanager
-def no_collection() -> Iterator[None]:
-    """Keep Python's garbage collector away: it may free a CUDA graph that nobody holds, which breaks a capture.
-
-    It is the whole process's, in which CUDA allows one capture at a time.
-    """
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
-
-
-def packed(forward_pass: ForwardPass, out: Tensor | None = None) -> Tensor:
-    """Return all that a pass reads and that changes from cycle to cycle, in one tensor, or write it there, at one go.
-
-    [R, 1 + n]: the committed length and the tokens of each row; n more for the positions and n for the slots, if the
-    pass is told them, and one for the rows or the room. With a draft pass [R, 3]: the length, the anchor and the room.
-    """
-    more = [columns for columns in (forward_pass.positions, forward_pass.slots) if columns is not None]
-    more += [column[:, None] for column in (forward_pass.rows, forward_pass.room) if column is not None]
-    return torch.cat([forward_pass.lengths[:, None], *forward_pass.parts, *more], dim=1, out=out)
-
-
-def unpacked(like: ForwardPass, inputs: Tensor) -> ForwardPass:
-    """Return a pass of the same shape that reads what was packed into inputs, whenever it runs."""
-    width = sum(part.shape[1] for part in like.parts)
-    sizes = [1, width, *(0 if columns is None else columns.shape[1] for columns in (like.positions, like.slots))]
-    sizes += [int(column is not None) for column in (like.rows, like.room)]
-    # The parts of rows side by side lie apart, and a kernel may want them together: copied in the recording itself.
-    lengths, tokens, positions, slots, rows, room = (part.contiguous() for part in torch.split(inputs, sizes, dim=1))
-    return replace(
-        like,
-        lengths=lengths[:, 0],
-        token_ids=tokens,
-        drafted=None,
-        positions=None if like.positions is None else positions,
-        slots=None if like.slots is None else slots,
-        rows=None if like.rows is None else rows[:, 0],
-        room=None if like.room is None else room[:, 0],
-    )
-
-
-@cache
-def capture_stream(device: torch.device) -> torch.cuda.Stream:
-    """Return the stream of all captures on a device: cuBLAS keeps memory for every stream that it has seen."""
-    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # torch has no type for it
-
-
-def warm_up(action: Callable[[], Tensor], stream: torch.cuda.Stream) -> Tensor:
-    """Run an action twice on the stream of a capture: libraries allocate and choose kernels in their first calls."""
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        action()
-        output = action()
-    torch.cuda.current_stream().wait_stream(stream)
-    return output
+def captured_where_possible(name: str, eager: EagerEngine, setup: EngineSetup) -> Engine:
+    """Return the engine with its passes captured, if nothing keeps them from that; else itself, and say what does."""
+    obstacle = GraphedEngine.obstacle(setup)
+    if obstacle is None:
+        return GraphedEngine(eager, setup.cache, setup.limits)
+    if obstacle.notice:
+        setup.notify(f"target.engine: '{name}' {obstacle.notice}")
+    return eager

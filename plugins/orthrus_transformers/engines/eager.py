@@ -1,28 +1,20 @@
-"""The interface of engines, and the engine `eager`, which calls the model's modules as they are."""
+"""The engine `eager`: calls the model's modules as they are."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 from orthrus import KVCache, MaskDescription
+from orthrus.optional import StaticKVCache
+from orthrus_transformers.engines.engine import Engine, EngineSetup, Obstacle
 from orthrus_transformers.engines.forward_pass import ForwardPass
-from orthrus_transformers.model.attention_hook import Form, PassState
+from orthrus_transformers.model.pass_state import Form, PassState
 from orthrus_transformers.model.short_convolutions import CachedInputs, find_convolutions, mask_for
 from orthrus_transformers.transformers_api import cache_argument
-
-
-class Engine(Protocol):
-    """An engine: runs passes of one model over one cache."""
-
-    def run(self, forward_pass: ForwardPass) -> Tensor:
-        """Return the logits [R, last, V], or what the draft pass makes of them; leave keys and values in the cache."""
-
-    def report(self) -> Mapping[str, Any]:
-        """Return what the engine is and what it holds, for those who measure."""
 
 
 class PastKeyValues:
@@ -32,11 +24,21 @@ class PastKeyValues:
 
     def __init__(self, cache: KVCache) -> None:
         self.cache = cache
+        self._static = cache if isinstance(cache, StaticKVCache) else None
         self.length = 0  # of the longest row, on the host
 
     def update(self, keys: Tensor, values: Tensor, layer: int, *args: Any, **more: Any) -> tuple[Tensor, Tensor]:
         """Write a layer's new keys and values and return all of them."""
         return self.cache.update(keys, values, layer)
+
+    def reserve(self, layer: int, like: Tensor, heads: int, size: int) -> tuple[Tensor, Tensor, Tensor] | None:
+        """Return a layer's buffers to be written by a kernel, as a static cache does; None: `update` must be used."""
+        return None if self._static is None else self._static.reserve(layer, like, heads, size)
+
+    def read(self, layer: int) -> tuple[Tensor, Tensor]:
+        """Return all keys and values of a layer whose buffers were reserved."""
+        assert self._static is not None, "only a static cache reserves buffers"
+        return self._static.read(layer)
 
     def get_seq_length(self, layer: int = 0) -> int:
         """Return the slots before the pass; positions are given, so models ask without using it."""
@@ -44,12 +46,21 @@ class PastKeyValues:
 
 
 class EagerEngine:
-    """The engine that calls the model's modules. form: of its layers (compiled: in the narrow passes of a cycle)."""
+    """The engine that calls the model's modules. form: of its layers."""
+
+    @staticmethod
+    def obstacle(setup: EngineSetup) -> Obstacle | None:
+        """Return None: any target can take it."""
+
+    @classmethod
+    def make(cls, setup: EngineSetup) -> Self:
+        """Return the engine over the model as it came."""
+        return cls(setup.model, setup.cache, setup.state, setup.max_length)
 
     def __init__(
         self, model: Any, cache: KVCache, state: PassState, max_length: int | None, form: Form = "own"
     ) -> None:
-        self.form = form
+        self.form: Form = form
         self._model = model
         self._cache = cache
         self.past = PastKeyValues(cache)
@@ -59,6 +70,11 @@ class EagerEngine:
         self._convolves = bool(find_convolutions(model))
         self._stand_in = torch.zeros(1, 1, 1, 1, dtype=torch.bool, device=model.device)  # for a mask
 
+    @property
+    def eager(self) -> Engine:
+        """The engine itself."""
+        return self
+
     def run(self, forward_pass: ForwardPass) -> Tensor:
         """Run the pass; columns whose slot lies beyond the model's context are scratch, and any position does."""
         if forward_pass.draft_pass is not None:
@@ -66,16 +82,17 @@ class EagerEngine:
         slots = forward_pass.placed()
         extent = self._cache.place(slots, forward_pass.extent, forward_pass.rows)
         positions = slots if forward_pass.positions is None else forward_pass.positions
-        self._state.begin(MaskDescription(forward_pass.kind, positions, forward_pass.lengths, extent))
+        mask = MaskDescription(forward_pass.kind, positions, forward_pass.lengths, extent)
         token_ids = forward_pass.joined()
         rows, columns = token_ids.shape
         self.past.length = forward_pass.extent - columns
-        prefill = forward_pass.slots is not None
-        uncompiled = prefill or forward_pass.view is not None  # a view is not the model's own
-        self._state.form = "own" if uncompiled and self.form == "compiled" else self.form
-        self._state.view, self._state.inputs = forward_pass.view, CachedInputs(self._cache, positions)
-        self._state.prefill = prefill
-        try:
+        with self._state.run(
+            mask,
+            form=self._form_of(forward_pass),
+            view=forward_pass.view,
+            inputs=CachedInputs(self._cache, positions),
+            prefill=forward_pass.slots is not None,
+        ):
             logits: Tensor = self._model(
                 input_ids=token_ids,
                 position_ids=self._within(positions, extent),
@@ -84,10 +101,11 @@ class EagerEngine:
                 logits_to_keep=forward_pass.projected_columns,
                 **{self._cache_argument: self.past},
             ).logits
-        finally:
-            self._state.form, self._state.view, self._state.inputs = "own", None, None
-            self._state.prefill = False
         return logits
+
+    def _form_of(self, forward_pass: ForwardPass) -> Form:
+        """Return the form that layers take in one pass."""
+        return self.form
 
     def _within(self, positions: Tensor, extent: int) -> Tensor:
         """Return positions that the model has; extent: of the slots that any replay of this pass may reach."""

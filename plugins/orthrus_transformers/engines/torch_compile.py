@@ -9,38 +9,64 @@ called as they are, between the compiled parts.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from orthrus import BuildError
-from orthrus_transformers.engines.eager import PastKeyValues
-from orthrus_transformers.model.attention_hook import PassState, attention_forward
-from orthrus_transformers.model.patching import PatchedForward, own_forward
+from orthrus_transformers.engines.cuda_graphs import captured_where_possible
+from orthrus_transformers.engines.eager import EagerEngine, PastKeyValues
+from orthrus_transformers.engines.engine import Engine, EngineSetup, Obstacle
+from orthrus_transformers.engines.forward_pass import ForwardPass
+from orthrus_transformers.model.attention_hook import attention_forward
+from orthrus_transformers.model.pass_state import Form
+from orthrus_transformers.model.patching import Forward, own_forward, patch
 
 CLOSED = "orthrus_closed"  # the attention, into which the compiler does not look
 
 
-def compile_layers(model: Any, state: PassState) -> None:
-    """Give every layer a compiled form for passes that ask for it.
+class CompiledEngine(EagerEngine):
+    """The engine whose layers are compiled, in the narrow passes of a cycle."""
 
-    Raises BuildError where torch cannot compile: no compiler for the device, or no layers to be found.
-    """
+    @staticmethod
+    def obstacle(setup: EngineSetup) -> Obstacle | None:
+        """Return why torch cannot compile: no compiler for the device, or no layers to be found."""
+        if setup.model.device.type == "cpu" and not _finds_compiler():
+            return Obstacle("needs a C++ compiler, and none is found", "install one or set engine=eager")
+        if not find_layers(setup.model):
+            return Obstacle(f"finds no layers in model type '{setup.model.config.model_type}'", "set engine=eager")
+        return None
+
+    @classmethod
+    def make(cls, setup: EngineSetup) -> Engine:  # type: ignore[override]  # around it there may be another engine
+        """Return the engine, its passes captured where they can be."""
+        compile_layers(setup.model)
+        engine = cls(setup.model, setup.cache, setup.state, setup.max_length, "compiled")
+        opaque(engine.past)
+        return captured_where_possible("compiled", engine, setup)
+
+    @property
+    def eager(self) -> Engine:
+        """The engine that calls the layers as they came: a self-check that compiles would take long."""
+        return EagerEngine(self._model, self._cache, self._state, self._max_length)
+
+    def _form_of(self, forward_pass: ForwardPass) -> Form:
+        # Prefills come in too many shapes, and a view is not the model's own.
+        return "own" if forward_pass.slots is not None or forward_pass.view is not None else self.form
+
+
+def compile_layers(model: Any) -> None:
+    """Give every layer a compiled form for passes that ask for it."""
     from transformers import AttentionInterface
 
-    _check_compiler(model)
-    layers = find_layers(model)
-    if not layers:
-        raise BuildError(f"target.engine: 'compiled' finds no layers in model type '{model.config.model_type}'")
     # Under a name of its own: what is registered is the whole process's, and other models' attention stays as it is.
     closed = torch.compiler.disable(attention_forward)  # type: ignore[no-untyped-call]  # torch has no type for it
     AttentionInterface.register(CLOSED, closed)
     model.set_attn_implementation(CLOSED)
-    for layer in layers:
-        layer.forward = PatchedForward(own_forward(layer), _switching(own_forward(layer), state))
+    for layer in find_layers(model):
+        patch(layer, _compiled(own_forward(layer)), lambda state: state.form == "compiled")
 
 
 def opaque(past: PastKeyValues) -> None:
@@ -56,15 +82,13 @@ def find_layers(model: Any) -> list[Any]:
     return next((layers for layers in lists if len(layers) == count), [])
 
 
-def _switching(own: Callable[..., Any], state: PassState) -> Callable[..., Any]:
+def _compiled(own: Forward) -> Forward:
     stand_in: Tensor | None = None
     with _silent():
         compiled = torch.compile(own, dynamic=True)
 
     def forward(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
         nonlocal stand_in
-        if state.form != "compiled":
-            return own(hidden_states, *args, **kwargs)
         if stand_in is None:
             stand_in = torch.zeros(1, 1, 1, 1, dtype=torch.bool, device=hidden_states.device)
         if isinstance(kwargs.get("attention_mask"), Tensor):
@@ -83,15 +107,12 @@ def _silent() -> Iterator[None]:
         yield
 
 
-def _check_compiler(model: Any) -> None:
-    if model.device.type != "cpu":
-        return
+def _finds_compiler() -> bool:
     try:
         with _silent():
             from torch._inductor.cpp_builder import get_cpp_compiler
 
             get_cpp_compiler()
-    except Exception as error:  # torch's own class for it has moved between versions
-        raise BuildError(
-            "target.engine: 'compiled' needs a C++ compiler, and none is found; install one or set engine=eager"
-        ) from error
+    except Exception:  # torch's own class for it has moved between versions
+        return False
+    return True

@@ -5,10 +5,23 @@ Both compute in float32 at least and round once at the end. B: rows, n: queries,
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Protocol
 
 import torch
 from torch import Tensor
+
+
+class LayerCache(Protocol):
+    """The cache as layers take it."""
+
+    def reserve(self, layer: int, like: Tensor, heads: int, size: int) -> tuple[Tensor, Tensor, Tensor] | None:
+        """Return a layer's buffers [B, heads, C, size] and the placed slots, or None: `update` must be used."""
+
+    def read(self, layer: int) -> tuple[Tensor, Tensor]:
+        """Return all keys and values of a layer whose buffers were reserved."""
+
+    def update(self, keys: Tensor, values: Tensor, layer: int) -> tuple[Tensor, Tensor]:
+        """Write the new keys and values of a layer [B, H_kv, n, D], and return all of them."""
 
 
 def rms_norm(hidden: Tensor, weight: Tensor, epsilon: float) -> Tensor:
@@ -36,19 +49,19 @@ def split_heads(
     cosine: Tensor,
     sine: Tensor,
     norms: tuple[Tensor, Tensor, float] | None,
-    cache: Any,
+    cache: LayerCache,
     layer: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return query [B, H, n, D] and a layer's keys and values, those of joined [B, n, (H + 2 H_kv) D] among them.
 
     Query and key are rotated by cosine and sine [B or 1, n, D], after the norms of heads (weights [D] and epsilon) if
-    there are any. heads: H and H_kv. On a GPU a cache that has `reserve` is written by the same kernel.
+    there are any. heads: H and H_kv. On a GPU buffers that the cache reserves are written by the same kernel.
     """
     if joined.is_cuda:
         from orthrus_transformers.kernels import triton_small_ops
 
         size = joined.shape[-1] // (heads[0] + 2 * heads[1])
-        reserved = cache.reserve(layer, joined, heads[1], size) if hasattr(cache, "reserve") else None
+        reserved = cache.reserve(layer, joined, heads[1], size)
         query, key, value = triton_small_ops.split_heads(joined, heads, cosine, sine, norms, reserved)
         return (query, *(cache.read(layer) if reserved else cache.update(key, value, layer)))
     rows, queries = joined.shape[:2]

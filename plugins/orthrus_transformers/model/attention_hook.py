@@ -7,61 +7,15 @@ told to the backend once a pass, by positions and lengths, and prepared once for
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
-import torch
 from torch import Tensor
 
-from orthrus import AttentionBackend, BuildError, MaskDescription
-from orthrus_transformers.kernels.skinny_linear import Normed
-from orthrus_transformers.model.short_convolutions import PastInputs, route_convolutions
+from orthrus import BuildError
+from orthrus_transformers.model.pass_state import PassState
+from orthrus_transformers.model.short_convolutions import route_convolutions
 
 NAME = "orthrus"
-Form = Literal["own", "fused", "packed", "compiled"]
-
-
-class PassState:
-    """The attention backend, and what it prepared for the pass being run; shared by all layers of one model."""
-
-    def __init__(self, backend: AttentionBackend, dtype: torch.dtype) -> None:
-        self.backend = backend
-        self.windows: list[int | None] = []  # of the layers that the running pass has come to
-        self.masked_windows: Mapping[int, int | None] = {}  # by layer, where only transformers' mask has it
-        self.form: Form = "own"  # which form of its layers the running pass takes
-        self.view: Any = None  # the View that the running pass goes through; None: the model's own attention
-        self.inputs: PastInputs | None = None  # of layers that convolve tokens, while a pass runs
-        self.copies = False  # whether products on a CPU hold their weights in a second order
-        self.carried: Normed | None = None  # what a fused layer left ready for the next one
-        self.prefill = False  # whether the pass is over prompts
-        self._dtype = dtype
-        self._mask: MaskDescription | None = None
-        self._prepared: dict[int | None, Any] = {}
-
-    def begin(self, mask: MaskDescription) -> None:
-        """Start a pass: forget what was prepared for the one before."""
-        self.windows, self.carried, self._mask, self._prepared = [], None, mask, {}
-
-    def prepared(self, window: int | None) -> Any:
-        """Return what the backend needs for layers with this window, preparing it when the first layer asks."""
-        self.windows.append(window)
-        if window not in self._prepared:
-            assert self._mask is not None, "a pass begins before its layers run"
-            self._check(window)
-            self._prepared[window] = self.backend.prepare(self._mask, window, self._dtype)
-        return self._prepared[window]
-
-    def _check(self, window: int | None) -> None:
-        # Only the layers say what windows they use; the probe asks them when the model is loaded.
-        if window is not None and not self.backend.capabilities.windows:
-            name = type(self.backend).__name__
-            raise BuildError(
-                f"the model has layers with a window of {window} keys, which attention {name} cannot compute;"
-                " set attention.name=eager"
-            )
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> PassState:
-        return self  # copies of an attention module take part in the same passes
 
 
 def attach(model: Any, state: PassState) -> str:

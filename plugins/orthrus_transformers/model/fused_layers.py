@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 
 from orthrus_transformers.kernels import skinny_linear
-from orthrus_transformers.kernels.onednn_linear import PackedLinear
+from orthrus_transformers.kernels.onednn_linear import PackedLinear, is_small
 from orthrus_transformers.kernels.small_ops import rms_norm, silu_product, split_heads
-from orthrus_transformers.model.attention_hook import Form, PassState
 from orthrus_transformers.model.llama_like import KNOWN_NORMS, fits_layer, layer_window
 from orthrus_transformers.model.packed_linears import switch_linears
-from orthrus_transformers.model.patching import Forms, PatchedForward, is_watched, own_forward
+from orthrus_transformers.model.pass_state import Form, PassState
+from orthrus_transformers.model.patching import Forms, Forward, is_watched, own_forward, patch
 from orthrus_transformers.model.views import View
 from orthrus_transformers.transformers_api import cache_argument
 
@@ -67,9 +67,7 @@ class FusedLayer:
             normed = skinny_linear.gain(hidden, before.weight)
         heads = (normed, self.qkv.weight, self.qkv.bias, before.variance_epsilon)
         size = self.qkv.weight.shape[0] // (self.heads[0] + 2 * self.heads[1])
-        reserved = (
-            cache.reserve(attention.layer_idx, hidden, self.heads[1], size) if hasattr(cache, "reserve") else None
-        )
+        reserved = cache.reserve(attention.layer_idx, hidden, self.heads[1], size)
         if reserved is None or self.norms is not None:
             joined = skinny_linear.linear(*heads)
             query, keys, values = split_heads(joined, self.heads, cosine, sine, self.norms, cache, attention.layer_idx)
@@ -84,43 +82,45 @@ class FusedLayer:
         return hidden
 
 
-def fuse(model: Any, state: PassState) -> int:
-    """Give every layer of a known kind its fused form for passes that ask for it; return how many have one."""
+def fuse(model: Any, state: PassState, copies: bool) -> None:
+    """Give every layer of a known kind its fused form for passes that ask for it; there is one at least.
+
+    copies: whether products on a CPU hold their weights in a second order.
+    """
     layers = [layer for layer in model.modules() if fits_layer(layer)]
     for layer, following in zip_longest(layers, layers[1:]):
         next_norm = following.input_layernorm.weight if following is not None else None
-        layer.orthrus_fused = Forms({None: _fused_layer(layer, next_norm, state)})  # by view
-        layer.forward = _switching(layer, state)
-    if layers:
-        _fuse_the_end(model, state)
-    return len(layers)
+        layer.orthrus_fused = Forms({None: _fused_layer(layer, next_norm, state, copies)})  # by view
+        patch(layer, _layer_forward(layer), is_fused)
+    _fuse_the_end(model)
 
 
-def _fuse_the_end(model: Any, state: PassState) -> None:
+def _fuse_the_end(model: Any) -> None:
     """Give the last norm and the head their forms for passes that ask for them."""
     norm: Any = getattr(model.base_model, "norm", None)
     if type(norm).__name__ in KNOWN_NORMS and not is_watched(norm):
-        norm.forward = _switching_norm(norm, state)
+        patch(norm, _norm_forward(norm), is_fused)
     head = model.get_output_embeddings()
     if type(head) is torch.nn.Linear and head.bias is None and head.weight.is_cuda:
-        head.forward = _switching_head(head, state)
+        patch(head, _head_forward(head), is_fused)
 
 
-def pack(model: Any, state: PassState) -> int:
-    """Let linear layers outside of fused ones multiply by what suits a CPU, in passes that ask; return how many do."""
+def pack(model: Any, copies: bool) -> None:
+    """Let linear layers outside of fused ones multiply by what suits a CPU, in passes that ask for it."""
     within = [module for layer in model.modules() if hasattr(layer, "orthrus_fused") for module in layer.modules()]
-    return switch_linears(model, state, frozenset(within))
+    switch_linears(model, copies, frozenset(within))
 
 
-def fuse_view(model: Any, view: View, state: PassState, form: Form) -> None:
+def fuse_view(model: Any, view: View, form: Form) -> None:
     """Give the layers that have a fused form one with the view's attention; all else is the same tensors."""
+    copies = is_small(model)
     for path, twin in view.twins.items():
         layer = model.get_submodule(path.rpartition(".")[0])
         forms = getattr(layer, "orthrus_fused", None)
         if forms is not None:
-            forms[view] = replace(forms[None], attention=twin, **_heads(twin, state))
-        elif form != "own":
-            switch_linears(twin, state)
+            forms[view] = replace(forms[None], attention=twin, **_heads(twin, copies))
+        elif form in ("fused", "packed"):
+            switch_linears(twin, copies)
 
 
 def unfuse_view(model: Any, view: View) -> None:
@@ -129,18 +129,29 @@ def unfuse_view(model: Any, view: View) -> None:
         getattr(module, "orthrus_fused", {}).pop(view, None)
 
 
-def _switching_norm(norm: Any, state: PassState) -> PatchedForward:
+def is_fused(state: PassState) -> bool:
+    """Tell whether a pass asks for fused layers."""
+    return state.form == "fused"
+
+
+def _layer_forward(layer: Any) -> Forward:
+    forms, cache_name = layer.orthrus_fused, cache_argument(layer)
+
+    def forward(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        cosine, sine = kwargs["position_embeddings"]
+        fused: FusedLayer = forms[layer.orthrus_attention.view]
+        return fused.forward(hidden_states, cosine, sine, kwargs[cache_name])
+
+    return forward
+
+
+def _norm_forward(norm: Any) -> Forward:
     """Return the last norm's forward: torch adds up a mean in another order when tokens are more, and this does not."""
-    own = own_forward(norm)
-
-    def forward(hidden: Tensor) -> Any:
-        return rms_norm(hidden, norm.weight, norm.variance_epsilon) if state.form == "fused" else own(hidden)
-
-    return PatchedForward(own, forward)
+    return lambda hidden: rms_norm(hidden, norm.weight, norm.variance_epsilon)
 
 
-def _switching_head(head: Any, state: PassState) -> PatchedForward:
-    """Return a forward for the output head that is fused with the layers' passes and the head's own in all others.
+def _head_forward(head: Any) -> Forward:
+    """Return the output head's forward.
 
     The head lies outside of the layers, so no fused layer calls it, and its weight is the largest that a pass reads.
     Few tokens are multiplied by the narrow layers' kernel. Of several rows a pass that scores some of the columns only
@@ -149,46 +160,33 @@ def _switching_head(head: Any, state: PassState) -> PatchedForward:
     own = own_forward(head)
 
     def forward(hidden: Tensor) -> Any:
-        if state.form != "fused":
-            return own(hidden)
-        if skinny_linear.fits_head(hidden, head.weight, batch_invariant=state.view is None):
+        batch_invariant = head.orthrus_attention.view is None
+        if skinny_linear.fits_head(hidden, head.weight, batch_invariant=batch_invariant):
             return skinny_linear.project(hidden, head.weight)
         return own(hidden.contiguous())  # else the weight would be read once for each row of a batch
 
-    return PatchedForward(own, forward)
+    return forward
 
 
-def _switching(layer: Any, state: PassState) -> PatchedForward:
-    own, forms, cache_name = own_forward(layer), layer.orthrus_fused, cache_argument(layer)
-
-    def forward(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
-        if state.form != "fused":
-            return own(hidden_states, *args, **kwargs)
-        cosine, sine = kwargs["position_embeddings"]
-        return forms[state.view].forward(hidden_states, cosine, sine, kwargs[cache_name].cache)
-
-    return PatchedForward(own, forward)
-
-
-def _fused_layer(layer: Any, next_norm: Tensor | None, state: PassState) -> FusedLayer:
+def _fused_layer(layer: Any, next_norm: Tensor | None, state: PassState, copies: bool) -> FusedLayer:
     attention, mlp = layer.self_attn, layer.mlp
     return FusedLayer(
         layer=layer,
         attention=attention,
         state=state,
-        gate_up=PackedLinear(_join([mlp.gate_proj, mlp.up_proj]), copies=state.copies),
-        down=PackedLinear(mlp.down_proj.weight, copies=state.copies),
+        gate_up=PackedLinear(_join([mlp.gate_proj, mlp.up_proj]), copies=copies),
+        down=PackedLinear(mlp.down_proj.weight, copies=copies),
         heads=(
             attention.q_proj.out_features // attention.head_dim,
             attention.k_proj.out_features // attention.head_dim,
         ),
         window=layer_window(layer),
         next_norm=next_norm,
-        **_heads(attention, state),
+        **_heads(attention, copies),
     )
 
 
-def _heads(attention: Any, state: PassState) -> dict[str, Any]:
+def _heads(attention: Any, copies: bool) -> dict[str, Any]:
     """Return the fields of a fused layer that are made of an attention module's weights."""
     projections = [attention.q_proj, attention.k_proj, attention.v_proj]
     bias = None if projections[0].bias is None else _join(projections, "bias")
@@ -196,8 +194,8 @@ def _heads(attention: Any, state: PassState) -> dict[str, Any]:
     if hasattr(attention, "q_norm"):
         norms = (attention.q_norm.weight, attention.k_norm.weight, attention.q_norm.variance_epsilon)
     return {
-        "qkv": PackedLinear(_join(projections), bias, copies=state.copies),
-        "out": PackedLinear(attention.o_proj.weight, copies=state.copies),
+        "qkv": PackedLinear(_join(projections), bias, copies=copies),
+        "out": PackedLinear(attention.o_proj.weight, copies=copies),
         "norms": norms,
     }
 

@@ -6,19 +6,26 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
+from orthrus_transformers.model.pass_state import PassState
+
 Forward = Callable[..., Any]
+When = Callable[[PassState], bool]
 
 
 class PatchedForward:
     """A patched forward; a deep copy of the module has its own again, since the weights of the two may part."""
 
-    def __init__(self, own: Forward, forward: Forward) -> None:
-        self.own = own
-        self._forward = forward
+    def __init__(self, module: Any, replacement: Forward, when: When) -> None:
+        self.own = own_forward(module)
+        self._module = module
+        self._replacement = replacement
+        self._when = when
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call what stands in the place of the module's own forward."""
-        return self._forward(*args, **kwargs)
+        """Call the replacement in passes that ask for it, and the module's own forward in all others."""
+        # The state is asked of the module, as a model may be loaded into a second target.
+        forward = self._replacement if self._when(self._module.orthrus_attention) else self.own
+        return forward(*args, **kwargs)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         return copy.deepcopy(self.own, memo)  # a method becomes that of the copied module
@@ -29,6 +36,15 @@ class Forms(dict[Any, Any]):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Forms:
         return Forms()
+
+
+def patch(module: Any, replacement: Forward, when: When) -> None:
+    """Let a module call the replacement in passes of whose state `when` is true; all that is put into a model is this.
+
+    The replacement takes what the module's own forward takes. A module that is patched again has the new one only. The
+    module must be one of a model that `attach` gave a state.
+    """
+    vars(module)["forward"] = PatchedForward(module, replacement, when)
 
 
 def own_forward(module: Any) -> Forward:

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding
 
-from orthrus_transformers.model.attention_hook import PassState
+from orthrus_transformers.model.patching import own_forward, patch
 
 # Kinds of rotary positions whose angles depend on the position alone; of `longrope` up to the target's max_length.
 FIXED = {"default", "linear", "llama3", "yarn", "longrope"}
 MOST_BYTES = 32 << 20
 
 
-def look_up_angles(model: Any, state: PassState, positions: int | None) -> bool:
+def look_up_angles(model: Any, positions: int | None) -> bool:
     """Make passes with fused layers look angles up, up to so many positions; return whether the model allows it.
 
     The table holds what the model's own module gives, so on a GPU, where an operation on an element does not depend on
@@ -28,16 +28,17 @@ def look_up_angles(model: Any, state: PassState, positions: int | None) -> bool:
     inputs = torch.zeros(1, dtype=model.dtype, device=model.device)  # tells dtype and device
     if 4 * rotary.inv_freq.numel() * positions * inputs.element_size() > MOST_BYTES:
         return False
-    cosine, sine = rotary.forward(inputs, torch.arange(positions, device=model.device)[None])  # [1, positions, D]
-    rotary.forward = _looking_up(rotary.forward, state, cosine[0].contiguous(), sine[0].contiguous())
+    cosine, sine = own_forward(rotary)(inputs, torch.arange(positions, device=model.device)[None])  # [1, positions, D]
+    forward = _looking_up(own_forward(rotary), cosine[0].contiguous(), sine[0].contiguous())
+    patch(rotary, forward, lambda state: state.form == "fused")
     return True
 
 
 def _looking_up(
-    own: Callable[..., tuple[Tensor, Tensor]], state: PassState, cosine: Tensor, sine: Tensor
+    own: Callable[..., tuple[Tensor, Tensor]], cosine: Tensor, sine: Tensor
 ) -> Callable[..., tuple[Tensor, Tensor]]:
     def forward(x: Tensor, position_ids: Tensor) -> tuple[Tensor, Tensor]:
-        if state.form != "fused" or x.dtype != cosine.dtype:
+        if x.dtype != cosine.dtype:
             return own(x, position_ids)
         return embedding(position_ids, cosine), embedding(position_ids, sine)  # [B, n, D] each
 

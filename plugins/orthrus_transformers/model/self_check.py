@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from orthrus import BuildError, Context, Draft, Scheduler, Stop, Target, Verdict
-from orthrus_transformers.model.attention_hook import PassState
+from orthrus_transformers.model.pass_state import PassState
 
 # Of the logits' spread: far above rounding, far below a bug. Models compute norms in float32 even in float64.
 TOLERANCE = {torch.float64: 1e-2, torch.float32: 1e-2}
@@ -15,9 +15,10 @@ PROMPT = 5
 DRAFT = 3
 
 
-def probe(target: Target, state: PassState, model_type: str) -> None:
-    """Raise BuildError if two ragged rows through cache and backend do not give the model's own logits.
+def probe(target: Target, state: PassState, model_type: str) -> list[int | None]:
+    """Return the window of each layer; None: it sees all keys.
 
+    Raises BuildError if two ragged rows through cache and backend do not give the model's own logits.
     Few tokens, once at loading; it catches families whose positions or masks live where the backend is not asked.
     """
     tokens = [(7 * i + 3) % target.vocabulary_size for i in range(PROMPT + 1 + DRAFT)]
@@ -27,16 +28,19 @@ def probe(target: Target, state: PassState, model_type: str) -> None:
     )
     target.start(context)
     scheduler = Scheduler(context)
-    target.prefill(context, scheduler.refill())
-    if not state.windows:
+    with state.windows_seen() as windows:
+        target.prefill(context, scheduler.refill())
+    if not windows:
         raise BuildError(f"model type '{model_type}' does not let its attention be exchanged")
     anchors = torch.tensor([tokens[PROMPT], tokens[PROMPT - 1]], device=target.device)
     target.keep(scheduler.commit(context.empty_draft(), Verdict(torch.zeros_like(anchors), anchors)))
     drafted = torch.tensor([tokens[PROMPT + 1 :], tokens[PROMPT : PROMPT + DRAFT]], device=target.device)
-    scored = target.score(context, Draft(drafted, torch.full_like(anchors, DRAFT)))  # [2, DRAFT + 1, V]
+    with state.windows_seen() as windows:
+        scored = target.score(context, Draft(drafted, torch.full_like(anchors, DRAFT)))  # [2, DRAFT + 1, V]
     for row, logits in enumerate(scored):
         sequence = [*rows[row], int(anchors[row]), *drafted[row].tolist()]
         _compare(logits, target.logits(sequence, DRAFT + 1), model_type)
+    return windows
 
 
 def _compare(logits: Tensor, expected: Tensor, model_type: str) -> None:

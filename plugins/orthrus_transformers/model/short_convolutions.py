@@ -8,23 +8,17 @@ E: hidden size, L: tokens that are convolved.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
 from orthrus import KVCache
-from orthrus_transformers.model.patching import PatchedForward, own_forward
+from orthrus_transformers.model.pass_state import PastInputs
+from orthrus_transformers.model.patching import Forward, patch
 
 KNOWN = {"Lfm2ShortConv", "Lfm2MoeShortConv"}
-
-
-class PastInputs(Protocol):
-    """Inputs of the tokens that came before those of a pass."""
-
-    def with_those_before(self, inputs: Tensor, layer: int, count: int) -> Tensor:
-        """Return, for each of inputs [R, n, E], it and those before it in its text, oldest first [R, n, count, E]."""
 
 
 class CachedInputs:
@@ -64,7 +58,7 @@ def find_convolutions(model: Any) -> list[Any]:
 def route_convolutions(model: Any) -> None:
     """Let convolutions find the tokens before in `state.inputs` while a pass has them; else they stay as they are."""
     for module in find_convolutions(model):
-        module.forward = _switching(module)
+        patch(module, _forward(module), lambda state: state.inputs is not None)
 
 
 def mask_for(convolves: bool, mask: Tensor) -> Tensor | dict[str, Tensor | None]:
@@ -72,14 +66,11 @@ def mask_for(convolves: bool, mask: Tensor) -> Tensor | dict[str, Tensor | None]
     return {"full_attention": mask, "conv": None} if convolves else mask
 
 
-def _switching(module: Any) -> PatchedForward:
-    own = own_forward(module)
+def _forward(module: Any) -> Forward:
+    def forward(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        return _convolved(module, hidden_states, module.orthrus_attention.inputs)
 
-    def forward(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
-        past: PastInputs | None = module.orthrus_attention.inputs
-        return own(hidden_states, *args, **kwargs) if past is None else _convolved(module, hidden_states, past)
-
-    return PatchedForward(own, forward)
+    return forward
 
 
 def _convolved(module: Any, hidden: Tensor, past: PastInputs) -> Tensor:

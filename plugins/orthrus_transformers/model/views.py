@@ -8,7 +8,7 @@ modules, so that its weights, its own forward and what it counts are what they w
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from orthrus import BuildError
-from orthrus_transformers.model.attention_hook import PassState
-from orthrus_transformers.model.patching import PatchedForward
+from orthrus_transformers.model.pass_state import PassState
+from orthrus_transformers.model.patching import Forward, patch
 from orthrus_transformers.model.short_convolutions import find_convolutions
 
 
@@ -46,8 +46,7 @@ def make_view(model: Any, state: PassState, weights: Mapping[str, Tensor] | None
     if weights is not None:
         _load(view, weights)
     for path, module in own.items():
-        if not isinstance(module.forward, PatchedForward):
-            module.forward = PatchedForward(module.forward, _switching(module.forward, module, path))
+        patch(module, _forward(module, path), lambda state: state.view is not None)
     return view
 
 
@@ -76,10 +75,12 @@ def _twin(module: Any) -> Any:
     return twin.requires_grad_(False)
 
 
-def _switching(own: Callable[..., Any], module: Any, path: str) -> Callable[..., Any]:
+def _forward(module: Any, path: str) -> Forward:
+    """Return a forward that is the view's, whichever the pass goes through, beside the module at this path."""
+
     def forward(*args: Any, **kwargs: Any) -> Any:
-        view = module.orthrus_attention.view
-        return own(*args, **kwargs) if view is None else view.twins[path](*args, **kwargs)
+        view: View = module.orthrus_attention.view
+        return view.twins[path](*args, **kwargs)
 
     return forward
 

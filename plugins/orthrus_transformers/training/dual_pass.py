@@ -6,8 +6,6 @@ gradients (the paper's section 3: everything else is shared and frozen).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -16,9 +14,9 @@ from torch.nn.functional import linear
 
 from orthrus import BuildError, MaskDescription, MaskedBlocks, PackedRows
 from orthrus_transformers.guards import on_its_device
-from orthrus_transformers.model.attention_hook import PassState
 from orthrus_transformers.model.context_length import max_length
 from orthrus_transformers.model.llama_like import KNOWN_MODELS, fits_layer, layer_window
+from orthrus_transformers.model.pass_state import PassState
 from orthrus_transformers.model.short_convolutions import find_convolutions, mask_for
 from orthrus_transformers.model.views import View
 from orthrus_transformers.training.attention import DualAttention, in_many_forms
@@ -114,8 +112,8 @@ class DualPass:
         """Run the model's own modules, whatever they are, with the attention of training in them."""
         rows, columns = token_ids.shape
         stand_in = torch.zeros(1, 1, 1, 1, dtype=torch.bool, device=token_ids.device)
-        with self._through(view):
-            self._state.begin(MaskDescription("block", positions, positions[:, 0], columns))
+        mask = MaskDescription("block", positions, positions[:, 0], columns)
+        with self._state.run(mask, view=view, inputs=self._inputs, backend=self._attention):
             hidden: Tensor = self._trunk(
                 input_ids=token_ids,
                 position_ids=positions,
@@ -123,16 +121,6 @@ class DualPass:
                 use_cache=False,
             ).last_hidden_state
         return hidden
-
-    @contextmanager
-    def _through(self, view: View | None) -> Iterator[None]:
-        backend = self._state.backend
-        self._state.backend, self._state.view, self._state.form = self._attention, view, "own"
-        self._state.inputs = self._inputs
-        try:
-            yield
-        finally:
-            self._state.backend, self._state.view, self._state.inputs = backend, None, None
 
     def _mask(self, layer: Any, view: View | None) -> Any:
         """Return what a layer sees; blocks without a window have kernels of their own, if their size fits."""

@@ -1,0 +1,50 @@
+"""The choice of an engine: the one that is asked for, or the first of the table that nothing keeps from the target."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from importlib import import_module
+
+from orthrus import BuildError
+from orthrus_transformers.engines import ENGINES
+from orthrus_transformers.engines.engine import Engine, EngineSetup, EngineType, Obstacle
+
+AUTO = "auto"
+
+
+def make_engine(name: str, setup: EngineSetup) -> Engine:
+    """Return the engine of this name, or with `auto` the first of the table that has no obstacle.
+
+    Raises BuildError with the obstacle of the engine that is asked for. `auto` tells of those that it met and that a
+    setting takes away.
+    """
+    if name != AUTO:
+        return _named(name, replace(setup, by_name=True))
+    for candidate in ENGINES:
+        engine_type = _load(candidate)
+        obstacle = engine_type.obstacle(setup)
+        if obstacle is None:
+            return engine_type.make(setup)
+        if obstacle.notice:
+            setup.notify(f"target.engine: '{name}' {obstacle.notice}")
+    raise BuildError("target.engine: no engine runs this model")
+
+
+def _named(name: str, setup: EngineSetup) -> Engine:
+    if name not in ENGINES:
+        raise BuildError(f"target.engine: there is no engine '{name}'; choose from {', '.join([AUTO, *ENGINES])}")
+    engine_type = _load(name)
+    obstacle = engine_type.obstacle(setup)
+    if obstacle is not None:
+        raise _error(name, obstacle)
+    return engine_type.make(setup)
+
+
+def _error(name: str, obstacle: Obstacle) -> BuildError:
+    return BuildError(f"target.engine: '{name}' {obstacle.reason}; {obstacle.remedy}")
+
+
+def _load(name: str) -> EngineType:
+    module, _, attribute = ENGINES[name].path.partition(":")
+    engine_type: EngineType = getattr(import_module(module), attribute)
+    return engine_type

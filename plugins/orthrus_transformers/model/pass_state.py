@@ -1,0 +1,98 @@
+"""The state of the pass being run, which all layers of one model share, and the interface of what convolutions read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from orthrus import AttentionBackend, BuildError, MaskDescription
+from orthrus_transformers.kernels.skinny_linear import Normed
+
+Form = Literal["own", "fused", "packed", "compiled"]
+
+
+class PastInputs(Protocol):
+    """Inputs of the tokens that came before those of a pass, for layers that convolve tokens."""
+
+    def with_those_before(self, inputs: Tensor, layer: int, count: int) -> Tensor:
+        """Return, for each of inputs [R, n, E], it and those before it in its text, oldest first [R, n, count, E]."""
+
+
+class PassState:
+    """The attention backend, and what is so in the pass being run: `run` sets it, and leaving that takes it back."""
+
+    backend: AttentionBackend
+    form: Form  # which form of its layers the pass takes
+    view: Any  # the View that the pass goes through; None: the model's own attention
+    inputs: PastInputs | None  # of layers that convolve tokens
+    prefill: bool  # whether the pass is over prompts
+    carried: Normed | None  # what a fused layer left ready for the next one
+    _mask: MaskDescription | None
+    _prepared: dict[int | None, Any]
+
+    def __init__(self, backend: AttentionBackend, dtype: torch.dtype) -> None:
+        self.masked_windows: Mapping[int, int | None] = {}  # by layer, where only transformers' mask has it
+        self._backend = backend
+        self._dtype = dtype
+        self._watched: list[int | None] | None = None
+        self._rest()
+
+    def _rest(self) -> None:
+        """Set what is so between passes."""
+        self.backend, self.form, self.view, self.inputs, self.prefill = self._backend, "own", None, None, False
+        self.carried, self._mask, self._prepared = None, None, {}
+
+    @contextmanager
+    def run(
+        self,
+        mask: MaskDescription,
+        *,
+        form: Form = "own",
+        view: Any = None,
+        inputs: PastInputs | None = None,
+        prefill: bool = False,
+        backend: AttentionBackend | None = None,
+    ) -> Iterator[None]:
+        """Run a pass within; backend None: the one that the state was made with."""
+        self._mask, self.form, self.view, self.inputs, self.prefill = mask, form, view, inputs, prefill
+        self.backend = backend or self._backend
+        try:
+            yield
+        finally:
+            self._rest()
+
+    @contextmanager
+    def windows_seen(self) -> Iterator[list[int | None]]:
+        """Yield a list that the windows of layers are added to, as passes within come to them."""
+        windows: list[int | None] = []
+        self._watched = windows
+        try:
+            yield windows
+        finally:
+            self._watched = None
+
+    def prepared(self, window: int | None) -> Any:
+        """Return what the backend needs for layers with this window, preparing it when the first layer asks."""
+        if self._watched is not None:
+            self._watched.append(window)
+        if window not in self._prepared:
+            assert self._mask is not None, "a pass begins before its layers run"
+            self._check(window)
+            self._prepared[window] = self.backend.prepare(self._mask, window, self._dtype)
+        return self._prepared[window]
+
+    def _check(self, window: int | None) -> None:
+        # Only the layers say what windows they use; the self-check asks them when the model is loaded.
+        if window is not None and not self.backend.capabilities.windows:
+            name = type(self.backend).__name__
+            raise BuildError(
+                f"the model has layers with a window of {window} keys, which attention {name} cannot compute;"
+                " set attention.name=eager"
+            )
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> PassState:
+        return self  # copies of an attention module take part in the same passes
