@@ -24,7 +24,7 @@ def row_kernels(device: torch.device) -> ModuleType | None:
     try:
         kernels.bound(two, number, number, 1)
         kernels.accept(two, two[:, :1], number)
-        kernels.commit(two, number, number, number, two[:, :1], number, number, number, number)
+        kernels.commit(two, number, number, number, two[:, :1], number, number, two, number)
     except Exception as error:  # whatever a compiler says
         reason = str(error).split("\n")[0]
         warnings.warn(f"Triton runs no kernels on '{device}' ({reason}); drafts are accepted by torch", stacklevel=2)

@@ -100,6 +100,8 @@ def decoded(
                 events = iter(session)
                 break
             note(answers[event.id], event)
+    for event in session:  # those that nobody has asked for yet
+        note(answers[event.id], event)
     return answers
 
 
