@@ -92,7 +92,7 @@ def test_the_phases_are_hatched_and_named_and_summed() -> None:
 
 
 @given(benchmarks())
-@settings(max_examples=15, phases=(Phase.explicit, Phase.generate))  # drawing is slow
+@settings(max_examples=8, phases=(Phase.explicit, Phase.generate))  # drawing is slow
 def test_any_results_can_be_drawn_and_the_plots_are_well_formed(results: Results) -> None:
     figures = draw_figures(results, "x")
     assert len({one.name for one in figures}) == len(figures)

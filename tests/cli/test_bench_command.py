@@ -264,6 +264,7 @@ def test_a_model_beside_what_transformers_makes_of_it(orthrus: InProcess, model:
     assert found["none"]["bandwidth_share"] > 0
 
 
+@pytest.mark.thorough
 def test_an_interrupt_leaves_what_was_measured(site: Site, tmp_path: Path) -> None:
     mark, out = tmp_path / "mark", tmp_path / "results.json"
     # Its fourth call is in the third round that counts, so two are finished.

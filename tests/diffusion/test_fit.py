@@ -99,7 +99,7 @@ def misplaced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dual_pass.DualPass, "_run", run)
 
 
-@pytest.mark.parametrize("plant", thorough_but([leaking], [shifted, leaking, blind, stale_anchor, misplaced]))
+@pytest.mark.parametrize("plant", thorough_but([], [shifted, leaking, blind, stale_anchor, misplaced]))
 def test_a_planted_fault_is_not(
     plant: Callable[[pytest.MonkeyPatch], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -245,6 +245,7 @@ def test_other_texts_are_not_gone_on_with(tmp_path: Path, monkeypatch: pytest.Mo
         fit_view(toy_run(file, monkeypatch))
 
 
+@pytest.mark.thorough
 def test_what_changes_no_weight_may_change_on_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = toy_config(tmp_path, steps=2)
     fit_view(toy_run(file, monkeypatch))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
 import torch
 import transformers
 from support.building import decode_with, transformers_target
-from support.families import CONTEXT, FAMILIES, tiny_model
-from support.thorough import thorough_but
+from support.families import CONTEXT, FAMILIES, FEW, tiny_model
+from support.thorough import nightly_but
 
 from orthrus import BuildError, Decoder, InputError, Parts, Stop
 from orthrus_attention.sdpa import SdpaAttention
@@ -61,9 +62,12 @@ STOPS = {
 }
 
 
-@pytest.mark.parametrize("stop", STOPS)
-@pytest.mark.parametrize("family", thorough_but(["mistral"], ["llama", "mistral", "qwen3", "gpt2"]))
-@pytest.mark.parametrize("name", MAKE)
+EVERY_TIME = [(name, "mistral", "not yet") for name in MAKE]
+IN_CI = [case for case in itertools.product(MAKE, ["mistral", "gpt2"], STOPS) if "mistral" in case or "tokens" in case]
+CASES = list(itertools.product(MAKE, ["llama", "mistral", "qwen3", "gpt2"], STOPS))
+
+
+@pytest.mark.parametrize(("name", "family", "stop"), nightly_but(EVERY_TIME, CASES, thorough=IN_CI))
 def test_a_baseline_gives_our_greedy_tokens(
     name: str, family: str, stop: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -168,7 +172,7 @@ def test_the_models_own_attention_is_lent_and_taken_back() -> None:
     assert target._model.config._attn_implementation == "orthrus"
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", nightly_but(["llama", "lfm2"], FAMILIES, thorough=FEW))
 def test_keys_are_counted_as_the_cache_keeps_them(family: str) -> None:
     cache = DynamicCache()
     target = transformers_target(family, cache)

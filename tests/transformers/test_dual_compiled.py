@@ -41,7 +41,7 @@ def trained_gradients(family: str, layers: int, compiled: bool, lengths: Sequenc
     return torch._dynamo.utils.counters["stats"]["unique_graphs"], gradients
 
 
-@pytest.mark.parametrize("family", thorough_but(["qwen3"], ["mistral", "qwen3"]))  # with a window, with norms of heads
+@pytest.mark.parametrize("family", thorough_but([], ["mistral", "qwen3"]))  # with a window, with norms of heads
 def test_layers_of_training_are_compiled_once_for_all(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))  # no kernels: quicker
     for layers in (2, 5):
