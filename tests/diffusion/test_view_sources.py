@@ -209,6 +209,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "installed"
 
 
+@pytest.mark.thorough
 def test_the_wheel_has_the_shipped_views_files(installed: Path) -> None:
     for name in shipped.shipped_views():
         place = Path("orthrus_diffusion", "views", name)
@@ -243,6 +244,7 @@ def told_by(installed: Path, *words: str) -> list[str]:
     return done.stdout.split()
 
 
+@pytest.mark.thorough
 def test_the_wheels_view_can_be_read(installed: Path) -> None:
     file, name, weights = told_by(installed, READ)
     assert Path(file).is_relative_to(installed)

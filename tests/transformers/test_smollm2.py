@@ -22,7 +22,7 @@ PROMPTS = [
     "def add(a, b):\n    return a + b\n\nRepeat this function, then write the same for subtract and multiply.",
     "Who guards the cattle of Geryon? Answer in one sentence.",
 ]
-LIMIT = {"max_new_tokens": 32}
+LIMIT = {"max_new_tokens": 20}
 
 
 @pytest.fixture(scope="module")
