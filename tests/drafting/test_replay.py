@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -38,7 +39,7 @@ class Watched(Replay):
         return draft
 
 
-@fewer(2)
+@fewer(6)
 @given(
     prompts=batches(4, longest=6, rows=6),
     runs=st.lists(st.tuples(stops(4, 14, tokens=2, strings=1), st.integers(1, 5)), min_size=2, max_size=3),
@@ -58,6 +59,7 @@ def test_no_answer_ever_changes(
             assert_lossless(results, [target_oracle(target)(prompt, stop) for prompt in prompts])
 
 
+@fewer(4)
 @given(
     prompts=st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=4), min_size=1, max_size=5, unique_by=tuple),
     block=st.integers(2, 6),
@@ -80,7 +82,7 @@ def test_the_first_time_nothing_is_proposed_then_all_there_is_room_for(
     prompts=st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=4), min_size=2, max_size=5, unique_by=tuple),
     acceptance=st.floats(0, 1),
 )
-@fewer(6)  # six decodings each
+@fewer(12)  # six decodings each
 def test_a_prompt_gets_the_same_drafts_in_any_batch(prompts: Prompts, acceptance: float) -> None:
     seen = []
     for batch, order in ((1, prompts), (len(prompts), prompts[::-1]), (2, prompts)):
@@ -101,8 +103,9 @@ def measured(results: Sequence[Result], block: int) -> tuple[float, int]:
     return right / (right + wrong), right + wrong
 
 
-@pytest.mark.parametrize("block", [4, 16])
-@pytest.mark.parametrize("acceptance", thorough_but([0.8], [0.3, 0.8, 0.95]))
+@pytest.mark.parametrize(
+    ("acceptance", "block"), thorough_but([(0.8, 16)], itertools.product((0.3, 0.8, 0.95), (4, 16)))
+)
 def test_the_acceptance_is_the_option(acceptance: float, block: int) -> None:
     target, drafter = table_target(0, alphabet="abcdefgh"), Replay(block, acceptance)
     prompts = [[1, 2], [3], [4, 4, 4]]

@@ -14,6 +14,7 @@ from support.thorough import thorough_but
 
 from orthrus import Chance, Drafter, Sampling, Stop
 from orthrus.testing import EveryOutcome, TableTarget, distribution
+from orthrus.testing.profiles import fewer
 from orthrus.testing.strategies import prompts, samplings, stops, tables
 from orthrus_caches.dynamic import DynamicCache
 from orthrus_drafters.none import NoDrafter
@@ -45,6 +46,7 @@ def test_the_distribution_is_the_targets(name: str) -> None:
     assert distribution_error(target, drafter, Rejection(), prompts, stop, AT_ONE, batch) < EXACT
 
 
+@fewer(2)
 @given(
     target=tables(3, cache=DynamicCache),
     q=st.integers(0, 50),
