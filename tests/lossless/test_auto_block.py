@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from support.building import (
     assert_lossless,
+    buffers_of,
     decode_with,
     family_oracle,
     table_target,
@@ -131,7 +132,8 @@ def test_measuring_leaves_what_is_committed(static: bool) -> None:
         lengths = context.lengths.tolist()
         held = [
             buffer[row, :, : length - 1].contiguous().numpy().tobytes()
-            for buffer in [*cache._keys, *cache._values]
+            for kept in buffers_of(cache)
+            for buffer in kept
             for row, length in enumerate(lengths)
         ]
         return [

@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from support.building import Oracle, assert_lossless, decode_with
+from support.building import Oracle, assert_lossless, decode_with, model_of
 from support.drafters import ScriptedDrafter
 from support.families import CONTEXT, VOCABULARY, tiny_model
 from support.longrope import ORIGINAL, longrope_model, longrope_target
@@ -140,7 +140,7 @@ def test_dynamic_angles_never_change_within_the_context() -> None:
     target = dynamic_target()
     assert target.max_length == ORIGINAL
     assert_lossless(*dynamic_results(target))
-    rotary = target._model.model.rotary_emb
+    rotary = model_of(target).model.rotary_emb
     assert torch.equal(rotary.inv_freq, rotary.original_inv_freq)
 
 
@@ -148,5 +148,5 @@ def test_they_would_if_positions_went_on(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(EagerEngine, "_within", lambda self, positions, extent: positions)
     target = dynamic_target()
     dynamic_results(target)
-    rotary = target._model.model.rotary_emb
+    rotary = model_of(target).model.rotary_emb
     assert not torch.equal(rotary.inv_freq, rotary.original_inv_freq)

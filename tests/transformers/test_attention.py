@@ -11,7 +11,7 @@ import torch
 from hypothesis import Phase, find, given, settings
 from support import flash_kernels
 from support.attention import SCALE, TOLERANCE, Case, attend, cases, error, keys_like_a_cache, rolled, with_garbage
-from support.building import decode_with, transformers_target
+from support.building import buffers_of, decode_with, transformers_target
 from support.drafters import ScriptedDrafter
 from support.thorough import thorough_but
 from torch import Tensor
@@ -212,7 +212,7 @@ def test_sdpa_sees_the_cache_itself_and_copies_no_key(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(sdpa, "scaled_dot_product_attention", watch)
     decode_with(target, ScriptedDrafter([[1] * 9, [2] * 9], 40, 0.5, [3]), [[1, 2, 3], [4]], Stop(8))
-    buffers = {buffer.data_ptr() for buffer in [*cache._keys, *cache._values]}
+    buffers = {buffer.data_ptr() for held in buffers_of(cache) for buffer in held}
     assert seen and all({key, value} <= buffers for key, value, _ in seen)
     assert {heads for _, _, heads in seen} == {2}  # key heads, of 4 query heads: not repeated
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from support.building import assert_lossless, decode_with
+from support.building import assert_lossless, decode_with, model_of
 from support.drafters import ScriptedDrafter
 from support.families import FAMILIES, FEW, VOCABULARY, attention_for, tiny_model
 from support.thorough import thorough_but
@@ -209,7 +209,7 @@ def test_changes_are_told_by_versions_and_places(change: str) -> None:
 def test_a_deep_copy_computes_with_its_own_weights(family: str, engine: str) -> None:
     target = target_of(family, engine)
     random_view(target, "noisy")
-    model = copy.deepcopy(target._model)
+    model = copy.deepcopy(model_of(target))
     with torch.no_grad():
         for weight in model.parameters():
             weight.mul_(1.1)
@@ -222,7 +222,7 @@ def test_a_deep_copy_computes_with_its_own_weights(family: str, engine: str) -> 
 def test_a_layer_that_was_given_another_weight_multiplies_by_it() -> None:
     target = target_of("gemma2")
     before = scored(target)
-    head = target._model.lm_head
+    head = model_of(target).lm_head
     head.weight = torch.nn.Parameter(head.weight.detach().flip(0), requires_grad=False)
     assert not torch.allclose(scored(target), before)
 

@@ -14,6 +14,7 @@ import orthrus
 from orthrus import Decoder, Result
 from orthrus.batch.detokenizer import Detokenizer
 from orthrus.verification import verify
+from orthrus_transformers.target import TransformersTarget
 
 pytestmark = pytest.mark.model
 
@@ -42,18 +43,14 @@ def answers(plain: Decoder) -> list[Result]:
 
 
 def test_plain_decoding_is_generate(plain: Decoder, answers: list[Result]) -> None:
-    model = plain.target._model  # type: ignore[attr-defined]  # the very weights, through transformers' own loop
-    backend = model.config._attn_implementation
-    model.set_attn_implementation("sdpa")
-    try:
+    assert isinstance(plain.target, TransformersTarget)
+    with plain.target.own_model() as model:  # the very weights, through transformers' own loop
         for answer in answers:
             prompt = torch.tensor([answer.prompt_token_ids])
             whole = model.generate(
                 prompt, attention_mask=torch.ones_like(prompt), do_sample=False, pad_token_id=2, **LIMIT
             )
             assert whole[0, prompt.shape[1] :].tolist() == list(answer.token_ids)
-    finally:
-        model.set_attn_implementation(backend)
 
 
 @pytest.mark.thorough
