@@ -24,7 +24,7 @@ def test_a_part_that_passes(orthrus: InProcess) -> None:
     lines = done.out.splitlines()
     assert (done.code, done.err) == (0, "")
     assert lines[-1] == "13 checks ran: 13 passed"
-    assert [line.split()[1].rstrip(":") for line in lines[:-1]] == [one.name for one in EVERY_CHECK["cache"]()]
+    assert [line.split()[1].rstrip(":") for line in lines[:-1]] == [check.name for check in EVERY_CHECK["cache"]()]
     assert all(line.startswith("ok ") for line in lines[:-1])
 
 
@@ -71,12 +71,12 @@ def test_json_has_every_check(site: Site, orthrus: InProcess) -> None:
     site.install("odd_drafter", drafter(TOO_LONG))
     done = orthrus("check", "odd", "--json")
     assert done.code == 1
-    found = done.json()
-    assert (found["part"], found["kind"]) == ("odd", "drafter")
-    assert [one["name"] for one in found["checks"]] == [one.name for one in EVERY_CHECK["drafter"]()]
-    [room] = [one for one in found["checks"] if one["name"] == "draft_fits_the_room"]
+    report = done.json()
+    assert (report["part"], report["kind"]) == ("odd", "drafter")
+    assert [check["name"] for check in report["checks"]] == [check.name for check in EVERY_CHECK["drafter"]()]
+    [room] = [check for check in report["checks"] if check["name"] == "draft_fits_the_room"]
     assert room["status"] == "failed" and "tokens for a row with room for" in room["reason"]
-    assert found["summary"].endswith(" failed")
+    assert report["summary"].endswith(" failed")
 
 
 def test_options_are_overrides(orthrus: InProcess) -> None:

@@ -66,12 +66,12 @@ def write(folder: Path, name: str, text: str) -> Path:
 
 
 def test_folders_are_searched_for_both_endings_and_files_are_taken_as_they_are(tmp_path: Path) -> None:
-    one = write(tmp_path, "a/deep/one.yaml", "")
-    two = write(tmp_path, "a/two.yml", "")
+    first = write(tmp_path, "a/deep/one.yaml", "")
+    second = write(tmp_path, "a/two.yml", "")
     write(tmp_path, "a/three.txt", "")
     (tmp_path / "a" / "folder.yaml").mkdir()
     odd = write(tmp_path, "odd.conf", "")
-    assert find_configs([tmp_path / "a", odd, one]) == [one, two, odd]
+    assert find_configs([tmp_path / "a", odd, first]) == [first, second, odd]
 
 
 def test_a_piece_need_not_name_every_part_and_a_run_file_must(tmp_path: Path, orthrus: InProcess) -> None:

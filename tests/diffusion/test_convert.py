@@ -44,15 +44,15 @@ def weights(directory: Path) -> dict[str, torch.Tensor]:
     return checkpoint.read(checkpoint.weights)
 
 
-def same(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> bool:
-    return one.keys() == two.keys() and all(
-        one[name].dtype == two[name].dtype and torch.equal(one[name], two[name]) for name in one
+def same(some: dict[str, torch.Tensor], others: dict[str, torch.Tensor]) -> bool:
+    return some.keys() == others.keys() and all(
+        some[name].dtype == others[name].dtype and torch.equal(some[name], others[name]) for name in some
     )
 
 
 def settings(directory: Path) -> dict[str, object]:
-    found: dict[str, object] = json.loads((directory / "config.json").read_text(encoding="utf-8"))
-    return found
+    values: dict[str, object] = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+    return values
 
 
 def test_there_and_back_is_the_same_checkpoint(base: Path, tmp_path: Path, orthrus: InProcess) -> None:
@@ -96,9 +96,9 @@ def test_a_weight_at_a_time_is_held(base: Path, view: Path, tmp_path: Path, monk
     most = 70_000
     held: list[int] = []
 
-    def watched(found: dict[str, torch.Tensor], *args: object, **kwargs: object) -> None:
-        held.append(sum(weight.nbytes for weight in found.values()))
-        save_file(found, *args, **kwargs)
+    def watched(tensors: dict[str, torch.Tensor], *args: object, **kwargs: object) -> None:
+        held.append(sum(weight.nbytes for weight in tensors.values()))
+        save_file(tensors, *args, **kwargs)
 
     monkeypatch.setattr("safetensors.torch.save_file", watched)
     to_released(view, base, tmp_path / "back", "tiny", most)
@@ -119,7 +119,8 @@ def test_int8_is_smaller_and_drafts_nearly_as_well(base: Path, tmp_path: Path, o
     sizes = {name: (tmp_path / name / "view.safetensors").stat().st_size for name in ("float", "int8")}
     assert sizes["int8"] < 0.35 * sizes["float"]
     accepted = {
-        name: sum(sum(one) for _, one in drafts(load(base, view=str(tmp_path / name)))) for name in ("float", "int8")
+        name: sum(sum(counts) for _, counts in drafts(load(base, view=str(tmp_path / name))))
+        for name in ("float", "int8")
     }
     assert accepted["int8"] >= 0.95 * accepted["float"] > 0
     assert orthrus("convert", tmp_path / "int8", tmp_path / "back", "--base", base).code == 0
@@ -136,9 +137,9 @@ def test_the_view_takes_the_dtype_of_its_base(base: Path, view: Path, tmp_path: 
     (base / "config.json").write_text(json.dumps(settings(RELEASED)))
     to_view(base, tmp_path / "view-16", "float", "tiny")
     to_released(tmp_path / "view-16", base, tmp_path / "back", "tiny")
-    found = weights(tmp_path / "back")
-    assert {weight.dtype for weight in found.values()} == {torch.bfloat16}
-    assert all(torch.equal(found[name], weight.to(torch.bfloat16)) for name, weight in diff.items())
+    tensors = weights(tmp_path / "back")
+    assert {weight.dtype for weight in tensors.values()} == {torch.bfloat16}
+    assert all(torch.equal(tensors[name], weight.to(torch.bfloat16)) for name, weight in diff.items())
 
 
 def test_hub_ids_are_taken(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, orthrus: InProcess) -> None:
@@ -154,15 +155,15 @@ def _llama(base: Path, view: Path) -> None:
 
 
 def _other_base(base: Path, view: Path) -> None:
-    found = weights(base)
-    found["model.norm.weight"] += 1e-3
-    save_file(found, base / "model.safetensors", metadata={"format": "pt"})
+    tensors = weights(base)
+    tensors["model.norm.weight"] += 1e-3
+    save_file(tensors, base / "model.safetensors", metadata={"format": "pt"})
 
 
 def _without_a_weight(base: Path, view: Path) -> None:
-    found = weights(view)
-    del found["model.layers.1.self_attn.q_norm.weight"]
-    save_file(found, view / "view.safetensors")
+    tensors = weights(view)
+    del tensors["model.layers.1.self_attn.q_norm.weight"]
+    save_file(tensors, view / "view.safetensors")
 
 
 def _foreign(base: Path, view: Path) -> None:
@@ -170,9 +171,9 @@ def _foreign(base: Path, view: Path) -> None:
 
 
 def _misshapen(base: Path, view: Path) -> None:
-    found = weights(view)
-    found["model.layers.1.self_attn.q_norm.weight"] = torch.ones(3)
-    save_file(found, view / "view.safetensors")
+    tensors = weights(view)
+    tensors["model.layers.1.self_attn.q_norm.weight"] = torch.ones(3)
+    save_file(tensors, view / "view.safetensors")
 
 
 def _cut(base: Path, view: Path) -> None:
@@ -241,9 +242,9 @@ def test_other_bad_input_is_one_sentence(base: Path, view: Path, tmp_path: Path,
 
 def test_a_released_checkpoint_without_its_whole_view_is_refused(tmp_path: Path, orthrus: InProcess) -> None:
     copy = released_copy(tmp_path / "copy")
-    found = weights(copy)
-    del found["model.layers.2.self_attn.o_proj_diff.weight"]
-    save_file(found, copy / "model.safetensors", metadata={"format": "pt"})
+    tensors = weights(copy)
+    del tensors["model.layers.2.self_attn.o_proj_diff.weight"]
+    save_file(tensors, copy / "model.safetensors", metadata={"format": "pt"})
     error = orthrus("convert", copy, tmp_path / "view").error()
     assert error.endswith("do not fit its model: model.layers.2.self_attn.o_proj.weight is missing")
 

@@ -29,8 +29,10 @@ def test_a_query_sees_its_text_before_the_anchor_and_its_block(program: dict[str
 
 
 def test_every_square_has_the_colour_of_what_is_seen(program: dict[str, Any]) -> None:
-    squares = [one for one in ElementTree.fromstring(program["drawing"]()).iter() if one.get("width") == "17"]
-    drawn = [one.get("fill") for one in squares][:-3]  # the legend's come last
+    squares = [
+        element for element in ElementTree.fromstring(program["drawing"]()).iter() if element.get("width") == "17"
+    ]
+    drawn = [square.get("fill") for square in squares][:-3]  # the legend's come last
     length = len(program["STARTS"])
     wanted = [
         program["COLORS"]["nothing" if not seen else "text" if slot < length else "block"]

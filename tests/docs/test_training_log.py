@@ -39,8 +39,8 @@ def docs(tmp_path: Path) -> Path:
 def test_every_record_is_of_a_trial() -> None:
     held = yaml.safe_load((DOCS / RECORDS / "trials.yaml").read_text(encoding="utf-8"))
     kinds = (".jsonl", "-answers.jsonl", "-acceptance.json")
-    files = [f"{one['name']}{kind}" for one in held["trials"] for kind in kinds]
-    files += [f"{one['name']}.jsonl" for one in held["short"]["trials"]]
+    files = [f"{trial['name']}{kind}" for trial in held["trials"] for kind in kinds]
+    files += [f"{trial['name']}.jsonl" for trial in held["short"]["trials"]]
     assert sorted([*files, "trials.yaml"]) == sorted(
         file.name for file in (DOCS / RECORDS).iterdir() if not file.name.endswith(".card.yaml")
     )
@@ -54,7 +54,7 @@ def test_gpu_minutes_are_tokens_over_tokens_a_second_times_gpus(program: dict[st
 
 
 def test_what_fell_last_is_held_against_the_fifth_before(program: dict[str, Any]) -> None:
-    steps = [{"divergence": float(one)} for one in (9, 9, 9, 9, 9, 9, 5, 3, 2, 1)]
+    steps = [{"divergence": float(value)} for value in (9, 9, 9, 9, 9, 9, 5, 3, 2, 1)]
     assert "last fifth of the steps was 1.500, of the fifth before it 4.000" in program["falling"](steps)
 
 
@@ -74,9 +74,9 @@ def test_the_records_are_those_that_the_stages_write(kind: str) -> None:
 
 def test_the_readme_has_the_figures_of_the_shipped_view() -> None:
     held = yaml.safe_load((DOCS / RECORDS / "trials.yaml").read_text(encoding="utf-8"))
-    [trial] = [one for one in held["trials"] if one["name"] == held["shipped"]]
-    found = json.loads((DOCS / RECORDS / f"{trial['name']}-acceptance.json").read_text(encoding="utf-8"))
-    measured = found[trial["kept"]]["all"]
+    [trial] = [trial for trial in held["trials"] if trial["name"] == held["shipped"]]
+    acceptance = json.loads((DOCS / RECORDS / f"{trial['name']}-acceptance.json").read_text(encoding="utf-8"))
+    measured = acceptance[trial["kept"]]["all"]
     runs = json.loads((DOCS / "evidence" / "benchmarks" / "6-diffusion-view.json").read_text(encoding="utf-8"))["runs"]
     [weights] = ROOT.glob("plugins/orthrus_diffusion/views/smollm2-135m-instruct/view.safetensors")
     text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())

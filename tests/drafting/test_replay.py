@@ -111,9 +111,9 @@ def test_the_acceptance_is_the_option(acceptance: float, block: int) -> None:
     prompts = [[1, 2], [3], [4, 4, 4]]
     for _ in range(2):
         results = decode_with(target, drafter, prompts, Stop(ROOM))
-    found, reached = measured(results, block)
+    share, reached = measured(results, block)
     assert reached > ROOM / 2
-    assert abs(found - acceptance) < 3.5 * math.sqrt(acceptance * (1 - acceptance) / reached)
+    assert abs(share - acceptance) < 3.5 * math.sqrt(acceptance * (1 - acceptance) / reached)
     expected = (1 - acceptance**block) / (1 - acceptance)  # of a chain of independent drafts, bonus included
     for result in results:
         assert result.measures.tokens_per_cycle == pytest.approx(expected, rel=0.1)
@@ -133,15 +133,15 @@ def test_a_wrong_token_is_wrong_and_a_right_one_is_right(vocabulary: int) -> Non
 
 def test_a_text_that_leaves_the_remembered_one_is_remembered_instead() -> None:
     drafter, prompt, stop = Replay(5, 1.0), [[1, 2, 3]], Stop(21)
-    one, other = table_target(0), table_target(5)
+    first, second = table_target(0), table_target(5)
 
     def cycles(target: Target) -> int:
         return decode_with(target, drafter, prompt, stop)[0].measures.cycles
 
-    assert [cycles(one), cycles(one)] == [20, 4]
-    assert cycles(other) > 4
-    assert [cycles(other), cycles(other)] == [4, 4]
-    assert cycles(one) > 4
+    assert [cycles(first), cycles(first)] == [20, 4]
+    assert cycles(second) > 4
+    assert [cycles(second), cycles(second)] == [4, 4]
+    assert cycles(first) > 4
 
 
 def test_a_shorter_answer_leaves_the_rest_remembered() -> None:

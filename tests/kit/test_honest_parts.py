@@ -116,7 +116,7 @@ HONEST: dict[str, tuple[str, Callable[..., Any]]] = {
 
 
 def outcomes(kind: str, factory: Callable[..., Any]) -> list[Outcome]:
-    return [one.outcome(factory) for one in EVERY_CHECK[kind]()]
+    return [check.outcome(factory) for check in EVERY_CHECK[kind]()]
 
 
 @functools.cache
@@ -124,23 +124,23 @@ def of_honest(name: str) -> list[Outcome]:
     return outcomes(*HONEST[name])
 
 
-def failures(found: list[Outcome]) -> list[str]:
-    assert any(one.status == "passed" for one in found)
-    return [one.reason for one in found if one.status not in ("passed", "did not apply")]
+def failures(results: list[Outcome]) -> list[str]:
+    assert any(outcome.status == "passed" for outcome in results)
+    return [outcome.reason for outcome in results if outcome.status not in ("passed", "did not apply")]
 
 
 @pytest.fixture
 def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Return what grows by a place with every pass of a table: how long the checks take, without a clock."""
-    found: list[int] = []
-    made = TableTarget._pass
+    lengths: list[int] = []
+    own_pass = TableTarget._pass
 
     def counted(self: TableTarget, tokens: Tensor, *given: Any) -> Tensor:
-        found.append(len(tokens))
-        return made(self, tokens, *given)
+        lengths.append(len(tokens))
+        return own_pass(self, tokens, *given)
 
     monkeypatch.setattr(TableTarget, "_pass", counted)
-    return found
+    return lengths
 
 
 @pytest.mark.parametrize(
@@ -155,9 +155,9 @@ def test_what_is_built_in_passes_soon(kind: str, name: str, passes: list[int]) -
 @pytest.mark.skipif(torch.cuda.is_available(), reason="they can be checked here; tests/gpu does")
 @pytest.mark.parametrize("name", [name for name, why in ELSEWHERE.items() if why])
 def test_what_cannot_be_checked_here_says_why(name: str) -> None:
-    found = outcomes(factory_of(name).kind, factory_of(name))
-    assert {one.status for one in found} == {"did not apply"}
-    assert all(ELSEWHERE[name] in one.reason for one in found)
+    results = outcomes(factory_of(name).kind, factory_of(name))
+    assert {outcome.status for outcome in results} == {"did not apply"}
+    assert all(ELSEWHERE[name] in outcome.reason for outcome in results)
 
 
 @pytest.mark.parametrize("name", nightly_but(QUICK, HONEST, thorough=[name for name in HONEST if name not in BESIDES]))
@@ -168,11 +168,11 @@ def test_an_honest_part_passes(name: str) -> None:
 @pytest.mark.parametrize("family", nightly_but([], ["llama", "gemma2", "lfm2"], thorough=["gemma2", "lfm2"]))
 def test_models_of_transformers_pass(family: str) -> None:
     target: Target = transformers_target(family)
-    found = outcomes("target", lambda cache: target)
-    assert failures(found) == []
-    assert next(one for one in found if one.check.name == "views_write_scratch_only").status == "passed"
+    results = outcomes("target", lambda cache: target)
+    assert failures(results) == []
+    assert next(outcome for outcome in results if outcome.check.name == "views_write_scratch_only").status == "passed"
 
 
 @pytest.mark.thorough
 def test_drafters_of_every_kind_are_drawn_from() -> None:
-    assert {one.status for one in of_honest("a drafter that draws")} == {"passed"}
+    assert {outcome.status for outcome in of_honest("a drafter that draws")} == {"passed"}

@@ -36,10 +36,10 @@ def profile_as_before() -> Iterator[None]:
 def test_a_profile_is_chosen(chosen: str, wanted: tuple[int, int, bool], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ORTHRUS_PROFILE", chosen)
     register_profiles()
-    found = settings()
-    assert (found.max_examples, fewer(10).max_examples, found.derandomize) == wanted
+    chosen_settings = settings()
+    assert (chosen_settings.max_examples, fewer(10).max_examples, chosen_settings.derandomize) == wanted
     assert fewer(10, stateful_step_count=7).stateful_step_count == 7
-    assert found.deadline is None
+    assert chosen_settings.deadline is None
 
 
 @pytest.mark.parametrize("variable", nightly_but([], ["CI", "GITHUB_ACTIONS"], thorough=["CI"]))
