@@ -150,6 +150,7 @@ runs = st.builds(
 )
 
 
+@fewer(2)
 @given(st.text(), st.dictionaries(st.text(), values), st.lists(runs, max_size=3), st.text())
 def test_results_are_read_as_they_were_written(
     tmp_path_factory: pytest.TempPathFactory, title: str, settings: dict[str, Any], found: list[Run], note: str

@@ -18,7 +18,7 @@ from orthrus import InputError
 from orthrus.bench import formatting, markdown_report
 from orthrus.bench.markdown_report import make_report, section
 from orthrus.bench.results import Results, Run, Spread
-from orthrus.bench.results_file import read_results, to_json, write_results
+from orthrus.bench.results_file import read_results, to_json
 from orthrus.testing.profiles import fewer
 
 SCALES = {"TTFT, ms": 1000, "cycle, ms": 1000, "pass, ms": 1000, "peak memory, MiB": 2**-20}
@@ -195,14 +195,6 @@ def damaged(**changes: Any) -> str:
     run = {key: changes.pop(key) for key in list(changes) if key in values["runs"][0]}
     values["runs"][0] |= run
     return json.dumps(values | changes)
-
-
-@fewer(10)
-@given(benchmarks())
-def test_what_was_written_is_read(tmp_path_factory: pytest.TempPathFactory, results: Results) -> None:
-    file = tmp_path_factory.getbasetemp() / "results.json"
-    write_results(results, file)
-    assert read_results(file) == results
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ def test_an_ordinary_mask_is_explained_and_may_be_allowed(train: Callable[..., O
     assert json.loads(Path("out/view/config.json").read_text())["allow_ordinary_mask"] is True
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", thorough_but(["fit"], STAGES))
 def test_every_stage_refuses_an_ordinary_mask(stage: str, answered: Path, train: Callable[..., Outcome]) -> None:
     Path("out/view").mkdir()
     before = made()

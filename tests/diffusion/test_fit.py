@@ -166,6 +166,7 @@ def test_a_training_that_is_done_is_not_begun_again(tmp_path: Path, monkeypatch:
     assert all(torch.equal(weight, before[name]) for name, weight in view_of(tmp_path).items())
 
 
+@pytest.mark.thorough
 def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = {"steps": 8, "save_every": 3}
     fit_view(toy_run(toy_config(tmp_path / "whole", **settings), monkeypatch))

@@ -54,12 +54,13 @@ SLOW = [
     ("attention", "flex"),  # torch compiles it for every shape, and test_attention.py has some in every run
     ("drafter", "diffusion"),
     ("drafter", "none"),
+    ("drafter", "prompt_lookup"),
     ("drafter", "replay"),
     ("verifier", "coupled"),
     ("verifier", "rejection"),
 ]
 SAME = [("verifier", "default")]  # it is `coupled`
-QUICK = ["the greedy verifiers' base", "the plain cache", "the targets' base", "attention written out"]
+QUICK = ["the plain cache", "the targets' base", "attention written out"]
 # No seeded bug is planted in these.
 BESIDES = [
     "a drafter that draws token by token",

@@ -81,7 +81,7 @@ def diffusion(target: TransformersTarget) -> Diffusion:
     static=st.booleans(),
     viewed=st.booleans(),
 )
-@fewer(12, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@fewer(20, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_any_rows_and_limits(
     family: str,
     prompts: list[list[int]],

@@ -66,7 +66,7 @@ def drafted(target: TransformersTarget, oracle: Oracle, prompts: list[list[int]]
 
 
 @pytest.mark.parametrize("name", thorough_but(["eager", "recorded, fused"], TARGETS))
-@fewer(10)
+@fewer(20)
 @given(
     lengths=st.lists(st.integers(1, ORIGINAL - 1), min_size=1, max_size=4),
     batch=st.integers(1, 4),

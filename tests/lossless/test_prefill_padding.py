@@ -48,7 +48,7 @@ def test_there_are_two_widths_for_a_doubling() -> None:
     assert sorted({rounded(width) for width in range(1, 513)}) == [32, 48, 64, 96, 128, 192, 256, 384, 512]
 
 
-@fewer(4)
+@fewer(12)
 @given(data=st.data())
 def test_answers_are_the_oracles_however_often_a_shape_comes(data: st.DataObject) -> None:
     target = recording_target()
@@ -76,7 +76,7 @@ def test_whatever_a_layer_looks_at_padding_is_not_seen(family: str) -> None:
     assert recorded_prefills(target)
 
 
-@fewer(4)
+@fewer(8)
 @given(data=st.data())
 def test_padding_changes_neither_logits_nor_what_is_kept(data: st.DataObject) -> None:
     target = recording_target()
