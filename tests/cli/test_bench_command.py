@@ -243,6 +243,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
+@pytest.mark.thorough
 def test_a_model_beside_what_transformers_makes_of_it(orthrus: InProcess, model: Path) -> None:
     names = ["none", "generate", "generate-static", "generate-prompt-lookup: num_tokens=4"]
     flags = [flag for name in names for flag in ("--baseline", name)]

@@ -51,7 +51,7 @@ REGISTERED = [
 
 # Of each kind what takes least: those that draw, and what has whole distributions to visit, take 3 to 9 s each.
 SLOW = [
-    ("attention", "flex"),  # torch compiles it for every shape, and test_attention.py has some in every run
+    ("attention", "flex"),  # torch compiles it for every shape
     ("drafter", "diffusion"),
     ("drafter", "none"),
     ("drafter", "prompt_lookup"),

@@ -69,6 +69,7 @@ def test_a_cache_that_loses_the_values_of_anchors_fails(dtype: str, monkeypatch:
     assert {one.check for one in found.divergences} <= {"teacher_forced", "logit"}
 
 
+@pytest.mark.thorough
 def test_a_lenient_verifier_fails_on_a_model() -> None:
     plugin = Given(None, verifier=Lenient(4.0))
     lenient = {**config("bfloat16"), "verifier": {"name": "given"}, "drafter": {"name": "given"}}
