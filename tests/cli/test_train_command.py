@@ -63,6 +63,7 @@ def test_a_config_that_trains_nothing(config: Path, train: Callable[..., Outcome
     )
 
 
+@pytest.mark.thorough
 def test_an_ordinary_mask_is_explained_and_may_be_allowed(train: Callable[..., Outcome]) -> None:
     error = train("prompts", "training.mask_token_id=0").error()
     assert "it stands for 'a'" in error and error.endswith("or set training.allow_ordinary_mask=true")

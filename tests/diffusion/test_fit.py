@@ -143,6 +143,7 @@ def test_a_training_that_was_interrupted_ends_in_the_same_weights(
     assert steps == [record["step"] for record in records(tmp_path / "whole" / "out")]
 
 
+@pytest.mark.thorough
 def test_the_view_is_quantized_from_the_masters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = toy_config(tmp_path, steps=3)
     fit_view(toy_run(file, monkeypatch, print, "target.dtype=bfloat16", "training.storage=int8"))
@@ -207,6 +208,7 @@ def test_gradients_that_are_not_finite_are_skipped_and_counted(tmp_path: Path, m
     assert all(bool(weight.isfinite().all()) for weight in view_of(tmp_path).values())
 
 
+@pytest.mark.thorough
 def test_a_checkpoint_of_before_an_option_came_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = toy_config(tmp_path, steps=2)
     fit_view(toy_run(file, monkeypatch))
@@ -237,6 +239,7 @@ def test_a_missing_shard_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         fit_view(toy_run(file, monkeypatch))
 
 
+@pytest.mark.thorough
 def test_other_texts_are_not_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = toy_config(tmp_path, steps=2)
     fit_view(toy_run(file, monkeypatch))

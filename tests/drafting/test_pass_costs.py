@@ -216,7 +216,7 @@ COSTS: dict[str, tuple[Callable[[int], float], Callable[[int], float] | None, fl
 }
 
 
-@pytest.mark.parametrize("name", thorough_but(["free passes", "a pass to draft, and commits"], COSTS))
+@pytest.mark.parametrize("name", thorough_but(["a pass to draft, and commits"], COSTS))
 @pytest.mark.parametrize("rows", thorough_but([3], [1, 3]))
 def test_with_a_drafter_that_is_always_wrong_the_speed_is_that_of_none(
     name: str, rows: int, monkeypatch: pytest.MonkeyPatch

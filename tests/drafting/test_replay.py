@@ -157,6 +157,7 @@ def test_a_prompt_that_comes_twice_is_known_the_second_time() -> None:
     assert (first.measures.cycles, second.measures.cycles) == (20, 4)
 
 
+@pytest.mark.thorough
 def test_ragged_rows_of_a_real_model_that_are_refilled() -> None:
     target, drafter, stop = transformers_target("qwen3"), Replay(6, 0.7), Stop(24)
     prompts = [[5] * 9, [1], [7, 3, 9, 2], [4, 4], [8, 1, 2]]

@@ -120,7 +120,7 @@ def test_any_sequence_of_sizes(choices: list[int], rows: int, monkeypatch: pytes
     assert max(top) > 7
 
 
-@pytest.mark.parametrize("static", [False, True])
+@pytest.mark.parametrize("static", thorough_but([True], [False, True]))
 def test_measuring_leaves_what_is_committed(static: bool) -> None:
     """Bytes of the committed slots, lengths and tokens, before and after all sizes were scored and drafted."""
     cache = StaticCache(slots=8) if static else DynamicCache()  # it has to grow meanwhile
@@ -153,6 +153,7 @@ def test_measuring_leaves_what_is_committed(static: bool) -> None:
     assert state() == before
 
 
+@pytest.mark.thorough
 def test_widths_are_few() -> None:
     target = target_of("llama", True)
     widths: set[int] = set()

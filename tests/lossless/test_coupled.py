@@ -27,6 +27,7 @@ from support.thorough import thorough_but
 
 from orthrus import Drafter, Sampling, Stop, Target
 from orthrus.testing import OracleAnswer, TableTarget
+from orthrus.testing.profiles import fewer
 from orthrus.testing.strategies import batches, samplings, stops, tables
 from orthrus_caches.dynamic import DynamicCache
 from orthrus_diffusion.drafter import Diffusion
@@ -52,6 +53,7 @@ def make_drafter(kind: str, truths: list[OracleAnswer], vocabulary: int, seed: i
     }[kind]
 
 
+@fewer(2)
 @given(
     target=tables(4, cache=DynamicCache),
     prompts=batches(4, longest=6, rows=6),

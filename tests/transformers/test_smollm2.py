@@ -23,7 +23,7 @@ PROMPTS = [
     "def add(a, b):\n    return a + b\n\nRepeat this function, then write the same for subtract and multiply.",
     "Who guards the cattle of Geryon? Answer in one sentence.",
 ]
-LIMIT = {"max_new_tokens": 20}
+LIMIT = {"max_new_tokens": 16}
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def answers(plain: Decoder) -> list[Result]:
 def test_plain_decoding_is_generate(plain: Decoder, answers: list[Result]) -> None:
     assert isinstance(plain.target, TransformersTarget)
     with plain.target.own_model() as model:  # the very weights, through transformers' own loop
-        for answer in answers:
+        for answer in answers[:2]:
             prompt = torch.tensor([answer.prompt_token_ids])
             whole = model.generate(
                 prompt, attention_mask=torch.ones_like(prompt), do_sample=False, pad_token_id=2, **LIMIT
