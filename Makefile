@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test thorough oldest independent site check clean
+.PHONY: demo test thorough nightly oldest independent site check clean
 
 demo: .venv/demo
 	$(BIN)/python docs/examples/demo.py
@@ -13,6 +13,10 @@ test: .venv/test check
 
 thorough: .venv/test
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m thorough
+
+# Still more cases, which CI does not run.
+nightly: .venv/test
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m nightly
 
 # The oldest supported transformers: all tests of every run that touch it. Those of `make test` run on the newest.
 OLDEST := 5.17.0

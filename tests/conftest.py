@@ -12,6 +12,7 @@ import pytest
 import torch
 from support.program import InProcess
 from support.site import Site
+from support.thorough import marks_of
 
 from orthrus.bench import runner
 from orthrus.testing.profiles import VARIABLE, register_profiles
@@ -22,13 +23,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the programs that tests star
 register_profiles()
 
 
-EVERY_RUN = "not thorough and not independent"  # the marks that pyproject.toml asks for
-
-
 def pytest_configure(config: pytest.Config) -> None:
-    """Let the profile `nightly` have the thorough cases, too, unless other marks are asked for."""
-    if os.environ.get(VARIABLE) == "nightly" and config.option.markexpr == EVERY_RUN:
-        config.option.markexpr = "not independent"
+    """Let the profile `nightly` have the thorough and nightly cases, too, unless other marks are asked for."""
+    config.option.markexpr = marks_of(os.environ.get(VARIABLE), config.option.markexpr)
 
 
 def pytest_collection_finish() -> None:
@@ -57,11 +54,11 @@ def plots() -> None:
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     """Give a folder for packages that count as installed, in this process and in the programs it starts."""
-    made = Site(tmp_path / "site")
-    monkeypatch.syspath_prepend(str(made.folder))
-    monkeypatch.setenv("PYTHONPATH", str(made.folder))
-    yield made
-    made.forget()
+    packages = Site(tmp_path / "site")
+    monkeypatch.syspath_prepend(str(packages.folder))
+    monkeypatch.setenv("PYTHONPATH", str(packages.folder))
+    yield packages
+    packages.forget()
 
 
 @pytest.fixture

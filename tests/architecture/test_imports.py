@@ -31,12 +31,9 @@ def plant(folder: Path, code: str, name: str = "planted.py") -> Path:
 @pytest.mark.parametrize("name", QUICK)
 def test_what_must_be_quick_loads_no_torch(name: str) -> None:
     code, arguments = QUICK[name]
-    assert checks.loaded(code, HEAVY, arguments) == []
-    assert checks.loaded(code, ["orthrus"], arguments)  # it did run
-
-
-def test_a_torch_that_is_loaded_is_noticed() -> None:
-    assert checks.loaded("import orthrus; orthrus.Context", HEAVY) == ["torch", "torchgen"]
+    packages = checks.loaded(code, [*HEAVY, "orthrus"], arguments)
+    assert "orthrus" in packages  # it did run
+    assert [package for package in packages if package.startswith(HEAVY)] == []
 
 
 def test_the_runtime_imports_no_plugin_and_no_transformers() -> None:
@@ -105,6 +102,7 @@ def test_a_long_file_is_noticed(tmp_path: Path) -> None:
     assert checks.too_long(tmp_path) == ["long.py has 501 lines"]
 
 
+@pytest.mark.thorough
 def test_the_kit_stands_alone() -> None:
     assert checks.loaded("import orthrus.testing", ["orthrus_", "transformers", "hypothesis", "pytest"]) == []
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from orthrus.batch.detokenizer import Detokenizer, find_stop
 from orthrus.reference.oracle import _completes_string
+from orthrus.testing.profiles import fewer
 
 
 class Bytes:
@@ -31,6 +32,7 @@ def feed(tokens: Sequence[int], strings: Sequence[str] = ()) -> tuple[Detokenize
     return stream, [*pieces, stream.finish()]
 
 
+@fewer(4)
 @given(st.text(max_size=30))
 def test_pieces_add_up_to_the_text_and_hold_whole_characters(text: str) -> None:
     stream, pieces = feed(list(text.encode()))

@@ -7,6 +7,7 @@ runs.
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +16,7 @@ import torch
 from support.building import decode_with
 from support.families import tiny_model
 from support.recordings import PlainRecorder, recording_target
-from support.thorough import thorough_but
+from support.thorough import nightly_but
 from support.views import committed, random_view
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -111,13 +112,14 @@ COUNTS = {  # before each replay, and after the last
     "early": [6, 30, 1],  # the second replay is the next cycle's draft
 }
 FOR_STOPS = 10
+WITH_A_STOP = Stop(24, token_ids=frozenset({39}))
+BATCHES_AND_STOPS = list(itertools.product((1, 2), (0, 1)))
 
 
-@pytest.mark.parametrize("stops", thorough_but([1], [0, 1]))
-@pytest.mark.parametrize("batch", thorough_but([2], [1, 2]))
+@pytest.mark.parametrize(("batch", "stops"), nightly_but([(2, 1)], BATCHES_AND_STOPS, thorough=[(1, 0)]))
 @pytest.mark.parametrize("drafter", sorted(COUNTS))
 def test_a_steady_cycle_launches_no_more_than_it_did(drafter: str, batch: int, stops: int) -> None:
-    stop, wanted = Stop(24, token_ids=frozenset({39} if stops else {})), list(COUNTS[drafter])
+    stop, wanted = WITH_A_STOP if stops else Stop(24), list(COUNTS[drafter])
     wanted[1 if drafter == "early" else -1] += stops * FOR_STOPS
     cycle = busiest(DRAFTERS[drafter], batch, stop)
     assert [len(part) for part in cycle] == wanted, cycle
@@ -125,7 +127,7 @@ def test_a_steady_cycle_launches_no_more_than_it_did(drafter: str, batch: int, s
 
 def test_everything_a_replay_reads_is_written_at_one_go() -> None:
     for make in DRAFTERS.values():
-        for before in busiest(make, 2, Stop(24))[:-1]:
+        for before in busiest(make, 2, WITH_A_STOP)[:-1]:
             assert before[-1] == "cat" and "copy_" not in before
 
 

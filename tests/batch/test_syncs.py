@@ -12,6 +12,7 @@ import torch
 from support.building import decode_with, table_target, transformers_target
 from support.drafters import ScriptedDrafter
 from support.sampled import DrawingDrafter, random_q
+from support.thorough import thorough_but
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -66,7 +67,7 @@ def reads_of(action: Callable[[], object]) -> list[str]:
     return [name for name in reads.found if name in ("tolist", "numpy", "cpu")] + hidden.found
 
 
-@pytest.mark.parametrize("make", [table_target, transformers_target])
+@pytest.mark.parametrize("make", thorough_but([table_target], [table_target, transformers_target]))
 @pytest.mark.parametrize("drafter", ["none", "scripted", "lookup", "auto", "replay"])
 def test_one_sync_a_cycle(
     make: Callable[[], Target], drafter: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -103,7 +104,7 @@ def test_sampling_adds_none(verifier: Verifier, drafter: Drafter) -> None:
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.8])
-@pytest.mark.parametrize("auto", [False, True])
+@pytest.mark.parametrize("auto", thorough_but([False], [False, True]))
 def test_a_drafting_pass_adds_none(
     auto: bool, temperature: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,6 +18,7 @@ from orthrus.bench.profiler import Profile
 from orthrus.bench.results import Phases, Results, Run, Spread
 from orthrus.bench.results_file import read_results, write_results
 from orthrus.metrics import Measures
+from orthrus.testing.profiles import fewer
 
 SUBJECT = SubjectPlan("one", Path("one.yaml"))
 POINT = Point(2, 5, {"batch": 2, "context": 5})
@@ -45,6 +46,7 @@ def samples(draw: Any, prompts: int, rounds: int) -> list[Measurement]:
 both = st.tuples(st.integers(1, 3), st.integers(1, 4)).flatmap(lambda size: st.tuples(samples(*size), samples(*size)))
 
 
+@fewer(3)
 @given(both)
 def test_a_run_holds_what_its_rounds_gave(pair: tuple[list[Measurement], list[Measurement]]) -> None:
     mine, theirs = pair
@@ -69,6 +71,7 @@ def test_a_run_holds_what_its_rounds_gave(pair: tuple[list[Measurement], list[Me
     assert run.identical == statistics.fmean(same)
 
 
+@fewer(3)
 @given(st.integers(1, 3).flatmap(lambda count: samples(count, 3)))
 def test_ratios_are_pooled_and_per_prompt_over_all_rounds(found: list[Measurement]) -> None:
     run = measured(SUBJECT, POINT, found)
@@ -147,6 +150,7 @@ runs = st.builds(
 )
 
 
+@fewer(2)
 @given(st.text(), st.dictionaries(st.text(), values), st.lists(runs, max_size=3), st.text())
 def test_results_are_read_as_they_were_written(
     tmp_path_factory: pytest.TempPathFactory, title: str, settings: dict[str, Any], found: list[Run], note: str

@@ -27,14 +27,14 @@ from pathlib import Path
 from orthrus.bench.plots import draw_figures
 from orthrus.bench.results_file import read_results
 
-for one in draw_figures(read_results(Path(sys.argv[1])), "x"):
-    sys.stdout.write(one.svg)
+for figure in draw_figures(read_results(Path(sys.argv[1])), "x"):
+    sys.stdout.write(figure.svg)
 """
 
 
 def texts(svg: str) -> list[str]:
     """Return the texts of a plot; they are text, not shapes."""
-    return ["".join(one.itertext()).strip() for one in ElementTree.fromstring(svg).iter(f"{SVG}text")]
+    return ["".join(element.itertext()).strip() for element in ElementTree.fromstring(svg).iter(f"{SVG}text")]
 
 
 def swept(points: list[dict[str, object]], labels: tuple[str, ...] = ("none", "replay")) -> Results:
@@ -47,7 +47,7 @@ def swept(points: list[dict[str, object]], labels: tuple[str, ...] = ("none", "r
 
 
 def names(results: Results) -> list[str]:
-    return [one.name for one in draw_figures(results, "x")]
+    return [figure.name for figure in draw_figures(results, "x")]
 
 
 def test_a_figure_for_each_swept_number_and_each_measure_and_one_for_phases() -> None:
@@ -69,7 +69,7 @@ def test_a_line_for_each_subject_and_for_what_else_is_swept() -> None:
     for line in ("none, target.engine a", "none, target.engine b", "replay, target.engine a"):
         assert line in shown
     assert {"batch", "tokens/s", "1", "40,960"} <= set(shown)
-    assert not any("context" in one for one in shown)
+    assert not any("context" in text for text in shown)
 
 
 def test_subjects_differ_in_more_than_colour() -> None:
@@ -78,7 +78,7 @@ def test_subjects_differ_in_more_than_colour() -> None:
     grey = re.sub(r"#[0-9a-f]{6}", "#000000", figure.svg)
     groups = re.findall(r'<g id="line2d_\d+">\s*<path [^>]*style="([^"]*)"', grey)
     assert len({style for style in groups if "stroke-dasharray" in style}) == len(LINES) - 1
-    shapes = {re.sub(r"m[0-9a-f]{10}", "", one) for one in re.findall(r'<path id="m[0-9a-f]{10}" d="([^"]*)"', grey)}
+    shapes = {re.sub(r"m[0-9a-f]{10}", "", path) for path in re.findall(r'<path id="m[0-9a-f]{10}" d="([^"]*)"', grey)}
     assert len(shapes) >= len(MARKERS)
     assert len(set(MARKERS)) == len(MARKERS) and len(set(HATCHES)) == len(dataclasses.fields(Phases))
 
@@ -92,23 +92,23 @@ def test_the_phases_are_hatched_and_named_and_summed() -> None:
 
 
 @given(benchmarks())
-@settings(max_examples=15, phases=(Phase.explicit, Phase.generate))  # drawing is slow
+@settings(max_examples=8, phases=(Phase.explicit, Phase.generate))  # drawing is slow
 def test_any_results_can_be_drawn_and_the_plots_are_well_formed(results: Results) -> None:
     figures = draw_figures(results, "x")
-    assert len({one.name for one in figures}) == len(figures)
-    for one in figures:
-        root = ElementTree.fromstring(one.svg)
+    assert len({figure.name for figure in figures}) == len(figures)
+    for figure in figures:
+        root = ElementTree.fromstring(figure.svg)
         assert root.find(f"{SVG}title") is not None
-        assert one.name.removeprefix("x-").removesuffix(".svg").replace("-", "").isalnum()
+        assert figure.name.removeprefix("x-").removesuffix(".svg").replace("-", "").isalnum()
 
 
 def test_names_that_are_long_leave_room_for_the_plot() -> None:
     label = "a subject " * 20
     results = swept([{"batch": 1}, {"batch": 2}], (label,))
     profiled = dataclasses.replace(results.runs[0], phases=Phases(1, 1, 1, 1, 1))
-    for one in draw_figures(dataclasses.replace(results, runs=(profiled, *results.runs)), "x"):
-        assert max(len(text) for text in texts(one.svg)) <= 80
-        assert "".join(label.split()) in "".join("".join(texts(one.svg)).split())
+    for figure in draw_figures(dataclasses.replace(results, runs=(profiled, *results.runs)), "x"):
+        assert max(len(text) for text in texts(figure.svg)) <= 80
+        assert "".join(label.split()) in "".join("".join(texts(figure.svg)).split())
 
 
 def test_a_formula_in_a_name_is_a_name() -> None:
@@ -116,11 +116,12 @@ def test_a_formula_in_a_name_is_a_name() -> None:
     assert "$x_1$ <&> \\frac" in texts(figure.svg)
 
 
+@pytest.mark.thorough
 def test_the_same_results_give_the_same_svg_in_another_process_and_style(tmp_path: Path) -> None:
     file = tmp_path / "results.json"
     write_results(measured(), file)
     with mpl.rc_context({"font.size": 30, "axes.facecolor": "red"}):
-        here = "".join(one.svg for one in draw_figures(read_results(file), "x"))
+        here = "".join(figure.svg for figure in draw_figures(read_results(file), "x"))
     done = subprocess.run(
         [sys.executable, "-c", DRAW, str(file)], capture_output=True, encoding="utf-8", timeout=120, check=True
     )
@@ -130,8 +131,8 @@ def test_the_same_results_give_the_same_svg_in_another_process_and_style(tmp_pat
 
 
 def test_another_value_gives_another_svg() -> None:
-    one, other = swept([{"batch": 1}, {"batch": 2}]), swept([{"batch": 1}, {"batch": 3}])
-    assert draw_figures(one, "x")[0].svg != draw_figures(other, "x")[0].svg
+    first, second = swept([{"batch": 1}, {"batch": 2}]), swept([{"batch": 1}, {"batch": 3}])
+    assert draw_figures(first, "x")[0].svg != draw_figures(second, "x")[0].svg
 
 
 def test_without_matplotlib_there_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from orthrus import InputError
 from orthrus.bench import formatting, markdown_report
 from orthrus.bench.markdown_report import make_report, section
 from orthrus.bench.results import Results, Run, Spread
-from orthrus.bench.results_file import read_results, to_json, write_results
+from orthrus.bench.results_file import read_results, to_json
 from orthrus.testing.profiles import fewer
 
 SCALES = {"TTFT, ms": 1000, "cycle, ms": 1000, "pass, ms": 1000, "peak memory, MiB": 2**-20}
@@ -89,6 +89,7 @@ def check(results: Results) -> None:
                 assert abs(figure - scaled) <= half * (1 + 1e-9) + slack, (column, cell)
 
 
+@fewer(4)
 @given(benchmarks())
 def test_every_run_is_a_row_and_every_number_one_of_its_values(results: Results) -> None:
     assume(all("\\" not in run.label for run in results.runs))  # so that the rows can be taken apart here
@@ -114,7 +115,7 @@ def test_a_number_that_is_another_is_noticed(name: str, wrong: Any, monkeypatch:
         check(measured())
 
 
-@fewer(4)
+@fewer(10)
 @given(benchmarks())
 def test_columns_are_left_out_only_where_all_runs_are_empty(results: Results) -> None:
     [table] = [one for one in section(results) if one.startswith("| subject")]
@@ -122,7 +123,7 @@ def test_columns_are_left_out_only_where_all_runs_are_empty(results: Results) ->
         assert (column in table) == any(getattr(run, name) is not None for run in results.runs)
 
 
-@fewer(4)
+@fewer(10)
 @given(benchmarks())
 def test_the_rest_of_a_section_is_the_results_own_words(results: Results) -> None:
     text = "\n\n".join(section(results))
@@ -194,14 +195,6 @@ def damaged(**changes: Any) -> str:
     run = {key: changes.pop(key) for key in list(changes) if key in values["runs"][0]}
     values["runs"][0] |= run
     return json.dumps(values | changes)
-
-
-@fewer(4)
-@given(benchmarks())
-def test_what_was_written_is_read(tmp_path_factory: pytest.TempPathFactory, results: Results) -> None:
-    file = tmp_path_factory.getbasetemp() / "results.json"
-    write_results(results, file)
-    assert read_results(file) == results
 
 
 @pytest.mark.parametrize(

@@ -243,6 +243,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
+@pytest.mark.thorough
 def test_a_model_beside_what_transformers_makes_of_it(orthrus: InProcess, model: Path) -> None:
     names = ["none", "generate", "generate-static", "generate-prompt-lookup: num_tokens=4"]
     flags = [flag for name in names for flag in ("--baseline", name)]
@@ -264,6 +265,7 @@ def test_a_model_beside_what_transformers_makes_of_it(orthrus: InProcess, model:
     assert found["none"]["bandwidth_share"] > 0
 
 
+@pytest.mark.thorough
 def test_an_interrupt_leaves_what_was_measured(site: Site, tmp_path: Path) -> None:
     mark, out = tmp_path / "mark", tmp_path / "results.json"
     # Its fourth call is in the third round that counts, so two are finished.

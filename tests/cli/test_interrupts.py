@@ -18,7 +18,7 @@ import pytest
 from support.parts import drafter
 from support.program import PROGRAM, TABLE, Outcome, outcome
 from support.site import Site
-from support.thorough import thorough_but
+from support.thorough import nightly_but
 
 from orthrus import load
 from orthrus.cli.render import GREEN, RESET
@@ -81,7 +81,7 @@ def beginning(length: int) -> str:
     return load(TABLE, stop={"max_new_tokens": length}).generate(["abc"])[0].text
 
 
-@pytest.mark.parametrize("arguments", thorough_but([[]], [[], ["--debug"]]))
+@pytest.mark.parametrize("arguments", nightly_but([[]], [[], ["--debug"]]))
 def test_an_interrupted_stream_keeps_what_was_printed(arguments: list[str], start: Start) -> None:
     process = start(*ASK, *arguments)
     assert process.stdout is not None and process.stderr is not None
@@ -96,6 +96,7 @@ def test_an_interrupted_stream_keeps_what_was_printed(arguments: list[str], star
     assert re.fullmatch(r"\[\d+ tokens in .*; ended by Ctrl-C\]\n", err.decode())
 
 
+@pytest.mark.thorough
 def test_an_interrupted_terminal_is_left_whole(start: Start) -> None:
     main, other = pty.openpty()
     environment = {key: value for key, value in os.environ.items() if key != "NO_COLOR"} | {"TERM": "xterm-256color"}
@@ -116,7 +117,7 @@ def test_an_interrupted_terminal_is_left_whole(start: Start) -> None:
     assert "Traceback" not in screen
 
 
-@pytest.mark.parametrize("command", thorough_but(["run"], ["run", "verify"]))
+@pytest.mark.parametrize("command", nightly_but([], ["run", "verify"], thorough=["run"]))
 def test_an_interrupted_batch_ends_quietly(command: str, tmp_path: Path, start: Start) -> None:
     prompts = tmp_path / "prompts.jsonl"
     prompts.write_text("".join(json.dumps({"prompt": "abc"}) + "\n" for _ in range(100)), encoding="utf-8")
@@ -147,7 +148,7 @@ LONG = [
 ]
 
 
-@pytest.mark.parametrize("arguments", thorough_but([LONG[1]], LONG))
+@pytest.mark.parametrize("arguments", nightly_but([], LONG, thorough=[LONG[1]]))
 def test_a_reader_that_goes_away_is_no_error(arguments: list[str], tmp_path: Path, start: Start) -> None:
     prompts = tmp_path / "prompts.jsonl"
     prompts.write_text('{"prompt": "abc"}\n' * 400, encoding="utf-8")

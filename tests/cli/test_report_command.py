@@ -51,6 +51,7 @@ def test_the_introduction_comes_first(results: Path, tmp_path: Path, orthrus: In
     assert text.count("\n## ") == 2
 
 
+@pytest.mark.thorough
 def test_the_same_files_give_the_same_page(results: Path, tmp_path: Path, orthrus: InProcess) -> None:
     def pages() -> dict[str, bytes]:
         orthrus("report", results, "--out", tmp_path / "page.md")

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from support.program import Outcome
+from support.thorough import thorough_but
 from support.trainable import STAGES, made
 
 from orthrus_diffusion.training.shards import read_shards, write_shard
@@ -62,6 +63,7 @@ def test_a_config_that_trains_nothing(config: Path, train: Callable[..., Outcome
     )
 
 
+@pytest.mark.thorough
 def test_an_ordinary_mask_is_explained_and_may_be_allowed(train: Callable[..., Outcome]) -> None:
     error = train("prompts", "training.mask_token_id=0").error()
     assert "it stands for 'a'" in error and error.endswith("or set training.allow_ordinary_mask=true")
@@ -69,7 +71,7 @@ def test_an_ordinary_mask_is_explained_and_may_be_allowed(train: Callable[..., O
     assert json.loads(Path("out/view/config.json").read_text())["allow_ordinary_mask"] is True
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", thorough_but(["fit"], STAGES))
 def test_every_stage_refuses_an_ordinary_mask(stage: str, answered: Path, train: Callable[..., Outcome]) -> None:
     Path("out/view").mkdir()
     before = made()
@@ -184,7 +186,7 @@ def test_prompts_that_are_all_too_long(train: Callable[..., Outcome]) -> None:
     assert "the answers hold nothing to train on" in train("fit").error()
 
 
-@pytest.mark.parametrize("stage", STAGES[:3])
+@pytest.mark.parametrize("stage", thorough_but(STAGES[:2], STAGES[:3]))
 def test_a_full_disk(stage: str, train: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*given: object, **more: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from support.program import Outcome
+from support.thorough import thorough_but
 from support.trainable import STAGES, made
 
 import orthrus as package
@@ -20,7 +21,7 @@ SAMPLED = "prompts.sampled=4"
 BATCHES = {"prompts": 1024, "answers": 4, "eval": 32}
 
 
-@pytest.mark.parametrize("stage", ["prompts", "answers"])
+@pytest.mark.parametrize("stage", thorough_but(["prompts"], ["prompts", "answers"]))
 def test_out_of_memory(stage: str, train: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*given: object, **more: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore lines.")
@@ -36,7 +37,7 @@ def test_out_of_memory(stage: str, train: Callable[..., Outcome], monkeypatch: p
     monkeypatch.undo()
 
 
-@pytest.mark.parametrize("stage", ["prompts", "answers", "eval"])
+@pytest.mark.parametrize("stage", thorough_but(["answers"], ["prompts", "answers", "eval"]))
 def test_out_of_memory_in_a_pass(stage: str, train: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the target has a sentence of its own, which names settings that a stage does not take."""
 
@@ -66,6 +67,7 @@ def test_float16_is_refused(answered: Path, train: Callable[..., Outcome]) -> No
     assert train("fit", "target.dtype=bfloat16").code == 0
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("plots")
 def test_every_measurement_is_a_line_and_a_point_of_the_plot(train: Callable[..., Outcome]) -> None:
     assert train("all").code == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from pathlib import Path
@@ -11,9 +12,12 @@ import pytest
 from support.parts import FORGETFUL, LENIENT, drafter
 from support.program import TABLE, InProcess, Outcome
 from support.site import Site
+from support.thorough import nightly_but
 
 KEYS = ["format", "command", "date", "environment", "settings", "passed", "runs"]
 COUNTS = {"prompts": 2, "tokens": 128, "identical": 2, "ties": 0, "certified": 2, "oracle_checked": 2}
+PARTS = ["drafter.name=none", "drafter.name=prompt_lookup"]
+EVERY_TIME = [(PARTS[0], 1), (PARTS[1], 8)]
 WRONG = drafter(  # two tokens that the target would not have said, and not more than there is room for
     """
     wrong = (context.anchors[:, None] + torch.tensor([[1, 2]])) % context.vocabulary_size
@@ -38,8 +42,7 @@ def prompts(tmp_path: Path) -> Path:
     return file
 
 
-@pytest.mark.parametrize("batch", [1, 8])
-@pytest.mark.parametrize("part", ["drafter.name=none", "drafter.name=prompt_lookup"])
+@pytest.mark.parametrize(("part", "batch"), nightly_but(EVERY_TIME, itertools.product(PARTS, (1, 8))))
 def test_what_is_greedy_decoding_is_told_so(batch: int, part: str, prompts: Path, orthrus: InProcess) -> None:
     done = orthrus("verify", "--config", TABLE, "--prompts", prompts, "--batch", batch, "--oracle", 3, part)
     assert (done.code, done.err) == (0, "")
@@ -65,8 +68,7 @@ def test_no_new_tokens_are_identical(prompts: Path, orthrus: InProcess) -> None:
 SAMPLED = ["sampling={temperature: 0.7, top_p: 0.9, repetition_penalty: 1.2, bad_words: [ab]}", "verifier.name=coupled"]
 
 
-@pytest.mark.parametrize("batch", [1, 8])
-@pytest.mark.parametrize("part", ["drafter.name=none", "drafter.name=prompt_lookup"])
+@pytest.mark.parametrize(("part", "batch"), nightly_but(EVERY_TIME, itertools.product(PARTS, (1, 8))))
 def test_coupled_sampling_is_checked_token_by_token(batch: int, part: str, prompts: Path, orthrus: InProcess) -> None:
     done = orthrus("verify", "--config", TABLE, "--prompts", prompts, "--batch", batch, part, *SAMPLED)
     assert (done.code, done.err) == (0, "")

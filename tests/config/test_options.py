@@ -16,6 +16,7 @@ from orthrus.options import describe, option, parse
 from orthrus.registry.catalog import Entry
 from orthrus.registry.plugins import Plugins
 from orthrus.settings import Sampling, Stop
+from orthrus.testing.profiles import fewer
 
 
 @dataclass(frozen=True)
@@ -178,6 +179,7 @@ def all_options() -> list[type]:
     return [Options, Stop, Sampling, *[schema for schema in schemas if schema]]
 
 
+@fewer(4)
 @given(st.dictionaries(NAMES, JSON, max_size=6))
 def test_no_values_crash_the_parser(values: dict[Any, Any]) -> None:
     made, problems = parse(Options, values)
@@ -187,6 +189,7 @@ def test_no_values_crash_the_parser(values: dict[Any, Any]) -> None:
         assert getattr(made, key) == (type(getattr(made, key))(value) if key in ("names", "ids") else value)
 
 
+@fewer(4)
 @given(st.data())
 def test_no_values_crash_the_options_of_any_plugin(data: st.DataObject) -> None:
     schema = data.draw(st.sampled_from(all_options()))

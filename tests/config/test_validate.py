@@ -12,17 +12,12 @@ from typing import Any
 import pytest
 import yaml
 from support.program import CONFIGS, ERROR, ROOT, InProcess
-from support.thorough import thorough_but
+from support.thorough import nightly_but
 
 from orthrus.cli.validate import find_configs
 
 FILES = sorted(path for path in CONFIGS.rglob("*") if path.is_file())
-BROKEN_EVERY_TIME = [
-    CONFIGS / "parts" / "gpu.yaml",
-    CONFIGS / "recipes" / "smollm2-diffusion.yaml",
-    CONFIGS / "recipes" / "table-prompt-lookup.yaml",
-    CONFIGS / "train" / "smollm2.yaml",
-]
+BROKEN_EVERY_TIME = [CONFIGS / "parts" / "gpu.yaml", CONFIGS / "recipes" / "table-prompt-lookup.yaml"]
 OTHER_TYPE: dict[type, Any] = {
     str: [7],
     int: "seven",
@@ -71,12 +66,12 @@ def write(folder: Path, name: str, text: str) -> Path:
 
 
 def test_folders_are_searched_for_both_endings_and_files_are_taken_as_they_are(tmp_path: Path) -> None:
-    one = write(tmp_path, "a/deep/one.yaml", "")
-    two = write(tmp_path, "a/two.yml", "")
+    first = write(tmp_path, "a/deep/one.yaml", "")
+    second = write(tmp_path, "a/two.yml", "")
     write(tmp_path, "a/three.txt", "")
     (tmp_path / "a" / "folder.yaml").mkdir()
     odd = write(tmp_path, "odd.conf", "")
-    assert find_configs([tmp_path / "a", odd, one]) == [one, two, odd]
+    assert find_configs([tmp_path / "a", odd, first]) == [first, second, odd]
 
 
 def test_a_piece_need_not_name_every_part_and_a_run_file_must(tmp_path: Path, orthrus: InProcess) -> None:
@@ -158,7 +153,24 @@ def _changed(config: dict[str, Any], path: list[str], value: Any) -> dict[str, A
     return changed
 
 
-@pytest.mark.parametrize("file", thorough_but(BROKEN_EVERY_TIME, FILES), ids=lambda file: file.name)
+def keys(file: Path) -> set[str]:
+    """Return the dotted keys of a config."""
+    config = yaml.safe_load(file.read_text(encoding="utf-8"))
+    return {f"{key}.{name}" for key, value in config.items() for name in (value if isinstance(value, dict) else ("",))}
+
+
+def with_every_key() -> list[Path]:
+    """Return configs that have each key between them: those broken in every run, and some that have further keys."""
+    chosen = list(BROKEN_EVERY_TIME)
+    for file in FILES:
+        if keys(file) - set().union(*map(keys, chosen)):
+            chosen.append(file)
+    return chosen
+
+
+@pytest.mark.parametrize(
+    "file", nightly_but(BROKEN_EVERY_TIME, FILES, thorough=with_every_key()), ids=lambda file: file.name
+)
 def test_a_broken_copy_is_complained_of_at_the_broken_key(file: Path, tmp_path: Path, orthrus: InProcess) -> None:
     shutil.copytree(CONFIGS, tmp_path / "configs")
     target = tmp_path / "configs" / file.relative_to(CONFIGS)
@@ -166,11 +178,11 @@ def test_a_broken_copy_is_complained_of_at_the_broken_key(file: Path, tmp_path: 
     cases = list(breakages(config))
     assert len(cases) > 8
     copies = [target.with_name(f"broken-{number}.yaml") for number in range(len(cases))]
-    for place, (_, _, broken) in zip(copies, cases, strict=True):
-        place.write_text(yaml.safe_dump(broken), encoding="utf-8")
+    for broken_copy, (_, _, broken) in zip(copies, cases, strict=True):
+        broken_copy.write_text(yaml.safe_dump(broken), encoding="utf-8")
     done = orthrus("validate", *copies)
     assert done.code == 2
-    for place, (what, key, _) in zip(copies, cases, strict=True):
-        prefix = f"{ERROR}{place}: "
+    for broken_copy, (what, key, _) in zip(copies, cases, strict=True):
+        prefix = f"{ERROR}{broken_copy}: "
         complained = [line.removeprefix(prefix).partition(": ")[0] for line in done.err.splitlines() if prefix in line]
         assert key in complained, (what, done.err)

@@ -49,6 +49,7 @@ def test_a_new_one_does_not_give_way_to_damaged_ones(tmp_path: Path) -> None:
     assert sorted(place.name for place in tmp_path.iterdir()) == ["step-00000002", "step-00000003"]
 
 
+@pytest.mark.thorough
 def test_a_fit_without_a_whole_checkpoint_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file, told = toy_config(tmp_path, steps=2, log_every=1), list[str]()
     fit_view(toy_run(file, monkeypatch))

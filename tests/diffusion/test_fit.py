@@ -38,7 +38,7 @@ def trained(directory: Path, monkeypatch: pytest.MonkeyPatch, steps: int = 120, 
 
 @pytest.mark.usefixtures("plots")
 def test_a_toy_language_is_learnt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert trained(tmp_path, monkeypatch) > LEARNT
+    assert trained(tmp_path, monkeypatch, steps=100) > LEARNT
     out = tmp_path / "out"
     divergences = [record["divergence"] for record in records(out) if "divergence" in record]
     assert divergences[-1] < divergences[0] / 2
@@ -99,7 +99,7 @@ def misplaced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dual_pass.DualPass, "_run", run)
 
 
-@pytest.mark.parametrize("plant", thorough_but([leaking], [shifted, leaking, blind, stale_anchor, misplaced]))
+@pytest.mark.parametrize("plant", thorough_but([], [shifted, leaking, blind, stale_anchor, misplaced]))
 def test_a_planted_fault_is_not(
     plant: Callable[[pytest.MonkeyPatch], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -143,6 +143,7 @@ def test_a_training_that_was_interrupted_ends_in_the_same_weights(
     assert steps == [record["step"] for record in records(tmp_path / "whole" / "out")]
 
 
+@pytest.mark.thorough
 def test_the_view_is_quantized_from_the_masters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = toy_config(tmp_path, steps=3)
     fit_view(toy_run(file, monkeypatch, print, "target.dtype=bfloat16", "training.storage=int8"))
@@ -166,6 +167,7 @@ def test_a_training_that_is_done_is_not_begun_again(tmp_path: Path, monkeypatch:
     assert all(torch.equal(weight, before[name]) for name, weight in view_of(tmp_path).items())
 
 
+@pytest.mark.thorough
 def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = {"steps": 8, "save_every": 3}
     fit_view(toy_run(toy_config(tmp_path / "whole", **settings), monkeypatch))
@@ -206,6 +208,7 @@ def test_gradients_that_are_not_finite_are_skipped_and_counted(tmp_path: Path, m
     assert all(bool(weight.isfinite().all()) for weight in view_of(tmp_path).values())
 
 
+@pytest.mark.thorough
 def test_a_checkpoint_of_before_an_option_came_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = toy_config(tmp_path, steps=2)
     fit_view(toy_run(file, monkeypatch))
@@ -236,6 +239,7 @@ def test_a_missing_shard_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         fit_view(toy_run(file, monkeypatch))
 
 
+@pytest.mark.thorough
 def test_other_texts_are_not_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = toy_config(tmp_path, steps=2)
     fit_view(toy_run(file, monkeypatch))
@@ -245,6 +249,7 @@ def test_other_texts_are_not_gone_on_with(tmp_path: Path, monkeypatch: pytest.Mo
         fit_view(toy_run(file, monkeypatch))
 
 
+@pytest.mark.thorough
 def test_what_changes_no_weight_may_change_on_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = toy_config(tmp_path, steps=2)
     fit_view(toy_run(file, monkeypatch))

@@ -91,6 +91,7 @@ def test_without_a_tokenizer_any_token_may_be_the_mask(model: Path, tmp_path: Pa
     check_mask_token(target, 0)
 
 
+@pytest.mark.thorough
 @pytest.mark.model
 def test_the_mask_of_smollm2_is_special() -> None:
     import orthrus

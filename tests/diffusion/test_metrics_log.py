@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.thorough import thorough_but
 from support.trainable import end_answers_with, lay_out, tiny_model
 
 from orthrus_diffusion.training import prompts
@@ -71,7 +72,7 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", thorough_but(["prompts"], STAGES))
 def test_what_is_made_again_is_recorded_once(
     stage: str, begun: Path, drawn: list[tuple[float, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

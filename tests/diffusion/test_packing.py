@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orthrus import InputError
+from orthrus.testing.profiles import fewer
 from orthrus_diffusion.training.packing import Batch, Packer
 from orthrus_diffusion.training.shards import Text
 
@@ -43,6 +44,7 @@ def same(one: Batch, other: Batch) -> bool:
     return all(torch.equal(first, second) for first, second in pairs)
 
 
+@fewer(2)
 @given(texts(), st.integers(0, 3))
 def test_rows_hold_whole_texts_one_after_the_other(found: list[Text], seed: int) -> None:
     if not usable(found):
@@ -59,6 +61,7 @@ def test_rows_hold_whole_texts_one_after_the_other(found: list[Text], seed: int)
                 assert set(starts[start:end].tolist()) == {start} and set(ends[start:end].tolist()) == {end}
 
 
+@fewer(2)
 @given(texts(), st.integers(1, 6))
 def test_anchors_are_tokens_of_answers_with_one_after_them(found: list[Text], anchors: int) -> None:
     if not usable(found):
@@ -79,6 +82,7 @@ def test_anchors_are_tokens_of_answers_with_one_after_them(found: list[Text], an
         assert sum(used) == min(anchors, possible)
 
 
+@fewer(2)
 @given(texts(), st.integers(0, 5))
 def test_every_text_comes_once_an_epoch(found: list[Text], seed: int) -> None:
     wanted = sorted(int(text.token_ids[0]) for text in usable(found))
@@ -94,6 +98,7 @@ def test_every_text_comes_once_an_epoch(found: list[Text], seed: int) -> None:
         assert sorted(seen[epoch * len(wanted) : (epoch + 1) * len(wanted)]) == wanted
 
 
+@fewer(2)
 @given(texts(), st.integers(0, 4))
 def test_steps_can_be_begun_anywhere_and_shared(found: list[Text], first: int) -> None:
     if not usable(found):
@@ -120,6 +125,7 @@ def test_rows_are_well_filled() -> None:
     assert float((batch.rows.token_ids > 0).float().mean()) > 0.9
 
 
+@fewer(2)
 @given(texts(), st.integers(2, 40))
 def test_no_text_is_longer_than_the_model_can_take(found: list[Text], longest: int) -> None:
     most = min(longest, LENGTH)

@@ -52,6 +52,7 @@ def test_a_path_may_be_relative_or_have_a_scheme(models: Path, monkeypatch: pyte
         assert drafts(load("base", view=view)) == wanted
 
 
+@pytest.mark.thorough
 def test_a_view_on_the_hub(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cached_on_the_hub(models / "view", cut_off(monkeypatch, tmp_path / "hub"))
     for view in ("owner/name", "owner/name@main", "hub:owner/name"):
@@ -125,6 +126,7 @@ def test_a_target_that_brings_its_view_uses_that(models: Path, ships: Path) -> N
         load(models / "base")
 
 
+@pytest.mark.thorough
 def test_copies_need_no_files_and_cost_time_alone(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     decoder = load(models / "base", view="copies")
     wanted = load(models / "base", name="none").generate([[5, 6, 7]])[0]
@@ -209,6 +211,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "installed"
 
 
+@pytest.mark.thorough
 def test_the_wheel_has_the_shipped_views_files(installed: Path) -> None:
     for name in shipped.shipped_views():
         place = Path("orthrus_diffusion", "views", name)
@@ -243,6 +246,7 @@ def told_by(installed: Path, *words: str) -> list[str]:
     return done.stdout.split()
 
 
+@pytest.mark.thorough
 def test_the_wheels_view_can_be_read(installed: Path) -> None:
     file, name, weights = told_by(installed, READ)
     assert Path(file).is_relative_to(installed)

@@ -16,6 +16,8 @@ from support.thorough import thorough_but
 PAGES = {str(one.path.relative_to(ROOT)): one for one in pages()}
 TUTORIAL = "docs/guide/writing-a-drafter.md"
 KIT = "docs/guide/testing-a-plugin.md"  # its Python takes 9 s, its commands 30; test_example_package.py has most
+# Whose commands take 2 to 6 s: they check whole parts, compare many configs, measure.
+SLOW = ["docs/guide/benchmarking.md", "docs/reference/configuration.md", "docs/reference/conformance.md"]
 MOST_LINES = 30  # of Python in the tutorial's package, blank ones aside
 
 
@@ -45,7 +47,7 @@ def test_yaml_is_valid(name: str, tmp_path: Path) -> None:
     none_of(checks.configs(PAGES[name], tmp_path))
 
 
-@pytest.mark.parametrize("name", thorough_but([name for name in COMMANDS if name != KIT], COMMANDS))
+@pytest.mark.parametrize("name", thorough_but([name for name in COMMANDS if name not in (KIT, *SLOW)], COMMANDS))
 def test_commands_print_what_the_page_says(name: str, tmp_path: Path) -> None:
     none_of(Workspace(tmp_path).follow(PAGES[name]))
 

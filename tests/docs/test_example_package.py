@@ -15,6 +15,8 @@ SHOW = "import orthrus, orthrus_repeat; print(orthrus.__file__, orthrus_repeat._
 PYTEST = ("-m", "pytest", "-p", "no:cacheprovider")
 ORTHRUS = "from orthrus.cli import main; main()"
 
+pytestmark = pytest.mark.thorough  # wheels, an environment, and programs in it
+
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:

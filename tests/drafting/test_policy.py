@@ -7,11 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
+from support.thorough import thorough_but
 
 from orthrus.drafting.acceptance_rate import AcceptanceRate, expected_tokens
 from orthrus.drafting.policy import DraftLengthPolicy, draft_sizes
+from orthrus.testing.profiles import fewer
 
 SIZES = draft_sizes(31)
 COSTS = {  # seconds by size, in plain cycles: as passes cost where reading weights is all, and where arithmetic is
@@ -89,13 +91,13 @@ def hazards_drawn() -> st.SearchStrategy[list[float]]:
 
 @pytest.mark.parametrize("name", COSTS)
 @given(hazards=hazards_drawn(), rows=st.sampled_from([1, 4]), seed=st.integers(0, 9))
-@settings(max_examples=25)
+@fewer(10)
 def test_as_quick_as_the_best_fixed_size(name: str, hazards: list[float], rows: int, seed: int) -> None:
     outcome = simulate(COSTS[name], lambda cycle, row: hazards, 1500, rows, seed)
     assert outcome.rate >= 0.85 * best_rate(COSTS[name], hazards, rows)
 
 
-@pytest.mark.parametrize("name", COSTS)
+@pytest.mark.parametrize("name", thorough_but(["two cores and a drafting pass"], COSTS))
 def test_close_to_it_where_it_matters(name: str) -> None:
     # Averaged over seeds and over how good a drafter is, the loss is small: no one case is an accident.
     shares = []
@@ -108,7 +110,7 @@ def test_close_to_it_where_it_matters(name: str) -> None:
 
 @example((1, 1.01, 1.82, 1.82, 2.99, 3.85), 1, 20, 3000)  # hopes for the cheap size ended rests from the dear one
 @given(costs=costs_drawn(), rows=st.integers(1, 5), restart=st.integers(5, 400), cycles=st.integers(1, 3000))
-@settings(max_examples=60)
+@fewer(3)
 def test_a_drafter_that_is_always_wrong_costs_next_to_nothing(
     costs: tuple[float, ...], rows: int, restart: int, cycles: int
 ) -> None:

@@ -15,7 +15,7 @@ from support.bugs_of_targets import over
 from support.bugs_of_the_loop import Knowing
 from support.bugs_of_verifiers import Greedy, Sampler
 from support.building import transformers_target
-from support.thorough import thorough_but
+from support.thorough import nightly_but
 from torch import Tensor
 
 from orthrus import Chance, Context, Draft, Plugins, Target
@@ -44,21 +44,28 @@ ELSEWHERE = {
     "transformers": "",  # below, with a model
 }
 REGISTERED = [
-    (one.kind, one.name)
-    for one in Plugins.load().catalog
-    if one.kind in PARTS and (one.origin.startswith("orthrus_")) and one.name not in ELSEWHERE
+    (part.kind, part.name)
+    for part in Plugins.load().catalog
+    if part.kind in PARTS and (part.origin.startswith("orthrus_")) and part.name not in ELSEWHERE
 ]
 
-# torch compiles `flex` for every shape, and test_attention.py has some in every run; `default` is `coupled`.
-SLOW = [("attention", "flex"), ("verifier", "default")]
-# Those that draw, and what has whole distributions to visit, take 4 to 9 s each.
-QUICK = [
-    "the greedy verifiers' base",
-    "the definition of consensus",
-    "the plain cache",
-    "the targets' base",
-    "a table with views",
-    "attention written out",
+# Of each kind what takes least: those that draw, and what has whole distributions to visit, take 3 to 9 s each.
+SLOW = [
+    ("attention", "flex"),  # torch compiles it for every shape
+    ("drafter", "diffusion"),
+    ("drafter", "none"),
+    ("drafter", "prompt_lookup"),
+    ("drafter", "replay"),
+    ("verifier", "coupled"),
+    ("verifier", "rejection"),
+]
+SAME = [("verifier", "default")]  # it is `coupled`
+QUICK = ["the plain cache", "the targets' base", "attention written out"]
+# No seeded bug is planted in these.
+BESIDES = [
+    "a drafter that draws token by token",
+    "a drafter that draws with noise",
+    "prompt lookup of single tokens",
 ]
 
 # Of targets in all checks of one part: the most that one needs is 5,518, and each takes a millisecond.
@@ -110,7 +117,7 @@ HONEST: dict[str, tuple[str, Callable[..., Any]]] = {
 
 
 def outcomes(kind: str, factory: Callable[..., Any]) -> list[Outcome]:
-    return [one.outcome(factory) for one in EVERY_CHECK[kind]()]
+    return [check.outcome(factory) for check in EVERY_CHECK[kind]()]
 
 
 @functools.cache
@@ -118,26 +125,28 @@ def of_honest(name: str) -> list[Outcome]:
     return outcomes(*HONEST[name])
 
 
-def failures(found: list[Outcome]) -> list[str]:
-    assert any(one.status == "passed" for one in found)
-    return [one.reason for one in found if one.status not in ("passed", "did not apply")]
+def failures(results: list[Outcome]) -> list[str]:
+    assert any(outcome.status == "passed" for outcome in results)
+    return [outcome.reason for outcome in results if outcome.status not in ("passed", "did not apply")]
 
 
 @pytest.fixture
 def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Return what grows by a place with every pass of a table: how long the checks take, without a clock."""
-    found: list[int] = []
-    made = TableTarget._pass
+    lengths: list[int] = []
+    own_pass = TableTarget._pass
 
     def counted(self: TableTarget, tokens: Tensor, *given: Any) -> Tensor:
-        found.append(len(tokens))
-        return made(self, tokens, *given)
+        lengths.append(len(tokens))
+        return own_pass(self, tokens, *given)
 
     monkeypatch.setattr(TableTarget, "_pass", counted)
-    return found
+    return lengths
 
 
-@pytest.mark.parametrize(("kind", "name"), thorough_but([one for one in REGISTERED if one not in SLOW], REGISTERED))
+@pytest.mark.parametrize(
+    ("kind", "name"), nightly_but([part for part in REGISTERED if part not in SLOW + SAME], REGISTERED, thorough=SLOW)
+)
 def test_what_is_built_in_passes_soon(kind: str, name: str, passes: list[int]) -> None:
     assert failures(outcomes(kind, factory_of(name, kind))) == []
     assert len(passes) < MOST_PASSES
@@ -147,24 +156,24 @@ def test_what_is_built_in_passes_soon(kind: str, name: str, passes: list[int]) -
 @pytest.mark.skipif(torch.cuda.is_available(), reason="they can be checked here; tests/gpu does")
 @pytest.mark.parametrize("name", [name for name, why in ELSEWHERE.items() if why])
 def test_what_cannot_be_checked_here_says_why(name: str) -> None:
-    found = outcomes(factory_of(name).kind, factory_of(name))
-    assert {one.status for one in found} == {"did not apply"}
-    assert all(ELSEWHERE[name] in one.reason for one in found)
+    results = outcomes(factory_of(name).kind, factory_of(name))
+    assert {outcome.status for outcome in results} == {"did not apply"}
+    assert all(ELSEWHERE[name] in outcome.reason for outcome in results)
 
 
-@pytest.mark.parametrize("name", thorough_but(QUICK, HONEST))
+@pytest.mark.parametrize("name", nightly_but(QUICK, HONEST, thorough=[name for name in HONEST if name not in BESIDES]))
 def test_an_honest_part_passes(name: str) -> None:
     assert failures(of_honest(name)) == []
 
 
-@pytest.mark.parametrize("family", thorough_but(["lfm2"], ["llama", "gemma2", "lfm2"]))
+@pytest.mark.parametrize("family", nightly_but([], ["llama", "gemma2", "lfm2"], thorough=["gemma2", "lfm2"]))
 def test_models_of_transformers_pass(family: str) -> None:
     target: Target = transformers_target(family)
-    found = outcomes("target", lambda cache: target)
-    assert failures(found) == []
-    assert next(one for one in found if one.check.name == "views_write_scratch_only").status == "passed"
+    results = outcomes("target", lambda cache: target)
+    assert failures(results) == []
+    assert next(outcome for outcome in results if outcome.check.name == "views_write_scratch_only").status == "passed"
 
 
 @pytest.mark.thorough
 def test_drafters_of_every_kind_are_drawn_from() -> None:
-    assert {one.status for one in of_honest("a drafter that draws")} == {"passed"}
+    assert {outcome.status for outcome in of_honest("a drafter that draws")} == {"passed"}

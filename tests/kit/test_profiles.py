@@ -8,10 +8,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
-from support.thorough import thorough_but
+from support.thorough import EVERY_RUN, marks_of, nightly_but, thorough_but
 
 from orthrus import InputError
 from orthrus.testing.profiles import fewer, register_profiles
@@ -35,13 +36,13 @@ def profile_as_before() -> Iterator[None]:
 def test_a_profile_is_chosen(chosen: str, wanted: tuple[int, int, bool], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ORTHRUS_PROFILE", chosen)
     register_profiles()
-    found = settings()
-    assert (found.max_examples, fewer(10).max_examples, found.derandomize) == wanted
+    chosen_settings = settings()
+    assert (chosen_settings.max_examples, fewer(10).max_examples, chosen_settings.derandomize) == wanted
     assert fewer(10, stateful_step_count=7).stateful_step_count == 7
-    assert found.deadline is None
+    assert chosen_settings.deadline is None
 
 
-@pytest.mark.parametrize("variable", thorough_but(["CI"], ["CI", "GITHUB_ACTIONS"]))
+@pytest.mark.parametrize("variable", nightly_but([], ["CI", "GITHUB_ACTIONS"], thorough=["CI"]))
 def test_a_profile_is_the_same_on_a_ci_machine(variable: str) -> None:
     command = [sys.executable, "-c", RANDOM]
     done = subprocess.run(
@@ -50,24 +51,41 @@ def test_a_profile_is_the_same_on_a_ci_machine(variable: str) -> None:
     assert done.stdout == "[True, False, False]\n", done.stderr
 
 
-@pytest.mark.thorough
 @pytest.mark.parametrize(
-    ("profile", "words", "has"),
-    [("ci", (), False), ("nightly", (), True), ("nightly", ("-m", "not thorough or model"), False)],
+    ("profile", "asked", "wanted"),
+    [
+        (None, EVERY_RUN, EVERY_RUN),
+        ("ci", EVERY_RUN, EVERY_RUN),
+        ("nightly", EVERY_RUN, "not independent"),
+        ("nightly", "not thorough or model", "not thorough or model"),
+    ],
 )
-def test_only_nightly_has_the_thorough_cases(profile: str, words: tuple[str, ...], has: bool) -> None:
-    command = [sys.executable, "-m", "pytest", "--collect-only", "-p", "no:cacheprovider", *words, __file__]
-    done = subprocess.run(
-        command, env={**os.environ, "ORTHRUS_PROFILE": profile}, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert ("test_only_nightly_has_the_thorough_cases" in done.stdout) is has
+def test_only_nightly_has_the_cases_of_all_runs(profile: str | None, asked: str, wanted: str) -> None:
+    assert marks_of(profile, asked) == wanted
+
+
+@pytest.mark.nightly
+def test_a_run_with_the_profile_nightly_has_them() -> None:
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-p", "no:cacheprovider", __file__]
+    environment = {**os.environ, "ORTHRUS_PROFILE": "nightly"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
+    assert "test_a_run_with_the_profile_nightly_has_them" in done.stdout
+
+
+def marks(values: list[Any]) -> list[list[str]]:
+    return [[mark.name for mark in getattr(value, "marks", ())] for value in values]
+
+
+def test_values_are_marked_by_the_run_that_has_them() -> None:
+    assert thorough_but(["a"], ["a"]) == ["a"]
+    assert marks(thorough_but([("a", 1)], [("a", 1), ("b", 2)])) == [[], ["thorough"]]
+    assert marks(nightly_but(["a"], "abc", thorough="ac")) == [[], ["nightly"], ["thorough"]]
 
 
 def test_what_is_kept_for_every_run_must_be_there() -> None:
-    assert thorough_but(["a"], ["a"]) == ["a"]
-    with pytest.raises(ValueError, match=r"\['c'\] are no values"):
-        thorough_but(["c"], ["a", "b"])
+    for kept, thorough in ((["c"], []), ([], ["c"])):
+        with pytest.raises(ValueError, match=r"\['c'\] are no values"):
+            nightly_but(kept, ["a", "b"], thorough)
 
 
 def test_another_default_may_be_given(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,6 +125,7 @@ for name in ("strategies", "profiles", "cache_machine", "rollback_machine"):
 """
 
 
+@pytest.mark.thorough
 def test_without_hypothesis_there_is_a_sentence() -> None:
     done = subprocess.run([sys.executable, "-c", WITHOUT], capture_output=True, text=True, timeout=60, check=False)
     said = "strategies, profiles and state machines need hypothesis: pip install 'orthrus-decoding[testing]'"

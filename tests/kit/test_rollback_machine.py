@@ -13,6 +13,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from support.building import transformers_target
 from support.families import VOCABULARY
 from support.sampled import DrawingDrafter, NoisyDrafter, random_q
+from support.thorough import thorough_but
 from support.views import random_view
 
 from orthrus import Chance, Context, Draft, Drafter, InputError, Step
@@ -22,8 +23,14 @@ from orthrus_diffusion.drafter import Diffusion
 from orthrus_drafters.prompt_lookup import LONGEST, PromptLookup
 from orthrus_transformers.target import TransformersTarget
 
-QUICK = settings(max_examples=60, phases=[Phase.generate], deadline=None, database=None)  # no shrinking
-SOME = fewer(4, stateful_step_count=15)
+QUICK = settings(
+    max_examples=60,
+    phases=[Phase.generate],  # no shrinking
+    report_multiple_bugs=False,  # it ends with the first
+    deadline=None,
+    database=None,
+)
+SOME = fewer(12, stateful_step_count=15)
 FEW = fewer(20, stateful_step_count=8)  # a model's passes
 
 
@@ -63,9 +70,9 @@ class PromptOnly(PromptLookup):
 
 
 def case(factory: Callable[[Any], Drafter], *target: Any, how: settings = SOME, **excuses: bool) -> Any:
-    found = rollback_machine(factory, *target, **excuses).TestCase
-    found.settings = how
-    return found
+    machine = rollback_machine(factory, *target, **excuses).TestCase
+    machine.settings = how
+    return machine
 
 
 TestPromptLookup = case(lookup)
@@ -73,7 +80,9 @@ TestDrawing = case(lambda target: DrawingDrafter(random_q(1, 4), 3))
 TestNoisy = case(lambda target: NoisyDrafter(random_q(1, 4), 3))
 TestAdaptive = case(lambda target: OneLess(2, 1, 4), lengths=False)
 TestPromptOnly = case(lambda target: PromptOnly(2, 1, 4), same_prompt=True)
-TestDiffusion = case(lambda target: Diffusion(target, 4, VOCABULARY - 1, "noisy"), viewed_target, how=FEW)
+TestDiffusion = pytest.mark.thorough(
+    case(lambda target: Diffusion(target, 4, VOCABULARY - 1, "noisy"), viewed_target, how=FEW)
+)
 
 
 class RemembersItsDrafts(PromptLookup):
@@ -166,14 +175,20 @@ BUGS: dict[str, tuple[Any, str]] = {
 }
 
 
-@pytest.mark.parametrize("bug", BUGS)
+EVERY_TIME = ["remembers its drafts", "keeps the prompt before", "reports another row's probabilities"]
+
+
+@pytest.mark.parametrize("bug", thorough_but(EVERY_TIME, BUGS))
 def test_a_planted_bug_is_found(bug: str) -> None:
     factory, said = BUGS[bug]
     with pytest.raises(AssertionError, match=f"^{said}"):
         run_state_machine_as_test(rollback_machine(factory), settings=QUICK)
 
 
-@pytest.mark.parametrize("kind", [RemembersItsDrafts, MissesTheBonusToken, KeepsThePromptBefore])
+EXCUSED = [RemembersItsDrafts, MissesTheBonusToken, KeepsThePromptBefore]
+
+
+@pytest.mark.parametrize("kind", thorough_but(EXCUSED[2:], EXCUSED))
 def test_what_is_excused_excuses_no_more(kind: type[PromptLookup]) -> None:
     for excuses in ({"lengths": False}, {"same_prompt": True}):
         with pytest.raises(AssertionError, match="the drafter proposes"):

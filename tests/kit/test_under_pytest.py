@@ -54,6 +54,7 @@ def test_the_summary_line_says_what_ran(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.thorough
 def test_a_failure_is_shown_with_its_reproduction(tmp_path: Path) -> None:
     write(tmp_path, CONFORMANCE.replace("verifier_checks(EXPECT)", "verifier_checks()"))
     done = run(tmp_path)
@@ -63,7 +64,7 @@ def test_a_failure_is_shown_with_its_reproduction(tmp_path: Path) -> None:
     assert "2 failed; 6 did not apply" in done.stdout
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_nothing_is_said_where_no_check_ran(tmp_path: Path) -> None:
     write(tmp_path, "def test_one():\n    pass\n")
     assert "orthrus" not in run(tmp_path).stdout

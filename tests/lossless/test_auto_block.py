@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from support.building import (
     assert_lossless,
+    buffers_of,
     decode_with,
     family_oracle,
     table_target,
@@ -81,7 +82,7 @@ def diffusion(target: TransformersTarget) -> Diffusion:
     static=st.booleans(),
     viewed=st.booleans(),
 )
-@fewer(5, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@fewer(20, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_any_rows_and_limits(
     family: str,
     prompts: list[list[int]],
@@ -99,7 +100,7 @@ def test_any_rows_and_limits(
         assert_lossless(results, [family_oracle(family)(prompt, stop) for prompt in prompts])
 
 
-@pytest.mark.parametrize("choices", [[0, 31, 1, 7], [31], [3, 0, 0, 15]])
+@pytest.mark.parametrize("choices", thorough_but([[0, 31, 1, 7]], [[0, 31, 1, 7], [31], [3, 0, 0, 15]]))
 @pytest.mark.parametrize("rows", thorough_but([3], [1, 3]))
 def test_any_sequence_of_sizes(choices: list[int], rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = itertools.cycle(choices)
@@ -120,7 +121,7 @@ def test_any_sequence_of_sizes(choices: list[int], rows: int, monkeypatch: pytes
     assert max(top) > 7
 
 
-@pytest.mark.parametrize("static", [False, True])
+@pytest.mark.parametrize("static", thorough_but([True], [False, True]))
 def test_measuring_leaves_what_is_committed(static: bool) -> None:
     """Bytes of the committed slots, lengths and tokens, before and after all sizes were scored and drafted."""
     cache = StaticCache(slots=8) if static else DynamicCache()  # it has to grow meanwhile
@@ -132,7 +133,8 @@ def test_measuring_leaves_what_is_committed(static: bool) -> None:
         lengths = context.lengths.tolist()
         held = [
             buffer[row, :, : length - 1].contiguous().numpy().tobytes()
-            for buffer in [*cache._keys, *cache._values]
+            for kept in buffers_of(cache)
+            for buffer in kept
             for row, length in enumerate(lengths)
         ]
         return [
@@ -152,6 +154,7 @@ def test_measuring_leaves_what_is_committed(static: bool) -> None:
     assert state() == before
 
 
+@pytest.mark.thorough
 def test_widths_are_few() -> None:
     target = target_of("llama", True)
     widths: set[int] = set()

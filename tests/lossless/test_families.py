@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
 import pytest
 from support.building import assert_lossless, decode_with, family_oracle, transformers_target
 from support.drafters import ScriptedDrafter
-from support.families import FAMILIES, FEW, NEEDS_EAGER, VOCABULARY, WINDOW
-from support.thorough import thorough_but
+from support.families import FAMILIES, FEW, NEEDS_EAGER, VOCABULARY, WINDOW, attention_for
+from support.thorough import nightly_but
 
 from orthrus import BuildError, Stop
 
 STOP = Stop(max_new_tokens=10)
 
 
-@pytest.mark.parametrize("attention", ["sdpa", "eager"])
-@pytest.mark.parametrize("family", thorough_but(FEW, FAMILIES))
+OWN = [(family, attention_for(family)) for family in FAMILIES]
+EVERY_TIME = [case for case in OWN if case[0] in FEW]
+REFUSED = ("gemma2", "sdpa")
+CASES = list(itertools.product(FAMILIES, ("sdpa", "eager")))
+
+
+@pytest.mark.parametrize(("family", "attention"), nightly_but([*EVERY_TIME, REFUSED], CASES, thorough=OWN))
 def test_family(family: str, attention: str) -> None:
     if attention == "sdpa" and family in NEEDS_EAGER:
         with pytest.raises(BuildError, match=r"attention.*set attention.name=eager"):

@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from support.building import Oracle, assert_lossless, decode_with
+from support.building import Oracle, assert_lossless, decode_with, model_of
 from support.drafters import ScriptedDrafter
 from support.families import CONTEXT, VOCABULARY, tiny_model
 from support.longrope import ORIGINAL, longrope_model, longrope_target
@@ -66,7 +66,7 @@ def drafted(target: TransformersTarget, oracle: Oracle, prompts: list[list[int]]
 
 
 @pytest.mark.parametrize("name", thorough_but(["eager", "recorded, fused"], TARGETS))
-@fewer(10)
+@fewer(20)
 @given(
     lengths=st.lists(st.integers(1, ORIGINAL - 1), min_size=1, max_size=4),
     batch=st.integers(1, 4),
@@ -140,7 +140,7 @@ def test_dynamic_angles_never_change_within_the_context() -> None:
     target = dynamic_target()
     assert target.max_length == ORIGINAL
     assert_lossless(*dynamic_results(target))
-    rotary = target._model.model.rotary_emb
+    rotary = model_of(target).model.rotary_emb
     assert torch.equal(rotary.inv_freq, rotary.original_inv_freq)
 
 
@@ -149,5 +149,5 @@ def test_they_would_if_positions_went_on(monkeypatch: pytest.MonkeyPatch) -> Non
     target = dynamic_target()
     target.moves_rows = False  # a row that has ended stays in the last pass
     dynamic_results(target)
-    rotary = target._model.model.rotary_emb
+    rotary = model_of(target).model.rotary_emb
     assert not torch.equal(rotary.inv_freq, rotary.original_inv_freq)

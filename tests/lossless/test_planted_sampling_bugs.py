@@ -236,7 +236,10 @@ BUGS: dict[Plant, Callable[[], None]] = {
 }
 
 
-@pytest.mark.parametrize("check", [check_distributions, check_penalties, check_paths], ids=lambda one: one.__name__)
+CHECKS = [check_distributions, check_penalties, check_paths]
+
+
+@pytest.mark.parametrize("check", thorough_but(CHECKS[1:], CHECKS), ids=lambda check: check.__name__)
 def test_the_checks_accept_what_is_right(check: Callable[[], None]) -> None:
     check()
 
@@ -251,6 +254,7 @@ def test_a_planted_bug_is_seen(bug: Plant, monkeypatch: pytest.MonkeyPatch) -> N
         BUGS[bug]()
 
 
+@pytest.mark.thorough
 def test_a_penalty_that_does_not_see_the_draft_changes_distributions_too(monkeypatch: pytest.MonkeyPatch) -> None:
     a_penalty_does_not_see_the_draft(monkeypatch)
     error = distribution_error(TARGET, lambda: DrawingDrafter(Q, 2), Rejection(), [[0]], Stop(3), PENALIZED)

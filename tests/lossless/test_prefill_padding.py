@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from support.building import assert_lossless, decode_with, target_oracle
+from support.building import assert_lossless, decode_with, family_oracle, target_oracle
 from support.drafters import ScriptedDrafter
 from support.families import VOCABULARY
 from support.recordings import PlainRecorder, recording_target
@@ -48,14 +48,14 @@ def test_there_are_two_widths_for_a_doubling() -> None:
     assert sorted({rounded(width) for width in range(1, 513)}) == [32, 48, 64, 96, 128, 192, 256, 384, 512]
 
 
-@fewer(4)
+@fewer(12)
 @given(data=st.data())
 def test_answers_are_the_oracles_however_often_a_shape_comes(data: st.DataObject) -> None:
     target = recording_target()
     lengths = data.draw(st.lists(st.integers(1, 70), min_size=2, max_size=8))
     batch = data.draw(st.integers(1, 4))
     prompts, stop = [prompt(length) for length in lengths], Stop(data.draw(st.integers(1, 12)))
-    answers = [target_oracle(target)(one, stop) for one in prompts]
+    answers = [family_oracle()(one, stop) for one in prompts]
     drafter = ScriptedDrafter([answer.token_ids for answer in answers], VOCABULARY, 0.6, [0, 3])
     for _ in range(3):
         assert_lossless(decode_with(target, drafter, prompts, stop, batch=batch), answers)
@@ -65,7 +65,7 @@ def test_answers_are_the_oracles_however_often_a_shape_comes(data: st.DataObject
 PADDED = ["gemma2", "gpt2", "gpt_oss", "lfm2", "mistral", "opt", "phi3"]
 
 
-@pytest.mark.parametrize("family", thorough_but(["gemma2", "gpt_oss", "lfm2"], PADDED))
+@pytest.mark.parametrize("family", thorough_but(["gpt_oss", "lfm2"], PADDED))
 def test_whatever_a_layer_looks_at_padding_is_not_seen(family: str) -> None:
     """Windows, sinks, learned positions, and tokens that are convolved with those before them."""
     target, stop = recording_target(slots=64, family=family), Stop(8)
@@ -76,7 +76,7 @@ def test_whatever_a_layer_looks_at_padding_is_not_seen(family: str) -> None:
     assert recorded_prefills(target)
 
 
-@fewer(4)
+@fewer(8)
 @given(data=st.data())
 def test_padding_changes_neither_logits_nor_what_is_kept(data: st.DataObject) -> None:
     target = recording_target()

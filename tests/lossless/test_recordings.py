@@ -20,7 +20,7 @@ from orthrus_transformers.engines.graph_recorder import packed, unpacked
 
 
 @pytest.mark.parametrize("batch", thorough_but([2], [1, 2]))
-@pytest.mark.parametrize("length", [1, 3, 4, 5, 9])
+@pytest.mark.parametrize("length", thorough_but([1, 4, 9], [1, 3, 4, 5, 9]))
 def test_a_prefill_is_never_taken_for_a_cycle(length: int, batch: int) -> None:
     target = recording_target(chunk=4)
     prompts = [[(7 * i + 3) % VOCABULARY for i in range(length + extra)] for extra in (0, 2)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.building import decode_with, table_target
 from support.sampled import AT_ONE, EXACT, NoisyDrafter, random_q
+from support.thorough import thorough_but
 from torch import Tensor
 
 from orthrus import Chance, Context, Draft, Stop, Verifier
@@ -131,8 +133,9 @@ class ClaimingDrafter(NoisyDrafter):
         return Draft(draft.tokens, draft.lengths, self._q[context.anchors][:, None].expand(*draft.tokens.shape, -1))
 
 
-@pytest.mark.parametrize("verifier", [Coupled(), Rejection()])
-def test_noise_cannot_be_enumerated_but_counted(verifier: Verifier) -> None:
+@pytest.mark.parametrize("make", thorough_but([Rejection], [Coupled, Rejection]))
+def test_noise_cannot_be_enumerated_but_counted(make: Callable[[], Verifier]) -> None:
+    verifier = make()
     # Twelve thousand requests, each with its own noise, against the exact distribution of the oracle.
     target, stop = table_target(5, alphabet="abc"), Stop(3)
     drafter = ClaimingDrafter(random_q(2, 3), 2)

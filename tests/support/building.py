@@ -37,6 +37,21 @@ def transformers_target(
     return TransformersTarget(model, None, cache or DynamicCache(), backend, engine=engine, prefill_chunk=chunk)
 
 
+def model_of(target: TransformersTarget) -> Any:
+    """Return a target's model, to look at its weights and modules."""
+    with target.own_model() as model:
+        return model
+
+
+def buffers_of(cache: KVCache) -> tuple[list[Tensor], list[Tensor]]:
+    """Return the keys and the values that a built-in cache holds, [B, H, slots, D] of each layer.
+
+    No interface gives them: who decodes sees what `update` returns. Here alone tests reach for them.
+    """
+    held: Any = cache
+    return held._keys, held._values
+
+
 def fused_target(chunk: int = 512) -> TransformersTarget:
     """Return a target around a tiny `llama` whose layers are fused, over a static cache that grows early."""
     return transformers_target("llama", StaticCache(slots=16), chunk, engine="fused")

@@ -1,4 +1,4 @@
-"""Marks what only the thorough part of the tests has: more values of what the default run has one or two of."""
+"""Marks what `make test` leaves to `make thorough` and `make nightly`: more values of what it has one or two of."""
 
 from __future__ import annotations
 
@@ -7,6 +7,13 @@ from typing import Any
 
 import pytest
 
+EVERY_RUN = "not thorough and not nightly and not independent"  # the marks that pyproject.toml asks for
+
+
+def marks_of(profile: str | None, asked: str) -> str:
+    """Return the marks of a run: the profile `nightly` has all cases, unless others than usual are asked for."""
+    return "not independent" if profile == "nightly" and asked == EVERY_RUN else asked
+
 
 def thorough_but(kept: Collection[Any], values: Iterable[Any]) -> list[Any]:
     """Return the values of a parameter, marked as thorough unless they are kept for every run.
@@ -14,11 +21,22 @@ def thorough_but(kept: Collection[Any], values: Iterable[Any]) -> list[Any]:
     A value for several parameters is a tuple. Raises ValueError if one that is kept is none of the values.
     """
     values = list(values)
-    if missing := [one for one in kept if one not in values]:
+    return nightly_but(kept, values, thorough=values)
+
+
+def nightly_but(kept: Collection[Any], values: Iterable[Any], thorough: Collection[Any] = ()) -> list[Any]:
+    """Return the values of a parameter, marked as nightly unless they are kept for every run, or thorough.
+
+    A value for several parameters is a tuple. Raises ValueError if one that is kept or thorough is none of the values.
+    """
+    values = list(values)
+    if missing := [value for value in (*kept, *thorough) if value not in values]:
         raise ValueError(f"{missing} are no values")
-    return [one if one in kept else _thorough(one) for one in values]
+    return [
+        value if value in kept else _marked(value, "thorough" if value in thorough else "nightly") for value in values
+    ]
 
 
-def _thorough(value: Any) -> Any:
+def _marked(value: Any, name: str) -> Any:
     several = value if isinstance(value, tuple) else (value,)
-    return pytest.param(*several, marks=pytest.mark.thorough)
+    return pytest.param(*several, marks=getattr(pytest.mark, name))

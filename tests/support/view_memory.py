@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from orthrus import Context, KVCache, Scheduler, Stop, Verdict
+from support.building import model_of
 from support.program import ROOT
 
 FILE = ROOT / "docs" / "tools" / "view_memory.py"
@@ -31,11 +32,12 @@ def filled(target: Any, cache: KVCache, length: int, block: int, rows: int = 1) 
     target.start(context)
     scheduler = Scheduler(context)
     scheduler.refill()
-    config = target._model.config
+    model = model_of(target)
+    config = model.config
     slots = torch.arange(length - 1, device=target.device).expand(rows, -1)
     cache.place(slots, length - 1)
     shape = (rows, config.num_key_value_heads, length - 1, config.head_dim)
-    states = torch.randn(shape, dtype=target._model.dtype, device=target.device)
+    states = torch.randn(shape, dtype=model.dtype, device=target.device)
     for layer in range(config.num_hidden_layers):
         cache.update(states, -states, layer)
     nothing = torch.zeros(rows, dtype=torch.int64, device=target.device)

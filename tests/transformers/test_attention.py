@@ -11,7 +11,7 @@ import torch
 from hypothesis import Phase, find, given, settings
 from support import flash_kernels
 from support.attention import SCALE, TOLERANCE, Case, attend, cases, error, keys_like_a_cache, rolled, with_garbage
-from support.building import decode_with, transformers_target
+from support.building import buffers_of, decode_with, transformers_target
 from support.drafters import ScriptedDrafter
 from support.thorough import thorough_but
 from torch import Tensor
@@ -19,6 +19,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.attention.flex_attention import FlexKernelOptions
 
 from orthrus import BuildError, MaskDescription, Stop
+from orthrus.testing.profiles import fewer
 from orthrus_attention import eager, flash, sdpa
 from orthrus_attention.eager import EagerAttention
 from orthrus_attention.flash import FlashAttention
@@ -45,12 +46,14 @@ def _kernels_of_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("name", BACKENDS)
+@fewer(3)
 @given(case=cases((torch.float64, torch.float32)))
 def test_backend_equals_attention_written_out(name: str, case: Case) -> None:
     assert error(BACKENDS[name](), case) < TOLERANCE[case.query.dtype]
 
 
 @pytest.mark.parametrize("name", BACKENDS)
+@fewer(3)
 @given(case=cases())
 def test_slots_after_a_rows_last_position_change_nothing(name: str, case: Case) -> None:
     clean, dirty = (attend(BACKENDS[name](), one) for one in (case, with_garbage(case)))
@@ -103,6 +106,7 @@ def test_flex_equals_attention_written_out(case: Case) -> None:
     assert error(FlexAttention(), with_garbage(case)) < TOLERANCE[torch.float32]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("window", [None, 5])
 def test_flex_sees_a_whole_block(window: int | None) -> None:
     torch.manual_seed(1)
@@ -115,6 +119,7 @@ def test_flex_sees_a_whole_block(window: int | None) -> None:
         assert error(FlexAttention(), case) < TOLERANCE[torch.float32]
 
 
+@pytest.mark.thorough
 def test_flex_takes_more_queries_than_one_block_and_skips_slots_before_the_window() -> None:
     torch.manual_seed(0)
     positions = rolled(torch.tensor([300, 170]), 60, 200)
@@ -163,7 +168,7 @@ def test_torch_still_reads_the_options_of_flex(option: str) -> None:
     assert option in FlexKernelOptions.__annotations__, "set BACKEND='TRITON' in the place of the first"
 
 
-@pytest.mark.parametrize("name", [*BACKENDS, "flex"])
+@pytest.mark.parametrize("name", thorough_but(BACKENDS, [*BACKENDS, "flex"]))
 def test_a_backend_computes_the_scores_it_declares_and_refuses_others(name: str) -> None:
     backend = FlexAttention() if name == "flex" else BACKENDS[name]()
     lengths = torch.tensor([4, 7])
@@ -208,7 +213,7 @@ def test_sdpa_sees_the_cache_itself_and_copies_no_key(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(sdpa, "scaled_dot_product_attention", watch)
     decode_with(target, ScriptedDrafter([[1] * 9, [2] * 9], 40, 0.5, [3]), [[1, 2, 3], [4]], Stop(8))
-    buffers = {buffer.data_ptr() for buffer in [*cache._keys, *cache._values]}
+    buffers = {buffer.data_ptr() for held in buffers_of(cache) for buffer in held}
     assert seen and all({key, value} <= buffers for key, value, _ in seen)
     assert {heads for _, _, heads in seen} == {2}  # key heads, of 4 query heads: not repeated
 

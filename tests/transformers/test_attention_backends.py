@@ -66,6 +66,7 @@ def test_without_transformers_the_package_is_still_what_is_missing(monkeypatch: 
         flash_packages.make_2(None, Parts())
 
 
+@pytest.mark.thorough
 def test_flex_gives_the_oracles_tokens() -> None:
     model, stop = tiny_model("mistral", dtype=torch.float32, head_dim=16), Stop(9)  # it has a window
     target = TransformersTarget(model, None, StaticCache(slots=16), FlexAttention())

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
 import torch
 import transformers
-from support.building import decode_with, transformers_target
-from support.families import CONTEXT, FAMILIES, tiny_model
-from support.thorough import thorough_but
+from support.building import buffers_of, decode_with, model_of, transformers_target
+from support.families import CONTEXT, FAMILIES, FEW, tiny_model
+from support.thorough import nightly_but
 
 from orthrus import BuildError, Decoder, InputError, Parts, Stop
 from orthrus_attention.sdpa import SdpaAttention
@@ -61,9 +62,12 @@ STOPS = {
 }
 
 
-@pytest.mark.parametrize("stop", STOPS)
-@pytest.mark.parametrize("family", thorough_but(["mistral"], ["llama", "mistral", "qwen3", "gpt2"]))
-@pytest.mark.parametrize("name", MAKE)
+EVERY_TIME = [(name, "mistral", "not yet") for name in MAKE]
+IN_CI = [case for case in itertools.product(MAKE, ["mistral", "gpt2"], STOPS) if "mistral" in case or "tokens" in case]
+CASES = list(itertools.product(MAKE, ["llama", "mistral", "qwen3", "gpt2"], STOPS))
+
+
+@pytest.mark.parametrize(("name", "family", "stop"), nightly_but(EVERY_TIME, CASES, thorough=IN_CI))
 def test_a_baseline_gives_our_greedy_tokens(
     name: str, family: str, stop: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -81,14 +85,14 @@ def test_what_a_model_brings_along_for_generate_does_not_count(name: str, capsys
     target = target_of("qwen3")
     stop = Stop(20, token_ids=frozenset({3}))
     ours = [result.token_ids for result in decode_with(target, NoDrafter(), RAGGED, stop)]
-    own = target._model.generation_config
+    own = model_of(target).generation_config
     for key, value in {
         "do_sample": True, "temperature": 0.6, "top_k": 20, "top_p": 0.95, "repetition_penalty": 2.0,
         "eos_token_id": [7, 9], "max_length": 12, "no_repeat_ngram_size": 1,
     }.items():  # fmt: skip
         setattr(own, key, value)
     assert answers(name, target, RAGGED, stop) == ours
-    assert target._model.generation_config is own
+    assert model_of(target).generation_config is own
     assert capsys.readouterr() == ("", "")
 
 
@@ -165,17 +169,18 @@ def test_the_models_own_attention_is_lent_and_taken_back() -> None:
     with pytest.raises(ZeroDivisionError), target.own_model() as model:
         assert model.config._attn_implementation == target._own_attention
         _ = 1 / 0
-    assert target._model.config._attn_implementation == "orthrus"
+    assert model_of(target).config._attn_implementation == "orthrus"
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", nightly_but(["llama", "lfm2"], FAMILIES, thorough=FEW))
 def test_keys_are_counted_as_the_cache_keeps_them(family: str) -> None:
     cache = DynamicCache()
     target = transformers_target(family, cache)
     decode_with(target, NoDrafter(), [[1] * 5], Stop(2))  # within every window
-    convolve = {module.layer_idx for module in find_convolutions(target._model)}  # they read a few tokens' inputs
-    layers = [layer for layer in range(len(cache._keys)) if layer not in convolve]
-    kept = sum(held[layer][0, :, :6].nbytes for held in (cache._keys, cache._values) for layer in layers)
+    convolve = {module.layer_idx for module in find_convolutions(model_of(target))}  # they read a few tokens' inputs
+    keys, values = buffers_of(cache)
+    layers = [layer for layer in range(len(keys)) if layer not in convolve]
+    kept = sum(held[layer][0, :, :6].nbytes for held in (keys, values) for layer in layers)
     assert target.pass_bytes([6]) - target.pass_bytes([]) == kept
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from support.program import ROOT
+from support.thorough import thorough_but
 from support.views import committed
 from torch import Tensor
 
@@ -71,8 +72,14 @@ def test_diffusion_logits(case: str, engine: str) -> None:
     torch.testing.assert_close(found, logits()[f"diffusion_logits_{case}"], rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("batch", [1, 3, 4])
-@pytest.mark.parametrize(("attention", "engine", "cache"), [("sdpa", "auto", "dynamic"), ("eager", "fused", "static")])
+PARTS = [("sdpa", "auto", "dynamic"), ("eager", "fused", "static")]
+EVERY_TIME = [(*PARTS[0], 4), (*PARTS[1], 3)]
+
+
+@pytest.mark.parametrize(
+    ("attention", "engine", "cache", "batch"),
+    thorough_but(EVERY_TIME, [(*parts, batch) for parts in PARTS for batch in (1, 3, 4)]),
+)
 def test_tokens_and_accepted_drafts(attention: str, engine: str, cache: str, batch: int) -> None:
     # In a batch too: what a row drafts does not depend on the rows beside it, even where it is about to end.
     prompts = [EXPECTED["cases"][case]["prompt"] for case in CASES]

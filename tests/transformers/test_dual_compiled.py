@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import pytest
 import torch
 from support.families import tiny_model
-from support.thorough import thorough_but
 from support.views import random_view
 from torch import Tensor
 
@@ -22,6 +21,8 @@ ROWS = PackedRows(torch.arange(26).view(2, 13) % 11, torch.tensor([[0] * 13, [0]
 BLOCKS = MaskedBlocks(torch.tensor([[2, 7], [3, 8]]), 4, 3)
 PASSES = 2  # over rows, over blocks
 Found = tuple[int, list[Tensor]]
+
+pytestmark = pytest.mark.thorough  # torch compiles
 
 
 def trained_gradients(family: str, layers: int, compiled: bool, lengths: Sequence[int] = (13,)) -> Found:
@@ -41,7 +42,7 @@ def trained_gradients(family: str, layers: int, compiled: bool, lengths: Sequenc
     return torch._dynamo.utils.counters["stats"]["unique_graphs"], gradients
 
 
-@pytest.mark.parametrize("family", thorough_but(["qwen3"], ["mistral", "qwen3"]))  # with a window, with norms of heads
+@pytest.mark.parametrize("family", ["mistral", "qwen3"])  # with a window, with norms of heads
 def test_layers_of_training_are_compiled_once_for_all(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))  # no kernels: quicker
     for layers in (2, 5):

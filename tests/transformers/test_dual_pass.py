@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from support.building import transformers_target
+from support.building import model_of, transformers_target
 from support.families import FAMILIES, FEW, WINDOW
 from support.longrope import longrope_target
 from support.thorough import thorough_but
@@ -108,6 +108,8 @@ def test_training_leaves_the_model_as_it_was(family: str) -> None:
     before = target.logits(TEXTS[0], 3)
     gradients(target)
     assert torch.equal(target.logits(TEXTS[0], 3), before)
-    own = [name for name, weight in target._model.named_parameters() if weight.requires_grad or weight.grad is not None]
+    own = [
+        name for name, weight in model_of(target).named_parameters() if weight.requires_grad or weight.grad is not None
+    ]
     assert own == []
     assert not any(weight.requires_grad for weight in target.view_weights("view").values())

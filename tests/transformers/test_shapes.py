@@ -94,6 +94,7 @@ def gaps(decoder: Decoder) -> float:
     return float(min(least))
 
 
+@pytest.mark.thorough
 def test_the_next_token_stands_far_above_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tiny(tmp_path, "qwen3-8b")
     assert gaps(load(folder, {"name": "none"})) > 2.5  # with 64 dimensions; with 576 it is 10

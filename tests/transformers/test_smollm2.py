@@ -15,6 +15,7 @@ from orthrus import Decoder, Result
 from orthrus.batch.detokenizer import Detokenizer
 from orthrus.verification.mismatch import Divergence
 from orthrus.verification.reference_check import ReferenceCheck
+from orthrus_transformers.target import TransformersTarget
 
 pytestmark = pytest.mark.model
 
@@ -23,7 +24,7 @@ PROMPTS = [
     "def add(a, b):\n    return a + b\n\nRepeat this function, then write the same for subtract and multiply.",
     "Who guards the cattle of Geryon? Answer in one sentence.",
 ]
-LIMIT = {"max_new_tokens": 32}
+LIMIT = {"max_new_tokens": 16}
 
 
 @pytest.fixture(scope="module")
@@ -53,18 +54,14 @@ def disputed(decoder: Decoder, results: list[Result]) -> list[tuple[tuple[int, .
 
 
 def test_plain_decoding_is_generate(plain: Decoder, answers: list[Result]) -> None:
-    model = plain.target._model  # type: ignore[attr-defined]  # the very weights, through transformers' own loop
-    backend = model.config._attn_implementation
-    model.set_attn_implementation("sdpa")
-    try:
-        for answer in answers:
+    assert isinstance(plain.target, TransformersTarget)
+    with plain.target.own_model() as model:  # the very weights, through transformers' own loop
+        for answer in answers[:2]:
             prompt = torch.tensor([answer.prompt_token_ids])
             whole = model.generate(
                 prompt, attention_mask=torch.ones_like(prompt), do_sample=False, pad_token_id=2, **LIMIT
             )
             assert whole[0, prompt.shape[1] :].tolist() == list(answer.token_ids)
-    finally:
-        model.set_attn_implementation(backend)
 
 
 @pytest.mark.thorough

@@ -6,7 +6,7 @@ import copy
 
 import pytest
 import torch
-from support.building import decode_with, family_oracle, transformers_target
+from support.building import buffers_of, decode_with, family_oracle, model_of, transformers_target
 from support.families import CONTEXT, tiny_model
 from torch import Tensor
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM
@@ -27,7 +27,7 @@ def target_of(model: object) -> TransformersTarget:
 def test_the_prefill_projects_one_row_of_each_prompt_and_no_more(chunk: int) -> None:
     target = transformers_target("llama", chunk=chunk)
     projected: list[int] = []
-    head = target._model.get_output_embeddings()
+    head = model_of(target).get_output_embeddings()
     handle = head.register_forward_hook(lambda module, inputs, output: projected.append(output.shape[1]))
     prompts = [[1, 2, 3, 4, 5, 6, 7], [8], [9, 10, 11]]
     context = Context(prompts, Stop(1), vocabulary_size=40)
@@ -62,9 +62,9 @@ def test_committed_slots_are_the_keys_of_the_committed_tokens() -> None:
     target = transformers_target("llama", cache)
     result = decode_with(target, NoDrafter(), [[1, 2, 3]], Stop(5))[0]
     assert cache.lengths.tolist() == [3 + 5 - 1]  # all but the anchor
-    kept = [keys[:, :, :7].clone() for keys in cache._keys]
+    kept = [keys[:, :, :7].clone() for keys in buffers_of(cache)[0]]
     decode_with(target, NoDrafter(), [[1, 2, 3, *result.token_ids]], Stop(1))
-    for keys, old in zip(cache._keys, kept, strict=True):
+    for keys, old in zip(buffers_of(cache)[0], kept, strict=True):
         torch.testing.assert_close(keys[:, :, :7], old, rtol=0, atol=1e-10)
 
 

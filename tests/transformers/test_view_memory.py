@@ -26,8 +26,8 @@ from orthrus_transformers.target import TransformersTarget
 measuring = program()
 BLOCK = 8
 SIZES = {"num_hidden_layers": 16, "head_dim": 64, "max_position_embeddings": 40_000}
-CONTEXTS = (1024, 8192, 32_768)
-SLOTS = 528  # buckets of 1,056, 8,448 and 33,792: no buffer has to grow for a block
+CONTEXTS = (1024, 4096, 16_384)
+SLOTS = 528  # buckets of 1,056, 4,224 and 16,896: no buffer has to grow for a block
 MOST_SLOPE = 0.01  # of the keys' growth
 
 

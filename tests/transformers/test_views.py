@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from support.building import _own_model, decode_with, transformers_target
+from support.building import _own_model, decode_with, model_of, transformers_target
 from support.families import FAMILIES, FEW, VOCABULARY, WINDOW, attention_for, tiny_model
 from support.thorough import thorough_but
 from support.views import block_positions, committed, random_view
@@ -74,7 +74,7 @@ def test_a_view_of_copies_computes_what_the_model_would_with_a_blocks_mask(famil
 @pytest.mark.parametrize("family", thorough_but(FEW, FAMILIES))
 def test_the_model_does_not_notice_a_view(family: str) -> None:
     prompts, plain, target = prompts_of(family), transformers_target(family), transformers_target(family)
-    before = {name: value.clone() for name, value in target._model.state_dict().items()}
+    before = {name: value.clone() for name, value in model_of(target).state_dict().items()}
     random_view(target, "noisy")
     context, other = committed(target, prompts), committed(plain, prompts)
     block = block_of(len(prompts))
@@ -86,7 +86,7 @@ def test_the_model_does_not_notice_a_view(family: str) -> None:
     assert torch.equal(scored, plain.score(other, draft))
     assert not torch.allclose(noisy[:, 1:], scored[:, 1:])
     assert torch.equal(target.logits(prompts[1], 3), plain.logits(prompts[1], 3))
-    after = target._model.state_dict()
+    after = model_of(target).state_dict()
     assert after.keys() == before.keys() and all(torch.equal(value, before[name]) for name, value in after.items())
 
 
@@ -172,7 +172,7 @@ def test_views_travel_by_the_models_own_names() -> None:
     one, two = transformers_target("qwen3"), transformers_target("qwen3")
     random_view(one, "noisy")
     weights = one.view_weights("noisy")
-    assert weights.keys() <= dict(one._model.named_parameters()).keys()
+    assert weights.keys() <= dict(model_of(one).named_parameters()).keys()
     two.attach_view("noisy", weights)
     outputs = []
     for target in (one, two):

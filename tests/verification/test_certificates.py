@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from support.certified import COUPLED, Given, Lenient, RoundedTable, RunnerUp, certify, config_of, random_table
+from support.thorough import thorough_but
 from torch import Tensor
 
 from orthrus import Context, Draft, InputError
@@ -31,7 +32,7 @@ def checks(certificate: Certificate) -> set[str]:
 
 
 @TEMPERATURES
-@pytest.mark.parametrize("dtype", [NARROW, torch.float16, WIDE, torch.float64], ids=str)
+@pytest.mark.parametrize("dtype", thorough_but([NARROW, WIDE], [NARROW, torch.float16, WIDE, torch.float64]), ids=str)
 def test_an_honest_run_is_certified_in_every_dtype(dtype: torch.dtype, sampling: dict[str, Any]) -> None:
     for found in certify(config_of(**sampling), Given(table_in(dtype)), batches=(1, 3)):
         assert found.passed and found.divergences == ()
@@ -52,7 +53,7 @@ def test_the_bound_is_two_of_the_largest_rounding_of_a_logit_that_was_passed_ove
 
 @TEMPERATURES
 @pytest.mark.parametrize("dtype", [NARROW, WIDE], ids=str)
-@pytest.mark.parametrize("most", [1.0, 0.3])
+@pytest.mark.parametrize("most", thorough_but([0.3], [1.0, 0.3]))
 def test_a_lenient_verifier_fails(most: float, dtype: torch.dtype, sampling: dict[str, Any]) -> None:
     plugin = Given(table_in(dtype), verifier=Lenient(most))
     for found in certify(config_of(verifier="given", **sampling), plugin, batches=(1, 4)):

@@ -17,7 +17,7 @@ from orthrus_caches.dynamic import DynamicCache
 from orthrus_transformers.model.reference import copied, plain_logits
 from orthrus_transformers.target import TransformersTarget
 
-PROMPTS = [(f"{index}", one) for index, one in enumerate(prompts(8, seed=4))]
+PROMPTS = [(f"{index}", prompt) for index, prompt in enumerate(prompts(4, seed=4))]
 
 
 def config(dtype: str, drafter: str = "diffusion", engine: str = "eager", cache: str = "dynamic", **more: Any) -> Any:
@@ -33,20 +33,20 @@ def config(dtype: str, drafter: str = "diffusion", engine: str = "eager", cache:
 @pytest.mark.parametrize(
     ("engine", "cache"), thorough_but([("fused", "static")], [("eager", "dynamic"), ("fused", "static")])
 )
-@pytest.mark.parametrize(
-    "drafter", thorough_but(["prompt_lookup", "diffusion"], ["none", "prompt_lookup", "diffusion"])
-)
+@pytest.mark.parametrize("drafter", thorough_but(["diffusion"], ["none", "prompt_lookup", "diffusion"]))
 def test_honest_runs_in_bfloat16_are_certified(drafter: str, engine: str, cache: str, sampling: dict[str, Any]) -> None:
-    for found in certify(config("bfloat16", drafter, engine, cache, **sampling), batches=(1, 5), prompts=PROMPTS):
+    for found in certify(config("bfloat16", drafter, engine, cache, **sampling), batches=(1, 3), prompts=PROMPTS):
         assert found.passed, found.divergences
         assert found.certified == len(PROMPTS) and found.control is not None
         assert 0 <= found.largest_gap <= found.bound
         assert 0 < found.bound < 2 and found.roundoffs < 20
 
 
-@pytest.mark.parametrize("sampling", [{}, {"sampling": COUPLED}], ids=["greedy", "coupled"])
+@pytest.mark.parametrize(
+    "sampling", thorough_but([{"sampling": COUPLED}], [{}, {"sampling": COUPLED}]), ids=["greedy", "coupled"]
+)
 def test_runs_in_float32_are_identical(sampling: dict[str, Any]) -> None:
-    for found in certify(config("float32", **sampling), batches=(1, 8), prompts=PROMPTS):
+    for found in certify(config("float32", **sampling), batches=(1, 4), prompts=PROMPTS):
         assert found.passed and found.identical == len(PROMPTS)
         assert found.gaps == () or found.ties > 0
 
@@ -69,6 +69,7 @@ def test_a_cache_that_loses_the_values_of_anchors_fails(dtype: str, monkeypatch:
     assert {one.check for one in found.divergences} <= {"teacher_forced", "logit"}
 
 
+@pytest.mark.thorough
 def test_a_lenient_verifier_fails_on_a_model() -> None:
     plugin = Given(None, verifier=Lenient(4.0))
     lenient = {**config("bfloat16"), "verifier": {"name": "given"}, "drafter": {"name": "given"}}
@@ -79,7 +80,9 @@ def test_a_lenient_verifier_fails_on_a_model() -> None:
     assert found.passed
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2", "qwen3_moe", "opt"])
+@pytest.mark.parametrize(
+    "family", thorough_but(["gemma2", "qwen3_moe"], ["llama", "gpt2", "gemma2", "qwen3_moe", "opt"])
+)
 def test_a_copy_in_its_own_dtype_is_the_model_to_the_bit_and_leaves_it_alone(family: str) -> None:
     assert family in FAMILIES
     model = tiny_model(family, dtype=torch.float32)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from support.building import table_target
 from support.certified import COUPLED, Given, RoundedTable, certify, config_of, random_table
+from support.thorough import thorough_but
 
 import orthrus.decoder
 from orthrus import Decoder, Scheduler, Stop
@@ -41,7 +42,7 @@ def noise_is_keyed_by_another_request(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(orthrus.decoder, "request_key", lambda id: 0)
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
+@pytest.mark.parametrize("dtype", thorough_but([torch.bfloat16], [torch.bfloat16, torch.float32]), ids=str)
 @pytest.mark.parametrize(
     ("plant", "settings", "check"),
     [

@@ -16,11 +16,13 @@ from torch import Tensor
 
 from orthrus import Chance, Context, Decoder, Draft, InputError, Sampling, Stop, Verdict
 from orthrus.sampling import append_bonus
+from orthrus.testing.profiles import fewer
 from orthrus.verification.recording_verifier import RecordingVerifier, of_token
 from orthrus_drafters.none import NoDrafter
 from orthrus_verifiers.coupled import Coupled
 
 
+@fewer(3)
 @given(
     prompts=st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=6), min_size=1, max_size=6),
     limit=st.integers(0, 9),
