@@ -40,7 +40,8 @@ def keep_top_k(logits: Tensor, count: int) -> Tensor:
 
 def keep_top_p(logits: Tensor, probability: float) -> Tensor:
     """Return logits [..., V] with all impossible but the fewest likeliest that together have this probability."""
-    ascending, order = widen(logits).sort(dim=-1)
+    # Of equal ones the later are cut first, on every device and in every batch.
+    ascending, order = (values.flip(-1) for values in widen(logits).sort(dim=-1, descending=True, stable=True))
     removed = ascending.softmax(-1).cumsum(-1) <= 1 - probability
     removed[..., -1] = False  # the likeliest stays, however rounding falls
     return logits.masked_fill(removed.scatter(-1, order, removed), NEVER)

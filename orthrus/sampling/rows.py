@@ -65,7 +65,8 @@ def _keep_top_k(logits: Tensor, counts: Tensor, most: int) -> Tensor:
 
 def _cut(logits: Tensor, shares: Tensor) -> Tensor:
     """Return logits without the least likely tokens that together have at most a share [B, 1, 1] of probability."""
-    ascending, order = widen(logits).sort(dim=-1)
+    # Of equal ones the later are cut first, on every device and in every batch.
+    ascending, order = (values.flip(-1) for values in widen(logits).sort(dim=-1, descending=True, stable=True))
     removed = ascending.softmax(-1).cumsum(-1) <= shares
     removed[..., -1] = False  # the likeliest stays, however rounding falls
     return logits.masked_fill(removed.scatter(-1, order, removed), NEVER)
