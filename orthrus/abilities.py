@@ -28,9 +28,8 @@ def turn_of(target: Target) -> Turn:
     return target.turn if isinstance(target, TakesTurns) else FreeTurn()
 
 
-def begin(target: Target, context: Context) -> None:
+def begin(target: Target, turn: Turn, context: Context) -> None:
     """Begin a context's decoding on a target: every other decoding on it is refused from here on."""
-    turn = turn_of(target)
     with turn.taken():
         turn.begin(context)
         target.start(context)

@@ -33,7 +33,7 @@ def decode(
     """
     turn, process = turn_of(target), LogitsProcessor.of(context)
     if under_way is None:
-        begin(target, context)
+        begin(target, turn, context)
     scheduler = under_way or Scheduler(context, name_of(drafter), moves=moves_rows(target))  # the context's only writer
     ahead = drafts_ahead(drafter, context, chance)
 

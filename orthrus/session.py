@@ -82,7 +82,6 @@ class Session:
         self._numbers: dict[str, int] = {}  # of requests that are not done with, by id
         self._events: deque[Event] = deque()
         self._steps: Iterator[Step] | None = None  # of the decoding under way
-        self._begun = False
         self._failed: Exception | None = None
         self._clock = 0.0  # seconds of decoding so far; what a consumer takes between two events does not count
 
@@ -177,21 +176,20 @@ class Session:
             error.add_note(f"Steps are of all rows: none of the session's {self.pending} requests can go on.")
             raise
         began, self._clock = self._clock, self._clock + time.perf_counter() - resumed
-        if step is None:  # all had ended; requests have come since
-            self._steps = None
-            return
+        assert step is not None, "there is a step while a request goes on"
         for index, row in enumerate(self._context.rows):
             if step.committed[index]:
                 asked = self._asked[row.request]
                 asked.recorder.add(step, index, began, self._clock)
                 self._note(asked, step, index)
+        if not self._scheduler.live:  # requests that come later begin anew, also after another decoding
+            self._steps = None
 
     def _next_steps(self) -> Iterator[Step]:
         if self._steps is None:
-            if not self._begun:
+            if not self._turn.holds(self._context):  # no request goes on: another decoding does no harm
                 self._scheduler.arrange()  # as many rows as there are requests; no part has any yet
-                begin(self._target, self._context)
-                self._begun = True
+                begin(self._target, self._turn, self._context)
             parts = self._target, self._drafter, self._verifier
             self._steps = decode(*parts, self._context, self._chance, self._scheduler)
         return self._steps

@@ -79,20 +79,20 @@ def unlike_prompts(decoder: Decoder, rounds: int, longest: int) -> dict[str, Any
     return {"prompt_tokens": [longest, 1, 2], **_ratio(taken["together"], taken["alone"])}
 
 
-def beside_a_long_prompt(decoder: Decoder, longest: int) -> dict[str, Any]:
+def beside_a_long_prompt(decoder: Decoder, longest: int, tokens: int) -> dict[str, Any]:
     """Return the longest wait between two events of a request while a long prompt comes, with and without chunks."""
     waits = {}
     for interleaves in (False, True, False, True):
         session = decoder.session(2, interleaves=interleaves)
-        session.add(prompt_of(decoder, 16), id="short", stop=Stop(400, min_new_tokens=400))
+        session.add(prompt_of(decoder, 16), id="short", stop=Stop(tokens, min_new_tokens=tokens))
         before, gaps = time.perf_counter(), []
         for number, event in enumerate(session):
-            if number == 20:
+            if number == tokens // 4:
                 session.add(prompt_of(decoder, longest), id="long", stop=Stop(1))
             if event.id == "short":
                 gaps.append(time.perf_counter() - before)
                 before = time.perf_counter()
-        waits[interleaves] = max(gaps[20:])
+        waits[interleaves] = max(gaps[tokens // 4 :])
     return {
         "prompt_tokens": longest,
         "longest_wait_ms": round(1000 * waits[False], 2),
@@ -126,7 +126,7 @@ def main() -> None:
         **versions(decoder.target.device),
         "alone_among_free_rows": alone_among_free_rows(decoder, arguments.rounds, arguments.tokens),
         "unlike_prompts": unlike_prompts(decoder, arguments.rounds, arguments.longest),
-        "beside_a_long_prompt": beside_a_long_prompt(decoder, arguments.longest),
+        "beside_a_long_prompt": beside_a_long_prompt(decoder, arguments.longest, 2 * arguments.tokens),
     }
     text = json.dumps(costs, indent=1)
     print(text)

@@ -27,6 +27,10 @@ class Turn:
         """Note that a context's decoding begins: every other one is refused from here on."""
         self._begun = context
 
+    def holds(self, context: Context) -> bool:
+        """Return whether this context's decoding is the one that was begun last."""
+        return self._begun is context
+
     def check(self, context: Context) -> None:
         """Raise InputError unless this context's decoding is the one that was begun last."""
         check_turn(self._begun, context)
