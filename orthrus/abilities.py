@@ -30,7 +30,7 @@ def turn_of(target: Target) -> Turn:
 
 def begin(target: Target, turn: Turn, context: Context) -> None:
     """Begin a context's decoding on a target: every other decoding on it is refused from here on."""
-    with turn.taken():
+    with turn.lock:
         turn.begin(context)
         target.start(context)
 

@@ -69,7 +69,7 @@ class Decoder:
         encoded = [self.encode(prompt, name, chat) for prompt, name in zip(prompts, names, strict=True)]
         results: dict[str, Result] = {}
         done: list[Result] = []
-        with turn_of(self.target).taken():  # threads that ask for answers are served one after the other
+        with turn_of(self.target).lock:  # threads that ask for answers are served one after the other
             session = self._session(batch, streams=False)
             for index, (name, tokens) in enumerate(zip(names, encoded, strict=True)):
                 session.enqueue(str(index), Request(tuple(tokens), self.stop, self.sampling, request_key(name)))

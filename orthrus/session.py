@@ -103,7 +103,7 @@ class Session:
         InputError, and changes nothing, for an id that is taken, a prompt that cannot be answered, or settings that do
         not fit.
         """
-        with self._turn.taken():
+        with self._turn.lock:
             name = str(self._context.arrivals) if id is None else id
             if name in self._numbers:
                 raise InputError(f"the id '{name}' is taken by a request that goes on; choose another")
@@ -130,7 +130,7 @@ class Session:
 
     def cancel(self, id: str) -> None:
         """End a request; its last event has what it came to. Raises InputError if none of this id goes on."""
-        with self._turn.taken():
+        with self._turn.lock:
             if id not in self._numbers:
                 raise InputError(f"no request '{id}' goes on: there is none, or it has ended")
             asked = self._asked[self._numbers[id]]
@@ -159,7 +159,7 @@ class Session:
 
     def _next_event(self) -> Event | None:
         """Return the next event, decoding as many steps as it takes; None if no request goes on."""
-        with self._turn.taken():
+        with self._turn.lock:
             while not self._events and self._scheduler.live:
                 self._advance()
             return self._events.popleft() if self._events else None
@@ -181,7 +181,8 @@ class Session:
             if step.committed[index]:
                 asked = self._asked[row.request]
                 asked.recorder.add(step, index, began, self._clock)
-                self._note(asked, step, index)
+                if self._streams or step.finished[index] is not None:
+                    self._note(asked, step, index)
         if not self._scheduler.live:  # requests that come later begin anew, also after another decoding
             self._steps = None
 
@@ -196,8 +197,6 @@ class Session:
 
     def _note(self, asked: _Asked, step: Step, index: int) -> None:
         row, ended = asked.row, step.finished[index] is not None
-        if not self._streams and not ended:
-            return
         tokens, texts = step.committed[index], row.take_pieces()
         scores = step.scores[index] if step.scores and row.likeliest is not None else None
         rest = row.finish_text() if ended else ""

@@ -6,7 +6,8 @@ B: rows, V: size of the vocabulary, W: most bad words of a row, L: the longest o
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -54,7 +55,15 @@ class RowSettings:
         """Return the settings of rows, uploaded without a host sync; those of rows that have ended do not count."""
         asked = [row.likeliest for row in rows if row.live and row.likeliest is not None]
         beside = next((row for row in rows if row.live), rows[0])
-        rows = [row if row.live else beside for row in rows]
+        rows, count = [row if row.live else beside for row in rows], len(rows)
+        if all(row.stop is beside.stop and row.sampling is beside.sampling for row in rows):
+            return cls._made(rows[:1], vocabulary_size, device, asked)._expanded(count)
+        return cls._made(rows, vocabulary_size, device, asked)
+
+    @classmethod
+    def _made(
+        cls, rows: Sequence[Row], vocabulary_size: int, device: torch.device, asked: Sequence[int]
+    ) -> RowSettings:
         upload = _Upload(rows, device)
         draw = [row.sampling.temperature > 0 for row in rows]
         bad_words, words = _bad_words(rows, device)
@@ -82,6 +91,15 @@ class RowSettings:
             stop_mask=_stop_mask(rows, vocabulary_size, device) if early else None,
             likeliest=min(max(asked), vocabulary_size) if asked else None,
         )
+
+    def _expanded(self, count: int) -> RowSettings:
+        """Return the settings of one row as those of so many, without copies."""
+        tensors: dict[str, Any] = {
+            name: value.expand(count, *value.shape[1:])
+            for name, value in vars(self).items()
+            if isinstance(value, Tensor)
+        }
+        return replace(self, **tensors, _cast={})
 
     def number(self, name: str, dtype: torch.dtype) -> Tensor:
         """Return the setting of this name, which some row uses, in a dtype of logits; converted once."""

@@ -45,8 +45,11 @@ class Scheduler:
         self._moves = moves
         self.interleaves = interleaves
         self._standing: dict[int, Row] = {}  # requests whose prompts are being passed over, by row
+        self._changed = True  # whether a request came or ended since rows were last arranged and filled
         self._capacity = len(context.rows) if capacity is None else capacity
         self._fresh = list(range(len(context.rows)))  # that take part in the next step alone: they want a prefill
+        self._settings_key: object = None  # what the context's settings were made of
+        self._settings_rows: list[Row] = []
         self._checked = self._nothing_checked = CheckedDraft.of(context.empty_draft())
         self._guard = WriteGuard.of(context)
 
@@ -67,13 +70,14 @@ class Scheduler:
 
     def add(self, request: Request) -> Row:
         """Let a request wait for a row; return its state, which has ended if there is no room for an answer."""
+        self._changed = True
         return self._context.enqueue(request)
 
     def cancel(self, row: Row) -> None:
         """End a request that waits or goes on, between two steps."""
         if not row.live:
             return
-        row.finish_reason, row.room = "cancelled", 0
+        row.finish_reason, row.room, self._changed = "cancelled", 0, True
         if row in self._context.queue:
             self._context.queue.remove(row)
         else:
@@ -89,15 +93,16 @@ class Scheduler:
         A row comes from the row of the number that is returned for it; -1: it is a new one, which nobody has yet.
         """
         context = self._context
-        if self._standing:
+        if not self._changed or self._standing:
             return []
-        live = [row.live and index not in self._fresh for index, row in enumerate(context.rows)]
+        rows = context.rows
+        live = [row.finish_reason is None and index not in self._fresh for index, row in enumerate(rows)]
         wanted = sum(live) + len(context.queue)
         count = row_count(wanted, self._capacity) if self._moves else self._capacity
-        if count == len(context.rows):
+        if count == len(rows):
             return []
         sources = arranged(live, count)
-        rows = [*context.rows, Row.vacant()]  # the last one is for those that come from nowhere
+        rows = [*rows, Row.vacant()]  # the last one is for those that come from nowhere
         context.rows = [rows[source] for source in sources]
         tokens = torch.nn.functional.pad(context.tokens, (0, 0, 0, 1))
         context.tokens = tokens[upload([source % len(rows) for source in sources], context.device)]
@@ -113,11 +118,12 @@ class Scheduler:
         A prefill holds up the rows that go on, so with many rows it waits until a share of them is free.
         """
         context = self._context
-        if not context.queue:
+        changed, self._changed = self._changed, False
+        if not changed or not context.queue:
             return []
         fresh = set(self._fresh)
         free = [index for index, row in enumerate(context.rows) if index in fresh or row.finish_reason is not None]
-        if len(free) < min(len(context.queue), len(context.rows) // REFILL_SHARE):
+        if not free or len(free) < min(len(context.queue), len(context.rows) // REFILL_SHARE):
             return []
         self._fresh = free[: len(context.queue)]
         self._widen()
@@ -224,7 +230,9 @@ class Scheduler:
         check_accepted([values[1] if values[2] else 0 for values in seen], width)
         rows = context.rows
         committed = [self._extend(row, values[3 : 3 + values[2]]) for row, values in zip(rows, seen, strict=True)]
-        if any(tokens and row.finish_reason == "stop_string" for row, tokens in zip(rows, committed, strict=True)):
+        finished = [row.finish_reason if tokens else None for row, tokens in zip(rows, committed, strict=True)]
+        self._changed = self._changed or bool(fresh) or any(finished)
+        if "stop_string" in finished:
             self._upload_state()  # only the host can see stop strings; the device learns by an upload (no sync)
         self._guard = WriteGuard.of(context)
         return Step(
@@ -233,7 +241,7 @@ class Scheduler:
             lengths=context.lengths,
             committed=tuple(committed),
             accepted=tuple(values[1] if tokens else 0 for tokens, values in zip(committed, seen, strict=True)),
-            finished=tuple(row.finish_reason if tokens else None for row, tokens in zip(rows, committed, strict=True)),
+            finished=tuple(finished),
             passes=passes,
             scores=self._scores([values[width + 4 :] for values in seen], committed),
         )
@@ -284,8 +292,18 @@ class Scheduler:
         self._upload_state()
         context.prompt_lengths = upload([len(row.prompt) for row in context.rows], context.device)
         context.keys = upload([row.key for row in context.rows], context.device)
-        context.settings = RowSettings.of(context.rows, context.vocabulary_size, context.device)
+        context.settings = self._settings_of(context.rows)
         self._guard = WriteGuard.of(context)
+
+    def _settings_of(self, rows: Sequence[Row]) -> RowSettings:
+        """Return the rows' settings: those that they had, if all have the same as before."""
+        live = [row for row in rows if row.live]
+        wanted = {(id(row.stop), id(row.sampling), row.likeliest) for row in live}
+        key = len(rows), wanted
+        if len(wanted) != 1 or key != self._settings_key:
+            self._settings_key, self._settings_rows = key, live[:1]  # rows keep what the ids are of
+            return RowSettings.of(rows, self._context.vocabulary_size, self._context.device)
+        return self._context.settings
 
     def _upload_state(self) -> None:
         context = self._context

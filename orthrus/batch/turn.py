@@ -20,7 +20,7 @@ class Turn:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()  # which a thread has while it has the turn
         self._begun: Context | None = None
 
     def begin(self, context: Context) -> None:
@@ -38,7 +38,7 @@ class Turn:
     @contextmanager
     def taken(self, context: Context | None = None) -> Iterator[None]:
         """Keep other threads waiting meanwhile; raise InputError if another decoding than the context's was begun."""
-        with self._lock:
+        with self.lock:
             if context is not None:
                 self.check(context)
             yield

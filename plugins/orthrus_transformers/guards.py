@@ -92,7 +92,7 @@ def in_its_turn(work: Callable[Concatenate[T, P], R]) -> Callable[Concatenate[T,
 
     @wraps(work)
     def alone(self: T, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        with self.turn.taken():
+        with self.turn.lock:
             return work(self, *args, **kwargs)
 
     return alone
