@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-PADDING = 1.25  # the most columns of a group, over the tokens of its prompts
+PADDING = 2.0  # the most columns of a group, over the tokens of its prompts; a further pass costs launches
 SMALL = 256  # columns of a pass that takes hardly longer than one of a single column
 
 
