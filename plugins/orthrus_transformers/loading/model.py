@@ -55,7 +55,8 @@ def load_model(directory: Path, options: TransformersOptions, device: torch.devi
     """Return the model in evaluation mode, frozen; raise BuildError if it cannot be loaded."""
     dtype = None if options.dtype == "auto" else getattr(torch, options.dtype)
     if wants_random_weights(directory):
-        model = make_random_model(directory, dtype, device).eval().requires_grad_(False)
+        model = make_random_model(directory, dtype, device, trust_remote_code=options.trust_remote_code)
+        model = model.eval().requires_grad_(False)
         check_config_keys(directory, model, options.ignore)
         return model
     _check_no_adapter(directory)
