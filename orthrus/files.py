@@ -11,12 +11,12 @@ import math
 import os
 import re
 from collections.abc import Iterable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import platformdirs
 
-from orthrus.errors import InputError
+from orthrus.errors import InputError, shown
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -92,7 +92,8 @@ def _beginning(stored: Any, name: str) -> Tensor:
 def weight_files(directory: Path) -> list[Path]:
     """Return the safetensors files that transformers would load: the whole model, or the shards that an index names.
 
-    If there is neither, all there are. Raises InputError if a shard is missing or the index is damaged.
+    If there is neither, all there are. Raises InputError if a shard is missing, the index is damaged, or it names a file
+    outside the directory or one that is no safetensors file.
     """
     if (directory / WHOLE).is_file():
         return [directory / WHOLE]
@@ -107,9 +108,20 @@ def weight_files(directory: Path) -> list[Path]:
 
 def _shards(index: Path) -> list[str]:
     try:
-        return sorted({str(name) for name in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()})
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        names = sorted({str(name) for name in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"'{index}' is damaged: it has no map from weights to files") from error
+    for name in names:
+        if not name.endswith(".safetensors"):
+            raise InputError(f"'{index}' names {shown(name)}, which is no .safetensors file; pickles are never loaded")
+        if not _is_inside(name):
+            raise InputError(f"'{index}' names {shown(name)}, which lies outside its directory")
+    return names
+
+
+def _is_inside(name: str) -> bool:
+    """Tell whether a relative name stays below its directory, on any system."""
+    return not name.startswith("/") and ".." not in PurePosixPath(name).parts and not set(name) & set("\\:\0")
 
 
 def cache_directory(name: str) -> Path:
