@@ -92,8 +92,8 @@ def _beginning(stored: Any, name: str) -> Tensor:
 def weight_files(directory: Path) -> list[Path]:
     """Return the safetensors files that transformers would load: the whole model, or the shards that an index names.
 
-    If there is neither, all there are. Raises InputError if a shard is missing, the index is damaged, or it names a file
-    outside the directory or one that is no safetensors file.
+    If there is neither, all there are. Raises InputError if a shard is missing, or if the index is damaged, names a
+    file outside the directory, or one that is no safetensors file.
     """
     if (directory / WHOLE).is_file():
         return [directory / WHOLE]

@@ -1,4 +1,4 @@
-"""The files that weights are read from: safetensors inside the model's directory, whatever an index or a config names."""
+"""Files that weights are read from: safetensors inside the model's directory, whatever an index or a config names."""
 
 from __future__ import annotations
 
