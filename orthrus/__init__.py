@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from orthrus.drafting.auto_block import AutoBlock
     from orthrus.drafting.draft_pass import run_draft_pass
     from orthrus.files import cache_directory, fingerprint_files, fingerprint_weights, weight_files
+    from orthrus.terminal import console, echo
 
 __all__ = [
     "AttentionBackend",
@@ -95,6 +96,8 @@ __all__ = [
     "ViewTarget",
     "cache_directory",
     "check_turn",
+    "console",
+    "echo",
     "find_source",
     "fingerprint_files",
     "fingerprint_weights",
@@ -118,6 +121,8 @@ _LAZY = {
     "Stream": "decoder",
     "cache_directory": "files",
     "check_turn": "batch.context",
+    "console": "terminal",
+    "echo": "terminal",
     "find_source": "build",
     "fingerprint_files": "files",
     "fingerprint_weights": "files",

@@ -1,7 +1,7 @@
 """The program `orthrus`. Nothing here imports torch before a command needs it.
 
-May import: bench, build, config, decoder, errors, files, machine, metrics, options, prompts, registry, testing, values,
-verification.
+May import: bench, build, config, decoder, errors, files, machine, metrics, options, prompts, registry, terminal,
+testing, values, verification.
 """
 
 from __future__ import annotations
@@ -42,11 +42,13 @@ def _run(arguments: list[str]) -> int:
 
 
 def _fail(debug: bool, message: str) -> None:
+    from orthrus.terminal import echo
+
     if debug:
-        traceback.print_exc()
+        echo(traceback.format_exc(), err=True, end="")
     lines = message.splitlines() or ["unknown"]
     for line in lines:
-        sys.stderr.write(f"orthrus: error: {line}\n")
+        echo(f"orthrus: error: {line}", err=True)
     sys.exit(BAD_INPUT)
 
 
@@ -73,5 +75,7 @@ class _WarnOnce:
     def __call__(self, message: object, category: type[Warning], *rest: object, **more: object) -> None:
         text = " ".join(str(message).split())
         if issubclass(category, UserWarning) and text not in self._shown:
+            from orthrus.terminal import echo
+
             self._shown.add(text)
-            sys.stderr.write(f"orthrus: warning: {text}\n")
+            echo(f"orthrus: warning: {text}", err=True)

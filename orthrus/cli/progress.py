@@ -6,21 +6,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-
-def error_console() -> Console:
-    """Return a console on standard error."""
-    return Console(stderr=True, highlight=False)
+from orthrus.terminal import console
 
 
 @contextmanager
 def bar(what: str, total: int) -> Iterator[Callable[[Any], None]]:
     """Show a bar while something is done `total` times; yield the function to call after each."""
     columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()]
-    console = error_console()
-    hidden = not console.is_terminal
-    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=hidden) as progress:
+    terminal = console(err=True)
+    hidden = not terminal.is_terminal
+    with Progress(*columns, TimeRemainingColumn(), console=terminal, transient=True, disable=hidden) as progress:
         task = progress.add_task(what, total=total)
         yield lambda _: progress.advance(task)

@@ -15,6 +15,7 @@ from orthrus.bench.markdown_report import Report, make_report
 from orthrus.bench.results import Results
 from orthrus.bench.results_file import read_results
 from orthrus.errors import InputError
+from orthrus.terminal import echo
 
 
 def report(
@@ -39,7 +40,7 @@ def report(
         _write(written_report, out, folder)
     except OSError as error:
         raise InputError(f"'{error.filename}' cannot be written: {error.strerror}") from error
-    typer.echo(f"{out}: benchmarks: {len(results)}, figures in {folder}: {len(written_report.figures)}")
+    echo(f"{out}: benchmarks: {len(results)}, figures in {folder}: {len(written_report.figures)}")
 
 
 def _check(out: Path, folder: Path, given: Sequence[Path]) -> None:

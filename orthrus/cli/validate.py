@@ -11,6 +11,7 @@ from orthrus.config.schema import load_config
 from orthrus.errors import ConfigError, InputError, Problem
 from orthrus.registry.catalog import PARTS
 from orthrus.registry.plugins import Plugins
+from orthrus.terminal import echo
 
 FRAGMENTS = "parts"  # files in a folder of this name are pieces of configs and need not name every part
 
@@ -23,9 +24,9 @@ def validate(
     session = Plugins.load()
     problems = {file: check(file, session) for file in files}
     for file, file_problems in problems.items():
-        typer.echo(f"{file}: {_count(len(file_problems), 'error') if file_problems else 'ok'}")
+        echo(f"{file}: {_count(len(file_problems), 'error') if file_problems else 'ok'}")
     wrong = sum(bool(file_problems) for file_problems in problems.values())
-    typer.echo(f"{_count(len(files), 'file')} checked, {wrong} with errors")
+    echo(f"{_count(len(files), 'file')} checked, {wrong} with errors")
     if wrong:  # a file that several use is checked with each; what is wrong in it is said once
         raise ConfigError(
             list(dict.fromkeys(problem for file_problems in problems.values() for problem in file_problems))

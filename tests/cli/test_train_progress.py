@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from rich.console import Console
@@ -26,12 +25,12 @@ BARS = {
 def terminal(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     """Let standard error be a terminal for progress bars, and return what they write there."""
 
-    def console(**options: Any) -> Console:
-        assert options.pop("stderr")
-        return Console(file=shown, force_terminal=True, width=100, **options)
+    def console(*, err: bool) -> Console:
+        assert err
+        return Console(file=shown, force_terminal=True, width=100, highlight=False)
 
     shown = io.StringIO()
-    monkeypatch.setattr(metrics_log, "Console", console)
+    monkeypatch.setattr(metrics_log, "console", console)
     return shown
 
 
@@ -64,7 +63,7 @@ def test_no_bar_without_a_terminal_or_for_other_processes(
 ) -> None:
     with progress("fit", 10, shown=False) as advance:
         advance(10)
-    monkeypatch.setattr(metrics_log, "Console", lambda **options: Console(file=terminal, force_terminal=False))
+    monkeypatch.setattr(metrics_log, "console", lambda err: Console(file=terminal, force_terminal=False))
     with progress("fit", 10) as advance:
         advance(10)
     assert terminal.getvalue() == ""

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from orthrus import console
 from orthrus_diffusion.training.files import write_text_whole, write_whole
 
 FILE, PLOT = "metrics.jsonl", "metrics.svg"
@@ -87,8 +87,8 @@ def _is_number(value: Any) -> bool:
 def progress(what: str, total: int, done: int = 0, shown: bool = True) -> Iterator[Callable[[int], None]]:
     """Show a bar on standard error; yield the function that takes how much more was done."""
     columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()]
-    console = Console(stderr=True, highlight=False)
-    hidden = not shown or not console.is_terminal
-    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=hidden) as bar:
+    terminal = console(err=True)
+    hidden = not shown or not terminal.is_terminal
+    with Progress(*columns, TimeRemainingColumn(), console=terminal, transient=True, disable=hidden) as bar:
         task = bar.add_task(what, total=total, completed=done)
         yield lambda count: bar.advance(task, count)

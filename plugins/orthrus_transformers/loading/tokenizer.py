@@ -32,16 +32,21 @@ class TextTokenizer:
         try:
             text = self._tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
         except Exception as error:  # templates are programs and raise what they like
-            raise InputError(f"the chat template refuses the messages: {error}") from error
+            raise InputError(f"the chat template refuses the messages: {_said(error)}") from error
         return self._tokens(text, add_special_tokens=False)  # the template wrote them already
 
     def _tokens(self, text: str, add_special_tokens: bool = True) -> list[int]:
         try:
             return list(self._tokenizer.encode(text, add_special_tokens=add_special_tokens))
         except Exception as error:  # tokenizers raise no narrower one for characters that they lack
-            raise InputError(f"the tokenizer refuses the text: {error}") from error
+            raise InputError(f"the tokenizer refuses the text: {_said(error)}") from error
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """Return the text without special tokens, spaces as they are."""
         text = self._tokenizer.decode(list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return str(text)
+
+
+def _said(error: Exception, most: int = 300) -> str:
+    """Return what an error of a model's own files says, in one line."""
+    return " ".join(str(error).split())[:most]
