@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from orthrus.decoder import Decoder, Stream
     from orthrus.drafting.auto_block import AutoBlock
     from orthrus.drafting.draft_pass import run_draft_pass
-    from orthrus.files import cache_directory, fingerprint_files, fingerprint_weights, weight_files
+    from orthrus.files import cache_directory, fingerprint_files, fingerprint_weights, path_exists, weight_files
     from orthrus.terminal import console, echo
 
 __all__ = [
@@ -104,6 +104,7 @@ __all__ = [
     "hookimpl",
     "load",
     "option",
+    "path_exists",
     "read_prompts",
     "read_sections",
     "run_draft_pass",
@@ -127,6 +128,7 @@ _LAZY = {
     "fingerprint_files": "files",
     "fingerprint_weights": "files",
     "load": "build",
+    "path_exists": "files",
     "read_sections": "build",
     "run_draft_pass": "drafting.draft_pass",
     "weight_files": "files",

@@ -124,6 +124,39 @@ def _is_inside(name: str) -> bool:
     return not name.startswith("/") and ".." not in PurePosixPath(name).parts and not set(name) & set("\\:\0")
 
 
+def path_exists(path: str | Path) -> bool:
+    """Tell whether there is a file or directory; a text that can be no path, as it is too long, is none."""
+    try:
+        return Path(path).expanduser().exists()
+    except (OSError, ValueError, RuntimeError):  # RuntimeError: no such user
+        return False
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a file, or of a pipe to its end, without a byte order mark.
+
+    Raises InputError with what is wrong, to be put behind the file's name.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise InputError("does not exist") from None
+    except IsADirectoryError:
+        raise InputError("is a directory, not a file") from None
+    except UnicodeDecodeError:
+        raise InputError("is not UTF-8 text") from None
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}") from error
+    except ValueError as error:  # a zero byte
+        raise InputError(f"can be no path: {error}") from None
+
+
+def short_path(path: str | Path, most: int = 200) -> str:
+    """Return a path as a message quotes it: of one that is none, because it is a long text, only the beginning."""
+    text = str(path)
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
 def cache_directory(name: str) -> Path:
     """Return the folder of this name in the user's cache for orthrus, or in ORTHRUS_CACHE; it need not exist."""
     return Path(os.environ.get("ORTHRUS_CACHE") or platformdirs.user_cache_dir("orthrus")) / name

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from orthrus.errors import InputError
+from orthrus.files import read_text, short_path
 from orthrus.interfaces import Target, Tokenizer
 from orthrus.values import Prompt
 
@@ -27,14 +28,11 @@ class PromptRecord:
 
 
 def read_prompts(path: Path, limit: int | None = None) -> list[PromptRecord]:
-    """Return the first `limit` prompts of a JSONL file; raise InputError with file and line for one that is wrong."""
-    if not path.is_file():
-        what = "is a directory" if path.is_dir() else "does not exist"
-        raise InputError(f"the prompt file '{path}' {what}")
+    """Return the first `limit` prompts of a JSONL file or pipe; raise InputError with file and line for a wrong one."""
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")  # not splitlines: JSON texts may hold U+2028 as it is
-    except UnicodeDecodeError:
-        raise InputError(f"the prompt file '{path}' is not UTF-8 text") from None
+        lines = read_text(path).split("\n")  # not splitlines: JSON texts may hold U+2028 as it is
+    except InputError as error:
+        raise InputError(f"the prompt file '{short_path(path)}' {error}") from error
     records = [_record(line, path, number) for number, line in enumerate(lines, start=1) if line.strip()]
     if not records:
         raise InputError(f"the prompt file '{path}' holds no prompts")

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orthrus.bench.arguments import LARGEST
 from orthrus.cli.arguments import AsJson, Batch, ConfigFile, Limit, Overrides, Raw
 from orthrus.cli.exit_codes import INTERRUPTED
 from orthrus.cli.loading import load_decoder
 from orthrus.cli.progress import bar
 from orthrus.cli.render import end_stream, plain, print_piece, summary, totals
-from orthrus.errors import InputError
+from orthrus.errors import InputError, shown
 from orthrus.prompts import PromptRecord, check_text, read_prompts
 from orthrus.terminal import console, echo, to_json
 
@@ -37,8 +38,9 @@ def run(
     """
     if (prompt is None) == (prompts is None):
         raise InputError("give either --prompt TEXT or --prompts FILE.jsonl")
-    if batch < 1:
-        raise InputError(f"--batch must be at least 1, not {batch}")
+    if not 1 <= batch <= LARGEST:
+        bound = f"at most {LARGEST}" if batch > LARGEST else "at least 1"
+        raise InputError(f"--batch must be {bound}, not {shown(batch)}")
     if prompt is not None:
         records = [PromptRecord("0", check_text(prompt, "the prompt"))]
     else:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from orthrus import Parts
-from orthrus_caches.buffers import grown, put
+from orthrus_caches.buffers import grown, put, zeros
 from orthrus_caches.options import StaticOptions
 
 
@@ -61,8 +61,8 @@ class StaticCache:
             return None
         while len(self._keys) <= layer:
             shape = (len(self.lengths), heads, self._capacity, size)
-            self._keys.append(keys_like.new_zeros(shape))
-            self._values.append(keys_like.new_zeros(shape))
+            self._keys.append(zeros(keys_like, shape))
+            self._values.append(zeros(keys_like, shape))
         return self._keys[layer], self._values[layer], self._slots
 
     def read(self, layer: int) -> tuple[Tensor, Tensor]:
@@ -84,7 +84,7 @@ class StaticCache:
         return bucket
 
     def _buffer(self, states: Tensor) -> Tensor:
-        return states.new_zeros(len(self.lengths), states.shape[1], self._capacity, states.shape[3])
+        return zeros(states, (len(self.lengths), states.shape[1], self._capacity, states.shape[3]))
 
     def _grow(self, capacity: int) -> None:
         self.generation += 1  # first: if memory does not suffice, some buffers have moved all the same

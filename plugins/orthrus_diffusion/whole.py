@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from orthrus import InputError
+from orthrus import InputError, path_exists
 
 
 @contextmanager
@@ -20,7 +20,7 @@ def written_whole(directory: Path) -> Iterator[Path]:
     """
     from safetensors import SafetensorError
 
-    if directory.exists():
+    if path_exists(directory):
         raise InputError(f"'{directory}' exists already; give the name of a new directory")
     unfinished: Path | None = None
     try:

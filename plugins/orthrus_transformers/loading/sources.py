@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from orthrus import InputError, Location, Parts
+from orthrus import InputError, Location, Parts, path_exists
 from orthrus_transformers.loading.weights import short
 
 SHAPES = Path(__file__).parent / "shapes"  # a directory with a config.json for each
@@ -28,8 +28,8 @@ class PathSource:
     def fetch(self) -> Path:
         """Return the path; raise InputError if it does not exist."""
         path = _expanded(self.location)
-        if not path.exists():
-            raise InputError(f"target.source: there is no file or directory '{self.location}'")
+        if not path_exists(path):
+            raise InputError(f"target.source: there is no file or directory '{self.location[:200]}'")
         return path
 
 
@@ -95,7 +95,7 @@ def hub_source(options: Location, parts: Parts) -> HubSource:
 
 def default_source(options: Location, parts: Parts) -> PathSource | HubSource:
     """Return the source for a text without a scheme: a path that exists, or else a hub id."""
-    exists = _expanded(options.location).exists()
+    exists = path_exists(options.location)
     if not exists and HUB_ID.fullmatch(options.location) and not options.location.endswith(".gguf"):
         return HubSource(options.location, parts.notify)
     return PathSource(options.location)
