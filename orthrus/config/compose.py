@@ -17,6 +17,7 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from orthrus.config.numbers import other_number
 from orthrus.errors import ConfigError, InputError, Problem, shown
 from orthrus.files import path_exists, read_text, short_path
 
@@ -112,7 +113,10 @@ def _read_file(path: Path, problems: list[Problem]) -> dict[str, Any]:
     try:
         if not path.is_file() and path_exists(path) and not path.is_dir():
             raise InputError("is no regular file, and a config may be read more than once")
-        values = _plain(OmegaConf.load(io.StringIO(_hide(read_text(path)))))
+        text = _hide(read_text(path))
+        values = _plain(OmegaConf.load(io.StringIO(text)))
+        if wrong := other_number(text):
+            problems.append(Problem(str(path), "", wrong))
     except InputError as error:
         problems.append(Problem(short_path(path), "", str(error)))
         return {}
@@ -133,12 +137,14 @@ def read_overrides(overrides: Sequence[str]) -> ConfigSource:
     problems: list[Problem] = []
     values: dict[str, Any] = {}
     for item in overrides:
-        key, equals, _ = item.partition("=")
+        key, equals, written = item.partition("=")
         if not equals or not all(name.strip() for name in key.split(".")):
             problems.append(Problem(COMMAND_LINE, shown(item), "must be written key=value, such as stop.strings=[END]"))
             continue
         try:
             values = _merge(values, _plain(OmegaConf.from_dotlist([_hide(item)])))
+            if wrong := other_number(written):
+                problems.append(Problem(COMMAND_LINE, key, wrong))
         except UNREADABLE as error:
             problems.append(Problem(COMMAND_LINE, key, f"is not valid YAML: {_one_line(error)}"))
     if problems:
