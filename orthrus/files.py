@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import platformdirs
 
-from orthrus.errors import InputError, shown
+from orthrus.errors import InputError, reason, shown
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 WHOLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 SAMPLE = 1024  # values of each weight, from its beginning: enough to see any training, and quick for any size
+PACKED = ("F4", "F6_E2M3", "F6_E3M2")  # several values in a byte: there are no slices of them
 HEAD = "lm_head.weight"
 EMBEDDING = "model.embed_tokens.weight"
 
@@ -65,7 +66,8 @@ def fingerprint_weights(weights: Iterable[tuple[str, Tensor]]) -> str:
 def _repeats(first: Tensor, second: Tensor) -> bool:
     import torch
 
-    return first.dtype == second.dtype and torch.equal(first, second)
+    same = first.dtype == second.dtype and first.shape == second.shape
+    return same and torch.equal(first.contiguous().view(torch.uint8), second.contiguous().view(torch.uint8))
 
 
 def _stored(files: list[Path]) -> Iterator[tuple[str, Tensor]]:
@@ -76,14 +78,16 @@ def _stored(files: list[Path]) -> Iterator[tuple[str, Tensor]]:
             with safe_open(file, framework="pt") as stored:
                 for name in stored.keys():  # noqa: SIM118  # it is no mapping
                     yield name, _beginning(stored, name)
-        except (OSError, SafetensorError) as error:
-            raise InputError(f"'{file}' is damaged or cannot be read") from error
+        except (OSError, SafetensorError, RuntimeError) as error:  # RuntimeError: of a dtype that torch cannot read
+            raise InputError(f"'{file}' is damaged or cannot be read ({reason(error, 120)})") from error
 
 
 def _beginning(stored: Any, name: str) -> Tensor:
     """Return the first SAMPLE values of a stored weight, reading little more."""
     rows = stored.get_slice(name)
     shape = rows.get_shape()
+    if rows.get_dtype() in PACKED:
+        return stored.get_tensor(name)  # type: ignore[no-any-return]  # of safetensors, which has no types
     row = max(1, math.prod(shape[1:]))
     beginning: Tensor = rows[: -(-SAMPLE // row)] if shape else stored.get_tensor(name)
     return beginning

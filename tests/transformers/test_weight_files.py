@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from support.families import tiny_model
 
 import orthrus
@@ -83,3 +84,24 @@ def test_a_config_names_no_weights_of_its_own(model: Path, tmp_path: Path) -> No
     (model / "config.json").write_text(json.dumps(config), encoding="utf-8")
     with pytest.raises(orthrus.BuildError, match="transformers_weights"):
         decoder(model)
+
+
+@pytest.mark.parametrize("name", [name for name in dir(torch) if name.startswith(("float4_", "float8_"))])
+def test_weights_of_few_bits_have_a_fingerprint(name: str, tmp_path: Path) -> None:
+    prints = []
+    for value in (1, 2):
+        weight = torch.full((4, 8), value, dtype=torch.uint8).view(getattr(torch, name))
+        save_file({"lm_head.weight": weight, "embedding": weight.clone()}, tmp_path / WHOLE)
+        prints.append(fingerprint_files(tmp_path))
+    assert prints[0] != prints[1]
+
+
+def test_a_file_that_torch_cannot_read_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_file({"weight": torch.zeros(2)}, tmp_path / WHOLE)
+
+    def refuse(stored: object, name: str) -> object:
+        raise RuntimeError("shape '[4, 8]' is invalid for input of size 16")
+
+    monkeypatch.setattr("orthrus.files._beginning", refuse)
+    with pytest.raises(InputError, match=r"cannot be read \(RuntimeError: shape"):
+        fingerprint_files(tmp_path)
