@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from orthrus.drafting.draft_pass import run_draft_pass
     from orthrus.files import cache_directory, fingerprint_files, fingerprint_weights, path_exists, weight_files
     from orthrus.terminal import console, echo
+    from orthrus.unfinished_files import open_to_readers, unfinished
 
 __all__ = [
     "AttentionBackend",
@@ -103,12 +104,14 @@ __all__ = [
     "fingerprint_weights",
     "hookimpl",
     "load",
+    "open_to_readers",
     "option",
     "path_exists",
     "read_prompts",
     "read_sections",
     "run_draft_pass",
     "summarize",
+    "unfinished",
     "weight_files",
 ]
 
@@ -128,9 +131,11 @@ _LAZY = {
     "fingerprint_files": "files",
     "fingerprint_weights": "files",
     "load": "build",
+    "open_to_readers": "unfinished_files",
     "path_exists": "files",
     "read_sections": "build",
     "run_draft_pass": "drafting.draft_pass",
+    "unfinished": "unfinished_files",
     "weight_files": "files",
 }
 

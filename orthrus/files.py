@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import platformdirs
 
 from orthrus.errors import InputError, reason, shown
+from orthrus.unfinished_files import open_to_readers, unfinished
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -168,10 +169,7 @@ def cache_directory(name: str) -> Path:
 
 def write_whole(path: Path, text: str) -> None:
     """Write a text, whole or not at all, making the folders above."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with unfinished(path) as beside:
         beside.write_text(text, encoding="utf-8")
+        open_to_readers(beside)
         beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)

@@ -152,6 +152,17 @@ def read_overrides(overrides: Sequence[str]) -> ConfigSource:
     return ConfigSource(COMMAND_LINE, values)
 
 
+def nested(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Return dotted keys with their values, as Python writes them, as the mapping that they stand for."""
+    values: dict[str, Any] = {}
+    for key, value in overrides.items():
+        layer: Any = value
+        for name in reversed(key.split(".")):
+            layer = {name: layer}
+        values = _merge(values, layer)
+    return values
+
+
 def _merge(old: Any, new: Any) -> Any:
     if not isinstance(old, dict) or not isinstance(new, dict):
         return new

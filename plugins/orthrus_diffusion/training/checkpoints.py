@@ -38,7 +38,7 @@ class Checkpoints:
         """Write a checkpoint, then forget all but the last two; raise InputError if it cannot be written."""
         from safetensors.torch import save_file
 
-        directory = self._directory / f"step-{checkpoint.step:08d}"
+        directory = self._directory / _name(checkpoint.step)
         shutil.rmtree(directory, ignore_errors=True)  # one that is damaged, and was passed over
         with written_whole(directory) as folder:
             save_file({name: tensor.contiguous() for name, tensor in checkpoint.tensors.items()}, folder / STATE)
@@ -70,15 +70,27 @@ class Checkpoints:
         return sorted(self._directory.glob("step-*"))
 
     def _read(self, folder: Path) -> Checkpoint | None:
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
         try:
             manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-            if manifest["sha256"] != _digest(folder / STATE):
+            if manifest["sha256"] != _digest(folder / STATE) or folder.name != _name(manifest["step"]):
                 return None
             return Checkpoint(manifest["step"], manifest["facts"], load_file(folder / STATE))
-        except (OSError, ValueError, KeyError, TypeError):  # in whatever way: it is told, and an earlier one is used
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            TypeError,
+            RecursionError,
+            SafetensorError,
+        ):
             return None
+
+
+def _name(step: int) -> str:
+    return f"step-{step:08d}"
 
 
 def _digest(file: Path) -> str:

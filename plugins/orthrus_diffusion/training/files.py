@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from orthrus import InputError
+from orthrus import InputError, open_to_readers, unfinished
 
 
 def write_whole(file: Path, write: Callable[[Path], object]) -> None:
     """Let a function write a file beside its place, and move it there; raise InputError if that cannot be done."""
-    with _explained(file):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{file.name}-", dir=file.parent)
-        os.close(handle)
-        unfinished = Path(name)
-        try:
-            write(unfinished)
-            unfinished.chmod(0o644)
-            unfinished.replace(file)
-        finally:
-            unfinished.unlink(missing_ok=True)
+    with _explained(file), unfinished(file) as lent:
+        write(lent)
+        open_to_readers(lent)
+        lent.replace(file)
 
 
 def write_text_whole(file: Path, text: str) -> None:

@@ -63,7 +63,7 @@ def read_json(file: Path) -> Mapping[str, Any]:
         values = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BuildError(f"'{file}' cannot be read as JSON ({error})") from error
     if not isinstance(values, dict):
         raise BuildError(f"'{file}' holds no JSON object")

@@ -30,7 +30,7 @@ def wants_random_weights(directory: Path) -> bool:
         return False
     try:
         config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
-    except ValueError:
+    except (ValueError, RecursionError):
         return False  # what is wrong with it is said where it is loaded
     return isinstance(config, dict) and isinstance(config.get(SEED), int)
 

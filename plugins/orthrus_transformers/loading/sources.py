@@ -9,6 +9,7 @@ import difflib
 import importlib.util
 import re
 from dataclasses import dataclass
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 from orthrus import InputError, Location, Parts, path_exists
@@ -44,8 +45,10 @@ class PackageSource:
         module, _, file = self.location.partition("/")
         if not module or not file:
             raise InputError(f"target.source: 'package:{self.location}' must be written package:MODULE/FILE")
+        if ".." in Path(file).parts or Path(file).is_absolute():
+            raise InputError(f"target.source: 'package:{self.location[:200]}' must name a file inside the package")
         for folder in _package_folders(module):
-            if (folder / file).exists():
+            if path_exists(folder / file):
                 return folder / file
         raise InputError(f"target.source: there is no file '{file}' in the package '{module}'")
 
@@ -109,13 +112,18 @@ def _expanded(text: str) -> Path:
 
 
 def _package_folders(module: str) -> list[Path]:
-    try:
-        spec = importlib.util.find_spec(module)
-    except (ImportError, ValueError):
-        spec = None
-    if spec is None or spec.submodule_search_locations is None:
-        raise InputError(f"target.source: there is no installed package '{module}'")
-    return [Path(folder) for folder in spec.submodule_search_locations]
+    """Return the folders of an installed package; `find_spec` would import those that a dotted name lies in."""
+    folders: list[str] | None = None
+    for index in range(len(names := module.split("."))):
+        name = ".".join(names[: index + 1])
+        try:
+            spec = PathFinder.find_spec(name, folders) if folders else importlib.util.find_spec(name)
+        except (ImportError, ValueError):
+            spec = None
+        if spec is None or spec.submodule_search_locations is None:
+            raise InputError(f"target.source: there is no installed package '{module[:200]}'")
+        folders = list(spec.submodule_search_locations)
+    return [Path(folder) for folder in folders or ()]
 
 
 @dataclass(frozen=True)

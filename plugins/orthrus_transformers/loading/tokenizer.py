@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orthrus import InputError, Prompt
+from orthrus_transformers.loading.time_limit import TimeLimitError, time_limit
+
+TEMPLATE_SECONDS = 10.0  # templates take milliseconds, and are programs of whoever made the model
 
 
 class TextTokenizer:
@@ -30,7 +33,13 @@ class TextTokenizer:
         if not self._tokenizer.chat_template:
             raise InputError("the model has no chat template; give text with --raw (chat=False), or token ids")
         try:
-            text = self._tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
+            with time_limit(TEMPLATE_SECONDS):
+                text = self._tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
+        except TimeLimitError as error:
+            raise InputError(
+                f"the chat template did not end in {TEMPLATE_SECONDS:g} s and was stopped; give text with --raw"
+                " (chat=False), or token ids"
+            ) from error
         except Exception as error:  # templates are programs and raise what they like
             raise InputError(f"the chat template refuses the messages: {_said(error)}") from error
         return self._tokens(text, add_special_tokens=False)  # the template wrote them already
