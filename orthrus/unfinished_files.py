@@ -69,8 +69,9 @@ def _locked(directory: Path, prefix: str, folder: bool) -> tuple[Path, int]:
             lent = Path(name)
         with contextlib.suppress(FileNotFoundError):
             lock = os.open(lent, os.O_RDONLY)
-            if fcntl:
-                fcntl.flock(lock, fcntl.LOCK_EX)
+            with contextlib.suppress(OSError):  # a file system without locks; there nothing is swept either
+                if fcntl:
+                    fcntl.flock(lock, fcntl.LOCK_EX)
             if lent.exists():
                 return lent, lock
             os.close(lock)  # swept in between
