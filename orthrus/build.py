@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from orthrus import interfaces
-from orthrus.config.compose import ConfigSource, read_overrides
+from orthrus.config.compose import ConfigSource, nested, read_overrides
 from orthrus.config.schema import Config, PartConfig, load_config, source_name
 from orthrus.decoder import Decoder
 from orthrus.errors import BuildError, OrthrusError, reason
@@ -33,14 +33,16 @@ def load(
     """Return the decoder that a config file or mapping composes.
 
     overrides: a section or part by name, as a mapping (merged over the config's) or, for a part, as an object that is
-    used as it is: `load(path, stop={"max_new_tokens": 64}, target=decoder.target)`. dotted: the same as the command
-    line writes it, `["drafter.name=none"]`. plugins: further plugin objects, or the session's own Plugins.
+    used as it is: `load(path, stop={"max_new_tokens": 64}, target=decoder.target)`; or a dotted key with its value,
+    `**{"stop.max_new_tokens": 64}`. dotted: the same as the command line writes it, `["drafter.name=none"]`.
+    plugins: further plugin objects, or the session's own Plugins.
     notify: called with a sentence before something slow. Raises ConfigError, PluginError, InputError or BuildError.
     """
     session = plugins if isinstance(plugins, Plugins) else Plugins.load(plugins)
     objects = {key: value for key, value in overrides.items() if key in PARTS and not _is_setting(value)}
-    settings = {key: _named(key, value) for key, value in overrides.items() if key not in objects}
-    layers = [ConfigSource("argument", settings), read_overrides(dotted)]
+    paths = {key: value for key, value in overrides.items() if "." in key}
+    settings = {key: _named(key, value) for key, value in overrides.items() if key not in {**objects, **paths}}
+    layers = [ConfigSource("argument", settings), ConfigSource("argument", nested(paths)), read_overrides(dotted)]
     for name in ("attention", "cache"):
         if "target" in objects and any(name in layer.values for layer in layers):
             raise BuildError(f"{name}: the target object brings its own; give the target as options to choose another")

@@ -19,6 +19,7 @@ from orthrus.cli.verify import verify
 from orthrus.errors import PluginError, reason
 from orthrus.registry.catalog import Entry
 from orthrus.registry.plugins import Plugins
+from orthrus.terminal import echo
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "run": run,
@@ -67,7 +68,7 @@ def _command(entry: Entry) -> Callable[..., None]:
 
 def _show_version(asked: bool) -> None:
     if asked:
-        typer.echo(f"orthrus {version('orthrus-decoding')}")
+        echo(f"orthrus {version('orthrus-decoding')}")
         raise typer.Exit
 
 

@@ -22,9 +22,10 @@ from orthrus.cli.exit_codes import INTERRUPTED
 from orthrus.config.compose import read_overrides
 from orthrus.config.schema import Config
 from orthrus.errors import InputError
-from orthrus.progress import bar, error_console
+from orthrus.progress import bar
 from orthrus.prompts import read_prompts
 from orthrus.registry.plugins import Plugins
+from orthrus.terminal import console, echo
 
 if TYPE_CHECKING:
     from orthrus.bench.isolated import IsolatedBench
@@ -160,7 +161,7 @@ def _carry_out(plan: Plan, asked: Workload, session: Plugins, make: Any, out: Pa
         _give_up(runs, interrupted)
     results = make(work, runs)
     if as_json:
-        typer.echo(to_json(results), nl=False)
+        echo(to_json(results), end="")
     else:
         print_results(results)
     if interrupted:
@@ -176,7 +177,7 @@ def _work(plan: Plan, asked: Workload, session: Plugins, advance: Any) -> Bench 
         return IsolatedBench(plan, asked, advance)
     from orthrus.bench.runner import Bench
 
-    notify = partial(error_console().print, markup=False, soft_wrap=True)
+    notify = partial(console(err=True).print, markup=False, soft_wrap=True)
     return Bench(plan, asked, session, notify=notify, advance=advance)
 
 

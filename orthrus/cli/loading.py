@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orthrus.progress import error_console
+from orthrus.terminal import console
 
 if TYPE_CHECKING:
     from orthrus.decoder import Decoder
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 def load_decoder(config: Path, overrides: Sequence[str] | None) -> Decoder:
     """Return the decoder of a run file, telling what is being waited for."""
-    console = error_console()
-    with console.status("loading"):
+    terminal = console(err=True)
+    with terminal.status("loading"):
         from orthrus.build import load
 
-        notify = partial(console.print, markup=False, soft_wrap=True)
+        notify = partial(terminal.print, markup=False, soft_wrap=True)
         return load(config, dotted=overrides or [], notify=notify)

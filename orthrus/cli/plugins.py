@@ -13,6 +13,7 @@ from orthrus.errors import PluginError, shown
 from orthrus.options import describe
 from orthrus.registry.catalog import Entry, conflict
 from orthrus.registry.plugins import Plugins, strict_by_default
+from orthrus.terminal import echo
 
 
 def plugins(
@@ -31,7 +32,7 @@ def plugins(
     ]
     conflicts = [conflict(entries) for entries in session.catalog.conflicts()]
     if as_json:
-        typer.echo(json.dumps({"plugins": listing, "failures": failures, "conflicts": conflicts}, indent=2))
+        echo(json.dumps({"plugins": listing, "failures": failures, "conflicts": conflicts}, indent=2))
     else:
         _print(listing, failures, conflicts)
     wrong = failures or conflicts or any(entry["problem"] for entry in listing)
@@ -58,13 +59,13 @@ def _describe(entry: Entry) -> dict[str, Any]:
 def _print(listing: list[dict[str, Any]], failures: list[dict[str, str]], conflicts: list[str]) -> None:
     """Print a line for each part, and one below it for each option: never cut, so that it can be searched."""
     for entry in listing:
-        typer.echo(f"{entry['kind']:<10} {entry['name']:<16} {entry['origin']} {entry['version']}")
+        echo(f"{entry['kind']:<10} {entry['name']:<16} {entry['origin']} {entry['version']}")
         for option in entry["options"]:
             default = "required" if option["required"] else f"default {shown(option['default'])}"
-            typer.echo(f"{'':<13}{option['name']} ({option['type']}; {default}): {option['help']}")
+            echo(f"{'':<13}{option['name']} ({option['type']}; {default}): {option['help']}")
         if entry["problem"]:
-            typer.echo(f"{'':<13}problem: {entry['problem']}")
+            echo(f"{'':<13}problem: {entry['problem']}")
     for failure in failures:
-        typer.echo(f"did not load: {failure['origin']} {failure['version']}: {failure['reason']}")
+        echo(f"did not load: {failure['origin']} {failure['version']}: {failure['reason']}")
     for sentence in conflicts:
-        typer.echo(f"conflict: {sentence}")
+        echo(f"conflict: {sentence}")

@@ -19,10 +19,11 @@ from orthrus.config.compose import ConfigSource, read_overrides
 from orthrus.config.schema import Config, load_config
 from orthrus.errors import ConfigError, InputError, Problem
 from orthrus.files import write_whole
-from orthrus.progress import bar, error_console
+from orthrus.progress import bar
 from orthrus.prompts import PromptRecord, read_prompts
 from orthrus.registry.catalog import PLAIN
 from orthrus.registry.plugins import Plugins
+from orthrus.terminal import console, echo
 
 if TYPE_CHECKING:
     from orthrus.verification.certificate import Certificate
@@ -82,13 +83,13 @@ def verify(
 
         write_whole(plot, draw_gaps(record.to_dict()["runs"]))
     if as_json:
-        typer.echo(record.to_json(), nl=False)
+        echo(record.to_json(), end="")
     else:
         from orthrus.cli.verify_table import print_runs
 
         print_runs(record.runs)
         if referee.provenance:
-            typer.echo(f"what was run: {referee.provenance}")
+            echo(f"what was run: {referee.provenance}")
     if not record.passed:
         raise typer.Exit(FAILED)
 
@@ -132,11 +133,11 @@ def _carry_out(
     from orthrus.verification.certifier import Asked, Runs
     from orthrus.verification.run_cache import KeptRuns
 
-    notify = partial(error_console().print, markup=False, soft_wrap=True)
+    notify = partial(console(err=True).print, markup=False, soft_wrap=True)
     kept_runs = None if keep is None else KeptRuns(keep, notify)
     runs = Runs(session, [(record.id, record.prompt) for record in records], chat, notify, kept_runs)
     asked = [Asked(*arguments) for arguments in planned]
-    with error_console().status("loading"):
+    with console(err=True).status("loading"):
         for run in asked:
             runs.prepare(run.config)
     _decode(runs, asked, len(records))

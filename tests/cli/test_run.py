@@ -14,7 +14,8 @@ from rich.console import Console
 from support.program import TABLE, InProcess
 
 from orthrus import Decoder, Piece, load
-from orthrus.cli.render import harmless, print_piece
+from orthrus.cli.render import print_piece
+from orthrus.terminal import harmless
 
 KEYS = [
     "id", "text", "token_ids", "prompt_tokens", "new_tokens", "finish_reason", "cycles", "passes",
