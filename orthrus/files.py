@@ -12,6 +12,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import platformdirs
 
 from orthrus.errors import InputError, reason, shown
-from orthrus.unfinished_files import open_to_readers, unfinished
+from orthrus.unfinished_files import unfinished
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -191,11 +192,12 @@ def write_whole(file: Path, content: str | Callable[[Path], object]) -> None:
     WriteError for a full disk and the like.
     """
     with _write_errors(file), unfinished(file) as beside:
+        mode = stat.S_IMODE(beside.stat().st_mode)
         if isinstance(content, str):
             beside.write_text(content, encoding="utf-8")
         else:
             content(beside)
-        open_to_readers(beside)  # some writers make files that nobody else may read
+        beside.chmod(mode)  # some writers make files that nobody else may read
         beside.replace(file)
 
 
@@ -210,7 +212,9 @@ def new_directory(directory: Path, *, replace: bool = False) -> Iterator[Path]:
         raise InputError(f"'{directory}' exists already; give the name of a new directory")
     with _write_errors(directory), unfinished(directory, folder=True) as beside:
         yield beside
-        open_to_readers(beside)  # some writers make files that nobody else may read
+        mode = stat.S_IMODE(beside.stat().st_mode)
+        for file in beside.iterdir():  # some writers make files that nobody else may read
+            file.chmod(mode if file.is_dir() else mode & 0o666)
         with _set_aside(directory):
             beside.rename(directory)
 

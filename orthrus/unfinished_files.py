@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,12 +61,11 @@ def open_to_readers(path: Path) -> None:
 
 def _locked(directory: Path, prefix: str, folder: bool) -> tuple[Path, int]:
     while True:
+        lent = directory / f"{prefix}{secrets.token_hex(8)}"
         if folder:
-            lent = Path(tempfile.mkdtemp(prefix=prefix, dir=directory))
+            lent.mkdir()
         else:
-            handle, name = tempfile.mkstemp(prefix=prefix, dir=directory)
-            os.close(handle)
-            lent = Path(name)
+            lent.touch(exist_ok=False)
         with contextlib.suppress(FileNotFoundError):
             lock = os.open(lent, os.O_RDONLY)
             with contextlib.suppress(OSError):  # a file system without locks; there nothing is swept either
