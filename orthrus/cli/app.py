@@ -34,7 +34,9 @@ COMMANDS: dict[str, Callable[..., None]] = {
 
 def make_app() -> typer.Typer:
     """Return the program; a plugin's command that cannot be had is left out, as `orthrus plugins` shows."""
+    session = Plugins.load(strict=False)
     app = typer.Typer(
+        context_settings={"obj": session},
         add_completion=False,
         pretty_exceptions_enable=False,
         help="Lossless, faster decoding of language models. --debug, anywhere, shows tracebacks.",
@@ -42,7 +44,6 @@ def make_app() -> typer.Typer:
     app.callback()(_options)
     for name, command in COMMANDS.items():
         app.command(name)(command)
-    session = Plugins.load(strict=False)
     for name in session.catalog.names("command"):
         try:
             app.command(name)(_command(session.get("command", name)))

@@ -18,6 +18,7 @@ from orthrus.bench.results_file import to_json, write_results
 from orthrus.bench.workload import Workload
 from orthrus.cli.arguments import AsJson, Limit, Overrides, Raw, check_place, without_folder
 from orthrus.cli.bench_table import print_results
+from orthrus.cli.command_plugins import command_plugins
 from orthrus.cli.exit_codes import INTERRUPTED
 from orthrus.config.compose import read_overrides
 from orthrus.config.schema import Config
@@ -35,6 +36,7 @@ FAILED = 1
 
 
 def bench(
+    program: typer.Context,
     config: Annotated[list[Path], typer.Option("--config", help="A run file to measure; again for each further one.")],
     overrides: Overrides = None,
     variant: Annotated[
@@ -88,7 +90,7 @@ def bench(
     asked.check(points)
     if out is not None:
         check_place("--out", out)
-    session = Plugins.load()
+    session = command_plugins(program)
     subjects = plan_subjects(config, variant or [], baseline or [], session, shape)
     check_sweep(subjects, [read_sweep(text).key for text in sweep or []])
     plan = Plan(

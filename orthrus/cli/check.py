@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from orthrus.cli.arguments import AsJson
+from orthrus.cli.command_plugins import command_plugins
 from orthrus.errors import InputError
 from orthrus.terminal import echo
 
@@ -21,6 +22,7 @@ ADVICE = {
 
 
 def check(
+    program: typer.Context,
     part: Annotated[str, typer.Argument(metavar="NAME", help="A registered part, or a class as module:Class.")],
     overrides: Annotated[
         list[str] | None,
@@ -39,7 +41,7 @@ def check(
     from orthrus.testing.factory import factory_of
     from orthrus.testing.pytest_summary import summary_line
 
-    factory = factory_of(part, kind, overrides or ())
+    factory = factory_of(part, kind, overrides or (), plugins=command_plugins(program))
     factory.check_interface()
     outcomes: list[Outcome] = []
     for each_check in EVERY_CHECK[factory.kind]():

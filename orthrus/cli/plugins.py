@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from typing import Annotated, Any
 
 import typer
@@ -17,15 +16,14 @@ from orthrus.terminal import echo
 
 
 def plugins(
+    program: typer.Context,
     as_json: AsJson = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit 2 if anything is wrong; ORTHRUS_STRICT_PLUGINS=1 does too.")
     ] = False,
 ) -> None:
     """List every part that plugins supply, with its options, and the plugins that did not load."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # failures are part of the listing
-        session = Plugins.load(strict=False)
+    session: Plugins = program.obj
     listing = [_describe(entry) for entry in session.catalog]
     failures = [
         {"origin": failure.origin, "version": failure.version, "reason": failure.reason} for failure in session.failures

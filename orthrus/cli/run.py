@@ -9,6 +9,7 @@ import typer
 
 from orthrus.bench.arguments import LARGEST
 from orthrus.cli.arguments import AsJson, Batch, ConfigFile, Limit, Overrides, Raw
+from orthrus.cli.command_plugins import command_plugins
 from orthrus.cli.exit_codes import INTERRUPTED
 from orthrus.cli.loading import load_decoder
 from orthrus.cli.render import end_stream, plain, print_piece, summary, totals
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 
 def run(
+    program: typer.Context,
     config: ConfigFile,
     overrides: Overrides = None,
     prompt: Annotated[str | None, typer.Option("--prompt", help="One prompt; its answer is streamed.")] = None,
@@ -45,7 +47,7 @@ def run(
         records = [PromptRecord("0", check_text(prompt, "the prompt"))]
     else:
         records = read_prompts(prompts or Path(), limit)
-    decoder = load_decoder(config, overrides)
+    decoder = load_decoder(config, overrides, command_plugins(program))
     chat = False if raw else None
     if prompt is not None and not as_json:
         _stream(decoder, prompt, chat)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from orthrus.cli.command_plugins import command_plugins
 from orthrus.config.schema import load_config
 from orthrus.errors import ConfigError, InputError, Problem
 from orthrus.files import path_exists, short_path
@@ -18,11 +19,12 @@ FRAGMENTS = "parts"  # files in a folder of this name are pieces of configs and 
 
 
 def validate(
+    program: typer.Context,
     paths: Annotated[list[Path], typer.Argument(help="Config files, or folders that are searched for them.")],
 ) -> None:
     """Check every key, name and option of configs without loading a model; all errors are shown, exit 2 if any."""
     files = find_configs(paths)
-    session = Plugins.load()
+    session = command_plugins(program)
     problems = {file: check(file, session) for file in files}
     for file, file_problems in problems.items():
         echo(f"{file}: {_count(len(file_problems), 'error') if file_problems else 'ok'}")

@@ -15,6 +15,7 @@ import typer
 from orthrus.bench.arguments import read_integers
 from orthrus.bench.plan import SubjectPlan, plan_subjects
 from orthrus.cli.arguments import WRITTEN, AsJson, Limit, Overrides, Raw, check_place, without_folder
+from orthrus.cli.command_plugins import command_plugins
 from orthrus.config.compose import ConfigSource, read_overrides
 from orthrus.config.schema import Config, load_config
 from orthrus.errors import ConfigError, InputError, Problem
@@ -34,6 +35,7 @@ NO_DRAFTS = ConfigSource("the control", {"drafter": {"name": PLAIN}})
 
 
 def verify(
+    program: typer.Context,
     config: Annotated[list[Path], typer.Option("--config", help="A run file to verify; again for each further one.")],
     prompts: Annotated[
         list[Path], typer.Option("--prompts", help='JSONL: {"id": ..., "prompt": ...} a line; again for further files.')
@@ -62,7 +64,7 @@ def verify(
     _check_places(out, plot)
     if keep is not None:
         check_place("--keep", keep / "run.json")
-    session = Plugins.load()
+    session = command_plugins(program)
     subjects = plan_subjects(config, variant or [], [], session)
     runs_to_do = _plan_runs(subjects, read_overrides(overrides or []), batches, session)
 
