@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 from orthrus.batch.context import Context
 from orthrus.batch.turn import FreeTurn, Turn
 from orthrus.chance import Chance
+from orthrus.errors import InputError
 from orthrus.interfaces import Drafter, Target
-from orthrus.optional import DraftsAhead, MovesRows, PrefillsInChunks, TakesTurns
+from orthrus.optional import BoundsSlots, DraftsAhead, MovesRows, PrefillsInChunks, TakesTurns
+from orthrus.settings import Stop
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,8 +26,27 @@ def drafts_ahead(drafter: Drafter, context: Context, chance: Chance) -> Callable
 
 
 def turn_of(target: Target) -> Turn:
-    """Return the target's turn; one that refuses nobody if the target has none."""
-    return target.turn if isinstance(target, TakesTurns) else FreeTurn()
+    """Return the target's turn; a target that has none is given one, as all who use it must share it."""
+    if not isinstance(target, TakesTurns):
+        try:
+            target.turn = Turn()  # type: ignore[attr-defined]  # on purpose: the target is the one object they share
+        except AttributeError:  # it takes no attributes
+            return FreeTurn()
+    assert isinstance(target, TakesTurns)
+    return target.turn
+
+
+def check_slots(target: Target, id: str, prompt: int, stop: Stop) -> None:
+    """Raise InputError if a prompt of so many tokens and its answer may need more slots than a row may have."""
+    most = target.max_slots if isinstance(target, BoundsSlots) else None
+    if most is None:
+        return
+    room = stop.max_new_tokens if target.max_length is None else min(stop.max_new_tokens, target.max_length - prompt)
+    if prompt + room > most:
+        raise InputError(
+            f"request '{id}' may need {prompt + room} slots ({prompt} tokens and {room} new ones), more than"
+            f" cache.max_slots={most}; set cache.max_slots={prompt + room} or a smaller stop.max_new_tokens"
+        )
 
 
 def begin(target: Target, turn: Turn, context: Context) -> None:

@@ -45,7 +45,7 @@ def decode(
         return step
 
     def prefilled(rows: list[int], logits: Tensor) -> Step:
-        scheduler.seat()
+        rows = scheduler.seat(rows)
         step = conclude(context.empty_draft(), logits)  # logits [B, 1, V]
         drafter.start(context, rows)
         return step
@@ -63,6 +63,8 @@ def decode(
                 move_rows(target, drafter, context, sources)
             if not rows and (rows := scheduler.refill()):  # rows that are free take the prompts that wait
                 chunks = prefill_chunks(target, context, rows, scheduler.interleaves)
+            if rows and scheduler.abandoned:  # those who asked have gone
+                rows = []
             if rows and (logits := next(chunks)) is not None:
                 step, rows = prefilled(rows, logits), []
             elif scheduler.seated:

@@ -64,7 +64,7 @@ class Decoder:
         results: dict[str, Result] = {}
         done: list[Result] = []
         with turn_of(self.target).lock:  # threads that ask for answers are served one after the other
-            session = self._session(batch, streams=False)
+            session = self._session(min(batch, max(1, len(encoded))), streams=False)
             for index, (name, tokens) in enumerate(zip(names, encoded, strict=True)):
                 session.enqueue(str(index), Request(tuple(tokens), self.stop, self.sampling, request_key(name)))
             for event in session:
@@ -137,6 +137,8 @@ class Stream:
         request = Request(tuple(prompt), decoder.stop, decoder.sampling, request_key(id), shows=True)
         self._session.enqueue(id, request)
         self._ended: Result | None = None
+        if id not in self._session:  # there is no room for an answer
+            self._ended = next(iter(self._session)).result
         self._pieces = self._decode()
 
     def __iter__(self) -> Iterator[Piece]:

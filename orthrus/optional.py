@@ -132,6 +132,13 @@ class PrefillsInChunks(Protocol):
 
 
 @runtime_checkable
+class BoundsSlots(Protocol):
+    """A target whose rows may have so many slots of its cache, and no more."""
+
+    max_slots: int | None  # None: any number
+
+
+@runtime_checkable
 class TakesTurns(Protocol):
     """A target that notices a second decoding, and lets one thread at a time use it."""
 

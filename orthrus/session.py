@@ -6,15 +6,16 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import count
 
-from orthrus.abilities import begin, moves_rows, turn_of
+from orthrus.abilities import begin, check_slots, moves_rows, turn_of
 from orthrus.batch.context import Context
 from orthrus.batch.recorder import RequestRecorder
 from orthrus.batch.request import Request, Row
 from orthrus.batch.scheduler import Scheduler
 from orthrus.chance import Chance, request_key, seeded_key
 from orthrus.decode import decode
-from orthrus.errors import InputError, reason
+from orthrus.errors import InputError, reason, shown
 from orthrus.interfaces import Drafter, Target, Verifier
 from orthrus.optional import name_of
 from orthrus.prompts import encode
@@ -82,7 +83,7 @@ class Session:
         self._numbers: dict[str, int] = {}  # of requests that are not done with, by id
         self._events: deque[Event] = deque()
         self._steps: Iterator[Step] | None = None  # of the decoding under way
-        self._failed: Exception | None = None
+        self._failed: BaseException | None = None
         self._clock = 0.0  # seconds of decoding so far; what a consumer takes between two events does not count
 
     def add(
@@ -104,14 +105,19 @@ class Session:
         not fit.
         """
         with self._turn.lock:
-            name = str(self._context.arrivals) if id is None else id
+            name = self._free_id() if id is None else id
+            if not isinstance(name, str):
+                raise InputError(f"an id must be text, not {shown(name)}")
             if name in self._numbers:
                 raise InputError(f"the id '{name}' is taken by a request that goes on; choose another")
             check_seed(name, seed, self._verifier)
             check_logprobs(name, logprobs, self._target.vocabulary_size)
+            limits = request_stop(name, stop, self._stop, self._target)
+            tokens = encode(self._target, prompt, name, chat)
+            check_slots(self._target, name, len(tokens), limits)
             request = Request(
-                tuple(encode(self._target, prompt, name, chat)),
-                request_stop(name, stop, self._stop, self._target),
+                tuple(tokens),
+                limits,
                 request_sampling(name, sampling, self._sampling, self._target, self._verifier),
                 seeded_key(request_key(name), self._seed if seed is None else seed, self._seed),
                 logprobs,
@@ -119,6 +125,10 @@ class Session:
             )
             self.enqueue(name, request)
             return name
+
+    def _free_id(self) -> str:
+        """Return a number that is no request's id."""
+        return next(text for number in count(self._context.arrivals) if (text := str(number)) not in self._numbers)
 
     def enqueue(self, id: str, request: Request) -> None:
         """Ask for the answer of a request whose settings are known to fit."""
@@ -136,6 +146,7 @@ class Session:
             asked = self._asked[self._numbers[id]]
             self._scheduler.cancel(asked.row)
             self._events.append(self._ended(asked))
+            self._rest()
 
     def __iter__(self) -> Iterator[Event]:
         """Yield the events of all requests until none goes on."""
@@ -171,7 +182,7 @@ class Session:
         resumed = time.perf_counter()
         try:
             step = next(self._next_steps(), None)
-        except Exception as error:
+        except BaseException as error:
             self._failed = error
             error.add_note(f"Steps are of all rows: none of the session's {self.pending} requests can go on.")
             raise
@@ -183,7 +194,11 @@ class Session:
                 asked.recorder.add(step, index, began, self._clock)
                 if self._streams or step.finished[index] is not None:
                     self._note(asked, step, index)
-        if not self._scheduler.live:  # requests that come later begin anew, also after another decoding
+        self._rest()
+
+    def _rest(self) -> None:
+        """Let requests that come later begin anew, also after another decoding, if none goes on now."""
+        if not self._scheduler.live:
             self._steps = None
 
     def _next_steps(self) -> Iterator[Step]:

@@ -72,8 +72,11 @@ class Row:
 
     @classmethod
     def standing(cls, row: Row) -> Row:
-        """Return what is in the place of a row while its prompt is passed over: it has no room, and is in no cycle."""
-        return cls(-1, row.key, row.prompt, 0, row.length, finish_reason="length")
+        """Return what is in the place of a row while its prompt is passed over: it has no room, and is in no cycle.
+
+        It is a token longer than the prompt, so that what cycles write of it is behind the prompt's slots.
+        """
+        return cls(-1, row.key, row.prompt, 0, row.length + 1, finish_reason="length")
 
     @property
     def live(self) -> bool:

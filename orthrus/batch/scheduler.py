@@ -21,6 +21,7 @@ from orthrus.kernels.available import row_kernels
 from orthrus.values import Draft, FinishReason, Step, TokenScores, Verdict
 
 REFILL_SHARE = 16  # a refill waits until one row in so many is free
+OVERLONG = 256  # slots by which a row that has ended may be longer than all that go on
 
 
 class Scheduler:
@@ -78,6 +79,7 @@ class Scheduler:
         if not row.live:
             return
         row.finish_reason, row.room, self._changed = "cancelled", 0, True
+        self._standing = {index: other for index, other in self._standing.items() if other is not row}
         if row in self._context.queue:
             self._context.queue.remove(row)
         else:
@@ -99,7 +101,7 @@ class Scheduler:
         live = [row.finish_reason is None and index not in self._fresh for index, row in enumerate(rows)]
         wanted = sum(live) + len(context.queue)
         count = row_count(wanted, self._capacity) if self._moves else self._capacity
-        if count == len(rows):
+        if count == len(rows) and not self._overlong(live):
             return []
         sources = arranged(live, count)
         rows = [*rows, Row.vacant()]  # the last one is for those that come from nowhere
@@ -111,6 +113,13 @@ class Scheduler:
         context._nothing = Draft(context.tokens[:, :0], torch.zeros_like(context.lengths))
         self._checked = self._nothing_checked = CheckedDraft.of(context.empty_draft())
         return sources
+
+    def _overlong(self, live: Sequence[bool]) -> bool:
+        """Whether rows that have ended are so long that passes, which cover their slots, take longer for them."""
+        if not self._moves or self._context.queue or not any(live):
+            return False
+        longest = max(row.length for row, goes_on in zip(self._context.rows, live, strict=True) if goes_on)
+        return self._context.longest > longest + OVERLONG
 
     def refill(self) -> list[int]:
         """Give rows that have ended, and at first all rows, to waiting prompts; return them: they want a prefill.
@@ -136,13 +145,20 @@ class Scheduler:
         self._upload_rows()
         return rows
 
-    def seat(self) -> None:
-        """Let rows take part whose prompts have been passed over."""
-        if self._standing:
-            for index, row in self._standing.items():
-                self._context.rows[index] = row
-            self._fresh, self._standing = list(self._standing), {}
-            self._upload_rows()
+    @property
+    def abandoned(self) -> bool:
+        """Whether all requests whose prompts are being passed over, chunk by chunk, were cancelled."""
+        return self.interleaves and not self._standing
+
+    def seat(self, rows: list[int]) -> list[int]:
+        """Let rows take part whose prompts have been passed over; return them without those that were cancelled."""
+        if not self.interleaves:
+            return rows
+        for index, row in self._standing.items():
+            self._context.rows[index] = row
+        self._fresh, self._standing = list(self._standing), {}
+        self._upload_rows()
+        return list(self._fresh)
 
     def _stand(self) -> None:
         """Keep the rows that were filled out of the cycles between the chunks of their prompts."""

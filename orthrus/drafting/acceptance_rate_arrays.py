@@ -32,14 +32,19 @@ class BatchEstimates:
 
     def start(self, rows: Sequence[int]) -> None:
         """Forget what was known of these rows."""
-        if (missing := max(rows, default=-1) + 1 - self._seen.shape[1]) > 0:
+        self._widen(max(rows, default=-1) + 1)
+        self._seen[:, list(rows)] = 0
+
+    def _widen(self, count: int) -> None:
+        """Make room for so many rows; some of them may hold no request."""
+        if (missing := count - self._seen.shape[1]) > 0:
             self._seen = np.pad(self._seen, ((0, 0), (0, missing)))
             self._survival = np.ones((len(self._survival), self._seen.shape[1]))
             self._weights = np.power(POOLED_MEMORY, np.arange(self._seen.shape[1])[::-1], dtype=np.float64)
-        self._seen[:, list(rows)] = 0
 
     def move_rows(self, sources: Sequence[int]) -> None:
         """Take what is known of the rows along (see `MovesRows`)."""
+        self._widen(len(sources))
         seen = self._seen.copy()
         for row, source in enumerate(sources):
             if source not in (row, -1):
@@ -47,6 +52,7 @@ class BatchEstimates:
 
     def observe(self, lengths: Sequence[int], accepted: Sequence[int]) -> None:
         """Take note of the drafts of all rows; a length is 0 where there was none."""
+        self._widen(len(lengths))
         drafts = _integers(lengths)
         outcomes = self._outcomes.take(drafts * (self._sizes[-1] + 1) + _integers(accepted), axis=1)  # [2R, B]
         seen, count = self._seen[:, : len(drafts)], int(np.count_nonzero(drafts))
@@ -64,6 +70,7 @@ class BatchEstimates:
 
         chance: that of each draft; None: what is estimated.
         """
+        self._widen(len(available))
         drafts = _integers([-1 if most is None else most for most in available])
         chances = self._chances(len(drafts)) if chance is None else np.full((count - 1, 1), chance)
         live = int(np.count_nonzero(drafts >= 0))

@@ -36,7 +36,9 @@ class DynamicCache:
 
     def move_rows(self, sources: Sequence[int]) -> None:
         """Hold as many rows as there are sources; each has what the row of that number had, -1 nothing."""
-        self.lengths = moved_lengths(self.lengths, sources)
+        before, self.lengths = len(self.lengths), moved_lengths(self.lengths, sources)
+        if len(sources) == before and all(source in (row, -1) for row, source in enumerate(sources)):
+            return
         chosen = torch.tensor([max(source, 0) for source in sources]).to(self.lengths.device, non_blocking=True)
         for buffers in (self._keys, self._values):
             buffers[:] = [buffer[chosen] for buffer in buffers]

@@ -39,14 +39,23 @@ class Replay:
             uploaded = torch.tensor(drafts, dtype=torch.int64).to(context.device, non_blocking=True)
             self._memory[index, : len(drafts)] = uploaded
             self._known[index] = len(drafts)
-        known = torch.tensor(self._known).to(context.device, non_blocking=True)
-        self._ends = context.prompt_lengths + known  # [B] of the texts known
-        self._columns = torch.arange(self._width, device=context.device) - context.prompt_lengths[:, None]  # [B, n]
+            self._prompts[index] = prompt
+        self._align(context)
+
+    def _align(self, context: Context) -> None:
+        """Take note of where the texts of the rows begin and end; of rows that hold another prompt none is known."""
+        self._starts = context.prompt_lengths
+        rows = zip(context.rows, self._prompts, self._known, strict=True)
+        known = torch.tensor([count if row.prompt is prompt else 0 for row, prompt, count in rows])
+        self._ends = self._starts + known.to(context.device, non_blocking=True)  # [B] of the texts known
+        self._columns = torch.arange(self._width, device=context.device) - self._starts[:, None]  # [B, n]
 
     def propose(self, context: Context, chance: Chance) -> Draft:
         """Return the next tokens of each row's drafts, as many as a block and the row's room take."""
         if self._width == 0 or not any(self._known):
             return context.empty_draft()
+        if self._starts is not context.prompt_lengths:  # rows were filled that have not been started
+            self._align(context)
         tokens = self._memory.gather(1, context.lengths[:, None] + self._columns)
         left = torch.minimum(self._ends - context.lengths, context.room)
         return Draft(tokens, left.clamp(0, self._width))
@@ -63,6 +72,7 @@ class Replay:
         self._memory = torch.zeros(len(self._rows), 0, dtype=torch.int64, device=context.device)
         self._widen(longest)
         self._known = [0] * len(self._rows)
+        self._prompts: list[tuple[int, ...]] = [()] * len(self._rows)
 
     def _widen(self, longest: int) -> None:
         """Make room for texts of so many tokens.

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-PADDING = 2.0  # the most columns of a group, over the tokens of its prompts; a further pass costs launches
-SMALL = 256  # columns of a pass that takes hardly longer than one of a single column
+# Columns that a prompt may be padded by, and the least share of the longest prompt's columns that are its own: either
+# is enough. On a GPU a further pass costs as much as some hundred columns; on a CPU every column has its price.
+GPU, CPU = (256, 0.5), (16, 0.8)
 
 
-def prefill_groups(lengths: Sequence[int]) -> list[list[int]]:
+def prefill_groups(lengths: Sequence[int], device: str = "cpu") -> list[list[int]]:
     """Return the indices of prompts in groups, each to be padded to its longest prompt; the longest prompts first.
 
-    A group has little padding, or is so small that padding costs less than a further pass.
+    lengths: of the prompts. device: its type.
     """
+    padding, share = CPU if device == "cpu" else GPU
     groups: list[list[int]] = []
-    tokens = 0
     for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
-        group = groups[-1] if groups else []
-        columns = (len(group) + 1) * lengths[group[0]] if group else 0
-        if group and columns <= max(SMALL, PADDING * (tokens + lengths[index])):
-            group.append(index)
-            tokens += lengths[index]
+        longest = lengths[groups[-1][0]] if groups else 0
+        if groups and (longest - lengths[index] <= padding or lengths[index] >= share * longest):
+            groups[-1].append(index)
         else:
             groups.append([index])
-            tokens = lengths[index]
     return [sorted(group) for group in groups]

@@ -37,6 +37,8 @@ from orthrus_transformers.prefill_groups import prefill_groups
 from orthrus_transformers.training.dual_pass import DualPass
 from orthrus_transformers.transformers_api import raise_if_transformers_changed
 
+NARROWEST = 32  # columns of a chunk of several prompts
+
 
 class TransformersTarget:
     """Run a Hugging Face causal language model over rows of different lengths.
@@ -81,7 +83,7 @@ class TransformersTarget:
         self.tokenizer = tokenizer
         self._model = model
         self._cache = cache
-        self._most_slots = cache.max_slots if isinstance(cache, StaticKVCache) else None
+        self.max_slots = cache.max_slots if isinstance(cache, StaticKVCache) else None
         self._chunk = prefill_chunk
         self.turn = Turn()
         self.moves_rows = isinstance(cache, MovesRows) and cache.moves_rows
@@ -106,7 +108,7 @@ class TransformersTarget:
 
         Raises InputError if a prompt and its answer may need more slots than the cache may have.
         """
-        check_room(context, self._most_slots)
+        check_room(context, self.max_slots)
         self.turn.begin(context)
         self._cache.start(len(context.rows), self.device)
 
@@ -133,7 +135,7 @@ class TransformersTarget:
     def prefill_chunks(self, context: Context, rows: Sequence[int]) -> Iterator[Tensor | None]:
         """Prefill chunk by chunk: the last one yields what `prefill` returns, those before it None."""
         self._cache.keep(context.lengths - 1)  # the cycles between two chunks write behind the prompts
-        chunks = self._prefill_chunks(context, rows)
+        chunks = self._prefill_chunks(context, rows, shared=True)
         while True:
             try:
                 yield self._next_chunk(chunks)
@@ -147,13 +149,17 @@ class TransformersTarget:
     def _next_chunk(self, chunks: Iterator[Tensor | None]) -> Tensor | None:
         return next(chunks)
 
-    def _prefill_chunks(self, context: Context, rows: Sequence[int]) -> Iterator[Tensor | None]:
-        """Pass over groups of prompts of similar length, one after the other."""
-        groups = prefill_groups([len(context.rows[row].prompt) for row in rows])
+    def _prefill_chunks(self, context: Context, rows: Sequence[int], shared: bool = False) -> Iterator[Tensor | None]:
+        """Pass over groups of prompts of similar length, one after the other.
+
+        shared: whether the rows of a group share the tokens of a chunk, as others wait for it.
+        """
+        groups = prefill_groups([len(context.rows[row].prompt) for row in rows], self.device.type)
         everywhere: Tensor | None = None
         for number, group in enumerate(groups, start=1):
             chosen = [rows[index] for index in group]
-            for logits in self._group_chunks(context, chosen):
+            chunk = max(NARROWEST, self._chunk // len(chosen)) if shared else self._chunk
+            for logits in self._group_chunks(context, chosen, min(chunk, self._chunk)):
                 if logits is None:
                     yield None
                     continue
@@ -165,8 +171,8 @@ class TransformersTarget:
                     everywhere.index_copy_(0, torch.tensor(chosen).to(self.device, non_blocking=True), logits)
                 yield everywhere if number == len(groups) else None
 
-    def _group_chunks(self, context: Context, rows: Sequence[int]) -> Iterator[Tensor | None]:
-        """Pass over the prompts of some rows in chunks; the last one yields logits [R, 1, V].
+    def _group_chunks(self, context: Context, rows: Sequence[int], chunk: int) -> Iterator[Tensor | None]:
+        """Pass over the prompts of some rows in chunks of so many columns; the last one yields logits [R, 1, V].
 
         Columns are rolled so that every row's last token is in the last column, which alone is projected onto the
         vocabulary; the columns before a shorter row's first token fall on its scratch slots.
@@ -177,19 +183,19 @@ class TransformersTarget:
         shift = width - context.prompt_lengths[which]  # [R]
         slots = (torch.arange(width, device=self.device) - shift[:, None]) % width  # [R, width]
         token_ids = context.tokens[which, :width].gather(1, slots)
-        for start in range(0, width, self._chunk):
+        for start in range(0, width, chunk):
             self.turn.check(context)
-            columns = slice(start, start + self._chunk)
+            columns = slice(start, start + chunk)
             forward_pass = ForwardPass(
                 token_ids=token_ids[:, columns],
                 lengths=torch.zeros_like(which),
-                extent=width if min(lengths) < width else min(start + self._chunk, width),
+                extent=width if min(lengths) < width else min(start + chunk, width),
                 last=1,
                 slots=slots[:, columns],
                 rows=None if len(rows) == len(context.rows) else which,
             )
             logits = self._engine.run(forward_pass)  # [R, 1, V]
-            yield logits if start + self._chunk >= width else None
+            yield logits if start + chunk >= width else None
 
     @torch.no_grad()
     @in_its_turn
