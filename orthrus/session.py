@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import count
 
 from orthrus.abilities import begin, moves_rows, turn_of
 from orthrus.batch.context import Context
@@ -104,7 +105,9 @@ class Session:
         not fit.
         """
         with self._turn.lock:
-            name = str(self._context.arrivals) if id is None else id
+            name = self._free_id() if id is None else id
+            if not isinstance(name, str):
+                raise InputError(f"a request's id must be text, not {name!r}")
             if name in self._numbers:
                 raise InputError(f"the id '{name}' is taken by a request that goes on; choose another")
             check_seed(name, seed, self._verifier)
@@ -119,6 +122,10 @@ class Session:
             )
             self.enqueue(name, request)
             return name
+
+    def _free_id(self) -> str:
+        """Return the number of the next request, or the first after it that no request has as its id."""
+        return next(name for name in map(str, count(self._context.arrivals)) if name not in self._numbers)
 
     def enqueue(self, id: str, request: Request) -> None:
         """Ask for the answer of a request whose settings are known to fit."""
