@@ -83,7 +83,7 @@ class Session:
         self._numbers: dict[str, int] = {}  # of requests that are not done with, by id
         self._events: deque[Event] = deque()
         self._steps: Iterator[Step] | None = None  # of the decoding under way
-        self._failed: Exception | None = None
+        self._failed: BaseException | None = None
         self._clock = 0.0  # seconds of decoding so far; what a consumer takes between two events does not count
 
     def add(
@@ -178,7 +178,7 @@ class Session:
         resumed = time.perf_counter()
         try:
             step = next(self._next_steps(), None)
-        except Exception as error:
+        except BaseException as error:  # an interruption in the middle of a step, too
             self._failed = error
             error.add_note(f"Steps are of all rows: none of the session's {self.pending} requests can go on.")
             raise

@@ -41,22 +41,27 @@ def test_a_session_without_requests_goes_on_after_another_decoding() -> None:
 class Failing(NoDrafter):
     """Raise once a row has a number of tokens."""
 
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
     def propose(self, context: Context, chance: Chance) -> Draft:
         if any(len(row.output) >= 3 for row in context.rows):
-            raise RuntimeError("the drafter has a bug")
+            raise self.error
         return super().propose(context, chance)
 
 
-def test_a_part_that_raises_ends_its_session_and_nothing_else() -> None:
+@pytest.mark.parametrize("error", [RuntimeError("the drafter has a bug"), KeyboardInterrupt("Ctrl-C")])
+def test_a_part_that_raises_ends_its_session_and_nothing_else(error: BaseException) -> None:
     target = target_of()
-    session = Decoder.of(target, Failing(), Consensus(), Stop(9)).session(2)
+    session = Decoder.of(target, Failing(error), Consensus(), Stop(9)).session(2)
     for prompt in ([0, 1], [2], [3]):
         session.add(prompt)
-    with pytest.raises(RuntimeError, match="the drafter has a bug") as raised:
+    with pytest.raises(type(error)) as raised:
         list(session)
+    assert raised.value is error
     assert raised.value.__notes__ == ["Steps are of all rows: none of the session's 3 requests can go on."]
     assert len(session.result("0").token_ids) == 3, "what was committed is not lost"
-    sentence = "this session has ended with an error: RuntimeError: the drafter has a bug; begin another"
+    sentence = f"this session has ended with an error: {type(error).__name__}: {error}; begin another"
     for _ in range(2):
         with pytest.raises(InputError) as refused:
             next(iter(session))
