@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from orthrus.optional import TrainableTarget as TrainableTarget
     from orthrus.optional import ViewTarget as ViewTarget
     from orthrus.session import Session
+    from orthrus.terminal import console, echo
 
 __all__ = [
     "AttentionBackend",
@@ -108,6 +109,8 @@ __all__ = [
     "Verdict",
     "Verifier",
     "check_turn",
+    "console",
+    "echo",
     "find_source",
     "hookimpl",
     "load",
@@ -131,6 +134,8 @@ _LAZY = {
     "Session": "session",
     "Turn": "batch.turn",
     "check_turn": "batch.turn",
+    "console": "terminal",
+    "echo": "terminal",
     "find_source": "build",
     "load": "build",
     "read_sections": "build",
@@ -146,6 +151,9 @@ _ELSEWHERE = {  # names that have a module of their own for their readers, and s
     "cache_directory": "files",
     "fingerprint_files": "files",
     "fingerprint_weights": "files",
+    "open_to_readers": "unfinished_files",
+    "path_exists": "files",
+    "unfinished": "unfinished_files",
     "weight_files": "files",
 }
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from orthrus import interfaces
-from orthrus.config.compose import ConfigSource, read_overrides
+from orthrus.config.compose import ConfigSource, nested, read_overrides
 from orthrus.config.schema import Config, PartConfig, load_config, source_name
 from orthrus.decoder import Decoder
-from orthrus.errors import BuildError, OrthrusError, reason
+from orthrus.errors import BuildError, OrthrusError, reason, unknown
 from orthrus.options import HasSource
 from orthrus.registry.catalog import PARTS
 from orthrus.registry.contracts import check_interface
@@ -20,6 +21,7 @@ from orthrus.values import Location, Parts
 
 TargetKey = tuple[PartConfig | None, PartConfig | None, PartConfig | None]
 T = TypeVar("T")
+MAKES = {"attention": ("attention",), "cache": ("cache",), "target": ("attention", "cache", "target")}  # and with what
 
 
 def load(
@@ -33,14 +35,16 @@ def load(
     """Return the decoder that a config file or mapping composes.
 
     overrides: a section or part by name, as a mapping (merged over the config's) or, for a part, as an object that is
-    used as it is: `load(path, stop={"max_new_tokens": 64}, target=decoder.target)`. dotted: the same as the command
-    line writes it, `["drafter.name=none"]`. plugins: further plugin objects, or the session's own Plugins.
+    used as it is: `load(path, stop={"max_new_tokens": 64}, target=decoder.target)`; or a dotted key with its value,
+    `**{"stop.max_new_tokens": 64}`. dotted: the same as the command line writes it, `["drafter.name=none"]`.
+    plugins: further plugin objects, or the session's own Plugins.
     notify: called with a sentence before something slow. Raises ConfigError, PluginError, InputError or BuildError.
     """
     session = plugins if isinstance(plugins, Plugins) else Plugins.load(plugins)
     objects = {key: value for key, value in overrides.items() if key in PARTS and not _is_setting(value)}
-    settings = {key: _named(key, value) for key, value in overrides.items() if key not in objects}
-    layers = [ConfigSource("argument", settings), read_overrides(dotted)]
+    paths = {key: value for key, value in overrides.items() if "." in key}
+    settings = {key: _named(key, value) for key, value in overrides.items() if key not in {**objects, **paths}}
+    layers = [ConfigSource("argument", settings), ConfigSource("argument", nested(paths)), read_overrides(dotted)]
     for name in ("attention", "cache"):
         if "target" in objects and any(name in layer.values for layer in layers):
             raise BuildError(f"{name}: the target object brings its own; give the target as options to choose another")
@@ -144,7 +148,7 @@ def _assemble(
     notify: Callable[[str], None] | None,
 ) -> Parts:
     """Return the parts of these names, in building order, made or given."""
-    parts = Parts(notify=notify or _ignore)
+    parts = Parts(notify=notify or _ignore, make=PartMaker(config, plugins, notify or _ignore))
     for name in names:
         chosen: PartConfig | None = getattr(config, name)
         if name in given:
@@ -155,6 +159,32 @@ def _assemble(
                 parts = dataclasses.replace(parts, source=find_source(options.source, plugins, parts))
             parts = dataclasses.replace(parts, **{name: _make(name, chosen, parts)})
     return parts
+
+
+@dataclass(frozen=True)
+class PartMaker:
+    """Builds further parts for parts, as the config's own are built (see `MakePart`)."""
+
+    config: Config
+    plugins: Plugins
+    notify: Callable[[str], None]
+
+    def __call__(self, kind: str, options: Mapping[str, Any] | None = None) -> Any:
+        """Return a new part of a kind, with these options or those of the config."""
+        if kind not in MAKES:
+            raise BuildError(f"Parts.make: {unknown('kind of part', kind, MAKES)}")
+        settings = self._settings(kind, options or {})
+        written = load_config(settings, [], self.plugins, missing_ok=PARTS) if settings else Config()
+        chosen = {name: getattr(written, name) or getattr(self.config, name) for name in MAKES[kind]}
+        if chosen[kind] is None:
+            raise BuildError(f"{kind}: the config names none, so its options must be given, with a name")
+        config = dataclasses.replace(self.config, **chosen)
+        return getattr(_assemble(MAKES[kind], config, self.plugins, {}, self.notify), kind)
+
+    def _settings(self, kind: str, options: Mapping[str, Any]) -> dict[str, Any]:
+        beside = {name: options[name] for name in MAKES[kind] if name != kind and name in options}
+        own = {name: value for name, value in options.items() if name not in beside}
+        return {**beside, **({kind: own} if own else {})}
 
 
 def _ignore(message: str) -> None: ...

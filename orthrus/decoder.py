@@ -12,7 +12,7 @@ from orthrus.chance import Chance, request_key
 from orthrus.decode import decode
 from orthrus.errors import InputError
 from orthrus.interfaces import Drafter, Target, Verifier
-from orthrus.prompts import encode
+from orthrus.prompts import check_request, encode
 from orthrus.sampling.resolve import resolve_sampling, resolve_stop
 from orthrus.session import Session
 from orthrus.settings import Sampling, Stop
@@ -59,13 +59,7 @@ class Decoder:
         follows the target's option. on_result is called with each result, in order, once it is ready. Raises
         InputError, before anything is decoded, for an empty prompt or one that leaves no room in the model's context.
         """
-        if isinstance(prompts, str):
-            raise InputError("generate takes a list of prompts; for one prompt, write generate([prompt])")
-        if batch < 1:
-            raise InputError(f"batch must be at least 1, not {batch}")
-        names = [str(index) for index in range(len(prompts))] if ids is None else list(ids)
-        if len(names) != len(prompts):
-            raise InputError(f"there are {len(names)} ids for {len(prompts)} prompts")
+        names = check_request(prompts, batch, ids)
         encoded = [self.encode(prompt, name, chat) for prompt, name in zip(prompts, names, strict=True)]
         results: dict[str, Result] = {}
         done: list[Result] = []

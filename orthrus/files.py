@@ -15,12 +15,13 @@ import shutil
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import platformdirs
 
-from orthrus.errors import InputError
+from orthrus.errors import InputError, reason, shown
+from orthrus.unfinished_files import unfinished
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 SAMPLE = 1024  # values of each weight, from its beginning: enough to see any training, and quick for any size
+PACKED = ("F4", "F6_E2M3", "F6_E3M2")  # several values in a byte: there are no slices of them
 HEAD = "lm_head.weight"
 EMBEDDING = "model.embed_tokens.weight"
 
@@ -77,7 +79,8 @@ def fingerprint_weights(weights: Iterable[tuple[str, Tensor]]) -> str:
 def _repeats(first: Tensor, second: Tensor) -> bool:
     import torch
 
-    return first.dtype == second.dtype and torch.equal(first, second)
+    same = first.dtype == second.dtype and first.shape == second.shape
+    return same and torch.equal(first.contiguous().view(torch.uint8), second.contiguous().view(torch.uint8))
 
 
 def _stored(files: list[Path]) -> Iterator[tuple[str, Tensor]]:
@@ -88,14 +91,16 @@ def _stored(files: list[Path]) -> Iterator[tuple[str, Tensor]]:
             with safe_open(file, framework="pt") as stored:
                 for name in stored.keys():  # noqa: SIM118  # it is no mapping
                     yield name, _beginning(stored, name)
-        except (OSError, SafetensorError) as error:
-            raise InputError(f"'{file}' is damaged or cannot be read") from error
+        except (OSError, SafetensorError, RuntimeError) as error:  # RuntimeError: of a dtype that torch cannot read
+            raise InputError(f"'{file}' is damaged or cannot be read ({reason(error, 120)})") from error
 
 
 def _beginning(stored: Any, name: str) -> Tensor:
     """Return the first SAMPLE values of a stored weight, reading little more."""
     rows = stored.get_slice(name)
     shape = rows.get_shape()
+    if rows.get_dtype() in PACKED:
+        return stored.get_tensor(name)  # type: ignore[no-any-return]  # of safetensors, which has no types
     row = max(1, math.prod(shape[1:]))
     beginning: Tensor = rows[: -(-SAMPLE // row)] if shape else stored.get_tensor(name)
     return beginning
@@ -104,7 +109,8 @@ def _beginning(stored: Any, name: str) -> Tensor:
 def weight_files(directory: Path) -> list[Path]:
     """Return the safetensors files that transformers would load: the whole model, or the shards that an index names.
 
-    If there is neither, all there are. Raises InputError if a shard is missing or the index is damaged.
+    If there is neither, all there are. Raises InputError if a shard is missing, or if the index is damaged, names a
+    file outside the directory, or one that is no safetensors file.
     """
     if (directory / WEIGHTS).is_file():
         return [directory / WEIGHTS]
@@ -119,9 +125,53 @@ def weight_files(directory: Path) -> list[Path]:
 
 def _shards(index: Path) -> list[str]:
     try:
-        return sorted({str(name) for name in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()})
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        names = sorted({str(name) for name in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"'{index}' is damaged: it has no map from weights to files") from error
+    for name in names:
+        if not name.endswith(".safetensors"):
+            raise InputError(f"'{index}' names {shown(name)}, which is no .safetensors file; pickles are never loaded")
+        if not _is_inside(name):
+            raise InputError(f"'{index}' names {shown(name)}, which lies outside its directory")
+    return names
+
+
+def _is_inside(name: str) -> bool:
+    """Tell whether a relative name stays below its directory, on any system."""
+    return not name.startswith("/") and ".." not in PurePosixPath(name).parts and not set(name) & set("\\:\0")
+
+
+def path_exists(path: str | Path) -> bool:
+    """Tell whether there is a file or directory; a text that can be no path, as it is too long, is none."""
+    try:
+        return Path(path).expanduser().exists()
+    except (OSError, ValueError, RuntimeError):  # RuntimeError: no such user
+        return False
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a file, or of a pipe to its end, without a byte order mark.
+
+    Raises InputError with what is wrong, to be put behind the file's name.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise InputError("does not exist") from None
+    except IsADirectoryError:
+        raise InputError("is a directory, not a file") from None
+    except UnicodeDecodeError:
+        raise InputError("is not UTF-8 text") from None
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}") from error
+    except ValueError as error:  # a zero byte
+        raise InputError(f"can be no path: {error}") from None
+
+
+def short_path(path: str | Path, most: int = 200) -> str:
+    """Return a path as a message quotes it: of one that is none, because it is a long text, only the beginning."""
+    text = str(path)
+    return text if len(text) <= most else f"{text[:most]}..."
 
 
 def cache_directory(name: str) -> Path:
@@ -141,20 +191,14 @@ def write_whole(file: Path, content: str | Callable[[Path], object]) -> None:
     content: the text, or a function that writes to the path that it is given, which is beside the file. Raises
     WriteError for a full disk and the like.
     """
-    with _write_errors(file):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = _beside(file)
-        try:
-            unfinished.touch(exist_ok=False)
-            mode = stat.S_IMODE(unfinished.stat().st_mode)
-            if isinstance(content, str):
-                unfinished.write_text(content, encoding="utf-8")
-            else:
-                content(unfinished)
-            unfinished.chmod(mode)  # some writers make files that nobody else may read
-            unfinished.replace(file)
-        finally:
-            unfinished.unlink(missing_ok=True)
+    with _write_errors(file), unfinished(file) as beside:
+        mode = stat.S_IMODE(beside.stat().st_mode)
+        if isinstance(content, str):
+            beside.write_text(content, encoding="utf-8")
+        else:
+            content(beside)
+        beside.chmod(mode)  # some writers make files that nobody else may read
+        beside.replace(file)
 
 
 @contextmanager
@@ -164,21 +208,15 @@ def new_directory(directory: Path, *, replace: bool = False) -> Iterator[Path]:
     replace: the directory may exist, and stays until then. Raises InputError if it exists and may not, WriteError for a
     full disk and the like.
     """
-    if directory.exists() and not replace:
+    if path_exists(directory) and not replace:
         raise InputError(f"'{directory}' exists already; give the name of a new directory")
-    unfinished = _beside(directory)
-    try:
-        with _write_errors(directory):
-            directory.parent.mkdir(parents=True, exist_ok=True)
-            unfinished.mkdir()
-            yield unfinished
-            mode = stat.S_IMODE(unfinished.stat().st_mode)
-            for file in unfinished.iterdir():  # some writers make files that nobody else may read
-                file.chmod(mode if file.is_dir() else mode & 0o666)
-            with _set_aside(directory):
-                unfinished.rename(directory)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+    with _write_errors(directory), unfinished(directory, folder=True) as beside:
+        yield beside
+        mode = stat.S_IMODE(beside.stat().st_mode)
+        for file in beside.iterdir():  # some writers make files that nobody else may read
+            file.chmod(mode if file.is_dir() else mode & 0o666)
+        with _set_aside(directory):
+            beside.rename(directory)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ B: rows, n: width of a draft, V: size of the vocabulary, H: heads, D: size of a 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -43,6 +43,18 @@ class Tokenizer(Protocol):
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """Return the text without special tokens; the text of a prefix is a prefix, up to an unfinished character."""
+
+
+class MakePart(Protocol):
+    """Build a further target, KV cache or attention backend through the catalog: `Parts.make`."""
+
+    def __call__(self, kind: str, options: Mapping[str, Any] | None = None) -> Any:
+        """Return a new part of a kind, `target`, `cache` or `attention`, which is the caller's alone.
+
+        options: as a config writes them, with the part's name; None: as the decoder's own part of this kind. Those of a
+        target may have `cache` and `attention` beside its own options; without, it gets new ones like the decoder's.
+        Raises ConfigError for options that are wrong, BuildError or InputError if the part cannot be made.
+        """
 
 
 @runtime_checkable

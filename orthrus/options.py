@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 import types
 import typing
 from collections.abc import Iterator, Mapping
@@ -13,6 +14,7 @@ from orthrus.errors import shown, unknown
 
 REQUIRED = dataclasses.MISSING
 MAPPINGS = (dict, Mapping)
+DECIMAL = re.compile(r"0|[1-9][0-9]*")  # and not 017, which is 15 in YAML
 
 
 @runtime_checkable
@@ -169,7 +171,7 @@ def _freeze(value: Any, hint: Any) -> Any:
 
 def _key(key: Any, hint: Any) -> Any:
     """Return a mapping's key as the number that it is to be: an override writes it as text."""
-    return int(key) if hint is int and isinstance(key, str) and key.isdecimal() else key
+    return int(key) if hint is int and isinstance(key, str) and DECIMAL.fullmatch(key) else key
 
 
 def _plain(value: Any) -> Any:

@@ -6,13 +6,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-
-def error_console() -> Console:
-    """Return a console on standard error."""
-    return Console(stderr=True, highlight=False)
+from orthrus.terminal import console
 
 
 @contextmanager
@@ -22,8 +18,8 @@ def bar(what: str, total: int, done: int = 0, shown: bool = True) -> Iterator[Ca
     done: how often it was done before. shown: False for a process that keeps silent; without a terminal all do.
     """
     columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()]
-    console = error_console()
-    hidden = not shown or not console.is_terminal
-    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=hidden) as progress:
+    terminal = console(err=True)
+    hidden = not shown or not terminal.is_terminal
+    with Progress(*columns, TimeRemainingColumn(), console=terminal, transient=True, disable=hidden) as progress:
         task = progress.add_task(what, total=total, completed=done)
         yield lambda _: progress.advance(task)

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from orthrus.errors import BuildError
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -146,7 +148,10 @@ class AttentionCapabilities:
 
 @dataclass(frozen=True)
 class Parts:
-    """The parts built so far, in building order; a factory reads those before it."""
+    """The parts built so far, in building order; a factory reads those before it.
+
+    make: builds a further part for the caller alone, see `orthrus.interfaces.MakePart`.
+    """
 
     source: Any = None
     attention: Any = None
@@ -155,6 +160,11 @@ class Parts:
     drafter: Any = None
     verifier: Any = None
     notify: Any = field(default=lambda message: None)
+    make: Any = field(default=lambda kind, options=None: _made_by_nobody(kind))
+
+
+def _made_by_nobody(kind: str) -> Any:
+    raise BuildError(f"no {kind} can be made here: only what a config composes is built from the catalog")
 
 
 @dataclass(frozen=True)

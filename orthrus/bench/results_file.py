@@ -12,7 +12,7 @@ from typing import Any
 from orthrus.bench.memory_growth import memory_growth
 from orthrus.bench.results import FORMAT, Phases, Results, Run, Spread
 from orthrus.errors import InputError, reason
-from orthrus.files import write_whole
+from orthrus.files import read_text, short_path, write_whole
 from orthrus.options import mismatch
 
 FINITE = {"minimum": -1e100, "maximum": 1e100}  # beyond it is infinity, or as good as that
@@ -32,11 +32,11 @@ def write_results(results: Results, path: Path) -> None:
 
 def read_results(path: Path) -> Results:
     """Return the results in a file; raise InputError, with one sentence, if it holds none."""
-    if not path.is_file():
-        raise InputError(f"there is no file '{path}'")
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        values = json.loads(read_text(path))
+    except InputError as error:
+        raise InputError(f"the file '{short_path(path)}' {error}") from error
+    except (ValueError, RecursionError) as error:
         raise InputError(f"'{path}' is no JSON: {error}") from error
     if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
         raise InputError(f"'{path}' holds no results of `orthrus bench`")

@@ -1,11 +1,12 @@
 """The program `orthrus`. Nothing here imports torch before a command needs it.
 
 May import: bench, build, config, decoder, errors, files, machine, metrics, options, progress, prompts, registry,
-testing, values, verification.
+terminal, testing, values, verification.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -14,6 +15,8 @@ from types import TracebackType
 
 from orthrus.cli.exit_codes import BAD_INPUT, INTERRUPTED
 from orthrus.errors import OrthrusError, reason
+
+OF_THE_SYSTEM = {errno.ENAMETOOLONG, errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EACCES, errno.EPERM}
 
 
 def main() -> None:
@@ -30,8 +33,10 @@ def main() -> None:
         sys.exit(INTERRUPTED)
     except OrthrusError as error:
         _fail(debug, str(error))
+    except OSError as error:
+        _fail(debug, _of_the_system(error) or _unforeseen(error))
     except Exception as error:  # a plugin may raise anything; say what and where, in one sentence
-        _fail(debug, _usage(error) or f"{reason(error)} ({_place(error.__traceback__)}; --debug shows the traceback)")
+        _fail(debug, _usage(error) or _unforeseen(error))
 
 
 def _run(arguments: list[str]) -> int:
@@ -42,12 +47,26 @@ def _run(arguments: list[str]) -> int:
 
 
 def _fail(debug: bool, message: str) -> None:
+    from orthrus.terminal import echo
+
     if debug:
-        traceback.print_exc()
+        echo(traceback.format_exc(), err=True, end="")
     lines = message.splitlines() or ["unknown"]
     for line in lines:
-        sys.stderr.write(f"orthrus: error: {line}\n")
+        echo(f"orthrus: error: {line}", err=True)
     sys.exit(BAD_INPUT)
+
+
+def _unforeseen(error: Exception) -> str:
+    return f"{reason(error)} ({_place(error.__traceback__)}; --debug shows the traceback)"
+
+
+def _of_the_system(error: OSError) -> str | None:
+    """Return the sentence for a disk or a name that the system refuses; None for what may be anybody's mistake."""
+    if error.errno not in OF_THE_SYSTEM:
+        return None
+    where = f"'{str(error.filename)[:200]}' cannot be used: " if error.filename else "a file cannot be written: "
+    return f"{where}{error.strerror}"
 
 
 def _usage(error: Exception) -> str | None:
@@ -73,5 +92,7 @@ class _WarnOnce:
     def __call__(self, message: object, category: type[Warning], *rest: object, **more: object) -> None:
         text = " ".join(str(message).split())
         if issubclass(category, UserWarning) and text not in self._shown:
+            from orthrus.terminal import echo
+
             self._shown.add(text)
-            sys.stderr.write(f"orthrus: warning: {text}\n")
+            echo(f"orthrus: warning: {text}", err=True)

@@ -19,6 +19,7 @@ from orthrus.cli.verify import verify
 from orthrus.errors import PluginError, reason
 from orthrus.registry.catalog import Entry
 from orthrus.registry.plugins import Plugins
+from orthrus.terminal import echo
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "run": run,
@@ -33,7 +34,9 @@ COMMANDS: dict[str, Callable[..., None]] = {
 
 def make_app() -> typer.Typer:
     """Return the program; a plugin's command that cannot be had is left out, as `orthrus plugins` shows."""
+    session = Plugins.load(strict=False)
     app = typer.Typer(
+        context_settings={"obj": session},
         add_completion=False,
         pretty_exceptions_enable=False,
         help="Lossless, faster decoding of language models. --debug, anywhere, shows tracebacks.",
@@ -41,7 +44,6 @@ def make_app() -> typer.Typer:
     app.callback()(_options)
     for name, command in COMMANDS.items():
         app.command(name)(command)
-    session = Plugins.load(strict=False)
     for name in session.catalog.names("command"):
         try:
             app.command(name)(_command(session.get("command", name)))
@@ -67,7 +69,7 @@ def _command(entry: Entry) -> Callable[..., None]:
 
 def _show_version(asked: bool) -> None:
     if asked:
-        typer.echo(f"orthrus {version('orthrus-decoding')}")
+        echo(f"orthrus {version('orthrus-decoding')}")
         raise typer.Exit
 
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from orthrus.errors import InputError
+from orthrus.files import short_path
 
 WRITTEN = ("--out", "--plot")  # flags of files
 
@@ -26,7 +27,11 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing el
 
 def check_place(flag: str, path: Path) -> None:
     """Raise InputError, before anything is measured, if nothing could be written there."""
-    if path.is_dir():
+    try:
+        there = path.is_dir()
+    except OSError as error:
+        raise InputError(f"{flag}: '{short_path(path)}' can be no file: {error.strerror}") from error
+    if there:
         raise InputError(f"{flag}: '{path}' is a directory")
     above = next(parent for parent in path.absolute().parents if parent.exists())
     if not above.is_dir() or not os.access(above, os.W_OK):

@@ -18,13 +18,15 @@ from orthrus.bench.results_file import to_json, write_results
 from orthrus.bench.workload import Workload
 from orthrus.cli.arguments import AsJson, Limit, Overrides, Raw, check_place, without_folder
 from orthrus.cli.bench_table import print_results
+from orthrus.cli.command_plugins import command_plugins
 from orthrus.cli.exit_codes import INTERRUPTED
 from orthrus.config.compose import read_overrides
 from orthrus.config.schema import Config
 from orthrus.errors import InputError
-from orthrus.progress import bar, error_console
+from orthrus.progress import bar
 from orthrus.prompts import read_prompts
 from orthrus.registry.plugins import Plugins
+from orthrus.terminal import console, echo
 
 if TYPE_CHECKING:
     from orthrus.bench.isolated import IsolatedBench
@@ -34,6 +36,7 @@ FAILED = 1
 
 
 def bench(
+    program: typer.Context,
     config: Annotated[list[Path], typer.Option("--config", help="A run file to measure; again for each further one.")],
     overrides: Overrides = None,
     variant: Annotated[
@@ -87,7 +90,7 @@ def bench(
     asked.check(points)
     if out is not None:
         check_place("--out", out)
-    session = Plugins.load()
+    session = command_plugins(program)
     subjects = plan_subjects(config, variant or [], baseline or [], session, shape)
     check_sweep(subjects, [read_sweep(text).key for text in sweep or []])
     plan = Plan(
@@ -160,7 +163,7 @@ def _carry_out(plan: Plan, asked: Workload, session: Plugins, make: Any, out: Pa
         _give_up(runs, interrupted)
     results = make(work, runs)
     if as_json:
-        typer.echo(to_json(results), nl=False)
+        echo(to_json(results), end="")
     else:
         print_results(results)
     if interrupted:
@@ -176,7 +179,7 @@ def _work(plan: Plan, asked: Workload, session: Plugins, advance: Any) -> Bench 
         return IsolatedBench(plan, asked, advance)
     from orthrus.bench.runner import Bench
 
-    notify = partial(error_console().print, markup=False, soft_wrap=True)
+    notify = partial(console(err=True).print, markup=False, soft_wrap=True)
     return Bench(plan, asked, session, notify=notify, advance=advance)
 
 

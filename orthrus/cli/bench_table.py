@@ -6,13 +6,13 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from orthrus.bench.formatting import engine, filled, mebibytes, number, pair, share, spread
 from orthrus.bench.memory_growth import memory_growth
 from orthrus.bench.results import Phases, Results, Run
+from orthrus.terminal import console
 
 WIDE = 240  # columns for a file or a pipe, which have no width of their own
 Cell = Callable[[Run], str]
@@ -20,17 +20,17 @@ Cell = Callable[[Run], str]
 
 def print_results(results: Results) -> None:
     """Print the runs, below them where their cycles' time goes, and what failed."""
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=max(WIDE, console.width))
-    console.print(_table(COLUMNS, results.runs))
+    terminal = console()
+    if not terminal.is_terminal:
+        terminal = console(width=max(WIDE, terminal.width))
+    terminal.print(_table(COLUMNS, results.runs))
     if profiled := [run for run in results.runs if run.phases is not None]:
-        console.print(_table(PHASES, profiled, title="where the time of a cycle goes, ms"))
+        terminal.print(_table(PHASES, profiled, title="where the time of a cycle goes, ms"))
     for grown in memory_growth(results):
-        console.print(str(grown), markup=False, soft_wrap=True)
+        terminal.print(str(grown), markup=False, soft_wrap=True)
     for run in results.runs:
         if run.error is not None:
-            console.print(f"{run.label}, {_point(run)}: {run.error}", markup=False, soft_wrap=True)
+            terminal.print(f"{run.label}, {_point(run)}: {run.error}", markup=False, soft_wrap=True)
 
 
 def _table(columns: Mapping[str, Cell], runs: Sequence[Run], title: str | None = None) -> Table:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from orthrus.cli.arguments import AsJson
+from orthrus.cli.command_plugins import command_plugins
 from orthrus.errors import InputError
+from orthrus.terminal import echo
 
 if TYPE_CHECKING:
     from orthrus.testing import Outcome, PartFactory
@@ -20,6 +22,7 @@ ADVICE = {
 
 
 def check(
+    program: typer.Context,
     part: Annotated[str, typer.Argument(metavar="NAME", help="A registered part, or a class as module:Class.")],
     overrides: Annotated[
         list[str] | None,
@@ -38,7 +41,7 @@ def check(
     from orthrus.testing.factory import factory_of
     from orthrus.testing.pytest_summary import summary_line
 
-    factory = factory_of(part, kind, overrides or ())
+    factory = factory_of(part, kind, overrides or (), plugins=command_plugins(program))
     factory.check_interface()
     outcomes: list[Outcome] = []
     for each_check in EVERY_CHECK[factory.kind]():
@@ -52,22 +55,22 @@ def check(
         )
     failed = [outcome for outcome in outcomes if outcome.status == "failed"]
     if failed and not as_json and all(outcome.raised for outcome in failed):
-        typer.echo(f"FAILED {failed[0].reason}")  # how to see it again; the others are told in a line each
+        echo(f"FAILED {failed[0].reason}")  # how to see it again; the others are told in a line each
     for outcome in [] if as_json else skipped:
-        typer.echo(f"-      {outcome.check}: {outcome.reason}")
+        echo(f"-      {outcome.check}: {outcome.reason}")
     if not as_json and factory.overrides != tuple(overrides or ()):
-        typer.echo(f"with   {' '.join(factory.overrides)}")
+        echo(f"with   {' '.join(factory.overrides)}")
     summary = summary_line([(outcome.status, outcome.reason) for outcome in outcomes])
-    typer.echo(json.dumps(_object(factory, summary, outcomes), indent=2) if as_json else summary)
+    echo(json.dumps(_object(factory, summary, outcomes), indent=2) if as_json else summary)
     if failed:
         raise typer.Exit(1)
 
 
 def _print(outcome: Outcome) -> None:
     if outcome.status == "failed":
-        typer.echo(f"FAILED {outcome.check}: {outcome.raised}" if outcome.raised else f"FAILED {outcome.reason}")
+        echo(f"FAILED {outcome.check}: {outcome.raised}" if outcome.raised else f"FAILED {outcome.reason}")
     else:
-        typer.echo(f"ok     {outcome.check}: {outcome.check.rule}")
+        echo(f"ok     {outcome.check}: {outcome.check.rule}")
 
 
 def _object(factory: PartFactory, summary: str, outcomes: list[Outcome]) -> dict[str, Any]:

@@ -7,17 +7,18 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orthrus.progress import error_console
+from orthrus.terminal import console
 
 if TYPE_CHECKING:
     from orthrus.decoder import Decoder
+    from orthrus.registry.plugins import Plugins
 
 
-def load_decoder(config: Path, overrides: Sequence[str] | None) -> Decoder:
+def load_decoder(config: Path, overrides: Sequence[str] | None, plugins: Plugins) -> Decoder:
     """Return the decoder of a run file, telling what is being waited for."""
-    console = error_console()
-    with console.status("loading"):
+    terminal = console(err=True)
+    with terminal.status("loading"):
         from orthrus.build import load
 
-        notify = partial(console.print, markup=False, soft_wrap=True)
-        return load(config, dotted=overrides or [], notify=notify)
+        notify = partial(terminal.print, markup=False, soft_wrap=True)
+        return load(config, dotted=overrides or [], plugins=plugins, notify=notify)

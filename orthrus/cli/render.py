@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-import unicodedata
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+
+from orthrus.terminal import harmless
 
 if TYPE_CHECKING:
     from orthrus.values import Piece, Result
@@ -41,8 +41,7 @@ def _has_colors(console: Console) -> bool:
 
 def plain(result: Result) -> str:
     """Return an answer of many, under a line that says whose it is."""
-    text = harmless(result.text) if sys.stdout.isatty() else result.text
-    return f"--- {result.id} {summary(result)}\n{text}"
+    return f"--- {result.id} {summary(result)}\n{result.text}"
 
 
 def totals(results: Sequence[Result]) -> str:
@@ -56,11 +55,6 @@ def totals(results: Sequence[Result]) -> str:
         if ratio.pooled is not None:
             parts.append(f"{name} {ratio.pooled:.2f} pooled, {ratio.per_prompt:.2f} per prompt")
     return f"[{'; '.join(parts)}]"
-
-
-def harmless(text: str) -> str:
-    """Return the text without control characters, line ends and tabs excepted."""
-    return "".join(letter for letter in text if letter in "\n\t" or unicodedata.category(letter) != "Cc")
 
 
 def summary(result: Result, ended_by: str = "") -> str:

@@ -15,6 +15,8 @@ from orthrus.bench.markdown_report import Report, make_report
 from orthrus.bench.results import Results
 from orthrus.bench.results_file import read_results
 from orthrus.errors import InputError
+from orthrus.files import read_text, short_path
+from orthrus.terminal import echo
 
 
 def report(
@@ -39,7 +41,7 @@ def report(
         _write(written_report, out, folder)
     except OSError as error:
         raise InputError(f"'{error.filename}' cannot be written: {error.strerror}") from error
-    typer.echo(f"{out}: benchmarks: {len(results)}, figures in {folder}: {len(written_report.figures)}")
+    echo(f"{out}: benchmarks: {len(results)}, figures in {folder}: {len(written_report.figures)}")
 
 
 def _check(out: Path, folder: Path, given: Sequence[Path]) -> None:
@@ -63,12 +65,10 @@ def _read(paths: Sequence[Path]) -> dict[str, Results]:
 def _introduction(path: Path | None) -> str:
     if path is None:
         return ""
-    if not path.is_file():
-        raise InputError(f"there is no file '{path}'")
     try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise InputError(f"'{path}' is not UTF-8 text") from None
+        return read_text(path)
+    except InputError as error:
+        raise InputError(f"the file '{short_path(path)}' {error}") from error
 
 
 def _write(report: Report, out: Path, folder: Path) -> None:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
+from orthrus.bench.arguments import LARGEST
 from orthrus.cli.arguments import AsJson, Batch, ConfigFile, Limit, Overrides, Raw
+from orthrus.cli.command_plugins import command_plugins
 from orthrus.cli.exit_codes import INTERRUPTED
 from orthrus.cli.loading import load_decoder
 from orthrus.cli.render import end_stream, plain, print_piece, summary, totals
-from orthrus.errors import InputError
-from orthrus.progress import bar, error_console
+from orthrus.errors import InputError, shown
+from orthrus.progress import bar
 from orthrus.prompts import PromptRecord, check_text, read_prompts
+from orthrus.terminal import console, echo, to_json
 
 if TYPE_CHECKING:
     from orthrus.decoder import Decoder
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 
 def run(
+    program: typer.Context,
     config: ConfigFile,
     overrides: Overrides = None,
     prompt: Annotated[str | None, typer.Option("--prompt", help="One prompt; its answer is streamed.")] = None,
@@ -38,13 +40,14 @@ def run(
     """
     if (prompt is None) == (prompts is None):
         raise InputError("give either --prompt TEXT or --prompts FILE.jsonl")
-    if batch < 1:
-        raise InputError(f"--batch must be at least 1, not {batch}")
+    if not 1 <= batch <= LARGEST:
+        bound = f"at most {LARGEST}" if batch > LARGEST else "at least 1"
+        raise InputError(f"--batch must be {bound}, not {shown(batch)}")
     if prompt is not None:
         records = [PromptRecord("0", check_text(prompt, "the prompt"))]
     else:
         records = read_prompts(prompts or Path(), limit)
-    decoder = load_decoder(config, overrides)
+    decoder = load_decoder(config, overrides, command_plugins(program))
     chat = False if raw else None
     if prompt is not None and not as_json:
         _stream(decoder, prompt, chat)
@@ -53,18 +56,18 @@ def run(
 
 
 def _stream(decoder: Decoder, prompt: str, chat: bool | None) -> None:
-    console = Console(highlight=False)
+    terminal = console()
     stream = decoder.stream(prompt, chat=chat)
     interrupted = False
     try:
         for piece in stream:
-            print_piece(console, piece)
+            print_piece(terminal, piece)
     except KeyboardInterrupt:
         interrupted = True
     finally:
-        end_stream(console)  # whatever happened, what was printed stays, on a line of its own
+        end_stream(terminal)  # whatever happened, what was printed stays, on a line of its own
     line = summary(stream.result, ended_by="Ctrl-C" if interrupted else "")
-    error_console().print(line, style="dim", markup=False, soft_wrap=True)
+    console(err=True).print(line, style="dim", markup=False, soft_wrap=True)
     if interrupted:
         raise typer.Exit(INTERRUPTED)
 
@@ -74,9 +77,9 @@ def _answer(decoder: Decoder, records: list[PromptRecord], batch: int, chat: boo
 
         def show(result: Result) -> None:
             advance(result)
-            typer.echo(json.dumps(result.to_dict(), ensure_ascii=False) if as_json else plain(result))
+            echo(to_json(result.to_dict()) if as_json else plain(result))
 
         ids, texts = [record.id for record in records], [record.prompt for record in records]
         results = decoder.generate(texts, ids=ids, batch=batch, chat=chat, on_result=show)
     if not as_json:
-        error_console().print(totals(results), style="dim", markup=False, soft_wrap=True)
+        console(err=True).print(totals(results), style="dim", markup=False, soft_wrap=True)

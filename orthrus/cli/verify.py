@@ -15,14 +15,16 @@ import typer
 from orthrus.bench.arguments import read_integers
 from orthrus.bench.plan import SubjectPlan, plan_subjects
 from orthrus.cli.arguments import WRITTEN, AsJson, Limit, Overrides, Raw, check_place, without_folder
+from orthrus.cli.command_plugins import command_plugins
 from orthrus.config.compose import ConfigSource, read_overrides
 from orthrus.config.schema import Config, load_config
 from orthrus.errors import ConfigError, InputError, Problem
 from orthrus.files import write_whole
-from orthrus.progress import bar, error_console
+from orthrus.progress import bar
 from orthrus.prompts import PromptRecord, read_prompts
 from orthrus.registry.catalog import PLAIN
 from orthrus.registry.plugins import Plugins
+from orthrus.terminal import console, echo
 
 if TYPE_CHECKING:
     from orthrus.verification.certificate import Certificate
@@ -33,6 +35,7 @@ NO_DRAFTS = ConfigSource("the control", {"drafter": {"name": PLAIN}})
 
 
 def verify(
+    program: typer.Context,
     config: Annotated[list[Path], typer.Option("--config", help="A run file to verify; again for each further one.")],
     prompts: Annotated[
         list[Path], typer.Option("--prompts", help='JSONL: {"id": ..., "prompt": ...} a line; again for further files.')
@@ -61,7 +64,7 @@ def verify(
     _check_places(out, plot)
     if keep is not None:
         check_place("--keep", keep / "run.json")
-    session = Plugins.load()
+    session = command_plugins(program)
     subjects = plan_subjects(config, variant or [], [], session)
     runs_to_do = _plan_runs(subjects, read_overrides(overrides or []), batches, session)
 
@@ -82,13 +85,13 @@ def verify(
 
         write_whole(plot, draw_gaps(record.to_dict()["runs"]))
     if as_json:
-        typer.echo(record.to_json(), nl=False)
+        echo(record.to_json(), end="")
     else:
         from orthrus.cli.verify_table import print_runs
 
         print_runs(record.runs)
         if referee.provenance:
-            typer.echo(f"what was run: {referee.provenance}")
+            echo(f"what was run: {referee.provenance}")
     if not record.passed:
         raise typer.Exit(FAILED)
 
@@ -132,11 +135,11 @@ def _carry_out(
     from orthrus.verification.certifier import Asked, Runs
     from orthrus.verification.run_cache import KeptRuns
 
-    notify = partial(error_console().print, markup=False, soft_wrap=True)
+    notify = partial(console(err=True).print, markup=False, soft_wrap=True)
     kept_runs = None if keep is None else KeptRuns(keep, notify)
     runs = Runs(session, [(record.id, record.prompt) for record in records], chat, notify, kept_runs)
     asked = [Asked(*arguments) for arguments in planned]
-    with error_console().status("loading"):
+    with console(err=True).status("loading"):
         for run in asked:
             runs.prepare(run.config)
     _decode(runs, asked, len(records))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from orthrus.terminal import console
 from orthrus.verification.certificate import Certificate
 from orthrus.verification.mismatch import NOTHING, Divergence
 
@@ -43,7 +43,7 @@ def print_runs(runs: Sequence[Certificate]) -> None:
         print_table(runs)
     for run in runs:
         for reason in reasons(run):
-            Console(highlight=False).print(reason, markup=False, soft_wrap=True)
+            console().print(reason, markup=False, soft_wrap=True)
         if run.divergences:
             _print_divergences(run, titled=len(runs) > 1)
 
@@ -53,9 +53,7 @@ def print_sentence(run: Certificate) -> None:
     what = "coupled sampling" if run.temperature else "greedy decoding"
     checked = f"{run.tokens} tokens, every one checked; {run.oracle_checked} prompts decoded again by the naive oracle"
     ties = f"; {run.ties} ties decided in float64" if run.ties else ""
-    Console(highlight=False).print(
-        f"{run.identical}/{run.prompts} identical to {what} ({checked}{ties})", soft_wrap=True
-    )
+    console().print(f"{run.identical}/{run.prompts} identical to {what} ({checked}{ties})", soft_wrap=True)
 
 
 def print_table(runs: Sequence[Certificate]) -> None:
@@ -63,10 +61,10 @@ def print_table(runs: Sequence[Certificate]) -> None:
     table = Table(*COLUMNS)
     for run in runs:
         table.add_row(*(Text(cell(run)) for cell in COLUMNS.values()))
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=max(WIDE, console.width))
-    console.print(table)
+    terminal = console()
+    if not terminal.is_terminal:
+        terminal = console(width=max(WIDE, terminal.width))
+    terminal.print(table)
 
 
 def reasons(run: Certificate) -> Iterator[str]:
@@ -91,9 +89,9 @@ def _print_divergences(run: Certificate, titled: bool) -> None:
     )
     for divergence in run.divergences[:MOST]:
         table.add_row(*map(Text, _cells(divergence)))
-    Console().print(table)
+    console().print(table)
     if len(run.divergences) > MOST:
-        Console(highlight=False).print(f"and {len(run.divergences) - MOST} more: --json has them all")
+        console().print(f"and {len(run.divergences) - MOST} more: --json has them all")
 
 
 def _cells(divergence: Divergence) -> list[str]:

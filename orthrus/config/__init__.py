@@ -1,6 +1,6 @@
 """Configs: their schema, and how files, overrides and arguments are composed.
 
-May import: errors, options, registry, settings.
+May import: errors, files, options, registry, settings.
 """
 
 from orthrus.config.schema import Config

@@ -17,10 +17,14 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from orthrus.errors import ConfigError, Problem, shown
+from orthrus.config.numbers import other_number
+from orthrus.errors import ConfigError, InputError, Problem, shown
+from orthrus.files import path_exists, read_text, short_path
 
 _HIDDEN = "\ue000{"  # a private character of Unicode in the place of the dollar sign
 COMMAND_LINE = "override"
+DEEPEST = 100  # files that use each other, one over the other
+MOST_LAYERS = 1000  # of one config: files that use the next one twice would be laid 2^n times
 UNREADABLE = (yaml.YAMLError, OmegaConfBaseException, ValueError, RecursionError)  # ValueError: a number too long
 
 
@@ -50,11 +54,28 @@ class Composed:
         return self.origins.get(key, self.main)
 
 
-def read_layers(path: Path, using: tuple[Path, ...] = ()) -> tuple[list[ConfigSource], list[Problem]]:
+def read_layers(path: Path) -> tuple[list[ConfigSource], list[Problem]]:
     """Return the layers of a file, those that it uses first, and all problems met on the way."""
-    problems: list[Problem] = []
-    if path.resolve() in using:
+    return _read_layers(path, (), {})
+
+
+Layers = tuple[list[ConfigSource], list[Problem]]
+
+
+def _read_layers(path: Path, using: tuple[Path, ...], known: dict[Path, Layers]) -> Layers:
+    """Read a file, once however often it is used. using: the files that lead to it; known: those that were read."""
+    whole = path.resolve()
+    if whole in using:
         return [], [Problem(str(using[-1]), "use", f"'{path}' is used by itself, in a circle")]
+    if len(using) > DEEPEST:
+        return [], [Problem(str(using[-1]), "use", f"'{path}' is used over more than {DEEPEST} other files")]
+    if whole not in known:
+        known[whole] = _read_with_used(path, (*using, whole), known)
+    return known[whole]
+
+
+def _read_with_used(path: Path, using: tuple[Path, ...], known: dict[Path, Layers]) -> Layers:
+    problems: list[Problem] = []
     values = _read_file(path, problems)
     used = values.pop("use", [])
     if not isinstance(used, list) or not all(isinstance(item, str) for item in used):
@@ -62,17 +83,24 @@ def read_layers(path: Path, using: tuple[Path, ...] = ()) -> tuple[list[ConfigSo
         used = []
     layers: list[ConfigSource] = []
     for item in used:
-        inherited, more = _read_used(path, item, using)
+        inherited, more = _read_used(path, item, using, known)
         layers += inherited
-        problems += more
+        problems += [problem for problem in more if problem not in problems]
+        if len(layers) > MOST_LAYERS:
+            return [], [*problems, Problem(str(path), "use", f"more than {MOST_LAYERS} files are laid over each other")]
     return [*layers, ConfigSource(str(path), values)], problems
 
 
-def _read_used(path: Path, item: str, using: tuple[Path, ...]) -> tuple[list[ConfigSource], list[Problem]]:
-    used = _tidy(path.parent / Path(item).expanduser())
-    if not used.is_file():
+def _read_used(path: Path, item: str, using: tuple[Path, ...], known: dict[Path, Layers]) -> Layers:
+    try:
+        used = _tidy(path.parent / Path(item).expanduser())
+        there = used.is_file()
+    except (OSError, RuntimeError) as error:  # too long a name, or no such user
+        why = error.strerror if isinstance(error, OSError) else error
+        return [], [Problem(str(path), "use", f"'{short_path(item)}' cannot be a file: {why}")]
+    if not there:
         return [], [Problem(str(path), "use", f"there is no file '{item}' (looked for '{used}')")]
-    return read_layers(used, (*using, path.resolve()))
+    return _read_layers(used, using, known)
 
 
 def _tidy(path: Path) -> Path:
@@ -82,19 +110,18 @@ def _tidy(path: Path) -> Path:
 
 
 def _read_file(path: Path, problems: list[Problem]) -> dict[str, Any]:
-    if not path.is_file():
-        what = "is a directory, not a file" if path.is_dir() else "does not exist"
-        problems.append(Problem(str(path), "", what))
-        return {}
     try:
-        values = _plain(OmegaConf.load(io.StringIO(_hide(path.read_text(encoding="utf-8")))))
-    except UnicodeDecodeError:
-        problems.append(Problem(str(path), "", "is not UTF-8 text"))
+        if not path.is_file() and path_exists(path) and not path.is_dir():
+            raise InputError("is no regular file, and a config may be read more than once")
+        text = _hide(read_text(path))
+        values = _plain(OmegaConf.load(io.StringIO(text)))
+        if wrong := other_number(text):
+            problems.append(Problem(str(path), "", wrong))
+    except InputError as error:
+        problems.append(Problem(short_path(path), "", str(error)))
         return {}
-    except OSError as error:
-        single = error.strerror is None  # what OmegaConf raises for a file that is a single value
-        what = "must be a mapping, not a single value" if single else f"cannot be read: {error.strerror}"
-        problems.append(Problem(str(path), "", what))
+    except (OSError, AssertionError):  # what OmegaConf raises for a file that is a single value, quoted or not
+        problems.append(Problem(str(path), "", "must be a mapping, not a single value"))
         return {}
     except UNREADABLE as error:
         problems.append(Problem(str(path), "", f"is not valid YAML: {_one_line(error)}"))
@@ -110,17 +137,30 @@ def read_overrides(overrides: Sequence[str]) -> ConfigSource:
     problems: list[Problem] = []
     values: dict[str, Any] = {}
     for item in overrides:
-        key, equals, _ = item.partition("=")
+        key, equals, written = item.partition("=")
         if not equals or not all(name.strip() for name in key.split(".")):
             problems.append(Problem(COMMAND_LINE, shown(item), "must be written key=value, such as stop.strings=[END]"))
             continue
         try:
             values = _merge(values, _plain(OmegaConf.from_dotlist([_hide(item)])))
+            if wrong := other_number(written):
+                problems.append(Problem(COMMAND_LINE, key, wrong))
         except UNREADABLE as error:
             problems.append(Problem(COMMAND_LINE, key, f"is not valid YAML: {_one_line(error)}"))
     if problems:
         raise ConfigError(problems)
     return ConfigSource(COMMAND_LINE, values)
+
+
+def nested(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Return dotted keys with their values, as Python writes them, as the mapping that they stand for."""
+    values: dict[str, Any] = {}
+    for key, value in overrides.items():
+        layer: Any = value
+        for name in reversed(key.split(".")):
+            layer = {name: layer}
+        values = _merge(values, layer)
+    return values
 
 
 def _merge(old: Any, new: Any) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 
 from orthrus.config.compose import Composed, ConfigSource, compose, read_layers
 from orthrus.errors import ConfigError, InputError, PluginError, Problem, shown, unknown
+from orthrus.files import path_exists, short_path
 from orthrus.options import HasConflicts, HasSource, RequiresParts, option, parse
 from orthrus.registry.catalog import DEFAULT, PARTS, RESERVED, Entry
 from orthrus.registry.plugins import Plugins
@@ -68,10 +69,10 @@ def load_config(
     problems: list[Problem] = []
     if isinstance(source, Mapping):
         overrides = [ConfigSource("config", source), *overrides]
-    elif Path(source).exists():
+    elif path_exists(source):
         files, problems = read_layers(Path(source))
     else:
-        raise InputError(f"there is no config file '{source}'")
+        raise InputError(f"there is no config file '{short_path(source)}'")
     settings = [ConfigSource(override.origin, _plain(override.values)) for override in overrides]
     problems += [
         Problem(source.origin, "use", "only files can use files") for source in settings if "use" in source.values

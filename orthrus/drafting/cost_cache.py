@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from orthrus.files import WriteError, cache_directory, write_whole
+from orthrus.unfinished_files import open_to_readers
 
 FORMAT = "orthrus-pass-costs 1"
 
@@ -38,6 +39,7 @@ def write_costs(identity: Mapping[str, Any], seconds: Mapping[int, float], notif
     entry = {"format": FORMAT, "identity": identity, "seconds": {str(size): cost for size, cost in seconds.items()}}
     try:
         write_whole(file, json.dumps(entry, indent=1) + "\n")
+        open_to_readers(file)
     except WriteError as error:
         notify(f"the costs of passes cannot be kept in '{file.parent}' ({error.why}); the next run measures anew")
 

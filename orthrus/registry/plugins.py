@@ -52,14 +52,17 @@ class Plugins:
             plugins._load_entry_point(point)
         for plugin in extra:
             plugins.add(plugin)
-        strict = strict_by_default() if strict is None else strict
-        problems = [f"plugin '{failure.origin}' did not load: {failure.reason}" for failure in plugins.failures]
-        problems += [conflict(entries) for entries in plugins.catalog.conflicts()]
+        plugins.complain(strict_by_default() if strict is None else strict)
+        return plugins
+
+    def complain(self, strict: bool) -> None:
+        """Warn of plugins that did not load and of names that are taken twice; strict: raise PluginError instead."""
+        problems = [f"plugin '{failure.origin}' did not load: {failure.reason}" for failure in self.failures]
+        problems += [conflict(entries) for entries in self.catalog.conflicts()]
         if strict and problems:
             raise PluginError("\n".join(problems))
         for problem in problems:
-            warnings.warn(problem, stacklevel=2)
-        return plugins
+            warnings.warn(problem, stacklevel=3)
 
     def add(self, plugin: object, name: str | None = None, version: str = "unknown") -> None:
         """Add a plugin object at any time, with the same checks as one that was there from the start.

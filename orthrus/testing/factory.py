@@ -58,13 +58,16 @@ class PartFactory:
         return ["from orthrus.testing import factory_of", f'make = factory_of("{self.part}", "{self.kind}"{more})']
 
 
-def factory_of(part: str, kind: str | None = None, overrides: Sequence[str] = ()) -> PartFactory:
+def factory_of(
+    part: str, kind: str | None = None, overrides: Sequence[str] = (), *, plugins: Plugins | None = None
+) -> PartFactory:
     """Return the factory of a registered part, chosen by name, or of a class, `module:Class`.
 
     kind: where the name or class leaves it open. overrides: options of a registered part, `["drafter.length=5"]`, and
     for a target those of its attention and cache. Those that are not written are what the part's options say as
-    `checked_with`, or else their defaults. A target is made once, over the cache of the kit if none is named. Raises
-    InputError, ConfigError or PluginError for what does not exist.
+    `checked_with`, or else their defaults. A target is made once, over the cache of the kit if none is named. plugins:
+    those to look in; None: all that are installed. Raises InputError, ConfigError or PluginError for what does not
+    exist.
     """
     if kind is not None and kind not in PARTS:
         raise InputError(unknown("kind of part", kind, PARTS))
@@ -72,7 +75,7 @@ def factory_of(part: str, kind: str | None = None, overrides: Sequence[str] = ()
         if overrides:
             raise InputError(f"'{part}' takes no overrides ({overrides[0]}): options belong to registered parts")
         return _imported(part, kind)
-    session = Plugins.load()
+    session = plugins or Plugins.load()
     part_kind = kind or _kind_of(part, session)
     _check_overrides(part_kind, overrides)
     chosen = _with_its_own(part_kind, part, overrides, session)

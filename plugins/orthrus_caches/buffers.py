@@ -7,6 +7,21 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from orthrus import InputError
+
+
+def zeros(like: Tensor, shape: tuple[int, int, int, int]) -> Tensor:
+    """Return a new buffer of a tensor's dtype and device; raise InputError where a CPU's memory does not hold it."""
+    try:
+        return like.new_zeros(shape)
+    except torch.OutOfMemoryError:
+        raise  # of a GPU: a target says what to set
+    except RuntimeError as error:
+        raise InputError(
+            f"the memory does not hold a cache of {shape[0]} rows with {shape[2]} slots each; set a smaller batch,"
+            " stop.max_new_tokens or cache.slots"
+        ) from error
+
 
 def put(buffer: Tensor, states: Tensor, slots: Tensor, rows: Tensor | None, extent: int) -> Tensor:
     """Write states [R, H, n, D] into slots [R, n] of rows [R] and return [R, H, extent, D]: a view, if of all rows."""
@@ -23,7 +38,7 @@ def put(buffer: Tensor, states: Tensor, slots: Tensor, rows: Tensor | None, exte
 def grown(buffer: Tensor, capacity: int) -> Tensor:
     """Return a buffer of more slots with the same beginning; the rest is zeros."""
     rows, heads, slots, size = buffer.shape
-    larger = buffer.new_zeros(rows, heads, capacity, size)
+    larger = zeros(buffer, (rows, heads, capacity, size))
     larger[:, :, :slots] = buffer
     return larger
 

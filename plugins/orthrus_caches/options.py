@@ -11,7 +11,9 @@ from orthrus import option
 class StaticOptions:
     """Options of the cache `static`: the slots that a row has at first."""
 
-    slots: int = option(512, minimum=16, help="slots a row has from the start; doubled when a text outgrows them")
+    slots: int = option(
+        512, minimum=16, maximum=2**40, help="slots a row has from the start; doubled when a text outgrows them"
+    )
     max_slots: int | None = option(
         None,
         minimum=16,

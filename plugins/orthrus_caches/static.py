@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from orthrus import Parts
-from orthrus_caches.buffers import grown, moved_lengths, put
+from orthrus_caches.buffers import grown, moved_lengths, put, zeros
 from orthrus_caches.options import StaticOptions
 
 
@@ -79,8 +79,8 @@ class StaticCache:
             return None
         while len(self._keys) <= layer:
             shape = (self._held_rows, heads, self._capacity, size)
-            self._keys.append(keys_like.new_zeros(shape))
-            self._values.append(keys_like.new_zeros(shape))
+            self._keys.append(zeros(keys_like, shape))
+            self._values.append(zeros(keys_like, shape))
         return self._rows_of(self._keys[layer]), self._rows_of(self._values[layer]), self._slots
 
     def read(self, layer: int) -> tuple[Tensor, Tensor]:
@@ -103,7 +103,7 @@ class StaticCache:
         return bucket
 
     def _buffer(self, states: Tensor) -> Tensor:
-        return states.new_zeros(self._held_rows, states.shape[1], self._capacity, states.shape[3])
+        return zeros(states, (self._held_rows, states.shape[1], self._capacity, states.shape[3]))
 
     def _rows_of(self, buffer: Tensor) -> Tensor:
         """Return a view of the rows that there are now."""

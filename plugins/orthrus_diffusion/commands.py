@@ -20,15 +20,15 @@ def convert(
     ] = None,
 ) -> None:
     """Convert a released Orthrus-Qwen3 checkpoint to a view, or with --base a view and its model to a checkpoint."""
-    from orthrus import InputError, Parts
+    from orthrus import InputError, Parts, echo
     from orthrus_diffusion.view_files.convert import to_released, to_view
     from orthrus_diffusion.view_files.shipped import fetched
 
     if base is not None and storage is not None:
         raise InputError("--storage says how a view is stored; with --base a whole checkpoint is written")
-    parts = Parts(notify=lambda message: typer.echo(message, err=True))
+    parts = Parts(notify=lambda message: echo(message, err=True))
     if base is None:
         to_view(fetched(source, parts), dest, storage or "float", source)
     else:
         to_released(fetched(source, parts), fetched(base, parts), dest, base)
-    typer.echo(dest)
+    echo(dest)

@@ -24,6 +24,7 @@ from orthrus_transformers.loading.provenance import provenance
 from orthrus_transformers.model.attention_hook import attach
 from orthrus_transformers.model.compatibility import check_attention, check_layers
 from orthrus_transformers.model.context_length import ends_early, max_length
+from orthrus_transformers.model.experts import choose_experts
 from orthrus_transformers.model.fused_layers import fuse_view, unfuse_view
 from orthrus_transformers.model.mask_windows import windows_in_masks
 from orthrus_transformers.model.pass_facts import PassReads, pass_identity
@@ -65,6 +66,7 @@ class TransformersTarget:
         before the model's context does, if its files ask for what is not applied, and if passes could be captured and
         are not.
         """
+        choose_experts(model.config, model.dtype)
         check_layers(model)
         check_attention(model, attention)
         self.capabilities = frozenset({"logits", "views", "training", *(["tokenizer"] if tokenizer else [])})

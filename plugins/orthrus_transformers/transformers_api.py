@@ -124,7 +124,7 @@ def _tiny(family: str, **settings: Any) -> Any:
     heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 4, "max_position_embeddings": 16}
     tokens = {"pad_token_id": None, "bos_token_id": None, "eos_token_id": None}
     config = CONFIG_MAPPING[family](**sizes, **heads, **tokens, **settings)
-    return AutoModelForCausalLM.from_config(config).eval()
+    return AutoModelForCausalLM.from_config(config, trust_remote_code=False).eval()
 
 
 def _layers(family: str) -> str | None:

@@ -17,6 +17,7 @@ PUBLIC = {
     "orthrus",
     "orthrus.errors",
     "orthrus.files",
+    "orthrus.unfinished_files",
     "orthrus.hookspecs",
     "orthrus.optional",
     "orthrus.progress",

@@ -68,11 +68,11 @@ def test_bad_input_is_one_sentence_and_writes_nothing(results: Path, tmp_path: P
     write_results(measured(), twin)
     page = tmp_path / "new" / "page.md"
     cases: list[tuple[list[object], str]] = [
-        ([gone], f"there is no file '{gone}'"),
+        ([gone], f"the file '{gone}' does not exist"),
         ([foreign], f"'{foreign}' holds no results of `orthrus bench`"),
         ([results, twin], "two files are called 'speed'; the figures of one would replace the other's"),
-        ([results, "--introduction", gone], f"there is no file '{gone}'"),
-        ([results, "--introduction", tmp_path / "bytes.md"], f"'{tmp_path / 'bytes.md'}' is not UTF-8 text"),
+        ([results, "--introduction", gone], f"the file '{gone}' does not exist"),
+        ([results, "--introduction", tmp_path / "bytes.md"], f"the file '{tmp_path / 'bytes.md'}' is not UTF-8 text"),
         ([results, "--figures", foreign], f"--figures: '{foreign}' is no directory"),
         ([], "Missing argument"),
     ]

@@ -14,7 +14,10 @@ from rich.console import Console
 from support.program import TABLE, InProcess
 
 from orthrus import Decoder, Piece, load
-from orthrus.cli.render import harmless, print_piece
+from orthrus.cli.render import print_piece
+from orthrus.registry.plugins import Plugins
+from orthrus.terminal import harmless
+from orthrus.testing import drafter_checks
 
 KEYS = [
     "id", "text", "token_ids", "prompt_tokens", "new_tokens", "finish_reason", "cycles", "passes",
@@ -175,3 +178,19 @@ def test_accepted_drafts_are_green_and_the_own_tokens_plain() -> None:
 def test_harmless_keeps_what_is_text() -> None:
     assert harmless("a\tb\né👩\u200d🚀\u2028") == "a\tb\né👩\u200d🚀\u2028"
     assert harmless("\x00\x07\x08\x1b[2J\r\x7f\x9b1m") == "[2J1m"
+
+
+COMMANDS = [["run", "--prompt", "abc", "--config", TABLE], ["validate", TABLE], ["check", "prompt_lookup"], ["plugins"]]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
+def test_plugins_are_loaded_once_a_command(
+    command: list[Any], orthrus: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded, own = [], Plugins._load_entry_point
+    monkeypatch.setattr(
+        Plugins, "_load_entry_point", lambda self, point: (loaded.append(point.name), own(self, point))[1]
+    )
+    monkeypatch.setattr("orthrus.testing.checks.EVERY_CHECK", {"drafter": lambda: drafter_checks()[:1]})
+    assert orthrus(*command).code == 0
+    assert sorted(loaded) == sorted(set(loaded)) and "orthrus_drafters" in loaded

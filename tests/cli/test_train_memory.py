@@ -48,7 +48,7 @@ def test_out_of_memory_in_a_pass(stage: str, train: Callable[..., Outcome], monk
         assert train(before).code == 0
     with monkeypatch.context() as patch:
         patch.setattr(EagerEngine, "run", full)
-        patch.setattr(target, "probe", lambda *given: None)
+        patch.setattr(target, "probe", lambda *given: [])
         sampled = [SAMPLED] if stage == "prompts" else []
         assert train(stage, *sampled).error() == (
             f"the device is out of memory in the stage {stage}; set {stage}.batch (now {BATCHES[stage]}) lower"

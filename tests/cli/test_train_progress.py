@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from rich.console import Console
@@ -25,12 +24,12 @@ BARS = {
 def terminal(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     """Let standard error be a terminal for progress bars, and return what they write there."""
 
-    def console(**options: Any) -> Console:
-        assert options.pop("stderr")
-        return Console(file=shown, force_terminal=True, width=100, **options)
+    def console(*, err: bool) -> Console:
+        assert err
+        return Console(file=shown, force_terminal=True, width=100, highlight=False)
 
     shown = io.StringIO()
-    monkeypatch.setattr(progress, "Console", console)
+    monkeypatch.setattr(progress, "console", console)
     return shown
 
 
@@ -63,7 +62,7 @@ def test_no_bar_without_a_terminal_or_for_other_processes(
 ) -> None:
     with progress.bar("fit", 10, shown=False) as advance:
         advance(None)
-    monkeypatch.setattr(progress, "Console", lambda **options: Console(file=terminal, force_terminal=False))
+    monkeypatch.setattr(progress, "console", lambda err: Console(file=terminal, force_terminal=False))
     with progress.bar("fit", 10) as advance:
         advance(None)
     assert terminal.getvalue() == ""

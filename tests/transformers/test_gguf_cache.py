@@ -152,7 +152,7 @@ def test_a_damaged_copy_is_made_anew(damage: Callable[[Path], None], converter: 
 @pytest.mark.parametrize("error", [BuildError("damaged"), OSError("disk full"), KeyboardInterrupt()])
 def test_a_conversion_that_fails_leaves_nothing(error: BaseException, converter: Converter, tmp_path: Path) -> None:
     converter.fail = error
-    with pytest.raises(type(error)):
+    with pytest.raises(BuildError if isinstance(error, OSError) else type(error), match=r"disk full|damaged|^$"):
         converter(model(tmp_path))
     assert not (tmp_path / "cache").exists()  # not even an empty folder
     converter.fail = None

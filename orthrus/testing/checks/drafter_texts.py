@@ -40,7 +40,7 @@ DRAWN = [SMALL, Scene(seed=5, vocabulary=3, order=2, prompts=((2, 1, 2),), max_n
 
 @check("drafter", ladder(21))
 def greedy_text(make: Factory, scene: Scene) -> None:
-    """Under a greedy verifier the text is what greedy decoding gives, in every batch and with every limit and stop."""
+    """A greedy verifier gives the text of greedy decoding, in every batch and with every limit and stop token."""
     target = scene.target()
     texts = decoded(scene, target, make_drafter(make, target), PlainConsensus())
     compare_texts(texts, scene.truths(scene.target()))

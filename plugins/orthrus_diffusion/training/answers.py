@@ -23,7 +23,7 @@ def make_answers(run: TrainingSession) -> None:
     file = run.out / "prompts.jsonl"
     if not file.exists():
         raise InputError(f"there is no '{file}'; run the stage prompts first")
-    prompts = [record.prompt for record in read_prompts(file)]
+    prompts = [record.text for record in read_prompts(file)]
     groups = [prompts[start : start + run.answers.shard] for start in range(0, len(prompts), run.answers.shard)]
     directory = run.out / "answers"
     target = run.target()

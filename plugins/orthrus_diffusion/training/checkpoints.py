@@ -37,7 +37,7 @@ class Checkpoints:
         """Write a checkpoint, then forget all but the last two; raise InputError if it cannot be written."""
         from safetensors.torch import save_file
 
-        directory = self._directory / f"step-{checkpoint.step:08d}"
+        directory = self._directory / _name(checkpoint.step)
         with new_directory(directory, replace=True) as folder:  # of one that is damaged, and was passed over
             save_file({name: tensor.contiguous() for name, tensor in checkpoint.tensors.items()}, folder / STATE)
             manifest = {"step": checkpoint.step, "facts": dict(checkpoint.facts), "sha256": file_digest(folder / STATE)}
@@ -68,12 +68,24 @@ class Checkpoints:
         return sorted(self._directory.glob("step-*"))
 
     def _read(self, folder: Path) -> Checkpoint | None:
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
         try:
             manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-            if manifest["sha256"] != file_digest(folder / STATE):
+            if manifest["sha256"] != file_digest(folder / STATE) or folder.name != _name(manifest["step"]):
                 return None
             return Checkpoint(manifest["step"], manifest["facts"], load_file(folder / STATE))
-        except (OSError, ValueError, KeyError, TypeError):  # in whatever way: it is told, and an earlier one is used
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            TypeError,
+            RecursionError,
+            SafetensorError,
+        ):
             return None
+
+
+def _name(step: int) -> str:
+    return f"step-{step:08d}"

@@ -31,6 +31,7 @@ def train(
     stage: Annotated[Stage, typer.Option("--stage", help="Which stage; each goes on where it was.")] = Stage.all,
 ) -> None:
     """Train a diffusion view of a model: sample prompts, answer them, fit the view, measure it."""
+    from orthrus import echo
     from orthrus_diffusion.training.stages import run_stages
 
-    run_stages(config, overrides or [], stage.value, partial(typer.echo, err=True))
+    run_stages(config, overrides or [], stage.value, partial(echo, err=True))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orthrus import Decoder, InputError, Result, read_prompts, summarize
+from orthrus import Decoder, InputError, Prompt, Result, read_prompts, summarize
 from orthrus.optional import TrainableTarget
 from orthrus.progress import bar
 from orthrus_diffusion.drafter import Diffusion
@@ -20,7 +20,7 @@ class Evaluation:
     """The decoder that uses the view, and the prompts."""
 
     decoder: Decoder
-    prompts: tuple[str, ...]
+    prompts: tuple[Prompt, ...]
     batch: int
 
     @classmethod
@@ -46,7 +46,7 @@ def _named(prefix: str, results: list[Result]) -> dict[str, float | None]:
     return {f"{prefix}tokens_per_cycle": ratio.pooled, f"{prefix}tokens_per_cycle_per_prompt": ratio.per_prompt}
 
 
-def _prompts(run: TrainingSession) -> list[str]:
+def _prompts(run: TrainingSession) -> list[Prompt]:
     files = [Path(name).expanduser() for name in run.eval.files] or [run.out / "held-out.jsonl"]
     if not run.eval.files and not files[0].exists():
         raise InputError(f"there is no '{files[0]}'; run the stage prompts, which holds some out, or name eval.files")

@@ -70,7 +70,7 @@ def _whole(line: str) -> dict[str, Any]:
     """Return a record; an empty one for a line that an interruption cut off, or that is none."""
     try:
         line_values = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return line_values if isinstance(line_values, dict) else {}
 

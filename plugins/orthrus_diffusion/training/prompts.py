@@ -46,7 +46,7 @@ def _put_together(run: TrainingSession, parts: Sequence[Path], held_out: int) ->
     """Write all prompts but those held out, each once."""
     lines = (line for file in parts for line in file.read_text(encoding="utf-8").splitlines())
     sampled = _distinct(json.loads(line)["prompt"] for line in lines)
-    given = [record.prompt for name in run.prompts.files for record in read_prompts(Path(name).expanduser())]
+    given = [record.text for name in run.prompts.files for record in read_prompts(Path(name).expanduser())]
     every = _without_avoided(run, _distinct([*sampled, *given]))
     if every and len(every) <= held_out:
         raise InputError(
@@ -66,7 +66,7 @@ def _without_avoided(run: TrainingSession, prompts: list[str]) -> list[str]:
     if not run.prompts.avoid:
         return prompts
     avoided = Contamination(
-        record.prompt for name in run.prompts.avoid for record in read_prompts(Path(name).expanduser())
+        record.text for name in run.prompts.avoid for record in read_prompts(Path(name).expanduser())
     )
     clean = [prompt for prompt in prompts if prompt not in avoided]
     left_out = f"{len(prompts) - len(clean)} of {len(prompts)} prompts are left out: they repeat some of prompts.avoid"

@@ -123,7 +123,7 @@ def read_claim(directory: Path) -> dict[str, Any]:
         claim: dict[str, Any] = json.loads(note.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"'{note}' cannot be read; delete '{directory}' to begin the stage anew") from error
     return claim
 

@@ -9,9 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-import typer
 
-from orthrus import InputError
+from orthrus import InputError, echo
 from orthrus.files import write_whole
 from orthrus_diffusion.training.answers import make_answers
 from orthrus_diffusion.training.evaluation import Evaluation
@@ -35,7 +34,7 @@ def evaluate_view(run: TrainingSession) -> None:
         write_whole(run.out / "eval.json", json.dumps(measures, indent=1) + "\n")
         records.write(measurement=len(records.read()) + 1, **measures)
         records.plot(run.notify)
-        typer.echo(json.dumps(measures, indent=1))
+        echo(json.dumps(measures, indent=1))
 
 
 STAGES: dict[str, Callable[[TrainingSession], None]] = {

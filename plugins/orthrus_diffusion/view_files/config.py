@@ -52,7 +52,7 @@ def read_config(directory: Path) -> dict[str, Any]:
         values = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InputError(f"the directory '{directory}' holds no config.json") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"'{file}' cannot be read as JSON") from error
     if not isinstance(values, dict):
         raise InputError(f"'{file}' must hold a mapping, not a {type(values).__name__}")
@@ -61,7 +61,8 @@ def read_config(directory: Path) -> dict[str, Any]:
 
 def is_released(values: Mapping[str, Any]) -> bool:
     """Tell whether a config is one of a released checkpoint: a whole model that brings its view."""
-    return RELEASED in (values.get("architectures") or ())
+    architectures = values.get("architectures")
+    return isinstance(architectures, list) and RELEASED in architectures
 
 
 def parse_config(values: Mapping[str, Any], source: Path) -> ViewConfig:

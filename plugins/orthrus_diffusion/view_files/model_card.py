@@ -73,7 +73,7 @@ def model_card(
 def _table(file: Path) -> str:
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"the figures in '{file}' cannot be read as JSON") from error
     if not isinstance(values, dict):
         raise InputError(f"'{file}' must hold a mapping of figures, not a {type(values).__name__}")

@@ -114,5 +114,5 @@ def _opened(file: Path) -> Iterator[Any]:
     try:
         with safe_open(file, framework="pt") as stream:
             yield stream
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, RuntimeError) as error:  # RuntimeError: of a dtype that torch cannot read
         raise InputError(f"'{file}' is damaged or cannot be read") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from orthrus import InputError, Parts, Plugins, find_source
+from orthrus import InputError, Parts, Plugins, find_source, path_exists
 from orthrus_diffusion.view_files.config import ViewConfig, parse_config, read_config
 
 VIEWS = Path(__file__).parents[1] / "views"  # a directory for each: config.json, view.safetensors, README.md
@@ -41,7 +41,7 @@ def fetched(text: str, parts: Parts) -> Path:
 
     Raises InputError if there is none, or if it is no directory.
     """
-    if not _exists(text) and text in shipped_views():
+    if not path_exists(text) and text in shipped_views():
         return VIEWS / text
     try:
         model_directory = find_source(text, Plugins.load(), parts).fetch()
@@ -50,10 +50,3 @@ def fetched(text: str, parts: Parts) -> Path:
     if not model_directory.is_dir():
         raise InputError(f"'{model_directory}' is no directory (`orthrus fetch` makes one of a .gguf file)")
     return model_directory
-
-
-def _exists(text: str) -> bool:
-    try:
-        return Path(text).expanduser().exists()
-    except RuntimeError:  # there is no such user; then there is no such path
-        return False

@@ -60,9 +60,9 @@ class ForwardPass:
         return self.lengths[:, None] + (columns + last + 1) % len(columns)
 
     @property
-    def projected_columns(self) -> int | slice:
-        """The columns that are projected, as models take them."""
-        return slice(self.width - self.unused - self.last, self.width - self.unused) if self.unused else self.last
+    def projected_columns(self) -> slice:
+        """The columns that are projected; told a number instead, layers that share keys would leave the others out."""
+        return slice(self.width - self.unused - self.last, self.width - self.unused)
 
     @property
     def state(self) -> RowState:

@@ -63,7 +63,7 @@ def read_json(file: Path) -> Mapping[str, Any]:
         values = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BuildError(f"'{file}' cannot be read as JSON ({error})") from error
     if not isinstance(values, dict):
         raise BuildError(f"'{file}' holds no JSON object")
@@ -86,8 +86,9 @@ def _unread(written: Mapping[str, Any], model: Any, config: Any, prefix: str = "
     declared = {field.name for field in fields(config)} | set(config.attribute_map) | _made_by_class(type(config))
     code = Code.of(model)
     for name, value in written.items():
-        inner = getattr(config, name, None)
-        if name in getattr(config, "sub_configs", {}) and isinstance(value, dict) and hasattr(inner, "attribute_map"):
+        # What is no config of its own is not read: some values differ by layer, and have no one answer.
+        inner = getattr(config, name, None) if name in getattr(config, "sub_configs", {}) else None
+        if isinstance(value, dict) and hasattr(inner, "attribute_map"):
             yield from _unread(value, model, inner, f"{prefix}{name}.")
         elif value and not (name in declared or matches(name, WITHOUT_EFFECT) or _generates(name)):
             if _is_neutral(name, value, config) or code.reads(name):

@@ -7,12 +7,12 @@ import hashlib
 import importlib.util
 import json
 import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from orthrus import BuildError
 from orthrus.files import cache_directory, file_digest
+from orthrus.unfinished_files import open_to_readers, unfinished
 
 FORMAT = 2  # raise it when the conversion changes; older copies are then made anew
 MANIFEST = "orthrus.json"
@@ -40,7 +40,7 @@ def is_whole(directory: Path) -> bool:
         manifest = json.loads((directory / MANIFEST).read_text())
         whole = isinstance(manifest, dict) and bool(manifest)
         return whole and all(file_digest(directory / name) == digest for name, digest in manifest.items())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
 
 
@@ -54,25 +54,33 @@ def _check_package(file: Path) -> None:
 
 
 def _convert(file: Path, directory: Path, ignored: Sequence[str]) -> None:
+    from safetensors import SafetensorError
+
     made_folders = [folder for folder in (directory.parent, directory.parent.parent) if not folder.exists()]
-    directory.parent.mkdir(parents=True, exist_ok=True)
     try:
         _convert_beside(file, directory, ignored)
-    except BaseException:
-        for folder in made_folders:  # a conversion that failed leaves nothing, not even an empty folder
+    except (OSError, SafetensorError) as error:  # safetensors has an error of its own for a full disk
+        raise BuildError(
+            f"the converted copy of '{file.name}' cannot be written to '{directory.parent}'"
+            f" ({getattr(error, 'strerror', None) or error}); set ORTHRUS_CACHE to a folder with room"
+        ) from error
+    finally:
+        for folder in (
+            made_folders
+        ):  # one that has something in it stays; a conversion that failed leaves nothing, not even an empty folder
             with contextlib.suppress(OSError):
                 folder.rmdir()
-        raise
 
 
 def _convert_beside(file: Path, directory: Path, ignored: Sequence[str]) -> None:
-    with tempfile.TemporaryDirectory(dir=directory.parent, prefix=".converting-") as temporary:
-        converted = Path(temporary) / "model"
+    with unfinished(directory, folder=True, prefix=".converting-") as temporary:
+        converted = temporary / "model"
         converted.mkdir()
         _write(file, converted, ignored)
         manifest = {path.name: file_digest(path) for path in sorted(converted.iterdir())}
         (converted / MANIFEST).write_text(json.dumps(manifest, indent=1))
         _move(converted, directory)
+        open_to_readers(directory)
 
 
 def _write(file: Path, directory: Path, ignored: Sequence[str]) -> None:

@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 
-from orthrus import BuildError, Parts
+from orthrus import BuildError, InputError, Parts
 from orthrus.errors import reason
+from orthrus.files import weight_files
 from orthrus_transformers.guards import does_not_fit
-from orthrus_transformers.loading.config_keys import check_config_keys, check_windows
+from orthrus_transformers.loading.config_keys import check_config_keys, check_windows, read_json
 from orthrus_transformers.loading.gguf_cache import converted
 from orthrus_transformers.loading.quiet import quiet
 from orthrus_transformers.loading.random_weights import make_random_model, wants_random_weights
@@ -56,10 +57,12 @@ def load_model(directory: Path, options: TransformersOptions, device: torch.devi
     """Return the model in evaluation mode, frozen; raise BuildError if it cannot be loaded."""
     dtype = None if options.dtype == "auto" else getattr(torch, options.dtype)
     if wants_random_weights(directory):
-        model = make_random_model(directory, dtype, device).eval().requires_grad_(False)
+        model = make_random_model(directory, dtype, device, trust_remote_code=options.trust_remote_code)
+        model = model.eval().requires_grad_(False)
         check_config_keys(directory, model, options.ignore)
         return model
     _check_no_adapter(directory)
+    _check_weight_files(directory)
     model = load_weights(
         directory,
         options.ignore,
@@ -80,6 +83,19 @@ def _check_no_adapter(directory: Path) -> None:
         raise BuildError(
             f"target.source: '{directory}' holds an adapter (adapter_config.json) beside the model, which is not"
             " applied; merge it into the weights, or remove the file"
+        )
+
+
+def _check_weight_files(directory: Path) -> None:
+    """Raise if transformers would read weights from elsewhere than the safetensors files of the directory."""
+    try:
+        weight_files(directory)
+    except InputError as error:
+        raise InputError(f"target.source: {error}") from error
+    if read_json(directory / "config.json").get("transformers_weights") is not None:
+        raise BuildError(
+            f"target.source: '{directory}/config.json' names its weights by transformers_weights, which is not read;"
+            " remove the key and call the file model.safetensors, or its index model.safetensors.index.json"
         )
 
 

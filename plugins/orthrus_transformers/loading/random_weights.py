@@ -30,23 +30,26 @@ def wants_random_weights(directory: Path) -> bool:
         return False
     try:
         config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
-    except ValueError:
+    except (ValueError, RecursionError):
         return False  # what is wrong with it is said where it is loaded
     return isinstance(config, dict) and isinstance(config.get(SEED), int)
 
 
-def make_random_model(directory: Path, dtype: torch.dtype | None, device: torch.device) -> Any:
+def make_random_model(
+    directory: Path, dtype: torch.dtype | None, device: torch.device, *, trust_remote_code: bool = False
+) -> Any:
     """Return the model that a config describes, made on the device; dtype None: the config's.
+    trust_remote_code: run Python code of the directory.
 
     Raises BuildError if transformers cannot make it or the device has no room for it.
     """
     from transformers import AutoConfig, AutoModelForCausalLM
 
     try:
-        config = AutoConfig.from_pretrained(directory, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(directory, trust_remote_code=trust_remote_code)
         with torch.device(device):
             model = AutoModelForCausalLM.from_config(
-                config, trust_remote_code=False, dtype=dtype or config.dtype or torch.float32
+                config, trust_remote_code=trust_remote_code, dtype=dtype or config.dtype or torch.float32
             )
         _fill(model, torch.Generator(device).manual_seed(getattr(config, SEED)))
     except Exception as error:  # unknown models and full devices fail in many ways; the cause is chained

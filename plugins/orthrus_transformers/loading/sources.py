@@ -9,10 +9,12 @@ import difflib
 import importlib.util
 import re
 from dataclasses import dataclass
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 from orthrus import InputError, Location, Parts
 from orthrus.errors import reason
+from orthrus.files import path_exists
 
 SHAPES = Path(__file__).parent / "shapes"  # a directory with a config.json for each
 HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*(@[\w./-]+)?")  # so neither ./name nor ../name
@@ -28,8 +30,8 @@ class PathSource:
     def fetch(self) -> Path:
         """Return the path; raise InputError if it does not exist."""
         path = _expanded(self.location)
-        if not path.exists():
-            raise InputError(f"target.source: there is no file or directory '{self.location}'")
+        if not path_exists(path):
+            raise InputError(f"target.source: there is no file or directory '{self.location[:200]}'")
         return path
 
 
@@ -44,8 +46,10 @@ class PackageSource:
         module, _, file = self.location.partition("/")
         if not module or not file:
             raise InputError(f"target.source: 'package:{self.location}' must be written package:MODULE/FILE")
+        if ".." in Path(file).parts or Path(file).is_absolute():
+            raise InputError(f"target.source: 'package:{self.location[:200]}' must name a file inside the package")
         for folder in _package_folders(module):
-            if (folder / file).exists():
+            if path_exists(folder / file):
                 return folder / file
         raise InputError(f"target.source: there is no file '{file}' in the package '{module}'")
 
@@ -95,7 +99,7 @@ def hub_source(options: Location, parts: Parts) -> HubSource:
 
 def default_source(options: Location, parts: Parts) -> PathSource | HubSource:
     """Return the source for a text without a scheme: a path that exists, or else a hub id."""
-    exists = _expanded(options.location).exists()
+    exists = path_exists(options.location)
     if not exists and HUB_ID.fullmatch(options.location) and not options.location.endswith(".gguf"):
         return HubSource(options.location, parts.notify)
     return PathSource(options.location)
@@ -109,13 +113,18 @@ def _expanded(text: str) -> Path:
 
 
 def _package_folders(module: str) -> list[Path]:
-    try:
-        spec = importlib.util.find_spec(module)
-    except (ImportError, ValueError):
-        spec = None
-    if spec is None or spec.submodule_search_locations is None:
-        raise InputError(f"target.source: there is no installed package '{module}'")
-    return [Path(folder) for folder in spec.submodule_search_locations]
+    """Return the folders of an installed package; `find_spec` would import those that a dotted name lies in."""
+    folders: list[str] | None = None
+    for index in range(len(names := module.split("."))):
+        name = ".".join(names[: index + 1])
+        try:
+            spec = PathFinder.find_spec(name, folders) if folders else importlib.util.find_spec(name)
+        except (ImportError, ValueError):
+            spec = None
+        if spec is None or spec.submodule_search_locations is None:
+            raise InputError(f"target.source: there is no installed package '{module[:200]}'")
+        folders = list(spec.submodule_search_locations)
+    return [Path(folder) for folder in folders or ()]
 
 
 @dataclass(frozen=True)

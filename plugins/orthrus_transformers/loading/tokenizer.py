@@ -6,6 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from orthrus import InputError, Prompt
+from orthrus_transformers.loading.time_limit import TimeLimitError, time_limit
+
+TEMPLATE_SECONDS = 10.0  # templates take milliseconds, and are programs of whoever made the model
 
 BYTES = [f"<0x{byte:02X}>" for byte in range(256)]  # tokens of a vocabulary that falls back to bytes
 
@@ -33,16 +36,22 @@ class TextTokenizer:
         if not self._tokenizer.chat_template:
             raise InputError("the model has no chat template; give text with --raw (chat=False), or token ids")
         try:
-            text = self._tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
+            with time_limit(TEMPLATE_SECONDS):
+                text = self._tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
+        except TimeLimitError as error:
+            raise InputError(
+                f"the chat template did not end in {TEMPLATE_SECONDS:g} s and was stopped; give text with --raw"
+                " (chat=False), or token ids"
+            ) from error
         except Exception as error:  # templates are programs and raise what they like
-            raise InputError(f"the chat template refuses the messages: {error}") from error
+            raise InputError(f"the chat template refuses the messages: {_said(error)}") from error
         return self._tokens(text, add_special_tokens=False)  # the template wrote them already
 
     def _tokens(self, text: str, add_special_tokens: bool = True) -> list[int]:
         try:
             return list(self._tokenizer.encode(text, add_special_tokens=add_special_tokens))
         except Exception as error:  # tokenizers raise no narrower one for characters that they lack
-            raise InputError(f"the tokenizer refuses the text: {error}") from error
+            raise InputError(f"the tokenizer refuses the text: {_said(error)}") from error
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """Return the text without special tokens, spaces as they are."""
@@ -54,3 +63,8 @@ def _byte_tokens(tokenizer: Any) -> Iterator[int]:
     """Yield the ids of tokens that stand for single bytes; a vocabulary without byte fallback has none."""
     vocabulary: Mapping[str, int] = tokenizer.get_vocab()
     return (vocabulary[token] for token in BYTES if token in vocabulary)
+
+
+def _said(error: Exception, most: int = 300) -> str:
+    """Return what an error of a model's own files says, in one line."""
+    return " ".join(str(error).split())[:most]

@@ -16,18 +16,24 @@ WITHOUT_EFFECT = ("*rotary_emb.inv_freq", "*.attn.bias", "*.attn.masked_bias", "
 BESIDE = ("*_diff.weight", "*_diff.bias")  # of a view that a released checkpoint holds, which a drafter reads
 
 
-def load_weights(directory: Path, ignored: Sequence[str] = (), **options: Any) -> Any:
+def load_weights(
+    directory: Path, ignored: Sequence[str] = (), *, trust_remote_code: bool = False, **options: Any
+) -> Any:
     """Return the causal language model in a directory; raise BuildError if it cannot be loaded whole.
 
-    ignored: names of tensors, with * for anything, that the model has no place for and need not have. options: those
-    of transformers' from_pretrained.
+    ignored: names of tensors, with * for anything, that the model has no place for and need not have.
+    trust_remote_code: run Python code of the directory. options: others of transformers' from_pretrained.
     """
     from transformers import AutoModelForCausalLM
 
     try:
         with quiet():
             model, info = AutoModelForCausalLM.from_pretrained(
-                directory, output_loading_info=True, ignore_mismatched_sizes=True, **options
+                directory,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+                trust_remote_code=trust_remote_code,
+                **options,
             )
     except Exception as error:  # damaged files and unknown models fail in many ways; the cause is chained
         raise BuildError(f"no model can be loaded from '{directory}' ({reason(error)})") from error

@@ -63,7 +63,7 @@ def _look(model: Any, config: Any, window: int | None) -> Iterator[SeenLayer]:
 
     ids = torch.zeros(1, TOKENS, dtype=torch.int64, device=model.device)
     with _attention(model, attend), _window(config, window), torch.no_grad():
-        model(input_ids=ids, use_cache=False, logits_to_keep=1)
+        model(input_ids=ids, use_cache=False, logits_to_keep=slice(-1, None))  # a number: some layers see one column
     for layer, mask, given in handed:
         yield SeenLayer(layer, _has_window(mask, model, layer), given)
 

@@ -15,27 +15,38 @@ FOREIGN = {"_name_or_path", "transformers_version", "architectures", "dtype"}  #
 
 @dataclass(frozen=True)
 class PassReads:
-    """The bytes of a model's weights, those of one token's keys and values in one layer, and the layers' windows.
+    """The bytes of a model's weights, those of one token's keys and values in each layer, and the layers' windows.
 
     All experts of a layer count as read, though a pass over a few tokens needs only some.
     """
 
     weights: int
-    slot: int
+    slots: tuple[int, ...]
     windows: tuple[int | None, ...]
 
     @classmethod
     def of_model(cls, model: Any, windows: Sequence[int | None]) -> PassReads:
         """Return what passes of a model read; windows: one for each layer, None where it sees all keys."""
-        config = model.config.get_text_config()
-        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-        size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        return cls(weight_bytes(model), 2 * heads * size * model.dtype.itemsize, tuple(windows))
+        values = slot_values(model.config.get_text_config(), len(windows))
+        return cls(weight_bytes(model), tuple(count * model.dtype.itemsize for count in values), tuple(windows))
 
     def of(self, lengths: Sequence[int]) -> int:
         """Return the bytes of one pass over rows with this many tokens; keys that a window hides are not read."""
-        slots = sum(min(length, window or length) for window in self.windows for length in lengths)
-        return self.weights + self.slot * slots
+        seen = [sum(min(length, window or length) for length in lengths) for window in self.windows]
+        return self.weights + sum(slot * count for slot, count in zip(self.slots, seen, strict=True))
+
+
+def slot_values(config: Any, layers: int) -> list[int]:
+    """Return how many numbers one token's keys and values are in each layer that attends; a config may differ by layer.
+
+    Of a model some of whose layers do not attend only the largest size is known.
+    """
+    configs = list(config.per_layer_config) if getattr(config, "is_heterogeneous", False) else [config] * layers
+    sizes = []
+    for layer in configs:
+        heads = getattr(layer, "num_key_value_heads", None) or layer.num_attention_heads
+        sizes.append(2 * heads * (getattr(layer, "head_dim", None) or layer.hidden_size // layer.num_attention_heads))
+    return sizes if len(sizes) == layers else [max(sizes, default=0)] * layers
 
 
 def weight_bytes(model: Any) -> int:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from orthrus import fingerprint_files, fingerprint_weights
 from orthrus_transformers.guards import does_not_fit
+from orthrus_transformers.model.experts import choose_experts
 
 
 @torch.no_grad()
@@ -30,6 +31,7 @@ def copied(model: Any, attention: str, dtype: torch.dtype) -> Any:
     """
     config = copy.deepcopy(model.config)
     config._attn_implementation = attention
+    choose_experts(config, dtype)
     before = torch.get_default_dtype()
     try:
         torch.set_default_dtype(dtype)

@@ -44,6 +44,7 @@ def probe(target: Target, state: PassState, model_type: str) -> list[int | None]
 
 
 def _compare(logits: Tensor, expected: Tensor, model_type: str) -> None:
+    _check_overflow(expected, model_type)
     spread = float(expected.double().std())
     error = float((logits.double() - expected.double()).abs().max())
     if not error <= TOLERANCE.get(expected.dtype, TOLERANCE_HALF) * spread:
@@ -51,3 +52,16 @@ def _compare(logits: Tensor, expected: Tensor, model_type: str) -> None:
             f"model type '{model_type}' does not give its own logits through Orthrus's cache and attention"
             f" (off by {error:.3g} where logits spread by {spread:.3g}); it is not supported"
         )
+
+
+def _check_overflow(expected: Tensor, model_type: str) -> None:
+    """Raise BuildError if the model's own logits are no numbers; -inf stands for a token that never comes."""
+    if not bool((expected.isnan() | expected.isposinf() | expected.isneginf().all(-1, keepdim=True)).any()):
+        return
+    dtype = str(expected.dtype).removeprefix("torch.")
+    if expected.dtype == torch.float16:
+        raise BuildError(
+            f"model type '{model_type}' overflows in float16: its own logits are not finite; set target.dtype=bfloat16,"
+            " which has the range of float32"
+        )
+    raise BuildError(f"model type '{model_type}' gives logits in {dtype} that are not finite: its weights are damaged")

@@ -69,7 +69,7 @@ def _model_on_meta(settings: dict[str, Any], path: Path) -> Any:
         with quiet():
             config = CONFIG_MAPPING[kind](**settings)
             with torch.device("meta"):
-                return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+                return AutoModelForCausalLM.from_config(config, trust_remote_code=False, dtype=torch.float32)
     except Exception as error:  # sizes that fit no model fail anywhere in transformers; the cause is chained
         raise BuildError(f"no model can be made from the keys of the GGUF file '{path}' ({reason(error)})") from error
 
