@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import count
+from numbers import Integral
 
 from orthrus.abilities import begin, moves_rows, turn_of
 from orthrus.batch.context import Context
@@ -15,7 +16,7 @@ from orthrus.batch.request import Request, Row
 from orthrus.batch.scheduler import Scheduler
 from orthrus.chance import Chance, request_key, seeded_key
 from orthrus.decode import decode
-from orthrus.errors import InputError, reason
+from orthrus.errors import InputError, reason, shown
 from orthrus.interfaces import Drafter, Target, Verifier
 from orthrus.optional import name_of
 from orthrus.prompts import encode
@@ -60,8 +61,8 @@ class Session:
         are events as tokens come; without, there is one a request, with its result. interleaves: whether requests go on
         between the chunks of another's long prompt.
         """
-        if batch < 1:
-            raise InputError(f"batch must be at least 1, not {batch}")
+        if not isinstance(batch, Integral) or isinstance(batch, bool) or batch < 1:
+            raise InputError(f"batch must be at least 1, not {shown(batch)}")
         self._target, self._drafter, self._verifier = target, drafter, verifier
         self._stop, self._sampling, self._seed = stop, sampling, seed
         self._streams = streams

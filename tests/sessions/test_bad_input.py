@@ -119,3 +119,10 @@ def test_ids_that_nobody_chose_do_not_collide_with_chosen_ones() -> None:
     session = session_of(target_of())
     assert [session.add("ab", id="1"), session.add("ab"), session.add("ab"), session.add("ab")] == ["1", "2", "3", "4"]
     assert sorted(event.id for event in session if event.result is not None) == ["1", "2", "3", "4"]
+
+
+@pytest.mark.parametrize("batch", [0, -1, "8", 2.0, True, None])
+def test_a_session_of_no_rows_is_refused(batch: Any) -> None:
+    decoder = Decoder.of(target_of(), NoDrafter(), Consensus(), Stop(3))
+    with pytest.raises(InputError, match=r"^batch must be at least 1, not "):
+        decoder.session(batch)
