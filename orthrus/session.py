@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import count
-from numbers import Integral
 
 from orthrus.abilities import begin, moves_rows, turn_of
 from orthrus.batch.context import Context
@@ -16,10 +15,10 @@ from orthrus.batch.request import Request, Row
 from orthrus.batch.scheduler import Scheduler
 from orthrus.chance import Chance, request_key, seeded_key
 from orthrus.decode import decode
-from orthrus.errors import InputError, reason, shown
+from orthrus.errors import InputError, reason
 from orthrus.interfaces import Drafter, Target, Verifier
 from orthrus.optional import name_of
-from orthrus.prompts import encode
+from orthrus.prompts import check_batch, encode
 from orthrus.sampling.request_settings import check_logprobs, check_seed, request_sampling, request_stop
 from orthrus.settings import Sampling, Stop
 from orthrus.values import Event, Prompt, Result, Step
@@ -61,8 +60,7 @@ class Session:
         are events as tokens come; without, there is one a request, with its result. interleaves: whether requests go on
         between the chunks of another's long prompt.
         """
-        if not isinstance(batch, Integral) or isinstance(batch, bool) or batch < 1:
-            raise InputError(f"batch must be at least 1, not {shown(batch)}")
+        check_batch(batch)
         self._target, self._drafter, self._verifier = target, drafter, verifier
         self._stop, self._sampling, self._seed = stop, sampling, seed
         self._streams = streams
