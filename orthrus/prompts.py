@@ -101,8 +101,7 @@ def check_request(prompts: Any, batch: Any, ids: Any) -> list[str]:
         raise InputError("generate takes a list of prompts; for one prompt, write generate([prompt])")
     if not isinstance(prompts, Sequence):
         raise InputError(f"generate takes a list of prompts, not {shown(prompts)}")
-    if not isinstance(batch, Integral) or isinstance(batch, bool) or batch < 1:
-        raise InputError(f"batch must be at least 1, not {shown(batch)}")
+    check_batch(batch)
     names = list(map(str, range(len(prompts)))) if ids is None else list(ids) if _is_list(ids) else [ids]
     for name in names:
         if not isinstance(name, str):
@@ -110,6 +109,12 @@ def check_request(prompts: Any, batch: Any, ids: Any) -> list[str]:
     if len(names) != len(prompts):
         raise InputError(f"there are {len(names)} ids for {len(prompts)} prompts")
     return names
+
+
+def check_batch(batch: Any) -> None:
+    """Raise InputError for a number of rows that is none."""
+    if not isinstance(batch, Integral) or isinstance(batch, bool) or batch < 1:
+        raise InputError(f"batch must be at least 1, not {shown(batch)}")
 
 
 def _is_list(value: Any) -> bool:

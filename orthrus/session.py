@@ -15,10 +15,10 @@ from orthrus.batch.request import Request, Row
 from orthrus.batch.scheduler import Scheduler
 from orthrus.chance import Chance, request_key, seeded_key
 from orthrus.decode import decode
-from orthrus.errors import InputError, reason, shown
+from orthrus.errors import InputError, reason
 from orthrus.interfaces import Drafter, Target, Verifier
-from orthrus.optional import name_of
-from orthrus.prompts import encode
+from orthrus.optional import PrefillsInChunks, name_of
+from orthrus.prompts import check_batch, encode
 from orthrus.sampling.request_settings import check_logprobs, check_seed, request_sampling, request_stop
 from orthrus.settings import Sampling, Stop
 from orthrus.values import Event, Prompt, Result, Step
@@ -60,8 +60,7 @@ class Session:
         are events as tokens come; without, there is one a request, with its result. interleaves: whether requests go on
         between the chunks of another's long prompt.
         """
-        if batch < 1:
-            raise InputError(f"batch must be at least 1, not {batch}")
+        check_batch(batch)
         self._target, self._drafter, self._verifier = target, drafter, verifier
         self._stop, self._sampling, self._seed = stop, sampling, seed
         self._streams = streams
@@ -76,7 +75,11 @@ class Session:
             sampling=sampling,
         )
         self._scheduler = Scheduler(
-            self._context, name_of(drafter), moves=moves_rows(target), capacity=batch, interleaves=interleaves
+            self._context,
+            name_of(drafter),
+            moves=moves_rows(target),
+            capacity=batch,
+            interleaves=interleaves and isinstance(target, PrefillsInChunks),
         )
         self._chance = Chance(seed, target.device)
         self._asked: dict[int, _Asked] = {}  # by number of the request
@@ -107,7 +110,7 @@ class Session:
         with self._turn.lock:
             name = self._free_id() if id is None else id
             if not isinstance(name, str):
-                raise InputError(f"an id must be text, not {shown(name)}")
+                raise InputError(f"a request's id must be text, not {name!r}")
             if name in self._numbers:
                 raise InputError(f"the id '{name}' is taken by a request that goes on; choose another")
             check_seed(name, seed, self._verifier)
@@ -127,8 +130,8 @@ class Session:
             return name
 
     def _free_id(self) -> str:
-        """Return a number that is no request's id."""
-        return next(text for number in count(self._context.arrivals) if (text := str(number)) not in self._numbers)
+        """Return the number of the next request, or the first after it that no request has as its id."""
+        return next(name for name in map(str, count(self._context.arrivals)) if name not in self._numbers)
 
     def enqueue(self, id: str, request: Request) -> None:
         """Ask for the answer of a request whose settings are known to fit."""
@@ -182,11 +185,13 @@ class Session:
         resumed = time.perf_counter()
         try:
             step = next(self._next_steps(), None)
-        except BaseException as error:
+        except BaseException as error:  # an interruption in the middle of a step, too
             self._failed = error
             error.add_note(f"Steps are of all rows: none of the session's {self.pending} requests can go on.")
             raise
         began, self._clock = self._clock, self._clock + time.perf_counter() - resumed
+        for row in self._scheduler.standing:  # whose prompts are being passed over, chunk by chunk
+            self._asked[row.request].recorder.begin(began)
         assert step is not None, "there is a step while a request goes on"
         for index, row in enumerate(self._context.rows):
             if step.committed[index]:

@@ -12,18 +12,24 @@ class RequestRecorder:
     """Collect one request's cycles, passes and times, step by step."""
 
     def __init__(self) -> None:
-        self._started = 0.0
+        self._started: float | None = None
         self._first: float | None = None
         self._last = 0.0
         self._passes = 0
         self._accepted: list[int] = []
+
+    def begin(self, began: float) -> None:
+        """Note when the first step began in which the request's prompt was passed over, in seconds."""
+        if self._started is None:
+            self._started = began
 
     def add(self, step: Step, index: int, began: float, ended: float) -> None:
         """Note a step in which the request was the row at this index, and when the step began and ended, in seconds."""
         self._last = ended
         self._passes += step.passes
         if index in step.prefilled:
-            self._started, self._first = began, ended
+            self.begin(began)
+            self._first = ended
         else:
             self._accepted.append(step.accepted[index])
 
@@ -34,8 +40,8 @@ class RequestRecorder:
             cycles=len(self._accepted),
             passes=self._passes,
             accepted_per_cycle=tuple(self._accepted),
-            seconds=self._last - self._started,
-            ttft_seconds=None if self._first is None else self._first - self._started,
+            seconds=self._last - (self._started or 0.0),
+            ttft_seconds=None if self._first is None else self._first - (self._started or 0.0),
         )
         return Result(
             id=id,

@@ -65,6 +65,11 @@ class Scheduler:
         return self._context.live or bool(self._standing)
 
     @property
+    def standing(self) -> list[Row]:
+        """The requests whose prompts are being passed over, while others go on."""
+        return list(self._standing.values())
+
+    @property
     def seated(self) -> bool:
         """Whether any row goes on that is not being prefilled."""
         return any(row.live for row in self._context.rows)

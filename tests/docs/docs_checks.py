@@ -17,7 +17,7 @@ import typer
 from docs_pages import ROOT, Page
 from support.view_memory import program as view_memory_program
 
-from orthrus import InputError, Result, Sampling, Stop, hookspecs, interfaces
+from orthrus import InputError, Result, Sampling, Stop, hookspecs, interfaces, optional
 from orthrus.cli import verify_table
 from orthrus.cli.app import make_app
 from orthrus.cli.bench_table import COLUMNS
@@ -33,6 +33,7 @@ from orthrus.values import FinishReason
 
 SECTIONS = {"stop": Stop, "sampling": Sampling}
 PROTOCOLS = ("AttentionBackend", "Baseline", "Drafter", "KVCache", "Source", "Target", "Tokenizer", "Verifier")
+ABILITIES = ("MovesRows", "PrefillsInChunks", "TakesTurns")
 
 
 def differing(what: str, found: Iterable[str], wanted: Iterable[str]) -> list[str]:
@@ -55,11 +56,13 @@ def names(page: Page, mark: str, wanted: Iterable[str]) -> list[str]:
 
 
 def interface_tables(page: Page) -> list[str]:
-    """Compare each interface's table with its members."""
+    """Compare the table of each interface, and of each ability that has one, with its members."""
+    protocols = {name: getattr(interfaces, name) for name in PROTOCOLS}
+    protocols |= {name: getattr(optional, name) for name in ABILITIES}
     return [
         complaint
-        for name in PROTOCOLS
-        for complaint in names(page, f"members: {name}", members(getattr(interfaces, name)))
+        for name, protocol in protocols.items()
+        for complaint in names(page, f"members: {name}", members(protocol))
     ]
 
 

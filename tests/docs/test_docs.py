@@ -170,6 +170,7 @@ def planted(name: str, old: str, new: str, folder: Path) -> Page:
         ),
         (checks.hook_headings, "docs/reference/hooks.md", "## The interfaces", "### register_engines(register)"),
         (checks.interface_tables, "docs/reference/hooks.md", "| `observe` |", "| `note` |"),
+        (checks.interface_tables, "docs/reference/hooks.md", "| `turn` |", "| `lock` |"),
         (checks.parts_table, "docs/reference/configuration.md", "| `drafter` | `none` |", "| `drafter` | `nothing` |"),
         (checks.option_tables, "docs/reference/configuration.md", "| an integer | `512` |", "| an integer | `256` |"),
         (checks.option_tables, "docs/reference/configuration.md", "<!-- options: stop -->", "<!-- options: end -->"),
