@@ -109,7 +109,7 @@ class ClobbersRows(TableTarget):
 
 class AnyContext(TableTarget):
     def score(self, context: Context, draft: Draft) -> Tensor:
-        self._begun = context
+        self.turn.begin(context)
         return super().score(context, draft)
 
 

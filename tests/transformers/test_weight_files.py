@@ -13,7 +13,7 @@ from support.families import tiny_model
 
 import orthrus
 from orthrus import InputError, fingerprint_files, weight_files
-from orthrus.files import INDEX, WHOLE
+from orthrus.files import INDEX, WEIGHTS
 from orthrus_diffusion.view_files.safetensors_files import open_checkpoint
 
 NAMES = [
@@ -40,7 +40,7 @@ def model(tmp_path: Path) -> Path:
     tiny = tiny_model(dtype=torch.float32)
     tiny.save_pretrained(folder)
     torch.save(tiny.state_dict(), folder / "pytorch_model.bin")
-    (folder / WHOLE).rename(tmp_path / WHOLE)
+    (folder / WEIGHTS).rename(tmp_path / WEIGHTS)
     (folder / "decoy.safetensors").write_bytes(b"")
     return folder
 
@@ -69,14 +69,14 @@ def test_a_damaged_index_is_one_sentence(text: str, model: Path) -> None:
 
 def test_shards_in_a_folder_below_are_read(model: Path, tmp_path: Path) -> None:
     (model / "inner").mkdir()
-    (tmp_path / WHOLE).rename(model / "inner" / "a.safetensors")
+    (tmp_path / WEIGHTS).rename(model / "inner" / "a.safetensors")
     name_in_index(model, "inner/a.safetensors")
     assert weight_files(model) == [model / "inner/a.safetensors"]
     decoder(model)
 
 
 def test_a_config_names_no_weights_of_its_own(model: Path, tmp_path: Path) -> None:
-    (tmp_path / WHOLE).rename(model / WHOLE)
+    (tmp_path / WEIGHTS).rename(model / WEIGHTS)
     decoder(model)
     (model / "hidden.safetensors.index.json").write_text("{}", encoding="utf-8")
     config = json.loads((model / "config.json").read_text(encoding="utf-8"))
@@ -91,13 +91,13 @@ def test_weights_of_few_bits_have_a_fingerprint(name: str, tmp_path: Path) -> No
     prints = []
     for value in (1, 2):
         weight = torch.full((4, 8), value, dtype=torch.uint8).view(getattr(torch, name))
-        save_file({"lm_head.weight": weight, "embedding": weight.clone()}, tmp_path / WHOLE)
+        save_file({"lm_head.weight": weight, "embedding": weight.clone()}, tmp_path / WEIGHTS)
         prints.append(fingerprint_files(tmp_path))
     assert prints[0] != prints[1]
 
 
 def test_a_file_that_torch_cannot_read_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    save_file({"weight": torch.zeros(2)}, tmp_path / WHOLE)
+    save_file({"weight": torch.zeros(2)}, tmp_path / WEIGHTS)
 
     def refuse(stored: object, name: str) -> object:
         raise RuntimeError("shape '[4, 8]' is invalid for input of size 16")
