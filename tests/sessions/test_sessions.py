@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
-from support.building import fused_target, table_target, transformers_target
+from support.building import fused_target, table_target, target_oracle, transformers_target
 from support.recordings import recording_target
 from support.sessions import assert_alone, decoded, decoder_of, random_request
-from support.thorough import thorough_but
 
-from orthrus import Drafter, Target
+from orthrus import AutoBlock, Decoder, Drafter, Stop, Target
 from orthrus_caches.static import StaticCache
 from orthrus_diffusion.drafter import Diffusion
 from orthrus_drafters.none import NoDrafter
 from orthrus_drafters.prompt_lookup import PromptLookup
 from orthrus_drafters.replay import Replay
+from orthrus_verifiers.coupled import Coupled
 
 TARGETS: dict[str, Callable[[], Target]] = {
     "table": lambda: table_target(alphabet="abcdefgh"),
@@ -32,28 +33,81 @@ def with_view(target: Target) -> Drafter:
     return Diffusion(target, 4, 0, "copy")  # type: ignore[arg-type]
 
 
+def launching_early(target: Target) -> Drafter:
+    target.attach_view("copy")  # type: ignore[attr-defined]
+    return Diffusion(target, 4, 0, "copy", early=True)  # type: ignore[arg-type]
+
+
 DRAFTERS: dict[str, Callable[[Target], Drafter]] = {
     "none": lambda target: NoDrafter(),
     "lookup": lambda target: PromptLookup(2, 1, 4),
+    "auto": lambda target: PromptLookup(2, 1, 4, auto=AutoBlock(target, 4)),
     "replay": lambda target: Replay(4, 0.7),
     "view": with_view,
+    "early": launching_early,
 }
 CASES = [
     (target, drafter)
     for target in TARGETS
     for drafter in DRAFTERS
-    if drafter != "view" or target != "table"  # which has no views
+    if drafter not in ("view", "early") or target != "table"  # which has no views
 ]
-EVERY_RUN = [("table", "lookup"), ("table", "replay"), ("eager", "view"), ("recorded", "lookup"), ("fused", "none")]
+EVERY_RUN = [("table", "lookup"), ("table", "replay"), ("table", "auto"), ("recorded", "early"), ("fused", "replay")]
 
 
-@pytest.mark.parametrize(("name", "drafter"), thorough_but(EVERY_RUN, CASES))
-def test_200_requests_that_differ_in_all_settings_get_what_each_gets_alone(name: str, drafter: str) -> None:
+def held_to_the_oracle(name: str, drafter: str, count: int) -> None:
+    """Decode requests whose prompts are prefilled in several chunks, and hold each to what it gets alone."""
     chooser, target = random.Random(f"{name} {drafter}"), TARGETS[name]()
-    letters = "abcdefgh" if name == "table" else ""
-    requests = [random_request(chooser, f"r{number}", target.vocabulary_size, letters) for number in range(200)]
+    letters, longest = ("abcdefgh", 12) if name == "table" else ("", 40)
+    size = target.vocabulary_size
+    requests = [random_request(chooser, f"r{number}", size, letters, longest) for number in range(count)]
     session = decoder_of(target, DRAFTERS[drafter](target)).session(chooser.choice([3, 5, 8]))
     answers = decoded(session, requests, chooser)
     for request in requests:
         assert_alone(target, request, answers[request.id])
-    assert sum(answer.cancelled for answer in answers.values()) > 5
+    assert sum(answer.cancelled for answer in answers.values()) > count // 40
+
+
+@pytest.fixture(autouse=True)
+def costs_of_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORTHRUS_CACHE", str(tmp_path))
+
+
+@pytest.mark.parametrize(("name", "drafter"), EVERY_RUN)
+def test_requests_that_differ_in_all_settings_get_what_each_gets_alone(name: str, drafter: str) -> None:
+    held_to_the_oracle(name, drafter, 200 if name == "table" else 50)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(("name", "drafter"), CASES)
+def test_200_such_requests_in_every_engine(name: str, drafter: str) -> None:
+    held_to_the_oracle(name, drafter, 200)
+
+
+def test_a_draft_that_is_launched_early_writes_behind_the_prompts_that_are_through() -> None:
+    """The keys of a prompt whose group is through stay, while another group's chunks and cycles go on."""
+    for seed in range(6):
+        chooser, target = random.Random(seed), recording_target(chunk=5)
+        decoder = Decoder.of(target, launching_early(target), Coupled(), Stop(12))
+        session = decoder.session(4)
+        prompts = {name: [chooser.randrange(1, 40) for _ in range(length)] for name, length in LENGTHS.items()}
+        session.add(prompts["first"], id="first")
+        events = iter(session)
+        next(events)
+        for name in ("long", "short", "shorter"):
+            session.add(prompts[name], id=name)
+        results = {event.id: event.result.token_ids for event in events if event.result}
+        for name, prompt in prompts.items():
+            assert results[name] == target_oracle(target)(prompt, Stop(12)).token_ids, (seed, name)
+
+
+LENGTHS = {"first": 3, "long": 40, "short": 4, "shorter": 2}
+
+
+@pytest.mark.parametrize("count", range(1, 9))
+def test_rows_that_hold_no_request_are_nothing_to_a_drafter_that_chooses_its_length(count: int) -> None:
+    target = table_target()
+    session = decoder_of(target, DRAFTERS["auto"](target)).session(8)
+    for number in range(count):
+        session.add([number % 4, 1, 2, 1], id=str(number))
+    assert sum(event.result is not None for event in session) == count
