@@ -10,6 +10,7 @@ import pytest
 from support.building import fused_target, table_target, target_oracle, transformers_target
 from support.recordings import recording_target
 from support.sessions import assert_alone, decoded, decoder_of, random_request
+from support.views import random_view
 
 from orthrus import AutoBlock, Decoder, Drafter, Stop, Target
 from orthrus_caches.static import StaticCache
@@ -34,8 +35,8 @@ def with_view(target: Target) -> Drafter:
 
 
 def launching_early(target: Target) -> Drafter:
-    target.attach_view("copy")  # type: ignore[attr-defined]
-    return Diffusion(target, 4, 0, "copy", early=True)  # type: ignore[arg-type]
+    random_view(target, "random")  # type: ignore[arg-type]
+    return Diffusion(target, 4, 3, "random", early=True)  # type: ignore[arg-type]
 
 
 DRAFTERS: dict[str, Callable[[Target], Drafter]] = {
