@@ -169,7 +169,7 @@ def _pass_bytes(target: Any, steps: Sequence[Step], steady: Sequence[int]) -> fl
         return None
     counted = []
     for index in steady:
-        lengths = steps[index - 1].lengths.tolist()
-        live = [length for length, tokens in zip(lengths, steps[index].committed, strict=True) if tokens]
+        rows = zip(steps[index].lengths.tolist(), steps[index].committed, strict=True)
+        live = [length - len(tokens) for length, tokens in rows if tokens]  # before the pass
         counted.append(target.pass_bytes(live))
     return statistics.fmean(counted)
