@@ -114,8 +114,9 @@ def test_a_drafting_pass_adds_none(
     results: list[Result] = []
     drafter = Diffusion(target, 4, 0, "copy", auto=auto)
     run = partial(decode_with, verifier=Coupled(), sampling=Sampling(temperature))
-    if auto:  # what passes cost is measured with what a cycle reads
-        run(target, drafter, [[1, 2, 1], [2]], Stop(16))
+    if auto:  # what passes cost is measured with what a cycle reads, for two rows and for the one that goes on longer
+        for prompts in ([[1, 2, 1], [2]], [[1, 2, 1]], [[2]]):
+            run(target, drafter, prompts, Stop(16))
     reads = reads_of(lambda: results.extend(run(target, drafter, [[1, 2, 1], [2]], Stop(16))))
     assert reads == ["tolist"] * (max(result.measures.cycles for result in results) + 1)
 
