@@ -57,8 +57,10 @@ class Scene:
         return drawn.scatter(-1, (best.indices + 1) % self.vocabulary, best.values - self.gap)
 
     def target(self) -> ViewTableTarget:
-        """Return the model over a cache of its own."""
-        return ViewTableTarget(self.table(), PlainCache(), max_length=self.max_length)
+        """Return the model over a cache of its own; with an even seed, rows that have ended stay in its passes."""
+        target = ViewTableTarget(self.table(), PlainCache(), max_length=self.max_length)
+        target.moves_rows = self.seed % 2 == 1
+        return target
 
     def sampling(self) -> Sampling:
         """Return the settings."""

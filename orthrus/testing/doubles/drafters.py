@@ -53,7 +53,7 @@ class Scripted:
     def _row(self, key: int, place: int, room: int, width: int) -> tuple[list[int], int]:
         chooser = random.Random(f"{self._seed} {key} {place}")
         length = min(chooser.choice(self._lengths), room, width)
-        text = (list(self._texts[key][place:]) + [0] * width)[:width]
+        text = (list(self._texts.get(key, ())[place:]) + [0] * width)[:width]
         wrong = [chooser.random() >= self._right and at < length for at in range(width)]
         tokens = [(token + is_wrong) % self._vocabulary for token, is_wrong in zip(text, wrong, strict=True)]
         return tokens, length
@@ -67,7 +67,7 @@ class WrongOnce(Scripted):
         self._wrong = wrong
 
     def _row(self, key: int, place: int, room: int, width: int) -> tuple[list[int], int]:
-        text = (list(self._texts[key][place:]) + [0] * width)[:width]
+        text = (list(self._texts.get(key, ())[place:]) + [0] * width)[:width]
         return [(token + (at == self._wrong)) % self._vocabulary for at, token in enumerate(text)], min(room, width)
 
 
