@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 from orthrus.batch.context import Context
 from orthrus.batch.turn import FreeTurn, Turn
@@ -64,7 +64,7 @@ def prefill_chunks(target: Target, context: Context, rows: Sequence[int], chunks
         yield target.prefill(context, rows)
 
 
-def moves_rows(part: object) -> bool:
+def moves_rows(part: object) -> TypeGuard[MovesRows]:
     """Return whether a part's rows can be added, moved and taken away."""
     return isinstance(part, MovesRows) and part.moves_rows
 
@@ -74,9 +74,9 @@ def move_rows(target: Target, drafter: Drafter, context: Context, sources: Seque
 
     A drafter that cannot move its rows starts anew with all that go on: their prompts, and what is committed of them.
     """
-    if isinstance(target, MovesRows) and target.moves_rows:
+    if moves_rows(target):
         target.move_rows(sources)
-    if isinstance(drafter, MovesRows) and drafter.moves_rows:
+    if moves_rows(drafter):
         drafter.move_rows(sources)
         return
     if rows := [row for row, source in enumerate(sources) if source >= 0]:

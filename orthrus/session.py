@@ -144,9 +144,7 @@ class Session:
     def cancel(self, id: str) -> None:
         """End a request; its last event has what it came to. Raises InputError if none of this id goes on."""
         with self._turn.lock:
-            if id not in self._numbers:
-                raise InputError(f"no request '{id}' goes on: there is none, or it has ended")
-            asked = self._asked[self._numbers[id]]
+            asked = self._going_on(id)
             self._scheduler.cancel(asked.row)
             self._events.append(self._ended(asked))
             self._rest()
@@ -158,9 +156,14 @@ class Session:
 
     def result(self, id: str) -> Result:
         """Return what a request that goes on has come to so far; raise InputError if there is none of this id."""
+        with self._turn.lock:
+            return self._result(self._going_on(id))
+
+    def _going_on(self, id: str) -> _Asked:
+        """Return a request that has not ended; raise InputError if none of this id goes on."""
         if id not in self._numbers:
             raise InputError(f"no request '{id}' goes on: there is none, or it has ended")
-        return self._result(self._asked[self._numbers[id]])
+        return self._asked[self._numbers[id]]
 
     def __contains__(self, id: object) -> bool:
         """Whether a request of this id waits or goes on."""

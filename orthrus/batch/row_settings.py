@@ -85,9 +85,7 @@ class RowSettings:
             bias=_bias(rows, vocabulary_size, device),
             bad_words=bad_words,
             words=words,
-            min_new_tokens=upload.column([row.stop.min_new_tokens for row in rows])[:, 0]
-            if any(map(_early, rows))
-            else None,
+            min_new_tokens=upload.column([row.stop.min_new_tokens for row in rows])[:, 0] if early else None,
             stop_mask=_stop_mask(rows, vocabulary_size, device) if early else None,
             likeliest=min(max(asked), vocabulary_size) if asked else None,
         )
