@@ -193,6 +193,7 @@ class TransformersTarget:
                 last=1,
                 slots=slots[:, columns],
                 rows=None if len(rows) == len(context.rows) else which,
+                first_row=rows[0] if list(rows) == list(range(rows[0], rows[0] + len(rows))) else None,
             )
             logits = self._engine.run(forward_pass)  # [R, 1, V]
             yield logits if start + chunk >= width else None
