@@ -56,7 +56,7 @@ class DynamicCache:
         return extent
 
     def update(self, keys: Tensor, values: Tensor, layer: int) -> tuple[Tensor, Tensor]:
-        """Write [R, H, n, D] into the placed slots and return [R, H, extent, D] of the layer: views, of adjacent rows."""
+        """Write [R, H, n, D] into the placed slots; return [R, H, extent, D] of the layer: views of adjacent rows."""
         return (
             self._write(self._keys, keys, layer),
             self._write(self._values, values, layer),

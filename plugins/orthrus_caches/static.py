@@ -72,7 +72,7 @@ class StaticCache:
         return bucket
 
     def update(self, keys: Tensor, values: Tensor, layer: int) -> tuple[Tensor, Tensor]:
-        """Write [R, H, n, D] into the placed slots and return [R, H, bucket, D] of the layer: views, of adjacent rows."""
+        """Write [R, H, n, D] into the placed slots; return [R, H, bucket, D] of the layer: views of adjacent rows."""
         while len(self._keys) <= layer:
             self._keys.append(self._buffer(keys))
             self._values.append(self._buffer(values))

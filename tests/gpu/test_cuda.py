@@ -100,6 +100,8 @@ def test_recordings_are_dropped_when_the_buffers_move() -> None:
     decode_with(target, NoDrafter(), [[1, 2], [3]], Stop(8))
     assert list(engine._recordings.values()) == recordings  # as many rows: replayed
     decode_with(target, NoDrafter(), [[1, 2]], Stop(8))
+    assert set(map(id, recordings)) <= set(map(id, engine._recordings.values()))  # fewer: the buffers are large enough
+    decode_with(target, NoDrafter(), [[1, 2], [3], [4]], Stop(8))
     assert not set(map(id, engine._recordings.values())) & set(map(id, recordings))
     again = decode_with(target, NoDrafter(), [[1, 2], [3]], Stop(8))
     assert [one.token_ids for one in again] == [one.token_ids for one in first]
