@@ -27,6 +27,7 @@ from orthrus_transformers.model.context_length import ends_early, max_length
 from orthrus_transformers.model.experts import choose_experts
 from orthrus_transformers.model.fused_layers import fuse_view, unfuse_view
 from orthrus_transformers.model.mask_windows import windows_in_masks
+from orthrus_transformers.model.output_head import keep_wide_sums
 from orthrus_transformers.model.pass_facts import PassReads, pass_identity
 from orthrus_transformers.model.pass_state import PassState
 from orthrus_transformers.model.reference import copied, fingerprint, plain_logits
@@ -94,6 +95,7 @@ class TransformersTarget:
         notices: list[str] = []  # told behind the self-check, which may refuse the model
         setup = EngineSetup(model, cache, state, self.max_length, limits or GraphLimits(), notify=notices.append)
         chosen = make_engine(engine, setup)
+        keep_wide_sums(model)
         self._engine = chosen.eager
         windows = probe(self, state, model.config.model_type)
         self._engine = chosen
