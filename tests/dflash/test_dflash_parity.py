@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 import torch
-from support.published import published
+from support.published import accepted, published
 from torch import Tensor
 
 from orthrus_dflash.config import TargetSizes
@@ -123,12 +123,6 @@ def differences(model: DFlashModel, name: str, run: str, prompts: list[int]) -> 
                 assert own == expected["draft_ids"]
                 reference = published(FIXTURE).tensors[expected["logits"]]
                 yield float((logits[row, : cycle.width - 1] - reference).abs().max())
-
-
-def accepted(drafts: list[int], truth: list[int]) -> int:
-    """Return how many drafts agree with the text before the first that does not."""
-    same = [draft == token for draft, token in zip(drafts, truth, strict=False)]
-    return same.index(False) if False in same else len(same)
 
 
 @pytest.mark.parametrize("run", ["plain", "forced"])

@@ -115,6 +115,12 @@ def edit(directory: Path, **changes: Any) -> Path:
     return directory
 
 
+def accepted(drafts: list[int], truth: list[int]) -> int:
+    """Return how many drafts agree with the text before the first that does not."""
+    same = [draft == token for draft, token in zip(drafts, truth, strict=False)]
+    return same.index(False) if False in same else len(same)
+
+
 @cache
 def published(name: Literal["tiny-dflash-qwen3", "tiny-eagle3-llama"]) -> Published:
     """Return a folder's content; its target is computed in float32 with eager attention, as the references were."""
