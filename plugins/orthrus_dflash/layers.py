@@ -72,7 +72,8 @@ class Layer:
 
     def _heads(self, states: Tensor) -> Tensor:
         """Return [R, heads, n, d] of states [R, n, heads * d]."""
-        return states.view(*states.shape[:2], -1, self.config.head_size).transpose(1, 2)
+        size = self.config.head_size
+        return states.view(*states.shape[:2], states.shape[-1] // size, size).transpose(1, 2)
 
     def _normed(self, states: Tensor, norms: Tensor) -> Tensor:
         return rms_norm(states, states.shape[-1:], None, self.config.epsilon) * norms

@@ -76,17 +76,23 @@ class Published:
 
     def checkpoint(self, name: str, into: Path) -> Path:
         """Write the checkpoint of this name into a new folder and return it."""
-        directory = into / name
-        shutil.copytree(self.folder / name, directory)
-        if name in SAME_WEIGHTS:
-            shutil.copy(self.folder / SAME_WEIGHTS[name] / "model.safetensors", directory)
-        elif name in RENAMED:
-            origin, embedded = RENAMED[name]
-            tensors = renamed(load_file(self.folder / origin / "model.safetensors"), "speculators" in name)
-            if embedded:
-                tensors["embed_tokens.weight"] = self.embed.weight.detach().clone()
-            save_file(tensors, directory / "model.safetensors")
-        return directory
+        return installed(self.folder, name, into)
+
+
+def installed(folder: Path, name: str, into: Path) -> Path:
+    """Write a checkpoint into a new folder, whole, and return it: of some only the config is stored."""
+    directory = into / name
+    shutil.copytree(folder / name, directory)
+    if name in SAME_WEIGHTS:
+        shutil.copy(folder / SAME_WEIGHTS[name] / "model.safetensors", directory)
+    elif name in RENAMED:
+        origin, embedded = RENAMED[name]
+        tensors = renamed(load_file(folder / origin / "model.safetensors"), "speculators" in name)
+        if embedded:
+            target = load_file(folder / "target" / "model.safetensors")
+            tensors["embed_tokens.weight"] = target["model.embed_tokens.weight"]
+        save_file(tensors, directory / "model.safetensors")
+    return directory
 
 
 def renamed(tensors: dict[str, Tensor], to_speculators: bool) -> dict[str, Tensor]:
