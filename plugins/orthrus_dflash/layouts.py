@@ -181,8 +181,10 @@ def _layers(
     types = keys.words("layer_types", ("full_attention",) * count)
     if len(types) != count or not set(types) <= {"full_attention", "sliding_attention"}:
         raise keys.refusal("layer_types", f"must name full_attention or sliding_attention for each of {count} layers")
-    causal = options.is_causal if options.is_causal is not None else keys.truth("is_causal", None)
-    keys.ignore(["is_causal"])
+    causal = keys.truth("is_causal", None)
+    if from_anchor and options.is_causal is None and (causal or (causal is not None and "sliding_attention" in types)):
+        raise keys.refusal("is_causal", "is not read by speculators, though z-lab means it: give the option is_causal")
+    causal = causal if options.is_causal is None else options.is_causal
     window = _window(keys, options, sliding="sliding_attention" in types)
     if from_anchor and window is not None and options.window_from is None:
         raise InputError(
