@@ -19,6 +19,7 @@ NOTHING = (  # keys that change nothing of what is computed here
     "bos_token_id",
     "dtype",
     "eos_token_id",
+    "has_no_defaults_at_init",
     "initializer_range",
     "max_position_embeddings",
     "max_window_layers",
@@ -80,9 +81,13 @@ def _z_lab(keys: ConfigKeys, target: TargetSizes, options: DFlashOptions, direct
         inner.must_be(key, False, why="is not supported")
     for key in ("swa_window_size", "projector_type"):
         inner.must_be(key, why="is not supported")
+    sizes = _sizes(keys)
+    keys.must_be(
+        "draft_vocab_size", sizes["vocabulary_size"], why="is not vocab_size, and this layout has one head only"
+    )
     config = DFlashConfig(
         layout="z-lab",
-        **_sizes(keys),
+        **sizes,
         layers=layers,
         taps=_taps(ids, "outputs", target, options, directory),
         block=either("block_size").integer("block_size", 16, minimum=2),

@@ -112,9 +112,9 @@ class ConfigKeys:
         self._asked.update(keys)
 
     def finish(self) -> None:
-        """Raise InputError if there is a key that nobody asked for."""
-        for key in self._values:
-            if key not in self._asked:
+        """Raise InputError if there is a key that nobody asked for, unless it is null."""
+        for key, value in self._values.items():
+            if key not in self._asked and value is not None:
                 raise self.refusal(key, "is a key that is not known here, and it could change what is computed")
 
     def refusal(self, key: str, why: str) -> InputError:

@@ -22,6 +22,7 @@ NOTHING = (  # keys that change nothing of what is computed here
     "dtype",
     "embed_requires_grad",
     "eos_token_id",
+    "has_no_defaults_at_init",
     "initializer_range",
     "max_position_embeddings",
     "max_window_layers",

@@ -148,3 +148,40 @@ def test_what_layers_see(tmp_path: Path) -> None:
     edit(origin, is_causal=..., use_sliding_window=False)
     assert config_of(origin, use_sliding_window=False).layers == (LayerKind(causal=True), full)
     assert config_of(origin, use_sliding_window=True).layers == (LayerKind(causal=True, window=12), full)
+
+
+def test_a_published_config(tmp_path: Path) -> None:
+    """Of z-lab's drafter for Qwen3.6-27B: older spellings, a window in all layers but the last."""
+    values = {
+        "architectures": ["DFlashDraftModel"],
+        "attention_bias": False,
+        "attention_dropout": 0.0,
+        "auto_map": {"AutoModel": "dflash.DFlashDraftModel"},
+        "block_size": 16,
+        "bos_token_id": None,
+        "dflash_config": {"mask_token_id": 248070, "target_layer_ids": [1, 16, 31, 46, 61]},
+        "draft_vocab_size": 248320,
+        "head_dim": 128,
+        "hidden_act": "silu",
+        "hidden_size": 5120,
+        "initializer_range": 0.02,
+        "intermediate_size": 17408,
+        "layer_types": ["sliding_attention"] * 4 + ["full_attention"],
+        "model_type": "qwen3",
+        "num_attention_heads": 32,
+        "num_hidden_layers": 5,
+        "num_key_value_heads": 8,
+        "num_target_layers": 64,
+        "rms_norm_eps": 1e-06,
+        "rope_scaling": None,
+        "rope_theta": 10000000,
+        "sliding_window": 2048,
+        "something_unset": None,
+        "use_sliding_window": True,
+        "vocab_size": 248320,
+    }
+    (tmp_path / "config.json").write_text(json.dumps(values), encoding="utf-8")
+    config = read_config(tmp_path, TargetSizes(5120, 248320, 64), DFlashOptions(source=""))
+    assert config.taps == (2, 17, 32, 47, 62)
+    assert config.layers == (LayerKind(causal=True, window=2048),) * 4 + (LayerKind(),)
+    assert (config.block, config.rotary.theta) == (16, 1e7)

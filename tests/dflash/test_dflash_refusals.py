@@ -53,6 +53,7 @@ CONFIGS: list[tuple[str, dict[str, Any], str]] = [
     (Z_LAB, {"dflash_config__attention_sink_bias": True}, "dflash_config.attention_sink_bias in '{}' is true"),
     (Z_LAB, {"dflash_config__projector_type": "mlp"}, "dflash_config.projector_type in '{}' is 'mlp'"),
     (Z_LAB, {"dflash_config": 3}, "dflash_config in '{}' is 3: it must be a mapping"),
+    (Z_LAB, {"draft_vocab_size": 48}, "draft_vocab_size in '{}' is 48: it is not vocab_size"),
     (Z_LAB, {"head_dim": 15}, "head_dim in '{}' is 15: it is odd"),
     (Z_LAB, {"num_key_value_heads": 3}, "num_key_value_heads in '{}' is 3: it does not divide"),
     (Z_LAB, {"rms_norm_eps": "small"}, "rms_norm_eps in '{}' is 'small': it must be a number"),

@@ -119,6 +119,36 @@ def test_what_a_config_leaves_out(tmp_path: Path) -> None:
     assert config.norm_before_residual is False
 
 
+def test_a_published_config(tmp_path: Path) -> None:
+    """The one that SafeAILab trains Llama 3.1 8B's drafter with."""
+    values = {
+        "architectures": ["LlamaForCausalLM"],
+        "bos_token_id": 128000,
+        "draft_vocab_size": 32000,
+        "eos_token_id": 128001,
+        "hidden_act": "silu",
+        "hidden_size": 4096,
+        "initializer_range": 0.02,
+        "intermediate_size": 14336,
+        "max_position_embeddings": 2048,
+        "model_type": "llama",
+        "num_attention_heads": 32,
+        "num_hidden_layers": 1,
+        "num_key_value_heads": 8,
+        "pad_token_id": 0,
+        "rms_norm_eps": 1e-05,
+        "tie_word_embeddings": False,
+        "torch_dtype": "float16",
+        "transformers_version": "4.28.1",
+        "use_cache": True,
+        "vocab_size": 128256,
+    }
+    (tmp_path / "config.json").write_text(json.dumps(values), encoding="utf-8")
+    config = read_config(tmp_path, TargetSizes(4096, 128256, 32), Eagle3Options(source=""))
+    assert config.taps == (2, 16, 29)
+    assert (config.head_size, config.rotary.theta, config.reduced) == (128, 1e4, True)
+
+
 def test_files_that_both_packages_have() -> None:
     """Plugins do not import one another; what both need is the same in both, but for the package's name."""
     plugins = DATA.parents[1] / "plugins"
