@@ -1,4 +1,4 @@
-"""What a DFlash checkpoint says of its drafter, the same for both layouts, and whether it fits a target."""
+"""Config of a DFlash drafter, the same for both layouts, and whether it fits a target."""
 
 from __future__ import annotations
 

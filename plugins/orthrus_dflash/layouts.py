@@ -7,29 +7,12 @@ from typing import Any, Literal
 
 from orthrus import InputError
 from orthrus_dflash.config import DFlashConfig, LayerKind, Tap, TargetSizes, taps_from
-from orthrus_dflash.config_keys import ConfigKeys, read_config_file
+from orthrus_dflash.config_keys import WITHOUT_EFFECT, ConfigKeys, read_config_file
 from orthrus_dflash.options import DFlashOptions
 from orthrus_dflash.rotary import read_rotary
 
 THETA = 10000.0  # of both references, where a config gives none
 SUCCESSORS = ("conv_", "selector_", "markov_", "confidence_")  # DFlash2, DSpark
-NOTHING = (  # keys that change nothing of what is computed here
-    "attention_dropout",
-    "auto_map",
-    "bos_token_id",
-    "dtype",
-    "eos_token_id",
-    "has_no_defaults_at_init",
-    "initializer_range",
-    "max_position_embeddings",
-    "max_window_layers",
-    "name_or_path",
-    "pad_token_id",
-    "tie_word_embeddings",
-    "torch_dtype",
-    "transformers_version",
-    "use_cache",
-)
 
 
 def read_config(directory: Path, target: TargetSizes, options: DFlashOptions) -> DFlashConfig:
@@ -103,7 +86,7 @@ def _z_lab(keys: ConfigKeys, target: TargetSizes, options: DFlashOptions, direct
 
 def _speculators(keys: ConfigKeys, target: TargetSizes, options: DFlashOptions, directory: Path) -> DFlashConfig:
     keys.choice("speculators_model_type", ["dflash"])
-    keys.ignore(["architectures", "speculators_version", "speculators_config", *NOTHING])
+    keys.ignore(["architectures", "speculators_version", "speculators_config", *WITHOUT_EFFECT])
     keys.must_be("sample_from_anchor", False, why="drafts from the anchor's own row, which is not supported")
     layer = keys.section("transformer_layer_config")
     layer.ignore(["architectures"])
@@ -156,7 +139,7 @@ def _sizes(keys: ConfigKeys) -> dict[str, Any]:
     keys.choice("hidden_act", ["silu"], "silu")
     keys.must_be("attention_bias", False, why="adds a bias to attention, which is not supported")
     rotary = read_rotary(keys, THETA)
-    keys.ignore(NOTHING)
+    keys.ignore(WITHOUT_EFFECT)
     heads, key_heads = keys.integer("num_attention_heads"), keys.integer("num_key_value_heads")
     if heads % key_heads:
         raise keys.refusal("num_key_value_heads", f"does not divide num_attention_heads, {heads}")

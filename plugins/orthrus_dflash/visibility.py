@@ -1,4 +1,4 @@
-"""What the rows of a block see. B: rows, K: width of the block, E: slots that are read."""
+"""Masks of a block: which slots its rows see. B: rows, K: width of the block, E: slots that are read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an EAGLE-3 checkpoint says of its drafter, the same for both layouts, and whether it fits a target."""
+"""Config of an EAGLE-3 drafter, the same for both layouts, and whether it fits a target."""
 
 from __future__ import annotations
 

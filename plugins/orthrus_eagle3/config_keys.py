@@ -11,6 +11,35 @@ from orthrus import InputError
 from orthrus.errors import shown
 
 REQUIRED: Any = object()
+WITHOUT_EFFECT = (  # on what a drafter computes: of training, of tokenizers, and of transformers' base class
+    "add_cross_attention",
+    "attention_dropout",
+    "auto_map",
+    "bad_words_ids",
+    "bos_token_id",
+    "chunk_size_feed_forward",
+    "dtype",
+    "eos_token_id",
+    "finetuning_task",
+    "has_no_defaults_at_init",
+    "id2label",
+    "initializer_range",
+    "is_decoder",
+    "is_encoder_decoder",
+    "label2id",
+    "max_position_embeddings",  # rotary positions have no end; a kind that depends on it reads it
+    "max_window_layers",  # layer_types say it layer by layer
+    "name_or_path",
+    "output_attentions",
+    "output_hidden_states",
+    "pad_token_id",
+    "problem_type",
+    "return_dict",
+    "tie_word_embeddings",  # what a drafter needs of embeddings and head is asked for by name
+    "torch_dtype",
+    "transformers_version",
+    "use_cache",
+)
 
 
 def read_config_file(directory: Path) -> dict[str, Any]:
@@ -112,9 +141,9 @@ class ConfigKeys:
         self._asked.update(keys)
 
     def finish(self) -> None:
-        """Raise InputError if there is a key that nobody asked for, unless it is null."""
+        """Raise InputError if there is a key that nobody asked for, unless it is null or private to who wrote it."""
         for key, value in self._values.items():
-            if key not in self._asked and value is not None:
+            if key not in self._asked and value is not None and not key.startswith("_"):
                 raise self.refusal(key, "is a key that is not known here, and it could change what is computed")
 
     def refusal(self, key: str, why: str) -> InputError:

@@ -7,32 +7,18 @@ from typing import Any
 
 from orthrus import InputError
 from orthrus_eagle3.config import Eagle3Config, Tap, TargetSizes, default_boundaries, taps_from
-from orthrus_eagle3.config_keys import ConfigKeys, read_config_file
+from orthrus_eagle3.config_keys import WITHOUT_EFFECT, ConfigKeys, read_config_file
 from orthrus_eagle3.options import Eagle3Options
 from orthrus_eagle3.rotary import read_rotary
 
 THETA = 10000.0  # of both references, where a config gives none
 IDS = "eagle_aux_hidden_state_layer_ids"
 NOTHING = (  # keys that change nothing of what is computed here
+    *WITHOUT_EFFECT,
     "architectures",
-    "attention_dropout",
-    "auto_map",
     "bias",  # of EAGLE's first version
-    "bos_token_id",
-    "dtype",
     "embed_requires_grad",
-    "eos_token_id",
-    "has_no_defaults_at_init",
-    "initializer_range",
-    "max_position_embeddings",
-    "max_window_layers",
-    "name_or_path",
-    "pad_token_id",
     "pretraining_tp",
-    "tie_word_embeddings",
-    "torch_dtype",
-    "transformers_version",
-    "use_cache",
 )
 
 
