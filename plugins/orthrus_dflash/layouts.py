@@ -30,6 +30,8 @@ def read_config(directory: Path, target: TargetSizes, options: DFlashOptions) ->
         config = _z_lab(keys, target, options, directory)
     keys.finish()
     config.check_fits(target, str(directory))
+    if options.block is not None and options.block > config.block:
+        raise InputError(f"block={options.block} is more than '{directory}' was trained with, {config.block}")
     return config
 
 

@@ -32,12 +32,12 @@ TOLERANCE = 1e-5
 
 
 @cache
-def drafter(name: str, options: DFlashOptions | None = None) -> DFlashModel:
+def drafter(name: str, options: DFlashOptions | None = None, dtype: torch.dtype = torch.float32) -> DFlashModel:
     """Return the drafter of a recorded checkpoint."""
     with TemporaryDirectory() as folder:
         directory = published(FIXTURE).checkpoint(name, Path(folder))
         sizes = TargetSizes(*published(FIXTURE).sizes)
-        return load_model(directory, sizes, options or DFlashOptions(source=""), torch.float32, "cpu")
+        return load_model(directory, sizes, options or DFlashOptions(source=""), dtype, "cpu")
 
 
 @dataclass(frozen=True)
@@ -138,6 +138,21 @@ def test_every_recorded_cycle_of_four_texts_at_once(name: str, run: str) -> None
 def test_every_recorded_cycle_of_one_text(name: str) -> None:
     """The way in which the reference itself decodes."""
     assert max(differences(drafter(name), name, "forced", [2])) <= TOLERANCE
+
+
+def test_other_dtypes() -> None:
+    """The target's are its own: what goes in and comes out is converted. float64 is as near as the reference's is."""
+    model, cycle = drafter("drafter-full", None, torch.float64), cycles_of("drafter-full", 2, "forced", 8)[0]
+    store = model.new_store(1, SLOTS)
+    feed(model, store, [2], [(0, cycle.anchor)])
+    exact = draft(model, store, [2], [cycle])[1]
+    assert (exact[0] - published(FIXTURE).tensors["drafter-full.2.forced.0"]).abs().max() <= TOLERANCE
+    model = drafter("drafter-full", None, torch.bfloat16)
+    store = model.new_store(1, SLOTS)
+    feed(model, store, [2], [(0, cycle.anchor)])
+    rounded = draft(model, store, [2], [cycle])[1]
+    assert rounded.dtype == torch.float32
+    assert TOLERANCE < (exact - rounded).abs().max() < 0.1
 
 
 @pytest.mark.parametrize("name", DRAFTERS[:4])

@@ -109,9 +109,11 @@ def test_another_target(sizes: tuple[int, int, int], words: str, tmp_path: Path)
     assert words in refusal(installed(FOLDER, Z_LAB, tmp_path), sizes)
 
 
-def test_boundaries_of_another_number(tmp_path: Path) -> None:
-    """The projection reads so many, and no others."""
-    assert "reads 3 of them, not 2" in refusal(installed(FOLDER, Z_LAB, tmp_path), boundaries=(1, 2))
+def test_options(tmp_path: Path) -> None:
+    """Boundaries of another number than the projection reads; a block that is longer than what was trained."""
+    directory = installed(FOLDER, Z_LAB, tmp_path)
+    assert "reads 3 of them, not 2" in refusal(directory, boundaries=(1, 2))
+    assert "block=9 is more than" in refusal(directory, block=9)
 
 
 TENSORS: list[tuple[Callable[[dict[str, torch.Tensor]], object], str]] = [

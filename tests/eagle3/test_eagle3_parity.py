@@ -33,12 +33,12 @@ TOLERANCE = 1e-5
 
 
 @cache
-def drafter(name: str, options: Eagle3Options | None = None) -> Eagle3Model:
+def drafter(name: str, options: Eagle3Options | None = None, dtype: torch.dtype = torch.float32) -> Eagle3Model:
     """Return the drafter of a recorded checkpoint."""
     with TemporaryDirectory() as folder:
         directory = published(FIXTURE).checkpoint(name, Path(folder))
         sizes = TargetSizes(*published(FIXTURE).sizes)
-        return load_model(directory, sizes, options or Eagle3Options(source=""), torch.float32, "cpu")
+        return load_model(directory, sizes, options or Eagle3Options(source=""), dtype, "cpu")
 
 
 def cycles_of(name: str, prompt: int, run: str) -> list[dict[str, Any]]:
@@ -115,6 +115,18 @@ def test_accepted_counts(name: str) -> None:
 def test_every_recorded_cycle_of_one_text(name: str) -> None:
     """The way in which the reference itself decodes."""
     assert max(differences(drafter(name), name, "forced", [2])) <= TOLERANCE
+
+
+def test_other_dtypes() -> None:
+    """What goes in is converted. A chain goes on from its own drafts, so that its start is compared."""
+    logits = []
+    for dtype in (torch.float64, torch.bfloat16):
+        model = drafter("head-reduced", None, dtype)
+        store = model.new_store(1, SLOTS)
+        feed(model, store, [2], [(0, 17)])
+        logits.append(draft(model, store, [17])[1][0, 0])
+    assert (logits[0] - published(FIXTURE).tensors["head-reduced.2.forced.0"][0]).abs().max() <= TOLERANCE
+    assert TOLERANCE < (logits[0] - logits[1]).abs().max() < 0.1
 
 
 def test_the_target_gives_what_was_recorded() -> None:
