@@ -64,7 +64,7 @@ class DraftLengthPolicy:
         self._rows = self._many if len(available) > FEW else self._few
         top = self._sizes[len(costs) - 1]
         cut = [most if most is None or most < top else top for most in available]
-        size = self._weigh(cut, costs)
+        size = self.weigh(cut, costs)
         self._proposed = [0 if most is None else most if most < size else size for most in cut] if size else []
         self.chosen[size] += 1
         return size
@@ -76,7 +76,8 @@ class DraftLengthPolicy:
             self._seen = ()
             self._last_probe_accepted = any(accepted)
 
-    def _weigh(self, available: list[int | None], costs: Sequence[float]) -> int:
+    def weigh(self, available: list[int | None], costs: Sequence[float]) -> int:
+        """Return the size for rows that could be given so many drafts each; costs: as for `choose`."""
         if not any(available):
             return 0
         seen = (len(costs), available)

@@ -86,7 +86,7 @@ def private_doors(plugins: Path) -> list[str]:
 def _is_public(one: Import) -> bool:
     if one.module not in PUBLIC:
         return False
-    public = {*orthrus.__all__, *orthrus._ELSEWHERE} | {module.partition(".")[2] for module in PUBLIC}
+    public = {*orthrus.__all__, *orthrus.REEXPORTED} | {module.partition(".")[2] for module in PUBLIC}
     return one.module != "orthrus" or set(one.names) <= public
 
 

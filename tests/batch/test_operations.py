@@ -178,7 +178,7 @@ def test_a_drafting_pass_does_little_more_than_one_that_scores(monkeypatch: pyte
             tokens, lengths, 16, 7, unused=1, draft_pass=draft_pass, room=None if draft_pass is None else rows.room
         )
         with torch.no_grad(), Inside(monkeypatch) as inside:
-            target._engine.run(forward_pass)
+            target.engine.run(forward_pass)
         noted.append(inside.noted)
     scored, plain, spare = noted
     assert sorted(plain) == sorted([*scored, "constant_pad_nd", "sub", "argmax"])

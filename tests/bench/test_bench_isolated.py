@@ -128,7 +128,6 @@ def test_the_whole_peak_is_that_since_the_first_run(
 ) -> None:
     done: list[int] = []
     monkeypatch.setattr("orthrus.bench.subjects.reset_peak", lambda: done.append(1))
-    bench = make_bench(tmp_path, BenchPlugin(), rounds=2, warm_up=1, phases=False)
-    bench._subjects._whole_peak = whole
+    bench = make_bench(tmp_path, BenchPlugin(), rounds=2, warm_up=1, phases=False, whole_peak=whole)
     all_runs(bench)
     assert len(done) == resets

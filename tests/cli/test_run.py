@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from support.program import TABLE, InProcess
 
 from orthrus import Decoder, Piece, load
 from orthrus.cli.render import print_piece
-from orthrus.registry.plugins import Plugins
+from orthrus.registry.plugins import GROUP
 from orthrus.terminal import harmless
 from orthrus.testing import drafter_checks
 
@@ -187,10 +188,15 @@ COMMANDS = [["run", "--prompt", "abc", "--config", TABLE], ["validate", TABLE], 
 def test_plugins_are_loaded_once_a_command(
     command: list[Any], orthrus: InProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loaded, own = [], Plugins._load_entry_point
-    monkeypatch.setattr(
-        Plugins, "_load_entry_point", lambda self, point: (loaded.append(point.name), own(self, point))[1]
-    )
+    loaded: list[str] = []
+    own = EntryPoint.load
+
+    def counted(point: EntryPoint) -> Any:
+        if point.group == GROUP:
+            loaded.append(point.name)
+        return own(point)
+
+    monkeypatch.setattr(EntryPoint, "load", counted)
     monkeypatch.setattr("orthrus.testing.checks.EVERY_CHECK", {"drafter": lambda: drafter_checks()[:1]})
     assert orthrus(*command).code == 0
     assert sorted(loaded) == sorted(set(loaded)) and "orthrus_drafters" in loaded

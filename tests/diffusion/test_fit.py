@@ -82,8 +82,8 @@ def stale_anchor(monkeypatch: pytest.MonkeyPatch) -> None:
             token_ids = torch.where(first, token_ids.roll(4, 1), token_ids)
         return own(self, token_ids, positions, view)
 
-    own = dual_pass.DualPass._run
-    monkeypatch.setattr(dual_pass.DualPass, "_run", run)
+    own = dual_pass.DualPass.run
+    monkeypatch.setattr(dual_pass.DualPass, "run", run)
 
 
 def misplaced(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,8 +95,8 @@ def misplaced(monkeypatch: pytest.MonkeyPatch) -> None:
             view,
         )
 
-    own = dual_pass.DualPass._run
-    monkeypatch.setattr(dual_pass.DualPass, "_run", run)
+    own = dual_pass.DualPass.run
+    monkeypatch.setattr(dual_pass.DualPass, "run", run)
 
 
 @pytest.mark.parametrize("plant", thorough_but([], [shifted, leaking, blind, stale_anchor, misplaced]))

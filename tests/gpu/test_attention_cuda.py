@@ -140,14 +140,14 @@ def test_split_leaves_the_result_itself_where_programs_are_enough(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     chosen: list[tuple[int, int, int]] = []
-    real = split_kv._splits
+    real = split_kv.split_count
 
     def note(heads: int, tiles: int, slots: int, part_slots: int) -> int:
         found = real(heads, tiles, slots, part_slots)
         chosen.append((heads if part_slots else heads * tiles, slots, found))
         return found
 
-    monkeypatch.setattr(split_kv, "_splits", note)
+    monkeypatch.setattr(split_kv, "split_count", note)
     complaints = []
     for window in (None, 1, 100):  # a few tiles of slots
         for layout in ("static", "transposed"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from support.building import model_of
 from support.families import tiny_model
 from torch import Tensor
 
@@ -53,7 +54,7 @@ def test_gradients(family: str, size: int, kernels: bool, monkeypatch: pytest.Mo
     if not kernels:
         monkeypatch.setattr("orthrus_transformers.training.triton_block_attention.fits", lambda *given: False)
     exact, single, rounded = (target_of(family, dtype) for dtype in (torch.float64, torch.float32, torch.bfloat16))
-    assert type(exact._model.get_decoder()).__name__ in dual_pass.KNOWN_MODELS
+    assert type(model_of(exact).get_decoder()).__name__ in dual_pass.KNOWN_MODELS
     wanted = gradients(exact, size, flex=False)
     assert wanted.keys() == exact.view_weights("view").keys()
     # Dense masks in float32 are off by up to 4e-5 themselves (on a CPU); TensorFloat32 would be by thousands of that.

@@ -51,10 +51,10 @@ def test_captured_drafts_are_the_uncaptured_ones(family: str) -> None:
 
 def test_views_have_recordings_of_their_own() -> None:
     target = target_of("llama", "graphed")
-    engine = target._engine
+    engine = target.engine
     assert isinstance(engine, GraphedEngine)
     first = decoded(target)
-    assert {shape[5] is None for shape in engine._recordings} == {True, False}
+    assert {shape.view is None for shape in engine.recordings} == {True, False}
     target.detach_view("noisy")
     random_view(target, "noisy", seed=1, noise=0.5)
     again, alone = decoded(target), target_of("llama", "eager")
@@ -86,7 +86,7 @@ def test_early_blocks_are_the_late_ones_and_add_no_sync(monkeypatch: pytest.Monk
 
     def counted(self: Diffusion, *args: Any) -> orthrus.Draft:
         nonlocal early
-        early += self._next is not None
+        early += self.launched
         return own(self, *args)
 
     monkeypatch.setattr(Diffusion, "propose", counted)
@@ -117,9 +117,9 @@ def test_a_drafters_whole_pass_is_one_recording(room: int) -> None:
         runner = ForwardOnly(target) if forgets else target
         found += [run_draft_pass(runner, context, block, view="noisy").clone() for _ in range(2)]
     assert all(torch.equal(one, found[0]) for one in found)
-    engine = target._engine
+    engine = target.engine
     assert isinstance(engine, GraphedEngine)
-    assert [shape[-1] for shape in engine._recordings].count(block) == 1
+    assert [shape.draft_pass for shape in engine.recordings].count(block) == 1
 
 
 class Alone(MaskedBlock):
@@ -138,9 +138,9 @@ def test_blocks_that_never_are_equal_run_uncaptured() -> None:
             run_draft_pass(target, context, Alone(4, 3, False, True), view="noisy").clone() for _ in range(MOST + 3)
         ]
     assert all(torch.equal(one, wanted) for one in found)
-    engine = target._engine
+    engine = target.engine
     assert isinstance(engine, GraphedEngine)
-    assert {type(shape[-1]) for shape in engine._recordings if shape[-1]} == {MaskedBlock}
+    assert {type(shape.draft_pass) for shape in engine.recordings if shape.draft_pass} == {MaskedBlock}
 
 
 @pytest.mark.parametrize("first", [True, False])

@@ -17,6 +17,7 @@ from typing import Any
 import gguf
 import pytest
 import torch
+from support.building import model_of
 from support.gguf_models import (
     CONTEXT,
     FAMILIES,
@@ -158,7 +159,8 @@ def test_smollm2s_greedy_text_is_llama_cpps(tmp_path: Path, monkeypatch: pytest.
     path = in_float32(smollm2(), tmp_path / "model.gguf")
     decoder = load(path)
     results = decoder.generate(["Write the word apple five times.", "In 1984  42 cats\n\n7 dogs", "def add(a, b):"])
-    model = decoder.target._model  # type: ignore[attr-defined]  # for ties alone
+    target: Any = decoder.target
+    model = model_of(target)  # for ties alone
     with llama_cpp(path) as ask:
         for result in results:
             prompt = list(result.prompt_token_ids)

@@ -41,12 +41,12 @@ class Counting(Diffusion):
 
     def propose(self, context: Context, chance: Chance) -> Draft:
         rooms = [row.room for row in context.rows if row.room]
-        if self.bounds and self._next:
+        if self.bounds and self.launched:
             longest, most, least = self.bounds
             assert context.longest <= longest and context.max_room <= most and min(rooms) >= least
-        before = self._next
+        early = self.launched
         draft = super().propose(context, chance)
-        self.early, self.late = self.early + (before is not None), self.late + (before is None)
+        self.early, self.late = self.early + early, self.late + (not early)
         return draft
 
     def ahead(self, context: Context, chance: Chance) -> None:
@@ -110,7 +110,7 @@ def test_a_block_for_another_cycle_or_other_prompts_is_forgotten() -> None:
     assert torch.equal(first.tokens, Diffusion(target(), 4, MASK, "noisy").propose(context, Chance(0)).tokens)
     drafter.ahead(context, Chance(0))
     drafter.start(context, [0])
-    assert drafter._next is None
+    assert not drafter.launched
 
 
 def reference(context: Context, width: int) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from support.building import Oracle, assert_lossless, decode_with, model_of
 from support.drafters import ScriptedDrafter
 from support.families import CONTEXT, VOCABULARY, tiny_model
 from support.longrope import ORIGINAL, longrope_model, longrope_target
-from support.recordings import recording
+from support.recordings import Recorded
 from support.thorough import thorough_but
 from torch import Tensor
 
@@ -25,15 +26,15 @@ from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.static import StaticCache
 from orthrus_drafters.none import NoDrafter
 from orthrus_transformers import baselines
-from orthrus_transformers.engines.eager import EagerEngine
+from orthrus_transformers.engines.engine import Engine, EngineSetup, EngineType
 from orthrus_transformers.target import TransformersTarget
 
 TARGETS: dict[str, tuple[str, Callable[[], TransformersTarget]]] = {
     "eager": ("phi3", longrope_target),
     "by layer": ("gemma3_text", lambda: longrope_target("gemma3_text")),
     "fused": ("llama", lambda: longrope_target("llama", "fused")),
-    "recorded": ("phi3", lambda: recording(longrope_target())),
-    "recorded, fused": ("llama", lambda: recording(longrope_target("llama", "fused"))),
+    "recorded": ("phi3", lambda: longrope_target(engine=Recorded())),
+    "recorded, fused": ("llama", lambda: longrope_target("llama", Recorded("fused"))),
 }
 LONG, SHORT = [(7 * place + 3) % VOCABULARY for place in range(ORIGINAL - 4)], [5, 1, 8]
 
@@ -116,15 +117,14 @@ def test_baselines_end_there_with_the_same_text(name: str) -> None:
         assert baseline.answer([prompt], Stop(CONTEXT)).token_ids == (wanted,)
 
 
-def dynamic_target() -> TransformersTarget:
+def dynamic_target(engine: EngineType | None = None) -> TransformersTarget:
     """Return one whose angles change where a pass goes beyond the context itself: 24 positions."""
     model = tiny_model("llama", max_position_embeddings=ORIGINAL)
     angles = {"rope_type": "dynamic", "rope_theta": 10_000.0, "factor": 8.0}
     model.config.rope_parameters = angles
     model = type(model)(model.config).to(torch.float64).eval().requires_grad_(False)
     model.load_state_dict(tiny_model("llama").state_dict())
-    cache = StaticCache(slots=16)
-    return recording(TransformersTarget(model, None, cache, SdpaAttention(), engine="eager"))
+    return TransformersTarget(model, None, StaticCache(slots=16), SdpaAttention(), engine=engine or Recorded())
 
 
 def dynamic_results(target: TransformersTarget) -> tuple[list[Result], list[Any]]:
@@ -144,9 +144,15 @@ def test_dynamic_angles_never_change_within_the_context() -> None:
     assert torch.equal(rotary.inv_freq, rotary.original_inv_freq)
 
 
-def test_they_would_if_positions_went_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(EagerEngine, "_within", lambda self, positions, extent: positions)
-    target = dynamic_target()
+class GoesOn(Recorded):
+    """The engine that does not know how long texts may be."""
+
+    def make(self, setup: EngineSetup) -> Engine:
+        return super().make(replace(setup, max_length=None))
+
+
+def test_they_would_if_positions_went_on() -> None:
+    target = dynamic_target(GoesOn())
     target.moves_rows = False  # a row that has ended stays in the last pass
     dynamic_results(target)
     rotary = model_of(target).model.rotary_emb

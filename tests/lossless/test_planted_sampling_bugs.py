@@ -104,19 +104,21 @@ def the_ratio_is_upside_down(patch: pytest.MonkeyPatch) -> None:
 
 
 def the_bonus_comes_from_the_wrong_place(patch: pytest.MonkeyPatch) -> None:
-    after = rejection._after
+    after = rejection.next_token_probabilities
 
     def before(wanted: Tensor, draft: Draft, accepted: Tensor) -> Tensor:
         whole = (accepted == draft.lengths)[:, None]
         shifted = wanted[torch.arange(len(accepted)), (accepted - 1).clamp(min=0)]
         return torch.where(whole, shifted, after(wanted, draft, accepted))
 
-    patch.setattr(rejection, "_after", before)
+    patch.setattr(rejection, "next_token_probabilities", before)
 
 
 def the_bonus_comes_from_another_row(patch: pytest.MonkeyPatch) -> None:
-    after = rejection._after
-    patch.setattr(rejection, "_after", lambda wanted, draft, accepted: after(wanted.roll(1, 0), draft, accepted))
+    after = rejection.next_token_probabilities
+    patch.setattr(
+        rejection, "next_token_probabilities", lambda wanted, draft, accepted: after(wanted.roll(1, 0), draft, accepted)
+    )
 
 
 def a_tenth_too_lenient(patch: pytest.MonkeyPatch) -> None:

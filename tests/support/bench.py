@@ -94,6 +94,8 @@ def make_bench(
     count: int | None = None,
     clock: Any = None,
     overrides: Sequence[str] = (),
+    advance: Callable[[object], None] = lambda _: None,
+    whole_peak: bool = False,
     **settings: Any,
 ) -> Bench:
     """Return a benchmark of a config `config.yaml` with the plugin's target, as the command would make it."""
@@ -105,6 +107,7 @@ def make_bench(
     plan = Plan(subjects, points, choose_reference(against, subjects), read_overrides(overrides), **settings)
     plan.check(session)
     more = {} if clock is None else {"clock": clock}
+    more = {**more, "advance": advance, "whole_peak": whole_peak}
     return Bench(plan, Workload(count=count), session, bandwidth=lambda device: 1e9, **more)
 
 

@@ -254,7 +254,7 @@ class GreedilyLater(Claiming):
 
 class Reseeds(Cycling):
     def before(self, context: Context, chance: Chance) -> None:
-        chance._seed += 1
+        chance.seed += 1
 
 
 class Ahead(Cycling):
@@ -298,9 +298,9 @@ class AheadInTheCache(Ahead):
     def ahead(self, context: Context, chance: Chance) -> None:
         super().ahead(context, chance)
         slots = (context.lengths - 2).clamp(min=0)[:, None]
-        self.target._cache.place(slots, int(slots.max()) + 1)
+        self.target.cache.place(slots, int(slots.max()) + 1)
         states = torch.full((len(slots), 1, 1, 1), 1.0, dtype=torch.float64)
-        self.target._cache.update(states, states, 0)
+        self.target.cache.update(states, states, 0)
 
 
 class Retrains(Cycling):
@@ -308,7 +308,7 @@ class Retrains(Cycling):
 
     def __init__(self, target: Any = None) -> None:
         super().__init__(target)
-        target._table.neg_()
+        target.table.neg_()
 
 
 class Revives(Cycling):

@@ -68,5 +68,5 @@ def toy_config(directory: Path, **fit: Any) -> Path:
 
 def toy_run(file: Path, monkeypatch: Any, notify: Any = print, *overrides: str) -> TrainingSession:
     """Return the training of a config; its view is measured on prompts of tokens, for the model has no tokenizer."""
-    monkeypatch.setattr(evaluation, "_prompts", lambda run: prompts(16, 1))
+    monkeypatch.setattr(evaluation, "evaluation_prompts", lambda run: prompts(16, 1))
     return TrainingSession.read(file, overrides, Workers(), notify)

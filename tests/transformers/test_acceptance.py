@@ -123,7 +123,7 @@ def planted(shipped: Decoder, fault: str) -> Diffusion:
     """Return the shipped view's drafter, or one with a fault."""
     target: Any = shipped.target
     [view] = target.view_names
-    block, mask = shipped.drafter._block, shipped.drafter._mask  # type: ignore[attr-defined]
+    block, mask = shipped.drafter.block, shipped.drafter.mask_token_id  # type: ignore[attr-defined]
     drafters = {
         "none": lambda: Diffusion(target, block, mask, view),
         "anchor": lambda: Diffusion(AnchorOffByOne(target), block, mask, view),

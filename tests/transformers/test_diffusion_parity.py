@@ -66,7 +66,7 @@ def test_diffusion_logits(case: str, engine: str) -> None:
     context = committed(target, [wanted["prompt"]])
     assert context.anchors.tolist() == [wanted["greedy"][len(wanted["prompt"])]]
     rows = RowState(context.lengths, context.anchors, context.room)
-    block = MaskedBlock(BLOCK, made.drafter._mask, spare=True, choose=True)
+    block = MaskedBlock(BLOCK, made.drafter.mask_token_id, spare=True, choose=True)
     tokens, positions = block.tokens(rows), block.positions(rows)
     found = target.forward(context, tokens, positions, view=VIEW, kind="block")[0]
     torch.testing.assert_close(found, logits()[f"diffusion_logits_{case}"], rtol=0, atol=1e-5)

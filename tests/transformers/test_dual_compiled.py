@@ -15,7 +15,6 @@ from orthrus import MaskedBlocks, PackedRows
 from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.dynamic import DynamicCache
 from orthrus_transformers.target import TransformersTarget
-from orthrus_transformers.training.dual_pass import DualPass
 
 ROWS = PackedRows(torch.arange(26).view(2, 13) % 11, torch.tensor([[0] * 13, [0] * 5 + [5] * 8]))
 BLOCKS = MaskedBlocks(torch.tensor([[2, 7], [3, 8]]), 4, 3)
@@ -32,7 +31,7 @@ def trained_gradients(family: str, layers: int, compiled: bool, lengths: Sequenc
     model = tiny_model(family, num_hidden_layers=layers)
     target = TransformersTarget(model, None, DynamicCache(), SdpaAttention())
     random_view(target, "view")
-    passes = DualPass(target._model, target._state, target._view("view"), flex=False, compiled=compiled)
+    passes = target.dual_pass("view", flex=False, compiled=compiled)
     for length in [*lengths, *lengths]:
         rows = PackedRows(ROWS.token_ids[:, :length], ROWS.starts[:, :length])
         passes.committed(rows)

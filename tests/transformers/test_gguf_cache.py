@@ -41,7 +41,7 @@ class Converter:
 @pytest.fixture
 def converter(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Converter:
     made = Converter()
-    monkeypatch.setattr(gguf, "_write", made.write)
+    monkeypatch.setattr(gguf, "write_converted", made.write)
     monkeypatch.setenv("ORTHRUS_CACHE", str(tmp_path / "cache"))
     return made
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from support.building import _own_model, decode_with, model_of, transformers_target
+from support.building import buffers_of, decode_with, model_of, transformers_target, unattached_model
 from support.families import FAMILIES, FEW, VOCABULARY, WINDOW, attention_for, tiny_model
 from support.thorough import thorough_but
 from support.views import block_positions, committed, random_view
@@ -36,7 +36,7 @@ def block_of(rows: int) -> Tensor:
 
 def expected(family: str, windows: Sequence[int | None], prompt: Sequence[int], block: Sequence[int]) -> Tensor:
     """Return the logits of a block [n, V] from the unmodified model, without a cache: masks written out by hand."""
-    model, length = _own_model(family), len(prompt) + len(block)
+    model, length = unattached_model(family), len(prompt) + len(block)
     query, key = torch.arange(length)[:, None], torch.arange(length)
     seen = (key <= query) | (query >= len(prompt))
 
@@ -65,9 +65,10 @@ def test_a_view_of_copies_computes_what_the_model_would_with_a_blocks_mask(famil
     prompts, target = prompts_of(family), transformers_target(family, chunk=4)
     target.attach_view("copy")
     context, block = committed(target, prompts), block_of(len(prompts))
-    logits = target.forward(context, block, block_positions(context, WIDTH), view="copy", kind="block")
+    with model_of(target).orthrus_attention.windows_seen() as windows:
+        logits = target.forward(context, block, block_positions(context, WIDTH), view="copy", kind="block")
     for row, prompt in enumerate(prompts):
-        wanted = expected(family, target._reads.windows, prompt, block[row].tolist())
+        wanted = expected(family, windows, prompt, block[row].tolist())
         torch.testing.assert_close(logits[row], wanted, rtol=0, atol=2e-4 * float(wanted.std()))
 
 
@@ -92,10 +93,10 @@ def test_the_model_does_not_notice_a_view(family: str) -> None:
 
 def committed_slots(target: TransformersTarget, lengths: Tensor) -> list[Tensor]:
     """Return copies of every committed key and value."""
-    cache: Any = target._cache
     return [
         buffer[row, :, :length].clone()
-        for buffer in [*cache._keys, *cache._values]
+        for buffers in buffers_of(target.cache)
+        for buffer in buffers
         for row, length in enumerate(lengths.tolist())
     ]
 
@@ -109,7 +110,7 @@ def test_a_block_that_is_written_over_committed_slots_is_noticed() -> None:
     target.attach_view("copy")
     context = committed(target, [[1, 2, 3]])
     held = committed_slots(target, context.lengths - 1)
-    target._cache.lengths = target._cache.lengths - 1  # the planted bug: one slot too early
+    target.cache.keep(target.cache.lengths - 1)  # the planted bug: one slot too early
     target.forward(context, block_of(1), block_positions(context, WIDTH), view="copy")
     assert not same(held, committed_slots(target, context.lengths - 1))
 

@@ -13,9 +13,10 @@ from support.certified import COUPLED, Given, RoundedTable, certify, config_of, 
 from support.thorough import thorough_but
 
 import orthrus.decoder
-from orthrus import Decoder, Scheduler, Stop
+from orthrus import Decoder, Stop
+from orthrus.batch import scheduler
 from orthrus.batch.row_settings import RowSettings
-from orthrus.sampling.logits_processor import LogitsProcessor
+from orthrus.sampling import logits_processor
 from orthrus.verification.expected import wrong_end
 from orthrus_drafters.none import NoDrafter
 from orthrus_verifiers.coupled import Coupled
@@ -31,11 +32,11 @@ def a_stop_inside_a_draft_is_passed_over(patch: pytest.MonkeyPatch) -> None:
         return dataclasses.replace(settings, stop_ids=settings.stop_ids[:, :0])
 
     patch.setattr(RowSettings, "of", forgetful)
-    patch.setattr(Scheduler, "_why_finished", lambda self, row: None if row.room else "length")
+    patch.setattr(scheduler, "why_finished", lambda row: None if row.room else "length")
 
 
 def a_penalty_is_not_applied(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(LogitsProcessor, "_penalized", lambda self, context, draft, logits: logits)
+    patch.setattr(logits_processor, "penalized", lambda context, draft, logits: logits)
 
 
 def noise_is_keyed_by_another_request(patch: pytest.MonkeyPatch) -> None:

@@ -140,7 +140,7 @@ class Weighty(NoDrafter):
 def test_weights_prompts_and_batch_count() -> None:
     session = Plugins.load()
     config = load_config(TABLE, [ConfigSource("none", {})], session)
-    decoder = Runs(session, PROMPTS)._decoder(config)
+    decoder = Runs(session, PROMPTS).decoder(config)
 
     def identity(batch: int = 1, prompts: Any = PROMPTS, weights: str = "some", seed: int = 0) -> dict[str, Any]:
         drawn = replace(decoder, drafter=Weighty(weights))
