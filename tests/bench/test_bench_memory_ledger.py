@@ -117,7 +117,7 @@ def test_objects_that_were_set_aside_are_back_afterwards() -> None:
 def test_copying_is_measured_and_its_absence_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("orthrus.bench.bandwidth.CPU_BYTES", 2**20)
     seconds = iter([9.0, *[0.5] * 3, 0.25, *[1.0] * 3])  # the first is not counted; the median is 0.5
-    monkeypatch.setattr("orthrus.bench.bandwidth._copy_seconds", lambda source, target: next(seconds))
+    monkeypatch.setattr("orthrus.bench.bandwidth.copy_seconds", lambda source, target: next(seconds))
     assert copy_bandwidth(torch.device("cpu")) == 2 * 2**20 / 0.5
     monkeypatch.undo()
     monkeypatch.setattr("orthrus.bench.bandwidth.CPU_BYTES", 2**60)

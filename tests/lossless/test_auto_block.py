@@ -108,7 +108,7 @@ def test_any_sequence_of_sizes(choices: list[int], rows: int, monkeypatch: pytes
     top: list[int] = []
 
     def weigh(self: DraftLengthPolicy, available: list[int | None], costs: list[float]) -> int:
-        top.append(self._sizes[len(costs) - 1])
+        top.append(self.sizes[len(costs) - 1])
         return min(next(sizes), top[-1])
 
     monkeypatch.setattr(DraftLengthPolicy, "weigh", weigh)

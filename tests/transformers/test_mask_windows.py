@@ -77,7 +77,7 @@ def test_a_window_that_no_layer_has_is_refused(monkeypatch: pytest.MonkeyPatch) 
     def look(*unused: Any) -> Iterator[Any]:
         return iter(())
 
-    monkeypatch.setattr("orthrus_transformers.model.mask_windows._look", look)
+    monkeypatch.setattr("orthrus_transformers.model.mask_windows.seen_layers", look)
     with pytest.raises(BuildError, match=f"model type 'phimoe' has sliding_window={WINDOW}, of which no layer is told"):
         windows_in_masks(model_of("phimoe"))
 
