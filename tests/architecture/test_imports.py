@@ -73,8 +73,8 @@ def test_plugins_use_no_private_door() -> None:
 def test_a_private_door_is_noticed(code: str, complaint: str, tmp_path: Path) -> None:
     plant(tmp_path / "orthrus_one", code)
     plant(tmp_path / "orthrus_two", "from orthrus import Draft", "part.py")
-    [found] = checks.private_doors(tmp_path)
-    assert found.startswith(complaint)
+    [door] = checks.private_doors(tmp_path)
+    assert door.startswith(complaint)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,9 @@ def test_the_kit_stands_alone() -> None:
 
 
 def test_hypothesis_is_imported_at_one_place() -> None:
-    assert {one.split(":")[0] for one in checks.forbidden(ROOT / "orthrus", ["hypothesis"])} == {"with_hypothesis.py"}
+    assert {complaint.split(":")[0] for complaint in checks.forbidden(ROOT / "orthrus", ["hypothesis"])} == {
+        "with_hypothesis.py"
+    }
 
 
 def test_public_names_exist() -> None:

@@ -61,8 +61,8 @@ class Operations(TorchDispatchMode):
 
 
 def _is_view(schema: Any) -> bool:
-    aliases = [one.alias_info for one in schema.returns]
-    return any(one is not None and not one.is_write for one in aliases)
+    aliases = [alias.alias_info for alias in schema.returns]
+    return any(alias is not None and not alias.is_write for alias in aliases)
 
 
 def view_target() -> TransformersTarget:

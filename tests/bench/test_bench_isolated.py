@@ -51,7 +51,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 
 
 def runs_of(bench: IsolatedBench) -> list[Run]:
-    return [run for found in bench.runs() for run in found]
+    return [run for runs in bench.runs() for run in runs]
 
 
 def test_every_subject_is_measured_and_compared_at_every_point(started: list[Path]) -> None:

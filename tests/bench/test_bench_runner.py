@@ -187,11 +187,11 @@ def test_a_baseline_stops_where_the_config_and_the_target_say(tmp_path: Path) ->
 def test_ctrl_c_keeps_the_rounds_that_all_have_finished(call: int, rounds: int, tmp_path: Path) -> None:
     plugin = BenchPlugin(a=failing(KeyboardInterrupt(), call), b=three)
     bench = make_bench(tmp_path, plugin, baselines=["b", "a"], warm_up=1, rounds=5, in_order=True)
-    found = bench.runs()
-    runs = next(found)
+    runs_of_points = bench.runs()
+    runs = next(runs_of_points)
     assert [len(run.tokens_per_second.values) for run in runs if run.tokens_per_second] == [rounds] * 3 * (rounds > 0)
     with pytest.raises(KeyboardInterrupt):
-        next(found)
+        next(runs_of_points)
 
 
 def test_the_bar_comes_to_its_end_even_if_some_fail(tmp_path: Path) -> None:

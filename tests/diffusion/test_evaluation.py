@@ -24,13 +24,13 @@ def write(file: Path, *prompts: str) -> Path:
 
 
 def test_prompts_that_were_held_out_measure_unless_files_are_named(tmp_path: Path) -> None:
-    place = tmp_path / "out" / "held-out.jsonl"
+    held_out = tmp_path / "out" / "held-out.jsonl"
     with pytest.raises(InputError) as refused:
         evaluation_prompts(run(tmp_path))
     assert str(refused.value) == (
-        f"there is no '{place}'; run the stage prompts, which holds some out, or name eval.files"
+        f"there is no '{held_out}'; run the stage prompts, which holds some out, or name eval.files"
     )
-    write(place, "a", "b")
+    write(held_out, "a", "b")
     assert evaluation_prompts(run(tmp_path)) == ["a", "b"]
-    one, other = write(tmp_path / "one.jsonl", "c", "d", "e"), write(tmp_path / "other.jsonl", "f", "g", "h")
-    assert evaluation_prompts(run(tmp_path, f"eval.files=[{one},{other}]")) == ["c", "d", "f", "g"]
+    first, other = write(tmp_path / "one.jsonl", "c", "d", "e"), write(tmp_path / "other.jsonl", "f", "g", "h")
+    assert evaluation_prompts(run(tmp_path, f"eval.files=[{first},{other}]")) == ["c", "d", "f", "g"]

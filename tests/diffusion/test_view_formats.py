@@ -33,9 +33,9 @@ def load(model: Path, dtype: str = "float32", **drafter: Any) -> Decoder:
 
 
 def target_at(model: Path) -> TransformersTarget:
-    found = load(model, name="none").target
-    assert isinstance(found, TransformersTarget)
-    return found
+    target = load(model, name="none").target
+    assert isinstance(target, TransformersTarget)
+    return target
 
 
 @pytest.fixture(scope="module")
@@ -97,14 +97,14 @@ def test_decoders_that_share_a_target_share_its_views(models: dict[str, Path]) -
 
 
 def test_a_view_that_was_replaced_on_disk_is_loaded_anew(models: dict[str, Path], tmp_path: Path) -> None:
-    place, target = tmp_path / "view", target_at(models["base"])
-    shutil.copytree(models["view"], place)
-    first = make(DiffusionOptions(str(place)), Parts(target=target))
-    weights = {name: weight.contiguous() + 1 for name, weight in load_file(place / "view.safetensors").items()}
-    save_file(weights, place / "new")
-    (place / "new").replace(place / "view.safetensors")
-    second = make(DiffusionOptions(str(place)), Parts(target=target))
-    again = make(DiffusionOptions(str(place)), Parts(target=target))
+    directory, target = tmp_path / "view", target_at(models["base"])
+    shutil.copytree(models["view"], directory)
+    first = make(DiffusionOptions(str(directory)), Parts(target=target))
+    weights = {name: weight.contiguous() + 1 for name, weight in load_file(directory / "view.safetensors").items()}
+    save_file(weights, directory / "new")
+    (directory / "new").replace(directory / "view.safetensors")
+    second = make(DiffusionOptions(str(directory)), Parts(target=target))
+    again = make(DiffusionOptions(str(directory)), Parts(target=target))
     assert first.view != second.view == again.view
     for name, weight in target.view_weights(second.view).items():
         torch.testing.assert_close(weight, target.view_weights(first.view)[name] + 1)  # which is in use still

@@ -71,7 +71,7 @@ def test_measuring_leaves_what_is_committed() -> None:
     for drafter in drafters(target).values():
         drafter.start(context, range(len(PROMPTS)))
         drafter.propose(context, None)  # type: ignore[arg-type]  # it draws nothing
-    assert all(torch.equal(one, other) for one, other in zip(before, committed(), strict=True))
+    assert all(torch.equal(buffer, other) for buffer, other in zip(before, committed(), strict=True))
 
 
 @pytest.mark.parametrize("name", ["diffusion", "prompt_lookup"])

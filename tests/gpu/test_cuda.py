@@ -101,7 +101,7 @@ def test_recordings_are_dropped_when_the_buffers_move() -> None:
     decode_with(target, NoDrafter(), [[1, 2]], Stop(8))
     assert not set(map(id, engine.recordings.values())) & set(map(id, recordings))
     again = decode_with(target, NoDrafter(), [[1, 2], [3]], Stop(8))
-    assert [one.token_ids for one in again] == [one.token_ids for one in first]
+    assert [result.token_ids for result in again] == [result.token_ids for result in first]
 
 
 def test_many_requests_leave_memory_where_it_was() -> None:

@@ -54,7 +54,7 @@ def test_narrow_layers_equal_the_models_own_up_to_rounding(family: str, tokens: 
     target.cache.start(1, torch.device("cuda"))
     with torch.no_grad():
         got = target.engine.run(ForwardPass(ids, torch.zeros(1, dtype=torch.int64, device="cuda"), tokens, tokens))[0]
-    error, usual = ((one.double() - wanted.double()).abs().max() for one in (got, own))
+    error, usual = ((logits.double() - wanted.double()).abs().max() for logits in (got, own))
     assert float(error) < 3 * float(usual) + 1e-3
 
 
@@ -69,9 +69,9 @@ def test_angles_that_are_looked_up_are_the_models_to_the_bit(family: str, dtype:
         with model_of(target).orthrus_attention.run(
             MaskDescription("causal", positions, positions[:, 0], 96), form="fused"
         ):
-            found = model_of(target).model.rotary_emb(hidden, position_ids=positions)
-        assert all(map(torch.equal, found, rotary(hidden, position_ids=positions)))
-        assert found[0].data_ptr() != found[1].data_ptr()
+            looked_up = model_of(target).model.rotary_emb(hidden, position_ids=positions)
+        assert all(map(torch.equal, looked_up, rotary(hidden, position_ids=positions)))
+        assert looked_up[0].data_ptr() != looked_up[1].data_ptr()
 
 
 @pytest.mark.parametrize("tokens", [1, 16, 17, 32, 33, 100, 160])

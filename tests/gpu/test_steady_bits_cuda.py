@@ -53,7 +53,7 @@ def one_by_one(target: TransformersTarget, tokens: Tensor, committed: Tensor) ->
     return torch.cat([run(target, tokens[:, n : n + 1], committed + n) for n in columns], dim=1)
 
 
-@pytest.mark.parametrize(("shape", "batch"), [(one, rows) for one in SMALL for rows in (1, 8)] + [("qwen3-1.7b", 1)])
+@pytest.mark.parametrize(("shape", "batch"), [(name, rows) for name in SMALL for rows in (1, 8)] + [("qwen3-1.7b", 1)])
 @pytest.mark.parametrize("context", [5, 300, 500, FEW_SLOTS - FEW_QUERIES])
 def test_a_draft_is_scored_as_if_its_tokens_came_one_by_one(shape: str, batch: int, context: int) -> None:
     target = target_of(shape)
@@ -117,5 +117,5 @@ def test_a_larger_bucket_changes_no_bit_of_attention(size: int) -> None:
         return backend.attend(queries, key[:, :, :slots], value[:, :, :slots], prepared, scale=size**-0.5)
 
     among = attend(0, drafts, FEW_SLOTS)
-    for place in range(12):  # as if it came alone, before the text needs the larger bucket
-        assert torch.equal(attend(place, 1, FEW_SLOTS // 2)[:, :, 0], among[:, :, place])
+    for index in range(12):  # as if it came alone, before the text needs the larger bucket
+        assert torch.equal(attend(index, 1, FEW_SLOTS // 2)[:, :, 0], among[:, :, index])

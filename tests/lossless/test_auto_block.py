@@ -63,9 +63,9 @@ def test_what_is_measured_for_a_view_draws_if_its_drafts_are_drawn(monkeypatch: 
     for temperature in (0.0, 1.0):
         context = committed(target, [[1, 2, 3]], room=20)
         set_rows(context, sampling=Sampling(temperature=temperature))
-        made = diffusion(target)
-        made.start(context, [0])
-        made.propose(context, Chance(0))
+        drafting = diffusion(target)
+        drafting.start(context, [0])
+        drafting.propose(context, Chance(0))
         assert bool(drawn) is (temperature > 0)
     assert len({int(lengths[0]) for lengths in drawn}) > 1  # of several sizes
 
@@ -205,7 +205,7 @@ def test_a_config_says_auto_and_the_drafter_says_that_it_learns() -> None:
 def test_rows_refill_under_it() -> None:
     target = table_target(seed=1)
     drafter = lookup(target)
-    prompts = [[one, two] for one in range(4) for two in range(3)]
+    prompts = [[token, two] for token in range(4) for two in range(3)]
     results = decode_with(target, drafter, prompts, Stop(30), batch=3)
     assert_lossless(results, [target_oracle(target)(prompt, Stop(30)) for prompt in prompts])
     assert sum(sum(result.measures.accepted_per_cycle) for result in results) > 0

@@ -89,8 +89,8 @@ class Passing:
     def propose(self, context: Context, chance: Chance) -> Draft:
         if context.max_room < 2:
             return context.empty_draft()
-        found = run_draft_pass(self._target, context, self._make(context.cycle), view="noisy")
-        return Draft(found, context.room.clamp(max=1), passes=1)
+        tokens = run_draft_pass(self._target, context, self._make(context.cycle), view="noisy")
+        return Draft(tokens, context.room.clamp(max=1), passes=1)
 
     def observe(self, step: Step) -> None: ...
 

@@ -36,7 +36,7 @@ TARGETS: dict[str, tuple[str, Callable[[], TransformersTarget]]] = {
     "recorded": ("phi3", lambda: longrope_target(engine=Recorded())),
     "recorded, fused": ("llama", lambda: longrope_target("llama", Recorded("fused"))),
 }
-LONG, SHORT = [(7 * place + 3) % VOCABULARY for place in range(ORIGINAL - 4)], [5, 1, 8]
+LONG, SHORT = [(7 * index + 3) % VOCABULARY for index in range(ORIGINAL - 4)], [5, 1, 8]
 
 
 @functools.cache
@@ -53,8 +53,8 @@ def oracle_of(family: str) -> Oracle:
     @torch.no_grad()
     def logits(tokens: tuple[int, ...]) -> Tensor:
         assert len(tokens) < ORIGINAL
-        found: Tensor = model(torch.tensor([tokens]), use_cache=False).logits[0, -1]
-        return found.clone()
+        logits: Tensor = model(torch.tensor([tokens]), use_cache=False).logits[0, -1]
+        return logits.clone()
 
     return lambda prompt, stop: greedy(lambda tokens: logits(tuple(tokens)), prompt, stop, max_length=ORIGINAL)
 
@@ -77,7 +77,7 @@ def drafted(target: TransformersTarget, oracle: Oracle, prompts: list[list[int]]
 def test_texts_are_the_oracles_to_the_end_of_the_short_angles(
     name: str, lengths: list[int], batch: int, right: float, widths: list[int]
 ) -> None:
-    prompts = [[(7 * place + 3 * length) % VOCABULARY for place in range(length)] for length in lengths]
+    prompts = [[(7 * index + 3 * length) % VOCABULARY for index in range(length)] for length in lengths]
     drafted(target_of(name), oracle_of(TARGETS[name][0]), prompts, batch, right=right, lengths=widths)
 
 
@@ -99,8 +99,8 @@ def test_without_the_limit_texts_differ(fault: str, held: bool, monkeypatch: pyt
     family, make = TARGETS[name]
     wanted = oracle_of(family)(SHORT, Stop(CONTEXT)).token_ids
     drafter = ScriptedDrafter([wanted] * len(prompts), VOCABULARY, 1.0, [width])
-    found = decode_with(make(), drafter, prompts, Stop(CONTEXT // 2))[0].token_ids
-    assert (found[: len(wanted)] == wanted) is held
+    token_ids = decode_with(make(), drafter, prompts, Stop(CONTEXT // 2))[0].token_ids
+    assert (token_ids[: len(wanted)] == wanted) is held
 
 
 def test_a_prompt_that_leaves_no_room_is_refused() -> None:
@@ -130,9 +130,10 @@ def dynamic_target(engine: EngineType | None = None) -> TransformersTarget:
 def dynamic_results(target: TransformersTarget) -> tuple[list[Result], list[Any]]:
     prompts = [SHORT, LONG, LONG[:9]]
     answers = [
-        greedy(lambda tokens: target.logits(tokens, 1)[0], one, Stop(CONTEXT), max_length=ORIGINAL) for one in prompts
+        greedy(lambda tokens: target.logits(tokens, 1)[0], prompt, Stop(CONTEXT), max_length=ORIGINAL)
+        for prompt in prompts
     ]
-    drafter = ScriptedDrafter([one.token_ids for one in answers], VOCABULARY, 0.7, [0, 3, 6])
+    drafter = ScriptedDrafter([answer.token_ids for answer in answers], VOCABULARY, 0.7, [0, 3, 6])
     return decode_with(target, drafter, prompts, Stop(CONTEXT), batch=2), answers
 
 

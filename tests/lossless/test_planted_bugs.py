@@ -35,17 +35,17 @@ TRIALS = 8
 
 
 def anchor_position_off_by_one(patch: pytest.MonkeyPatch) -> None:
-    place, run = DynamicCache.place, EagerEngine.run
+    own_place, run = DynamicCache.place, EagerEngine.run
 
     def mispositioned(self: EagerEngine, forward_pass: ForwardPass) -> Tensor:
         shift = int(forward_pass.lengths.max() > 0)  # not in the prefill
-        patch.setattr(DynamicCache, "place", place)
+        patch.setattr(DynamicCache, "place", own_place)
         slots, extent = forward_pass.placed() + shift, forward_pass.extent + shift
         return run(self, dataclasses.replace(forward_pass, slots=slots, extent=extent))
 
     def misplaced(self: DynamicCache, slots: Tensor, extent: int, rows: Tensor | None = None) -> int:
         shift = int(self.lengths.max() > 0)
-        return place(self, slots + shift, extent + shift, rows)
+        return own_place(self, slots + shift, extent + shift, rows)
 
     patch.setattr(EagerEngine, "run", mispositioned)
     patch.setattr(DynamicCache, "place", misplaced)  # for targets without an engine
@@ -88,10 +88,10 @@ def a_rejected_key_is_kept(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_refilled_row_keeps_its_old_keys(patch: pytest.MonkeyPatch) -> None:
-    place = DynamicCache.place
+    own_place = DynamicCache.place
 
     def misplace(self: DynamicCache, slots: Tensor, extent: int, rows: Tensor | None = None) -> int:
-        return place(self, slots, extent, rows if rows is None else (rows + 1) % len(self.lengths))
+        return own_place(self, slots, extent, rows if rows is None else (rows + 1) % len(self.lengths))
 
     patch.setattr(DynamicCache, "place", misplace)
 

@@ -147,7 +147,7 @@ def a_penalty_does_not_see_the_draft(patch: pytest.MonkeyPatch) -> None:
     def blind(self: LogitsProcessor, context: Context, draft: Draft, logits: Tensor) -> Tensor:
         places = range(logits.shape[1])
         empty = context.empty_draft()
-        return torch.cat([process(self, context, empty, logits[:, place : place + 1]) for place in places], dim=1)
+        return torch.cat([process(self, context, empty, logits[:, index : index + 1]) for index in places], dim=1)
 
     patch.setattr(LogitsProcessor, "__call__", blind)
 

@@ -39,10 +39,10 @@ def recorded_prefills(target: TransformersTarget) -> list[tuple[int, int]]:
 
 @given(width=st.integers(1, 5000))
 def test_few_widths_and_at_most_half_as_many_columns_again(width: int) -> None:
-    found = rounded(width)
-    assert found >= width
-    assert found <= max(NARROWEST, 1.5 * width)
-    assert rounded(found) == found
+    padded_width = rounded(width)
+    assert padded_width >= width
+    assert padded_width <= max(NARROWEST, 1.5 * width)
+    assert rounded(padded_width) == padded_width
 
 
 def test_there_are_two_widths_for_a_doubling() -> None:
@@ -56,7 +56,7 @@ def test_answers_are_the_oracles_however_often_a_shape_comes(data: st.DataObject
     lengths = data.draw(st.lists(st.integers(1, 70), min_size=2, max_size=8))
     batch = data.draw(st.integers(1, 4))
     prompts, stop = [prompt(length) for length in lengths], Stop(data.draw(st.integers(1, 12)))
-    answers = [family_oracle()(one, stop) for one in prompts]
+    answers = [family_oracle()(prompt_tokens, stop) for prompt_tokens in prompts]
     drafter = ScriptedDrafter([answer.token_ids for answer in answers], VOCABULARY, 0.6, [0, 3])
     for _ in range(3):
         assert_lossless(decode_with(target, drafter, prompts, stop, batch=batch), answers)
@@ -71,7 +71,7 @@ def test_whatever_a_layer_looks_at_padding_is_not_seen(family: str) -> None:
     """Windows, sinks, learned positions, and tokens that are convolved with those before them."""
     target, stop = recording_target(slots=64, family=family), Stop(8)
     prompts = [prompt(length) for length in (9, 2, 33, 12, 5)]
-    answers = [target_oracle(target)(one, stop) for one in prompts]
+    answers = [target_oracle(target)(prompt_tokens, stop) for prompt_tokens in prompts]
     for batch in (1, 2, 2, 5, 5):  # recorded prefills go when the number of rows changes
         assert_lossless(decode_with(target, NoDrafter(), prompts, stop, batch=batch), answers)
     assert recorded_prefills(target)
@@ -117,7 +117,7 @@ def test_a_prefill_is_recorded_when_its_shape_comes_again() -> None:
 def test_refills_of_as_many_rows_or_fewer_share_a_recording() -> None:
     target = recording_target()
     prompts, stop = [prompt(length) for length in (9, 2, 4, 6, 3, 8)], Stop(4)
-    answers = [target_oracle(target)(one, stop) for one in prompts]
+    answers = [target_oracle(target)(prompt_tokens, stop) for prompt_tokens in prompts]
     for _ in range(2):
         assert_lossless(decode_with(target, NoDrafter(), prompts, stop, batch=3), answers)
     assert recorded_prefills(target) == [(3, 32)]  # all rows are as many as they are

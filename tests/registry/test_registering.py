@@ -223,21 +223,21 @@ def test_a_registration_that_cannot_work_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("place", "why"),
+    ("factory_path", "why"),
     [
         ("no_such_module:make", "ModuleNotFoundError: No module named 'no_such_module'"),
         ("json:no_such_name", "AttributeError: module 'json' has no attribute 'no_such_name'"),
     ],
 )
-def test_a_place_that_is_not_there_is_said_when_it_is_needed(place: str, why: str, empty: Plugins) -> None:
-    empty.add(Drafters("factory", factory=place))
-    empty.add(Drafters("options", options=place))
+def test_a_place_that_is_not_there_is_said_when_it_is_needed(factory_path: str, why: str, empty: Plugins) -> None:
+    empty.add(Drafters("factory", factory=factory_path))
+    empty.add(Drafters("options", options=factory_path))
     for name in ("factory", "options"):
         entry = empty.get("drafter", name)
         with pytest.raises(PluginError) as raised:
             getattr(entry, f"load_{name}")()
         assert str(raised.value) == (
-            f"drafter '{name}' of plugin 'plugin_of_{name}' cannot be imported from '{place}': {why}"
+            f"drafter '{name}' of plugin 'plugin_of_{name}' cannot be imported from '{factory_path}': {why}"
         )
 
 

@@ -43,7 +43,7 @@ class Cycling:
         return draft
 
     def draft(self, context: Context) -> Draft:
-        drafts = [self.row(self.texts[row], min(WIDTH, one.room)) for row, one in enumerate(context.rows)]
+        drafts = [self.row(self.texts[row], min(WIDTH, state.room)) for row, state in enumerate(context.rows)]
         width = max(len(tokens) for tokens in drafts)
         padded = [tokens + [0] * (width - len(tokens)) for tokens in drafts]
         tokens = torch.tensor(padded, dtype=torch.int64).reshape(len(drafts), width)
@@ -58,7 +58,7 @@ class Cycling:
 
     def row(self, text: list[int], length: int) -> list[int]:
         """Return what followed the last token when it came before, or the token itself."""
-        before = [place for place, token in enumerate(text[:-1]) if token == text[-1]]
+        before = [index for index, token in enumerate(text[:-1]) if token == text[-1]]
         following = text[before[-1] + 1 :] if before else text[-1:]
         return (following * length)[:length]
 
@@ -124,8 +124,8 @@ class CompactingRows(Cycling):
     """Number the rows that go on anew, once one has ended."""
 
     def draft(self, context: Context) -> Draft:
-        going = [row for row, one in enumerate(context.rows) if one.finish_reason is None]
-        shifted = {place: self.texts[row] for place, row in enumerate(going)}
+        going = [row for row, state in enumerate(context.rows) if state.finish_reason is None]
+        shifted = {index: self.texts[row] for index, row in enumerate(going)}
         kept, self.texts = self.texts, {**self.texts, **shifted}
         draft = super().draft(context)
         self.texts = kept

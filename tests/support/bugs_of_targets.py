@@ -30,7 +30,7 @@ class OffByOne(TableTarget):
 
     def keep(self, step: Step) -> None:
         super().keep(step)
-        rejected = not step.prefilled and any(len(one) <= self.width for one in step.committed if one)
+        rejected = not step.prefilled and any(len(tokens) <= self.width for tokens in step.committed if tokens)
         self.shift = int(rejected)
 
     def run_pass(self, tokens: Tensor, slots: Tensor, extent: int, rows: Tensor | None = None) -> Tensor:

@@ -201,7 +201,10 @@ def test_keys_that_a_window_hides_are_not_read() -> None:
 
 def test_weights_are_all_but_a_table_that_is_only_looked_up() -> None:
     model = tiny_model("llama", dtype=torch.float32)
-    every, table = sum(one.numel() for one in model.parameters()), model.get_input_embeddings().weight.numel()
+    every, table = (
+        sum(parameter.numel() for parameter in model.parameters()),
+        model.get_input_embeddings().weight.numel(),
+    )
     assert weight_bytes(model) == 4 * (every - table)
     model.config.tie_word_embeddings = True
     model.get_output_embeddings().weight = model.get_input_embeddings().weight
@@ -224,4 +227,4 @@ def test_a_decoder_of_the_same_target_is_not_disturbed_between_two_answers() -> 
     before = decoder.generate(RAGGED, batch=2)
     baselines.generate(None, Parts(target=target)).answer(RAGGED, decoder.stop)
     after = decoder.generate(RAGGED, batch=2)
-    assert [one.token_ids for one in before] == [one.token_ids for one in after]
+    assert [result.token_ids for result in before] == [result.token_ids for result in after]

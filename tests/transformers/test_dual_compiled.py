@@ -45,11 +45,11 @@ def trained_gradients(family: str, layers: int, compiled: bool, lengths: Sequenc
 def test_layers_of_training_are_compiled_once_for_all(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))  # no kernels: quicker
     for layers in (2, 5):
-        graphs, found = trained_gradients(family, layers, compiled=True)
+        graphs, gradients = trained_gradients(family, layers, compiled=True)
         assert graphs == PASSES
         graphs, wanted = trained_gradients(family, layers, compiled=False)
-        assert graphs == 0 and len(found) == len(wanted) > 0
-        for gradient, plain in zip(found, wanted, strict=True):
+        assert graphs == 0 and len(gradients) == len(wanted) > 0
+        for gradient, plain in zip(gradients, wanted, strict=True):
             torch.testing.assert_close(gradient, plain, rtol=1e-9, atol=1e-12)
 
 

@@ -54,8 +54,8 @@ def test_parts_are_added_in_one_order_as_a_text_grows(slots: int, more: int, wid
 
 @given(HEADS, st.integers(1, 40), st.integers(1, FEW_SLOTS))
 def test_some_rows_are_split_as_one(heads: tuple[int, int], batch: int, slots: int) -> None:
-    found = split_kv.split_count(batch * heads[1], 1, slots, 64)
-    assert found == (split_kv.split_count(heads[1], 1, slots, 64) if batch * heads[1] < ENOUGH else 1)
+    splits = split_kv.split_count(batch * heads[1], 1, slots, 64)
+    assert splits == (split_kv.split_count(heads[1], 1, slots, 64) if batch * heads[1] < ENOUGH else 1)
 
 
 def test_many_rows_and_long_texts_are_laid_out_for_speed() -> None:

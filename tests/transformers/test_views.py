@@ -102,7 +102,7 @@ def committed_slots(target: TransformersTarget, lengths: Tensor) -> list[Tensor]
 
 
 def same(ones: list[Tensor], others: list[Tensor]) -> bool:
-    return all(torch.equal(one, other) for one, other in zip(ones, others, strict=True))
+    return all(torch.equal(buffer, other) for buffer, other in zip(ones, others, strict=True))
 
 
 def test_a_block_that_is_written_over_committed_slots_is_noticed() -> None:
@@ -137,8 +137,8 @@ def test_columns_that_a_row_does_not_use_are_not_seen(family: str) -> None:
     together = target.forward(context, block, block_positions(context, WIDTH, used), view="noisy")
     for row, width in enumerate(used):
         alone = committed(target, [prompts[row]])
-        one = target.forward(alone, block[row : row + 1, -width:], block_positions(alone, width), view="noisy")
-        torch.testing.assert_close(together[row, -width:], one[0], rtol=1e-6, atol=1e-6)
+        logits_alone = target.forward(alone, block[row : row + 1, -width:], block_positions(alone, width), view="noisy")
+        torch.testing.assert_close(together[row, -width:], logits_alone[0], rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("cache", [DynamicCache, lambda: StaticCache(slots=8)], ids=["dynamic", "static"])
@@ -151,8 +151,8 @@ def test_engines_and_caches_agree(family: str, cache: type[KVCache]) -> None:
         random_view(target, "noisy")
         context = committed(target, prompts)
         logits.append(target.forward(context, block, block_positions(context, WIDTH), view="noisy"))
-    for one in logits[1:]:
-        torch.testing.assert_close(one, logits[0], rtol=0, atol=1e-4 * float(logits[0].std()))
+    for others_logits in logits[1:]:
+        torch.testing.assert_close(others_logits, logits[0], rtol=0, atol=1e-4 * float(logits[0].std()))
 
 
 def test_a_detached_view_is_gone_and_another_takes_its_name() -> None:
@@ -170,13 +170,13 @@ def test_a_detached_view_is_gone_and_another_takes_its_name() -> None:
 
 
 def test_views_travel_by_the_models_own_names() -> None:
-    one, two = transformers_target("qwen3"), transformers_target("qwen3")
-    random_view(one, "noisy")
-    weights = one.view_weights("noisy")
-    assert weights.keys() <= dict(model_of(one).named_parameters()).keys()
+    first, two = transformers_target("qwen3"), transformers_target("qwen3")
+    random_view(first, "noisy")
+    weights = first.view_weights("noisy")
+    assert weights.keys() <= dict(model_of(first).named_parameters()).keys()
     two.attach_view("noisy", weights)
     outputs = []
-    for target in (one, two):
+    for target in (first, two):
         context = committed(target, [[1, 2]])
         outputs.append(target.forward(context, block_of(1), block_positions(context, WIDTH), view="noisy"))
     assert torch.equal(*outputs)
@@ -230,5 +230,5 @@ def test_decoding_goes_on_after_a_pass_through_a_view() -> None:
     context = committed(target, [[1, 2]])
     target.forward(context, block_of(1), block_positions(context, WIDTH), view="noisy")
     wanted = decode_with(plain, NoDrafter(), [[3] * 20, [1]], Stop(10))
-    found = decode_with(target, NoDrafter(), [[3] * 20, [1]], Stop(10))
-    assert [one.token_ids for one in found] == [one.token_ids for one in wanted]
+    results = decode_with(target, NoDrafter(), [[3] * 20, [1]], Stop(10))
+    assert [result.token_ids for result in results] == [buffer.token_ids for buffer in wanted]

@@ -59,9 +59,9 @@ def test_a_planted_mistake_fails(
     [honest] = certify(config, plugin)
     assert honest.passed
     plant(monkeypatch)
-    [found] = certify(config, plugin)
-    assert not found.passed
-    assert check in {one.check for one in found.divergences} <= {check, "logit"}
+    [certificate] = certify(config, plugin)
+    assert not certificate.passed
+    assert check in {divergence.check for divergence in certificate.divergences} <= {check, "logit"}
 
 
 def test_an_answer_that_ends_too_early_or_for_another_reason_is_told() -> None:

@@ -83,11 +83,11 @@ def test_the_code_of_every_part_counts(tmp_path: Path, monkeypatch: pytest.Monke
     def digest() -> str:
         return run_cache.code_digest(["some_part.drafter", "some_module"])
 
-    found = {digest()}
+    digests = {digest()}
     for file in (package / "drafter.py", package / "__init__.py", tmp_path / "some_module.py"):
         file.write_text("changed = True", encoding="utf-8")
-        found.add(digest())
-    assert len(found) == 4
+        digests.add(digest())
+    assert len(digests) == 4
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"format": 1}'])
