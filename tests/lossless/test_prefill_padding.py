@@ -58,7 +58,7 @@ def test_answers_are_the_oracles_however_often_a_shape_comes(data: st.DataObject
     prompts, stop = [prompt(length) for length in lengths], Stop(data.draw(st.integers(1, 12)))
     answers = [family_oracle()(prompt_tokens, stop) for prompt_tokens in prompts]
     drafter = ScriptedDrafter([answer.token_ids for answer in answers], VOCABULARY, 0.6, [0, 3])
-    for _ in range(3):
+    for _ in range(4):  # the first ones may make room for more rows, which lets recordings go
         assert_lossless(decode_with(target, drafter, prompts, stop, batch=batch), answers)
     assert recorded_prefills(target)
 
