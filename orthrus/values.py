@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from orthrus.metrics import Measures
 
 FinishReason = Literal["stop_token", "stop_string", "length", "cancelled"]
+TapPoint = int | Literal["final"]  # boundary k: what enters layer k; "final": what the last norm gives
 Message = dict[str, str]
 Prompt = str | Sequence[int] | Sequence[Message]
 
@@ -55,6 +56,30 @@ class TokenScores:
 
 
 @dataclass(frozen=True, eq=False)
+class TappedStates:
+    """The target's hidden states after committed tokens, at the points that a drafter declared.
+
+    states [R, n, T h]: of the tokens at positions starts [R] and those that follow, the T points side by side; of each
+    row the first counts [R] of the n columns are committed text, and the others are to be left out. rows [R]: which
+    rows; None: all. The token that follows each of these positions is in `context.tokens`. The next pass may write over
+    the states.
+    """
+
+    states: Tensor
+    starts: Tensor
+    counts: Tensor
+    rows: Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class LikeliestTokens:
+    """The k likeliest tokens after the anchor and after each draft token, and their logits: [B, n + 1, k] each."""
+
+    tokens: Tensor
+    logits: Tensor
+
+
+@dataclass(frozen=True, eq=False)
 class Step:
     """The tokens that one cycle, or the prefill of some rows, committed.
 
@@ -64,6 +89,7 @@ class Step:
     number of drafts accepted (counted before a stop cuts them), and why the row ended in this step, or None.
     passes: forward passes of the target's size that the step took.
     scores: of the tokens committed, for rows that want them; None if no row does.
+    likeliest: of every scored place, for a drafter that asks for them.
     """
 
     cycle: int
@@ -74,6 +100,7 @@ class Step:
     finished: tuple[FinishReason | None, ...]
     passes: int
     scores: tuple[tuple[TokenScores, ...], ...] | None = None
+    likeliest: LikeliestTokens | None = None
 
 
 @dataclass(frozen=True)

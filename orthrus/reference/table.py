@@ -13,11 +13,11 @@ from torch import Tensor
 
 from orthrus.batch.context import Context
 from orthrus.batch.turn import Turn
-from orthrus.errors import InputError
+from orthrus.errors import BuildError, InputError
 from orthrus.interfaces import KVCache, Tokenizer
-from orthrus.optional import MovesRows
+from orthrus.optional import MovesRows, TapReader
 from orthrus.reference.cache import PlainCache
-from orthrus.values import Draft, Prompt, Step
+from orthrus.values import Draft, Prompt, Step, TappedStates, TapPoint
 
 
 class Letters:
@@ -47,7 +47,7 @@ class TableTarget:
     Before the text there are tokens 0.
     """
 
-    capabilities = frozenset({"tokenizer", "logits"})
+    capabilities = frozenset({"tokenizer", "logits", "hidden_states", "embeddings"})
 
     def __init__(
         self,
@@ -68,6 +68,9 @@ class TableTarget:
         self._places = self.vocabulary_size**self._back  # [order] that each of them has in the table's first dimension
         self._table = table.reshape(-1, self.vocabulary_size)  # [V ** order, V]
         self._cache = cache
+        self.hidden_size = self.layer_count = self._order
+        self._points: tuple[TapPoint, ...] = ()
+        self._reader: TapReader | None = None
         self.turn = Turn()
         self.moves_rows = isinstance(cache, MovesRows) and cache.moves_rows
 
@@ -87,7 +90,11 @@ class TableTarget:
         chosen = torch.tensor(rows, device=self.device)
         width = max(len(context.rows[row].prompt) for row in rows)
         slots = torch.arange(width, device=self.device).expand(len(rows), -1)
-        logits = self.run_pass(context.tokens[chosen, :width], slots, width, chosen)  # [R, width, V]
+        past = self._past(context.tokens[chosen, :width], slots, width, chosen)  # [R, width, order]
+        if self._reader is not None:
+            starts = torch.zeros_like(chosen)
+            self._reader.prompt(TappedStates(self._tapped(past), starts, context.prompt_lengths[chosen], chosen), True)
+        logits = self.look_up(past)  # [R, width, V]
         last = (context.lengths[chosen] - 1)[:, None, None].expand(-1, 1, self.vocabulary_size)
         everywhere = logits.new_zeros(len(context.rows), 1, self.vocabulary_size)
         return everywhere.index_copy(0, chosen, logits.gather(1, last))
@@ -97,11 +104,43 @@ class TableTarget:
         self.turn.check(context)
         tokens = torch.cat([context.anchors[:, None], draft.tokens], dim=1)
         slots = (context.lengths - 1)[:, None] + torch.arange(tokens.shape[1], device=self.device)
-        return self.run_pass(tokens, slots, context.longest + draft.tokens.shape[1])
+        past = self._past(tokens, slots, context.longest + draft.tokens.shape[1])
+        if self._reader is not None:
+            self._reader.scored(self._tapped(past), context.lengths - 1)
+        return self.look_up(past)
 
     def keep(self, step: Step) -> None:
         """Keep all but the anchor, which the next pass writes."""
         self._cache.keep(step.lengths - 1)
+
+    def tap(self, points: Sequence[TapPoint], reader: TapReader | None) -> None:
+        """Hand the states at these points to a reader; the table has `order` layers."""
+        wrong = [point for point in points if point != "final" and not 0 <= point <= self.layer_count]
+        if wrong:
+            raise BuildError(f"the tap {wrong[0]!r} is none of this table: it has {self.layer_count} layers")
+        self._points, self._reader = tuple(points), reader
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """Return [B, n, order]: nothing but the token itself is known."""
+        return self._states(tokens[..., None].expand(*tokens.shape, self.hidden_size), 0)
+
+    def head(self, hidden: Tensor) -> Tensor:
+        """Look the logits [B, n, V] up of states [B, n, order] after the last layer."""
+        return self.look_up((hidden.round().long() - 1).clamp(min=0))
+
+    def _tapped(self, past: Tensor) -> Tensor:
+        """Return the states [R, n, T order] at all points, side by side."""
+        return torch.cat([self._states(past, point) for point in self._points], dim=-1)
+
+    def _states(self, past: Tensor, point: TapPoint) -> Tensor:
+        """Return the states [..., order] at a point, of the last tokens: a layer adds the next older one.
+
+        A token is there as its number and 1, and 0 where it is not known yet.
+        """
+        known = self.hidden_size if point == "final" else min(point + 1, self.hidden_size)
+        hidden = (past + 1).double()
+        hidden[..., : self.hidden_size - known] = 0
+        return hidden
 
     def logits(self, token_ids: Sequence[int], last: int) -> Tensor:
         """Look up the last places of one sequence, without the cache."""
@@ -123,12 +162,16 @@ class TableTarget:
 
         rows [R]: None for all.
         """
+        return self.look_up(self._past(tokens, slots, extent, rows))
+
+    def _past(self, tokens: Tensor, slots: Tensor, extent: int, rows: Tensor | None = None) -> Tensor:
+        """Write tokens as `run_pass` does; return the last tokens [R, n, order] at each place."""
         self._cache.place(slots, extent, rows)
         states = tokens[:, None, :, None].double()  # [R, 1, n, 1]: the token itself is its key and its value
         stored, _ = self._cache.update(states, states, 0)
         past = slots[..., None] - self._back  # [R, n, order]
         seen = stored[:, 0, :, 0].gather(1, past.clamp(min=0).flatten(1)).long().view_as(past)
-        return self.look_up(seen.masked_fill(past < 0, 0))
+        return seen.masked_fill(past < 0, 0)
 
     def look_up(self, past: Tensor) -> Tensor:
         """Return [..., V] for the last tokens past [..., order]."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from orthrus_dflash.config_keys import ConfigKeys
+from orthrus.drafter_models.config_keys import ConfigKeys
 
 KINDS = ("default", "linear", "llama3", "yarn")
 

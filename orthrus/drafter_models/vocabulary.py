@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from orthrus import InputError
+from orthrus.errors import InputError
 
 
 def target_ids(offsets: Tensor, vocabulary_size: int) -> Tensor:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from orthrus_dflash.rotary import Rotary, RotaryTable
+from orthrus.drafter_models.rotary import Rotary, RotaryTable
 
 
 class KeyValues:

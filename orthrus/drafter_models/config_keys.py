@@ -7,8 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from orthrus import InputError
-from orthrus.errors import shown
+from orthrus.errors import InputError, shown
 
 REQUIRED: Any = object()
 WITHOUT_EFFECT = (  # on what a drafter computes: of training, of tokenizers, and of transformers' base class

@@ -9,8 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from orthrus import InputError
-from orthrus.errors import first_of, reason
+from orthrus.errors import InputError, first_of, reason
 from orthrus.files import weight_files
 
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
