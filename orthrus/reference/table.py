@@ -115,7 +115,8 @@ class TableTarget:
 
     def tap(self, points: Sequence[TapPoint], reader: TapReader | None) -> None:
         """Hand the states at these points to a reader; the table has `order` layers."""
-        wrong = [point for point in points if point != "final" and not 0 <= point <= self.layer_count]
+        known = ["final", *range(self.layer_count + 1)]
+        wrong = [point for point in points if point not in known]
         if wrong:
             raise BuildError(f"the tap {wrong[0]!r} is none of this table: it has {self.layer_count} layers")
         self._points, self._reader = tuple(points), reader
