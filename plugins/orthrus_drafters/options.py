@@ -29,6 +29,34 @@ class PromptLookupOptions:
 
 
 @dataclass(frozen=True)
+class SuffixOptions:
+    """Options of suffix decoding: what counts as a match, how much follows from it, and how much is remembered."""
+
+    length: int | Literal["auto"] = option(
+        16,
+        minimum=1,
+        maximum=1024,
+        help="most draft tokens a cycle; auto: up to 31, by what passes cost and what is accepted",
+    )
+    min_match: int = option(2, minimum=1, maximum=64, help="fewest last tokens that count as a match")
+    max_match: int = option(32, minimum=1, maximum=64, help="most last tokens that are looked for")
+    per_match: float = option(
+        4.0, minimum=0.1, maximum=1024, help="most draft tokens for each token of the match; always at least one"
+    )
+    min_share: float = option(
+        0.1, minimum=0.0, maximum=1.0, help="a draft ends where fewer of the places that matched went on so"
+    )
+    memory: int = option(
+        65536, minimum=0, maximum=2**30, help="tokens of earlier answers that are kept, the newest; 0: none"
+    )
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """Yield what is wrong beyond types and bounds."""
+        if self.min_match > self.max_match:
+            yield "min_match", f"is {self.min_match}, more than max_match, {self.max_match}"
+
+
+@dataclass(frozen=True)
 class ReplayOptions:
     """Options of replay: how much is proposed a cycle, and how much of it is right."""
 
