@@ -14,3 +14,8 @@ def register_drafters(register: Register) -> None:
     )
     register("suffix", "orthrus_drafters.suffix:make", options="orthrus_drafters.options:SuffixOptions")
     register("replay", "orthrus_drafters.replay:make", options="orthrus_drafters.options:ReplayOptions")
+    register(
+        "transformers",
+        "orthrus_drafters.candidate_generators:make",
+        options="orthrus_drafters.options:CandidateGeneratorOptions",
+    )

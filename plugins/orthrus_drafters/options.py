@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from orthrus import option
+from orthrus.errors import unknown
+
+GENERATORS = {"prompt_lookup": "transformers.generation.candidate_generator:PromptLookupCandidateGenerator"}
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,23 @@ class SuffixOptions:
         """Yield what is wrong beyond types and bounds."""
         if self.min_match > self.max_match:
             yield "min_match", f"is {self.min_match}, more than max_match, {self.max_match}"
+
+
+@dataclass(frozen=True)
+class CandidateGeneratorOptions:
+    """Options of transformers' candidate generators: which one, made with what."""
+
+    generator: str = option("prompt_lookup", help="prompt_lookup, or a class that can be imported, as module:Class")
+    arguments: Mapping[str, int | float | str | bool | None] = option(
+        {}, help="arguments of its constructor; of prompt_lookup: num_output_tokens and max_matching_ngram_size"
+    )
+    length: int = option(31, minimum=1, maximum=1024, help="most draft tokens a cycle; what is more is cut off")
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """Yield what is wrong beyond types and bounds."""
+        module, colon, name = self.generator.partition(":")
+        if self.generator not in GENERATORS and not (colon and all(map(str.isidentifier, [*module.split("."), name]))):
+            yield "generator", f"{unknown('generator', self.generator, GENERATORS)}; a class is written module:Class"
 
 
 @dataclass(frozen=True)
