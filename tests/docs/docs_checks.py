@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import json
 import re
@@ -17,7 +18,7 @@ import typer
 from docs_pages import ROOT, Page
 from support.view_memory import program as view_memory_program
 
-from orthrus import InputError, Result, Sampling, Stop, hookspecs, interfaces, optional
+from orthrus import InputError, Result, Sampling, Stop, hookspecs, interfaces, optional, values
 from orthrus.cli import verify_table
 from orthrus.cli.app import make_app
 from orthrus.cli.bench_table import COLUMNS
@@ -63,6 +64,15 @@ def interface_tables(page: Page) -> list[str]:
         complaint
         for name, protocol in protocols.items()
         for complaint in names(page, f"members: {name}", members(protocol))
+    ]
+
+
+def field_tables(page: Page) -> list[str]:
+    """Compare the tables of fields with those of the values that go between the parts."""
+    return [
+        complaint
+        for value in (values.Draft, values.Verdict, values.Step, values.MaskDescription)
+        for complaint in names(page, f"fields: {value.__name__}", [one.name for one in dataclasses.fields(value)])
     ]
 
 
