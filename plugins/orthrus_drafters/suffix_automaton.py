@@ -95,20 +95,22 @@ class SuffixAutomaton:
         return state if length else ROOT
 
     def _count(self, state: int) -> None:
+        counts, links = self._counts, self._links
         while state != ROOT:
-            self._counts[state] += 1
-            state = self._links[state]
+            counts[state] += 1
+            state = links[state]
 
     def _follow(self, state: int, token: int) -> None:
         """Note that a token followed a state and its suffixes; what it leads to has been counted."""
-        counts = self._counts
+        counts, links, following, followed, bests = self._counts, self._links, self._next, self._followed, self._best
         while state != -1:
-            after = self._next[state]
-            best = self._best[state]
-            self._followed[state] += 1
-            if best < 0 or counts[after[token]] >= counts[after[best]]:
-                self._best[state] = token
-            state = self._links[state]
+            followed[state] += 1
+            best = bests[state]
+            if best != token:
+                after = following[state]
+                if best < 0 or counts[after[token]] >= counts[after[best]]:
+                    bests[state] = token
+            state = links[state]
 
     def _grown(self, token: int) -> int:
         """Return the state of the text with one more token, which is made if there is none."""

@@ -85,8 +85,15 @@ def test_it_works_where_orthrus_is_installed_from_its_wheel(here: Path, tmp_path
         assert done.returncode == 0, done.stderr
     pip = [sys.executable, "-m", "pip", "--python", str(environment.python), *INSTALL]
     subprocess.run([*pip, str(build_wheel(here / "drafter", tmp_path))], check=True, capture_output=True)
-    tested = environment.run(*PYTEST, cwd=here / "drafter")
-    assert tested.returncode == 0, tested.stdout + tested.stderr
+    recipe = f"recipes/{NAME}_drafter.yaml"
+    for command in (  # those of its README
+        PYTEST,
+        (*ORTHRUS, "check", f"{NAME}_drafter", "--kind", "drafter"),
+        (*ORTHRUS, "validate", "recipes"),
+        (*ORTHRUS, "run", "--config", recipe, "--prompt", "abc"),
+    ):
+        done = environment.run(*command, cwd=here / "drafter")
+        assert done.returncode == 0, done.stdout + done.stderr
     taken = environment.run(*ORTHRUS, "new", "drafter", f"{NAME}_drafter", "another", cwd=here)
     assert taken.returncode == 2
     assert "there is a drafter 'my_own_drafter' already, of plugin 'orthrus_my_own_drafter'" in taken.stderr
