@@ -53,7 +53,7 @@ def hook_headings(page: Page) -> list[str]:
 
 def names(page: Page, mark: str, wanted: Iterable[str]) -> list[str]:
     """Compare the first column of a marked table with the names that exist."""
-    return differing(mark, [row[0].strip("`") for row in page.table(mark)], wanted)
+    return differing(mark, [name.strip("`") for row in page.table(mark) for name in row[0].split("`, `")], wanted)
 
 
 def interface_tables(page: Page) -> list[str]:
@@ -71,7 +71,7 @@ def field_tables(page: Page) -> list[str]:
     """Compare the tables of fields with those of the values that go between the parts."""
     return [
         complaint
-        for value in (values.Draft, values.Verdict, values.Step, values.MaskDescription)
+        for value in (values.Draft, values.Verdict, values.Step, values.MaskDescription, values.AttentionCapabilities)
         for complaint in names(page, f"fields: {value.__name__}", [one.name for one in dataclasses.fields(value)])
     ]
 
