@@ -141,7 +141,7 @@ _LAZY = {
     "read_sections": "build",
     "run_draft_pass": "drafting.draft_pass",
 }
-_ELSEWHERE = {  # names that have a module of their own for their readers, and stay importable from here
+REEXPORTED = {  # names that have a module of their own for their readers, and stay importable from here
     "DraftPass": "optional",
     "DraftingTarget": "optional",
     "DualPass": "optional",
@@ -161,7 +161,7 @@ sys.meta_path.append(MovedModules())
 
 
 def __getattr__(name: str) -> Any:
-    module = _LAZY.get(name) or _ELSEWHERE.get(name)
+    module = _LAZY.get(name) or REEXPORTED.get(name)
     if module is None:
         raise AttributeError(f"module 'orthrus' has no attribute '{name}'")
     return getattr(importlib.import_module(f"orthrus.{module}"), name)

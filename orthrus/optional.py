@@ -93,6 +93,14 @@ class StaticKVCache(KVCache, Protocol):
 
 
 @runtime_checkable
+class PlacesAdjacentRows(KVCache, Protocol):
+    """A KV cache that gives views, not copies, of some of its rows, if these are one after the other."""
+
+    def place_adjacent(self, slots: Tensor, extent: int, first: int) -> int:
+        """Do what `place` does for a pass over the R rows from number `first` on, each once."""
+
+
+@runtime_checkable
 class HasSpecialTokens(Protocol):
     """A tokenizer that tells which of its tokens `decode` leaves out of a text, so that they can end one."""
 

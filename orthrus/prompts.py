@@ -143,6 +143,8 @@ def _token_ids(prompt: Prompt, id: str, tokenizer: Tokenizer | None, chat: bool 
     if len(prompt) == 0 or (isinstance(prompt, str) and not prompt.strip()):
         raise InputError(f"prompt '{id}' is empty")
     items: list[Any] = list(prompt)
+    if set(map(type, items)) == {int}:  # the usual case, and the quickest to see
+        return items
     given = [int(token) for token in items if isinstance(token, Integral) and not isinstance(token, bool)]
     if len(given) == len(prompt):
         return given

@@ -200,7 +200,7 @@ class Session:
             if step.committed[index]:
                 asked = self._asked[row.request]
                 asked.recorder.add(step, index, began, self._clock)
-                if self._streams or step.finished[index] is not None:
+                if self._streams or row.finish_reason is not None:
                     self._note(asked, step, index)
         self._rest()
 

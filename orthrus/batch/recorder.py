@@ -27,7 +27,7 @@ class RequestRecorder:
         """Note a step in which the request was the row at this index, and when the step began and ended, in seconds."""
         self._last = ended
         self._passes += step.passes
-        if index in step.prefilled:
+        if step.prefilled:  # a step is a prefill or a cycle, of all rows that take part
             self.begin(began)
             self._first = ended
         else:

@@ -248,9 +248,13 @@ class Scheduler:
         context.cycle += not fresh
         self._checked.report([values[0] for values in seen])
         # What is said of rows that take no part is not read.
-        check_accepted([values[1] if values[2] else 0 for values in seen], width)
+        accepted = [values[1] if values[2] else 0 for values in seen]
+        check_accepted(accepted, width)
         rows = context.rows
-        committed = [self._extend(row, values[3 : 3 + values[2]]) for row, values in zip(rows, seen, strict=True)]
+        committed = [
+            self._extend(row, values[3 : 3 + values[2]]) if values[2] else ()
+            for row, values in zip(rows, seen, strict=True)
+        ]
         finished = [row.finish_reason if tokens else None for row, tokens in zip(rows, committed, strict=True)]
         self._changed = self._changed or bool(fresh) or any(finished)
         if "stop_string" in finished:
@@ -261,7 +265,7 @@ class Scheduler:
             prefilled=fresh,
             lengths=context.lengths,
             committed=tuple(committed),
-            accepted=tuple(values[1] if tokens else 0 for tokens, values in zip(committed, seen, strict=True)),
+            accepted=tuple(accepted),
             finished=tuple(finished),
             passes=passes,
             scores=self._scores([values[width + 4 :] for values in seen], committed),
@@ -282,23 +286,16 @@ class Scheduler:
 
     def _extend(self, row: Row, tokens: list[int]) -> tuple[int, ...]:
         """Add a row's tokens, up to one that completes a stop string; return those added."""
-        if not tokens:
-            return ()
-        tokens = row.read(tokens)
+        if row.text is not None:
+            tokens = row.read(tokens)
         row.output += tokens
         row.length += len(tokens)
         row.room -= len(tokens)
-        row.finish_reason = self._why_finished(row)
-        if row.finish_reason:
-            row.room = 0
+        if not row.room or row.text is not None or tokens[-1] in row.stop.token_ids:
+            row.finish_reason = why_finished(row)
+            if row.finish_reason:
+                row.room = 0
         return tuple(tokens)
-
-    def _why_finished(self, row: Row) -> FinishReason | None:
-        if row.text is not None and row.text.matched:
-            return "stop_string"
-        if row.output[-1] in row.stop.token_ids:
-            return "stop_token"
-        return "length" if row.room == 0 else None
 
     def _widen(self) -> None:
         """Make room for the tokens of requests that came later than the first."""
@@ -332,3 +329,12 @@ class Scheduler:
         context.room = upload([row.room for row in context.rows], context.device)
         context.anchors = arithmetic.find_anchors(context.tokens, context.lengths)
         self._guard = WriteGuard.of(context)
+
+
+def why_finished(row: Row) -> FinishReason | None:
+    """Return why a row ends with its last token; None if it goes on."""
+    if row.text is not None and row.text.matched:
+        return "stop_string"
+    if row.output[-1] in row.stop.token_ids:
+        return "stop_token"
+    return "length" if row.room == 0 else None

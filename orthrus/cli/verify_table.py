@@ -25,6 +25,7 @@ COLUMNS: dict[str, Cell] = {
     "identical": lambda run: f"{run.identical}/{run.prompts}",
     "ties": lambda run: str(run.ties),
     "certified": lambda run: f"{run.certified}/{run.prompts}",
+    "float32 argmax": lambda run: "" if run.float32_share is None else f"{100 * run.float32_share:.2f} %",
     "largest gap": lambda run: f"{run.largest_gap:.3g}",
     "bound": lambda run: f"{run.bound:.3g}",
     "roundoffs": lambda run: f"{run.roundoffs:.1f}",

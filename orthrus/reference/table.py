@@ -87,7 +87,7 @@ class TableTarget:
         chosen = torch.tensor(rows, device=self.device)
         width = max(len(context.rows[row].prompt) for row in rows)
         slots = torch.arange(width, device=self.device).expand(len(rows), -1)
-        logits = self._pass(context.tokens[chosen, :width], slots, width, chosen)  # [R, width, V]
+        logits = self.run_pass(context.tokens[chosen, :width], slots, width, chosen)  # [R, width, V]
         last = (context.lengths[chosen] - 1)[:, None, None].expand(-1, 1, self.vocabulary_size)
         everywhere = logits.new_zeros(len(context.rows), 1, self.vocabulary_size)
         return everywhere.index_copy(0, chosen, logits.gather(1, last))
@@ -97,7 +97,7 @@ class TableTarget:
         self.turn.check(context)
         tokens = torch.cat([context.anchors[:, None], draft.tokens], dim=1)
         slots = (context.lengths - 1)[:, None] + torch.arange(tokens.shape[1], device=self.device)
-        return self._pass(tokens, slots, context.longest + draft.tokens.shape[1])
+        return self.run_pass(tokens, slots, context.longest + draft.tokens.shape[1])
 
     def keep(self, step: Step) -> None:
         """Keep all but the anchor, which the next pass writes."""
@@ -106,17 +106,31 @@ class TableTarget:
     def logits(self, token_ids: Sequence[int], last: int) -> Tensor:
         """Look up the last places of one sequence, without the cache."""
         padded = torch.tensor([0] * (self._order - 1) + list(token_ids), device=self.device)
-        return self._look_up(padded.unfold(0, self._order, 1))[-last:]
+        return self.look_up(padded.unfold(0, self._order, 1))[-last:]
 
-    def _pass(self, tokens: Tensor, slots: Tensor, extent: int, rows: Tensor | None = None) -> Tensor:
+    @property
+    def cache(self) -> KVCache:
+        """What it reads its past from."""
+        return self._cache
+
+    @property
+    def table(self) -> Tensor:
+        """The logits [V ** order, V] of every past."""
+        return self._table
+
+    def run_pass(self, tokens: Tensor, slots: Tensor, extent: int, rows: Tensor | None = None) -> Tensor:
+        """Write tokens [R, n] into slots [R, n] and return the logits [R, n, V] after each; extent: the last slot + 1.
+
+        rows [R]: None for all.
+        """
         self._cache.place(slots, extent, rows)
         states = tokens[:, None, :, None].double()  # [R, 1, n, 1]: the token itself is its key and its value
         stored, _ = self._cache.update(states, states, 0)
         past = slots[..., None] - self._back  # [R, n, order]
         seen = stored[:, 0, :, 0].gather(1, past.clamp(min=0).flatten(1)).long().view_as(past)
-        return self._look_up(seen.masked_fill(past < 0, 0))
+        return self.look_up(seen.masked_fill(past < 0, 0))
 
-    def _look_up(self, past: Tensor) -> Tensor:
+    def look_up(self, past: Tensor) -> Tensor:
         """Return [..., V] for the last tokens past [..., order]."""
         return self._table[(past * self._places).sum(-1)]
 

@@ -73,7 +73,7 @@ class ViewTableTarget(TableTarget):
         spare = (positions == positions[:, :1]).sum(1) - 1  # [B] columns that a row does not use come first
         columns = torch.arange(width, device=self.device) - spare[:, None]
         slots = positions[:, :1] + columns % width  # theirs are after the block's
-        causal = self._pass(tokens, slots, int(slots.max()) + 1)
+        causal = self.run_pass(tokens, slots, int(slots.max()) + 1)
         if view is None or kind == "causal":
             return causal
         table = self._views[view]  # [V ** order, V]

@@ -76,6 +76,11 @@ class Certificate:
         return max(self.gaps, default=0.0)
 
     @property
+    def float32_share(self) -> float | None:
+        """The share of tokens that are what float32 says after the same text; None for a run in float32 or wider."""
+        return (self.tokens - len(self.gaps)) / self.tokens if self.narrow and self.tokens else None
+
+    @property
     def divergence_rate(self) -> float:
         """The share of answers that are not identical."""
         return (self.prompts - self.identical) / self.prompts if self.prompts else 0.0
@@ -112,6 +117,7 @@ class Certificate:
         control = None if self.control is None else {**asdict(self.control), "rate": self.control.rate}
         return {
             **asdict(self),
+            "float32_share": self.float32_share,
             "largest_gap": _finite(self.largest_gap),
             "divergence_rate": self.divergence_rate,
             "control": control,

@@ -70,7 +70,7 @@ class Runs:
 
     def prepare(self, config: Config) -> ReferenceCheck:
         """Return the reference of a config, its target built; raise InputError if its runs cannot be certified."""
-        check_verifiable(self._decoder(config))
+        check_verifiable(self.decoder(config))
         return self._reference(config)
 
     def decode(self, config: Config, batch: int, advance: Advance) -> Decoded:
@@ -80,7 +80,7 @@ class Runs:
                 for _ in self.prompts:
                     advance(None)
                 return decoded
-        decoder = self._decoder(config)
+        decoder = self.decoder(config)
         decoded = Decoded(decoder, *self._answers(config, decoder, batch, advance))
         self._decoded.append((config, batch, decoded))
         return decoded
@@ -139,7 +139,8 @@ class Runs:
         results = watched.generate(texts, ids=ids, batch=batch, chat=self.chat, on_result=advance)
         return results, recorder.seen(results)
 
-    def _decoder(self, config: Config) -> Decoder:
+    def decoder(self, config: Config) -> Decoder:
+        """Return the decoder of a config, built now if it has not been."""
         for known, decoder in self._decoders:
             if known == config:
                 return decoder
@@ -152,7 +153,7 @@ class Runs:
         for known, reference in self._references:
             if known == key:
                 return reference
-        decoder = self._decoder(config)
+        decoder = self.decoder(config)
         reference = ReferenceCheck(decoder, lambda dtype: self._widened(config, decoder.target, dtype))
         self._references.append((key, reference))
         return reference

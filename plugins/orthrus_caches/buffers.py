@@ -35,6 +35,11 @@ def put(buffer: Tensor, states: Tensor, slots: Tensor, rows: Tensor | None, exte
     return buffer[:, :, :extent]
 
 
+def rows_of(buffer: Tensor, first: int, count: int) -> Tensor:
+    """Return a view of rows that are one after the other: [count, H, C, D]."""
+    return buffer if count == len(buffer) else buffer[first : first + count]
+
+
 def grown(buffer: Tensor, capacity: int) -> Tensor:
     """Return a buffer of more slots with the same beginning; the rest is zeros."""
     rows, heads, slots, size = buffer.shape

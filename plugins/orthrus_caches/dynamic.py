@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from orthrus import Parts
-from orthrus_caches.buffers import grown, moved_lengths, put
+from orthrus_caches.buffers import grown, moved_lengths, put, rows_of
 
 GROWTH = 256  # slots; growing copies, so it happens seldom
 
@@ -26,7 +26,8 @@ class DynamicCache:
         self._keys: list[Tensor] = []  # per layer [B, H, C, D]
         self._values: list[Tensor] = []
         self._slots = torch.zeros(0, 0, dtype=torch.int64)  # [R, n]
-        self._rows: Tensor | None = None  # [R]; None: all
+        self._rows: Tensor | None = None  # [R]; None: those that are one after the other
+        self._first = 0  # the first of these
         self._extent = 0
 
     def start(self, rows: int, device: torch.device) -> None:
@@ -45,11 +46,17 @@ class DynamicCache:
 
     def place(self, slots: Tensor, extent: int, rows: Tensor | None = None) -> int:
         """Set where the next pass writes: slots [R, n] of rows [R]; extent, returned, is the highest slot plus 1."""
-        self._slots, self._extent, self._rows = slots, extent, rows
+        self._slots, self._extent, self._rows, self._first = slots, extent, rows, 0
+        return extent
+
+    def place_adjacent(self, slots: Tensor, extent: int, first: int) -> int:
+        """Place slots [R, n] of the R rows from `first` on, of which `update` returns views."""
+        extent = self.place(slots, extent)
+        self._first = first
         return extent
 
     def update(self, keys: Tensor, values: Tensor, layer: int) -> tuple[Tensor, Tensor]:
-        """Write [R, H, n, D] into the placed slots and return [R, H, extent, D] of the layer: views, if of all rows."""
+        """Write [R, H, n, D] into the placed slots; return [R, H, extent, D] of the layer: views of adjacent rows."""
         return (
             self._write(self._keys, keys, layer),
             self._write(self._values, values, layer),
@@ -58,6 +65,11 @@ class DynamicCache:
     def keep(self, lengths: Tensor) -> None:
         """Commit exactly the first lengths [B] slots of each row."""
         self.lengths = lengths
+
+    @property
+    def buffers(self) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        """The keys and the values as they lie, [B, H, C, D] of each layer: for those who look at what is held."""
+        return self._keys, self._values
 
     def bytes_in_use(self) -> int:
         """Return the bytes of all buffers."""
@@ -68,7 +80,8 @@ class DynamicCache:
             buffers.append(states.new_zeros(len(self.lengths), states.shape[1], 0, states.shape[3]))
         if buffers[layer].shape[2] < self._extent:
             buffers[layer] = grown(buffers[layer], -(-self._extent // GROWTH) * GROWTH)
-        return put(buffers[layer], states, self._slots, self._rows, self._extent)
+        placed = buffers[layer] if self._rows is not None else rows_of(buffers[layer], self._first, len(self._slots))
+        return put(placed, states, self._slots, self._rows, self._extent)
 
 
 def make(options: object, parts: Parts) -> DynamicCache:

@@ -47,14 +47,14 @@ class Diffusion:
         early: bool | None = None,
         notify: Callable[[str], None] = lambda text: None,
     ) -> None:
-        """Draft blocks of a size, or with `auto` of any that it chooses up to it.
+        """Draft blocks of a size, or with `auto` of any that it chooses up to it, through an attached view.
 
         early: whether to launch the next block before the host knows what it follows; None: on a CUDA device.
         """
         self._target = target
-        self._block = block
-        self._mask = mask_token_id
-        self._view = view
+        self.block = block
+        self.mask_token_id = mask_token_id
+        self.view = view
         self.learns = auto
         drafting = ("diffusion", self._measured)
         self._auto = AutoBlock(target, block - 1, drafting=drafting, notify=notify) if auto else None
@@ -64,6 +64,11 @@ class Diffusion:
         )  # who chooses must know what was accepted
         self._next: tuple[Context, int, Draft] | None = None  # launched early, for this cycle of this context
         self._launched: torch.cuda.Event | None = None
+
+    @property
+    def launched(self) -> bool:
+        """Whether a block is launched for a cycle that has not come yet."""
+        return self._next is not None
 
     def start(self, context: Context, rows: Sequence[int]) -> None:
         """Forget what was launched early, and tell who chooses; all else of a row is in the target's cache."""
@@ -79,7 +84,7 @@ class Diffusion:
         if early and early[:2] == (context, context.cycle):
             draft = early[2]
             return replace(draft, lengths=torch.minimum(draft.lengths, context.room))  # a stop string may have come
-        return self._draft(context, self._auto.choose(context) if self._auto else self._block - 1, chance)
+        return self._draft(context, self._auto.choose(context) if self._auto else self.block - 1, chance)
 
     def _wait(self) -> None:
         """Make the current stream wait for the early block; the caller may have switched streams since."""
@@ -90,8 +95,8 @@ class Diffusion:
     def ahead(self, context: Context, chance: Chance) -> None:
         """Launch the next cycle's block, where it can need no more slots than decoding and is not drafted again."""
         refills = context.waiting and len(context.rows) > 1  # a block would be launched again after a prefill
-        if self._early and not refills and context.longest + self._block <= context.tokens.shape[1]:
-            self._next = context, context.cycle + 1, self._draft(context, self._block - 1, chance)
+        if self._early and not refills and context.longest + self.block <= context.tokens.shape[1]:
+            self._next = context, context.cycle + 1, self._draft(context, self.block - 1, chance)
             if context.device.type == "cuda":
                 self._launched = torch.cuda.current_stream(context.device).record_event()
 
@@ -111,8 +116,8 @@ class Diffusion:
         if width < 2:
             return context.empty_draft()
         draws = context.settings.draws
-        block = MaskedBlock(width, self._mask, spare=context.min_room < width - 1, choose=not draws)
-        result = run_draft_pass(self._target, context, block, view=self._view, kind="block")
+        block = MaskedBlock(width, self.mask_token_id, spare=context.min_room < width - 1, choose=not draws)
+        result = run_draft_pass(self._target, context, block, view=self.view, kind="block")
         lengths = context.room.clamp(max=width - 1)  # [B] drafts
         if draws:
             return draw(context, chance, result, lengths)  # of logits [B, width - 1, V]
@@ -125,7 +130,7 @@ class Diffusion:
 
     def fingerprint(self) -> str:
         """Return the fingerprint of the view's weights."""
-        return fingerprint_weights(self._target.view_weights(self._view).items())
+        return fingerprint_weights(self._target.view_weights(self.view).items())
 
     def report(self) -> Mapping[str, Any]:
         """Return what `auto` chose."""

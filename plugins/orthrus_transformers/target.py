@@ -14,7 +14,7 @@ from torch import Tensor
 from orthrus import BuildError, Context, Draft, KVCache, Parts, Step, Tokenizer, Turn
 from orthrus.optional import DraftPass, MovesRows, StaticKVCache
 from orthrus_transformers.engines.choice import make_engine
-from orthrus_transformers.engines.engine import EngineSetup
+from orthrus_transformers.engines.engine import Engine, EngineSetup, EngineType
 from orthrus_transformers.engines.forward_pass import ForwardPass
 from orthrus_transformers.engines.graph_limits import GraphLimits
 from orthrus_transformers.guards import check_room, in_its_turn, on_its_device, says_when_memory_is_short
@@ -27,6 +27,7 @@ from orthrus_transformers.model.context_length import ends_early, max_length
 from orthrus_transformers.model.experts import choose_experts
 from orthrus_transformers.model.fused_layers import fuse_view, unfuse_view
 from orthrus_transformers.model.mask_windows import windows_in_masks
+from orthrus_transformers.model.output_head import keep_wide_sums
 from orthrus_transformers.model.pass_facts import PassReads, pass_identity
 from orthrus_transformers.model.pass_state import PassState
 from orthrus_transformers.model.reference import copied, fingerprint, plain_logits
@@ -54,7 +55,7 @@ class TransformersTarget:
         cache: KVCache,
         attention: Any,
         *,
-        engine: str = "auto",
+        engine: str | EngineType = "auto",
         prefill_chunk: int = 512,
         limits: GraphLimits | None = None,
         name: str | None = None,
@@ -64,9 +65,9 @@ class TransformersTarget:
     ) -> None:
         """Attach to the model.
 
-        ignored: keys and tensors of the files that the user leaves out. notify: called with a sentence if texts end
-        before the model's context does, if its files ask for what is not applied, and if passes could be captured and
-        are not.
+        engine: the name of one of the table, or an engine's class itself. ignored: keys and tensors of the files that
+        the user leaves out. notify: called with a sentence if texts end before the model's context does, if its files
+        ask for what is not applied, and if passes could be captured and are not.
         """
         choose_experts(model.config, model.dtype)
         check_layers(model)
@@ -94,7 +95,8 @@ class TransformersTarget:
         notices: list[str] = []  # told behind the self-check, which may refuse the model
         setup = EngineSetup(model, cache, state, self.max_length, limits or GraphLimits(), notify=notices.append)
         chosen = make_engine(engine, setup)
-        self._engine = chosen.eager
+        keep_wide_sums(model)
+        self._engine: Engine = chosen.eager
         windows = probe(self, state, model.config.model_type)
         self._engine = chosen
         self._reads = PassReads.of_model(model, windows)
@@ -102,6 +104,16 @@ class TransformersTarget:
         for sentence in (ends_early(model), *notices, *files):
             if sentence:
                 notify(sentence)
+
+    @property
+    def engine(self) -> Engine:
+        """What runs the passes, as it was chosen at load; `report` says which it is."""
+        return self._engine
+
+    @property
+    def cache(self) -> KVCache:
+        """What keeps the keys and values of all passes."""
+        return self._cache
 
     def start(self, context: Context) -> None:
         """Make room in the cache for the context's rows; one decoding at a time is under way on a target.
@@ -193,6 +205,7 @@ class TransformersTarget:
                 last=1,
                 slots=slots[:, columns],
                 rows=None if len(rows) == len(context.rows) else which,
+                first_row=rows[0] if list(rows) == list(range(rows[0], rows[0] + len(rows))) else None,
             )
             logits = self._engine.run(forward_pass)  # [R, 1, V]
             yield logits if start + chunk >= width else None
@@ -301,15 +314,16 @@ class TransformersTarget:
         """Return a view's weights themselves, by the names of the model's weights that they stand beside."""
         return self._view(name).weights()
 
-    def dual_pass(self, view: str, flex: bool | None = None) -> DualPass:
+    def dual_pass(self, view: str, flex: bool | None = None, compiled: bool | None = None) -> DualPass:
         """Return the two passes that training an attached view takes; from then on its weights have gradients.
 
-        flex: FlexAttention and compiled layers, or dense masks; None: FlexAttention on a CUDA device.
+        flex: FlexAttention or dense masks; None: FlexAttention on a CUDA device. compiled: whether layers go through
+        torch.compile; None: with FlexAttention.
         """
         flex = self.device.type == "cuda" if flex is None else flex
         if flex and self.device.type != "cuda":
             raise BuildError(f"FlexAttention has no gradients on '{self.device.type}'; train with dense masks")
-        return DualPass(self._model, self._state, self._view(view), flex, compiled=flex)
+        return DualPass(self._model, self._state, self._view(view), flex, flex if compiled is None else compiled)
 
     def fingerprint(self) -> str:
         """Return what tells this model's weights from others, whatever dtype they are computed in."""

@@ -6,6 +6,7 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
@@ -99,6 +100,11 @@ class GraphedEngine:
     def eager(self) -> Engine:
         """What runs passes uncaptured."""
         return self._eager.eager
+
+    @property
+    def recordings(self) -> Mapping[Shape, Recording]:
+        """What is recorded, by the shape of its pass; the one that was used last comes last."""
+        return MappingProxyType(self._recordings)
 
     def run(self, forward_pass: ForwardPass) -> Tensor:
         """Return the logits, or what is made of them, replaying a recording where there is one of this shape."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from orthrus import KVCache, MaskDescription
-from orthrus.optional import StaticKVCache
+from orthrus.optional import PlacesAdjacentRows, StaticKVCache
 from orthrus_transformers.engines.engine import Engine, EngineSetup, Obstacle
 from orthrus_transformers.engines.forward_pass import ForwardPass
 from orthrus_transformers.model.pass_state import Form, PassState
@@ -80,7 +80,7 @@ class EagerEngine:
         if forward_pass.draft_pass is not None:
             return forward_pass.draft_pass.result(forward_pass.state, self.run(forward_pass.without_draft_pass()))
         slots = forward_pass.placed()
-        extent = self._cache.place(slots, forward_pass.extent, forward_pass.rows)
+        extent = self._place(slots, forward_pass)
         positions = slots if forward_pass.positions is None else forward_pass.positions
         mask = MaskDescription(forward_pass.kind, positions, forward_pass.lengths, extent)
         token_ids = forward_pass.joined()
@@ -102,6 +102,13 @@ class EagerEngine:
                 **{self._cache_argument: self.past},
             ).logits
         return logits
+
+    def _place(self, slots: Tensor, forward_pass: ForwardPass) -> int:
+        """Tell the cache where the pass writes; return how many slots of each row it sees."""
+        first, extent = forward_pass.first_row, forward_pass.extent
+        if first is not None and isinstance(self._cache, PlacesAdjacentRows):
+            return self._cache.place_adjacent(slots, extent, first)
+        return self._cache.place(slots, extent, forward_pass.rows)
 
     def _form_of(self, forward_pass: ForwardPass) -> Form:
         """Return the form that layers take in one pass."""

@@ -26,6 +26,7 @@ class ForwardPass:
     last: int  # how many of the n columns, counted from the last but `unused`, are projected onto the vocabulary
     slots: Tensor | None = None  # [R, n], of a prefill; None: those that follow the committed ones
     rows: Tensor | None = None  # [R]; None: all rows of the cache
+    first_row: int | None = None  # of `rows` that are one after the other; None: they may lie apart
     kind: Literal["causal", "block"] = "causal"
     view: View | None = None  # None: the model's own attention
     positions: Tensor | None = None  # [R, n]; None: the slots. A row's spare columns come first, at its anchor's

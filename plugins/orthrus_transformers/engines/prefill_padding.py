@@ -50,6 +50,7 @@ def padded(forward_pass: ForwardPass, rows: int, width: int) -> ForwardPass:
         extent=width,
         slots=_repeated(slots, missing[0]),
         rows=None if forward_pass.rows is None else _repeated(forward_pass.rows, missing[0]),
+        first_row=None,  # a recording serves any rows
     )
 
 

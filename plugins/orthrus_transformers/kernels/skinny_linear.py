@@ -46,10 +46,10 @@ def fits_head(hidden: Tensor, weight: Tensor, batch_invariant: bool = True) -> b
 
 
 def project(hidden: Tensor, weight: Tensor) -> Tensor:
-    """Return hidden [B, n, E] times the weight [V, E] of a head, transposed: its programs fill the GPU many times."""
+    """Return hidden [B, n, E] times the weight [V, E] of a head, transposed, in float32, which its sums are in."""
     # Both add up a token's products in the same order: tests/gpu/test_steady_bits_cuda.py compares their bits.
     layout = Tile(16, 16, 128, 2, 6) if hidden.shape[0] * hidden.shape[1] <= 16 else Tile(32, 128, 128, 8, 3)
-    return _linear(Normed(hidden, hidden.contiguous(), hidden, 0), weight, None, 0.0, layout)
+    return _linear(Normed(hidden, hidden.contiguous(), hidden, 0), weight, None, 0.0, layout, torch.float32)
 
 
 def gain(hidden: Tensor, weight: Tensor) -> Normed:
@@ -69,11 +69,18 @@ def linear(normed: Normed, weight: Tensor, bias: Tensor | None, epsilon: float) 
     return _linear(normed, weight, bias, epsilon, tile(tokens, *weight.shape))
 
 
-def _linear(normed: Normed, weight: Tensor, bias: Tensor | None, epsilon: float, layout: Tile) -> Tensor:
+def _linear(
+    normed: Normed,
+    weight: Tensor,
+    bias: Tensor | None,
+    epsilon: float,
+    layout: Tile,
+    dtype: torch.dtype | None = None,
+) -> Tensor:
     from orthrus_transformers.kernels import triton_skinny_linear as kernels
 
     outputs, inputs = weight.shape
-    out = normed.hidden.new_empty(*normed.hidden.shape[:2], outputs)
+    out = normed.hidden.new_empty(*normed.hidden.shape[:2], outputs, dtype=dtype)
     tokens = out.shape[0] * out.shape[1]
     kernels.linear[_grid(tokens, outputs, layout)](
         normed.gained,

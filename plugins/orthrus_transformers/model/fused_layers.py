@@ -18,9 +18,10 @@ from orthrus_transformers.kernels import skinny_linear
 from orthrus_transformers.kernels.onednn_linear import PackedLinear, is_small
 from orthrus_transformers.kernels.small_ops import rms_norm, silu_product, split_heads
 from orthrus_transformers.model.llama_like import KNOWN_NORMS, fits_layer, layer_window
+from orthrus_transformers.model.output_head import fuse_head
 from orthrus_transformers.model.packed_linears import switch_linears
 from orthrus_transformers.model.pass_state import Form, PassState
-from orthrus_transformers.model.patching import Forms, Forward, is_watched, own_forward, patch
+from orthrus_transformers.model.patching import Forms, Forward, is_watched, patch
 from orthrus_transformers.model.views import View
 from orthrus_transformers.transformers_api import cache_argument
 
@@ -101,8 +102,8 @@ def _fuse_the_end(model: Any) -> None:
     if type(norm).__name__ in KNOWN_NORMS and not is_watched(norm):
         patch(norm, _norm_forward(norm), is_fused)
     head = model.get_output_embeddings()
-    if type(head) is torch.nn.Linear and head.bias is None and head.weight.is_cuda:
-        patch(head, _head_forward(head), is_fused)
+    if type(head) is torch.nn.Linear and head.weight.is_cuda and not is_watched(head):
+        fuse_head(head)
 
 
 def pack(model: Any, copies: bool) -> None:
@@ -148,24 +149,6 @@ def _layer_forward(layer: Any) -> Forward:
 def _norm_forward(norm: Any) -> Forward:
     """Return the last norm's forward: torch adds up a mean in another order when tokens are more, and this does not."""
     return lambda hidden: rms_norm(hidden, norm.weight, norm.variance_epsilon)
-
-
-def _head_forward(head: Any) -> Forward:
-    """Return the output head's forward.
-
-    The head lies outside of the layers, so no fused layer calls it, and its weight is the largest that a pass reads.
-    Few tokens are multiplied by the narrow layers' kernel. Of several rows a pass that scores some of the columns only
-    hands over a view with gaps, which torch multiplies row by row.
-    """
-    own = own_forward(head)
-
-    def forward(hidden: Tensor) -> Any:
-        batch_invariant = head.orthrus_attention.view is None
-        if skinny_linear.fits_head(hidden, head.weight, batch_invariant=batch_invariant):
-            return skinny_linear.project(hidden, head.weight)
-        return own(hidden.contiguous())  # else the weight would be read once for each row of a batch
-
-    return forward
 
 
 def _fused_layer(layer: Any, next_norm: Tensor | None, state: PassState, copies: bool) -> FusedLayer:

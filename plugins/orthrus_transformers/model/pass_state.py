@@ -65,6 +65,11 @@ class PassState:
         finally:
             self._rest()
 
+    @property
+    def running(self) -> bool:
+        """Whether a pass is being run: else a forward is the model's own."""
+        return self._mask is not None
+
     @contextmanager
     def windows_seen(self) -> Iterator[list[int | None]]:
         """Yield a list that the windows of layers are added to, as passes within come to them."""

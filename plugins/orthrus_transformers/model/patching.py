@@ -18,13 +18,13 @@ class PatchedForward:
     def __init__(self, module: Any, replacement: Forward, when: When) -> None:
         self.own = own_forward(module)
         self._module = module
-        self._replacement = replacement
+        self.replacement = replacement
         self._when = when
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the replacement in passes that ask for it, and the module's own forward in all others."""
         # The state is asked of the module, as a model may be loaded into a second target.
-        forward = self._replacement if self._when(self._module.orthrus_attention) else self.own
+        forward = self.replacement if self._when(self._module.orthrus_attention) else self.own
         return forward(*args, **kwargs)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:

@@ -44,7 +44,7 @@ def probe(target: Target, state: PassState, model_type: str) -> list[int | None]
 
 
 def _compare(logits: Tensor, expected: Tensor, model_type: str) -> None:
-    _check_overflow(expected, model_type)
+    check_overflow(expected, model_type)
     spread = float(expected.double().std())
     error = float((logits.double() - expected.double()).abs().max())
     if not error <= TOLERANCE.get(expected.dtype, TOLERANCE_HALF) * spread:
@@ -54,7 +54,7 @@ def _compare(logits: Tensor, expected: Tensor, model_type: str) -> None:
         )
 
 
-def _check_overflow(expected: Tensor, model_type: str) -> None:
+def check_overflow(expected: Tensor, model_type: str) -> None:
     """Raise BuildError if the model's own logits are no numbers; -inf stands for a token that never comes."""
     if not bool((expected.isnan() | expected.isposinf() | expected.isneginf().all(-1, keepdim=True)).any()):
         return
