@@ -128,7 +128,7 @@ BAD = {
         ["prompt_lookup", "sampling.temperature=1"],
         "override 'sampling.temperature=1' is of no use to the checks of a drafter",
     ),
-    "a target without its model": (["transformers"], "argument: target.source: is required"),
+    "a target without its model": (["transformers", "--kind", "target"], "argument: target.source: is required"),
     "no such module": (["no_such_module:Drafter"], "'no_such_module:Drafter' cannot be imported: ModuleNotFoundError"),
     "no such class": (["orthrus_caches.dynamic:Drafter"], "'orthrus_caches.dynamic:Drafter' cannot be imported"),
     "no class": (["orthrus_caches.dynamic:GROWTH"], "'orthrus_caches.dynamic:GROWTH' is a int, wanted a class or"),

@@ -109,6 +109,7 @@ def test_all_problems_are_told_at_once_each_with_file_and_key(tmp_path: Path) ->
         ({7: 1}, "7: unknown key '7'; known: answers, attention, cache"),
         ({"use": ["x.yaml"]}, "use: only files can use files"),
         ({"drafter": {"name": "prompt_lookup", "min_ngram": 9}}, "drafter.min_ngram: is 9, more than max_ngram, 3"),
+        ({"drafter": {"name": "suffix", "min_match": 40}}, "drafter.min_match: is 40, more than max_match, 32"),
         ({"target": {"name": "transformers", "source": "x"}}, "attention: the config names no attention, which target"),
         ({"target": {"name": "table", "order": 8}}, "target.order: gives a table of more than 10,000,000 entries"),
         ({"sampling": {"temperature": 1}}, "sampling.temperature: must be 0 with verifier 'consensus', which decodes"),

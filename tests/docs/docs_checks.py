@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import json
 import re
@@ -17,7 +18,7 @@ import typer
 from docs_pages import ROOT, Page
 from support.view_memory import program as view_memory_program
 
-from orthrus import InputError, Result, Sampling, Stop, hookspecs, interfaces, optional
+from orthrus import InputError, Result, Sampling, Stop, hookspecs, interfaces, optional, values
 from orthrus.cli import verify_table
 from orthrus.cli.app import make_app
 from orthrus.cli.bench_table import COLUMNS
@@ -52,7 +53,7 @@ def hook_headings(page: Page) -> list[str]:
 
 def names(page: Page, mark: str, wanted: Iterable[str]) -> list[str]:
     """Compare the first column of a marked table with the names that exist."""
-    return differing(mark, [row[0].strip("`") for row in page.table(mark)], wanted)
+    return differing(mark, [name.strip("`") for row in page.table(mark) for name in row[0].split("`, `")], wanted)
 
 
 def interface_tables(page: Page) -> list[str]:
@@ -63,6 +64,15 @@ def interface_tables(page: Page) -> list[str]:
         complaint
         for name, protocol in protocols.items()
         for complaint in names(page, f"members: {name}", members(protocol))
+    ]
+
+
+def field_tables(page: Page) -> list[str]:
+    """Compare the tables of fields with those of the values that go between the parts."""
+    return [
+        complaint
+        for value in (values.Draft, values.Verdict, values.Step, values.MaskDescription, values.AttentionCapabilities)
+        for complaint in names(page, f"fields: {value.__name__}", [field.name for field in dataclasses.fields(value)])
     ]
 
 

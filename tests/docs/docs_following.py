@@ -62,11 +62,22 @@ class Workspace:
             file = self.folder / block.mark.removeprefix("file: ")
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(block.text, encoding="utf-8")
-        return [
+        told = [
             complaint
             for block in page.of("console", "")
             for command in commands(block)
             for complaint in self._do(page, *command)
+        ]
+        return told + self.unwritten(page)
+
+    def unwritten(self, page: Page) -> list[str]:
+        """Complain of each block that stands in no file which the page's commands wrote, though it is said to."""
+        written = {block: self.folder / block.mark.removeprefix("written: ") for block in page.blocks}
+        return [
+            f"{page.path.name}, line {block.line}: is not in {file.relative_to(self.folder)}"
+            for block, file in written.items()
+            if block.mark.startswith("written: ")
+            and not (file.is_file() and block.text in file.read_text(encoding="utf-8"))
         ]
 
     def _do(self, page: Page, command: str, expected: str) -> list[str]:

@@ -70,6 +70,10 @@ def test_interface_tables_are_the_interfaces() -> None:
     none_of(checks.interface_tables(page("docs/reference/hooks.md")))
 
 
+def test_tables_of_fields_are_the_values() -> None:
+    none_of(checks.field_tables(page("docs/reference/hooks.md")))
+
+
 def test_tables_of_parts_and_options_are_what_plugins_register() -> None:
     none_of(checks.parts_table(page("docs/reference/configuration.md")))
     none_of(checks.option_tables(page("docs/reference/configuration.md")))
@@ -131,13 +135,16 @@ def test_tutorial_works_as_written(tmp_path: Path) -> None:
         "orthrus_echo"
     ]
     assert breaks_as_told(tutorial, workspace)
+    assert len([block for block in tutorial.blocks if block.mark.startswith("written: ")]) == 3
+    changed = planted(TUTORIAL, "return past[newest + 1 :]", "return past[newest:]", tmp_path)
+    assert len(workspace.unwritten(changed)) == 1
 
 
 def breaks_as_told(tutorial: Page, workspace: Workspace) -> bool:
     """Break the installed drafter in the way that the tutorial tells of; say whether the error is the one it shows."""
     [block] = tutorial.of("text", "broken by")
     _, old, new, _ = block.mark.removeprefix("broken by: ").split("/")
-    [installed] = workspace.site.glob("orthrus_echo/__init__.py")
+    [installed] = workspace.site.glob("orthrus_echo/drafter.py")
     code = installed.read_text(encoding="utf-8")
     assert old in code
     installed.write_text(code.replace(old, new), encoding="utf-8")
@@ -175,6 +182,13 @@ def planted(name: str, old: str, new: str, folder: Path) -> Page:
         (checks.hook_headings, "docs/reference/hooks.md", "## The interfaces", "### register_engines(register)"),
         (checks.interface_tables, "docs/reference/hooks.md", "| `observe` |", "| `note` |"),
         (checks.interface_tables, "docs/reference/hooks.md", "| `turn` |", "| `lock` |"),
+        (
+            checks.field_tables,
+            "docs/reference/hooks.md",
+            "| `passes` | passes of the target's size that prop",
+            "| `cost` | prop",
+        ),
+        (checks.field_tables, "docs/reference/hooks.md", "| `extent` |", "| `width` |"),
         (checks.parts_table, "docs/reference/configuration.md", "| `drafter` | `none` |", "| `drafter` | `nothing` |"),
         (checks.option_tables, "docs/reference/configuration.md", "| an integer | `512` |", "| an integer | `256` |"),
         (checks.option_tables, "docs/reference/configuration.md", "<!-- options: stop -->", "<!-- options: end -->"),

@@ -56,6 +56,7 @@ SLOW = [
     ("drafter", "none"),
     ("drafter", "prompt_lookup"),
     ("drafter", "replay"),
+    ("drafter", "suffix"),
     ("verifier", "coupled"),
     ("verifier", "rejection"),
 ]

@@ -17,8 +17,10 @@ from orthrus import AutoBlock, Decoder, Drafter, Stop, Target
 from orthrus_caches.static import StaticCache
 from orthrus_diffusion.drafter import Diffusion
 from orthrus_drafters.none import NoDrafter
+from orthrus_drafters.options import SuffixOptions
 from orthrus_drafters.prompt_lookup import PromptLookup
 from orthrus_drafters.replay import Replay
+from orthrus_drafters.suffix import Suffix
 from orthrus_verifiers.coupled import Coupled
 
 TARGETS: dict[str, Callable[[], Target]] = {
@@ -44,6 +46,7 @@ DRAFTERS: dict[str, Callable[[Target], Drafter]] = {
     "none": lambda target: NoDrafter(),
     "lookup": lambda target: PromptLookup(2, 1, 4),
     "auto": lambda target: PromptLookup(2, 1, 4, auto=AutoBlock(target, 4)),
+    "suffix": lambda target: Suffix(SuffixOptions(length=4, min_match=1, max_match=4, memory=600)),
     "replay": lambda target: Replay(4, 0.7),
     "view": with_view,
     "early": launching_early,
