@@ -19,7 +19,7 @@ class Measures:
 
     new_tokens: int
     cycles: int
-    passes: int
+    passes: float
     accepted_per_cycle: tuple[int, ...]
     seconds: float
     ttft_seconds: float | None
@@ -92,7 +92,7 @@ def summarize(measures: Sequence[Measures]) -> Summary:
     )
 
 
-def _ratio(pairs: Sequence[tuple[int, int]]) -> Ratio:
+def _ratio(pairs: Sequence[tuple[int, float]]) -> Ratio:
     if not pairs:
         return Ratio(None, None)
     over, under = (sum(column) for column in zip(*pairs, strict=True))

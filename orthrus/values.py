@@ -26,14 +26,14 @@ class Draft:
     tokens [B, n] int64; what lies at or beyond a row's length is ignored. lengths [B] int64, each <= the row's room.
     probabilities [B, n, V]: what each token was drawn from; None says that it was chosen, not drawn.
     parents [B, n]: index of each token's parent in the draft, -1 for the anchor; None is a chain.
-    passes: forward passes of a target-sized model that proposing cost (for `tpf`).
+    passes: forward passes of a target-sized model that proposing cost (for `tpf`); a smaller one's is a fraction.
     """
 
     tokens: Tensor
     lengths: Tensor
     probabilities: Tensor | None = None
     parents: Tensor | None = None
-    passes: int = 0
+    passes: float = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +98,7 @@ class Step:
     committed: tuple[tuple[int, ...], ...]
     accepted: tuple[int, ...]
     finished: tuple[FinishReason | None, ...]
-    passes: int
+    passes: float
     scores: tuple[tuple[TokenScores, ...], ...] | None = None
     likeliest: LikeliestTokens | None = None
 

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from orthrus import AutoBlock, BuildError, Chance, Context, Draft, Parts, Step, run_draft_pass
+from orthrus.drafting.drawn_draft import draw_draft
 from orthrus.files import fingerprint_weights
 from orthrus.optional import DraftingTarget, ViewTarget
-from orthrus.sampling import add_noise, row_probabilities, warp_rows
 from orthrus_diffusion.block import MaskedBlock
 from orthrus_diffusion.options import DiffusionOptions
 from orthrus_diffusion.view_files.config import ViewConfig
@@ -120,7 +119,7 @@ class Diffusion:
         result = run_draft_pass(self._target, context, block, view=self.view, kind="block")
         lengths = context.room.clamp(max=width - 1)  # [B] drafts
         if draws:
-            return draw(context, chance, result, lengths)  # of logits [B, width - 1, V]
+            return draw_draft(context, chance, result, lengths)  # of logits [B, width - 1, V]
         return Draft(result, lengths, passes=1)  # tokens [B, width - 1]
 
     def observe(self, step: Step) -> None:
@@ -135,17 +134,6 @@ class Diffusion:
     def report(self) -> Mapping[str, Any]:
         """Return what `auto` chose."""
         return self._auto.report() if self._auto else {}
-
-
-def draw(context: Context, chance: Chance, logits: Tensor, lengths: Tensor) -> Draft:
-    """Return tokens drawn from logits [B, n, V] with the noise that a coupled verifier draws the target's with.
-
-    Where the view's logits are near the target's, the same noise makes the same choice. probabilities are what the
-    tokens were drawn from, for other verifiers.
-    """
-    logits = warp_rows(logits, context.settings)
-    tokens = add_noise(context, logits, chance).argmax(-1)
-    return Draft(tokens, lengths, row_probabilities(context, logits), passes=1)
 
 
 def make(options: DiffusionOptions, parts: Parts) -> Diffusion:
