@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -59,8 +60,13 @@ class CapturedCalls:
             function(*own)
             function(*own)
         torch.cuda.current_stream().wait_stream(stream)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool, stream=stream):
-            outputs = tuple(output.clone() for output in function(*own))
+        graph, collects = torch.cuda.CUDAGraph(), gc.isenabled()
+        gc.disable()  # it may free a graph that nobody holds, which breaks a capture
+        try:
+            with torch.cuda.graph(graph, pool=self._pool, stream=stream):
+                outputs = tuple(output.clone() for output in function(*own))
+        finally:
+            if collects:
+                gc.enable()
         self._pool = self._pool or graph.pool()
         return _Captured(graph, own, outputs)
