@@ -44,7 +44,8 @@ class Letters:
 class TableTarget:
     """Look the logits up in table [V, ..., V, V]: the last `order` tokens, oldest first, then the next token.
 
-    Before the text there are tokens 0.
+    Before the text there are tokens 0. A table [S, V] with fewer rows than there are tokens, for large vocabularies, has
+    that of a token's number modulo S.
     """
 
     capabilities = frozenset({"tokenizer", "logits"})
@@ -118,7 +119,7 @@ class TableTarget:
 
     def _look_up(self, past: Tensor) -> Tensor:
         """Return [..., V] for the last tokens past [..., order]."""
-        return self._table[(past * self._places).sum(-1)]
+        return self._table[(past * self._places).sum(-1) % len(self._table)]
 
 
 def random_table(seed: int, alphabet: str = "abcd", order: int = 2, cache: KVCache | None = None) -> TableTarget:

@@ -80,7 +80,8 @@ class PlainRejection:
 
     def _joint(self, context: Context, draft: Draft, logits: Tensor) -> list[list[list[float]]]:
         """Return what `speculated` gives for each row, with zeros beyond its draft: [B, n + 1, V]."""
-        certain = (logits == logits.amax(-1, keepdim=True)).to(logits)  # all of the probability is on the largest
+        largest = logits.argmax(-1, keepdim=True)  # the first of equal ones
+        certain = torch.zeros_like(logits).scatter(-1, largest, 1.0)
         draws = torch.tensor([row.sampling.temperature > 0 for row in context.rows], device=logits.device)
         probabilities = torch.where(draws[:, None, None], logits.softmax(-1), certain)
         given = None if draft.probabilities is None else _widened(draft.probabilities, logits.dtype).tolist()
