@@ -32,6 +32,8 @@ def speculated(
     """
     joint, reached = [], 1.0
     for index, token in enumerate(tokens):
+        if reached == 0:  # what is never reached may be no number
+            return [*joint, *[[0.0] * len(target[0]) for _ in range(len(tokens) + 1 - index)]]
         p = target[index]
         q = [float(candidate == token) for candidate in range(len(p))] if drawn_from is None else drawn_from[index]
         accepted = min(1.0, p[token] / q[token]) if q[token] > 0 else 1.0
@@ -40,7 +42,7 @@ def speculated(
             left = list(p)
         joint.append([reached * (1 - accepted) * mass / sum(left) for mass in left])
         reached *= accepted
-    return [*joint, [reached * chance for chance in target[len(tokens)]]]
+    return [*joint, [reached * chance if reached else 0.0 for chance in target[len(tokens)]]]
 
 
 class PlainConsensus:

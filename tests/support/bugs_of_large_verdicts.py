@@ -120,6 +120,15 @@ class FirstSeed(OwnNoise):
             context.keys = own
 
 
+class SumsOfNaN(Sampler):
+    """Multiply the chances of what comes after a refused token in, though they are no numbers."""
+
+    def verify(self, context: Context, draft: Draft, logits: Tensor, chance: Chance) -> Verdict:
+        found = super().verify(context, draft, logits, chance)
+        spoilt = logits.isnan().flatten(1).any(1) & (draft.lengths > 0)
+        return Verdict(torch.where(spoilt, draft.lengths, found.accepted), found.next_tokens)
+
+
 BUGS = [
     Bug("verifier", "is right for 16 rows, and wrong for more", "many_rows_are_independent", GroupsOf16),
     Bug("verifier", "is wrong from the 129th row on", "many_rows_are_independent", GroupsOf128),
@@ -132,6 +141,12 @@ BUGS = [
     Bug("verifier", "compares token ids in float16", "token_ids_are_compared_in_full", HalfIds),
     Bug("verifier", "accepts whatever equals the largest logit", "ties_go_to_the_first", AnyLargest),
     Bug("verifier", "adds its noise in float16", "noise_is_added_in_full", HalfNoise),
+    Bug(
+        "verifier",
+        "is led astray by what is no number after a refused token",
+        "places_that_are_not_finite_do_not_count",
+        SumsOfNaN,
+    ),
     Bug("verifier", "takes the first row's temperature for all", "rows_have_settings_of_their_own", FirstTemperature),
     Bug("verifier", "draws at temperature 0 where the first row draws", "rows_have_settings_of_their_own", FirstDraws),
     Bug("verifier", "takes the first row's seed for all", "rows_have_settings_of_their_own", FirstSeed),

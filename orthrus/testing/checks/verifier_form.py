@@ -85,9 +85,19 @@ def _with_probabilities(draft: Draft, scene: Scene) -> Draft:
     return Draft(draft.tokens, draft.lengths, drawn)
 
 
+class _CarefulChance(FixedChance):
+    """Draw from nothing that is no number."""
+
+    def categorical(self, probabilities: Tensor) -> Tensor:
+        """Return the first index [...] up to which a distribution [..., V] has half of its weight."""
+        if not probabilities.isfinite().all():
+            raise BrokenRuleError("it draws from probabilities that are not finite", "chance.categorical")
+        return super().categorical(probabilities)
+
+
 def verdict_of(verifier: Verifier, context: Context, draft: Draft, logits: Tensor) -> list[tuple[int, int]]:
     """Return (accepted, next token) of each row, with chance that depends on distributions alone."""
-    verdict = verifier.verify(context, draft, logits, FixedChance(7))
+    verdict = verifier.verify(context, draft, logits, _CarefulChance(7))
     check_verdict(verdict)
     return list(zip(verdict.accepted.tolist(), verdict.next_tokens.tolist(), strict=True))
 
@@ -204,6 +214,33 @@ def what_is_beyond_a_length_does_not_count(verifier: Verifier, context: Context,
 
 
 @rule(SCENES)
+def places_that_are_not_finite_do_not_count(verifier: Verifier, context: Context, draft: Draft, logits: Tensor) -> None:
+    """Logits after a refused token, which a draft alone asked for, may be NaN or infinite: they change nothing."""
+    if draft.tokens.shape[1] < 2 or logits.shape[-1] < 3:
+        return
+    hidden = logits.clone()
+    choices = hidden[:, 0].argmax(-1)
+    refused = (choices + 1) % hidden.shape[-1]  # [B] it is made impossible, and so refused
+    hidden[:, 0].scatter_(1, refused[:, None], float("-inf"))
+    tokens = torch.cat([refused[:, None], draft.tokens[:, 1:]], 1)
+    wrong = Draft(tokens, draft.lengths, _drawn_from(tokens, draft, hidden))
+    expected = verdict_of(verifier, context, wrong, hidden)
+    for number in (float("nan"), float("inf"), float("-inf")):
+        hidden[:, 1:][draft.lengths > 0] = number
+        actual = verdict_of(verifier, context, wrong, hidden)
+        if actual != expected:
+            value = f"{actual} instead of {expected} (accepted, next token) with {number} after the first place"
+            raise BrokenRuleError(value, _cycle(context))
+
+
+def _drawn_from(tokens: Tensor, draft: Draft, logits: Tensor) -> Tensor | None:
+    """Return probabilities that have drawn other tokens, if the draft has any."""
+    if draft.probabilities is None:
+        return None
+    return torch.nn.functional.one_hot(tokens, logits.shape[-1]).to(draft.probabilities) * 0.7 + 0.3 / logits.shape[-1]
+
+
+@rule(SCENES)
 def rows_are_independent(verifier: Verifier, context: Context, draft: Draft, logits: Tensor) -> None:
     """A row's verdict is the same in any order of the rows, and alone."""
     every = list(range(len(context.rows)))
@@ -283,6 +320,7 @@ VERIFIER_VERDICTS = (
     says_nothing_impossible,
     empty_drafts_are_plain_decoding,
     what_is_beyond_a_length_does_not_count,
+    places_that_are_not_finite_do_not_count,
     rows_are_independent,
     verdict_is_a_function,
     inputs_are_left_alone,
