@@ -44,8 +44,8 @@ class Letters:
 class TableTarget:
     """Look the logits up in table [V, ..., V, V]: the last `order` tokens, oldest first, then the next token.
 
-    Before the text there are tokens 0. A table [S, V] with fewer rows than there are tokens, for large vocabularies, has
-    that of a token's number modulo S.
+    Before the text there are tokens 0. A table [S, V] may have fewer rows than there are tokens, for large
+    vocabularies: a token's row is its number modulo S.
     """
 
     capabilities = frozenset({"tokenizer", "logits"})

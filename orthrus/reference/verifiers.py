@@ -30,7 +30,8 @@ def speculated(
 
     wanted [n + 1, V]: the target's probabilities. drawn_from [n, V]: the drafter's; None: the tokens were chosen.
     """
-    joint, reached = [], 1.0
+    joint: list[list[float]] = []
+    reached = 1.0
     for index, token in enumerate(tokens):
         if reached == 0:  # what is never reached may be no number
             return [*joint, *[[0.0] * len(target[0]) for _ in range(len(tokens) + 1 - index)]]

@@ -30,7 +30,7 @@ from orthrus_transformers.model.mask_windows import windows_in_masks
 from orthrus_transformers.model.pass_facts import PassReads, pass_identity
 from orthrus_transformers.model.pass_state import PassState
 from orthrus_transformers.model.reference import copied, fingerprint, plain_logits
-from orthrus_transformers.model.self_check import probe
+from orthrus_transformers.model.self_check import probe, refusing
 from orthrus_transformers.model.views import View, make_view
 from orthrus_transformers.options import TransformersOptions
 from orthrus_transformers.prefill_groups import prefill_groups
@@ -90,12 +90,14 @@ class TransformersTarget:
         self._views: dict[str, View] = {}
         self._state = state = PassState(attention, model.dtype)
         self._own_attention = attach(model, state)
-        state.masked_windows = windows_in_masks(model)
+        with refusing(model.config.model_type):
+            state.masked_windows = windows_in_masks(model)
         notices: list[str] = []  # told behind the self-check, which may refuse the model
         setup = EngineSetup(model, cache, state, self.max_length, limits or GraphLimits(), notify=notices.append)
         chosen = make_engine(engine, setup)
         self._engine = chosen.eager
-        windows = probe(self, state, model.config.model_type)
+        with refusing(model.config.model_type):
+            windows = probe(self, state, model.config.model_type)
         self._engine = chosen
         self._reads = PassReads.of_model(model, windows)
         files = (differing_end_tokens(directory), unapplied_settings(directory))

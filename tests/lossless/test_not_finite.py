@@ -25,7 +25,10 @@ from orthrus_verifiers.rejection import Rejection
 PROMPTS = [[1, 2, 3, 4, 5], [7, 8], [9]]
 STOP = Stop(14)
 CACHES: dict[str, Callable[[], KVCache]] = {"dynamic": DynamicCache, "static": lambda: StaticCache(slots=16)}
-ATTENTIONS: dict[str, Callable[[], Any]] = {"eager": EagerAttention, "sdpa": SdpaAttention}  # flex takes no heads so small; the kit checks it
+ATTENTIONS: dict[str, Callable[[], Any]] = {
+    "eager": EagerAttention,
+    "sdpa": SdpaAttention,
+}  # flex takes no heads so small; the kit checks it
 NUMBERS = (float("nan"), float("inf"), float("-inf"))
 VERIFIERS: dict[str, tuple[Callable[[], Verifier], Sampling]] = {
     "consensus": (Consensus, Sampling()),

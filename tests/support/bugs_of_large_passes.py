@@ -76,7 +76,7 @@ class ByPrompt(TableTarget):
 
 
 class OneEndACycle(TableTarget):
-    """Fill one row at a time with a new prompt: of those that ended in one cycle the last keeps the old one's logits."""
+    """Fill a row at a time with a new prompt: of those that ended in one cycle the last gets the first one's logits."""
 
     def prefill(self, context: Context, rows: Sequence[int]) -> Tensor:
         logits = super().prefill(context, rows)

@@ -124,9 +124,9 @@ class SumsOfNaN(Sampler):
     """Multiply the chances of what comes after a refused token in, though they are no numbers."""
 
     def verify(self, context: Context, draft: Draft, logits: Tensor, chance: Chance) -> Verdict:
-        found = super().verify(context, draft, logits, chance)
+        honest = super().verify(context, draft, logits, chance)
         spoilt = logits.isnan().flatten(1).any(1) & (draft.lengths > 0)
-        return Verdict(torch.where(spoilt, draft.lengths, found.accepted), found.next_tokens)
+        return Verdict(torch.where(spoilt, draft.lengths, honest.accepted), honest.next_tokens)
 
 
 BUGS = [

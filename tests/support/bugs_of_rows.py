@@ -142,7 +142,9 @@ class FirstKey(Noisy):
     """Draw for all rows with the first one's noise, and so with its seed."""
 
     def noise(self, context: Context, chance: Chance, width: int) -> Tensor:
-        return chance.gumbel(context.keys[:1].expand_as(context.keys), context.positions(width), context.vocabulary_size)
+        return chance.gumbel(
+            context.keys[:1].expand_as(context.keys), context.positions(width), context.vocabulary_size
+        )
 
 
 class HotLast(Noisy):
@@ -248,7 +250,10 @@ BUGS = [
     Bug("drafter", "says that its rows move, and leaves them", "rows_may_move", MovesNothing),
     Bug("drafter", "forgets a row's answer when rows are moved", "rows_may_move", OnlyPrompts),
     Bug(
-        "drafter", "draws for all rows at the first one's temperature", "rows_have_settings_of_their_own", FirstTemperature
+        "drafter",
+        "draws for all rows at the first one's temperature",
+        "rows_have_settings_of_their_own",
+        FirstTemperature,
     ),
     Bug("drafter", "draws for all rows with the first one's seed", "every_draw_is_reported", FirstKey),
     Bug("drafter", "draws its last token at another temperature", "every_draw_is_reported", HotLast),

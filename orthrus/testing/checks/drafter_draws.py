@@ -82,7 +82,9 @@ def passes_are_counted(make: Factory, scene: Scene) -> None:
     def look(context: Context, draft: Draft) -> None:
         taken, target.taken = target.taken, 0
         if draft.passes < taken:
-            raise BrokenRuleError(f"{draft.passes} passes are reported, {taken} were taken", f"cycle {context.cycle + 1}")
+            raise BrokenRuleError(
+                f"{draft.passes} passes are reported, {taken} were taken", f"cycle {context.cycle + 1}"
+            )
 
     drafter = _Beginning(make_drafter(make, target), look)
     drafter.target = target

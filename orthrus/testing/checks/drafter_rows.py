@@ -1,4 +1,4 @@
-"""Checks of a drafter's rows: many of them, moved, ended together or by a stop string, alike, each with its settings."""
+"""Checks of a drafter's rows: many, alike, moved, ended together or by a stop string, each with its settings."""
 
 from __future__ import annotations
 
@@ -74,7 +74,11 @@ MIXED = [
         max_new_tokens=8,
         temperatures=temperatures,
     )
-    for seed, temperatures in ((1, (0.3, 1.5, 0.9, 1.5, 0.3)), (2, (0.0, 1.5, 0.0, 0.4, 1.0)), (4, (1.2, 0.0, 1.2, 0.0, 1.2)))
+    for seed, temperatures in (
+        (1, (0.3, 1.5, 0.9, 1.5, 0.3)),
+        (2, (0.0, 1.5, 0.0, 0.4, 1.0)),
+        (4, (1.2, 0.0, 1.2, 0.0, 1.2)),
+    )
 ]
 
 
@@ -86,7 +90,7 @@ def many_rows_are_independent(make: Factory, scene: Scene) -> None:
 
 @check("drafter", TOGETHER)
 def rows_may_end_together(make: Factory, scene: Scene) -> None:
-    """Where several rows end in one cycle, those that go on and those that come next are proposed what each is alone."""
+    """Where rows end in one cycle, those that go on and those that come next are proposed what each is alone."""
     _hold_alike(make, scene, _groups(len(scene.prompts), 1), "alone")
 
 

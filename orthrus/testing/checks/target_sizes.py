@@ -27,7 +27,9 @@ from orthrus.values import Step
 
 SOME_ROWS = (0, 1, 15, 16, 31, 32, 33, 63, 64, 127, 128, 129)  # beside the edges of groups that kernels work in
 MANY = Scene(
-    seed=2, prompts=tuple(((index % 4, index // 4 % 4, 1, 2)[: 1 + index % 4]) for index in range(130)), max_new_tokens=4
+    seed=2,
+    prompts=tuple(((index % 4, index // 4 % 4, 1, 2)[: 1 + index % 4]) for index in range(130)),
+    max_new_tokens=4,
 )
 LONG_DRAFTS = Scene(seed=3, prompts=((0, 1), (2, 1, 3)), max_new_tokens=44)
 LENGTHS = ((16, 1), (32, 33), (64, 31), (127, 128, 129), (256, 3), (300, 64), (512, 2))  # chunks are powers of two
@@ -65,7 +67,7 @@ def long_drafts_are_scored(make: Factory, scene: Scene) -> None:
 
 @check("target", [Scene(seed=6, max_new_tokens=3)])
 def long_prompts_are_prefilled(make: Factory, scene: Scene) -> None:
-    """Prompts of 300 tokens, and of exactly 16, 32, 64, 128, 256 and 512, get their own logits, and what follows too."""
+    """Prompts of 300 tokens, and of exactly 16, 32, 64, 128, 256 and 512, get their own logits, as does what follows."""
     target: Target = make(PlainCache())
     most = max(LENGTHS)[0] if target.max_length is None else target.max_length - scene.max_new_tokens
     held = [lengths for lengths in LENGTHS if max(lengths) <= most]

@@ -207,7 +207,9 @@ def what_is_beyond_a_length_does_not_count(verifier: Verifier, context: Context,
     for tokens in (tempting, (draft.tokens + 1) % logits.shape[-1]):
         q = None if draft.probabilities is None else draft.probabilities.roll(1, -1)
         q = q if q is None or draft.probabilities is None else torch.where(beyond[..., None], q, draft.probabilities)
-        actual = verdict_of(verifier, context, Draft(torch.where(beyond, tokens, draft.tokens), draft.lengths, q), logits)
+        actual = verdict_of(
+            verifier, context, Draft(torch.where(beyond, tokens, draft.tokens), draft.lengths, q), logits
+        )
         if actual != expected:
             value = f"{actual} instead of {expected} (accepted, next token) with other tokens beyond the lengths"
             raise BrokenRuleError(value, _cycle(context))

@@ -1,4 +1,4 @@
-"""Arrivals: a scene decoded as a session does, its requests coming one by one while rows are added, moved and dropped."""
+"""Arrivals: a scene decoded as a session does, its requests coming one by one, rows added, moved and dropped."""
 
 from __future__ import annotations
 

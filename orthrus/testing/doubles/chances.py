@@ -17,8 +17,8 @@ KEPT = 3  # drafts whose draws are remembered: one may be made a cycle ahead
 class NotedChance(Chance):
     """Make noise that is stronger than Gumbel's, and note every distribution and what was drawn from it.
 
-    The argmax of log q and noise, whatever the noise, is the token that q gives: stronger noise finds what is wrong with
-    small probabilities.
+    The argmax of log q and noise, whatever the noise, is the token that q gives: stronger noise finds what is wrong
+    with small probabilities.
     """
 
     def __init__(self, seed: int) -> None:
