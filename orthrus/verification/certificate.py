@@ -106,7 +106,7 @@ class Certificate:
 
     @property
     def passed(self) -> bool:
-        """Whether the run is certified: exact parts, a bound that means something, every answer passes, no rule fails."""
+        """Whether the run is certified: exact parts, a bound that means something, all answers pass, no rule fails."""
         holds = not self.errs_too_much and not self.diverges_too_often and not self.lossy
         return self.certified == self.prompts and holds
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from support import bugs_of_large_verdicts, bugs_of_rows
 from support.bugs_of_attention import Written
 from support.bugs_of_coupling import Coupled
 from support.bugs_of_drafters import Ahead, Claiming, Cycling
@@ -95,6 +96,8 @@ class Even(Drawing):
 
 
 HONEST: dict[str, tuple[str, Callable[..., Any]]] = {
+    **bugs_of_rows.HONEST,
+    **bugs_of_large_verdicts.HONEST,
     "the loop's drafter": ("drafter", Knowing),
     "the drafters' base": ("drafter", Cycling),
     "the base of those that draw": ("drafter", lambda target: Claiming(some_q(1, target.vocabulary_size), 2)),

@@ -67,7 +67,7 @@ def long_drafts_are_scored(make: Factory, scene: Scene) -> None:
 
 @check("target", [Scene(seed=6, max_new_tokens=3)])
 def long_prompts_are_prefilled(make: Factory, scene: Scene) -> None:
-    """Prompts of 300 tokens, and of exactly 16, 32, 64, 128, 256 and 512, get their own logits, as does what follows."""
+    """Prompts of 300 tokens, and of exactly 16, 32, 64, 128, 256 and 512, get their own logits, and what follows."""
     target: Target = make(PlainCache())
     most = max(LENGTHS)[0] if target.max_length is None else target.max_length - scene.max_new_tokens
     held = [lengths for lengths in LENGTHS if max(lengths) <= most]
