@@ -34,9 +34,7 @@ def check(
     ] = None,
     expect: Annotated[
         list[str] | None,
-        typer.Option(
-            "--expect", metavar="CHECK=REASON", help="A check known to fail, and why; again for more."
-        ),
+        typer.Option("--expect", metavar="CHECK=REASON", help="A check known to fail, and why; again for more."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

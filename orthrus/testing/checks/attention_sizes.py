@@ -52,6 +52,8 @@ def wide_heads_are_attended(make: Factory, attention_case: AttentionCase) -> Non
 def values_that_are_not_finite_are_not_seen(make: Factory, attention_case: AttentionCase) -> None:
     """What a query may not see may be NaN or infinite, in scratch slots and in other tokens of a draft."""
     backend, attention_case = fitting(make, attention_case)
+    if not backend.capabilities.hides_any_value:
+        raise NotApplicableError("the backend declares that values which are not finite are not hidden")
     tensors = attention_case.tensors()
     clean = attend(backend, tensors)
     for number in NOT_FINITE:
