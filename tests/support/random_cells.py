@@ -5,10 +5,12 @@ Every token of every answer is judged, given the tokens before it: it is the ora
 more than the dtype explains. That is twice the largest distance, over the answer's places and the ten likeliest tokens
 of each, of the logits that the unmodified model gives in the run's dtype from those that it gives in float64; in
 float64 it is 1e-9. Where top-k, top-p or min-p cut, or a penalty weighs, the oracle does the same with its own logits.
+A token that ties with the last one that a cut keeps, within the bound, is kept, too.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import random
 from collections.abc import Callable, Sequence
@@ -151,7 +153,7 @@ def _judge(cell: Cell, result: Result) -> tuple[int, list[str]]:
     bound = max(EXACT, 2 * error) * _weight(cell.sampling)
     near, wrong = 0, []
     for index, token in enumerate(output):
-        scores = processed(exact[index], prompt, output[:index], cell.stop, cell.sampling)
+        scores = _with_ties(cell, exact[index], prompt, output[: index + 1], bound)
         if cell.verifier == "rejection" and cell.sampling.temperature > 0:
             gap = 0.0 if float(scores[token]) > float("-inf") else float("inf")  # drawn anew: it must be possible
         else:
@@ -161,6 +163,17 @@ def _judge(cell: Cell, result: Result) -> tuple[int, list[str]]:
             wrong.append(f"answer {result.id}, token {index}: {token} is {gap:.3g} below, bound {bound:.3g}")
         near += 0 < gap <= bound
     return near, wrong
+
+
+def _with_ties(cell: Cell, logits: Tensor, prompt: list[int], output: list[int], bound: float) -> Tensor:
+    """Return the processed logits [V] before the last token, which counts as kept if it ties with the last one kept."""
+    *before, token = output
+    scores = processed(logits, prompt, before, cell.stop, cell.sampling)
+    uncut = dataclasses.replace(cell.sampling, top_k=None, top_p=1.0, min_p=0.0)
+    whole = processed(logits, prompt, before, cell.stop, uncut)
+    if float(whole[token]) >= float(whole[scores > float("-inf")].min()) - bound:
+        scores[token] = whole[token]
+    return scores
 
 
 def _noise(cell: Cell, result: Result, position: int) -> Tensor:
