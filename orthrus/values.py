@@ -160,7 +160,8 @@ class MaskedBlocks:
 class AttentionCapabilities:
     """Declare where an attention backend works; an empty set means everywhere.
 
-    graphs: whether its calls can be captured in a CUDA graph and replayed over other lengths.
+    graphs: whether its calls can be captured in a CUDA graph and replayed over other lengths. hides_any_value: whether
+    what a query may not see may be NaN or infinite.
     """
 
     devices: frozenset[str] = frozenset()
@@ -171,6 +172,7 @@ class AttentionCapabilities:
     softcap: bool = False
     sinks: bool = False
     graphs: bool = True
+    hides_any_value: bool = True
 
 
 @dataclass(frozen=True)

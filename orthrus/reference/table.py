@@ -44,7 +44,8 @@ class Letters:
 class TableTarget:
     """Look the logits up in table [V, ..., V, V]: the last `order` tokens, oldest first, then the next token.
 
-    Before the text there are tokens 0.
+    Before the text there are tokens 0. A table [S, V] may have fewer rows than there are tokens, for large
+    vocabularies: a token's row is its number modulo S.
     """
 
     capabilities = frozenset({"tokenizer", "logits", "hidden_states", "embeddings"})
@@ -176,7 +177,7 @@ class TableTarget:
 
     def look_up(self, past: Tensor) -> Tensor:
         """Return [..., V] for the last tokens past [..., order]."""
-        return self._table[(past * self._places).sum(-1)]
+        return self._table[(past * self._places).sum(-1) % len(self._table)]
 
 
 def random_table(seed: int, alphabet: str = "abcd", order: int = 2, cache: KVCache | None = None) -> TableTarget:

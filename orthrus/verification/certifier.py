@@ -19,6 +19,7 @@ from orthrus.registry.plugins import Plugins
 from orthrus.values import Prompt, Result
 from orthrus.verification.certificate import Certificate, Control, differing, logit_error, wrong_tokens
 from orthrus.verification.expected import unit
+from orthrus.verification.lossy_parts import LossyPart, lossy_parts
 from orthrus.verification.mismatch import Divergence
 from orthrus.verification.recording_verifier import RecordingVerifier, TokenRecord
 from orthrus.verification.reference_check import Judgement, ReferenceCheck, dtype_name, unique
@@ -106,7 +107,8 @@ class Runs:
             control = Control(differing(plain, batched), len(plain), min(PLAIN_BATCHES[-1], len(plain)))
             if reference.narrow:
                 identical = len(plain) - differing(decoded.results, plain)
-        return _certificate(asked, decoded, judged, divergences, reference, identical, control, len(replayed))
+        lossy = lossy_parts(asked.config, reference.device, reference.dtype)
+        return _certificate(asked, decoded, judged, divergences, reference, identical, control, len(replayed), lossy)
 
     def answers(self, asked: Sequence[Asked]) -> list[tuple[ReferenceCheck, Result]]:
         """Return all different answers of runs that were decoded, each with its reference."""
@@ -191,6 +193,7 @@ def _certificate(
     identical: int,
     control: Control | None,
     oracle_checked: int,
+    lossy: tuple[LossyPart, ...],
 ) -> Certificate:
     size = unit(decoded.decoder)
     triples = list(zip(decoded.results, decoded.seen, judged, strict=True))
@@ -213,6 +216,7 @@ def _certificate(
         oracle_checked=oracle_checked,
         gaps=tuple(gap for judgement in judged for gap in judgement.forced.gaps if not gap <= 0),
         divergences=tuple(divergence for divergences in answer_divergences for divergence in divergences),
+        lossy=lossy,
     )
 
 

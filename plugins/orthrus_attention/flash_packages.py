@@ -42,6 +42,7 @@ class Package:
             dtypes=frozenset({"bfloat16", "float16"}),
             head_sizes=self.head_sizes,
             softcap=True,
+            hides_any_value=False,  # the kernels multiply hidden values of a block by 0
             sinks=self.sinks,
         )
 

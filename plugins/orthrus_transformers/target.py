@@ -34,7 +34,7 @@ from orthrus_transformers.model.output_head import keep_wide_sums, project
 from orthrus_transformers.model.pass_facts import PassReads, pass_identity
 from orthrus_transformers.model.pass_state import PassState
 from orthrus_transformers.model.reference import copied, fingerprint, plain_logits
-from orthrus_transformers.model.self_check import probe
+from orthrus_transformers.model.self_check import probe, refusing
 from orthrus_transformers.model.taps import Taps
 from orthrus_transformers.model.views import View, make_view
 from orthrus_transformers.options import TransformersOptions
@@ -96,7 +96,8 @@ class TransformersTarget:
         self._views: dict[str, View] = {}
         self._state = state = PassState(attention, model.dtype)
         self._own_attention = attach(model, state)
-        state.masked_windows = windows_in_masks(model)
+        with refusing(model.config.model_type):
+            state.masked_windows = windows_in_masks(model)
         self._taps = Taps(model, state)
         self.hidden_size = int(model.config.get_text_config().hidden_size)
         self.layer_count = len(find_layers(model))
@@ -105,7 +106,8 @@ class TransformersTarget:
         chosen = make_engine(engine, setup)
         keep_wide_sums(model)
         self._engine: Engine = chosen.eager
-        windows = probe(self, state, model.config.model_type)
+        with refusing(model.config.model_type):
+            windows = probe(self, state, model.config.model_type)
         self._engine = chosen
         self._reads = PassReads.of_model(model, windows)
         files = (differing_end_tokens(directory), unapplied_settings(directory))

@@ -1,4 +1,4 @@
-"""On a CUDA device: taps are what a plain forward gives, from captured passes too, and drafters that read them agree."""
+"""On a CUDA device: taps are what a plain forward gives, captured passes included; drafters agree."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class Written:
         return states.repeat_interleave(groups, 1)
 
     def out(self, weights: Tensor, value: Tensor) -> Tensor:
-        return weights @ value.nan_to_num()
+        return weights @ value.nan_to_num(0.0, 0.0, 0.0)
 
 
 class WindowOffByOne(Written):

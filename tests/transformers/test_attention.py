@@ -134,7 +134,7 @@ def test_flex_takes_more_queries_than_one_block_and_skips_slots_before_the_windo
         assert error(Shifted(FlexAttention(), 0, -1), case) > TOLERANCE[torch.float32]
     assert error(Shifted(FlexAttention(), 1, 0), case) > TOLERANCE[torch.float32]
     narrow = FlexAttention().prepare(MaskDescription("causal", positions[:, 190:], lengths, 300), 20, torch.float32)
-    assert narrow.kv_num_blocks[0, 0, 0] == 2  # of three: slots from 231 on
+    assert narrow.mask.kv_num_blocks[0, 0, 0] == 2  # of three: slots from 231 on
 
 
 @pytest.mark.parametrize(
