@@ -57,7 +57,7 @@ class TapRecorder:
     def propose(self, context: Context, chance: Chance) -> Draft:
         self._check(context)
         width = min(self._drafts, context.max_room)
-        shift = torch.arange(1, width + 1)
+        shift = torch.arange(1, width + 1, device=context.device)
         tokens = (context.anchors[:, None] * 3 + shift + context.cycle) % context.vocabulary_size
         return Draft(tokens, context.room.clamp(max=width))
 
@@ -79,7 +79,7 @@ def expected_states(model: Any, text: list[int]) -> torch.Tensor:
     handle = model.model.layers[-1].register_forward_hook(
         lambda module, args, output: after.append(output[0] if isinstance(output, tuple) else output)
     )
-    states = model(torch.tensor([text]), output_hidden_states=True).hidden_states
+    states = model(torch.tensor([text], device=model.device), output_hidden_states=True).hidden_states
     handle.remove()
     return torch.cat([states[0], states[2], after[0], states[-1]], dim=-1)[0]
 
