@@ -35,6 +35,7 @@ from orthrus.values import (
     RowState,
     Step,
     TappedStates,
+    TapPoint,
     TokenScores,
     Verdict,
 )
@@ -105,6 +106,7 @@ __all__ = [
     "Stop",
     "Stream",
     "Summary",
+    "TapPoint",
     "TappedStates",
     "Target",
     "TokenScores",

@@ -39,8 +39,8 @@ class KeyValues:
         self.rotary = RotaryTable(rotary, size, dtype, device)
         self.features = torch.zeros(0, width, dtype=dtype, device=device)  # [B, h]
         empty = torch.zeros(0, heads, 1, size, dtype=dtype, device=device)
-        self._keys = [empty.clone() for _ in range(layers)]
-        self._values = [empty.clone() for _ in range(layers)]
+        self.keys = [empty.clone() for _ in range(layers)]
+        self.values = [empty.clone() for _ in range(layers)]
 
     @property
     def rows(self) -> int:
@@ -53,7 +53,7 @@ class KeyValues:
             return
         rows, slots = max(rows, self.rows), max(slots, self.slots)
         self.generation += 1
-        for buffers in (self._keys, self._values):
+        for buffers in (self.keys, self.values):
             for layer, buffer in enumerate(buffers):
                 larger = buffer.new_zeros(rows, buffer.shape[1], slots + 1, buffer.shape[3])
                 larger[: self.rows, :, : self.slots] = buffer[:, :, : self.slots]
@@ -70,7 +70,7 @@ class KeyValues:
         if not moves:
             return
         targets, origins = torch.tensor(moves).to(self.features.device, non_blocking=True).unbind(1)
-        for buffer in (*self._keys, *self._values, self.features):
+        for buffer in (*self.keys, *self.values, self.features):
             buffer[targets] = buffer[origins]
 
     def places(self, starts: Tensor, counts: Tensor, width: int) -> Tensor:
@@ -80,7 +80,7 @@ class KeyValues:
 
     def write(self, layer: int, keys: Tensor, values: Tensor, slots: Tensor, rows: Tensor | None = None) -> None:
         """Write keys and values [R, H, n, d] into slots [R, n] of rows [R]; None: of the first R rows."""
-        for buffer, states in ((self._keys[layer], keys), (self._values[layer], values)):
+        for buffer, states in ((self.keys[layer], keys), (self.values[layer], values)):
             if rows is not None:
                 buffer[rows[:, None], :, slots] = states.transpose(1, 2)
             elif len(slots) == 1:
@@ -90,8 +90,8 @@ class KeyValues:
 
     def read(self, layer: int, rows: int, extent: int) -> tuple[Tensor, Tensor]:
         """Return views [rows, H, extent, d] of a layer's keys and values."""
-        return self._keys[layer][:rows, :, :extent], self._values[layer][:rows, :, :extent]
+        return self.keys[layer][:rows, :, :extent], self.values[layer][:rows, :, :extent]
 
     def nbytes(self) -> int:
         """Return the bytes of all buffers."""
-        return sum(buffer.nbytes for buffer in (*self._keys, *self._values, self.features))
+        return sum(buffer.nbytes for buffer in (*self.keys, *self.values, self.features))

@@ -72,6 +72,7 @@ class TableTarget:
         self.hidden_size = self.layer_count = self._order
         self._points: tuple[TapPoint, ...] = ()
         self._reader: TapReader | None = None
+        self._past = torch.zeros(0, 0, self._order, dtype=torch.int64)  # [R, n, order] of the last pass
         self.turn = Turn()
         self.moves_rows = isinstance(cache, MovesRows) and cache.moves_rows
 
@@ -91,11 +92,10 @@ class TableTarget:
         chosen = torch.tensor(rows, device=self.device)
         width = max(len(context.rows[row].prompt) for row in rows)
         slots = torch.arange(width, device=self.device).expand(len(rows), -1)
-        past = self._past(context.tokens[chosen, :width], slots, width, chosen)  # [R, width, order]
+        logits = self.run_pass(context.tokens[chosen, :width], slots, width, chosen)  # [R, width, V]
         if self._reader is not None:
-            starts = torch.zeros_like(chosen)
-            self._reader.prompt(TappedStates(self._tapped(past), starts, context.prompt_lengths[chosen], chosen), True)
-        logits = self.look_up(past)  # [R, width, V]
+            starts, counts = torch.zeros_like(chosen), context.prompt_lengths[chosen]
+            self._reader.prompt(TappedStates(self._tapped(), starts, counts, chosen), True)
         last = (context.lengths[chosen] - 1)[:, None, None].expand(-1, 1, self.vocabulary_size)
         everywhere = logits.new_zeros(len(context.rows), 1, self.vocabulary_size)
         return everywhere.index_copy(0, chosen, logits.gather(1, last))
@@ -105,10 +105,10 @@ class TableTarget:
         self.turn.check(context)
         tokens = torch.cat([context.anchors[:, None], draft.tokens], dim=1)
         slots = (context.lengths - 1)[:, None] + torch.arange(tokens.shape[1], device=self.device)
-        past = self._past(tokens, slots, context.longest + draft.tokens.shape[1])
+        logits = self.run_pass(tokens, slots, context.longest + draft.tokens.shape[1])
         if self._reader is not None:
-            self._reader.scored(self._tapped(past), context.lengths - 1)
-        return self.look_up(past)
+            self._reader.scored(self._tapped(), context.lengths - 1)
+        return logits
 
     def keep(self, step: Step) -> None:
         """Keep all but the anchor, which the next pass writes."""
@@ -130,9 +130,9 @@ class TableTarget:
         """Look the logits [B, n, V] up of states [B, n, order] after the last layer."""
         return self.look_up((hidden.round().long() - 1).clamp(min=0))
 
-    def _tapped(self, past: Tensor) -> Tensor:
-        """Return the states [R, n, T order] at all points, side by side."""
-        return torch.cat([self._states(past, point) for point in self._points], dim=-1)
+    def _tapped(self) -> Tensor:
+        """Return the states [R, n, T order] of the last pass at all points, side by side."""
+        return torch.cat([self._states(self._past, point) for point in self._points], dim=-1)
 
     def _states(self, past: Tensor, point: TapPoint) -> Tensor:
         """Return the states [..., order] at a point, of the last tokens: a layer adds the next older one.
@@ -164,16 +164,13 @@ class TableTarget:
 
         rows [R]: None for all.
         """
-        return self.look_up(self._past(tokens, slots, extent, rows))
-
-    def _past(self, tokens: Tensor, slots: Tensor, extent: int, rows: Tensor | None = None) -> Tensor:
-        """Write tokens as `run_pass` does; return the last tokens [R, n, order] at each place."""
         self._cache.place(slots, extent, rows)
         states = tokens[:, None, :, None].double()  # [R, 1, n, 1]: the token itself is its key and its value
         stored, _ = self._cache.update(states, states, 0)
         past = slots[..., None] - self._back  # [R, n, order]
         seen = stored[:, 0, :, 0].gather(1, past.clamp(min=0).flatten(1)).long().view_as(past)
-        return seen.masked_fill(past < 0, 0)
+        self._past = seen.masked_fill(past < 0, 0)
+        return self.look_up(self._past)
 
     def look_up(self, past: Tensor) -> Tensor:
         """Return [..., V] for the last tokens past [..., order]."""

@@ -11,8 +11,8 @@ from torch import Tensor
 from orthrus import BuildError, Chance, Context, Draft, InputError, Parts, Step, TappedStates, fingerprint_weights
 from orthrus.drafter_models.row_store import RowStore
 from orthrus.drafter_models.source import fetch_drafter, share_of_pass
-from orthrus.drafting.drawn_draft import draw_draft
 from orthrus.optional import HasDtype, TappedTarget
+from orthrus.sampling import draw_draft
 from orthrus_dflash.config import TargetSizes
 from orthrus_dflash.mask_token import check_mask_token
 from orthrus_dflash.model import DFlashModel, load_model

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from orthrus import AutoBlock, BuildError, Chance, Context, Draft, Parts, Step, run_draft_pass
-from orthrus.drafting.drawn_draft import draw_draft
 from orthrus.files import fingerprint_weights
 from orthrus.optional import DraftingTarget, ViewTarget
+from orthrus.sampling import draw_draft
 from orthrus_diffusion.block import MaskedBlock
 from orthrus_diffusion.options import DiffusionOptions
 from orthrus_diffusion.view_files.config import ViewConfig

@@ -12,9 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding
 
-from orthrus import BuildError, Context, Draft, KVCache, Parts, Step, Tokenizer, Turn
+from orthrus import BuildError, Context, Draft, KVCache, Parts, Step, TapPoint, Tokenizer, Turn
 from orthrus.optional import DraftPass, MovesRows, StaticKVCache, TapReader
-from orthrus.values import TapPoint
 from orthrus_transformers.engines.choice import make_engine
 from orthrus_transformers.engines.engine import Engine, EngineSetup, EngineType
 from orthrus_transformers.engines.forward_pass import ForwardPass

@@ -13,6 +13,10 @@ import orthrus
 
 LONGEST = 500  # lines of a file
 KERNELS = {"orthrus.kernels.launch", "orthrus.kernels.triton_wait"}  # what Triton kernels of plugins share
+DRAFTER_MODELS = {  # building blocks of drafters with weights of their own
+    f"orthrus.drafter_models.{name}"
+    for name in ("captured", "checkpoint", "config_keys", "key_values", "rotary", "row_store", "source", "vocabulary")
+}
 PUBLIC = {
     "orthrus",
     "orthrus.errors",
@@ -24,6 +28,7 @@ PUBLIC = {
     "orthrus.reference",
     "orthrus.sampling",
     "orthrus.testing",
+    *DRAFTER_MODELS,
     *KERNELS,
 }
 

@@ -19,6 +19,9 @@ ALLOWED = {  # of other packages, which tell it nowhere else
     "_schema": "torch: the name of an operator, and whether it returns a view",
     "_attn_implementation": "transformers: which attention a model has",
     "_experts_implementation": "transformers: which kernels a model's experts have",
+    "_subclasses": "torch: tensors that hold no values, with which a wait for the host is found",
+    "_forward_hooks": "torch: hooks of a module, which are to be gone",
+    "_forward_pre_hooks": "torch: the same, of what comes before",
     "_exit": "the standard library: ends a process without tidying up",
 }
 SETTERS = {"getattr", "setattr", "hasattr", "delattr"}  # functions, and methods of pytest's monkeypatch

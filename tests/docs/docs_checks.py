@@ -34,7 +34,7 @@ from orthrus.values import FinishReason
 
 SECTIONS = {"stop": Stop, "sampling": Sampling}
 PROTOCOLS = ("AttentionBackend", "Baseline", "Drafter", "KVCache", "Source", "Target", "Tokenizer", "Verifier")
-ABILITIES = ("MovesRows", "PrefillsInChunks", "TakesTurns")
+ABILITIES = ("MovesRows", "PrefillsInChunks", "ReadsLikeliest", "ReadsTaps", "TakesTurns", "TappedTarget")
 
 
 def differing(what: str, told: Iterable[str], wanted: Iterable[str]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pydoc
 import runpy
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ import yaml
 from docs_pages import ROOT, page, pages
 
 import orthrus
-from orthrus import files, interfaces, optional, progress
+from orthrus import drafter_models, files, interfaces, optional, progress
 
 EXPLAINED = {"hookimpl"}  # in a sentence and on the page of hooks
 WHOLE = {
@@ -21,6 +22,7 @@ WHOLE = {
     optional.__name__,
     files.__name__,
     progress.__name__,
+    *(f"{drafter_models.__name__}.{module.name}" for module in iter_modules(drafter_models.__path__)),
 }  # modules of which every name is shown
 
 

@@ -51,8 +51,8 @@ class ExactChunk(TableTarget):
 class Behind256(TableTarget):
     """Sum in blocks of 256 keys, and forget to add the second one up."""
 
-    def _pass(self, tokens: Tensor, slots: Tensor, extent: int, rows: Tensor | None = None) -> Tensor:
-        logits = super()._pass(tokens, slots, extent, rows)
+    def run_pass(self, tokens: Tensor, slots: Tensor, extent: int, rows: Tensor | None = None) -> Tensor:
+        logits = super().run_pass(tokens, slots, extent, rows)
         return torch.where((slots >= 256)[..., None], 0.9 * logits, logits)
 
 

@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from orthrus import BuildError
-from orthrus.values import TapPoint
+from orthrus import BuildError, TapPoint
 
 Take = Callable[[int, Tensor], None]
 

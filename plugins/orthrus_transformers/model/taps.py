@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from orthrus import TappedStates, TapPoint
 from orthrus.optional import TapReader
-from orthrus.values import TappedStates, TapPoint
 from orthrus_transformers.model.decoder_layers import check_points, hook_points
 from orthrus_transformers.model.pass_state import PassState
 

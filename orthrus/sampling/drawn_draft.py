@@ -6,7 +6,7 @@ from torch import Tensor
 
 from orthrus.batch.context import Context
 from orthrus.chance import Chance
-from orthrus.sampling import add_noise, row_probabilities, warp_rows
+from orthrus.sampling.rows import add_noise, row_probabilities, warp_rows
 from orthrus.values import Draft
 
 
