@@ -15,7 +15,7 @@ from docs_pages import ROOT, page, pages
 import orthrus
 from orthrus import drafter_models, files, interfaces, optional, progress
 
-EXPLAINED = {"hookimpl"}  # in a sentence and on the page of hooks
+EXPLAINED = {"hookimpl", "TapPoint"}  # in a sentence and on the page of hooks
 WHOLE = {
     orthrus.errors.__name__,
     interfaces.__name__,

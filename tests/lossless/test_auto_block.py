@@ -27,13 +27,14 @@ from support.views import committed, random_view
 import orthrus
 from orthrus import AutoBlock, Chance, Drafter, Sampling, Stop, Target
 from orthrus.drafting.policy import DraftLengthPolicy
+from orthrus.sampling import draw_draft
 from orthrus.testing.profiles import fewer
 from orthrus.testing.strategies import batches, stop_tokens
 from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.dynamic import DynamicCache
 from orthrus_caches.static import StaticCache
 from orthrus_diffusion import drafter
-from orthrus_diffusion.drafter import Diffusion, draw
+from orthrus_diffusion.drafter import Diffusion
 from orthrus_drafters.prompt_lookup import LONGEST, PromptLookup
 from orthrus_transformers.engines.forward_pass import ForwardPass
 from orthrus_transformers.target import TransformersTarget
@@ -59,7 +60,7 @@ def lookup(target: Target) -> PromptLookup:
 
 def test_what_is_measured_for_a_view_draws_if_its_drafts_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     target, drawn = target_of("llama", True), []
-    monkeypatch.setattr(drafter, "draw", lambda *args: (drawn.append(args[3]), draw(*args))[1])
+    monkeypatch.setattr(drafter, "draw_draft", lambda *args: (drawn.append(args[3]), draw_draft(*args))[1])
     for temperature in (0.0, 1.0):
         context = committed(target, [[1, 2, 3]], room=20)
         set_rows(context, sampling=Sampling(temperature=temperature))

@@ -176,13 +176,15 @@ def test_a_prefill_has_one_shape_however_often_it_comes(size: int, monkeypatch: 
     assert {width for _, width in shapes} == {32}
 
 
-def test_batches_that_take_turns_record_no_prefill() -> None:
-    """Recordings go when the number of rows changes, so one would never be replayed."""
+def test_batches_that_take_turns_keep_their_recordings() -> None:
+    """Buffers for more rows serve fewer, so that nothing moves; where they have to grow, all recordings go."""
     target = recording_target()
     for _ in range(3):
         for batch in (1, 2):
             decode_with(target, NoDrafter(), [prompt(5)] * batch, Stop(2), batch=batch)
-            assert not recorded_prefills(target)
+    assert recorded_prefills(target) == [(1, 32), (2, 32)]
+    decode_with(target, NoDrafter(), [prompt(5)] * 3, Stop(2), batch=3)
+    assert not recorded_prefills(target)
 
 
 def test_prompts_near_the_end_of_the_context() -> None:
