@@ -61,8 +61,8 @@ class TappedStates:
 
     states [R, n, T h]: of the tokens at positions starts [R] and those that follow, the T points side by side; of each
     row the first counts [R] of the n columns are committed text, and the others are to be left out. rows [R]: which
-    rows; None: all. The token that follows each of these positions is in `context.tokens`. The next pass may write over
-    the states.
+    rows; None: all, in a cycle. The token that follows each of these positions is in `context.tokens`. The next pass
+    may write over the states.
     """
 
     states: Tensor

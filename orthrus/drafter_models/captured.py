@@ -31,30 +31,36 @@ class CapturedCalls:
     """
 
     def __init__(self, device: torch.device) -> None:
+        self._device = device
         self._captures = device.type == "cuda"
         self._held: OrderedDict[Hashable, _Captured] = OrderedDict()
         self._pool: Any = None
+        self._stream: Any = None  # one for all captures: cuBLAS keeps memory for every stream that it has seen
 
     def __call__(self, key: Hashable, function: Function, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Return the function's results for these inputs."""
         if not self._captures:
             return function(*inputs)
-        captured = self._held.pop(key, None) or self._capture(function, inputs)
-        self._held[key] = captured
-        while len(self._held) > MOST:
-            self._held.popitem(last=False)
-        for own, given in zip(captured.inputs, inputs, strict=True):
-            own.copy_(given)
-        captured.graph.replay()
+        with torch.cuda.device(self._device):
+            captured = self._held.pop(key, None) or self._capture(function, inputs)
+            self._held[key] = captured
+            while len(self._held) > MOST:
+                self._held.popitem(last=False)
+            for own, given in zip(captured.inputs, inputs, strict=True):
+                own.copy_(given)
+            captured.graph.replay()
         return captured.outputs
 
     def forget(self) -> None:
         """Drop all graphs, as buffers that they read or write have moved."""
         self._held.clear()
+        self._pool = None  # which goes with the last graph, though outputs may be held
 
     def _capture(self, function: Function, inputs: tuple[Tensor, ...]) -> _Captured:
         own = tuple(given.clone() for given in inputs)
-        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch has no type for it
+        if self._stream is None:
+            self._stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]  # torch has no type for it
+        stream = self._stream
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):  # libraries allocate and choose kernels in their first calls
             function(*own)

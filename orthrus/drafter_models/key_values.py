@@ -48,18 +48,23 @@ class KeyValues:
         return len(self.features)
 
     def hold(self, rows: int, slots: int) -> None:
-        """Make room for so many rows and slots, at least; what is held stays. Nothing happens if there is room."""
+        """Make room for so many rows and slots, at least; nothing happens if there is room.
+
+        What is held stays, but of rows beyond these when slots grow: else a long text would take as much for each of
+        as many rows as there ever were.
+        """
         if rows <= self.rows and slots <= self.slots:
             return
-        rows, slots = max(rows, self.rows), max(slots, self.slots)
+        rows, slots = rows if slots > self.slots else max(rows, self.rows), max(slots, self.slots)
+        kept = min(rows, self.rows)
         self.generation += 1
         for buffers in (self.keys, self.values):
             for layer, buffer in enumerate(buffers):
                 larger = buffer.new_zeros(rows, buffer.shape[1], slots + 1, buffer.shape[3])
-                larger[: self.rows, :, : self.slots] = buffer[:, :, : self.slots]
+                larger[:kept, :, : self.slots] = buffer[:kept, :, : self.slots]
                 buffers[layer] = larger  # one after the other, so that little is held twice
         features = self.features.new_zeros(rows, self.features.shape[1])
-        features[: self.rows] = self.features
+        features[:kept] = self.features[:kept]
         self.features, self.slots = features, slots
         self.rotary.cover(slots)
 
@@ -79,8 +84,12 @@ class KeyValues:
         return torch.where(columns < counts[:, None], starts[:, None] + columns, self.slots).clamp(max=self.slots)
 
     def write(self, layer: int, keys: Tensor, values: Tensor, slots: Tensor, rows: Tensor | None = None) -> None:
-        """Write keys and values [R, H, n, d] into slots [R, n] of rows [R]; None: of the first R rows."""
-        for buffer, states in ((self.keys[layer], keys), (self.values[layer], values)):
+        """Write keys and values [R, H, n, d] into slots [R, n] of rows [R]; None: of the first R rows.
+
+        What is not finite is written as 0: it would outlast its row behind every mask.
+        """
+        for buffer, given in ((self.keys[layer], keys), (self.values[layer], values)):
+            states = given.nan_to_num(0.0, 0.0, 0.0)
             if rows is not None:
                 buffer[rows[:, None], :, slots] = states.transpose(1, 2)
             elif len(slots) == 1:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
-from torch import Tensor
+import torch
 
 from orthrus.build import find_source
 from orthrus.errors import InputError
 from orthrus.interfaces import Target
-from orthrus.optional import MeasuredTarget
+from orthrus.optional import MeasuredTarget, TappedTarget
 from orthrus.registry.plugins import Plugins
 from orthrus.values import Parts
 
@@ -29,8 +28,13 @@ def fetch_drafter(source: str, parts: Parts) -> Path:
     return directory
 
 
-def share_of_pass(weights: Iterable[Tensor], target: Target) -> float:
-    """Return the bytes of weights in passes of the target, whose weights are read once a pass; 1 if it cannot tell."""
+def share_of_pass(weight_bytes: int, target: Target) -> float:
+    """Return what reading so many bytes of weights is in passes of the target; 1 if it does not tell what they read."""
     if not isinstance(target, MeasuredTarget):
         return 1.0
-    return sum(tensor.nbytes for tensor in weights) / max(1, target.pass_bytes([]))
+    return weight_bytes / max(1, target.pass_bytes([]))
+
+
+def head_bytes(target: TappedTarget, dtype: torch.dtype) -> int:
+    """Return the bytes of the target's output head, which a drafter without its own reads, too."""
+    return target.vocabulary_size * target.hidden_size * dtype.itemsize

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from orthrus import BuildError, Chance, Context, Draft, InputError, Parts, Step, TappedStates, fingerprint_weights
 from orthrus.drafter_models.row_store import RowStore
-from orthrus.drafter_models.source import fetch_drafter, share_of_pass
+from orthrus.drafter_models.source import fetch_drafter, head_bytes, share_of_pass
 from orthrus.optional import HasDtype, TappedTarget
 from orthrus.sampling import draw_draft
 from orthrus_dflash.config import TargetSizes
@@ -35,33 +35,34 @@ class DFlash:
         """Draft blocks of a size, the anchor included, of at most what the model was trained with."""
         self.taps = model.config.taps
         self.block = block
-        self.passes = share_of_pass(model.weights().values(), target)
+        weights = sum(tensor.nbytes for tensor in model.weights().values())
+        self.passes = share_of_pass(weights + (0 if model.has_head else head_bytes(target, model.dtype)), target)
         self._target = target
         self._model = model
-        self._rows = RowStore(model.new_store(), model.device)
+        self.rows = RowStore(model.new_store(), model.device)
 
     def start(self, context: Context, rows: Sequence[int]) -> None:
         """Nothing is to be forgotten: the states of position 0 began these rows anew."""
 
     def read_taps(self, context: Context, tapped: TappedStates) -> None:
         """Make keys and values of committed tokens."""
-        extent = self._rows.hold(context, self.block)
-        self._rows.feed(tapped, extent, partial(self._model.feed, self._rows.store))
+        extent = self.rows.hold(context, self.block)
+        self.rows.feed(tapped, extent, partial(self._model.feed, self.rows.store))
 
     def move_rows(self, sources: Sequence[int]) -> None:
         """Take the rows' keys and values along."""
-        self._rows.move_rows(sources)
+        self.rows.move_rows(sources)
 
     def propose(self, context: Context, chance: Chance) -> Draft:
         """Return the likeliest tokens of the block, or drawn ones, as many as a row has room for."""
         width = min(self.block - 1, context.max_room)
         if width < 1:
             return context.empty_draft()
-        extent = self._rows.hold(context, self.block)
+        extent = self.rows.hold(context, self.block)
         draws, lengths = context.settings.draws, context.room.clamp(max=width)
         key = "draft", len(context.rows), extent, draws
         function = partial(self._logits if draws else self._tokens, extent)
-        (result,) = self._rows.call(key, function, context.anchors, context.lengths, context.room)
+        (result,) = self.rows.call(key, function, context.anchors, context.lengths, context.room)
         if draws:
             return draw_draft(context, chance, result[:, :width], lengths, self.passes)
         return Draft(result[:, :width], lengths, passes=self.passes)
@@ -85,7 +86,7 @@ class DFlash:
         A row's block ends where its room does, as in the reference: where rows of a block see each other, a shorter one
         drafts other tokens.
         """
-        target, store, before = self._target, self._rows.store, lengths - 1
+        target, store, before = self._target, self.rows.store, lengths - 1
         widths = (room + 1).clamp(max=self.block)
         return self._model.draft(
             store, anchors, before, target.embed, target.head, block=self.block, widths=widths, extent=extent

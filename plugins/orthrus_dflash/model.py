@@ -56,6 +56,11 @@ class DFlashModel:
         """Return the device of the weights."""
         return self._project.device
 
+    @property
+    def has_head(self) -> bool:
+        """Return whether the checkpoint brings a head, so that the target's is not asked for."""
+        return self._head is not None
+
     def new_store(self, rows: int = 0, slots: int = 0) -> KeyValues:
         """Return an empty store for so many rows and slots: a row's length, with the block of `draft`."""
         config = self.config

@@ -16,6 +16,7 @@ from orthrus.sampling import add_noise, row_probabilities, warp_rows
 from orthrus_eagle3.config import TargetSizes
 from orthrus_eagle3.model import Eagle3Model, load_model
 from orthrus_eagle3.options import Eagle3Options
+from orthrus_eagle3.weights import EMBEDDING
 
 
 class Eagle3:
@@ -35,41 +36,42 @@ class Eagle3:
         """Draft so many tokens a cycle."""
         self.taps = model.config.taps
         self.length = length
-        self.passes = length * share_of_pass(model.weights().values(), target)
+        read = sum(tensor.nbytes for name, tensor in model.weights().items() if name != EMBEDDING)
+        self.passes = length * share_of_pass(read, target)
         self._target = target
         self._model = model
-        self._rows = RowStore(model.new_store(), model.device)
+        self.rows = RowStore(model.new_store(), model.device)
 
     def start(self, context: Context, rows: Sequence[int]) -> None:
         """Nothing is to be forgotten: the states of position 0 began these rows anew."""
 
     def read_taps(self, context: Context, tapped: TappedStates) -> None:
         """Make keys and values of committed tokens, and the feature of the last one."""
-        extent = self._rows.hold(context, self.length)
+        extent = self.rows.hold(context, self.length)
         texts = context.tokens if tapped.rows is None else context.tokens[tapped.rows]
         places = tapped.starts[:, None] + torch.arange(1, tapped.states.shape[1] + 1, device=texts.device)
         following = texts.gather(1, places.clamp(max=texts.shape[1] - 1))  # [R, n]: the token after each
 
         def feed(states: Tensor, starts: Tensor, counts: Tensor, tokens: Tensor, rows: Tensor | None = None) -> None:
-            store = self._rows.store
+            store = self.rows.store
             self._model.feed(store, states, tokens, starts, counts, self._target.embed, rows, extent=extent)
 
-        self._rows.feed(tapped, extent, feed, following)
+        self.rows.feed(tapped, extent, feed, following)
 
     def move_rows(self, sources: Sequence[int]) -> None:
         """Take the rows' keys, values and features along."""
-        self._rows.move_rows(sources)
+        self.rows.move_rows(sources)
 
     def propose(self, context: Context, chance: Chance) -> Draft:
         """Return a chain of the likeliest tokens, or of drawn ones, as long as a row has room for."""
         width = min(self.length, context.max_room)
         if width < 1:
             return context.empty_draft()
-        extent, lengths = self._rows.hold(context, self.length), context.room.clamp(max=width)
+        extent, lengths = self.rows.hold(context, self.length), context.room.clamp(max=width)
         if context.settings.draws:
             return self._drawn(context, chance, extent, width, lengths)
         key = "draft", len(context.rows), extent
-        (tokens,) = self._rows.call(key, partial(self._likeliest, extent), context.lengths)
+        (tokens,) = self.rows.call(key, partial(self._likeliest, extent), context.lengths)
         return Draft(tokens[:, :width], lengths, passes=self.passes)
 
     def observe(self, step: Step) -> None:
@@ -81,7 +83,7 @@ class Eagle3:
 
     def _likeliest(self, extent: int, lengths: Tensor) -> tuple[Tensor]:
         """Return the tokens [B, length] after rows of so many tokens."""
-        embed, store = self._target.embed, self._rows.store
+        embed, store = self._target.embed, self.rows.store
         return (self._model.draft(store, lengths - 1, embed, self.length, wide=False, extent=extent)[0],)
 
     def _drawn(self, context: Context, chance: Chance, extent: int, width: int, lengths: Tensor) -> Draft:
@@ -92,7 +94,7 @@ class Eagle3:
             return add_noise(context, processed, chance, step).argmax(-1)[:, 0]
 
         tokens, logits = self._model.draft(
-            self._rows.store, context.lengths - 1, self._target.embed, width, choose=choose, extent=extent
+            self.rows.store, context.lengths - 1, self._target.embed, width, choose=choose, extent=extent
         )
         probabilities = row_probabilities(context, warp_rows(logits, context.settings))
         return Draft(tokens, lengths, probabilities, passes=self.passes * width / self.length)

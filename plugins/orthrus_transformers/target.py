@@ -220,7 +220,7 @@ class TransformersTarget:
             logits = self._engine.run(forward_pass)  # [R, 1, V]
             last = start + chunk >= width
             if self._taps.buffer is not None:
-                taken = forward_pass.width, forward_pass.rows, min(lengths) == width, last
+                taken = forward_pass.width, which, min(lengths) == width, last
                 self._taps.prompt(shift, start, *taken)
             yield logits if last else None
 

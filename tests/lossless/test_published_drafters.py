@@ -107,6 +107,36 @@ def test_the_text_is_the_targets(kind: str, checkpoint: str, data: st.DataObject
 
 @pytest.mark.parametrize(("kind", "checkpoint"), [("dflash", "drafter-full"), ("eagle3", "head-reduced")])
 @settings(max_examples=6)
+@given(data=st.data())
+def test_requests_that_come_and_go_get_the_targets_text(kind: str, checkpoint: str, data: st.DataObject) -> None:
+    decoder = decoder_of(kind, checkpoint)
+    tokens = st.lists(st.integers(0, 90), min_size=1, max_size=12)
+    waiting = data.draw(st.lists(tokens, min_size=2, max_size=6))
+    asked, answers = dict(enumerate(waiting)), {}
+    session = decoder.session(4, interleaves=True)
+    session.add(waiting.pop(0), id="0", stop={"max_new_tokens": 9})
+    for number, event in enumerate(session):
+        if waiting and number % 3 == 0:
+            session.add(waiting.pop(0), id=str(len(asked) - len(waiting) - 1), stop={"max_new_tokens": 9})
+        if event.result is not None:
+            answers[int(event.id)] = event.result
+    oracle = target_oracle(decoder.target)
+    for number, result in answers.items():
+        assert_lossless([result], [oracle(asked[number], Stop(9))])
+
+
+@pytest.mark.parametrize("kind", ["dflash", "eagle3"])
+def test_a_store_grows_for_the_rows_that_there_are(kind: str) -> None:
+    decoder = decoder_of(kind, {"dflash": "drafter-full", "eagle3": "head-full"}[kind])
+    store = decoder.drafter.rows.store  # type: ignore[attr-defined]
+    decode_with(decoder.target, decoder.drafter, [[1]] * 16, Stop(2))
+    assert (store.rows, store.slots) == (16, 256)
+    store.hold(1, 512)
+    assert (store.rows, store.slots) == (1, 512)
+
+
+@pytest.mark.parametrize(("kind", "checkpoint"), [("dflash", "drafter-full"), ("eagle3", "head-reduced")])
+@settings(max_examples=6)
 @given(seed=st.integers(0, 99), batch=st.integers(1, 3))
 def test_drawn_text_is_that_of_plain_sampling(kind: str, checkpoint: str, seed: int, batch: int) -> None:
     from orthrus_drafters.none import NoDrafter

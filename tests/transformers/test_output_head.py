@@ -80,6 +80,18 @@ def test_the_largest_sums_are_those_of_float32(data: st.DataObject) -> None:
     torch.testing.assert_close(wide.gather(-1, best), wide.amax(-1, keepdim=True), rtol=1e-5, atol=1e-5)
 
 
+@given(data=st.data())
+def test_sums_that_are_alike_after_rounding_are_all_added_up_again(data: st.DataObject) -> None:
+    torch.manual_seed(data.draw(st.integers(0, 10**6)))
+    row, count = torch.randn(32), data.draw(st.integers(1, 60))
+    weight = (row + 2**-9 * torch.randn(count, 32)).bfloat16()
+    hidden = (row + 0.1 * torch.randn(1, 2, 32)).bfloat16()
+    logits = wide_linear(hidden, weight, None, lambda given: torch.nn.functional.linear(given, weight))
+    wide = hidden.float() @ weight.float().T
+    best = logits.argmax(-1, keepdim=True)
+    torch.testing.assert_close(wide.gather(-1, best), wide.amax(-1, keepdim=True), rtol=1e-6, atol=1e-6)
+
+
 def test_a_float32_model_and_a_head_that_something_watches_are_left_alone() -> None:
     plain, watched = with_near_ties(torch.float32), with_near_ties()
     watched.lm_head.register_forward_hook(lambda module, inputs, output: None)

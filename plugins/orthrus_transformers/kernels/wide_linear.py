@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-CONTENDERS = 8  # largest sums of a token that are added up again, where no kernel keeps all of them
+CONTENDERS = 8  # largest sums of a token that are added up again at first, where no kernel keeps all of them
 
 
 def wide_linear(hidden: Tensor, weight: Tensor, bias: Tensor | None, rounded: Callable[[Tensor], Tensor]) -> Tensor:
@@ -21,6 +21,19 @@ def wide_linear(hidden: Tensor, weight: Tensor, bias: Tensor | None, rounded: Ca
         logits = flat.view(*hidden.shape[:-1], -1)
         return logits if bias is None else logits.add_(bias.float())
     logits = rounded(hidden).float()
-    contenders = logits.topk(min(CONTENDERS, logits.shape[-1]), dim=-1).indices  # [B, n, k]
-    sums = (weight[contenders].float() @ hidden.float()[..., None])[..., 0]
-    return logits.scatter_(-1, contenders, sums if bias is None else sums + bias[contenders].float())
+    return _with_exact_sums(logits, hidden, weight, bias)
+
+
+def _with_exact_sums(logits: Tensor, hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Return rounded logits with the largest of each token added up again: as many as may be the largest of all."""
+    count, most = CONTENDERS, logits.shape[-1]
+    while True:
+        rounded, contenders = logits.topk(min(count, most), dim=-1)  # [B, n, k]
+        sums = (weight[contenders].float() @ hidden.float()[..., None])[..., 0]
+        sums = sums if bias is None else sums + bias[contenders].float()
+        last = rounded[..., -1]
+        # the others are at most the last one, which rounding may have made smaller by less than this
+        beaten = last + last.abs() * torch.finfo(hidden.dtype).eps > sums.amax(-1)
+        if count >= most or not bool(beaten.any()):
+            return logits.scatter_(-1, contenders, sums)
+        count *= 4

@@ -23,6 +23,10 @@ def find_layers(model: Any) -> list[Any]:
 def check_points(model: Any, points: Sequence[TapPoint]) -> None:
     """Raise BuildError for a point that the model does not have."""
     count = len(find_layers(model))
+    if points and not count:
+        raise BuildError(
+            f"no layers are found in model type '{model.config.model_type}', so nothing in it can be tapped"
+        )
     for point in points:
         if point != "final" and not (isinstance(point, int) and 0 <= point <= count):
             raise BuildError(

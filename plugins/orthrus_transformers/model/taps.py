@@ -49,6 +49,7 @@ class Taps:
         self._handles: list[Any] = []
         self._reader: TapReader | None = None
         self.buffer: TapBuffer | None = None  # None: nobody reads
+        self._buffers: dict[tuple[TapPoint, ...], TapBuffer] = {}  # passes that were captured with one go on with it
 
     def set(self, points: Sequence[TapPoint], reader: TapReader | None) -> None:
         """Tap these points for a reader from now on; raise BuildError for one that the model does not have."""
@@ -61,15 +62,19 @@ class Taps:
         self._points, self.buffer = tuple(points), None
         self._handles = hook_points(self._model, points, self._write)
         if points:
-            size = self._model.config.get_text_config().hidden_size
-            self.buffer = TapBuffer(len(points), size, self._model.dtype, self._model.device)
+            self.buffer = self._buffers.get(self._points) or self._new_buffer()
+            self._buffers[self._points] = self.buffer
+
+    def _new_buffer(self) -> TapBuffer:
+        size = self._model.config.get_text_config().hidden_size
+        return TapBuffer(len(self._points), size, self._model.dtype, self._model.device)
 
     def _write(self, index: int, hidden: Tensor) -> None:
         taps = self._state.taps
         if taps is not None:  # else a pass of a draft, or the model's own forward
             taps.write(index, hidden)
 
-    def prompt(self, shift: Tensor, start: int, columns: int, rows: Tensor | None, level: bool, last: bool) -> None:
+    def prompt(self, shift: Tensor, start: int, columns: int, rows: Tensor, level: bool, last: bool) -> None:
         """Hand over a chunk of prompts: columns from `start` on, of which the first shift [R] of each row are none.
 
         level: whether no row has such columns. Padding before the columns, and rows after these, are left out.
