@@ -25,14 +25,14 @@ class Draft:
     tokens [B, n] int64; what lies at or beyond a row's length is ignored. lengths [B] int64, each <= the row's room.
     probabilities [B, n, V]: what each token was drawn from; None says that it was chosen, not drawn.
     parents [B, n]: index of each token's parent in the draft, -1 for the anchor; None is a chain.
-    passes: forward passes of a target-sized model that proposing cost (for `tpf`).
+    passes: forward passes of a target-sized model that proposing cost (for `tpf`); a smaller model's is a fraction.
     """
 
     tokens: Tensor
     lengths: Tensor
     probabilities: Tensor | None = None
     parents: Tensor | None = None
-    passes: int = 0
+    passes: float = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +62,7 @@ class Step:
     lengths [B]: committed tokens of each row, the anchor included (on the device).
     The tuples have one entry a row, on the host: the tokens committed (empty for a row that had ended before), the
     number of drafts accepted (counted before a stop cuts them), and why the row ended in this step, or None.
-    passes: forward passes of the target's size that the step took.
+    passes: forward passes of the target's size that the step took; those of smaller models are fractions.
     scores: of the tokens committed, for rows that want them; None if no row does.
     """
 
@@ -72,7 +72,7 @@ class Step:
     committed: tuple[tuple[int, ...], ...]
     accepted: tuple[int, ...]
     finished: tuple[FinishReason | None, ...]
-    passes: int
+    passes: float
     scores: tuple[tuple[TokenScores, ...], ...] | None = None
 
 

@@ -15,7 +15,7 @@ class RequestRecorder:
         self._started: float | None = None
         self._first: float | None = None
         self._last = 0.0
-        self._passes = 0
+        self._passes: float = 0
         self._accepted: list[int] = []
 
     def begin(self, began: float) -> None:

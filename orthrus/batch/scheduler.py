@@ -242,7 +242,7 @@ class Scheduler:
             copied.synchronize()
         return on_host.tolist()
 
-    def _record(self, seen: list[list[int]], width: int, passes: int) -> Step:
+    def _record(self, seen: list[list[int]], width: int, passes: float) -> Step:
         context = self._context
         fresh, self._fresh = tuple(self._fresh), []
         context.cycle += not fresh
