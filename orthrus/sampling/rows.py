@@ -30,15 +30,17 @@ def warp_rows(logits: Tensor, settings: RowSettings) -> Tensor:
     return logits if settings.min_p is None else keep_min_p(logits, settings.number("min_p", wide))
 
 
-def add_noise(context: Context, logits: Tensor, chance: Chance) -> Tensor:
+def add_noise(context: Context, logits: Tensor, chance: Chance, first: int = 0) -> Tensor:
     """Return logits [B, n, V], after the anchor and on, whose argmax is each row's choice: with noise where it draws.
 
-    The noise is that of a coupled verifier (`Chance.gumbel`); rows at temperature 0 have none.
+    The noise is that of a coupled verifier (`Chance.gumbel`); rows at temperature 0 have none. first: how many tokens
+    behind the anchor's successor the first place is.
     """
     settings = context.settings
     if not settings.draws:
         return logits
-    noise = chance.gumbel(context.keys, context.positions(logits.shape[1]), logits.shape[-1])
+    positions = context.positions(first + logits.shape[1])[:, first:]
+    noise = chance.gumbel(context.keys, positions, logits.shape[-1])
     if settings.drawing is not None:
         noise = torch.where(settings.drawing, noise, 0.0)
     return widen(logits) + noise
