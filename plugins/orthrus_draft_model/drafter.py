@@ -147,16 +147,16 @@ class _Choices:
         if context.settings.draws:
             self._probabilities.append(row_probabilities(context, warped))
         self.tokens.append(tokens[:, 0])
-        self._lengths = self._lengths + self._goes_on
-        self._goes_on = self._goes_on & (self._rooms > place + 1)
         if self._confidence is not None:
             certain = widen(logits).softmax(-1).gather(-1, tokens[..., None])[:, 0, 0]  # [B]
-            self._goes_on = self._goes_on & (certain >= self._confidence)
+            self._lengths = self._lengths + self._goes_on
+            self._goes_on = self._goes_on & (self._rooms > place + 1) & (certain >= self._confidence)
 
     def draft(self, passes: float) -> Draft:
         """Return the draft."""
+        lengths = self._rooms.clamp(max=len(self.tokens)) if self._confidence is None else self._lengths
         probabilities = torch.cat(self._probabilities, dim=1) if self._probabilities else None
-        return Draft(torch.stack(self.tokens, dim=1), self._lengths, probabilities, passes=passes)
+        return Draft(torch.stack(self.tokens, dim=1), lengths, probabilities, passes=passes)
 
 
 def share_of_weights(own: Target, target: Target) -> float:

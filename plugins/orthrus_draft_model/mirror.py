@@ -26,11 +26,13 @@ class Mirror:
         self.passes = 0  # of the draft model
         self._target = target
         self._of = context
+        self._narrower = target.vocabulary_size < context.vocabulary_size
         self._context = Context([], Stop(), vocabulary_size=target.vocabulary_size, device=target.device)
         self._context.rows = [Row.vacant() for _ in context.rows]
         self._known = [0] * len(context.rows)  # leading tokens of each row that the cache holds; 0: nothing of it
         self._drafted: list[Tensor] = []  # tokens [B] that were passed over behind them
         self._on_host: tuple[Tensor, torch.cuda.Event | None] | None = None  # these [B, n], once they are copied
+        self._nothing = self._context.lengths  # [B] zeros
         target.start(self._context)
 
     def fits(self, context: Context) -> bool:
@@ -80,6 +82,7 @@ class Mirror:
         lengths, counts, tokens = uploaded[:, 0], uploaded[:, 1], uploaded[:, 2:]
         logits = self._pass(tokens, counts - 1, lengths, max(self._known) + 1)  # [B, width, V]
         self._context.lengths = lengths + counts - 1
+        self._nothing = torch.zeros_like(lengths)
         self._known = [len(text) if part else 0 for text, part in zip(texts, taking_part, strict=True)]
         return logits.gather(1, (counts - 1)[:, None, None].expand(-1, 1, logits.shape[-1]))[:, 0]
 
@@ -87,8 +90,7 @@ class Mirror:
         """Pass over the tokens [B] that were drafted last; return the logits [B, V] after them."""
         self._drafted.append(tokens)
         longest = max(self._known) + len(self._drafted)
-        nothing = torch.zeros_like(self._context.lengths)
-        return self._pass(tokens[:, None], nothing, self._context.lengths + 1, longest)[:, 0]
+        return self._pass(tokens[:, None], self._nothing, self._context.lengths + 1, longest)[:, 0]
 
     def copy_drafted(self) -> None:
         """Begin to copy to the host what was drafted: by the next cycle it is there, without a further sync."""
@@ -118,7 +120,7 @@ class Mirror:
     def _prefill(self, rows: Sequence[int], texts: Sequence[Sequence[int]]) -> None:
         """Pass over all of some rows but their anchors."""
         context, mine = self._context, frozenset(rows)
-        context.tokens = known(self._of.tokens, self._target.vocabulary_size)
+        context.tokens = self._known_tokens(self._of.tokens)
         for index, text in enumerate(texts):
             prompt = tuple(text[:-1]) if index in mine else (0,)
             context.rows[index] = Row(index, 0, prompt, 0, len(prompt))
@@ -133,14 +135,16 @@ class Mirror:
 
         further [B]: how many of the n count behind the first one. longest: the largest of the lengths.
         """
-        context, size = self._context, self._target.vocabulary_size
-        tokens = known(tokens, size)
+        context, tokens = self._context, self._known_tokens(tokens)
         context.lengths, context.anchors = lengths, tokens[:, 0]
         for row in context.rows:
             row.length = longest
         self._target.keep(_step(lengths))
         self.passes += 1
         return self._target.score(context, Draft(tokens[:, 1:], further))
+
+    def _known_tokens(self, tokens: Tensor) -> Tensor:
+        return known(tokens, self._target.vocabulary_size) if self._narrower else tokens
 
 
 def _width(count: int) -> int:
