@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from orthrus import Chance, Context, Draft, Drafter, Parts, Step
+from orthrus import Chance, ConfigError, Context, Draft, Drafter, Parts, Step
 from orthrus.optional import DraftsAhead, HasFingerprint, MovesRows, Reports, name_of
 from orthrus_cascade.choice import NOBODY, Choice
 from orthrus_cascade.options import CascadeOptions
@@ -158,4 +158,17 @@ def _rows_drafted(draft: Draft, live: Sequence[int]) -> Sequence[int]:
 
 def make(options: CascadeOptions, parts: Parts) -> Cascade:
     """Return the drafter with its drafters made; raise what making one of them raises."""
-    return Cascade([parts.make("drafter", drafter) for drafter in options.drafters], options.cost)
+    return Cascade([_made(number, drafter, parts) for number, drafter in enumerate(options.drafters)], options.cost)
+
+
+def _made(number: int, options: Mapping[str, Any], parts: Parts) -> Drafter:
+    """Return one of the drafters; what is wrong with its options is told by the cascade's keys."""
+    try:
+        drafter: Drafter = parts.make("drafter", options)
+    except ConfigError as error:
+        keys = [
+            replace(problem, key=f"drafter.drafters[{number}]{problem.key.removeprefix('drafter')}")
+            for problem in error.problems
+        ]
+        raise ConfigError(keys) from error
+    return drafter

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from orthrus import AutoBlock, BuildError, Chance, Context, Draft, Parts, Step, Target
+from orthrus import AutoBlock, BuildError, Chance, ConfigError, Context, Draft, InputError, Parts, Step, Target
 from orthrus.optional import HasDtype, HasFingerprint, HasPassIdentity, MeasuredTarget, MovesRows, name_of
 from orthrus.sampling import add_noise, row_probabilities, warp_rows, widen
 from orthrus_draft_model.mirror import Mirror
@@ -175,12 +176,24 @@ def share_of_weights(own: Target, target: Target) -> float:
 def make(options: DraftModelOptions, parts: Parts) -> DraftModel:
     """Return the drafter with its model loaded; raise BuildError or InputError if it cannot draft for the target."""
     target: Target = parts.target
-    own: Target = parts.make("target", _settings(options, target))
+    own = _made(options, parts)
     if own.device != target.device:
         raise BuildError(f"draft model '{name_of(own)}' is on {own.device}, its target on {target.device}")
     check_vocabulary(own, target)
     length = LONGEST if options.length == "auto" else options.length
     return DraftModel(target, own, length, options.confidence, auto=options.length == "auto", notify=parts.notify)
+
+
+def _made(options: DraftModelOptions, parts: Parts) -> Target:
+    """Return the draft model; what is wrong with it is told by the drafter's keys."""
+    try:
+        own: Target = parts.make("target", _settings(options, parts.target))
+    except ConfigError as error:
+        keys = [replace(problem, key=f"drafter.{problem.key}") for problem in error.problems]
+        raise ConfigError(keys) from error
+    except (BuildError, InputError) as error:
+        raise type(error)(f"the draft model of drafter 'draft_model': {error}") from error
+    return own
 
 
 def _settings(options: DraftModelOptions, target: Target) -> dict[str, Any]:

@@ -286,6 +286,9 @@ CONFIG = {
 }
 
 
+OF_MODEL = {"name": "draft_model", "target": {"name": "table", "sead": 1}}
+
+
 def test_from_a_config() -> None:
     drafters = [{"name": "prompt_lookup", "length": 4}, {"name": "draft_model", "target": {"name": "table", "seed": 1}}]
     wanted = orthrus.load({**CONFIG, "drafter": {"name": "none"}}).generate(["abc", "b"])
@@ -298,7 +301,8 @@ def test_from_a_config() -> None:
     [
         ({"drafters": [{"name": "none"}]}, ConfigError, "drafter.drafters: must be two at least, not 1"),
         ({"drafters": [{"name": "none"}, {"length": 3}]}, ConfigError, "number 1 must have the name of a drafter"),
-        ({"drafters": [{"name": "none"}, {"name": "non"}]}, ConfigError, "did you mean 'none'"),
+        ({"drafters": [{"name": "none"}, {"name": "non"}]}, ConfigError, "drafter.drafters[1].name: unknown drafter"),
+        ({"drafters": [{"name": "none"}, OF_MODEL]}, ConfigError, "drafter.drafters[1].target.sead: unknown option"),
         ({}, orthrus.BuildError, "drafter 'diffusion' needs views, which target 'TableTarget' does not offer"),
     ],
 )

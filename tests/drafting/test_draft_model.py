@@ -24,9 +24,13 @@ from support.sampled import coupled_answers, decoded, greedy_answers
 from support.sessions import assert_alone, decoder_of, random_request
 from support.sessions import decoded as session_decoded
 from support.thorough import thorough_but
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from transformers import PreTrainedTokenizerFast
 
 import orthrus
 from orthrus import BuildError, Context, Drafter, Sampling, Step, Stop, Target
+from orthrus.optional import HasVocabulary
 from orthrus.reference.table import Letters
 from orthrus.testing import TableTarget, drafter_checks
 from orthrus.testing.profiles import fewer
@@ -36,6 +40,7 @@ from orthrus_caches.dynamic import DynamicCache
 from orthrus_caches.static import StaticCache
 from orthrus_draft_model.drafter import DraftModel, share_of_weights
 from orthrus_draft_model.vocabulary import check_vocabulary, fitted, known
+from orthrus_transformers.loading.tokenizer import TextTokenizer
 from orthrus_transformers.target import TransformersTarget
 from orthrus_verifiers.consensus import Consensus
 from orthrus_verifiers.coupled import Coupled
@@ -310,7 +315,8 @@ def test_logits_that_are_padded_otherwise_do(more: int) -> None:
         ({}, "source: names the draft model, or target does"),
         ({"source": "x", "target": {"name": "table"}}, "source: names the draft model, or target does"),
         ({"target": {"name": "table"}, "dtype": "float32"}, "dtype: goes with source"),
-        ({"target": {"name": "tabel"}}, "did you mean 'table'"),
+        ({"target": {"name": "tabel"}}, "drafter.target.name: unknown target 'tabel'"),
+        ({"target": {"name": "table", "sead": 1}}, "drafter.target.sead: unknown option"),
         ({"target": {"name": "table"}, "length": 0}, "length"),
     ],
 )
@@ -318,6 +324,28 @@ def test_bad_options_are_one_sentence(options: dict[str, Any], sentence: str) ->
     with pytest.raises(orthrus.ConfigError) as raised:
         orthrus.load(config(**options))
     assert sentence in str(raised.value)
+
+
+def test_a_model_that_is_not_there_is_one_sentence() -> None:
+    attention = {"name": "sdpa"}
+    with pytest.raises(
+        orthrus.InputError, match=r"the draft model of drafter 'draft_model': target\.source: there is no"
+    ):
+        orthrus.load({**config(source="/nowhere"), "attention": attention})
+
+
+def test_tokenizers_of_models_tell_their_tokens() -> None:
+    tokens = {"[UNK]": 0, "a": 1, "b": 2}
+    words = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(WordLevel(tokens, "[UNK]")))
+    words.add_tokens(["c"])
+    target, own = table_target(), table_target()
+    target.tokenizer = tokenizer = TextTokenizer(words, chat=False)
+    assert isinstance(tokenizer, HasVocabulary) and tokenizer.vocabulary() == {**tokens, "c": 3}
+    own.tokenizer = Letters("abcd")
+    with pytest.raises(BuildError, match=r"of 4 tokens as well; token 0 is the first: 'a' and '\[UNK\]'"):
+        check_vocabulary(own, target)
+    own.tokenizer = TextTokenizer(words, chat=True)
+    check_vocabulary(own, target)
 
 
 @pytest.mark.parametrize("length", [3, "auto"])
