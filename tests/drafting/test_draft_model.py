@@ -20,6 +20,7 @@ from support.building import (
     transformers_target,
 )
 from support.families import CONTEXT, VOCABULARY, tiny_model
+from support.recordings import recording_target
 from support.sampled import coupled_answers, decoded, greedy_answers
 from support.sessions import assert_alone, decoder_of, random_request
 from support.sessions import decoded as session_decoded
@@ -139,15 +140,15 @@ def left(limit: int, length: int) -> list[int]:
     return accepted
 
 
-TWINS = list(itertools.product(["own", "fused"], [1, 3], [True, False], [0.0, 0.7]))
-EVERY_RUN = [("own", 3, True, 0.7), ("own", 3, False, 0.0), ("fused", 3, True, 0.0)]
+TWINS = list(itertools.product(["eager", "fused", "recorded"], [1, 3], [True, False], [0.0, 0.7]))
+EVERY_RUN = [("eager", 3, True, 0.7), ("eager", 3, False, 0.0), ("fused", 3, True, 0.0), ("recorded", 1, True, 0.7)]
 
 
 @pytest.mark.parametrize(("engine", "batch", "moves", "temperature"), thorough_but(EVERY_RUN, TWINS))
 def test_a_twin_of_the_target_is_always_right(engine: str, batch: int, moves: bool, temperature: float) -> None:
     # A wrong draft costs time only: that caches are cropped, caught up and moved rightly needs a test of its own.
     target = transformers_target()
-    own = transformers_target() if engine == "own" else static_target("llama", "fused")
+    own = recording_target(chunk=5) if engine == "recorded" else static_target("llama", engine)
     own.moves_rows = moves
     drafter = DraftModel(target, own, 4)
     results = decode_with(target, drafter, PROMPTS, Stop(14), 0, batch, Coupled(), Sampling(temperature=temperature))
