@@ -23,6 +23,7 @@ from orthrus.values import (
     BaselineAnswer,
     Draft,
     Event,
+    LikeliestTokens,
     Location,
     MaskDescription,
     MaskedBlocks,
@@ -33,6 +34,8 @@ from orthrus.values import (
     Result,
     RowState,
     Step,
+    TappedStates,
+    TapPoint,
     TokenScores,
     Verdict,
 )
@@ -79,6 +82,7 @@ __all__ = [
     "Event",
     "InputError",
     "KVCache",
+    "LikeliestTokens",
     "Location",
     "MaskDescription",
     "MaskedBlocks",
@@ -102,6 +106,8 @@ __all__ = [
     "Stop",
     "Stream",
     "Summary",
+    "TapPoint",
+    "TappedStates",
     "Target",
     "TokenScores",
     "Tokenizer",
@@ -141,7 +147,7 @@ _LAZY = {
     "read_sections": "build",
     "run_draft_pass": "drafting.draft_pass",
 }
-_ELSEWHERE = {  # names that have a module of their own for their readers, and stay importable from here
+REEXPORTED = {  # names that have a module of their own for their readers, and stay importable from here
     "DraftPass": "optional",
     "DraftingTarget": "optional",
     "DualPass": "optional",
@@ -161,7 +167,7 @@ sys.meta_path.append(MovedModules())
 
 
 def __getattr__(name: str) -> Any:
-    module = _LAZY.get(name) or _ELSEWHERE.get(name)
+    module = _LAZY.get(name) or REEXPORTED.get(name)
     if module is None:
         raise AttributeError(f"module 'orthrus' has no attribute '{name}'")
     return getattr(importlib.import_module(f"orthrus.{module}"), name)

@@ -11,8 +11,17 @@ from orthrus.batch.turn import FreeTurn, Turn
 from orthrus.chance import Chance
 from orthrus.errors import InputError
 from orthrus.interfaces import Drafter, Target
-from orthrus.optional import BoundsSlots, DraftsAhead, MovesRows, PrefillsInChunks, TakesTurns
+from orthrus.optional import (
+    BoundsSlots,
+    DraftsAhead,
+    MovesRows,
+    PrefillsInChunks,
+    ReadsLikeliest,
+    ReadsTaps,
+    TakesTurns,
+)
 from orthrus.settings import Stop
+from orthrus.values import LikeliestTokens
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,6 +32,31 @@ def drafts_ahead(drafter: Drafter, context: Context, chance: Chance) -> Callable
     if isinstance(drafter, DraftsAhead) and callable(drafter.ahead):
         return partial(drafter.ahead, context, chance)
     return None
+
+
+def in_order(first: Callable[[], None] | None, then: Callable[[], None] | None) -> Callable[[], None] | None:
+    """Return what calls one after the other, leaving out what is None; None if both are."""
+    if first is None or then is None:
+        return first or then
+
+    def both() -> None:
+        first()
+        then()
+
+    return both
+
+
+def likeliest_for(drafter: Drafter) -> Callable[[Tensor], LikeliestTokens] | None:
+    """Return what makes a step's likeliest tokens of logits [B, n + 1, V], if the drafter wants them."""
+    if not isinstance(drafter, ReadsLikeliest):
+        return None
+    count = drafter.likeliest
+
+    def likeliest(logits: Tensor) -> LikeliestTokens:
+        best = logits.topk(min(count, logits.shape[-1]), dim=-1)
+        return LikeliestTokens(best.indices, best.values)
+
+    return likeliest
 
 
 def turn_of(target: Target) -> Turn:
@@ -67,6 +101,14 @@ def prefill_chunks(target: Target, context: Context, rows: Sequence[int], chunks
 def moves_rows(part: object) -> TypeGuard[MovesRows]:
     """Return whether a part's rows can be added, moved and taken away."""
     return isinstance(part, MovesRows) and part.moves_rows
+
+
+def may_move(target: Target, drafter: Drafter) -> bool:
+    """Return whether B may follow the requests that go on.
+
+    What a drafter has of hidden states it has once, so that one that reads them must be able to move its rows.
+    """
+    return moves_rows(target) and (moves_rows(drafter) or not isinstance(drafter, ReadsTaps))
 
 
 def move_rows(target: Target, drafter: Drafter, context: Context, sources: Sequence[int]) -> None:

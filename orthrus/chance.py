@@ -20,10 +20,10 @@ BITS = {torch.float64: 52, torch.float32: 23}  # of a uniform number: with half 
 
 
 class Chance:
-    """Draw from a generator of its own, so that the same seed gives the same choices."""
+    """Draw from a generator of its own, so that the same seed gives the same choices. seed: of the noise, too."""
 
     def __init__(self, seed: int, device: torch.device | str = "cpu") -> None:
-        self._seed = seed
+        self.seed = seed
         self._generator = torch.Generator(device=device).manual_seed(seed)
 
     def categorical(self, probabilities: Tensor) -> Tensor:
@@ -44,7 +44,7 @@ class Chance:
         argmax of logits / temperature + noise is drawn from their softmax. positions: where the drawn token will stand
         in its row, the prompt counted. On `mps` it is coarser, as there is no float64.
         """
-        return gumbel(self._seed, keys, positions, vocabulary_size)
+        return gumbel(self.seed, keys, positions, vocabulary_size)
 
 
 def request_key(id: str) -> int:

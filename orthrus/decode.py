@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from orthrus.abilities import begin, drafts_ahead, move_rows, moves_rows, prefill_chunks, turn_of
+from orthrus.abilities import (
+    begin,
+    drafts_ahead,
+    in_order,
+    likeliest_for,
+    may_move,
+    move_rows,
+    prefill_chunks,
+    turn_of,
+)
 from orthrus.batch.context import Context
 from orthrus.batch.scheduler import Scheduler
 from orthrus.chance import Chance
 from orthrus.interfaces import Drafter, Target, Verifier
 from orthrus.optional import name_of
 from orthrus.sampling.logits_processor import LogitsProcessor
+from orthrus.taps import tap_for
 from orthrus.values import Draft, Step
 
 
@@ -34,26 +45,31 @@ def decode(
     turn, process = turn_of(target), LogitsProcessor.of(context)
     if under_way is None:
         begin(target, turn, context)
-    scheduler = under_way or Scheduler(context, name_of(drafter), moves=moves_rows(target))  # the context's only writer
+    scheduler = under_way or Scheduler(context, name_of(drafter), moves=may_move(target, drafter))  # its only writer
+    taps, likeliest = tap_for(target, drafter, context), likeliest_for(drafter)
     ahead = drafts_ahead(drafter, context, chance)
+    after_prefill = taps.deliver_prompts if taps else None
+    after_cycle = in_order(taps.deliver_scored if taps else None, ahead)  # what is launched reads what is delivered
 
-    def conclude(draft: Draft, logits: Tensor, ahead: Callable[[], None] | None = None) -> Step:
+    def conclude(draft: Draft, logits: Tensor, committed: Callable[[], None] | None) -> Step:
         processed = process(context, draft, logits)  # penalties, temperature, top-k, ...
         verdict = verifier.verify(context, draft, processed, chance)  # accepted [B], next_tokens [B]
-        step = scheduler.commit(draft, verdict, ahead, logits)
+        step = scheduler.commit(draft, verdict, committed, logits)
         target.keep(step)  # the cache's length is the position of the anchor, always
         return step
 
     def prefilled(rows: list[int], logits: Tensor) -> Step:
         rows = scheduler.seat(rows)
-        step = conclude(context.empty_draft(), logits)  # logits [B, 1, V]
+        step = conclude(context.empty_draft(), logits, after_prefill)  # logits [B, 1, V]
         drafter.start(context, rows)
         return step
 
     def cycle() -> Step:
         draft = scheduler.check(drafter.propose(context, chance))  # tokens [B, n], lengths [B]
-        step = conclude(draft, target.score(context, draft), ahead)  # logits [B, n + 1, V]
-        drafter.observe(step)
+        logits = target.score(context, draft)  # [B, n + 1, V]
+        best = likeliest(logits) if likeliest else None  # of every place, before the next pass writes over the logits
+        step = conclude(draft, logits, after_cycle)
+        drafter.observe(step if best is None else replace(step, likeliest=best))
         return step
 
     rows: list[int] = []  # that are prefilled, chunk by chunk
@@ -65,6 +81,8 @@ def decode(
                 chunks = prefill_chunks(target, context, rows, scheduler.interleaves)
             if rows and scheduler.abandoned:  # those who asked have gone
                 rows = []
+                if taps:
+                    taps.forget_prompts()
             if rows and (logits := next(chunks)) is not None:
                 step, rows = prefilled(rows, logits), []
             elif scheduler.seated:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 
-from orthrus.abilities import begin, check_slots, moves_rows, turn_of
+from orthrus.abilities import begin, check_slots, may_move, turn_of
 from orthrus.batch.context import Context
 from orthrus.batch.recorder import RequestRecorder
 from orthrus.batch.request import Request, Row
@@ -77,7 +77,7 @@ class Session:
         self._scheduler = Scheduler(
             self._context,
             name_of(drafter),
-            moves=moves_rows(target),
+            moves=may_move(target, drafter),
             capacity=batch,
             interleaves=interleaves and isinstance(target, PrefillsInChunks),
         )

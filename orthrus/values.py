@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from orthrus.metrics import Measures
 
 FinishReason = Literal["stop_token", "stop_string", "length", "cancelled"]
+TapPoint = int | Literal["final"]  # boundary k: what enters layer k; "final": what the last norm gives
 Message = dict[str, str]
 Prompt = str | Sequence[int] | Sequence[Message]
 
@@ -25,7 +26,7 @@ class Draft:
     tokens [B, n] int64; what lies at or beyond a row's length is ignored. lengths [B] int64, each <= the row's room.
     probabilities [B, n, V]: what each token was drawn from; None says that it was chosen, not drawn.
     parents [B, n]: index of each token's parent in the draft, -1 for the anchor; None is a chain.
-    passes: forward passes of a target-sized model that proposing cost (for `tpf`); a smaller model's is a fraction.
+    passes: forward passes of a target-sized model that proposing cost (for `tpf`); a smaller one's is a fraction.
     """
 
     tokens: Tensor
@@ -55,6 +56,30 @@ class TokenScores:
 
 
 @dataclass(frozen=True, eq=False)
+class TappedStates:
+    """The target's hidden states after committed tokens, at the points that a drafter declared.
+
+    states [R, n, T h]: of the tokens at positions starts [R] and those that follow, the T points side by side; of each
+    row the first counts [R] of the n columns are committed text, and the others are to be left out. rows [R]: which
+    rows; None: all. The token that follows each of these positions is in `context.tokens`. The next pass may write over
+    the states.
+    """
+
+    states: Tensor
+    starts: Tensor
+    counts: Tensor
+    rows: Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class LikeliestTokens:
+    """The k likeliest tokens after the anchor and after each draft token, and their logits: [B, n + 1, k] each."""
+
+    tokens: Tensor
+    logits: Tensor
+
+
+@dataclass(frozen=True, eq=False)
 class Step:
     """The tokens that one cycle, or the prefill of some rows, committed.
 
@@ -62,8 +87,9 @@ class Step:
     lengths [B]: committed tokens of each row, the anchor included (on the device).
     The tuples have one entry a row, on the host: the tokens committed (empty for a row that had ended before), the
     number of drafts accepted (counted before a stop cuts them), and why the row ended in this step, or None.
-    passes: forward passes of the target's size that the step took; those of smaller models are fractions.
+    passes: forward passes of the target's size that the step took.
     scores: of the tokens committed, for rows that want them; None if no row does.
+    likeliest: of every scored place, for a drafter that asks for them.
     """
 
     cycle: int
@@ -74,6 +100,7 @@ class Step:
     finished: tuple[FinishReason | None, ...]
     passes: float
     scores: tuple[tuple[TokenScores, ...], ...] | None = None
+    likeliest: LikeliestTokens | None = None
 
 
 @dataclass(frozen=True)
@@ -133,7 +160,8 @@ class MaskedBlocks:
 class AttentionCapabilities:
     """Declare where an attention backend works; an empty set means everywhere.
 
-    graphs: whether its calls can be captured in a CUDA graph and replayed over other lengths.
+    graphs: whether its calls can be captured in a CUDA graph and replayed over other lengths. hides_any_value: whether
+    what a query may not see may be NaN or infinite.
     """
 
     devices: frozenset[str] = frozenset()
@@ -144,6 +172,7 @@ class AttentionCapabilities:
     softcap: bool = False
     sinks: bool = False
     graphs: bool = True
+    hides_any_value: bool = True
 
 
 @dataclass(frozen=True)

@@ -44,18 +44,23 @@ def measure() -> Found:
         sampling = {"temperature": temperature}
         decoder = orthrus.load(recipe, target=target, verifier=verifier, sampling=sampling, seed=seed)
         results = decoder.generate(PROMPTS, batch=len(PROMPTS))
-        return orthrus.summarize([one.measures for one in results]).accepted_length.pooled
+        return orthrus.summarize([result.measures for result in results]).accepted_length.pooled
 
     return [
-        {"temperature": one, **{name: [accepted(one, name, seed) for seed in SEEDS] for name in VERIFIERS}}
-        for one in TEMPERATURES
+        {
+            "temperature": temperature,
+            **{name: [accepted(temperature, name, seed) for seed in SEEDS] for name in VERIFIERS},
+        }
+        for temperature in TEMPERATURES
     ]
 
 
-def page_lines(found: Found) -> list[str]:
+def page_lines(measured: Found) -> list[str]:
     """Return the lines of the table: of each verifier the mean of the seeds, and its standard error."""
     head = ["| temperature | `coupled` | `rejection` |", "|---|---|---|"]
-    return head + [f"| {row['temperature']:g} | {_mean(row['coupled'])} | {_mean(row['rejection'])} |" for row in found]
+    return head + [
+        f"| {row['temperature']:g} | {_mean(row['coupled'])} | {_mean(row['rejection'])} |" for row in measured
+    ]
 
 
 def _mean(values: list[float]) -> str:
@@ -65,13 +70,13 @@ def _mean(values: list[float]) -> str:
 
 def main() -> None:
     """Measure, and show or write the table."""
-    found = measure()
-    print("\n".join(page_lines(found)))
+    measured = measure()
+    print("\n".join(page_lines(measured)))
     if "--write" in sys.argv[1:]:
-        FOUND.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        FOUND.write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
         text = PAGE.read_text(encoding="utf-8")
         before, _, rest = text.partition(BEGIN)
-        table = "\n".join(page_lines(found)) + "\n"
+        table = "\n".join(page_lines(measured)) + "\n"
         PAGE.write_text(before + BEGIN + table + END + rest.partition(END)[2], encoding="utf-8")
 
 

@@ -109,10 +109,10 @@ def timed(attend: Callable[[], Any]) -> tuple[float, float, float]:
 
 def rows(timings: Sequence[Timing], names: Sequence[str]) -> Iterator[str]:
     """Yield the lines of a table: a shape a line, a backend a column."""
-    yield "| key heads, heads, size | batch | queries | context | " + " | ".join(f"`{one}`" for one in names) + " |"
+    yield "| key heads, heads, size | batch | queries | context | " + " | ".join(f"`{name}`" for name in names) + " |"
     yield "|---" * (4 + len(names)) + "|"
-    for shape in dict.fromkeys(one.shape for one in timings):
-        cells = {one.backend: cell(one) for one in timings if one.shape == shape}
+    for shape in dict.fromkeys(timing.shape for timing in timings):
+        cells = {timing.backend: cell(timing) for timing in timings if timing.shape == shape}
         heads = f"{shape.key_heads}, {shape.key_heads * shape.groups}, {shape.size}"
         start = f"| {heads} | {shape.batch} | {shape.queries} | {shape.context:,} | "
         yield start + " | ".join(cells[name] for name in names) + " |"
@@ -126,14 +126,20 @@ def cell(timing: Timing) -> str:
     return f"{median:.4g} ({low:.4g} to {high:.4g})"
 
 
-def page_lines(found: dict[str, Any]) -> list[str]:
+def page_lines(measured: dict[str, Any]) -> list[str]:
     """Return the lines of docs/reference/attention.md for what a file of this program holds."""
     timings = [
-        Timing(one["backend"], Shape(**one["shape"]), one["microseconds"] and tuple(one["microseconds"]), one["error"])
-        for one in found["timings"]
+        Timing(
+            record["backend"],
+            Shape(**record["shape"]),
+            record["microseconds"] and tuple(record["microseconds"]),
+            record["error"],
+        )
+        for record in measured["timings"]
     ]
-    ran = f"{found['device']}, torch {found['torch']}, {found['dtype'].removeprefix('torch.')}, {found['date']}"
-    names = list(dict.fromkeys(one.backend for one in timings))
+    dtype = measured["dtype"].removeprefix("torch.")
+    ran = f"{measured['device']}, torch {measured['torch']}, {dtype}, {measured['date']}"
+    names = list(dict.fromkeys(timing.backend for timing in timings))
     what = f"{ran}; microseconds of a call: the median, and in brackets the lowest and the highest."
     return [what, "", *rows(timings, names)]
 
@@ -149,7 +155,7 @@ def write_page() -> None:
 
 def arguments() -> argparse.Namespace:
     """Return what the command line says."""
-    known = [one.name for one in Plugins.load().catalog if one.kind == "attention"]
+    known = [entry.name for entry in Plugins.load().catalog if entry.kind == "attention"]
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--backends", nargs="+", choices=known, default=known, help="which to time; default: all")
     parser.add_argument("--out", type=Path, help="a file for the values as JSON")
@@ -163,8 +169,8 @@ def arguments() -> argparse.Namespace:
 def save(path: Path, device: str, timings: Sequence[Timing]) -> None:
     """Write the values as JSON."""
     ran_on = {"date": date.today().isoformat(), "device": device, "torch": torch.__version__}
-    found = {**ran_on, "dtype": str(DTYPE), "launches": LAUNCHES}
-    path.write_text(json.dumps({**found, "timings": [asdict(one) for one in timings]}, indent=1) + "\n")
+    measured = {**ran_on, "dtype": str(DTYPE), "launches": LAUNCHES}
+    path.write_text(json.dumps({**measured, "timings": [asdict(timing) for timing in timings]}, indent=1) + "\n")
 
 
 def main() -> None:
@@ -188,9 +194,9 @@ def main() -> None:
         if given.out:  # after each, so that an interrupted run leaves what it has
             save(given.out, device, timings)
     print("\n".join(rows(timings, names)))
-    for one in timings:
-        if one.error:
-            print(f"{one.backend} at {one.shape}: {one.error}")
+    for timing in timings:
+        if timing.error:
+            print(f"{timing.backend} at {timing.shape}: {timing.error}")
 
 
 if __name__ == "__main__":

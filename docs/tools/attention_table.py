@@ -50,17 +50,17 @@ def listed(names: Iterable[str]) -> str:
     return ", ".join(sorted(names)) or "all"
 
 
-def sizes(found: frozenset[int]) -> str:
+def sizes(head_sizes: frozenset[int]) -> str:
     """Return head sizes, those in a row by their first and last; none is all."""
-    return ", ".join(_runs(sorted(found))) or "all"
+    return ", ".join(_runs(sorted(head_sizes))) or "all"
 
 
-def _runs(found: list[int]) -> Iterator[str]:
-    while found:
-        step = found[1] - found[0] if len(found) > 1 else 0
-        length = next((i for i, one in enumerate(found) if one != found[0] + i * step), len(found))
-        yield f"{found[0]} to {found[length - 1]} by {step}" if length > 2 else str(found[0])
-        found = found[length if length > 2 else 1 :]
+def _runs(numbers: list[int]) -> Iterator[str]:
+    while numbers:
+        step = numbers[1] - numbers[0] if len(numbers) > 1 else 0
+        length = next((i for i, number in enumerate(numbers) if number != numbers[0] + i * step), len(numbers))
+        yield f"{numbers[0]} to {numbers[length - 1]} by {step}" if length > 2 else str(numbers[0])
+        numbers = numbers[length if length > 2 else 1 :]
 
 
 def main() -> None:

@@ -36,7 +36,7 @@ MOST_NAMED = 4  # other checks are named up to so many
 def rejecting(bug: Bug) -> list[str]:
     """Return the names of the checks that fail with a bug: the one that must, and others on their smallest cases."""
     with bug.plant():
-        return [one.name for one in EVERY_CHECK[bug.kind]() if fails(one, bug)]
+        return [check.name for check in EVERY_CHECK[bug.kind]() if fails(check, bug)]
 
 
 def fails(check: Check, bug: Bug) -> bool:
@@ -47,10 +47,10 @@ def fails(check: Check, bug: Bug) -> bool:
 
 def row(bug: Bug) -> str:
     """Return a bug's line of the table."""
-    found = rejecting(bug)
-    others = [f"`{name}`" for name in found if name != bug.check]
+    failed = rejecting(bug)
+    others = [f"`{name}`" for name in failed if name != bug.check]
     listed = ", ".join(others) if len(others) <= MOST_NAMED else f"{len(others)} others"
-    named = f"`{bug.check}`" if bug.check in found else "nothing"
+    named = f"`{bug.check}`" if bug.check in failed else "nothing"
     return f"| {bug.what} | {named} | {listed} |"
 
 

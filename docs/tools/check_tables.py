@@ -17,14 +17,14 @@ TABLE = re.compile(r"<!-- checks: (\w+) -->\n.*?<!-- end -->\n", re.DOTALL)
 
 def table(kind: str) -> str:
     """Return the table of a kind of part, between its marks."""
-    rows = [f"| `{one.name}` | {one.rule} |" for one in EVERY_CHECK[kind]()]
+    rows = [f"| `{check.name}` | {check.rule} |" for check in EVERY_CHECK[kind]()]
     lines = [f"<!-- checks: {kind} -->", "| check | what it proves |", "|---|---|", *rows, "<!-- end -->"]
     return "\n".join(lines) + "\n"
 
 
 def page(text: str) -> str:
     """Return the page's text with its tables made anew."""
-    return TABLE.sub(lambda found: table(found.group(1)), text)
+    return TABLE.sub(lambda match: table(match.group(1)), text)
 
 
 def main() -> None:

@@ -55,13 +55,15 @@ def drawing() -> str:
 
 def names() -> list[str]:
     """Return what the queries of the blocks are."""
-    return [f"{'mask' if place else 'anchor'} at {anchor + place}" for anchor in ANCHORS for place in range(BLOCK)]
+    return [f"{'mask' if column else 'anchor'} at {anchor + column}" for anchor in ANCHORS for column in range(BLOCK)]
 
 
 def columns(top: int, length: int, blocks: int) -> list[str]:
     """Return what stands above the slots: the texts of the row, and the blocks."""
     spans = [(0, STARTS.count(0), "text 1"), (STARTS.count(0), length, "text 2")]
-    spans += [(length + one * BLOCK, length + (one + 1) * BLOCK, f"block {one + 1}") for one in range(blocks)]
+    spans += [
+        (length + number * BLOCK, length + (number + 1) * BLOCK, f"block {number + 1}") for number in range(blocks)
+    ]
     parts = []
     for first, end, name in spans:
         left, right = LEFT + first * SIDE, LEFT + end * SIDE - 1
@@ -76,7 +78,7 @@ def grid(mask: Tensor, top: int, labels: list[str]) -> list[str]:
     for row, (seen, label) in enumerate(zip(mask.tolist(), labels, strict=True)):
         y = top + row * SIDE
         parts.append(text(LEFT - 8, y + SIDE - 5, label, "end"))
-        parts += [square(LEFT + slot * SIDE, y, kind(slot, one)) for slot, one in enumerate(seen)]
+        parts += [square(LEFT + slot * SIDE, y, kind(slot, visible)) for slot, visible in enumerate(seen)]
     return parts
 
 
@@ -91,8 +93,8 @@ def legend(top: int) -> list[str]:
     """Return what the colours mean."""
     meanings = {"text": "keys of the frozen model", "block": "keys of the view", "nothing": "not seen"}
     parts = []
-    for place, (name, meaning) in enumerate(meanings.items()):
-        x = LEFT + place * 190
+    for row, (name, meaning) in enumerate(meanings.items()):
+        x = LEFT + row * 190
         parts += [square(x, top, name), text(x + SIDE + 6, top + SIDE - 5, meaning)]
     return parts
 

@@ -2,7 +2,7 @@
 
 python docs/tools/float32_fidelity.py --config configs/recipes/smollm2-gpu.yaml --prompts mt_bench.jsonl --batch 64
 
-The config is decoded in float32 first. Its answers are then followed in the config's own dtype, token by token, and each
+The config is decoded in float32 first. Its answers are then followed in the own dtype, token by token, and each
 position counts at which the argmax is the answer's token; at last the config is decoded by itself.
 """
 

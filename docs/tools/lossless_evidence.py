@@ -18,9 +18,9 @@ PAGE, RECORDS, FIGURES = "explanation/lossless.md", "evidence/lossless", "result
 BEGIN, END = "<!-- lossless evidence -->\n", "<!-- end -->\n"
 
 
-def control(found: Mapping[str, Any]) -> str:
+def control(results: Mapping[str, Any]) -> str:
     """Tell a control's share and its batch, which records of before have not."""
-    return f"{100 * found['rate']:.1f} % (batch {found.get('batch', min(8, found['prompts']))})"
+    return f"{100 * results['rate']:.1f} % (batch {results.get('batch', min(8, results['prompts']))})"
 
 
 def rule(run: Mapping[str, Any]) -> str:
@@ -54,8 +54,8 @@ def read(docs: Path) -> dict[str, dict[str, Any]]:
 
 def page(docs: Path) -> str:
     """Return the page with the records in it."""
-    before, found, rest = (docs / PAGE).read_text(encoding="utf-8").partition(BEGIN)
-    assert found, f"{PAGE} has no place for the records"
+    before, marked, rest = (docs / PAGE).read_text(encoding="utf-8").partition(BEGIN)
+    assert marked, f"{PAGE} has no place for the records"
     parts = [part for name, record in read(docs).items() for part in section(name, record)]
     return before + BEGIN + "".join(f"\n{part}\n" for part in parts) + "\n" + END + rest.partition(END)[2]
 
@@ -65,7 +65,9 @@ def section(name: str, record: Mapping[str, Any]) -> Iterator[str]:
     runs, machine, settings = record["runs"], record["environment"], record["settings"]
     dtypes = " and ".join(dict.fromkeys(run["dtype"] for run in runs))
     temperatures = dict.fromkeys(run["temperature"] for run in runs)
-    ways = " and ".join("greedy" if one == 0 else f"coupled at temperature {one:g}" for one in temperatures)
+    ways = " and ".join(
+        "greedy" if temperature == 0 else f"coupled at temperature {temperature:g}" for temperature in temperatures
+    )
     yield f"### {dtypes}, {ways}"
     told = {"prompts": settings["prompts"], "new tokens at most": settings["max_new_tokens"], **machine}
     facts = [f"{key} {value}".replace("_", " ") for key, value in told.items()]
@@ -80,12 +82,12 @@ def section(name: str, record: Mapping[str, Any]) -> Iterator[str]:
 
 def bound_sentence(runs: list[dict[str, Any]]) -> str:
     """Say what the bound was made of."""
-    one = max(runs, key=lambda run: run["bound"])
+    widest = max(runs, key=lambda run: run["bound"])
     seen = max(run["logit_error"] for run in runs)
     return (
-        f"E, the largest error of a contender's logit, was {one['error']:.3g}, which is {one['roundoffs']:.1f} unit"
-        f" roundoffs of the largest logit.\nThe logits that the runs themselves saw, of the tokens that they produced,"
-        f" were off by {seen:.3g} at most."
+        f"E, the largest error of a contender's logit, was {widest['error']:.3g}, which is {widest['roundoffs']:.1f}"
+        " unit roundoffs of the largest logit.\nThe logits that the runs themselves saw, of the tokens that they"
+        f" produced, were off by {seen:.3g} at most."
     )
 
 

@@ -93,12 +93,12 @@ def group_of(name: str) -> str:
 
 def grouped(kernels: Sequence[Kernel]) -> dict[str, float]:
     """Return the milliseconds of each group of one pass; its last projection is the head."""
-    groups = [group_of(one.name) for one in kernels]
+    groups = [group_of(kernel.name) for kernel in kernels]
     last = max((index for index, group in enumerate(groups) if group == "projections"), default=None)
-    found = dict.fromkeys(COLUMNS[:-1], 0.0)
-    for index, one in enumerate(kernels):
-        found[HEAD if index == last else groups[index]] += one.milliseconds
-    return found
+    times = dict.fromkeys(COLUMNS[:-1], 0.0)
+    for index, kernel in enumerate(kernels):
+        times[HEAD if index == last else groups[index]] += kernel.milliseconds
+    return times
 
 
 def added(spans: Sequence[tuple[str, float, float]]) -> list[Kernel]:
@@ -126,7 +126,7 @@ def launched_outside(work: Callable[[], object], device: torch.device) -> int | 
     if device.type != "cuda":
         return None
     events = events_of(work, device, [ProfilerActivity.CPU, ProfilerActivity.CUDA])
-    return sum(bool(re.match(LAUNCHES, one.name)) for one in events)
+    return sum(bool(re.match(LAUNCHES, event.name)) for event in events)
 
 
 def profiled(work: Callable[[], object], device: torch.device) -> list[Kernel]:
@@ -134,12 +134,14 @@ def profiled(work: Callable[[], object], device: torch.device) -> list[Kernel]:
     on_gpu = device.type == "cuda"
     events = events_of(work, device, [ProfilerActivity.CUDA if on_gpu else ProfilerActivity.CPU])
     if on_gpu:
-        kernels = [one for one in events if one.device_type == DeviceType.CUDA and one.time_range.elapsed_us() > 0]
+        kernels = [
+            event for event in events if event.device_type == DeviceType.CUDA and event.time_range.elapsed_us() > 0
+        ]
         if not kernels:
             raise orthrus.InputError("torch's profiler saw no kernel; another program may be using the GPU's counters")
-        return added([(one.name, one.time_range.start, one.time_range.end) for one in kernels])
-    ordered = sorted(events, key=lambda one: one.time_range.start)
-    return [Kernel(one.name, one.self_cpu_time_total / 1000) for one in ordered]
+        return added([(event.name, event.time_range.start, event.time_range.end) for event in kernels])
+    ordered = sorted(events, key=lambda event: event.time_range.start)
+    return [Kernel(event.name, event.self_cpu_time_total / 1000) for event in ordered]
 
 
 def timed(work: Callable[[], object], device: torch.device) -> float:
@@ -172,8 +174,8 @@ def breakdown(decoder: Decoder, shape: str, tokens: int, context: int, repeats: 
         work()
     times = [timed(work, target.device) for _ in range(repeats)]
     passes = [profiled(work, target.device) for _ in range(max(1, repeats // 4))]
-    found = [grouped(one) for one in passes]
-    groups = {name: statistics.fmean(one[name] for one in found) for name in COLUMNS[:-1]}
+    grouped_passes = [grouped(launched) for launched in passes]
+    groups = {name: statistics.fmean(times[name] for times in grouped_passes) for name in COLUMNS[:-1]}
     median = statistics.median(times)
     bandwidth = copy_bandwidth(target.device)
     return Breakdown(
@@ -193,8 +195,8 @@ def breakdown(decoder: Decoder, shape: str, tokens: int, context: int, repeats: 
 def longest(passes: Sequence[Sequence[Kernel]]) -> tuple[tuple[str, float, int], ...]:
     """Return the kernels that take most: names, mean milliseconds of all of a name in a pass, and how many."""
     spent, count = defaultdict[str, float](float), Counter[str]()
-    for one in passes:
-        for kernel in one:
+    for launched in passes:
+        for kernel in launched:
             spent[kernel.name] += kernel.milliseconds / len(passes)
             count[kernel.name] += 1
     most = sorted(spent, key=lambda name: -spent[name])[:LONGEST]
@@ -242,20 +244,24 @@ def load(config: Path, shape: str | None, tokens: int, overrides: Sequence[str],
     return orthrus.load(config, dotted=[*source, *drafter, f"stop.max_new_tokens={3 * tokens + 2}", *overrides])
 
 
-def rows(found: Sequence[Breakdown]) -> Iterator[str]:
+def rows(breakdowns: Sequence[Breakdown]) -> Iterator[str]:
     """Yield the lines of a table: a pass a line, milliseconds and shares of the groups."""
-    told = any(one.outside is not None for one in found)  # results of before have it not
+    told = any(breakdown.outside is not None for breakdown in breakdowns)  # results of before have it not
     more = " | outside graphs" if told else ""
     yield f"| shape | tokens | context | pass, ms | at copy bandwidth, ms | kernels{more} | {' | '.join(COLUMNS)} |"
     yield "|---" * (6 + told + len(COLUMNS)) + "|"
-    for one in found:
-        median, low, high = one.milliseconds
-        limit = "" if one.limit is None else f"{one.limit:.3g}"
-        shares = " | ".join(f"{one.groups[name]:.3g} ({one.groups[name] / median:.0%})" for name in COLUMNS)
+    for breakdown in breakdowns:
+        median, low, high = breakdown.milliseconds
+        limit = "" if breakdown.limit is None else f"{breakdown.limit:.3g}"
+        shares = " | ".join(f"{breakdown.groups[name]:.3g} ({breakdown.groups[name] / median:.0%})" for name in COLUMNS)
         took = f"{median:.4g} ({low:.4g} to {high:.4g})"
-        name = one.shape if one.kind == "verify" else f"{one.shape}, {one.kind}"
-        counts = f"{one.kernels} | {'' if one.outside is None else one.outside}" if told else one.kernels
-        yield f"| {name} | {one.tokens} | {one.context:,} | {took} | {limit} | {counts} | {shares} |"
+        name = breakdown.shape if breakdown.kind == "verify" else f"{breakdown.shape}, {breakdown.kind}"
+        counts = (
+            f"{breakdown.kernels} | {'' if breakdown.outside is None else breakdown.outside}"
+            if told
+            else breakdown.kernels
+        )
+        yield f"| {name} | {breakdown.tokens} | {breakdown.context:,} | {took} | {limit} | {counts} | {shares} |"
 
 
 def read(files: Sequence[Path]) -> list[dict[str, Any]]:
@@ -272,15 +278,22 @@ def page_lines(files: Sequence[Mapping[str, Any]]) -> list[str]:
         " The head is the last projection. On a CPU `kernels` are torch's operations, each with the time spent in"
         " itself: the profiler's own time is among it, so that the shares may add up to more than the whole."
     )
-    return ["", "## Where the time of a verify pass goes", "", what, "", *(line for one in files for line in told(one))]
+    return [
+        "",
+        "## Where the time of a verify pass goes",
+        "",
+        what,
+        "",
+        *(line for file in files for line in told(file)),
+    ]
 
 
-def told(found: Mapping[str, Any]) -> Iterator[str]:
+def told(results: Mapping[str, Any]) -> Iterator[str]:
     """Yield what was measured on what, and the table."""
-    threads = f", {found['threads']} threads" if "threads" in found else ""
-    yield f"On {found['device']}{threads}, torch {found['torch']}, {found['date']}, by `{found['command']}`:"
+    threads = f", {results['threads']} threads" if "threads" in results else ""
+    yield f"On {results['device']}{threads}, torch {results['torch']}, {results['date']}, by `{results['command']}`:"
     yield ""
-    yield from rows([Breakdown(**one) for one in found["passes"]])
+    yield from rows([Breakdown(**entry) for entry in results["passes"]])
     yield ""
 
 
@@ -291,13 +304,16 @@ def page_text(text: str, lines: Sequence[str]) -> str:
     return f"{before if after else text + chr(10)}{MARK}{chr(10).join(lines)}\n{END}{rest}"
 
 
-def save(path: Path, device: torch.device, found: Sequence[Breakdown]) -> None:
+def save(path: Path, device: torch.device, breakdowns: Sequence[Breakdown]) -> None:
     """Write what was found as JSON; of a CPU with how many threads computed."""
     command = "python docs/tools/pass_breakdown.py " + shlex.join(sys.argv[1:])
     ran = {"date": date.today().isoformat(), "device": device_name(device), "torch": torch.__version__}
     threads = {} if device.type == "cuda" else {"threads": torch.get_num_threads()}
     said = {**ran, **threads, "command": command.strip()}
-    path.write_text(json.dumps({**said, "passes": [asdict(one) for one in found]}, indent=1) + "\n", encoding="utf-8")
+    path.write_text(
+        json.dumps({**said, "passes": [asdict(breakdown) for breakdown in breakdowns]}, indent=1) + "\n",
+        encoding="utf-8",
+    )
 
 
 def arguments() -> argparse.Namespace:
@@ -325,20 +341,21 @@ def main() -> None:
         lines = page_lines(read(FOUND))
         INTRODUCTION.write_text(page_text(INTRODUCTION.read_text(encoding="utf-8"), lines), encoding="utf-8")
         return
-    found: list[Breakdown] = []
+    breakdowns: list[Breakdown] = []
     for shape in given.shape:
         decoder = load(given.config, shape, given.tokens, given.set, given.draft)
         name = shape or str(decoder.target.name)  # type: ignore[attr-defined]  # of the target `transformers`
         for context in given.context:
             for kind in ["verify", *(["draft"] if given.draft else [])]:
-                found.append(breakdown(decoder, name, given.tokens, context, given.repeats, kind))
+                breakdowns.append(breakdown(decoder, name, given.tokens, context, given.repeats, kind))
                 if given.out:  # after each, so that an interrupted run leaves what it has
-                    save(given.out, decoder.target.device, found)
+                    save(given.out, decoder.target.device, breakdowns)
         del decoder  # before the next is loaded
-    print("\n".join(rows(found)))
-    for one in found:
-        print(f"\n{one.shape}, {one.kind}, context {one.context:,}: the longest kernels of a pass, ms (how many)")
-        print("\n".join(f"{took:8.3f} ({count:3d})  {name}" for name, took, count in one.longest))
+    print("\n".join(rows(breakdowns)))
+    for measured in breakdowns:
+        what = f"{measured.shape}, {measured.kind}, context {measured.context:,}"
+        print(f"\n{what}: the longest kernels of a pass, ms (how many)")
+        print("\n".join(f"{took:8.3f} ({count:3d})  {name}" for name, took, count in measured.longest))
 
 
 if __name__ == "__main__":

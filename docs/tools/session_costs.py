@@ -49,7 +49,7 @@ def answer(session: Session, prompts: Sequence[Sequence[int]], stop: Stop) -> in
 
 def prompt_of(decoder: Decoder, length: int) -> list[int]:
     """Return a prompt of so many tokens, none of them special in most vocabularies."""
-    return [1000 + place * 7919 % (decoder.target.vocabulary_size - 1000) for place in range(length)]
+    return [1000 + index * 7919 % (decoder.target.vocabulary_size - 1000) for index in range(length)]
 
 
 def alone_among_free_rows(decoder: Decoder, rounds: int, tokens: int) -> dict[str, Any]:
@@ -101,7 +101,7 @@ def beside_a_long_prompt(decoder: Decoder, longest: int, tokens: int) -> dict[st
 
 
 def _ratio(mine: Sequence[float], other: Sequence[float]) -> dict[str, Any]:
-    rounds = sorted(one / base for one, base in zip(mine, other, strict=True))
+    rounds = sorted(time / base for time, base in zip(mine, other, strict=True))
     return {
         "ratio": round(statistics.median(mine) / statistics.median(other), 3),
         "rounds": [round(ratio, 3) for ratio in rounds],

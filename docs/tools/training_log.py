@@ -50,19 +50,19 @@ def page(folder: Path) -> str:
 def section(folder: Path, trial: Mapping[str, Any], bars: Mapping[str, float]) -> Iterator[str]:
     """Yield the paragraphs of a trial."""
     name = trial["name"]
-    fit, found = (
+    fit, acceptance_facts = (
         read_lines(folder / f"{name}.jsonl"),
         json.loads((folder / f"{name}-acceptance.json").read_text("utf-8")),
     )
     answers = read_lines(folder / f"{name}-answers.jsonl")
-    steps = [one for one in fit if "divergence" in one]
+    steps = [record for record in fit if "divergence" in record]
     yield f"## {trial['title']}"
     yield "\n".join(table(("what", "value"), facts(trial, steps, answers)))
     yield filled(f"**Data.** {trial['data']}")
     yield f"![{'; '.join(PLOTTED.values())}: over steps]({FIGURES}/{name}.svg)"
     yield filled(f"**What was measured.** {trial['measured']} Tokens per cycle:")
-    yield "\n".join(acceptance(found))
-    yield "\n".join(against_bars(found[trial["kept"]]["all"], trial["kept"], bars))
+    yield "\n".join(acceptance(acceptance_facts))
+    yield "\n".join(against_bars(acceptance_facts[trial["kept"]]["all"], trial["kept"], bars))
     yield falling(steps)
     yield filled(trial["words"])
 
@@ -70,14 +70,14 @@ def section(folder: Path, trial: Mapping[str, Any], bars: Mapping[str, float]) -
 def short_trials(folder: Path, short: Mapping[str, Any]) -> list[str]:
     """Return the section of the trials that were too short to give a view: a row for each, with what was changed."""
     head = ("changed", "right drafts", "tokens per cycle", "per prompt", "ended", "row tokens a second")
-    rows = [(one["changed"], *outcome(read_lines(folder / f"{one['name']}.jsonl"))) for one in short["trials"]]
+    rows = [(trial["changed"], *outcome(read_lines(folder / f"{trial['name']}.jsonl"))) for trial in short["trials"]]
     return [f"## {short['title']}", filled(short["words"]), "\n".join(table(head, rows))]
 
 
 def outcome(lines: Records) -> tuple[str, ...]:
     """Return what a short trial ended with: of the last steps, and of decoding with the view."""
-    *_, fit = (one for one in lines if "right_drafts" in one)
-    *_, decoding = (one for one in lines if "tokens_per_cycle" in one)
+    *_, fit = (line for line in lines if "right_drafts" in line)
+    *_, decoding = (line for line in lines if "tokens_per_cycle" in line)
     keys = ("tokens_per_cycle", "tokens_per_cycle_per_prompt", "ended_tokens_per_cycle")
     measured = (f"{decoding[key]:.2f}" for key in keys)
     return (f"{fit['right_drafts']:.2f}", *measured, f"{fit['row_tokens_per_second']:,.0f}")
@@ -95,13 +95,15 @@ def read_lines(file: Path) -> list[dict[str, Any]]:
 
 def facts(trial: Mapping[str, Any], steps: Records, answers: Records) -> list[tuple[str, str]]:
     """Return the rows of a trial's first table."""
-    recipe, tokens = trial["fit"], sum(one["tokens"] for one in answers)
+    recipe, tokens = trial["fit"], sum(shard["tokens"] for shard in answers)
     row_tokens = steps[-1]["step"] * recipe["rows"] * recipe["row_tokens"]
-    ended = sum(one["answers"] * one["ended_by_themselves"] for one in answers) / sum(one["answers"] for one in answers)
+    ended = sum(shard["answers"] * shard["ended_by_themselves"] for shard in answers) / sum(
+        shard["answers"] for shard in answers
+    )
     return [
         ("GPUs of the fit", trial["machine"]),
         *((f"`{key}`", f"{value}") for key, value in recipe.items()),
-        ("answers", f"{sum(one['answers'] for one in answers):,}, of which {percent(ended)} ended by themselves"),
+        ("answers", f"{sum(shard['answers'] for shard in answers):,}, of which {percent(ended)} ended by themselves"),
         ("tokens of answers", f"{tokens:,}"),
         ("answering", f"{answer_minutes(answers):.1f} GPU minutes"),
         ("row tokens of the fit", f"{row_tokens:,}"),
@@ -114,9 +116,9 @@ def facts(trial: Mapping[str, Any], steps: Records, answers: Records) -> list[tu
 def gpu_minutes(trial: Mapping[str, Any], steps: Records) -> float:
     """Return how long the fit kept its GPUs busy, all of them added up."""
     step_tokens = trial["fit"]["rows"] * trial["fit"]["row_tokens"]
-    before = [0, *(one["step"] for one in steps)]
-    taken = [(one["step"] - last) * step_tokens for one, last in zip(steps, before, strict=False)]
-    seconds = sum(tokens / one["row_tokens_per_second"] for tokens, one in zip(taken, steps, strict=True))
+    before = [0, *(step["step"] for step in steps)]
+    taken = [(step["step"] - last) * step_tokens for step, last in zip(steps, before, strict=False)]
+    seconds = sum(tokens / step["row_tokens_per_second"] for tokens, step in zip(taken, steps, strict=True))
     return float(seconds * trial["gpus"] / 60)
 
 
@@ -130,8 +132,8 @@ def cost_lines(folder: Path) -> list[str]:
 def cost(folder: Path, trial: Mapping[str, Any]) -> tuple[str, ...]:
     """Return a trial's row: what it ran on, the answers, then the fit."""
     answers = read_lines(folder / f"{trial['name']}-answers.jsonl")
-    steps = [one for one in read_lines(folder / f"{trial['name']}.jsonl") if "divergence" in one]
-    tokens, minutes = sum(one["tokens"] for one in answers), answer_minutes(answers)
+    steps = [line for line in read_lines(folder / f"{trial['name']}.jsonl") if "divergence" in line]
+    tokens, minutes = sum(shard["tokens"] for shard in answers), answer_minutes(answers)
     row_tokens = steps[-1]["step"] * trial["fit"]["rows"] * trial["fit"]["row_tokens"]
     fitting = gpu_minutes(trial, steps)
     speeds = (tokens / minutes / 60, row_tokens / fitting / 60)
@@ -148,23 +150,23 @@ def cost(folder: Path, trial: Mapping[str, Any]) -> tuple[str, ...]:
 
 def answer_minutes(answers: Records) -> float:
     """Return how long answering kept its GPUs busy, all of them added up."""
-    return float(sum(one["tokens"] / one["tokens_per_second"] for one in answers) / 60)
+    return float(sum(shard["tokens"] / shard["tokens_per_second"] for shard in answers) / 60)
 
 
-def acceptance(found: Mapping[str, Any]) -> list[str]:
+def acceptance(measured: Mapping[str, Any]) -> list[str]:
     """Return the table of tokens per cycle: a row for each way to keep the view, block and file."""
     rows = [
-        (view, f"`{file}`" if file != "all" else "**all**", one["prompts"], *figures(one))
-        for view, files in found.items()
-        for file, one in files.items()
+        (view, f"`{file}`" if file != "all" else "**all**", summary["prompts"], *figures(summary))
+        for view, files in measured.items()
+        for file, summary in files.items()
     ]
     return table(("view", "file", "prompts", "pooled", "per prompt", "ended", "ended, per prompt", "share"), rows)
 
 
-def figures(one: Mapping[str, float]) -> list[str]:
+def figures(measured: Mapping[str, float]) -> list[str]:
     """Return a row's figures as the table writes them."""
     keys = ("pooled", "per_prompt", "ended_pooled", "ended_per_prompt")
-    return [*(f"{one[key]:.2f}" for key in keys), percent(one["ended"])]
+    return [*(f"{measured[key]:.2f}" for key in keys), percent(measured["ended"])]
 
 
 def percent(share: float) -> str:
@@ -172,9 +174,12 @@ def percent(share: float) -> str:
     return f"{100 * share:.0f} %"
 
 
-def against_bars(found: Mapping[str, float], kept: str, bars: Mapping[str, float]) -> list[str]:
+def against_bars(measured: Mapping[str, float], kept: str, bars: Mapping[str, float]) -> list[str]:
     """Return the table that holds the view that is kept against the bars."""
-    wanted = (("all answers", found["pooled"], bars["all"]), ("those that ended", found["ended_pooled"], bars["ended"]))
+    wanted = (
+        ("all answers", measured["pooled"], bars["all"]),
+        ("those that ended", measured["ended_pooled"], bars["ended"]),
+    )
     rows = [(what, f"{value:.2f}", f"{bar:.1f}", "met" if value >= bar else "not met") for what, value, bar in wanted]
     return table((f"{kept}, pooled over", "tokens per cycle", "bar", "result"), rows)
 
@@ -183,7 +188,7 @@ def falling(steps: Records) -> str:
     """Say what the divergence did over the last fifth of the steps, held against the fifth before."""
     fifth = len(steps) // 5
     before, last = (
-        sum(one["divergence"] for one in part) / fifth for part in (steps[-2 * fifth : -fifth], steps[-fifth:])
+        sum(step["divergence"] for step in part) / fifth for part in (steps[-2 * fifth : -fifth], steps[-fifth:])
     )
     return f"The divergence of the last fifth of the steps was {last:.3f}, of the fifth before it {before:.3f}."
 
@@ -208,7 +213,7 @@ def plot(steps: Records, title: str) -> str:
         figure = Figure(figsize=(8, 2.4 * len(PLOTTED)), layout="constrained")
         panes = figure.subplots(len(PLOTTED), sharex=True)
         for axes, (key, label), color in zip(panes, PLOTTED.items(), COLORS, strict=False):
-            axes.plot([one["step"] for one in steps], [one[key] for one in steps], color=color)
+            axes.plot([step["step"] for step in steps], [record[key] for record in steps], color=color)
             axes.set_ylabel(label)
             axes.set_ylim(bottom=0)
         panes[-1].set_xlabel("step")
@@ -219,8 +224,11 @@ def plot(steps: Records, title: str) -> str:
 def plots(folder: Path) -> dict[str, str]:
     """Return the plot of each trial by the name of its file."""
     trials = yaml.safe_load((folder / "trials.yaml").read_text(encoding="utf-8"))["trials"]
-    lines = {one["name"]: read_lines(folder / f"{one['name']}.jsonl") for one in trials}
-    return {f"{name}.svg": plot([one for one in found if "divergence" in one], name) for name, found in lines.items()}
+    lines = {trial["name"]: read_lines(folder / f"{trial['name']}.jsonl") for trial in trials}
+    return {
+        f"{name}.svg": plot([record for record in records if "divergence" in record], name)
+        for name, records in lines.items()
+    }
 
 
 def main() -> None:

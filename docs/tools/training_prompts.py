@@ -52,8 +52,8 @@ def functions_in(file: Path) -> Iterator[str]:
 
 def _described(text: str) -> str:
     """Return a description without its sections, and the first examples of how to call the function."""
-    found = SECTION.search(text)
-    words = (text[: found.start()] if found else text).strip()
+    match = SECTION.search(text)
+    words = (text[: match.start()] if match else text).strip()
     at = text.find(">>>")
     examples = text[at:].split("\n\n", maxsplit=1)[0].splitlines()[:EXAMPLE_LINES] if at >= 0 else []
     return "\n".join([words, *(line.strip() for line in examples)])
@@ -87,15 +87,20 @@ def _functions(given: argparse.Namespace) -> list[str]:
             raise InputError(f"'{folder}' is no folder")
     every = ((folder, file) for folder in folders for file in folder.rglob("*.py") if file.is_file())
     files = sorted(file for folder, file in every if "tests" not in file.relative_to(folder).parts)
-    found = list(dict.fromkeys(task for file in files for task in functions_in(file)))
-    random.Random(given.seed).shuffle(found)
-    return found[: given.most]
+    tasks = list(dict.fromkeys(task for file in files for task in functions_in(file)))
+    random.Random(given.seed).shuffle(tasks)
+    return tasks[: given.most]
 
 
 def _numbers(given: argparse.Namespace) -> list[str]:
     chooser = random.Random(given.seed)
     questions = [record.prompt for name in given.places for record in read_prompts(Path(name))]
-    return [with_other_numbers(one, chooser) for _ in range(given.times) for one in questions if NUMBER.search(one)]
+    return [
+        with_other_numbers(question, chooser)
+        for _ in range(given.times)
+        for question in questions
+        if NUMBER.search(question)
+    ]
 
 
 def main(arguments: Iterable[str] | None = None) -> int:

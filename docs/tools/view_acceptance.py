@@ -35,7 +35,7 @@ BAD_INPUT = 2
 def figures(results: Sequence[Result]) -> dict[str, Any]:
     """Return tokens per cycle, pooled and per prompt, of all answers and of those that ended by themselves."""
     ended = [result for result in results if result.finish_reason == "stop_token"]
-    every, alone = (summarize([one.measures for one in some]).tokens_per_cycle for some in (results, ended))
+    every, alone = (summarize([result.measures for result in some]).tokens_per_cycle for some in (results, ended))
     return {
         "pooled": every.pooled,
         "per_prompt": every.per_prompt,
@@ -49,13 +49,13 @@ def figures(results: Sequence[Result]) -> dict[str, Any]:
 def measure(decoder: Any, files: Sequence[Path], limit: int | None, batch: int) -> dict[str, Any]:
     """Return the figures of every prompt file, by its stem, and of all of them."""
     every: list[Result] = []
-    found: dict[str, Any] = {}
+    by_name: dict[str, Any] = {}
     for file in files:
         begun = time.perf_counter()
         results = decoder.generate([record.prompt for record in read_prompts(file, limit)], batch=batch)
-        found[file.stem] = {**figures(results), "seconds": time.perf_counter() - begun}
+        by_name[file.stem] = {**figures(results), "seconds": time.perf_counter() - begun}
         every += results
-    return {**found, "all": figures(every)}
+    return {**by_name, "all": figures(every)}
 
 
 def round_views(target: Any) -> None:
@@ -128,16 +128,16 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
 def main(words: Sequence[str] | None = None) -> None:
     """Measure, and print and write what was found."""
     given = arguments(words)
-    found: dict[str, Any] = {}
+    by_name: dict[str, Any] = {}
     try:
         for label, values in measurements(given):
-            found[label] = values
+            by_name[label] = values
             if given.out:
-                given.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+                given.out.write_text(json.dumps(by_name, indent=1) + "\n", encoding="utf-8")
     except OrthrusError as error:
         print(f"view_acceptance: error: {error}", file=sys.stderr)
         sys.exit(BAD_INPUT)
-    print(json.dumps(found, indent=1))
+    print(json.dumps(by_name, indent=1))
 
 
 if __name__ == "__main__":

@@ -87,14 +87,14 @@ def figures(facts: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 def card(facts: Mapping[str, Any]) -> str:
     """Return the card, made from the files that lie beside it."""
-    place = VIEWS / facts["view"]
+    directory = VIEWS / facts["view"]
     text = model_card(
-        place,
+        directory,
         base_model=facts["base_model"],
         licence=facts["licence"],
         data=facts["data"],
         recipe=facts["recipe"],
-        figures=[place / name for name in ("acceptance.json", "cost.json")],
+        figures=[directory / name for name in ("acceptance.json", "cost.json")],
     )
     return f"{text.rstrip()}\n{EXPLAINED}"
 
@@ -102,13 +102,13 @@ def card(facts: Mapping[str, Any]) -> str:
 def main() -> None:
     """Write the figures and then the card, or show the card of those that are there."""
     facts = yaml.safe_load(CARD.read_text(encoding="utf-8"))
-    place = VIEWS / facts["view"]
+    directory = VIEWS / facts["view"]
     if "--shown" in sys.argv[1:]:
         print(card(facts))
         return
     for name, values in figures(facts).items():
-        (place / name).write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
-    (place / "README.md").write_text(card(facts), encoding="utf-8")
+        (directory / name).write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+    (directory / "README.md").write_text(card(facts), encoding="utf-8")
 
 
 if __name__ == "__main__":

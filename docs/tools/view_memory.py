@@ -80,17 +80,17 @@ class Meter(TorchDispatchMode):
     def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run an operator and note the storages that it made: those that it was not given."""
         given = {storage._cdata for storage in _storages((args, kwargs))}
-        made = operator(*args, **(kwargs or {}))
-        for storage in _storages(made):
+        result = operator(*args, **(kwargs or {}))
+        for storage in _storages(result):
             if storage._cdata not in given:
                 self._live[storage._cdata] = StorageWeakRef(storage), storage.nbytes()
         self._live = {key: held for key, held in self._live.items() if not held[0].expired()}
         self.peak = max(self.peak, sum(size for _, size in self._live.values()))
-        return made
+        return result
 
 
 def _storages(values: Any) -> list[Any]:
-    return [one.untyped_storage() for one in tree_iter(values) if isinstance(one, Tensor) and not one.is_mkldnn]
+    return [value.untyped_storage() for value in tree_iter(values) if isinstance(value, Tensor) and not value.is_mkldnn]
 
 
 def peak(work: Callable[[], object], device: torch.device) -> int:
@@ -142,7 +142,7 @@ def measure(target: Any, contexts: Sequence[int], block: int) -> Found:
     slot = target.pass_bytes([2]) - target.pass_bytes([1])
     warm = committed(target, 4, block)
     measure_row(target, warm, block, slot)  # libraries allocate for themselves once
-    rows = [measure_row(target, committed(target, one - block, block), block, slot) for one in contexts]
+    rows = [measure_row(target, committed(target, context - block, block), block, slot) for context in contexts]
     with target.own_model() as model:
         weights = sum(weight.nbytes for weight in model.parameters())
         dtype = str(model.dtype).removeprefix("torch.")
@@ -157,19 +157,19 @@ def read(file: Path) -> Found:
     return Found(**{**values, "rows": tuple(Row(**row) for row in values["rows"])})
 
 
-def page_lines(found: Found) -> list[str]:
+def page_lines(measured: Found) -> list[str]:
     """Return the table as Markdown, in MiB, with what was measured before it and what it says after it."""
-    lines = [f"`{found.model}`, {found.ran_on}; MiB beside model and view.", ""]
+    lines = [f"`{measured.model}`, {measured.ran_on}; MiB beside model and view.", ""]
     lines += [f"| {' | '.join(COLUMNS)} |", "|" + "---|" * len(COLUMNS)]
-    for row in found.rows:
+    for row in measured.rows:
         sizes = (row.keys, row.token, row.scored, row.drafted)
         lines.append(f"| {row.context:,} | {' | '.join(f'{size / MIB:.2f}' for size in sizes)} |")
     return [
         *lines,
         "",
-        f"The view is {found.share:.1%} of model and view. Keys and values of a block of {found.block}:"
-        f" {found.transient / MIB:.2f} MiB. Growth of a drafting pass: {found.slope:.2%} of the keys',"
-        f" {' and '.join(between(*pair) for pair in pairwise(found.rows))}.",
+        f"The view is {measured.share:.1%} of model and view. Keys and values of a block of {measured.block}:"
+        f" {measured.transient / MIB:.2f} MiB. Growth of a drafting pass: {measured.slope:.2%} of the keys',"
+        f" {' and '.join(between(*pair) for pair in pairwise(measured.rows))}.",
     ]
 
 
@@ -217,10 +217,10 @@ def main() -> None:
         "verifier": {"name": "consensus"},
     }
     decoder = orthrus.load(config, dotted=[f"target.{option}" for option in given.options])
-    found = measure(decoder.target, [int(one) for one in given.contexts.split(",")], given.block)
-    print("\n".join(page_lines(found)))
+    measured = measure(decoder.target, [int(context) for context in given.contexts.split(",")], given.block)
+    print("\n".join(page_lines(measured)))
     if given.out:
-        given.out.write_text(json.dumps(asdict(found), indent=1) + "\n", encoding="utf-8")
+        given.out.write_text(json.dumps(asdict(measured), indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -292,17 +292,10 @@ class Scheduler:
         row.length += len(tokens)
         row.room -= len(tokens)
         if not row.room or row.text is not None or tokens[-1] in row.stop.token_ids:
-            row.finish_reason = self._why_finished(row)
+            row.finish_reason = why_finished(row)
             if row.finish_reason:
                 row.room = 0
         return tuple(tokens)
-
-    def _why_finished(self, row: Row) -> FinishReason | None:
-        if row.text is not None and row.text.matched:
-            return "stop_string"
-        if row.output[-1] in row.stop.token_ids:
-            return "stop_token"
-        return "length" if row.room == 0 else None
 
     def _widen(self) -> None:
         """Make room for the tokens of requests that came later than the first."""
@@ -336,3 +329,12 @@ class Scheduler:
         context.room = upload([row.room for row in context.rows], context.device)
         context.anchors = arithmetic.find_anchors(context.tokens, context.lengths)
         self._guard = WriteGuard.of(context)
+
+
+def why_finished(row: Row) -> FinishReason | None:
+    """Return why a row ends with its last token; None if it goes on."""
+    if row.text is not None and row.text.matched:
+        return "stop_string"
+    if row.output[-1] in row.stop.token_ids:
+        return "stop_token"
+    return "length" if row.room == 0 else None

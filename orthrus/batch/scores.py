@@ -29,8 +29,8 @@ def gathered(logits: Tensor, tokens: Tensor, likeliest: int) -> Tensor:
     normalizer = wide.logsumexp(-1, keepdim=True)  # [B, n + 1, 1]
     best = wide.topk(min(likeliest, wide.shape[-1]), dim=-1)  # [B, n + 1, k]
     chosen = wide.gather(-1, tokens[..., None])
-    found = [_bits(chosen - normalizer), best.indices, _bits(best.values - normalizer)]
-    return torch.cat(found, dim=-1).flatten(1)
+    scores = [_bits(chosen - normalizer), best.indices, _bits(best.values - normalizer)]
+    return torch.cat(scores, dim=-1).flatten(1)
 
 
 def _bits(values: Tensor) -> Tensor:

@@ -26,11 +26,12 @@ def copy_bandwidth(device: torch.device) -> float | None:
 def _measured(device: torch.device, size: int) -> float:
     source = torch.ones(size, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
-    seconds = [_copy_seconds(source, target) for _ in range(REPEATS + 1)][1:]  # the first touches the pages
+    seconds = [copy_seconds(source, target) for _ in range(REPEATS + 1)][1:]  # the first touches the pages
     return 2 * size / statistics.median(seconds)
 
 
-def _copy_seconds(source: torch.Tensor, target: torch.Tensor) -> float:
+def copy_seconds(source: torch.Tensor, target: torch.Tensor) -> float:
+    """Return the seconds that one copy takes."""
     if source.device.type != "cuda":
         began = time.perf_counter()
         target.copy_(source)

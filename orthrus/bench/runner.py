@@ -21,7 +21,7 @@ from orthrus.registry.plugins import Plugins
 class Bench:
     """Carry out a plan. copy_bandwidths: what each device met so far can copy, in bytes/s; None: it had no room.
 
-    whole_peak: see SubjectPool.
+    subjects: the pool of those that are measured now. whole_peak: see SubjectPool.
     """
 
     def __init__(
@@ -37,17 +37,17 @@ class Bench:
         whole_peak: bool = False,
     ) -> None:
         self.copy_bandwidths: dict[torch.device, float | None] = {}
-        self._plan = plan
+        self.plan = plan
         self._prompts = prompts
         self._plugins = plugins
-        self._subjects = SubjectPool(plugins, notify, clock, whole_peak)
+        self.subjects = SubjectPool(plugins, notify, clock, whole_peak)
         self._advance = advance
         self._bandwidth = bandwidth
 
     def runs(self) -> Iterator[list[Run]]:
         """Yield the runs of each point. Ctrl-C yields what the point's finished rounds gave, and is raised again."""
-        for point in self._plan.points:
-            collector = PointCollector(self._plan, point)
+        for point in self.plan.points:
+            collector = PointCollector(self.plan, point)
             try:
                 self.measure(point, collector)
             except KeyboardInterrupt:
@@ -59,13 +59,13 @@ class Bench:
         """Add to the collector what all subjects give at a point."""
         ready = self._prepare(point, collector)
         with frozen():
-            for number in range(self._plan.warm_up + self._plan.rounds):
+            for number in range(self.plan.warm_up + self.plan.rounds):
                 self._round(number, ready, point.batch, collector)
-            for subject_plan in self._plan.subjects if self._plan.phases else ():
+            for subject_plan in self.plan.subjects if self.plan.phases else ():
                 with collector.noting(subject_plan.label):
                     if collector.fine(subject_plan.label):
                         subject, prompts = ready[subject_plan.label]
-                        profile = self._subjects.profile(subject, prompts, point.batch)
+                        profile = self.subjects.profile(subject, prompts, point.batch)
                         bandwidth = self.copy_bandwidths[subject.shared.target.device]
                         collector.add_profile(subject_plan.label, profile, bandwidth)
                 self._advance(subject_plan)
@@ -76,19 +76,19 @@ class Bench:
         for subject in self._order(number):
             with collector.noting(subject.label):
                 if collector.fine(subject.label):
-                    measurement = self._subjects.run(*ready[subject.label], batch)
-                    if number >= self._plan.warm_up:
+                    measurement = self.subjects.run(*ready[subject.label], batch)
+                    if number >= self.plan.warm_up:
                         collector.add(subject.label, measurement)
             self._advance(subject)
 
     def _prepare(self, point: Point, collector: PointCollector) -> dict[str, tuple[Subject, Prompts]]:
         """Return every subject that could be built, with the tokens of its prompts."""
-        configs = {subject.label: self._plan.config(subject, point, self._plugins) for subject in self._plan.subjects}
-        self._subjects.keep_only(list(configs.values()))
+        configs = {subject.label: self.plan.config(subject, point, self._plugins) for subject in self.plan.subjects}
+        self.subjects.keep_only(list(configs.values()))
         ready: dict[str, tuple[Subject, Prompts]] = {}
-        for subject_plan in self._plan.subjects:
+        for subject_plan in self.plan.subjects:
             with collector.noting(subject_plan.label):
-                subject = self._subjects.subject(subject_plan, configs[subject_plan.label])
+                subject = self.subjects.subject(subject_plan, configs[subject_plan.label])
                 target = subject.shared.target
                 ready[subject_plan.label] = subject, self._prompts.encoded(target, point)
                 if target.device not in self.copy_bandwidths:
@@ -97,6 +97,6 @@ class Bench:
 
     def _order(self, number: int) -> Sequence[SubjectPlan]:
         """Return the subjects as a round runs them: each begins with the next one, so that none is always first."""
-        subjects = self._plan.subjects
-        first = 0 if self._plan.in_order else number % len(subjects)
+        subjects = self.plan.subjects
+        first = 0 if self.plan.in_order else number % len(subjects)
         return [*subjects[first:], *subjects[:first]]

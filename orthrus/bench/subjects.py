@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -81,6 +81,20 @@ class SubjectPool:
                 self._subjects[plan.label] = self._build(plan, config, shared)
         return self._subjects[plan.label]
 
+    @property
+    def built(self) -> Mapping[str, Subject]:
+        """The subjects that are built now, by label."""
+        return self._subjects
+
+    @property
+    def target_count(self) -> int:
+        """How many targets are held now."""
+        return len(self._targets)
+
+    def bytes_of_others(self, subject: Subject) -> int:
+        """Return the bytes on the devices that are not accounted to the subject nor to its target."""
+        return self._ledger.others(*subject.owners)
+
     def run(self, subject: Subject, prompts: Prompts, batch: int) -> Measurement:
         """Return what one run takes, with the most memory that was the subject's meanwhile."""
         device = subject.shared.target.device
@@ -90,7 +104,7 @@ class SubjectPool:
         self._has_run = True
         with self._ledger.charge(subject.owners[0]):
             measurement = subject.answer(prompts, batch)
-            most = peak() - self._ledger.others(*subject.owners)
+            most = peak() - self.bytes_of_others(subject)
         return replace(measurement, peak_memory_bytes=most if device.type == "cuda" else None)
 
     def profile(self, subject: Subject, prompts: Prompts, batch: int) -> Profile | None:

@@ -11,6 +11,7 @@ import typer
 
 from orthrus.cli.bench import bench
 from orthrus.cli.check import check
+from orthrus.cli.new import new
 from orthrus.cli.plugins import plugins
 from orthrus.cli.report import report
 from orthrus.cli.run import run
@@ -29,6 +30,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "plugins": plugins,
     "validate": validate,
     "check": check,
+    "new": new,
 }
 
 

@@ -32,7 +32,7 @@ COLUMNS: dict[str, Cell] = {
     "diverges": lambda run: f"{100 * run.divergence_rate:.1f} %",
     "control": lambda run: "" if run.control is None else f"{100 * run.control.rate:.1f} % (batch {run.control.batch})",
     "rule (c)": lambda run: run.rule_c or "",
-    "result": lambda run: "certified" if run.passed else "NOT CERTIFIED",
+    "result": lambda run: "certified" if run.passed else "LOSSY" if run.lossy else "NOT CERTIFIED",
 }
 
 
@@ -71,6 +71,8 @@ def print_table(runs: Sequence[Certificate]) -> None:
 def reasons(run: Certificate) -> Iterator[str]:
     """Yield the sentences of why a run is not certified, whatever its tokens are."""
     name = f"{run.label}, batch {run.batch}"
+    for part in run.lossy:
+        yield f"{name}: {part}; its text is not that of the model without it, whatever rounding could explain"
     if run.errs_too_much:
         yield (
             f"{name}: the target's own logits in {run.dtype} are off by {run.roundoffs:.1f} unit roundoffs, more than"

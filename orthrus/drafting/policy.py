@@ -33,7 +33,7 @@ class DraftLengthPolicy:
 
     def __init__(self, sizes: Sequence[int]) -> None:
         self.chosen: Counter[int] = Counter()  # how often each size was
-        self._sizes = sizes
+        self.sizes = sizes
         pooled = AcceptanceRate(sizes)
         self._few, self._many = RowEstimates(sizes, pooled), BatchEstimates(sizes, pooled)
         self._rows: RowEstimates | BatchEstimates = self._few  # the one for the rows of this cycle
@@ -62,9 +62,9 @@ class DraftLengthPolicy:
         each size, from 0 drafts to the largest that may be chosen.
         """
         self._rows = self._many if len(available) > FEW else self._few
-        top = self._sizes[len(costs) - 1]
+        top = self.sizes[len(costs) - 1]
         cut = [most if most is None or most < top else top for most in available]
-        size = self._weigh(cut, costs)
+        size = self.weigh(cut, costs)
         self._proposed = [0 if most is None else most if most < size else size for most in cut] if size else []
         self.chosen[size] += 1
         return size
@@ -77,7 +77,8 @@ class DraftLengthPolicy:
             self._seen = ()
             self._last_probe_accepted = any(accepted)
 
-    def _weigh(self, available: list[int | None], costs: Sequence[float]) -> int:
+    def weigh(self, available: list[int | None], costs: Sequence[float]) -> int:
+        """Return the size for rows that could be given so many drafts each; costs: as for `choose`."""
         if not any(available):
             return 0
         seen = (len(costs), available)
@@ -89,7 +90,7 @@ class DraftLengthPolicy:
                     self._last_probe_accepted
                 ):  # only an accepted draft ends the back-off: before, the estimate is the prior
                     self._backoff, self._wait = 0.0, 0
-                return self._sizes[best]
+                return self.sizes[best]
             if not self._wait:
                 return self._probe(available, costs, tokens)
         self._wait -= 1
@@ -102,7 +103,7 @@ class DraftLengthPolicy:
         excess = costs[index] / costs[0] - tokens[index] / tokens[0]  # in plain cycles
         self._backoff = min(max(2 * self._backoff, FIRST_BACKOFF * excess), LONGEST_BACKOFF * excess)
         self._wait = math.ceil(self._backoff)
-        return self._sizes[index]
+        return self.sizes[index]
 
 
 def _fastest(tokens: Sequence[float], costs: Sequence[float], first: int = 0) -> int:

@@ -137,14 +137,14 @@ def _limit(prompt: Sequence[int], stop: Stop, max_length: int | None) -> int:
 
 
 def _finish_reason(output: list[int], stop: Stop, limit: int, decode: Decode | None) -> FinishReason | None:
-    if output and decode and len(output) >= stop.min_new_tokens and _completes_string(output, stop.strings, decode):
+    if output and decode and len(output) >= stop.min_new_tokens and completes_string(output, stop.strings, decode):
         return "stop_string"
     if output and output[-1] in stop.token_ids:
         return "stop_token"
     return "length" if len(output) >= limit else None
 
 
-def _completes_string(output: list[int], strings: Sequence[str], decode: Decode) -> bool:
+def completes_string(output: list[int], strings: Sequence[str], decode: Decode) -> bool:
     """Tell whether the last token completed a stop string."""
     before, text = (decode(tokens).rstrip("\ufffd") for tokens in (output[:-1], output))  # whole characters only
     return any(text.find(string, max(0, len(before) - len(string) + 1)) >= 0 for string in strings)

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from orthrus.batch.context import Context
 from orthrus.batch.turn import Turn
-from orthrus.errors import InputError
+from orthrus.errors import BuildError, InputError
 from orthrus.interfaces import KVCache, Tokenizer
-from orthrus.optional import MovesRows
+from orthrus.optional import MovesRows, TapReader
 from orthrus.reference.cache import PlainCache
-from orthrus.values import Draft, Prompt, Step
+from orthrus.values import Draft, Prompt, Step, TappedStates, TapPoint
 
 
 class Letters:
@@ -48,10 +48,11 @@ class Letters:
 class TableTarget:
     """Look the logits up in table [V, ..., V, V]: the last `order` tokens, oldest first, then the next token.
 
-    Before the text there are tokens 0.
+    Before the text there are tokens 0. A table [S, V] may have fewer rows than there are tokens, for large
+    vocabularies: a token's row is its number modulo S.
     """
 
-    capabilities = frozenset({"tokenizer", "logits"})
+    capabilities = frozenset({"tokenizer", "logits", "hidden_states", "embeddings"})
 
     def __init__(
         self,
@@ -72,6 +73,10 @@ class TableTarget:
         self._places = self.vocabulary_size**self._back  # [order] that each of them has in the table's first dimension
         self._table = table.reshape(-1, self.vocabulary_size)  # [V ** order, V]
         self._cache = cache
+        self.hidden_size = self.layer_count = self._order
+        self._points: tuple[TapPoint, ...] = ()
+        self._reader: TapReader | None = None
+        self._past = torch.zeros(0, 0, self._order, dtype=torch.int64)  # [R, n, order] of the last pass
         self.turn = Turn()
         self.moves_rows = isinstance(cache, MovesRows) and cache.moves_rows
 
@@ -91,7 +96,10 @@ class TableTarget:
         chosen = torch.tensor(rows, device=self.device)
         width = max(len(context.rows[row].prompt) for row in rows)
         slots = torch.arange(width, device=self.device).expand(len(rows), -1)
-        logits = self._pass(context.tokens[chosen, :width], slots, width, chosen)  # [R, width, V]
+        logits = self.run_pass(context.tokens[chosen, :width], slots, width, chosen)  # [R, width, V]
+        if self._reader is not None:
+            starts, counts = torch.zeros_like(chosen), context.prompt_lengths[chosen]
+            self._reader.prompt(TappedStates(self._tapped(), starts, counts, chosen), True)
         last = (context.lengths[chosen] - 1)[:, None, None].expand(-1, 1, self.vocabulary_size)
         everywhere = logits.new_zeros(len(context.rows), 1, self.vocabulary_size)
         return everywhere.index_copy(0, chosen, logits.gather(1, last))
@@ -101,28 +109,76 @@ class TableTarget:
         self.turn.check(context)
         tokens = torch.cat([context.anchors[:, None], draft.tokens], dim=1)
         slots = (context.lengths - 1)[:, None] + torch.arange(tokens.shape[1], device=self.device)
-        return self._pass(tokens, slots, context.longest + draft.tokens.shape[1])
+        logits = self.run_pass(tokens, slots, context.longest + draft.tokens.shape[1])
+        if self._reader is not None:
+            self._reader.scored(self._tapped(), context.lengths - 1)
+        return logits
 
     def keep(self, step: Step) -> None:
         """Keep all but the anchor, which the next pass writes."""
         self._cache.keep(step.lengths - 1)
 
+    def tap(self, points: Sequence[TapPoint], reader: TapReader | None) -> None:
+        """Hand the states at these points to a reader; the table has `order` layers."""
+        known = ["final", *range(self.layer_count + 1)]
+        wrong = [point for point in points if point not in known]
+        if wrong:
+            raise BuildError(f"the tap {wrong[0]!r} is none of this table: it has {self.layer_count} layers")
+        self._points, self._reader = tuple(points), reader
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """Return [B, n, order]: nothing but the token itself is known."""
+        return self._states(tokens[..., None].expand(*tokens.shape, self.hidden_size), 0)
+
+    def head(self, hidden: Tensor) -> Tensor:
+        """Look the logits [B, n, V] up of states [B, n, order] after the last layer."""
+        return self.look_up((hidden.round().long() - 1).clamp(min=0))
+
+    def _tapped(self) -> Tensor:
+        """Return the states [R, n, T order] of the last pass at all points, side by side."""
+        return torch.cat([self._states(self._past, point) for point in self._points], dim=-1)
+
+    def _states(self, past: Tensor, point: TapPoint) -> Tensor:
+        """Return the states [..., order] at a point, of the last tokens: a layer adds the next older one.
+
+        A token is there as its number and 1, and 0 where it is not known yet.
+        """
+        known = self.hidden_size if point == "final" else min(point + 1, self.hidden_size)
+        hidden = (past + 1).double()
+        hidden[..., : self.hidden_size - known] = 0
+        return hidden
+
     def logits(self, token_ids: Sequence[int], last: int) -> Tensor:
         """Look up the last places of one sequence, without the cache."""
         padded = torch.tensor([0] * (self._order - 1) + list(token_ids), device=self.device)
-        return self._look_up(padded.unfold(0, self._order, 1))[-last:]
+        return self.look_up(padded.unfold(0, self._order, 1))[-last:]
 
-    def _pass(self, tokens: Tensor, slots: Tensor, extent: int, rows: Tensor | None = None) -> Tensor:
+    @property
+    def cache(self) -> KVCache:
+        """What it reads its past from."""
+        return self._cache
+
+    @property
+    def table(self) -> Tensor:
+        """The logits [V ** order, V] of every past."""
+        return self._table
+
+    def run_pass(self, tokens: Tensor, slots: Tensor, extent: int, rows: Tensor | None = None) -> Tensor:
+        """Write tokens [R, n] into slots [R, n] and return the logits [R, n, V] after each; extent: the last slot + 1.
+
+        rows [R]: None for all.
+        """
         self._cache.place(slots, extent, rows)
         states = tokens[:, None, :, None].double()  # [R, 1, n, 1]: the token itself is its key and its value
         stored, _ = self._cache.update(states, states, 0)
         past = slots[..., None] - self._back  # [R, n, order]
         seen = stored[:, 0, :, 0].gather(1, past.clamp(min=0).flatten(1)).long().view_as(past)
-        return self._look_up(seen.masked_fill(past < 0, 0))
+        self._past = seen.masked_fill(past < 0, 0)
+        return self.look_up(self._past)
 
-    def _look_up(self, past: Tensor) -> Tensor:
+    def look_up(self, past: Tensor) -> Tensor:
         """Return [..., V] for the last tokens past [..., order]."""
-        return self._table[(past * self._places).sum(-1)]
+        return self._table[(past * self._places).sum(-1) % len(self._table)]
 
 
 def random_table(seed: int, alphabet: str = "abcd", order: int = 2, cache: KVCache | None = None) -> TableTarget:

@@ -30,8 +30,11 @@ def speculated(
 
     wanted [n + 1, V]: the target's probabilities. drawn_from [n, V]: the drafter's; None: the tokens were chosen.
     """
-    joint, reached = [], 1.0
+    joint: list[list[float]] = []
+    reached = 1.0
     for index, token in enumerate(tokens):
+        if reached == 0:  # what is never reached may be no number
+            return [*joint, *[[0.0] * len(target[0]) for _ in range(len(tokens) + 1 - index)]]
         p = target[index]
         q = [float(candidate == token) for candidate in range(len(p))] if drawn_from is None else drawn_from[index]
         accepted = min(1.0, p[token] / q[token]) if q[token] > 0 else 1.0
@@ -40,7 +43,7 @@ def speculated(
             left = list(p)
         joint.append([reached * (1 - accepted) * mass / sum(left) for mass in left])
         reached *= accepted
-    return [*joint, [reached * chance for chance in target[len(tokens)]]]
+    return [*joint, [reached * chance if reached else 0.0 for chance in target[len(tokens)]]]
 
 
 class PlainConsensus:
@@ -80,7 +83,8 @@ class PlainRejection:
 
     def _joint(self, context: Context, draft: Draft, logits: Tensor) -> list[list[list[float]]]:
         """Return what `speculated` gives for each row, with zeros beyond its draft: [B, n + 1, V]."""
-        certain = (logits == logits.amax(-1, keepdim=True)).to(logits)  # all of the probability is on the largest
+        largest = logits.argmax(-1, keepdim=True)  # the first of equal ones
+        certain = torch.zeros_like(logits).scatter(-1, largest, 1.0)
         draws = torch.tensor([row.sampling.temperature > 0 for row in context.rows], device=logits.device)
         probabilities = torch.where(draws[:, None, None], logits.softmax(-1), certain)
         given = None if draft.probabilities is None else _widened(draft.probabilities, logits.dtype).tolist()

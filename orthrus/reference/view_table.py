@@ -73,7 +73,7 @@ class ViewTableTarget(TableTarget):
         spare = (positions == positions[:, :1]).sum(1) - 1  # [B] columns that a row does not use come first
         columns = torch.arange(width, device=self.device) - spare[:, None]
         slots = positions[:, :1] + columns % width  # theirs are after the block's
-        causal = self._pass(tokens, slots, int(slots.max()) + 1)
+        causal = self.run_pass(tokens, slots, int(slots.max()) + 1)
         if view is None or kind == "causal":
             return causal
         table = self._views[view]  # [V ** order, V]
@@ -82,15 +82,15 @@ class ViewTableTarget(TableTarget):
             self._block(text[:length], unused, width, choices)
             for (text, length), unused in zip(texts, spare.tolist(), strict=True)
         ]
-        return table[torch.tensor(pasts, device=self.device)]
+        return table[torch.tensor(pasts, device=self.device) % len(table)]
 
     def _block(self, text: list[int], spare: int, width: int, choices: list[int]) -> list[int]:
         """Return where in the table a row's places [n] are, each after the choices before it.
 
         Where the row is not used, it is its anchor's place.
         """
-        past = ([0] * self._order + text)[-self._order :]
+        past, texts = ([0] * self._order + text)[-self._order :], self.vocabulary_size**self._order
         states = [sum(token * self.vocabulary_size**exponent for exponent, token in enumerate(reversed(past)))]
         while len(states) < width - spare:
-            states.append(states[-1] * self.vocabulary_size % len(choices) + choices[states[-1]])
+            states.append(states[-1] * self.vocabulary_size % texts + choices[states[-1] % len(choices)])
         return [states[0]] * spare + states

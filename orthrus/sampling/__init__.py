@@ -4,6 +4,7 @@ May import: batch, chance, errors, interfaces, kernels, optional, options, setti
 """
 
 from orthrus.batch.commit import append_bonus, cut_at_stop
+from orthrus.sampling.drawn_draft import draw_draft
 from orthrus.sampling.functions import (
     NEVER,
     accept_greedy,
@@ -29,6 +30,7 @@ __all__ = [
     "add_noise",
     "append_bonus",
     "cut_at_stop",
+    "draw_draft",
     "keep_min_p",
     "keep_top_k",
     "keep_top_p",

@@ -82,13 +82,16 @@ def acceptance(probabilities: Tensor, tokens: Tensor, drawn_from: Tensor | None)
     if drawn_from is None:
         return token_chances
     given = drawn_from.gather(-1, tokens[..., None])[..., 0].to(token_chances.dtype)
-    return torch.where(token_chances < given, token_chances / given, 1.0)
+    return torch.where(token_chances >= given, 1.0, token_chances / given)  # what is no number stays none
 
 
 def accepted_counts(chances: Tensor, lengths: Tensor) -> Tensor:
-    """Return the probability [B, n + 1] of each number of accepted tokens, given each one's chance [B, n]."""
+    """Return the probability [B, n + 1] of each number of accepted tokens, given each one's chance [B, n].
+
+    A chance that is no number, of logits that a draft alone asked for, is none.
+    """
     inside = torch.arange(chances.shape[1], device=chances.device) < lengths[:, None]
-    chances = torch.where(inside, chances, 0.0)
+    chances = torch.where(inside & (chances >= 0), chances, 0.0)
     ones = chances.new_ones(len(chances), 1)
     reached = torch.cat([ones, chances.cumprod(1)], dim=1)  # [B, n + 1] all before it are accepted
     return reached * torch.cat([1 - chances, ones], dim=1)

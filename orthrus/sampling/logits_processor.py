@@ -33,26 +33,10 @@ class LogitsProcessor:
         if settings.bias is not None:
             logits = widen(logits)
             logits = logits + settings.number("bias", logits.dtype)
-        logits = self._penalized(context, draft, logits)
+        logits = penalized(context, draft, logits)
         if settings.bad_words is not None:
             logits = logits.masked_fill(self._completed(context, draft), NEVER)
         return warp_rows(self._early(context, logits), settings)
-
-    def _penalized(self, context: Context, draft: Draft, logits: Tensor) -> Tensor:
-        settings = context.settings
-        if settings.repetition_penalty is not None:
-            seen, logits = _counts(context, draft, None) > 0, widen(logits)
-            logits = penalize_repetition(logits, seen, settings.number("repetition_penalty", logits.dtype))
-        presence, frequency = settings.presence_penalty, settings.frequency_penalty
-        if presence is None and frequency is None:
-            return logits
-        logits = widen(logits)
-        counts = _counts(context, draft, context.prompt_lengths).to(logits.dtype)
-        if frequency is not None:
-            logits = logits - settings.number("frequency_penalty", logits.dtype) * counts
-        if presence is not None:
-            logits = logits - settings.number("presence_penalty", logits.dtype) * (counts > 0).to(logits.dtype)
-        return logits
 
     def _early(self, context: Context, logits: Tensor) -> Tensor:
         """Return the logits without stop tokens before min_new_tokens."""
@@ -79,6 +63,24 @@ class LogitsProcessor:
             beginning = bad_words[:, None, :, :-1]  # [B, 1, W, L - 1]
             fits = fits * ((past[:, :, None] == beginning) | (beginning == ANY)).all(-1)  # [B, n + 1, W]
         return banned.scatter_add_(2, bad_words[:, None, :, -1].expand(fits.shape), fits) > 0
+
+
+def penalized(context: Context, draft: Draft, logits: Tensor) -> Tensor:
+    """Return logits [B, n + 1, V] with each row's penalties for the tokens that came before a place."""
+    settings = context.settings
+    if settings.repetition_penalty is not None:
+        seen, logits = _counts(context, draft, None) > 0, widen(logits)
+        logits = penalize_repetition(logits, seen, settings.number("repetition_penalty", logits.dtype))
+    presence, frequency = settings.presence_penalty, settings.frequency_penalty
+    if presence is None and frequency is None:
+        return logits
+    logits = widen(logits)
+    counts = _counts(context, draft, context.prompt_lengths).to(logits.dtype)
+    if frequency is not None:
+        logits = logits - settings.number("frequency_penalty", logits.dtype) * counts
+    if presence is not None:
+        logits = logits - settings.number("presence_penalty", logits.dtype) * (counts > 0).to(logits.dtype)
+    return logits
 
 
 def _counts(context: Context, draft: Draft, since: Tensor | None) -> Tensor:

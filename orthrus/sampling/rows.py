@@ -33,14 +33,13 @@ def warp_rows(logits: Tensor, settings: RowSettings) -> Tensor:
 def add_noise(context: Context, logits: Tensor, chance: Chance, first: int = 0) -> Tensor:
     """Return logits [B, n, V], after the anchor and on, whose argmax is each row's choice: with noise where it draws.
 
-    The noise is that of a coupled verifier (`Chance.gumbel`); rows at temperature 0 have none. first: how many tokens
-    behind the anchor's successor the first place is.
+    first: how many tokens after the anchor come before them. The noise is that of a coupled verifier
+    (`Chance.gumbel`); rows at temperature 0 have none.
     """
     settings = context.settings
     if not settings.draws:
         return logits
-    positions = context.positions(first + logits.shape[1])[:, first:]
-    noise = chance.gumbel(context.keys, positions, logits.shape[-1])
+    noise = chance.gumbel(context.keys, context.positions(logits.shape[1]) + first, logits.shape[-1])
     if settings.drawing is not None:
         noise = torch.where(settings.drawing, noise, 0.0)
     return widen(logits) + noise

@@ -4,8 +4,8 @@
 def test_conformance(check):
     check(lambda target: MyDrafter(target, k=3))
 
-May import: batch, build, chance, config, decode, errors, interfaces, optional, options, reference, registry, sampling,
-settings, values.
+May import: abilities, batch, build, chance, config, decode, errors, interfaces, optional, options, reference, registry,
+sampling, settings, values.
 """
 
 from orthrus.reference.cache import PlainCache
@@ -18,7 +18,8 @@ from orthrus.testing.check import Check, ConformanceError, NotApplicableError, O
 from orthrus.testing.checks import drafter_checks, named_check, verifier_checks
 from orthrus.testing.checks.attention import attention_checks
 from orthrus.testing.checks.attention_cases import AttentionCase
-from orthrus.testing.checks.cache import History, cache_checks
+from orthrus.testing.checks.cache import cache_checks
+from orthrus.testing.checks.cache_history import History
 from orthrus.testing.checks.enumeration import EveryOutcome, distribution, every_decoding, largest_difference, together
 from orthrus.testing.checks.target import target_checks
 from orthrus.testing.factory import PartFactory, factory_of

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from orthrus.values import Result
+from orthrus.verification.lossy_parts import LossyPart
 from orthrus.verification.mismatch import NOTHING, Divergence
 from orthrus.verification.recording_verifier import TokenRecord, of_token
 from orthrus.verification.reference_check import Judgement
@@ -44,7 +45,7 @@ class Certificate:
     gaps: those above 0 between the reference's largest logit and the token's, of all tokens. bound: what they may be;
     error: the measured error of a logit that it is made of; roundoffs: the same in unit roundoffs of the
     largest logit; logit_error: the largest distance of a logit that the run saw, of a token it produced, from the
-    reference's. control: None where nothing diverged and none was needed.
+    reference's. control: None where nothing diverged and none was needed. lossy: the parts that are not exact.
     """
 
     label: str
@@ -64,6 +65,7 @@ class Certificate:
     oracle_checked: int
     gaps: tuple[float, ...]
     divergences: tuple[Divergence, ...]
+    lossy: tuple[LossyPart, ...] = ()
 
     @property
     def narrow(self) -> bool:
@@ -109,8 +111,9 @@ class Certificate:
 
     @property
     def passed(self) -> bool:
-        """Whether the run is certified: its bound means something, every answer is, none of the rules fails."""
-        return self.certified == self.prompts and not self.errs_too_much and not self.diverges_too_often
+        """Whether the run is certified: exact parts, a bound that means something, all answers pass, no rule fails."""
+        holds = not self.errs_too_much and not self.diverges_too_often and not self.lossy
+        return self.certified == self.prompts and holds
 
     def to_dict(self) -> dict[str, Any]:
         """Return the run as `orthrus verify --json` tells it."""

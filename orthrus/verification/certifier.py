@@ -19,6 +19,7 @@ from orthrus.registry.plugins import Plugins
 from orthrus.values import Prompt, Result
 from orthrus.verification.certificate import Certificate, Control, differing, logit_error, wrong_tokens
 from orthrus.verification.expected import unit
+from orthrus.verification.lossy_parts import LossyPart, lossy_parts
 from orthrus.verification.mismatch import Divergence
 from orthrus.verification.recording_verifier import RecordingVerifier, TokenRecord
 from orthrus.verification.reference_check import Judgement, ReferenceCheck, dtype_name, unique
@@ -70,7 +71,7 @@ class Runs:
 
     def prepare(self, config: Config) -> ReferenceCheck:
         """Return the reference of a config, its target built; raise InputError if its runs cannot be certified."""
-        check_verifiable(self._decoder(config))
+        check_verifiable(self.decoder(config))
         return self._reference(config)
 
     def decode(self, config: Config, batch: int, advance: Advance) -> Decoded:
@@ -80,7 +81,7 @@ class Runs:
                 for _ in self.prompts:
                     advance(None)
                 return decoded
-        decoder = self._decoder(config)
+        decoder = self.decoder(config)
         decoded = Decoded(decoder, *self._answers(config, decoder, batch, advance))
         self._decoded.append((config, batch, decoded))
         return decoded
@@ -106,7 +107,8 @@ class Runs:
             control = Control(differing(plain, batched), len(plain), min(PLAIN_BATCHES[-1], len(plain)))
             if reference.narrow:
                 identical = len(plain) - differing(decoded.results, plain)
-        return _certificate(asked, decoded, judged, divergences, reference, identical, control, len(replayed))
+        lossy = lossy_parts(asked.config, reference.device, reference.dtype)
+        return _certificate(asked, decoded, judged, divergences, reference, identical, control, len(replayed), lossy)
 
     def answers(self, asked: Sequence[Asked]) -> list[tuple[ReferenceCheck, Result]]:
         """Return all different answers of runs that were decoded, each with its reference."""
@@ -139,7 +141,8 @@ class Runs:
         results = watched.generate(texts, ids=ids, batch=batch, chat=self.chat, on_result=advance)
         return results, recorder.seen(results)
 
-    def _decoder(self, config: Config) -> Decoder:
+    def decoder(self, config: Config) -> Decoder:
+        """Return the decoder of a config, built now if it has not been."""
         for known, decoder in self._decoders:
             if known == config:
                 return decoder
@@ -152,7 +155,7 @@ class Runs:
         for known, reference in self._references:
             if known == key:
                 return reference
-        decoder = self._decoder(config)
+        decoder = self.decoder(config)
         reference = ReferenceCheck(decoder, lambda dtype: self._widened(config, decoder.target, dtype))
         self._references.append((key, reference))
         return reference
@@ -190,6 +193,7 @@ def _certificate(
     identical: int,
     control: Control | None,
     oracle_checked: int,
+    lossy: tuple[LossyPart, ...],
 ) -> Certificate:
     size = unit(decoded.decoder)
     triples = list(zip(decoded.results, decoded.seen, judged, strict=True))
@@ -212,6 +216,7 @@ def _certificate(
         oracle_checked=oracle_checked,
         gaps=tuple(gap for judgement in judged for gap in judgement.forced.gaps if not gap <= 0),
         divergences=tuple(divergence for divergences in answer_divergences for divergence in divergences),
+        lossy=lossy,
     )
 
 

@@ -98,8 +98,8 @@ def _noise_from(decoder: Decoder, result: Result, start: int, count: int, device
 def _one_by_one(decoder: Decoder, result: Result, logits: Tensor, start: int) -> Tensor:
     noise, row_logits = noise_of(decoder, result), logits.double().cpu().clone()
     for row in range(len(row_logits)):
-        place = start + row
-        output = result.token_ids[:place]
+        position = start + row
+        output = result.token_ids[:position]
         row_logits[row] = processed(row_logits[row], result.prompt_token_ids, output, decoder.stop, decoder.sampling)
-        row_logits[row] += noise(len(result.prompt_token_ids) + place)
+        row_logits[row] += noise(len(result.prompt_token_ids) + position)
     return row_logits

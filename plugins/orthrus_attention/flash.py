@@ -17,7 +17,10 @@ class FlashAttention:
     """Hand the cache's buffers to the kernel as they are, with the slots in use of each row."""
 
     capabilities = AttentionCapabilities(
-        devices=frozenset({"cuda"}), dtypes=frozenset({"bfloat16", "float16"}), head_sizes=HEAD_SIZES
+        devices=frozenset({"cuda"}),
+        dtypes=frozenset({"bfloat16", "float16"}),
+        head_sizes=HEAD_SIZES,
+        hides_any_value=False,  # the kernel multiplies hidden values of a block by 0
     )
 
     def prepare(self, mask: MaskDescription, window: int | None, dtype: torch.dtype) -> Lengths:

@@ -42,6 +42,7 @@ class Package:
             dtypes=frozenset({"bfloat16", "float16"}),
             head_sizes=self.head_sizes,
             softcap=True,
+            hides_any_value=False,  # the kernels multiply hidden values of a block by 0
             sinks=self.sinks,
         )
 
@@ -82,7 +83,7 @@ class PackageAttention:
 
     def __init__(self, package: Package, function: Call) -> None:
         self.capabilities = package.capabilities
-        self._package, self._function = package, function
+        self._package, self.function = package, function
 
     def prepare(self, mask: MaskDescription, window: int | None, dtype: torch.dtype) -> Lengths:
         """Return the lengths: [B]; no mask is built."""
@@ -104,7 +105,7 @@ class PackageAttention:
             refuse(self._package.name, None, sinks)
         more: dict[str, Any] = {} if softcap is None else {"softcap": softcap}
         arguments = _of_varlen if self._package is FOUR else _of_cache
-        out = self._function(
+        out = self.function(
             *(states.transpose(1, 2) for states in (query, key, value)),
             softmax_scale=scale,
             causal=prepared.causal,

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
 from orthrus import AttentionCapabilities, MaskDescription, Parts
+from orthrus_attention.unseen import looks, mended
 from orthrus_attention.unsupported import refuse
 
 MOST_COMPILED = 128  # forms in a process: it is compiled anew for other rows, heads and dtypes; torch would stop at 8
@@ -37,6 +38,19 @@ class Bounds:
         return cls(first, last + 1)
 
 
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """The mask that the kernel takes, and what it was made of."""
+
+    mask: BlockMask
+    bounds: Bounds
+
+    def seen(self, slots: int) -> Tensor:
+        """Return [B, n, slots]: true where the query may see the key in that slot."""
+        each = torch.arange(slots, device=self.bounds.first.device)
+        return (each >= self.bounds.first[..., None]) & (each < self.bounds.end[..., None])
+
+
 class FlexAttention:
     """Skip blocks of slots that no query of a block sees; the rest is masked inside the kernel.
 
@@ -53,13 +67,13 @@ class FlexAttention:
     def __init__(self) -> None:
         self._compiled: dict[str, Callable[..., Any]] = {}  # by kind of device
 
-    def prepare(self, mask: MaskDescription, window: int | None, dtype: torch.dtype) -> BlockMask:
+    def prepare(self, mask: MaskDescription, window: int | None, dtype: torch.dtype) -> Prepared:
         """Return the mask as a function of tensors, and the blocks of slots that are in use."""
         bounds = Bounds.of(mask, window)
         first, end = blocks_in_use(bounds)
         most = -(-mask.extent // BLOCK)
         indices = first[..., None] + torch.arange(most, dtype=torch.int32, device=first.device)
-        return BlockMask.from_kv_blocks(
+        block_mask = BlockMask.from_kv_blocks(
             (end - first)[:, None],  # [B, 1, blocks of queries]
             indices.clamp(max=most - 1)[:, None],  # [B, 1, blocks of queries, blocks of slots]
             BLOCK_SIZE=BLOCK,
@@ -67,13 +81,14 @@ class FlexAttention:
             seq_lengths=(mask.positions.shape[1], mask.extent),
             compute_q_blocks=False,  # they are for the backward pass
         )
+        return Prepared(block_mask, bounds)
 
     def attend(
         self,
         query: Tensor,
         key: Tensor,
         value: Tensor,
-        prepared: BlockMask,
+        prepared: Prepared,
         *,
         scale: float,
         softcap: float | None = None,
@@ -81,14 +96,14 @@ class FlexAttention:
     ) -> Tensor:
         """Return [B, H, n, D]; raise BuildError for a model with sinks."""
         refuse("flex", None, sinks)
-        compiled = self._for(query.device.type)
+        compiled, mask = self._for(query.device.type), prepared.mask
         capped = None if softcap is None else capped_at(softcap)
         for states in (query, key, value):
             torch._dynamo.mark_static(states, 0)  # rows: the kernel that splits long keys must know how many there are
         with torch._dynamo.config.patch(recompile_limit=MOST_COMPILED, specialize_float=True):  # floats: one a model
             grouped, options = query.shape[1] != key.shape[1], kernel_options(query, key)
-            out: Tensor = compiled(query, key, value, capped, prepared, scale, grouped, kernel_options=options)
-        return out
+            out: Tensor = compiled(query, key, value, capped, mask, scale, grouped, kernel_options=options)
+        return mended(out, query, key, value, prepared.seen(key.shape[2]), scale, softcap) if looks(out) else out
 
     def _for(self, device: str) -> Callable[..., Any]:
         # A CPU gets the plain operators: compiling for it takes a C++ compiler, and longer than it saves.

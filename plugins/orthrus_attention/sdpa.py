@@ -9,6 +9,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from orthrus import AttentionCapabilities, MaskDescription, Parts
 from orthrus_attention.grouped_heads import fold, unfold
 from orthrus_attention.masks import visible
+from orthrus_attention.unseen import mended
 from orthrus_attention.unsupported import refuse
 
 
@@ -37,7 +38,8 @@ class SdpaAttention:
         groups = query.shape[1] // key.shape[1]
         # With one query a row, the rows that groups become see the same keys.
         mask = prepared if groups == 1 or query.shape[2] == 1 else prepared.repeat(1, 1, groups, 1)
-        return unfold(scaled_dot_product_attention(fold(query, groups), key, value, mask, scale=scale), groups)
+        out = unfold(scaled_dot_product_attention(fold(query, groups), key, value, mask, scale=scale), groups)
+        return mended(out, query, key, value, prepared[:, 0], scale)
 
 
 def make(options: object, parts: Parts) -> SdpaAttention:

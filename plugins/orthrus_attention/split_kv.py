@@ -64,9 +64,9 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, prepared: Prepared, scale
     heads, slots = key.shape[1], key.shape[2]
     rows = all_heads // heads * queries
     batch_invariant = is_batch_invariant(queries, slots)
-    block_m, block_n, warps = _blocks(rows, size, slots, query.element_size(), batch_invariant)
+    block_m, block_n, warps = tile_sizes(rows, size, slots, query.element_size(), batch_invariant)
     tiles = -(-rows // block_m)
-    splits = _splits(batch * heads, tiles, slots, block_n if batch_invariant else 0)
+    splits = split_count(batch * heads, tiles, slots, block_n if batch_invariant else 0)
     whole = splits == 1
     # [B, n, H, D] in memory, which is how the model's next projection wants it
     out = torch.empty(batch, queries, all_heads, size, dtype=query.dtype, device=query.device).transpose(1, 2)
@@ -109,7 +109,7 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, prepared: Prepared, scale
     )
     if whole:
         return out
-    cells = _cells(splits, block_n if batch_invariant else 0)
+    cells = cell_count(splits, block_n if batch_invariant else 0)
     triton_split_kv.combine[(batch * heads, rows)](
         out_or_parts,
         maxima,
@@ -134,7 +134,7 @@ def is_batch_invariant(queries: int, slots: int) -> bool:
     return queries <= FEW_QUERIES and slots <= FEW_SLOTS
 
 
-def _splits(heads: int, tiles: int, slots: int, part_slots: int) -> int:
+def split_count(heads: int, tiles: int, slots: int, part_slots: int) -> int:
     """Return into how many parts a row's slots are split; heads: of keys, of all rows, each with tiles of queries.
 
     part_slots: the slots of a part, so that whatever is in use, a slot is in the same part; 0: as many as are fast.
@@ -147,15 +147,15 @@ def _splits(heads: int, tiles: int, slots: int, part_slots: int) -> int:
     return max(1, min(MOST_SPLITS, PROGRAMS // programs, slots // SMALLEST_SPLIT))
 
 
-def _cells(splits: int, part_slots: int) -> int:
+def cell_count(splits: int, part_slots: int) -> int:
     """Return for how many splits, those that are not there included, the parts are added up.
 
-    part_slots: as for `_splits`; then it is one number, and one order of adding, however much of a text there is.
+    part_slots: as for `split_count`; then it is one number, and one order of adding, however much of a text there is.
     """
     return max(16, FEW_SLOTS // part_slots if part_slots else 1 << (splits - 1).bit_length())
 
 
-def _blocks(rows: int, size: int, slots: int, width: int, batch_invariant: bool) -> tuple[int, int, int]:
+def tile_sizes(rows: int, size: int, slots: int, width: int, batch_invariant: bool) -> tuple[int, int, int]:
     """Return how many query rows and slots a program takes at a time, and its warps; width: bytes of a number.
 
     batch_invariant: whatever the rows are, the tiles are those of a few.

@@ -118,6 +118,8 @@ def partial(
         weights = tl.exp(scores - anchor[:, None])
         shrink = tl.exp(maximum - anchor)
         v = tl.load(values + n[:, None] * stride_vn + d[None, :], mask=mask[:, None] & inside[None, :], other=0.0)
+        # What is hidden has a weight of 0, and 0 * NaN is NaN: a draft's values must not reach the tokens before it.
+        v = tl.where((v > float("-inf")) & (v < float("inf")), v, 0.0).to(value.dtype.element_ty)
         sum_values = sum_values * shrink[:, None] + tl.dot(weights.to(v.dtype), v, input_precision="ieee")
         total = total * shrink + tl.sum(weights, 1)
         maximum = higher

@@ -100,6 +100,11 @@ class StaticCache:
         """Commit exactly the first lengths [B] slots of each row."""
         self.lengths = lengths
 
+    @property
+    def buffers(self) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        """The keys and the values as they lie, [B, H, C, D] of each layer: for those who look at what is held."""
+        return self._keys, self._values
+
     def bytes_in_use(self) -> int:
         """Return the bytes of all buffers."""
         return sum(buffer.nbytes for buffer in [*self._keys, *self._values])

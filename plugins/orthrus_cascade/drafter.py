@@ -11,8 +11,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from orthrus import Chance, ConfigError, Context, Draft, Drafter, Parts, Step
-from orthrus.optional import DraftsAhead, HasFingerprint, MovesRows, Reports, name_of
+from orthrus import Chance, ConfigError, Context, Draft, Drafter, Parts, Step, TappedStates, TapPoint
+from orthrus.optional import DraftsAhead, HasFingerprint, MovesRows, ReadsLikeliest, ReadsTaps, Reports, name_of
 from orthrus_cascade.choice import NOBODY, Choice
 from orthrus_cascade.options import CascadeOptions
 
@@ -55,7 +55,10 @@ class Cascade:
     name = "cascade"
     learns = True  # what was accepted of whom
     ahead: Callable[[Context, Chance], None]  # if any of the drafters has it
-    fingerprint: Callable[[], str]  # likewise
+    fingerprint: Callable[[], str]  # likewise, as all that follows
+    taps: Sequence[TapPoint]
+    read_taps: Callable[[Context, TappedStates], None]
+    likeliest: int
 
     def __init__(
         self,
@@ -77,6 +80,12 @@ class Cascade:
             self.ahead = self._ahead
         if any(isinstance(drafter, HasFingerprint) for drafter in drafters):
             self.fingerprint = self._fingerprint
+        self._readers = [drafter for drafter in drafters if isinstance(drafter, ReadsTaps) and drafter.taps]
+        if self._readers:
+            self.taps = tuple(dict.fromkeys(point for reader in self._readers for point in reader.taps))
+            self.read_taps = self._read_taps
+        if counts := [drafter.likeliest for drafter in drafters if isinstance(drafter, ReadsLikeliest)]:
+            self.likeliest = max(counts)
 
     def start(self, context: Context, rows: Sequence[int]) -> None:
         """Tell all drafters, and forget what was known of these rows."""
@@ -114,7 +123,7 @@ class Cascade:
         number = NOBODY if proposal is None else proposal.number
         others = replace(step, accepted=(0,) * len(step.accepted))
         for index, drafter in enumerate(self._drafters):
-            drafter.observe(step if index == number else others)
+            drafter.observe(_likeliest_for(drafter, step if index == number else others))
         if proposal is not None:
             seconds = self._clock() - proposal.began
             lengths = proposal.lengths.read() if number != NOBODY else []
@@ -141,12 +150,31 @@ class Cascade:
             self._drafters[number].ahead(context, chance)  # type: ignore[attr-defined]  # just asked
             self._launched = number
 
+    def _read_taps(self, context: Context, tapped: TappedStates) -> None:
+        """Hand each drafter that reads hidden states those of its points."""
+        size = tapped.states.shape[-1] // len(self.taps)
+        chunks = dict(zip(self.taps, tapped.states.split(size, dim=-1), strict=True))
+        for reader in self._readers:
+            same = tuple(reader.taps) == self.taps
+            states = tapped.states if same else torch.cat([chunks[point] for point in reader.taps], dim=-1)
+            reader.read_taps(context, replace(tapped, states=states))
+
     def _fingerprint(self) -> str:
         return " ".join(drafter.fingerprint() for drafter in self._drafters if isinstance(drafter, HasFingerprint))
 
 
 def _drafts_ahead(drafter: Drafter) -> bool:
     return isinstance(drafter, DraftsAhead) and callable(drafter.ahead)
+
+
+def _likeliest_for(drafter: Drafter, step: Step) -> Step:
+    """Return the step with as many of the likeliest tokens as a drafter wants, if it wants any."""
+    if step.likeliest is None or not isinstance(drafter, ReadsLikeliest):
+        return step
+    count, likeliest = drafter.likeliest, step.likeliest
+    return replace(
+        step, likeliest=replace(likeliest, tokens=likeliest.tokens[..., :count], logits=likeliest.logits[..., :count])
+    )
 
 
 def _rows_drafted(draft: Draft, live: Sequence[int]) -> Sequence[int]:

@@ -1,1 +1,9 @@
-"""DFlash: a small model drafts a block of masks in one pass from what the target computed of the text before it."""
+"""The drafter `dflash`: published checkpoints that draft a block from the target's hidden states."""
+
+from orthrus import hookimpl
+from orthrus.hookspecs import Register
+
+
+@hookimpl
+def register_drafters(register: Register) -> None:
+    register("dflash", "orthrus_dflash.drafter:make", options="orthrus_dflash.options:DFlashOptions")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from orthrus import BuildError, InputError
-from orthrus_dflash.rotary import Rotary
+from orthrus.drafter_models.rotary import Rotary
 
 Tap = int | Literal["final"]
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear, rms_norm, scaled_dot_product_attention, silu
 
+from orthrus.drafter_models.key_values import KeyValues
+from orthrus.drafter_models.rotary import rotate
 from orthrus_dflash.config import DFlashConfig
-from orthrus_dflash.key_values import KeyValues
-from orthrus_dflash.rotary import rotate
 
 Angles = tuple[Tensor, Tensor]
 

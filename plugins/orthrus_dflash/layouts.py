@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from orthrus import InputError
+from orthrus.drafter_models.config_keys import WITHOUT_EFFECT, ConfigKeys, read_config_file
+from orthrus.drafter_models.rotary import read_rotary
 from orthrus_dflash.config import DFlashConfig, LayerKind, Tap, TargetSizes, taps_from
-from orthrus_dflash.config_keys import WITHOUT_EFFECT, ConfigKeys, read_config_file
 from orthrus_dflash.options import DFlashOptions
-from orthrus_dflash.rotary import read_rotary
 
 THETA = 10000.0  # of both references, where a config gives none
 SUCCESSORS = ("conv_", "selector_", "markov_", "confidence_")  # DFlash2, DSpark

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear, pad, rms_norm
 
+from orthrus.drafter_models.key_values import KeyValues
+from orthrus.drafter_models.vocabulary import spread, target_ids
 from orthrus_dflash.config import DFlashConfig, TargetSizes
-from orthrus_dflash.key_values import KeyValues
 from orthrus_dflash.layers import Layer, stack_layer
 from orthrus_dflash.layouts import read_config
 from orthrus_dflash.options import DFlashOptions
 from orthrus_dflash.visibility import block_mask
-from orthrus_dflash.vocabulary import spread, target_ids
 from orthrus_dflash.weights import read_weights
 
 Embed = Callable[[Tensor], Tensor]  # token ids [B, n] to rows [B, n, h] as the target stores them

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from orthrus import InputError
-from orthrus_dflash.checkpoint import check_shapes, read_tensors, stored_shapes
+from orthrus.drafter_models.checkpoint import check_shapes, read_tensors, stored_shapes
 from orthrus_dflash.config import DFlashConfig
 
 COPIES = ("embed_tokens.weight", "lm_head.weight", "verifier_lm_head.weight", "verifier_norm.weight", "d2t", "t2d")

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from orthrus import AutoBlock, BuildError, Chance, Context, Draft, Parts, Step, run_draft_pass
 from orthrus.files import fingerprint_weights
 from orthrus.optional import DraftingTarget, ViewTarget
-from orthrus.sampling import add_noise, row_probabilities, warp_rows
+from orthrus.sampling import draw_draft
 from orthrus_diffusion.block import MaskedBlock
 from orthrus_diffusion.options import DiffusionOptions
 from orthrus_diffusion.view_files.config import ViewConfig
@@ -47,14 +46,14 @@ class Diffusion:
         early: bool | None = None,
         notify: Callable[[str], None] = lambda text: None,
     ) -> None:
-        """Draft blocks of a size, or with `auto` of any that it chooses up to it.
+        """Draft blocks of a size, or with `auto` of any that it chooses up to it, through an attached view.
 
         early: whether to launch the next block before the host knows what it follows; None: on a CUDA device.
         """
         self._target = target
-        self._block = block
-        self._mask = mask_token_id
-        self._view = view
+        self.block = block
+        self.mask_token_id = mask_token_id
+        self.view = view
         self.learns = auto
         drafting = ("diffusion", self._measured)
         self._auto = AutoBlock(target, block - 1, drafting=drafting, notify=notify) if auto else None
@@ -64,6 +63,11 @@ class Diffusion:
         )  # who chooses must know what was accepted
         self._next: tuple[Context, int, Draft] | None = None  # launched early, for this cycle of this context
         self._launched: torch.cuda.Event | None = None
+
+    @property
+    def launched(self) -> bool:
+        """Whether a block is launched for a cycle that has not come yet."""
+        return self._next is not None
 
     def start(self, context: Context, rows: Sequence[int]) -> None:
         """Forget what was launched early, and tell who chooses; all else of a row is in the target's cache."""
@@ -79,7 +83,7 @@ class Diffusion:
         if early and early[:2] == (context, context.cycle):
             draft = early[2]
             return replace(draft, lengths=torch.minimum(draft.lengths, context.room))  # a stop string may have come
-        return self._draft(context, self._auto.choose(context) if self._auto else self._block - 1, chance)
+        return self._draft(context, self._auto.choose(context) if self._auto else self.block - 1, chance)
 
     def _wait(self) -> None:
         """Make the current stream wait for the early block; the caller may have switched streams since."""
@@ -90,8 +94,8 @@ class Diffusion:
     def ahead(self, context: Context, chance: Chance) -> None:
         """Launch the next cycle's block, where it can need no more slots than decoding and is not drafted again."""
         refills = context.waiting and len(context.rows) > 1  # a block would be launched again after a prefill
-        if self._early and not refills and context.longest + self._block <= context.tokens.shape[1]:
-            self._next = context, context.cycle + 1, self._draft(context, self._block - 1, chance)
+        if self._early and not refills and context.longest + self.block <= context.tokens.shape[1]:
+            self._next = context, context.cycle + 1, self._draft(context, self.block - 1, chance)
             if context.device.type == "cuda":
                 self._launched = torch.cuda.current_stream(context.device).record_event()
 
@@ -111,11 +115,11 @@ class Diffusion:
         if width < 2:
             return context.empty_draft()
         draws = context.settings.draws
-        block = MaskedBlock(width, self._mask, spare=context.min_room < width - 1, choose=not draws)
-        result = run_draft_pass(self._target, context, block, view=self._view, kind="block")
+        block = MaskedBlock(width, self.mask_token_id, spare=context.min_room < width - 1, choose=not draws)
+        result = run_draft_pass(self._target, context, block, view=self.view, kind="block")
         lengths = context.room.clamp(max=width - 1)  # [B] drafts
         if draws:
-            return draw(context, chance, result, lengths)  # of logits [B, width - 1, V]
+            return draw_draft(context, chance, result, lengths)  # of logits [B, width - 1, V]
         return Draft(result, lengths, passes=1)  # tokens [B, width - 1]
 
     def observe(self, step: Step) -> None:
@@ -125,22 +129,11 @@ class Diffusion:
 
     def fingerprint(self) -> str:
         """Return the fingerprint of the view's weights."""
-        return fingerprint_weights(self._target.view_weights(self._view).items())
+        return fingerprint_weights(self._target.view_weights(self.view).items())
 
     def report(self) -> Mapping[str, Any]:
         """Return what `auto` chose."""
         return self._auto.report() if self._auto else {}
-
-
-def draw(context: Context, chance: Chance, logits: Tensor, lengths: Tensor) -> Draft:
-    """Return tokens drawn from logits [B, n, V] with the noise that a coupled verifier draws the target's with.
-
-    Where the view's logits are near the target's, the same noise makes the same choice. probabilities are what the
-    tokens were drawn from, for other verifiers.
-    """
-    logits = warp_rows(logits, context.settings)
-    tokens = add_noise(context, logits, chance).argmax(-1)
-    return Draft(tokens, lengths, row_probabilities(context, logits), passes=1)
 
 
 def make(options: DiffusionOptions, parts: Parts) -> Diffusion:

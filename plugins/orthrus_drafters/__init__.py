@@ -1,4 +1,4 @@
-"""Drafters that run no model: plain decoding, looking the continuation up in the text, replaying a known answer."""
+"""Drafters without weights: plain decoding, continuations looked up in texts, a known answer, transformers' own."""
 
 from orthrus import hookimpl
 from orthrus.hookspecs import Register
@@ -12,4 +12,10 @@ def register_drafters(register: Register) -> None:
         "orthrus_drafters.prompt_lookup:make",
         options="orthrus_drafters.options:PromptLookupOptions",
     )
+    register("suffix", "orthrus_drafters.suffix:make", options="orthrus_drafters.options:SuffixOptions")
     register("replay", "orthrus_drafters.replay:make", options="orthrus_drafters.options:ReplayOptions")
+    register(
+        "transformers",
+        "orthrus_drafters.candidate_generators:make",
+        options="orthrus_drafters.options:CandidateGeneratorOptions",
+    )

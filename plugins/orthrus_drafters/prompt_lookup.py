@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
-
 from orthrus import AutoBlock, Chance, Context, Draft, Parts, Step
 from orthrus_drafters.options import PromptLookupOptions
-
-LONGEST = 31  # drafts that `auto` may choose: with the anchor, a pass of 32 tokens
+from orthrus_drafters.padding import LONGEST, chosen_width, padded
 
 
 class PromptLookup:
@@ -54,17 +51,7 @@ class PromptLookup:
             self._histories[index].continuation(min(self._length, row.room)) if row.room else []
             for index, row in enumerate(context.rows)
         ]
-        width = max(len(tokens) for tokens in drafts)
-        if self._auto:  # passes of a few widths: a shorter draft is padded
-            width = self._auto.choose(
-                context, [len(tokens) if row.room else None for tokens, row in zip(drafts, context.rows, strict=True)]
-            )
-            drafts = [tokens[:width] for tokens in drafts]
-        if width == 0:
-            return context.empty_draft()
-        padded = [[len(tokens), *tokens] + [0] * (width - len(tokens)) for tokens in drafts]
-        uploaded = torch.tensor(padded).to(context.device, non_blocking=True)  # [B, 1 + n], all at one go
-        return Draft(tokens=uploaded[:, 1:], lengths=uploaded[:, 0])
+        return padded(context, drafts, chosen_width(context, drafts, self._auto))
 
     def observe(self, step: Step) -> None:
         """Add what was committed to the rows' histories."""

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear, rms_norm, scaled_dot_product_attention, silu
 
+from orthrus.drafter_models.key_values import KeyValues
+from orthrus.drafter_models.rotary import rotate
 from orthrus_eagle3.config import Eagle3Config
-from orthrus_eagle3.key_values import KeyValues
-from orthrus_eagle3.rotary import rotate
 
 Angles = tuple[Tensor, Tensor]
 

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from orthrus import InputError
+from orthrus.drafter_models.config_keys import WITHOUT_EFFECT, ConfigKeys, read_config_file
+from orthrus.drafter_models.rotary import read_rotary
 from orthrus_eagle3.config import Eagle3Config, Tap, TargetSizes, default_boundaries, taps_from
-from orthrus_eagle3.config_keys import WITHOUT_EFFECT, ConfigKeys, read_config_file
 from orthrus_eagle3.options import Eagle3Options
-from orthrus_eagle3.rotary import read_rotary
 
 THETA = 10000.0  # of both references, where a config gives none
 IDS = "eagle_aux_hidden_state_layer_ids"

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding, linear, rms_norm
 
+from orthrus.drafter_models.key_values import KeyValues
+from orthrus.drafter_models.vocabulary import spread, target_ids
 from orthrus_eagle3.config import Eagle3Config, TargetSizes
-from orthrus_eagle3.key_values import KeyValues
 from orthrus_eagle3.layer import Layer, LayerWeights
 from orthrus_eagle3.layouts import read_config
 from orthrus_eagle3.options import Eagle3Options
-from orthrus_eagle3.vocabulary import spread, target_ids
 from orthrus_eagle3.weights import EMBEDDING, read_weights
 
 Embed = Callable[[Tensor], Tensor]  # token ids [B, n] to rows [B, n, h] as the target stores them

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from orthrus import InputError
-from orthrus_eagle3.checkpoint import check_shapes, read_tensors, stored_shapes
+from orthrus.drafter_models.checkpoint import check_shapes, read_tensors, stored_shapes
 from orthrus_eagle3.config import Eagle3Config
 
 EMBEDDING = "embed_tokens.weight"

@@ -10,11 +10,12 @@ from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding
 
-from orthrus import BuildError, Context, Draft, KVCache, Parts, Step, Tokenizer, Turn
-from orthrus.optional import DraftPass, MovesRows, StaticKVCache
+from orthrus import BuildError, Context, Draft, KVCache, Parts, Step, TapPoint, Tokenizer, Turn
+from orthrus.optional import DraftPass, MovesRows, StaticKVCache, TapReader
 from orthrus_transformers.engines.choice import make_engine
-from orthrus_transformers.engines.engine import EngineSetup
+from orthrus_transformers.engines.engine import Engine, EngineSetup, EngineType
 from orthrus_transformers.engines.forward_pass import ForwardPass
 from orthrus_transformers.engines.graph_limits import GraphLimits
 from orthrus_transformers.guards import check_room, in_its_turn, on_its_device, says_when_memory_is_short
@@ -24,20 +25,23 @@ from orthrus_transformers.loading.provenance import provenance
 from orthrus_transformers.model.attention_hook import attach
 from orthrus_transformers.model.compatibility import check_attention, check_layers
 from orthrus_transformers.model.context_length import ends_early, max_length
+from orthrus_transformers.model.decoder_layers import find_layers
 from orthrus_transformers.model.experts import choose_experts
 from orthrus_transformers.model.fused_layers import fuse_view, unfuse_view
 from orthrus_transformers.model.mask_windows import windows_in_masks
-from orthrus_transformers.model.output_head import keep_wide_sums
+from orthrus_transformers.model.output_head import keep_wide_sums, project
 from orthrus_transformers.model.pass_facts import PassReads, pass_identity
 from orthrus_transformers.model.pass_state import PassState
 from orthrus_transformers.model.reference import copied, fingerprint, plain_logits
-from orthrus_transformers.model.self_check import probe
+from orthrus_transformers.model.self_check import probe, refusing
+from orthrus_transformers.model.taps import Taps
 from orthrus_transformers.model.views import View, make_view
 from orthrus_transformers.options import TransformersOptions
 from orthrus_transformers.prefill_groups import prefill_groups
 from orthrus_transformers.training.dual_pass import DualPass
 from orthrus_transformers.transformers_api import raise_if_transformers_changed
 
+CAPABILITIES = frozenset({"logits", "views", "training", "hidden_states", "embeddings"})
 NARROWEST = 32  # columns of a chunk of several prompts
 
 
@@ -55,7 +59,7 @@ class TransformersTarget:
         cache: KVCache,
         attention: Any,
         *,
-        engine: str = "auto",
+        engine: str | EngineType = "auto",
         prefill_chunk: int = 512,
         limits: GraphLimits | None = None,
         name: str | None = None,
@@ -65,14 +69,14 @@ class TransformersTarget:
     ) -> None:
         """Attach to the model.
 
-        ignored: keys and tensors of the files that the user leaves out. notify: called with a sentence if texts end
-        before the model's context does, if its files ask for what is not applied, and if passes could be captured and
-        are not.
+        engine: the name of one of the table, or an engine's class itself. ignored: keys and tensors of the files that
+        the user leaves out. notify: called with a sentence if texts end before the model's context does, if its files
+        ask for what is not applied, and if passes could be captured and are not.
         """
         choose_experts(model.config, model.dtype)
         check_layers(model)
         check_attention(model, attention)
-        self.capabilities = frozenset({"logits", "views", "training", *(["tokenizer"] if tokenizer else [])})
+        self.capabilities = CAPABILITIES | ({"tokenizer"} if tokenizer else set())
         self.name = name or str(model.config.model_type)
         self.directory = directory
         self._ignored = tuple(ignored)
@@ -91,19 +95,34 @@ class TransformersTarget:
         self._views: dict[str, View] = {}
         self._state = state = PassState(attention, model.dtype)
         self._own_attention = attach(model, state)
-        state.masked_windows = windows_in_masks(model)
+        with refusing(model.config.model_type):
+            state.masked_windows = windows_in_masks(model)
+        self._taps = Taps(model, state)
+        self.hidden_size = int(model.config.get_text_config().hidden_size)
+        self.layer_count = len(find_layers(model))
         notices: list[str] = []  # told behind the self-check, which may refuse the model
         setup = EngineSetup(model, cache, state, self.max_length, limits or GraphLimits(), notify=notices.append)
         chosen = make_engine(engine, setup)
         keep_wide_sums(model)
-        self._engine = chosen.eager
-        windows = probe(self, state, model.config.model_type)
+        self._engine: Engine = chosen.eager
+        with refusing(model.config.model_type):
+            windows = probe(self, state, model.config.model_type)
         self._engine = chosen
         self._reads = PassReads.of_model(model, windows)
         files = (differing_end_tokens(directory), unapplied_settings(directory))
         for sentence in (ends_early(model), *notices, *files):
             if sentence:
                 notify(sentence)
+
+    @property
+    def engine(self) -> Engine:
+        """What runs the passes, as it was chosen at load; `report` says which it is."""
+        return self._engine
+
+    @property
+    def cache(self) -> KVCache:
+        """What keeps the keys and values of all passes."""
+        return self._cache
 
     def start(self, context: Context) -> None:
         """Make room in the cache for the context's rows; one decoding at a time is under way on a target.
@@ -195,10 +214,15 @@ class TransformersTarget:
                 last=1,
                 slots=slots[:, columns],
                 rows=None if len(rows) == len(context.rows) else which,
+                taps=self._taps.buffer,
                 first_row=rows[0] if list(rows) == list(range(rows[0], rows[0] + len(rows))) else None,
             )
             logits = self._engine.run(forward_pass)  # [R, 1, V]
-            yield logits if start + chunk >= width else None
+            last = start + chunk >= width
+            if self._taps.buffer is not None:
+                taken = forward_pass.width, forward_pass.rows, min(lengths) == width, last
+                self._taps.prompt(shift, start, *taken)
+            yield logits if last else None
 
     @torch.no_grad()
     @in_its_turn
@@ -214,8 +238,31 @@ class TransformersTarget:
             extent=context.longest - 1 + width,
             last=width,
             drafted=draft.tokens if draft.tokens.shape[1] else None,  # [B, n]
+            taps=self._taps.buffer,
         )
-        return self._engine.run(forward_pass)
+        logits = self._engine.run(forward_pass)
+        if self._taps.buffer is not None:
+            self._taps.scored(self._cache.lengths)
+        return logits
+
+    def tap(self, points: Sequence[TapPoint], reader: TapReader | None) -> None:
+        """Hand the hidden states at these points of prefills and scored drafts to a reader; no points: to nobody.
+
+        Raises BuildError for a point that the model does not have.
+        """
+        self._taps.set(points, reader)
+
+    @torch.no_grad()
+    @on_its_device
+    def embed(self, tokens: Tensor) -> Tensor:
+        """Return the embedding table's rows [B, n, h] for tokens [B, n], without what a model multiplies them by."""
+        return embedding(tokens, self._model.get_input_embeddings().weight)
+
+    @torch.no_grad()
+    @on_its_device
+    def head(self, hidden: Tensor) -> Tensor:
+        """Return the output head's products [B, n, V] of states [B, n, h]; in float32 for a 16-bit model."""
+        return project(self._model.get_output_embeddings(), hidden)
 
     @torch.no_grad()
     @in_its_turn
@@ -304,15 +351,16 @@ class TransformersTarget:
         """Return a view's weights themselves, by the names of the model's weights that they stand beside."""
         return self._view(name).weights()
 
-    def dual_pass(self, view: str, flex: bool | None = None) -> DualPass:
+    def dual_pass(self, view: str, flex: bool | None = None, compiled: bool | None = None) -> DualPass:
         """Return the two passes that training an attached view takes; from then on its weights have gradients.
 
-        flex: FlexAttention and compiled layers, or dense masks; None: FlexAttention on a CUDA device.
+        flex: FlexAttention or dense masks; None: FlexAttention on a CUDA device. compiled: whether layers go through
+        torch.compile; None: with FlexAttention.
         """
         flex = self.device.type == "cuda" if flex is None else flex
         if flex and self.device.type != "cuda":
             raise BuildError(f"FlexAttention has no gradients on '{self.device.type}'; train with dense masks")
-        return DualPass(self._model, self._state, self._view(view), flex, compiled=flex)
+        return DualPass(self._model, self._state, self._view(view), flex, flex if compiled is None else compiled)
 
     def fingerprint(self) -> str:
         """Return what tells this model's weights from others, whatever dtype they are computed in."""

@@ -107,8 +107,8 @@ def _outcome(reliance: Reliance) -> str | None:
         return f"{type(error).__name__}: {error}"
 
 
-def _lacks(thing: Any, names: tuple[str, ...]) -> str | None:
-    lacking = [name for name in names if not hasattr(thing, name)]
+def _lacks(value: Any, names: tuple[str, ...]) -> str | None:
+    lacking = [name for name in names if not hasattr(value, name)]
     return f"it lacks {', '.join(lacking)}" if lacking else None
 
 

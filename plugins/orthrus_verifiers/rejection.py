@@ -26,10 +26,10 @@ class Rejection:
             return Verdict(torch.zeros_like(draft.lengths), chance.categorical(target_probabilities[:, 0]))
         chances = acceptance(target_probabilities[:, :-1], draft.tokens, draft.probabilities)  # [B, n]
         accepted = chance.categorical(accepted_counts(chances, draft.lengths))  # [B]
-        return Verdict(accepted, chance.categorical(_after(target_probabilities, draft, accepted)))
+        return Verdict(accepted, chance.categorical(next_token_probabilities(target_probabilities, draft, accepted)))
 
 
-def _after(target_probabilities: Tensor, draft: Draft, accepted: Tensor) -> Tensor:
+def next_token_probabilities(target_probabilities: Tensor, draft: Draft, accepted: Tensor) -> Tensor:
     """Return [B, V]: the target's own after a whole draft, the residual at the place of a rejected token."""
     rows = torch.arange(len(accepted), device=accepted.device)
     own = target_probabilities[rows, accepted]  # [B, V]

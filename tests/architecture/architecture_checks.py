@@ -13,6 +13,10 @@ import orthrus
 
 LONGEST = 500  # lines of a file
 KERNELS = {"orthrus.kernels.launch", "orthrus.kernels.triton_wait"}  # what Triton kernels of plugins share
+DRAFTER_MODELS = {  # building blocks of drafters with weights of their own
+    f"orthrus.drafter_models.{name}"
+    for name in ("captured", "checkpoint", "config_keys", "key_values", "rotary", "row_store", "source", "vocabulary")
+}
 PUBLIC = {
     "orthrus",
     "orthrus.errors",
@@ -24,6 +28,7 @@ PUBLIC = {
     "orthrus.reference",
     "orthrus.sampling",
     "orthrus.testing",
+    *DRAFTER_MODELS,
     *KERNELS,
 }
 
@@ -55,9 +60,9 @@ def imports(folder: Path) -> Iterator[Import]:
         for node in ast.walk(tree):
             typing_only = id(node) in guarded
             if isinstance(node, ast.Import):
-                yield from (Import(file, node.lineno, one.name, (), typing_only) for one in node.names)
+                yield from (Import(file, node.lineno, alias.name, (), typing_only) for alias in node.names)
             elif isinstance(node, ast.ImportFrom):
-                names = tuple(one.name for one in node.names)
+                names = tuple(alias.name for alias in node.names)
                 yield Import(file, node.lineno, "." * node.level + (node.module or ""), names, typing_only)
 
 
@@ -67,27 +72,27 @@ def _is_guard(node: ast.AST) -> bool:
 
 def forbidden(folder: Path, roots: Sequence[str]) -> list[str]:
     """Complain about imports of packages whose name starts with one of the roots."""
-    return [str(one) for one in imports(folder) if one.root.startswith(tuple(roots))]
+    return [str(imported) for imported in imports(folder) if imported.root.startswith(tuple(roots))]
 
 
 def private_doors(plugins: Path) -> list[str]:
     """Complain about plugins that import what is not public in orthrus, or one another."""
-    packages = {one.name for one in plugins.iterdir() if one.is_dir()}
-    found: list[str] = []
+    packages = {path.name for path in plugins.iterdir() if path.is_dir()}
+    complaints: list[str] = []
     for package in sorted(packages):
-        for one in imports(plugins / package):
-            if one.root == "orthrus" and not _is_public(one):
-                found.append(f"{package}: {one} is not public")
-            if one.root in packages - {package}:
-                found.append(f"{package}: {one} is another plugin")
-    return found
+        for imported in imports(plugins / package):
+            if imported.root == "orthrus" and not _is_public(imported):
+                complaints.append(f"{package}: {imported} is not public")
+            if imported.root in packages - {package}:
+                complaints.append(f"{package}: {imported} is another plugin")
+    return complaints
 
 
-def _is_public(one: Import) -> bool:
-    if one.module not in PUBLIC:
+def _is_public(imported: Import) -> bool:
+    if imported.module not in PUBLIC:
         return False
-    public = {*orthrus.__all__, *orthrus._ELSEWHERE} | {module.partition(".")[2] for module in PUBLIC}
-    return one.module != "orthrus" or set(one.names) <= public
+    public = {*orthrus.__all__, *orthrus.REEXPORTED} | {module.partition(".")[2] for module in PUBLIC}
+    return imported.module != "orthrus" or set(imported.names) <= public
 
 
 def too_long(folder: Path) -> list[str]:

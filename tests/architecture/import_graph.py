@@ -19,7 +19,7 @@ NOTHING = "nothing else"
 
 def modules(*roots: Path) -> dict[str, Path]:
     """Return the file of every module, by dotted name, of the packages that lie directly in these folders."""
-    packages = [one for root in roots for one in sorted(root.iterdir()) if (one / "__init__.py").is_file()]
+    packages = [folder for root in roots for folder in sorted(root.iterdir()) if (folder / "__init__.py").is_file()]
     return {_dotted(file, package.parent): file for package in packages for file in sorted(package.rglob("*.py"))}
 
 
@@ -31,17 +31,17 @@ def _dotted(file: Path, root: Path) -> str:
 def file_graph(known: Mapping[str, Path]) -> Graph:
     """Return which modules each module imports."""
     return {
-        name: {target for one in imports(file) for target in _targets(one, known)} - {name}
+        name: {target for imported in imports(file) for target in _targets(imported, known)} - {name}
         for name, file in known.items()
     }
 
 
-def _targets(one: Import, known: Mapping[str, Path]) -> Iterator[str]:
-    if one.module in known and not one.names:
-        yield one.module
-    for name in one.names if one.module in known else ():
-        inner = f"{one.module}.{name}"
-        yield inner if inner in known else one.module
+def _targets(imported: Import, known: Mapping[str, Path]) -> Iterator[str]:
+    if imported.module in known and not imported.names:
+        yield imported.module
+    for name in imported.names if imported.module in known else ():
+        inner = f"{imported.module}.{name}"
+        yield inner if inner in known else imported.module
 
 
 def folder_graph(files: Graph, package: str) -> Graph:
@@ -49,7 +49,7 @@ def folder_graph(files: Graph, package: str) -> Graph:
     graph: dict[str, set[str]] = {}
     for name, targets in files.items():
         if source := _child(name, package):
-            graph.setdefault(source, set()).update(filter(None, (_child(one, package) for one in targets)))
+            graph.setdefault(source, set()).update(filter(None, (_child(target, package) for target in targets)))
             graph[source].discard(source)
     return graph
 
@@ -63,8 +63,8 @@ def _child(name: str, package: str) -> str | None:
 def circles(graph: Graph) -> list[tuple[str, ...]]:
     """Return the largest sets of nodes that all reach one another, sorted; a node alone is none."""
     reach = {name: _reached(graph, name) for name in graph}
-    found = {tuple(sorted(other for other in reach[name] if name in reach.get(other, ()))) for name in graph}
-    return sorted(one for one in found if len(one) > 1)
+    groups = {tuple(sorted(other for other in reach[name] if name in reach.get(other, ()))) for name in graph}
+    return sorted(circle for circle in groups if len(circle) > 1)
 
 
 def _reached(graph: Graph, start: str) -> set[str]:
@@ -80,7 +80,7 @@ def _reached(graph: Graph, start: str) -> set[str]:
 def all_circles(known: Mapping[str, Path]) -> list[tuple[str, ...]]:
     """Return the circles between files, and those between the files and folders of each package."""
     files = file_graph(known)
-    folders = [one for name in packages(known) for one in circles(folder_graph(files, name))]
+    folders = [circle for name in packages(known) for circle in circles(folder_graph(files, name))]
     return sorted({*circles(files), *folders})
 
 
@@ -89,12 +89,16 @@ def packages(known: Mapping[str, Path]) -> list[str]:
     return [name for name, file in known.items() if file.name == "__init__.py"]
 
 
-def unexpected(found: Iterable[tuple[str, ...]], excepted: Iterable[tuple[str, ...]]) -> list[str]:
+def unexpected(existing: Iterable[tuple[str, ...]], excepted: Iterable[tuple[str, ...]]) -> list[str]:
     """Complain about circles that are no exceptions, and about exceptions that are no circles any more."""
-    found, excepted = list(found), list(excepted)
+    existing, excepted = list(existing), list(excepted)
     return [
-        *(f"a circle: {', '.join(one)}" for one in found if one not in excepted),
-        *(f"no circle any more, to be taken from the list: {', '.join(one)}" for one in excepted if one not in found),
+        *(f"a circle: {', '.join(circle)}" for circle in existing if circle not in excepted),
+        *(
+            f"no circle any more, to be taken from the list: {', '.join(circle)}"
+            for circle in excepted
+            if circle not in existing
+        ),
     ]
 
 
@@ -111,9 +115,13 @@ def _broken(folder: str, file: Path, files: Graph) -> Iterator[str]:
         yield f"{folder}: its docstring must say what it is, and end with 'May import: ... .'"
         return
     allowed = set() if rule[1] == NOTHING else set(re.split(r",\s+", rule[1]))
-    found = outside(folder, files)
-    yield from (f"{folder}: imports {one}, which its docstring does not allow" for one in sorted(found - allowed))
-    yield from (f"{folder}: its docstring allows {one}, which it does not import" for one in sorted(allowed - found))
+    imported = outside(folder, files)
+    yield from (
+        f"{folder}: imports {module}, which its docstring does not allow" for module in sorted(imported - allowed)
+    )
+    yield from (
+        f"{folder}: its docstring allows {module}, which it does not import" for module in sorted(allowed - imported)
+    )
 
 
 def outside(folder: str, files: Graph) -> set[str]:
@@ -123,8 +131,8 @@ def outside(folder: str, files: Graph) -> set[str]:
     """
     root = folder.partition(".")[0]
     inside = {name for name in files if name == folder or name.startswith(f"{folder}.")}
-    found = {target for name in inside for target in files[name] - inside if target.startswith(f"{root}.")}
-    return {_nearest(folder, target).removeprefix(f"{root}.") for target in found}
+    targets = {target for name in inside for target in files[name] - inside if target.startswith(f"{root}.")}
+    return {_nearest(folder, target).removeprefix(f"{root}.") for target in targets}
 
 
 def _nearest(folder: str, target: str) -> str:

@@ -53,8 +53,8 @@ def test_a_circle_of_folders_is_noticed_where_no_file_is_in_one(tmp_path: Path) 
     files = {"a/one.py": "import house.b.two", "a/three.py": "", "b/two.py": "from house.a import three"}
     assert graph.all_circles(planted(tmp_path, files)) == [("house.a", "house.b")]
     inner = {f"inner/{name}": code.replace("house.", "house.inner.") for name, code in files.items()}
-    found = graph.all_circles(planted(tmp_path, inner))
-    assert ("house.inner.a", "house.inner.b") in found
+    circles_found = graph.all_circles(planted(tmp_path, inner))
+    assert ("house.inner.a", "house.inner.b") in circles_found
 
 
 def test_a_stale_exception_is_noticed(tmp_path: Path) -> None:
@@ -86,13 +86,13 @@ def test_a_broken_rule_is_noticed(docstring: str, complaints: list[str], tmp_pat
     planted(tmp_path, files)
     (tmp_path / "house" / "b" / "__init__.py").write_text('"""B.\n\nMay import: nothing else.\n"""', encoding="utf-8")
     (tmp_path / "house" / "a" / "__init__.py").write_text(f'"""{docstring}\n"""', encoding="utf-8")
-    found = graph.broken_rules(graph.modules(tmp_path))
-    assert len(found) == len(complaints)
-    assert all(one.startswith(start) for one, start in zip(found, complaints, strict=True)), found
+    broken = graph.broken_rules(graph.modules(tmp_path))
+    assert len(broken) == len(complaints)
+    assert all(complaint.startswith(start) for complaint, start in zip(broken, complaints, strict=True)), broken
 
 
 def test_folders_of_a_folder_are_named_from_the_nearest_common_one(tmp_path: Path) -> None:
     files = {"a/b/one.py": "import house.a.c.two\nimport house.d.e.three", "a/c/two.py": "", "d/e/three.py": ""}
-    found = graph.file_graph(planted(tmp_path, files))
-    assert graph.outside("house.a.b", found) == {"a.c", "d"}
-    assert graph.outside("house.a", found) == {"d"}
+    imported = graph.file_graph(planted(tmp_path, files))
+    assert graph.outside("house.a.b", imported) == {"a.c", "d"}
+    assert graph.outside("house.a", imported) == {"d"}

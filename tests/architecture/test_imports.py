@@ -73,8 +73,8 @@ def test_plugins_use_no_private_door() -> None:
 def test_a_private_door_is_noticed(code: str, complaint: str, tmp_path: Path) -> None:
     plant(tmp_path / "orthrus_one", code)
     plant(tmp_path / "orthrus_two", "from orthrus import Draft", "part.py")
-    [found] = checks.private_doors(tmp_path)
-    assert found.startswith(complaint)
+    [door] = checks.private_doors(tmp_path)
+    assert door.startswith(complaint)
 
 
 @pytest.mark.parametrize(
@@ -108,14 +108,16 @@ def test_the_kit_stands_alone() -> None:
 
 
 def test_hypothesis_is_imported_at_one_place() -> None:
-    assert {one.split(":")[0] for one in checks.forbidden(ROOT / "orthrus", ["hypothesis"])} == {"with_hypothesis.py"}
+    assert {complaint.split(":")[0] for complaint in checks.forbidden(ROOT / "orthrus", ["hypothesis"])} == {
+        "with_hypothesis.py"
+    }
 
 
 def test_public_names_exist() -> None:
     assert checks.missing_names(orthrus) == []
     assert checks.missing_names(orthrus.testing) == []
     assert sorted(orthrus.__all__) == dir(orthrus)
-    assert [name for name in orthrus._ELSEWHERE if not hasattr(orthrus, name) or name in orthrus.__all__] == []
+    assert [name for name in orthrus.REEXPORTED if not hasattr(orthrus, name) or name in orthrus.__all__] == []
 
 
 def test_a_public_name_that_does_not_exist_is_noticed() -> None:

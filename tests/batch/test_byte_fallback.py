@@ -11,7 +11,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models
 from transformers import PreTrainedTokenizerFast
 
 from orthrus.batch.detokenizer import Detokenizer
-from orthrus.reference.oracle import _completes_string
+from orthrus.reference.oracle import completes_string
 from orthrus_transformers.loading.tokenizer import TextTokenizer
 
 SPECIAL = ("<unk>", "<s>", "</s>")
@@ -68,7 +68,7 @@ def test_the_pieces_of_any_tokens_add_up_to_what_decoding_them_at_once_gives(ans
 def test_a_stop_string_ends_the_pieces_where_it_begins(answer: list[int], strings: list[str]) -> None:
     stream, pieces = fed(answer, strings)
     outputs = [answer[:count] for count in range(1, len(answer) + 1)]
-    ending = next((output for output in outputs if _completes_string(output, strings, tokenizer().decode)), None)
+    ending = next((output for output in outputs if completes_string(output, strings, tokenizer().decode)), None)
     assert stream.matched == (ending is not None)
     assert "".join(pieces) == stream.text
     if ending is None:

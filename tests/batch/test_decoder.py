@@ -188,14 +188,14 @@ def test_token_ids_may_come_as_tensors() -> None:
 
 
 def test_a_second_decoding_ends_the_first_with_an_error_and_not_with_wrong_text() -> None:
-    one = decoder(NoDrafter())
-    first, second = iter(one.stream("abc")), iter(one.stream("dcb"))
+    shared = decoder(NoDrafter())
+    first, second = iter(shared.stream("abc")), iter(shared.stream("dcb"))
     next(first), next(second)
     with pytest.raises(InputError, match="another decoding was begun on this target"):
         next(first)
-    later = iter(one.stream("abc"))
+    later = iter(shared.stream("abc"))
     next(later)
-    one.generate(["d"])
+    shared.generate(["d"])
     with pytest.raises(InputError, match="another decoding was begun on this target"):
         next(later)
 

@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from orthrus.batch.detokenizer import Detokenizer, find_stop
-from orthrus.reference.oracle import _completes_string
+from orthrus.reference.oracle import completes_string
 from orthrus.testing.profiles import fewer
 
 
@@ -89,5 +89,5 @@ def test_a_stop_string_completes_with_the_same_token_as_the_oracles(pieces: list
             ended = token
             break
     outputs = [list(range(count + 1)) for count in range(len(pieces))]
-    wanted = [output[-1] for output in outputs if _completes_string(output, [string], Pieces().decode)]
+    wanted = [output[-1] for output in outputs if completes_string(output, [string], Pieces().decode)]
     assert ended == (wanted[0] if wanted else None)

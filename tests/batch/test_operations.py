@@ -61,8 +61,8 @@ class Operations(TorchDispatchMode):
 
 
 def _is_view(schema: Any) -> bool:
-    aliases = [one.alias_info for one in schema.returns]
-    return any(one is not None and not one.is_write for one in aliases)
+    aliases = [alias.alias_info for alias in schema.returns]
+    return any(alias is not None and not alias.is_write for alias in aliases)
 
 
 def view_target() -> TransformersTarget:
@@ -178,7 +178,7 @@ def test_a_drafting_pass_does_little_more_than_one_that_scores(monkeypatch: pyte
             tokens, lengths, 16, 7, unused=1, draft_pass=draft_pass, room=None if draft_pass is None else rows.room
         )
         with torch.no_grad(), Inside(monkeypatch) as inside:
-            target._engine.run(forward_pass)
+            target.engine.run(forward_pass)
         noted.append(inside.noted)
     scored, plain, spare = noted
     assert sorted(plain) == sorted([*scored, "constant_pad_nd", "sub", "argmax"])

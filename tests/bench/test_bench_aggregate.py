@@ -56,26 +56,26 @@ def test_a_run_holds_what_its_rounds_gave(pair: tuple[list[Measurement], list[Me
     assert run.new_tokens == sum(len(tokens) for tokens in mine[0].token_ids)
     assert run.tokens_per_second is not None and run.ratio is not None
     assert run.ttft_seconds is not None and run.cycle_seconds is not None
-    assert run.ttft_seconds.values == tuple(one.ttft_seconds for one in mine)
-    assert run.cycle_seconds.values == tuple(one.cycle_seconds for one in mine)
-    assert run.peak_memory_bytes == max(one.peak_memory_bytes or 0 for one in mine)
-    for index, (one, other) in enumerate(zip(mine, theirs, strict=True)):  # the ratio is of the same round
-        speed = sum(map(len, one.token_ids)) / one.seconds
+    assert run.ttft_seconds.values == tuple(measurement.ttft_seconds for measurement in mine)
+    assert run.cycle_seconds.values == tuple(measurement.cycle_seconds for measurement in mine)
+    assert run.peak_memory_bytes == max(measurement.peak_memory_bytes or 0 for measurement in mine)
+    for index, (measurement, other) in enumerate(zip(mine, theirs, strict=True)):  # the ratio is of the same round
+        speed = sum(map(len, measurement.token_ids)) / measurement.seconds
         assert run.tokens_per_second.values[index] == speed
         assert run.ratio.values[index] == speed / (sum(map(len, other.token_ids)) / other.seconds)
     same = [
         a == b
-        for one, other in zip(mine, theirs, strict=True)
-        for a, b in zip(one.token_ids, other.token_ids, strict=True)
+        for measurement, other in zip(mine, theirs, strict=True)
+        for a, b in zip(measurement.token_ids, other.token_ids, strict=True)
     ]
     assert run.identical == statistics.fmean(same)
 
 
 @fewer(3)
 @given(st.integers(1, 3).flatmap(lambda count: samples(count, 3)))
-def test_ratios_are_pooled_and_per_prompt_over_all_rounds(found: list[Measurement]) -> None:
-    run = measured(SUBJECT, POINT, found)
-    rows = [row for one in found for row in one.measures]
+def test_ratios_are_pooled_and_per_prompt_over_all_rounds(measurements: list[Measurement]) -> None:
+    run = measured(SUBJECT, POINT, measurements)
+    rows = [row for measurement in measurements for row in measurement.measures]
     cycled = [row for row in rows if row.cycles]
     assert run.tpf == pytest.approx(
         (
@@ -115,13 +115,13 @@ def test_drafts_of_a_baseline_are_not_told_but_its_cycles_are() -> None:
 
 
 def test_the_share_of_the_bandwidth_is_bytes_over_bandwidth_over_the_time_of_the_pass() -> None:
-    one = Measurement(((1,),), 2.0, None, None, ())
+    measurement = Measurement(((1,),), 2.0, None, None, ())
     phases = Phases(draft=0.5, score=0.25, verify=0.125, commit=0.125, other=1.0)
-    run = measured(SUBJECT, POINT, [one], [], Profile(phases, 6e9), 96e9)
+    run = measured(SUBJECT, POINT, [measurement], [], Profile(phases, 6e9), 96e9)
     assert (run.phases, run.pass_bytes, run.bandwidth_share) == (phases, 6_000_000_000, 0.25)
-    silent = measured(SUBJECT, POINT, [one], [], Profile(phases, None), 96e9)
+    silent = measured(SUBJECT, POINT, [measurement], [], Profile(phases, None), 96e9)
     assert (silent.phases, silent.pass_bytes, silent.bandwidth_share) == (phases, None, None)
-    assert measured(SUBJECT, POINT, [one], [], Profile(phases, 6e9), None).bandwidth_share is None
+    assert measured(SUBJECT, POINT, [measurement], [], Profile(phases, 6e9), None).bandwidth_share is None
 
 
 values = st.one_of(st.none(), st.integers(-5, 10**12), st.floats(allow_nan=False, allow_infinity=False), st.text())
@@ -153,14 +153,14 @@ runs = st.builds(
 @fewer(2)
 @given(st.text(), st.dictionaries(st.text(), values), st.lists(runs, max_size=3), st.text())
 def test_results_are_read_as_they_were_written(
-    tmp_path_factory: pytest.TempPathFactory, title: str, settings: dict[str, Any], found: list[Run], note: str
+    tmp_path_factory: pytest.TempPathFactory, title: str, settings: dict[str, Any], written_runs: list[Run], note: str
 ) -> None:
-    results = Results(title, "orthrus bench", "2026-01-01", {"device": "x"}, settings, tuple(found), note)
+    results = Results(title, "orthrus bench", "2026-01-01", {"device": "x"}, settings, tuple(written_runs), note)
     file = tmp_path_factory.mktemp("results") / "new" / "results.json"
     write_results(results, file)
     assert read_results(file) == results
-    assert [one.name for one in file.parent.iterdir()] == ["results.json"]
-    for run, written in zip(found, json.loads(file.read_text())["runs"], strict=True):
+    assert [path.name for path in file.parent.iterdir()] == ["results.json"]
+    for run, written in zip(written_runs, json.loads(file.read_text())["runs"], strict=True):
         if run.ratio is not None:
             assert written["ratio"]["median"] == run.ratio.median
 
@@ -172,7 +172,7 @@ def test_results_that_cannot_be_written_leave_the_old_ones(tmp_path: Path) -> No
     with pytest.raises(ValueError, match="Out of range float"):
         write_results(Results("bad", "", "", {"copy_bandwidth": float("nan")}, {}), file)
     assert read_results(file) == good
-    assert [one.name for one in tmp_path.iterdir()] == ["results.json"]
+    assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
 
 
 def test_a_failure_is_a_sentence_and_no_figures() -> None:

@@ -101,14 +101,14 @@ def test_baselines_come_first_and_labels_are_stems_unless_they_clash(tmp_path: P
     other.write_text(TABLE.read_text())
     session = Plugins.load()
     subjects = plan_subjects([TABLE], ["v: seed=1"], ["none", "generate"], session)
-    assert [(one.label, one.kind) for one in subjects] == [
+    assert [(subject.label, subject.kind) for subject in subjects] == [
         ("none", "decoder"), ("generate", "baseline"), (TABLE.stem, "decoder"), ("v", "decoder"),
     ]  # fmt: skip
-    assert [one.label for one in plan_subjects([TABLE, other], [], [], session)] == [str(TABLE), str(other)]
-    labels = [one.label for one in plan_subjects([TABLE], ["v: seed=1"], ["none"], session, shape="qwen3-8b")]
+    assert [subject.label for subject in plan_subjects([TABLE, other], [], [], session)] == [str(TABLE), str(other)]
+    labels = [subject.label for subject in plan_subjects([TABLE], ["v: seed=1"], ["none"], session, shape="qwen3-8b")]
     assert labels == ["none", "qwen3-8b", "v"]
     two = plan_subjects([TABLE, other], [], [], session, shape="qwen3-8b")
-    assert [one.label for one in two] == [f"{TABLE} (qwen3-8b)", f"{other} (qwen3-8b)"]
+    assert [subject.label for subject in two] == [f"{TABLE} (qwen3-8b)", f"{other} (qwen3-8b)"]
     assert choose_reference(None, subjects) == "none"
     assert choose_reference("v", subjects) == "v"
 

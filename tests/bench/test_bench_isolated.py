@@ -51,7 +51,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 
 
 def runs_of(bench: IsolatedBench) -> list[Run]:
-    return [run for found in bench.runs() for run in found]
+    return [run for runs in bench.runs() for run in runs]
 
 
 def test_every_subject_is_measured_and_compared_at_every_point(started: list[Path]) -> None:
@@ -128,7 +128,6 @@ def test_the_whole_peak_is_that_since_the_first_run(
 ) -> None:
     done: list[int] = []
     monkeypatch.setattr("orthrus.bench.subjects.reset_peak", lambda: done.append(1))
-    bench = make_bench(tmp_path, BenchPlugin(), rounds=2, warm_up=1, phases=False)
-    bench._subjects._whole_peak = whole
+    bench = make_bench(tmp_path, BenchPlugin(), rounds=2, warm_up=1, phases=False, whole_peak=whole)
     all_runs(bench)
     assert len(done) == resets

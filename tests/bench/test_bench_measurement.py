@@ -34,8 +34,8 @@ def test_the_measures_of_a_decoder(prompts: list[list[int]], batch: int, limit: 
     sample = run_decoder(decoder, prompts, batch, clock)
     results = decoder.generate(prompts, batch=batch)
     assert sample.token_ids == tuple(result.token_ids for result in results)
-    assert [one.cycles for one in sample.measures] == [result.measures.cycles for result in results]
-    assert [one.passes for one in sample.measures] == [result.measures.passes for result in results]
+    assert [measures.cycles for measures in sample.measures] == [result.measures.cycles for result in results]
+    assert [measures.passes for measures in sample.measures] == [result.measures.passes for result in results]
 
     # Again, without the code that is tested: what each step was, between two looks at the clock.
     steps = list(decoder.steps(prompts, batch)[1])
@@ -64,8 +64,8 @@ class Fixed:
 
 def test_the_measures_of_a_baseline_batch_after_batch() -> None:
     clock = Clock()
-    two, one = BaselineAnswer(((1, 2, 3), (4,)), 2.0, 2), BaselineAnswer(((5, 6),), 1.0, 1)
-    sample = run_baseline(Fixed(clock, [(two, 10.0), (one, 4.0)]), Stop(), [[1], [2], [3]], 2, clock, CPU)
+    two, single = BaselineAnswer(((1, 2, 3), (4,)), 2.0, 2), BaselineAnswer(((5, 6),), 1.0, 1)
+    sample = run_baseline(Fixed(clock, [(two, 10.0), (single, 4.0)]), Stop(), [[1], [2], [3]], 2, clock, CPU)
     assert sample.token_ids == ((1, 2, 3), (4,), (5, 6))
     assert sample.seconds == 14.0
     assert sample.tokens_per_second == 6 / 14
@@ -78,8 +78,11 @@ def test_the_measures_of_a_baseline_prompt_by_prompt() -> None:
     clock = Clock()
     answers = [(BaselineAnswer(((1,) * 9,), 1.0, 4), 5.0), (BaselineAnswer(((1,),), 1.0, 0), 1.5)]
     sample = run_baseline(Fixed(clock, answers), Stop(), [[1], [2]], 1, clock, CPU)
-    assert [(one.new_tokens, one.cycles, one.passes) for one in sample.measures] == [(9, 4, 5), (1, 0, 1)]
-    assert [one.tokens_per_cycle for one in sample.measures] == [2.0, None]
+    assert [(measures.new_tokens, measures.cycles, measures.passes) for measures in sample.measures] == [
+        (9, 4, 5),
+        (1, 0, 1),
+    ]
+    assert [measures.tokens_per_cycle for measures in sample.measures] == [2.0, None]
 
 
 def test_what_a_baseline_cannot_tell_is_nothing() -> None:

@@ -45,17 +45,17 @@ def test_growth_is_of_the_peak_over_the_references_from_the_lowest_context_to_th
 
 
 def test_points_are_compared_with_their_like() -> None:
-    doubled = [replace(one, point={**one.point, "batch": 2}) for one in RUNS]
-    doubled = [replace(one, peak_memory_bytes=2 * (one.peak_memory_bytes or 0)) for one in doubled]
-    found = memory_growth(results(*(replace(one, point={**one.point, "batch": 1}) for one in RUNS), *doubled))
-    assert [(one.point, one.extra_bytes) for one in found] == [({"batch": 1}, 400), ({"batch": 2}, 800)]
-    assert "replay, batch 2: from context" in str(found[1])
+    doubled = [replace(run, point={**run.point, "batch": 2}) for run in RUNS]
+    doubled = [replace(run, peak_memory_bytes=2 * (run.peak_memory_bytes or 0)) for run in doubled]
+    grown = memory_growth(results(*(replace(run, point={**run.point, "batch": 1}) for run in RUNS), *doubled))
+    assert [(growth.point, growth.extra_bytes) for growth in grown] == [({"batch": 1}, 400), ({"batch": 2}, 800)]
+    assert "replay, batch 2: from context" in str(grown[1])
 
 
 def test_where_memory_is_shared_or_not_known_nothing_is_told() -> None:
     assert memory_growth(results(*RUNS, isolated=False)) == []
-    assert memory_growth(results(*(replace(one, peak_memory_bytes=None) for one in RUNS))) == []
-    assert memory_growth(results(*(one for one in RUNS if one.point["context"] == 100))) == []
+    assert memory_growth(results(*(replace(run, peak_memory_bytes=None) for run in RUNS))) == []
+    assert memory_growth(results(*(run for run in RUNS if run.point["context"] == 100))) == []
     assert memory_growth(results(*RUNS[3:])) == []  # without the reference
     assert memory_growth(results(*RUNS[:3])) == []  # the reference alone
     failed = [replace(RUNS[2], peak_memory_bytes=None, error="it ran out of memory")]
@@ -64,7 +64,7 @@ def test_where_memory_is_shared_or_not_known_nothing_is_told() -> None:
 
 
 def test_without_a_passs_bytes_there_is_no_share() -> None:
-    [grown] = memory_growth(results(*(replace(one, pass_bytes=None) for one in RUNS)))
+    [grown] = memory_growth(results(*(replace(run, pass_bytes=None) for run in RUNS)))
     assert (grown.extra_bytes, grown.keys_bytes, grown.share) == (400, None, None)
     assert str(grown).endswith("peak memory grows by 0.0 MiB more than that of none")
 
@@ -79,4 +79,6 @@ def test_json_holds_it_and_is_read_without_it(tmp_path: Path) -> None:
 
 
 def test_a_report_tells_it() -> None:
-    assert any(one.startswith("- replay: from context 100 to 500 peak memory grows") for one in section(results(*RUNS)))
+    assert any(
+        line.startswith("- replay: from context 100 to 500 peak memory grows") for line in section(results(*RUNS))
+    )

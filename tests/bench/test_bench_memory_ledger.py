@@ -94,8 +94,8 @@ def test_a_subject_has_its_own_memory_and_its_targets_and_nobody_elses(device: D
     bench = make_bench(tmp_path, plugin, variants=variants, baselines=["other"], rounds=1)
     assert all(run.error is None for run in all_runs(bench))
     assert device.bytes == 1000 + 1 + 100 + 10 + 1000
-    pool = bench._subjects
-    mine = {label: device.bytes - pool._ledger.others(*subject.owners) for label, subject in pool._subjects.items()}
+    pool = bench.subjects
+    mine = {label: device.bytes - pool.bytes_of_others(subject) for label, subject in pool.built.items()}
     # What runs leave behind counts for all decoders of the same target, for they use it; never for a baseline.
     assert mine == {"other": 1001, "config": 1010, "heavy": 1110, "static": 1000}
 
@@ -117,7 +117,7 @@ def test_objects_that_were_set_aside_are_back_afterwards() -> None:
 def test_copying_is_measured_and_its_absence_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("orthrus.bench.bandwidth.CPU_BYTES", 2**20)
     seconds = iter([9.0, *[0.5] * 3, 0.25, *[1.0] * 3])  # the first is not counted; the median is 0.5
-    monkeypatch.setattr("orthrus.bench.bandwidth._copy_seconds", lambda source, target: next(seconds))
+    monkeypatch.setattr("orthrus.bench.bandwidth.copy_seconds", lambda source, target: next(seconds))
     assert copy_bandwidth(torch.device("cpu")) == 2 * 2**20 / 0.5
     monkeypatch.undo()
     monkeypatch.setattr("orthrus.bench.bandwidth.CPU_BYTES", 2**60)

@@ -70,9 +70,9 @@ def test_every_part_gets_the_time_that_it_takes(
         return own(self, draft)
 
     with mock.patch.object(Scheduler, "check", check):
-        found = profile(decoder, [[1, 2, 3]] * prompts, batch, clock)
-    assert found is not None
-    assert found.phases == Phases(draft=propose + observe, score=score, verify=verify, commit=keep, other=between)
+        profiled = profile(decoder, [[1, 2, 3]] * prompts, batch, clock)
+    assert profiled is not None
+    assert profiled.phases == Phases(draft=propose + observe, score=score, verify=verify, commit=keep, other=between)
 
 
 @given(times, times, times)
@@ -86,20 +86,20 @@ def test_what_is_launched_ahead_is_drafting_though_it_is_within_the_commit(
         Consensus(),
         Stop(12),
     )
-    found = profile(decoder, [[1, 2, 3]], 1, clock)
-    assert found is not None
-    assert found.phases == Phases(draft=propose + ahead, score=0, verify=0, commit=keep, other=0)
+    profiled = profile(decoder, [[1, 2, 3]], 1, clock)
+    assert profiled is not None
+    assert profiled.phases == Phases(draft=propose + ahead, score=0, verify=0, commit=keep, other=0)
 
 
 @given(st.lists(st.integers(1, 9).map(float), min_size=7, max_size=7), st.booleans())
 def test_the_parts_add_up_to_the_cycle(ticks: list[float], plain: bool) -> None:
     clock = Clock(itertools.cycle(ticks))
     decoder = Decoder.of(table_target(), NoDrafter() if plain else PromptLookup(), Consensus(), Stop(12))
-    found = profile(decoder, [[1, 2, 3]], 1, clock)
-    assert found is not None
+    profiled = profile(decoder, [[1, 2, 3]], 1, clock)
+    assert profiled is not None
     # Two looks for each of prefill, verify and keep; then for propose, score, verify, keep and observe in every cycle.
     ends = clock.looks[13::10]
-    assert sum(dataclasses.astuple(found.phases)) == pytest.approx((ends[-1] - ends[0]) / (len(ends) - 1))
+    assert sum(dataclasses.astuple(profiled.phases)) == pytest.approx((ends[-1] - ends[0]) / (len(ends) - 1))
 
 
 def test_no_cycle_follows_a_cycle_where_answers_are_short() -> None:
@@ -140,8 +140,8 @@ def weighed(prompts: list[list[int]], batch: int, stop: Stop, seed: int = 0) -> 
 
 def test_a_pass_reads_the_keys_of_the_rows_that_are_live() -> None:
     # Cycles 2, 3, 4 of a row of 3 tokens begin with 5, 6, 7: the prompt, and what was committed.
-    found = weighed([[1, 2, 3]], 1, Stop(5))
-    assert found is not None and found.pass_bytes == 1000 + (5 + 6 + 7) / 3
+    profiled = weighed([[1, 2, 3]], 1, Stop(5))
+    assert profiled is not None and profiled.pass_bytes == 1000 + (5 + 6 + 7) / 3
     both = weighed([[1, 2, 3], [1] * 10], 2, Stop(5))
     assert both is not None and both.pass_bytes == 1000 + (5 + 6 + 7 + 12 + 13 + 14) / 3
 
@@ -150,23 +150,23 @@ def test_a_row_that_has_ended_is_not_read() -> None:
     decoder = Decoder.of(table_target(seed=3), NoDrafter(), Consensus(), Stop(8))
     [first, second] = decoder.generate([[1, 2, 3], [0]], batch=2)
     ended = next(token for token in first.token_ids[3:6] if token not in (*first.token_ids[:3], *second.token_ids))
-    found = weighed([[1, 2, 3], [0]], 2, Stop(8, token_ids=frozenset({ended})), seed=3)
+    profiled = weighed([[1, 2, 3], [0]], 2, Stop(8, token_ids=frozenset({ended})), seed=3)
     cycles = first.token_ids.index(ended)  # of the first row; the prefill gave its first token
     expected = [1000 + (3 + cycle if cycle <= cycles else 0) + (1 + cycle) for cycle in range(2, 8)]
     assert 2 <= cycles < 7
-    assert found is not None and found.pass_bytes == pytest.approx(sum(expected) / len(expected))
+    assert profiled is not None and profiled.pass_bytes == pytest.approx(sum(expected) / len(expected))
 
 
 def test_a_target_that_does_not_tell_has_no_bytes() -> None:
-    found = profile(Decoder.of(table_target(), NoDrafter(), Consensus(), Stop(9)), [[1]], 1, Clock())
-    assert found is not None and found.pass_bytes is None
+    profiled = profile(Decoder.of(table_target(), NoDrafter(), Consensus(), Stop(9)), [[1]], 1, Clock())
+    assert profiled is not None and profiled.pass_bytes is None
 
 
 def test_a_drafter_that_chooses_tells_what_it_chose() -> None:
     target = table_target()
     drafter = PromptLookup(2, 1, LONGEST, auto=AutoBlock(target, LONGEST))
-    found = profile(Decoder.of(target, drafter, Consensus(), Stop(40)), [[1, 2, 3]], 1, Clock())
-    assert found is not None
-    assert re.fullmatch(r"\d+:\d+%( \d+:\d+%)*", found.engine["drafts"])
+    profiled = profile(Decoder.of(target, drafter, Consensus(), Stop(40)), [[1, 2, 3]], 1, Clock())
+    assert profiled is not None
+    assert re.fullmatch(r"\d+:\d+%( \d+:\d+%)*", profiled.engine["drafts"])
     fixed = profile(Decoder.of(target, PromptLookup(2, 1), Consensus(), Stop(40)), [[1, 2, 3]], 1, Clock())
     assert fixed is not None and fixed.engine == {}

@@ -103,7 +103,7 @@ def test_targets_that_the_next_point_does_not_need_are_let_go(tmp_path: Path) ->
         warm_up=0,
         rounds=1,
     )
-    kept = [len(bench._subjects._targets) for _ in bench.runs()]
+    kept = [bench.subjects.target_count for _ in bench.runs()]
     assert kept == [1, 1]
     assert len(plugin.targets) == 2
 
@@ -187,20 +187,19 @@ def test_a_baseline_stops_where_the_config_and_the_target_say(tmp_path: Path) ->
 def test_ctrl_c_keeps_the_rounds_that_all_have_finished(call: int, rounds: int, tmp_path: Path) -> None:
     plugin = BenchPlugin(a=failing(KeyboardInterrupt(), call), b=three)
     bench = make_bench(tmp_path, plugin, baselines=["b", "a"], warm_up=1, rounds=5, in_order=True)
-    found = bench.runs()
-    runs = next(found)
+    runs_of_points = bench.runs()
+    runs = next(runs_of_points)
     assert [len(run.tokens_per_second.values) for run in runs if run.tokens_per_second] == [rounds] * 3 * (rounds > 0)
     with pytest.raises(KeyboardInterrupt):
-        next(found)
+        next(runs_of_points)
 
 
 def test_the_bar_comes_to_its_end_even_if_some_fail(tmp_path: Path) -> None:
     plugin = BenchPlugin(bad=failing(BuildError("no"), 1))
-    bench = make_bench(tmp_path, plugin, baselines=["bad"], rounds=2, batches=(1, 2))
     steps: list[object] = []
-    bench._advance = steps.append
+    bench = make_bench(tmp_path, plugin, baselines=["bad"], rounds=2, batches=(1, 2), advance=steps.append)
     all_runs(bench)
-    assert len(steps) == bench._plan.total == 2 * 2 * (1 + 2 + 1)
+    assert len(steps) == bench.plan.total == 2 * 2 * (1 + 2 + 1)
 
 
 def test_without_phases_nobody_is_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,19 +26,19 @@ SCALES = {"TTFT, ms": 1000, "cycle, ms": 1000, "pass, ms": 1000, "peak memory, M
 
 def rows_of(paragraphs: list[str]) -> list[dict[str, str]]:
     """Return the rows of the section's table, by column."""
-    [table] = [one for one in paragraphs if one.startswith("| subject")]
+    [table] = [paragraph for paragraph in paragraphs if paragraph.startswith("| subject")]
     header, _, *lines = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in table.splitlines()]
     return [dict(zip(header, line, strict=True)) for line in lines]
 
 
 def figures_in(cell: str) -> list[tuple[float, float]]:
     """Return each number of a cell with half a unit of its last digit."""
-    found = []
+    values = []
     for text in re.findall(r"-?[\d,]+(?:\.\d+)?(?:e-?\d+)?", cell):
         mantissa, _, exponent = text.replace(",", "").partition("e")
         decimals = len(mantissa.partition(".")[2]) - int(exponent or 0)
-        found.append((float(text.replace(",", "")), 0.5 * 10.0**-decimals))
-    return found
+        values.append((float(text.replace(",", "")), 0.5 * 10.0**-decimals))
+    return values
 
 
 def values_of(run: Run, column: str) -> list[float]:
@@ -59,10 +59,10 @@ def values_of(run: Run, column: str) -> list[float]:
     return spread_of(spreads[name])
 
 
-def spread_of(one: Spread | None) -> list[float]:
-    if one is None:
+def spread_of(spread: Spread | None) -> list[float]:
+    if spread is None:
         return []
-    return [one.median] if len(one.values) == 1 else [one.median, one.low, one.high]
+    return [spread.median] if len(spread.values) == 1 else [spread.median, spread.low, spread.high]
 
 
 def check(results: Results) -> None:
@@ -118,7 +118,7 @@ def test_a_number_that_is_another_is_noticed(name: str, wrong: Any, monkeypatch:
 @fewer(10)
 @given(benchmarks())
 def test_columns_are_left_out_only_where_all_runs_are_empty(results: Results) -> None:
-    [table] = [one for one in section(results) if one.startswith("| subject")]
+    [table] = [paragraph for paragraph in section(results) if paragraph.startswith("| subject")]
     for column, name in (("TTFT, ms", "ttft_seconds"), ("cycle, ms", "cycle_seconds"), ("identical", "identical")):
         assert (column in table) == any(getattr(run, name) is not None for run in results.runs)
 
@@ -153,7 +153,7 @@ def test_numbers_look_like_this() -> None:
     assert formatting.spread(Spread((3.0,))) == "3.00"
     assert formatting.pair((1.0, 2.346)) == "1.00 / 2.35"
     assert (formatting.share(1.0), formatting.share(0.99999), formatting.share(0.0)) == ("100.0 %", "99.9 %", "0.0 %")
-    assert [formatting.setting(one) for one in (512, 40960, 0.8, "a", True, None, [1, 2])] == [
+    assert [formatting.setting(setting) for setting in (512, 40960, 0.8, "a", True, None, [1, 2])] == [
         "512",
         "40,960",
         "0.8",
@@ -179,12 +179,12 @@ def test_a_command_with_a_fence_in_it_stays_in_its_block() -> None:
 
 
 def test_a_page_is_its_introduction_and_its_benchmarks_in_order() -> None:
-    one, other = measured(), dataclasses.replace(measured(), title="Another")
-    made = make_report({"b": one, "a": other}, "# Speed\n\nWords.\n", "plots")
-    headings = [line for line in made.markdown.splitlines() if line.startswith("#")]
+    measured_results, other = measured(), dataclasses.replace(measured(), title="Another")
+    report = make_report({"b": measured_results, "a": other}, "# Speed\n\nWords.\n", "plots")
+    headings = [line for line in report.markdown.splitlines() if line.startswith("#")]
     assert headings == ["# Speed", "## A table", "## Another"]
-    assert re.findall(r"\]\((.+)\)", made.markdown) == [f"plots/{figure.name}" for figure in made.figures]
-    assert make_report({"b": one}).markdown.startswith("# Benchmarks\n\n## A table\n")
+    assert re.findall(r"\]\((.+)\)", report.markdown) == [f"plots/{figure.name}" for figure in report.figures]
+    assert make_report({"b": measured_results}).markdown.startswith("# Benchmarks\n\n## A table\n")
 
 
 # Files.

@@ -37,8 +37,8 @@ def test_static_buffers_stay_where_they_are_until_they_must_grow() -> None:
     assert len(places) == 1 and places.pop()[0] == 16
     generation = cache.generation
     assert write(16)[0] == 32 and cache.generation == generation + 1
-    place = write(17)
+    write_at = write(17)
     cache.start(2, torch.device("cpu"))  # as many rows: the same buffers, and what was captured over them
-    assert write(17) == place and cache.generation == generation + 1
+    assert write(17) == write_at and cache.generation == generation + 1
     cache.start(3, torch.device("cpu"))
     assert cache.generation == generation + 2

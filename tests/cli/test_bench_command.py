@@ -65,15 +65,17 @@ def prompts() -> Path:
 
 def runs_of(done: Outcome) -> list[dict[str, Any]]:
     assert done.code == 0, done
-    found: list[dict[str, Any]] = done.json()["runs"]
-    return found
+    runs: list[dict[str, Any]] = done.json()["runs"]
+    return runs
 
 
 def ratios(drafter: Any) -> list[str]:
     """Return tokens per cycle and the accepted length of one decoder's answers, as the table writes them."""
     results = load(TABLE, drafter=drafter).generate(["abc", "h", "gfe dcb"], batch=1)
     summary = summarize([result.measures for result in results])
-    return [f"{one.pooled:.2f} / {one.per_prompt:.2f}" for one in (summary.tokens_per_cycle, summary.accepted_length)]
+    return [
+        f"{ratio.pooled:.2f} / {ratio.per_prompt:.2f}" for ratio in (summary.tokens_per_cycle, summary.accepted_length)
+    ]
 
 
 def test_the_table_of_decoders_side_by_side(orthrus: InProcess, prompts: Path) -> None:
@@ -121,10 +123,10 @@ def test_json_is_what_is_written_and_nothing_else_is_printed(orthrus: InProcess)
 
 
 def test_prompts_of_a_file_are_encoded_as_run_does(orthrus: InProcess, prompts: Path) -> None:
-    [one] = runs_of(orthrus(*BENCH, "--prompts", prompts, "--json", "--no-phases", "stop.max_new_tokens=9"))
-    assert (one["prompts"], one["new_tokens"], one["phases"]) == (3, 27, None)
-    [one] = runs_of(orthrus(*BENCH, "--prompts", prompts, "--limit", 2, "--json", "stop.max_new_tokens=9"))
-    assert one["prompts"] == 2
+    [run] = runs_of(orthrus(*BENCH, "--prompts", prompts, "--json", "--no-phases", "stop.max_new_tokens=9"))
+    assert (run["prompts"], run["new_tokens"], run["phases"]) == (3, 27, None)
+    [run] = runs_of(orthrus(*BENCH, "--prompts", prompts, "--limit", 2, "--json", "stop.max_new_tokens=9"))
+    assert run["prompts"] == 2
 
 
 @pytest.mark.thorough
@@ -248,21 +250,21 @@ def test_a_model_beside_what_transformers_makes_of_it(orthrus: InProcess, model:
     names = ["none", "generate", "generate-static", "generate-prompt-lookup: num_tokens=4"]
     flags = [flag for name in names for flag in ("--baseline", name)]
     done = orthrus("bench", "--config", model, *flags, "--context", "12", "--count", "2", "--rounds", "1", "--json")
-    found = {one["label"]: one for one in runs_of(done)}
-    assert list(found) == ["none", "generate", "generate-static", "generate-prompt-lookup", "tiny"]
-    assert all(one["error"] is None and one["identical"] == 1.0 for one in found.values())
-    for name, kind in zip(found, ["decoder", "baseline", "baseline", "baseline", "decoder"], strict=True):
-        one = found[name]
-        assert one["kind"] == kind
-        assert one["ttft_seconds"]["median"] > 0 and one["cycle_seconds"]["median"] > 0
-        assert one["tokens_per_cycle"][0] >= 1
-        assert (one["phases"] is not None) == (one["pass_bytes"] is not None) == (kind == "decoder")
-        assert one["peak_memory_bytes"] is None
-    assert found["generate"]["tokens_per_cycle"] == found["none"]["tokens_per_cycle"] == [1.0, 1.0]
+    by_label = {run["label"]: run for run in runs_of(done)}
+    assert list(by_label) == ["none", "generate", "generate-static", "generate-prompt-lookup", "tiny"]
+    assert all(run["error"] is None and run["identical"] == 1.0 for run in by_label.values())
+    for name, kind in zip(by_label, ["decoder", "baseline", "baseline", "baseline", "decoder"], strict=True):
+        run = by_label[name]
+        assert run["kind"] == kind
+        assert run["ttft_seconds"]["median"] > 0 and run["cycle_seconds"]["median"] > 0
+        assert run["tokens_per_cycle"][0] >= 1
+        assert (run["phases"] is not None) == (run["pass_bytes"] is not None) == (kind == "decoder")
+        assert run["peak_memory_bytes"] is None
+    assert by_label["generate"]["tokens_per_cycle"] == by_label["none"]["tokens_per_cycle"] == [1.0, 1.0]
     weights = 4 * sum(tensor.numel() for tensor in LlamaForCausalLM.from_pretrained(model.parent / "tiny").parameters())
     table = 4 * 40 * 32
-    assert found["none"]["pass_bytes"] > weights - table
-    assert found["none"]["bandwidth_share"] > 0
+    assert by_label["none"]["pass_bytes"] > weights - table
+    assert by_label["none"]["bandwidth_share"] > 0
 
 
 @pytest.mark.thorough

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ def test_a_part_that_passes(orthrus: InProcess) -> None:
     done = orthrus("check", "dynamic")
     lines = done.out.splitlines()
     assert (done.code, done.err) == (0, "")
-    assert lines[-1] == "13 checks ran: 13 passed"
+    assert lines[-1] == "17 checks ran: 17 passed"
     assert [line.split()[1].rstrip(":") for line in lines[:-1]] == [check.name for check in EVERY_CHECK["cache"]()]
     assert all(line.startswith("ok ") for line in lines[:-1])
 
@@ -45,6 +46,18 @@ def test_a_part_that_fails(site: Site, orthrus: InProcess) -> None:
     assert 'make = factory_of("lenient", "verifier")' in done.out
 
 
+def test_a_check_that_is_known_to_fail(site: Site, orthrus: InProcess) -> None:
+    site.install("lenient_verifier", LENIENT)
+    failing = json.loads(orthrus("check", "lenient", "--json").out)
+    names = [check["name"] for check in failing["checks"] if check["status"] == "failed"]
+    done = orthrus("check", "lenient", *(f"--expect={name}=issue 12" for name in names))
+    assert done.code == 0
+    assert f"known  {names[0]}: issue 12\n" in done.out
+    assert done.out.splitlines()[-1].partition("; ")[0].endswith(f"{len(names)} expected to fail")
+    assert "is expected to fail for no reason" in orthrus("check", "lenient", "--expect=greedy_text=").error()
+    assert "must be written CHECK=REASON" in orthrus("check", "lenient", "--expect=greedy_text").error()
+
+
 def test_what_is_not_about_a_rule_is_told_in_a_line(site: Site, orthrus: InProcess) -> None:
     site.install("odd_drafter", drafter("return None"))
     done = orthrus("check", "odd")
@@ -55,7 +68,7 @@ def test_what_is_not_about_a_rule_is_told_in_a_line(site: Site, orthrus: InProce
     brief = [
         line.partition(": ")[2] for line in done.out.splitlines() if line.startswith("FAILED ") and line not in full
     ]
-    assert len(brief) == 16 and set(brief) == {"drafter 'odd' returned a NoneType, not a Draft"}
+    assert len(brief) == 24 and set(brief) == {"drafter 'odd' returned a NoneType, not a Draft"}
 
 
 @pytest.mark.parametrize("raises", ["raise SystemExit(3)", "raise RuntimeError('no idea')"])
@@ -88,7 +101,7 @@ def test_a_target_is_checked_with_any_cache(orthrus: InProcess) -> None:
     for more in ([], ["cache.name=static", "cache.slots=16"]):
         done = orthrus("check", "table", "target.alphabet=abcd", "target.max_length=20", *more)
         assert done.code == 0
-        assert "11 checks ran: 11 passed" in done.out
+        assert "17 checks ran: 17 passed" in done.out
 
 
 def test_a_broken_target_fails(site: Site, orthrus: InProcess) -> None:
@@ -104,7 +117,7 @@ def test_a_class_is_checked_where_it_lies(orthrus: InProcess, tmp_path: Path, mo
     (tmp_path / "my_cache.py").write_text(CACHE, encoding="utf-8")
     done = orthrus("check", "my_cache:Mine")
     assert done.code == 0
-    assert done.out.splitlines()[-1] == "13 checks ran: 13 passed"
+    assert done.out.splitlines()[-1] == "17 checks ran: 17 passed"
     (tmp_path / "my_drafter.py").write_text(drafter(TOO_LONG), encoding="utf-8")
     done = orthrus("check", "my_drafter:Odd")
     assert done.code == 1
@@ -128,7 +141,7 @@ BAD = {
         ["prompt_lookup", "sampling.temperature=1"],
         "override 'sampling.temperature=1' is of no use to the checks of a drafter",
     ),
-    "a target without its model": (["transformers"], "argument: target.source: is required"),
+    "a target without its model": (["transformers", "--kind", "target"], "argument: target.source: is required"),
     "no such module": (["no_such_module:Drafter"], "'no_such_module:Drafter' cannot be imported: ModuleNotFoundError"),
     "no such class": (["orthrus_caches.dynamic:Drafter"], "'orthrus_caches.dynamic:Drafter' cannot be imported"),
     "no class": (["orthrus_caches.dynamic:GROWTH"], "'orthrus_caches.dynamic:GROWTH' is a int, wanted a class or"),

@@ -152,7 +152,7 @@ LONG = [
 def test_a_reader_that_goes_away_is_no_error(arguments: list[str], tmp_path: Path, start: Start) -> None:
     prompts = tmp_path / "prompts.jsonl"
     prompts.write_text('{"prompt": "abc"}\n' * 400, encoding="utf-8")
-    given = [str(prompts) if one == "PROMPTS" else one for one in arguments]
+    given = [str(prompts) if argument == "PROMPTS" else argument for argument in arguments]
     process = start(*given)
     assert process.stdout is not None and process.stderr is not None
     assert len(process.stdout.read(10)) == 10

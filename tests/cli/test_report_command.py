@@ -26,10 +26,10 @@ def test_the_page_and_its_plots_are_written(results: Path, tmp_path: Path, orthr
     done = orthrus("report", results, "--out", page)
     assert (done.code, done.err) == (0, "")
     assert done.out == f"{page}: benchmarks: 1, figures in {tmp_path / 'deep' / 'page-figures'}: 3\n"
-    made = make_report({"speed": measured()}, folder="page-figures")
-    assert page.read_text(encoding="utf-8") == made.markdown
+    report = make_report({"speed": measured()}, folder="page-figures")
+    assert page.read_text(encoding="utf-8") == report.markdown
     written = {file.name: file.read_text(encoding="utf-8") for file in (tmp_path / "deep" / "page-figures").iterdir()}
-    assert written == {figure.name: figure.svg for figure in made.figures}
+    assert written == {figure.name: figure.svg for figure in report.figures}
 
 
 def test_the_page_finds_its_plots_wherever_they_are(results: Path, tmp_path: Path, orthrus: InProcess) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from support.program import TABLE, InProcess
 
 from orthrus import Decoder, Piece, load
 from orthrus.cli.render import print_piece
-from orthrus.registry.plugins import Plugins
+from orthrus.registry.plugins import GROUP
 from orthrus.terminal import harmless
 from orthrus.testing import drafter_checks
 
@@ -76,19 +77,19 @@ def test_a_file_of_prompts_is_answered_in_order_whatever_the_batch(
     done = orthrus("run", "--config", TABLE, "--prompts", prompts, "--batch", batch, "--json")
     assert (done.code, done.err) == (0, "")
     results = decoder.generate(list(PROMPTS.values()), batch=1)
-    assert [(one["id"], one["text"]) for one in lines(done.out)] == [
+    assert [(line["id"], line["text"]) for line in lines(done.out)] == [
         (id, result.text) for id, result in zip(PROMPTS, results, strict=True)
     ]
-    assert all(list(one) == KEYS for one in lines(done.out))
+    assert all(list(line) == KEYS for line in lines(done.out))
 
 
 def test_a_file_of_prompts_as_text(prompts: Path, orthrus: InProcess, decoder: Decoder) -> None:
     done = orthrus("run", "--config", TABLE, "--prompts", prompts, "--limit", 2)
     assert done.code == 0
-    first, one, second, two = done.out.splitlines()
+    first, first_text, second, two = done.out.splitlines()
     results = decoder.generate(["abc", "h"])
     assert first.startswith("--- first [64 tokens in ") and second.startswith("--- second [64 tokens in ")
-    assert [one, two] == [result.text for result in results]
+    assert [first_text, two] == [result.text for result in results]
     assert done.err.startswith("[2 prompts, 128 tokens; tokens_per_cycle ") and "per prompt; tpf " in done.err
 
 
@@ -96,7 +97,7 @@ def test_a_prompt_without_an_id_has_its_line_number(tmp_path: Path, orthrus: InP
     file = tmp_path / "prompts.jsonl"
     file.write_text('\n{"prompt": "a"}\n{"prompt": "b", "id": 7}\n{"prompt": "c", "id": "x", "more": null}\n')
     done = orthrus("run", "--config", TABLE, "--prompts", file, "--json")
-    assert [one["id"] for one in lines(done.out)] == ["2", "7", "x"]
+    assert [line["id"] for line in lines(done.out)] == ["2", "7", "x"]
 
 
 def test_overrides_are_laid_over_the_config(orthrus: InProcess, decoder: Decoder) -> None:
@@ -187,10 +188,15 @@ COMMANDS = [["run", "--prompt", "abc", "--config", TABLE], ["validate", TABLE], 
 def test_plugins_are_loaded_once_a_command(
     command: list[Any], orthrus: InProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loaded, own = [], Plugins._load_entry_point
-    monkeypatch.setattr(
-        Plugins, "_load_entry_point", lambda self, point: (loaded.append(point.name), own(self, point))[1]
-    )
+    loaded: list[str] = []
+    own = EntryPoint.load
+
+    def counted(point: EntryPoint) -> Any:
+        if point.group == GROUP:
+            loaded.append(point.name)
+        return own(point)
+
+    monkeypatch.setattr(EntryPoint, "load", counted)
     monkeypatch.setattr("orthrus.testing.checks.EVERY_CHECK", {"drafter": lambda: drafter_checks()[:1]})
     assert orthrus(*command).code == 0
     assert sorted(loaded) == sorted(set(loaded)) and "orthrus_drafters" in loaded

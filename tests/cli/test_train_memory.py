@@ -13,9 +13,9 @@ from support.thorough import thorough_but
 from support.trainable import STAGES, made
 
 import orthrus as package
-from orthrus_diffusion.training import fit
 from orthrus_transformers import target
 from orthrus_transformers.engines.eager import EagerEngine
+from orthrus_transformers.training.dual_pass import DualPass
 
 SAMPLED = "prompts.sampled=4"
 BATCHES = {"prompts": 1024, "answers": 4, "eval": 32}
@@ -86,7 +86,7 @@ def test_out_of_memory_while_fitting(
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
     before = made()
-    monkeypatch.setattr(fit.Fitting, "_accumulate", full)
+    monkeypatch.setattr(DualPass, "committed", full)
     error = train("fit").error()
     assert error.startswith("the device is out of memory in the stage fit; set ")
     assert all(f"fit.{name}" in error for name in ("rows_at_a_time", "loss_rows", "row_tokens", "anchors"))

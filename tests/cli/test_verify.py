@@ -112,29 +112,36 @@ def test_a_lenient_verifier_is_caught_with_position_tokens_and_gap(
     arguments = ["verify", "--config", TABLE, "--prompts", prompts, *lenient(site), "stop.max_new_tokens=8"]
     done = orthrus(*arguments, "--json")
     assert (done.code, done.err) == (1, "")
-    found = only_run(done)
-    assert (found["prompts"], found["identical"], found["tokens"]) == (5, 0, 40)
+    run = only_run(done)
+    assert (run["prompts"], run["identical"], run["tokens"]) == (5, 0, 40)
     by_prompt: dict[str, list[int]] = {}
-    for one in found["divergences"]:
-        assert list(one) == ["id", "position", "token", "expected", "gap", "check"]
-        assert one["gap"] > 0
-        assert one["token"] != one["expected"]
-        assert one["check"] == "own_logits"  # whatever the target says elsewhere: the run saw better ones
-        by_prompt.setdefault(one["id"], []).append(one["position"])
+    for divergence in run["divergences"]:
+        assert list(divergence) == ["id", "position", "token", "expected", "gap", "check"]
+        assert divergence["gap"] > 0
+        assert divergence["token"] != divergence["expected"]
+        assert divergence["check"] == "own_logits"  # whatever the target says elsewhere: the run saw better ones
+        by_prompt.setdefault(divergence["id"], []).append(divergence["position"])
     assert len(by_prompt) == 5
     assert all(positions[0] in (1, 2) for positions in by_prompt.values())  # the first cycle's drafts are kept
 
 
 def test_divergences_as_text(prompts: Path, orthrus: InProcess, site: Site) -> None:
     arguments = ["verify", "--config", TABLE, "--prompts", prompts, *lenient(site), "stop.max_new_tokens=8"]
-    found = only_run(orthrus(*arguments, "--json"))
+    run = only_run(orthrus(*arguments, "--json"))
     done = orthrus(*arguments)
     assert done.code == 1
     assert done.out.startswith("0/5 identical to greedy decoding (40 tokens, every one checked; ")
     rows = [re.split(r"\s*│\s*", line.strip("│ \n")) for line in done.out.splitlines() if line.startswith("│")]
     expected = [
-        [one["id"], str(one["position"]), str(one["token"]), str(one["expected"]), f"{one['gap']:.3g}", one["check"]]
-        for one in found["divergences"]
+        [
+            divergence["id"],
+            str(divergence["position"]),
+            str(divergence["token"]),
+            str(divergence["expected"]),
+            f"{divergence['gap']:.3g}",
+            divergence["check"],
+        ]
+        for divergence in run["divergences"]
     ]
     assert rows == expected
     assert all(word in done.out for word in ("position", "token", "target's token", "logit gap"))
@@ -157,7 +164,7 @@ def test_a_target_whose_passes_are_wrong_is_caught(tmp_path: Path, orthrus: InPr
     )
     assert done.code == 1
     assert only_run(done)["identical"] == 0
-    assert {one["check"] for one in only_run(done)["divergences"]} == {"teacher_forced"}
+    assert {divergence["check"] for divergence in only_run(done)["divergences"]} == {"teacher_forced"}
 
 
 TWO_FACED = """
@@ -194,7 +201,7 @@ def test_the_oracle_catches_what_one_pass_cannot(tmp_path: Path, orthrus: InProc
     [divergence] = only_run(done)["divergences"]
     assert (divergence["check"], divergence["position"], divergence["gap"]) == ("oracle", 0, None)
     assert (only_run(done)["certified"], only_run(done)["oracle_checked"]) == (1, 1)
-    assert "oracle" in orthrus(*[one for one in arguments if one != "--json"], "--oracle", 1).out
+    assert "oracle" in orthrus(*[argument for argument in arguments if argument != "--json"], "--oracle", 1).out
 
 
 @pytest.mark.parametrize("arguments", [["--batch", "0"], ["--limit", "0"], ["--oracle", "-1"], ["--batch", "x"]])

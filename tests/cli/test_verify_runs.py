@@ -65,12 +65,12 @@ def test_a_row_for_each_config_and_batch(prompts: Path, orthrus: InProcess) -> N
     arguments = ["--config", other, "--variant", "none: drafter.name=none", "--variant", COUPLED, "--batch", "1,3"]
     done = orthrus("verify", *arguments, "--prompts", prompts, "stop.max_new_tokens=9")
     assert (done.code, done.err) == (0, "")
-    found = rows(done.out)
+    listed = rows(done.out)
     labels = ["table-prompt-lookup", "none", "warm"]
-    assert [(row["config"], row["batch"]) for row in found] == [(one, batch) for one in labels for batch in "13"]
-    assert {row["result"] for row in found} == {"certified"}
-    assert {row["tokens"] for row in found} == {"27"}
-    assert {row["identical"] for row in found} == {row["certified"] for row in found} == {"3/3"}
+    assert [(row["config"], row["batch"]) for row in listed] == [(label, batch) for label in labels for batch in "13"]
+    assert {row["result"] for row in listed} == {"certified"}
+    assert {row["tokens"] for row in listed} == {"27"}
+    assert {row["identical"] for row in listed} == {row["certified"] for row in listed} == {"3/3"}
 
 
 def test_one_bad_run_fails_the_command_and_is_named(prompts: Path, orthrus: InProcess, site: Site) -> None:

@@ -77,7 +77,7 @@ def test_all_problems_are_told_at_once_each_with_file_and_key(tmp_path: Path) ->
         f"{base}: target.alphabet: must be text, not 7",
         f"{main}: drafter.name: unknown drafter 'prompt_lokup' (did you mean 'prompt_lookup'?); {known('drafter')}",
         "override: sampling.temprature: unknown option 'temprature' (did you mean 'temperature'?); known: "
-        + ", ".join(sorted(one.name for one in dataclasses.fields(Sampling))),
+        + ", ".join(sorted(field.name for field in dataclasses.fields(Sampling))),
         f"{base}: stop.max_new_tokens: must be at least 0, not -1",
         f"{main}: stop.token_ids: must be a list of an integer, not ['a']",
         f"{base}: stop.strings: must be a list of text, not [1]",
@@ -109,20 +109,21 @@ def test_all_problems_are_told_at_once_each_with_file_and_key(tmp_path: Path) ->
         ({7: 1}, "7: unknown key '7'; known: answers, attention, cache"),
         ({"use": ["x.yaml"]}, "use: only files can use files"),
         ({"drafter": {"name": "prompt_lookup", "min_ngram": 9}}, "drafter.min_ngram: is 9, more than max_ngram, 3"),
+        ({"drafter": {"name": "suffix", "min_match": 40}}, "drafter.min_match: is 40, more than max_match, 32"),
         ({"target": {"name": "transformers", "source": "x"}}, "attention: the config names no attention, which target"),
         ({"target": {"name": "table", "order": 8}}, "target.order: gives a table of more than 10,000,000 entries"),
         ({"sampling": {"temperature": 1}}, "sampling.temperature: must be 0 with verifier 'consensus', which decodes"),
     ],
 )
 def test_one_thing_wrong_is_one_problem(change: dict[Any, Any], problem: str) -> None:
-    [found] = problems({**GOOD, **change})
-    assert found.startswith(f"config: {problem}")
+    [complaint] = problems({**GOOD, **change})
+    assert complaint.startswith(f"config: {problem}")
 
 
 def test_a_required_option_is_told(tmp_path: Path) -> None:
     config = {**GOOD, "attention": {"name": "eager"}, "target": {"name": "transformers"}}
-    [found] = problems(config)
-    assert found.startswith("config: target.source: is required: a directory, a .gguf file, a hub id")
+    [complaint] = problems(config)
+    assert complaint.startswith("config: target.source: is required: a directory, a .gguf file, a hub id")
 
 
 def test_a_source_without_a_plugin_is_told_without_loading_a_model() -> None:
@@ -133,8 +134,8 @@ def test_a_source_without_a_plugin_is_told_without_loading_a_model() -> None:
 
 
 def test_conflicts_are_told_with_everything_else() -> None:
-    found = problems({**GOOD, "seed": "x"}, "sampling.temperature=0.5", "unknown=1")
-    assert [": ".join(line.split(": ")[:2]) for line in found] == [
+    complaints = problems({**GOOD, "seed": "x"}, "sampling.temperature=0.5", "unknown=1")
+    assert [": ".join(line.split(": ")[:2]) for line in complaints] == [
         "override: unknown",
         "config: seed",
         "override: sampling.temperature",

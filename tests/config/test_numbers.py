@@ -19,9 +19,9 @@ TABLE = "target: {name: table}\ncache: {name: dynamic}\ndrafter: {name: none}\nv
 
 
 @pytest.mark.parametrize("number", OTHERS)
-@pytest.mark.parametrize("place", ["seed: {}", "stop: {{token_ids: [1, {}]}}", "sampling: {{logit_bias: {{{}: 1}}}}"])
-def test_what_is_not_decimal_is_refused_in_a_file_and_an_override(place: str, number: str, tmp_path: Path) -> None:
-    text = place.format(number)
+@pytest.mark.parametrize("source", ["seed: {}", "stop: {{token_ids: [1, {}]}}", "sampling: {{logit_bias: {{{}: 1}}}}"])
+def test_what_is_not_decimal_is_refused_in_a_file_and_an_override(source: str, number: str, tmp_path: Path) -> None:
+    text = source.format(number)
     (tmp_path / "run.yaml").write_text(f"{text}\n")
     [problem] = read_layers(tmp_path / "run.yaml")[1]
     assert problem.message.startswith(f"{number} (line 1, column ")

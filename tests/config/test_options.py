@@ -44,8 +44,8 @@ class Options:
 
 def message(key: str, value: object) -> str:
     """Return what is wrong with one value, everything else being right; assert that it is one problem of that key."""
-    made, problems = parse(Options, {"path": "x", key: value})
-    assert made is None
+    options, problems = parse(Options, {"path": "x", key: value})
+    assert options is None
     [(where, what)] = problems
     assert where == key
     return what
@@ -74,10 +74,10 @@ ACCEPTED = [
 
 @pytest.mark.parametrize(("key", "value", "wanted"), ACCEPTED)
 def test_a_value_of_the_right_type_is_taken(key: str, value: object, wanted: object) -> None:
-    made, problems = parse(Options, {"path": "x", key: value})
+    options, problems = parse(Options, {"path": "x", key: value})
     assert problems == []
-    assert getattr(made, key) == wanted
-    assert type(getattr(made, key)) is type(wanted)
+    assert getattr(options, key) == wanted
+    assert type(getattr(options, key)) is type(wanted)
 
 
 REFUSED = [
@@ -146,14 +146,14 @@ def test_all_problems_are_told_at_once() -> None:
 
 
 def test_defaults_are_taken_and_not_shared() -> None:
-    one, two = (parse(Options, {"path": "x"})[0] for _ in range(2))
-    assert one == two == Options("x")
-    assert one.sizes is not two.sizes
+    first, two = (parse(Options, {"path": "x"})[0] for _ in range(2))
+    assert first == two == Options("x")
+    assert first.sizes is not two.sizes
 
 
 def test_describing_tells_every_option() -> None:
-    described = {one["name"]: one for one in describe(Options)}
-    assert list(described) == [one.name for one in dataclasses.fields(Options)]
+    described = {described_option["name"]: described_option for described_option in describe(Options)}
+    assert list(described) == [field.name for field in dataclasses.fields(Options)]
     assert described["path"] == {
         "name": "path",
         "type": "text",
@@ -171,7 +171,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3) | st.integers(), inner, max_size=3),
     max_leaves=6,
 )
-NAMES = st.sampled_from([one.name for one in dataclasses.fields(Options)]) | st.text(max_size=3) | st.integers()
+NAMES = st.sampled_from([field.name for field in dataclasses.fields(Options)]) | st.text(max_size=3) | st.integers()
 
 
 def all_options() -> list[type]:
@@ -182,17 +182,17 @@ def all_options() -> list[type]:
 @fewer(4)
 @given(st.dictionaries(NAMES, JSON, max_size=6))
 def test_no_values_crash_the_parser(values: dict[Any, Any]) -> None:
-    made, problems = parse(Options, values)
-    assert (made is None) == bool(problems)
+    options, problems = parse(Options, values)
+    assert (options is None) == bool(problems)
     assert all("\n" not in said and len(said) < 300 for _, said in problems)
-    for key, value in values.items() if made else ():
-        assert getattr(made, key) == (type(getattr(made, key))(value) if key in ("names", "ids") else value)
+    for key, value in values.items() if options else ():
+        assert getattr(options, key) == (type(getattr(options, key))(value) if key in ("names", "ids") else value)
 
 
 @fewer(4)
 @given(st.data())
 def test_no_values_crash_the_options_of_any_plugin(data: st.DataObject) -> None:
     schema = data.draw(st.sampled_from(all_options()))
-    names = [one.name for one in dataclasses.fields(schema)]
-    made, problems = parse(schema, data.draw(st.dictionaries(st.sampled_from(names or ["x"]), JSON, max_size=4)))
-    assert (made is None) == bool(problems)
+    names = [field.name for field in dataclasses.fields(schema)]
+    options, problems = parse(schema, data.draw(st.dictionaries(st.sampled_from(names or ["x"]), JSON, max_size=4)))
+    assert (options is None) == bool(problems)

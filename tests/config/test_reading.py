@@ -72,9 +72,9 @@ def test_what_a_file_may_hold(text: str, values: dict[Any, Any], tmp_path: Path)
     ],
 )
 def test_a_file_that_cannot_be_read(text: str | bytes, message: str, tmp_path: Path) -> None:
-    found = complaint(write(tmp_path, text))
-    assert found.startswith(message)
-    assert "\n" not in found
+    sentence = complaint(write(tmp_path, text))
+    assert sentence.startswith(message)
+    assert "\n" not in sentence
 
 
 def test_a_directory_is_no_file(tmp_path: Path) -> None:

@@ -14,9 +14,9 @@ from support.published import DATA, installed
 from torch import Tensor
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
+from orthrus.drafter_models.key_values import KeyValues
 from orthrus.testing.profiles import fewer
 from orthrus_dflash.config import LayerKind, TargetSizes
-from orthrus_dflash.key_values import KeyValues
 from orthrus_dflash.model import DFlashModel, load_model
 from orthrus_dflash.options import DFlashOptions
 from orthrus_dflash.visibility import block_mask

@@ -25,8 +25,8 @@ def damage(directory: Path, *steps: int) -> None:
 def last(directory: Path) -> tuple[int | None, list[str]]:
     """Return the step of the checkpoint that is used, and what is told without the directory."""
     told: list[str] = []
-    found = Checkpoints(directory, told.append).last()
-    return found and found.step, [message.replace(f"{directory}/", "") for message in told]
+    state = Checkpoints(directory, told.append).last()
+    return state and state.step, [message.replace(f"{directory}/", "") for message in told]
 
 
 def test_what_is_used_in_place_of_damaged_ones_is_told(tmp_path: Path) -> None:
@@ -46,7 +46,7 @@ def test_a_new_one_does_not_give_way_to_damaged_ones(tmp_path: Path) -> None:
     save(tmp_path, 1)
     assert last(tmp_path) == (1, [])
     save(tmp_path, 2, 3)
-    assert sorted(place.name for place in tmp_path.iterdir()) == ["step-00000002", "step-00000003"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000002", "step-00000003"]
 
 
 @pytest.mark.thorough

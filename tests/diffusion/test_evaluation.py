@@ -9,7 +9,7 @@ import pytest
 from support.toy import toy_config
 
 from orthrus import InputError
-from orthrus_diffusion.training.evaluation import _prompts
+from orthrus_diffusion.training.evaluation import evaluation_prompts
 from orthrus_diffusion.training.process_group import Workers
 from orthrus_diffusion.training.session import TrainingSession
 
@@ -24,13 +24,13 @@ def write(file: Path, *prompts: str) -> Path:
 
 
 def test_prompts_that_were_held_out_measure_unless_files_are_named(tmp_path: Path) -> None:
-    place = tmp_path / "out" / "held-out.jsonl"
+    held_out = tmp_path / "out" / "held-out.jsonl"
     with pytest.raises(InputError) as refused:
-        _prompts(run(tmp_path))
+        evaluation_prompts(run(tmp_path))
     assert str(refused.value) == (
-        f"there is no '{place}'; run the stage prompts, which holds some out, or name eval.files"
+        f"there is no '{held_out}'; run the stage prompts, which holds some out, or name eval.files"
     )
-    write(place, "a", "b")
-    assert _prompts(run(tmp_path)) == ["a", "b"]
-    one, other = write(tmp_path / "one.jsonl", "c", "d", "e"), write(tmp_path / "other.jsonl", "f", "g", "h")
-    assert _prompts(run(tmp_path, f"eval.files=[{one},{other}]")) == ["c", "d", "f", "g"]
+    write(held_out, "a", "b")
+    assert evaluation_prompts(run(tmp_path)) == ["a", "b"]
+    first, other = write(tmp_path / "one.jsonl", "c", "d", "e"), write(tmp_path / "other.jsonl", "f", "g", "h")
+    assert evaluation_prompts(run(tmp_path, f"eval.files=[{first},{other}]")) == ["c", "d", "f", "g"]

@@ -32,8 +32,8 @@ def trained(directory: Path, monkeypatch: pytest.MonkeyPatch, steps: int = 120, 
     """Train a view of the toy language and return its tokens per cycle on sequences that it has not seen."""
     run = toy_run(toy_config(directory, steps=steps, save_every=1000, **settings), monkeypatch)
     fit_view(run)
-    found: float = records(run.out)[-1]["tokens_per_cycle"]
-    return found
+    reached: float = records(run.out)[-1]["tokens_per_cycle"]
+    return reached
 
 
 @pytest.mark.usefixtures("plots")
@@ -43,7 +43,7 @@ def test_a_toy_language_is_learnt(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     divergences = [record["divergence"] for record in records(out) if "divergence" in record]
     assert divergences[-1] < divergences[0] / 2
     assert (out / "fit" / "metrics.svg").stat().st_size > 0
-    assert sorted(place.name for place in (out / "view").iterdir()) == ["config.json", "view.safetensors"]
+    assert sorted(path.name for path in (out / "view").iterdir()) == ["config.json", "view.safetensors"]
 
 
 @pytest.mark.thorough
@@ -82,8 +82,8 @@ def stale_anchor(monkeypatch: pytest.MonkeyPatch) -> None:
             token_ids = torch.where(first, token_ids.roll(4, 1), token_ids)
         return own(self, token_ids, positions, view)
 
-    own = dual_pass.DualPass._run
-    monkeypatch.setattr(dual_pass.DualPass, "_run", run)
+    own = dual_pass.DualPass.run
+    monkeypatch.setattr(dual_pass.DualPass, "run", run)
 
 
 def misplaced(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,8 +95,8 @@ def misplaced(monkeypatch: pytest.MonkeyPatch) -> None:
             view,
         )
 
-    own = dual_pass.DualPass._run
-    monkeypatch.setattr(dual_pass.DualPass, "_run", run)
+    own = dual_pass.DualPass.run
+    monkeypatch.setattr(dual_pass.DualPass, "run", run)
 
 
 @pytest.mark.parametrize("plant", thorough_but([], [shifted, leaking, blind, stale_anchor, misplaced]))
@@ -203,8 +203,8 @@ def test_gradients_that_are_not_finite_are_skipped_and_counted(tmp_path: Path, m
     calls, own = 0, fit.MasterWeights.gather
     monkeypatch.setattr(fit.MasterWeights, "gather", gather)
     fit_view(toy_run(toy_config(tmp_path, steps=4, log_every=1), monkeypatch))
-    found = [record for record in records(tmp_path / "out") if "skipped" in record]
-    assert [record["skipped"] for record in found] == [0, 1, 1, 1]
+    skipped = [record for record in records(tmp_path / "out") if "skipped" in record]
+    assert [record["skipped"] for record in skipped] == [0, 1, 1, 1]
     assert all(bool(weight.isfinite().all()) for weight in view_of(tmp_path).values())
 
 
@@ -213,9 +213,9 @@ def test_a_checkpoint_of_before_an_option_came_goes_on(tmp_path: Path, monkeypat
     file = toy_config(tmp_path, steps=2)
     fit_view(toy_run(file, monkeypatch))
     manifest = tmp_path / "out" / "checkpoints" / "step-00000002" / "checkpoint.json"
-    found = json.loads(manifest.read_text(encoding="utf-8"))
-    assert found["facts"]["fit"].pop("hard_anchors") == 0
-    manifest.write_text(json.dumps(found), encoding="utf-8")
+    entries = json.loads(manifest.read_text(encoding="utf-8"))
+    assert entries["facts"]["fit"].pop("hard_anchors") == 0
+    manifest.write_text(json.dumps(entries), encoding="utf-8")
     fit_view(toy_run(file, monkeypatch))  # whose default is what the training had
     with pytest.raises(InputError, match="of a training with another fit"):
         fit_view(toy_run(file, monkeypatch, print, "fit.hard_anchors=0.5"))
@@ -225,7 +225,7 @@ def test_the_checkpoints_of_a_training_are_the_last_two(tmp_path: Path) -> None:
     kept = Checkpoints(tmp_path, print)
     for step in (1, 2, 3):
         kept.save(Checkpoint(step, {"a": 1}, {"w": torch.full((2,), float(step))}))
-    assert sorted(place.name for place in tmp_path.iterdir()) == ["step-00000002", "step-00000003"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000002", "step-00000003"]
     last = kept.last()
     assert last is not None and (last.step, last.facts) == (3, {"a": 1})
     assert torch.equal(last.tensors["w"], torch.full((2,), 3.0))

@@ -36,14 +36,14 @@ def hidden_of(batch: Batch, sure: Tensor) -> Tensor:
 def test_anchors_lie_in_answers_and_differ(seed: int, anchors: int, share: float, rows: int) -> None:
     batch = batch_of(anchors, seed)
     logits = torch.randn(3, LENGTH, VOCABULARY, generator=torch.Generator().manual_seed(seed))
-    found = with_hard_anchors(batch, logits, lambda hidden: hidden, share, rows)
+    chosen = with_hard_anchors(batch, logits, lambda hidden: hidden, share, rows)
     for row in range(3):
         allowed = (batch.noise[row] > -torch.inf).nonzero()[:, 0].tolist()
-        used = [int(one) for one, use in zip(found.anchors[row], found.used[row], strict=True) if use]
+        used = [int(anchor) for anchor, use in zip(chosen.anchors[row], chosen.used[row], strict=True) if use]
         assert len(used) == len(set(used)) == min(anchors, len(allowed)) and set(used) <= set(allowed)
-        assert used == found.anchors[row, : len(used)].tolist() == sorted(used)
-        assert set(found.anchors[row, len(used) :].tolist()) <= {used[-1]}
-    assert torch.equal(found.used.sum(1), batch.used.sum(1))
+        assert used == chosen.anchors[row, : len(used)].tolist() == sorted(used)
+        assert set(chosen.anchors[row, len(used) :].tolist()) <= {used[-1]}
+    assert torch.equal(chosen.used.sum(1), batch.used.sum(1))
 
 
 DRAWS = [(0.9, 800), (0.0, 3000), (0.9, 3000), (1.0, 3000)]
@@ -56,8 +56,8 @@ def test_each_column_is_as_likely_as_it_is_hard(share: float, draws: int) -> Non
         batch = batch_of(1, seed, rows=1)
         sure = torch.rand(1, LENGTH, generator=torch.Generator().manual_seed(seed))
         sure = torch.where(torch.arange(LENGTH) % 2 == 0, sure, 0.9)
-        found = with_hard_anchors(batch, hidden_of(batch, sure), lambda hidden: hidden, share, 1)
-        counts[found.anchors[0, 0]] += 1
+        chosen = with_hard_anchors(batch, hidden_of(batch, sure), lambda hidden: hidden, share, 1)
+        counts[chosen.anchors[0, 0]] += 1
         first = batch.rows.starts[0] == torch.arange(LENGTH)
         weights = (1 - share * sure[0].masked_fill(first, 0)) * (batch.noise[0] > -torch.inf)
         wanted += weights / weights.sum()

@@ -31,16 +31,16 @@ def written_out(teacher: Tensor, drafted: Tensor, batch: Batch, head: Tensor, we
     for row in range(ROWS):
         for block in range(BLOCKS):
             anchor, good = int(batch.anchors[row, block]), True
-            for place in range(SIZE - 1):
-                if not batch.used[row, block] or anchor + place + 1 >= int(batch.ends[row, anchor]):
+            for index in range(SIZE - 1):
+                if not batch.used[row, block] or anchor + index + 1 >= int(batch.ends[row, anchor]):
                     continue
-                wanted = (head @ teacher[row, anchor + place] / weights.temperature).log_softmax(0)
-                given_ = (head @ drafted[row, block, place]).log_softmax(0)
-                weight = weights.decay**place * (1.0 if good else 1 - weights.frontier)
+                wanted = (head @ teacher[row, anchor + index] / weights.temperature).log_softmax(0)
+                given_ = (head @ drafted[row, block, index]).log_softmax(0)
+                weight = weights.decay**index * (1.0 if good else 1 - weights.frontier)
                 total = total + weight * (wanted.exp() * (wanted - given_)).sum()
                 good = good and bool(wanted.argmax() == given_.argmax())
-                right[place] += good
-                counted[place] += 1
+                right[index] += good
+                counted[index] += 1
     return total, right, counted
 
 
@@ -65,15 +65,15 @@ def test_the_loss_and_its_gradient(
     drafted = (near + apart * noise).requires_grad_()
     wanted, right, counted = written_out(teacher, drafted, batch, head, weights)
     [gradient] = torch.autograd.grad(wanted / 10, drafted, allow_unused=True) if wanted.requires_grad else [None]
-    gradient_found, found = BlockLoss(lambda hidden: hidden @ head.T, weights, compiled=False)(
+    gradient_found, loss_found = BlockLoss(lambda hidden: hidden @ head.T, weights, compiled=False)(
         teacher, drafted, batch, rows, 10.0
     )
     # The loss computes in float32, as the logits of half precision want it.
-    torch.testing.assert_close(found.loss.double(), wanted.detach() / 10, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(loss_found.loss.double(), wanted.detach() / 10, rtol=1e-4, atol=1e-5)
     expected = torch.zeros_like(drafted) if gradient is None else gradient
     torch.testing.assert_close(gradient_found, expected, rtol=1e-3, atol=1e-5)
-    assert found.right.tolist() == right.tolist()
-    assert found.counted.tolist() == counted.tolist()
+    assert loss_found.right.tolist() == right.tolist()
+    assert loss_found.counted.tolist() == counted.tolist()
 
 
 def test_the_teacher_is_projected_once_a_position() -> None:
@@ -96,8 +96,8 @@ def test_a_perfect_view_has_no_loss(frontier: float) -> None:
     columns = (batch.anchors[..., None] + torch.arange(SIZE)).clamp(max=LENGTH - 1)
     drafted = teacher[torch.arange(ROWS)[:, None, None], columns].clone().requires_grad_()
     head = torch.randn(VOCABULARY, HIDDEN)
-    _, found = BlockLoss(lambda hidden: hidden @ head.T, Weights(1.0, frontier), compiled=False)(
+    _, loss_found = BlockLoss(lambda hidden: hidden @ head.T, Weights(1.0, frontier), compiled=False)(
         teacher, drafted, batch, 2, 1.0
     )
-    assert abs(float(found.loss)) < 1e-5
-    assert found.right.tolist() == found.counted.tolist()
+    assert abs(float(loss_found.loss)) < 1e-5
+    assert loss_found.right.tolist() == loss_found.counted.tolist()

@@ -29,7 +29,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         num_key_value_heads=1, head_dim=8, max_position_embeddings=64, bos_token_id=None, eos_token_id=None,
     )  # fmt: skip
     Qwen3ForCausalLM(config).save_pretrained(folder)
-    tokenizer = Tokenizer(models.WordLevel({one: index for index, one in enumerate([*LETTERS, "\u2581"])}))
+    tokenizer = Tokenizer(models.WordLevel({letter: index for index, letter in enumerate([*LETTERS, "\u2581"])}))
     tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
     tokenizer.decoder = decoders.Metaspace(prepend_scheme="always")
     tokenizer.add_tokens([AddedToken("<think>", special=False)])
@@ -40,10 +40,10 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def target(model: Path) -> TransformersTarget:
-    found = load(model, name="none").target
-    assert isinstance(found, TransformersTarget)
-    assert found.tokenizer is not None and found.tokenizer.encode("abc", chat=False) == [0, 1, 2]
-    return found
+    target = load(model, name="none").target
+    assert isinstance(target, TransformersTarget)
+    assert target.tokenizer is not None and target.tokenizer.encode("abc", chat=False) == [0, 1, 2]
+    return target
 
 
 @pytest.mark.parametrize("token", [SPECIAL, SPECIAL + 1, UNUSED])

@@ -27,15 +27,15 @@ def drawn(monkeypatch: pytest.MonkeyPatch, plots: None) -> list[tuple[float, ...
     """Return a list that gets the x of every line that is drawn."""
 
     def plot(self: Any, x: Sequence[float], y: Sequence[float], **more: Any) -> Any:
-        found.append(tuple(x))
+        points.append(tuple(x))
         return own(self, x, y, **more)
 
     from matplotlib.axes import Axes
 
-    found: list[tuple[float, ...]] = []
+    points: list[tuple[float, ...]] = []
     own = Axes.plot
     monkeypatch.setattr(Axes, "plot", plot)
-    return found
+    return points
 
 
 def test_a_line_that_was_cut_off_takes_no_other_with_it(tmp_path: Path) -> None:
@@ -79,8 +79,8 @@ def test_what_is_made_again_is_recorded_once(
     monkeypatch.chdir(begun)
     monkeypatch.setattr(prompts, "PART", 2)
     x, deleted = STAGES[stage]
-    for one in STAGES if stage == "answers" else ["prompts"]:
-        run_stages(Path("train.yaml"), SETTINGS, one, lambda message: None)
+    for earlier in STAGES if stage == "answers" else ["prompts"]:
+        run_stages(Path("train.yaml"), SETTINGS, earlier, lambda message: None)
     metrics = Path("out", stage, "metrics.jsonl")
     before = [json.loads(line) for line in metrics.read_text().splitlines()]
     assert len(before) >= 4 and [record[x] for record in before] == list(range(len(before)))

@@ -10,7 +10,7 @@ from support.toy import toy_config, toy_run
 
 from orthrus import InputError
 from orthrus_diffusion.training.decontamination import Contamination
-from orthrus_diffusion.training.prompts import _put_together
+from orthrus_diffusion.training.prompts import collect_prompts
 
 
 def texts(file: Path) -> list[str]:
@@ -21,12 +21,12 @@ def test_prompts_of_files_alone_are_held_out_too(tmp_path: Path, monkeypatch: py
     given = tmp_path / "given.jsonl"
     given.write_text("".join(json.dumps({"prompt": f"say {index % 5}"}) + "\n" for index in range(9)), encoding="utf-8")
     run = toy_run(toy_config(tmp_path), monkeypatch, print, "prompts.sampled=0", f"prompts.files=[{given}]")
-    _put_together(run, [], 2)
+    collect_prompts(run, [], 2)
     held_out, kept = texts(run.out / "held-out.jsonl"), texts(run.out / "prompts.jsonl")
     assert (len(held_out), len(kept)) == (2, 3)
     assert not set(held_out) & set(kept)
     with pytest.raises(InputError, match="there are 5 prompts, of which eval holds out 5"):
-        _put_together(run, [], 5)
+        collect_prompts(run, [], 5)
 
 
 QUESTION = "A baker sells twelve loaves in the morning and twice as many in the afternoon. How many does she sell?"
@@ -58,7 +58,7 @@ def test_what_is_measured_with_is_not_trained_on(tmp_path: Path, monkeypatch: py
     told: list[str] = []
     files = (f"prompts.files=[{tmp_path}/given.jsonl]", f"prompts.avoid=[{tmp_path}/measured.jsonl]")
     run = toy_run(toy_config(tmp_path), monkeypatch, told.append, "prompts.sampled=0", *files)
-    _put_together(run, [], 0)
+    collect_prompts(run, [], 0)
     assert texts(run.out / "prompts.jsonl") == ["say 1"]
     assert told == ["2 of 3 prompts are left out: they repeat some of prompts.avoid"]
     run = toy_run(
@@ -72,4 +72,4 @@ def test_what_is_measured_with_is_not_trained_on(tmp_path: Path, monkeypatch: py
     with pytest.raises(
         InputError, match=r"2 of 2 prompts are left out: .* prompts.avoid; name others in prompts.files"
     ):
-        _put_together(run, [], 0)
+        collect_prompts(run, [], 0)

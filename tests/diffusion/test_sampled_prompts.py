@@ -46,11 +46,11 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
     """Make parts of four prompts, and note what is decoded."""
 
     def generate(self: Decoder, given: Sequence[Any], *more: Any, **named: Any) -> list[Result]:
-        found = own(self, given, *more, **named)
+        results = own(self, given, *more, **named)
         noted.seeds.append(self.seed)
-        noted.given.append([list(one) for one in given])
-        noted.results.append(found)
-        return found
+        noted.given.append([list(prompt) for prompt in given])
+        noted.results.append(results)
+        return results
 
     noted, own = Asked(), Decoder.generate
     monkeypatch.setattr(Decoder, "generate", generate)
@@ -90,10 +90,10 @@ def test_the_model_writes_after_the_header_and_an_opening(
     kept = []
     for index, openings in enumerate(OPENINGS):
         pairs = zip(openings, asked.results[index], strict=True)
-        wanted = [opening + "".join(LETTERS[one] for one in result.token_ids) for opening, result in pairs]
-        found = texts(out / "prompts" / f"part-0000{index}.jsonl")
-        assert found == [text for text in wanted if text[-1] in ENDS]  # letters: no special token, which no text has
-        kept += found
+        wanted = [opening + "".join(LETTERS[token] for token in result.token_ids) for opening, result in pairs]
+        written = texts(out / "prompts" / f"part-0000{index}.jsonl")
+        assert written == [text for text in wanted if text[-1] in ENDS]  # letters: no special token, which no text has
+        kept += written
     assert 4 < len(kept) < 11  # some do not end, and are dropped
     assert texts(out / "prompts.jsonl") == list(dict.fromkeys([*kept, "abc", "bcdefg", "cegik", "fedcba"]))
 
@@ -138,7 +138,7 @@ def test_sampled_prompts_are_held_out(
 @pytest.fixture(scope="module")
 def tokenizers(base: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tokenizer]:
     """Return tokenizers of different kinds of models."""
-    folder, found = tmp_path_factory.mktemp("tokenizers"), {}
+    folder, folders = tmp_path_factory.mktemp("tokenizers"), {}
     system = "sys{% for one in messages %}u{{ one['content'] }}{% endfor %}v"
     kinds: dict[str, dict[str, str]] = {
         "plain": {},
@@ -152,8 +152,8 @@ def tokenizers(base: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
         put_tokenizer(folder / name, **options)
         tokenizer = target_at(folder / name).tokenizer
         assert tokenizer is not None
-        found[name] = tokenizer
-    return found
+        folders[name] = tokenizer
+    return folders
 
 
 def test_the_header_is_what_stands_before_a_users_text(tokenizers: dict[str, Tokenizer]) -> None:

@@ -50,7 +50,7 @@ def by_two(folder: Path) -> str:
     """Train in a folder with two processes, which note what they decode; return what they print."""
     site = Site(folder.parent / "site")
     site.install("noting", NOTES)
-    paths = os.pathsep.join(str(one) for one in (ROOT, ROOT / "plugins", site.folder))
+    paths = os.pathsep.join(str(path) for path in (ROOT, ROOT / "plugins", site.folder))
     programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     environment = os.environ | {"PATH": programs, "PYTHONPATH": paths, "CUDA_VISIBLE_DEVICES": ""}
     launch = ["torchrun", "--standalone", "--nproc-per-node", "2", "--no-python", "orthrus", "train"]
@@ -75,8 +75,8 @@ def lines(file: Path) -> list[dict[str, Any]]:
 
 def timeless(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return records in order of what they count, without speeds."""
-    kept = [{key: value for key, value in one.items() if not key.endswith("_per_second")} for one in records]
-    return sorted(kept, key=lambda one: float(next(iter(one.values()))))
+    kept = [{key: value for key, value in record.items() if not key.endswith("_per_second")} for record in records]
+    return sorted(kept, key=lambda record: float(next(iter(record.values()))))
 
 
 def train(folder: Path, *stages: str) -> None:
@@ -87,12 +87,12 @@ def train(folder: Path, *stages: str) -> None:
             run_stages(Path("train.yaml"), SETTINGS, stage, print)
 
 
-def assert_the_same_files(one: Path, two: Path) -> None:
-    found = contents(one)
-    assert {"held-out.jsonl", "prompts/part-00001.jsonl", "answers/shard-00001.safetensors"} <= found.keys()
-    assert contents(two) == found
+def assert_the_same_files(one_process: Path, two: Path) -> None:
+    files = contents(one_process)
+    assert {"held-out.jsonl", "prompts/part-00001.jsonl", "answers/shard-00001.safetensors"} <= files.keys()
+    assert contents(two) == files
     for stage in ("prompts", "answers"):
-        records = [timeless(lines(out / stage / "metrics.jsonl")) for out in (one, two)]
+        records = [timeless(lines(out / stage / "metrics.jsonl")) for out in (one_process, two)]
         assert records[0] == records[1]
         assert (two / stage / "metrics.svg").stat().st_size > 0
 
@@ -104,11 +104,11 @@ def assert_shares(two: Path) -> None:
     assert [[int(size) for size in sizes] for sizes in noted] == [[PART, *shards[::2], 2, 2], [MORE, *shards[1::2]]]
 
 
-def assert_the_same_fit(one: Path, two: Path) -> None:
+def assert_the_same_fit(one_process: Path, two: Path) -> None:
     weights = load_file(two / "view" / "view.safetensors")
-    for name, weight in load_file(one / "view" / "view.safetensors").items():
+    for name, weight in load_file(one_process / "view" / "view.safetensors").items():
         torch.testing.assert_close(weight, weights[name], rtol=0, atol=2e-5)
-    pairs = zip(*(lines(out / "fit" / "metrics.jsonl") for out in (one, two)), strict=True)
+    pairs = zip(*(lines(out / "fit" / "metrics.jsonl") for out in (one_process, two)), strict=True)
     for alone, together in pairs:
         assert alone.keys() == together.keys()
         for key in alone.keys() & {"step", "divergence", "right_drafts", "gradient_norm", "tokens_per_cycle"}:
@@ -117,21 +117,21 @@ def assert_the_same_fit(one: Path, two: Path) -> None:
 
 def assert_measured_once(two: Path, printed: str) -> None:
     """What two processes measured is what one measures of the same view."""
-    found = json.loads(printed)
-    assert found["tokens_per_cycle"] > 1
-    assert lines(two / "eval" / "metrics.jsonl") == [{"measurement": 1, **found}]
+    report = json.loads(printed)
+    assert report["tokens_per_cycle"] > 1
+    assert lines(two / "eval" / "metrics.jsonl") == [{"measurement": 1, **report}]
     train(two.parent, "eval")
-    assert lines(two / "eval" / "metrics.jsonl")[1] == {"measurement": 2, **found}
+    assert lines(two / "eval" / "metrics.jsonl")[1] == {"measurement": 2, **report}
 
 
-def assert_one_goes_on(one: Path, two: Path) -> None:
+def assert_one_goes_on(one_process: Path, two: Path) -> None:
     """A fit of two that was interrupted after a checkpoint ends with one as it would have with two."""
     before = lines(two / "fit" / "metrics.jsonl")
     shutil.rmtree(two / "view")
     shutil.rmtree(two / "checkpoints" / "step-00000004")
     train(two.parent, "fit")
     assert lines(two / "fit" / "metrics.jsonl")[:2] == before[:2]  # with their times: not done again
-    assert_the_same_fit(one, two)
+    assert_the_same_fit(one_process, two)
 
 
 @pytest.mark.thorough
@@ -145,9 +145,9 @@ def test_two_processes_make_what_one_makes(tmp_path: Path) -> None:
         lay_out(base, folder)
     printed = by_two(folders[1])
     train(folders[0], "prompts", "answers", "fit")
-    one, two = (folder / "out" for folder in folders)
-    assert_the_same_files(one, two)
+    one_process, two = (folder / "out" for folder in folders)
+    assert_the_same_files(one_process, two)
     assert_shares(two)
-    assert_the_same_fit(one, two)
+    assert_the_same_fit(one_process, two)
     assert_measured_once(two, printed)
-    assert_one_goes_on(one, two)
+    assert_one_goes_on(one_process, two)

@@ -33,9 +33,9 @@ def load(model: Path, dtype: str = "float32", **drafter: Any) -> Decoder:
 
 
 def target_at(model: Path) -> TransformersTarget:
-    found = load(model, name="none").target
-    assert isinstance(found, TransformersTarget)
-    return found
+    target = load(model, name="none").target
+    assert isinstance(target, TransformersTarget)
+    return target
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def test_a_view_comes_back_as_it_was_written(models: dict[str, Path]) -> None:
     [name] = read.view_names
     weights, written = read.view_weights(name), target.view_weights("noisy")
     assert weights.keys() == written.keys() and all(torch.equal(weights[key], written[key]) for key in weights)
-    assert isinstance(decoder.drafter, Diffusion) and (decoder.drafter._block, decoder.drafter._mask) == (6, 3)
+    assert isinstance(decoder.drafter, Diffusion) and (decoder.drafter.block, decoder.drafter.mask_token_id) == (6, 3)
     assert (
         decoder.generate([[1, 2, 3]])[0].token_ids
         == load(models["base"], name="none").generate([[1, 2, 3]])[0].token_ids
@@ -86,7 +86,7 @@ def test_a_base_trained_further_is_another_base(models: dict[str, Path], tmp_pat
 
 def test_the_block_is_an_option(models: dict[str, Path]) -> None:
     drafter: Any = load(models["base"], view=str(models["view"]), block=4).drafter
-    assert drafter._block == 4
+    assert drafter.block == 4
 
 
 def test_decoders_that_share_a_target_share_its_views(models: dict[str, Path]) -> None:
@@ -97,17 +97,17 @@ def test_decoders_that_share_a_target_share_its_views(models: dict[str, Path]) -
 
 
 def test_a_view_that_was_replaced_on_disk_is_loaded_anew(models: dict[str, Path], tmp_path: Path) -> None:
-    place, target = tmp_path / "view", target_at(models["base"])
-    shutil.copytree(models["view"], place)
-    first = make(DiffusionOptions(str(place)), Parts(target=target))
-    weights = {name: weight.contiguous() + 1 for name, weight in load_file(place / "view.safetensors").items()}
-    save_file(weights, place / "new")
-    (place / "new").replace(place / "view.safetensors")
-    second = make(DiffusionOptions(str(place)), Parts(target=target))
-    again = make(DiffusionOptions(str(place)), Parts(target=target))
-    assert first._view != second._view == again._view
-    for name, weight in target.view_weights(second._view).items():
-        torch.testing.assert_close(weight, target.view_weights(first._view)[name] + 1)  # which is in use still
+    directory, target = tmp_path / "view", target_at(models["base"])
+    shutil.copytree(models["view"], directory)
+    first = make(DiffusionOptions(str(directory)), Parts(target=target))
+    weights = {name: weight.contiguous() + 1 for name, weight in load_file(directory / "view.safetensors").items()}
+    save_file(weights, directory / "new")
+    (directory / "new").replace(directory / "view.safetensors")
+    second = make(DiffusionOptions(str(directory)), Parts(target=target))
+    again = make(DiffusionOptions(str(directory)), Parts(target=target))
+    assert first.view != second.view == again.view
+    for name, weight in target.view_weights(second.view).items():
+        torch.testing.assert_close(weight, target.view_weights(first.view)[name] + 1)  # which is in use still
 
 
 def test_a_target_without_views_is_refused(models: dict[str, Path]) -> None:

@@ -130,8 +130,8 @@ def test_a_target_that_brings_its_view_uses_that(models: Path, ships: Path) -> N
 def test_copies_need_no_files_and_cost_time_alone(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     decoder = load(models / "base", view="copies")
     wanted = load(models / "base", name="none").generate([[5, 6, 7]])[0]
-    found = decoder.generate([[5, 6, 7]])[0]
-    assert found.token_ids == wanted.token_ids and found.measures.passes > found.measures.cycles + 1
+    result = decoder.generate([[5, 6, 7]])[0]
+    assert result.token_ids == wanted.token_ids and result.measures.passes > result.measures.cycles + 1
     own = decoder.target.view_weights("copies")
     model = dict(load_file(models / "base" / "model.safetensors"))
     assert own and all(torch.equal(weight, model[name].to(weight)) for name, weight in own.items())
@@ -193,10 +193,10 @@ def test_what_is_in_the_folder_of_shipped_views_is_in_the_wheel(tmp_path: Path) 
     for name in ("pyproject.toml", "README.md", "LICENSE", ".gitignore"):
         shutil.copyfile(ROOT / name, project / name)
     (project / "orthrus").mkdir()
-    made = project / "plugins" / "orthrus_diffusion" / "views" / "mine"
-    made.mkdir()
+    directory = project / "plugins" / "orthrus_diffusion" / "views" / "mine"
+    directory.mkdir()
     for name in ("config.json", "view.safetensors", "README.md"):
-        (made / name).write_text("{}")
+        (directory / name).write_text("{}")
     included = {file.distribution_path for file in WheelBuilder(str(project)).recurse_included_files()}
     wanted = {f"orthrus_diffusion/views/mine/{name}" for name in ("config.json", "view.safetensors", "README.md")}
     assert wanted <= included
@@ -214,9 +214,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.thorough
 def test_the_wheel_has_the_shipped_views_files(installed: Path) -> None:
     for name in shipped.shipped_views():
-        place = Path("orthrus_diffusion", "views", name)
+        directory = Path("orthrus_diffusion", "views", name)
         for file in ("config.json", "view.safetensors", "README.md"):
-            assert (installed / place / file).read_bytes() == (ROOT / "plugins" / place / file).read_bytes()
+            assert (installed / directory / file).read_bytes() == (ROOT / "plugins" / directory / file).read_bytes()
 
 
 READ = """

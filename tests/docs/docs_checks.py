@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import json
 import re
@@ -17,7 +18,7 @@ import typer
 from docs_pages import ROOT, Page
 from support.view_memory import program as view_memory_program
 
-from orthrus import InputError, Result, Sampling, Stop, hookspecs, interfaces, optional
+from orthrus import InputError, Result, Sampling, Stop, hookspecs, interfaces, optional, values
 from orthrus.cli import verify_table
 from orthrus.cli.app import make_app
 from orthrus.cli.bench_table import COLUMNS
@@ -33,26 +34,26 @@ from orthrus.values import FinishReason
 
 SECTIONS = {"stop": Stop, "sampling": Sampling}
 PROTOCOLS = ("AttentionBackend", "Baseline", "Drafter", "KVCache", "Source", "Target", "Tokenizer", "Verifier")
-ABILITIES = ("MovesRows", "PrefillsInChunks", "TakesTurns")
+ABILITIES = ("MovesRows", "PrefillsInChunks", "ReadsLikeliest", "ReadsTaps", "TakesTurns", "TappedTarget")
 
 
-def differing(what: str, found: Iterable[str], wanted: Iterable[str]) -> list[str]:
+def differing(what: str, told: Iterable[str], wanted: Iterable[str]) -> list[str]:
     """Return a complaint for each name that only one side has."""
-    found, wanted = list(found), list(wanted)
-    missing = [f"{what} '{one}' is not in the page" for one in wanted if one not in found]
-    return missing + [f"{what} '{one}' is in the page, but does not exist" for one in found if one not in wanted]
+    told, wanted = list(told), list(wanted)
+    missing = [f"{what} '{name}' is not in the page" for name in wanted if name not in told]
+    return missing + [f"{what} '{name}' is in the page, but does not exist" for name in told if name not in wanted]
 
 
 def hook_headings(page: Page) -> list[str]:
     """Compare the headings that look like a signature with the signatures of all hooks."""
     hooks = [hook for hook in vars(hookspecs).values() if hasattr(hook, "orthrus_spec")]
     wanted = [f"{hook.__name__}({', '.join(inspect.signature(hook).parameters)})" for hook in hooks]
-    return differing("hook", [one for one in page.headings if "(" in one], wanted)
+    return differing("hook", [heading for heading in page.headings if "(" in heading], wanted)
 
 
 def names(page: Page, mark: str, wanted: Iterable[str]) -> list[str]:
     """Compare the first column of a marked table with the names that exist."""
-    return differing(mark, [row[0].strip("`") for row in page.table(mark)], wanted)
+    return differing(mark, [name.strip("`") for row in page.table(mark) for name in row[0].split("`, `")], wanted)
 
 
 def interface_tables(page: Page) -> list[str]:
@@ -66,15 +67,26 @@ def interface_tables(page: Page) -> list[str]:
     ]
 
 
+def field_tables(page: Page) -> list[str]:
+    """Compare the tables of fields with those of the values that go between the parts."""
+    return [
+        complaint
+        for value in (values.Draft, values.Verdict, values.Step, values.MaskDescription, values.AttentionCapabilities)
+        for complaint in names(page, f"fields: {value.__name__}", [field.name for field in dataclasses.fields(value)])
+    ]
+
+
 def kit_tables(page: Page) -> list[str]:
     """Compare the strategies with their parameters, and the profiles, with those published."""
-    drawn = [one for one in vars(strategies).values() if getattr(one, "__module__", "") == strategies.__name__]
-    signatures = [f"{one.__name__}({', '.join(inspect.signature(one).parameters)})" for one in drawn]
-    found = [[row[0].strip("`"), row[1]] for row in page.table("profiles")]
-    wanted = [[name, str(one.max_examples)] for name, one in PROFILES.items()]
+    drawn = [
+        strategy for strategy in vars(strategies).values() if getattr(strategy, "__module__", "") == strategies.__name__
+    ]
+    signatures = [f"{strategy.__name__}({', '.join(inspect.signature(strategy).parameters)})" for strategy in drawn]
+    told = [[row[0].strip("`"), row[1]] for row in page.table("profiles")]
+    wanted = [[name, str(profile.max_examples)] for name, profile in PROFILES.items()]
     return [
         *names(page, "strategies", signatures),
-        *differing("profile", map(str, found), map(str, wanted)),
+        *differing("profile", map(str, told), map(str, wanted)),
     ]
 
 
@@ -94,7 +106,7 @@ def attention_table(page: Page) -> list[str]:
     written = page.text.partition("<!-- attention capabilities -->\n")[2].partition("\n\n")[0].splitlines()
     generated = runpy.run_path(str(ROOT / "docs" / "tools" / "attention_table.py"))["table"]()
     listed = [row[0].strip("`") for row in page.table("attention capabilities")]
-    registered = [one.name for one in _built_in() if one.kind == "attention"]
+    registered = [entry.name for entry in _built_in() if entry.kind == "attention"]
     return differing("line", written, generated) + differing("attention", listed, registered)
 
 
@@ -128,18 +140,18 @@ def training_cost(page: Page) -> list[str]:
 
 def parts_table(page: Page) -> list[str]:
     """Compare the table of built-in parts, `kind name`, with what the distribution's plugins register."""
-    found = [f"{kind.strip('`')} {name.strip('`')}" for kind, name, *_ in page.table("parts")]
-    return differing("part", found, [f"{one.kind} {one.name}" for one in _built_in()])
+    told = [f"{kind.strip('`')} {name.strip('`')}" for kind, name, *_ in page.table("parts")]
+    return differing("part", told, [f"{entry.kind} {entry.name}" for entry in _built_in()])
 
 
 def option_tables(page: Page) -> list[str]:
     """Compare the tables of options with those that the code describes."""
-    schemas: dict[str, Any] = {f"{one.kind} {one.name}": _schema(one) for one in _built_in()} | SECTIONS
+    schemas: dict[str, Any] = {f"{entry.kind} {entry.name}": _schema(entry) for entry in _built_in()} | SECTIONS
     wanted = {name: schema for name, schema in schemas.items() if list(describe(schema))}
     complaints = differing("options", page.marks("options"), wanted)
     for name, schema in wanted.items():
         rows = [" | ".join(row) for row in page.table(f"options: {name}")]
-        complaints += differing(f"{name} option", rows, [option_row(one) for one in describe(schema)])
+        complaints += differing(f"{name} option", rows, [option_row(described) for described in describe(schema)])
     return complaints
 
 
@@ -163,7 +175,7 @@ def flag_tables(page: Page) -> list[str]:
 
 
 def _flags(command: Any) -> list[str]:
-    return [one.opts[0] for one in command.params if one.param_type_name == "option" and one.name != "help"]
+    return [option.opts[0] for option in command.params if option.param_type_name == "option" and option.name != "help"]
 
 
 def column_table(page: Page) -> list[str]:
@@ -191,7 +203,7 @@ def configs(page: Page, folder: Path) -> list[str]:
 def quotations(page: Page) -> list[str]:
     """Find each block marked `from: FILE` in that file, whatever its indentation there."""
     complaints = []
-    for block in [one for one in page.blocks if one.mark.startswith("from: ")]:
+    for block in [block for block in page.blocks if block.mark.startswith("from: ")]:
         source = (ROOT / block.mark.removeprefix("from: ")).read_text(encoding="utf-8")
         if not any(textwrap.indent(block.text, " " * depth) in source for depth in (0, 4, 8)):
             complaints.append(f"{page.path.name}, line {block.line}: is not in {block.mark.removeprefix('from: ')}")
@@ -211,8 +223,8 @@ def links(page: Page, folder: Path | None = None) -> list[str]:
 
 
 def _resolves(page: Page, target: str, folder: Path) -> bool:
-    place, _, anchor = target.partition("#")
-    file = folder / place if place else page.path
+    path, _, anchor = target.partition("#")
+    file = folder / path if path else page.path
     if not file.exists() or not anchor:
         return file.exists()
     return anchor in [_slug(heading) for heading in Page(file).headings]
@@ -224,5 +236,5 @@ def _slug(heading: str) -> str:
 
 
 def _built_in() -> list[Any]:
-    points = [one for one in entry_points(group=GROUP) if one.dist and one.dist.name == "orthrus-decoding"]
-    return [entry for entry in Plugins.load().catalog if entry.origin in {one.name for one in points}]
+    points = [point for point in entry_points(group=GROUP) if point.dist and point.dist.name == "orthrus-decoding"]
+    return [entry for entry in Plugins.load().catalog if entry.origin in {point.name for point in points}]

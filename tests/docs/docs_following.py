@@ -40,7 +40,7 @@ def run_python(page: Page, folder: Path) -> list[str]:
             runpy.run_path(str(program), run_name="page")
     except Exception as error:  # whatever a page raises is its fault
         return [f"{page.path.name}: {type(error).__name__}: {error}"]
-    return _compare(page, "its Python", "".join(one.text for one in page.of("text", "output")), printed.getvalue())
+    return _compare(page, "its Python", "".join(block.text for block in page.of("text", "output")), printed.getvalue())
 
 
 @dataclass
@@ -58,12 +58,26 @@ class Workspace:
 
     def follow(self, page: Page) -> list[str]:
         """Write the files, run the commands, and return what differs from the page."""
-        for block in [one for one in page.blocks if one.mark.startswith("file: ")]:
+        for block in [block for block in page.blocks if block.mark.startswith("file: ")]:
             file = self.folder / block.mark.removeprefix("file: ")
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(block.text, encoding="utf-8")
+        told = [
+            complaint
+            for block in page.of("console", "")
+            for command in commands(block)
+            for complaint in self._do(page, *command)
+        ]
+        return told + self.unwritten(page)
+
+    def unwritten(self, page: Page) -> list[str]:
+        """Complain of each block that stands in no file which the page's commands wrote, though it is said to."""
+        written = {block: self.folder / block.mark.removeprefix("written: ") for block in page.blocks}
         return [
-            one for block in page.of("console", "") for command in commands(block) for one in self._do(page, *command)
+            f"{page.path.name}, line {block.line}: is not in {file.relative_to(self.folder)}"
+            for block, file in written.items()
+            if block.mark.startswith("written: ")
+            and not (file.is_file() and block.text in file.read_text(encoding="utf-8"))
         ]
 
     def _do(self, page: Page, command: str, expected: str) -> list[str]:
@@ -123,17 +137,17 @@ def commands(block: Block) -> list[tuple[str, str]]:
     return list(zip(parts[::2], parts[1::2], strict=True))
 
 
-def _compare(page: Page, what: str, expected: str, found: str) -> list[str]:
+def _compare(page: Page, what: str, expected: str, printed: str) -> list[str]:
     """Complain if the output is another; an ellipsis stands for anything in a line, or alone for any lines.
 
     Blank lines and spaces at the ends of lines do not count.
     """
-    found = "".join(f"{line.rstrip()}\n" for line in found.splitlines() if line.strip())
+    printed = "".join(f"{line.rstrip()}\n" for line in printed.splitlines() if line.strip())
     pattern = "".join(
         "(?:.*\n)*?" if line == "…" else re.escape(line.rstrip()).replace("…", ".*") + "\n"
         for line in expected.splitlines()
         if line.strip()
     )
-    if re.fullmatch(pattern, found):
+    if re.fullmatch(pattern, printed):
         return []
-    return [f"{page.path.name}: {what} should print\n{expected}but prints\n{found}"]
+    return [f"{page.path.name}: {what} should print\n{expected}but prints\n{printed}"]

@@ -34,7 +34,7 @@ class Page:
 
     @cached_property
     def blocks(self) -> list[Block]:
-        found: list[Block] = []
+        blocks: list[Block] = []
         lines = self.text.splitlines()
         start = None
         for number, line in enumerate(lines):
@@ -43,14 +43,14 @@ class Page:
             if start is None:
                 start = number
             else:
-                inside = "".join(f"{one}\n" for one in lines[start + 1 : number])
-                found.append(Block(lines[start][3:].strip(), _mark(lines, start), inside, start + 1))
+                inside = "".join(f"{line}\n" for line in lines[start + 1 : number])
+                blocks.append(Block(lines[start][3:].strip(), _mark(lines, start), inside, start + 1))
                 start = None
-        return found
+        return blocks
 
     def of(self, language: str, *marks: str) -> list[Block]:
         """Return the blocks of a language whose mark's first word is among the marks ("" is no mark)."""
-        return [one for one in self.blocks if one.language == language and one.mark.partition(":")[0] in marks]
+        return [block for block in self.blocks if block.language == language and block.mark.partition(":")[0] in marks]
 
     @property
     def prose(self) -> str:

@@ -11,22 +11,22 @@ NAME = re.compile(r"\b[mp][0-9a-f]{10}\b")  # of a clip path or a marker: a hash
 ROUNDING = 1e-4  # points; processors round the last digits otherwise
 
 
-def same(one: str, other: str) -> bool:
+def same(text: str, other: str) -> bool:
     """Compare two plots to the letter, numbers but for rounding; what another matplotlib drew, by its texts."""
-    if f"Matplotlib v{mpl.__version__}," in one:
-        one, other = (NAME.sub("name", svg) for svg in (one, other))
-        return NUMBER.split(one) == NUMBER.split(other) and alike(numbers(one), numbers(other))
-    return texts(one) == texts(other) != []
+    if f"Matplotlib v{mpl.__version__}," in text:
+        text, other = (NAME.sub("name", svg) for svg in (text, other))
+        return NUMBER.split(text) == NUMBER.split(other) and alike(numbers(text), numbers(other))
+    return texts(text) == texts(other) != []
 
 
 def numbers(svg: str) -> list[float]:
     """Return the numbers of a plot."""
-    return [float(found) for found in NUMBER.findall(svg)]
+    return [float(number) for number in NUMBER.findall(svg)]
 
 
 def alike(some: list[float], others: list[float]) -> bool:
     """Tell whether numbers differ by rounding only."""
-    return all(abs(one - other) <= ROUNDING for one, other in zip(some, others, strict=True))
+    return all(abs(number - other) <= ROUNDING for number, other in zip(some, others, strict=True))
 
 
 def texts(svg: str) -> list[str]:

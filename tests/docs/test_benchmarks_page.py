@@ -29,7 +29,7 @@ PAGE, RECORDS, FIGURES = "results/benchmarks.md", "evidence/benchmarks", "figure
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made_docs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make a docs folder with two benchmarks, and the house's pages; run the command that the introduction shows."""
     folder = tmp_path_factory.mktemp("house")
     docs = folder / "docs"
@@ -52,9 +52,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def docs(made: Path, tmp_path: Path) -> Path:
+def docs(made_docs: Path, tmp_path: Path) -> Path:
     """Give a copy of it."""
-    return Path(shutil.copytree(made, tmp_path / "docs"))
+    return Path(shutil.copytree(made_docs, tmp_path / "docs"))
 
 
 def test_the_command_in_the_introduction_makes_the_page(docs: Path) -> None:
@@ -82,7 +82,7 @@ def test_a_plot_of_another_matplotlib_is_compared_by_its_texts(docs: Path) -> No
 
 def whole() -> Results:
     """Return results in which nothing is missing."""
-    one = Spread((1.0, 2.0))
+    spread = Spread((1.0, 2.0))
     pair = (1.0, 2.0)
     run = Run(
         "none",
@@ -90,10 +90,10 @@ def whole() -> Results:
         {"batch": 1},
         1,
         1,
-        one,
-        one,
-        one,
-        one,
+        spread,
+        spread,
+        spread,
+        spread,
         pair,
         pair,
         pair,
@@ -108,7 +108,7 @@ def whole() -> Results:
 
 
 def test_the_columns_are_those_that_the_documentation_tells_of() -> None:
-    [table] = [one for one in section(whole()) if one.startswith("| subject")]
+    [table] = [paragraph for paragraph in section(whole()) if paragraph.startswith("| subject")]
     columns = [column.strip() for column in table.splitlines()[0].strip("|").split(" | ")]
     told = [re.match(r"`([^`]+)`", row[0]) for row in page("docs/guide/reports.md").table("report columns")]
-    assert [one and one.group(1) for one in told] == [column.replace(" to none", " to") for column in columns]
+    assert [match and match.group(1) for match in told] == [column.replace(" to none", " to") for column in columns]

@@ -13,7 +13,7 @@ from docs_following import Workspace, run_python
 from docs_pages import ROOT, Page, page, pages
 from support.thorough import thorough_but
 
-PAGES = {str(one.path.relative_to(ROOT)): one for one in pages()}
+PAGES = {str(page.path.relative_to(ROOT)): page for page in pages()}
 TUTORIAL = "docs/guide/writing-a-drafter.md"
 KIT = "docs/guide/testing-a-plugin.md"  # its Python takes 9 s, its commands 30; test_example_package.py has most
 # Whose commands take 2 to 6 s: they check whole parts, compare many configs, measure.
@@ -29,7 +29,7 @@ def none_of(complaints: list[str]) -> None:
 
 
 def having(language: str, *marks: str) -> list[str]:
-    return [name for name, one in PAGES.items() if one.of(language, *marks)]
+    return [name for name, page in PAGES.items() if page.of(language, *marks)]
 
 
 PYTHON = having("python", "")
@@ -68,6 +68,10 @@ def test_hook_headings_are_the_signatures() -> None:
 
 def test_interface_tables_are_the_interfaces() -> None:
     none_of(checks.interface_tables(page("docs/reference/hooks.md")))
+
+
+def test_tables_of_fields_are_the_values() -> None:
+    none_of(checks.field_tables(page("docs/reference/hooks.md")))
 
 
 def test_tables_of_parts_and_options_are_what_plugins_register() -> None:
@@ -127,24 +131,31 @@ def test_tutorial_works_as_written(tmp_path: Path) -> None:
     assert len(texts) == 2
     assert texts[0] == texts[1]
     listed = json.loads(workspace.run("orthrus plugins --json"))["plugins"]
-    assert [one["origin"] for one in listed if (one["kind"], one["name"]) == ("drafter", "echo")] == ["orthrus_echo"]
+    assert [entry["origin"] for entry in listed if (entry["kind"], entry["name"]) == ("drafter", "echo")] == [
+        "orthrus_echo"
+    ]
     assert breaks_as_told(tutorial, workspace)
+    assert len([block for block in tutorial.blocks if block.mark.startswith("written: ")]) == 3
+    changed = planted(TUTORIAL, "return past[newest + 1 :]", "return past[newest:]", tmp_path)
+    assert len(workspace.unwritten(changed)) == 1
 
 
 def breaks_as_told(tutorial: Page, workspace: Workspace) -> bool:
     """Break the installed drafter in the way that the tutorial tells of; say whether the error is the one it shows."""
     [block] = tutorial.of("text", "broken by")
     _, old, new, _ = block.mark.removeprefix("broken by: ").split("/")
-    [installed] = workspace.site.glob("orthrus_echo/__init__.py")
+    [installed] = workspace.site.glob("orthrus_echo/drafter.py")
     code = installed.read_text(encoding="utf-8")
     assert old in code
     installed.write_text(code.replace(old, new), encoding="utf-8")
-    [command] = [one for one in workspace.outputs if one.endswith('"abc"')]
+    [command] = [output for output in workspace.outputs if output.endswith('"abc"')]
     return workspace.run(command).endswith(block.text)
 
 
 def test_tutorial_is_short() -> None:
-    code = "".join(one.text for one in PAGES[TUTORIAL].blocks if one.language == "python" and one.mark != "sketch")
+    code = "".join(
+        block.text for block in PAGES[TUTORIAL].blocks if block.language == "python" and block.mark != "sketch"
+    )
     assert 0 < len([line for line in code.splitlines() if line.strip()]) <= MOST_LINES
 
 
@@ -171,6 +182,13 @@ def planted(name: str, old: str, new: str, folder: Path) -> Page:
         (checks.hook_headings, "docs/reference/hooks.md", "## The interfaces", "### register_engines(register)"),
         (checks.interface_tables, "docs/reference/hooks.md", "| `observe` |", "| `note` |"),
         (checks.interface_tables, "docs/reference/hooks.md", "| `turn` |", "| `lock` |"),
+        (
+            checks.field_tables,
+            "docs/reference/hooks.md",
+            "| `passes` | passes of the target's size that prop",
+            "| `cost` | prop",
+        ),
+        (checks.field_tables, "docs/reference/hooks.md", "| `extent` |", "| `width` |"),
         (checks.parts_table, "docs/reference/configuration.md", "| `drafter` | `none` |", "| `drafter` | `nothing` |"),
         (checks.option_tables, "docs/reference/configuration.md", "| an integer | `512` |", "| an integer | `256` |"),
         (checks.option_tables, "docs/reference/configuration.md", "<!-- options: stop -->", "<!-- options: end -->"),

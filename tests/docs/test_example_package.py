@@ -34,8 +34,8 @@ def tests(tmp_path: Path) -> Path:
 
 
 def test_both_come_from_their_wheels(environment: Environment, tests: Path) -> None:
-    found = environment.run("-c", SHOW, cwd=tests).stdout.split()
-    assert [Path(file).relative_to(environment.packages).parts[0] for file in found] == ["orthrus", "orthrus_repeat"]
+    printed = environment.run("-c", SHOW, cwd=tests).stdout.split()
+    assert [Path(file).relative_to(environment.packages).parts[0] for file in printed] == ["orthrus", "orthrus_repeat"]
 
 
 def test_it_is_listed(environment: Environment, tests: Path) -> None:

@@ -59,16 +59,18 @@ def test_the_kernels_of_this_house_are_known(program: dict[str, Any]) -> None:
 
 
 def test_the_last_projection_is_the_head(program: dict[str, Any]) -> None:
-    kernels = [program["Kernel"](*one) for one in (("linear", 1.0), ("partial", 2.0), ("linear", 4.0), ("gain", 8.0))]
-    found = program["grouped"](kernels)
+    kernels = [
+        program["Kernel"](*values) for values in (("linear", 1.0), ("partial", 2.0), ("linear", 4.0), ("gain", 8.0))
+    ]
+    times = program["grouped"](kernels)
     rest = "norms, rotary, the rest"
-    assert found == {"projections": 1.0, "attention": 2.0, rest: 8.0, "head": 4.0}
+    assert times == {"projections": 1.0, "attention": 2.0, rest: 8.0, "head": 4.0}
     assert sum(program["grouped"](kernels[1:2]).values()) == 2.0  # no projection, no head
 
 
 def test_kernels_that_overlap_add_what_the_clock_does(program: dict[str, Any]) -> None:
     spans = [("b", 1000.0, 4000.0), ("a", 0.0, 2000.0), ("inside", 2500.0, 3000.0), ("later", 6000.0, 7000.0)]
-    added = {one.name: one.milliseconds for one in program["added"](spans)}
+    added = {kernel.name: kernel.milliseconds for kernel in program["added"](spans)}
     assert added == {"a": 2.0, "b": 2.0, "inside": 0.0, "later": 1.0}  # from 4 to 6 nothing ran
 
 
@@ -81,19 +83,19 @@ def test_the_introduction_keeps_what_is_around_the_table(program: dict[str, Any]
 def test_the_table_names_devices_and_commands(program: dict[str, Any]) -> None:
     text = program["INTRODUCTION"].read_text(encoding="utf-8")
     files = program["read"](program["FOUND"])
-    assert files and all(found["device"] in text and found["command"] in text for found in files)
+    assert files and all(record["device"] in text and record["command"] in text for record in files)
 
 
 def test_the_page_has_a_table_for_each_file_that_is_there(program: dict[str, Any], tmp_path: Path) -> None:
     first = program["read"](program["FOUND"])[0]
     second = {**first, "device": "a processor", "threads": 2, "passes": first["passes"][:1]}
     places = [tmp_path / name for name in ("one.json", "none.json", "two.json")]
-    for place, found in ((places[0], first), (places[2], second)):
-        place.write_text(json.dumps(found), encoding="utf-8")
+    for path, results in ((places[0], first), (places[2], second)):
+        path.write_text(json.dumps(results), encoding="utf-8")
     assert program["read"](places) == [first, second]
-    one, both = program["page_lines"]([first]), program["page_lines"]([first, second])
-    assert both[: len(one)] == one
-    [said, blank, head, _, line, end] = both[len(one) :]
+    first_alone, both = program["page_lines"]([first]), program["page_lines"]([first, second])
+    assert both[: len(first_alone)] == first_alone
+    [said, blank, head, _, line, end] = both[len(first_alone) :]
     assert said.startswith("On a processor, 2 threads, torch ") and blank == end == ""
     assert head.startswith("| shape") and line.startswith(f"| {first['passes'][0]['shape']} |")
 
@@ -115,19 +117,21 @@ def test_a_tiny_shape_on_a_cpu(
     flags = ["--tokens", "4", "--context", "5", "20", "--repeats", "3", "--out", str(out), "--set", *parts]
     monkeypatch.setattr(sys, "argv", [str(PROGRAM), *flags])
     runpy.run_path(str(PROGRAM), run_name="__main__")
-    found = json.loads(out.read_text(encoding="utf-8"))
-    assert found["threads"] == torch.get_num_threads() and f", {found['threads']} threads, " in "".join(
-        runpy.run_path(str(PROGRAM))["page_lines"]([found])
+    results = json.loads(out.read_text(encoding="utf-8"))
+    assert results["threads"] == torch.get_num_threads() and f", {results['threads']} threads, " in "".join(
+        runpy.run_path(str(PROGRAM))["page_lines"]([results])
     )
-    assert [(one["tokens"], one["context"]) for one in found["passes"]] == [(4, 5), (4, 20)]
-    for one in found["passes"]:
-        median, low, high = one["milliseconds"]
-        assert 0 < low <= median <= high and one["limit"] > 0
-        assert all(one["groups"][name] > 0 for name in ("projections", "attention", "norms, rotary, the rest", "head"))
-        assert sum(one["groups"].values()) >= median
-        assert next(number for name, _, number in one["longest"] if name == product) == count
+    assert [(entry["tokens"], entry["context"]) for entry in results["passes"]] == [(4, 5), (4, 20)]
+    for entry in results["passes"]:
+        median, low, high = entry["milliseconds"]
+        assert 0 < low <= median <= high and entry["limit"] > 0
+        assert all(
+            entry["groups"][name] > 0 for name in ("projections", "attention", "norms, rotary, the rest", "head")
+        )
+        assert sum(entry["groups"].values()) >= median
+        assert next(number for name, _, number in entry["longest"] if name == product) == count
     printed = capsys.readouterr().out
-    table = runpy.run_path(str(PROGRAM))["page_lines"]([found])
+    table = runpy.run_path(str(PROGRAM))["page_lines"]([results])
     assert all(line in printed.splitlines() for line in table if line.startswith("|"))
 
 
@@ -146,22 +150,24 @@ def test_the_pass_of_a_drafter_stands_beside_the_one_that_scores(
     verify, draft = json.loads(out.read_text(encoding="utf-8"))["passes"]
     assert (verify["kind"], draft["kind"]) == ("verify", "draft")
     assert verify["outside"] is draft["outside"] is None  # no graphs on a CPU
-    for one in (verify, draft):
-        assert all(one["groups"][name] > 0 for name in ("projections", "attention", "norms, rotary, the rest", "head"))
-    names = {one["kind"]: {name for name, _, _ in one["longest"]} for one in (verify, draft)}
+    for entry in (verify, draft):
+        assert all(
+            entry["groups"][name] > 0 for name in ("projections", "attention", "norms, rotary, the rest", "head")
+        )
+    names = {entry["kind"]: {name for name, _, _ in entry["longest"]} for entry in (verify, draft)}
     assert "mkldnn::_linear_pointwise" in names["verify"] | names["draft"]
     table = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
     assert "outside graphs" not in table[0] and ", draft | 4 | 9 |" in table[3]
 
 
 def test_launches_outside_of_graphs_are_told(program: dict[str, Any]) -> None:
-    one = {"shape": "a", "tokens": 4, "context": 9, "milliseconds": (2.0, 1.0, 3.0), "limit": None, "kernels": 200}
+    entry = {"shape": "a", "tokens": 4, "context": 9, "milliseconds": (2.0, 1.0, 3.0), "limit": None, "kernels": 200}
     groups = dict.fromkeys(program["COLUMNS"], 0.4)
-    found = [
-        program["Breakdown"](**one, groups=groups, longest=(), kind=kind, outside=outside)
+    entries = [
+        program["Breakdown"](**entry, groups=groups, longest=(), kind=kind, outside=outside)
         for kind, outside in (("verify", 1), ("draft", 3))
     ]
-    head, rule, verify, draft = program["rows"](found)
+    head, rule, verify, draft = program["rows"](entries)
     assert head.count("|") == rule.count("|") == verify.count("|") == draft.count("|")
     assert "| kernels | outside graphs |" in head and "| 200 | 1 |" in verify and "| a, draft | 4 | 9 |" in draft
     names = [

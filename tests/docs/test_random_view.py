@@ -25,9 +25,9 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
 def test_it_is_a_view_for_the_same_model_with_other_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run(monkeypatch, "--out", str(tmp_path / "view")) == 0
     assert read_config(tmp_path / "view") == read_config(SHIPPED)
-    made, shipped = read_view(tmp_path / "view"), read_view(SHIPPED)
-    assert made.keys() == shipped.keys()
-    for name, weight in made.items():
+    written, shipped = read_view(tmp_path / "view"), read_view(SHIPPED)
+    assert written.keys() == shipped.keys()
+    for name, weight in written.items():
         both = torch.stack([weight.float().flatten(), shipped[name].float().flatten()])
         assert weight.shape == shipped[name].shape
         assert abs(float(torch.corrcoef(both)[0, 1])) < 0.1

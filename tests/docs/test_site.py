@@ -5,6 +5,7 @@ from __future__ import annotations
 import pydoc
 import runpy
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import Any
 
 import pytest
@@ -12,15 +13,16 @@ import yaml
 from docs_pages import ROOT, page, pages
 
 import orthrus
-from orthrus import files, interfaces, optional, progress
+from orthrus import drafter_models, files, interfaces, optional, progress
 
-EXPLAINED = {"hookimpl"}  # in a sentence and on the page of hooks
+EXPLAINED = {"hookimpl", "TapPoint"}  # in a sentence and on the page of hooks
 WHOLE = {
     orthrus.errors.__name__,
     interfaces.__name__,
     optional.__name__,
     files.__name__,
     progress.__name__,
+    *(f"{drafter_models.__name__}.{module.name}" for module in iter_modules(drafter_models.__path__)),
 }  # modules of which every name is shown
 
 
@@ -31,25 +33,25 @@ def shown() -> list[str]:
 
 
 def test_every_public_name_is_on_the_page_of_docstrings() -> None:
-    parts = [one for one in shown() if one not in WHOLE]
+    parts = [name for name in shown() if name not in WHOLE]
     whole = {name for name in orthrus.__all__ if getattr(getattr(orthrus, name), "__module__", "") in WHOLE}
-    assert {one.rpartition(".")[2] for one in parts} | whole | EXPLAINED == set(orthrus.__all__)
-    assert [one for one in parts if pydoc.locate(one) is not getattr(orthrus, one.rpartition(".")[2])] == []
+    assert {name.rpartition(".")[2] for name in parts} | whole | EXPLAINED == set(orthrus.__all__)
+    assert [name for name in parts if pydoc.locate(name) is not getattr(orthrus, name.rpartition(".")[2])] == []
     assert set(shown()) >= WHOLE
 
 
 def nav_pages(entries: list[Any]) -> list[str]:
     """Return the pages of a navigation, its sections' too."""
-    found: list[str] = []
+    listed: list[str] = []
     for entry in entries:
-        found += [entry] if isinstance(entry, str) else nav_pages(next(iter(entry.values())))
-    return found
+        listed += [entry] if isinstance(entry, str) else nav_pages(next(iter(entry.values())))
+    return listed
 
 
 def test_navigation_has_every_page() -> None:
     config = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
     left_out = tuple(config["exclude_docs"].split())
-    names = [str(one.path.relative_to(ROOT / "docs")) for one in pages() if one.path.is_relative_to(ROOT / "docs")]
+    names = [str(page.path.relative_to(ROOT / "docs")) for page in pages() if page.path.is_relative_to(ROOT / "docs")]
     assert sorted(nav_pages(config["nav"])) == sorted(name for name in names if not name.startswith(left_out))
 
 
@@ -68,8 +70,8 @@ def test_picture_has_accepted_drafts_in_green(program: dict[str, Any]) -> None:
 
 
 def test_picture_of_the_readme_is_of_the_models_command(program: dict[str, Any]) -> None:
-    found: Path = program["FOUND"]
-    svg = found.read_text(encoding="utf-8").replace("&#160;", " ")
+    path: Path = program["FOUND"]
+    svg = path.read_text(encoding="utf-8").replace("&#160;", " ")
     recipe, prompt, override = program["MODEL"]
     assert all(words in svg for words in (recipe, prompt, override, "#4ade80"))
-    assert f"({found.relative_to(ROOT)})" in page("README.md").text
+    assert f"({path.relative_to(ROOT)})" in page("README.md").text

@@ -64,29 +64,35 @@ def prompts(file: Path) -> list[str]:
 
 
 def test_documented_functions_become_tasks(program: ModuleType, tmp_path: Path) -> None:
-    place, out = tmp_path / "source", tmp_path / "out.jsonl"
-    (place / "tests").mkdir(parents=True)
-    (place / "one.py").write_text(SOURCE, encoding="utf-8")
-    (place / "tests" / "other.py").write_text(SOURCE.replace("doubled", "tested"), encoding="utf-8")
-    (place / "broken.py").write_text("def (", encoding="utf-8")
-    assert program.main(["functions", str(place), "--out", str(out)]) == 0
+    source, out = tmp_path / "source", tmp_path / "out.jsonl"
+    (source / "tests").mkdir(parents=True)
+    (source / "one.py").write_text(SOURCE, encoding="utf-8")
+    (source / "tests" / "other.py").write_text(SOURCE.replace("doubled", "tested"), encoding="utf-8")
+    (source / "broken.py").write_text("def (", encoding="utf-8")
+    assert program.main(["functions", str(source), "--out", str(out)]) == 0
     assert prompts(out) == [TASK]
 
 
 def test_numbers_are_changed_and_nothing_else(program: ModuleType, tmp_path: Path) -> None:
     asked, out = tmp_path / "asked.jsonl", tmp_path / "out.jsonl"
     question = "In 1999 Ann had 12 pens, 1 cap and 3.5 litres; she gave 5 of the 12 away. How many of $40 are left?"
-    asked.write_text("".join(json.dumps({"prompt": one}) + "\n" for one in (question, "no digits")), encoding="utf-8")
+    asked.write_text(
+        "".join(json.dumps({"prompt": asked_prompt}) + "\n" for asked_prompt in (question, "no digits")),
+        encoding="utf-8",
+    )
     assert program.main(["numbers", str(asked), "--times", "3", "--out", str(out)]) == 0
-    found = prompts(out)
-    assert len(found) == 3
-    assert {re.sub(r"\b(?!1\b|3\.5|5 l|1999)\d+", "#", one) for one in found} == {
+    written = prompts(out)
+    assert len(written) == 3
+    assert {re.sub(r"\b(?!1\b|3\.5|5 l|1999)\d+", "#", prompt) for prompt in written} == {
         "In 1999 Ann had # pens, 1 cap and 3.5 litres; she gave # of the # away. How many of $# are left?"
     }
-    values = [[int(value) for value in re.findall(r"\d+", one) if value not in ("1", "1999")] for one in found]
+    values = [[int(value) for value in re.findall(r"\d+", prompt) if value not in ("1", "1999")] for prompt in written]
     values = [[a, c, d, e] for a, _, _, c, d, e in values]  # without 3.5
-    assert all(one[0] == one[2] and 5 <= one[0] <= 30 and 2 <= one[1] <= 12 and 16 <= one[3] <= 100 for one in values)
-    assert len({tuple(one) for one in values}) > 1
+    assert all(
+        numbers[0] == numbers[2] and 5 <= numbers[0] <= 30 and 2 <= numbers[1] <= 12 and 16 <= numbers[3] <= 100
+        for numbers in values
+    )
+    assert len({tuple(numbers) for numbers in values}) > 1
 
 
 @given(st.text(alphabet="a1 290.,/$", max_size=30), st.integers())

@@ -56,31 +56,33 @@ def found_by(program: ModuleType, config: Path, *words: str) -> dict[str, Any]:
             *("target.dtype=float32", "cache.name=static"),
         ]
     )
-    found: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
-    return found
+    measured: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
+    return measured
 
 
 def test_it_counts_what_the_decoder_does(program: ModuleType, config: Path) -> None:
     import orthrus
 
-    found = found_by(program, config, "--block", "4", "--batch", "2")
-    assert list(found) == ["float, block 4", "environment"]
+    measured = found_by(program, config, "--block", "4", "--batch", "2")
+    assert list(measured) == ["float, block 4", "environment"]
     decoder = orthrus.load(config, drafter={"block": 4}, stop={"max_new_tokens": 24}, dotted=["target.dtype=float32"])
-    for name, prompts in {**PROMPTS, "all": [one for some in PROMPTS.values() for one in some]}.items():
+    for name, prompts in {**PROMPTS, "all": [prompt for some in PROMPTS.values() for prompt in some]}.items():
         results = decoder.generate(prompts)
         wanted = summarize([result.measures for result in results]).tokens_per_cycle
-        figures = found["float, block 4"][name]
+        figures = measured["float, block 4"][name]
         assert (figures["pooled"], figures["prompts"]) == (wanted.pooled, len(prompts))
         assert figures["per_prompt"] == pytest.approx(wanted.per_prompt)
         assert figures["ended"] == sum(result.finish_reason == "stop_token" for result in results) / len(results)
-    assert {"device", "torch", "transformers", "batch", "max_new_tokens", "model"} <= set(found["environment"])
+    assert {"device", "torch", "transformers", "batch", "max_new_tokens", "model"} <= set(measured["environment"])
 
 
 def test_storages_and_blocks_are_compared(program: ModuleType, config: Path) -> None:
-    found = found_by(program, config, "--block", "2", "8", "--storage-compare", "--limit", "1")
-    assert list(found) == [f"{one}, block {block}" for one in ("float", "int8") for block in (2, 8)] + ["environment"]
-    assert {found[label]["all"]["prompts"] for label in list(found)[:-1]} == {2}
-    assert found["float, block 2"]["all"]["pooled"] <= 2 < found["float, block 8"]["all"]["pooled"]
+    measured = found_by(program, config, "--block", "2", "8", "--storage-compare", "--limit", "1")
+    assert list(measured) == [f"{storage}, block {block}" for storage in ("float", "int8") for block in (2, 8)] + [
+        "environment"
+    ]
+    assert {measured[label]["all"]["prompts"] for label in list(measured)[:-1]} == {2}
+    assert measured["float, block 2"]["all"]["pooled"] <= 2 < measured["float, block 8"]["all"]["pooled"]
 
 
 def test_int8_is_what_the_storage_keeps(program: ModuleType, config: Path, tmp_path: Path) -> None:
@@ -92,9 +94,9 @@ def test_int8_is_what_the_storage_keeps(program: ModuleType, config: Path, tmp_p
     kept = orthrus.load(config, drafter={"view": str(tmp_path / "view")}, dotted=["target.dtype=float32"]).target
     rounded = orthrus.load(config, dotted=["target.dtype=float32"]).target
     program.round_views(rounded)
-    [[one], [other]] = kept.view_names, rounded.view_names
-    wanted, found = kept.view_weights(one), rounded.view_weights(other)
-    assert all(found[name].equal(weight) for name, weight in wanted.items())
+    [[kept_name], [other]] = kept.view_names, rounded.view_names
+    wanted, rounded_weights = kept.view_weights(kept_name), rounded.view_weights(other)
+    assert all(rounded_weights[name].equal(weight) for name, weight in wanted.items())
 
 
 def test_bad_input_is_one_sentence(
@@ -124,4 +126,4 @@ def test_the_shipped_views_figures_have_this_form() -> None:
     assert held
     for figures in held.values():
         assert set(figures) == {"mt_bench", "gsm8k_200", "humaneval", "all"}
-        assert all(set(one) - {"seconds"} == keys for one in figures.values())
+        assert all(set(figure) - {"seconds"} == keys for figure in figures.values())

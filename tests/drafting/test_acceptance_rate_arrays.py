@@ -53,7 +53,7 @@ def histories(draw: st.DrawFn) -> History:
 
 def choices(history: History, chooser: DraftLengthPolicy) -> list[int]:
     """Return what is chosen cycle by cycle. Chances are drawn for all places, so that they do not depend on choices."""
-    chance, count, found = random.Random(history.seed), len(history.hazards), []
+    chance, count, sizes_chosen = random.Random(history.seed), len(history.hazards), []
     chooser.start(range(count))
     for cycle in range(CYCLES):
         if cycle % history.restart == history.restart - 1:
@@ -62,9 +62,9 @@ def choices(history: History, chooser: DraftLengthPolicy) -> list[int]:
         right = [accepted(chance, history, row, cycle) for row in range(count)]
         offered = chance.randint(1, len(history.costs)) if chance.random() < history.ragged else len(history.costs)
         size = chooser.choose(available, history.costs[:offered])
-        chooser.observe([min(size, most or 0, one) for most, one in zip(available, right, strict=True)])
-        found.append(size)
-    return found
+        chooser.observe([min(size, most or 0, count) for most, count in zip(available, right, strict=True)])
+        sizes_chosen.append(size)
+    return sizes_chosen
 
 
 def little(chance: random.Random, history: History) -> int | None:
@@ -76,19 +76,19 @@ def little(chance: random.Random, history: History) -> int | None:
 def accepted(chance: random.Random, history: History, row: int, cycle: int) -> int:
     drawn = [chance.random() for _ in range(history.most)]
     hazard = history.hazards[row] if cycle >= history.wrong_until else 0.0
-    return next((place for place, one in enumerate(drawn) if one >= hazard), history.most)
+    return next((index for index, draw in enumerate(drawn) if draw >= hazard), history.most)
 
 
 @pytest.mark.parametrize("few", [0, policy.FEW], ids=["all in arrays", "as it is"])
 @given(history=histories())
 @fewer(3)
 def test_choices_are_those_of_plain_python(few: int, history: History) -> None:
-    found = []
+    sizes_chosen = []
     for limit in (few, 1000):  # 1000: every row by itself
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(policy, "FEW", limit)
-            found.append(choices(history, DraftLengthPolicy(draft_sizes(history.most))))
-    assert found[0] == found[1]
+            sizes_chosen.append(choices(history, DraftLengthPolicy(draft_sizes(history.most))))
+    assert sizes_chosen[0] == sizes_chosen[1]
 
 
 Cycle = Sequence[tuple[int | None, int]]  # of each row: drafts that it had, and how many of them were right
@@ -109,15 +109,15 @@ def test_estimates_are_those_row_by_row(cycles: list[Cycle], starts: list[set[in
     for cycle, anew in zip(cycles, starts, strict=False):
         available = [most for most, _ in cycle]
         lengths = [most or 0 for most in available]
-        right = [min(one, most or 0) for most, one in cycle]
+        right = [min(count, most or 0) for most, count in cycle]
         for rows in kinds:
             rows.start(sorted(anew))
             rows.observe(lengths, right)
         for count in (2, 4, len(sizes)):
-            one, other = (rows.expected([31, *available[1:]], count) for rows in kinds)
-            assert other == pytest.approx(one, rel=1e-9)
-            one, other = (rows.expected([31, *available[1:]], count, 0.8) for rows in kinds)
-            assert other == pytest.approx(one, rel=1e-12)
+            tokens, other = (rows.expected([31, *available[1:]], count) for rows in kinds)
+            assert other == pytest.approx(tokens, rel=1e-9)
+            tokens, other = (rows.expected([31, *available[1:]], count, 0.8) for rows in kinds)
+            assert other == pytest.approx(tokens, rel=1e-12)
 
 
 def test_a_batch_of_another_size_begins_with_what_is_known_of_all_rows() -> None:

@@ -122,7 +122,7 @@ def test_committing_is_part_of_every_cycle_and_leaves_the_rows_alone(
     costs = PassCosts(target, ("mine", lambda context, size: None), clock=target.clock)
     assert costs.cycles(context, SIZES) == pytest.approx([1.5, 2.5, 4.5, 8.5])
     after = context.tokens, context.lengths, context.room
-    assert all(torch.equal(one, other) for one, other in zip(tensors, after, strict=True))
+    assert all(torch.equal(tensor, other) for tensor, other in zip(tensors, after, strict=True))
     assert values == (context.cycle, context.rows[0].output)
 
 
@@ -172,9 +172,9 @@ def test_patience_ends_and_no_pass_takes_no_time(seconds: float, rounds: int) ->
         calls.append(1)
         times[0] += seconds
 
-    found, settled = measure({1: act}, lambda: None, lambda: times[0])
+    measured, settled = measure({1: act}, lambda: None, lambda: times[0])
     assert (len(calls) - 1, settled) == (rounds, True)
-    assert found == {1: max(seconds, LEAST_SECONDS)}
+    assert measured == {1: max(seconds, LEAST_SECONDS)}
     assert rounds < MOST_ROUNDS
 
 

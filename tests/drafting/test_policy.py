@@ -63,7 +63,7 @@ def simulate(
 
 
 def right(hazards: Sequence[float], chance: random.Random) -> int:
-    return next((place for place, one in enumerate(hazards) if chance.random() >= one), len(hazards))
+    return next((index for index, hazard in enumerate(hazards) if chance.random() >= hazard), len(hazards))
 
 
 def best_rate(costs: Sequence[float], hazards: Sequence[float], rows: int = 1) -> float:
@@ -86,7 +86,7 @@ def costs_drawn() -> st.SearchStrategy[tuple[float, ...]]:
 def hazards_drawn() -> st.SearchStrategy[list[float]]:
     """Draw how sure a drafter is at first and at last."""
     ends = st.tuples(st.floats(0, 0.98), st.floats(0, 0.98))
-    return ends.map(lambda pair: [pair[0] + (pair[1] - pair[0]) * place / 30 for place in range(31)])
+    return ends.map(lambda pair: [pair[0] + (pair[1] - pair[0]) * index / 30 for index in range(31)])
 
 
 @pytest.mark.parametrize("name", COSTS)
@@ -103,7 +103,9 @@ def test_close_to_it_where_it_matters(name: str) -> None:
     shares = []
     for hazard in (0.0, 0.3, 0.5, 0.7, 0.9, 0.95):
         for seed in range(5):
-            outcome = simulate(COSTS[name], lambda cycle, row, one=hazard: [one] * 31, 1000, seed=seed)
+            outcome = simulate(
+                COSTS[name], lambda cycle, row, chance_of_end=hazard: [chance_of_end] * 31, 1000, seed=seed
+            )
             shares.append(outcome.rate / best_rate(COSTS[name], [hazard] * 31))
     assert sum(shares) / len(shares) >= 0.955
 
@@ -172,11 +174,11 @@ def test_estimates_are_chances(drafts: list[tuple[int, int]]) -> None:
     pooled = AcceptanceRate(SIZES)
     row = AcceptanceRate(SIZES, pooled)
     for length, accepted in drafts:
-        for one in (pooled, row):
-            one.observe(length, min(length, accepted))
-    for one in (pooled, row):
-        assert all(0 < chance < 1 for chance in one.chances())
-        tokens = expected_tokens(one.chances(), SIZES, 31)
+        for estimate in (pooled, row):
+            estimate.observe(length, min(length, accepted))
+    for estimate in (pooled, row):
+        assert all(0 < chance < 1 for chance in estimate.chances())
+        tokens = expected_tokens(estimate.chances(), SIZES, 31)
         assert tokens == sorted(tokens) and tokens[0] == 1 and tokens[-1] < 32
 
 
@@ -185,16 +187,16 @@ def test_estimates_are_the_shares_that_were_seen() -> None:
     pooled = AcceptanceRate(SIZES)
     for _ in range(300):
         pooled.observe(31, right(hazards, chance))
-    found = pooled.chances()
-    assert found[0] == pytest.approx(0.9, abs=0.1)
-    assert found[1] == pytest.approx(0.5, abs=0.15)
-    assert found[2] == pytest.approx(0.8, abs=0.15)
+    chances = pooled.chances()
+    assert chances[0] == pytest.approx(0.9, abs=0.1)
+    assert chances[1] == pytest.approx(0.5, abs=0.15)
+    assert chances[2] == pytest.approx(0.8, abs=0.15)
 
 
 @pytest.mark.parametrize(("available", "tokens"), [(0, 1.0), (1, 1.5), (2, 1.75), (7, 2 - 0.5**7), (31, 2 - 0.5**31)])
 def test_expected_tokens_are_a_sum_over_places(available: int, tokens: float) -> None:
-    found = expected_tokens([0.5] * 5, SIZES, available)
-    assert found[-1] == pytest.approx(tokens)
+    expected_counts = expected_tokens([0.5] * 5, SIZES, available)
+    assert expected_counts[-1] == pytest.approx(tokens)
     assert expected_tokens([1.0] * 5, SIZES, available)[-1] == available + 1
 
 

@@ -127,7 +127,7 @@ def test_a_wrong_token_is_wrong_and_a_right_one_is_right(vocabulary: int) -> Non
         drafter = Watched(5, acceptance)
         for _ in range(2):
             [result] = decode_with(target, drafter, [[1]], Stop(60))
-        agreed = [result.token_ids[place] == token for _, place, token in drafter.proposed]
+        agreed = [result.token_ids[index] == token for _, index, token in drafter.proposed]
         assert len(agreed) > 40 and sum(agreed) == right * len(agreed)
 
 

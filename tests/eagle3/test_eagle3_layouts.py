@@ -147,16 +147,3 @@ def test_a_published_config(tmp_path: Path) -> None:
     config = read_config(tmp_path, TargetSizes(4096, 128256, 32), Eagle3Options(source=""))
     assert config.taps == (2, 16, 29)
     assert (config.head_size, config.rotary.theta, config.reduced) == (128, 1e4, True)
-
-
-def test_files_that_both_packages_have() -> None:
-    """Plugins do not import one another; what both need is the same in both, but for the package's name."""
-    plugins = DATA.parents[1] / "plugins"
-    for name in ("checkpoint", "config_keys", "key_values", "rotary", "vocabulary"):
-        first, second = (
-            (plugins / f"orthrus_{package}" / f"{name}.py")
-            .read_text(encoding="utf-8")
-            .replace(f"orthrus_{package}", "")
-            for package in ("dflash", "eagle3")
-        )
-        assert first == second, name

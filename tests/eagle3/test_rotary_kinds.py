@@ -10,8 +10,8 @@ import torch
 from transformers import LlamaConfig
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
-from orthrus_eagle3.config_keys import ConfigKeys
-from orthrus_eagle3.rotary import RotaryTable, read_rotary
+from orthrus.drafter_models.config_keys import ConfigKeys
+from orthrus.drafter_models.rotary import RotaryTable, read_rotary
 
 KINDS: list[dict[str, Any]] = [
     {"rope_type": "default"},

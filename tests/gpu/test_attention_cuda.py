@@ -27,7 +27,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:TensorFloat32"),  # its advice
 ]
 DEVICE = "cuda"
-NAMES = [one.name for one in Plugins.load().catalog if one.kind == "attention"]
+NAMES = [entry.name for entry in Plugins.load().catalog if entry.kind == "attention"]
 OPTIONAL = {"flash_attention_2", "flash_attention_3", "flash_attention_4"}  # packages that a user may have
 SHAPES = [  # rows, key heads, query heads a key head, queries, size of a head, slots
     (1, 3, 3, 1, 64, 700),
@@ -130,7 +130,7 @@ def test_backend_equals_eager(name: str, kind: str, dtype: torch.dtype, shape: t
 
 @pytest.mark.parametrize("dtype", NARROW, ids=str)
 @pytest.mark.parametrize("kind", ["score", "block", "prefill"])
-@pytest.mark.parametrize(("shape", "programs", "splits"), EDGES, ids=lambda one: str(one).replace(" ", ""))
+@pytest.mark.parametrize(("shape", "programs", "splits"), EDGES, ids=lambda value: str(value).replace(" ", ""))
 def test_split_leaves_the_result_itself_where_programs_are_enough(
     shape: tuple[int, ...],
     programs: int,
@@ -140,14 +140,14 @@ def test_split_leaves_the_result_itself_where_programs_are_enough(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     chosen: list[tuple[int, int, int]] = []
-    real = split_kv._splits
+    real = split_kv.split_count
 
     def note(heads: int, tiles: int, slots: int, part_slots: int) -> int:
-        found = real(heads, tiles, slots, part_slots)
-        chosen.append((heads if part_slots else heads * tiles, slots, found))
-        return found
+        count = real(heads, tiles, slots, part_slots)
+        chosen.append((heads if part_slots else heads * tiles, slots, count))
+        return count
 
-    monkeypatch.setattr(split_kv, "_splits", note)
+    monkeypatch.setattr(split_kv, "split_count", note)
     complaints = []
     for window in (None, 1, 100):  # a few tiles of slots
         for layout in ("static", "transposed"):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.building import assert_lossless, decode_with, target_oracle
+from support.building import assert_lossless, buffers_of, decode_with, target_oracle
 from support.families import tiny_model
 from support.syncs import syncs
 from support.views import random_view
@@ -50,14 +50,13 @@ def test_the_text_is_the_oracles_and_recordings_are_few(name: str, graphs: int) 
     for batch in (1, 3):
         results = decode_with(target, drafter, PROMPTS, Stop(40), batch=batch)
         assert_lossless(results, [target_oracle(target)(prompt, Stop(40)) for prompt in PROMPTS])
-    assert isinstance(target._engine, GraphedEngine)
-    assert 0 < len(target._engine._recordings) <= graphs
+    assert isinstance(target.engine, GraphedEngine)
+    assert 0 < len(target.engine.recordings) <= graphs
 
 
 def test_measuring_leaves_what_is_committed() -> None:
     target = target_of()
-    held = target._cache
-    assert isinstance(held, StaticCache)
+    keys, values = buffers_of(target.cache)
     context = Context(PROMPTS, Stop(40), vocabulary_size=target.vocabulary_size, device="cuda")
     target.start(context)
     scheduler = Scheduler(context)
@@ -66,13 +65,13 @@ def test_measuring_leaves_what_is_committed() -> None:
     lengths = [row.length - 1 for row in context.rows]
 
     def committed() -> list[torch.Tensor]:
-        return [buffer[row, :, :n].clone() for buffer in [*held._keys, *held._values] for row, n in enumerate(lengths)]
+        return [buffer[row, :, :n].clone() for buffer in [*keys, *values] for row, n in enumerate(lengths)]
 
     before = committed()
     for drafter in drafters(target).values():
         drafter.start(context, range(len(PROMPTS)))
         drafter.propose(context, None)  # type: ignore[arg-type]  # it draws nothing
-    assert all(torch.equal(one, other) for one, other in zip(before, committed(), strict=True))
+    assert all(torch.equal(buffer, other) for buffer, other in zip(before, committed(), strict=True))
 
 
 @pytest.mark.parametrize("name", ["diffusion", "prompt_lookup"])

@@ -74,9 +74,9 @@ def test_the_parts_of_a_cycle_add_up_to_its_time_on_the_device() -> None:
     decoder = Decoder.of(target(), NoDrafter(), Consensus(), Stop(60))
     for _ in range(2):  # the first captures
         sample = run_decoder(decoder, [[1, 2, 3]], 1, time.perf_counter)
-    found = profile(decoder, [[1, 2, 3]], 1, time.perf_counter)
-    assert found is not None and sample.cycle_seconds is not None
-    parts = found.phases
+    profiled = profile(decoder, [[1, 2, 3]], 1, time.perf_counter)
+    assert profiled is not None and sample.cycle_seconds is not None
+    parts = profiled.phases
     assert min(parts.score, parts.verify, parts.commit) > 0
     whole = parts.draft + parts.score + parts.verify + parts.commit + parts.other
     assert 0.5 * sample.cycle_seconds < whole < 3 * sample.cycle_seconds
@@ -86,19 +86,19 @@ def test_the_parts_of_a_cycle_add_up_to_its_time_on_the_device() -> None:
 @pytest.mark.parametrize("name", ["generate", "generate-static", "generate-prompt-lookup"])
 def test_a_baseline_gives_our_greedy_tokens(name: str) -> None:
     """The static cache is compiled over: transformers does that by itself here."""
-    one, stop = target(), Stop(20, token_ids=frozenset({3}))
-    ours = [result.token_ids for result in decode_with(one, NoDrafter(), RAGGED, stop)]
-    parts = Parts(target=one)
-    made = {
+    first_target, stop = target(), Stop(20, token_ids=frozenset({3}))
+    ours = [result.token_ids for result in decode_with(first_target, NoDrafter(), RAGGED, stop)]
+    parts = Parts(target=first_target)
+    expected = {
         "generate": lambda: baselines.generate(None, parts),
         "generate-static": lambda: baselines.generate_static(None, parts),
         "generate-prompt-lookup": lambda: baselines.generate_prompt_lookup(GeneratePromptLookupOptions(), parts),
     }[name]()
     for _ in range(2):
-        answers = [made.answer([prompt], stop) for prompt in RAGGED]
+        answers = [expected.answer([prompt], stop) for prompt in RAGGED]
         assert [answer.token_ids[0] for answer in answers] == ours
         assert all(answer.ttft_seconds > 0 for answer in answers)
-    again = decode_with(one, NoDrafter(), RAGGED, stop)
+    again = decode_with(first_target, NoDrafter(), RAGGED, stop)
     assert [result.token_ids for result in again] == ours
 
 
@@ -107,11 +107,11 @@ def test_a_replayed_pass_is_broken_down_to_its_kernels(shape: str, tmp_path: Pat
     program = runpy.run_path(str(ROOT / "docs" / "tools" / "pass_breakdown.py"))
     source = tiny(tmp_path, shape, hidden_size=256, intermediate_size=512, head_dim=64)
     decoder = program["load"](program["RECIPE"], None, 8, [f"target.source=path:{source}"], False)
-    found = program["breakdown"](decoder, shape, 8, 100, 8)
+    measured = program["breakdown"](decoder, shape, 8, 100, 8)
     assert decoder.target.report()["graphs"] > 0
-    assert found.kernels > 4 * 5  # four layers of five projections
-    assert all(found.groups[name] > 0 for name in ("projections", "attention", "head"))
-    assert found.milliseconds[0] <= 1.001 * sum(found.groups.values())
+    assert measured.kernels > 4 * 5  # four layers of five projections
+    assert all(measured.groups[name] > 0 for name in ("projections", "attention", "head"))
+    assert measured.milliseconds[0] <= 1.001 * sum(measured.groups.values())
 
 
 def test_isolated_subjects_tell_how_their_memory_grows(tmp_path: Path, orthrus: InProcess) -> None:
@@ -135,7 +135,7 @@ def test_subjects_side_by_side_have_their_own_memory(tmp_path: Path, orthrus: In
     )  # fmt: skip
     model = LlamaForCausalLM(config).to(torch.bfloat16)
     model.save_pretrained(tmp_path / "model")
-    weights = sum(one.nbytes for one in model.parameters())
+    weights = sum(parameter.nbytes for parameter in model.parameters())
     file = tmp_path / "run.yaml"
     file.write_text(
         f"target: {{name: transformers, source: {tmp_path / 'model'}, dtype: bfloat16, device: cuda}}\n"

@@ -12,7 +12,7 @@ from support.toy import MODEL, prompts
 from orthrus_verifiers.coupled import Coupled
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-PROMPTS = [(f"{index}", one) for index, one in enumerate(prompts(40, seed=4))]
+PROMPTS = [(f"{index}", tokens) for index, tokens in enumerate(prompts(40, seed=4))]
 
 
 def config(dtype: str, drafter: str, **more: Any) -> dict[str, Any]:
@@ -26,9 +26,9 @@ def config(dtype: str, drafter: str, **more: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("drafter", ["none", "prompt_lookup", "diffusion"])
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
 def test_honest_runs_are_certified(dtype: str, drafter: str, sampling: dict[str, Any]) -> None:
-    for found in certify(config(dtype, drafter, **sampling), batches=(1, 8), prompts=PROMPTS):
-        assert found.passed, (found.divergences, found.bound)
-        assert found.narrow or found.identical + found.ties >= 40
+    for certificate in certify(config(dtype, drafter, **sampling), batches=(1, 8), prompts=PROMPTS):
+        assert certificate.passed, (certificate.divergences, certificate.bound)
+        assert certificate.narrow or certificate.identical + certificate.ties >= 40
 
 
 def test_a_verifier_that_keeps_whatever_is_drafted_is_not_certified(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -39,5 +39,5 @@ def test_a_verifier_that_keeps_whatever_is_drafted_is_not_certified(monkeypatch:
         return type(verdict)(draft.lengths, verdict.next_tokens)
 
     monkeypatch.setattr(Coupled, "verify", lenient)
-    [found] = certify(config("bfloat16", "diffusion"), prompts=PROMPTS)
-    assert not found.passed and "own_logits" in {one.check for one in found.divergences}
+    [certificate] = certify(config("bfloat16", "diffusion"), prompts=PROMPTS)
+    assert not certificate.passed and "own_logits" in {divergence.check for divergence in certificate.divergences}

@@ -13,6 +13,6 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUD
 
 @pytest.mark.parametrize("name", ["flash", "split"])
 def test_a_backend_of_the_gpu_conforms(name: str) -> None:
-    found = [one.outcome(factory_of(name, "attention")) for one in attention_checks()]
-    assert [one.reason for one in found if one.status == "failed"] == []
-    assert sum(one.status == "passed" for one in found) >= 8
+    outcomes = [check.outcome(factory_of(name, "attention")) for check in attention_checks()]
+    assert [outcome.reason for outcome in outcomes if outcome.status == "failed"] == []
+    assert sum(outcome.status == "passed" for outcome in outcomes) >= 8

@@ -32,9 +32,9 @@ def split_attention() -> Any:
     return SplitAttention()
 
 
-def target_of(family: str, engine: str, cache: KVCache, attention: Any) -> TransformersTarget:
+def target_of(family: str, engine: str, cache: KVCache, attention: Any, chunk: int = 512) -> TransformersTarget:
     model = tiny_model(family, dtype=torch.float32).cuda()
-    return TransformersTarget(model, None, cache, attention, engine=engine)
+    return TransformersTarget(model, None, cache, attention, engine=engine, prefill_chunk=chunk)
 
 
 @pytest.mark.parametrize("attention", [SdpaAttention, split_attention], ids=["sdpa", "split"])
@@ -53,8 +53,7 @@ def test_every_engine_gives_the_oracles_tokens(family: str, engine: str, attenti
 @pytest.mark.parametrize("batch", [1, 2])
 @pytest.mark.parametrize("length", [1, 4, 5, 9])
 def test_prompts_of_one_column_and_of_several_chunks(length: int, batch: int) -> None:
-    target = target_of("llama", "graphed", StaticCache(slots=16), split_attention())
-    target._chunk = 4
+    target = target_of("llama", "graphed", StaticCache(slots=16), split_attention(), chunk=4)
     prompts = [[(7 * i + 3) % VOCABULARY for i in range(length + extra)] for extra in (0, 2)]
     answers = [target_oracle(target)(prompt, Stop(12)) for prompt in prompts]
     from orthrus_drafters.none import NoDrafter
@@ -90,21 +89,21 @@ def test_one_sync_a_cycle_and_none_hidden(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_recordings_are_dropped_when_the_buffers_move() -> None:
     target = target_of("llama", "graphed", StaticCache(slots=64), SdpaAttention())
-    engine = target._engine
+    engine = target.engine
     assert isinstance(engine, GraphedEngine)
     from orthrus_drafters.none import NoDrafter
 
     first = decode_with(target, NoDrafter(), [[1, 2], [3]], Stop(8))
     decode_with(target, NoDrafter(), [[1, 2], [3]], Stop(8))  # a prefill is recorded when it comes again
-    recordings = list(engine._recordings.values())
+    recordings = list(engine.recordings.values())
     decode_with(target, NoDrafter(), [[1, 2], [3]], Stop(8))
-    assert list(engine._recordings.values()) == recordings  # as many rows: replayed
+    assert list(engine.recordings.values()) == recordings  # as many rows: replayed
     decode_with(target, NoDrafter(), [[1, 2]], Stop(8))
-    assert set(map(id, recordings)) <= set(map(id, engine._recordings.values()))  # fewer: the buffers are large enough
+    assert set(map(id, recordings)) <= set(map(id, engine.recordings.values()))  # fewer: the buffers are large enough
     decode_with(target, NoDrafter(), [[1, 2], [3], [4]], Stop(8))
-    assert not set(map(id, engine._recordings.values())) & set(map(id, recordings))
+    assert not set(map(id, engine.recordings.values())) & set(map(id, recordings))
     again = decode_with(target, NoDrafter(), [[1, 2], [3]], Stop(8))
-    assert [one.token_ids for one in again] == [one.token_ids for one in first]
+    assert [result.token_ids for result in again] == [result.token_ids for result in first]
 
 
 def test_many_requests_leave_memory_where_it_was() -> None:

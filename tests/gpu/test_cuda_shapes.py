@@ -32,7 +32,7 @@ def test_wide_and_narrow_passes_give_the_same_text(shape: str, step: int) -> Non
     prompts = [[random.Random(seed).randrange(vocabulary) for _ in range(200 + seed)] for seed in range(3)]
     answers = [result.token_ids for result in plain.generate(prompts, batch=1)]
     for prompt, answer in zip(prompts, answers, strict=True):
-        assert list(answer) == [(prompt[-1] + step * (1 + place)) % vocabulary for place in range(NEW)]
+        assert list(answer) == [(prompt[-1] + step * (1 + index)) % vocabulary for index in range(NEW)]
     replay = load(shape, {"name": "replay", "block": 32, "acceptance": 0.8}, target=plain.target)
     for batch in (3, 1, 3):
         assert [result.token_ids for result in replay.generate(prompts, batch=batch)] == answers

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from support.building import model_of
 from support.families import tiny_model
 from torch import Tensor
 
@@ -39,11 +40,11 @@ def gradients(target: TransformersTarget, size: int, flex: bool) -> dict[str, Te
     passes.committed(rows)
     hidden = passes.drafted(rows, MaskedBlocks(anchors.cuda(), size, 3))
     hidden.backward(torch.randn(hidden.shape, generator=generator).to(hidden))
-    found = {
+    gradients_found = {
         name: weight.grad.double() for name, weight in target.view_weights("view").items() if weight.grad is not None
     }
     passes.close()
-    return found
+    return gradients_found
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the compiler's own, and a flag's
@@ -53,21 +54,21 @@ def test_gradients(family: str, size: int, kernels: bool, monkeypatch: pytest.Mo
     if not kernels:
         monkeypatch.setattr("orthrus_transformers.training.triton_block_attention.fits", lambda *given: False)
     exact, single, rounded = (target_of(family, dtype) for dtype in (torch.float64, torch.float32, torch.bfloat16))
-    assert type(exact._model.get_decoder()).__name__ in dual_pass.KNOWN_MODELS
+    assert type(model_of(exact).get_decoder()).__name__ in dual_pass.KNOWN_MODELS
     wanted = gradients(exact, size, flex=False)
     assert wanted.keys() == exact.view_weights("view").keys()
     # Dense masks in float32 are off by up to 4e-5 themselves (on a CPU); TensorFloat32 would be by thousands of that.
-    dense, found = (distances(gradients(single, size, flex), wanted) for flex in (False, True))
-    for name, distance in found.items():
+    dense, flexible = (distances(gradients(single, size, flex), wanted) for flex in (False, True))
+    for name, distance in flexible.items():
         assert dense[name] < 1e-4, name
         assert distance < 10 * dense[name] + 1e-7, name
     # In bfloat16 no way is nearer to the truth than another by much: the noise is that of the whole model.
-    dense, found = (distances(gradients(rounded, size, flex), wanted) for flex in (False, True))
-    for name, distance in found.items():
+    dense, flexible = (distances(gradients(rounded, size, flex), wanted) for flex in (False, True))
+    for name, distance in flexible.items():
         assert distance < 2 * dense[name] + 1e-3, name
 
 
-def distances(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> dict[str, float]:
+def distances(measured: dict[str, Tensor], wanted: dict[str, Tensor]) -> dict[str, float]:
     """Return how far each gradient is from the one wanted, as a share of its norm."""
-    assert found.keys() == wanted.keys()
-    return {name: float((found[name] - one).norm() / one.norm()) for name, one in wanted.items()}
+    assert measured.keys() == wanted.keys()
+    return {name: float((measured[name] - gradient).norm() / gradient.norm()) for name, gradient in wanted.items()}

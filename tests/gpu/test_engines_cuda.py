@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from support.building import assert_lossless, decode_with, target_oracle
+from support.building import assert_lossless, decode_with, model_of, target_oracle
 from support.families import VOCABULARY, tiny_model
 
 from orthrus import BuildError, InputError, MaskDescription, Stop
@@ -51,10 +51,10 @@ def test_narrow_layers_equal_the_models_own_up_to_rounding(family: str, tokens: 
         (rounded.model.layers[0].mlp.up_proj.weight,),
         32,
     )
-    target._cache.start(1, torch.device("cuda"))
+    target.cache.start(1, torch.device("cuda"))
     with torch.no_grad():
-        got = target._engine.run(ForwardPass(ids, torch.zeros(1, dtype=torch.int64, device="cuda"), tokens, tokens))[0]
-    error, usual = ((one.double() - wanted.double()).abs().max() for one in (got, own))
+        got = target.engine.run(ForwardPass(ids, torch.zeros(1, dtype=torch.int64, device="cuda"), tokens, tokens))[0]
+    error, usual = ((logits.double() - wanted.double()).abs().max() for logits in (got, own))
     assert float(error) < 3 * float(usual) + 1e-3
 
 
@@ -66,10 +66,12 @@ def test_angles_that_are_looked_up_are_the_models_to_the_bit(family: str, dtype:
     hidden = torch.zeros(2, 3, 32, device="cuda", dtype=dtype)
     for first in range(0, 96, 3):
         positions = torch.tensor([[first, first + 1, first + 2], [0, 95 - first, 95]], device="cuda")
-        with target._state.run(MaskDescription("causal", positions, positions[:, 0], 96), form="fused"):
-            found = target._model.model.rotary_emb(hidden, position_ids=positions)
-        assert all(map(torch.equal, found, rotary(hidden, position_ids=positions)))
-        assert found[0].data_ptr() != found[1].data_ptr()
+        with model_of(target).orthrus_attention.run(
+            MaskDescription("causal", positions, positions[:, 0], 96), form="fused"
+        ):
+            looked_up = model_of(target).model.rotary_emb(hidden, position_ids=positions)
+        assert all(map(torch.equal, looked_up, rotary(hidden, position_ids=positions)))
+        assert looked_up[0].data_ptr() != looked_up[1].data_ptr()
 
 
 @pytest.mark.parametrize("tokens", [1, 16, 17, 32, 33, 100, 160])
@@ -99,21 +101,21 @@ def test_compiled_layers_give_the_oracles_tokens(family: str) -> None:
 
 def test_auto_runs_uncaptured_what_cannot_be_captured_and_says_so_once(monkeypatch: pytest.MonkeyPatch) -> None:
     target = target_of("llama", "auto")
-    forward = target._model.lm_head.forward
+    forward = model_of(target).lm_head.forward
 
     def reading(hidden: torch.Tensor) -> torch.Tensor:
         float(hidden.sum())  # a host sync, which a capture does not allow
         return forward(hidden)  # type: ignore[no-any-return]
 
-    monkeypatch.setattr(target._model.lm_head, "forward", reading)
+    monkeypatch.setattr(model_of(target).lm_head, "forward", reading)
     answers = [target_oracle(target)(prompt, Stop(8)) for prompt in PROMPTS]
     with pytest.warns(UserWarning, match="cannot be captured as CUDA graphs") as said:
         assert_lossless(decode_with(target, NoDrafter(), PROMPTS, Stop(8)), answers)
         assert_lossless(decode_with(target, NoDrafter(), PROMPTS, Stop(8)), answers)
     assert len(said) == 1
-    assert target._engine.report()["captured"] is False
+    assert target.engine.report()["captured"] is False
     strict = target_of("llama", "graphed")
-    monkeypatch.setattr(strict._model.lm_head, "forward", reading)
+    monkeypatch.setattr(model_of(strict).lm_head, "forward", reading)
     with pytest.raises(BuildError, match="set engine=auto"):
         decode_with(strict, NoDrafter(), PROMPTS, Stop(8))
 
@@ -130,24 +132,24 @@ def test_a_pass_over_the_limit() -> None:
 
 def test_recordings_are_bounded_in_number_and_memory() -> None:
     target = target_of("llama", "graphed", GraphLimits(graphs=2))
-    engine = target._engine
+    engine = target.engine
     assert isinstance(engine, GraphedEngine)
-    target._cache.start(1, target.device)
+    target.cache.start(1, target.device)
     lengths = torch.zeros(1, dtype=torch.int64, device="cuda")
     for width in (1, 2, 3, 2):
         with torch.no_grad():
             engine.run(ForwardPass(torch.ones(1, width, dtype=torch.int64, device="cuda"), lengths, width, width))
-    assert [shape[1] for shape in engine._recordings] == [3, 2]
+    assert [shape[1] for shape in engine.recordings] == [3, 2]
     assert engine.report()["graph_MiB"] > 0
     for megabytes, kept in ((0, 1), (2048, 3)):
         small = target_of("llama", "graphed", GraphLimits(megabytes=megabytes))
-        small._cache.start(1, small.device)
+        small.cache.start(1, small.device)
         for width in (1, 2, 3):
             with torch.no_grad():
-                small._engine.run(
+                small.engine.run(
                     ForwardPass(torch.ones(1, width, dtype=torch.int64, device="cuda"), lengths, width, width)
                 )
-        assert small._engine.report()["graphs"] == kept
+        assert small.engine.report()["graphs"] == kept
 
 
 def test_everything_is_freed_with_the_decoder() -> None:
@@ -177,7 +179,7 @@ def test_what_is_collected_does_not_break_a_capture(monkeypatch: pytest.MonkeyPa
         held: list[Any] = [old]
         held.append(held)  # only the collector frees it, and the recordings of `old` with it
         del old
-        forward = target._model.lm_head.forward
+        forward = model_of(target).lm_head.forward
 
         def letting_go(hidden: torch.Tensor) -> torch.Tensor:
             nonlocal held
@@ -188,7 +190,7 @@ def test_what_is_collected_does_not_break_a_capture(monkeypatch: pytest.MonkeyPa
             logits: torch.Tensor = forward(hidden)
             return logits
 
-        monkeypatch.setattr(target._model.lm_head, "forward", letting_go)
+        monkeypatch.setattr(model_of(target).lm_head, "forward", letting_go)
         answers = [target_oracle(target)(prompt, Stop(8)) for prompt in PROMPTS]
         assert_lossless(decode_with(target, NoDrafter(), PROMPTS, Stop(8)), answers)
     finally:

@@ -51,10 +51,10 @@ class Pair:
             own = context.empty_draft() if draft is None else scheduler.check(on(context, draft))
             steps.append(scheduler.commit(own, on(context, verdict)))
             text = context.tokens[:, :-1].cpu()  # the last column is nobody's
-            kept.append([text, *(one.cpu() for one in (context.lengths, context.room, context.anchors))])
+            kept.append([text, *(tensor.cpu() for tensor in (context.lengths, context.room, context.anchors))])
         told = [(step.committed, step.accepted, step.finished, step.prefilled) for step in steps]
         assert told[0] == told[1]
-        assert all(torch.equal(one, other) for one, other in zip(*kept, strict=True))
+        assert all(torch.equal(tensor, other) for tensor, other in zip(*kept, strict=True))
 
 
 def on(context: Context, held: Any) -> Any:
@@ -73,7 +73,7 @@ def test_rows_are_what_torch_makes_of_them(seed: int) -> None:
     context = pair.contexts[0]
     rows = len(context.rows)
     while context.live:
-        prefilled = [one.refill() for one in pair.schedulers]
+        prefilled = [scheduler.refill() for scheduler in pair.schedulers]
         assert prefilled[0] == prefilled[1]
         width = 0 if prefilled[0] else choose.choice(WIDTHS)
         width = min(width, context.max_room)
@@ -95,12 +95,12 @@ def test_drafts_are_bounded_and_broken_ones_found(seed: int) -> None:
     lengths = torch.tensor([choose.randint(-spread, width + spread) for _ in range(rows)])
     room = torch.tensor([choose.randint(0, width + 2) for _ in range(rows)])
     wanted, short, _ = bounded(tokens, lengths, room, VOCABULARY)
-    found = bounded(tokens.cuda(), lengths.cuda(), room.cuda(), VOCABULARY)
+    bounded_draft = bounded(tokens.cuda(), lengths.cuda(), room.cuda(), VOCABULARY)
     inside = torch.arange(width) < short[:, None]
     broken = (short != lengths) | ((wanted != tokens) & inside).any(1)
-    assert found[2] is not None
-    assert torch.equal(found[0].cpu(), wanted) and torch.equal(found[1].cpu(), short)
-    assert torch.equal(found[2].cpu(), broken.long())
+    assert bounded_draft[2] is not None
+    assert torch.equal(bounded_draft[0].cpu(), wanted) and torch.equal(bounded_draft[1].cpu(), short)
+    assert torch.equal(bounded_draft[2].cpu(), broken.long())
 
 
 def test_a_broken_draft_is_reported_with_the_step() -> None:
@@ -160,8 +160,8 @@ def test_accepted_are_those_of_torch(seed: int) -> None:
     for row in range(rows):
         tokens[row, choose.randrange(width) :] += choose.randint(0, 1)
     lengths = torch.tensor([choose.randint(0, width) for _ in range(rows)])
-    found = accept_greedy(choices.cuda(), tokens.cuda(), lengths.cuda())
-    assert found.tolist() == accept_greedy(choices, tokens, lengths).tolist()
+    counted = accept_greedy(choices.cuda(), tokens.cuda(), lengths.cuda())
+    assert counted.tolist() == accept_greedy(choices, tokens, lengths).tolist()
 
 
 class Launches(TorchDispatchMode):
@@ -170,8 +170,8 @@ class Launches(TorchDispatchMode):
     count = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kinds = [one.alias_info for one in func._schema.returns]
-        self.count += not any(one is not None and not one.is_write for one in kinds) and "empty" not in str(func)
+        kinds = [value.alias_info for value in func._schema.returns]
+        self.count += not any(alias is not None and not alias.is_write for alias in kinds) and "empty" not in str(func)
         return func(*args, **(kwargs or {}))
 
 

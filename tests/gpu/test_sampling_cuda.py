@@ -50,17 +50,17 @@ def test_the_same_text_whatever_drafts(engine: str) -> None:
     target, stop = target_of(engine), Stop(24)
     plain = decoded(target, NoDrafter(), Coupled(), PROMPTS, stop, WARM, 3, batch=1)
     for batch in (1, 3, 4):
-        drafter = CudaDrafter([one.token_ids for one in plain], VOCABULARY, 0.7, [0, 3, 6])
+        drafter = CudaDrafter([result.token_ids for result in plain], VOCABULARY, 0.7, [0, 3, 6])
         assert decoded(target, drafter, Coupled(), PROMPTS, stop, WARM, 3, batch) == plain
 
 
 def test_rejection_at_temperature_zero_is_greedy() -> None:
     target, stop = target_of("graphed"), Stop(24)
     answers = [target_oracle(target)(prompt, stop) for prompt in PROMPTS]
-    drafter = CudaDrafter([one.token_ids for one in answers], VOCABULARY, 0.7, [0, 3, 6])
+    drafter = CudaDrafter([result.token_ids for result in answers], VOCABULARY, 0.7, [0, 3, 6])
     assert decoded(target, drafter, Rejection(), PROMPTS, stop, Sampling(), batch=2) == answers
 
 
 def test_rejection_runs_in_large_batches() -> None:
     answers = decoded(target_of("graphed"), NoDrafter(), Rejection(), [[3, 1]] * 256, Stop(8), WARM, batch=256)
-    assert len({one.token_ids for one in answers}) > 200
+    assert len({result.token_ids for result in answers}) > 200

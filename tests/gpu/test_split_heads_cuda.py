@@ -73,9 +73,9 @@ def test_it_equals_torch(rows: int, queries: int, size: int, normed: bool, dtype
     for angles in torch.randn(2, rows, queries, size).to(dtype), torch.randn(2, 1, queries, size).to(dtype):
         for cache in (lambda like: Buffers.of(slots, HEADS[1], size, like)), (lambda like: Returned()):
             results = []
-            for place, kind in ((DEVICE, dtype), ("cpu", torch.float64)):
-                given, cosine, sine = (one.to(place, kind) for one in (joined, *angles))
-                weights = norms and (*(one.to(place, kind) for one in norms[:2]), norms[2])
+            for device, kind in ((DEVICE, dtype), ("cpu", torch.float64)):
+                given, cosine, sine = (tensor.to(device, kind) for tensor in (joined, *angles))
+                weights = norms and (*(tensor.to(device, kind) for tensor in norms[:2]), norms[2])
                 results.append(split_heads(given, HEADS, cosine, sine, weights, cache(given), 0))
             for got, wanted in zip(*results, strict=True):
                 torch.testing.assert_close(got.cpu().double(), wanted, rtol=ROUNDING[dtype], atol=1e-5)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 import pytest
 import torch
+from support.building import buffers_of
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -39,13 +39,13 @@ def run(target: TransformersTarget, tokens: Tensor, committed: Tensor, prefill: 
     slots = torch.arange(width, device="cuda").expand(tokens.shape) if prefill else None
     extent = int(committed.max()) + width
     with torch.no_grad():
-        return target._engine.run(ForwardPass(tokens, committed, extent, width, slots=slots)).clone()
+        return target.engine.run(ForwardPass(tokens, committed, extent, width, slots=slots)).clone()
 
 
 def held(target: TransformersTarget, rows: slice = slice(None)) -> list[Tensor]:
     """Return copies of the keys and values that some rows have in all layers."""
-    cache: Any = target._cache
-    return [buffer[rows].clone() for buffer in [*cache._keys, *cache._values]]
+    keys, values = buffers_of(target.cache)
+    return [buffer[rows].clone() for buffer in [*keys, *values]]
 
 
 def one_by_one(target: TransformersTarget, tokens: Tensor, committed: Tensor) -> Tensor:
@@ -53,11 +53,11 @@ def one_by_one(target: TransformersTarget, tokens: Tensor, committed: Tensor) ->
     return torch.cat([run(target, tokens[:, n : n + 1], committed + n) for n in columns], dim=1)
 
 
-@pytest.mark.parametrize(("shape", "batch"), [(one, rows) for one in SMALL for rows in (1, 8)] + [("qwen3-1.7b", 1)])
+@pytest.mark.parametrize(("shape", "batch"), [(name, rows) for name in SMALL for rows in (1, 8)] + [("qwen3-1.7b", 1)])
 @pytest.mark.parametrize("context", [5, 300, 500, FEW_SLOTS - FEW_QUERIES])
 def test_a_draft_is_scored_as_if_its_tokens_came_one_by_one(shape: str, batch: int, context: int) -> None:
     target = target_of(shape)
-    target._cache.start(batch, torch.device("cuda"))
+    target.cache.start(batch, torch.device("cuda"))
     torch.manual_seed(context)
     prompt = torch.randint(1000, (batch, context), device="cuda")
     tokens = torch.randint(1000, (batch, FEW_QUERIES), device="cuda")
@@ -78,15 +78,15 @@ def test_a_row_of_a_batch_is_scored_as_if_it_were_alone(shape: str, width: int) 
     prompt = torch.randint(1000, (batch, context), device="cuda")
     tokens = torch.randint(1000, (batch, width), device="cuda")
     committed = torch.full((batch,), context, device="cuda")
-    target._cache.start(batch, torch.device("cuda"))
+    target.cache.start(batch, torch.device("cuda"))
     run(target, prompt, torch.zeros_like(committed), prefill=True)
     before = held(target)
     together = run(target, tokens, committed)
     for row in range(batch):
-        target._cache.start(1, torch.device("cuda"))
+        target.cache.start(1, torch.device("cuda"))
         run(target, prompt[:1], committed[:1] * 0, prefill=True)  # makes the buffers
-        cache: Any = target._cache
-        for buffer, kept in zip([*cache._keys, *cache._values], before, strict=True):
+        keys, values = buffers_of(target.cache)
+        for buffer, kept in zip([*keys, *values], before, strict=True):
             slots = min(buffer.shape[2], kept.shape[2])  # prefills of one row and of eight may differ in their bits
             buffer[:, :, :slots] = kept[row : row + 1, :, :slots]
         assert torch.equal(run(target, tokens[row : row + 1], committed[:1]), together[row : row + 1])
@@ -95,7 +95,7 @@ def test_a_row_of_a_batch_is_scored_as_if_it_were_alone(shape: str, width: int) 
 def test_wide_passes_round_otherwise() -> None:
     """The tests above can fail: over more tokens than the narrow kernels take, other bits come out."""
     target = target_of("smollm2-135m")
-    target._cache.start(1, torch.device("cuda"))
+    target.cache.start(1, torch.device("cuda"))
     torch.manual_seed(0)
     tokens = torch.randint(1000, (1, skinny_linear.MOST_INVARIANT_TOKENS + 1), device="cuda")
     nothing = torch.zeros(1, dtype=torch.int64, device="cuda")
@@ -117,5 +117,5 @@ def test_a_larger_bucket_changes_no_bit_of_attention(size: int) -> None:
         return backend.attend(queries, key[:, :, :slots], value[:, :, :slots], prepared, scale=size**-0.5)
 
     among = attend(0, drafts, FEW_SLOTS)
-    for place in range(12):  # as if it came alone, before the text needs the larger bucket
-        assert torch.equal(attend(place, 1, FEW_SLOTS // 2)[:, :, 0], among[:, :, place])
+    for index in range(12):  # as if it came alone, before the text needs the larger bucket
+        assert torch.equal(attend(index, 1, FEW_SLOTS // 2)[:, :, 0], among[:, :, index])

@@ -34,14 +34,14 @@ def activations(measuring: Any, target: Any) -> int:
 @pytest.mark.parametrize("attention", ["split", "sdpa"])
 def test_an_uncaptured_pass_needs_a_block_and_nothing_that_grows(attention: str) -> None:
     measuring, target = program(), target_of("fused", attention)
-    found = measuring.measure(target, CONTEXTS, BLOCK)
-    assert found.transient == 2 * BLOCK * 8 * 128 * 28 * 2  # keys and values, heads, size, layers, bytes
-    most = found.transient + activations(measuring, target)
-    for row in found.rows:
-        assert 0 < row.drafted <= most + MOST_SLOPE * (row.keys - found.rows[0].keys)
-    assert abs(found.slope) <= MOST_SLOPE
+    rows = measuring.measure(target, CONTEXTS, BLOCK)
+    assert rows.transient == 2 * BLOCK * 8 * 128 * 28 * 2  # keys and values, heads, size, layers, bytes
+    most = rows.transient + activations(measuring, target)
+    for row in rows.rows:
+        assert 0 < row.drafted <= most + MOST_SLOPE * (row.keys - rows.rows[0].keys)
+    assert abs(rows.slope) <= MOST_SLOPE
 
 
 def test_a_captured_pass_keeps_nothing_that_grows() -> None:
-    found = program().measure(target_of("graphed", "split"), CONTEXTS, BLOCK)
-    assert abs(found.slope) <= MOST_SLOPE
+    rows = program().measure(target_of("graphed", "split"), CONTEXTS, BLOCK)
+    assert abs(rows.slope) <= MOST_SLOPE

@@ -45,24 +45,24 @@ def test_captured_drafts_are_the_uncaptured_ones(family: str) -> None:
     results = {engine: decoded(target_of(family, engine)) for engine in ("eager", "graphed")}
     target = target_of(family, "eager")
     assert_lossless(results["graphed"], [target_oracle(target)(prompt, Stop(20)) for prompt in PROMPTS])
-    for one, two in zip(results["eager"], results["graphed"], strict=True):
-        assert one.measures.accepted_per_cycle == two.measures.accepted_per_cycle
+    for uncaptured, two in zip(results["eager"], results["graphed"], strict=True):
+        assert uncaptured.measures.accepted_per_cycle == two.measures.accepted_per_cycle
 
 
 def test_views_have_recordings_of_their_own() -> None:
     target = target_of("llama", "graphed")
-    engine = target._engine
+    engine = target.engine
     assert isinstance(engine, GraphedEngine)
     first = decoded(target)
-    assert {shape[5] is None for shape in engine._recordings} == {True, False}
+    assert {shape.view is None for shape in engine.recordings} == {True, False}
     target.detach_view("noisy")
     random_view(target, "noisy", seed=1, noise=0.5)
     again, alone = decoded(target), target_of("llama", "eager")
     alone.detach_view("noisy")
     random_view(alone, "noisy", seed=1, noise=0.5)
-    accepted = [one.measures.accepted_per_cycle for one in again]
-    assert accepted == [one.measures.accepted_per_cycle for one in decoded(alone)]
-    assert [one.token_ids for one in again] == [one.token_ids for one in first]
+    accepted = [result.measures.accepted_per_cycle for result in again]
+    assert accepted == [result.measures.accepted_per_cycle for result in decoded(alone)]
+    assert [result.token_ids for result in again] == [result.token_ids for result in first]
 
 
 def test_a_drafting_pass_adds_no_sync(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,7 +86,7 @@ def test_early_blocks_are_the_late_ones_and_add_no_sync(monkeypatch: pytest.Monk
 
     def counted(self: Diffusion, *args: Any) -> orthrus.Draft:
         nonlocal early
-        early += self._next is not None
+        early += self.launched
         return own(self, *args)
 
     monkeypatch.setattr(Diffusion, "propose", counted)
@@ -95,8 +95,11 @@ def test_early_blocks_are_the_late_ones_and_add_no_sync(monkeypatch: pytest.Monk
     with syncs("error"):  # any but the step's raises
         again = decode_with(target, drafter, PROMPTS, stop)
     assert early > 5
-    for one, two in zip(late, again, strict=True):
-        assert (one.token_ids, one.measures.accepted_per_cycle) == (two.token_ids, two.measures.accepted_per_cycle)
+    for late_result, two in zip(late, again, strict=True):
+        assert (late_result.token_ids, late_result.measures.accepted_per_cycle) == (
+            two.token_ids,
+            two.measures.accepted_per_cycle,
+        )
 
 
 def allowed_to_wait(tolist: Callable[[torch.Tensor], Any]) -> Callable[[torch.Tensor], Any]:
@@ -111,15 +114,15 @@ def allowed_to_wait(tolist: Callable[[torch.Tensor], Any]) -> Callable[[torch.Te
 def test_a_drafters_whole_pass_is_one_recording(room: int) -> None:
     target = target_of("llama", "graphed")
     context = committed(target, [[1, 2, 3], [4]], room=room, device="cuda")
-    found = []
+    drafts = []
     for forgets in (False, True):
         block = MaskedBlock(4, 3, spare=room < 3, choose=True)
         runner = ForwardOnly(target) if forgets else target
-        found += [run_draft_pass(runner, context, block, view="noisy").clone() for _ in range(2)]
-    assert all(torch.equal(one, found[0]) for one in found)
-    engine = target._engine
+        drafts += [run_draft_pass(runner, context, block, view="noisy").clone() for _ in range(2)]
+    assert all(torch.equal(draft_tokens, drafts[0]) for draft_tokens in drafts)
+    engine = target.engine
     assert isinstance(engine, GraphedEngine)
-    assert [shape[-1] for shape in engine._recordings].count(block) == 1
+    assert [shape.draft_pass for shape in engine.recordings].count(block) == 1
 
 
 class Alone(MaskedBlock):
@@ -134,13 +137,13 @@ def test_blocks_that_never_are_equal_run_uncaptured() -> None:
     context = committed(target, [[1, 2, 3], [4]], room=20, device="cuda")
     wanted = run_draft_pass(target, context, MaskedBlock(4, 3, False, True), view="noisy").clone()
     with pytest.warns(UserWarning, match="the draft pass 'Alone' hardly ever equals an earlier one"):
-        found = [
+        drafts = [
             run_draft_pass(target, context, Alone(4, 3, False, True), view="noisy").clone() for _ in range(MOST + 3)
         ]
-    assert all(torch.equal(one, wanted) for one in found)
-    engine = target._engine
+    assert all(torch.equal(draft_tokens, wanted) for draft_tokens in drafts)
+    engine = target.engine
     assert isinstance(engine, GraphedEngine)
-    assert {type(shape[-1]) for shape in engine._recordings if shape[-1]} == {MaskedBlock}
+    assert {type(shape.draft_pass) for shape in engine.recordings if shape.draft_pass} == {MaskedBlock}
 
 
 @pytest.mark.parametrize("first", [True, False])
@@ -152,7 +155,7 @@ def test_drafts_outlive_the_pass_that_scores_them(first: bool) -> None:
     if first:
         target.score(context, scored)
     drafts = [run_draft_pass(target, context, MaskedBlock(9, 3, spare, True), view="noisy") for spare in (False, True)]
-    before = [one.clone() for one in drafts]
+    before = [draft_tokens.clone() for draft_tokens in drafts]
     for width in (8, 5, 2):
         target.score(context, Draft(scored.tokens[:, :width], scored.lengths.clamp(max=width)))
     assert all(map(torch.equal, drafts, before))

@@ -17,6 +17,7 @@ from typing import Any
 import gguf
 import pytest
 import torch
+from support.building import model_of
 from support.gguf_models import (
     CONTEXT,
     FAMILIES,
@@ -64,7 +65,7 @@ def llama_cpp(path: Path, context: int = CONTEXT) -> Iterator[Any]:
     settings.cache_type_k = settings.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
     settings.cpuparams.n_threads = settings.cpuparams_batch.n_threads = 1
     server = xllamacpp.Server(settings)
-    yield lambda place, body: _ask(f"{server.listening_address}{place}", body)
+    yield lambda path, body: _ask(f"{server.listening_address}{path}", body)
 
 
 def _ask(address: str, body: dict[str, Any]) -> Any:
@@ -101,7 +102,7 @@ def test_greedy_text_is_llama_cpps(name: str, tmp_path: Path, monkeypatch: pytes
 def assert_same_text(model: Any, prompt: list[int], mine: list[int], theirs: list[int]) -> None:
     """Assert that answers are the same, the end token included, but for what comes after a tie."""
     if mine != theirs:
-        apart = next((place for place, pair in enumerate(zip(mine, theirs, strict=False)) if pair[0] != pair[1]), None)
+        apart = next((index for index, pair in enumerate(zip(mine, theirs, strict=False)) if pair[0] != pair[1]), None)
         assert apart is not None, (mine, theirs)
         assert is_tie(model, prompt + mine[:apart]), (apart, mine, theirs)
 
@@ -109,8 +110,10 @@ def assert_same_text(model: Any, prompt: list[int], mine: list[int], theirs: lis
 def test_a_wrong_base_of_the_angles_is_noticed(tmp_path: Path) -> None:
     path = write_model(tmp_path / "model.gguf", "llama", **{"rope.freq_base": 500.0})
     with llama_cpp(path) as ask:
-        found = ask("/completion", {"prompt": PROMPTS[0], "n_predict": LENGTH, "temperature": 0, "return_tokens": True})
-    assert found["tokens"] != greedy(original("llama"), PROMPTS[0], LENGTH)
+        answer = ask(
+            "/completion", {"prompt": PROMPTS[0], "n_predict": LENGTH, "temperature": 0, "return_tokens": True}
+        )
+    assert answer["tokens"] != greedy(original("llama"), PROMPTS[0], LENGTH)
 
 
 def tokenizer_of(path: Path) -> Any:
@@ -158,7 +161,8 @@ def test_smollm2s_greedy_text_is_llama_cpps(tmp_path: Path, monkeypatch: pytest.
     path = in_float32(smollm2(), tmp_path / "model.gguf")
     decoder = load(path)
     results = decoder.generate(["Write the word apple five times.", "In 1984  42 cats\n\n7 dogs", "def add(a, b):"])
-    model = decoder.target._model  # type: ignore[attr-defined]  # for ties alone
+    target: Any = decoder.target
+    model = model_of(target)  # for ties alone
     with llama_cpp(path) as ask:
         for result in results:
             prompt = list(result.prompt_token_ids)

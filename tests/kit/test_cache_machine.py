@@ -81,10 +81,12 @@ class IgnoresTheOrderOfSlots(DynamicCache):
 
 
 class LosesWhatItHeldWhenItGrows(StaticCache):
-    def _grow(self, capacity: int) -> None:
-        super()._grow(capacity)
-        for values in self._values:
+    def place(self, slots: Tensor, extent: int, rows: Tensor | None = None) -> int:
+        before = self.generation
+        bucket = super().place(slots, extent, rows)
+        for values in self.buffers[1] if self.generation != before else ():
             values.zero_()
+        return bucket
 
 
 class ReturnsTooLittle(DynamicCache):
@@ -94,8 +96,9 @@ class ReturnsTooLittle(DynamicCache):
 
 class ReturnsRowsThatWereNotAskedFor(DynamicCache):
     def update(self, keys: Tensor, values: Tensor, layer: int) -> tuple[Tensor, Tensor]:
-        super().update(keys, values, layer)
-        return self._keys[layer][:, :, : self._extent], self._values[layer][:, :, : self._extent]
+        extent = super().update(keys, values, layer)[0].shape[2]
+        all_keys, all_values = self.buffers
+        return all_keys[layer][:, :, :extent], all_values[layer][:, :, :extent]
 
 
 class ScalesWhatItIsGiven(DynamicCache):

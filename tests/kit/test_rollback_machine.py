@@ -107,7 +107,7 @@ class KeepsThePromptBefore(PromptLookup):
         super().start(context, rows)
         for index in rows:
             if index in known:
-                known[index].extend(self._histories[index]._tokens)
+                known[index].extend(context.rows[index].prompt)
                 self._histories[index] = known[index]
 
 

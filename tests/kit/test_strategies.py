@@ -121,17 +121,17 @@ def one_wrong_token_is_kept(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_past_of_one_token(patch: pytest.MonkeyPatch) -> None:
-    look_up = TableTarget._look_up
+    look_up = TableTarget.look_up
     patch.setattr(
         TableTarget,
-        "_look_up",
+        "look_up",
         lambda self, past: look_up(self, torch.cat([torch.zeros_like(past[..., :-1]), past[..., -1:]], dim=-1)),
     )
     logits = TableTarget.logits
 
     def honest(self: TableTarget, token_ids: list[int], last: int) -> Tensor:
         with pytest.MonkeyPatch.context() as inner:
-            inner.setattr(TableTarget, "_look_up", look_up)
+            inner.setattr(TableTarget, "look_up", look_up)
             return logits(self, token_ids, last)
 
     patch.setattr(TableTarget, "logits", honest)

@@ -49,8 +49,8 @@ def test_the_summary_line_says_what_ran(tmp_path: Path) -> None:
     done = run(tmp_path)
     assert done.returncode == 0, done.stdout
     assert (
-        "orthrus: 13 checks ran: 11 passed, 2 expected to fail; 6 did not apply: the verifier does not declare"
-        " `coupled` (1); the verifier decodes greedily (5)" in done.stdout
+        "orthrus: 17 checks ran: 15 passed, 2 expected to fail; 9 did not apply: the verifier does not declare"
+        " `coupled` (2); the verifier decodes greedily (7)" in done.stdout
     )
 
 

@@ -27,14 +27,16 @@ from support.views import committed, random_view
 import orthrus
 from orthrus import AutoBlock, Chance, Drafter, Sampling, Stop, Target
 from orthrus.drafting.policy import DraftLengthPolicy
+from orthrus.sampling import draw_draft
 from orthrus.testing.profiles import fewer
 from orthrus.testing.strategies import batches, stop_tokens
 from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.dynamic import DynamicCache
 from orthrus_caches.static import StaticCache
 from orthrus_diffusion import drafter
-from orthrus_diffusion.drafter import Diffusion, draw
+from orthrus_diffusion.drafter import Diffusion
 from orthrus_drafters.prompt_lookup import LONGEST, PromptLookup
+from orthrus_transformers.engines.forward_pass import ForwardPass
 from orthrus_transformers.target import TransformersTarget
 
 MASK = VOCABULARY - 1
@@ -58,13 +60,13 @@ def lookup(target: Target) -> PromptLookup:
 
 def test_what_is_measured_for_a_view_draws_if_its_drafts_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     target, drawn = target_of("llama", True), []
-    monkeypatch.setattr(drafter, "draw", lambda *args: (drawn.append(args[3]), draw(*args))[1])
+    monkeypatch.setattr(drafter, "draw_draft", lambda *args: (drawn.append(args[3]), draw_draft(*args))[1])
     for temperature in (0.0, 1.0):
         context = committed(target, [[1, 2, 3]], room=20)
         set_rows(context, sampling=Sampling(temperature=temperature))
-        made = diffusion(target)
-        made.start(context, [0])
-        made.propose(context, Chance(0))
+        drafting = diffusion(target)
+        drafting.start(context, [0])
+        drafting.propose(context, Chance(0))
         assert bool(drawn) is (temperature > 0)
     assert len({int(lengths[0]) for lengths in drawn}) > 1  # of several sizes
 
@@ -107,10 +109,10 @@ def test_any_sequence_of_sizes(choices: list[int], rows: int, monkeypatch: pytes
     top: list[int] = []
 
     def weigh(self: DraftLengthPolicy, available: list[int | None], costs: list[float]) -> int:
-        top.append(self._sizes[len(costs) - 1])
+        top.append(self.sizes[len(costs) - 1])
         return min(next(sizes), top[-1])
 
-    monkeypatch.setattr(DraftLengthPolicy, "_weigh", weigh)
+    monkeypatch.setattr(DraftLengthPolicy, "weigh", weigh)
     target = table_target(seed=2)
     prompts, stop = [[1, 2, 1, 2, 1], [3], [0, 0]][:rows], Stop(50, min_new_tokens=2, token_ids=frozenset({3}))
     results = decode_with(target, lookup(target), prompts, stop)
@@ -122,7 +124,7 @@ def test_any_sequence_of_sizes(choices: list[int], rows: int, monkeypatch: pytes
 
 
 @pytest.mark.parametrize("static", thorough_but([True], [False, True]))
-def test_measuring_leaves_what_is_committed(static: bool) -> None:
+def test_measuring_leaves_what_is_committed(static: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bytes of the committed slots, lengths and tokens, before and after all sizes were scored and drafted."""
     cache = StaticCache(slots=8) if static else DynamicCache()  # it has to grow meanwhile
     target = TransformersTarget(tiny_model(), None, cache, SdpaAttention())
@@ -144,9 +146,15 @@ def test_measuring_leaves_what_is_committed(static: bool) -> None:
             context.room.numpy().tobytes(),
         ]
 
-    before, passes = state(), []
-    own = target._engine.run
-    target._engine.run = lambda one: passes.append(one.token_ids.shape[1]) or own(one)  # type: ignore[method-assign,func-returns-value]
+    before = state()
+    passes: list[int] = []
+    own = target.engine.run
+
+    def noted(forward_pass: ForwardPass) -> torch.Tensor:
+        passes.append(forward_pass.token_ids.shape[1])
+        return own(forward_pass)
+
+    monkeypatch.setattr(target.engine, "run", noted)
     drafter = diffusion(target)
     drafter.start(context, [0, 1])
     drafter.propose(context, None)  # type: ignore[arg-type]  # it draws nothing
@@ -155,23 +163,20 @@ def test_measuring_leaves_what_is_committed(static: bool) -> None:
 
 
 @pytest.mark.thorough
-def test_widths_are_few() -> None:
+def test_widths_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
     target = target_of("llama", True)
     widths: set[int] = set()
-    own = target._engine.run
+    own = target.engine.run
 
-    def run(one: object) -> torch.Tensor:
-        if one.slots is None:  # type: ignore[attr-defined]  # no prefill
-            widths.add(one.token_ids.shape[1])  # type: ignore[attr-defined]
-        return own(one)  # type: ignore[arg-type]
+    def noted(forward_pass: ForwardPass) -> torch.Tensor:
+        if forward_pass.slots is None:  # no prefill
+            widths.add(forward_pass.token_ids.shape[1])
+        return own(forward_pass)
 
-    target._engine.run = run  # type: ignore[method-assign]
-    try:
-        for limit in (5, 24, 60):
-            for drafter in (diffusion(target), lookup(target)):
-                decode_with(target, drafter, [[1, 2, 1, 2], [3], [4, 5]], Stop(limit))
-    finally:
-        target._engine.run = own  # type: ignore[method-assign]
+    monkeypatch.setattr(target.engine, "run", noted)
+    for limit in (5, 24, 60):
+        for chosen in (diffusion(target), lookup(target)):
+            decode_with(target, chosen, [[1, 2, 1, 2], [3], [4, 5]], Stop(limit))
     assert widths <= {1, 2, 4, 8, 16, 32}
 
 
@@ -201,7 +206,7 @@ def test_a_config_says_auto_and_the_drafter_says_that_it_learns() -> None:
 def test_rows_refill_under_it() -> None:
     target = table_target(seed=1)
     drafter = lookup(target)
-    prompts = [[one, two] for one in range(4) for two in range(3)]
+    prompts = [[token, two] for token in range(4) for two in range(3)]
     results = decode_with(target, drafter, prompts, Stop(30), batch=3)
     assert_lossless(results, [target_oracle(target)(prompt, Stop(30)) for prompt in prompts])
     assert sum(sum(result.measures.accepted_per_cycle) for result in results) > 0

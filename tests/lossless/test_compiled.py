@@ -51,7 +51,7 @@ def test_layers_are_compiled_once_for_all() -> None:
     ends.clear()
     drafter = ScriptedDrafter([answer.token_ids for answer in answers], VOCABULARY, 0.7, [3])
     assert_lossless(decode_with(target, drafter, PROMPTS, Stop(20), batch=3), answers)
-    passes = [noting.seen[place : place + LAYERS] for place in range(0, len(noting.seen), LAYERS)]
+    passes = [noting.seen[index : index + LAYERS] for index in range(0, len(noting.seen), LAYERS)]
     assert len(passes) == len(ends) > 3
     assert all({*after} == {end} for (_, *after), end in zip(passes, ends, strict=True))
     assert graphs() > 0

@@ -26,9 +26,9 @@ MASK = VOCABULARY - 1
 
 @functools.cache
 def target() -> TransformersTarget:
-    made = recording_target(chunk=5)
-    random_view(made, "noisy", noise=0.02)
-    return made
+    recorded = recording_target(chunk=5)
+    random_view(recorded, "noisy", noise=0.02)
+    return recorded
 
 
 class Counting(Diffusion):
@@ -41,12 +41,12 @@ class Counting(Diffusion):
 
     def propose(self, context: Context, chance: Chance) -> Draft:
         rooms = [row.room for row in context.rows if row.room]
-        if self.bounds and self._next:
+        if self.bounds and self.launched:
             longest, most, least = self.bounds
             assert context.longest <= longest and context.max_room <= most and min(rooms) >= least
-        before = self._next
+        early = self.launched
         draft = super().propose(context, chance)
-        self.early, self.late = self.early + (before is not None), self.late + (before is None)
+        self.early, self.late = self.early + early, self.late + (not early)
         return draft
 
     def ahead(self, context: Context, chance: Chance) -> None:
@@ -66,15 +66,15 @@ class Counting(Diffusion):
 def test_drafts_and_text_are_the_same(
     prompts: list[list[int]], limit: int, stops: frozenset[int], block: int, batch: int
 ) -> None:
-    stop, found = Stop(limit, token_ids=stops), []
+    stop, runs = Stop(limit, token_ids=stops), []
     for early in (False, True):
         drafter = Counting(target(), block, MASK, "noisy", early=early)
-        found.append(decode_with(target(), drafter, prompts, stop, batch=batch))
+        runs.append(decode_with(target(), drafter, prompts, stop, batch=batch))
         assert early or drafter.early == 0
-    assert_lossless(found[1], [family_oracle("llama")(prompt, stop) for prompt in prompts])
-    for one, two in zip(*found, strict=True):
-        assert one.measures.accepted_per_cycle == two.measures.accepted_per_cycle
-        assert one.measures.passes == two.measures.passes
+    assert_lossless(runs[1], [family_oracle("llama")(prompt, stop) for prompt in prompts])
+    for late, two in zip(*runs, strict=True):
+        assert late.measures.accepted_per_cycle == two.measures.accepted_per_cycle
+        assert late.measures.passes == two.measures.passes
 
 
 @pytest.mark.parametrize("prompts", [1, 3])
@@ -110,7 +110,7 @@ def test_a_block_for_another_cycle_or_other_prompts_is_forgotten() -> None:
     assert torch.equal(first.tokens, Diffusion(target(), 4, MASK, "noisy").propose(context, Chance(0)).tokens)
     drafter.ahead(context, Chance(0))
     drafter.start(context, [0])
-    assert drafter._next is None
+    assert not drafter.launched
 
 
 def reference(context: Context, width: int) -> Tensor:
@@ -147,16 +147,16 @@ def test_a_target_that_records_nothing_drafts_the_same(spare: bool, choose: bool
 
     context = committed(target(), [[1, 2, 3], [4]], room=2 if spare else 20)
     block = MaskedBlock(5, MASK, spare=spare, choose=choose)
-    one = run_draft_pass(target(), context, block, view="noisy").clone()
+    recorded = run_draft_pass(target(), context, block, view="noisy").clone()
     two = run_draft_pass(Plain(target()), context, block, view="noisy")
-    assert one.shape == two.shape == ((2, 4) if choose else (2, 4, VOCABULARY))
-    torch.testing.assert_close(one, two, rtol=1e-9, atol=1e-9)
+    assert recorded.shape == two.shape == ((2, 4) if choose else (2, 4, VOCABULARY))
+    torch.testing.assert_close(recorded, two, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("room", [9, 1])
 def test_a_layout_for_spare_columns_gives_the_same_where_none_is(room: int) -> None:
     rows = RowState(torch.tensor([5, 9]), torch.tensor([1, 2]), torch.tensor([room, 9]))
     logits = torch.randn(2, 4, 7, generator=torch.Generator().manual_seed(0))
-    one, two = (MaskedBlock(5, MASK, spare=spare, choose=True) for spare in (True, False))
-    assert torch.equal(one.tokens(rows), two.tokens(rows)) is (room == 9)
-    assert torch.equal(one.result(rows, logits), two.result(rows, logits)) is (room == 9)
+    spacious, two = (MaskedBlock(5, MASK, spare=spare, choose=True) for spare in (True, False))
+    assert torch.equal(spacious.tokens(rows), two.tokens(rows)) is (room == 9)
+    assert torch.equal(spacious.result(rows, logits), two.result(rows, logits)) is (room == 9)

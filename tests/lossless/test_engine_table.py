@@ -9,10 +9,12 @@ from typing import ClassVar, get_args, get_type_hints
 import pytest
 from support.building import assert_lossless, decode_with, family_oracle, transformers_target
 from support.drafters import ScriptedDrafter
-from support.families import VOCABULARY
+from support.families import VOCABULARY, tiny_model
 from torch import Tensor
 
 from orthrus import BuildError, Stop
+from orthrus_attention.sdpa import SdpaAttention
+from orthrus_caches.dynamic import DynamicCache
 from orthrus_transformers.engines import ENGINES, EngineEntry, choice
 from orthrus_transformers.engines.eager import EagerEngine
 from orthrus_transformers.engines.engine import Engine, EngineSetup, Obstacle
@@ -65,9 +67,8 @@ def test_an_engine_that_is_added_runs_the_passes(name: str, monkeypatch: pytest.
 def test_auto_goes_on_where_an_engine_has_an_obstacle(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choice, "ENGINES", added(Busy))
     heard: list[str] = []
-    given = transformers_target()
-    target = TransformersTarget(given._model, None, given._cache, given._state.backend, notify=heard.append)
-    assert not isinstance(target._engine, Busy)
+    target = TransformersTarget(tiny_model("llama"), None, DynamicCache(), SdpaAttention(), notify=heard.append)
+    assert not isinstance(target.engine, Busy)
     assert heard == ["target.engine: 'auto' could count, were it not busy"]
     with pytest.raises(BuildError, match=re.escape("target.engine: 'counting' is busy; set engine=eager")):
         transformers_target(engine="counting")
@@ -91,3 +92,10 @@ def test_the_options_choices_are_those_of_the_table() -> None:
 def test_packed_is_refused_where_nothing_is_to_be_packed() -> None:
     with pytest.raises(BuildError, match="'packed' finds no linear layer that oneDNN multiplies by; set engine=eager"):
         transformers_target(engine="packed")  # in float64, which oneDNN has nothing for
+
+
+def test_a_class_of_an_engine_may_be_given_itself() -> None:
+    target = transformers_target(engine=CountingEngine)
+    assert isinstance(target.engine, CountingEngine)
+    with pytest.raises(BuildError, match=re.escape("target.engine: 'Busy' is busy; set engine=eager")):
+        transformers_target(engine=Busy)

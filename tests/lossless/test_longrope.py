@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from support.building import Oracle, assert_lossless, decode_with, model_of
 from support.drafters import ScriptedDrafter
 from support.families import CONTEXT, VOCABULARY, tiny_model
 from support.longrope import ORIGINAL, longrope_model, longrope_target
-from support.recordings import recording
+from support.recordings import Recorded
 from support.thorough import thorough_but
 from torch import Tensor
 
@@ -25,17 +26,17 @@ from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.static import StaticCache
 from orthrus_drafters.none import NoDrafter
 from orthrus_transformers import baselines
-from orthrus_transformers.engines.eager import EagerEngine
+from orthrus_transformers.engines.engine import Engine, EngineSetup, EngineType
 from orthrus_transformers.target import TransformersTarget
 
 TARGETS: dict[str, tuple[str, Callable[[], TransformersTarget]]] = {
     "eager": ("phi3", longrope_target),
     "by layer": ("gemma3_text", lambda: longrope_target("gemma3_text")),
     "fused": ("llama", lambda: longrope_target("llama", "fused")),
-    "recorded": ("phi3", lambda: recording(longrope_target())),
-    "recorded, fused": ("llama", lambda: recording(longrope_target("llama", "fused"))),
+    "recorded": ("phi3", lambda: longrope_target(engine=Recorded())),
+    "recorded, fused": ("llama", lambda: longrope_target("llama", Recorded("fused"))),
 }
-LONG, SHORT = [(7 * place + 3) % VOCABULARY for place in range(ORIGINAL - 4)], [5, 1, 8]
+LONG, SHORT = [(7 * index + 3) % VOCABULARY for index in range(ORIGINAL - 4)], [5, 1, 8]
 
 
 @functools.cache
@@ -52,8 +53,8 @@ def oracle_of(family: str) -> Oracle:
     @torch.no_grad()
     def logits(tokens: tuple[int, ...]) -> Tensor:
         assert len(tokens) < ORIGINAL
-        found: Tensor = model(torch.tensor([tokens]), use_cache=False).logits[0, -1]
-        return found.clone()
+        logits: Tensor = model(torch.tensor([tokens]), use_cache=False).logits[0, -1]
+        return logits.clone()
 
     return lambda prompt, stop: greedy(lambda tokens: logits(tuple(tokens)), prompt, stop, max_length=ORIGINAL)
 
@@ -76,7 +77,7 @@ def drafted(target: TransformersTarget, oracle: Oracle, prompts: list[list[int]]
 def test_texts_are_the_oracles_to_the_end_of_the_short_angles(
     name: str, lengths: list[int], batch: int, right: float, widths: list[int]
 ) -> None:
-    prompts = [[(7 * place + 3 * length) % VOCABULARY for place in range(length)] for length in lengths]
+    prompts = [[(7 * index + 3 * length) % VOCABULARY for index in range(length)] for length in lengths]
     drafted(target_of(name), oracle_of(TARGETS[name][0]), prompts, batch, right=right, lengths=widths)
 
 
@@ -98,8 +99,8 @@ def test_without_the_limit_texts_differ(fault: str, held: bool, monkeypatch: pyt
     family, make = TARGETS[name]
     wanted = oracle_of(family)(SHORT, Stop(CONTEXT)).token_ids
     drafter = ScriptedDrafter([wanted] * len(prompts), VOCABULARY, 1.0, [width])
-    found = decode_with(make(), drafter, prompts, Stop(CONTEXT // 2))[0].token_ids
-    assert (found[: len(wanted)] == wanted) is held
+    token_ids = decode_with(make(), drafter, prompts, Stop(CONTEXT // 2))[0].token_ids
+    assert (token_ids[: len(wanted)] == wanted) is held
 
 
 def test_a_prompt_that_leaves_no_room_is_refused() -> None:
@@ -116,23 +117,23 @@ def test_baselines_end_there_with_the_same_text(name: str) -> None:
         assert baseline.answer([prompt], Stop(CONTEXT)).token_ids == (wanted,)
 
 
-def dynamic_target() -> TransformersTarget:
+def dynamic_target(engine: EngineType | None = None) -> TransformersTarget:
     """Return one whose angles change where a pass goes beyond the context itself: 24 positions."""
     model = tiny_model("llama", max_position_embeddings=ORIGINAL)
     angles = {"rope_type": "dynamic", "rope_theta": 10_000.0, "factor": 8.0}
     model.config.rope_parameters = angles
     model = type(model)(model.config).to(torch.float64).eval().requires_grad_(False)
     model.load_state_dict(tiny_model("llama").state_dict())
-    cache = StaticCache(slots=16)
-    return recording(TransformersTarget(model, None, cache, SdpaAttention(), engine="eager"))
+    return TransformersTarget(model, None, StaticCache(slots=16), SdpaAttention(), engine=engine or Recorded())
 
 
 def dynamic_results(target: TransformersTarget) -> tuple[list[Result], list[Any]]:
     prompts = [SHORT, LONG, LONG[:9]]
     answers = [
-        greedy(lambda tokens: target.logits(tokens, 1)[0], one, Stop(CONTEXT), max_length=ORIGINAL) for one in prompts
+        greedy(lambda tokens: target.logits(tokens, 1)[0], prompt, Stop(CONTEXT), max_length=ORIGINAL)
+        for prompt in prompts
     ]
-    drafter = ScriptedDrafter([one.token_ids for one in answers], VOCABULARY, 0.7, [0, 3, 6])
+    drafter = ScriptedDrafter([answer.token_ids for answer in answers], VOCABULARY, 0.7, [0, 3, 6])
     return decode_with(target, drafter, prompts, Stop(CONTEXT), batch=2), answers
 
 
@@ -144,9 +145,15 @@ def test_dynamic_angles_never_change_within_the_context() -> None:
     assert torch.equal(rotary.inv_freq, rotary.original_inv_freq)
 
 
-def test_they_would_if_positions_went_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(EagerEngine, "_within", lambda self, positions, extent: positions)
-    target = dynamic_target()
+class GoesOn(Recorded):
+    """The engine that does not know how long texts may be."""
+
+    def make(self, setup: EngineSetup) -> Engine:
+        return super().make(replace(setup, max_length=None))
+
+
+def test_they_would_if_positions_went_on() -> None:
+    target = dynamic_target(GoesOn())
     target.moves_rows = False  # a row that has ended stays in the last pass
     dynamic_results(target)
     rotary = model_of(target).model.rotary_emb

@@ -25,6 +25,7 @@ from torch import Tensor
 from orthrus import BuildError, Stop, Target
 from orthrus.batch import commit
 from orthrus.testing import OracleAnswer
+from orthrus_caches import dynamic
 from orthrus_caches.dynamic import DynamicCache
 from orthrus_transformers.engines.eager import EagerEngine
 from orthrus_transformers.engines.forward_pass import ForwardPass
@@ -34,17 +35,17 @@ TRIALS = 8
 
 
 def anchor_position_off_by_one(patch: pytest.MonkeyPatch) -> None:
-    place, run = DynamicCache.place, EagerEngine.run
+    own_place, run = DynamicCache.place, EagerEngine.run
 
     def mispositioned(self: EagerEngine, forward_pass: ForwardPass) -> Tensor:
         shift = int(forward_pass.lengths.max() > 0)  # not in the prefill
-        patch.setattr(DynamicCache, "place", place)
+        patch.setattr(DynamicCache, "place", own_place)
         slots, extent = forward_pass.placed() + shift, forward_pass.extent + shift
         return run(self, dataclasses.replace(forward_pass, slots=slots, extent=extent))
 
     def misplaced(self: DynamicCache, slots: Tensor, extent: int, rows: Tensor | None = None) -> int:
         shift = int(self.lengths.max() > 0)
-        return place(self, slots + shift, extent + shift, rows)
+        return own_place(self, slots + shift, extent + shift, rows)
 
     patch.setattr(EagerEngine, "run", mispositioned)
     patch.setattr(DynamicCache, "place", misplaced)  # for targets without an engine
@@ -68,31 +69,29 @@ def rows_swapped_after_ragged_acceptance(patch: pytest.MonkeyPatch) -> None:
         steps = lengths - self.lengths
         keep(self, lengths)
         if len(set(steps.tolist())) > 1:
-            self._keys = [keys.flip(0) for keys in self._keys]
-            self._values = [values.flip(0) for values in self._values]
+            for held in (buffer for buffers in self.buffers for buffer in buffers):
+                held.copy_(held.flip(0))
 
     patch.setattr(DynamicCache, "keep", swap)
 
 
 def a_rejected_key_is_kept(patch: pytest.MonkeyPatch) -> None:
-    write = DynamicCache._write
+    put = dynamic.put
 
-    def write_once(self: DynamicCache, buffers: list[Tensor], states: Tensor, layer: int) -> Tensor:
-        before = buffers[layer].clone() if layer < len(buffers) else None
-        write(self, buffers, states, layer)
-        if before is not None:
-            held = buffers[layer][:, :, : before.shape[2]]
-            held.copy_(torch.where((before != 0).any(-1, keepdim=True), before, held))
-        return buffers[layer][slice(None) if self._rows is None else self._rows, :, : self._extent]
+    def put_once(buffer: Tensor, states: Tensor, slots: Tensor, rows: Tensor | None, extent: int) -> Tensor:
+        before = buffer.clone()
+        put(buffer, states, slots, rows, extent)
+        buffer.copy_(torch.where((before != 0).any(-1, keepdim=True), before, buffer))
+        return buffer[slice(None) if rows is None else rows, :, :extent]
 
-    patch.setattr(DynamicCache, "_write", write_once)
+    patch.setattr(dynamic, "put", put_once)
 
 
 def a_refilled_row_keeps_its_old_keys(patch: pytest.MonkeyPatch) -> None:
-    place = DynamicCache.place
+    own_place = DynamicCache.place
 
     def misplace(self: DynamicCache, slots: Tensor, extent: int, rows: Tensor | None = None) -> int:
-        return place(self, slots, extent, rows if rows is None else (rows + 1) % len(self.lengths))
+        return own_place(self, slots, extent, rows if rows is None else (rows + 1) % len(self.lengths))
 
     patch.setattr(DynamicCache, "place", misplace)
 

@@ -104,19 +104,21 @@ def the_ratio_is_upside_down(patch: pytest.MonkeyPatch) -> None:
 
 
 def the_bonus_comes_from_the_wrong_place(patch: pytest.MonkeyPatch) -> None:
-    after = rejection._after
+    after = rejection.next_token_probabilities
 
     def before(wanted: Tensor, draft: Draft, accepted: Tensor) -> Tensor:
         whole = (accepted == draft.lengths)[:, None]
         shifted = wanted[torch.arange(len(accepted)), (accepted - 1).clamp(min=0)]
         return torch.where(whole, shifted, after(wanted, draft, accepted))
 
-    patch.setattr(rejection, "_after", before)
+    patch.setattr(rejection, "next_token_probabilities", before)
 
 
 def the_bonus_comes_from_another_row(patch: pytest.MonkeyPatch) -> None:
-    after = rejection._after
-    patch.setattr(rejection, "_after", lambda wanted, draft, accepted: after(wanted.roll(1, 0), draft, accepted))
+    after = rejection.next_token_probabilities
+    patch.setattr(
+        rejection, "next_token_probabilities", lambda wanted, draft, accepted: after(wanted.roll(1, 0), draft, accepted)
+    )
 
 
 def a_tenth_too_lenient(patch: pytest.MonkeyPatch) -> None:
@@ -145,7 +147,7 @@ def a_penalty_does_not_see_the_draft(patch: pytest.MonkeyPatch) -> None:
     def blind(self: LogitsProcessor, context: Context, draft: Draft, logits: Tensor) -> Tensor:
         places = range(logits.shape[1])
         empty = context.empty_draft()
-        return torch.cat([process(self, context, empty, logits[:, place : place + 1]) for place in places], dim=1)
+        return torch.cat([process(self, context, empty, logits[:, index : index + 1]) for index in places], dim=1)
 
     patch.setattr(LogitsProcessor, "__call__", blind)
 

@@ -27,7 +27,7 @@ def test_a_prefill_is_never_taken_for_a_cycle(length: int, batch: int) -> None:
     answers = [target_oracle(target)(prompt, Stop(12)) for prompt in prompts]
     for _ in range(2):  # nothing recorded yet, and a cycle's pass recorded
         assert_lossless(decode_with(target, NoDrafter(), prompts, Stop(12), batch=batch), answers)
-    assert target._engine.report()["graphs"] > 0
+    assert target.report()["graphs"] > 0
     drafter = ScriptedDrafter([answer.token_ids for answer in answers], VOCABULARY, 0.7, [0, 3])
     assert_lossless(decode_with(target, drafter, prompts, Stop(12), batch=batch), answers)
 
@@ -48,7 +48,7 @@ def test_no_recording_outlives_a_growth_that_failed(error: type[Exception], monk
         return buffers.grown(buffer, capacity)
 
     monkeypatch.setattr(static, "grown", short_of_memory)
-    before: Any = target._cache
+    before: Any = target.cache
     generation = before.generation
     with pytest.raises((MemoryError, InputError)):
         decode_with(target, NoDrafter(), [[1] * 40], Stop(10))

@@ -43,7 +43,7 @@ class LastInputs:
     def __init__(self) -> None:
         self.held: dict[int, Tensor] = {}
 
-    def with_those_before(self, one: CachedInputs, inputs: Tensor, layer: int, count: int) -> Tensor:
+    def with_those_before(self, cached: CachedInputs, inputs: Tensor, layer: int, count: int) -> Tensor:
         last = self.held.get(layer)
         if last is None or last.shape[0] != inputs.shape[0]:
             last = inputs.new_zeros(inputs.shape[0], count - 1, inputs.shape[2])

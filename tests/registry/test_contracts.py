@@ -54,7 +54,7 @@ WRONG: dict[str, list[tuple[str, Any, str]]] = {
         ("capabilities", CAN(graphs=None), "None, wanted True or False"),  # type: ignore[arg-type]
     ],
 }
-CASES = [(kind, *one) for kind, found in WRONG.items() for one in found]
+CASES = [(kind, *case) for kind, cases in WRONG.items() for case in cases]
 
 
 def honest(kind: str) -> Any:

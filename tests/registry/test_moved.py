@@ -24,7 +24,7 @@ def test_a_plugin_that_imports_an_old_name_is_refused_with_the_new_one(site: Sit
     site.install("old_plugin", "from orthrus.types import Draft")
     with pytest.warns(UserWarning, match=r"'orthrus\.types' has moved: it is orthrus\.values"):
         session = Plugins.load()
-    assert [one.origin for one in session.failures] == ["old_plugin"]
+    assert [failure.origin for failure in session.failures] == ["old_plugin"]
     assert "'orthrus.types' has moved: it is orthrus.values" in session.failures[0].reason
 
 

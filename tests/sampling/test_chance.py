@@ -82,8 +82,8 @@ def reference(seed: int, key: int, position: int, token: int) -> float:
 def test_splitmix_is_the_published_one() -> None:
     # The first outputs for seed 1234567, as its author's reference program prints them.
     golden = 0x9E3779B97F4A7C15
-    found = [mixed((1234567 + count * golden) % WORD) for count in (1, 2, 3)]
-    assert found == [6457827717110365317, 3203168211198807973, 9817491932198370423]
+    numbers = [mixed((1234567 + count * golden) % WORD) for count in (1, 2, 3)]
+    assert numbers == [6457827717110365317, 3203168211198807973, 9817491932198370423]
 
 
 @given(
@@ -93,10 +93,10 @@ def test_splitmix_is_the_published_one() -> None:
 )
 def test_noise_is_the_function_that_it_says(seed: int, keys: list[int], position: int) -> None:
     positions = torch.tensor([[position, position + 1]] * len(keys))
-    found = Chance(seed).gumbel(torch.tensor(keys), positions, 5)
+    noise = Chance(seed).gumbel(torch.tensor(keys), positions, 5)
     wanted = [[[reference(seed, key, position + n, token) for token in range(5)] for n in range(2)] for key in keys]
-    assert found.dtype == torch.float32
-    torch.testing.assert_close(found.double(), torch.tensor(wanted, dtype=torch.float64), rtol=1e-6, atol=1e-6)
+    assert noise.dtype == torch.float32
+    torch.testing.assert_close(noise.double(), torch.tensor(wanted, dtype=torch.float64), rtol=1e-6, atol=1e-6)
 
 
 def test_noise_is_the_same_whatever_it_is_asked_with() -> None:
@@ -142,10 +142,10 @@ def test_noise_cannot_be_enumerated_but_counted(make: Callable[[], Verifier]) ->
     results = decode_with(target, drafter, [[0]] * 12_000, stop, verifier=verifier, sampling=AT_ONE)
     exact = every_answer(lambda tokens: target.logits(tokens, 1)[0], [0], stop, sampling=AT_ONE)
     assert abs(sum(exact.values()) - 1) < EXACT
-    found = dict.fromkeys(exact, 0)
+    counts = dict.fromkeys(exact, 0)
     for result in results:
-        found[OracleAnswer(result.token_ids, result.finish_reason or "length")] += 1
-    assert fits(torch.tensor(list(found.values())).double(), torch.tensor(list(exact.values()), dtype=torch.float64))
+        counts[OracleAnswer(result.token_ids, result.finish_reason or "length")] += 1
+    assert fits(torch.tensor(list(counts.values())).double(), torch.tensor(list(exact.values()), dtype=torch.float64))
 
 
 def test_the_count_sees_a_wrong_distribution() -> None:

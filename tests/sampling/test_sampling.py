@@ -40,10 +40,10 @@ def test_what_is_committed(case: tuple[list[list[int]], list[list[int]], list[in
     shaped = torch.tensor(tokens, dtype=torch.int64).reshape(len(tokens), -1)
     candidates = append_bonus(shaped, torch.tensor(lengths), torch.tensor(bonus))
     counts = cut_at_stop(candidates, torch.tensor(lengths) + 1, torch.tensor(stops, dtype=torch.int64)).tolist()
-    for row, length, last, found, count in zip(tokens, lengths, bonus, candidates.tolist(), counts, strict=True):
+    for row, length, last, candidate, count in zip(tokens, lengths, bonus, candidates.tolist(), counts, strict=True):
         whole = [*row[:length], last]
-        stop = next((place for place, token in enumerate(whole) if token in stops), len(whole) - 1)
-        assert found[:count] == whole[: stop + 1]
+        stop = next((index for index, token in enumerate(whole) if token in stops), len(whole) - 1)
+        assert candidate[:count] == whole[: stop + 1]
 
 
 def test_suppress_tokens_only_where_told() -> None:

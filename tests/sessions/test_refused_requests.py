@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from support.sessions import assert_alone
 from support.small_sessions import LONGEST, begun, finish, others, session_of, target_of
 
-from orthrus import Decoder, InputError, Sampling, Session, Stop
+from orthrus import Context, Decoder, InputError, Sampling, Session, Stop
 from orthrus_drafters.none import NoDrafter
+from orthrus_drafters.prompt_lookup import PromptLookup
 from orthrus_verifiers.consensus import Consensus
 from orthrus_verifiers.rejection import Rejection
 
 
-def state_of(session: Session) -> tuple[Any, ...]:
+class Watched(PromptLookup):
+    """Keep the context that it drafts for."""
+
+    context: Context
+
+    def start(self, context: Context, rows: Sequence[int]) -> None:
+        self.context = context
+        super().start(context, rows)
+
+
+def watched() -> Watched:
+    return Watched(2, 1, 4)
+
+
+def state_of(session: Session, drafter: Watched) -> tuple[Any, ...]:
     """Return all that a request which is taken changes."""
-    context = session._context
+    context = drafter.context
     rows = [(row.request, row.finish_reason, tuple(row.output)) for row in context.rows]
     return session.pending, context.arrivals, context.width, len(context.queue), len(context.requests), rows
 
@@ -66,13 +82,14 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
 @pytest.mark.parametrize("name", BAD)
 def test_what_is_refused_changes_nothing(name: str) -> None:
     target = target_of()
-    session, requests = session_of(target), others(target)
+    drafter, requests = watched(), others(target)
+    session = session_of(target, drafter)
     answers, (settings, sentence) = begun(session, requests), BAD[name]
-    before = state_of(session)
+    before = state_of(session, drafter)
     with pytest.raises(InputError) as refused:
         session.add(**{"prompt": "ab", "id": "bad"} | settings)
     assert str(refused.value).startswith(sentence) and "\n" not in str(refused.value)
-    assert state_of(session) == before and "bad" not in session
+    assert state_of(session, drafter) == before and "bad" not in session
     finish(session, answers)
     for request in requests:
         assert_alone(target, request, answers[request.id])
@@ -87,29 +104,33 @@ def test_what_is_refused_changes_nothing(name: str) -> None:
     ],
 )
 def test_what_the_verifier_cannot_do_is_refused(verifier: Any, settings: dict[str, Any], sentence: str) -> None:
-    session = Decoder.of(target_of(), NoDrafter(), verifier, Stop(3)).session()
+    drafter = watched()
+    session = Decoder.of(target_of(), drafter, verifier, Stop(9, 9)).session()
     session.add("ab", id="good")
-    before = state_of(session)
+    next(iter(session))
+    before = state_of(session, drafter)
     with pytest.raises(InputError) as refused:
         session.add("ab", id="bad", **settings)
     assert str(refused.value).startswith(f"request 'bad': {sentence}")
-    assert state_of(session) == before
+    assert state_of(session, drafter) == before
     assert [event.id for event in session if event.result is not None] == ["good"]
 
 
 @pytest.mark.parametrize("id", ["r0", "nobody", 5])
 def test_cancel_of_a_request_that_does_not_go_on_is_refused(id: Any) -> None:
     target = target_of()
-    session, requests = session_of(target), others(target)
+    drafter, requests = watched(), others(target)
+    session = session_of(target, drafter)
     session.add("ab", id="r0", stop=Stop(1))
     session.cancel("r0")  # ended, though nobody has been told yet
     assert [event.id for event in session] == ["r0"]
     requests = requests[1:]
-    answers, before = begun(session, requests), state_of(session)
+    answers = begun(session, requests)
+    before = state_of(session, drafter)
     with pytest.raises(InputError) as refused:
         session.cancel(id)
     assert str(refused.value) == f"no request '{id}' goes on: there is none, or it has ended"
-    assert state_of(session) == before
+    assert state_of(session, drafter) == before
     finish(session, answers)
     for request in requests:
         assert_alone(target, request, answers[request.id])

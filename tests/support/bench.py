@@ -78,7 +78,7 @@ class BenchPlugin:
     @hookimpl
     def register_baselines(self, register: Any) -> None:
         for name, baseline in self.baselines.items():
-            register(name, lambda options, parts, made=baseline: made)
+            register(name, lambda options, parts, baseline_made=baseline: baseline_made)
 
 
 def make_bench(
@@ -94,6 +94,8 @@ def make_bench(
     count: int | None = None,
     clock: Any = None,
     overrides: Sequence[str] = (),
+    advance: Callable[[object], None] = lambda _: None,
+    whole_peak: bool = False,
     **settings: Any,
 ) -> Bench:
     """Return a benchmark of a config `config.yaml` with the plugin's target, as the command would make it."""
@@ -101,12 +103,13 @@ def make_bench(
     file.write_text(CONFIG)
     session = Plugins.load([plugin])
     subjects = plan_subjects([file], variants, baselines, session)
-    points = plan_points(batches, contexts, [read_sweep(one) for one in sweeps])
+    points = plan_points(batches, contexts, [read_sweep(sweep) for sweep in sweeps])
     plan = Plan(subjects, points, choose_reference(against, subjects), read_overrides(overrides), **settings)
     plan.check(session)
     more = {} if clock is None else {"clock": clock}
+    more = {**more, "advance": advance, "whole_peak": whole_peak}
     return Bench(plan, Workload(count=count), session, bandwidth=lambda device: 1e9, **more)
 
 
 def all_runs(bench: Bench) -> list[Run]:
-    return [run for found in bench.runs() for run in found]
+    return [run for runs in bench.runs() for run in runs]

@@ -65,7 +65,7 @@ def benchmarks(draw: st.DrawFn) -> Results:
     keys = draw(st.lists(st.sampled_from(KEYS), unique=True, max_size=2))
     sweep = [draw(st.lists(values[key], min_size=1, max_size=3, unique=True)) for key in keys]
     labels = draw(st.lists(TEXT, min_size=1, max_size=3, unique=True))
-    points = [dict(zip(keys, one, strict=True)) for one in itertools.product(*sweep)]
+    points = [dict(zip(keys, values, strict=True)) for values in itertools.product(*sweep)]
     return Results(
         title=draw(TEXT),
         command=draw(TEXT),
@@ -82,9 +82,7 @@ def measured() -> Results:
     """Return results that were measured just now, on a table, with a subject that fails."""
     target = table_target(0, alphabet="abcdefgh")
     subjects: dict[str, Drafter] = {"none": NoDrafter(), "replay": Replay(8, 0.8)}
-    found = tuple(
-        _measure(label, drafter, target, batch) for batch in (1, 2, 16) for label, drafter in subjects.items()
-    )
+    runs = tuple(_measure(label, drafter, target, batch) for batch in (1, 2, 16) for label, drafter in subjects.items())
     failed = Run("generate", "baseline", {"batch": 16}, error="it answers one prompt at a time")
     return Results(
         title="A table",
@@ -92,7 +90,7 @@ def measured() -> Results:
         date="2026-11-21T10:00:00+00:00",
         environment={"device": "a processor", "threads": 2, "copy_bandwidth": 2.5e10},
         settings={"model": "table", "rounds": ROUNDS, "against": "none"},
-        runs=(*found, failed),
+        runs=(*runs, failed),
         note="It was measured in a test.",
     )
 
@@ -101,15 +99,15 @@ def _measure(label: str, drafter: Drafter, target: Target, batch: int) -> Run:
     prompts = [[index % 8, 3] for index in range(16)]
     decode_with(target, drafter, prompts, Stop(24), batch=batch)
     rounds = list(_rounds(target, drafter, prompts, batch))
-    summary, seconds = rounds[-1][0], [one for _, one in rounds]
-    cycle = Spread(tuple(one / summary.new_tokens for one in seconds))
+    summary, seconds = rounds[-1][0], [second for _, second in rounds]
+    cycle = Spread(tuple(second / summary.new_tokens for second in seconds))
     return Run(
         label,
         "decoder",
         {"batch": batch},
         prompts=len(prompts),
         new_tokens=summary.new_tokens,
-        tokens_per_second=Spread(tuple(summary.new_tokens / one for one in seconds)),
+        tokens_per_second=Spread(tuple(summary.new_tokens / second for second in seconds)),
         cycle_seconds=cycle,
         tokens_per_cycle=(summary.tokens_per_cycle.pooled or 0.0, summary.tokens_per_cycle.per_prompt or 0.0),
         identical=1.0,

@@ -7,16 +7,20 @@ from support.bugs_of_attention import BUGS as ATTENTION
 from support.bugs_of_caches import BUGS as CACHES
 from support.bugs_of_coupling import BUGS as COUPLING
 from support.bugs_of_drafters import BUGS as DRAFTERS
+from support.bugs_of_large_buffers import BUGS as BUFFERS
+from support.bugs_of_large_passes import BUGS as PASSES
+from support.bugs_of_large_verdicts import BUGS as VERDICTS
+from support.bugs_of_rows import BUGS as ROWS
 from support.bugs_of_targets import BUGS as TARGETS
 from support.bugs_of_the_loop import BUGS as LOOP
 from support.bugs_of_verifiers import BUGS as VERIFIERS
 
 BUGS: dict[str, list[Bug]] = {
-    "Drafters": DRAFTERS,
-    "Verifiers": VERIFIERS + COUPLING,
-    "Caches": CACHES,
-    "Targets": TARGETS,
-    "Attention backends": ATTENTION,
+    "Drafters": DRAFTERS + ROWS,
+    "Verifiers": VERIFIERS + COUPLING + VERDICTS,
+    "Caches": CACHES + [bug for bug in BUFFERS if bug.kind == "cache"],
+    "Targets": TARGETS + PASSES,
+    "Attention backends": ATTENTION + [bug for bug in BUFFERS if bug.kind == "attention"],
     "The loop": LOOP,
 }
 EVERY_BUG = [bug for bugs in BUGS.values() for bug in bugs]

@@ -33,7 +33,7 @@ class Written:
         softcap: float | None = None,
         sinks: Tensor | None = None,
     ) -> Tensor:
-        key, value = (self.shared(one.double(), query.shape[1] // key.shape[1]) for one in (key, value))
+        key, value = (self.shared(states.double(), query.shape[1] // key.shape[1]) for states in (key, value))
         scores = query.double() @ key.transpose(2, 3) * scale
         scores = scores if softcap is None else softcap * torch.tanh(scores / softcap)
         scores = scores.masked_fill(~prepared[:, None], float("-inf"))
@@ -46,7 +46,7 @@ class Written:
         return states.repeat_interleave(groups, 1)
 
     def out(self, weights: Tensor, value: Tensor) -> Tensor:
-        return weights @ value.nan_to_num()
+        return weights @ value.nan_to_num(0.0, 0.0, 0.0)
 
 
 class WindowOffByOne(Written):
@@ -87,8 +87,8 @@ class NarrowHalves(Written):
     """Round what is summed to eight steps where the input is a half."""
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, prepared: Any, **how: Any) -> Tensor:
-        found = super().attend(query, key, value, prepared, **how)
-        return found if query.dtype in (torch.float32, torch.float64) else (found * 8).round() / 8
+        attended = super().attend(query, key, value, prepared, **how)
+        return attended if query.dtype in (torch.float32, torch.float64) else (attended * 8).round() / 8
 
 
 class Unrolled(Written):

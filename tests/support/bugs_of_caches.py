@@ -42,9 +42,9 @@ class LikeTheFirst(PlainCache):
     def update(self, keys: Tensor, values: Tensor, layer: int) -> tuple[Tensor, Tensor]:
         if layer == 0:
             self._first = keys.shape
-        found = super().update(keys, values, layer)
+        states = super().update(keys, values, layer)
         heads, size = self._first[1], self._first[3]
-        return found[0][:, :heads, :, :size], found[1][:, :heads, :, :size]
+        return states[0][:, :heads, :, :size], states[1][:, :heads, :, :size]
 
 
 class SwapsRows(PlainCache):
@@ -64,7 +64,7 @@ class Forgetting(PlainCache):
     def keep(self, lengths: Tensor) -> None:
         super().keep(lengths)
         kept = lengths.tolist()
-        self._held = {place: pair for place, pair in self._held.items() if place[2] >= kept[place[1]] - 100}
+        self._held = {slot_key: pair for slot_key, pair in self._held.items() if slot_key[2] >= kept[slot_key[1]] - 100}
 
 
 class IgnoresRows(PlainCache):
@@ -86,8 +86,8 @@ class Halves(PlainCache):
     """Hold everything in bfloat16."""
 
     def update(self, keys: Tensor, values: Tensor, layer: int) -> tuple[Tensor, Tensor]:
-        found = super().update(keys.bfloat16(), values.bfloat16(), layer)
-        return found[0].to(keys.dtype), found[1].to(values.dtype)
+        states = super().update(keys.bfloat16(), values.bfloat16(), layer)
+        return states[0].to(keys.dtype), states[1].to(values.dtype)
 
 
 class OneLayer(PlainCache):
@@ -102,9 +102,9 @@ class WritesThrough(PlainCache):
     """Scale what it is handed."""
 
     def update(self, keys: Tensor, values: Tensor, layer: int) -> tuple[Tensor, Tensor]:
-        found = super().update(keys, values, layer)
+        states = super().update(keys, values, layer)
         keys.zero_()
-        return found
+        return states
 
 
 class SpoilsNeighbours(PlainCache):
@@ -150,7 +150,7 @@ class OnePassAtATime(PlainCache):
 
     def place(self, slots: Tensor, extent: int, rows: Tensor | None = None) -> int:
         kept = self.lengths.tolist()
-        self._held = {place: pair for place, pair in self._held.items() if place[2] < kept[place[1]]}
+        self._held = {slot_key: pair for slot_key, pair in self._held.items() if slot_key[2] < kept[slot_key[1]]}
         return super().place(slots, extent, rows)
 
 
@@ -165,8 +165,8 @@ class ManyHeads(PlainCache):
     """Turn heads around where there are more than two."""
 
     def update(self, keys: Tensor, values: Tensor, layer: int) -> tuple[Tensor, Tensor]:
-        found = super().update(keys, values, layer)
-        return (found[0].flip(1), found[1].flip(1)) if keys.shape[1] > 2 else found
+        states = super().update(keys, values, layer)
+        return (states[0].flip(1), states[1].flip(1)) if keys.shape[1] > 2 else states
 
 
 class EmptiesLengths(PlainCache):

@@ -43,7 +43,7 @@ class Cycling:
         return draft
 
     def draft(self, context: Context) -> Draft:
-        drafts = [self.row(self.texts[row], min(WIDTH, one.room)) for row, one in enumerate(context.rows)]
+        drafts = [self.row(self.texts[row], min(WIDTH, state.room)) for row, state in enumerate(context.rows)]
         width = max(len(tokens) for tokens in drafts)
         padded = [tokens + [0] * (width - len(tokens)) for tokens in drafts]
         tokens = torch.tensor(padded, dtype=torch.int64).reshape(len(drafts), width)
@@ -58,7 +58,7 @@ class Cycling:
 
     def row(self, text: list[int], length: int) -> list[int]:
         """Return what followed the last token when it came before, or the token itself."""
-        before = [place for place, token in enumerate(text[:-1]) if token == text[-1]]
+        before = [index for index, token in enumerate(text[:-1]) if token == text[-1]]
         following = text[before[-1] + 1 :] if before else text[-1:]
         return (following * length)[:length]
 
@@ -124,8 +124,8 @@ class CompactingRows(Cycling):
     """Number the rows that go on anew, once one has ended."""
 
     def draft(self, context: Context) -> Draft:
-        going = [row for row, one in enumerate(context.rows) if one.finish_reason is None]
-        shifted = {place: self.texts[row] for place, row in enumerate(going)}
+        going = [row for row, state in enumerate(context.rows) if state.finish_reason is None]
+        shifted = {index: self.texts[row] for index, row in enumerate(going)}
         kept, self.texts = self.texts, {**self.texts, **shifted}
         draft = super().draft(context)
         self.texts = kept
@@ -254,7 +254,7 @@ class GreedilyLater(Claiming):
 
 class Reseeds(Cycling):
     def before(self, context: Context, chance: Chance) -> None:
-        chance._seed += 1
+        chance.seed += 1
 
 
 class Ahead(Cycling):
@@ -298,9 +298,9 @@ class AheadInTheCache(Ahead):
     def ahead(self, context: Context, chance: Chance) -> None:
         super().ahead(context, chance)
         slots = (context.lengths - 2).clamp(min=0)[:, None]
-        self.target._cache.place(slots, int(slots.max()) + 1)
+        self.target.cache.place(slots, int(slots.max()) + 1)
         states = torch.full((len(slots), 1, 1, 1), 1.0, dtype=torch.float64)
-        self.target._cache.update(states, states, 0)
+        self.target.cache.update(states, states, 0)
 
 
 class Retrains(Cycling):
@@ -308,7 +308,7 @@ class Retrains(Cycling):
 
     def __init__(self, target: Any = None) -> None:
         super().__init__(target)
-        target._table.neg_()
+        target.table.neg_()
 
 
 class Revives(Cycling):

@@ -30,11 +30,11 @@ class OffByOne(TableTarget):
 
     def keep(self, step: Step) -> None:
         super().keep(step)
-        rejected = not step.prefilled and any(len(one) <= self.width for one in step.committed if one)
+        rejected = not step.prefilled and any(len(tokens) <= self.width for tokens in step.committed if tokens)
         self.shift = int(rejected)
 
-    def _pass(self, tokens: Tensor, slots: Tensor, extent: int, rows: Tensor | None = None) -> Tensor:
-        return super()._pass(tokens, slots + self.shift, extent + self.shift, rows)
+    def run_pass(self, tokens: Tensor, slots: Tensor, extent: int, rows: Tensor | None = None) -> Tensor:
+        return super().run_pass(tokens, slots + self.shift, extent + self.shift, rows)
 
 
 class SeesPadding(TableTarget):
@@ -45,7 +45,7 @@ class SeesPadding(TableTarget):
         width = max(len(context.rows[row].prompt) for row in rows)
         chosen = torch.tensor(rows)
         slots = torch.arange(width).expand(len(rows), -1)
-        logits = self._pass(context.tokens[chosen, :width], slots, width, chosen)[:, -1:]
+        logits = self.run_pass(context.tokens[chosen, :width], slots, width, chosen)[:, -1:]
         return logits.new_zeros(len(context.rows), 1, self.vocabulary_size).index_copy(0, chosen, logits)
 
 
@@ -61,11 +61,11 @@ class KeepsEverything(TableTarget):
 
     def keep(self, step: Step) -> None:
         super().keep(step)
-        self._behind = getattr(self, "_behind", 0) + int(not step.prefilled and not any(step.accepted))
+        self.behind = getattr(self, "behind", 0) + int(not step.prefilled and not any(step.accepted))
 
     def score(self, context: Context, draft: Draft) -> Tensor:
         logits = super().score(context, draft)
-        return logits.roll(getattr(self, "_behind", 0), -1)
+        return logits.roll(getattr(self, "behind", 0), -1)
 
 
 class Remembering(TableTarget):
@@ -87,7 +87,7 @@ class OfTheFirstRow(TableTarget):
     def score(self, context: Context, draft: Draft) -> Tensor:
         tokens = torch.cat([context.anchors[:, None], draft.tokens], dim=1)
         slots = (context.lengths[:1] - 1)[:, None] + torch.arange(tokens.shape[1]).expand(len(tokens), -1)
-        return self._pass(tokens, slots, context.longest + draft.tokens.shape[1])
+        return self.run_pass(tokens, slots, context.longest + draft.tokens.shape[1])
 
 
 class OwnTopK(TableTarget):
@@ -103,7 +103,7 @@ class ClobbersRows(TableTarget):
 
     def prefill(self, context: Context, rows: Sequence[int]) -> Tensor:
         slots = (context.lengths - 2).clamp(min=0)[:, None]
-        self._pass(torch.zeros_like(slots), slots, context.longest)
+        self.run_pass(torch.zeros_like(slots), slots, context.longest)
         return super().prefill(context, rows)
 
 
@@ -116,8 +116,8 @@ class AnyContext(TableTarget):
 class Full(TableTarget):
     """Promise a context of 12 and have one of 10."""
 
-    def _pass(self, tokens: Tensor, slots: Tensor, extent: int, rows: Tensor | None = None) -> Tensor:
-        return super()._pass(tokens, slots.clamp(max=9), extent, rows)
+    def run_pass(self, tokens: Tensor, slots: Tensor, extent: int, rows: Tensor | None = None) -> Tensor:
+        return super().run_pass(tokens, slots.clamp(max=9), extent, rows)
 
 
 class Stateful(TableTarget):

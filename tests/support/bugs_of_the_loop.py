@@ -38,7 +38,8 @@ class Knowing:
         places = context.lengths[:, None] - 1 + torch.arange(width)
         logits = self.target.forward(context, context.anchors[:, None].expand(-1, width), places, view=VIEW)
         wrong = ((places + context.keys[:, None]) % 4 == 0).long()
-        return Draft((logits.argmax(-1) + wrong) % context.vocabulary_size, context.room.clamp(max=width))
+        tokens = (logits.argmax(-1) + wrong) % context.vocabulary_size
+        return Draft(tokens, context.room.clamp(max=width), passes=1)
 
 
 def past_the_first(candidates: Tensor, counts: Tensor, stop_ids: Tensor) -> Tensor:

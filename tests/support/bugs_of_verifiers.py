@@ -32,9 +32,9 @@ class Sampler:
 
     def after(self, wanted: Tensor, draft: Draft, accepted: Tensor) -> Tensor:
         rows = torch.arange(len(accepted))
-        place = accepted.clamp(max=draft.tokens.shape[1] - 1)
-        q = None if draft.probabilities is None else draft.probabilities[rows, place]
-        left = self.left(wanted[rows, accepted], draft.tokens[rows, place], q)
+        index = accepted.clamp(max=draft.tokens.shape[1] - 1)
+        q = None if draft.probabilities is None else draft.probabilities[rows, index]
+        left = self.left(wanted[rows, accepted], draft.tokens[rows, index], q)
         return torch.where((accepted < draft.lengths)[:, None], left, wanted[rows, accepted])
 
     def left(self, own: Tensor, tokens: Tensor, q: Tensor | None) -> Tensor:
@@ -50,7 +50,9 @@ class UpsideDown(Sampler):
     def acceptance(self, wanted: Tensor, draft: Draft) -> Tensor:
         if draft.probabilities is None:
             return super().acceptance(wanted, draft)
-        p, q = (one.gather(-1, draft.tokens[..., None])[..., 0] for one in (wanted, draft.probabilities))
+        p, q = (
+            distribution.gather(-1, draft.tokens[..., None])[..., 0] for distribution in (wanted, draft.probabilities)
+        )
         return (q / p).clamp(max=1)
 
 
@@ -178,10 +180,10 @@ class TokenByToken(Greedy):
     def count(self, choices: Tensor, draft: Draft, logits: Tensor) -> Tensor:
         counts = []
         for row, length in enumerate(draft.lengths.tolist()):
-            place = 0
-            while place < length and choices[row, place].item() == draft.tokens[row, place].item():
-                place += 1
-            counts.append(place)
+            index = 0
+            while index < length and choices[row, index].item() == draft.tokens[row, index].item():
+                index += 1
+            counts.append(index)
         return torch.tensor(counts)
 
 
@@ -263,8 +265,8 @@ class CarriedAway(PlainConsensus):
     """Accept all of a draft once six of its tokens were right."""
 
     def verify(self, context: Context, draft: Draft, logits: Tensor, chance: Chance) -> Verdict:
-        found = super().verify(context, draft, logits, chance)
-        accepted = torch.where(found.accepted >= 6, draft.lengths, found.accepted)
+        verdict = super().verify(context, draft, logits, chance)
+        accepted = torch.where(verdict.accepted >= 6, draft.lengths, verdict.accepted)
         return Verdict(accepted, logits.argmax(-1).gather(1, accepted[:, None])[:, 0])
 
 

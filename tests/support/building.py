@@ -16,6 +16,7 @@ from orthrus_attention.eager import EagerAttention
 from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.dynamic import DynamicCache
 from orthrus_caches.static import StaticCache
+from orthrus_transformers.engines.engine import EngineType
 from orthrus_transformers.target import TransformersTarget
 from orthrus_verifiers.consensus import Consensus
 from support.families import attention_for, tiny_model
@@ -29,7 +30,7 @@ def transformers_target(
     cache: KVCache | None = None,
     chunk: int = 512,
     attention: str | None = None,
-    engine: str = "auto",
+    engine: str | EngineType = "auto",
 ) -> TransformersTarget:
     """Return a target around a tiny model in float64, for which `auto` takes the model's own layers."""
     backend = BACKENDS[attention or attention_for(family)]()
@@ -43,13 +44,13 @@ def model_of(target: TransformersTarget) -> Any:
         return model
 
 
-def buffers_of(cache: KVCache) -> tuple[list[Tensor], list[Tensor]]:
+def buffers_of(cache: KVCache) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
     """Return the keys and the values that a built-in cache holds, [B, H, slots, D] of each layer.
 
-    No interface gives them: who decodes sees what `update` returns. Here alone tests reach for them.
+    No interface gives them: who decodes sees what `update` returns.
     """
-    held: Any = cache
-    return held._keys, held._values
+    assert isinstance(cache, DynamicCache | StaticCache)
+    return cache.buffers
 
 
 def fused_target(chunk: int = 512) -> TransformersTarget:
@@ -63,7 +64,7 @@ def table_target(seed: int = 0, cache: KVCache | None = None, alphabet: str = "a
 
 
 @functools.cache
-def _own_model(family: str) -> Any:
+def unattached_model(family: str) -> Any:
     return tiny_model(family)  # never attached to anything: transformers as it is
 
 
@@ -71,13 +72,13 @@ def _own_model(family: str) -> Any:
 def _own_logits(family: str, tokens: tuple[int, ...]) -> Tensor:
     """Return the logits [V] after some tokens, by a pass over all; an oracle is asked for the same ones often."""
     with torch.no_grad():
-        logits: Tensor = _own_model(family)(torch.tensor([tokens]), use_cache=False).logits
+        logits: Tensor = unattached_model(family)(torch.tensor([tokens]), use_cache=False).logits
     return logits[0, -1].clone()
 
 
 def family_oracle(family: str = "llama") -> Oracle:
     """Return the naive oracle over the unmodified model: no cache, no batch, transformers' own attention."""
-    length = _own_model(family).config.max_position_embeddings
+    length = unattached_model(family).config.max_position_embeddings
     return lambda prompt, stop: greedy(
         lambda tokens: _own_logits(family, tuple(tokens)), prompt, stop, max_length=length
     )

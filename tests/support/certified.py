@@ -56,7 +56,7 @@ class RunnerUp:
 
     def propose(self, context: Context, chance: Chance) -> Draft:
         tokens = [[*row.prompt, *row.output] for row in context.rows]
-        second = torch.stack([self._target.logits(one, 1)[0].topk(2).indices[1:] for one in tokens])
+        second = torch.stack([self._target.logits(tokens_before, 1)[0].topk(2).indices[1:] for tokens_before in tokens])
         return Draft(second, context.room.clamp(max=1))
 
     def observe(self, step: Step) -> None: ...
@@ -118,11 +118,11 @@ def certify(
     checked, plain = (load_config({**config, **more}, [], plugins) for more in ({}, {"drafter": {"name": "none"}}))
     runs = Runs(plugins, prompts)
     asked = [Asked("it", checked, plain, batch) for batch in batches]
-    for one in asked:
-        runs.decode(one.config, one.batch, lambda _: None)
+    for request in asked:
+        runs.decode(request.config, request.batch, lambda _: None)
     for referee, result in runs.answers(asked):
         referee.judge(result)
-    return [runs.certify(one, oracle) for one in asked]
+    return [runs.certify(request, oracle) for request in asked]
 
 
 def config_of(drafter: str = "given", verifier: str = "coupled", **more: Any) -> dict[str, Any]:

@@ -20,14 +20,14 @@ def rows_by_length(
     scores = torch.einsum("nhd,mhd->hnm", query.double(), key) * how["scale"]
     if how.get("softcap"):
         scores = how["softcap"] * torch.tanh(scores / how["softcap"])
-    place = torch.arange(queries)[:, None] + keys - queries
+    offset = torch.arange(queries)[:, None] + keys - queries
     slots = torch.arange(keys)
     left, right = sides[0], 0 if causal else sides[1]
     seen = torch.ones(queries, keys, dtype=torch.bool)
     if left >= 0:
-        seen &= slots >= place - left
+        seen &= slots >= offset - left
     if right >= 0:
-        seen &= slots <= place + right
+        seen &= slots <= offset + right
     scores = scores.masked_fill(~seen, float("-inf"))
     if how.get("sinks") is not None:  # the logit of a key without value
         scores = torch.cat([scores, how["sinks"].double()[:, None, None].expand(-1, queries, 1)], -1)

@@ -243,7 +243,7 @@ def _keys(family: Family, config: Any) -> Keys:
     heads = getattr(config, "num_key_value_heads", config.num_attention_heads)
     size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     rope = getattr(config, "rope_parameters", None) or {}
-    found: Keys = {
+    keys: Keys = {
         "context_length": CONTEXT,
         "block_count": config.num_hidden_layers,
         "embedding_length": config.hidden_size,
@@ -257,26 +257,26 @@ def _keys(family: Family, config: Any) -> Keys:
         "vocab_size": len(BYTE_TOKENS),
     }
     if family.model_type in LONGER_LAYER_NORM or family.model_type == "gpt2":
-        found["attention.layer_norm_epsilon"] = float(
+        keys["attention.layer_norm_epsilon"] = float(
             getattr(config, LONGER_LAYER_NORM.get(family.model_type, "layer_norm_epsilon"))
         )
     else:
-        found["attention.layer_norm_rms_epsilon"] = float(getattr(config, "rms_norm_eps", 1e-5) or 1e-5)
+        keys["attention.layer_norm_rms_epsilon"] = float(getattr(config, "rms_norm_eps", 1e-5) or 1e-5)
     if family.model_type == "gpt2":
-        found = {
-            key: value for key, value in found.items() if not key.startswith(("rope", "attention.key", "attention.v"))
+        keys = {
+            key: value for key, value in keys.items() if not key.startswith(("rope", "attention.key", "attention.v"))
         }
     if family.model_type == "lfm2":
-        found["attention.layer_norm_rms_epsilon"] = float(config.norm_eps)
+        keys["attention.layer_norm_rms_epsilon"] = float(config.norm_eps)
     if "num_experts_per_tok" in family.settings:
-        found |= {"expert_count": 4, "expert_used_count": 2}
+        keys |= {"expert_count": 4, "expert_used_count": 2}
         if family.model_type != "mixtral":
-            found["expert_feed_forward_length"] = 32
+            keys["expert_feed_forward_length"] = 32
     if family.model_type == "qwen2_moe":
-        found["expert_shared_feed_forward_length"] = 48
+        keys["expert_shared_feed_forward_length"] = 48
     if family.model_type == "stablelm":
-        found["use_parallel_residual"] = True
-    return found
+        keys["use_parallel_residual"] = True
+    return keys
 
 
 def tensors(family: Family, model: Any) -> Iterator[tuple[str, Tensor]]:
@@ -293,9 +293,9 @@ def tensors(family: Family, model: Any) -> Iterator[tuple[str, Tensor]]:
         if name == "lm_head.weight":
             yield "output.weight", weight
             continue
-        found = names.get_name(stem)
-        assert found is not None, name
-        yield f"{found}.{kind}", _converted(name, weight, family, model.config)
+        gguf_name = names.get_name(stem)
+        assert gguf_name is not None, name
+        yield f"{gguf_name}.{kind}", _converted(name, weight, family, model.config)
 
 
 def _converted(name: str, weight: Tensor, family: Family, config: Any) -> Tensor:

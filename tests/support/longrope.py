@@ -10,6 +10,7 @@ import torch
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
 from orthrus_caches.static import StaticCache
+from orthrus_transformers.engines.engine import EngineType
 from orthrus_transformers.target import TransformersTarget
 from support.building import BACKENDS
 from support.families import COMMON, CONTEXT, FAMILIES
@@ -47,7 +48,9 @@ def longrope_model(family: str = "phi3", original: int = ORIGINAL) -> Any:
     return copy.deepcopy(_original(family, original))
 
 
-def longrope_target(family: str = "phi3", engine: str = "eager", original: int = ORIGINAL) -> TransformersTarget:
+def longrope_target(
+    family: str = "phi3", engine: str | EngineType = "eager", original: int = ORIGINAL
+) -> TransformersTarget:
     """Return a target around such a model, over a static cache that grows early."""
     model, cache = longrope_model(family, original), StaticCache(slots=16)
     return TransformersTarget(model, None, cache, BACKENDS["sdpa"](), engine=engine)

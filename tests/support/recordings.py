@@ -6,15 +6,17 @@ What a CUDA graph does is only that, so what is chosen to be recorded and replay
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
 from orthrus_attention.eager import EagerAttention
 from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.static import StaticCache
+from orthrus_transformers.engines.choice import make_engine
 from orthrus_transformers.engines.cuda_graphs import GraphedEngine
 from orthrus_transformers.engines.eager import EagerEngine
+from orthrus_transformers.engines.engine import Engine, EngineSetup, Obstacle
 from orthrus_transformers.engines.forward_pass import ForwardPass
 from orthrus_transformers.engines.graph_limits import GraphLimits
 from orthrus_transformers.engines.graph_recorder import Recorder, Recording, Run, packed, unpacked
@@ -53,6 +55,23 @@ class PlainRecorder:
     def forget(self) -> None: ...
 
 
+@dataclass(frozen=True)
+class Recorded:
+    """The engine whose passes are recorded and replayed, around the one of a name."""
+
+    name: str = "eager"
+    recorder: Recorder = field(default_factory=PlainRecorder)
+    limits: GraphLimits = field(default_factory=GraphLimits)
+
+    def obstacle(self, setup: EngineSetup) -> Obstacle | None:
+        return None
+
+    def make(self, setup: EngineSetup) -> Engine:
+        inner = make_engine(self.name, setup)
+        assert isinstance(inner, EagerEngine)
+        return GraphedEngine(inner, setup.cache, self.limits, self.recorder)
+
+
 def recording_target(
     chunk: int = 512,
     slots: int = 16,
@@ -64,15 +83,5 @@ def recording_target(
     """Return a tiny target whose passes are recorded and replayed."""
     attention = EagerAttention() if attention_for(family) == "eager" else SdpaAttention()
     model, cache = tiny_model(family, max_position_embeddings=positions), StaticCache(slots=slots)
-    target = TransformersTarget(model, None, cache, attention, engine="eager", prefill_chunk=chunk)
-    return recording(target, recorder, limits)
-
-
-def recording(
-    target: TransformersTarget, recorder: Recorder | None = None, limits: GraphLimits | None = None
-) -> TransformersTarget:
-    """Return the target, whose passes are recorded and replayed from now on."""
-    assert isinstance(target._engine, EagerEngine)
-    recorder = recorder or PlainRecorder()
-    target._engine = GraphedEngine(target._engine, target._cache, limits or GraphLimits(), recorder)
-    return target
+    engine = Recorded(recorder=recorder or PlainRecorder(), limits=limits or GraphLimits())
+    return TransformersTarget(model, None, cache, attention, engine=engine, prefill_chunk=chunk)

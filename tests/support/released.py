@@ -49,9 +49,9 @@ def load(source: Path | str, dtype: str = "float32", **drafter: Any) -> Decoder:
 
 def target_at(source: Path | str) -> TransformersTarget:
     """Return the target of a model without any view."""
-    found = load(source, name="none").target
-    assert isinstance(found, TransformersTarget)
-    return found
+    target = load(source, name="none").target
+    assert isinstance(target, TransformersTarget)
+    return target
 
 
 def drafts(decoder: Decoder) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:

@@ -90,7 +90,7 @@ def distribution_error(
     batch: int | None = None,
 ) -> float:
     """Return by how much the decoder's distribution differs from the oracle's at most."""
-    found = every_decoding(target, drafter, verifier, prompts, stop, sampling, batch)
+    decodings = every_decoding(target, drafter, verifier, prompts, stop, sampling, batch)
     decode = target.tokenizer.decode if target.tokenizer else None
     wanted = together(
         [
@@ -98,7 +98,7 @@ def distribution_error(
             for prompt in prompts
         ]
     )
-    return largest_difference(found, wanted)
+    return largest_difference(decodings, wanted)
 
 
 def coupled_answers(

@@ -129,8 +129,8 @@ def oracle(target: Target, request: Asked) -> OracleAnswer:
     key = torch.tensor([request_key(request.id)], device=target.device)
 
     def noise(position: int) -> Tensor:
-        place = torch.tensor([[position]], device=target.device)
-        return chance.gumbel(key, place, target.vocabulary_size)[0, 0]
+        positions = torch.tensor([[position]], device=target.device)
+        return chance.gumbel(key, positions, target.vocabulary_size)[0, 0]
 
     settings = {"sampling": request.sampling, "max_length": target.max_length, "decode": decode}
     return sample(logits, request.prompt, request.stop, noise, **settings)  # type: ignore[arg-type]

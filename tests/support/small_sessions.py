@@ -9,7 +9,7 @@ from itertools import islice
 
 import torch
 
-from orthrus import Decoder, Session, Stop, Target
+from orthrus import Decoder, Drafter, Session, Stop, Target
 from orthrus.reference.table import Letters, TableTarget
 from orthrus_caches.dynamic import DynamicCache
 from orthrus_drafters.prompt_lookup import PromptLookup
@@ -25,9 +25,9 @@ def target_of() -> TableTarget:
     return TableTarget(table, DynamicCache(), tokenizer=Letters(LETTERS), max_length=LONGEST)
 
 
-def session_of(target: Target) -> Session:
+def session_of(target: Target, drafter: Drafter | None = None) -> Session:
     """Return a session of two rows with drafts."""
-    return decoder_of(target, PromptLookup(2, 1, 4)).session(2)
+    return decoder_of(target, drafter or PromptLookup(2, 1, 4)).session(2)
 
 
 def others(target: Target) -> list[Asked]:

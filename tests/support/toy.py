@@ -26,11 +26,11 @@ MASK = 126
 def prompts(count: int, seed: int) -> list[list[int]]:
     """Return beginnings of sequences that go up by one or two, modulo 97."""
     chooser = random.Random(seed)
-    found = []
+    written = []
     for _ in range(count):
         first, step, length = chooser.randrange(97), chooser.randrange(1, 3), chooser.randrange(4, 16)
-        found.append([2 + (first + step * place) % 97 for place in range(length)])
-    return found
+        written.append([2 + (first + step * index) % 97 for index in range(length)])
+    return written
 
 
 @functools.cache
@@ -68,5 +68,5 @@ def toy_config(directory: Path, **fit: Any) -> Path:
 
 def toy_run(file: Path, monkeypatch: Any, notify: Any = print, *overrides: str) -> TrainingSession:
     """Return the training of a config; its view is measured on prompts of tokens, for the model has no tokenizer."""
-    monkeypatch.setattr(evaluation, "_prompts", lambda run: prompts(16, 1))
+    monkeypatch.setattr(evaluation, "evaluation_prompts", lambda run: prompts(16, 1))
     return TrainingSession.read(file, overrides, Workers(), notify)

@@ -136,8 +136,8 @@ def functional(store: Any) -> Any:
 
     def write(layer: int, keys: Tensor, values: Tensor, slots: Tensor, rows: None = None) -> None:
         index = slots[:, None, :, None].expand(keys.shape)
-        store._keys[layer] = store._keys[layer].scatter(2, index, keys)
-        store._values[layer] = store._values[layer].scatter(2, index, values)
+        store.keys[layer] = store.keys[layer].scatter(2, index, keys)
+        store.values[layer] = store.values[layer].scatter(2, index, values)
 
     store.write = write
     return store

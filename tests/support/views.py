@@ -36,5 +36,5 @@ def random_view(target: TransformersTarget, name: str, seed: int = 0, noise: flo
 
 def block_positions(context: Context, width: int, used: Sequence[int] | None = None) -> Tensor:
     """Return the positions [B, width] of a block at each row's anchor, of which a row uses so many last columns."""
-    spare = torch.tensor([[0]] if used is None else [[width - one] for one in used])
+    spare = torch.tensor([[0]] if used is None else [[width - count] for count in used])
     return context.lengths[:, None] - 1 + (torch.arange(width) - spare).clamp(min=0)

@@ -35,7 +35,7 @@ class Environment:
         pip = [sys.executable, "-m", "pip", "--python", str(self.python), *INSTALL]
         subprocess.run([*pip, *map(str, wheels)], check=True, capture_output=True)
         [self.packages] = folder.glob("lib/python*/site-packages")
-        (self.packages / "borrowed.pth").write_text("".join(f"{place}\n" for place in sorted(_places())))
+        (self.packages / "borrowed.pth").write_text("".join(f"{path}\n" for path in sorted(_places())))
 
     def run(self, *command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         """Run `python` with these arguments; only the wheels and what was borrowed can be imported."""

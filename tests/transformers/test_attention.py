@@ -56,7 +56,7 @@ def test_backend_equals_attention_written_out(name: str, case: Case) -> None:
 @fewer(3)
 @given(case=cases())
 def test_slots_after_a_rows_last_position_change_nothing(name: str, case: Case) -> None:
-    clean, dirty = (attend(BACKENDS[name](), one) for one in (case, with_garbage(case)))
+    clean, dirty = (attend(BACKENDS[name](), given) for given in (case, with_garbage(case)))
     read = case.read[:, None, :, None]
     torch.testing.assert_close(dirty.masked_fill(~read, 0), clean.masked_fill(~read, 0), rtol=0, atol=1e-12)
 
@@ -134,7 +134,7 @@ def test_flex_takes_more_queries_than_one_block_and_skips_slots_before_the_windo
         assert error(Shifted(FlexAttention(), 0, -1), case) > TOLERANCE[torch.float32]
     assert error(Shifted(FlexAttention(), 1, 0), case) > TOLERANCE[torch.float32]
     narrow = FlexAttention().prepare(MaskDescription("causal", positions[:, 190:], lengths, 300), 20, torch.float32)
-    assert narrow.kv_num_blocks[0, 0, 0] == 2  # of three: slots from 231 on
+    assert narrow.mask.kv_num_blocks[0, 0, 0] == 2  # of three: slots from 231 on
 
 
 @pytest.mark.parametrize(
@@ -176,14 +176,14 @@ def test_a_backend_computes_the_scores_it_declares_and_refuses_others(name: str)
     query, (key, value) = torch.randn(2, 4, 2, 8), torch.randn(2, 2, 2, 9, 8)
     case = Case(query, key, value, mask, None, torch.ones(2, 2, dtype=torch.bool))
     extras = {"softcap": 0.5, "sinks": torch.tensor([0.0, 1.0, 2.0, -1.0])}
-    for extra, one in extras.items():
+    for extra, extra_value in extras.items():
         if getattr(backend.capabilities, extra):
-            got = attend(backend, case, **{extra: one})
-            torch.testing.assert_close(got, attend(EagerAttention(), case, **{extra: one}), rtol=0, atol=1e-5)
+            got = attend(backend, case, **{extra: extra_value})
+            torch.testing.assert_close(got, attend(EagerAttention(), case, **{extra: extra_value}), rtol=0, atol=1e-5)
             assert (got - attend(backend, case)).abs().max() > 0.01
         else:
             with pytest.raises(BuildError, match=r"which this model needs; set attention.name=eager"):
-                attend(backend, case, **{extra: one})
+                attend(backend, case, **{extra: extra_value})
 
 
 @pytest.mark.parametrize(("window", "line"), [(1, 0), (-1, 0), (0, -1)])

@@ -21,7 +21,7 @@ from orthrus_attention import flash_packages
 from orthrus_attention.flash_packages import FOUR, THREE, TWO, Package
 from orthrus_attention.flex import FlexAttention
 from orthrus_attention.sdpa import SdpaAttention
-from orthrus_attention.split_kv import SplitAttention, _splits
+from orthrus_attention.split_kv import SplitAttention, split_count
 from orthrus_caches.dynamic import DynamicCache
 from orthrus_caches.static import StaticCache
 from orthrus_transformers.target import TransformersTarget
@@ -54,7 +54,7 @@ def test_a_package_is_found_as_transformers_finds_it(package: Package, monkeypat
     for name in {package.module, package.module.partition(".")[0]}:
         monkeypatch.setitem(sys.modules, name, module)
     monkeypatch.setattr(transformers.utils, package.check, lambda: True)
-    assert made(package.name)._function is flash_kernels.with_lengths
+    assert made(package.name).function is flash_kernels.with_lengths
     delattr(module, package.function)  # an older package than the one that this was written for
     with pytest.raises(BuildError, match=f"needs the package {package.package} "):
         made(package.name)
@@ -116,7 +116,7 @@ def test_a_model_without_windows_needs_none() -> None:
     ],
 )
 def test_split_splits_unless_the_programs_are_enough(heads: int, tiles: int, slots: int, splits: int) -> None:
-    assert _splits(heads, tiles, slots, part_slots=0) == splits
+    assert split_count(heads, tiles, slots, part_slots=0) == splits
 
 
 def test_split_reads_positions_one_row_after_the_other() -> None:

@@ -122,9 +122,14 @@ def test_first_token_and_passes_are_told(name: str) -> None:
         assert answer.cycles == 23
 
 
-def test_prompt_lookup_takes_its_options() -> None:
-    made = baselines.generate_prompt_lookup(GeneratePromptLookupOptions(4, 3), Parts(target=target_of("llama")))
-    settings = made._config(Stop(9), 9)
+def test_prompt_lookup_takes_its_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    target = target_of("llama")
+    baseline = baselines.generate_prompt_lookup(GeneratePromptLookupOptions(4, 3), Parts(target=target))
+    model, given = model_of(target), []
+    own = model.generate
+    monkeypatch.setattr(model, "generate", lambda *args, **more: given.append(more) or own(*args, **more))
+    baseline.answer([[1, 2, 3]], Stop(9))
+    [settings] = [more["generation_config"] for more in given]
     assert (settings.prompt_lookup_num_tokens, settings.max_matching_ngram_size) == (4, 3)
 
 
@@ -165,9 +170,10 @@ def test_a_baseline_needs_its_own_target() -> None:
 
 
 def test_the_models_own_attention_is_lent_and_taken_back() -> None:
+    own = tiny_model("llama").config._attn_implementation
     target = transformers_target("llama")
     with pytest.raises(ZeroDivisionError), target.own_model() as model:
-        assert model.config._attn_implementation == target._own_attention
+        assert model.config._attn_implementation == own != "orthrus"
         _ = 1 / 0
     assert model_of(target).config._attn_implementation == "orthrus"
 
@@ -195,7 +201,10 @@ def test_keys_that_a_window_hides_are_not_read() -> None:
 
 def test_weights_are_all_but_a_table_that_is_only_looked_up() -> None:
     model = tiny_model("llama", dtype=torch.float32)
-    every, table = sum(one.numel() for one in model.parameters()), model.get_input_embeddings().weight.numel()
+    every, table = (
+        sum(parameter.numel() for parameter in model.parameters()),
+        model.get_input_embeddings().weight.numel(),
+    )
     assert weight_bytes(model) == 4 * (every - table)
     model.config.tie_word_embeddings = True
     model.get_output_embeddings().weight = model.get_input_embeddings().weight
@@ -218,4 +227,4 @@ def test_a_decoder_of_the_same_target_is_not_disturbed_between_two_answers() -> 
     before = decoder.generate(RAGGED, batch=2)
     baselines.generate(None, Parts(target=target)).answer(RAGGED, decoder.stop)
     after = decoder.generate(RAGGED, batch=2)
-    assert [one.token_ids for one in before] == [one.token_ids for one in after]
+    assert [result.token_ids for result in before] == [result.token_ids for result in after]

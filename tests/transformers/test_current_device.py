@@ -31,8 +31,8 @@ def test_the_device_is_current_while_it_lasts(name: str, there: str, monkeypatch
     placed = Placed(torch.device(name))
 
     @contextmanager
-    def device(one: Any) -> Iterator[None]:
-        placed.current.append(str(one))
+    def device(chosen: Any) -> Iterator[None]:
+        placed.current.append(str(chosen))
         yield
         placed.current.pop()
 

@@ -45,31 +45,31 @@ def logits() -> dict[str, Tensor]:
     return load_file(FOLDER / "expected.safetensors")
 
 
-def accepted(made: Decoder, batch: int) -> list[list[int]]:
-    results = made.generate([EXPECTED["cases"][case]["prompt"] for case in CASES], batch=batch)
+def accepted(made_decoder: Decoder, batch: int) -> list[list[int]]:
+    results = made_decoder.generate([EXPECTED["cases"][case]["prompt"] for case in CASES], batch=batch)
     return [list(result.measures.accepted_per_cycle) for result in results]
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_autoregressive_logits(case: str) -> None:
     prompt = EXPECTED["cases"][case]["prompt"]
-    found = decoder().target.logits(prompt, len(prompt))
-    torch.testing.assert_close(found, logits()[f"ar_logits_{case}"], rtol=0, atol=1e-5)
+    logits_found = decoder().target.logits(prompt, len(prompt))
+    torch.testing.assert_close(logits_found, logits()[f"ar_logits_{case}"], rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("engine", ["eager", "fused"])
 @pytest.mark.parametrize("case", CASES)
 def test_diffusion_logits(case: str, engine: str) -> None:
-    made, wanted = decoder(engine=engine), EXPECTED["cases"][case]
-    target: Any = made.target
-    assert isinstance(target, TransformersTarget) and isinstance(made.drafter, Diffusion)
+    made_decoder, wanted = decoder(engine=engine), EXPECTED["cases"][case]
+    target: Any = made_decoder.target
+    assert isinstance(target, TransformersTarget) and isinstance(made_decoder.drafter, Diffusion)
     context = committed(target, [wanted["prompt"]])
     assert context.anchors.tolist() == [wanted["greedy"][len(wanted["prompt"])]]
     rows = RowState(context.lengths, context.anchors, context.room)
-    block = MaskedBlock(BLOCK, made.drafter._mask, spare=True, choose=True)
+    block = MaskedBlock(BLOCK, made_decoder.drafter.mask_token_id, spare=True, choose=True)
     tokens, positions = block.tokens(rows), block.positions(rows)
-    found = target.forward(context, tokens, positions, view=VIEW, kind="block")[0]
-    torch.testing.assert_close(found, logits()[f"diffusion_logits_{case}"], rtol=0, atol=1e-5)
+    logits_found = target.forward(context, tokens, positions, view=VIEW, kind="block")[0]
+    torch.testing.assert_close(logits_found, logits()[f"diffusion_logits_{case}"], rtol=0, atol=1e-5)
 
 
 PARTS = [("sdpa", "auto", "dynamic"), ("eager", "fused", "static")]

@@ -15,7 +15,6 @@ from orthrus import MaskedBlocks, PackedRows
 from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.dynamic import DynamicCache
 from orthrus_transformers.target import TransformersTarget
-from orthrus_transformers.training.dual_pass import DualPass
 
 ROWS = PackedRows(torch.arange(26).view(2, 13) % 11, torch.tensor([[0] * 13, [0] * 5 + [5] * 8]))
 BLOCKS = MaskedBlocks(torch.tensor([[2, 7], [3, 8]]), 4, 3)
@@ -32,7 +31,7 @@ def trained_gradients(family: str, layers: int, compiled: bool, lengths: Sequenc
     model = tiny_model(family, num_hidden_layers=layers)
     target = TransformersTarget(model, None, DynamicCache(), SdpaAttention())
     random_view(target, "view")
-    passes = DualPass(target._model, target._state, target._view("view"), flex=False, compiled=compiled)
+    passes = target.dual_pass("view", flex=False, compiled=compiled)
     for length in [*lengths, *lengths]:
         rows = PackedRows(ROWS.token_ids[:, :length], ROWS.starts[:, :length])
         passes.committed(rows)
@@ -46,11 +45,11 @@ def trained_gradients(family: str, layers: int, compiled: bool, lengths: Sequenc
 def test_layers_of_training_are_compiled_once_for_all(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))  # no kernels: quicker
     for layers in (2, 5):
-        graphs, found = trained_gradients(family, layers, compiled=True)
+        graphs, gradients = trained_gradients(family, layers, compiled=True)
         assert graphs == PASSES
         graphs, wanted = trained_gradients(family, layers, compiled=False)
-        assert graphs == 0 and len(found) == len(wanted) > 0
-        for gradient, plain in zip(found, wanted, strict=True):
+        assert graphs == 0 and len(gradients) == len(wanted) > 0
+        for gradient, plain in zip(gradients, wanted, strict=True):
             torch.testing.assert_close(gradient, plain, rtol=1e-9, atol=1e-12)
 
 

@@ -17,7 +17,7 @@ from orthrus_transformers.training import dual_pass
 
 MASK, SIZE = 3, 5
 LONG = 2 * WINDOW + 5
-TEXTS = ([(7 * place + 5) % 11 for place in range(LONG)], [(5 * place + 1) % 13 for place in range(LONG - 3)])
+TEXTS = ([(7 * index + 5) % 11 for index in range(LONG)], [(5 * index + 1) % 13 for index in range(LONG - 3)])
 
 
 def target_of(family: str) -> TransformersTarget:
@@ -50,10 +50,10 @@ def drafted_logits(target: TransformersTarget) -> Tensor:
 def test_packed_rows_are_what_the_model_says_of_each_text(family: str) -> None:
     target = target_of(family)
     passes = target.dual_pass("view")
-    found = passes.project(passes.committed(packed()))
+    logits = passes.project(passes.committed(packed()))
     for row, texts in enumerate([TEXTS, TEXTS[::-1]]):
         wanted = torch.cat([target.logits(text, len(text)) for text in texts])
-        torch.testing.assert_close(found[row], wanted, rtol=0, atol=1e-5)
+        torch.testing.assert_close(logits[row], wanted, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("family", thorough_but(FEW, FAMILIES))
@@ -70,14 +70,14 @@ def test_a_block_that_goes_on_beyond_the_first_set_of_angles_changes_no_other(fa
 
 def hold_blocks(target: TransformersTarget) -> None:
     """Assert that the logits of each block are those of the same pass in decoding."""
-    found = drafted_logits(target)
+    logits = drafted_logits(target)
     for row, texts in enumerate([TEXTS, TEXTS[::-1]]):
         for index, column in enumerate(blocks().anchors[row].tolist()):
             text, anchor = (texts[0], column) if column < len(texts[0]) else (texts[1], column - len(texts[0]))
             context = committed(target, [text[:anchor]])
             tokens = torch.tensor([[text[anchor], *[MASK] * (SIZE - 1)]])
             wanted = target.forward(context, tokens, block_positions(context, SIZE), view="view", kind="block")[0]
-            torch.testing.assert_close(found[row, index], wanted, rtol=0, atol=1e-5)
+            torch.testing.assert_close(logits[row, index], wanted, rtol=0, atol=1e-5)
 
 
 def gradients(target: TransformersTarget) -> dict[str, Tensor]:
@@ -85,9 +85,9 @@ def gradients(target: TransformersTarget) -> dict[str, Tensor]:
     passes.committed(packed())
     logits = passes.project(passes.drafted(packed(), blocks()))
     (logits * torch.sin(torch.arange(logits.numel(), dtype=logits.dtype)).view_as(logits)).sum().backward()
-    found = {name: weight.grad for name, weight in target.view_weights("view").items() if weight.grad is not None}
+    gradients = {name: weight.grad for name, weight in target.view_weights("view").items() if weight.grad is not None}
     passes.close()
-    return found
+    return gradients
 
 
 @pytest.mark.parametrize("family", ["llama", "mistral", "qwen2", "qwen3"])

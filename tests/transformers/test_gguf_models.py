@@ -55,7 +55,7 @@ def load(path: Path, said: list[str] | None = None, **options: Any) -> Decoder:
 
 def until_end(tokens: list[int]) -> list[int]:
     """Return tokens up to and with the first that ends an answer."""
-    ends = [place for place, token in enumerate(tokens) if token in (END, TURN)]
+    ends = [index for index, token in enumerate(tokens) if token in (END, TURN)]
     return tokens[: ends[0] + 1] if ends else tokens
 
 
@@ -68,16 +68,16 @@ def test_the_text_is_the_original_models(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["llama", "mixtral", "gemma2"])
 def test_a_converted_file_is_as_transformers_saves_it(name: str, tmp_path: Path) -> None:
-    saved, made = tmp_path / "saved", tmp_path / "made"
-    made.mkdir()
+    saved, converted = tmp_path / "saved", tmp_path / "made"
+    converted.mkdir()
     original(name).save_pretrained(saved)
-    convert(write_model(tmp_path / "model.gguf", name), made)
-    weights = [safe_open(folder / "model.safetensors", framework="pt") for folder in (saved, made)]
-    names = [set(one.keys()) for one in weights]
+    convert(write_model(tmp_path / "model.gguf", name), converted)
+    weights = [safe_open(folder / "model.safetensors", framework="pt") for folder in (saved, converted)]
+    names = [set(stored.keys()) for stored in weights]
     assert names[0] == names[1]
     for tensor in names[0]:
         torch.testing.assert_close(weights[1].get_tensor(tensor), weights[0].get_tensor(tensor), rtol=0, atol=1e-6)
-    model = AutoModelForCausalLM.from_pretrained(made)  # without a word of missing weights
+    model = AutoModelForCausalLM.from_pretrained(converted)  # without a word of missing weights
     assert model.config.model_type == original(name).config.model_type
 
 
@@ -242,14 +242,14 @@ def test_factors_of_llama_3_become_its_own_scaling(factor: float, original_conte
     config = LlamaConfig(hidden_size=512, num_attention_heads=4, head_dim=128, rope_parameters=known)
     unscaled = base ** -(torch.arange(0, 128, 2).double() / 128)
     factors = (unscaled / LlamaRotaryEmbedding(config).inv_freq.double()).float()
-    found = factors_as_scaling(factors, base, 131072)
-    assert {**found, "rope_theta": base} == pytest.approx(known)
+    scaling = factors_as_scaling(factors, base, 131072)
+    assert {**scaling, "rope_theta": base} == pytest.approx(known)
 
 
 def test_other_factors_are_kept_as_they_are() -> None:
-    found = factors_as_scaling(torch.tensor([1.0, 1.5, 1.25, 4.0]), 10000.0, 64)
-    assert (found["rope_type"], found["short_factor"]) == ("longrope", [1.0, 1.5, 1.25, 4.0])
-    assert found["long_factor"] == found["short_factor"] and found["attention_factor"] == 1.0
+    scaling = factors_as_scaling(torch.tensor([1.0, 1.5, 1.25, 4.0]), 10000.0, 64)
+    assert (scaling["rope_type"], scaling["short_factor"]) == ("longrope", [1.0, 1.5, 1.25, 4.0])
+    assert scaling["long_factor"] == scaling["short_factor"] and scaling["attention_factor"] == 1.0
     assert factors_as_scaling(torch.ones(4), 10000.0, 64) == {}
 
 

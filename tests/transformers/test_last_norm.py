@@ -19,14 +19,14 @@ from orthrus_transformers.target import TransformersTarget
 
 def target_of(model: Any) -> TransformersTarget:
     target = TransformersTarget(model, None, StaticCache(slots=16), SdpaAttention(), engine="fused")
-    target._cache.start(1, torch.device("cpu"))
+    target.cache.start(1, torch.device("cpu"))
     return target
 
 
 def run(target: TransformersTarget, prefill: bool) -> Tensor:
     slots = torch.arange(3)[None] if prefill else None
     with torch.no_grad():
-        return target._engine.run(
+        return target.engine.run(
             ForwardPass(torch.tensor([[1, 2, 3]]), torch.zeros(1, dtype=torch.int64), 3, 3, slots=slots)
         )
 
@@ -58,20 +58,22 @@ def test_one_that_somebody_watches_is_left_alone() -> None:
 @pytest.mark.parametrize("prefill", [True, False])
 @pytest.mark.parametrize("fails", [True, False])
 def test_layers_know_a_prefill_while_it_runs(prefill: bool, fails: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    target, seen = target_of(tiny_model("llama")), []
-    attend = target._state.backend.attend
+    model = tiny_model("llama")
+    target, seen = target_of(model), []
+    state = model.orthrus_attention
+    attend = state.backend.attend
 
     def noted(*given: Any, **more: Any) -> Tensor:
-        seen.append(target._state.prefill)
+        seen.append(state.prefill)
         if fails:
             raise RuntimeError("planted")
         return attend(*given, **more)
 
-    monkeypatch.setattr(target._state.backend, "attend", noted)
+    monkeypatch.setattr(state.backend, "attend", noted)
     if fails:
         with pytest.raises(RuntimeError, match="planted"):
             run(target, prefill)
     else:
         run(target, prefill)
     assert set(seen) == {prefill}
-    assert target._state.prefill is False
+    assert state.prefill is False

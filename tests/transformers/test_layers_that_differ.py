@@ -33,7 +33,7 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "shared keys, 3n": ("gemma3n_text", {**GEMMA_3N, "num_kv_shared_layers": 2}),
 }
 MODELS = {name: (family, sizes) for name, (family, sizes) in MODELS.items() if family in CONFIG_MAPPING}
-PROMPTS = [[5, 6, 7], [(7 * place) % 37 + 3 for place in range(3 * WINDOW)]]
+PROMPTS = [[5, 6, 7], [(7 * index) % 37 + 3 for index in range(3 * WINDOW)]]
 
 
 def model_of(name: str) -> Any:

@@ -44,7 +44,7 @@ def target_of(model: Any) -> TransformersTarget:
 
 @pytest.mark.parametrize("family", MASKED)
 def test_text_beyond_the_window_is_transformers_own(family: str) -> None:
-    own, prompts = model_of(family), [[(7 * place) % 37 + 3 for place in range(3 * WINDOW)], [5]]
+    own, prompts = model_of(family), [[(7 * index) % 37 + 3 for index in range(3 * WINDOW)], [5]]
     answers = [
         greedy(lambda ids: own(torch.tensor([ids]), use_cache=False).logits[0, -1], p, Stop(12)) for p in prompts
     ]
@@ -52,7 +52,7 @@ def test_text_beyond_the_window_is_transformers_own(family: str) -> None:
 
 
 def test_without_the_masks_windows_that_text_is_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    prompt = [(7 * place) % 37 + 3 for place in range(3 * WINDOW)]
+    prompt = [(7 * index) % 37 + 3 for index in range(3 * WINDOW)]
     right = decode_with(target_of(model_of("phimoe")), NoDrafter(), [prompt], Stop(12))
     monkeypatch.setattr("orthrus_transformers.target.windows_in_masks", lambda model: {})
     wrong = decode_with(target_of(model_of("phimoe")), NoDrafter(), [prompt], Stop(12))
@@ -77,7 +77,7 @@ def test_a_window_that_no_layer_has_is_refused(monkeypatch: pytest.MonkeyPatch) 
     def look(*unused: Any) -> Iterator[Any]:
         return iter(())
 
-    monkeypatch.setattr("orthrus_transformers.model.mask_windows._look", look)
+    monkeypatch.setattr("orthrus_transformers.model.mask_windows.seen_layers", look)
     with pytest.raises(BuildError, match=f"model type 'phimoe' has sliding_window={WINDOW}, of which no layer is told"):
         windows_in_masks(model_of("phimoe"))
 

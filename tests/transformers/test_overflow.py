@@ -11,7 +11,7 @@ from support.families import tiny_model
 
 from orthrus import BuildError
 from orthrus_caches.dynamic import DynamicCache
-from orthrus_transformers.model.self_check import _check_overflow
+from orthrus_transformers.model.self_check import check_overflow
 from orthrus_transformers.target import TransformersTarget
 
 
@@ -39,6 +39,6 @@ def test_another_dtype_that_is_not_finite_has_damaged_weights() -> None:
 
 def test_a_token_that_never_comes_may_have_minus_infinity() -> None:
     logits = torch.tensor([[0.0, -torch.inf, 1.0]])
-    _check_overflow(logits, "llama")
+    check_overflow(logits, "llama")
     with pytest.raises(BuildError):
-        _check_overflow(torch.full((1, 3), -torch.inf), "llama")
+        check_overflow(torch.full((1, 3), -torch.inf), "llama")

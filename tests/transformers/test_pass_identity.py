@@ -16,9 +16,9 @@ from orthrus_transformers.target import TransformersTarget
 
 
 def identity(model: Any = None, attention: Any = None, cache: Any = None, engine: str = "eager", **named: Any) -> str:
-    made = model or tiny_model()
+    chosen = model or tiny_model()
     target = TransformersTarget(
-        made, None, cache or DynamicCache(), attention or SdpaAttention(), engine=engine, **named
+        chosen, None, cache or DynamicCache(), attention or SdpaAttention(), engine=engine, **named
     )
     return json.dumps(target.pass_identity(), sort_keys=True)
 
@@ -28,7 +28,7 @@ def test_other_weights_and_names_make_no_difference() -> None:
 
 
 def test_everything_else_does() -> None:
-    found = [
+    identities = [
         identity(),
         identity(tiny_model("qwen3")),
         identity(tiny_model(num_hidden_layers=2)),
@@ -37,4 +37,4 @@ def test_everything_else_does() -> None:
         identity(cache=StaticCache()),
         identity(engine="fused"),
     ]
-    assert len(set(found)) == len(found)
+    assert len(set(identities)) == len(identities)

@@ -32,22 +32,22 @@ LONGEST_WORD = 3  # of the strategy's bad words
 
 def theirs(sampling: Sampling) -> LogitsProcessorList:
     """Return transformers' processors in the order in which `generate` applies them."""
-    found = LogitsProcessorList()
+    processors = LogitsProcessorList()
     if sampling.logit_bias:
-        found.append(SequenceBiasLogitsProcessor({(token,): bias for token, bias in sampling.logit_bias.items()}))
+        processors.append(SequenceBiasLogitsProcessor({(token,): bias for token, bias in sampling.logit_bias.items()}))
     if sampling.repetition_penalty != 1:
-        found.append(RepetitionPenaltyLogitsProcessor(sampling.repetition_penalty))
+        processors.append(RepetitionPenaltyLogitsProcessor(sampling.repetition_penalty))
     if sampling.bad_words:
-        found.append(NoBadWordsLogitsProcessor([list(word) for word in sampling.bad_words], eos_token_id=None))
+        processors.append(NoBadWordsLogitsProcessor([list(word) for word in sampling.bad_words], eos_token_id=None))
     if sampling.temperature not in (0, 1):
-        found.append(TemperatureLogitsWarper(sampling.temperature))
+        processors.append(TemperatureLogitsWarper(sampling.temperature))
     if sampling.temperature and sampling.top_k is not None:
-        found.append(TopKLogitsWarper(sampling.top_k))
+        processors.append(TopKLogitsWarper(sampling.top_k))
     if sampling.temperature and sampling.top_p < 1:
-        found.append(TopPLogitsWarper(sampling.top_p))
+        processors.append(TopPLogitsWarper(sampling.top_p))
     if sampling.temperature and sampling.min_p > 0:
-        found.append(MinPLogitsWarper(sampling.min_p))
-    return found
+        processors.append(MinPLogitsWarper(sampling.min_p))
+    return processors
 
 
 def ours(
@@ -83,18 +83,18 @@ def test_every_place_of_a_draft_is_what_transformers_makes_of_it(
     output = torch.randint(VOCABULARY, (len(prompts), committed), generator=generator)
     drafts = torch.randint(VOCABULARY, (len(prompts), width), generator=generator)
     logits = torch.randn(len(prompts), width + 1, VOCABULARY, generator=generator, dtype=torch.float64).to(dtype)
-    found = ours(sampling, prompts, output, drafts, logits)
+    ours_processed = ours(sampling, prompts, output, drafts, logits)
     for row, prompt in enumerate(prompts):
-        for place in range(width + 1):
-            past = output[row].tolist() + drafts[row, :place].tolist()
-            penalized = _penalized(logits[row, place], past, sampling)
+        for index in range(width + 1):
+            past = output[row].tolist() + drafts[row, :index].tolist()
+            penalized = _penalized(logits[row, index], past, sampling)
             seen = torch.tensor([prompt + past])
             if sampling.presence_penalty == 0 == sampling.frequency_penalty:
-                assert_same(found[row, place], theirs(sampling)(seen, logits[row, place][None])[0], 1e-6)
+                assert_same(ours_processed[row, index], theirs(sampling)(seen, logits[row, index][None])[0], 1e-6)
             elif sampling.repetition_penalty == 1 and not sampling.logit_bias:
-                assert_same(found[row, place], theirs(sampling)(seen, penalized[None])[0], 1e-6)
-            wanted = processed(logits[row, place], prompt, past, Stop(50), sampling)
-            assert_same(found[row, place], wanted, 1e-12 if dtype == torch.float64 else 1e-5)
+                assert_same(ours_processed[row, index], theirs(sampling)(seen, penalized[None])[0], 1e-6)
+            wanted = processed(logits[row, index], prompt, past, Stop(50), sampling)
+            assert_same(ours_processed[row, index], wanted, 1e-12 if dtype == torch.float64 else 1e-5)
 
 
 def _penalized(logits: Tensor, output: Sequence[int], sampling: Sampling) -> Tensor:
@@ -103,18 +103,18 @@ def _penalized(logits: Tensor, output: Sequence[int], sampling: Sampling) -> Ten
     return logits - counts * sampling.frequency_penalty - (counts > 0).to(logits.dtype) * sampling.presence_penalty
 
 
-def assert_same(found: Tensor, wanted: Tensor, close: float) -> None:
+def assert_same(processed: Tensor, wanted: Tensor, close: float) -> None:
     """Assert that the same tokens are possible, and their logits equal to rounding; theirs hold biases in float32."""
-    torch.testing.assert_close(found.double(), wanted.double(), rtol=close, atol=close)
+    torch.testing.assert_close(processed.double(), wanted.double(), rtol=close, atol=close)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_halves_are_widened_before_anything_is_done_to_them(dtype: torch.dtype) -> None:
     logits = torch.randn(1, 1, VOCABULARY, dtype=dtype)
     sampling = Sampling(0.7, repetition_penalty=1.3, presence_penalty=0.1)
-    found = ours(sampling, [[1, 2, 3]], torch.tensor([[1]]), torch.zeros(1, 0, dtype=torch.int64), logits)
-    assert found.dtype == torch.float32
-    assert_same(found[0, 0], processed(logits[0, 0], [1, 2, 3], [1], Stop(50), sampling), 1e-5)
+    ours_processed = ours(sampling, [[1, 2, 3]], torch.tensor([[1]]), torch.zeros(1, 0, dtype=torch.int64), logits)
+    assert ours_processed.dtype == torch.float32
+    assert_same(ours_processed[0, 0], processed(logits[0, 0], [1, 2, 3], [1], Stop(50), sampling), 1e-5)
 
 
 def test_what_is_off_costs_nothing() -> None:

@@ -34,11 +34,11 @@ def looked_up(model: Any, form: Form = "fused", positions: int | None = CONTEXT)
 @pytest.mark.parametrize("family", ["llama", "mistral", "qwen2", "qwen3"])
 def test_a_table_holds_what_the_model_computes(family: str, dtype: torch.dtype) -> None:
     own = tiny_model(family, dtype=dtype).model.rotary_emb(torch.zeros(2, 4, 32, dtype=dtype), position_ids=POSITIONS)
-    done, found = looked_up(tiny_model(family, dtype=dtype))
+    done, angles = looked_up(tiny_model(family, dtype=dtype))
     assert done
-    for one, two in zip(found, own, strict=True):  # a CPU's vectors and their rests differ in the last bit
-        torch.testing.assert_close(one, two, rtol=1e-2 if dtype == torch.bfloat16 else 1e-6, atol=1e-6)
-    assert not torch.allclose(found[0][0], found[0][1])
+    for angle, two in zip(angles, own, strict=True):  # a CPU's vectors and their rests differ in the last bit
+        torch.testing.assert_close(angle, two, rtol=1e-2 if dtype == torch.bfloat16 else 1e-6, atol=1e-6)
+    assert not torch.allclose(angles[0][0], angles[0][1])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -49,10 +49,10 @@ def test_a_table_of_two_sets_of_angles_holds_the_first(dtype: torch.dtype) -> No
     assert look_up_angles(model, max_length(model))
     hidden, every = torch.zeros(1, 1, 32, dtype=dtype), torch.arange(ORIGINAL)[None]
     with state.run(MASK, form="fused"):
-        found = model.model.rotary_emb(hidden, position_ids=every)
-    assert all(map(torch.equal, found, own.model.rotary_emb(hidden, position_ids=every)))
+        angles = model.model.rotary_emb(hidden, position_ids=every)
+    assert all(map(torch.equal, angles, own.model.rotary_emb(hidden, position_ids=every)))
     beyond = own.model.rotary_emb(hidden, position_ids=torch.arange(ORIGINAL + 1)[None])
-    assert not torch.allclose(found[0], beyond[0][:, :ORIGINAL], rtol=0.1)
+    assert not torch.allclose(angles[0], beyond[0][:, :ORIGINAL], rtol=0.1)
 
 
 def test_the_models_own_passes_compute_them(monkeypatch: pytest.MonkeyPatch) -> None:

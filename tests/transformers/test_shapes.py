@@ -61,7 +61,7 @@ def test_a_shape_has_the_published_number_of_parameters_and_room_for_a_long_cont
     config = AutoConfig.from_pretrained(SHAPES / name)
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
-    assert sum(one.numel() for one in model.parameters()) == PARAMETERS[name]
+    assert sum(parameter.numel() for parameter in model.parameters()) == PARAMETERS[name]
     assert model.dtype == torch.bfloat16
     assert config.max_position_embeddings >= 65_536
     assert random_weights.wants_random_weights(SHAPES / name)
@@ -81,7 +81,7 @@ def test_wide_and_narrow_passes_give_the_same_text_in_bfloat16(shape: str, engin
     assert all(result.measures.cycles < NEW / 3 for result in results)
     step = 0 if json.loads((folder / "config.json").read_text())["tie_word_embeddings"] else 1
     for prompt, result in zip(PROMPTS, plain, strict=True):  # it repeats, or counts
-        assert list(result.token_ids) == [(prompt[-1] + step * (1 + place)) % 500 for place in range(NEW)]
+        assert list(result.token_ids) == [(prompt[-1] + step * (1 + index)) % 500 for index in range(NEW)]
 
 
 def gaps(decoder: Decoder) -> float:

@@ -71,7 +71,7 @@ def test_a_sample_is_the_seeds_whatever_is_drafted(drafted: Decoder) -> None:
     warm = orthrus.load(recipe, target=drafted.target, stop=stop, sampling=settings)
     plain = orthrus.load(recipe, target=drafted.target, stop=stop, sampling=settings, drafter="none")
     results, alone = warm.generate(PROMPTS[:2], batch=2), plain.generate(PROMPTS[:2], batch=1)
-    assert [one.token_ids for one in results] == [one.token_ids for one in alone]
+    assert [result.token_ids for result in results] == [result.token_ids for result in alone]
     assert disputed(warm, results) == [((), ())] * 3
     [single] = [word for word in warm.sampling.bad_words if warm.target.tokenizer.decode(word) == " apple"]
     assert not set(single) & set(results[0].token_ids)

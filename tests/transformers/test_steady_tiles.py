@@ -27,15 +27,15 @@ def test_few_queries_are_tiled_and_split_as_one(
 ) -> None:
     def layout(count: int) -> tuple[tuple[int, int, int], int]:
         assert split_kv.is_batch_invariant(count, slots)
-        blocks = split_kv._blocks(heads[0] * count, size, slots, 2, True)
-        return blocks, split_kv._splits(batch * heads[1], -(-heads[0] * count // blocks[0]), slots, blocks[1])
+        blocks = split_kv.tile_sizes(heads[0] * count, size, slots, 2, True)
+        return blocks, split_kv.split_count(batch * heads[1], -(-heads[0] * count // blocks[0]), slots, blocks[1])
 
     assert layout(queries) == layout(1)
 
 
 @given(st.integers(1, FEW_SLOTS), st.sampled_from([32, 64]), st.data())
 def test_however_much_is_in_use_a_part_is_one_tile(slots: int, tile: int, data: st.DataObject) -> None:
-    splits = split_kv._splits(1, 1, slots, tile)
+    splits = split_kv.split_count(1, 1, slots, tile)
     used = data.draw(st.integers(1, slots))
     assert math.ceil(math.ceil(used / splits) / tile) == 1  # tiles of a part, as the kernel reckons
     assert splits * tile >= slots
@@ -44,24 +44,24 @@ def test_however_much_is_in_use_a_part_is_one_tile(slots: int, tile: int, data: 
 @given(SLOTS, SLOTS, st.sampled_from([2, 4]), st.sampled_from([16, 64, 80, 128, 160, 256]))
 def test_parts_are_added_in_one_order_as_a_text_grows(slots: int, more: int, width: int, size: int) -> None:
     def cells(held: int) -> int:
-        _, tile, _ = split_kv._blocks(16, size, held, width, True)
-        splits = split_kv._splits(1, 1, held, tile)
-        assert splits <= split_kv._cells(splits, tile)
-        return split_kv._cells(splits, tile)
+        _, tile, _ = split_kv.tile_sizes(16, size, held, width, True)
+        splits = split_kv.split_count(1, 1, held, tile)
+        assert splits <= split_kv.cell_count(splits, tile)
+        return split_kv.cell_count(splits, tile)
 
     assert cells(slots) == cells(more)
 
 
 @given(HEADS, st.integers(1, 40), st.integers(1, FEW_SLOTS))
 def test_some_rows_are_split_as_one(heads: tuple[int, int], batch: int, slots: int) -> None:
-    found = split_kv._splits(batch * heads[1], 1, slots, 64)
-    assert found == (split_kv._splits(heads[1], 1, slots, 64) if batch * heads[1] < ENOUGH else 1)
+    splits = split_kv.split_count(batch * heads[1], 1, slots, 64)
+    assert splits == (split_kv.split_count(heads[1], 1, slots, 64) if batch * heads[1] < ENOUGH else 1)
 
 
 def test_many_rows_and_long_texts_are_laid_out_for_speed() -> None:
     assert not split_kv.is_batch_invariant(FEW_QUERIES + 1, FEW_SLOTS)
     assert not split_kv.is_batch_invariant(1, FEW_SLOTS + 1)
-    assert split_kv._splits(ENOUGH, 1, FEW_SLOTS, 64) == 1 < split_kv._splits(ENOUGH - 1, 1, FEW_SLOTS, 64)
+    assert split_kv.split_count(ENOUGH, 1, FEW_SLOTS, 64) == 1 < split_kv.split_count(ENOUGH - 1, 1, FEW_SLOTS, 64)
 
 
 @pytest.mark.parametrize("outputs", [576, 960, 3072])

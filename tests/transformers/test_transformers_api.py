@@ -33,7 +33,7 @@ def test_an_argument_of_another_name_is_told(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(transformers_api, "CACHE_ARGUMENTS", ("kv",))
     told = broken_reliances()
     assert "the layers of llama: it takes no argument kv" in told
-    assert any(one.startswith("what layers hand to the attention and to the cache: ") for one in told)
+    assert any(sentence.startswith("what layers hand to the attention and to the cache: ") for sentence in told)
 
 
 def test_an_attention_that_is_called_otherwise_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,16 +55,16 @@ def imported_names(file: Path) -> set[tuple[str, str]]:
     tree = ast.parse(file.read_text(encoding="utf-8"))
     nodes = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module]
     return {
-        (node.module, one.name) for node in nodes if (node.module or "").partition(".")[0] == "transformers"
-        for one in node.names
+        (node.module, alias.name) for node in nodes if (node.module or "").partition(".")[0] == "transformers"
+        for alias in node.names
     }  # fmt: skip
 
 
 def test_every_name_that_is_imported_is_listed() -> None:
     files = sorted((ROOT / "plugins").rglob("*.py"))
-    found = {name for file in files for name in imported_names(file)}
+    imported = {name for file in files for name in imported_names(file)}
     listed = {(module, name) for module, names in NAMES.items() for name in names}
-    assert found and found <= listed
+    assert imported and imported <= listed
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -12,15 +12,15 @@ import pytest
 from orthrus import open_to_readers, unfinished
 
 
-def killed_writer(place: Path, folder: bool) -> None:
+def killed_writer(path: Path, folder: bool) -> None:
     """Let another process begin to write there, and kill it."""
     child = os.fork()
     if child == 0:
-        with unfinished(place, folder=folder) as lent:
+        with unfinished(path, folder=folder) as lent:
             (lent / "half" if folder else lent).write_bytes(b"half")
             time.sleep(60)
         os._exit(0)
-    while not [left for left in place.parent.glob(f".{place.name}-*") if left.is_file() or any(left.iterdir())]:
+    while not [left for left in path.parent.glob(f".{path.name}-*") if left.is_file() or any(left.iterdir())]:
         time.sleep(0.01)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
@@ -28,15 +28,15 @@ def killed_writer(place: Path, folder: bool) -> None:
 
 @pytest.mark.parametrize("folder", [True, False])
 def test_what_a_killed_writer_left_is_swept_by_the_next(folder: bool, tmp_path: Path) -> None:
-    place = tmp_path / "view"
-    killed_writer(place, folder)
+    path = tmp_path / "view"
+    killed_writer(path, folder)
     assert len(list(tmp_path.iterdir())) == 1
-    with unfinished(place, folder=folder) as lent:
+    with unfinished(path, folder=folder) as lent:
         assert list(tmp_path.iterdir()) == [lent]
-        with unfinished(place, folder=folder) as other:  # two that live leave each other alone
+        with unfinished(path, folder=folder) as other:  # two that live leave each other alone
             assert set(tmp_path.iterdir()) == {lent, other}
-        lent.rename(place)
-    assert list(tmp_path.iterdir()) == [place]
+        lent.rename(path)
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_what_bears_another_name_stays(tmp_path: Path) -> None:

@@ -46,7 +46,9 @@ def rows(make: Callable[[], KVCache], contexts: tuple[int, ...] = CONTEXTS) -> t
     target.attach_view(measuring.VIEW)
     slot = target.pass_bytes([2]) - target.pass_bytes([1])
     assert slot == 2 * 2 * 64 * 16 * 4  # keys and values, heads, size, layers, bytes
-    return [measuring.measure_row(target, filled(target, cache, one, BLOCK), BLOCK, slot) for one in contexts], target
+    return [
+        measuring.measure_row(target, filled(target, cache, context, BLOCK), BLOCK, slot) for context in contexts
+    ], target
 
 
 def needed(make: Callable[[], KVCache], count: int, context: int) -> int:
@@ -58,8 +60,8 @@ def needed(make: Callable[[], KVCache], count: int, context: int) -> int:
     return int(measuring.peak(drafting, target.device))
 
 
-def slope(found: list[Any]) -> float:
-    return float((found[-1].drafted - found[0].drafted) / (found[-1].keys - found[0].keys))
+def slope(measured: list[Any]) -> float:
+    return float((measured[-1].drafted - measured[0].drafted) / (measured[-1].keys - measured[0].keys))
 
 
 def activations(target: TransformersTarget) -> int:
@@ -81,36 +83,36 @@ def test_a_view_is_a_sixth_of_the_whole(shape: str, most: float) -> None:
 
 
 def test_a_drafting_pass_needs_a_block_and_nothing_that_grows() -> None:
-    found, target = rows(lambda: StaticCache(slots=SLOTS))
-    transient = BLOCK * (found[1].keys - found[0].keys) // (CONTEXTS[1] - CONTEXTS[0])
+    rows_found, target = rows(lambda: StaticCache(slots=SLOTS))
+    transient = BLOCK * (rows_found[1].keys - rows_found[0].keys) // (CONTEXTS[1] - CONTEXTS[0])
     assert transient == 2 * BLOCK * 2 * 64 * 16 * 4
-    for row in found:
-        grown = row.keys - found[0].keys
+    for row in rows_found:
+        grown = row.keys - rows_found[0].keys
         assert 0 < row.drafted <= transient + activations(target) + MOST_SLOPE * grown
         assert row.drafted <= row.scored * 1.02  # no more than verifying the block takes
-    assert abs(slope(found)) <= MOST_SLOPE
+    assert abs(slope(rows_found)) <= MOST_SLOPE
 
 
 def test_every_row_needs_as_much_and_nothing_that_grows() -> None:
     def static() -> KVCache:
         return StaticCache(slots=SLOTS)
 
-    one, four = needed(static, 1, CONTEXTS[0]), needed(static, 4, CONTEXTS[0])
-    assert 3.9 * one < four <= 4 * one
+    single, four = needed(static, 1, CONTEXTS[0]), needed(static, 4, CONTEXTS[0])
+    assert 3.9 * single < four <= 4 * single
     grown = 4 * (CONTEXTS[1] - CONTEXTS[0]) * 2 * 2 * 64 * 16 * 4  # keys and values, heads, size, layers, bytes
     assert needed(static, 4, CONTEXTS[1]) - four <= MOST_SLOPE * grown
-    assert needed(lambda: Copying(slots=SLOTS), 4, CONTEXTS[0]) > 8 * one
+    assert needed(lambda: Copying(slots=SLOTS), 4, CONTEXTS[0]) > 8 * single
 
 
 def test_copies_of_keys_are_noticed() -> None:
-    found, _ = rows(lambda: Copying(slots=SLOTS), CONTEXTS[:2])
-    assert slope(found) > 2 * MOST_SLOPE
+    rows_found, _ = rows(lambda: Copying(slots=SLOTS), CONTEXTS[:2])
+    assert slope(rows_found) > 2 * MOST_SLOPE
 
 
 def test_the_cache_dynamic_copies_only_when_it_grows() -> None:
     # Between two growths it is as good as static. A growth makes room for 256 tokens, whatever the context is, and
     # copies buffer by buffer: a whole copy is made, but only two buffers of one layer are held twice at a time.
-    between, _ = rows(DynamicCache, tuple(one + GROWTH // 2 for one in CONTEXTS[:2]))
+    between, _ = rows(DynamicCache, tuple(context + GROWTH // 2 for context in CONTEXTS[:2]))
     assert abs(slope(between)) <= MOST_SLOPE
     cache = DynamicCache()
     target = TransformersTarget(tiny_model("llama", dtype=torch.float32, **SIZES), None, cache, SdpaAttention())
@@ -145,10 +147,10 @@ def test_the_program_prints_its_table(
                       "--slots=32", "--out", str(out), "device=cpu"],
     )  # fmt: skip
     measuring.main()
-    found = json.loads(out.read_text(encoding="utf-8"))
+    results = json.loads(out.read_text(encoding="utf-8"))
     lines = capsys.readouterr().out.splitlines()
-    assert [row["context"] for row in found["rows"]] == [29, 61]
+    assert [row["context"] for row in results["rows"]] == [29, 61]
     assert lines == measuring.page_lines(measuring.read(out))
     assert len(lines) == 8 and lines[4].startswith("| 29 | ")
-    share = found["view"] / (found["view"] + found["weights"])
+    share = results["view"] / (results["view"] + results["weights"])
     assert f"The view is {share:.1%} of model and view." in lines[7]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from support.building import _own_model, decode_with, model_of, transformers_target
+from support.building import buffers_of, decode_with, model_of, transformers_target, unattached_model
 from support.families import FAMILIES, FEW, VOCABULARY, WINDOW, attention_for, tiny_model
 from support.thorough import thorough_but
 from support.views import block_positions, committed, random_view
@@ -36,7 +36,7 @@ def block_of(rows: int) -> Tensor:
 
 def expected(family: str, windows: Sequence[int | None], prompt: Sequence[int], block: Sequence[int]) -> Tensor:
     """Return the logits of a block [n, V] from the unmodified model, without a cache: masks written out by hand."""
-    model, length = _own_model(family), len(prompt) + len(block)
+    model, length = unattached_model(family), len(prompt) + len(block)
     query, key = torch.arange(length)[:, None], torch.arange(length)
     seen = (key <= query) | (query >= len(prompt))
 
@@ -65,9 +65,10 @@ def test_a_view_of_copies_computes_what_the_model_would_with_a_blocks_mask(famil
     prompts, target = prompts_of(family), transformers_target(family, chunk=4)
     target.attach_view("copy")
     context, block = committed(target, prompts), block_of(len(prompts))
-    logits = target.forward(context, block, block_positions(context, WIDTH), view="copy", kind="block")
+    with model_of(target).orthrus_attention.windows_seen() as windows:
+        logits = target.forward(context, block, block_positions(context, WIDTH), view="copy", kind="block")
     for row, prompt in enumerate(prompts):
-        wanted = expected(family, target._reads.windows, prompt, block[row].tolist())
+        wanted = expected(family, windows, prompt, block[row].tolist())
         torch.testing.assert_close(logits[row], wanted, rtol=0, atol=2e-4 * float(wanted.std()))
 
 
@@ -92,16 +93,16 @@ def test_the_model_does_not_notice_a_view(family: str) -> None:
 
 def committed_slots(target: TransformersTarget, lengths: Tensor) -> list[Tensor]:
     """Return copies of every committed key and value."""
-    cache: Any = target._cache
     return [
         buffer[row, :, :length].clone()
-        for buffer in [*cache._keys, *cache._values]
+        for buffers in buffers_of(target.cache)
+        for buffer in buffers
         for row, length in enumerate(lengths.tolist())
     ]
 
 
 def same(ones: list[Tensor], others: list[Tensor]) -> bool:
-    return all(torch.equal(one, other) for one, other in zip(ones, others, strict=True))
+    return all(torch.equal(buffer, other) for buffer, other in zip(ones, others, strict=True))
 
 
 def test_a_block_that_is_written_over_committed_slots_is_noticed() -> None:
@@ -109,7 +110,7 @@ def test_a_block_that_is_written_over_committed_slots_is_noticed() -> None:
     target.attach_view("copy")
     context = committed(target, [[1, 2, 3]])
     held = committed_slots(target, context.lengths - 1)
-    target._cache.lengths = target._cache.lengths - 1  # the planted bug: one slot too early
+    target.cache.keep(target.cache.lengths - 1)  # the planted bug: one slot too early
     target.forward(context, block_of(1), block_positions(context, WIDTH), view="copy")
     assert not same(held, committed_slots(target, context.lengths - 1))
 
@@ -136,8 +137,8 @@ def test_columns_that_a_row_does_not_use_are_not_seen(family: str) -> None:
     together = target.forward(context, block, block_positions(context, WIDTH, used), view="noisy")
     for row, width in enumerate(used):
         alone = committed(target, [prompts[row]])
-        one = target.forward(alone, block[row : row + 1, -width:], block_positions(alone, width), view="noisy")
-        torch.testing.assert_close(together[row, -width:], one[0], rtol=1e-6, atol=1e-6)
+        logits_alone = target.forward(alone, block[row : row + 1, -width:], block_positions(alone, width), view="noisy")
+        torch.testing.assert_close(together[row, -width:], logits_alone[0], rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("cache", [DynamicCache, lambda: StaticCache(slots=8)], ids=["dynamic", "static"])
@@ -150,8 +151,8 @@ def test_engines_and_caches_agree(family: str, cache: type[KVCache]) -> None:
         random_view(target, "noisy")
         context = committed(target, prompts)
         logits.append(target.forward(context, block, block_positions(context, WIDTH), view="noisy"))
-    for one in logits[1:]:
-        torch.testing.assert_close(one, logits[0], rtol=0, atol=1e-4 * float(logits[0].std()))
+    for others_logits in logits[1:]:
+        torch.testing.assert_close(others_logits, logits[0], rtol=0, atol=1e-4 * float(logits[0].std()))
 
 
 def test_a_detached_view_is_gone_and_another_takes_its_name() -> None:
@@ -169,13 +170,13 @@ def test_a_detached_view_is_gone_and_another_takes_its_name() -> None:
 
 
 def test_views_travel_by_the_models_own_names() -> None:
-    one, two = transformers_target("qwen3"), transformers_target("qwen3")
-    random_view(one, "noisy")
-    weights = one.view_weights("noisy")
-    assert weights.keys() <= dict(model_of(one).named_parameters()).keys()
+    first, two = transformers_target("qwen3"), transformers_target("qwen3")
+    random_view(first, "noisy")
+    weights = first.view_weights("noisy")
+    assert weights.keys() <= dict(model_of(first).named_parameters()).keys()
     two.attach_view("noisy", weights)
     outputs = []
-    for target in (one, two):
+    for target in (first, two):
         context = committed(target, [[1, 2]])
         outputs.append(target.forward(context, block_of(1), block_positions(context, WIDTH), view="noisy"))
     assert torch.equal(*outputs)
@@ -229,5 +230,5 @@ def test_decoding_goes_on_after_a_pass_through_a_view() -> None:
     context = committed(target, [[1, 2]])
     target.forward(context, block_of(1), block_positions(context, WIDTH), view="noisy")
     wanted = decode_with(plain, NoDrafter(), [[3] * 20, [1]], Stop(10))
-    found = decode_with(target, NoDrafter(), [[3] * 20, [1]], Stop(10))
-    assert [one.token_ids for one in found] == [one.token_ids for one in wanted]
+    results = decode_with(target, NoDrafter(), [[3] * 20, [1]], Stop(10))
+    assert [result.token_ids for result in results] == [buffer.token_ids for buffer in wanted]

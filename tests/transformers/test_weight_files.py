@@ -99,9 +99,9 @@ def test_weights_of_few_bits_have_a_fingerprint(name: str, tmp_path: Path) -> No
 def test_a_file_that_torch_cannot_read_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_file({"weight": torch.zeros(2)}, tmp_path / WEIGHTS)
 
-    def refuse(stored: object, name: str) -> object:
+    def refuse(*given: object, **more: object) -> object:
         raise RuntimeError("shape '[4, 8]' is invalid for input of size 16")
 
-    monkeypatch.setattr("orthrus.files._beginning", refuse)
+    monkeypatch.setattr("safetensors.safe_open", refuse)
     with pytest.raises(InputError, match=r"cannot be read \(RuntimeError: shape"):
         fingerprint_files(tmp_path)

@@ -28,27 +28,27 @@ def table_in(dtype: torch.dtype, shake: float = 0.0, seed: int = 0) -> Callable[
 
 
 def checks(certificate: Certificate) -> set[str]:
-    return {one.check for one in certificate.divergences}
+    return {divergence.check for divergence in certificate.divergences}
 
 
 @TEMPERATURES
 @pytest.mark.parametrize("dtype", thorough_but([NARROW, WIDE], [NARROW, torch.float16, WIDE, torch.float64]), ids=str)
 def test_an_honest_run_is_certified_in_every_dtype(dtype: torch.dtype, sampling: dict[str, Any]) -> None:
-    for found in certify(config_of(**sampling), Given(table_in(dtype)), batches=(1, 3)):
-        assert found.passed and found.divergences == ()
-        assert (found.certified, found.identical, found.tokens) == (4, 4, 96)
-        assert found.narrow == (found.control is not None) == (dtype in (NARROW, torch.float16))
+    for result in certify(config_of(**sampling), Given(table_in(dtype)), batches=(1, 3)):
+        assert result.passed and result.divergences == ()
+        assert (result.certified, result.identical, result.tokens) == (4, 4, 96)
+        assert result.narrow == (result.control is not None) == (dtype in (NARROW, torch.float16))
 
 
 def test_the_bound_is_two_of_the_largest_rounding_of_a_logit_that_was_passed_over() -> None:
     exact = random_table()
-    [found] = certify(config_of(), Given(table_in(NARROW)))
+    [result] = certify(config_of(), Given(table_in(NARROW)))
     rounding = (exact - exact.to(NARROW).double()).abs()
-    assert 0 < found.bound == pytest.approx(2 * found.error)
-    assert found.error <= float(rounding.max()) + 1e-7
-    assert found.error >= float(rounding.amax(-1).min())
-    assert found.error > 0 and found.roundoffs <= 3  # a rounding is at most one roundoff of the logit itself
-    assert found.logit_error is not None and found.logit_error <= found.error
+    assert 0 < result.bound == pytest.approx(2 * result.error)
+    assert result.error <= float(rounding.max()) + 1e-7
+    assert result.error >= float(rounding.amax(-1).min())
+    assert result.error > 0 and result.roundoffs <= 3  # a rounding is at most one roundoff of the logit itself
+    assert result.logit_error is not None and result.logit_error <= result.error
 
 
 @TEMPERATURES
@@ -56,10 +56,10 @@ def test_the_bound_is_two_of_the_largest_rounding_of_a_logit_that_was_passed_ove
 @pytest.mark.parametrize("most", thorough_but([0.3], [1.0, 0.3]))
 def test_a_lenient_verifier_fails(most: float, dtype: torch.dtype, sampling: dict[str, Any]) -> None:
     plugin = Given(table_in(dtype), verifier=Lenient(most))
-    for found in certify(config_of(verifier="given", **sampling), plugin, batches=(1, 4)):
-        assert not found.passed
-        assert checks(found) == {"own_logits"}
-        assert all(one.gap > 0 and one.token != one.expected for one in found.divergences)
+    for result in certify(config_of(verifier="given", **sampling), plugin, batches=(1, 4)):
+        assert not result.passed
+        assert checks(result) == {"own_logits"}
+        assert all(divergence.gap > 0 and divergence.token != divergence.expected for divergence in result.divergences)
 
 
 @TEMPERATURES
@@ -68,17 +68,17 @@ def test_leniency_within_the_bound_fails_by_what_the_run_saw(sampling: dict[str,
     # In bfloat16 such logits are 100.0 or 100.5.
     coarse = lambda cache: RoundedTable(0.05 * random_table(1) + 100.25, cache, NARROW)  # noqa: E731
     plugin = Given(coarse, verifier=Lenient(0.2 if sampling else 0.5))
-    [found] = certify(config_of(verifier="given", **sampling), plugin)
-    assert found.largest_gap <= found.bound  # rule (b) alone would have let it pass
-    assert found.largest_gap > 0
+    [result] = certify(config_of(verifier="given", **sampling), plugin)
+    assert result.largest_gap <= result.bound  # rule (b) alone would have let it pass
+    assert result.largest_gap > 0
     [honest] = certify(config_of(**sampling), Given(coarse))
     assert honest.passed
-    assert not found.passed and checks(found) == {"own_logits"}
+    assert not result.passed and checks(result) == {"own_logits"}
 
 
 def test_a_verifier_that_is_strict_is_not_called_lenient() -> None:
-    [found] = certify(config_of(verifier="given"), Given(table_in(NARROW), verifier=Lenient(0.0)))
-    assert found.passed
+    [result] = certify(config_of(verifier="given"), Given(table_in(NARROW), verifier=Lenient(0.0)))
+    assert result.passed
 
 
 class Stale(RoundedTable):
@@ -93,10 +93,10 @@ class Stale(RoundedTable):
 @TEMPERATURES
 def test_a_target_whose_passes_are_wrong_fails(dtype: torch.dtype, sampling: dict[str, Any]) -> None:
     plugin = Given(lambda cache: Stale(random_table(), cache, dtype))
-    [found] = certify(config_of(**sampling), plugin)
-    assert not found.passed
-    assert "own_logits" not in checks(found)  # the verifier was honest
-    assert "teacher_forced" in checks(found)
+    [result] = certify(config_of(**sampling), plugin)
+    assert not result.passed
+    assert "own_logits" not in checks(result)  # the verifier was honest
+    assert "teacher_forced" in checks(result)
 
 
 class Faint(RoundedTable):
@@ -107,9 +107,9 @@ class Faint(RoundedTable):
 
 
 def test_wrong_logits_fail_although_every_token_is_right() -> None:
-    [found] = certify(config_of(), Given(lambda cache: Faint(random_table(), cache, NARROW)))
-    assert found.largest_gap <= found.bound and found.identical == found.prompts
-    assert not found.passed and checks(found) == {"logit"}
+    [result] = certify(config_of(), Given(lambda cache: Faint(random_table(), cache, NARROW)))
+    assert result.largest_gap <= result.bound and result.identical == result.prompts
+    assert not result.passed and checks(result) == {"logit"}
 
 
 class Garbage(RoundedTable):
@@ -132,13 +132,13 @@ class Garbage(RoundedTable):
 
 
 def test_a_target_that_errs_more_than_rounding_does_is_not_certified() -> None:
-    [found] = certify(config_of(), Given(lambda cache: Garbage(random_table(), cache, NARROW)))
-    assert found.divergences == () and found.certified == found.prompts  # the bound excuses every token
-    assert found.roundoffs > found.ceiling == 64
-    assert found.errs_too_much and not found.diverges_too_often and not found.passed
-    [said] = reasons(found)
+    [result] = certify(config_of(), Given(lambda cache: Garbage(random_table(), cache, NARROW)))
+    assert result.divergences == () and result.certified == result.prompts  # the bound excuses every token
+    assert result.roundoffs > result.ceiling == 64
+    assert result.errs_too_much and not result.diverges_too_often and not result.passed
+    [said] = reasons(result)
     assert said.startswith("it, batch 1: the target's own logits in bfloat16 are off by ")
-    assert found.to_dict()["errs_too_much"] and not found.to_dict()["passed"]
+    assert result.to_dict()["errs_too_much"] and not result.to_dict()["passed"]
 
 
 @pytest.mark.parametrize(
@@ -155,9 +155,9 @@ def test_a_target_that_errs_more_than_rounding_does_is_not_certified() -> None:
     ],
 )
 def test_the_ceiling_is_that_of_the_dtype(dtype: str, roundoffs: float, passed: bool) -> None:
-    found = dataclasses.replace(certificate(0, None), dtype=dtype, roundoffs=roundoffs)
-    assert (found.passed, found.errs_too_much) == (passed, not passed)
-    assert len(list(reasons(found))) == (not passed)
+    changed = dataclasses.replace(certificate(0, None), dtype=dtype, roundoffs=roundoffs)
+    assert (changed.passed, changed.errs_too_much) == (passed, not passed)
+    assert len(list(reasons(changed))) == (not passed)
 
 
 def near_ties() -> Tensor:
@@ -175,19 +175,19 @@ def test_near_ties_in_float32_are_decided_in_float64_and_counted() -> None:
         targets.append(RoundedTable(near_ties(), cache, WIDE, shake=2.0**-20))
         return targets[-1]
 
-    [found] = certify(config_of(verifier="given"), Given(made, verifier=Lenient(0.0)))
+    [result] = certify(config_of(verifier="given"), Given(made, verifier=Lenient(0.0)))
     assert targets[0].widenings == [torch.float64]
-    assert found.passed and found.ties > 0 and found.divergences == ()
-    assert 0 < found.largest_gap <= found.bound < 1e-6
-    assert found.identical < found.prompts and found.control is not None
+    assert result.passed and result.ties > 0 and result.divergences == ()
+    assert 0 < result.largest_gap <= result.bound < 1e-6
+    assert result.identical < result.prompts and result.control is not None
 
 
 def test_a_gap_that_is_no_tie_is_none_in_float64_either() -> None:
     """The same run, shaken by more than float32 rounds."""
     plugin = Given(table_in(WIDE, shake=0.5), verifier=Lenient(0.0))
-    [found] = certify(config_of(verifier="given"), plugin)
-    assert not found.passed and checks(found) == {"teacher_forced"}
-    assert found.largest_gap > 1000 * found.bound
+    [result] = certify(config_of(verifier="given"), plugin)
+    assert not result.passed and checks(result) == {"teacher_forced"}
+    assert result.largest_gap > 1000 * result.bound
 
 
 class Leaning(RoundedTable):
@@ -196,8 +196,8 @@ class Leaning(RoundedTable):
     lean = 0.0
 
     def logits(self, token_ids: Sequence[int], last: int) -> Tensor:
-        found = super().logits(token_ids, last)
-        return found if last > 1 else found + self.lean * torch.arange(found.shape[-1], 0, -1, dtype=found.dtype)
+        logits = super().logits(token_ids, last)
+        return logits if last > 1 else logits + self.lean * torch.arange(logits.shape[-1], 0, -1, dtype=logits.dtype)
 
 
 def tied_table() -> Tensor:
@@ -208,10 +208,10 @@ def tied_table() -> Tensor:
 def test_exact_ties_are_the_argmax_whichever_is_taken() -> None:
     """The oracle, too, which alone would take the first of them."""
     plugin = Given(lambda cache: RoundedTable(tied_table(), cache, WIDE), RunnerUp, Lenient(0.0))
-    [found] = certify(config_of(verifier="given"), plugin, oracle=4)
+    [result] = certify(config_of(verifier="given"), plugin, oracle=4)
     [plain] = certify(config_of(drafter="none", verifier="given"), plugin, oracle=4)
-    assert found.passed and plain.passed and found.oracle_checked == 4
-    assert (found.ties, found.largest_gap, found.identical) == (0, 0.0, 4)
+    assert result.passed and plain.passed and result.oracle_checked == 4
+    assert (result.ties, result.largest_gap, result.identical) == (0, 0.0, 4)
 
 
 def test_the_oracle_takes_no_token_that_is_less_than_the_highest() -> None:
@@ -222,8 +222,8 @@ def test_the_oracle_takes_no_token_that_is_less_than_the_highest() -> None:
         target.lean = 1e-3
         return target
 
-    [found] = certify(config_of(verifier="given"), Given(leaning, RunnerUp, Lenient(0.0)), oracle=4)
-    assert not found.passed and checks(found) == {"oracle"}
+    [result] = certify(config_of(verifier="given"), Given(leaning, RunnerUp, Lenient(0.0)), oracle=4)
+    assert not result.passed and checks(result) == {"oracle"}
 
 
 def test_a_narrow_target_without_a_wider_self_is_refused() -> None:
@@ -240,16 +240,16 @@ def certificate(divergent: int, control: Control | None) -> Certificate:
 
 @pytest.mark.parametrize(("divergent", "often"), [(0, False), (40, False), (45, False), (70, True), (100, True)])
 def test_rates_are_held_against_the_controls(divergent: int, often: bool) -> None:
-    found = certificate(divergent, Control(40, 100, 8))
-    assert (found.diverges_too_often, found.passed) == (often, not often)
-    assert found.divergence_rate == divergent / 100
+    result = certificate(divergent, Control(40, 100, 8))
+    assert (result.diverges_too_often, result.passed) == (often, not often)
+    assert result.divergence_rate == divergent / 100
     assert not certificate(divergent, None).diverges_too_often
 
 
 @pytest.mark.parametrize("prompts", range(1, 9))
 def test_a_rule_that_could_not_fail_is_not_decided(prompts: int) -> None:
     for control in range(prompts + 1):
-        said = [compared(found, prompts, control, prompts) for found in range(prompts + 1)]
+        said = [compared(differing_answers, prompts, control, prompts) for differing_answers in range(prompts + 1)]
         assert (said[-1] == "fails") == ("not decided" not in said)  # every answer parts: fails, or nothing can
         assert set(said) in ({"not decided"}, {"holds", "fails"})
         if prompts < 5 or control == prompts:
@@ -261,12 +261,12 @@ def test_a_rule_that_could_not_fail_is_not_decided(prompts: int) -> None:
 @pytest.mark.parametrize(("prompts", "batch"), [(2, 2), (9, 8)])
 def test_a_control_says_its_true_batch_and_a_run_what_it_decides(prompts: int, batch: int) -> None:
     texts = [(f"{index}", [index % 5, index // 5]) for index in range(prompts)]
-    [found] = certify(config_of(), Given(table_in(NARROW)), prompts=texts)
-    assert found.control == Control(0, prompts, batch)
+    [result] = certify(config_of(), Given(table_in(NARROW)), prompts=texts)
+    assert result.control == Control(0, prompts, batch)
     said = "holds" if prompts == 9 else "not decided"
-    assert found.passed and found.rule_c == found.to_dict()["rule_c"] == COLUMNS["rule (c)"](found) == said
-    assert found.to_dict()["control"]["batch"] == batch
-    assert COLUMNS["control"](found) == f"0.0 % (batch {batch})"
+    assert result.passed and result.rule_c == result.to_dict()["rule_c"] == COLUMNS["rule (c)"](result) == said
+    assert result.to_dict()["control"]["batch"] == batch
+    assert COLUMNS["control"](result) == f"0.0 % (batch {batch})"
     [wide] = certify(config_of(), Given(table_in(WIDE)), prompts=texts)
     assert wide.rule_c is None and COLUMNS["rule (c)"](wide) == COLUMNS["control"](wide) == ""
 

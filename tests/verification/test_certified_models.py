@@ -35,20 +35,20 @@ def config(dtype: str, drafter: str = "diffusion", engine: str = "eager", cache:
 )
 @pytest.mark.parametrize("drafter", thorough_but(["diffusion"], ["none", "prompt_lookup", "diffusion"]))
 def test_honest_runs_in_bfloat16_are_certified(drafter: str, engine: str, cache: str, sampling: dict[str, Any]) -> None:
-    for found in certify(config("bfloat16", drafter, engine, cache, **sampling), batches=(1, 3), prompts=PROMPTS):
-        assert found.passed, found.divergences
-        assert found.certified == len(PROMPTS) and found.control is not None
-        assert 0 <= found.largest_gap <= found.bound
-        assert 0 < found.bound < 2 and found.roundoffs < 20
+    for certified in certify(config("bfloat16", drafter, engine, cache, **sampling), batches=(1, 3), prompts=PROMPTS):
+        assert certified.passed, certified.divergences
+        assert certified.certified == len(PROMPTS) and certified.control is not None
+        assert 0 <= certified.largest_gap <= certified.bound
+        assert 0 < certified.bound < 2 and certified.roundoffs < 20
 
 
 @pytest.mark.parametrize(
     "sampling", thorough_but([{"sampling": COUPLED}], [{}, {"sampling": COUPLED}]), ids=["greedy", "coupled"]
 )
 def test_runs_in_float32_are_identical(sampling: dict[str, Any]) -> None:
-    for found in certify(config("float32", **sampling), batches=(1, 4), prompts=PROMPTS):
-        assert found.passed and found.identical == len(PROMPTS)
-        assert found.gaps == () or found.ties > 0
+    for certified in certify(config("float32", **sampling), batches=(1, 4), prompts=PROMPTS):
+        assert certified.passed and certified.identical == len(PROMPTS)
+        assert certified.gaps == () or certified.ties > 0
 
 
 @pytest.mark.parametrize("dtype", thorough_but(["float32"], ["bfloat16", "float32"]))
@@ -62,22 +62,22 @@ def test_a_cache_that_loses_the_values_of_anchors_fails(dtype: str, monkeypatch:
         return update(self, keys, values, layer)
 
     drafted = config(dtype)
-    assert all(one.passed for one in certify(drafted, prompts=PROMPTS))
+    assert all(certificate.passed for certificate in certify(drafted, prompts=PROMPTS))
     monkeypatch.setattr(DynamicCache, "update", stale)
-    [found] = certify(drafted, prompts=PROMPTS)
-    assert not found.passed
-    assert {one.check for one in found.divergences} <= {"teacher_forced", "logit"}
+    [certified] = certify(drafted, prompts=PROMPTS)
+    assert not certified.passed
+    assert {certificate.check for certificate in certified.divergences} <= {"teacher_forced", "logit"}
 
 
 @pytest.mark.thorough
 def test_a_lenient_verifier_fails_on_a_model() -> None:
     plugin = Given(None, verifier=Lenient(4.0))
     lenient = {**config("bfloat16"), "verifier": {"name": "given"}, "drafter": {"name": "given"}}
-    [found] = certify(lenient, plugin, prompts=PROMPTS)
-    assert not found.passed and "own_logits" in {one.check for one in found.divergences}
+    [certified] = certify(lenient, plugin, prompts=PROMPTS)
+    assert not certified.passed and "own_logits" in {certificate.check for certificate in certified.divergences}
     strict = Given(None, verifier=Lenient(0.0))
-    [found] = certify(lenient, strict, prompts=PROMPTS)
-    assert found.passed
+    [certified] = certify(lenient, strict, prompts=PROMPTS)
+    assert certified.passed
 
 
 @pytest.mark.parametrize(

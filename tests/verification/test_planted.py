@@ -13,9 +13,10 @@ from support.certified import COUPLED, Given, RoundedTable, certify, config_of, 
 from support.thorough import thorough_but
 
 import orthrus.decoder
-from orthrus import Decoder, Scheduler, Stop
+from orthrus import Decoder, Stop
+from orthrus.batch import scheduler
 from orthrus.batch.row_settings import RowSettings
-from orthrus.sampling.logits_processor import LogitsProcessor
+from orthrus.sampling import logits_processor
 from orthrus.verification.expected import wrong_end
 from orthrus_drafters.none import NoDrafter
 from orthrus_verifiers.coupled import Coupled
@@ -31,11 +32,11 @@ def a_stop_inside_a_draft_is_passed_over(patch: pytest.MonkeyPatch) -> None:
         return dataclasses.replace(settings, stop_ids=settings.stop_ids[:, :0])
 
     patch.setattr(RowSettings, "of", forgetful)
-    patch.setattr(Scheduler, "_why_finished", lambda self, row: None if row.room else "length")
+    patch.setattr(scheduler, "why_finished", lambda row: None if row.room else "length")
 
 
 def a_penalty_is_not_applied(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(LogitsProcessor, "_penalized", lambda self, context, draft, logits: logits)
+    patch.setattr(logits_processor, "penalized", lambda context, draft, logits: logits)
 
 
 def noise_is_keyed_by_another_request(patch: pytest.MonkeyPatch) -> None:
@@ -58,9 +59,9 @@ def test_a_planted_mistake_fails(
     [honest] = certify(config, plugin)
     assert honest.passed
     plant(monkeypatch)
-    [found] = certify(config, plugin)
-    assert not found.passed
-    assert check in {one.check for one in found.divergences} <= {check, "logit"}
+    [certificate] = certify(config, plugin)
+    assert not certificate.passed
+    assert check in {divergence.check for divergence in certificate.divergences} <= {check, "logit"}
 
 
 def test_an_answer_that_ends_too_early_or_for_another_reason_is_told() -> None:

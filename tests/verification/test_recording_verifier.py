@@ -36,17 +36,17 @@ def test_every_token_is_seen_once_it_is_committed_and_none_is_changed(
     target, stop = table_target(seed), Stop(limit, token_ids=frozenset({3}))
     plain = Decoder.of(target, NoDrafter(), Coupled(), stop, seed, Sampling(temperature))
     answers = plain.generate(prompts, batch=1)
-    drafter = ScriptedDrafter([one.token_ids for one in answers], 4, 0.7, [0, 1, 4], seed)
+    drafter = ScriptedDrafter([answer.token_ids for answer in answers], 4, 0.7, [0, 1, 4], seed)
     witness = RecordingVerifier(Coupled())
     results = dataclasses.replace(plain, drafter=drafter, verifier=witness).generate(prompts, batch=batch)
-    assert [one.token_ids for one in results] == [one.token_ids for one in answers]
+    assert [result.token_ids for result in results] == [result.token_ids for result in answers]
     for result, seen in zip(results, witness.seen(results), strict=True):
-        for place, token in enumerate(result.token_ids):
-            assert seen[place].token == seen[place].argmax == token
-            assert seen[place].gap == 0.0
+        for index, token in enumerate(result.token_ids):
+            assert seen[index].token == seen[index].argmax == token
+            assert seen[index].gap == 0.0
             if temperature == 0:
-                logits = target.logits([*result.prompt_token_ids, *result.token_ids[:place]], 1)[0]
-                assert seen[place].value == float(logits.max())
+                logits = target.logits([*result.prompt_token_ids, *result.token_ids[:index]], 1)[0]
+                assert seen[index].value == float(logits.max())
 
 
 def test_a_token_that_was_not_seen_does_not_pass() -> None:
@@ -89,10 +89,10 @@ def test_logits_that_are_overwritten_behind_autograd_are_judged_as_they_were(
     dtype: torch.dtype, sampling: dict[str, Any]
 ) -> None:
     plugin = Given(lambda cache: RoundedTable(random_table(), cache, dtype), verifier=Sly(0.5))
-    [found] = certify(config_of(verifier="given", **sampling), plugin)
-    assert not found.passed
-    assert {one.check for one in found.divergences} == {"own_logits"}
-    assert all(one.gap > 0 for one in found.divergences)
+    [certificate] = certify(config_of(verifier="given", **sampling), plugin)
+    assert not certificate.passed
+    assert {divergence.check for divergence in certificate.divergences} == {"own_logits"}
+    assert all(divergence.gap > 0 for divergence in certificate.divergences)
 
 
 def test_a_verifier_that_forges_what_it_sees_is_refused() -> None:
@@ -101,5 +101,5 @@ def test_a_verifier_that_forges_what_it_sees_is_refused() -> None:
 
     with pytest.raises(InputError, match="verifier 'Forging' changed the logits"):
         certify(config_of(verifier="given"), Given(made, verifier=Forging(0.0)))
-    [found] = certify(config_of(verifier="given"), Given(made, verifier=Lenient(0.0)))
-    assert found.passed
+    [certificate] = certify(config_of(verifier="given"), Given(made, verifier=Lenient(0.0)))
+    assert certificate.passed

@@ -83,11 +83,11 @@ def test_the_code_of_every_part_counts(tmp_path: Path, monkeypatch: pytest.Monke
     def digest() -> str:
         return run_cache.code_digest(["some_part.drafter", "some_module"])
 
-    found = {digest()}
+    digests = {digest()}
     for file in (package / "drafter.py", package / "__init__.py", tmp_path / "some_module.py"):
         file.write_text("changed = True", encoding="utf-8")
-        found.add(digest())
-    assert len(found) == 4
+        digests.add(digest())
+    assert len(digests) == 4
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"format": 1}'])
@@ -140,7 +140,7 @@ class Weighty(NoDrafter):
 def test_weights_prompts_and_batch_count() -> None:
     session = Plugins.load()
     config = load_config(TABLE, [ConfigSource("none", {})], session)
-    decoder = Runs(session, PROMPTS)._decoder(config)
+    decoder = Runs(session, PROMPTS).decoder(config)
 
     def identity(batch: int = 1, prompts: Any = PROMPTS, weights: str = "some", seed: int = 0) -> dict[str, Any]:
         drawn = replace(decoder, drafter=Weighty(weights))

@@ -10,12 +10,15 @@ from orthrus.errors import InputError, unknown
 from orthrus.testing.check import Check, expecting
 from orthrus.testing.checks.attention import attention_checks
 from orthrus.testing.checks.cache import cache_checks
+from orthrus.testing.checks.drafter_draws import DRAFTER_DRAWS
 from orthrus.testing.checks.drafter_form import DRAFT_RULES
+from orthrus.testing.checks.drafter_rows import DRAFTER_ROWS
 from orthrus.testing.checks.drafter_state import DRAFTER_STATE
 from orthrus.testing.checks.drafter_texts import DRAFTER_TEXTS
 from orthrus.testing.checks.host_syncs import drafting_waits_seldom, verifying_waits_seldom
 from orthrus.testing.checks.target import target_checks
 from orthrus.testing.checks.verifier_form import VERIFIER_VERDICTS
+from orthrus.testing.checks.verifier_sizes import VERIFIER_SIZES
 from orthrus.testing.checks.verifier_texts import VERIFIER_TEXTS
 
 
@@ -25,7 +28,8 @@ def drafter_checks(expect: Mapping[str, str] | None = None) -> list[Check]:
     expect: for checks that are known to fail, by name, the reason; one that passes all the same is a failure. Raises
     InputError for a name that is none.
     """
-    return expecting([*DRAFT_RULES, *DRAFTER_TEXTS, *DRAFTER_STATE, drafting_waits_seldom], expect)
+    checks = (*DRAFT_RULES, *DRAFTER_TEXTS, *DRAFTER_DRAWS, *DRAFTER_STATE, *DRAFTER_ROWS, drafting_waits_seldom)
+    return expecting(checks, expect)
 
 
 def verifier_checks(expect: Mapping[str, str] | None = None) -> list[Check]:
@@ -34,7 +38,7 @@ def verifier_checks(expect: Mapping[str, str] | None = None) -> list[Check]:
     expect: for checks that are known to fail, by name, the reason; one that passes all the same is a failure. Raises
     InputError for a name that is none.
     """
-    return expecting([*VERIFIER_VERDICTS, *VERIFIER_TEXTS, verifying_waits_seldom], expect)
+    return expecting([*VERIFIER_VERDICTS, *VERIFIER_TEXTS, *VERIFIER_SIZES, verifying_waits_seldom], expect)
 
 
 EVERY_CHECK: Mapping[str, Callable[[], list[Check]]] = {

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import torch
 
 from orthrus.interfaces import AttentionBackend
 from orthrus.testing.check import BrokenRuleError, Check, Factory, NotApplicableError, check, expecting
-from orthrus.testing.checks.attention_cases import TOLERANCE, AttentionCase, attend, one_by_one, with_garbage
+from orthrus.testing.checks.attention_cases import AttentionCase, attend, with_garbage
+from orthrus.testing.checks.attention_passes import fitting, hold_output
+from orthrus.testing.checks.attention_sizes import ATTENTION_SIZES
 from orthrus.testing.checks.contracts import hold_declared, hold_members
 
 SCORES = [
@@ -39,43 +40,43 @@ def declares_itself(make: Factory, attention_case: AttentionCase) -> None:
 @check("attention", SCORES)
 def causal_queries_see_their_past(make: Factory, attention_case: AttentionCase) -> None:
     """Scoring a draft, each query sees the keys up to its own position, in rows of any length."""
-    _hold(make, attention_case)
+    hold_output(make, attention_case)
 
 
 @check("attention", PREFILLS)
 def prefills_see_their_past(make: Factory, attention_case: AttentionCase) -> None:
     """In a prefill, whose columns are rolled, each query sees the keys up to its own position."""
-    _hold(make, attention_case)
+    hold_output(make, attention_case)
 
 
 @check("attention", BLOCKS)
 def blocks_see_themselves(make: Factory, attention_case: AttentionCase) -> None:
     """Every query of a block sees what is committed and the whole block, both ways; unused columns come first."""
-    _hold(make, attention_case)
+    hold_output(make, attention_case)
 
 
 @check("attention", [replace(case, window=window) for window in (1, 4) for case in (*SCORES, *PREFILLS, *BLOCKS)])
 def windows_hide_older_keys(make: Factory, attention_case: AttentionCase) -> None:
     """A layer's window hides keys that many slots or more before the query."""
-    _hold(make, attention_case)
+    hold_output(make, attention_case)
 
 
 @check("attention", [replace(case, groups=groups) for groups in (2, 3) for case in (*SCORES, *PREFILLS, *BLOCKS)])
 def heads_share_keys_in_groups(make: Factory, attention_case: AttentionCase) -> None:
     """Query heads that share a key head each get their own output, in their order."""
-    _hold(make, attention_case)
+    hold_output(make, attention_case)
 
 
 @check("attention", [replace(case, layout=layout) for layout in ("static", "transposed") for case in SCORES])
 def keys_are_read_as_they_lie(make: Factory, attention_case: AttentionCase) -> None:
     """Keys and values are read in whatever layout a cache has; what lies beside them in a buffer does not count."""
-    _hold(make, attention_case)
+    hold_output(make, attention_case)
 
 
 @check("attention", [*SCORES, *BLOCKS])
 def scratch_slots_are_not_seen(make: Factory, attention_case: AttentionCase) -> None:
     """What stands in slots after a row's last position changes nothing, to the bit."""
-    backend, attention_case = _fitting(make, attention_case)
+    backend, attention_case = fitting(make, attention_case)
     tensors = attention_case.tensors()
     clean, spoilt = attend(backend, tensors), attend(backend, with_garbage(tensors))
     changed = (clean != spoilt).masked_fill(~tensors.read[:, None, :, None], False)
@@ -95,7 +96,7 @@ def every_dtype_is_close(make: Factory, attention_case: AttentionCase) -> None:
     offered = backend.capabilities.dtypes
     if offered and attention_case.dtype not in offered:
         return
-    _hold(make, attention_case)
+    hold_output(make, attention_case)
 
 
 @check("attention", [replace(case, softcap=0.7) for case in SCORES])
@@ -103,7 +104,7 @@ def scores_are_soft_capped(make: Factory, attention_case: AttentionCase) -> None
     """With `softcap` scores s become softcap * tanh(s / softcap)."""
     if not make().capabilities.softcap:
         raise NotApplicableError("the backend declares no soft-capping")
-    _hold(make, attention_case)
+    hold_output(make, attention_case)
 
 
 @check("attention", [replace(case, sinks=True, groups=2) for case in SCORES])
@@ -111,13 +112,13 @@ def sinks_take_their_share(make: Factory, attention_case: AttentionCase) -> None
     """With `sinks` each head has one more key, of that score and without a value."""
     if not make().capabilities.sinks:
         raise NotApplicableError("the backend declares no sinks")
-    _hold(make, attention_case)
+    hold_output(make, attention_case)
 
 
 @check("attention", SCORES)
 def inputs_are_left_alone(make: Factory, attention_case: AttentionCase) -> None:
     """A backend changes neither queries, keys, values nor the mask."""
-    backend, attention_case = _fitting(make, attention_case)
+    backend, attention_case = fitting(make, attention_case)
     tensors, before = attention_case.tensors(), attention_case.tensors()
     attend(backend, tensors)
     for name in ("query", "key", "value"):
@@ -126,41 +127,6 @@ def inputs_are_left_alone(make: Factory, attention_case: AttentionCase) -> None:
     for name in ("positions", "lengths"):
         if not torch.equal(getattr(tensors.mask, name), getattr(before.mask, name)):
             raise BrokenRuleError(f"it changed the mask's {name}", "prepare or attend")
-
-
-def _hold(make: Factory, attention_case: AttentionCase) -> None:
-    backend, attention_case = _fitting(make, attention_case)
-    tensors, more = attention_case.tensors(), attention_case.more()
-    actual, expected = attend(backend, tensors, **more), one_by_one(tensors, **more)
-    if actual.shape != expected.shape or actual.dtype != tensors.query.dtype:
-        value = f"{list(actual.shape)}, {actual.dtype}; wanted {list(expected.shape)}, {tensors.query.dtype}"
-        raise BrokenRuleError(value, "the output")
-    off = (actual.double() - expected).abs().masked_fill(~tensors.read[:, None, :, None], 0)
-    bound = TOLERANCE[tensors.query.dtype] * max(1.0, float(expected.abs().max()))
-    if not float(off.nan_to_num(torch.inf).max()) <= bound:
-        row, head, column, _ = (off.nan_to_num(torch.inf) == off.nan_to_num(torch.inf).max()).nonzero()[0].tolist()
-        value = (
-            f"it is off by {float(off[row, head, column].max()):.3g}, allowed in {attention_case.dtype} is {bound:.3g}"
-        )
-        raise BrokenRuleError(value, f"row {row}, head {head}, query {column}")
-
-
-def _fitting(make: Factory, attention_case: AttentionCase) -> tuple[AttentionBackend, AttentionCase]:
-    """Return the backend, and the pass as it declares it can be; raise NotApplicableError if it cannot."""
-    backend: Any = make()
-    able = backend.capabilities
-    kind = "block" if attention_case.kind == "block" else "causal"
-    if kind not in able.kinds:
-        raise NotApplicableError(f"the backend declares no {kind} attention")
-    if attention_case.window is not None and not able.windows:
-        raise NotApplicableError("the backend declares no windows")
-    device = "cpu" if not able.devices or "cpu" in able.devices else sorted(able.devices)[0]
-    if device == "cuda" and not torch.cuda.is_available():
-        raise NotApplicableError("the backend works on cuda, and there is no GPU here")
-    dtype, size = attention_case.dtype, attention_case.size
-    dtype = dtype if not able.dtypes or dtype in able.dtypes else sorted(able.dtypes)[0]
-    size = size if not able.head_sizes or size in able.head_sizes else min(able.head_sizes)
-    return backend, replace(attention_case, device=device, dtype=dtype, size=size)
 
 
 ATTENTION_CHECKS = (
@@ -176,6 +142,7 @@ ATTENTION_CHECKS = (
     scores_are_soft_capped,
     sinks_take_their_share,
     inputs_are_left_alone,
+    *ATTENTION_SIZES,
 )
 
 

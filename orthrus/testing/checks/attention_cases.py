@@ -119,6 +119,16 @@ def with_garbage(tensors: AttentionTensors) -> AttentionTensors:
     return AttentionTensors(tensors.query, key, value, tensors.mask, tensors.window, tensors.read)
 
 
+def unseen_spoilt(tensors: AttentionTensors, column: int, number: float) -> AttentionTensors:
+    """Return the tensors with keys and values of this number in all slots that the query of a column does not see."""
+    seen = torch.zeros(tensors.key.shape[0], tensors.mask.extent, dtype=torch.bool)
+    for row in range(len(seen)):
+        seen[row, seen_slots(tensors, row, column)] = True
+    hidden = ~seen.to(tensors.key.device)[:, None, :, None]
+    key, value = (states.masked_fill(hidden, number) for states in (tensors.key, tensors.value))
+    return AttentionTensors(tensors.query, key, value, tensors.mask, tensors.window, tensors.read)
+
+
 def attend(backend: Any, tensors: AttentionTensors, **more: Any) -> Tensor:
     """Return what a backend computes: [B, H, n, D]."""
     prepared = backend.prepare(tensors.mask, tensors.window, tensors.query.dtype)

@@ -78,7 +78,7 @@ def drafters_do_not_meet(make: Factory, scene: Scene) -> None:
     for variant in scenes:
         target = variant.target()
         record: Proposals = {}
-        steps = recording(variant, target, forgetful(make, target), Dictated(variant.seed), record)
+        steps = recording(variant, target, make_drafter(make, target), Dictated(variant.seed), record)
         turns.append((record, steps))
     for _ in zip_longest(*(steps for _, steps in turns)):
         pass
@@ -103,7 +103,7 @@ def chance_is_all_that_is_random(make: Factory, scene: Scene) -> None:
                 numpy.random.seed(seed)  # whoever sets the state that it has by chance would not be seen
             before = _generators()
             target = scene.target()
-            drafter = forgetful(make, target)
+            drafter = make_drafter(make, target)
             records.append(recorded(scene, target, drafter, Dictated(scene.seed), Chance(scene.seed)))
             used = [name for name, state in _generators().items() if state != before.get(name, state)]
             if used:

@@ -24,9 +24,12 @@ FAR = 0.115  # of a frequency: by Hoeffding's inequality an honest one is as far
 OFTEN = FAR * 2**0.5  # the same for pairs that agree: half as many of them are independent as there are samples
 
 
-def hold_distribution(scene: Scene, target: Target, drafter: Callable[[], Drafter], verifier: Verifier) -> None:
+def hold_distribution(
+    scene: Scene, target: Target, drafter: Callable[[], Drafter], verifier: Verifier, truth: Target | None = None
+) -> None:
     """Raise BrokenRuleError for the answers whose probability is off most, if it is off by more than 1e-12.
 
+    truth: a target that no part has had in its hands, where the scene's own is another one.
     Raises NoiseError if anything draws with noise, which has no outcomes to visit.
     """
     try:
@@ -37,7 +40,7 @@ def hold_distribution(scene: Scene, target: Target, drafter: Callable[[], Drafte
         if not drafter().learns:
             raise
         raise NotApplicableError("the drafter learns: what it drafts is not a matter of chance alone") from error
-    _compare(distribution, _expected(scene), EXACT)
+    _compare(distribution, _expected(scene, truth), EXACT)
 
 
 def hold_frequencies(scene: Scene, target: Target, drafter: Callable[[], Drafter], verifier: Verifier) -> None:
@@ -91,9 +94,9 @@ def _agreeing(group: Sequence[T | None]) -> float:
     return sum(count * (count - 1) for count in counts.values()) / (len(group) * (len(group) - 1))
 
 
-def _expected(scene: Scene) -> dict[Answers, float]:
+def _expected(scene: Scene, truth: Target | None = None) -> dict[Answers, float]:
     """Return how probable every outcome is, by a target that no part has had in its hands."""
-    target = scene.target()
+    target = truth or scene.target()
 
     def logits(tokens: list[int]) -> Tensor:
         return target.logits(tokens, 1)[0]

@@ -6,7 +6,7 @@ B: rows, n: width of a draft, V: size of the vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,13 +21,14 @@ from orthrus.reference.cache import PlainCache
 from orthrus.reference.verifiers import PlainConsensus
 from orthrus.testing.check import BrokenRuleError, Check, Factory, NotApplicableError, check, expecting
 from orthrus.testing.checks.contracts import hold_declared, hold_members
+from orthrus.testing.checks.target_passes import hold_close, hold_scores, scripted, spread_over
+from orthrus.testing.checks.target_sizes import TARGET_SIZES
 from orthrus.testing.doubles.drafters import Scripted
-from orthrus.testing.doubles.spies import WatchedDrafter, WatchedVerifier, compare_texts, decoded
+from orthrus.testing.doubles.spies import compare_texts, decoded
 from orthrus.testing.doubles.verifiers import Dictated
 from orthrus.testing.scenes import Scene
-from orthrus.values import Draft, Step, Verdict
+from orthrus.values import Draft, Step
 
-TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-3, torch.bfloat16: 1e-1, torch.float16: 5e-2}  # of the spread
 LONGEST = 512  # a context length that is worth trying to its end
 
 SHORT = Scene(prompts=((0, 1, 2),), max_new_tokens=3)
@@ -36,7 +37,6 @@ LONG = Scene(seed=2, prompts=((0, 3, 1, 2), (1,)), max_new_tokens=24)
 WAITING = Scene(
     seed=3, prompts=((1, 2), (0, 1, 3, 2, 0), (3,), (2, 0, 1), (1, 3), (0, 2, 2)), max_new_tokens=9, batch=2
 )
-Look = Callable[[Context, Draft], None]
 
 
 @check("target", [SHORT])
@@ -60,13 +60,13 @@ def declares_itself(make: Factory, scene: Scene) -> None:
 def logits_are_from_scratch(make: Factory, scene: Scene) -> None:
     """`logits` is a function of the tokens: the last places of a text have what its beginnings have at their ends."""
     target: Target = make(PlainCache())
-    for prompt in _spread(scene, target).prompts:
+    for prompt in spread_over(scene, target).prompts:
         text = [*prompt, *prompt]
         whole = target.logits(text, len(text))
         if whole.shape != (len(text), target.vocabulary_size):
             raise BrokenRuleError(f"{list(whole.shape)}, wanted {[len(text), target.vocabulary_size]}", "logits")
         for index in range(len(text)):
-            _close(target.logits(text[: index + 1], 1)[0], whole[index], f"logits after {text[: index + 1]}")
+            hold_close(target.logits(text[: index + 1], 1)[0], whole[index], f"logits after {text[: index + 1]}")
 
 
 @check("target", [SHORT, RAGGED])
@@ -98,14 +98,14 @@ def start_forgets_everything(make: Factory, scene: Scene) -> None:
     """A second context on the same target, with other rows, is as if it were the first."""
     target: Target = make(PlainCache())
     for variant in (scene, replace(WAITING, batch=None), SHORT):
-        _hold_scores(target, variant)
+        hold_scores(target, variant)
 
 
 @check("target", [SHORT, RAGGED, LONG])
 def greedy_text(make: Factory, scene: Scene) -> None:
     """Decoding with right and wrong drafts gives the text of greedy decoding by `logits` alone."""
     target: Target = make(PlainCache())
-    scene = _spread(scene, target)
+    scene = spread_over(scene, target)
     if target.logits(scene.prompts[0], 1).dtype not in (torch.float32, torch.float64):
         raise NotApplicableError("in halves near-ties flip; score_gives_its_own_logits says how close it is")
     truths = scene.truths(target)
@@ -120,7 +120,7 @@ def a_context_can_be_filled(make: Factory, scene: Scene) -> None:
     if target.max_length is None or target.max_length > LONGEST:
         raise NotApplicableError(f"its max_length is {target.max_length}: there is no end to try")
     prompt = tuple(index % 3 for index in range(max(1, target.max_length - 6)))
-    _hold_scores(target, replace(scene, prompts=(prompt, (0,)), max_new_tokens=target.max_length, seed=4))
+    hold_scores(target, replace(scene, prompts=(prompt, (0,)), max_new_tokens=target.max_length, seed=4))
 
 
 @check("target", [RAGGED])
@@ -128,15 +128,15 @@ def inputs_are_left_alone(make: Factory, scene: Scene) -> None:
     """A target changes neither context nor draft."""
     target: Target = make(PlainCache())
     guarded = _Guarded(target)
-    scene = _spread(scene, target)
-    decoded(scene, guarded, _scripted(scene, target), Dictated(scene.seed))
+    scene = spread_over(scene, target)
+    decoded(scene, guarded, scripted(scene, target), Dictated(scene.seed))
 
 
 @check("target", [SHORT])
 def an_older_context_is_refused(make: Factory, scene: Scene) -> None:
     """Asked for a context that is not its newest, whose cache is gone, it raises InputError."""
     target: Target = make(PlainCache())
-    scene = _spread(scene, target)
+    scene = spread_over(scene, target)
     older, newer = scene.context(target), scene.context(target)
     for context in (older, newer):
         target.start(context)
@@ -157,66 +157,13 @@ def views_write_scratch_only(make: Factory, scene: Scene) -> None:
     name = "conformance"
     target.attach_view(name)
     try:
-        _hold_scores(target, scene, look=lambda context, draft: _draft_a_block(target, context, name))
+        hold_scores(target, scene, look=lambda context, draft: _draft_a_block(target, context, name))
     finally:
         target.detach_view(name)
 
 
 def _hold(make: Factory, scene: Scene, cycles: int | None = None) -> None:
-    _hold_scores(make(PlainCache()), scene, cycles)
-
-
-def _hold_scores(
-    target: Target, scene: Scene, cycles: int | None = None, look: Look = lambda context, draft: None
-) -> None:
-    """Hold every pass of a dictated history against `logits`; cycles: how many of them, None: all."""
-    scene = _spread(scene, target)
-
-    def compare(context: Context, draft: Draft, logits: Tensor, verdict: Verdict) -> None:
-        if cycles is not None and context.cycle >= cycles:
-            return
-        for row in _taking_part(context):
-            text = [*context.rows[row].prompt, *context.rows[row].output]
-            drafted = draft.tokens[row, : int(draft.lengths[row])].tolist()
-            own = target.logits([*text, *drafted], len(drafted) + 1)
-            where = f"row {row} in cycle {context.cycle + 1}" if context.rows[row].output else f"prefill of row {row}"
-            for index in range(len(drafted) + 1):
-                _close(logits[row, index], own[index], f"{where}, place {index} after {text[-8:]}")
-
-    watched = WatchedVerifier(Dictated(scene.seed), compare)
-    decoded(scene, target, WatchedDrafter(_scripted(scene, target), look), watched)
-
-
-def _scripted(scene: Scene, target: Target) -> Scripted:
-    texts = dict.fromkeys(scene.keys(), _tokens(range(40), target.vocabulary_size))
-    return Scripted(texts, target.vocabulary_size, scene.seed)
-
-
-def _taking_part(context: Context) -> list[int]:
-    live = [row for row, state in enumerate(context.rows) if state.finish_reason is None]
-    return [row for row in live if not context.rows[row].output] or live
-
-
-def _close(actual: Tensor, expected: Tensor, location: str) -> None:
-    """Raise BrokenRuleError if logits [V] are further apart than their dtype explains."""
-    spread = float(expected.double().max() - expected.double().min())
-    off = (actual.double() - expected.double()).abs()
-    if not float(off.max()) <= TOLERANCE.get(actual.dtype, 1e-3) * max(spread, 1e-6):
-        token = int(off.nan_to_num(torch.inf).argmax())
-        raise BrokenRuleError(
-            f"a logit of {float(actual[token]):.6g} for token {token}, its own is {float(expected[token]):.6g}",
-            location,
-        )
-
-
-def _spread(scene: Scene, target: Target) -> Scene:
-    """Return the scene with its tokens spread over the target's vocabulary."""
-    prompts = tuple(_tokens(prompt, target.vocabulary_size) for prompt in scene.prompts)
-    return replace(scene, prompts=prompts)
-
-
-def _tokens(numbers: Sequence[int] | range, vocabulary: int) -> tuple[int, ...]:
-    return tuple(number * 7919 % vocabulary for number in numbers)
+    hold_scores(make(PlainCache()), scene, cycles)
 
 
 def _draft_a_block(target: Any, context: Context, view: str) -> None:
@@ -280,6 +227,7 @@ TARGET_CHECKS = (
     start_forgets_everything,
     greedy_text,
     a_context_can_be_filled,
+    *TARGET_SIZES,
     inputs_are_left_alone,
     an_older_context_is_refused,
     views_write_scratch_only,

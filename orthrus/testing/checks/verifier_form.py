@@ -47,14 +47,14 @@ def rule(scenes: Sequence[Scene]) -> Callable[[Ask], Check]:
     def asked(ask: Ask) -> Check:
         @wraps(ask)
         def body(make: Factory, scene: Scene) -> None:
-            _asking(make, scene, ask)
+            asking(make, scene, ask)
 
         return check("verifier", scenes)(body)
 
     return asked
 
 
-def _asking(make: Factory, scene: Scene, ask: Ask) -> None:
+def asking(make: Factory, scene: Scene, ask: Ask) -> None:
     """Ask about every draft of a dictated history: mostly right, ragged, sometimes empty; then with probabilities."""
     verifier: Verifier = make()
     if scene.temperature > 0 and verifier.greedy:
@@ -85,9 +85,19 @@ def _with_probabilities(draft: Draft, scene: Scene) -> Draft:
     return Draft(draft.tokens, draft.lengths, drawn)
 
 
-def _verdict(verifier: Verifier, context: Context, draft: Draft, logits: Tensor) -> list[tuple[int, int]]:
+class _CarefulChance(FixedChance):
+    """Draw from nothing that is no number."""
+
+    def categorical(self, probabilities: Tensor) -> Tensor:
+        """Return the first index [...] up to which a distribution [..., V] has half of its weight."""
+        if not probabilities.isfinite().all():
+            raise BrokenRuleError("it draws from probabilities that are not finite", "chance.categorical")
+        return super().categorical(probabilities)
+
+
+def verdict_of(verifier: Verifier, context: Context, draft: Draft, logits: Tensor) -> list[tuple[int, int]]:
     """Return (accepted, next token) of each row, with chance that depends on distributions alone."""
-    verdict = verifier.verify(context, draft, logits, FixedChance(7))
+    verdict = verifier.verify(context, draft, logits, _CarefulChance(7))
     check_verdict(verdict)
     return list(zip(verdict.accepted.tolist(), verdict.next_tokens.tolist(), strict=True))
 
@@ -119,7 +129,7 @@ def verdict_has_its_form(verifier: Verifier, context: Context, draft: Draft, log
 def keeps_only_the_targets_choices(verifier: Verifier, context: Context, draft: Draft, logits: Tensor) -> None:
     """At temperature 0 what is kept is the target's choices: drafts equal to the argmax, then the argmax after them."""
     choices = logits.argmax(-1).tolist()
-    for row, (accepted, token) in enumerate(_verdict(verifier, context, draft, logits)):
+    for row, (accepted, token) in enumerate(verdict_of(verifier, context, draft, logits)):
         tokens = draft.tokens[row, : int(draft.lengths[row])].tolist()
         right = agreed(choices[row], tokens)
         if accepted > right:
@@ -145,7 +155,7 @@ def accepts_all_it_may(verifier: Verifier, context: Context, draft: Draft, logit
     else:
         raw = logits
     choices = logits.argmax(-1).tolist()
-    for row, (accepted, _) in enumerate(_verdict(verifier, context, draft, raw)):
+    for row, (accepted, _) in enumerate(verdict_of(verifier, context, draft, raw)):
         tokens = draft.tokens[row, : int(draft.lengths[row])].tolist()
         right = agreed(choices[row], tokens)
         if accepted < right:
@@ -161,7 +171,7 @@ def says_nothing_impossible(verifier: Verifier, context: Context, draft: Draft, 
     hidden = logits.clone()
     if draft.tokens.shape[1] and hidden.shape[-1] > 2:  # the first drafted token is made impossible, too
         hidden[:, 0].scatter_(1, draft.tokens[:, :1], float("-inf"))
-    for row, (accepted, token) in enumerate(_verdict(verifier, context, draft, hidden)):
+    for row, (accepted, token) in enumerate(verdict_of(verifier, context, draft, hidden)):
         committed = [*draft.tokens[row, :accepted].tolist(), token]
         for index, committed_token in enumerate(committed):
             if hidden[row, index, committed_token] == float("-inf"):
@@ -174,8 +184,8 @@ def says_nothing_impossible(verifier: Verifier, context: Context, draft: Draft, 
 def empty_drafts_are_plain_decoding(verifier: Verifier, context: Context, draft: Draft, logits: Tensor) -> None:
     """For an empty draft nothing is accepted, whether it has no columns or lengths of 0, and the target goes on."""
     nothing = torch.zeros_like(draft.lengths)
-    narrow = _verdict(verifier, context, Draft(draft.tokens[:, :0], nothing), logits[:, :1])
-    wide = _verdict(verifier, context, Draft(draft.tokens, nothing, draft.probabilities), logits)
+    narrow = verdict_of(verifier, context, Draft(draft.tokens[:, :0], nothing), logits[:, :1])
+    wide = verdict_of(verifier, context, Draft(draft.tokens, nothing, draft.probabilities), logits)
     for name, verdicts in (("no columns", narrow), ("lengths of 0", wide)):
         for row, (accepted, token) in enumerate(verdicts):
             location = f"row {row} of a draft with {name}, {_cycle(context)}"
@@ -192,37 +202,59 @@ def what_is_beyond_a_length_does_not_count(verifier: Verifier, context: Context,
     """Tokens and probabilities beyond a draft's length change nothing."""
     width = draft.tokens.shape[1]
     beyond = torch.arange(width) >= draft.lengths[:, None]  # [B, n]
-    expected = _verdict(verifier, context, draft, logits)
+    expected = verdict_of(verifier, context, draft, logits)
     tempting = logits[:, :width].argmax(-1)
     for tokens in (tempting, (draft.tokens + 1) % logits.shape[-1]):
         q = None if draft.probabilities is None else draft.probabilities.roll(1, -1)
         q = q if q is None or draft.probabilities is None else torch.where(beyond[..., None], q, draft.probabilities)
-        actual = _verdict(verifier, context, Draft(torch.where(beyond, tokens, draft.tokens), draft.lengths, q), logits)
+        actual = verdict_of(
+            verifier, context, Draft(torch.where(beyond, tokens, draft.tokens), draft.lengths, q), logits
+        )
         if actual != expected:
             value = f"{actual} instead of {expected} (accepted, next token) with other tokens beyond the lengths"
             raise BrokenRuleError(value, _cycle(context))
 
 
 @rule(SCENES)
+def places_that_are_not_finite_do_not_count(verifier: Verifier, context: Context, draft: Draft, logits: Tensor) -> None:
+    """Logits after a refused token, which a draft alone asked for, may be NaN or infinite: they change nothing."""
+    if draft.tokens.shape[1] < 2 or logits.shape[-1] < 3:
+        return
+    hidden = logits.clone()
+    choices = hidden[:, 0].argmax(-1)
+    refused = (choices + 1) % hidden.shape[-1]  # [B] it is made impossible, and so refused
+    hidden[:, 0].scatter_(1, refused[:, None], float("-inf"))
+    tokens = torch.cat([refused[:, None], draft.tokens[:, 1:]], 1)
+    wrong = Draft(tokens, draft.lengths, _drawn_from(tokens, draft, hidden))
+    expected = verdict_of(verifier, context, wrong, hidden)
+    for number in (float("nan"), float("inf"), float("-inf")):
+        hidden[:, 1:][draft.lengths > 0] = number
+        actual = verdict_of(verifier, context, wrong, hidden)
+        if actual != expected:
+            value = f"{actual} instead of {expected} (accepted, next token) with {number} after the first place"
+            raise BrokenRuleError(value, _cycle(context))
+
+
+def _drawn_from(tokens: Tensor, draft: Draft, logits: Tensor) -> Tensor | None:
+    """Return probabilities that have drawn other tokens, if the draft has any."""
+    if draft.probabilities is None:
+        return None
+    return torch.nn.functional.one_hot(tokens, logits.shape[-1]).to(draft.probabilities) * 0.7 + 0.3 / logits.shape[-1]
+
+
+@rule(SCENES)
 def rows_are_independent(verifier: Verifier, context: Context, draft: Draft, logits: Tensor) -> None:
     """A row's verdict is the same in any order of the rows, and alone."""
-    expected = _verdict(verifier, context, draft, logits)
-    every = list(range(len(expected)))
-    for rows in ([*reversed(every)], *([row] for row in every)):
-        q = None if draft.probabilities is None else draft.probabilities[rows]
-        part = Draft(draft.tokens[rows], draft.lengths[rows], q)
-        actual = _verdict(verifier, _selected(context, rows), part, logits[rows])
-        if actual != [expected[row] for row in rows]:
-            value = f"{actual} instead of {[expected[row] for row in rows]} (accepted, next token)"
-            raise BrokenRuleError(value, f"the rows {rows} of {len(every)} by themselves, {_cycle(context)}")
+    every = list(range(len(context.rows)))
+    hold_alike(verifier, context, draft, logits, [[*reversed(every)], *([row] for row in every)])
 
 
 @rule(SCENES)
 def verdict_is_a_function(verifier: Verifier, context: Context, draft: Draft, logits: Tensor) -> None:
     """The same arguments give the same verdict, whatever was verified in between."""
-    expected = _verdict(verifier, context, draft, logits)
-    _verdict(verifier, context, draft, logits.roll(1, -1))
-    actual = _verdict(verifier, context, draft, logits)
+    expected = verdict_of(verifier, context, draft, logits)
+    verdict_of(verifier, context, draft, logits.roll(1, -1))
+    actual = verdict_of(verifier, context, draft, logits)
     if actual != expected:
         raise BrokenRuleError(f"{actual}, and {expected} before (accepted, next token)", _cycle(context))
 
@@ -231,7 +263,7 @@ def verdict_is_a_function(verifier: Verifier, context: Context, draft: Draft, lo
 def inputs_are_left_alone(verifier: Verifier, context: Context, draft: Draft, logits: Tensor) -> None:
     """A verifier changes neither context, draft nor logits."""
     before = _state(context, draft, logits)
-    _verdict(verifier, context, draft, logits)
+    verdict_of(verifier, context, draft, logits)
     for name, value in _state(context, draft, logits).items():
         if value != before[name]:
             raise BrokenRuleError(f"it changed {name} from {shown(before[name])} to {shown(value)}", _cycle(context))
@@ -248,7 +280,7 @@ def _state(context: Context, draft: Draft, logits: Tensor) -> dict[str, Any]:
     }
 
 
-def _selected(context: Context, rows: Sequence[int]) -> Context:
+def selected(context: Context, rows: Sequence[int]) -> Context:
     """Return a context of some rows, in this order, as a verifier sees it."""
     chosen = copy.copy(context)
     for name in ("tokens", "lengths", "room", "keys", "prompt_lengths", "anchors"):
@@ -256,6 +288,26 @@ def _selected(context: Context, rows: Sequence[int]) -> Context:
     chosen.rows = [context.rows[row] for row in rows]
     chosen.settings = RowSettings.of(chosen.rows, context.vocabulary_size, context.device)
     return chosen
+
+
+def hold_alike(
+    verifier: Verifier, context: Context, draft: Draft, logits: Tensor, groups: Sequence[Sequence[int]]
+) -> list[tuple[int, int]]:
+    """Return the verdicts; raise BrokenRuleError if rows of a group have others when it is asked about by itself."""
+    expected = verdict_of(verifier, context, draft, logits)
+    for rows in map(list, groups):
+        q = None if draft.probabilities is None else draft.probabilities[rows]
+        part = Draft(draft.tokens[rows], draft.lengths[rows], q)
+        actual = verdict_of(verifier, selected(context, rows), part, logits[rows])
+        if actual != [expected[row] for row in rows]:
+            value = f"{actual} instead of {[expected[row] for row in rows]} (accepted, next token)"
+            raise BrokenRuleError(value, f"the rows {rows} of {len(expected)} by themselves, {_cycle(context)}")
+    return expected
+
+
+def at_place(context: Context, row: int) -> str:
+    """Return where a verdict is, in words."""
+    return f"row {row}, {_cycle(context)}"
 
 
 def _cycle(context: Context) -> str:
@@ -270,6 +322,7 @@ VERIFIER_VERDICTS = (
     says_nothing_impossible,
     empty_drafts_are_plain_decoding,
     what_is_beyond_a_length_does_not_count,
+    places_that_are_not_finite_do_not_count,
     rows_are_independent,
     verdict_is_a_function,
     inputs_are_left_alone,

@@ -60,10 +60,10 @@ class Scripted:
 
 
 class WrongOnce(Scripted):
-    """Propose as much as fits of 20 tokens of each request's text, with the token at one place wrong, or none."""
+    """Propose as much as fits of 40 tokens of each request's text, with the token at one place wrong, or none."""
 
     def __init__(self, texts: Mapping[int, Sequence[int]], vocabulary: int, wrong: int | None) -> None:
-        super().__init__(texts, vocabulary, lengths=(20,))
+        super().__init__(texts, vocabulary, lengths=(40,))
         self._wrong = wrong
 
     def _row(self, key: int, place: int, room: int, width: int) -> tuple[list[int], int]:

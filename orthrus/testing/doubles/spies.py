@@ -15,7 +15,7 @@ from orthrus.batch.validation import check_draft, check_verdict
 from orthrus.chance import Chance
 from orthrus.decode import decode
 from orthrus.interfaces import Drafter, Target, Verifier
-from orthrus.optional import DraftsAhead, name_of
+from orthrus.optional import DraftsAhead, MovesRows, name_of
 from orthrus.reference.oracle import OracleAnswer
 from orthrus.testing.check import BrokenRuleError
 from orthrus.testing.scenes import Scene
@@ -34,11 +34,17 @@ class Proposed:
 
     def differs(self, proposal: Proposed) -> bool:
         """Tell whether another proposal has other tokens, or comes from other probabilities."""
-        if self.tokens != proposal.tokens or (self.probabilities is None) != (proposal.probabilities is None):
+        if self.tokens != proposal.tokens:
             return True
         if self.probabilities is None or proposal.probabilities is None:
-            return False
+            return not (self._is_certain() and proposal._is_certain())  # what was chosen has a probability of one
         return bool(((self.probabilities - proposal.probabilities).abs() > CLOSE).any())
+
+    def _is_certain(self) -> bool:
+        if self.probabilities is None:
+            return True
+        given = [float(row[token]) for row, token in zip(self.probabilities, self.tokens, strict=True)]
+        return all(abs(probability - 1) <= CLOSE for probability in given)
 
 
 Proposals = dict[tuple[int, tuple[int, ...]], Proposed]  # by key of the request, and its output so far
@@ -66,6 +72,8 @@ class WatchedDrafter:
         self.learns = drafter.learns
         if isinstance(drafter, DraftsAhead):
             self.ahead = drafter.ahead  # the loop looks whether there is one
+        if isinstance(drafter, MovesRows):
+            self.moves_rows, self.move_rows = drafter.moves_rows, drafter.move_rows
 
     def start(self, context: Context, rows: Sequence[int]) -> None:
         """Pass it on."""
@@ -113,14 +121,20 @@ def recording(
     chance: Chance | None = None,
 ) -> Iterator[Step]:
     """Yield the steps of decoding a scene, adding its proposals to the record."""
+    context, drawn = scene.context(target), chance or FixedChance(scene.seed)
+    watched = WatchedDrafter(drafter, proposals_into(record))
+    yield from ending_in_time(context, decode(target, watched, verifier, context, drawn))
+
+
+def proposals_into(record: Proposals) -> Look:
+    """Return what adds the proposals for the rows that go on to a record."""
 
     def look(context: Context, draft: Draft) -> None:
         for index, row in enumerate(context.rows):
             if row.finish_reason is None:
                 record[row.key, tuple(row.output)] = _proposed(draft, index)
 
-    context, drawn = scene.context(target), chance or FixedChance(scene.seed)
-    yield from ending_in_time(context, decode(target, WatchedDrafter(drafter, look), verifier, context, drawn))
+    return look
 
 
 def ending_in_time(context: Context, steps: Iterator[Step]) -> Iterator[Step]:

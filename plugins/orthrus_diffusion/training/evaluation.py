@@ -28,7 +28,7 @@ class Evaluation:
         """Return the evaluation of an attached view; raise InputError if there are no prompts."""
         drafter = Diffusion(target, run.training.block, run.training.mask_token_id, view)
         stop = {"max_new_tokens": run.eval.max_new_tokens}
-        return cls(run.decoder(target, drafter=drafter, stop=stop), tuple(_prompts(run)), run.eval.batch)
+        return cls(run.decoder(target, drafter=drafter, stop=stop), tuple(evaluation_prompts(run)), run.eval.batch)
 
     def measure(self, shown: bool = False) -> dict[str, Any]:
         """Return tokens per cycle, pooled and per prompt; pooled over answers that ended by themselves; their share.
@@ -46,7 +46,8 @@ def _named(prefix: str, results: list[Result]) -> dict[str, float | None]:
     return {f"{prefix}tokens_per_cycle": ratio.pooled, f"{prefix}tokens_per_cycle_per_prompt": ratio.per_prompt}
 
 
-def _prompts(run: TrainingSession) -> list[Prompt]:
+def evaluation_prompts(run: TrainingSession) -> list[Prompt]:
+    """Return what a view is measured with; raise InputError if no files are named and none was held out."""
     files = [Path(name).expanduser() for name in run.eval.files] or [run.out / "held-out.jsonl"]
     if not run.eval.files and not files[0].exists():
         raise InputError(f"there is no '{files[0]}'; run the stage prompts, which holds some out, or name eval.files")

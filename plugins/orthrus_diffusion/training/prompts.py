@@ -39,10 +39,10 @@ def make_prompts(run: TrainingSession) -> None:
     parts = [part_file(directory, part) for part in range(-(-run.prompts.sampled // PART))]
     _sample_parts(run, target, directory, parts)
     if run.workers.first:
-        _put_together(run, parts, held_out)
+        collect_prompts(run, parts, held_out)
 
 
-def _put_together(run: TrainingSession, parts: Sequence[Path], held_out: int) -> None:
+def collect_prompts(run: TrainingSession, parts: Sequence[Path], held_out: int) -> None:
     """Write all prompts but those held out, each once."""
     lines = (line for file in parts for line in file.read_text(encoding="utf-8").splitlines())
     sampled = _distinct(json.loads(line)["prompt"] for line in lines)

@@ -12,12 +12,14 @@ from orthrus_transformers.engines.engine import Engine, EngineSetup, EngineType,
 AUTO = "auto"
 
 
-def make_engine(name: str, setup: EngineSetup) -> Engine:
-    """Return the engine of this name, or with `auto` the first of the table that has no obstacle.
+def make_engine(name: str | EngineType, setup: EngineSetup) -> Engine:
+    """Return the engine of this name or class, or with `auto` the first of the table that has no obstacle.
 
     Raises BuildError with the obstacle of the engine that is asked for. `auto` tells of those that it met and that a
     setting takes away.
     """
+    if not isinstance(name, str):
+        return _made(getattr(name, "__name__", type(name).__name__), name, replace(setup, by_name=True))
     if name != AUTO:
         return _named(name, replace(setup, by_name=True))
     for candidate in ENGINES:
@@ -33,7 +35,10 @@ def make_engine(name: str, setup: EngineSetup) -> Engine:
 def _named(name: str, setup: EngineSetup) -> Engine:
     if name not in ENGINES:
         raise BuildError(f"target.engine: there is no engine '{name}'; choose from {', '.join([AUTO, *ENGINES])}")
-    engine_type = _load(name)
+    return _made(name, _load(name), setup)
+
+
+def _made(name: str, engine_type: EngineType, setup: EngineSetup) -> Engine:
     obstacle = engine_type.obstacle(setup)
     if obstacle is not None:
         raise _error(name, obstacle)

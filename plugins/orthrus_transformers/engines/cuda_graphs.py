@@ -6,6 +6,7 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
@@ -22,6 +23,7 @@ from orthrus_transformers.engines.graph_recorder import CudaRecorder, Recorder, 
 from orthrus_transformers.engines.graph_reuse import Repeats
 from orthrus_transformers.engines.prefill_padding import with_few_shapes
 from orthrus_transformers.model.pass_state import Form
+from orthrus_transformers.model.taps import TapBuffer
 from orthrus_transformers.model.views import View
 
 
@@ -38,6 +40,7 @@ class Shape(NamedTuple):
     prefill: bool
     some_rows: bool
     draft_pass: DraftPass | None
+    taps: tuple[TapBuffer, int] | None  # and its generation
 
 
 class GraphedEngine:
@@ -100,6 +103,11 @@ class GraphedEngine:
         """What runs passes uncaptured."""
         return self._eager.eager
 
+    @property
+    def recordings(self) -> Mapping[Shape, Recording]:
+        """What is recorded, by the shape of its pass; the one that was used last comes last."""
+        return MappingProxyType(self._recordings)
+
     def run(self, forward_pass: ForwardPass) -> Tensor:
         """Return the logits, or what is made of them, replaying a recording where there is one of this shape."""
         if forward_pass.slots is not None:
@@ -140,7 +148,11 @@ class GraphedEngine:
         given = forward_pass.positions is not None, forward_pass.slots is not None, forward_pass.rows is not None
         rows, columns, projected = len(forward_pass.lengths), forward_pass.width, forward_pass.last
         draft_pass, view = forward_pass.draft_pass, forward_pass.view
-        shape = Shape(rows, columns, bucket, projected, forward_pass.kind, view, *given, draft_pass)
+        taps = forward_pass.taps
+        if taps is not None:
+            taps.hold(rows, columns)
+        tapped = None if taps is None else (taps, taps.generation)
+        shape = Shape(rows, columns, bucket, projected, forward_pass.kind, view, *given, draft_pass, tapped)
         recording = self._recordings.pop(shape, None)
         if recording is not None and draft_pass is not None:
             self._repeats.came_again(draft_pass)

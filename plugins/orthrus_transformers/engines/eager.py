@@ -86,12 +86,15 @@ class EagerEngine:
         token_ids = forward_pass.joined()
         rows, columns = token_ids.shape
         self.past.length = forward_pass.extent - columns
+        if forward_pass.taps is not None:
+            forward_pass.taps.hold(rows, columns)
         with self._state.run(
             mask,
             form=self._form_of(forward_pass),
             view=forward_pass.view,
             inputs=CachedInputs(self._cache, positions),
             prefill=forward_pass.slots is not None,
+            taps=forward_pass.taps,
         ):
             logits: Tensor = self._model(
                 input_ids=token_ids,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from orthrus import DraftPass, RowState
+from orthrus_transformers.model.taps import TapBuffer
 from orthrus_transformers.model.views import View
 
 
@@ -34,6 +35,7 @@ class ForwardPass:
     unused: int = 0  # last columns that are not projected
     draft_pass: DraftPass | None = None  # makes the tokens of the anchors, and something of the logits
     room: Tensor | None = None  # [R], if there is a `draft_pass`
+    taps: TapBuffer | None = None  # takes the hidden states of all n columns
 
     @property
     def parts(self) -> list[Tensor]:

@@ -21,6 +21,7 @@ from orthrus_transformers.engines.eager import EagerEngine, PastKeyValues
 from orthrus_transformers.engines.engine import Engine, EngineSetup, Obstacle
 from orthrus_transformers.engines.forward_pass import ForwardPass
 from orthrus_transformers.model.attention_hook import attention_forward
+from orthrus_transformers.model.decoder_layers import find_layers
 from orthrus_transformers.model.pass_state import Form
 from orthrus_transformers.model.patching import Forward, own_forward, patch
 
@@ -73,13 +74,6 @@ def opaque(past: PastKeyValues) -> None:
     """Keep the compiler from looking into the update of what a model calls its past."""
     closed = torch.compiler.disable(past.update)  # type: ignore[no-untyped-call]  # torch has no type for it
     setattr(past, "update", closed)  # noqa: B010  # an assignment to a method is an error to mypy
-
-
-def find_layers(model: Any) -> list[Any]:
-    """Return the model's decoder layers: the first list of as many modules as its config counts layers."""
-    count = model.config.get_text_config().num_hidden_layers
-    lists = (list(module) for module in model.modules() if isinstance(module, torch.nn.ModuleList))
-    return next((layers for layers in lists if len(layers) == count), [])
 
 
 def _compiled(own: Forward) -> Forward:

@@ -45,6 +45,11 @@ class PackedLinear:
             return residual
         return torch.ops.mkldnn._linear_pointwise.binary(inputs, residual, self._laid_out(), self.bias, "add")  # type: ignore[no-any-return]  # as above
 
+    @property
+    def holds_copy(self) -> bool:
+        """Whether the weight is held a second time, as oneDNN lays it out."""
+        return self._packed is not self.weight
+
     def _laid_out(self) -> Tensor:
         now = self.weight.data_ptr(), self.weight._version
         if self._copies and self._copied != now:

@@ -90,13 +90,13 @@ def _split_heads(
     EARLY: tl.constexpr,
 ):
     wait(EARLY)
-    place = tl.program_id(0) * TOKENS + tl.arange(0, TOKENS)  # [T], of all rows' queries
+    index = tl.program_id(0) * TOKENS + tl.arange(0, TOKENS)  # [T], of all rows' queries
     head = tl.program_id(1)
-    row = place // queries
-    column = place % queries
+    row = index // queries
+    column = index % queries
     d = tl.arange(0, HALF)[None, :]
-    inside = (place < places)[:, None] & (d < SIZE // 2)
-    source = joined + ((place.to(tl.int64) * (every + 2 * few) + head) * SIZE)[:, None] + d  # [T, HALF]
+    inside = (index < places)[:, None] & (d < SIZE // 2)
+    source = joined + ((index.to(tl.int64) * (every + 2 * few) + head) * SIZE)[:, None] + d  # [T, HALF]
     low = tl.load(source, mask=inside, other=0.0).to(tl.float32)
     high = tl.load(source + SIZE // 2, mask=inside, other=0.0).to(tl.float32)
     if head < every + few:
@@ -119,7 +119,7 @@ def _split_heads(
     else:
         slot = column.to(tl.int64)
         if PLACED:
-            slot = tl.load(slots + place, mask=place < places, other=0)
+            slot = tl.load(slots + index, mask=index < places, other=0)
         if head < every + few:
             target = key + row.to(tl.int64) * stride_row + (head - every) * stride_head + slot * SIZE
         else:

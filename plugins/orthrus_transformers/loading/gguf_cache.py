@@ -76,14 +76,15 @@ def _convert_beside(file: Path, directory: Path, ignored: Sequence[str]) -> None
     with unfinished(directory, folder=True, prefix=".converting-") as temporary:
         converted = temporary / "model"
         converted.mkdir()
-        _write(file, converted, ignored)
+        write_converted(file, converted, ignored)
         manifest = {path.name: file_digest(path) for path in sorted(converted.iterdir())}
         (converted / MANIFEST).write_text(json.dumps(manifest, indent=1))
         _move(converted, directory)
         open_to_readers(directory)
 
 
-def _write(file: Path, directory: Path, ignored: Sequence[str]) -> None:
+def write_converted(file: Path, directory: Path, ignored: Sequence[str]) -> None:
+    """Write what a model's files are, converted from a GGUF file, into a directory."""
     from orthrus_transformers.loading.gguf.convert import write_model
 
     write_model(file, directory, ignored)

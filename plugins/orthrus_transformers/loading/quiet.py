@@ -1,4 +1,4 @@
-"""Keeps transformers from printing progress bars and warnings of its own while it loads."""
+"""Keeps transformers and the hub's client from printing progress bars and warnings of their own."""
 
 from __future__ import annotations
 
@@ -20,3 +20,19 @@ def quiet() -> Iterator[None]:
         logging.set_verbosity(level)
         if bars:
             logging.enable_progress_bar()
+
+
+@contextmanager
+def without_hub_bars() -> Iterator[None]:
+    """Keep the hub's client from drawing progress bars; afterwards it is as it was."""
+    from huggingface_hub.constants import HF_HUB_DISABLE_PROGRESS_BARS
+    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    if are_progress_bars_disabled() or HF_HUB_DISABLE_PROGRESS_BARS is not None:  # the variable has the last word
+        yield
+        return
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        enable_progress_bars()

@@ -15,6 +15,7 @@ from pathlib import Path
 from orthrus import InputError, Location, Parts
 from orthrus.errors import reason
 from orthrus.files import path_exists
+from orthrus_transformers.loading.quiet import without_hub_bars
 
 SHAPES = Path(__file__).parent / "shapes"  # a directory with a config.json for each
 HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*(@[\w./-]+)?")  # so neither ./name nor ../name
@@ -70,7 +71,8 @@ class HubSource:
         if callable(self.notify):
             self.notify(f"fetching {self.location} from the hub")
         try:
-            return Path(snapshot_download(repository, revision=revision or None, allow_patterns=WANTED))
+            with without_hub_bars():
+                return Path(snapshot_download(repository, revision=revision or None, allow_patterns=WANTED))
         except LocalEntryNotFoundError as error:
             raise InputError(
                 f"target.source: '{self.location}' is no local path, it is not in the hub's cache on this machine,"

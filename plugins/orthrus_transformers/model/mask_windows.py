@@ -39,7 +39,7 @@ def windows_in_masks(model: Any) -> dict[int, int | None]:
     """
     config = model.config.get_text_config()
     window = getattr(config, "sliding_window", None)
-    layers = list(_look(model, config, window))
+    layers = list(seen_layers(model, config, window))
     kinds = getattr(config, "layer_types", None)
     nowhere = not any(layer.masked or layer.given for layer in layers)
     if window and nowhere and (kinds is None or "sliding_attention" in kinds) and _speaks_of_windows(model):
@@ -50,7 +50,7 @@ def windows_in_masks(model: Any) -> dict[int, int | None]:
     return {layer.layer: window if layer.masked else None for layer in layers if layer.masked != layer.given}
 
 
-def _look(model: Any, config: Any, window: int | None) -> Iterator[SeenLayer]:
+def seen_layers(model: Any, config: Any, window: int | None) -> Iterator[SeenLayer]:
     """Run the model's own forward with a short window, and yield what each layer's attention is handed."""
     handed: list[tuple[int, Tensor | None, bool]] = []
 

@@ -34,12 +34,19 @@ class WideHead:
         """Return the logits. Those of a few tokens are batch-invariant, as far as the engine's layers are."""
         weight, bias, state = self._head.weight, self._head.bias, self._head.orthrus_attention
         if (
-            state.form == "fused"
+            (state.form == "fused" or not state.running)
             and bias is None
             and skinny_linear.fits_head(hidden, weight, batch_invariant=state.view is None)
         ):
             return skinny_linear.project(hidden, weight)
         return wide_linear(hidden, weight, bias, self.rounded)
+
+
+def project(head: Any, hidden: Tensor) -> Tensor:
+    """Return the head's products [B, n, V] of states [B, n, E] outside of a pass; in float32 for 16-bit models."""
+    forward = head.forward
+    wide = forward.replacement if isinstance(forward, PatchedForward) else None
+    return wide(hidden) if isinstance(wide, WideHead) else head(hidden)
 
 
 def keep_wide_sums(model: Any) -> None:

@@ -22,6 +22,13 @@ class PastInputs(Protocol):
         """Return, for each of inputs [R, n, E], it and those before it in its text, oldest first [R, n, count, E]."""
 
 
+class WritesTaps(Protocol):
+    """Takes hidden states of a pass."""
+
+    def write(self, index: int, hidden: Tensor) -> None:
+        """Copy the states [R, n, h] at one of the points that are tapped."""
+
+
 class PassState:
     """The attention backend, and what is so in the pass being run: `run` sets it, and leaving that takes it back."""
 
@@ -30,6 +37,7 @@ class PassState:
     view: Any  # the View that the pass goes through; None: the model's own attention
     inputs: PastInputs | None  # of layers that convolve tokens
     prefill: bool  # whether the pass is over prompts
+    taps: WritesTaps | None  # what takes hidden states of the pass
     carried: Normed | None  # what a fused layer left ready for the next one
     _mask: MaskDescription | None
     _prepared: dict[int | None, Any]
@@ -44,7 +52,7 @@ class PassState:
     def _rest(self) -> None:
         """Set what is so between passes."""
         self.backend, self.form, self.view, self.inputs, self.prefill = self._backend, "own", None, None, False
-        self.carried, self._mask, self._prepared = None, None, {}
+        self.taps, self.carried, self._mask, self._prepared = None, None, None, {}
 
     @contextmanager
     def run(
@@ -55,10 +63,12 @@ class PassState:
         view: Any = None,
         inputs: PastInputs | None = None,
         prefill: bool = False,
+        taps: WritesTaps | None = None,
         backend: AttentionBackend | None = None,
     ) -> Iterator[None]:
         """Run a pass within; backend None: the one that the state was made with."""
         self._mask, self.form, self.view, self.inputs, self.prefill = mask, form, view, inputs, prefill
+        self.taps = taps
         self.backend = backend or self._backend
         try:
             yield

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor
 
-from orthrus import BuildError, Context, Draft, Scheduler, Stop, Target, Verdict
+from orthrus import BuildError, Context, Draft, OrthrusError, Scheduler, Stop, Target, Verdict
+from orthrus.errors import reason
 from orthrus_transformers.model.pass_state import PassState
 
 # Of the logits' spread: far above rounding, far below a bug. Models compute norms in float32 even in float64.
@@ -15,11 +19,25 @@ PROMPT = 5
 DRAFT = 3
 
 
+@contextmanager
+def refusing(model_type: str) -> Iterator[None]:
+    """Turn what a family's own code raises while it is tried into one sentence, a BuildError."""
+    try:
+        yield
+    except (OrthrusError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        raise BuildError(
+            f"model type '{model_type}' does not run over Orthrus's cache and attention ({reason(error)}); it is not"
+            " supported"
+        ) from error
+
+
 def probe(target: Target, state: PassState, model_type: str) -> list[int | None]:
     """Return the window of each layer; None: it sees all keys.
 
-    Raises BuildError if two ragged rows through cache and backend do not give the model's own logits.
-    Few tokens, once at loading; it catches families whose positions or masks live where the backend is not asked.
+    Raises BuildError if two ragged rows through cache and backend do not give the model's own logits, or any. Few
+    tokens, once at loading; it catches families whose positions or masks live where the backend is not asked.
     """
     tokens = [(7 * i + 3) % target.vocabulary_size for i in range(PROMPT + 1 + DRAFT)]
     rows = [tokens[:PROMPT], tokens[1 : PROMPT - 1]]
@@ -44,17 +62,18 @@ def probe(target: Target, state: PassState, model_type: str) -> list[int | None]
 
 
 def _compare(logits: Tensor, expected: Tensor, model_type: str) -> None:
-    _check_overflow(expected, model_type)
+    check_overflow(expected, model_type)
     spread = float(expected.double().std())
     error = float((logits.double() - expected.double()).abs().max())
     if not error <= TOLERANCE.get(expected.dtype, TOLERANCE_HALF) * spread:
         raise BuildError(
-            f"model type '{model_type}' does not give its own logits through Orthrus's cache and attention"
-            f" (off by {error:.3g} where logits spread by {spread:.3g}); it is not supported"
+            f"model type '{model_type}' does not give its own logits through this cache and attention"
+            f" (off by {error:.3g} where logits spread by {spread:.3g}); either it is not supported, or one of the two,"
+            " where a plugin has it, is not exact"
         )
 
 
-def _check_overflow(expected: Tensor, model_type: str) -> None:
+def check_overflow(expected: Tensor, model_type: str) -> None:
     """Raise BuildError if the model's own logits are no numbers; -inf stands for a token that never comes."""
     if not bool((expected.isnan() | expected.isposinf() | expected.isneginf().all(-1, keepdim=True)).any()):
         return

@@ -55,7 +55,7 @@ class DualPass:
         self._inputs.begin_rows(rows.starts)
         columns = torch.arange(rows.starts.shape[1], device=rows.starts.device)
         with torch.no_grad():
-            return self._run(rows.token_ids, columns - rows.starts, None)
+            return self.run(rows.token_ids, columns - rows.starts, None)
 
     @on_its_device
     def drafted(self, rows: PackedRows, blocks: MaskedBlocks) -> Tensor:
@@ -67,7 +67,7 @@ class DualPass:
         token_ids[..., 0] = rows.token_ids.gather(1, anchors)
         first = anchors - rows.starts.gather(1, anchors)  # [R, N] positions of the anchors
         positions = first[..., None] + torch.arange(size, device=anchors.device)
-        hidden = self._run(token_ids.flatten(1), positions.flatten(1), self._view)
+        hidden = self.run(token_ids.flatten(1), positions.flatten(1), self._view)
         return hidden.view(*anchors.shape, size, -1)
 
     def project(self, hidden: Tensor) -> Tensor:
@@ -82,7 +82,8 @@ class DualPass:
         for weight in self._view.weights().values():
             weight.requires_grad_(False).grad = None
 
-    def _run(self, token_ids: Tensor, positions: Tensor, view: View | None) -> Tensor:
+    def run(self, token_ids: Tensor, positions: Tensor, view: View | None) -> Tensor:
+        """Return the hidden states [R, n, E] of tokens [R, n] at positions [R, n]; view None: of the frozen model."""
         if self._max_length is not None:  # of masks behind the model's context, which nothing is asked of
             positions = positions.clamp(max=self._max_length - 1)
         return (

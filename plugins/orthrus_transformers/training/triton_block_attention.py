@@ -164,9 +164,9 @@ def _forward(
     for start in range((tl.min(begin) // STEP) * STEP, tl.max(end), STEP):
         slot = start + tl.arange(0, STEP)
         there = slot < slots
-        place = ((row.to(tl.int64) * slots + slot)[:, None] * kv_heads + kv_head) * D + columns[None, :]
-        far_k = tl.load(frozen_keys + place, mask=there[:, None], other=0.0)
-        far_v = tl.load(frozen_values + place, mask=there[:, None], other=0.0)
+        offset = ((row.to(tl.int64) * slots + slot)[:, None] * kv_heads + kv_head) * D + columns[None, :]
+        far_k = tl.load(frozen_keys + offset, mask=there[:, None], other=0.0)
+        far_v = tl.load(frozen_values + offset, mask=there[:, None], other=0.0)
         far_scores = tl.dot(q, tl.trans(far_k), input_precision=exact) * scale
         visible = (slot[None, :] >= begin[:, None]) & (slot[None, :] < end[:, None])
         far_scores = tl.where(visible, far_scores, float("-inf"))
@@ -210,9 +210,9 @@ def _backward(
         for start in range(lowest, highest, STEP):
             slot = start + tl.arange(0, STEP)
             there = slot < slots
-            place = ((row.to(tl.int64) * slots + slot)[:, None] * kv_heads + kv_head) * D + columns[None, :]
-            far_k = tl.load(frozen_keys + place, mask=there[:, None], other=0.0)
-            far_v = tl.load(frozen_values + place, mask=there[:, None], other=0.0)
+            offset = ((row.to(tl.int64) * slots + slot)[:, None] * kv_heads + kv_head) * D + columns[None, :]
+            far_k = tl.load(frozen_keys + offset, mask=there[:, None], other=0.0)
+            far_v = tl.load(frozen_values + offset, mask=there[:, None], other=0.0)
             visible = (slot[None, :] >= begin[:, None]) & (slot[None, :] < end[:, None])
             far_scores = tl.dot(q, tl.trans(far_k), input_precision=exact) * scale
             far_weights = tl.where(visible, tl.exp(far_scores - level[:, None]), 0.0)

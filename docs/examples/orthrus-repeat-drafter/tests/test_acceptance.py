@@ -22,7 +22,7 @@ CONFIG = {
 def test_a_guess_goes_the_way_that_the_text_went_last(tokens: list[int], most: int) -> None:
     before = tokens[-1]
     for guess in Followers(tokens).guess(most):
-        last = max(place for place, token in enumerate(tokens[:-1]) if token == before)
+        last = max(index for index, token in enumerate(tokens[:-1]) if token == before)
         assert tokens[last + 1] == guess
         before = guess
 

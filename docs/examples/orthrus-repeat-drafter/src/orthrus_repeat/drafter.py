@@ -25,12 +25,12 @@ class Followers:
 
     def guess(self, most: int) -> list[int]:
         """Return up to `most` tokens, each what followed the one before it."""
-        found: list[int] = []
+        matches: list[int] = []
         token = self._newest
-        while len(found) < most and token in self._next:
+        while len(matches) < most and token in self._next:
             token = self._next[token]
-            found.append(token)
-        return found
+            matches.append(token)
+        return matches
 
 
 class Repeat:

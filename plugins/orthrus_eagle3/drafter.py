@@ -1,0 +1,113 @@
+"""The drafter `eagle3`: a chain of tokens, each from the one before and the feature that led to it. B: rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from orthrus import BuildError, Chance, Context, Draft, Parts, Step, TappedStates, fingerprint_weights
+from orthrus.drafter_models.row_store import RowStore
+from orthrus.drafter_models.source import fetch_drafter, share_of_pass
+from orthrus.optional import HasDtype, TappedTarget
+from orthrus.sampling import add_noise, row_probabilities, warp_rows
+from orthrus_eagle3.config import TargetSizes
+from orthrus_eagle3.model import Eagle3Model, load_model
+from orthrus_eagle3.options import Eagle3Options
+
+
+class Eagle3:
+    """Draft a chain with an EAGLE-3 head.
+
+    Its keys and values are of the committed tokens before the anchor, made of the target's hidden states and of the
+    token after each; those of its own steps are written behind them and overwritten by the next cycle. On a GPU both
+    are replayed as CUDA graphs, but for drafts that are drawn.
+    """
+
+    name = "eagle3"
+    needs: frozenset[str] = frozenset({"hidden_states", "embeddings"})
+    learns = False
+    moves_rows = True
+
+    def __init__(self, target: TappedTarget, model: Eagle3Model, length: int) -> None:
+        """Draft so many tokens a cycle."""
+        self.taps = model.config.taps
+        self.length = length
+        self.passes = length * share_of_pass(model.weights().values(), target)
+        self._target = target
+        self._model = model
+        self._rows = RowStore(model.new_store(), model.device)
+
+    def start(self, context: Context, rows: Sequence[int]) -> None:
+        """Nothing is to be forgotten: the states of position 0 began these rows anew."""
+
+    def read_taps(self, context: Context, tapped: TappedStates) -> None:
+        """Make keys and values of committed tokens, and the feature of the last one."""
+        extent = self._rows.hold(context, self.length)
+        texts = context.tokens if tapped.rows is None else context.tokens[tapped.rows]
+        places = tapped.starts[:, None] + torch.arange(1, tapped.states.shape[1] + 1, device=texts.device)
+        following = texts.gather(1, places.clamp(max=texts.shape[1] - 1))  # [R, n]: the token after each
+
+        def feed(states: Tensor, starts: Tensor, counts: Tensor, tokens: Tensor, rows: Tensor | None = None) -> None:
+            store = self._rows.store
+            self._model.feed(store, states, tokens, starts, counts, self._target.embed, rows, extent=extent)
+
+        self._rows.feed(tapped, extent, feed, following)
+
+    def move_rows(self, sources: Sequence[int]) -> None:
+        """Take the rows' keys, values and features along."""
+        self._rows.move_rows(sources)
+
+    def propose(self, context: Context, chance: Chance) -> Draft:
+        """Return a chain of the likeliest tokens, or of drawn ones, as long as a row has room for."""
+        width = min(self.length, context.max_room)
+        if width < 1:
+            return context.empty_draft()
+        extent, lengths = self._rows.hold(context, self.length), context.room.clamp(max=width)
+        if context.settings.draws:
+            return self._drawn(context, chance, extent, width, lengths)
+        key = "draft", len(context.rows), extent
+        (tokens,) = self._rows.call(key, partial(self._likeliest, extent), context.lengths)
+        return Draft(tokens[:, :width], lengths, passes=self.passes)
+
+    def observe(self, step: Step) -> None:
+        """What it needs came with the taps."""
+
+    def fingerprint(self) -> str:
+        """Return the fingerprint of the drafter's weights."""
+        return fingerprint_weights(self._model.weights().items())
+
+    def _likeliest(self, extent: int, lengths: Tensor) -> tuple[Tensor]:
+        """Return the tokens [B, length] after rows of so many tokens."""
+        embed, store = self._target.embed, self._rows.store
+        return (self._model.draft(store, lengths - 1, embed, self.length, wide=False, extent=extent)[0],)
+
+    def _drawn(self, context: Context, chance: Chance, extent: int, width: int, lengths: Tensor) -> Draft:
+        """Draw each token with the noise that a coupled verifier draws the target's with."""
+
+        def choose(logits: Tensor, step: int) -> Tensor:
+            processed = warp_rows(logits[:, None], context.settings)  # [B, 1, V]
+            return add_noise(context, processed, chance, step).argmax(-1)[:, 0]
+
+        tokens, logits = self._model.draft(
+            self._rows.store, context.lengths - 1, self._target.embed, width, choose=choose, extent=extent
+        )
+        probabilities = row_probabilities(context, warp_rows(logits, context.settings))
+        return Draft(tokens, lengths, probabilities, passes=self.passes * width / self.length)
+
+
+def make(options: Eagle3Options, parts: Parts) -> Eagle3:
+    """Return the drafter; raise BuildError or InputError if its files cannot be used with the target."""
+    target = parts.target
+    if not isinstance(target, TappedTarget):
+        raise BuildError(
+            f"drafter 'eagle3' reads hidden states, which target '{type(target).__name__}' does not offer;"
+            " set target.name=transformers"
+        )
+    directory = fetch_drafter(options.source, parts)
+    sizes = TargetSizes(target.hidden_size, target.vocabulary_size, target.layer_count)
+    of_target = target.dtype if isinstance(target, HasDtype) else torch.float32
+    dtype = of_target if options.dtype == "auto" else getattr(torch, options.dtype)
+    return Eagle3(target, load_model(directory, sizes, options, dtype, target.device), options.length)

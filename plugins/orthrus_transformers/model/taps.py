@@ -1,0 +1,91 @@
+"""Hidden states of a target's passes, copied at the boundaries between layers. R: rows, n: columns, h: hidden size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from orthrus import TappedStates, TapPoint
+from orthrus.optional import TapReader
+from orthrus_transformers.model.decoder_layers import check_points, hook_points
+from orthrus_transformers.model.pass_state import PassState
+
+
+class TapBuffer:
+    """A buffer that passes copy their states to, at one address, so that a captured pass can be replayed.
+
+    It is apart from the memory that captures share, as other passes' recordings may write over that. `generation`
+    counts how often it had to grow: what was captured before is void.
+    """
+
+    def __init__(self, points: int, size: int, dtype: torch.dtype, device: torch.device) -> None:
+        self.generation = 0
+        self._size = size  # h
+        self._flat = torch.empty(0, points * size, dtype=dtype, device=device)  # [tokens, T h]
+        self.states = self._flat[None]  # [R, n, T h] of the last pass
+
+    def hold(self, rows: int, columns: int) -> None:
+        """Make `states` those of a pass over so many rows and columns."""
+        if rows * columns > len(self._flat):
+            self._flat = self._flat.new_empty(1 << (rows * columns - 1).bit_length(), self._flat.shape[1])
+            self.generation += 1
+        self.states = self._flat[: rows * columns].view(rows, columns, -1)
+
+    def write(self, index: int, hidden: Tensor) -> None:
+        """Copy the states [R, n, h] at one of the points."""
+        self.states[..., index * self._size : (index + 1) * self._size].copy_(hidden)
+
+
+class Taps:
+    """The points of a model that are tapped, and who reads them; nothing is hooked while nobody does."""
+
+    def __init__(self, model: Any, state: PassState) -> None:
+        self._model = model
+        self._state = state
+        self._points: tuple[TapPoint, ...] = ()
+        self._handles: list[Any] = []
+        self._reader: TapReader | None = None
+        self.buffer: TapBuffer | None = None  # None: nobody reads
+
+    def set(self, points: Sequence[TapPoint], reader: TapReader | None) -> None:
+        """Tap these points for a reader from now on; raise BuildError for one that the model does not have."""
+        self._reader = reader
+        if tuple(points) == self._points:
+            return
+        check_points(self._model, points)
+        for handle in self._handles:
+            handle.remove()
+        self._points, self.buffer = tuple(points), None
+        self._handles = hook_points(self._model, points, self._write)
+        if points:
+            size = self._model.config.get_text_config().hidden_size
+            self.buffer = TapBuffer(len(points), size, self._model.dtype, self._model.device)
+
+    def _write(self, index: int, hidden: Tensor) -> None:
+        taps = self._state.taps
+        if taps is not None:  # else a pass of a draft, or the model's own forward
+            taps.write(index, hidden)
+
+    def prompt(self, shift: Tensor, start: int, columns: int, rows: Tensor | None, level: bool, last: bool) -> None:
+        """Hand over a chunk of prompts: columns from `start` on, of which the first shift [R] of each row are none.
+
+        level: whether no row has such columns. Padding before the columns, and rows after these, are left out.
+        """
+        assert self.buffer is not None and self._reader is not None, "somebody reads"
+        states = self.buffer.states[: len(shift), -columns:]
+        unused = (shift - start).clamp(0, columns)  # [R]
+        if not level:
+            order = (torch.arange(columns, device=shift.device) + unused[:, None]) % columns
+            states = states.gather(1, order[..., None].expand(-1, -1, states.shape[2]))
+        elif last:
+            states = states.clone()  # it is read when further passes have come
+        tapped = TappedStates(states, (start - shift).clamp(min=0), columns - unused, rows)
+        self._reader.prompt(tapped, last)
+
+    def scored(self, starts: Tensor) -> None:
+        """Hand over the states of a scored draft, whose anchors are at positions starts [B]."""
+        assert self.buffer is not None and self._reader is not None, "somebody reads"
+        self._reader.scored(self.buffer.states, starts)
