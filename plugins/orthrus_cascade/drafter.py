@@ -153,7 +153,7 @@ class Cascade:
     def _read_taps(self, context: Context, tapped: TappedStates) -> None:
         """Hand each drafter that reads hidden states those of its points."""
         size = tapped.states.shape[-1] // len(self.taps)
-        chunks = dict(zip(self.taps, tapped.states.split(size, dim=-1), strict=True))
+        chunks = {point: tapped.states.narrow(-1, index * size, size) for index, point in enumerate(self.taps)}
         for reader in self._readers:
             same = tuple(reader.taps) == self.taps
             states = tapped.states if same else torch.cat([chunks[point] for point in reader.taps], dim=-1)
@@ -171,10 +171,8 @@ def _likeliest_for(drafter: Drafter, step: Step) -> Step:
     """Return the step with as many of the likeliest tokens as a drafter wants, if it wants any."""
     if step.likeliest is None or not isinstance(drafter, ReadsLikeliest):
         return step
-    count, likeliest = drafter.likeliest, step.likeliest
-    return replace(
-        step, likeliest=replace(likeliest, tokens=likeliest.tokens[..., :count], logits=likeliest.logits[..., :count])
-    )
+    count, best = drafter.likeliest, step.likeliest
+    return replace(step, likeliest=replace(best, tokens=best.tokens[..., :count], logits=best.logits[..., :count]))
 
 
 def _rows_drafted(draft: Draft, live: Sequence[int]) -> Sequence[int]:
