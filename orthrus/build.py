@@ -21,7 +21,12 @@ from orthrus.values import Location, Parts
 
 TargetKey = tuple[PartConfig | None, PartConfig | None, PartConfig | None]
 T = TypeVar("T")
-MAKES = {"attention": ("attention",), "cache": ("cache",), "target": ("attention", "cache", "target")}  # and with what
+MAKES = {  # and with what
+    "attention": ("attention",),
+    "cache": ("cache",),
+    "target": ("attention", "cache", "target"),
+    "drafter": ("drafter",),
+}
 
 
 def load(
@@ -155,6 +160,8 @@ def _assemble(
             parts = dataclasses.replace(parts, **{name: given[name]})
         elif chosen is not None and not _unneeded(name, given):
             options = chosen.options
+            if name == "drafter":
+                parts = with_drafters(parts)
             if name == "target" and isinstance(options, HasSource) and isinstance(options.source, str):
                 parts = dataclasses.replace(parts, source=find_source(options.source, plugins, parts))
             parts = dataclasses.replace(parts, **{name: _make(name, chosen, parts)})
@@ -168,11 +175,14 @@ class PartMaker:
     config: Config
     plugins: Plugins
     notify: Callable[[str], None]
+    parts: Parts | None = None  # those that further drafters are made from; None: they are not there yet
 
     def __call__(self, kind: str, options: Mapping[str, Any] | None = None) -> Any:
         """Return a new part of a kind, with these options or those of the config."""
         if kind not in MAKES:
             raise BuildError(f"Parts.make: {unknown('kind of part', kind, MAKES)}")
+        if kind == "drafter":
+            return self._drafter(options)
         settings = self._settings(kind, options or {})
         written = load_config(settings, [], self.plugins, missing_ok=PARTS) if settings else Config()
         chosen = {name: getattr(written, name) or getattr(self.config, name) for name in MAKES[kind]}
@@ -181,10 +191,29 @@ class PartMaker:
         config = dataclasses.replace(self.config, **chosen)
         return getattr(_assemble(MAKES[kind], config, self.plugins, {}, self.notify), kind)
 
+    def _drafter(self, options: Mapping[str, Any] | None) -> interfaces.Drafter:
+        """Return a drafter for the target that is there; the config's own drafter is being made."""
+        if self.parts is None:
+            raise BuildError("Parts.make: further drafters are made by drafters, once there is a target")
+        if not options:
+            raise BuildError("drafter: the options of a further drafter must be given, with a name")
+        written = load_config({"drafter": options}, [], self.plugins, missing_ok=PARTS)
+        assert written.drafter is not None, "it is written"
+        drafter: interfaces.Drafter = _make("drafter", written.drafter, with_drafters(self.parts))
+        return drafter
+
     def _settings(self, kind: str, options: Mapping[str, Any]) -> dict[str, Any]:
         beside = {name: options[name] for name in MAKES[kind] if name != kind and name in options}
         own = {name: value for name, value in options.items() if name not in beside}
         return {**beside, **({kind: own} if own else {})}
+
+
+def with_drafters(parts: Parts) -> Parts:
+    """Return parts whose `make` builds further drafters from them, which may build drafters in their turn."""
+    maker = parts.make
+    if not isinstance(maker, PartMaker):
+        return parts
+    return dataclasses.replace(parts, make=dataclasses.replace(maker, parts=parts))
 
 
 def _ignore(message: str) -> None: ...

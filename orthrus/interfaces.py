@@ -46,13 +46,14 @@ class Tokenizer(Protocol):
 
 
 class MakePart(Protocol):
-    """Build a further target, KV cache or attention backend through the catalog: `Parts.make`."""
+    """Build a further target, KV cache, attention backend or drafter through the catalog: `Parts.make`."""
 
     def __call__(self, kind: str, options: Mapping[str, Any] | None = None) -> Any:
-        """Return a new part of a kind, `target`, `cache` or `attention`, which is the caller's alone.
+        """Return a new part of a kind, `target`, `cache`, `attention` or `drafter`, which is the caller's alone.
 
         options: as a config writes them, with the part's name; None: as the decoder's own part of this kind. Those of a
-        target may have `cache` and `attention` beside its own options; without, it gets new ones like the decoder's.
+        target may have `cache` and `attention` beside its own options; without, it gets new ones like the decoder's. A
+        drafter is made for the decoder's target; only drafters can make one, and its options must be given.
         Raises ConfigError for options that are wrong, BuildError or InputError if the part cannot be made.
         """
 

@@ -12,9 +12,10 @@ class Measures:
     """The cost and gain of one row.
 
     cycles: steps after the prefill in which the row took part. passes: forward passes of the target's size that it
-    took part in: prefill (1, however many chunks), drafting and verifying. accepted_per_cycle: drafts the target
-    agreed with in each cycle, the bonus token excluded, counted before a stop cuts them. seconds: from the request to
-    its last token. ttft_seconds: from the request to its first token; None if there is none.
+    took part in: prefill (1, however many chunks), drafting (as the draft says, also in fractions) and verifying.
+    accepted_per_cycle: drafts the target agreed with in each cycle, the bonus token excluded, counted before a stop
+    cuts them. seconds: from the request to its last token. ttft_seconds: from the request to its first token; None if
+    there is none.
     """
 
     new_tokens: int
@@ -51,7 +52,7 @@ class Measures:
         """Return all measures but new_tokens as a JSON object."""
         return {
             "cycles": self.cycles,
-            "passes": self.passes,
+            "passes": round(self.passes, 6),  # fractions do not add up to the last digit
             "accepted_per_cycle": list(self.accepted_per_cycle),
             "accepted_length": self.accepted_length,
             "tokens_per_cycle": self.tokens_per_cycle,

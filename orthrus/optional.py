@@ -110,6 +110,14 @@ class HasSpecialTokens(Protocol):
 
 
 @runtime_checkable
+class HasVocabulary(Protocol):
+    """A tokenizer that tells what each of its tokens is, so that two can be compared."""
+
+    def vocabulary(self) -> Mapping[str, int]:
+        """Return the id of each token, special ones included, by its text."""
+
+
+@runtime_checkable
 class LoadedTarget(Protocol):
     """A target that tells what its model is, for `orthrus verify`, whose certificates are of the model as loaded."""
 

@@ -73,6 +73,7 @@ class DraftLengthPolicy:
         """Take note of how many drafts of each row were accepted."""
         if self._proposed:
             self._rows.observe(self._proposed, accepted)
+            self._proposed = []  # it was asked for one cycle; in the next ones it may not be asked
             self._seen = ()
             self._last_probe_accepted = any(accepted)
 

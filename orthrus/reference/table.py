@@ -36,6 +36,10 @@ class Letters:
             raise InputError(f"{foreign[0]!r} is not in the alphabet {self._alphabet!r}")
         return [self._alphabet.index(letter) for letter in prompt]
 
+    def vocabulary(self) -> dict[str, int]:
+        """Return the index of each letter."""
+        return {letter: index for index, letter in enumerate(self._alphabet)}
+
     def decode(self, token_ids: Sequence[int]) -> str:
         """Return the letters, without the stop letter."""
         return "".join(self._alphabet[token] for token in token_ids if token not in self._hidden)

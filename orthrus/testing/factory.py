@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from orthrus.build import build_part, build_target
+from orthrus.build import PartMaker, build_part, build_target, with_drafters
 from orthrus.config.compose import ConfigSource, read_overrides
 from orthrus.config.schema import NEEDED, Config, NoOptions, PartConfig, load_config
 from orthrus.errors import ConfigError, InputError, InterfaceError, PluginError, Problem, reason, unknown
@@ -136,7 +136,8 @@ def _with_advice(problem: Problem) -> Problem:
 def _registered(kind: str, config: Config, session: Plugins) -> Callable[..., Any]:
     chosen: PartConfig = getattr(config, kind)
     if kind == "drafter":
-        return lambda target: build_part(kind, chosen, Parts(target=target))
+        maker = PartMaker(config, session, lambda message: None)
+        return lambda target: build_part(kind, chosen, with_drafters(Parts(target=target, make=maker)))
     if kind != "target":
         return lambda: build_part(kind, chosen, Parts())
     loaded: list[Any] = []  # loading a model takes its time

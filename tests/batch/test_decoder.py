@@ -10,7 +10,7 @@ from support.building import table_target
 from support.drafters import ScriptedDrafter
 
 import orthrus
-from orthrus import Decoder, Draft, DraftError, InputError, Stop
+from orthrus import Chance, Context, Decoder, Draft, DraftError, InputError, Stop
 from orthrus.metrics import Measures, Ratio, summarize
 from orthrus_drafters.none import NoDrafter
 from orthrus_drafters.prompt_lookup import PromptLookup
@@ -94,6 +94,17 @@ def test_parts_can_be_given_as_objects_and_names() -> None:
     assert plain.generate(["abc"])[0].token_ids == loaded.generate(["abc"])[0].token_ids[:8]
     mine = ScriptedDrafter([[0] * 64], 9, 0.0, [2])
     assert orthrus.load(TABLE, drafter=mine).drafter is mine
+
+
+def test_fractions_of_a_pass_are_counted() -> None:
+    class Quarter(NoDrafter):
+        def propose(self, context: Context, chance: Chance) -> Draft:
+            return Draft(context.anchors[:, None], context.room.clamp(max=1), passes=0.1)
+
+    measures = orthrus.load(TABLE, drafter=Quarter()).generate(["abc"])[0].measures
+    assert measures.passes == pytest.approx(1 + 1.1 * measures.cycles)
+    assert measures.tpf == measures.new_tokens / measures.passes
+    assert measures.to_dict()["passes"] == round(1 + 1.1 * measures.cycles, 6)
 
 
 def test_an_object_that_is_no_drafter_is_refused() -> None:

@@ -205,3 +205,16 @@ def test_expected_tokens_are_a_sum_over_places(available: int, tokens: float) ->
 )
 def test_sizes_are_few_and_end_with_the_most(most: int, sizes: tuple[int, ...]) -> None:
     assert draft_sizes(most) == sizes
+
+
+def test_what_was_drafted_in_one_cycle_counts_once() -> None:
+    # Beside other drafters it observes every cycle, also those for which it was not asked.
+    often, once = DraftLengthPolicy(SIZES), DraftLengthPolicy(SIZES)
+    for policy in (often, once):
+        policy.start([0])
+        for _ in range(3):
+            size = policy.choose([1000], COSTS["two cores"])
+            policy.observe([size])
+    for _ in range(50):
+        often.observe([0])
+    assert often.choose([1000], COSTS["two cores"]) == once.choose([1000], COSTS["two cores"]) > 0

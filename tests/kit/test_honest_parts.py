@@ -37,6 +37,7 @@ from orthrus_drafters.prompt_lookup import PromptLookup
 
 # What cannot be checked here, and the reason that it gives.
 ELSEWHERE = {
+    "draft_model": "another vocabulary",
     "flash": "CUDA",
     "flash_attention_2": "needs",
     "flash_attention_3": "needs",

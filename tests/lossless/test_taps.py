@@ -13,10 +13,12 @@ from support.building import assert_lossless, decode_with, target_oracle
 from support.families import VOCABULARY, tiny_model
 
 from orthrus import BuildError, Chance, Context, Draft, Stop, TappedStates
+from orthrus.optional import ReadsLikeliest, ReadsTaps
 from orthrus.reference.table import random_table
 from orthrus_attention.eager import EagerAttention
 from orthrus_caches.dynamic import DynamicCache
 from orthrus_caches.static import StaticCache
+from orthrus_cascade.drafter import Cascade
 from orthrus_drafters.none import NoDrafter
 from orthrus_transformers.target import TransformersTarget
 
@@ -186,3 +188,36 @@ def test_a_table_tells_what_a_layer_knows() -> None:
     text, states = max(recorder.texts, key=lambda pair: len(pair[0]))
     assert torch.equal(states[:, :2], target.embed(torch.tensor(text)))
     torch.testing.assert_close(target.head(states[:, 2:]), target.logits(text, len(text)))
+
+
+def test_each_of_several_drafters_gets_the_states_of_its_own_points() -> None:
+    target, _ = target_of("eager", prefill_chunk=3)
+    first, second = TapRecorder(), TapRecorder(("final", 2), drafts=1)
+    prompts = [[1, 2, 3, 4], [5], [6, 7, 8, 9, 6, 7, 8]]
+    decode_with(target, Cascade([first, NoDrafter(), second], "passes"), prompts, Stop(9), batch=2)
+    check_texts(target, first)
+    texts = {tuple(text): states for text, states in first.texts}
+    size = target.hidden_size
+    assert second.texts
+    for text, states in second.texts:
+        if tuple(text) in texts:
+            whole = texts[tuple(text)]
+            assert torch.equal(states, torch.cat([whole[:, 3 * size :], whole[:, size : 2 * size]], dim=-1))
+
+
+def test_each_of_several_drafters_gets_as_many_likeliest_tokens_as_it_wants() -> None:
+    class Wanting(NoDrafter):
+        def __init__(self, count: int) -> None:
+            self.likeliest = count
+            self.seen: list[torch.Tensor] = []
+
+        def observe(self, step: Any) -> None:
+            self.seen.append(step.likeliest.tokens)
+
+    target = random_table(1)
+    alone, one, three = Wanting(3), Wanting(1), Wanting(3)
+    decode_with(target, alone, [[0, 1], [2]], Stop(6))
+    decode_with(target, Cascade([one, NoDrafter(), three]), [[0, 1], [2]], Stop(6))
+    assert [tokens.tolist() for tokens in three.seen] == [tokens.tolist() for tokens in alone.seen]
+    assert [tokens.tolist() for tokens in one.seen] == [tokens[..., :1].tolist() for tokens in alone.seen]
+    assert not isinstance(Cascade([NoDrafter(), NoDrafter()]), ReadsLikeliest | ReadsTaps)

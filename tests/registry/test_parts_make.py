@@ -85,7 +85,11 @@ def test_caches_are_made_anew_each_time() -> None:
     ("kind", "options", "error", "sentence"),
     [
         ("cash", None, BuildError, "Parts.make: unknown kind of part 'cash'"),
-        ("drafter", None, BuildError, "drafter"),
+        ("verifier", None, BuildError, "Parts.make: unknown kind of part 'verifier'"),
+        ("drafter", None, BuildError, "drafter: the options of a further drafter must be given, with a name"),
+        ("drafter", {"name": "prompt_lokup"}, ConfigError, "did you mean 'prompt_lookup'"),
+        ("drafter", {"name": "prompt_lookup", "lenght": 3}, ConfigError, "lenght"),
+        ("drafter", {"name": "diffusion"}, BuildError, "drafter 'diffusion' needs views"),
         ("cache", {"name": "dinamic"}, ConfigError, "did you mean 'dynamic'"),
         ("target", {"name": "table", "sead": 3}, ConfigError, "sead"),
         ("attention", None, BuildError, "attention: the config names none, so its options must be given, with a name"),
@@ -96,6 +100,28 @@ def test_what_cannot_be_made_is_one_sentence(kind: str, options: Any, error: typ
     with pytest.raises(error) as raised:
         drafter.parts.make(kind, options)
     assert sentence in str(raised.value)
+
+
+def test_a_drafter_has_further_drafters_for_its_target() -> None:
+    _, drafter = decoded(Plugin())
+    further = drafter.parts.make("drafter", {"name": "second_model"})
+    assert type(further) is SecondModel and further is not drafter
+    assert further.parts.target is drafter.parts.target and further.own is not drafter.own
+    deeper = further.parts.make("drafter", {"name": "prompt_lookup", "length": 3})
+    assert deeper.name == "prompt_lookup"
+
+
+def test_what_is_no_drafter_makes_none() -> None:
+    made: list[Parts] = []
+
+    class Asking:
+        @hookimpl
+        def register_targets(self, register: Register) -> None:
+            register("asking", lambda options, parts: made.append(parts) or parts.make("target", {"name": "table"}))
+
+    orthrus.load({**MODEL, "target": {"name": "asking"}, "drafter": {"name": "none"}}, plugins=[Asking()])
+    with pytest.raises(BuildError, match="further drafters are made by drafters"):
+        made[0].make("drafter", {"name": "none"})
 
 
 def test_without_a_config_nothing_is_made() -> None:

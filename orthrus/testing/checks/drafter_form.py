@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import wraps
 
@@ -48,8 +49,8 @@ def draft_has_its_form(context: Context, draft: Draft) -> None:
     location, rows = _cycle(context), len(context.rows)
     if not isinstance(draft, Draft):
         raise BrokenRuleError(f"it returned a {type(draft).__name__}", location)
-    if not isinstance(draft.passes, int) or draft.passes < 0:
-        raise BrokenRuleError(f"passes are {draft.passes!r}, wanted 0 or more", location)
+    if not isinstance(draft.passes, (int, float)) or not 0 <= draft.passes < math.inf:  # nan is neither
+        raise BrokenRuleError(f"passes are {draft.passes!r}, wanted a number, 0 or more", location)
     for name in ("tokens", "lengths"):
         if not isinstance(getattr(draft, name), Tensor):
             raise BrokenRuleError(f"{name} are a {type(getattr(draft, name)).__name__}, wanted a tensor", location)

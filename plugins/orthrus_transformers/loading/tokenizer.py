@@ -26,6 +26,11 @@ class TextTokenizer:
         """The ids of special tokens, which `decode` leaves out, by their text."""
         return {str(token): id for id, token in self._tokenizer.added_tokens_decoder.items() if token.special}
 
+    def vocabulary(self) -> Mapping[str, int]:
+        """Return the id of each token by its text."""
+        tokens: Mapping[str, int] = self._tokenizer.get_vocab()
+        return tokens
+
     def encode(self, prompt: Prompt, chat: bool | None = None) -> list[int]:
         """Return the prompt's tokens; raise InputError if there is no template for a chat, or the text is refused."""
         if isinstance(prompt, str):
