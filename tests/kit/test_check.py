@@ -225,15 +225,15 @@ def test_named_checks_that_do_not_exist() -> None:
 
 
 class Needy(Stale):
-    needs = frozenset({"hidden_states"})
+    needs = frozenset({"training"})
 
 
 def test_what_does_not_apply_is_skipped_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     one = named_check("drafter", "greedy_text")
-    with pytest.raises(pytest.skip.Exception, match="needs hidden_states, which no target of the kit offers"):
+    with pytest.raises(pytest.skip.Exception, match="needs training, which no target of the kit offers"):
         one(Needy)
     monkeypatch.delenv("PYTEST_CURRENT_TEST")
-    with pytest.raises(NotApplicableError, match="'greedy_text' did not apply: the drafter needs hidden_states"):
+    with pytest.raises(NotApplicableError, match="'greedy_text' did not apply: the drafter needs training"):
         one(Needy)
 
 
