@@ -13,7 +13,8 @@ import pytest
 import torch
 from support.bug import Bug
 from support.bugs import EVERY_BUG
-from support.bugs_of_drafters import NoLimit, Stale
+from support.bugs_of_drafters import Cycling, NoLimit, Stale
+from support.bugs_of_taps import Tapping
 from support.bugs_of_verifiers import NothingAccepted
 from support.program import ROOT
 from support.thorough import thorough_but
@@ -235,6 +236,22 @@ def test_what_does_not_apply_is_skipped_with_its_reason(monkeypatch: pytest.Monk
     monkeypatch.delenv("PYTEST_CURRENT_TEST")
     with pytest.raises(NotApplicableError, match="'greedy_text' did not apply: the drafter needs training"):
         one(Needy)
+
+
+class Still(Tapping):
+    moves_rows = False
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "why"),
+    [
+        ("taps_are_copied", Cycling, "the drafter reads no hidden states"),
+        ("taps_move_with_their_rows", Still, "the drafter's rows do not move"),
+    ],
+)
+def test_checks_of_taps_say_why_they_do_not_apply(name: str, make: type[Cycling] | type[Tapping], why: str) -> None:
+    outcome = named_check("drafter", name).outcome(make)
+    assert (outcome.status, outcome.reason) == ("did not apply", why)
 
 
 def test_a_part_that_cannot_be_made_here_does_not_fail() -> None:

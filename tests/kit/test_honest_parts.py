@@ -12,6 +12,7 @@ from support import bugs_of_large_verdicts, bugs_of_rows
 from support.bugs_of_attention import Written
 from support.bugs_of_coupling import Coupled
 from support.bugs_of_drafters import Ahead, Claiming, Cycling
+from support.bugs_of_taps import Tapping, TappingAhead
 from support.bugs_of_targets import over
 from support.bugs_of_the_loop import Knowing
 from support.bugs_of_verifiers import Greedy, Sampler
@@ -43,6 +44,8 @@ ELSEWHERE = {
     "flash_attention_4": "needs",
     "split": "GPU",
     "transformers": "",  # below, with a model
+    "dflash": "",  # like `eagle3` made for one model's states: tests/dflash and tests/eagle3 hold them
+    "eagle3": "",
 }
 REGISTERED = [
     (part.kind, part.name)
@@ -106,6 +109,8 @@ HONEST: dict[str, tuple[str, Callable[..., Any]]] = {
     "a drafter that draws token by token": ("drafter", lambda target: OneByOne(some_q(1, 2), 2)),
     "a drafter that draws with noise": ("drafter", lambda target: Even(some_q(1, 2), 2)),
     "a drafter that drafts ahead": ("drafter", Ahead),
+    "a drafter that reads hidden states": ("drafter", Tapping),
+    "a drafter that reads them ahead": ("drafter", TappingAhead),
     "prompt lookup of single tokens": ("drafter", lambda target: PromptLookup(2, 1, 4)),
     "the samplers' base": ("verifier", Sampler),
     "the greedy verifiers' base": ("verifier", Greedy),

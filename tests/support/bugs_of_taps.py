@@ -34,7 +34,7 @@ class Tapping:
 
     def read_taps(self, context: Context, tapped: TappedStates) -> None:
         rows = torch.arange(len(tapped.states)) if tapped.rows is None else tapped.rows
-        self.make_room(int(rows.max()) + 1)
+        self.make_room(len(context.rows))
         before = self.before(self.held[rows], tapped)  # [R, KEPT]
         joined = torch.cat([before, tapped.states[..., -1].to(before.dtype)], 1)  # [R, KEPT + n]
         self.held[rows] = joined.gather(1, self.counts(tapped)[:, None] + torch.arange(KEPT))
@@ -119,6 +119,7 @@ class KeepsTheBuffer(Tapping):
         self.handed: list[tuple[Context, TappedStates]] = []
 
     def read_taps(self, context: Context, tapped: TappedStates) -> None:
+        self.make_room(len(context.rows))  # it may have fewer when they are read
         self.handed.append((context, tapped))
 
     def draft(self, context: Context) -> Tensor:
@@ -160,6 +161,23 @@ class KeepsTheFormer(Tapping):
         return held
 
 
+class ReadsThemRowByRow(Tapping):
+    """Look at the last state of each row on the host."""
+
+    def read_taps(self, context: Context, tapped: TappedStates) -> None:
+        super().read_taps(context, tapped)
+        for count, states in zip(tapped.counts, tapped.states, strict=True):
+            states[: int(count)].sum().item()
+
+
+class CountsInTheContext(Tapping):
+    """Count in the context how many tokens' states are there."""
+
+    def read_taps(self, context: Context, tapped: TappedStates) -> None:
+        super().read_taps(context, tapped)
+        context.prompt_lengths.add_(1)
+
+
 class LeavesThemBehind(Tapping):
     """Move no states with the rows."""
 
@@ -195,6 +213,8 @@ BUGS = [
         KeepsTheFormer,
     ),
     Bug("drafter", "leaves hidden states behind when rows move", "taps_move_with_their_rows", LeavesThemBehind),
+    Bug("drafter", "looks at hidden states row by row", "drafting_waits_seldom", ReadsThemRowByRow),
+    Bug("drafter", "writes into the context as it takes hidden states", "inputs_are_left_alone", CountsInTheContext),
 ]
 BUGS_OF_THE_LOOP = [
     Bug(
