@@ -7,7 +7,8 @@ import re
 import runpy
 import textwrap
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -236,6 +237,22 @@ def test_what_does_not_apply_is_skipped_with_its_reason(monkeypatch: pytest.Monk
     monkeypatch.delenv("PYTEST_CURRENT_TEST")
     with pytest.raises(NotApplicableError, match="'greedy_text' did not apply: the drafter needs training"):
         one(Needy)
+
+
+class Costly(Cycling):
+    passes: ClassVar[float] = 0.25
+
+    def after(self, context: Context, draft: Draft) -> Draft:
+        return replace(draft, passes=self.passes)
+
+
+class Unknown(Costly):
+    passes = float("nan")
+
+
+@pytest.mark.parametrize(("make", "status"), [(Costly, "passed"), (Unknown, "failed")])
+def test_passes_may_be_a_share_of_one_and_must_be_a_number(make: type[Costly], status: str) -> None:
+    assert named_check("drafter", "draft_has_its_form").outcome(make).status == status
 
 
 class Still(Tapping):

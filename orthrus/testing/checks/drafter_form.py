@@ -48,7 +48,7 @@ def draft_has_its_form(context: Context, draft: Draft) -> None:
     location, rows = _cycle(context), len(context.rows)
     if not isinstance(draft, Draft):
         raise BrokenRuleError(f"it returned a {type(draft).__name__}", location)
-    if not isinstance(draft.passes, int) or draft.passes < 0:
+    if not isinstance(draft.passes, int | float) or not draft.passes >= 0:  # true of nan, too
         raise BrokenRuleError(f"passes are {draft.passes!r}, wanted 0 or more", location)
     for name in ("tokens", "lengths"):
         if not isinstance(getattr(draft, name), Tensor):
