@@ -25,7 +25,7 @@ class ViewTableTarget(TableTarget):
 
     name = "table"
     directory: Path | None = None
-    capabilities = frozenset({"tokenizer", "logits", "views"})
+    capabilities = TableTarget.capabilities | {"views"}
 
     @property
     def view_names(self) -> list[str]:

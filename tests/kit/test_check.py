@@ -7,13 +7,15 @@ import re
 import runpy
 import textwrap
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
+from typing import Any, ClassVar
 
 import pytest
 import torch
 from support.bug import Bug
 from support.bugs import EVERY_BUG
-from support.bugs_of_drafters import NoLimit, Stale
+from support.bugs_of_drafters import Cycling, NoLimit, Stale
+from support.bugs_of_taps import Tapping
 from support.bugs_of_verifiers import NothingAccepted
 from support.program import ROOT
 from support.thorough import thorough_but
@@ -225,16 +227,48 @@ def test_named_checks_that_do_not_exist() -> None:
 
 
 class Needy(Stale):
-    needs = frozenset({"hidden_states"})
+    needs = frozenset({"training"})
 
 
 def test_what_does_not_apply_is_skipped_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     one = named_check("drafter", "greedy_text")
-    with pytest.raises(pytest.skip.Exception, match="needs hidden_states, which no target of the kit offers"):
+    with pytest.raises(pytest.skip.Exception, match="needs training, which no target of the kit offers"):
         one(Needy)
     monkeypatch.delenv("PYTEST_CURRENT_TEST")
-    with pytest.raises(NotApplicableError, match="'greedy_text' did not apply: the drafter needs hidden_states"):
+    with pytest.raises(NotApplicableError, match="'greedy_text' did not apply: the drafter needs training"):
         one(Needy)
+
+
+class Costly(Cycling):
+    passes: ClassVar[float] = 0.25
+
+    def after(self, context: Context, draft: Draft) -> Draft:
+        return replace(draft, passes=self.passes)
+
+
+class Unknown(Costly):
+    passes = float("nan")
+
+
+@pytest.mark.parametrize(("make", "status"), [(Costly, "passed"), (Unknown, "failed")])
+def test_passes_may_be_a_share_of_one_and_must_be_a_number(make: type[Costly], status: str) -> None:
+    assert named_check("drafter", "draft_has_its_form").outcome(make).status == status
+
+
+class Still(Tapping):
+    moves_rows = False
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "why"),
+    [
+        ("taps_are_copied", Cycling, "the drafter reads no hidden states"),
+        ("taps_move_with_their_rows", Still, "the drafter's rows do not move"),
+    ],
+)
+def test_checks_of_taps_say_why_they_do_not_apply(name: str, make: type[Cycling] | type[Tapping], why: str) -> None:
+    outcome = named_check("drafter", name).outcome(make)
+    assert (outcome.status, outcome.reason) == ("did not apply", why)
 
 
 def test_a_part_that_cannot_be_made_here_does_not_fail() -> None:

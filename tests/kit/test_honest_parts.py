@@ -12,10 +12,12 @@ from support import bugs_of_large_verdicts, bugs_of_rows
 from support.bugs_of_attention import Written
 from support.bugs_of_coupling import Coupled
 from support.bugs_of_drafters import Ahead, Claiming, Cycling
+from support.bugs_of_taps import Tapping, TappingAhead
 from support.bugs_of_targets import over
 from support.bugs_of_the_loop import Knowing
 from support.bugs_of_verifiers import Greedy, Sampler
 from support.building import transformers_target
+from support.random_drafters import random_dflash, random_eagle3
 from support.thorough import nightly_but
 from torch import Tensor
 
@@ -32,6 +34,7 @@ from orthrus.testing import (
     factory_of,
 )
 from orthrus.testing.checks import EVERY_CHECK
+from orthrus.testing.checks.drafter_taps import DRAFTER_TAPS
 from orthrus.testing.doubles.drafters import Drawing, some_q
 from orthrus_drafters.prompt_lookup import PromptLookup
 
@@ -44,6 +47,8 @@ ELSEWHERE = {
     "flash_attention_4": "needs",
     "split": "GPU",
     "transformers": "",  # below, with a model
+    "dflash": "",  # below, with random weights, like `eagle3`
+    "eagle3": "",
 }
 REGISTERED = [
     (part.kind, part.name)
@@ -69,6 +74,8 @@ BESIDES = [
     "a drafter that draws token by token",
     "a drafter that draws with noise",
     "prompt lookup of single tokens",
+    "dflash for a table",
+    "eagle3 for a table",
 ]
 
 # Of targets in all checks of one part: the most that one needs is 6,156, and each takes a millisecond.
@@ -107,6 +114,10 @@ HONEST: dict[str, tuple[str, Callable[..., Any]]] = {
     "a drafter that draws token by token": ("drafter", lambda target: OneByOne(some_q(1, 2), 2)),
     "a drafter that draws with noise": ("drafter", lambda target: Even(some_q(1, 2), 2)),
     "a drafter that drafts ahead": ("drafter", Ahead),
+    "a drafter that reads hidden states": ("drafter", Tapping),
+    "a drafter that reads them ahead": ("drafter", TappingAhead),
+    "dflash for a table": ("drafter", random_dflash),
+    "eagle3 for a table": ("drafter", random_eagle3),
     "prompt lookup of single tokens": ("drafter", lambda target: PromptLookup(2, 1, 4)),
     "the samplers' base": ("verifier", Sampler),
     "the greedy verifiers' base": ("verifier", Greedy),
@@ -182,3 +193,9 @@ def test_models_of_transformers_pass(family: str) -> None:
 @pytest.mark.thorough
 def test_drafters_of_every_kind_are_drawn_from() -> None:
     assert {outcome.status for outcome in of_honest("a drafter that draws")} == {"passed"}
+
+
+@pytest.mark.parametrize("make", [Tapping, random_dflash, random_eagle3])
+def test_drafters_that_read_hidden_states_have_those_of_what_was_committed(make: Callable[..., Any]) -> None:
+    results = [check.outcome(make) for check in DRAFTER_TAPS]
+    assert [outcome.reason for outcome in results if outcome.status != "passed"] == []

@@ -9,9 +9,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.bugs_of_taps import too_late
 from support.building import assert_lossless, decode_with, target_oracle
 from support.families import VOCABULARY, tiny_model
 
+import orthrus.decode as decode_module
 from orthrus import BuildError, Chance, Context, Draft, Stop, TappedStates
 from orthrus.optional import ReadsLikeliest, ReadsTaps
 from orthrus.reference.table import random_table
@@ -179,6 +181,30 @@ def test_embeddings_and_head_are_the_models(data: st.DataObject) -> None:
     with target.own_model() as lent:
         final = lent(tokens, output_hidden_states=True).hidden_states[-1]
     torch.testing.assert_close(target.head(final)[0], target.logits(tokens[0].tolist(), tokens.shape[1]))
+
+
+class EarlyRecorder(TapRecorder):
+    """A recorder that drafts ahead, and looks there whether all states of committed tokens have come."""
+
+    early = 0
+
+    def ahead(self, context: Context, chance: Chance) -> None:
+        for row, length in enumerate(context.lengths.tolist()):
+            if context.rows[row].live:
+                assert len(self._rows[row]) == length - 1, "an early draft reads the states of the cycle before"
+                self.early += 1
+
+
+def test_an_early_draft_finds_the_states_of_what_was_just_committed() -> None:
+    recorder = EarlyRecorder(["final"])
+    decode_with(random_table(1), recorder, [[1, 2, 3], [0], [2, 2]], Stop(9), batch=2)
+    assert recorder.early > 9
+
+
+def test_states_that_come_after_an_early_draft_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decode_module, "in_order", too_late)
+    with pytest.raises(AssertionError, match="an early draft reads the states of the cycle before"):
+        decode_with(random_table(1), EarlyRecorder(["final"]), [[1, 2, 3]], Stop(9))
 
 
 def test_a_table_tells_what_a_layer_knows() -> None:

@@ -11,16 +11,18 @@ from support.bugs_of_large_buffers import BUGS as BUFFERS
 from support.bugs_of_large_passes import BUGS as PASSES
 from support.bugs_of_large_verdicts import BUGS as VERDICTS
 from support.bugs_of_rows import BUGS as ROWS
+from support.bugs_of_taps import BUGS as TAPS
+from support.bugs_of_taps import BUGS_OF_THE_LOOP as LATE_TAPS
 from support.bugs_of_targets import BUGS as TARGETS
 from support.bugs_of_the_loop import BUGS as LOOP
 from support.bugs_of_verifiers import BUGS as VERIFIERS
 
 BUGS: dict[str, list[Bug]] = {
-    "Drafters": DRAFTERS + ROWS,
+    "Drafters": DRAFTERS + ROWS + TAPS,
     "Verifiers": VERIFIERS + COUPLING + VERDICTS,
     "Caches": CACHES + [bug for bug in BUFFERS if bug.kind == "cache"],
     "Targets": TARGETS + PASSES,
     "Attention backends": ATTENTION + [bug for bug in BUFFERS if bug.kind == "attention"],
-    "The loop": LOOP,
+    "The loop": LOOP + LATE_TAPS,
 }
 EVERY_BUG = [bug for bugs in BUGS.values() for bug in bugs]

@@ -1,7 +1,7 @@
 """The checks of the conformance kit, by kind of part.
 
-May import: batch, chance, decode, errors, interfaces, optional, reference, registry, sampling, settings, testing.check,
-testing.doubles, testing.scenes, values.
+May import: abilities, batch, chance, decode, errors, interfaces, optional, reference, registry, sampling, settings,
+testing.check, testing.doubles, testing.scenes, values.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,6 +14,7 @@ from orthrus.testing.checks.drafter_draws import DRAFTER_DRAWS
 from orthrus.testing.checks.drafter_form import DRAFT_RULES
 from orthrus.testing.checks.drafter_rows import DRAFTER_ROWS
 from orthrus.testing.checks.drafter_state import DRAFTER_STATE
+from orthrus.testing.checks.drafter_taps import DRAFTER_TAPS
 from orthrus.testing.checks.drafter_texts import DRAFTER_TEXTS
 from orthrus.testing.checks.host_syncs import drafting_waits_seldom, verifying_waits_seldom
 from orthrus.testing.checks.target import target_checks
@@ -28,8 +29,8 @@ def drafter_checks(expect: Mapping[str, str] | None = None) -> list[Check]:
     expect: for checks that are known to fail, by name, the reason; one that passes all the same is a failure. Raises
     InputError for a name that is none.
     """
-    checks = (*DRAFT_RULES, *DRAFTER_TEXTS, *DRAFTER_DRAWS, *DRAFTER_STATE, *DRAFTER_ROWS, drafting_waits_seldom)
-    return expecting(checks, expect)
+    alone = (*DRAFT_RULES, *DRAFTER_TEXTS, *DRAFTER_DRAWS, *DRAFTER_STATE)
+    return expecting([*alone, *DRAFTER_ROWS, *DRAFTER_TAPS, drafting_waits_seldom], expect)
 
 
 def verifier_checks(expect: Mapping[str, str] | None = None) -> list[Check]:

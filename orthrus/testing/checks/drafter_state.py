@@ -16,7 +16,7 @@ from orthrus.batch.context import Context
 from orthrus.chance import Chance
 from orthrus.errors import shown
 from orthrus.interfaces import Drafter
-from orthrus.optional import DraftsAhead, name_of
+from orthrus.optional import DraftsAhead, ReadsTaps, name_of
 from orthrus.reference.cache import PlainCache
 from orthrus.reference.view_table import ViewTableTarget
 from orthrus.testing.check import BrokenRuleError, Factory, check
@@ -24,7 +24,7 @@ from orthrus.testing.checks.contracts import forgetful, hold_declared, make_draf
 from orthrus.testing.doubles.spies import FixedChance, Proposals, compare, decoded, recorded, recording
 from orthrus.testing.doubles.verifiers import Dictated, Spelled
 from orthrus.testing.scenes import Scene, ladder
-from orthrus.values import Draft, Step
+from orthrus.values import Draft, Step, TappedStates
 
 SCENES = [*ladder(14), *ladder(5, temperature=0.8)]
 BATCHES = [
@@ -186,6 +186,8 @@ class _Guarded:
         self.learns = drafter.learns
         if isinstance(drafter, DraftsAhead):
             self.ahead = self._ahead  # the loop looks whether there is one
+        if isinstance(drafter, ReadsTaps):
+            self.taps, self.read_taps = drafter.taps, self._read_taps
 
     def start(self, context: Context, rows: Sequence[int]) -> None:
         self._context = context
@@ -199,6 +201,11 @@ class _Guarded:
     def _ahead(self, context: Context, chance: Chance) -> None:
         with self._guarded_call("ahead"):
             self._drafter.ahead(context, chance)  # type: ignore[attr-defined]  # optional: this is for those that have it
+
+    def _read_taps(self, context: Context, tapped: TappedStates) -> None:
+        self._context = context
+        with self._guarded_call("read_taps"):
+            self._drafter.read_taps(context, tapped)  # type: ignore[attr-defined]  # as above
 
     def observe(self, step: Step) -> None:
         lengths = step.lengths.tolist()

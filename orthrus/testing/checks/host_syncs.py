@@ -5,7 +5,7 @@ A CPU waits for nothing, so what is counted is how often values of tensors reach
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -15,7 +15,7 @@ from torch import Tensor
 from orthrus.batch.context import Context
 from orthrus.chance import Chance
 from orthrus.interfaces import Drafter, Verifier
-from orthrus.optional import DraftsAhead, name_of
+from orthrus.optional import DraftsAhead, ReadsTaps, name_of
 from orthrus.reference.cache import PlainCache
 from orthrus.reference.view_table import ViewTableTarget
 from orthrus.testing.check import BrokenRuleError, Factory, check
@@ -25,7 +25,7 @@ from orthrus.testing.doubles.host_syncs import HostReads
 from orthrus.testing.doubles.spies import decoded
 from orthrus.testing.doubles.verifiers import Dictated
 from orthrus.testing.scenes import Scene
-from orthrus.values import Draft, Step, Verdict
+from orthrus.values import Draft, Step, TappedStates, Verdict
 
 MOST_READS = 8  # in one call; fewer than there are rows, and than tokens in a draft that a verifier sees
 ROWS = tuple((row % 4, row % 3, 1) for row in range(12))
@@ -100,6 +100,8 @@ class _CountedDrafter:
         self.learns = drafter.learns
         if isinstance(drafter, DraftsAhead):
             self.ahead = self._ahead  # the loop looks whether there is one
+        if isinstance(drafter, ReadsTaps):
+            self.taps, self.read_taps = drafter.taps, self._read_taps
 
     def start(self, context: Context, rows: Sequence[int]) -> None:
         self._drafter.start(context, rows)  # once a prompt, which may be read as a whole
@@ -111,6 +113,14 @@ class _CountedDrafter:
     def _ahead(self, context: Context, chance: Chance) -> None:
         with _limited(self._reads, f"ahead, cycle {context.cycle + 1}"):
             self._drafter.ahead(context, chance)  # type: ignore[attr-defined]  # optional: this is for those that have it
+
+    def _read_taps(self, context: Context, tapped: TappedStates) -> None:
+        read: Callable[[Context, TappedStates], None] = self._drafter.read_taps  # type: ignore[attr-defined]  # as above
+        if tapped.rows is not None:  # of prompts, once each
+            read(context, tapped)
+            return
+        with _limited(self._reads, f"read_taps, cycle {context.cycle + 1}"):
+            read(context, tapped)
 
     def observe(self, step: Step) -> None:
         with _limited(self._reads, "observe"):

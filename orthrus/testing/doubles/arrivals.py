@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from orthrus.abilities import begin, moves_rows, turn_of
+from orthrus.abilities import begin, may_move, turn_of
 from orthrus.batch.context import Context
 from orthrus.batch.scheduler import Scheduler
 from orthrus.chance import Chance
@@ -34,7 +34,7 @@ def arriving(
         tokenizer=target.tokenizer,
         sampling=scene.sampling(),
     )
-    scheduler = Scheduler(context, name_of(drafter), moves=moves_rows(target), capacity=TOGETHER)
+    scheduler = Scheduler(context, name_of(drafter), moves=may_move(target, drafter), capacity=TOGETHER)
     begin(target, turn_of(target), context)
     waiting = scene.requests()
     most = sum(request.stop.max_new_tokens + 1 for request in waiting)

@@ -15,7 +15,7 @@ from orthrus.batch.validation import check_draft, check_verdict
 from orthrus.chance import Chance
 from orthrus.decode import decode
 from orthrus.interfaces import Drafter, Target, Verifier
-from orthrus.optional import DraftsAhead, MovesRows, name_of
+from orthrus.optional import DraftsAhead, MovesRows, ReadsTaps, name_of
 from orthrus.reference.oracle import OracleAnswer
 from orthrus.testing.check import BrokenRuleError
 from orthrus.testing.scenes import Scene
@@ -74,6 +74,8 @@ class WatchedDrafter:
             self.ahead = drafter.ahead  # the loop looks whether there is one
         if isinstance(drafter, MovesRows):
             self.moves_rows, self.move_rows = drafter.moves_rows, drafter.move_rows
+        if isinstance(drafter, ReadsTaps):
+            self.taps, self.read_taps = drafter.taps, drafter.read_taps
 
     def start(self, context: Context, rows: Sequence[int]) -> None:
         """Pass it on."""
@@ -132,7 +134,7 @@ def proposals_into(record: Proposals) -> Look:
     def look(context: Context, draft: Draft) -> None:
         for index, row in enumerate(context.rows):
             if row.finish_reason is None:
-                record[row.key, tuple(row.output)] = _proposed(draft, index)
+                record[row.key, tuple(row.output)] = proposed(draft, index)
 
     return look
 
@@ -146,7 +148,8 @@ def ending_in_time(context: Context, steps: Iterator[Step]) -> Iterator[Step]:
         yield step
 
 
-def _proposed(draft: Draft, row: int) -> Proposed:
+def proposed(draft: Draft, row: int) -> Proposed:
+    """Return the proposal for a row."""
     length = int(draft.lengths[row])
     probabilities = None if draft.probabilities is None else draft.probabilities[row, :length].double().clone()
     return Proposed(tuple(draft.tokens[row, :length].tolist()), probabilities)
