@@ -94,7 +94,7 @@ def test_drafts_and_accepted_counts_are_the_references(kind: str, checkpoint: st
 
 
 @pytest.mark.parametrize(("kind", "checkpoint"), [("dflash", "drafter-sliding"), ("eagle3", "head-reduced")])
-@settings(max_examples=10)
+@settings(max_examples=5)
 @given(data=st.data())
 def test_the_text_is_the_targets(kind: str, checkpoint: str, data: st.DataObject) -> None:
     decoder = decoder_of(kind, checkpoint)
@@ -106,7 +106,7 @@ def test_the_text_is_the_targets(kind: str, checkpoint: str, data: st.DataObject
 
 
 @pytest.mark.parametrize(("kind", "checkpoint"), [("dflash", "drafter-full"), ("eagle3", "head-reduced")])
-@settings(max_examples=6)
+@settings(max_examples=4)
 @given(data=st.data())
 def test_requests_that_come_and_go_get_the_targets_text(kind: str, checkpoint: str, data: st.DataObject) -> None:
     decoder = decoder_of(kind, checkpoint)
