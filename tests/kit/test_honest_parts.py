@@ -192,7 +192,8 @@ def test_models_of_transformers_pass(family: str) -> None:
 
 @pytest.mark.thorough
 def test_drafters_of_every_kind_are_drawn_from() -> None:
-    assert {outcome.status for outcome in of_honest("a drafter that draws")} == {"passed"}
+    outcomes_of_it = [outcome for outcome in of_honest("a drafter that draws") if outcome.check not in DRAFTER_TAPS]
+    assert {outcome.status for outcome in outcomes_of_it} == {"passed"}  # it reads no taps
 
 
 @pytest.mark.parametrize("make", [Tapping, random_dflash, random_eagle3])

@@ -88,12 +88,16 @@ def a_rejected_key_is_kept(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_refilled_row_keeps_its_old_keys(patch: pytest.MonkeyPatch) -> None:
-    own_place = DynamicCache.place
+    own_place, own_adjacent = DynamicCache.place, DynamicCache.place_adjacent
 
     def misplace(self: DynamicCache, slots: Tensor, extent: int, rows: Tensor | None = None) -> int:
         return own_place(self, slots, extent, rows if rows is None else (rows + 1) % len(self.lengths))
 
+    def misplace_adjacent(self: DynamicCache, slots: Tensor, extent: int, first: int) -> int:
+        return own_adjacent(self, slots, extent, (first + 1) % (len(self.lengths) - len(slots) + 1))
+
     patch.setattr(DynamicCache, "place", misplace)
+    patch.setattr(DynamicCache, "place_adjacent", misplace_adjacent)
 
 
 BUGS: list[Plant] = [
