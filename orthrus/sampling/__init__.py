@@ -4,7 +4,7 @@ May import: batch, chance, errors, interfaces, kernels, optional, options, setti
 """
 
 from orthrus.batch.commit import append_bonus, cut_at_stop
-from orthrus.sampling.drawn_draft import draw_draft
+from orthrus.sampling.drawn_draft import draw_draft, warp_draft
 from orthrus.sampling.functions import (
     NEVER,
     accept_greedy,
@@ -40,6 +40,7 @@ __all__ = [
     "suppress_tokens",
     "token_probabilities",
     "warp",
+    "warp_draft",
     "warp_rows",
     "widen",
 ]

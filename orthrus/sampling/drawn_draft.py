@@ -16,7 +16,11 @@ def draw_draft(context: Context, chance: Chance, logits: Tensor, lengths: Tensor
     Where a drafter's logits are near the target's, the same noise makes the same choice. probabilities are what the
     tokens were drawn from, for other verifiers.
     """
-    logits = logits.masked_fill(logits.isnan(), 0.0)  # what is no number costs a draft, and nothing else
-    logits = warp_rows(logits, context.settings)
+    logits = warp_draft(context, logits)
     tokens = add_noise(context, logits, chance).argmax(-1)
     return Draft(tokens, lengths, row_probabilities(context, logits), passes=passes)
+
+
+def warp_draft(context: Context, logits: Tensor) -> Tensor:
+    """Return a drafter's logits [B, n, V] as `warp_rows` does; what is no number costs a draft, and nothing else."""
+    return warp_rows(logits.masked_fill(logits.isnan(), 0.0), context.settings)

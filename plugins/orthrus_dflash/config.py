@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from orthrus import BuildError, InputError
+from orthrus import BuildError, InputError, TapPoint
+from orthrus.drafter_models.fit import TargetSizes
 from orthrus.drafter_models.rotary import Rotary
-
-Tap = int | Literal["final"]
-
-
-@dataclass(frozen=True)
-class TargetSizes:
-    """What a drafter must fit: the target's hidden size, vocabulary size and count of layers."""
-
-    hidden_size: int
-    vocabulary_size: int
-    layers: int
 
 
 @dataclass(frozen=True)
@@ -54,7 +43,7 @@ class DFlashConfig:
     rotary: Rotary
     vocabulary_size: int
     layers: tuple[LayerKind, ...]
-    taps: tuple[Tap, ...]
+    taps: tuple[TapPoint, ...]
     block: int
     mask_token_id: int
     output_multiplier: float = 1.0
@@ -78,19 +67,3 @@ class DFlashConfig:
                 f"the mask token {self.mask_token_id} of '{source}' is not in the target's vocabulary of"
                 f" {target.vocabulary_size}"
             )
-
-
-def taps_from(boundaries: Sequence[int], layers: int, source: str, *, last_is_final: bool = True) -> tuple[Tap, ...]:
-    """Return boundaries as taps; the one after the last layer is read after the final norm.
-
-    last_is_final: whether the layout knows the boundary after the last layer. Raises InputError for one beyond the
-    model.
-    """
-    last = layers if last_is_final else layers - 1
-    for boundary in boundaries:
-        if not 0 <= boundary <= last:
-            raise InputError(
-                f"'{source}' taps the boundary {boundary} between layers, which is beyond the target: with its {layers}"
-                f" layers they are 0 to {last}"
-            )
-    return tuple("final" if boundary == layers else boundary for boundary in boundaries)

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-import torch
 from torch import Tensor
 
-from orthrus import BuildError, Chance, Context, Draft, InputError, Parts, Step, TappedStates, fingerprint_weights
+from orthrus import Chance, Context, Draft, InputError, Parts, Step, TappedStates, fingerprint_weights
+from orthrus.drafter_models.fit import TargetSizes, dtype_of, tapped_target
 from orthrus.drafter_models.row_store import RowStore
 from orthrus.drafter_models.source import fetch_drafter, head_bytes, share_of_pass
-from orthrus.optional import HasDtype, TappedTarget
+from orthrus.optional import TappedTarget
 from orthrus.sampling import draw_draft
-from orthrus_dflash.config import TargetSizes
 from orthrus_dflash.mask_token import check_mask_token
 from orthrus_dflash.model import DFlashModel, load_model
 from orthrus_dflash.options import DFlashOptions
@@ -95,16 +94,10 @@ class DFlash:
 
 def make(options: DFlashOptions, parts: Parts) -> DFlash:
     """Return the drafter; raise BuildError or InputError if its files cannot be used with the target."""
-    target = parts.target
-    if not isinstance(target, TappedTarget):
-        raise BuildError(
-            f"drafter 'dflash' reads hidden states, which target '{type(target).__name__}' does not offer;"
-            " set target.name=transformers"
-        )
+    target = tapped_target(parts.target, "dflash")
     directory = fetch_drafter(options.source, parts)
-    sizes = TargetSizes(target.hidden_size, target.vocabulary_size, target.layer_count)
-    of_target = target.dtype if isinstance(target, HasDtype) else torch.float32
-    dtype = of_target if options.dtype == "auto" else getattr(torch, options.dtype)
+    sizes = TargetSizes.of(target)
+    dtype = dtype_of(options.dtype, target)
     model = load_model(directory, sizes, options, dtype, target.device)
     config = model.config
     check_mask_token(config.mask_token_id, target.tokenizer, options.source, allow_ordinary=options.allow_ordinary_mask)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from orthrus import InputError
+from orthrus import InputError, TapPoint
 from orthrus.drafter_models.config_keys import WITHOUT_EFFECT, ConfigKeys, read_config_file
+from orthrus.drafter_models.fit import TargetSizes, taps_from
 from orthrus.drafter_models.rotary import read_rotary
-from orthrus_dflash.config import DFlashConfig, LayerKind, Tap, TargetSizes, taps_from
+from orthrus_dflash.config import DFlashConfig, LayerKind
 from orthrus_dflash.options import DFlashOptions
 
 THETA = 10000.0  # of both references, where a config gives none
@@ -124,7 +125,7 @@ def _taps(
     target: TargetSizes,
     options: DFlashOptions,
     directory: Path,
-) -> tuple[Tap, ...]:
+) -> tuple[TapPoint, ...]:
     """Return the taps of layer ids in a convention, unless the options name another one, or the boundaries."""
     if options.boundaries is not None:
         if len(options.boundaries) != len(ids):

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear, pad, rms_norm
 
+from orthrus.drafter_models.fit import TargetSizes
 from orthrus.drafter_models.key_values import KeyValues
 from orthrus.drafter_models.vocabulary import spread, target_ids
-from orthrus_dflash.config import DFlashConfig, TargetSizes
+from orthrus_dflash.config import DFlashConfig
 from orthrus_dflash.layers import Layer, stack_layer
 from orthrus_dflash.layouts import read_config
 from orthrus_dflash.options import DFlashOptions

@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from orthrus import BuildError, InputError
+from orthrus import BuildError, InputError, TapPoint
+from orthrus.drafter_models.fit import TargetSizes
 from orthrus.drafter_models.rotary import Rotary
-
-Tap = int | Literal["final"]
-
-
-@dataclass(frozen=True)
-class TargetSizes:
-    """What a drafter must fit: the target's hidden size, vocabulary size and count of layers."""
-
-    hidden_size: int
-    vocabulary_size: int
-    layers: int
 
 
 @dataclass(frozen=True)
@@ -43,7 +32,7 @@ class Eagle3Config:
     rotary: Rotary
     vocabulary_size: int
     draft_vocabulary_size: int
-    taps: tuple[Tap, ...]
+    taps: tuple[TapPoint, ...]
     head_norms: bool = False
     norm_before_residual: bool = False
     norm_before_fc: bool = False
@@ -79,19 +68,3 @@ def default_boundaries(layers: int, source: str) -> tuple[int, ...]:
             f" target of {layers} layers, not three in order: give the option boundaries"
         )
     return boundaries
-
-
-def taps_from(boundaries: Sequence[int], layers: int, source: str, *, last_is_final: bool = True) -> tuple[Tap, ...]:
-    """Return boundaries as taps; the one after the last layer is read after the final norm.
-
-    last_is_final: whether the layout knows the boundary after the last layer. Raises InputError for one beyond the
-    model.
-    """
-    last = layers if last_is_final else layers - 1
-    for boundary in boundaries:
-        if not 0 <= boundary <= last:
-            raise InputError(
-                f"'{source}' taps the boundary {boundary} between layers, which is beyond the target: with its {layers}"
-                f" layers they are 0 to {last}"
-            )
-    return tuple("final" if boundary == layers else boundary for boundary in boundaries)

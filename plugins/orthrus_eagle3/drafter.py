@@ -8,12 +8,12 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from orthrus import BuildError, Chance, Context, Draft, Parts, Step, TappedStates, fingerprint_weights
+from orthrus import Chance, Context, Draft, Parts, Step, TappedStates, fingerprint_weights
+from orthrus.drafter_models.fit import TargetSizes, dtype_of, tapped_target
 from orthrus.drafter_models.row_store import RowStore
 from orthrus.drafter_models.source import fetch_drafter, share_of_pass
-from orthrus.optional import HasDtype, TappedTarget
-from orthrus.sampling import add_noise, row_probabilities, warp_rows
-from orthrus_eagle3.config import TargetSizes
+from orthrus.optional import TappedTarget
+from orthrus.sampling import add_noise, row_probabilities, warp_draft
 from orthrus_eagle3.model import Eagle3Model, load_model
 from orthrus_eagle3.options import Eagle3Options
 from orthrus_eagle3.weights import EMBEDDING
@@ -90,26 +90,20 @@ class Eagle3:
         """Draw each token with the noise that a coupled verifier draws the target's with."""
 
         def choose(logits: Tensor, step: int) -> Tensor:
-            processed = warp_rows(logits[:, None], context.settings)  # [B, 1, V]
+            processed = warp_draft(context, logits[:, None])  # [B, 1, V]
             return add_noise(context, processed, chance, step).argmax(-1)[:, 0]
 
         tokens, logits = self._model.draft(
             self.rows.store, context.lengths - 1, self._target.embed, width, choose=choose, extent=extent
         )
-        probabilities = row_probabilities(context, warp_rows(logits, context.settings))
+        probabilities = row_probabilities(context, warp_draft(context, logits))
         return Draft(tokens, lengths, probabilities, passes=self.passes * width / self.length)
 
 
 def make(options: Eagle3Options, parts: Parts) -> Eagle3:
     """Return the drafter; raise BuildError or InputError if its files cannot be used with the target."""
-    target = parts.target
-    if not isinstance(target, TappedTarget):
-        raise BuildError(
-            f"drafter 'eagle3' reads hidden states, which target '{type(target).__name__}' does not offer;"
-            " set target.name=transformers"
-        )
+    target = tapped_target(parts.target, "eagle3")
     directory = fetch_drafter(options.source, parts)
-    sizes = TargetSizes(target.hidden_size, target.vocabulary_size, target.layer_count)
-    of_target = target.dtype if isinstance(target, HasDtype) else torch.float32
-    dtype = of_target if options.dtype == "auto" else getattr(torch, options.dtype)
+    sizes = TargetSizes.of(target)
+    dtype = dtype_of(options.dtype, target)
     return Eagle3(target, load_model(directory, sizes, options, dtype, target.device), options.length)

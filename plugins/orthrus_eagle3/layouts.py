@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from orthrus import InputError
+from orthrus import InputError, TapPoint
 from orthrus.drafter_models.config_keys import WITHOUT_EFFECT, ConfigKeys, read_config_file
+from orthrus.drafter_models.fit import TargetSizes, taps_from
 from orthrus.drafter_models.rotary import read_rotary
-from orthrus_eagle3.config import Eagle3Config, Tap, TargetSizes, default_boundaries, taps_from
+from orthrus_eagle3.config import Eagle3Config, default_boundaries
 from orthrus_eagle3.options import Eagle3Options
 
 THETA = 10000.0  # of both references, where a config gives none
@@ -54,7 +55,7 @@ def _safe_ai_lab(keys: ConfigKeys, target: TargetSizes, options: Eagle3Options, 
 
 def _safe_ai_lab_taps(
     keys: ConfigKeys, target: TargetSizes, options: Eagle3Options, directory: Path
-) -> tuple[Tap, ...]:
+) -> tuple[TapPoint, ...]:
     """Return the taps; ids in this layout are not the reference's own, and programs read them in two ways."""
     inner = keys.section("eagle_config")
     own, nested = keys.integers(IDS, None), inner.integers(IDS, None)
@@ -109,7 +110,7 @@ def _speculators(keys: ConfigKeys, target: TargetSizes, options: Eagle3Options, 
 
 def _speculators_taps(
     ids: tuple[int, ...] | None, target: TargetSizes, options: Eagle3Options, directory: Path
-) -> tuple[Tap, ...]:
+) -> tuple[TapPoint, ...]:
     if options.boundaries is not None:
         return _given(options.boundaries, 3 if ids is None else len(ids), target, directory)
     if ids is None:
@@ -117,14 +118,16 @@ def _speculators_taps(
     return _converted(ids, options, target, directory)
 
 
-def _given(boundaries: tuple[int, ...], count: int, target: TargetSizes, directory: Path) -> tuple[Tap, ...]:
+def _given(boundaries: tuple[int, ...], count: int, target: TargetSizes, directory: Path) -> tuple[TapPoint, ...]:
     """Return the taps that the options name, which must be as many as the drafter reads."""
     if len(boundaries) != count:
         raise InputError(f"boundaries: '{directory}' reads {count} of them, not {len(boundaries)}")
     return taps_from(boundaries, target.layers, str(directory))
 
 
-def _converted(ids: tuple[int, ...], options: Eagle3Options, target: TargetSizes, directory: Path) -> tuple[Tap, ...]:
+def _converted(
+    ids: tuple[int, ...], options: Eagle3Options, target: TargetSizes, directory: Path
+) -> tuple[TapPoint, ...]:
     if options.layer_ids == "outputs":
         return taps_from([number + 1 for number in ids], target.layers, str(directory))
     return taps_from(ids, target.layers, str(directory), last_is_final=False)

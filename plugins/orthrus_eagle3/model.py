@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding, linear, rms_norm
 
+from orthrus.drafter_models.fit import TargetSizes
 from orthrus.drafter_models.key_values import KeyValues
 from orthrus.drafter_models.vocabulary import spread, target_ids
-from orthrus_eagle3.config import Eagle3Config, TargetSizes
+from orthrus_eagle3.config import Eagle3Config
 from orthrus_eagle3.layer import Layer, LayerWeights
 from orthrus_eagle3.layouts import read_config
 from orthrus_eagle3.options import Eagle3Options

@@ -15,7 +15,17 @@ LONGEST = 500  # lines of a file
 KERNELS = {"orthrus.kernels.launch", "orthrus.kernels.triton_wait"}  # what Triton kernels of plugins share
 DRAFTER_MODELS = {  # building blocks of drafters with weights of their own
     f"orthrus.drafter_models.{name}"
-    for name in ("captured", "checkpoint", "config_keys", "key_values", "rotary", "row_store", "source", "vocabulary")
+    for name in (
+        "captured",
+        "checkpoint",
+        "config_keys",
+        "fit",
+        "key_values",
+        "rotary",
+        "row_store",
+        "source",
+        "vocabulary",
+    )
 }
 PUBLIC = {
     "orthrus",

@@ -13,8 +13,8 @@ import torch
 from support.published import accepted, published
 from torch import Tensor
 
+from orthrus.drafter_models.fit import TargetSizes
 from orthrus.drafter_models.key_values import KeyValues
-from orthrus_dflash.config import TargetSizes
 from orthrus_dflash.model import DFlashModel, load_model
 from orthrus_dflash.options import DFlashOptions
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from support.published import DATA, edit, installed
 
 from orthrus import BuildError, InputError
-from orthrus_dflash.config import TargetSizes
+from orthrus.drafter_models.fit import TargetSizes
 from orthrus_dflash.mask_token import check_mask_token
 from orthrus_dflash.model import load_model
 from orthrus_dflash.options import DFlashOptions

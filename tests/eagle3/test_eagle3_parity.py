@@ -13,8 +13,8 @@ import torch
 from support.published import accepted, published
 from torch import Tensor
 
+from orthrus.drafter_models.fit import TargetSizes
 from orthrus.drafter_models.key_values import KeyValues
-from orthrus_eagle3.config import TargetSizes
 from orthrus_eagle3.model import Eagle3Model, load_model
 from orthrus_eagle3.options import Eagle3Options
 

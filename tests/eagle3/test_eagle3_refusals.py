@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from support.published import DATA, edit, installed
 
 from orthrus import BuildError, InputError
-from orthrus_eagle3.config import TargetSizes
+from orthrus.drafter_models.fit import TargetSizes
 from orthrus_eagle3.model import load_model
 from orthrus_eagle3.options import Eagle3Options
 

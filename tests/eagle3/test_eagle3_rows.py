@@ -14,10 +14,10 @@ from support.published import DATA, installed
 from torch import Tensor
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
+from orthrus.drafter_models.fit import TargetSizes
 from orthrus.drafter_models.key_values import KeyValues
 from orthrus.testing.profiles import fewer
 from orthrus_eagle3 import model as module
-from orthrus_eagle3.config import TargetSizes
 from orthrus_eagle3.model import Eagle3Model, load_model
 from orthrus_eagle3.options import Eagle3Options
 

@@ -18,13 +18,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from orthrus_dflash.config import TargetSizes as DFlashSizes
+from orthrus.drafter_models.fit import TargetSizes as DFlashSizes
+from orthrus.drafter_models.fit import TargetSizes as Eagle3Sizes
 from orthrus_dflash.layouts import read_config as read_dflash
 from orthrus_dflash.model import DFlashModel
 from orthrus_dflash.options import DFlashOptions
 from orthrus_dflash.weights import expected_shapes as dflash_shapes
 from orthrus_dflash.weights import read_weights as read_dflash_weights
-from orthrus_eagle3.config import TargetSizes as Eagle3Sizes
 from orthrus_eagle3.layouts import read_config as read_eagle3
 from orthrus_eagle3.model import Eagle3Model
 from orthrus_eagle3.options import Eagle3Options

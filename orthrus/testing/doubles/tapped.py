@@ -5,6 +5,7 @@ R: rows of a delivery, n: its columns.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -66,9 +67,9 @@ class AlteredTaps(WatchedDrafter):
     def _read_altered(self, context: Context, tapped: TappedStates) -> None:
         self._read(context, TappedStates(self.altered(tapped), tapped.starts, tapped.counts, tapped.rows))
 
+    @abstractmethod
     def altered(self, tapped: TappedStates) -> Tensor:
         """Return the states [R, m, T h] that it is handed."""
-        raise NotImplementedError
 
 
 class ForeignColumns(AlteredTaps):
