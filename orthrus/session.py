@@ -196,13 +196,18 @@ class Session:
         for row in self._scheduler.standing:  # whose prompts are being passed over, chunk by chunk
             self._asked[row.request].recorder.begin(began)
         assert step is not None, "there is a step while a request goes on"
-        for index, row in enumerate(self._context.rows):
-            if step.committed[index]:
-                asked = self._asked[row.request]
-                asked.recorder.add(step, index, began, self._clock)
-                if self._streams or row.finish_reason is not None:
-                    self._note(asked, step, index)
+        self._record(step, began, self._clock)
         self._rest()
+
+    def _record(self, step: Step, began: float, ended: float) -> None:
+        """Note what each row did; with a thousand rows, what is done for each of them here counts."""
+        requests, streams = self._asked, self._streams
+        for index, (row, tokens) in enumerate(zip(self._context.rows, step.committed, strict=True)):
+            if tokens:
+                asked = requests[row.request]
+                asked.recorder.add(step, index, began, ended)
+                if streams or row.finish_reason is not None:
+                    self._note(asked, step, index)
 
     def _rest(self) -> None:
         """Let requests that come later begin anew, also after another decoding, if none goes on now."""

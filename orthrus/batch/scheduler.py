@@ -268,19 +268,20 @@ class Scheduler:
             accepted=tuple(accepted),
             finished=tuple(finished),
             passes=passes,
-            scores=self._scores([values[width + 4 :] for values in seen], committed),
+            scores=self._scores(seen, width + 4, committed),
         )
 
     def _scores(
-        self, seen: Sequence[Sequence[int]], committed: Sequence[Sequence[int]]
+        self, seen: Sequence[Sequence[int]], first: int, committed: Sequence[Sequence[int]]
     ) -> tuple[tuple[TokenScores, ...], ...] | None:
+        """Read the scores, which begin at column `first` of what was seen."""
         likeliest = self._context.settings.likeliest
-        if likeliest is None or not seen[0]:
+        if likeliest is None or len(seen[0]) <= first:
             return None
         scores = []
         for row, values, tokens in zip(self._context.rows, seen, committed, strict=True):
             count = 0 if row.likeliest is None else len(tokens)
-            scores.append(tuple(token_scores.read(values, likeliest, row.likeliest or 0, count)))
+            scores.append(tuple(token_scores.read(values[first:], likeliest, row.likeliest or 0, count)))
             row.scores += scores[-1]
         return tuple(scores)
 
