@@ -1,4 +1,4 @@
 """Building blocks of drafters with weights of their own: checkpoints, keys and values, rotary positions, vocabularies.
 
-May import: batch, build, errors, files, interfaces, optional, registry, values.
+May import: batch, build, errors, files, interfaces, kernels, optional, registry, values.
 """

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 from torch.nn.functional import linear, rms_norm, scaled_dot_product_attention, silu
 
 from orthrus.drafter_models.key_values import KeyValues
+from orthrus.drafter_models.narrow import NarrowLayer, normed_product, product
 from orthrus.drafter_models.rotary import rotate
 from orthrus_dflash.config import DFlashConfig
 
@@ -44,18 +46,49 @@ class Layer:
         """Write keys and values of context rows [R, n, h] into slots [R, n]; the layer's input norm is not theirs."""
         config = self.config
         of_keys = config.heads * config.head_size
+        if rows is None and self._narrow.fits(context):
+            joined = product(context, self.weights.projections[of_keys:])
+            self._narrow.write(joined, angles, store, self.index, slots)
+            return
         states = self._heads(linear(context, self.weights.projections[of_keys:]))  # [R, 2 Hkv, n, d]
         keys, values = states.chunk(2, dim=1)
         keys = rotate(self._normed(keys, self.weights.head_norms[config.heads :]), angles)
         store.write(self.index, keys, values, slots, rows)
 
     def forward(self, hidden: Tensor, angles: Angles, mask: Tensor, store: KeyValues, slots: Tensor) -> Tensor:
-        """Return the rows of a block [B, K, h] after the layer; mask [B, 1, G K, E], G queries' heads to a key's."""
+        """Return the rows of a block [B, K, h] after the layer, which may take the place of those before it.
+
+        mask [B, 1, G K, E]: G heads of queries to one of keys.
+        """
+        if self._narrow.fits(hidden):
+            return self._narrow_forward(hidden, angles, mask, store, slots)
         epsilon, width = self.config.epsilon, hidden.shape[-1:]
         attended = self._attend(rms_norm(hidden, width, self.weights.input_norm, epsilon), angles, mask, store, slots)
         hidden = hidden + linear(attended, self.weights.output)
         gate, up = linear(rms_norm(hidden, width, self.weights.mlp_norm, epsilon), self.weights.gate_up).chunk(2, -1)
         return hidden + linear(silu(gate) * up, self.weights.down)
+
+    def _narrow_forward(self, hidden: Tensor, angles: Angles, mask: Tensor, store: KeyValues, slots: Tensor) -> Tensor:
+        """Do the same for a few tokens on a GPU."""
+        weights = self.weights
+        joined = normed_product(hidden, weights.input_norm, weights.projections, self.config.epsilon)
+        queries = self._narrow.write(joined, angles, store, self.index, slots)
+        return self._narrow.finish(self._seen(queries, mask, store), hidden)
+
+    @cached_property
+    def _narrow(self) -> NarrowLayer:
+        weights, config = self.weights, self.config
+        return NarrowLayer(
+            projections=weights.projections,
+            head_norms=(weights.head_norms[0, 0], weights.head_norms[config.heads, 0]),
+            output=weights.output,
+            mlp_norm=weights.mlp_norm,
+            gate_up=weights.gate_up,
+            down=weights.down,
+            heads=config.heads,
+            key_heads=config.key_heads,
+            epsilon=config.epsilon,
+        )
 
     def _attend(self, normed: Tensor, angles: Angles, mask: Tensor, store: KeyValues, slots: Tensor) -> Tensor:
         config = self.config
@@ -64,7 +97,11 @@ class Layer:
         turned = rotate(self._normed(turning, self.weights.head_norms), angles)
         queries, keys = torch.split(turned, [config.heads, config.key_heads], dim=1)
         store.write(self.index, keys, values, slots)
-        rows, block = normed.shape[:2]
+        return self._seen(queries, mask, store)
+
+    def _seen(self, queries: Tensor, mask: Tensor, store: KeyValues) -> Tensor:
+        """Return what queries [B, H, K, d] attend to, [B, K, H d]."""
+        config, (rows, _, block, _) = self.config, queries.shape
         # heads that share a key are further rows of it: keys are not repeated
         queries = queries.reshape(rows, config.key_heads, -1, config.head_size)
         result = scaled_dot_product_attention(queries, *store.read(self.index, rows, mask.shape[-1]), attn_mask=mask)

@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear, pad, rms_norm
 
+from orthrus.drafter_models import narrow
 from orthrus.drafter_models.fit import TargetSizes
 from orthrus.drafter_models.key_values import KeyValues
 from orthrus.drafter_models.vocabulary import spread, target_ids
-from orthrus_dflash.config import DFlashConfig
+from orthrus_dflash.config import DFlashConfig, LayerKind
 from orthrus_dflash.layers import Layer, stack_layer
 from orthrus_dflash.layouts import read_config
 from orthrus_dflash.options import DFlashOptions
@@ -73,7 +74,10 @@ class DFlashModel:
 
     def context(self, taps: Tensor) -> Tensor:
         """Return what every layer reads of positions [R, n, h], from their taps [R, n, T h]."""
-        projected = linear(taps.to(self.dtype), self._project)
+        taps = taps.to(self.dtype)
+        if narrow.fits(taps, self._project):
+            return narrow.rms_norm(narrow.product(taps, self._project), self._context_norm, self.config.epsilon)
+        projected = linear(taps, self._project)
         return rms_norm(projected, projected.shape[-1:], self._context_norm, self.config.epsilon)
 
     def feed(self, store: KeyValues, taps: Tensor, starts: Tensor, counts: Tensor, rows: Tensor | None = None) -> None:
@@ -118,14 +122,15 @@ class DFlashModel:
     def block_states(self, store: KeyValues, embedded: Tensor, lengths: Tensor, widths: Tensor, extent: int) -> Tensor:
         """Return the rows of a block [B, K, h] after the final norm, from raw embeddings [B, K, h]."""
         config, block = self.config, embedded.shape[1]
-        hidden = embedded if config.embedding_scale == 1 else embedded * config.embedding_scale
+        hidden = embedded * config.embedding_scale  # layers may write over it
         angles = store.rotary.at(lengths[:, None] + torch.arange(block, device=lengths.device))
         slots = store.places(lengths, widths, block)
         shared = config.heads // config.key_heads
-        masks = {
-            kind: block_mask(kind, lengths, widths, block, extent).repeat(1, shared, 1)[:, None]  # [B, 1, G K, E]
-            for kind in dict.fromkeys(config.layers)
-        }
+        masks: dict[LayerKind, Tensor] = {}
+        for kind in dict.fromkeys(config.layers):  # what is added to the scores, [B, 1, G K, E]
+            visible = block_mask(kind, lengths, widths, block, extent)
+            added = torch.zeros(visible.shape, dtype=self.dtype, device=self.device).masked_fill(~visible, -torch.inf)
+            masks[kind] = added.repeat(1, shared, 1)[:, None]
         for kind, layer in zip(config.layers, self._layers, strict=True):
             hidden = layer.forward(hidden, angles, masks[kind], store, slots)
         return rms_norm(hidden, hidden.shape[-1:], self._norm, config.epsilon)

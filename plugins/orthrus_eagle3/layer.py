@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 from torch.nn.functional import linear, rms_norm, scaled_dot_product_attention, silu
 
 from orthrus.drafter_models.key_values import KeyValues
+from orthrus.drafter_models.narrow import NarrowLayer, product
+from orthrus.drafter_models.narrow import rms_norm as narrow_rms_norm
 from orthrus.drafter_models.rotary import rotate
 from orthrus_eagle3.config import Eagle3Config
 
@@ -75,8 +78,10 @@ class Layer:
     ) -> Tensor:
         """Return the features [R, n, h] after the layer, of embeddings and features [R, n, h] of rows [R].
 
-        Keys and values are written into slots [R, n] before they are read. mask [R, n, E]: which slots each row sees.
+        Keys and values are written into slots [R, n] before they are read. mask [R, G, n, E]: of `mask`.
         """
+        if rows is None and self._narrow.fits(features):
+            return self._narrow_forward(embedded, features, angles, mask, store, slots)
         epsilon, weights, width = self.config.epsilon, self.weights, features.shape[-1:]
         normed = rms_norm(features, width, weights.feature_norm, epsilon)
         joined = torch.cat([rms_norm(embedded, width, weights.embedding_norm, epsilon), normed], dim=-1)
@@ -84,6 +89,43 @@ class Layer:
         hidden = residual + linear(self._attend(joined, angles, mask, store, slots, rows), weights.output)
         gate, up = linear(rms_norm(hidden, width, weights.mlp_norm, epsilon), weights.gate_up).chunk(2, -1)
         return hidden + linear(silu(gate) * up, weights.down)
+
+    def mask(self, visible: Tensor) -> Tensor:
+        """Return what is added to the scores [R, G, n, E] of the G heads of queries that share a key's.
+
+        visible [R, n, E]: which slots each row sees.
+        """
+        hidden = torch.zeros(visible.shape, dtype=self.weights.output.dtype, device=visible.device)
+        hidden = hidden.masked_fill(~visible, -torch.inf)
+        return hidden[:, None].repeat(1, self.config.heads // self.config.key_heads, 1, 1)
+
+    def _narrow_forward(
+        self, embedded: Tensor, features: Tensor, angles: Angles, mask: Tensor, store: KeyValues, slots: Tensor
+    ) -> Tensor:
+        """Do the same for a few tokens on a GPU."""
+        epsilon, weights = self.config.epsilon, self.weights
+        normed = narrow_rms_norm(features, weights.feature_norm, epsilon)
+        joined = torch.cat([narrow_rms_norm(embedded, weights.embedding_norm, epsilon), normed], dim=-1)
+        residual = normed if self.config.norm_before_residual else features.clone()  # which is written over
+        queries = self._narrow.write(product(joined, weights.projections), angles, store, 0, slots)
+        held = store.read(0, len(queries), mask.shape[-1])
+        return self._narrow.finish(self._seen(queries, *held, mask), residual)
+
+    @cached_property
+    def _narrow(self) -> NarrowLayer:
+        weights, config = self.weights, self.config
+        norms = weights.head_norms
+        return NarrowLayer(
+            projections=weights.projections,
+            head_norms=None if norms is None else (norms[0, 0], norms[config.heads, 0]),
+            output=weights.output,
+            mlp_norm=weights.mlp_norm,
+            gate_up=weights.gate_up,
+            down=weights.down,
+            heads=config.heads,
+            key_heads=config.key_heads,
+            epsilon=config.epsilon,
+        )
 
     def _attend(
         self, joined: Tensor, angles: Angles, mask: Tensor, store: KeyValues, slots: Tensor, rows: Tensor | None
@@ -98,9 +140,13 @@ class Layer:
         held_keys, held_values = store.read(0, count if rows is None else store.rows, mask.shape[-1])
         if rows is not None:
             held_keys, held_values = held_keys[rows], held_values[rows]
+        return self._seen(queries, held_keys, held_values, mask)
+
+    def _seen(self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
+        """Return what queries [R, H, n, d] attend to, [R, n, H d]."""
+        config, (count, _, tokens, _) = self.config, queries.shape
         # heads that share a key are further rows of it: keys are not repeated
-        shared = config.heads // config.key_heads
         queries = queries.reshape(count, config.key_heads, -1, config.head_size)
-        seen = mask.repeat(1, shared, 1)[:, None]  # [R, 1, G n, E]
-        result = scaled_dot_product_attention(queries, held_keys, held_values, attn_mask=seen)
+        seen = mask.flatten(1, 2)[:, None]  # [R, 1, G n, E]
+        result = scaled_dot_product_attention(queries, keys, values, attn_mask=seen)
         return result.reshape(count, config.heads, tokens, -1).transpose(1, 2).flatten(2)

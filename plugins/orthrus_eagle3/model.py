@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding, linear, rms_norm
 
+from orthrus.drafter_models import narrow
 from orthrus.drafter_models.fit import TargetSizes
 from orthrus.drafter_models.key_values import KeyValues
 from orthrus.drafter_models.vocabulary import spread, target_ids
@@ -81,7 +82,7 @@ class Eagle3Model:
         if self._tap_norms is not None:
             each = taps.view(*taps.shape[:-1], *self._tap_norms.shape)
             taps = (rms_norm(each, each.shape[-1:], None, self.config.epsilon) * self._tap_norms).flatten(-2)
-        return linear(taps, self._project)
+        return self._product(taps, self._project)
 
     def feed(
         self,
@@ -132,7 +133,7 @@ class Eagle3Model:
         last = torch.minimum(positions, (starts + counts - 1).clamp(min=0)[:, None])
         mask = torch.arange(extent, device=starts.device) <= last[..., None]  # [R, n, E]
         slots, angles = store.places(starts, counts, width), store.rotary.at(positions)
-        return self._layer.forward(embedded, features, angles, mask, store, slots, rows)
+        return self._layer.forward(embedded, features, angles, self._layer.mask(mask), store, slots, rows)
 
     def draft(
         self,
@@ -155,18 +156,20 @@ class Eagle3Model:
         """
         extent = store.slots if extent is None else extent
         feature = store.features[: len(lengths), None]  # [B, 1, h]
-        one = torch.ones_like(lengths)
+        positions = lengths[:, None] + torch.arange(length - 1, device=lengths.device)  # [B, length - 1]
+        cosines, sines = store.rotary.at(positions)
+        slots = store.places(lengths, torch.full_like(lengths, length - 1), length - 1)
+        mask = self._layer.mask(torch.arange(extent, device=lengths.device) <= positions[..., None])
         tokens: list[Tensor] = []
         logits: list[Tensor] = []
         for step in range(length):
             if step > 0:
-                position = lengths + (step - 1)
-                mask = (torch.arange(extent, device=lengths.device) <= position[:, None])[:, None]  # [B, 1, E]
-                angles, slots = store.rotary.at(position[:, None]), store.places(position, one, 1)
+                column = slice(step - 1, step)
                 embedded = self._embed(tokens[-1][:, None], embed)
-                feature = self._layer.forward(embedded, feature, angles, mask, store, slots)
+                angles, seen = (cosines[:, :, column], sines[:, :, column]), mask[:, :, column]
+                feature = self._layer.forward(embedded, feature, angles, seen, store, slots[:, column])
             normed = rms_norm(feature, feature.shape[-1:], self._norm, self.config.epsilon)
-            own = linear(normed[:, 0], self._head)  # [B, Vd]
+            own = self._product(normed, self._head)[:, 0]  # [B, Vd]
             if self.config.norm_output:
                 feature = normed
             full = self._widened(own) if wide or choose is not None else own
@@ -177,6 +180,10 @@ class Eagle3Model:
     def weights(self) -> dict[str, Tensor]:
         """Return all weights by name, without the map between the vocabularies."""
         return {name: tensor for name, tensor in self._tensors.items() if name != "d2t"}
+
+    def _product(self, states: Tensor, weight: Tensor) -> Tensor:
+        """Return states [R, n, E] times weight [N, E], transposed."""
+        return narrow.product(states, weight) if narrow.fits(states, weight) else linear(states, weight)
 
     def _embed(self, tokens: Tensor, embed: Embed) -> Tensor:
         rows = embed(tokens) if self._embedding is None else embedding(tokens, self._embedding)

@@ -12,7 +12,9 @@ from pathlib import Path
 import orthrus
 
 LONGEST = 500  # lines of a file
-KERNELS = {"orthrus.kernels.launch", "orthrus.kernels.triton_wait"}  # what Triton kernels of plugins share
+KERNELS = {  # what models of plugins are made of on a GPU
+    f"orthrus.kernels.{name}" for name in ("launch", "skinny_linear", "small_ops", "tiles", "triton_wait")
+}
 DRAFTER_MODELS = {  # building blocks of drafters with weights of their own
     f"orthrus.drafter_models.{name}"
     for name in (
@@ -21,6 +23,7 @@ DRAFTER_MODELS = {  # building blocks of drafters with weights of their own
         "config_keys",
         "fit",
         "key_values",
+        "narrow",
         "rotary",
         "row_store",
         "source",
@@ -99,6 +102,8 @@ def private_doors(plugins: Path) -> list[str]:
 
 
 def _is_public(imported: Import) -> bool:
+    if imported.names and {f"{imported.module}.{name}" for name in imported.names} <= PUBLIC:
+        return True  # modules of a package
     if imported.module not in PUBLIC:
         return False
     public = {*orthrus.__all__, *orthrus.REEXPORTED} | {module.partition(".")[2] for module in PUBLIC}

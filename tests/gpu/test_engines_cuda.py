@@ -13,13 +13,13 @@ from support.building import assert_lossless, decode_with, model_of, target_orac
 from support.families import VOCABULARY, tiny_model
 
 from orthrus import BuildError, InputError, MaskDescription, Stop
+from orthrus.kernels import skinny_linear
 from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.static import StaticCache
 from orthrus_drafters.none import NoDrafter
 from orthrus_transformers.engines.cuda_graphs import GraphedEngine
 from orthrus_transformers.engines.forward_pass import ForwardPass
 from orthrus_transformers.engines.graph_limits import GraphLimits
-from orthrus_transformers.kernels import skinny_linear
 from orthrus_transformers.target import TransformersTarget
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from orthrus_transformers.kernels import skinny_linear
-from orthrus_transformers.kernels.small_ops import split_heads
+from orthrus.kernels import skinny_linear
+from orthrus.kernels.small_ops import split_heads
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 DEVICE = "cuda"

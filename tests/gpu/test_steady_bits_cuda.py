@@ -11,10 +11,10 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from orthrus import MaskDescription
+from orthrus.kernels import skinny_linear
 from orthrus_attention.split_kv import FEW_QUERIES, FEW_SLOTS, SplitAttention
 from orthrus_caches.static import StaticCache
 from orthrus_transformers.engines.forward_pass import ForwardPass
-from orthrus_transformers.kernels import skinny_linear
 from orthrus_transformers.loading.sources import SHAPES
 from orthrus_transformers.target import TransformersTarget
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from orthrus import MaskDescription
+from orthrus.kernels.skinny_linear import Normed
 from orthrus_attention.eager import EagerAttention
 from orthrus_attention.sdpa import SdpaAttention
-from orthrus_transformers.kernels.skinny_linear import Normed
 from orthrus_transformers.model.pass_state import PassState
 
 POSITIONS = torch.tensor([[3, 4]])

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orthrus.kernels import skinny_linear
 from orthrus_attention import split_kv
 from orthrus_attention.split_kv import ENOUGH, FEW_QUERIES, FEW_SLOTS
-from orthrus_transformers.kernels import skinny_linear
 
 HEADS = st.sampled_from([(3, 3), (1, 8), (4, 8), (2, 8), (8, 2)])  # groups, heads of keys
 SLOTS = st.integers(1, FEW_SLOTS)

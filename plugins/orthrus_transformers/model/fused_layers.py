@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from orthrus_transformers.kernels import skinny_linear
+from orthrus.kernels import skinny_linear
+from orthrus.kernels.small_ops import rms_norm, silu_product, split_heads
 from orthrus_transformers.kernels.onednn_linear import PackedLinear, is_small
-from orthrus_transformers.kernels.small_ops import rms_norm, silu_product, split_heads
 from orthrus_transformers.model.llama_like import KNOWN_NORMS, fits_layer, layer_window
 from orthrus_transformers.model.output_head import fuse_head
 from orthrus_transformers.model.packed_linears import switch_linears

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from orthrus_transformers.kernels import skinny_linear
+from orthrus.kernels import skinny_linear
 from orthrus_transformers.kernels.wide_linear import wide_linear
 from orthrus_transformers.model.pass_state import PassState
 from orthrus_transformers.model.patching import Forward, PatchedForward, is_watched, own_forward, patch

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from orthrus import AttentionBackend, BuildError, MaskDescription
-from orthrus_transformers.kernels.skinny_linear import Normed
+from orthrus.kernels.skinny_linear import Normed
 
 Form = Literal["own", "fused", "packed", "compiled"]
 

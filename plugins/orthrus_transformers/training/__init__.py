@@ -1,4 +1,4 @@
 """The two passes that train a view.
 
-May import: guards, kernels, model.
+May import: guards, model.
 """

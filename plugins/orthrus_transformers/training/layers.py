@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear, rms_norm, silu
 
-from orthrus_transformers.kernels.small_ops import rotate
+from orthrus.kernels.small_ops import rotate
 from orthrus_transformers.training.attention import attend_dense, attend_flex
 from orthrus_transformers.training.masks import Stretches
 

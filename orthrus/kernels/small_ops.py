@@ -27,7 +27,7 @@ class LayerCache(Protocol):
 def rms_norm(hidden: Tensor, weight: Tensor, epsilon: float) -> Tensor:
     """Return hidden [..., E] over its root mean square, times weight [E]."""
     if hidden.is_cuda:
-        from orthrus_transformers.kernels import triton_small_ops
+        from orthrus.kernels import triton_small_ops
 
         return triton_small_ops.rms_norm(hidden, weight, epsilon)
     return torch.nn.functional.rms_norm(hidden, (hidden.shape[-1],), weight, epsilon)
@@ -36,7 +36,7 @@ def rms_norm(hidden: Tensor, weight: Tensor, epsilon: float) -> Tensor:
 def silu_product(joined: Tensor) -> Tensor:
     """Return silu(gate) * up [..., I] for the two side by side [..., 2 I]."""
     if joined.is_cuda:
-        from orthrus_transformers.kernels import triton_small_ops
+        from orthrus.kernels import triton_small_ops
 
         return triton_small_ops.silu_product(joined)
     gate, up = joined.chunk(2, dim=-1)
@@ -58,7 +58,7 @@ def split_heads(
     there are any. heads: H and H_kv. On a GPU buffers that the cache reserves are written by the same kernel.
     """
     if joined.is_cuda:
-        from orthrus_transformers.kernels import triton_small_ops
+        from orthrus.kernels import triton_small_ops
 
         size = joined.shape[-1] // (heads[0] + 2 * heads[1])
         reserved = cache.reserve(layer, joined, heads[1], size)

@@ -8,8 +8,8 @@ import triton.language as tl
 from torch import Tensor
 
 from orthrus.kernels.launch import early_launch
+from orthrus.kernels.tiles import MOST_INVARIANT_TOKENS
 from orthrus.kernels.triton_wait import wait
-from orthrus_transformers.kernels.shapes import MOST_INVARIANT_TOKENS
 
 # Of more tokens, programs that take one at a time are too many; up to there a token's bits must be those it has alone.
 FEW_TOKENS, TOKENS_A_PROGRAM = MOST_INVARIANT_TOKENS, 8
@@ -84,6 +84,7 @@ def _split_heads(
     epsilon,
     PLACED: tl.constexpr,
     NORMED: tl.constexpr,
+    FINITE: tl.constexpr,
     SIZE: tl.constexpr,
     HALF: tl.constexpr,
     TOKENS: tl.constexpr,
@@ -117,6 +118,9 @@ def _split_heads(
     if head < every:
         target = query + ((row * every + head) * queries + column).to(tl.int64) * SIZE
     else:
+        if FINITE:
+            low = tl.where(tl.abs(low) < float("inf"), low, 0.0)  # not so for NaN
+            high = tl.where(tl.abs(high) < float("inf"), high, 0.0)
         slot = column.to(tl.int64)
         if PLACED:
             slot = tl.load(slots + index, mask=index < places, other=0)
@@ -135,8 +139,12 @@ def split_heads(
     sine: Tensor,
     norms: tuple[Tensor, Tensor, float] | None,
     destination: tuple[Tensor, Tensor, Tensor] | None,
+    finite: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """See `small_ops.split_heads`. destination: buffers [B, H_kv, C, D] and slots [B, n] that keys and values go to."""
+    """See `small_ops.split_heads`. destination: buffers [B, H_kv, C, D] and slots [B, n] that keys and values go to.
+
+    finite: whether keys and values that are not finite are written as 0.
+    """
     rows, queries = joined.shape[:2]
     every, few = heads
     size = joined.shape[-1] // (every + 2 * few)
@@ -170,6 +178,7 @@ def split_heads(
         weights[2],
         PLACED=destination is not None,
         NORMED=norms is not None,
+        FINITE=finite,
         SIZE=size,
         HALF=triton.next_power_of_2(size // 2),
         TOKENS=tokens,

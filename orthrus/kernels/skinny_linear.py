@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from orthrus.kernels.launch import early_launch
-from orthrus_transformers.kernels.shapes import EARLY_WIDTH, MOST_INVARIANT_TOKENS, MOST_TOKENS, SMALL_WIDTH, Tile, tile
+from orthrus.kernels.tiles import EARLY_WIDTH, MOST_INVARIANT_TOKENS, MOST_TOKENS, SMALL_WIDTH, Tile, tile
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,12 +49,17 @@ def project(hidden: Tensor, weight: Tensor) -> Tensor:
     """Return hidden [B, n, E] times the weight [V, E] of a head, transposed, in float32, which its sums are in."""
     # Both add up a token's products in the same order: tests/gpu/test_steady_bits_cuda.py compares their bits.
     layout = Tile(16, 16, 128, 2, 6) if hidden.shape[0] * hidden.shape[1] <= 16 else Tile(32, 128, 128, 8, 3)
-    return _linear(Normed(hidden, hidden.contiguous(), hidden, 0), weight, None, 0.0, layout, torch.float32)
+    return _linear(unnormed(hidden), weight, None, 0.0, layout, torch.float32)
+
+
+def unnormed(hidden: Tensor) -> Normed:
+    """Return hidden [B, n, E] as it is, for `linear`: no norm comes before the projection."""
+    return Normed(hidden, hidden.contiguous(), hidden, 0)
 
 
 def gain(hidden: Tensor, weight: Tensor) -> Normed:
     """Return hidden [B, n, E] made ready for a projection after a norm with this weight [E]."""
-    from orthrus_transformers.kernels import triton_skinny_linear as kernels
+    from orthrus.kernels import triton_skinny_linear as kernels
 
     tokens, size = hidden.shape[0] * hidden.shape[1], hidden.shape[2]
     gained = torch.empty_like(hidden)
@@ -77,7 +82,7 @@ def _linear(
     layout: Tile,
     dtype: torch.dtype | None = None,
 ) -> Tensor:
-    from orthrus_transformers.kernels import triton_skinny_linear as kernels
+    from orthrus.kernels import triton_skinny_linear as kernels
 
     outputs, inputs = weight.shape
     out = normed.hidden.new_empty(*normed.hidden.shape[:2], outputs, dtype=dtype)
@@ -113,7 +118,7 @@ def linear_rotated(
 
     heads: H and H_kv. cosine, sine [B or 1, n, D]. destination: buffers [B, H_kv, C, D] and slots [B, n].
     """
-    from orthrus_transformers.kernels import triton_skinny_linear as kernels
+    from orthrus.kernels import triton_skinny_linear as kernels
 
     rows, queries = normed.hidden.shape[:2]
     outputs, inputs = weight.shape
@@ -154,7 +159,7 @@ def linear_added(hidden: Tensor, weight: Tensor, residual: Tensor, norm: Tensor 
 
     Return the residual made ready for a norm with weight `norm` [E]; None: nothing follows.
     """
-    from orthrus_transformers.kernels import triton_skinny_linear as kernels
+    from orthrus.kernels import triton_skinny_linear as kernels
 
     outputs, inputs = weight.shape
     tokens = residual.shape[0] * residual.shape[1]
@@ -181,7 +186,7 @@ def linear_added(hidden: Tensor, weight: Tensor, residual: Tensor, norm: Tensor 
 
 def gated(normed: Normed, weight: Tensor, epsilon: float) -> Tensor:
     """Return silu(gate) * up [B, n, I] of the normed hidden state for a weight [2 I, E], the gates above."""
-    from orthrus_transformers.kernels import triton_skinny_linear as kernels
+    from orthrus.kernels import triton_skinny_linear as kernels
 
     outputs, inputs = weight.shape[0] // 2, weight.shape[1]
     out = normed.hidden.new_empty(*normed.hidden.shape[:2], outputs)
