@@ -4,6 +4,7 @@ python docs/tools/drafter_costs.py --shape qwen3-8b --out costs.json
 
 Weights are random, so nothing is accepted and every cycle is alike: a draft, and what is made of the states of the
 cycle before, over the pass that scores as many tokens. Times are of the GPU, by events, medians over the cycles.
+Where the package `dflash` is installed, its draft is timed in turn with ours.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ import json
 import statistics
 from collections import defaultdict
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
+from reference_dflash import reference_draft_ms
 
 import orthrus
 from orthrus import Decoder, Stop
@@ -145,6 +148,11 @@ def main() -> None:
             ("eagle3", eagle3_of(target, config, 5, 32_000)),
         ):
             rounds[name].append(costs_of(target, drafter, decoder.verifier, arguments.context, arguments.cycles))
+        if find_spec("dflash"):
+            draft = reference_draft_ms(target, config, 5, 16, arguments.context, arguments.cycles)
+            ours = rounds["dflash"][-1]
+            share = round((ours["draft"] + ours["read_taps"]) / draft, 4)
+            rounds.setdefault("dflash_reference", []).append({"draft": draft, "ours_over_it": share})
     facts = {**vars(arguments), "out": None, **versions(target.device), "milliseconds": rounds}
     text = json.dumps(facts, indent=1)
     print(text)
