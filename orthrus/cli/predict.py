@@ -87,6 +87,7 @@ def _settings(plain: Candidate, halves: Halves, prompts: Path, title: str, warm_
         "prompts": prompts.name,
         "learned_from": len(halves.learned),
         "measured_on": len(halves.measured),
+        "repeated": halves.repeated,
         "max_new_tokens": config.stop.max_new_tokens,
         "warm_up": warm_up,
         "rounds": rounds,
@@ -108,8 +109,6 @@ def _carry_out(
     from orthrus.prediction.results import Predictions
 
     notify = cache(partial(console(err=True).print, markup=False, soft_wrap=True))  # each drafter is made many times
-    if halves.repeated:
-        notify(f"prompts that stand in the file before are left out: {halves.repeated}")
     with console(err=True).status("loading"):
         target = build_target(candidates[0].config, session, notify)
         learned, measured = (_encoded(target, half, chat) for half in (halves.learned, halves.measured))

@@ -12,7 +12,7 @@ from orthrus.prediction.results import Prediction, Predictions, ScoredCycle, spe
 from orthrus.registry.catalog import PLAIN
 from orthrus.terminal import console
 
-WIDE = 240  # columns for a file or a pipe, which have no width of their own
+WIDE = 260  # columns for a file or a pipe, which have no width of their own
 
 
 def print_predictions(results: Predictions) -> None:
@@ -22,6 +22,8 @@ def print_predictions(results: Predictions) -> None:
         terminal = console(width=max(WIDE, terminal.width))
     terminal.print(_table(results.predictions))
     terminal.print(_costs(results.scored))
+    if repeated := results.settings["repeated"]:
+        terminal.print(f"prompts left out, because the file has them before: {repeated}")
     for batch in dict.fromkeys(each.batch for each in results.predictions):
         terminal.print(answer(results, batch), markup=False, soft_wrap=True)
 
@@ -65,6 +67,11 @@ def _milliseconds(value: float | None) -> str:
     return "" if value is None else number(value * 1000)
 
 
+def _median_cycle(each: Prediction) -> float | None:
+    spent = None if each.measured is None else each.measured.cycle_seconds
+    return None if spent is None else spent.median
+
+
 def _plain(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}"
 
@@ -92,6 +99,6 @@ COLUMNS: Mapping[str, Callable[[Prediction], str]] = {
     "expected tokens_per_cycle": _of("tokens_per_cycle", _plain),
     "tokens_per_cycle": _then(_plain, "tokens_per_cycle"),
     "expected cycle, ms": _of("cycle_seconds", _milliseconds),
-    "cycle, ms": _then(spread, "cycle_seconds", 1000),
+    "cycle, ms": lambda each: _milliseconds(_median_cycle(each)),
     "drafting, ms": _of("drafting_seconds", _milliseconds),
 }
