@@ -21,6 +21,7 @@ def print_predictions(results: Predictions) -> None:
     if not terminal.is_terminal:
         terminal = console(width=max(WIDE, terminal.width))
     terminal.print(_table(results.predictions))
+    terminal.print("what a cycle takes by its drafts, which cost nothing here, ms:")
     terminal.print(_costs(results.scored))
     if repeated := results.settings["repeated"]:
         terminal.print(f"prompts left out, because the file has them before: {repeated}")
@@ -53,7 +54,7 @@ def _costs(scored: Sequence[ScoredCycle]) -> Table:
     """Return a row a batch, a column a number of drafts."""
     widths = list(dict.fromkeys(each.drafts for each in scored))
     seconds = {(each.batch, each.drafts): each.seconds for each in scored}
-    table = Table("rows", *map(str, widths), title="a cycle by its drafts, which cost nothing here, ms")
+    table = Table("rows", *map(str, widths))
     for batch in dict.fromkeys(each.batch for each in scored):
         table.add_row(str(batch), *(_milliseconds(seconds.get((batch, width))) for width in widths))
     return table

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from orthrus.bench.measurement import Clock
 from orthrus.decoder import Decoder
 from orthrus.machine import synchronize
+from orthrus.optional import BoundsSlots
 from orthrus.prediction.scripted import ScriptedWidths
 from orthrus.prediction.trace import Trace
 from orthrus.prediction.watching import TracingVerifier, WidthVerifier
@@ -16,7 +17,7 @@ from orthrus.settings import Stop
 
 Prompts = Sequence[Sequence[int]]
 Scored = Mapping[int, Mapping[int, float]]  # seconds by rows and drafts
-REPEATS = 5  # cycles of each width in a scripted decoding
+REPEATS = 8  # cycles of each width in a scripted decoding
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,10 @@ def step_times(decoder: Decoder, prompts: Prompts, batch: int, clock: Clock) -> 
 
 def scored_times(decoder: Decoder, prompts: Prompts, batch: int, widths: Sequence[int], clock: Clock) -> Scored:
     """Return what cycles over so many rows take for each width of a draft that costs nothing."""
-    stop = Stop(REPEATS * len(widths) + 1 + max(widths))  # nothing else ends an answer; the widest has room
-    scripted = replace(decoder, drafter=ScriptedWidths(widths), stop=stop)
+    tokens = REPEATS * len(widths) + 1 + max(widths)  # so that the widest has room
+    if isinstance(decoder.target, BoundsSlots) and decoder.target.max_slots is not None:
+        tokens = min(tokens, decoder.target.max_slots - max(map(len, prompts[:batch])))
+    scripted = replace(decoder, drafter=ScriptedWidths(widths), stop=Stop(tokens))  # nothing else ends an answer
     cycles = _cycles(step_times(scripted, prompts[:batch], batch, clock), batch)
     by_width = {width: [time.seconds for time in cycles if time.drafts == width] for width in widths}
     return {batch: {width: statistics.fmean(seconds) for width, seconds in by_width.items() if seconds}}
