@@ -50,6 +50,17 @@ class DraftsAhead(Protocol):
 
 
 @runtime_checkable
+class PrefixConsistent(Protocol):
+    """A drafter that says whether its draft follows from a row's committed text alone, a shorter one as its beginning.
+
+    How much was drafted or accepted before changes nothing then. `orthrus predict` asks such a drafter once, at its
+    largest block, and works the smaller ones out.
+    """
+
+    prefix_consistent: bool
+
+
+@runtime_checkable
 class CoupledVerifier(Protocol):
     """A verifier that says whether its choices are those of the noise of seed, request and position, and no others."""
 

@@ -13,6 +13,7 @@ from orthrus.cli.bench import bench
 from orthrus.cli.check import check
 from orthrus.cli.new import new
 from orthrus.cli.plugins import plugins
+from orthrus.cli.predict import predict
 from orthrus.cli.report import report
 from orthrus.cli.run import run
 from orthrus.cli.validate import validate
@@ -26,6 +27,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "run": run,
     "verify": verify,
     "bench": bench,
+    "predict": predict,
     "report": report,
     "plugins": plugins,
     "validate": validate,

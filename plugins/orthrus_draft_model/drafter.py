@@ -55,6 +55,7 @@ class DraftModel:
         drafting = (f"draft_model {_identity(own)}", self._measured)
         self._auto = AutoBlock(target, length, drafting=drafting, notify=notify) if auto else None
         self.learns = auto  # how much of its drafts was accepted
+        self.prefix_consistent = not auto
         self.moves_rows = isinstance(own, MovesRows) and own.moves_rows
         if isinstance(own, HasFingerprint):
             self.fingerprint = own.fingerprint

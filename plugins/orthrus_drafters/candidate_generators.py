@@ -37,6 +37,7 @@ class CandidateGeneratorDrafter:
         """Draft up to `length` tokens with the generators that a factory makes."""
         self._factory = factory
         self._length = length
+        self.prefix_consistent = factory.place in GENERATORS.values()  # of another class nothing is known
         self._generators: dict[int, Any] = {}  # by row
 
     def start(self, context: Context, rows: Sequence[int]) -> None:

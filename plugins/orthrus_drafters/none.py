@@ -13,6 +13,7 @@ class NoDrafter:
     name = "none"
     needs: frozenset[str] = frozenset()
     learns = False
+    prefix_consistent = True
     moves_rows = True
 
     def start(self, context: Context, rows: Sequence[int]) -> None:

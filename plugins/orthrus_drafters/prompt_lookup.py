@@ -29,6 +29,7 @@ class PromptLookup:
         self._length = length
         self._auto = auto
         self.learns = auto is not None
+        self.prefix_consistent = auto is None
         self._histories: dict[int, NgramIndex] = {}  # by row
 
     def start(self, context: Context, rows: Sequence[int]) -> None:

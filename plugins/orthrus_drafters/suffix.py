@@ -30,6 +30,7 @@ class Suffix:
         self._auto = auto
         self._memory = AnswerMemory(self._options.memory, self._options.max_match)
         self.learns = auto is not None or self._options.memory > 0
+        self.prefix_consistent = auto is None
         self._texts: dict[int, RowText] = {}  # by row
 
     def start(self, context: Context, rows: Sequence[int]) -> None:

@@ -30,6 +30,7 @@ class Eagle3:
     name = "eagle3"
     needs: frozenset[str] = frozenset({"hidden_states", "embeddings"})
     learns = False
+    prefix_consistent = True
     moves_rows = True
 
     def __init__(self, target: TappedTarget, model: Eagle3Model, length: int) -> None:

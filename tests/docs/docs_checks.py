@@ -19,7 +19,7 @@ from docs_pages import ROOT, Page
 from support.view_memory import program as view_memory_program
 
 from orthrus import InputError, Result, Sampling, Stop, hookspecs, interfaces, optional, values
-from orthrus.cli import verify_table
+from orthrus.cli import predict_table, verify_table
 from orthrus.cli.app import make_app
 from orthrus.cli.bench_table import COLUMNS
 from orthrus.config.schema import PARTS, load_config
@@ -180,7 +180,7 @@ def _flags(command: Any) -> list[str]:
 
 def column_table(page: Page) -> list[str]:
     """Compare each table of columns with those that the command prints."""
-    printed = {"bench": COLUMNS, "verify": verify_table.COLUMNS}
+    printed = {"bench": COLUMNS, "verify": verify_table.COLUMNS, "predict": predict_table.COLUMNS}
     return [complaint for name in page.marks("columns") for complaint in names(page, f"columns: {name}", printed[name])]
 
 

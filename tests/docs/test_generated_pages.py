@@ -67,6 +67,11 @@ def view_card() -> Files:
     return below(f"plugins/orthrus_diffusion/views/{facts['view']}", {"README.md": program["card"](facts), **figures})
 
 
+def which_drafter() -> Files:
+    program = tool("which_drafter")
+    return {"docs/results/which-drafter-when.md": program["page"](program["FOLDER"])}
+
+
 WRITTEN: list[Callable[[], Files]] = [
     training_log,
     lossless_evidence,
@@ -74,6 +79,7 @@ WRITTEN: list[Callable[[], Files]] = [
     pass_breakdown,
     dual_mask,
     view_card,
+    which_drafter,
 ]
 
 

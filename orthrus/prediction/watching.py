@@ -1,0 +1,71 @@
+"""Verifiers, wrapped to see what a decoding drafts, and what of it the target agrees with. B: rows, n: width."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from orthrus.batch.context import Context
+from orthrus.batch.request import Row
+from orthrus.chance import Chance
+from orthrus.interfaces import Verifier
+from orthrus.optional import is_coupled
+from orthrus.prediction.trace import Trace
+from orthrus.values import Draft, Verdict
+
+
+class WidthVerifier:
+    """A wrapped verifier that notes how wide each draft is, which the host knows: it costs nothing."""
+
+    def __init__(self, verifier: Verifier) -> None:
+        self.greedy = verifier.greedy
+        self.coupled = is_coupled(verifier)
+        self.widths: list[int] = []  # of every step, 0 for a prefill
+        self._verifier = verifier
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._verifier, name)
+
+    def verify(self, context: Context, draft: Draft, logits: Tensor, chance: Chance) -> Verdict:
+        """Return the verifier's verdict."""
+        self.widths.append(draft.tokens.shape[1])
+        return self._verifier.verify(context, draft, logits, chance)
+
+
+class TracingVerifier(WidthVerifier):
+    """A wrapped verifier that notes, on the device, how much of each row's draft is accepted.
+
+    every_place: nothing is accepted, so that the drafter is asked at every place of a text; the text is the same where
+    the target's choice at a place does not depend on drafts.
+    """
+
+    def __init__(self, verifier: Verifier, every_place: bool = False) -> None:
+        super().__init__(verifier)
+        self._every_place = every_place
+        self._notes: list[tuple[list[tuple[int, int]], int, Tensor]] = []  # requests and places, width, [2, B]
+
+    def verify(self, context: Context, draft: Draft, logits: Tensor, chance: Chance) -> Verdict:
+        """Return the verifier's verdict, or that nothing is accepted."""
+        verdict = super().verify(context, draft, logits, chance)
+        where = [(row.request if row.live else -1, len(row.output)) for row in context.rows]
+        self._notes.append((where, draft.tokens.shape[1], torch.stack([draft.lengths, verdict.accepted])))
+        if not self._every_place or draft.tokens.shape[1] == 0:
+            return verdict
+        nothing = Draft(draft.tokens[:, :0], torch.zeros_like(draft.lengths))
+        return self._verifier.verify(context, nothing, logits[:, :1], chance)
+
+    def traces(self, requests: Sequence[Row]) -> list[Trace]:
+        """Return a trace for each request, in their order, once they are answered.
+
+        Where there is one row, its pass is as wide as the draft, however much of it is the row's.
+        """
+        drafts: list[dict[int, tuple[int, int]]] = [{} for _ in requests]
+        for where, width, note in self._notes:
+            lengths, accepted = note.tolist()
+            for (request, place), drafted, right in zip(where, lengths, accepted, strict=True):
+                if request >= 0 and place:  # a prefill has no draft
+                    drafts[request][place] = (width if len(where) == 1 else drafted, right)
+        return [Trace(len(row.output), placed) for row, placed in zip(requests, drafts, strict=True)]
