@@ -11,6 +11,7 @@ import typer
 
 from orthrus.cli.bench import bench
 from orthrus.cli.check import check
+from orthrus.cli.doctor import doctor
 from orthrus.cli.new import new
 from orthrus.cli.plugins import plugins
 from orthrus.cli.report import report
@@ -27,6 +28,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "verify": verify,
     "bench": bench,
     "report": report,
+    "doctor": doctor,
     "plugins": plugins,
     "validate": validate,
     "check": check,

@@ -162,7 +162,8 @@ class Eagle3Model:
             if step > 0:
                 position = lengths + (step - 1)
                 mask = (torch.arange(extent, device=lengths.device) <= position[:, None])[:, None]  # [B, 1, E]
-                angles, slots = store.rotary.at(position[:, None]), store.places(position, one, 1)
+                angles = store.rotary.at((position + self.config.position_offset)[:, None])
+                slots = store.places(position, one, 1)
                 embedded = self._embed(tokens[-1][:, None], embed)
                 feature = self._layer.forward(embedded, feature, angles, mask, store, slots)
             normed = rms_norm(feature, feature.shape[-1:], self._norm, self.config.epsilon)
