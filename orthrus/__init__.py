@@ -37,6 +37,7 @@ from orthrus.values import (
     TappedStates,
     TapPoint,
     TokenScores,
+    Trial,
     Verdict,
 )
 
@@ -111,6 +112,7 @@ __all__ = [
     "Target",
     "TokenScores",
     "Tokenizer",
+    "Trial",
     "Turn",
     "Verdict",
     "Verifier",

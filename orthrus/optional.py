@@ -18,6 +18,7 @@ from orthrus.values import (
     RowState,
     TappedStates,
     TapPoint,
+    Trial,
 )
 
 if TYPE_CHECKING:
@@ -294,6 +295,18 @@ class ReadsTaps(Protocol):
 
         Those of a prompt come chunk by chunk before `start`, from position 0 on, which begins the row anew; those of a
         cycle once its tokens are committed on the device, before the next draft is launched and before `observe`.
+        """
+
+
+@runtime_checkable
+class OffersTrials(Protocol):
+    """A drafter that knows how it may have been set wrongly, for `orthrus doctor`."""
+
+    def trials(self) -> Sequence[Trial]:
+        """Return changes of its options that are worth trying, one thing each; none of them changes the target's text.
+
+        They are relative to the options that it was made with. One with which the drafter cannot be made is passed
+        over, with the reason.
         """
 
 

@@ -41,6 +41,27 @@ class HasSource(Protocol):
 
 
 @runtime_checkable
+class HasChat(Protocol):
+    """Options of a target that say whether text prompts go through its chat template."""
+
+    chat: bool
+
+
+@runtime_checkable
+class HasTokenizerSource(Protocol):
+    """Options of a target that say where its tokenizer comes from, if not from where the model does."""
+
+    tokenizer: str | None
+
+
+@runtime_checkable
+class HasDtypeName(Protocol):
+    """Options of a part that name the dtype of its weights."""
+
+    dtype: str
+
+
+@runtime_checkable
 class RequiresParts(Protocol):
     """Options of a target that needs other parts."""
 

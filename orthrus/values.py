@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -69,6 +69,19 @@ class TappedStates:
     starts: Tensor
     counts: Tensor
     rows: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A change of a drafter's options that could raise what is accepted of its drafts; see `OffersTrials`.
+
+    name: the change in a few words. sentence: what is wrong with the drafter as it is, if the change helps. options:
+    what is laid over the drafter's options in the config, written as a config writes them.
+    """
+
+    name: str
+    sentence: str
+    options: Mapping[str, Any]
 
 
 @dataclass(frozen=True, eq=False)

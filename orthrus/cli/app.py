@@ -11,6 +11,7 @@ import typer
 
 from orthrus.cli.bench import bench
 from orthrus.cli.check import check
+from orthrus.cli.doctor import doctor
 from orthrus.cli.new import new
 from orthrus.cli.plugins import plugins
 from orthrus.cli.predict import predict
@@ -29,6 +30,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "bench": bench,
     "predict": predict,
     "report": report,
+    "doctor": doctor,
     "plugins": plugins,
     "validate": validate,
     "check": check,

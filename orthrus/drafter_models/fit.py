@@ -28,12 +28,12 @@ class TargetSizes:
 
 
 def taps_from(
-    boundaries: Sequence[int], layers: int, source: str, *, last_is_final: bool = True
+    boundaries: Sequence[int], layers: int, source: str, *, last_is_final: bool = True, normed: bool = True
 ) -> tuple[TapPoint, ...]:
-    """Return boundaries as taps; the one after the last layer is read after the final norm.
+    """Return boundaries as taps; the one after the last layer is read after the final norm, or before it.
 
-    last_is_final: whether the layout knows the boundary after the last layer. Raises InputError for one beyond the
-    model.
+    last_is_final: whether the layout knows the boundary after the last layer. normed: whether that one is read after
+    the norm. Raises InputError for one beyond the model.
     """
     last = layers if last_is_final else layers - 1
     for boundary in boundaries:
@@ -42,7 +42,7 @@ def taps_from(
                 f"'{source}' taps the boundary {boundary} between layers, which is beyond the target: with its {layers}"
                 f" layers they are 0 to {last}"
             )
-    return tuple("final" if boundary == layers else boundary for boundary in boundaries)
+    return tuple("final" if normed and boundary == layers else boundary for boundary in boundaries)
 
 
 def tapped_target(target: Target, drafter: str) -> TappedTarget:

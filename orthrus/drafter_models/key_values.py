@@ -66,7 +66,7 @@ class KeyValues:
         features = self.features.new_zeros(rows, self.features.shape[1])
         features[:kept] = self.features[:kept]
         self.features, self.slots = features, slots
-        self.rotary.cover(slots)
+        self.rotary.cover(slots + 1)  # positions may be taken one further
 
     def move_rows(self, sources: Sequence[int]) -> None:
         """Give each of the first rows what the row of that number had; -1: it holds nothing that counts."""

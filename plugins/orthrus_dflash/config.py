@@ -31,6 +31,8 @@ class DFlashConfig:
     taps: what it reads of the target, in the order in which they are concatenated: a boundary k is the residual stream
     that enters layer k, 0 the embeddings; "final" is the state after the final norm. block: the anchor and the masks
     that it was trained with. draft_vocabulary_size: ids that its own head knows; None: it uses the target's head.
+    from_anchor: whether a row drafts the token after it, the anchor's the first one. position_offset: what is added to
+    the rotary positions of a block.
     """
 
     layout: Literal["z-lab", "speculators"]
@@ -51,6 +53,8 @@ class DFlashConfig:
     embedding_scale: float = 1.0
     draft_vocabulary_size: int | None = None
     target_layers: int | None = None
+    from_anchor: bool = False
+    position_offset: int = 0
 
     def check_fits(self, target: TargetSizes, source: str) -> None:
         """Raise BuildError if the drafter was made for a target of other sizes; source: what it is called."""

@@ -7,7 +7,7 @@ from functools import partial
 
 from torch import Tensor
 
-from orthrus import Chance, Context, Draft, InputError, Parts, Step, TappedStates, fingerprint_weights
+from orthrus import Chance, Context, Draft, InputError, Parts, Step, TappedStates, Trial, fingerprint_weights
 from orthrus.drafter_models.fit import TargetSizes, dtype_of, tapped_target
 from orthrus.drafter_models.row_store import RowStore
 from orthrus.drafter_models.source import fetch_drafter, head_bytes, share_of_pass
@@ -16,6 +16,7 @@ from orthrus.sampling import draw_draft
 from orthrus_dflash.mask_token import check_mask_token
 from orthrus_dflash.model import DFlashModel, load_model
 from orthrus_dflash.options import DFlashOptions
+from orthrus_dflash.trials import trials
 
 
 class DFlash:
@@ -72,6 +73,10 @@ class DFlash:
     def fingerprint(self) -> str:
         """Return the fingerprint of the drafter's weights."""
         return fingerprint_weights(self._model.weights().items())
+
+    def trials(self) -> list[Trial]:
+        """Return what could be set wrongly."""
+        return list(trials(self._model.config, self._model.dtype, self._target))
 
     def _logits(self, extent: int, anchors: Tensor, lengths: Tensor, room: Tensor) -> tuple[Tensor]:
         return (self._draft(extent, anchors, lengths, room)[1],)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,10 +31,23 @@ def read_config(directory: Path, target: TargetSizes, options: DFlashOptions) ->
     else:
         config = _z_lab(keys, target, options, directory)
     keys.finish()
+    config = _with_options(config, options)
     config.check_fits(target, str(directory))
     if options.block is not None and options.block > config.block:
         raise InputError(f"block={options.block} is more than '{directory}' was trained with, {config.block}")
     return config
+
+
+def _with_options(config: DFlashConfig, options: DFlashOptions) -> DFlashConfig:
+    """Return the config with what the options say in its place."""
+    theta, mask = options.rope_theta, options.mask_token_id
+    return replace(
+        config,
+        rotary=config.rotary if theta is None else replace(config.rotary, theta=theta),
+        mask_token_id=config.mask_token_id if mask is None else mask,
+        from_anchor=options.sample_from_anchor,
+        position_offset=options.position_offset,
+    )
 
 
 def _refuse_successors(keys: ConfigKeys, values: dict[str, Any]) -> None:
@@ -90,7 +104,9 @@ def _z_lab(keys: ConfigKeys, target: TargetSizes, options: DFlashOptions, direct
 def _speculators(keys: ConfigKeys, target: TargetSizes, options: DFlashOptions, directory: Path) -> DFlashConfig:
     keys.choice("speculators_model_type", ["dflash"])
     keys.ignore(["architectures", "speculators_version", "speculators_config", *WITHOUT_EFFECT])
-    keys.must_be("sample_from_anchor", False, why="drafts from the anchor's own row, which is not supported")
+    if options.sample_from_anchor:
+        keys.ignore(["sample_from_anchor"])
+    keys.must_be("sample_from_anchor", False, why="drafts from the anchor's own row: give the option of that name")
     layer = keys.section("transformer_layer_config")
     layer.ignore(["architectures"])
     non_causal = keys.truth("sliding_window_non_causal", False)
@@ -130,9 +146,10 @@ def _taps(
     if options.boundaries is not None:
         if len(options.boundaries) != len(ids):
             raise InputError(f"boundaries: '{directory}' reads {len(ids)} of them, not {len(options.boundaries)}")
-        return taps_from(options.boundaries, target.layers, str(directory))
+        return taps_from(options.boundaries, target.layers, str(directory), normed=options.final_norm)
     if (options.layer_ids or convention) == "outputs":
-        return taps_from([number + 1 for number in ids], target.layers, str(directory))
+        outputs = [number + 1 for number in ids]
+        return taps_from(outputs, target.layers, str(directory), normed=options.final_norm)
     return taps_from(ids, target.layers, str(directory), last_is_final=False)
 
 

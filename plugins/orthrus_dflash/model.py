@@ -115,7 +115,8 @@ class DFlashModel:
         extent = store.slots if extent is None else extent
         widths = torch.full_like(lengths, block) if widths is None else widths
         embedded = embed(pad(anchors[:, None], (0, block - 1), value=self.config.mask_token_id))  # [B, K, h]
-        hidden = self.block_states(store, embedded.to(self.dtype), lengths, widths, extent)[:, 1:]
+        states = self.block_states(store, embedded.to(self.dtype), lengths, widths, extent)
+        hidden = states[:, :-1] if self.config.from_anchor else states[:, 1:]
         logits = self._logits(hidden.to(embedded.dtype), head)
         return logits.argmax(-1), logits
 
@@ -123,7 +124,8 @@ class DFlashModel:
         """Return the rows of a block [B, K, h] after the final norm, from raw embeddings [B, K, h]."""
         config, block = self.config, embedded.shape[1]
         hidden = embedded * config.embedding_scale  # layers may write over it
-        angles = store.rotary.at(lengths[:, None] + torch.arange(block, device=lengths.device))
+        positions = lengths[:, None] + torch.arange(block, device=lengths.device)
+        angles = store.rotary.at(positions + config.position_offset)
         slots = store.places(lengths, widths, block)
         shared = config.heads // config.key_heads
         masks: dict[LayerKind, Tensor] = {}

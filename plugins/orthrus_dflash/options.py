@@ -34,6 +34,11 @@ class DFlashOptions:
         help="boundaries between the target's layers that are tapped, in place of the config's ids; as many as it has"
         " layers: after its final norm",
     )
+    final_norm: bool = option(
+        True,
+        help="whether what is tapped after the target's last layer is read after its final norm, as transformers gives"
+        " it; false: before that, for a drafter whose training recorded it there",
+    )
     is_causal: bool | None = option(
         None, help="whether rows of a block see only rows before them, in all layers; null: as the config says"
     )
@@ -46,5 +51,22 @@ class DFlashOptions:
         None,
         help="where a sliding window is counted from: each row of a block, as z-lab's does, or the anchor, as"
         " speculators trains; to be given for sliding layers in the layout of speculators",
+    )
+    sample_from_anchor: bool = option(
+        False,
+        help="whether a row of a block predicts the token after it, so that the anchor's own row drafts the first one;"
+        " false: the token in its place",
+    )
+    mask_token_id: int | None = option(
+        None, minimum=0, help="token that stands where one is to be drafted; null: as the config says"
+    )
+    rope_theta: float | None = option(
+        None, minimum=1.0, help="base of the drafter's rotary positions; null: as the config says, or 10000"
+    )
+    position_offset: int = option(
+        0,
+        minimum=-1,
+        maximum=1,
+        help="by how much the rotary positions of what is drafted are more than those of the text before it go on to",
     )
     allow_ordinary_mask: bool = option(False, help="use a drafter whose mask is a token of ordinary text")

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from orthrus import AutoBlock, BuildError, Chance, ConfigError, Context, Draft, InputError, Parts, Step, Target
+from orthrus import AutoBlock, BuildError, Chance, ConfigError, Context, Draft, InputError, Parts, Step, Target, Trial
+from orthrus.drafter_models.trials import dtype_trials
 from orthrus.optional import HasDtype, HasFingerprint, HasPassIdentity, MeasuredTarget, MovesRows, name_of
 from orthrus.sampling import add_noise, row_probabilities, warp_rows, widen
 from orthrus_draft_model.mirror import Mirror
@@ -40,15 +41,18 @@ class DraftModel:
         confidence: float | None = None,
         *,
         auto: bool = False,
+        trials: Sequence[Trial] = (),
         notify: Callable[[str], None] = lambda text: None,
     ) -> None:
         """Draft up to `length` tokens, or with `auto` as many of them as it chooses.
 
         own: the draft model, which nobody else uses. confidence: a token less likely than this is the last of a draft.
+        trials: changes of the options that it was made with.
         """
         self._own = own
         self._length = length
         self._confidence = confidence
+        self._trials = trials
         self._share = share_of_weights(own, target)
         self._mirror: Mirror | None = None
         self._counted = 0  # passes that drafts have reported
@@ -87,6 +91,10 @@ class DraftModel:
             self._mirror.settle()
         if self._auto:
             self._auto.observe(step)
+
+    def trials(self) -> Sequence[Trial]:
+        """Return what could be set wrongly: the dtype of the draft model."""
+        return self._trials
 
     def report(self) -> Mapping[str, Any]:
         """Return what `auto` chose."""
@@ -182,7 +190,15 @@ def make(options: DraftModelOptions, parts: Parts) -> DraftModel:
         raise BuildError(f"draft model '{name_of(own)}' is on {own.device}, its target on {target.device}")
     check_vocabulary(own, target)
     length = LONGEST if options.length == "auto" else options.length
-    return DraftModel(target, own, length, options.confidence, auto=options.length == "auto", notify=parts.notify)
+    auto, trials = options.length == "auto", list(_trials(options, own))
+    return DraftModel(target, own, length, options.confidence, auto=auto, trials=trials, notify=parts.notify)
+
+
+def _trials(options: DraftModelOptions, own: Target) -> Iterator[Trial]:
+    """Yield trials of the draft model's dtype, where the options say whose model it is."""
+    for trial in dtype_trials(own.dtype) if isinstance(own, HasDtype) else ():
+        within = None if options.target is None else {"target": {**options.target, **trial.options}}
+        yield trial if within is None else replace(trial, options=within)
 
 
 def _made(options: DraftModelOptions, parts: Parts) -> Target:

@@ -18,7 +18,7 @@ class Eagle3Config:
     that enters layer k, 0 the embeddings; "final" is the state after the final norm. draft_vocabulary_size: ids that it
     knows. head_norms: whether queries and keys are normed. norm_before_residual: the layer's residual stream begins
     with the normed feature. norm_before_fc: all taps are normed as one; norm_taps: each by itself. norm_output: a step
-    goes on from the state after the final norm.
+    goes on from the state after the final norm. position_offset: what is added to the rotary positions of its steps.
     """
 
     layout: Literal["SafeAILab", "speculators"]
@@ -38,6 +38,7 @@ class Eagle3Config:
     norm_before_fc: bool = False
     norm_taps: bool = False
     norm_output: bool = False
+    position_offset: int = 0
 
     @property
     def reduced(self) -> bool:

@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from orthrus import Chance, Context, Draft, Parts, Step, TappedStates, fingerprint_weights
+from orthrus import Chance, Context, Draft, Parts, Step, TappedStates, Trial, fingerprint_weights
 from orthrus.drafter_models.fit import TargetSizes, dtype_of, tapped_target
 from orthrus.drafter_models.row_store import RowStore
 from orthrus.drafter_models.source import fetch_drafter, share_of_pass
@@ -16,6 +16,7 @@ from orthrus.optional import TappedTarget
 from orthrus.sampling import add_noise, row_probabilities, warp_draft
 from orthrus_eagle3.model import Eagle3Model, load_model
 from orthrus_eagle3.options import Eagle3Options
+from orthrus_eagle3.trials import trials
 from orthrus_eagle3.weights import EMBEDDING
 
 
@@ -81,6 +82,10 @@ class Eagle3:
     def fingerprint(self) -> str:
         """Return the fingerprint of the drafter's weights."""
         return fingerprint_weights(self._model.weights().items())
+
+    def trials(self) -> list[Trial]:
+        """Return what could be set wrongly."""
+        return list(trials(self._model.config, self._model.dtype, self._target))
 
     def _likeliest(self, extent: int, lengths: Tensor) -> tuple[Tensor]:
         """Return the tokens [B, length] after rows of so many tokens."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,16 +35,27 @@ def read_config(directory: Path, target: TargetSizes, options: Eagle3Options) ->
     read = _speculators if "speculators_model_type" in values else _safe_ai_lab
     config = read(keys, target, options, directory)
     keys.finish()
+    config = _with_options(config, options)
     config.check_fits(target, str(directory))
     return config
+
+
+def _with_options(config: Eagle3Config, options: Eagle3Options) -> Eagle3Config:
+    """Return the config with what the options say in its place."""
+    theta, before, output = options.rope_theta, options.norm_before_residual, options.norm_output
+    return replace(
+        config,
+        rotary=config.rotary if theta is None else replace(config.rotary, theta=theta),
+        norm_before_residual=config.norm_before_residual if before is None else before,
+        norm_output=config.norm_output if output is None else output,
+        position_offset=options.position_offset,
+    )
 
 
 def _safe_ai_lab(keys: ConfigKeys, target: TargetSizes, options: Eagle3Options, directory: Path) -> Eagle3Config:
     keys.choice("model_type", ["llama"], "llama")
     keys.ignore(["num_hidden_layers"])  # there is one layer, whatever it says
     sizes = _sizes(keys)
-    if options.norm_before_residual:
-        raise InputError("norm_before_residual=true does not go with SafeAILab's layout, which has no such norm")
     return Eagle3Config(
         layout="SafeAILab",
         **sizes,
@@ -63,7 +75,7 @@ def _safe_ai_lab_taps(
     inner.finish()
     ids = own if own is not None else nested
     if options.boundaries is not None:
-        return _given(options.boundaries, len(ids) if ids is not None else 3, target, directory)
+        return _given(options, len(ids) if ids is not None else 3, target, directory)
     if ids is None:
         return taps_from(default_boundaries(target.layers, str(directory)), target.layers, str(directory))
     if options.layer_ids is None:
@@ -101,7 +113,7 @@ def _speculators(keys: ConfigKeys, target: TargetSizes, options: Eagle3Options, 
         draft_vocabulary_size=keys.integer("draft_vocab_size"),
         taps=_speculators_taps(keys.integers(IDS, None), target, options, directory),
         head_norms=kind == "qwen3",
-        norm_before_residual=stated if options.norm_before_residual is None else options.norm_before_residual,
+        norm_before_residual=stated,
         norm_before_fc=norm_before_fc,
         norm_taps=norm_taps,
         norm_output=keys.truth("norm_output", False),
@@ -112,24 +124,26 @@ def _speculators_taps(
     ids: tuple[int, ...] | None, target: TargetSizes, options: Eagle3Options, directory: Path
 ) -> tuple[TapPoint, ...]:
     if options.boundaries is not None:
-        return _given(options.boundaries, 3 if ids is None else len(ids), target, directory)
+        return _given(options, 3 if ids is None else len(ids), target, directory)
     if ids is None:
         return taps_from(default_boundaries(target.layers, str(directory)), target.layers, str(directory))
     return _converted(ids, options, target, directory)
 
 
-def _given(boundaries: tuple[int, ...], count: int, target: TargetSizes, directory: Path) -> tuple[TapPoint, ...]:
+def _given(options: Eagle3Options, count: int, target: TargetSizes, directory: Path) -> tuple[TapPoint, ...]:
     """Return the taps that the options name, which must be as many as the drafter reads."""
+    boundaries = options.boundaries or ()
     if len(boundaries) != count:
         raise InputError(f"boundaries: '{directory}' reads {count} of them, not {len(boundaries)}")
-    return taps_from(boundaries, target.layers, str(directory))
+    return taps_from(boundaries, target.layers, str(directory), normed=options.final_norm)
 
 
 def _converted(
     ids: tuple[int, ...], options: Eagle3Options, target: TargetSizes, directory: Path
 ) -> tuple[TapPoint, ...]:
     if options.layer_ids == "outputs":
-        return taps_from([number + 1 for number in ids], target.layers, str(directory))
+        outputs = [number + 1 for number in ids]
+        return taps_from(outputs, target.layers, str(directory), normed=options.final_norm)
     return taps_from(ids, target.layers, str(directory), last_is_final=False)
 
 

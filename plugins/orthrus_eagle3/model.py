@@ -157,7 +157,7 @@ class Eagle3Model:
         extent = store.slots if extent is None else extent
         feature = store.features[: len(lengths), None]  # [B, 1, h]
         positions = lengths[:, None] + torch.arange(length - 1, device=lengths.device)  # [B, length - 1]
-        cosines, sines = store.rotary.at(positions)
+        cosines, sines = store.rotary.at(positions + self.config.position_offset)
         slots = store.places(lengths, torch.full_like(lengths, length - 1), length - 1)
         mask = self._layer.mask(torch.arange(extent, device=lengths.device) <= positions[..., None])
         tokens: list[Tensor] = []

@@ -22,6 +22,11 @@ class Eagle3Options:
         help="whether the residual stream begins with the normed feature; to be given where a checkpoint in the layout"
         " of speculators does not say, since programs differ; null: as the config says",
     )
+    norm_output: bool | None = option(
+        None,
+        help="whether a step goes on from the state after the drafter's final norm; null: as the config says, which is"
+        " false in SafeAILab's layout",
+    )
     layer_ids: Literal["outputs", "boundaries"] | None = option(
         None,
         help="what a layer id k in the checkpoint's config means: the output of layer k, or the boundary k, which is"
@@ -32,4 +37,18 @@ class Eagle3Options:
         minimum=0,
         help="boundaries between the target's layers that are tapped, in place of the config's ids; as many as it has"
         " layers: after its final norm",
+    )
+    final_norm: bool = option(
+        True,
+        help="whether what is tapped after the target's last layer is read after its final norm, as transformers gives"
+        " it; false: before that, for a drafter whose training recorded it there",
+    )
+    rope_theta: float | None = option(
+        None, minimum=1.0, help="base of the drafter's rotary positions; null: as the config says, or 10000"
+    )
+    position_offset: int = option(
+        0,
+        minimum=-1,
+        maximum=1,
+        help="by how much the rotary positions of what is drafted are more than those of the text before it go on to",
     )

@@ -48,6 +48,11 @@ class TransformersOptions:
         help="memory in MiB from which on all CUDA graphs are dropped and captured anew when used",
     )
     chat: bool = option(True, help="put text prompts through the model's chat template, if it has one")
+    tokenizer: str | None = option(
+        None,
+        help="where tokenizer and chat template are, written as source is; its tokens must be the model's; null: where"
+        " the model is",
+    )
     prefill_chunk: int = option(512, minimum=1, help="most prompt tokens of one row in a pass")
     trust_remote_code: bool = option(False, help="run Python code that comes with a model in a directory")
     ignore: tuple[str, ...] = option(

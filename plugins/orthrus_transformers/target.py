@@ -423,7 +423,7 @@ def make(options: TransformersOptions, parts: Parts) -> TransformersTarget:
     """Return the target that the options describe, loading its weights."""
     device = loading.choose_device(options.device)
     directory = loading.local_directory(parts.source.fetch(), parts, options.ignore)
-    tokenizer = loading.load_tokenizer(directory, options)
+    tokenizer = loading.load_tokenizer(loading.tokenizer_directory(directory, options, parts), options)
     model = loading.load_model(directory, options, device)
     limits = GraphLimits(options.graphs, options.graph_tokens, options.graph_megabytes)
     try:

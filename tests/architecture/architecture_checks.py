@@ -27,6 +27,7 @@ DRAFTER_MODELS = {  # building blocks of drafters with weights of their own
         "rotary",
         "row_store",
         "source",
+        "trials",
         "vocabulary",
     )
 }

@@ -19,7 +19,7 @@ from docs_pages import ROOT, Page
 from support.view_memory import program as view_memory_program
 
 from orthrus import InputError, Result, Sampling, Stop, hookspecs, interfaces, optional, values
-from orthrus.cli import predict_table, verify_table
+from orthrus.cli import doctor_table, predict_table, verify_table
 from orthrus.cli.app import make_app
 from orthrus.cli.bench_table import COLUMNS
 from orthrus.config.schema import PARTS, load_config
@@ -34,7 +34,15 @@ from orthrus.values import FinishReason
 
 SECTIONS = {"stop": Stop, "sampling": Sampling}
 PROTOCOLS = ("AttentionBackend", "Baseline", "Drafter", "KVCache", "Source", "Target", "Tokenizer", "Verifier")
-ABILITIES = ("MovesRows", "PrefillsInChunks", "ReadsLikeliest", "ReadsTaps", "TakesTurns", "TappedTarget")
+ABILITIES = (
+    "MovesRows",
+    "OffersTrials",
+    "PrefillsInChunks",
+    "ReadsLikeliest",
+    "ReadsTaps",
+    "TakesTurns",
+    "TappedTarget",
+)
 
 
 def differing(what: str, told: Iterable[str], wanted: Iterable[str]) -> list[str]:
@@ -131,6 +139,13 @@ def acceptance_table(page: Page) -> list[str]:
     return differing("line", written, program["page_lines"](json.loads(program["FOUND"].read_text(encoding="utf-8"))))
 
 
+def doctor_findings(page: Page) -> list[str]:
+    """Compare the table of a drafter's trials with what the program makes of what the command found."""
+    written = page.text.partition("<!-- doctor -->\n")[2].partition("<!-- end -->\n")[0].splitlines()
+    program = runpy.run_path(str(ROOT / "docs" / "tools" / "doctor_table.py"))
+    return differing("line", written, program["page_lines"](json.loads(program["FOUND"].read_text(encoding="utf-8"))))
+
+
 def training_cost(page: Page) -> list[str]:
     """Compare the table of what trainings cost with what the program makes of their records."""
     written = page.text.partition("<!-- training cost -->\n")[2].partition("<!-- end -->\n")[0].splitlines()
@@ -180,7 +195,12 @@ def _flags(command: Any) -> list[str]:
 
 def column_table(page: Page) -> list[str]:
     """Compare each table of columns with those that the command prints."""
-    printed = {"bench": COLUMNS, "verify": verify_table.COLUMNS, "predict": predict_table.COLUMNS}
+    printed = {
+        "bench": COLUMNS,
+        "verify": verify_table.COLUMNS,
+        "predict": predict_table.COLUMNS,
+        "doctor": doctor_table.COLUMNS,
+    }
     return [complaint for name in page.marks("columns") for complaint in names(page, f"columns: {name}", printed[name])]
 
 

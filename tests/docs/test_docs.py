@@ -95,6 +95,10 @@ def test_table_of_a_views_memory_is_what_was_measured() -> None:
     none_of(checks.view_memory(page("docs/explanation/dual-view.md")))
 
 
+def test_table_of_a_drafters_trials_is_what_was_measured() -> None:
+    none_of(checks.doctor_findings(page("docs/guide/doctor.md")))
+
+
 def test_table_of_what_training_costs_is_what_was_measured() -> None:
     none_of(checks.training_cost(page("docs/guide/training-a-view.md")))
 
@@ -109,7 +113,7 @@ def test_measures_and_finish_reasons_are_those_of_the_code() -> None:
 
 
 def test_flags_and_columns_are_those_of_the_commands() -> None:
-    for name in ("docs/guide/benchmarking.md", "docs/explanation/lossless.md"):
+    for name in ("docs/guide/benchmarking.md", "docs/explanation/lossless.md", "docs/guide/doctor.md"):
         assert page(name).marks("flags") and page(name).marks("columns")
         none_of(checks.flag_tables(page(name)))
         none_of(checks.column_table(page(name)))
@@ -209,6 +213,9 @@ def planted(name: str, old: str, new: str, folder: Path) -> Page:
         (checks.acceptance_table, "docs/reference/sampling.md", "| 0.25 |", "| 0.35 |"),
         (checks.attention_speeds, "docs/reference/attention.md", "| 4.714 (", "| 4.174 ("),
         (checks.view_memory, "docs/explanation/dual-view.md", "| keys and values |", "| keys |"),
+        (checks.doctor_findings, "docs/guide/doctor.md", "| taps one layer higher |", "| taps one layer lower |"),
+        (checks.flag_tables, "docs/guide/doctor.md", "| `--limit` |", "| `--most` |"),
+        (checks.column_table, "docs/guide/doctor.md", "| `helps` |", "| `better` |"),
         (checks.training_cost, "docs/guide/training-a-view.md", "| row tokens |", "| tokens |"),
         (checks.kit_tables, "docs/guide/testing-a-plugin.md", "`prompts(vocabulary, longest)`", "`prompts(longest)`"),
         (checks.kit_tables, "docs/guide/testing-a-plugin.md", "| 100 |", "| 200 |"),

@@ -68,7 +68,9 @@ def test_both_layouts_draft_the_same(name: str, tmp_path: Path) -> None:
     other = as_speculators(origin, tmp_path / "other")
     right = logits_of(loaded(origin))
     assert torch.equal(logits_of(loaded(other)), right)
-    assert (logits_of(loaded(edit(other, norm_before_residual=True))) - right).abs().max() > 0.01
+    normed = logits_of(loaded(edit(other, norm_before_residual=True)))
+    assert (normed - right).abs().max() > 0.01
+    assert torch.equal(logits_of(loaded(origin, norm_before_residual=True)), normed)  # in either, by the option
     assert torch.equal(logits_of(loaded(edit(other, norm_before_residual=...), norm_before_residual=False)), right)
 
 

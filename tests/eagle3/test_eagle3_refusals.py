@@ -80,10 +80,9 @@ def test_another_target(sizes: tuple[int, int, int], words: str, tmp_path: Path)
 
 
 def test_options(tmp_path: Path) -> None:
-    """Boundaries of another number; a norm that SafeAILab's layout does not have."""
+    """Boundaries of another number."""
     directory = installed(FOLDER, SAFE_AI_LAB, tmp_path)
     assert "reads 3 of them, not 2" in refusal(directory, boundaries=(1, 2))
-    assert "norm_before_residual=true does not go with" in refusal(directory, norm_before_residual=True)
 
 
 Tensors = dict[str, torch.Tensor]

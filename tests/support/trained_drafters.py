@@ -69,7 +69,10 @@ EAGLE3: dict[str, Any] = {
 
 @dataclass(frozen=True, eq=False)
 class Texts:
-    """Texts of the target padded to one length, tokens [N, n], with its states at each boundary [N, n, k, h]."""
+    """Texts of the target padded to one length, tokens [N, n], with its states at each boundary [N, n, k, h].
+
+    The last of them is after the final norm, the one before it before the norm.
+    """
 
     tokens: Tensor
     lengths: Tensor
@@ -95,8 +98,11 @@ def texts() -> Texts:
     target.tie_weights()
     rows = [torch.tensor([*prompt, *answer])[:SLOTS] for prompt, answer in answered()]
     tokens = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+    before: list[Tensor] = []
+    target.model.norm.register_forward_pre_hook(lambda module, args: before.append(args[0]))
     with torch.no_grad():
-        states = torch.stack(target(tokens, output_hidden_states=True).hidden_states, dim=2)
+        *entering, final = target(tokens, output_hidden_states=True).hidden_states
+    states = torch.stack([*entering, before[0], final], dim=2)
     table = target.get_input_embeddings().weight.detach()
     return Texts(tokens, torch.tensor([len(row) for row in rows]), states, table.__getitem__, lambda x: x @ table.T)
 
@@ -104,8 +110,8 @@ def texts() -> Texts:
 class Trainable:
     """A drafter of one format whose tensors are trained: how it is made, fed and asked."""
 
-    def __init__(self, kind: Format, config: Any, tensors: dict[str, Tensor]) -> None:
-        self.kind, self.config, self.tensors = kind, config, tensors
+    def __init__(self, kind: Format, config: Any, tensors: dict[str, Tensor], held: Texts) -> None:
+        self.kind, self.config, self.tensors, self.texts = kind, config, tensors, held
 
     @property
     def drafts(self) -> int:
@@ -114,7 +120,7 @@ class Trainable:
 
     def logits(self, rows: Tensor, anchors: Tensor, *, teach: bool) -> tuple[Tensor, Tensor]:
         """Return drafts [R, n] and logits [R, n, V] after anchors [R] of texts [R]; teach: chains follow the truth."""
-        held = texts()
+        held = self.texts
         width, zeros = int(anchors.max()), torch.zeros_like(anchors)
         taps = held.taps(rows, self.config.taps)[:, :width]
         store: Any
@@ -126,7 +132,7 @@ class Trainable:
         chain = Eagle3Model(self.config, self.tensors)
         store = functional(chain.new_store(len(rows), SLOTS + LENGTH))
         chain.feed(store, taps, held.tokens[rows, 1 : width + 1], zeros, anchors, held.embed)
-        truth = targets(rows, anchors, LENGTH)
+        truth = targets(held, rows, anchors, LENGTH)
         choose = (lambda logits, step: truth[:, step].clamp(min=0)) if teach else None
         return chain.draft(store, anchors, held.embed, LENGTH, choose=choose)
 
@@ -143,32 +149,42 @@ def functional(store: Any) -> Any:
     return store
 
 
-def targets(rows: Tensor, anchors: Tensor, count: int) -> Tensor:
+def targets(held: Texts, rows: Tensor, anchors: Tensor, count: int) -> Tensor:
     """Return the tokens after anchors [R, count]; -100 beyond a text's end."""
-    held = texts()
     places = anchors[:, None] + torch.arange(1, count + 1)
     tokens = held.tokens[rows[:, None], places.clamp(max=held.tokens.shape[1] - 1)]
     return torch.where(places < held.lengths[rows, None], tokens, -100)
 
 
-def train(kind: Format, directory: Path, steps: int | None = None, rows: int = 64, seed: int = 0) -> Path:
-    """Train a drafter, less than a minute on a CPU, and write its checkpoint into a new directory; return it."""
+def train(
+    kind: Format,
+    directory: Path,
+    values: dict[str, Any] | None = None,
+    options: dict[str, Any] | None = None,
+    steps: int | None = None,
+    rows: int = 64,
+    seed: int = 0,
+) -> Path:
+    """Train a drafter, less than a minute on a CPU, and write its checkpoint into a new directory; return it.
+
+    values: its config, if not the usual one; options: those that it is trained with, and needs.
+    """
     directory.mkdir(parents=True)
-    values = DFLASH if kind == "dflash" else EAGLE3
+    values = values or (DFLASH if kind == "dflash" else EAGLE3)
     (directory / "config.json").write_text(json.dumps(values, indent=1), encoding="utf-8")
-    config = _config(kind, directory)
-    drafter = Trainable(kind, config, _fresh(kind, config, seed))
+    config, held = _config(kind, directory, **(options or {})), texts()
+    drafter = Trainable(kind, config, _fresh(kind, config, seed), held)
     trained = [tensor.requires_grad_() for tensor in drafter.tensors.values() if tensor.is_floating_point()]
     steps = steps or STEPS[kind]
     optimizer = torch.optim.AdamW(trained, lr=4e-3, weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=steps)
     generator = torch.Generator().manual_seed(seed)
-    first = len(texts().tokens) // 5  # those before are for measuring
+    first = len(held.tokens) // 5  # those before are for measuring
     for _ in range(steps):
-        chosen = torch.randint(first, len(texts().tokens), (rows,), generator=generator)
+        chosen = torch.randint(first, len(held.tokens), (rows,), generator=generator)
         share = torch.rand(rows, generator=generator)
-        anchors = (1 + share * (texts().lengths[chosen] - 3)).long()
-        truth = targets(chosen, anchors, drafter.drafts)
+        anchors = (1 + share * (held.lengths[chosen] - 3)).long()
+        truth = targets(held, chosen, anchors, drafter.drafts)
         logits = drafter.logits(chosen, anchors, teach=True)[1]
         known = truth if kind == "dflash" else torch.where(torch.isin(truth, torch.tensor(KNOWN)), truth, -100)
         loss = cross_entropy(logits.flatten(0, 1), known.flatten())
@@ -192,14 +208,15 @@ def tokens_per_cycle(kind: Format, directory: Path, count: int = 16, **options: 
     """Return how many tokens a cycle a drafter with these options wins on texts that it was not trained on."""
     config = _config(kind, directory, **options)
     read = read_dflash_weights if kind == "dflash" else read_eagle3_weights
-    drafter = Trainable(kind, config, read(directory, config, torch.float32, "cpu"))
+    held = texts()
+    drafter = Trainable(kind, config, read(directory, config, torch.float32, "cpu"), held)
     rows = torch.arange(count)
-    anchors, ends = torch.full_like(rows, 20), texts().lengths[rows] - 2
+    anchors, ends = torch.full_like(rows, 20), held.lengths[rows] - 2
     won = cycles = 0
     while bool((anchors < ends).any()):
         rows, anchors, ends = (tensor[anchors < ends] for tensor in (rows, anchors, ends))
         drafts = drafter.logits(rows, anchors, teach=False)[0]
-        right = (drafts == targets(rows, anchors, drafter.drafts)).long().cumprod(1).sum(1)
+        right = (drafts == targets(held, rows, anchors, drafter.drafts)).long().cumprod(1).sum(1)
         won, cycles = won + int((right + 1).sum()), cycles + len(rows)
         anchors = anchors + right + 1
     return won / cycles

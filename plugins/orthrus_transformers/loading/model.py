@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from orthrus import BuildError, InputError, Parts
+from orthrus import BuildError, InputError, Parts, Plugins, find_source
 from orthrus.errors import reason
 from orthrus.files import weight_files
 from orthrus_transformers.guards import does_not_fit
@@ -97,6 +97,19 @@ def _check_weight_files(directory: Path) -> None:
             f"target.source: '{directory}/config.json' names its weights by transformers_weights, which is not read;"
             " remove the key and call the file model.safetensors, or its index model.safetensors.index.json"
         )
+
+
+def tokenizer_directory(directory: Path, options: TransformersOptions, parts: Parts) -> Path:
+    """Return where the tokenizer is: with the model in its directory, or where the options say."""
+    if options.tokenizer is None:
+        return directory
+    try:
+        other = find_source(options.tokenizer, Plugins.load(), parts).fetch()
+    except InputError as error:
+        raise InputError(str(error).replace("target.source", "target.tokenizer")) from error
+    if not any((other / name).is_file() for name in TOKENIZER_FILES):
+        raise InputError(f"target.tokenizer: '{options.tokenizer}' holds no tokenizer ({TOKENIZER_FILES[0]})")
+    return other
 
 
 def load_tokenizer(directory: Path, options: TransformersOptions) -> TextTokenizer | None:
