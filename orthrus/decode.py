@@ -37,7 +37,21 @@ def decode(
     chance: Chance,
     under_way: Scheduler | None = None,
 ) -> Iterator[Step]:
+    """Yield every step until all prompts are answered, as `decode_in_turns` does."""
+    return filter(None, decode_in_turns(target, drafter, verifier, context, chance, under_way))
+
+
+def decode_in_turns(
+    target: Target,
+    drafter: Drafter,
+    verifier: Verifier,
+    context: Context,
+    chance: Chance,
+    under_way: Scheduler | None = None,
+) -> Iterator[Step | None]:
     """Yield every step until all prompts are answered: a prefill of the rows that have a new prompt, or a cycle.
+
+    None: a chunk of prompts was passed over, and no row goes on beside them; who asked for them may have gone.
 
     Everything is batched and ragged, and there is one host sync a step: in `scheduler.commit`. under_way: the
     scheduler of a session, which has begun on the target; None: the decoding begins.
@@ -88,5 +102,5 @@ def decode(
             elif scheduler.seated:
                 step = cycle()
             else:
-                continue
+                step = None
         yield step

@@ -14,7 +14,7 @@ from orthrus.batch.recorder import RequestRecorder
 from orthrus.batch.request import Request, Row
 from orthrus.batch.scheduler import Scheduler
 from orthrus.chance import Chance, request_key, seeded_key
-from orthrus.decode import decode
+from orthrus.decode import decode_in_turns
 from orthrus.errors import InputError, reason
 from orthrus.interfaces import Drafter, Target, Verifier
 from orthrus.optional import PrefillsInChunks, name_of
@@ -64,6 +64,7 @@ class Session:
         self._target, self._drafter, self._verifier = target, drafter, verifier
         self._stop, self._sampling, self._seed = stop, sampling, seed
         self._streams = streams
+        self._gives_way = interleaves  # else whoever decodes may have the turn throughout
         self._turn = turn_of(target)
         self._context = Context(
             [],
@@ -85,7 +86,7 @@ class Session:
         self._asked: dict[int, _Asked] = {}  # by number of the request
         self._numbers: dict[str, int] = {}  # of requests that are not done with, by id
         self._events: deque[Event] = deque()
-        self._steps: Iterator[Step] | None = None  # of the decoding under way
+        self._steps: Iterator[Step | None] | None = None  # of the decoding under way
         self._failed: BaseException | None = None
         self._clock = 0.0  # seconds of decoding so far; what a consumer takes between two events does not count
 
@@ -107,7 +108,7 @@ class Session:
         InputError, and changes nothing, for an id that is taken, a prompt that cannot be answered, or settings that do
         not fit.
         """
-        with self._turn.lock:
+        with self._turn.asked():
             name = self._free_id() if id is None else id
             if not isinstance(name, str):
                 raise InputError(f"a request's id must be text, not {name!r}")
@@ -143,7 +144,7 @@ class Session:
 
     def cancel(self, id: str) -> None:
         """End a request; its last event has what it came to. Raises InputError if none of this id goes on."""
-        with self._turn.lock:
+        with self._turn.asked():
             asked = self._going_on(id)
             self._scheduler.cancel(asked.row)
             self._events.append(self._ended(asked))
@@ -156,7 +157,7 @@ class Session:
 
     def result(self, id: str) -> Result:
         """Return what a request that goes on has come to so far; raise InputError if there is none of this id."""
-        with self._turn.lock:
+        with self._turn.asked():
             return self._result(self._going_on(id))
 
     def _going_on(self, id: str) -> _Asked:
@@ -176,18 +177,21 @@ class Session:
 
     def _next_event(self) -> Event | None:
         """Return the next event, decoding as many steps as it takes; None if no request goes on."""
-        with self._turn.lock:
-            while not self._events and self._scheduler.live:
+        while True:
+            with self._turn.lock:
+                if self._events or not self._scheduler.live:
+                    return self._events.popleft() if self._events else None
                 self._advance()
-            return self._events.popleft() if self._events else None
+            if self._gives_way:
+                self._turn.give_way()
 
     def _advance(self) -> None:
-        """Decode one step and note its events."""
+        """Decode one step, or a chunk of prompts, and note its events."""
         if self._failed is not None:
             raise InputError(f"this session has ended with an error: {reason(self._failed)}; begin another")
         resumed = time.perf_counter()
         try:
-            step = next(self._next_steps(), None)
+            step = next(self._next_steps())
         except BaseException as error:  # an interruption in the middle of a step, too
             self._failed = error
             error.add_note(f"Steps are of all rows: none of the session's {self.pending} requests can go on.")
@@ -195,8 +199,8 @@ class Session:
         began, self._clock = self._clock, self._clock + time.perf_counter() - resumed
         for row in self._scheduler.standing:  # whose prompts are being passed over, chunk by chunk
             self._asked[row.request].recorder.begin(began)
-        assert step is not None, "there is a step while a request goes on"
-        self._record(step, began, self._clock)
+        if step is not None:
+            self._record(step, began, self._clock)
         self._rest()
 
     def _record(self, step: Step, began: float, ended: float) -> None:
@@ -214,13 +218,13 @@ class Session:
         if not self._scheduler.live:
             self._steps = None
 
-    def _next_steps(self) -> Iterator[Step]:
+    def _next_steps(self) -> Iterator[Step | None]:
         if self._steps is None:
             if not self._turn.holds(self._context):  # no request goes on: another decoding does no harm
                 self._scheduler.arrange()  # as many rows as there are requests; no part has any yet
                 begin(self._target, self._turn, self._context)
             parts = self._target, self._drafter, self._verifier
-            self._steps = decode(*parts, self._context, self._chance, self._scheduler)
+            self._steps = decode_in_turns(*parts, self._context, self._chance, self._scheduler)
         return self._steps
 
     def _note(self, asked: _Asked, step: Step, index: int) -> None:

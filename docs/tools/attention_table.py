@@ -19,7 +19,18 @@ from orthrus_attention.split_kv import SplitAttention
 
 PAGE = Path(__file__).parents[1] / "reference" / "attention.md"
 MARK = "<!-- attention capabilities -->\n"
-HEADER = ("name", "devices", "dtypes", "kinds", "head sizes", "windows", "soft-capping", "sinks", "CUDA graphs")
+HEADER = (
+    "name",
+    "devices",
+    "dtypes",
+    "kinds",
+    "head sizes",
+    "windows",
+    "soft-capping",
+    "sinks",
+    "CUDA graphs",
+    "hides NaN",
+)
 DECLARED = {
     "eager": EagerAttention.capabilities,
     "sdpa": SdpaAttention.capabilities,
@@ -40,7 +51,7 @@ def table() -> list[str]:
 
 def row(name: str, can: AttentionCapabilities) -> tuple[str, ...]:
     """Return one backend's cells."""
-    flags = (can.windows, can.softcap, can.sinks, can.graphs)
+    flags = (can.windows, can.softcap, can.sinks, can.graphs, can.hides_any_value)
     sets = (listed(can.devices), listed(can.dtypes), listed(can.kinds), sizes(can.head_sizes))
     return (f"`{name}`", *sets, *("yes" if flag else "no" for flag in flags))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -11,6 +12,8 @@ from orthrus.errors import InputError
 
 if TYPE_CHECKING:
     from orthrus.batch.context import Context
+
+MOMENT = 0.001  # seconds in which a thread that waits takes a free lock
 
 
 class Turn:
@@ -22,6 +25,7 @@ class Turn:
     def __init__(self) -> None:
         self.lock = threading.RLock()  # which a thread has while it has the turn
         self._begun: Context | None = None
+        self._waiting: list[object] = []  # a mark for each thread that asks for the turn between two steps
 
     def begin(self, context: Context) -> None:
         """Note that a context's decoding begins: every other one is refused from here on."""
@@ -42,6 +46,25 @@ class Turn:
             if context is not None:
                 self.check(context)
             yield
+
+    @contextmanager
+    def asked(self) -> Iterator[None]:
+        """Take the turn between two steps of a thread that decodes on and on, and gives way to those who ask."""
+        mark = object()
+        self._waiting.append(mark)
+        try:
+            self.lock.acquire()
+        finally:
+            self._waiting.remove(mark)
+        try:
+            yield
+        finally:
+            self.lock.release()
+
+    def give_way(self) -> None:
+        """Let a thread that has asked take the turn, which this one has not: a lock is not fair by itself."""
+        if self._waiting:
+            time.sleep(MOMENT)
 
 
 class FreeTurn(Turn):

@@ -100,7 +100,7 @@ class TableTarget:
         if self._reader is not None:
             starts, counts = torch.zeros_like(chosen), context.prompt_lengths[chosen]
             self._reader.prompt(TappedStates(self._tapped(), starts, counts, chosen), True)
-        last = (context.lengths[chosen] - 1)[:, None, None].expand(-1, 1, self.vocabulary_size)
+        last = (context.prompt_lengths[chosen] - 1)[:, None, None].expand(-1, 1, self.vocabulary_size)
         everywhere = logits.new_zeros(len(context.rows), 1, self.vocabulary_size)
         return everywhere.index_copy(0, chosen, logits.gather(1, last))
 

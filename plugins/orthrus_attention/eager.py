@@ -8,7 +8,7 @@ from torch import Tensor
 from orthrus import AttentionCapabilities, MaskDescription, Parts
 from orthrus_attention.grouped_heads import fold, unfold
 from orthrus_attention.masks import visible
-from orthrus_attention.unseen import looks, mended
+from orthrus_attention.unseen import looks, mended, zeroed
 
 
 class EagerAttention:
@@ -39,7 +39,7 @@ class EagerAttention:
         scores = unfold(scores, groups).masked_fill(~prepared[:, None], float("-inf"))  # [B, H, n, extent]
         weights = _softmax(scores, sinks).to(value.dtype)
         if not looks(value):
-            value = torch.where(value.isfinite(), value, 0.0)  # what is hidden has a weight of 0, and 0 * NaN is NaN
+            value = zeroed(value)
         out = unfold(product(fold(weights, groups), value).to(query.dtype), groups)
         return mended(out, query, key, value, prepared, scale, softcap, sinks)
 

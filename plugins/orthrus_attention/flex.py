@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
 from orthrus import AttentionCapabilities, MaskDescription, Parts
-from orthrus_attention.unseen import looks, mended
+from orthrus_attention.unseen import looks, mended, zeroed
 from orthrus_attention.unsupported import refuse
 
 MOST_COMPILED = 128  # forms in a process: it is compiled anew for other rows, heads and dtypes; torch would stop at 8
@@ -98,6 +98,8 @@ class FlexAttention:
         refuse("flex", None, sinks)
         compiled, mask = self._for(query.device.type), prepared.mask
         capped = None if softcap is None else capped_at(softcap)
+        if not looks(value):  # scores that are hidden are left out by the kernel, and values are not
+            value = zeroed(value)
         for states in (query, key, value):
             torch._dynamo.mark_static(states, 0)  # rows: the kernel that splits long keys must know how many there are
         with torch._dynamo.config.patch(recompile_limit=MOST_COMPILED, specialize_float=True):  # floats: one a model

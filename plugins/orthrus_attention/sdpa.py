@@ -9,7 +9,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from orthrus import AttentionCapabilities, MaskDescription, Parts
 from orthrus_attention.grouped_heads import fold, unfold
 from orthrus_attention.masks import visible
-from orthrus_attention.unseen import mended
+from orthrus_attention.unseen import looks, mended, spoiling, zeroed
 from orthrus_attention.unsupported import refuse
 
 
@@ -36,10 +36,14 @@ class SdpaAttention:
         """Return [B, H, n, D]; raise BuildError for a model with soft-capped scores or sinks."""
         refuse("sdpa", softcap, sinks)
         groups = query.shape[1] // key.shape[1]
+        seen = prepared[:, 0]
+        if not looks(value):  # torch's kernels add a mask to scores and multiply all values, whatever they are
+            prepared = spoiling(key, value, prepared)
+            key, value = zeroed(key), zeroed(value)
         # With one query a row, the rows that groups become see the same keys.
         mask = prepared if groups == 1 or query.shape[2] == 1 else prepared.repeat(1, 1, groups, 1)
         out = unfold(scaled_dot_product_attention(fold(query, groups), key, value, mask, scale=scale), groups)
-        return mended(out, query, key, value, prepared[:, 0], scale)
+        return mended(out, query, key, value, seen, scale)
 
 
 def make(options: object, parts: Parts) -> SdpaAttention:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.linalg import vector_norm
 
 from orthrus_attention.grouped_heads import fold, unfold
 
@@ -15,6 +16,22 @@ from orthrus_attention.grouped_heads import fold, unfold
 def looks(out: Tensor) -> bool:
     """Tell whether outputs are looked at: on a CPU, where nothing waits for it, and not while a compiler traces."""
     return out.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def zeroed(states: Tensor) -> Tensor:
+    """Return a copy with 0 for what is no number: where nobody looks, for a weight of 0 times NaN is NaN."""
+    return states.nan_to_num(0.0, 0.0, 0.0)  # one kernel
+
+
+def spoiling(key: Tensor, value: Tensor, seen: Tensor) -> Tensor:
+    """Return what is added to scores [B, 1, n, extent] once keys and values are zeroed: -inf for what is hidden.
+
+    It is NaN where a query sees what was zeroed: its output is no number, as it is without the zeros. seen: as the
+    result.
+    """
+    largest_key, largest_value = (vector_norm(states, torch.inf, (1, 3)) for states in (key, value))  # [B, extent]
+    nothing = 0 * largest_key + 0 * largest_value  # NaN where there is something that is no number
+    return torch.where(seen, nothing[:, None, None], float("-inf"))
 
 
 def mended(

@@ -38,13 +38,16 @@ VERIFIERS: dict[str, tuple[Callable[[], Verifier], Sampling]] = {
 
 
 class Poisoning:
-    """Draft a token or two, and first write what is no number into every scratch slot that passes may reach."""
+    """Draft a token or two, and first write what is no number into every scratch slot that passes may reach.
+
+    token: what is drafted; None: each row's newest.
+    """
 
     needs: frozenset[str] = frozenset()
     learns = False
 
-    def __init__(self, cache: KVCache, number: float, drafts: int = 2) -> None:
-        self._cache, self._number, self._drafts = cache, number, drafts
+    def __init__(self, cache: KVCache, number: float, drafts: int = 2, token: int | None = None) -> None:
+        self._cache, self._number, self._drafts, self._token = cache, number, drafts, token
 
     def start(self, context: Context, rows: Sequence[int]) -> None: ...
 
@@ -54,7 +57,8 @@ class Poisoning:
         for row in range(len(context.rows)):
             self._spoil(row, int(self._cache.lengths[row]), longest)
         width = min(self._drafts, context.max_room)
-        return Draft(context.anchors[:, None].expand(-1, width), context.room.clamp(max=width))
+        tokens = context.anchors if self._token is None else torch.full_like(context.anchors, self._token)
+        return Draft(tokens[:, None].expand(-1, width), context.room.clamp(max=width))
 
     def _spoil(self, row: int, start: int, end: int) -> None:
         for states in buffers_of(self._cache):
@@ -77,7 +81,7 @@ class Drafting:
 
     def propose(self, context: Context, chance: Chance) -> Draft:
         width = min(self._width, context.max_room)
-        tokens = torch.full((len(context.rows), width), self._token)
+        tokens = torch.full((len(context.rows), width), self._token, device=context.device)
         return Draft(tokens, context.room.clamp(max=width))
 
     def observe(self, step: Step) -> None: ...

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from support.building import target_oracle
 from support.sessions import Answered, assert_alone, random_request
-from support.small_sessions import LETTERS, add, finish, generated, session_of, target_of
+from support.small_sessions import LETTERS, LONGEST, add, finish, generated, session_of, target_of
+from torch import Tensor
 
-from orthrus import Decoder, InputError, Stop
+from orthrus import Context, Decoder, Event, InputError, Stop
+from orthrus.reference.table import TableTarget
+from orthrus_caches.dynamic import DynamicCache
 from orthrus_drafters.none import NoDrafter
 from orthrus_drafters.prompt_lookup import PromptLookup
 from orthrus_verifiers.consensus import Consensus
@@ -59,3 +64,39 @@ def test_threads_that_generate_on_one_decoder_are_served_one_after_the_other() -
 
     with ThreadPoolExecutor(len(asked)) as pool:
         assert list(pool.map(answer, asked)) == alone
+
+
+class Slow(TableTarget):
+    """A table that passes over a prompt in very many chunks."""
+
+    most, chunks = 1500, 0
+
+    def prefill_chunks(self, context: Context, rows: Sequence[int]) -> Iterator[Tensor | None]:
+        while self.chunks < self.most:
+            self.chunks += 1
+            time.sleep(0.001)
+            yield None
+        yield self.prefill(context, rows)
+
+
+def test_a_request_alone_in_its_prefill_is_cancelled_before_its_first_token() -> None:
+    """Between two chunks other threads get in, though no row goes on beside them and there is no event."""
+    table = target_of()
+    target = Slow(table.table.view(8, 8, 8), DynamicCache(), tokenizer=table.tokenizer, max_length=LONGEST)
+    session = session_of(target)
+    session.add("ab", id="long")
+    with ThreadPoolExecutor(1) as pool:
+        iterated = pool.submit(list[Event], session)
+        while target.chunks < 5:
+            time.sleep(0.001)
+        session.add("cd", id="next", stop=Stop(6))  # one that comes meanwhile
+        session.cancel("long")
+        gone = target.chunks
+        target.most = 3
+        events = iterated.result()
+    assert 5 <= gone < 700
+    [cancelled] = [event for event in events if event.id == "long"]
+    assert cancelled.result is not None and cancelled.result.finish_reason == "cancelled"
+    assert cancelled.result.token_ids == () and cancelled.result.measures.ttft_seconds is None
+    [answer] = [event.result for event in events if event.id == "next" and event.result]
+    assert answer.token_ids == target_oracle(table)(answer.prompt_token_ids, Stop(6)).token_ids
