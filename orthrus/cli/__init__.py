@@ -1,7 +1,7 @@
 """The program `orthrus`. Nothing here imports torch before a command needs it.
 
-May import: bench, build, config, decoder, errors, files, interfaces, machine, metrics, options, prediction, progress,
-prompts, registry, scaffold, terminal, testing, values, verification.
+May import: bench, build, config, decoder, doctor, errors, files, interfaces, machine, metrics, options, prediction,
+progress, prompts, registry, scaffold, terminal, testing, values, verification.
 """
 
 from __future__ import annotations
