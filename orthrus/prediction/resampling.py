@@ -1,4 +1,4 @@
-"""How much an expected ratio depends on which prompts it was learned from: prompts drawn again, with replacement."""
+"""Resampling of prompts: how much an expected ratio depends on which ones it was learned from."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ Speed = Callable[[Sequence[Trace]], float]  # tokens a second
 def ratio_range(
     traces: Sequence[Trace], plain: Sequence[Trace], speed: Speed, plain_speed: Speed
 ) -> tuple[float, float]:
-    """Return between which ratios to plain decoding the middle of the draws lies; both have the same prompts."""
+    """Return between which ratios to plain decoding the middle of the draws lies.
+
+    Prompts are drawn again, with replacement, the same ones for both.
+    """
     chooser, ratios = random.Random(SEED), []
     for _ in range(DRAWS):
         drawn = chooser.choices(range(len(traces)), k=len(traces))
