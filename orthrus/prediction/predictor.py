@@ -18,10 +18,13 @@ from orthrus.metrics import summarize
 from orthrus.prediction.acceptance import EVERY_PLACE, THIS_BLOCK, Acceptance, widths_of
 from orthrus.prediction.candidates import Candidate
 from orthrus.prediction.costs import CostRounds
+from orthrus.prediction.cycle_costs import CycleCosts
+from orthrus.prediction.resampling import ratio_range
 from orthrus.prediction.results import Expected, Measured, Prediction, ScoredCycle
 from orthrus.prediction.simulation import Simulation
 from orthrus.prediction.subjects import Subject, naming, rotated
 from orthrus.prediction.timing import Prompts
+from orthrus.prediction.trace import Trace
 from orthrus.registry.plugins import Plugins
 
 Advance = Callable[[object], None]
@@ -66,15 +69,17 @@ class Predictor:
         return [prediction for batch in self._batches for prediction in self._expected(batch, costs)]
 
     def _expected(self, batch: int, costs: CostRounds) -> list[Prediction]:
+        plain = self._subjects[0]
+        plain_traces, plain_speed = self._acceptance.of(plain, batch), _speed(plain, batch, costs.of(plain))
+        reference = plain_speed(plain_traces)
         predictions: list[Prediction] = []
         for subject in self._subjects:
-            known = costs.of(subject)
-            traces = self._acceptance.of(subject, batch)
+            known, traces = costs.of(subject), self._acceptance.of(subject, batch)
             outcome = Simulation(traces, batch, known, subject.most, subject.moves).run()
-            reference = predictions[0].expected.tokens_per_second if predictions else outcome.tokens_per_second
             expected = Expected(
                 tokens_per_second=outcome.tokens_per_second,
                 ratio=outcome.tokens_per_second / reference if reference else 0.0,
+                ratio_range=ratio_range(traces, plain_traces, _speed(subject, batch, known), plain_speed),
                 tokens_per_cycle=outcome.tokens_per_cycle,
                 accepted_length=outcome.accepted_length,
                 cycle_seconds=outcome.mean_cycle_seconds,
@@ -108,6 +113,11 @@ class Predictor:
         synchronize(self._target.device)
         with naming(subject.candidate):
             return run_decoder(decoder, self._measured, batch, self._clock)
+
+
+def _speed(subject: Subject, batch: int, costs: CycleCosts) -> Callable[[Sequence[Trace]], float]:
+    """Return what simulates traces of a subject, and gives tokens a second."""
+    return lambda traces: Simulation(traces, batch, costs, subject.most, subject.moves).run().tokens_per_second
 
 
 def summary(samples: Sequence[Measurement], plain: Sequence[Measurement]) -> Measured:

@@ -17,13 +17,15 @@ FORMAT = "orthrus-predict 1"
 class Expected:
     """What is expected of the prompts that were not used to predict, if they are like those that were.
 
-    ratio: to plain decoding at the same batch. tokens_per_cycle, accepted_length: pooled. cycle_seconds: from one
+    ratio: to plain decoding at the same batch; ratio_range: where it lies in 8 of 10 draws of the prompts that it was
+    learned from, so how much it depends on them. tokens_per_cycle, accepted_length: pooled. cycle_seconds: from one
     commit to the next; drafting_seconds: what of it is beyond a cycle whose draft costs nothing. prefill_seconds: of a
     prompt that is passed over alone.
     """
 
     tokens_per_second: float
     ratio: float
+    ratio_range: tuple[float, float]
     tokens_per_cycle: float | None
     accepted_length: float | None
     cycle_seconds: float | None

@@ -76,6 +76,7 @@ class Simulation:
         self._waiting = deque(self._traces)
         self._prefill_seconds = self._cycle_seconds = 0.0
         self._cycles = self._row_cycles = self._accepted = 0
+        self._known: dict[tuple[int, int], float] = {}  # seconds of a cycle, by rows and drafts
 
     def run(self) -> Outcome:
         """Return what the whole decoding takes."""
@@ -110,7 +111,7 @@ class Simulation:
     def _cycle(self, rows: int) -> bool:
         """Let every live row take its draft; return whether any ended."""
         drafts = [row.trace.at(row.place, self._most) for row in self._live]
-        self._cycle_seconds += self._costs.cycle(rows, max(drafted for drafted, _ in drafts))
+        self._cycle_seconds += self._seconds(rows, max(drafted for drafted, _ in drafts))
         self._cycles += 1
         for row, (_, accepted) in zip(self._live, drafts, strict=True):
             row.place += accepted + 1
@@ -119,3 +120,9 @@ class Simulation:
         before = len(self._live)
         self._live = [row for row in self._live if row.live]
         return len(self._live) < before
+
+    def _seconds(self, rows: int, drafts: int) -> float:
+        key = rows, drafts
+        if key not in self._known:
+            self._known[key] = self._costs.cycle(rows, drafts)
+        return self._known[key]

@@ -30,7 +30,7 @@ def program() -> dict[str, Any]:
 
 def predicted(drafter: str, expected: float, *ratios: float) -> Prediction:
     """Return what a drafter's record says: plain decoding has 10 tokens a second."""
-    figures = Expected(10 * expected, expected, 1.0, 0.0, 0.1, 0.0, 0.1)
+    figures = Expected(10 * expected, expected, (expected, expected + 1), 1.0, 0.0, 0.1, 0.0, 0.1)
     speeds = Spread(tuple(10 * ratio for ratio in ratios))
     measured = Measured(speeds, Spread(ratios), None, 2.5, 1.5, 64, 1.0)
     return Prediction(drafter, 4, 1, "every place", figures, measured)
@@ -49,6 +49,7 @@ def test_one_half_stands_without_the_other(program: dict[str, Any], tmp_path: Pa
     assert "Nothing was measured yet." in program["page"](tmp_path)
     write(tmp_path, "cpu-edit.json", PLAIN, predicted("suffix", 1.5, 2.0, 1.8))
     alone = program["page"](tmp_path)
+    assert "| 1.90 (1.80 to 2.00) | 1.50 (1.50 to 2.50) | -21 % |" in alone
     assert "| prompts | Two CPU cores, batch 1 |" in alone
     assert "| edit | `suffix` 1.90 (1.80 to 2.00) |" in alone and "| code |  |" in alone
     assert alone.endswith("## One H200\n\nNot measured yet.\n")
@@ -90,7 +91,7 @@ def test_the_committed_records_are_of_this_repositorys_prompts(program: dict[str
 
 
 COMMANDS = {
-    "cpu": ("smollm2-plain.yaml", "--limit 8 --batch 1 ", 64),
+    "cpu": ("smollm2-plain.yaml", "--limit 16 --batch 1 ", 48),
     "gpu": ("smollm2-gpu.yaml", "--limit 16 --batch 1,8 ", 128),
 }
 

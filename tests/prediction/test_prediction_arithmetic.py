@@ -13,6 +13,7 @@ from orthrus.errors import InputError
 from orthrus.prediction.costs import levels
 from orthrus.prediction.cycle_costs import CycleCosts, interpolated
 from orthrus.prediction.halves import Halves
+from orthrus.prediction.resampling import Speed, ratio_range
 from orthrus.prediction.results import Expected, Measured, Prediction, Predictions
 from orthrus.prediction.simulation import Simulation
 from orthrus.prediction.trace import Trace
@@ -71,6 +72,18 @@ def test_answers_without_cycles_have_no_ratios() -> None:
     assert outcome.tokens_per_second == 2.0
 
 
+def test_a_ratio_depends_on_its_prompts_as_far_as_they_differ() -> None:
+    def speed(most: int) -> Speed:
+        return lambda traces: Simulation(traces, 1, FLAT, most).run().tokens_per_second
+
+    right = Trace(10, dict.fromkeys(range(1, 10), (9, 9)))
+    same, mixed = [right] * 6, [right, Trace(10, {})] * 3
+    low, high = ratio_range(same, same, speed(9), speed(0))
+    assert low == high == speed(9)(same) / speed(0)(same)
+    low, high = ratio_range(mixed, mixed, speed(9), speed(0))
+    assert 1 <= low < speed(9)(mixed) / speed(0)(mixed) < high <= speed(9)(same) / speed(0)(same)
+
+
 def test_levels_are_all_numbers_of_rows_on_the_way_down() -> None:
     assert levels((1,)) == (1,)
     assert levels((6, 3)) == (1, 2, 3, 4, 6)
@@ -103,7 +116,7 @@ def test_a_half_smaller_than_the_batch_is_refused() -> None:
 
 
 def prediction(drafter: str, expected: float, measured: float | None) -> Prediction:
-    figures = Expected(expected, expected / 10, None, None, None, 0.0, 0.0)
+    figures = Expected(expected, expected / 10, (0.0, 9.0), None, None, None, 0.0, 0.0)
     spread = Spread((measured, measured)) if measured else None
     after = Measured(spread, spread, None, None, None, 1, 1.0) if spread else None
     return Prediction(drafter, None, 1, "this block", figures, after)
