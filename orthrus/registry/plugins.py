@@ -48,8 +48,11 @@ class Plugins:
         error, and a name taken twice too. Extra plugins always raise.
         """
         plugins = cls()
-        for point in _chosen(entry_points(group=GROUP)):
-            plugins._load_entry_point(point)
+        points = _chosen(entry_points(group=GROUP))
+        # A version is parsed from all that a distribution says of itself: once, however many plugins it has.
+        versions = {dist: dist.version for dist in {point.dist for point in points if point.dist}}
+        for point in points:
+            plugins._load_entry_point(point, versions[point.dist] if point.dist else "unknown")
         for plugin in extra:
             plugins.add(plugin)
         plugins.complain(strict_by_default() if strict is None else strict)
@@ -90,8 +93,7 @@ class Plugins:
     def _failed_hint(self) -> str:
         return "".join(f"; plugin '{failure.origin}' did not load: {failure.reason}" for failure in self.failures)
 
-    def _load_entry_point(self, point: EntryPoint) -> None:
-        version = point.dist.version if point.dist else "unknown"
+    def _load_entry_point(self, point: EntryPoint, version: str) -> None:
         try:
             self._add(point.load(), point.name, version)
         except (Exception, SystemExit) as error:  # whatever a plugin does must not stop the others; it is shown

@@ -28,6 +28,7 @@ from orthrus.verification.teacher_forcing import Logits
 
 PLAIN_BATCHES = (1, 8)  # of the control; the first is greedy decoding as it is meant
 Advance = Callable[[Any], None]
+Tried = tuple[PartConfig | None, PartConfig | None, torch.device, torch.dtype]  # cache and attention, and where
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ class Runs:
     _references: list[tuple[Config, ReferenceCheck]] = field(default_factory=list)
     _decoders: list[tuple[Config, Decoder]] = field(default_factory=list)
     _decoded: list[tuple[Config, int, Decoded]] = field(default_factory=list)
+    _lossy: list[tuple[Tried, tuple[LossyPart, ...]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._targets: TargetPool[Target] = TargetPool(lambda config: build_target(config, self.plugins, self.notify))
@@ -107,7 +109,7 @@ class Runs:
             control = Control(differing(plain, batched), len(plain), min(PLAIN_BATCHES[-1], len(plain)))
             if reference.narrow:
                 identical = len(plain) - differing(decoded.results, plain)
-        lossy = lossy_parts(asked.config, reference.device, reference.dtype)
+        lossy = self._lossy_parts(asked.config, reference)
         return _certificate(asked, decoded, judged, divergences, reference, identical, control, len(replayed), lossy)
 
     def answers(self, asked: Sequence[Asked]) -> list[tuple[ReferenceCheck, Result]]:
@@ -159,6 +161,16 @@ class Runs:
         reference = ReferenceCheck(decoder, lambda dtype: self._widened(config, decoder.target, dtype))
         self._references.append((key, reference))
         return reference
+
+    def _lossy_parts(self, config: Config, reference: ReferenceCheck) -> tuple[LossyPart, ...]:
+        """Return the parts that are not exact, tried once for all runs that have them."""
+        tried = (config.cache, config.attention, reference.device, reference.dtype)
+        for known, lossy in self._lossy:
+            if known == tried:
+                return lossy
+        lossy = lossy_parts(config, reference.device, reference.dtype)
+        self._lossy.append((tried, lossy))
+        return lossy
 
     def _widened(self, config: Config, target: Any, dtype: torch.dtype) -> Logits | None:
         """Return logits of the same weights in another dtype, made once for all configs with this target."""

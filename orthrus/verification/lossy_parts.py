@@ -59,18 +59,20 @@ def _cache_error(cache: KVCache, device: torch.device, dtype: torch.dtype) -> st
     most = cache.max_slots if isinstance(cache, StaticKVCache) and cache.max_slots is not None else LONGEST
     generator = torch.Generator().manual_seed(0)
     cache.start(1, device)
-    written = torch.zeros(LAYERS, 2, 1, HEADS, 0, SIZE, dtype=dtype, device=device)  # keys and values by layer
+    # Keys and values by layer; the last tokens of a pass are rejected, and written over by the next.
+    written = torch.zeros(LAYERS, 2, 1, HEADS, LONGEST, SIZE, dtype=dtype, device=device)
     for width in _widths(min(most, LONGEST)):
         length = int(cache.lengths[0])
         slots = torch.arange(length, length + width, device=device)[None]
         states = torch.randn(LAYERS, 2, 1, HEADS, width, SIZE, generator=generator).to(device, dtype)
-        written = torch.cat([written[..., :length, :], states], -2)
+        written[..., length : length + width, :] = states
         cache.place(slots, length + width)
         for layer in range(LAYERS):
-            given = written[layer]  # [2, 1, H, slots, D]
-            returned = torch.stack(cache.update(states[layer, 0].clone(), states[layer, 1].clone(), layer))
-            off = (returned[..., : length + width, :].double() - given.double()).abs()
-            if not bool((off == 0).all()):
+            given = written[layer, ..., : length + width, :]  # [2, 1, H, slots, D]
+            update = cache.update(states[layer, 0].clone(), states[layer, 1].clone(), layer)
+            returned = torch.stack([kept[..., : length + width, :] for kept in update])
+            if not bool((returned == given).all()):
+                off = (returned.double() - given.double()).abs()
                 largest = float(off.nan_to_num(torch.inf).max())
                 return f"of keys and values about 1 it returns some that are {largest:.2g} off what was written"
         cache.keep(torch.tensor([length + max(1, width - 1)], device=device))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -69,15 +70,23 @@ class Import:
 def imports(folder: Path) -> Iterator[Import]:
     """Yield every import below a folder (or of one file), those inside functions too."""
     for file in [folder] if folder.is_file() else sorted(folder.rglob("*.py")):
-        tree = ast.parse(file.read_text(encoding="utf-8"))
-        guarded = {id(inner) for node in ast.walk(tree) if _is_guard(node) for inner in ast.walk(node)}
-        for node in ast.walk(tree):
-            typing_only = id(node) in guarded
-            if isinstance(node, ast.Import):
-                yield from (Import(file, node.lineno, alias.name, (), typing_only) for alias in node.names)
-            elif isinstance(node, ast.ImportFrom):
-                names = tuple(alias.name for alias in node.names)
-                yield Import(file, node.lineno, "." * node.level + (node.module or ""), names, typing_only)
+        yield from _imports_in(file, file.read_text(encoding="utf-8"))
+
+
+@functools.cache
+def _imports_in(file: Path, text: str) -> tuple[Import, ...]:
+    return tuple(_each_import(file, ast.parse(text)))
+
+
+def _each_import(file: Path, tree: ast.Module) -> Iterator[Import]:
+    guarded = {id(inner) for node in ast.walk(tree) if _is_guard(node) for inner in ast.walk(node)}
+    for node in ast.walk(tree):
+        typing_only = id(node) in guarded
+        if isinstance(node, ast.Import):
+            yield from (Import(file, node.lineno, alias.name, (), typing_only) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            names = tuple(alias.name for alias in node.names)
+            yield Import(file, node.lineno, "." * node.level + (node.module or ""), names, typing_only)
 
 
 def _is_guard(node: ast.AST) -> bool:

@@ -32,7 +32,7 @@ def feed(tokens: Sequence[int], strings: Sequence[str] = ()) -> tuple[Detokenize
     return stream, [*pieces, stream.finish()]
 
 
-@fewer(4)
+@fewer(8)
 @given(st.text(max_size=30))
 def test_pieces_add_up_to_the_text_and_hold_whole_characters(text: str) -> None:
     stream, pieces = feed(list(text.encode()))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -18,6 +20,14 @@ from orthrus.bench.results_file import write_results
 def results(tmp_path: Path) -> Path:
     file = tmp_path / "speed.json"
     write_results(measured(), file)
+    return file
+
+
+@pytest.fixture
+def undrawn(tmp_path: Path) -> Path:
+    """Give results of which there are no plots, for drawing is slow: each subject was measured by itself."""
+    file = tmp_path / "speed.json"
+    write_results(dataclasses.replace(measured(), settings={**measured().settings, "isolated": True}), file)
     return file
 
 
@@ -40,12 +50,11 @@ def test_the_page_finds_its_plots_wherever_they_are(results: Path, tmp_path: Pat
     assert all((page.parent / link.replace("%20", " ")).is_file() for link in links)
 
 
-def test_the_introduction_comes_first(results: Path, tmp_path: Path, orthrus: InProcess) -> None:
+def test_the_introduction_comes_first(undrawn: Path, tmp_path: Path, orthrus: InProcess) -> None:
     words = tmp_path / "words.md"
     words.write_text("# Speed\n\nAs measured.\n", encoding="utf-8")
-    other = tmp_path / "other.json"
-    write_results(measured(), other)
-    orthrus("report", results, other, "--out", tmp_path / "page.md", "--introduction", words)
+    other = shutil.copy(undrawn, tmp_path / "other.json")
+    orthrus("report", undrawn, other, "--out", tmp_path / "page.md", "--introduction", words)
     text = (tmp_path / "page.md").read_text(encoding="utf-8")
     assert text.startswith("# Speed\n\nAs measured.\n\n## A table\n")
     assert text.count("\n## ") == 2
@@ -60,7 +69,7 @@ def test_the_same_files_give_the_same_page(results: Path, tmp_path: Path, orthru
     assert pages() == pages()
 
 
-def test_bad_input_is_one_sentence_and_writes_nothing(results: Path, tmp_path: Path, orthrus: InProcess) -> None:
+def test_bad_input_is_one_sentence_and_writes_nothing(undrawn: Path, tmp_path: Path, orthrus: InProcess) -> None:
     gone, foreign = tmp_path / "gone.json", tmp_path / "foreign.json"
     foreign.write_text("{}", encoding="utf-8")
     (tmp_path / "bytes.md").write_bytes(b"\xff\xfe")
@@ -70,23 +79,23 @@ def test_bad_input_is_one_sentence_and_writes_nothing(results: Path, tmp_path: P
     cases: list[tuple[list[object], str]] = [
         ([gone], f"the file '{gone}' does not exist"),
         ([foreign], f"'{foreign}' holds no results of `orthrus bench`"),
-        ([results, twin], "two files are called 'speed'; the figures of one would replace the other's"),
-        ([results, "--introduction", gone], f"the file '{gone}' does not exist"),
-        ([results, "--introduction", tmp_path / "bytes.md"], f"the file '{tmp_path / 'bytes.md'}' is not UTF-8 text"),
-        ([results, "--figures", foreign], f"--figures: '{foreign}' is no directory"),
+        ([undrawn, twin], "two files are called 'speed'; the figures of one would replace the other's"),
+        ([undrawn, "--introduction", gone], f"the file '{gone}' does not exist"),
+        ([undrawn, "--introduction", tmp_path / "bytes.md"], f"the file '{tmp_path / 'bytes.md'}' is not UTF-8 text"),
+        ([undrawn, "--figures", foreign], f"--figures: '{foreign}' is no directory"),
         ([], "Missing argument"),
     ]
     for arguments, error in cases:
         assert orthrus("report", *arguments, "--out", page).error().startswith(error)
-    assert orthrus("report", results, "--out", tmp_path).error() == f"--out: '{tmp_path}' is a directory"
-    assert orthrus("report", results, "--out", "").error() == "--out must name a file"
+    assert orthrus("report", undrawn, "--out", tmp_path).error() == f"--out: '{tmp_path}' is a directory"
+    assert orthrus("report", undrawn, "--out", "").error() == "--out must name a file"
     assert (
-        orthrus("report", results, "--out", results)
+        orthrus("report", undrawn, "--out", undrawn)
         .error()
         .endswith("is one of the files that the report is made from")
     )
-    assert orthrus("report", results).error().startswith("Missing option '--out'")
-    assert orthrus("report", results, "--out", foreign / "page.md").error().startswith(f"'{foreign}")
+    assert orthrus("report", undrawn).error().startswith("Missing option '--out'")
+    assert orthrus("report", undrawn, "--out", foreign / "page.md").error().startswith(f"'{foreign}")
     assert not page.parent.exists()
 
 

@@ -93,7 +93,7 @@ def drafts(store: KeyValues, lengths: list[int], block: int = 8, **others: objec
     return model().draft(store, tensor % 90, tensor, embed, head, block=block, **others)[1]  # type: ignore[arg-type]
 
 
-@fewer(2)
+@fewer(5)
 @given(st.lists(CHANGES, max_size=8))
 def test_rows_draft_what_they_draft_alone(changes: list[tuple[str, object]]) -> None:
     """Chunks of a prompt, drafts in between, refilled and moved rows, larger buffers."""

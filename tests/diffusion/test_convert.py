@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from support.hub import cached_on_the_hub, cut_off
 from support.program import InProcess
 from support.released import RELEASED, drafts, load, plain_base, released_copy
+from support.thorough import thorough_but
 
 from orthrus import InputError
 from orthrus.files import INDEX
@@ -76,7 +77,7 @@ def test_a_released_checkpoint_is_its_own_base(view: Path, tmp_path: Path) -> No
     assert same(weights(tmp_path / "back"), weights(RELEASED))
 
 
-@pytest.mark.parametrize("most", [1, 50_000, 200_000])
+@pytest.mark.parametrize("most", thorough_but([50_000], [1, 50_000, 200_000]))
 def test_big_ones_are_written_and_read_in_shards(most: int, base: Path, view: Path, tmp_path: Path) -> None:
     back = tmp_path / "back"
     to_released(view, base, back, "tiny", most)
@@ -111,6 +112,7 @@ def test_a_converted_view_drafts_on_the_plain_base(base: Path, view: Path) -> No
     assert drafts(load(RELEASED, view=str(view))) == drafts(load(RELEASED))
 
 
+@pytest.mark.thorough
 def test_int8_is_smaller_and_drafts_nearly_as_well(base: Path, tmp_path: Path, orthrus: InProcess) -> None:
     orthrus("convert", RELEASED, tmp_path / "float")
     orthrus("convert", RELEASED, tmp_path / "int8", "--storage", "int8")

@@ -23,6 +23,7 @@ def write(file: Path, *prompts: str) -> Path:
     return file
 
 
+@pytest.mark.thorough
 def test_prompts_that_were_held_out_measure_unless_files_are_named(tmp_path: Path) -> None:
     held_out = tmp_path / "out" / "held-out.jsonl"
     with pytest.raises(InputError) as refused:

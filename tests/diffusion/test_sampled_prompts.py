@@ -98,6 +98,7 @@ def test_the_model_writes_after_the_header_and_an_opening(
     assert texts(out / "prompts.jsonl") == list(dict.fromkeys([*kept, "abc", "bcdefg", "cegik", "fedcba"]))
 
 
+@pytest.mark.thorough
 def test_every_part_has_a_seed_of_its_own(
     base: Path, tmp_path: Path, asked: Asked, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from support.hub import cached_on_the_hub, cut_off
 from support.program import ROOT, InProcess
 from support.released import RELEASED, drafts, load, plain_base, released_copy
+from support.thorough import thorough_but
 from support.wheels import INSTALL, build_wheel
 
 from orthrus import OrthrusError
@@ -76,6 +77,7 @@ def test_a_released_checkpoint_is_a_view_of_its_plain_base(models: Path) -> None
         load(models / "other", view=str(models / "released"))
 
 
+@pytest.mark.thorough
 def test_a_tied_head_may_be_stored_twice(models: Path, tmp_path: Path) -> None:
     shutil.copytree(models / "base", tmp_path / "base")
     weights = load_file(tmp_path / "base" / "model.safetensors")
@@ -157,7 +159,7 @@ def test_what_is_no_directory_is_refused(models: Path, ships: Path) -> None:
         load(models / "base", view="~nobody_of_this_name/x")
 
 
-@pytest.mark.parametrize("as_view", [True, False])
+@pytest.mark.parametrize("as_view", thorough_but([True], [True, False]))
 def test_a_missing_shard_is_one_sentence(as_view: bool, models: Path, tmp_path: Path, orthrus: InProcess) -> None:
     released, run = tmp_path / "released", tmp_path / "run.yaml"
     shutil.copytree(models / "released", released)

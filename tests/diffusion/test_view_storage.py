@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from support.building import transformers_target
 from support.families import FAMILIES, tiny_model
 from support.released import target_at
+from support.thorough import nightly_but
 from support.views import random_view
 from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -203,8 +204,7 @@ except InputError as error:
 """
 
 
-@pytest.mark.thorough
-@pytest.mark.parametrize("storage", ["int8", "float"])
+@pytest.mark.parametrize("storage", nightly_but([], ["int8", "float"], thorough=["int8"]))
 def test_on_a_full_disk_nothing_is_left(storage: str, whole: Path, tmp_path: Path) -> None:
     new = tmp_path / "new"
     done = subprocess.run(

@@ -57,11 +57,13 @@ def docs(made_docs: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(made_docs, tmp_path / "docs"))
 
 
+@pytest.mark.thorough
 def test_the_command_in_the_introduction_makes_the_page(docs: Path) -> None:
     text = (docs / PAGE).read_text(encoding="utf-8")
     assert text.index("# Benchmarks") < text.index("## First") < text.index("## A table")
 
 
+@pytest.mark.thorough
 def test_the_page_passes_what_every_page_must(docs: Path, tmp_path: Path) -> None:
     copy = Page(docs / PAGE)
     assert checks.links(copy) == []
@@ -72,6 +74,7 @@ def test_the_page_passes_what_every_page_must(docs: Path, tmp_path: Path) -> Non
     assert checks.links(copy) == [f"benchmarks.md: the link '{FIGURES}/a-phases.svg' leads nowhere"]
 
 
+@pytest.mark.thorough
 def test_a_plot_of_another_matplotlib_is_compared_by_its_texts(docs: Path) -> None:
     svg = (docs / "results" / FIGURES / "a-phases.svg").read_text(encoding="utf-8")
     other = svg.replace(f"Matplotlib v{mpl.__version__},", "Matplotlib v1.0,").replace("<svg ", "<svg  ")

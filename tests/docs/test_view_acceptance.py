@@ -76,6 +76,7 @@ def test_it_counts_what_the_decoder_does(program: ModuleType, config: Path) -> N
     assert {"device", "torch", "transformers", "batch", "max_new_tokens", "model"} <= set(measured["environment"])
 
 
+@pytest.mark.thorough
 def test_storages_and_blocks_are_compared(program: ModuleType, config: Path) -> None:
     measured = found_by(program, config, "--block", "2", "8", "--storage-compare", "--limit", "1")
     assert list(measured) == [f"{storage}, block {block}" for storage in ("float", "int8") for block in (2, 8)] + [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -11,14 +12,14 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.building import assert_lossless, decode_with, family_oracle, table_target, target_oracle
+from support.building import assert_held, decode_with, family_oracle, table_target, target_oracle
 from support.drafters import ScriptedDrafter
 from support.families import VOCABULARY
 from support.recordings import recording_target
 from support.sampled import DrawingDrafter, NoisyDrafter, coupled_answers, decoded, greedy_answers, random_q
 from support.sessions import assert_alone, decoder_of, random_request
 from support.sessions import decoded as session_decoded
-from support.thorough import thorough_but
+from support.thorough import nightly_but
 from support.timed import timed_target
 from support.views import random_view
 
@@ -51,7 +52,7 @@ def members(kinds: Sequence[str], truths: list[tuple[int, ...]]) -> list[Drafter
     return [made[kind]() for kind in kinds]
 
 
-@fewer(2)
+@fewer(4)
 @given(
     target=tables(4, cache=DynamicCache),
     prompts=batches(4, longest=6, rows=6),
@@ -134,8 +135,11 @@ def passes_of(results: Sequence[Result]) -> float:
     return sum(result.measures.passes for result in results)
 
 
-@pytest.mark.parametrize("team", thorough_but(["the dear one", "one, then the other"], TEAMS))
-@pytest.mark.parametrize("batch", thorough_but([4], [1, 4]))
+TEAMS_AND_BATCHES = list(itertools.product(TEAMS, (1, 4)))
+EVERY_RUN = [("the dear one", 4), ("one, then the other", 4)]
+
+
+@pytest.mark.parametrize(("team", "batch"), nightly_but(EVERY_RUN, TEAMS_AND_BATCHES, thorough=TEAMS_AND_BATCHES[::2]))
 def test_it_is_never_far_behind_the_best(team: str, batch: int) -> None:
     target, stop = table_target(2), Stop(LIMIT)
     truths = [target_oracle(target)(prompt, stop).token_ids for prompt in PROMPTS]
@@ -254,7 +258,7 @@ def test_what_was_launched_ahead_is_asked_for(prompts: list[list[int]], limit: i
     early = Launched(target, 5, VOCABULARY - 1, "noisy", early=True)
     drafter = Cascade([ScriptedDrafter(truths, VOCABULARY, right, [0, 3]), early], "passes")
     results = decode_with(target, drafter, prompts, Stop(limit), batch=batch)
-    assert_lossless(results, [family_oracle()(prompt, Stop(limit)) for prompt in prompts])
+    assert_held(results, family_oracle(), prompts, Stop(limit))
     assert early.count > 0 or limit < 12
 
 

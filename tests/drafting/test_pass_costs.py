@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import torch
 from support.building import assert_lossless, decode_with, target_oracle
 from support.settings import set_rows
-from support.thorough import thorough_but
+from support.thorough import nightly_but
 from support.timed import TimedTarget, WrongDrafter, timed_target
 
 from orthrus import Chance, Context, Sampling, Scheduler, Step, Stop, Verdict, machine
@@ -219,8 +220,14 @@ COSTS: dict[str, tuple[Callable[[int], float], Callable[[int], float] | None, fl
 }
 
 
-@pytest.mark.parametrize("name", thorough_but(["a pass to draft, and commits"], COSTS))
-@pytest.mark.parametrize("rows", thorough_but([3], [1, 3]))
+CASES = list(itertools.product((1, 3), COSTS))
+EVERY_RUN = [(3, "a pass to draft, and commits")]
+
+
+@pytest.mark.parametrize(
+    ("rows", "name"),
+    nightly_but(EVERY_RUN, CASES, thorough=[(1, "free passes"), (1, "a pass to draft"), (3, "two cores")]),
+)
 def test_with_a_drafter_that_is_always_wrong_the_speed_is_that_of_none(
     name: str, rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -101,7 +101,7 @@ def alone(taps: Tensor, tokens: Tensor) -> KeyValues:
     return store
 
 
-@fewer(2)
+@fewer(5)
 @given(st.lists(CHANGES, max_size=8))
 def test_rows_draft_what_they_draft_alone(changes: list[tuple[str, object]]) -> None:
     """Chunks of a prompt, drafts in between, refilled and moved rows, larger buffers."""

@@ -18,7 +18,7 @@ from support.bugs_of_the_loop import Knowing
 from support.bugs_of_verifiers import Greedy, Sampler
 from support.building import transformers_target
 from support.random_drafters import random_dflash, random_eagle3
-from support.thorough import nightly_but
+from support.thorough import nightly_but, thorough_but
 from torch import Tensor
 
 from orthrus import Chance, Context, Draft, Plugins, Target
@@ -56,19 +56,35 @@ REGISTERED = [
     if part.kind in PARTS and (part.origin.startswith("orthrus_")) and part.name not in ELSEWHERE
 ]
 
-# Of each kind what takes least: those that draw, and what has whole distributions to visit, take 3 to 9 s each.
+# Those that draw, and what has whole distributions to visit, take 2 to 9 s each: every run tries their smallest cases.
 SLOW = [
     ("attention", "flex"),  # torch compiles it for every shape
+    ("cache", "dynamic"),
+    ("drafter", "cascade"),
     ("drafter", "diffusion"),
     ("drafter", "none"),
     ("drafter", "prompt_lookup"),
     ("drafter", "replay"),
     ("drafter", "suffix"),
+    ("verifier", "consensus"),
     ("verifier", "coupled"),
     ("verifier", "rejection"),
 ]
+SMALLEST = [("cache", "dynamic"), ("drafter", "cascade"), ("verifier", "consensus")]
+# Drafters of few lines, held to all cases by night, and to the smallest in the thorough part.
+PLAIN = [("drafter", "none"), ("drafter", "prompt_lookup"), ("drafter", "replay")]
 SAME = [("verifier", "default")]  # it is `coupled`
-QUICK = ["the plain cache", "the targets' base", "attention written out"]
+QUICK = ["the targets' base", "attention written out"]
+# Those with most to go wrong; the others are held to few cases of each check, and to all by night.
+WHOLE = [
+    "a drafter that draws",
+    "a drafter that reads them ahead",
+    "the samplers' base",
+    "the coupled verifiers' base",
+    "the plain cache",
+    "a table with views",
+]
+FEW = 3  # cases of each check
 # No seeded bug is planted in these.
 BESIDES = [
     "a drafter that draws token by token",
@@ -161,12 +177,23 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 @pytest.mark.parametrize(
-    ("kind", "name"), nightly_but([part for part in REGISTERED if part not in SLOW + SAME], REGISTERED, thorough=SLOW)
+    ("kind", "name"),
+    nightly_but(
+        [part for part in REGISTERED if part not in SLOW + SAME],
+        REGISTERED,
+        thorough=[part for part in SLOW if part not in PLAIN],
+    ),
 )
 def test_what_is_built_in_passes_soon(kind: str, name: str, passes: list[int]) -> None:
     assert failures(outcomes(kind, factory_of(name, kind))) == []
     assert len(passes) < MOST_PASSES
     assert bool(passes) == (kind in ("drafter", "verifier", "target"))
+
+
+@pytest.mark.parametrize(("kind", "name"), thorough_but(SMALLEST, SMALLEST + PLAIN))
+def test_the_smallest_cases_pass(kind: str, name: str) -> None:
+    factory = factory_of(name, kind)
+    assert failures([check.outcome(factory, check.cases[0]) for check in EVERY_CHECK[kind]()]) == []
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="they can be checked here; tests/gpu does")
@@ -177,9 +204,16 @@ def test_what_cannot_be_checked_here_says_why(name: str) -> None:
     assert all(ELSEWHERE[name] in outcome.reason for outcome in results)
 
 
-@pytest.mark.parametrize("name", nightly_but(QUICK, HONEST, thorough=[name for name in HONEST if name not in BESIDES]))
+@pytest.mark.parametrize("name", nightly_but(QUICK, HONEST, thorough=WHOLE))
 def test_an_honest_part_passes(name: str) -> None:
     assert failures(of_honest(name)) == []
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("name", [name for name in HONEST if name not in [*QUICK, *WHOLE, *BESIDES]])
+def test_an_honest_part_passes_the_smallest_cases(name: str) -> None:
+    kind, factory = HONEST[name]
+    assert failures([check.outcome(factory, *check.cases[:FEW]) for check in EVERY_CHECK[kind]()]) == []
 
 
 @pytest.mark.parametrize("family", nightly_but([], ["llama", "gemma2", "lfm2"], thorough=["gemma2", "lfm2"]))

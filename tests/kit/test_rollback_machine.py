@@ -30,7 +30,7 @@ QUICK = settings(
     deadline=None,
     database=None,
 )
-SOME = fewer(12, stateful_step_count=15)
+SOME = fewer(16, stateful_step_count=15)
 FEW = fewer(20, stateful_step_count=8)  # a model's passes
 
 

@@ -14,7 +14,7 @@ import torch
 from support.building import assert_lossless, decode_with, family_oracle
 from support.drafters import ScriptedDrafter
 from support.families import VOCABULARY, tiny_model
-from support.thorough import thorough_but
+from support.thorough import nightly_but
 
 import orthrus
 from orthrus import BuildError, KVCache, Stop
@@ -41,7 +41,9 @@ CACHES: dict[str, Callable[[], KVCache]] = {"dynamic": DynamicCache, "static": l
 CASES = list(itertools.product(FUSED, ("eager", "fused"), CACHES))
 
 
-@pytest.mark.parametrize(("family", "engine", "cache"), thorough_but([("mistral", "fused", "static")], CASES))
+@pytest.mark.parametrize(
+    ("family", "engine", "cache"), nightly_but([("mistral", "fused", "static")], CASES, thorough=CASES[::2])
+)
 def test_engines_and_caches(family: str, engine: str, cache: str) -> None:
     chooser, stop = random.Random(family), Stop(30)
     prompts = [[chooser.randrange(VOCABULARY) for _ in range(length)] for length in (3, 15, 1, 40, 7)]

@@ -164,7 +164,7 @@ EQUAL = {
 
 
 @pytest.mark.parametrize("graphs", thorough_but([2], [128, 2]))
-@pytest.mark.parametrize("name", thorough_but(["one pass", "as many as may be"], EQUAL))
+@pytest.mark.parametrize("name", thorough_but(["one pass"], EQUAL))
 def test_passes_that_come_again_are_recorded_on(name: str, graphs: int) -> None:
     target, recorder = counting_target(graphs)
     with warnings.catch_warnings():

@@ -66,7 +66,7 @@ def drafted(target: TransformersTarget, oracle: Oracle, prompts: list[list[int]]
     assert_lossless(decode_with(target, drafter, prompts, Stop(CONTEXT), batch=batch), answers)
 
 
-@pytest.mark.parametrize("name", thorough_but(["eager", "recorded, fused"], TARGETS))
+@pytest.mark.parametrize("name", thorough_but(["recorded, fused"], TARGETS))
 @fewer(20)
 @given(
     lengths=st.lists(st.integers(1, ORIGINAL - 1), min_size=1, max_size=4),

@@ -249,7 +249,7 @@ def test_the_checks_accept_what_is_right(check: Callable[[], None]) -> None:
 ONE_A_CHECK = [the_residual_is_missing, a_penalty_does_not_see_the_draft, noise_is_drawn_anew_each_cycle]
 
 
-@pytest.mark.parametrize("bug", thorough_but(ONE_A_CHECK, BUGS), ids=lambda bug: bug.__name__)
+@pytest.mark.parametrize("bug", thorough_but(ONE_A_CHECK[1:], BUGS), ids=lambda bug: bug.__name__)
 def test_a_planted_bug_is_seen(bug: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
     bug(monkeypatch)
     with pytest.raises(AssertionError):

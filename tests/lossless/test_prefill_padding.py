@@ -49,7 +49,7 @@ def test_there_are_two_widths_for_a_doubling() -> None:
     assert sorted({rounded(width) for width in range(1, 513)}) == [32, 48, 64, 96, 128, 192, 256, 384, 512]
 
 
-@fewer(12)
+@fewer(20)
 @given(data=st.data())
 def test_answers_are_the_oracles_however_often_a_shape_comes(data: st.DataObject) -> None:
     target = recording_target()
@@ -66,7 +66,7 @@ def test_answers_are_the_oracles_however_often_a_shape_comes(data: st.DataObject
 PADDED = ["gemma2", "gpt2", "gpt_oss", "lfm2", "mistral", "opt", "phi3"]
 
 
-@pytest.mark.parametrize("family", thorough_but(["gpt_oss", "lfm2"], PADDED))
+@pytest.mark.parametrize("family", thorough_but(["lfm2"], PADDED))
 def test_whatever_a_layer_looks_at_padding_is_not_seen(family: str) -> None:
     """Windows, sinks, learned positions, and tokens that are convolved with those before them."""
     target, stop = recording_target(slots=64, family=family), Stop(8)

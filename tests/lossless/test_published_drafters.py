@@ -12,8 +12,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.building import assert_lossless, decode_with, target_oracle
+from support.building import assert_held, decode_with, target_oracle
 from support.published import DATA, edit, published
+from support.thorough import thorough_but
 
 import orthrus
 from orthrus import BuildError, InputError, Sampling, Stop
@@ -69,7 +70,15 @@ class Watching(Consensus):
         return super().verify(context, draft, *rest)
 
 
-@pytest.mark.parametrize(("kind", "checkpoint"), CHECKPOINTS)
+EVERY_RUN = [
+    ("dflash", "drafter-full"),
+    ("dflash", "drafter-sliding-noncausal"),
+    ("eagle3", "head-reduced"),
+    ("eagle3", "head-narrow"),
+]
+
+
+@pytest.mark.parametrize(("kind", "checkpoint"), thorough_but(EVERY_RUN, CHECKPOINTS))
 def test_drafts_and_accepted_counts_are_the_references(kind: str, checkpoint: str) -> None:
     folder, section = FIXTURES[kind]
     recorded = published(folder).expected[section]
@@ -94,7 +103,7 @@ def test_drafts_and_accepted_counts_are_the_references(kind: str, checkpoint: st
 
 
 @pytest.mark.parametrize(("kind", "checkpoint"), [("dflash", "drafter-sliding"), ("eagle3", "head-reduced")])
-@settings(max_examples=5)
+@settings(max_examples=4)
 @given(data=st.data())
 def test_the_text_is_the_targets(kind: str, checkpoint: str, data: st.DataObject) -> None:
     decoder = decoder_of(kind, checkpoint)
@@ -102,11 +111,14 @@ def test_the_text_is_the_targets(kind: str, checkpoint: str, data: st.DataObject
     prompts, batch = data.draw(st.lists(tokens, min_size=1, max_size=5)), data.draw(st.integers(1, 4))
     stop = Stop(data.draw(st.integers(1, 12)), token_ids=frozenset({7, 31}))
     results = decode_with(decoder.target, decoder.drafter, prompts, stop, batch=batch)
-    assert_lossless(results, [target_oracle(decoder.target)(prompt, stop) for prompt in prompts])
+    assert_held(results, target_oracle(decoder.target), prompts, stop)
 
 
-@pytest.mark.parametrize(("kind", "checkpoint"), [("dflash", "drafter-full"), ("eagle3", "head-reduced")])
-@settings(max_examples=4)
+PAIR = [("dflash", "drafter-full"), ("eagle3", "head-reduced")]
+
+
+@pytest.mark.parametrize(("kind", "checkpoint"), thorough_but(PAIR[1:], PAIR))
+@settings(max_examples=3)
 @given(data=st.data())
 def test_requests_that_come_and_go_get_the_targets_text(kind: str, checkpoint: str, data: st.DataObject) -> None:
     decoder = decoder_of(kind, checkpoint)
@@ -122,7 +134,7 @@ def test_requests_that_come_and_go_get_the_targets_text(kind: str, checkpoint: s
             answers[int(event.id)] = event.result
     oracle = target_oracle(decoder.target)
     for number, result in answers.items():
-        assert_lossless([result], [oracle(asked[number], Stop(9))])
+        assert_held([result], oracle, [asked[number]], Stop(9))
 
 
 @pytest.mark.parametrize("kind", ["dflash", "eagle3"])
@@ -135,8 +147,8 @@ def test_a_store_grows_for_the_rows_that_there_are(kind: str) -> None:
     assert (store.rows, store.slots) == (1, 512)
 
 
-@pytest.mark.parametrize(("kind", "checkpoint"), [("dflash", "drafter-full"), ("eagle3", "head-reduced")])
-@settings(max_examples=6)
+@pytest.mark.parametrize(("kind", "checkpoint"), thorough_but(PAIR[:1], PAIR))
+@settings(max_examples=3)
 @given(seed=st.integers(0, 99), batch=st.integers(1, 3))
 def test_drawn_text_is_that_of_plain_sampling(kind: str, checkpoint: str, seed: int, batch: int) -> None:
     from orthrus_drafters.none import NoDrafter

@@ -22,7 +22,8 @@ from orthrus_verifiers.consensus import Consensus
 from support.families import attention_for, tiny_model
 
 BACKENDS: dict[str, Callable[[], Any]] = {"sdpa": SdpaAttention, "eager": EagerAttention}
-Oracle = Callable[[Sequence[int], Stop], OracleAnswer]
+Oracle = Callable[..., OracleAnswer]  # (prompt, stop, expected=()), see `logits_along`
+Pass = Callable[[Sequence[int], int], Tensor]  # cache-free logits [n, V] of some tokens' last places
 
 
 def transformers_target(
@@ -69,27 +70,50 @@ def unattached_model(family: str) -> Any:
 
 
 @functools.lru_cache(maxsize=20_000)
-def _own_logits(family: str, tokens: tuple[int, ...]) -> Tensor:
-    """Return the logits [V] after some tokens, by a pass over all; an oracle is asked for the same ones often."""
+def _own_logits(family: str, tokens: tuple[int, ...], last: int) -> Tensor:
+    """Return the logits [last, V] of a pass over all tokens; an oracle is asked for the same ones often."""
     with torch.no_grad():
         logits: Tensor = unattached_model(family)(torch.tensor([tokens]), use_cache=False).logits
-    return logits[0, -1].clone()
+    return logits[0, -last:].clone()
+
+
+def logits_along(run_pass: Pass, prompt: Sequence[int], expected: Sequence[int]) -> Callable[[Sequence[int]], Tensor]:
+    """Return what gives an oracle the logits [V] after tokens: of one pass for all that begin the expected text.
+
+    A place does not see those behind it, so that a text that is wrong is parted from where it is. Other tokens have a
+    pass of their own, as all have without an expected text.
+    """
+    text = [*prompt, *expected]
+    rows = run_pass(text, len(expected) + 1) if expected else None
+
+    def logits(tokens: Sequence[int]) -> Tensor:
+        if rows is not None and list(tokens) == text[: len(tokens)]:
+            return rows[len(tokens) - len(prompt)]
+        return run_pass(tokens, 1)[0]
+
+    return logits
 
 
 def family_oracle(family: str = "llama") -> Oracle:
     """Return the naive oracle over the unmodified model: no cache, no batch, transformers' own attention."""
     length = unattached_model(family).config.max_position_embeddings
-    return lambda prompt, stop: greedy(
-        lambda tokens: _own_logits(family, tuple(tokens)), prompt, stop, max_length=length
-    )
+
+    def answer(prompt: Sequence[int], stop: Stop, expected: Sequence[int] = ()) -> OracleAnswer:
+        logits = logits_along(lambda tokens, last: _own_logits(family, tuple(tokens), last), prompt, expected)
+        return greedy(logits, prompt, stop, max_length=length)
+
+    return answer
 
 
 def target_oracle(target: Target) -> Oracle:
     """Return the naive oracle over a target's cache-free logits."""
     decode = target.tokenizer.decode if target.tokenizer else None
-    return lambda prompt, stop: greedy(
-        lambda tokens: target.logits(tokens, 1)[0], prompt, stop, max_length=target.max_length, decode=decode
-    )
+
+    def answer(prompt: Sequence[int], stop: Stop, expected: Sequence[int] = ()) -> OracleAnswer:
+        logits = logits_along(target.logits, prompt, expected)
+        return greedy(logits, prompt, stop, max_length=target.max_length, decode=decode)
+
+    return answer
 
 
 def decode_with(
@@ -105,6 +129,12 @@ def decode_with(
     """Return the results, verified by consensus; all prompts at a time, or `batch`, refilling rows that end."""
     decoder = Decoder.of(target, drafter, verifier or Consensus(), stop, seed, sampling)
     return decoder.generate(prompts, batch=batch or max(1, len(prompts)))
+
+
+def assert_held(results: Sequence[Result], oracle: Oracle, prompts: Sequence[Sequence[int]], stop: Stop) -> None:
+    """Assert that results are the oracle's answers, which takes a pass a text that is right."""
+    pairs = zip(prompts, results, strict=True)
+    assert_lossless(results, [oracle(prompt, stop, result.token_ids) for prompt, result in pairs])
 
 
 def assert_lossless(results: Sequence[Result], answers: Sequence[OracleAnswer]) -> None:

@@ -57,7 +57,8 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "hunyuan_v1_dense": {},
     "lfm2": {**CONVOLUTIONS, "block_auto_adjust_ff_dim": False},
     "lfm2_moe": {**CONVOLUTIONS, **EXPERTS, "num_dense_layers": 1},
-    "llama": {"sliding_window": None},  # which it would not read, so that its saved config would be refused
+    # A window it would not read, so that its saved config would be refused; all layers are alike, so that 2 do.
+    "llama": {"sliding_window": None, "num_hidden_layers": 2},
     "ministral": {},
     "mistral": {},
     "mixtral": EXPERTS,
@@ -76,7 +77,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "starcoder2": {},
 }
 # Those that have most between them: windows, soft caps, sinks, experts, short convolutions, learned positions.
-FEW = ["cohere2", "gemma2", "gemma3_text", "gpt2", "gpt_oss", "lfm2", "llama", "phi", "qwen3_moe"]
+FEW = ["gemma2", "gemma3_text", "gpt2", "gpt_oss", "lfm2", "llama"]
 NEEDS_EAGER = {"gemma2", "gpt_oss"}  # soft-capped scores, sinks
 
 

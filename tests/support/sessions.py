@@ -14,6 +14,7 @@ from orthrus import Chance, Decoder, Drafter, Event, Result, Sampling, Session, 
 from orthrus.chance import request_key
 from orthrus.testing import OracleAnswer, greedy, sample
 from orthrus_verifiers.coupled import Coupled
+from support.building import logits_along
 
 SEED = 5
 
@@ -114,12 +115,12 @@ def note(answer: Answered, event: Event) -> None:
     answer.result = event.result
 
 
-def oracle(target: Target, request: Asked) -> OracleAnswer:
-    """Return the answer of a request alone, by the naive oracle over the target's cache-free logits."""
+def oracle(target: Target, request: Asked, expected: Sequence[int] = ()) -> OracleAnswer:
+    """Return the answer of a request alone, by the naive oracle over the target's cache-free logits.
 
-    def logits(tokens: list[int]) -> Tensor:
-        return target.logits(tokens, 1)[0]
-
+    expected: the answer that it may be, which saves passes.
+    """
+    logits = logits_along(target.logits, request.prompt, expected)
     decode = target.tokenizer.decode if target.tokenizer else None
     if request.sampling.temperature == 0:
         return greedy(
@@ -140,12 +141,13 @@ def assert_alone(
     target: Target,
     request: Asked,
     answer: Answered,
-    truth: Callable[[Target, Asked], OracleAnswer] = oracle,
+    truth: Callable[..., OracleAnswer] = oracle,
     tolerance: float = 1e-4,
 ) -> None:
     """Assert that a request got what it gets alone, or its beginning if it was cancelled, text and scores too."""
-    result, wanted = answer.result, truth(target, request)
+    result = answer.result
     assert result is not None
+    wanted = truth(target, request, result.token_ids)
     if answer.cancelled and result.finish_reason == "cancelled":
         assert result.token_ids == wanted.token_ids[: len(result.token_ids)], request
     else:

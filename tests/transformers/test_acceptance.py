@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import torch
 from support.program import ROOT
+from support.thorough import nightly_but
 from support.views import committed
 from torch import Tensor
 
@@ -23,7 +24,7 @@ import orthrus
 from orthrus import Chance, Context, Decoder, Drafter, summarize
 from orthrus_diffusion.drafter import Diffusion
 
-pytestmark = [pytest.mark.model, pytest.mark.thorough]
+pytestmark = pytest.mark.model
 
 RECIPE = "configs/recipes/smollm2-diffusion.yaml"
 RECORD = ROOT / "tests" / "data" / "acceptance.json"
@@ -135,6 +136,7 @@ def planted(shipped: Decoder, fault: str) -> Diffusion:
     return drafters[fault]()
 
 
+@pytest.mark.thorough
 def test_the_shipped_view_is_accepted_as_it_was(shipped: Decoder) -> None:
     if os.environ.get("ORTHRUS_RECORD_ACCEPTANCE"):
         figures: dict[str, Any] = {what: accepted(shipped, what) for what in NEW_TOKENS}
@@ -143,13 +145,13 @@ def test_the_shipped_view_is_accepted_as_it_was(shipped: Decoder) -> None:
     assert not rotten(accepted(shipped, "whole"), "whole")
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", nightly_but([], FAULTS, thorough=["none", "shift", "through"]))
 def test_drafts_are_what_they_were_but_with_a_fault(fault: str, shipped: Decoder) -> None:
     share = same(first_drafts(shipped, planted(shipped, fault)))
     assert (share >= LEAST_SAME) is (fault in ("none", "through")), f"{share:.0%} of the drafts"
 
 
-@pytest.mark.parametrize("fault", ["anchor", "shift", "mask token"])
+@pytest.mark.parametrize("fault", nightly_but([], ["anchor", "shift", "mask token"], thorough=["anchor"]))
 def test_faults_that_leave_the_text_right_cost_acceptance(fault: str, shipped: Decoder) -> None:
     pooled = accepted(shipped, "short", planted(shipped, fault))
     assert rotten(pooled, "short"), f"tokens per cycle: {pooled}"

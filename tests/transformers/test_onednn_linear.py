@@ -180,7 +180,7 @@ def test_models_stay_their_own_where_onednn_has_nothing_for_them(family: str, mo
 def test_text_in_float32_is_the_models_own(family: str, counted: list[PackedLinear]) -> None:
     # As wide as products of oneDNN round otherwise than those of the model itself.
     model = tiny_model(family, dtype=torch.float32, hidden_size=256, intermediate_size=512, num_hidden_layers=4)
-    own, chooser, stop = copy.deepcopy(model), random.Random(family), Stop(24)
+    own, chooser, stop = copy.deepcopy(model), random.Random(family), Stop(12)
 
     def next_logits(tokens: list[int]) -> Tensor:
         with torch.no_grad():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import re
@@ -15,7 +16,7 @@ import torch
 from hatchling.builders.wheel import WheelBuilder
 from support.program import ROOT, InProcess
 from support.shapes import tiny
-from support.thorough import thorough_but
+from support.thorough import nightly_but
 from transformers import AutoConfig, AutoModelForCausalLM
 
 import orthrus
@@ -34,7 +35,7 @@ PARAMETERS = {  # as their model cards count them; a tied head once
     "smollm2-360m": 361_821_120,
 }
 PROMPTS = [[random.Random(seed).randrange(500) for _ in range(length)] for seed, length in enumerate((40, 3, 17))]
-NEW = 120
+NEW = 60
 
 
 @pytest.fixture(autouse=True)
@@ -67,10 +68,11 @@ def test_a_shape_has_the_published_number_of_parameters_and_room_for_a_long_cont
     assert random_weights.wants_random_weights(SHAPES / name)
 
 
-@pytest.mark.parametrize("engine", thorough_but(["fused"], ["eager", "fused"]))
-@pytest.mark.parametrize(
-    "shape", thorough_but(["qwen3-8b"], ["qwen3-8b", "smollm2-135m", "llama-3.2-1b", "llama-3.1-8b"])
-)
+CASES = list(itertools.product(["qwen3-8b", "smollm2-135m", "llama-3.2-1b", "llama-3.1-8b"], ["eager", "fused"]))
+WHOLE = [("qwen3-8b", "eager"), ("smollm2-135m", "fused")]  # own norms of queries; a head that is tied
+
+
+@pytest.mark.parametrize(("shape", "engine"), nightly_but([("qwen3-8b", "fused")], CASES, thorough=WHOLE))
 def test_wide_and_narrow_passes_give_the_same_text_in_bfloat16(shape: str, engine: str, tmp_path: Path) -> None:
     folder = tiny(tmp_path, shape)
     plain = load(folder, {"name": "none"}, engine=engine).generate(PROMPTS, batch=1)

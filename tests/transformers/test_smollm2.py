@@ -56,7 +56,7 @@ def disputed(decoder: Decoder, results: list[Result]) -> list[tuple[tuple[int, .
 def test_plain_decoding_is_generate(plain: Decoder, answers: list[Result]) -> None:
     assert isinstance(plain.target, TransformersTarget)
     with plain.target.own_model() as model:  # the very weights, through transformers' own loop
-        for answer in answers[:2]:
+        for answer in answers[:1]:
             prompt = torch.tensor([answer.prompt_token_ids])
             whole = model.generate(
                 prompt, attention_mask=torch.ones_like(prompt), do_sample=False, pad_token_id=2, **LIMIT

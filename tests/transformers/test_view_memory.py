@@ -93,6 +93,7 @@ def test_a_drafting_pass_needs_a_block_and_nothing_that_grows() -> None:
     assert abs(slope(rows_found)) <= MOST_SLOPE
 
 
+@pytest.mark.thorough
 def test_every_row_needs_as_much_and_nothing_that_grows() -> None:
     def static() -> KVCache:
         return StaticCache(slots=SLOTS)
@@ -109,6 +110,7 @@ def test_copies_of_keys_are_noticed() -> None:
     assert slope(rows_found) > 2 * MOST_SLOPE
 
 
+@pytest.mark.thorough
 def test_the_cache_dynamic_copies_only_when_it_grows() -> None:
     # Between two growths it is as good as static. A growth makes room for 256 tokens, whatever the context is, and
     # copies buffer by buffer: a whole copy is made, but only two buffers of one layer are held twice at a time.

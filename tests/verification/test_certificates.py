@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -19,8 +20,7 @@ from orthrus.testing import TableTarget
 from orthrus.verification.certificate import Certificate, Control, compared, more_often
 
 NARROW, WIDE = torch.bfloat16, torch.float32
-SAMPLINGS: list[dict[str, Any]] = [{}, {"sampling": COUPLED}]
-TEMPERATURES = pytest.mark.parametrize("sampling", SAMPLINGS, ids=["greedy", "coupled"])
+SAMPLINGS: dict[str, dict[str, Any]] = {"greedy": {}, "coupled": {"sampling": COUPLED}}
 
 
 def table_in(dtype: torch.dtype, shake: float = 0.0, seed: int = 0) -> Callable[[Any], RoundedTable]:
@@ -31,10 +31,14 @@ def checks(certificate: Certificate) -> set[str]:
     return {divergence.check for divergence in certificate.divergences}
 
 
-@TEMPERATURES
-@pytest.mark.parametrize("dtype", thorough_but([NARROW, WIDE], [NARROW, torch.float16, WIDE, torch.float64]), ids=str)
-def test_an_honest_run_is_certified_in_every_dtype(dtype: torch.dtype, sampling: dict[str, Any]) -> None:
-    for result in certify(config_of(**sampling), Given(table_in(dtype)), batches=(1, 3)):
+DTYPES = list(itertools.product([NARROW, torch.float16, WIDE, torch.float64], ["greedy", "coupled"]))
+WIDTHS = [(dtype, text) for dtype, text in DTYPES if dtype in (NARROW, WIDE)]
+CROSSED = [(NARROW, "coupled"), (WIDE, "greedy")]
+
+
+@pytest.mark.parametrize(("dtype", "text"), thorough_but(CROSSED, DTYPES), ids=str)
+def test_an_honest_run_is_certified_in_every_dtype(dtype: torch.dtype, text: str) -> None:
+    for result in certify(config_of(**SAMPLINGS[text]), Given(table_in(dtype)), batches=(1, 3)):
         assert result.passed and result.divergences == ()
         assert (result.certified, result.identical, result.tokens) == (4, 4, 96)
         assert result.narrow == (result.control is not None) == (dtype in (NARROW, torch.float16))
@@ -51,21 +55,21 @@ def test_the_bound_is_two_of_the_largest_rounding_of_a_logit_that_was_passed_ove
     assert result.logit_error is not None and result.logit_error <= result.error
 
 
-@TEMPERATURES
-@pytest.mark.parametrize("dtype", [NARROW, WIDE], ids=str)
+@pytest.mark.parametrize(("dtype", "text"), thorough_but(CROSSED, WIDTHS), ids=str)
 @pytest.mark.parametrize("most", thorough_but([0.3], [1.0, 0.3]))
-def test_a_lenient_verifier_fails(most: float, dtype: torch.dtype, sampling: dict[str, Any]) -> None:
+def test_a_lenient_verifier_fails(most: float, dtype: torch.dtype, text: str) -> None:
     plugin = Given(table_in(dtype), verifier=Lenient(most))
-    for result in certify(config_of(verifier="given", **sampling), plugin, batches=(1, 4)):
+    for result in certify(config_of(verifier="given", **SAMPLINGS[text]), plugin, batches=(1, 4)):
         assert not result.passed
         assert checks(result) == {"own_logits"}
         assert all(divergence.gap > 0 and divergence.token != divergence.expected for divergence in result.divergences)
 
 
-@TEMPERATURES
-def test_leniency_within_the_bound_fails_by_what_the_run_saw(sampling: dict[str, Any]) -> None:
+@pytest.mark.parametrize("text", thorough_but(["greedy"], SAMPLINGS))
+def test_leniency_within_the_bound_fails_by_what_the_run_saw(text: str) -> None:
     """Where rounding is coarse, no look from outside could tell such a run from an honest one."""
     # In bfloat16 such logits are 100.0 or 100.5.
+    sampling = SAMPLINGS[text]
     coarse = lambda cache: RoundedTable(0.05 * random_table(1) + 100.25, cache, NARROW)  # noqa: E731
     plugin = Given(coarse, verifier=Lenient(0.2 if sampling else 0.5))
     [result] = certify(config_of(verifier="given", **sampling), plugin)
@@ -89,11 +93,10 @@ class Stale(RoundedTable):
         return logits.roll(1, -1) if context.cycle >= 5 else logits
 
 
-@pytest.mark.parametrize("dtype", [NARROW, WIDE], ids=str)
-@TEMPERATURES
-def test_a_target_whose_passes_are_wrong_fails(dtype: torch.dtype, sampling: dict[str, Any]) -> None:
+@pytest.mark.parametrize(("dtype", "text"), thorough_but(CROSSED, WIDTHS), ids=str)
+def test_a_target_whose_passes_are_wrong_fails(dtype: torch.dtype, text: str) -> None:
     plugin = Given(lambda cache: Stale(random_table(), cache, dtype))
-    [result] = certify(config_of(**sampling), plugin)
+    [result] = certify(config_of(**SAMPLINGS[text]), plugin)
     assert not result.passed
     assert "own_logits" not in checks(result)  # the verifier was honest
     assert "teacher_forced" in checks(result)
