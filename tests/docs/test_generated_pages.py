@@ -67,10 +67,17 @@ def view_card() -> Files:
     return below(f"plugins/orthrus_diffusion/views/{facts['view']}", {"README.md": program["card"](facts), **figures})
 
 
+def verified_drafters() -> Files:
+    program = tool("verify_drafters")
+    record = json.loads((DOCS / program["RECORD"]).read_text(encoding="utf-8"))
+    return {f"docs/{program['PAGE']}": program["page"](record)}
+
+
 WRITTEN: list[Callable[[], Files]] = [
     training_log,
     lossless_evidence,
     benchmarks,
+    verified_drafters,
     pass_breakdown,
     dual_mask,
     view_card,
