@@ -102,5 +102,5 @@ def decode_in_turns(
             elif scheduler.seated:
                 step = cycle()
             else:
-                step = None
+                step = None  # a chunk is through, beside which nobody goes on
         yield step

@@ -40,7 +40,7 @@ def run_python(page: Page, folder: Path) -> list[str]:
             runpy.run_path(str(program), run_name="page")
     except Exception as error:  # whatever a page raises is its fault
         return [f"{page.path.name}: {type(error).__name__}: {error}"]
-    return _compare(page, "its Python", "".join(block.text for block in page.of("text", "output")), printed.getvalue())
+    return compare(page, "its Python", "".join(block.text for block in page.of("text", "output")), printed.getvalue())
 
 
 @dataclass
@@ -82,7 +82,7 @@ class Workspace:
 
     def _do(self, page: Page, command: str, expected: str) -> list[str]:
         self.outputs[command] = self.run(self._here(command))
-        return _compare(page, command, expected, self.outputs[command])
+        return compare(page, command, expected, self.outputs[command])
 
     def run(self, command: str) -> str:
         """Run a command line; return its output, errors last."""
@@ -137,7 +137,7 @@ def commands(block: Block) -> list[tuple[str, str]]:
     return list(zip(parts[::2], parts[1::2], strict=True))
 
 
-def _compare(page: Page, what: str, expected: str, printed: str) -> list[str]:
+def compare(page: Page, what: str, expected: str, printed: str) -> list[str]:
     """Complain if the output is another; an ellipsis stands for anything in a line, or alone for any lines.
 
     Blank lines and spaces at the ends of lines do not count.

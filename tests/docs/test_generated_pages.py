@@ -72,10 +72,17 @@ def which_drafter() -> Files:
     return {"docs/results/which-drafter-when.md": program["page"](program["FOLDER"])}
 
 
+def verified_drafters() -> Files:
+    program = tool("verify_drafters")
+    record = json.loads((DOCS / program["RECORD"]).read_text(encoding="utf-8"))
+    return {f"docs/{program['PAGE']}": program["page"](record)}
+
+
 WRITTEN: list[Callable[[], Files]] = [
     training_log,
     lossless_evidence,
     benchmarks,
+    verified_drafters,
     pass_breakdown,
     dual_mask,
     view_card,
