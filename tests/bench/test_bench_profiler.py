@@ -18,6 +18,7 @@ from orthrus import AutoBlock, Decoder, Draft, Scheduler, Stop
 from orthrus.bench.profiler import Profile, profile
 from orthrus.bench.results import Phases
 from orthrus.testing import TableTarget
+from orthrus.testing.profiles import fewer
 from orthrus_drafters.none import NoDrafter
 from orthrus_drafters.prompt_lookup import LONGEST, PromptLookup
 from orthrus_verifiers.consensus import Consensus
@@ -52,6 +53,7 @@ class Early(PromptLookup):
 times = st.integers(0, 64).map(float)  # sums of whole numbers are exact
 
 
+@fewer(2)
 @given(times, times, times, times, times, times, st.integers(1, 3), st.integers(1, 3))
 def test_every_part_gets_the_time_that_it_takes(
     propose: float, observe: float, score: float, verify: float, keep: float, between: float, prompts: int, batch: int
@@ -75,6 +77,7 @@ def test_every_part_gets_the_time_that_it_takes(
     assert profiled.phases == Phases(draft=propose + observe, score=score, verify=verify, commit=keep, other=between)
 
 
+@fewer(3)
 @given(times, times, times)
 def test_what_is_launched_ahead_is_drafting_though_it_is_within_the_commit(
     ahead: float, propose: float, keep: float
@@ -91,6 +94,7 @@ def test_what_is_launched_ahead_is_drafting_though_it_is_within_the_commit(
     assert profiled.phases == Phases(draft=propose + ahead, score=0, verify=0, commit=keep, other=0)
 
 
+@fewer(3)
 @given(st.lists(st.integers(1, 9).map(float), min_size=7, max_size=7), st.booleans())
 def test_the_parts_add_up_to_the_cycle(ticks: list[float], plain: bool) -> None:
     clock = Clock(itertools.cycle(ticks))

@@ -199,6 +199,7 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path, monkeypatch: pytest
     assert all(torch.equal(weight, whole[name]) for name, weight in view_of(tmp_path / "parts").items())
 
 
+@pytest.mark.thorough
 def test_another_training_is_not_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = toy_config(tmp_path, steps=2)
     fit_view(toy_run(file, monkeypatch))
@@ -270,6 +271,7 @@ def test_what_changes_no_weight_may_change_on_the_way(tmp_path: Path, monkeypatc
     fit_view(toy_run(file, monkeypatch, print, "fit.rows_at_a_time=2", "fit.loss_rows=1", "fit.log_every=1"))
 
 
+@pytest.mark.thorough
 def test_a_record_cut_off_is_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = toy_config(tmp_path, steps=2, log_every=1)
     (tmp_path / "out" / "fit").mkdir(parents=True)

@@ -72,7 +72,7 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("stage", thorough_but(["fit"], STAGES))
+@pytest.mark.parametrize("stage", thorough_but([], STAGES))
 def test_what_is_made_again_is_recorded_once(
     stage: str, begun: Path, drawn: list[tuple[float, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

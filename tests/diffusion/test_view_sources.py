@@ -46,6 +46,7 @@ def ships(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "views"
 
 
+@pytest.mark.thorough
 def test_a_path_may_be_relative_or_have_a_scheme(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(models)
     wanted = drafts(load(RELEASED))

@@ -241,9 +241,9 @@ def test_a_token_of_little_confidence_is_the_last() -> None:
 def test_passes_are_counted_by_weights() -> None:
     target, own = (
         transformers_target(),
-        TransformersTarget(tiny_model("llama", num_hidden_layers=2), None, DynamicCache(), SdpaAttention()),
+        TransformersTarget(tiny_model("llama", num_hidden_layers=1), None, DynamicCache(), SdpaAttention()),
     )
-    layers, outside = 2 * (2 * 32 * 32 + 2 * 32 * 16 + 3 * 32 * 32 + 2 * 32), 32 + 32 * VOCABULARY
+    layers, outside = 2 * 32 * 32 + 2 * 32 * 16 + 3 * 32 * 32 + 2 * 32, 32 + 32 * VOCABULARY
     share = (layers + outside) / (2 * layers + outside)
     assert share_of_weights(own, target) == pytest.approx(share)
     half = TransformersTarget(tiny_model("llama", dtype=torch.float32), None, DynamicCache(), SdpaAttention())

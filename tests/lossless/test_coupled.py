@@ -53,7 +53,7 @@ def make_drafter(kind: str, truths: list[OracleAnswer], vocabulary: int, seed: i
     }[kind]
 
 
-@fewer(2)
+@fewer(4)
 @given(
     target=tables(4, cache=DynamicCache),
     prompts=batches(4, longest=6, rows=6),

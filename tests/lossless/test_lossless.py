@@ -74,7 +74,7 @@ def hold_a_model(
 
 
 @pytest.mark.parametrize("family", thorough_but(["llama", "gemma2"], FAMILIES))
-@fewer(14)  # models are slow; `test_tables` has the whole number
+@fewer(14)  # models are slow; `test_tables` has seven times as many
 @given(**DRAWN)
 def test_tiny_models(family: str, chunk: int, **drawn: Any) -> None:
     hold_a_model(target_of(family, chunk=chunk), family_oracle(family), **drawn)
@@ -87,6 +87,7 @@ def test_engines(engine: str, chunk: int, **drawn: Any) -> None:
     hold_a_model(ENGINES[engine](chunk), family_oracle("llama"), **drawn)
 
 
+@fewer(2)
 @given(
     target=tables(4, orders=(1, 2), cache=DynamicCache),
     prompts=batches(4, longest=6, rows=6),

@@ -212,7 +212,7 @@ def test_sdpa_sees_the_cache_itself_and_copies_no_key(monkeypatch: pytest.Monkey
         return real(query, key, value, *args, **more)
 
     monkeypatch.setattr(sdpa, "scaled_dot_product_attention", watch)
-    decode_with(target, ScriptedDrafter([[1] * 9, [2] * 9], 40, 0.5, [3]), [[1, 2, 3], [4]], Stop(8))
+    decode_with(target, ScriptedDrafter([[1] * 9, [2] * 9], 40, 0.0, [3]), [[1, 2, 3], [4]], Stop(8))
     buffers = {buffer.data_ptr() for held in buffers_of(cache) for buffer in held}
     assert seen and all({key, value} <= buffers for key, value, _ in seen)
     assert {heads for _, _, heads in seen} == {2}  # key heads, of 4 query heads: not repeated

@@ -90,7 +90,7 @@ def test_conformance(check: Any) -> None:
     check(lambda target: drafter_of(LOOKUP, target))
 
 
-@fewer(6)
+@fewer(12)
 @given(target=tables(4), prompts=batches(4, longest=6, rows=5), stop=stops(4, 12, tokens=1, strings=1))
 def test_the_text_is_the_targets(target: Any, prompts: list[list[int]], stop: Stop) -> None:
     answers = [target_oracle(target)(prompt, stop) for prompt in prompts]

@@ -41,10 +41,10 @@ def test_it_is_fused_in_passes_that_ask_and_the_models_own_elsewhere(
     real = fused_layers.rms_norm
     monkeypatch.setattr(fused_layers, "rms_norm", lambda hidden, *rest: seen.append(hidden) or real(hidden, *rest))
     torch.testing.assert_close(run(target, prefill=False), wanted, rtol=0, atol=1e-5)
-    assert len(seen) == 2 * 4 + 1  # of four layers
+    assert len(seen) == 2 * model.config.num_hidden_layers + 1
     with target.own_model() as own:
         assert torch.equal(own(torch.tensor([[1, 2, 3]])).logits, wanted)
-    assert len(seen) == 2 * 4 + 1
+    assert len(seen) == 2 * model.config.num_hidden_layers + 1
 
 
 def test_one_that_somebody_watches_is_left_alone() -> None:

@@ -31,7 +31,7 @@ def test_everything_else_does() -> None:
     identities = [
         identity(),
         identity(tiny_model("qwen3")),
-        identity(tiny_model(num_hidden_layers=2)),
+        identity(tiny_model(num_hidden_layers=3)),
         identity(tiny_model(dtype=torch.float32)),
         identity(attention=EagerAttention()),
         identity(cache=StaticCache()),

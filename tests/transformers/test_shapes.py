@@ -162,6 +162,7 @@ def test_fetch_shows_where_a_shape_is(orthrus: InProcess) -> None:
     assert orthrus("fetch", "shape:qwen3-8b").out.strip() == str(SHAPES / "qwen3-8b")
 
 
+@pytest.mark.thorough
 def test_the_wheel_has_the_shapes(tmp_path: Path) -> None:
     [wheel] = WheelBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"])
     names = zipfile.ZipFile(wheel).namelist()

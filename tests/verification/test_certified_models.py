@@ -42,9 +42,7 @@ def test_honest_runs_in_bfloat16_are_certified(drafter: str, engine: str, cache:
         assert 0 < certified.bound < 2 and certified.roundoffs < 20
 
 
-@pytest.mark.parametrize(
-    "sampling", thorough_but([{"sampling": COUPLED}], [{}, {"sampling": COUPLED}]), ids=["greedy", "coupled"]
-)
+@pytest.mark.parametrize("sampling", thorough_but([], [{}, {"sampling": COUPLED}]), ids=["greedy", "coupled"])
 def test_runs_in_float32_are_identical(sampling: dict[str, Any]) -> None:
     for certified in certify(config("float32", **sampling), batches=(1, 4), prompts=PROMPTS):
         assert certified.passed and certified.identical == len(PROMPTS)

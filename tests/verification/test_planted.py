@@ -48,7 +48,10 @@ def noise_is_keyed_by_another_request(patch: pytest.MonkeyPatch) -> None:
     ("plant", "settings", "check"),
     [
         (a_stop_inside_a_draft_is_passed_over, {"stop": {"max_new_tokens": 24, "token_ids": [2]}}, "end"),
-        (a_penalty_is_not_applied, {"sampling": {"repetition_penalty": 1.8}}, "teacher_forced"),
+        pytest.param(
+            *(a_penalty_is_not_applied, {"sampling": {"repetition_penalty": 1.8}}, "teacher_forced"),
+            marks=pytest.mark.thorough,
+        ),
         (noise_is_keyed_by_another_request, {"sampling": COUPLED}, "teacher_forced"),
     ],
 )
