@@ -32,7 +32,7 @@ files in `docs/evidence/which-drafter/`; the prompts are there, too.
 
 A *ratio* is tokens per second over those of plain decoding, drafter `none`, in the same round: the median, and in
 brackets the lowest and the highest round. A range that holds 1 says that nothing was won for certain. An *expected
-ratio* has in brackets how much it depends on the prompts that it was learned from.
+ratio* has in brackets how much it depends on the prompts that it was learned from, where its record says so.
 *tokens_per_cycle* and *accepted_length* are pooled over the prompts. *block* is anchor and drafts of a cycle; without
 a number it is the drafter's own business.
 
@@ -171,8 +171,8 @@ def ratio(each: Record) -> str:
 
 
 def expected(each: Record) -> str:
-    """Return an expected ratio, with where it lies in 8 of 10 draws of the prompts that it was learned from."""
-    low, high = each["expected"]["ratio_range"]
+    """Return an expected ratio, with where it lies in 8 of 10 draws of its prompts; older records do not tell."""
+    low, high = each["expected"].get("ratio_range", (0, 0))
     around = "" if low == high else f" ({low:.2f} to {high:.2f})"
     return f"{each['expected']['ratio']:.2f}{around}"
 

@@ -59,6 +59,17 @@ def test_one_half_stands_without_the_other(program: dict[str, Any], tmp_path: Pa
     assert "Not measured yet." not in both
 
 
+def test_records_of_before_do_not_tell_how_much_depends_on_their_prompts(
+    program: dict[str, Any], tmp_path: Path
+) -> None:
+    write(tmp_path, "cpu-edit.json", PLAIN, predicted("suffix", 1.5, 2.0, 1.8))
+    record = json.loads((tmp_path / "cpu-edit.json").read_text(encoding="utf-8"))
+    for each in record["predictions"]:
+        del each["expected"]["ratio_range"]
+    (tmp_path / "cpu-edit.json").write_text(json.dumps(record), encoding="utf-8")
+    assert "| 1.90 (1.80 to 2.00) | 1.50 | -21 % |" in program["page"](tmp_path)
+
+
 def test_how_good_the_predictions_were(program: dict[str, Any], tmp_path: Path) -> None:
     fine, wrong = predicted("suffix", 1.5, 2.0, 2.0), predicted("prompt_lookup", 0.9, 1.2, 1.2)
     unclear = predicted("diffusion", 3.0, 0.5, 1.3)
