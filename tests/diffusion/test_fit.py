@@ -171,6 +171,7 @@ def test_the_view_is_quantized_from_the_masters(tmp_path: Path, monkeypatch: pyt
     assert not all(torch.equal(weight, others[name]) for name, weight in held.items())
 
 
+@pytest.mark.thorough
 def test_a_training_that_is_done_is_not_begun_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = toy_config(tmp_path, steps=2)
     fit_view(toy_run(file, monkeypatch))

@@ -89,7 +89,7 @@ FAULTS: dict[str, tuple[str, list[list[int]], int]] = {
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", thorough_but(["another row", "a draft, fused"], FAULTS))
 @pytest.mark.parametrize("held", [True, False])
 def test_without_the_limit_texts_differ(fault: str, held: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """What reaches beyond the short angles changes a row that is within them."""

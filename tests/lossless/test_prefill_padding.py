@@ -49,7 +49,7 @@ def test_there_are_two_widths_for_a_doubling() -> None:
     assert sorted({rounded(width) for width in range(1, 513)}) == [32, 48, 64, 96, 128, 192, 256, 384, 512]
 
 
-@fewer(20)
+@fewer(30)
 @given(data=st.data())
 def test_answers_are_the_oracles_however_often_a_shape_comes(data: st.DataObject) -> None:
     target = recording_target()

@@ -36,7 +36,13 @@ CASES: dict[str, tuple[Callable[[], Drafter], int, list[list[int]], Stop, int | 
 }
 
 
-SLOW = ["a refill", "two rows, ragged", "drawn", "a stop token in the draft"]  # the kit has all for every verifier
+SLOW = [
+    "chosen",
+    "a refill",
+    "two rows, ragged",
+    "drawn",
+    "a stop token in the draft",
+]  # the kit has all for every verifier
 
 
 @pytest.mark.parametrize("name", thorough_but([name for name in CASES if name not in SLOW], CASES))

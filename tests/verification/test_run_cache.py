@@ -91,7 +91,7 @@ def test_the_code_of_every_part_counts(tmp_path: Path, monkeypatch: pytest.Monke
     assert len(digests) == 4
 
 
-@pytest.mark.parametrize("damage", thorough_but(["", '{"format": 1}'], ["", "{", "[]", '{"format": 1}']))
+@pytest.mark.parametrize("damage", thorough_but([""], ["", "{", "[]", '{"format": 1}']))
 def test_a_damaged_run_is_told_of_and_decoded(damage: str, verify: Any, tmp_path: Path) -> None:
     first = verify()
     for file in (tmp_path / "kept").iterdir():
