@@ -28,7 +28,6 @@ from orthrus.taps import tap_for
 from orthrus.values import Draft, Step
 
 
-@torch.no_grad()
 def decode(
     target: Target,
     drafter: Drafter,
@@ -41,6 +40,7 @@ def decode(
     return filter(None, decode_in_turns(target, drafter, verifier, context, chance, under_way))
 
 
+@torch.no_grad()
 def decode_in_turns(
     target: Target,
     drafter: Drafter,

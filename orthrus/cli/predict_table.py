@@ -34,6 +34,8 @@ def answer(results: Predictions, batch: int) -> str:
     best = results.best(batch)
     how = "expected" if best.measured is None else "measured"
     tokens = f"{number(speed(best))} tokens/s, {how}"
+    if all(each.drafter == PLAIN for each in results.predictions):
+        return f"batch {batch}: plain decoding ({tokens}); no other drafter was asked about"
     if best.drafter == PLAIN:
         return f"batch {batch}: no drafter pays here; plain decoding is fastest ({tokens})"
     ratio = best.expected.ratio if best.measured is None else best.measured.ratio.median

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from orthrus.doctor.chance import errors_needed
 from orthrus.doctor.runner import Outcome
 from orthrus.doctor.trials import PlannedTrial
 from orthrus.errors import InputError
@@ -14,21 +15,24 @@ from orthrus.metrics import Summary, summarize
 from orthrus.values import Result
 
 LEAST = 0.2  # accepted tokens a cycle that a change must win to be worth a word
-ERRORS = 3  # standard errors that it must win: some twenty changes are tried, and by chance some win a little
 FEWEST = 2  # prompts, between which the error is measured
 
 
 @dataclass(frozen=True)
 class Gain:
-    """What a change wins in accepted tokens a cycle: the mean of the prompts' differences, and its standard error."""
+    """What a change wins in accepted tokens a cycle: the mean of the prompts' differences, and its standard error.
+
+    needed: the standard errors that it must win, by the number of prompts and of changes tried, so as not to be chance.
+    """
 
     mean: float
     error: float
+    needed: float
 
     @property
     def helps(self) -> bool:
         """Whether it is more than nothing, and more than chance."""
-        return self.mean >= max(LEAST, ERRORS * self.error)
+        return self.mean >= max(LEAST, self.needed * self.error)
 
 
 @dataclass(frozen=True)
@@ -102,27 +106,28 @@ def diagnose(drafter: str, base: Sequence[Result], attempts: Sequence[tuple[Plan
             f"fewer than {FEWEST} of {len(base)} prompts took a cycle, so that no gain could be told from chance: give"
             " more prompts, or raise stop.max_new_tokens"
         )
-    outcomes = [_outcome(trial, outcome, base) for trial, outcome in attempts]
+    outcomes = [_outcome(trial, outcome, base, len(attempts)) for trial, outcome in attempts]
     ranked = sorted(outcomes, key=lambda outcome: (not outcome.helps, -outcome.accepted))
     summary = summarize([result.measures for result in base])
     return Diagnosis(drafter, len(base), summary, tuple(ranked))
 
 
-def _outcome(trial: PlannedTrial, outcome: Outcome, base: Sequence[Result]) -> TrialOutcome:
+def _outcome(trial: PlannedTrial, outcome: Outcome, base: Sequence[Result], trials: int) -> TrialOutcome:
     if outcome.refused is not None:
         return TrialOutcome(trial, refused=outcome.refused)
     pairs = list(zip(outcome.results, base, strict=True))
     identical = sum(result.token_ids == before.token_ids for result, before in pairs) if trial.same_text else None
     summary = summarize([result.measures for result in outcome.results])
-    return TrialOutcome(trial, summary, _gain(pairs), identical)
+    return TrialOutcome(trial, summary, _gain(pairs, trials), identical)
 
 
-def _gain(pairs: Sequence[tuple[Result, Result]]) -> Gain | None:
+def _gain(pairs: Sequence[tuple[Result, Result]], trials: int) -> Gain | None:
     both = [(result.measures.accepted_length, before.measures.accepted_length) for result, before in pairs]
     won = [now - before for now, before in both if now is not None and before is not None]
     if len(won) < FEWEST:
         return None
-    return Gain(statistics.mean(won), statistics.stdev(won) / len(won) ** 0.5)
+    error = statistics.stdev(won) / len(won) ** 0.5
+    return Gain(statistics.mean(won), error, errors_needed(len(won), trials))
 
 
 def _ratios(summary: Summary | None) -> dict[str, Any]:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from orthrus.build import TargetPool, build, build_target
 from orthrus.config.compose import ConfigSource
 from orthrus.config.schema import Config, load_config
@@ -68,6 +70,8 @@ class TrialRunner:
             return Outcome(self.decode(self.decoder(config), trial.chat))
         except OrthrusError as error:
             return Outcome(refused=" ".join(str(error).split()))
+        except (torch.OutOfMemoryError, MemoryError):  # where a trial is in a wider dtype; the others are not lost
+            return Outcome(refused="it needs more memory than there is")
 
     def _checked(self, write: Mapping[str, Any]) -> Config:
         return load_config(self._source, [self._overrides, ConfigSource("trial", write)], self._plugins)

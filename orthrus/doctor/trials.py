@@ -23,7 +23,7 @@ class PlannedTrial:
     """A change of one thing. write: what it lays over the config, options by section.
 
     same_text: whether the target is asked the same, so that its text must stay what it was. chat: how the prompts are
-    put to the target that is there; None: as its options say. reloads: whether another target is needed.
+    put to the target that is there; None: as its options say.
     """
 
     name: str
@@ -31,7 +31,6 @@ class PlannedTrial:
     write: Mapping[str, Mapping[str, Any]]
     same_text: bool = False
     chat: bool | None = None
-    reloads: bool = False
 
 
 def plan_trials(config: Config, decoder: Decoder, prompts: Sequence[Prompt]) -> list[PlannedTrial]:
@@ -84,7 +83,6 @@ def _tokenizer(config: Config) -> Iterator[PlannedTrial]:
             "the drafter's tokenizer",
             "the drafter was trained on the tokens, or the chat template, of another tokenizer",
             {"target": {"tokenizer": source}},
-            reloads=True,
         )
 
 
@@ -99,5 +97,4 @@ def _dtypes(config: Config, decoder: Decoder) -> Iterator[PlannedTrial]:
                 f"target in {name}",
                 f"the drafter was trained on states of the target in {name}",
                 {"target": {"dtype": name}},
-                reloads=True,
             )

@@ -33,7 +33,7 @@ def taps_from(
     """Return boundaries as taps; the one after the last layer is read after the final norm, or before it.
 
     last_is_final: whether the layout knows the boundary after the last layer. normed: whether that one is read after
-    the norm. Raises InputError for one beyond the model.
+    the norm. Raises InputError for one beyond the model, and where `normed` makes no difference.
     """
     last = layers if last_is_final else layers - 1
     for boundary in boundaries:
@@ -42,6 +42,10 @@ def taps_from(
                 f"'{source}' taps the boundary {boundary} between layers, which is beyond the target: with its {layers}"
                 f" layers they are 0 to {last}"
             )
+    if not normed and layers not in boundaries:
+        raise InputError(
+            f"final_norm=false changes nothing for '{source}': no tap is behind the last of {layers} layers"
+        )
     return tuple("final" if normed and boundary == layers else boundary for boundary in boundaries)
 
 

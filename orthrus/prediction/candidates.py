@@ -73,7 +73,10 @@ def plan_candidates(
         try:
             layers = [overrides, *_layers(text)]
             if label != PLAIN:
-                candidates += _sized(label, config, layers, blocks, plugins)
+                sized = list(_sized(label, config, layers, blocks, plugins))
+                if not sized:
+                    raise InputError(f"--blocks auto: drafter '{label}' has no 'auto'; give numbers, or leave it out")
+                candidates += sized
         except ConfigError as error:
             problems |= dict.fromkeys(error.problems)
     if problems:

@@ -106,7 +106,9 @@ def _speculators(keys: ConfigKeys, target: TargetSizes, options: DFlashOptions, 
     keys.ignore(["architectures", "speculators_version", "speculators_config", *WITHOUT_EFFECT])
     if options.sample_from_anchor:
         keys.ignore(["sample_from_anchor"])
-    keys.must_be("sample_from_anchor", False, why="drafts from the anchor's own row: give the option of that name")
+    else:
+        why = "drafts from the anchor's own row: give the option of that name"
+        keys.must_be("sample_from_anchor", False, why=why)
     layer = keys.section("transformer_layer_config")
     layer.ignore(["architectures"])
     non_causal = keys.truth("sliding_window_non_causal", False)

@@ -67,8 +67,8 @@ def test_json_is_what_is_written_and_nothing_else_is_printed(orthrus: InProcess,
 
 def test_without_measuring_it_says_what_is_expected(orthrus: InProcess, prompts: Path) -> None:
     done = orthrus(*PREDICT, "--prompts", prompts, "--drafters", "none", "--rounds", "0", "stop.max_new_tokens=5")
-    assert done.out.splitlines()[-1].startswith("batch 1: no drafter pays here; plain decoding is fastest (")
-    assert done.out.splitlines()[-1].endswith("tokens/s, expected)")
+    assert done.out.splitlines()[-1].startswith("batch 1: plain decoding (")
+    assert done.out.splitlines()[-1].endswith("tokens/s, expected); no other drafter was asked about")
     assert "ratio off" not in done.out
 
 
@@ -80,6 +80,10 @@ REFUSED: dict[str, tuple[list[object], str]] = {
     "batch of none": (["--prompts", "prompts.jsonl", "--batch", "0"], "--batch must be whole numbers from 1 to"),
     "batch too large": (["--prompts", "prompts.jsonl", "--batch", "3"], "--batch 3 needs as many prompts in each half"),
     "block of an anchor": (["--prompts", "prompts.jsonl", "--blocks", "1"], "--blocks counts the anchor, too: a block"),
+    "a drafter that cannot choose": (
+        ["--prompts", "prompts.jsonl", "--drafters", "transformers", "--blocks", "auto"],
+        "--blocks auto: drafter 'transformers' has no 'auto'; give numbers, or leave it out",
+    ),
     "unknown drafter": (
         ["--prompts", "prompts.jsonl", "--drafters", "sufix"],
         "--drafters: drafter.name: unknown drafter 'sufix' (did you mean 'suffix'?); known: ",

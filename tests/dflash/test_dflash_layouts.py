@@ -70,6 +70,13 @@ def test_both_layouts_draft_the_same(name: str, tmp_path: Path) -> None:
     assert torch.equal(logits_of(origin), logits_of(other, **given))
 
 
+def test_a_row_that_drafts_after_itself_is_taken_by_option(tmp_path: Path) -> None:
+    """The layout's own key says so, and the option with it; without the option it is refused, as others refuse it."""
+    usual = as_speculators(installed(FOLDER, "drafter-full", tmp_path), tmp_path / "other", non_causal=False)
+    logits = logits_of(usual)
+    assert not torch.equal(logits_of(edit(usual, sample_from_anchor=True), sample_from_anchor=True), logits)
+
+
 def test_a_converted_drafter_needs_the_options(tmp_path: Path) -> None:
     """speculators' converter loses `is_causal: false`; and its own training counts windows from the anchor."""
     origin = installed(FOLDER, "drafter-sliding-noncausal", tmp_path)

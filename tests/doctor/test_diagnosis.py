@@ -41,7 +41,7 @@ def told(base: tuple[Result, ...], **tried: Any) -> Diagnosis:
     [(0.19, 0.0, False), (0.21, 0.0, True), (2.0, 0.7, False), (2.2, 0.7, True), (-1.0, 0.1, False)],
 )
 def test_help_is_worth_a_word_and_no_chance(mean: float, error: float, helps: bool) -> None:
-    assert Gain(mean, error).helps is helps
+    assert Gain(mean, error, 3.0).helps is helps
 
 
 def test_order() -> None:

@@ -11,6 +11,7 @@ import torch
 from support.published import published
 from torch import Tensor
 
+from orthrus import InputError
 from orthrus.drafter_models.fit import TargetSizes, taps_from
 from orthrus_dflash.model import DFlashModel
 from orthrus_dflash.model import load_model as load_dflash
@@ -96,8 +97,12 @@ def test_the_last_tap_before_the_norm() -> None:
     assert taps_from([1, 4], 4, "", normed=False) == (1, 4)
 
 
+def test_a_norm_that_no_tap_is_behind_is_refused() -> None:
+    with pytest.raises(InputError, match="final_norm=false changes nothing for 'x': no tap is behind the last of 4"):
+        taps_from([1, 3], 4, "x", normed=False)
+
+
 def test_the_last_tap_by_option(block: Path, head: Path) -> None:
-    """Of ids in either meaning, and of boundaries."""
     sizes = TargetSizes(*published("tiny-dflash-qwen3").sizes)
     options = DFlashOptions(source="", boundaries=(1, 3, 6), final_norm=False)
     assert load_dflash(block, sizes, options, *CPU).config.taps == (1, 3, 6)

@@ -32,7 +32,7 @@ FORMATS: dict[str, tuple[Any, Any, Any, int]] = {  # options, reader, trials, la
 CHECKPOINTS = [
     ("tiny-dflash-qwen3", "drafter-full", {}),
     ("tiny-dflash-qwen3", "drafter-sliding", {"sample_from_anchor": True, "position_offset": 1}),
-    ("tiny-dflash-qwen3", "drafter-options", {"final_norm": False}),
+    ("tiny-dflash-qwen3", "drafter-options", {}),
     ("tiny-dflash-qwen3", "drafter-full-speculators", {"is_causal": True}),
     ("tiny-eagle3-llama", "head-reduced", {}),
     ("tiny-eagle3-llama", "head-3.1-speculators", {"norm_output": False}),

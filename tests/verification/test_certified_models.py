@@ -49,7 +49,7 @@ def test_runs_in_float32_are_identical(sampling: dict[str, Any]) -> None:
         assert certified.gaps == () or certified.ties > 0
 
 
-@pytest.mark.parametrize("dtype", thorough_but([], ["bfloat16", "float32"]))
+@pytest.mark.parametrize("dtype", thorough_but(["float32"], ["bfloat16", "float32"]))
 def test_a_cache_that_loses_the_values_of_anchors_fails(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
     update = DynamicCache.update
 

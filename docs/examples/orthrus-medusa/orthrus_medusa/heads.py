@@ -21,6 +21,6 @@ def load_blocks(source: str, parts: Parts, target: TappedTarget) -> Tensor:
     """Return the blocks of a directory or hub id; raise InputError if they are not those of the target's size."""
     directory = fetch_drafter(source, parts)
     shapes = stored_shapes(directory)
-    heads = shapes.get(BLOCKS, (1,))[0]
+    heads = max(1, *shapes.get(BLOCKS, ())[:1], 1)  # one at least, or the shape is refused
     check_shapes(shapes, {BLOCKS: (heads, target.hidden_size, target.hidden_size)}, directory)
     return read_tensors(directory, {BLOCKS})[BLOCKS].to(target.device, dtype_of("auto", target))

@@ -62,6 +62,9 @@ def train(target: Any, texts: Sequence[Text], heads: int, steps: int, seed: int 
     """Return blocks [K, h, h]: head k is trained on the token that is 1 + k places after a state's own."""
     torch.manual_seed(seed)
     head = target.head(torch.eye(target.hidden_size, device=target.device, dtype=target.dtype)[None])[0].float()
+    texts = [text for text in texts if len(text[0]) > heads + 1]  # shorter ones have no token for the last head
+    if not texts:
+        raise orthrus.InputError(f"every text is shorter than the {heads + 2} tokens that {heads} heads learn from")
     states = torch.cat([states[: len(tokens) - 1 - heads] for tokens, states in texts])  # [N, h]
     truth = torch.cat([tokens[2:].unfold(0, heads, 1) for tokens, _ in texts]).to(states.device)  # [N, K]
     blocks = torch.zeros(heads, *2 * [target.hidden_size], device=states.device, requires_grad=True)
@@ -85,6 +88,10 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=300)
     given = parser.parse_args()
     prompts = [json.loads(line)["prompt"] for line in given.prompts.read_text(encoding="utf-8").splitlines()]
+    if len(prompts) < 5:
+        raise orthrus.InputError(
+            f"{given.prompts} has {len(prompts)} prompts; give five or more, one of which is kept back"
+        )
     plain = orthrus.load(given.config, drafter="none")
     unseen, seen = prompts[: len(prompts) // 5], prompts[len(prompts) // 5 :]
     blocks = train(plain.target, written(plain, seen), given.heads, given.steps)
