@@ -141,7 +141,7 @@ def admit(folder: Path, kind: Format, layout: Layout, *, odd: bool = False) -> W
     return Ward(folder, config)
 
 
-def write_prompts(file: Path, form: Callable[[str], str] = str, count: int = 10) -> None:
+def write_prompts(file: Path, form: Callable[[str], str] = str, count: int = 20) -> None:
     """Write prompts that no drafter was trained on; form: what is made of each."""
     lines = (form("".join(LETTERS[token] for token in prompt)) for prompt in prompts(count, 7))
     file.write_text("".join(json.dumps({"prompt": line}) + "\n" for line in lines), encoding="utf-8")
