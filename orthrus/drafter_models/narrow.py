@@ -8,13 +8,41 @@ layers serve here too.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from torch import Tensor
 
 from orthrus.drafter_models.key_values import KeyValues
 from orthrus.kernels import skinny_linear
 from orthrus.kernels.available import row_kernels
-from orthrus.kernels.small_ops import rms_norm
+
+
+class LayerTensors(Protocol):
+    """The weights of a drafter's layer; those that read the same input are one matrix."""
+
+    @property
+    def projections(self) -> Tensor:
+        """Queries, keys and values: [(H + 2 Hkv) d, E]."""
+
+    @property
+    def head_norms(self) -> Tensor | None:
+        """Of queries and keys: [H + Hkv, 1, d]; None: they are not normed."""
+
+    @property
+    def output(self) -> Tensor:
+        """[E, H d]."""
+
+    @property
+    def mlp_norm(self) -> Tensor:
+        """[E]."""
+
+    @property
+    def gate_up(self) -> Tensor:
+        """[2 m, E]."""
+
+    @property
+    def down(self) -> Tensor:
+        """[E, m]."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +62,22 @@ class NarrowLayer:
     heads: int
     key_heads: int
     epsilon: float
+
+    @classmethod
+    def of(cls, weights: LayerTensors, heads: int, key_heads: int, epsilon: float) -> NarrowLayer:
+        """Return a layer with these weights: nothing is copied."""
+        norms = weights.head_norms
+        return cls(
+            projections=weights.projections,
+            head_norms=None if norms is None else (norms[0, 0], norms[heads, 0]),
+            output=weights.output,
+            mlp_norm=weights.mlp_norm,
+            gate_up=weights.gate_up,
+            down=weights.down,
+            heads=heads,
+            key_heads=key_heads,
+            epsilon=epsilon,
+        )
 
     @property
     def head_size(self) -> int:
@@ -83,6 +127,3 @@ def product(hidden: Tensor, weight: Tensor) -> Tensor:
 def normed_product(hidden: Tensor, norm: Tensor, weight: Tensor, epsilon: float) -> Tensor:
     """Return the root mean square norm of hidden [B, n, E], with weight `norm` [E], times weight [N, E], transposed."""
     return skinny_linear.linear(skinny_linear.gain(hidden, norm), weight, None, epsilon)
-
-
-__all__ = ["NarrowLayer", "fits", "normed_product", "product", "rms_norm"]

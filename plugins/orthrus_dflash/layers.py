@@ -7,8 +7,9 @@ from functools import cached_property
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear, rms_norm, scaled_dot_product_attention, silu
+from torch.nn.functional import linear, rms_norm, silu
 
+from orthrus.drafter_models.attention import attend
 from orthrus.drafter_models.key_values import KeyValues
 from orthrus.drafter_models.narrow import NarrowLayer, normed_product, product
 from orthrus.drafter_models.rotary import rotate
@@ -58,7 +59,7 @@ class Layer:
     def forward(self, hidden: Tensor, angles: Angles, mask: Tensor, store: KeyValues, slots: Tensor) -> Tensor:
         """Return the rows of a block [B, K, h] after the layer, which may take the place of those before it.
 
-        mask [B, 1, G K, E]: G heads of queries to one of keys.
+        mask [B, G, K, E]: of `attention_mask`.
         """
         if self._narrow.fits(hidden):
             return self._narrow_forward(hidden, angles, mask, store, slots)
@@ -73,22 +74,12 @@ class Layer:
         weights = self.weights
         joined = normed_product(hidden, weights.input_norm, weights.projections, self.config.epsilon)
         queries = self._narrow.write(joined, angles, store, self.index, slots)
-        return self._narrow.finish(self._seen(queries, mask, store), hidden)
+        held = store.read(self.index, len(queries), mask.shape[-1])
+        return self._narrow.finish(attend(queries, *held, mask), hidden)
 
     @cached_property
     def _narrow(self) -> NarrowLayer:
-        weights, config = self.weights, self.config
-        return NarrowLayer(
-            projections=weights.projections,
-            head_norms=(weights.head_norms[0, 0], weights.head_norms[config.heads, 0]),
-            output=weights.output,
-            mlp_norm=weights.mlp_norm,
-            gate_up=weights.gate_up,
-            down=weights.down,
-            heads=config.heads,
-            key_heads=config.key_heads,
-            epsilon=config.epsilon,
-        )
+        return NarrowLayer.of(self.weights, self.config.heads, self.config.key_heads, self.config.epsilon)
 
     def _attend(self, normed: Tensor, angles: Angles, mask: Tensor, store: KeyValues, slots: Tensor) -> Tensor:
         config = self.config
@@ -97,15 +88,7 @@ class Layer:
         turned = rotate(self._normed(turning, self.weights.head_norms), angles)
         queries, keys = torch.split(turned, [config.heads, config.key_heads], dim=1)
         store.write(self.index, keys, values, slots)
-        return self._seen(queries, mask, store)
-
-    def _seen(self, queries: Tensor, mask: Tensor, store: KeyValues) -> Tensor:
-        """Return what queries [B, H, K, d] attend to, [B, K, H d]."""
-        config, (rows, _, block, _) = self.config, queries.shape
-        # heads that share a key are further rows of it: keys are not repeated
-        queries = queries.reshape(rows, config.key_heads, -1, config.head_size)
-        result = scaled_dot_product_attention(queries, *store.read(self.index, rows, mask.shape[-1]), attn_mask=mask)
-        return result.reshape(rows, config.heads, block, -1).transpose(1, 2).flatten(2)
+        return attend(queries, *store.read(self.index, len(queries), mask.shape[-1]), mask)
 
     def _heads(self, states: Tensor) -> Tensor:
         """Return [R, heads, n, d] of states [R, n, heads * d]."""

@@ -15,10 +15,12 @@ from torch import Tensor
 from torch.nn.functional import linear, pad, rms_norm
 
 from orthrus.drafter_models import narrow
+from orthrus.drafter_models.attention import attention_mask
 from orthrus.drafter_models.fit import TargetSizes
 from orthrus.drafter_models.key_values import KeyValues
 from orthrus.drafter_models.vocabulary import spread, target_ids
-from orthrus_dflash.config import DFlashConfig, LayerKind
+from orthrus.kernels import small_ops
+from orthrus_dflash.config import DFlashConfig
 from orthrus_dflash.layers import Layer, stack_layer
 from orthrus_dflash.layouts import read_config
 from orthrus_dflash.options import DFlashOptions
@@ -76,7 +78,7 @@ class DFlashModel:
         """Return what every layer reads of positions [R, n, h], from their taps [R, n, T h]."""
         taps = taps.to(self.dtype)
         if narrow.fits(taps, self._project):
-            return narrow.rms_norm(narrow.product(taps, self._project), self._context_norm, self.config.epsilon)
+            return small_ops.rms_norm(narrow.product(taps, self._project), self._context_norm, self.config.epsilon)
         projected = linear(taps, self._project)
         return rms_norm(projected, projected.shape[-1:], self._context_norm, self.config.epsilon)
 
@@ -127,12 +129,11 @@ class DFlashModel:
         positions = lengths[:, None] + torch.arange(block, device=lengths.device)
         angles = store.rotary.at(positions + config.position_offset)
         slots = store.places(lengths, widths, block)
-        shared = config.heads // config.key_heads
-        masks: dict[LayerKind, Tensor] = {}
-        for kind in dict.fromkeys(config.layers):  # what is added to the scores, [B, 1, G K, E]
-            visible = block_mask(kind, lengths, widths, block, extent)
-            added = torch.zeros(visible.shape, dtype=self.dtype, device=self.device).masked_fill(~visible, -torch.inf)
-            masks[kind] = added.repeat(1, shared, 1)[:, None]
+        groups = config.heads // config.key_heads
+        masks = {
+            kind: attention_mask(block_mask(kind, lengths, widths, block, extent), groups, self.dtype)
+            for kind in dict.fromkeys(config.layers)
+        }
         for kind, layer in zip(config.layers, self._layers, strict=True):
             hidden = layer.forward(hidden, angles, masks[kind], store, slots)
         return rms_norm(hidden, hidden.shape[-1:], self._norm, config.epsilon)

@@ -8,12 +8,13 @@ from functools import cached_property
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear, rms_norm, scaled_dot_product_attention, silu
+from torch.nn.functional import linear, rms_norm, silu
 
+from orthrus.drafter_models.attention import attend, attention_mask
 from orthrus.drafter_models.key_values import KeyValues
 from orthrus.drafter_models.narrow import NarrowLayer, product
-from orthrus.drafter_models.narrow import rms_norm as narrow_rms_norm
 from orthrus.drafter_models.rotary import rotate
+from orthrus.kernels import small_ops
 from orthrus_eagle3.config import Eagle3Config
 
 Angles = tuple[Tensor, Tensor]
@@ -95,37 +96,24 @@ class Layer:
 
         visible [R, n, E]: which slots each row sees.
         """
-        hidden = torch.zeros(visible.shape, dtype=self.weights.output.dtype, device=visible.device)
-        hidden = hidden.masked_fill(~visible, -torch.inf)
-        return hidden[:, None].repeat(1, self.config.heads // self.config.key_heads, 1, 1)
+        groups = self.config.heads // self.config.key_heads
+        return attention_mask(visible, groups, self.weights.output.dtype)
 
     def _narrow_forward(
         self, embedded: Tensor, features: Tensor, angles: Angles, mask: Tensor, store: KeyValues, slots: Tensor
     ) -> Tensor:
         """Do the same for a few tokens on a GPU."""
         epsilon, weights = self.config.epsilon, self.weights
-        normed = narrow_rms_norm(features, weights.feature_norm, epsilon)
-        joined = torch.cat([narrow_rms_norm(embedded, weights.embedding_norm, epsilon), normed], dim=-1)
+        normed = small_ops.rms_norm(features, weights.feature_norm, epsilon)
+        joined = torch.cat([small_ops.rms_norm(embedded, weights.embedding_norm, epsilon), normed], dim=-1)
         residual = normed if self.config.norm_before_residual else features.clone()  # which is written over
         queries = self._narrow.write(product(joined, weights.projections), angles, store, 0, slots)
         held = store.read(0, len(queries), mask.shape[-1])
-        return self._narrow.finish(self._seen(queries, *held, mask), residual)
+        return self._narrow.finish(attend(queries, *held, mask), residual)
 
     @cached_property
     def _narrow(self) -> NarrowLayer:
-        weights, config = self.weights, self.config
-        norms = weights.head_norms
-        return NarrowLayer(
-            projections=weights.projections,
-            head_norms=None if norms is None else (norms[0, 0], norms[config.heads, 0]),
-            output=weights.output,
-            mlp_norm=weights.mlp_norm,
-            gate_up=weights.gate_up,
-            down=weights.down,
-            heads=config.heads,
-            key_heads=config.key_heads,
-            epsilon=config.epsilon,
-        )
+        return NarrowLayer.of(self.weights, self.config.heads, self.config.key_heads, self.config.epsilon)
 
     def _attend(
         self, joined: Tensor, angles: Angles, mask: Tensor, store: KeyValues, slots: Tensor, rows: Tensor | None
@@ -140,13 +128,4 @@ class Layer:
         held_keys, held_values = store.read(0, count if rows is None else store.rows, mask.shape[-1])
         if rows is not None:
             held_keys, held_values = held_keys[rows], held_values[rows]
-        return self._seen(queries, held_keys, held_values, mask)
-
-    def _seen(self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
-        """Return what queries [R, H, n, d] attend to, [R, n, H d]."""
-        config, (count, _, tokens, _) = self.config, queries.shape
-        # heads that share a key are further rows of it: keys are not repeated
-        queries = queries.reshape(count, config.key_heads, -1, config.head_size)
-        seen = mask.flatten(1, 2)[:, None]  # [R, 1, G n, E]
-        result = scaled_dot_product_attention(queries, keys, values, attn_mask=seen)
-        return result.reshape(count, config.heads, tokens, -1).transpose(1, 2).flatten(2)
+        return attend(queries, held_keys, held_values, mask)

@@ -19,6 +19,7 @@ KERNELS = {  # what models of plugins are made of on a GPU
 DRAFTER_MODELS = {  # building blocks of drafters with weights of their own
     f"orthrus.drafter_models.{name}"
     for name in (
+        "attention",
         "captured",
         "checkpoint",
         "config_keys",
