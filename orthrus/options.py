@@ -170,8 +170,8 @@ def _out_of_bounds(value: Any, metadata: Mapping[str, Any]) -> str | None:
         minimum, maximum = metadata.get("minimum"), metadata.get("maximum")
         if isinstance(item, int) and not -(2**63) <= item < 2**64:
             return f"must fit into 64 bits; it is {shown(item)}"
-        if not math.isfinite(item):
-            return f"must be a number, not {item}"
+        if math.isnan(item):
+            return "must be a number, not nan"
         if minimum is not None and item < minimum:
             return f"must be at least {minimum}, not {item}"
         if maximum is not None and item > maximum:

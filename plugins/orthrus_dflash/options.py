@@ -61,7 +61,10 @@ class DFlashOptions:
         None, minimum=0, help="token that stands where one is to be drafted; null: as the config says"
     )
     rope_theta: float | None = option(
-        None, minimum=1.0, help="base of the drafter's rotary positions; null: as the config says, or 10000"
+        None,
+        minimum=1.0,
+        maximum=1e12,
+        help="base of the drafter's rotary positions; null: as the config says, or 10000",
     )
     position_offset: int = option(
         0,

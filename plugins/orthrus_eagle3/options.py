@@ -44,7 +44,10 @@ class Eagle3Options:
         " it; false: before that, for a drafter whose training recorded it there",
     )
     rope_theta: float | None = option(
-        None, minimum=1.0, help="base of the drafter's rotary positions; null: as the config says, or 10000"
+        None,
+        minimum=1.0,
+        maximum=1e12,
+        help="base of the drafter's rotary positions; null: as the config says, or 10000",
     )
     position_offset: int = option(
         0,

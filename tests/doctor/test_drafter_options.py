@@ -13,6 +13,7 @@ from torch import Tensor
 
 from orthrus import InputError
 from orthrus.drafter_models.fit import TargetSizes, taps_from
+from orthrus.options import parse
 from orthrus_dflash.model import DFlashModel
 from orthrus_dflash.model import load_model as load_dflash
 from orthrus_dflash.options import DFlashOptions
@@ -100,6 +101,12 @@ def test_the_last_tap_before_the_norm() -> None:
 def test_a_norm_that_no_tap_is_behind_is_refused() -> None:
     with pytest.raises(InputError, match="final_norm=false changes nothing for 'x': no tap is behind the last of 4"):
         taps_from([1, 3], 4, "x", normed=False)
+
+
+@pytest.mark.parametrize("options", [DFlashOptions, Eagle3Options])
+def test_an_endless_rotary_base_is_refused(options: type) -> None:
+    _, wrong = parse(options, {"source": "x", "rope_theta": float("inf")})
+    assert wrong == [("rope_theta", "must be at most 1000000000000.0, not inf")]
 
 
 def test_the_last_tap_by_option(block: Path, head: Path) -> None:
