@@ -51,7 +51,7 @@ def test_a_toy_language_is_learnt(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert sorted(path.name for path in (out / "view").iterdir()) == ["config.json", "view.safetensors"]
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_it_is_learnt_from_hard_anchors_and_sharper_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = {"hard_anchors": 0.9, "teacher_temperature": 0.7}
     assert trained(tmp_path, monkeypatch, **settings) > LEARNT
