@@ -361,6 +361,13 @@ class DraftingTarget(Protocol):
         """
 
 
+@runtime_checkable
+class HasModelPath(Protocol):
+    """A target that knows the file or directory which its model was loaded from; None for one that was handed over."""
+
+    model_path: Path | None
+
+
 class DualPass(Protocol):
     """Run the two passes of training a view. E: hidden size, N: blocks of a row, K: size of a block."""
 

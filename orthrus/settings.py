@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from orthrus.options import option
@@ -28,6 +28,12 @@ class Stop:
             yield "min_new_tokens", f"is {self.min_new_tokens}, more than max_new_tokens, {self.max_new_tokens}"
         if "" in self.strings:
             yield "strings", "an empty text would end every answer at once"
+
+    def cut(self, tokens: Sequence[int]) -> tuple[int, ...]:
+        """Return new tokens up to and with the first stop token that counts, and no more than the limit."""
+        most = tuple(tokens[: self.max_new_tokens])
+        ends = (n for n, token in enumerate(most, 1) if token in self.token_ids and n >= self.min_new_tokens)
+        return most[: next(ends, len(most))]
 
 
 @dataclass(frozen=True)

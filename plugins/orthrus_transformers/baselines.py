@@ -52,7 +52,7 @@ class Generate:
                 f"generate of transformers {version('transformers')} answers nothing after a prompt that ends in a stop"
                 " token; leave that prompt out"
             )
-        return BaselineAnswer(tuple(cut(row, stop, room) for row in new), watch.ttft_seconds, watch.passes - 1)
+        return BaselineAnswer(tuple(stop.cut(row[:room]) for row in new), watch.ttft_seconds, watch.passes - 1)
 
     def _config(self, stop: Stop, room: int) -> GenerationConfig:
         return GenerationConfig(
@@ -131,16 +131,6 @@ def pad_left(prompts: Sequence[Sequence[int]], device: torch.device) -> tuple[Te
     token_ids = [[PADDING] * (width - len(prompt)) + list(prompt) for prompt in prompts]
     mask = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]
     return torch.tensor(token_ids, device=device), torch.tensor(mask, device=device)
-
-
-def cut(tokens: Sequence[int], stop: Stop, room: int) -> tuple[int, ...]:
-    """Return a row's tokens up to and with the first stop token that counts: not one before min_new_tokens."""
-    ends = (
-        count
-        for count, token in enumerate(tokens[:room], start=1)
-        if token in stop.token_ids and count >= stop.min_new_tokens
-    )
-    return tuple(tokens[: next(ends, room)])
 
 
 def generate(options: object, parts: Parts) -> Generate:

@@ -64,14 +64,16 @@ class TransformersTarget:
         limits: GraphLimits | None = None,
         name: str | None = None,
         directory: Path | None = None,
+        model_path: Path | None = None,
         ignored: Sequence[str] = (),
         notify: Callable[[str], None] = lambda text: None,
     ) -> None:
         """Attach to the model.
 
         engine: the name of one of the table, or an engine's class itself. ignored: keys and tensors of the files that
-        the user leaves out. notify: called with a sentence if texts end before the model's context does, if its files
-        ask for what is not applied, and if passes could be captured and are not.
+        the user leaves out. directory: what the model was loaded from, converted if it had to be; model_path: as the
+        user has it. notify: called with a sentence if texts end before the model's context does, if its files ask for
+        what is not applied, and if passes could be captured and are not.
         """
         choose_experts(model.config, model.dtype)
         check_layers(model)
@@ -79,6 +81,7 @@ class TransformersTarget:
         self.capabilities = CAPABILITIES | ({"tokenizer"} if tokenizer else set())
         self.name = name or str(model.config.model_type)
         self.directory = directory
+        self.model_path = model_path
         self._ignored = tuple(ignored)
         self.vocabulary_size = int(model.config.get_text_config().vocab_size)
         self.max_length = max_length(model)
@@ -422,7 +425,8 @@ class TransformersTarget:
 def make(options: TransformersOptions, parts: Parts) -> TransformersTarget:
     """Return the target that the options describe, loading its weights."""
     device = loading.choose_device(options.device)
-    directory = loading.local_directory(parts.source.fetch(), parts, options.ignore)
+    path = parts.source.fetch()
+    directory = loading.local_directory(path, parts, options.ignore)
     tokenizer = loading.load_tokenizer(loading.tokenizer_directory(directory, options, parts), options)
     model = loading.load_model(directory, options, device)
     limits = GraphLimits(options.graphs, options.graph_tokens, options.graph_megabytes)
@@ -436,6 +440,7 @@ def make(options: TransformersOptions, parts: Parts) -> TransformersTarget:
             prefill_chunk=options.prefill_chunk,
             name=options.source,
             directory=directory,
+            model_path=path,
             ignored=options.ignore,
             limits=limits,
             notify=parts.notify,

@@ -32,7 +32,9 @@ from support.gguf_models import (
 )
 
 import orthrus
-from orthrus import Decoder
+from orthrus import Decoder, Parts
+from orthrus_baselines.llama_cpp import make as baseline_of
+from orthrus_baselines.options import LlamaCppNgramOptions, LlamaCppOptions
 from orthrus_transformers.loading.gguf.file import GgufFile
 from orthrus_transformers.loading.gguf.pre_tokenizers import PRE_TOKENIZERS
 from orthrus_transformers.loading.gguf.vocabulary import make_tokenizer, read_tokens
@@ -114,6 +116,20 @@ def test_a_wrong_base_of_the_angles_is_noticed(tmp_path: Path) -> None:
             "/completion", {"prompt": PROMPTS[0], "n_predict": LENGTH, "temperature": 0, "return_tokens": True}
         )
     assert answer["tokens"] != greedy(original("llama"), PROMPTS[0], LENGTH)
+
+
+@pytest.mark.parametrize("make", [LlamaCppOptions, LlamaCppNgramOptions])
+def test_the_baseline_of_bench_answers_as_we_do(
+    make: type[LlamaCppOptions], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ORTHRUS_CACHE", str(tmp_path / "cache"))
+    path = write_model(tmp_path / "model.gguf", "llama")
+    decoder = load(path)
+    ours = [list(result.token_ids) for result in decoder.generate(PROMPTS)]
+    baseline = baseline_of(make(threads=1), Parts(target=decoder.target))  # the file is the target's own
+    theirs = baseline.answer(PROMPTS, decoder.stop).token_ids
+    for prompt, mine, other in zip(PROMPTS, ours, theirs, strict=True):
+        assert_same_text(original("llama"), prompt, mine, list(other))
 
 
 def tokenizer_of(path: Path) -> Any:

@@ -1,0 +1,24 @@
+"""Limits of an answer that another program takes, or does not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from orthrus import InputError, Stop, Target
+
+
+def room_of(baseline: str, prompt: Sequence[int], stop: Stop, target: Target) -> int:
+    """Return how many new tokens a prompt leaves room for; raise InputError for stop strings, which are text."""
+    if stop.strings:
+        raise InputError(f"stop.strings: the baseline '{baseline}' stops at tokens only")
+    most = stop.max_new_tokens
+    return most if target.max_length is None else max(0, min(most, target.max_length - len(prompt)))
+
+
+def check_end(baseline: str, tokens: Sequence[int], room: int, stop: Stop) -> None:
+    """Raise InputError for an answer that the program ended by itself, where the config would not have ended it."""
+    if len(tokens) < room and tokens[-1] not in stop.token_ids:
+        raise InputError(
+            f"the baseline '{baseline}' ends at token {tokens[-1]}, as its file says, which is none of the config's"
+            f" stop tokens: add stop.token_ids=[{tokens[-1]}]"
+        )
