@@ -103,6 +103,7 @@ class Step:
     passes: forward passes of the target's size that the step took.
     scores: of the tokens committed, for rows that want them; None if no row does.
     likeliest: of every scored place, for a drafter that asks for them.
+    drafted: the number of drafts that were proposed for each row, for a session that counts them.
     """
 
     cycle: int
@@ -114,6 +115,7 @@ class Step:
     passes: float
     scores: tuple[tuple[TokenScores, ...], ...] | None = None
     likeliest: LikeliestTokens | None = None
+    drafted: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -224,7 +226,8 @@ class Event:
 
     token_ids: the tokens committed, of which the first `accepted` were drafts. texts: for each of them the text that
     became safe to show. rest: text that was held back until the end. scores: of each token, if asked for. step: None
-    for a request that ended outside of a step, by its cancellation or because it has no room.
+    for a request that ended outside of a step, by its cancellation or because it has no room. drafted: how many drafts
+    were proposed, in a session that counts them; else 0.
     """
 
     id: str
@@ -235,6 +238,7 @@ class Event:
     scores: tuple[TokenScores, ...] | None = None
     step: Step | None = None
     result: Result | None = None
+    drafted: int = 0
 
     @property
     def text(self) -> str:

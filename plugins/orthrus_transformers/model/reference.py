@@ -23,6 +23,17 @@ def plain_logits(model: Any, token_ids: Sequence[int], last: int) -> Tensor:
     return output[0]
 
 
+@torch.no_grad()
+def chunk_logits(model: Any, token_ids: Sequence[int], past: Any) -> tuple[Tensor, Any]:
+    """Return the logits [n, V] after the tokens of a chunk, and the model's own cache for the next one.
+
+    past: that cache after the chunks before; None for the first.
+    """
+    ids = torch.tensor([list(token_ids)], device=model.device)
+    output = model(input_ids=ids, past_key_values=past, use_cache=True)
+    return output.logits[0], output.past_key_values
+
+
 def copied(model: Any, attention: str, dtype: torch.dtype) -> Any:
     """Return a new model of the same class with the same weights in another dtype, and transformers' own attention.
 

@@ -1,0 +1,1 @@
+"""Answers: a request becomes a plan, its choices are decoded, and are sent as one object or as a stream of chunks."""

@@ -1,0 +1,139 @@
+"""The decoding loop of the server: requests come and go between two steps of one session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from orthrus import BuildError, Decoder, InputError, Session
+from orthrus.errors import reason
+from orthrus.optional import HoldsCache
+from orthrus_serve.decoding.inbox import Encoded, Inbox, Taken, plainly
+from orthrus_serve.decoding.messages import Begun, Cancel, Finish, Generate, Notice, Refused, ScoredToken
+from orthrus_serve.decoding.outbox import Outbox
+from orthrus_serve.decoding.pipe import MessageWriter
+from orthrus_serve.decoding.prompt_scores import prompt_scores
+from orthrus_serve.decoding.token_texts import TokenTexts
+
+FAILURES = 3  # steps in a row that fail before the process gives up
+
+
+@dataclass(eq=False)
+class _Scoring:
+    """A request whose prompt's own scores are being computed, before it is decoded."""
+
+    encoded: Encoded
+    chunks: Iterator[tuple[ScoredToken, ...]]
+    scored: list[ScoredToken] = field(default_factory=list)
+
+
+class DecodingLoop:
+    """Decode the requests of an inbox, at most `batch` at a time, and send what is new of them."""
+
+    def __init__(self, decoder: Decoder, inbox: Inbox, writer: MessageWriter, batch: int) -> None:
+        self._decoder, self._inbox, self._writer, self._batch = decoder, inbox, writer, batch
+        self._texts = TokenTexts(decoder.target.tokenizer)
+        self._outbox = Outbox(writer.send, self._texts)
+        self._scoring: dict[str, _Scoring] = {}  # by id, in the order of arrival
+        self._session = self._new_session()
+        self._failures = 0
+
+    def run(self) -> None:
+        """Decode until `Finish` comes, or the steps fail again and again; without requests, wait."""
+        while self._failures < FAILURES:
+            for message in self._inbox.take(wait=not self._session.pending and not self._scoring):
+                if isinstance(message, Finish):
+                    return
+                self._take(message)
+            self._score()
+            self._decode()
+        raise BuildError(f"the last {FAILURES} steps failed; see the errors before")
+
+    def _new_session(self) -> Session:
+        return self._decoder.session(self._batch, counts_drafts=True)
+
+    def _take(self, message: Taken) -> None:
+        if isinstance(message, Cancel):
+            self._cancel(message.id)
+        elif isinstance(message, Encoded):
+            if message.request.echo and message.request.logprobs is not None:
+                likeliest = message.request.logprobs
+                chunks = prompt_scores(self._decoder.target, self._texts, message.token_ids, likeliest)
+                self._scoring[message.request.id] = _Scoring(message, chunks)
+            else:
+                self._begin(message)
+
+    def _cancel(self, id: str) -> None:
+        self._scoring.pop(id, None)
+        self._outbox.forget(id)
+        if id in self._session:
+            self._session.cancel(id)
+
+    def _begin(self, encoded: Encoded, scored: tuple[ScoredToken, ...] = ()) -> None:
+        """Let a request join the session."""
+        request, tokenizer = encoded.request, self._decoder.target.tokenizer
+        try:
+            self._session.add(
+                encoded.token_ids,
+                id=request.id,
+                stop=request.stop,
+                sampling=request.sampling,
+                seed=request.seed,
+                logprobs=request.logprobs,
+                noise=request.noise,
+            )
+        except InputError as error:
+            self._writer.send(Refused(request.id, plainly(error, request.id)))
+            return
+        except Exception as error:  # of a part; what goes on is not harmed by a request that did not join
+            self._writer.send(Refused(request.id, f"the request cannot be taken: {reason(error)}", internal=True))
+            return
+        text = tokenizer.decode(encoded.token_ids) if request.echo and tokenizer is not None else ""
+        self._outbox.begin(request, len(encoded.token_ids), encoded.arrived)
+        self._writer.send(Begun(request.id, len(encoded.token_ids), text, scored))
+
+    def _score(self) -> None:
+        """Score one chunk of the prompt that came first."""
+        for id, scoring in list(self._scoring.items())[:1]:
+            chunk = self._next_chunk(scoring)
+            if chunk is None:
+                self._scoring.pop(id, None)
+
+    def _next_chunk(self, scoring: _Scoring) -> tuple[ScoredToken, ...] | None:
+        """Add a chunk's scores; return None once the request joins the session, or cannot."""
+        request: Generate = scoring.encoded.request
+        try:
+            chunk = next(scoring.chunks, None)
+        except Exception as error:  # of the model, such as memory that is short: the other requests go on
+            self._writer.send(Refused(request.id, f"the prompt cannot be scored: {reason(error)}", internal=True))
+            return None
+        if chunk is None:
+            self._begin(scoring.encoded, tuple(scoring.scored))
+        else:
+            scoring.scored += chunk
+        return chunk
+
+    def _decode(self) -> None:
+        """Decode one step, and send what is new."""
+        try:
+            self._outbox.note(self._session.advance())
+            self._failures = 0
+        except Exception as error:
+            self._fail(error)
+        pending = self._session.pending
+        running = min(pending, self._batch)
+        self._outbox.flush(running, pending - running, self._cache_bytes)
+
+    def _cache_bytes(self) -> int:
+        target = self._decoder.target
+        return target.cache.bytes_in_use() if isinstance(target, HoldsCache) else 0
+
+    def _fail(self, error: Exception) -> None:
+        """Refuse what is under way: a step is of all rows, and its error ends the session. A new one begins."""
+        self._failures += 1
+        sentence = f"decoding failed: {reason(error)}"
+        self._writer.send(Notice(sentence))
+        for id in self._outbox.under_way:
+            self._outbox.forget(id)
+            self._writer.send(Refused(id, sentence, internal=True))
+        self._session = self._new_session()

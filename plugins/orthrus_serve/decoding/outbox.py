@@ -1,0 +1,73 @@
+"""The decoding process's outbox: events become pieces of answers, which are joined under load."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from orthrus import Event
+from orthrus_serve.decoding.answer_record import AnswerRecord
+from orthrus_serve.decoding.messages import Generate, News, Piece
+from orthrus_serve.decoding.statistics import Counters
+from orthrus_serve.decoding.token_texts import TokenTexts
+
+FEW = 4  # answers of which every piece is sent at once
+JOINED_SECONDS = 0.02  # pieces of more answers wait so long for the next ones
+
+
+class Outbox:
+    """Gather what is new of each answer, and send it: at once, or joined where many answers are under way."""
+
+    def __init__(
+        self, send: Callable[[object], None], texts: TokenTexts, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        self._send, self._texts, self._clock = send, texts, clock
+        self._records: dict[str, AnswerRecord] = {}
+        self._changed: dict[str, AnswerRecord] = {}  # with news, in the order in which they had the first of them
+        self._sent = 0.0
+        self.counters = Counters()
+
+    def begin(self, request: Generate, prompt_tokens: int, arrived: float) -> None:
+        """Note a request that was taken."""
+        self._records[request.id] = AnswerRecord(request, prompt_tokens, arrived)
+        self.counters.prompt_tokens += prompt_tokens
+
+    def forget(self, id: str) -> None:
+        """Send nothing more of a request."""
+        self._records.pop(id, None)
+        self._changed.pop(id, None)
+        self.counters.changed = True
+
+    def note(self, events: Sequence[Event]) -> None:
+        """Note the events of a step; those of requests that were forgotten are left out."""
+        now = self._clock()
+        for event in events:
+            if event.id not in self._records:
+                continue
+            record = self._records[event.id]
+            self.counters.add(event, record.add(event, now, self._texts))
+            if record.request.streams or record.ending is not None:
+                self._changed[event.id] = record
+            if record.ending is not None:
+                del self._records[event.id]
+
+    @property
+    def under_way(self) -> list[str]:
+        """The ids of requests whose answers have not ended."""
+        return list(self._records)
+
+    def flush(self, running: int, waiting: int, cache_bytes: Callable[[], int]) -> None:
+        """Send what is new, and the present state, unless it may wait for more."""
+        now = self._clock()
+        if len(self._records) > FEW and now - self._sent < JOINED_SECONDS:
+            return
+        if not self._changed and not self.counters.changed:
+            return
+        self._sent = now
+        held = sum(record.prompt_tokens + record.length for record in self._records.values() if record.length)
+        self._send(News(self._pieces(), self.counters.take(running, waiting, held, cache_bytes())))
+
+    def _pieces(self) -> tuple[Piece, ...]:
+        pieces = tuple(record.take() for record in self._changed.values())
+        self._changed.clear()
+        return tuple(piece for piece in pieces if piece.tokens or piece.text or piece.ending is not None)

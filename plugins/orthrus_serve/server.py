@@ -1,0 +1,108 @@
+"""The server: listens, starts the decoding process, and serves until it is told to end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from functools import partial
+
+import uvicorn
+
+from orthrus import BuildError, InputError, echo
+from orthrus_serve.admission import Admission
+from orthrus_serve.application import make_application
+from orthrus_serve.decoding.client import DecodingClient
+from orthrus_serve.decoding.start import DecodingProcess, DecodingSettings, start_decoding
+from orthrus_serve.metrics import Metrics
+from orthrus_serve.settings import LOCAL, ServerSettings
+from orthrus_serve.state import ServerState
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def run_server(settings: ServerSettings) -> None:
+    """Serve until a signal comes; raise InputError if the port cannot be had, BuildError if nobody decodes."""
+    say = partial(echo, err=True)
+    listening = listen(settings.host, settings.port)
+    with listening:
+        decoding = start_decoding(DecodingSettings(settings.config, settings.overrides, settings.batch), say)
+        try:
+            asyncio.run(serve(settings, decoding, listening))
+        finally:
+            decoding.end()
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that has the address, before anything slow is begun; raise InputError if it cannot be had."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except (OSError, UnicodeError) as error:
+        raise InputError(f"--host: there is no address '{host}': {error}") from error
+    listening = socket.socket(family, kind, protocol)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+    except OSError as error:
+        listening.close()
+        raise InputError(
+            f"'{host}' port {port} cannot be listened to: {error.strerror}; choose another with --port"
+        ) from error
+    return listening
+
+
+async def serve(settings: ServerSettings, decoding: DecodingProcess, listening: socket.socket) -> None:
+    """Serve a decoding process; raise BuildError if it ends before the server is told to."""
+    say = partial(echo, err=True)
+    slots = decoding.model.row_slots
+    metrics = Metrics(settings.model, None if slots is None else slots * settings.batch)
+    client = DecodingClient(decoding.connection, decoding.model, count=metrics.note, notify=say)
+    admission = Admission(settings.batch + settings.queue)
+    state = ServerState(
+        client, admission, metrics, settings.model, int(time.time()), settings.keys, settings.most_bytes,
+        settings.vllm_metrics,
+    )  # fmt: skip
+    server = GracefulServer(uvicorn.Config(make_application(state), log_level="warning", access_log=False))
+    watching = asyncio.ensure_future(_end_with(client, server))
+    _announce(settings, listening)
+    try:
+        await server.serve(sockets=[listening])
+    finally:
+        watching.cancel()
+        told = client.alive
+        client.close()
+    if not told:
+        raise BuildError("the decoding process ended unexpectedly; requests under way were refused")
+
+
+class GracefulServer(uvicorn.Server):
+    """A server that a first signal lets finish what runs, and a second one ends at once."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Take signals meanwhile, and end by them with no error: to be told to end is none."""
+        loop = asyncio.get_running_loop()
+        for number in SIGNALS:
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        try:
+            yield
+        finally:
+            for number in SIGNALS:
+                loop.remove_signal_handler(number)
+
+
+async def _end_with(client: DecodingClient, server: uvicorn.Server) -> None:
+    """Let the server end once nobody decodes."""
+    await client.ended.wait()
+    server.should_exit = True
+
+
+def _announce(settings: ServerSettings, listening: socket.socket) -> None:
+    host, port = listening.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    echo(f"serving '{settings.model}' at http://{shown}:{port}", err=True)
+    if settings.host not in LOCAL and not settings.keys:
+        echo("whoever reaches this address may use it: --api-key-file asks for a key", err=True)

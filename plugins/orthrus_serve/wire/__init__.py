@@ -1,0 +1,1 @@
+"""Wire types: the bodies of requests, checked field by field. What cannot be honoured is refused by its name."""
