@@ -126,7 +126,7 @@ class DescribesTokens(Protocol):
     """A tokenizer that tells which tokens play which part, and the template of its chats, as its files name them."""
 
     def description(self) -> Mapping[str, str | None]:
-        """Return the texts `bos_token`, `eos_token`, `pad_token`, `unk_token` and `chat_template`; None: there is none."""
+        """Return the texts `bos_token`, `eos_token`, `pad_token`, `unk_token` and `chat_template`; None for none."""
 
 
 @runtime_checkable

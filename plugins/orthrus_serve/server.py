@@ -6,9 +6,11 @@ import asyncio
 import contextlib
 import signal
 import socket
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
+from multiprocessing.connection import Connection
 
 import uvicorn
 
@@ -16,6 +18,7 @@ from orthrus import BuildError, InputError, echo
 from orthrus_serve.admission import Admission
 from orthrus_serve.application import make_application
 from orthrus_serve.decoding.client import DecodingClient
+from orthrus_serve.decoding.messages import Model
 from orthrus_serve.decoding.start import DecodingProcess, DecodingSettings, start_decoding
 from orthrus_serve.metrics import Metrics
 from orthrus_serve.settings import LOCAL, ServerSettings
@@ -57,15 +60,7 @@ def listen(host: str, port: int) -> socket.socket:
 async def serve(settings: ServerSettings, decoding: DecodingProcess, listening: socket.socket) -> None:
     """Serve a decoding process; raise BuildError if it ends before the server is told to."""
     say = partial(echo, err=True)
-    slots = decoding.model.row_slots
-    metrics = Metrics(settings.model, None if slots is None else slots * settings.batch)
-    client = DecodingClient(decoding.connection, decoding.model, count=metrics.note, notify=say)
-    admission = Admission(settings.batch + settings.queue)
-    state = ServerState(
-        client, admission, metrics, settings.model, int(time.time()), settings.keys, settings.most_bytes,
-        settings.vllm_metrics,
-    )  # fmt: skip
-    server = GracefulServer(uvicorn.Config(make_application(state), log_level="warning", access_log=False))
+    client, server = make_server(settings, decoding.connection, decoding.model, say)
     watching = asyncio.ensure_future(_end_with(client, server))
     _announce(settings, listening)
     try:
@@ -78,12 +73,31 @@ async def serve(settings: ServerSettings, decoding: DecodingProcess, listening: 
         raise BuildError("the decoding process ended unexpectedly; requests under way were refused")
 
 
+def make_server(
+    settings: ServerSettings, connection: Connection, model: Model, notify: Callable[[str], None]
+) -> tuple[DecodingClient, uvicorn.Server]:
+    """Return a client of the decoding at the other end of a pipe, and the server over it; in a running event loop."""
+    slots = None if model.row_slots is None else model.row_slots * settings.batch
+    metrics = Metrics(settings.model, slots)
+    client = DecodingClient(connection, model, count=metrics.note, notify=notify)
+    admission = Admission(settings.batch + settings.queue)
+    state = ServerState(
+        client, admission, metrics, settings.model, int(time.time()), settings.keys, settings.most_bytes,
+        settings.vllm_metrics,
+    )  # fmt: skip
+    config = uvicorn.Config(make_application(state), log_level="warning", access_log=False, server_header=False)
+    return client, GracefulServer(config)
+
+
 class GracefulServer(uvicorn.Server):
     """A server that a first signal lets finish what runs, and a second one ends at once."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Take signals meanwhile, and end by them with no error: to be told to end is none."""
+        if threading.current_thread() is not threading.main_thread():  # which alone gets signals
+            yield
+            return
         loop = asyncio.get_running_loop()
         for number in SIGNALS:
             loop.add_signal_handler(number, self.handle_exit, number, None)

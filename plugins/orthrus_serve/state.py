@@ -11,9 +11,10 @@ from orthrus_serve.metrics import Metrics
 
 @dataclass(frozen=True)
 class ServerState:
-    """The parts of a server. name: of the model, as clients write it. keys: any of which lets a client in; none: all are.
+    """The parts of a server.
 
-    most_bytes: of a request's body. created: when the server began, in seconds since 1970.
+    name: of the model, as clients write it. keys: any of which lets a client in; without, everyone is. most_bytes: of a
+    request's body. created: when the server began, in seconds since 1970.
     """
 
     service: DecodingService

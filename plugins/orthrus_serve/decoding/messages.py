@@ -66,8 +66,8 @@ class Finish:
 class Model:
     """The decoder that is served, as far as requests are checked against it.
 
-    greedy: whether it decodes at temperature 0 only. seeded: whether a request may have a seed. row_slots: tokens that a
-    row may have at most; None: any number. tokens: texts by their part, such as `eos_token`, and the `chat_template`.
+    greedy: whether it decodes at temperature 0 only. seeded: whether a request may have a seed. row_slots: tokens that
+    a row may have at most; None: any number. tokens: texts by part, such as `eos_token`, and the `chat_template`.
     """
 
     vocabulary_size: int
@@ -133,7 +133,7 @@ class Refused:
 
 @dataclass(frozen=True)
 class Ending:
-    """The end of an answer. Seconds are from the request's arrival in the decoding process; cycles: that it took part in."""
+    """The end of an answer. Seconds are from the request's arrival where it is decoded; cycles: those of the answer."""
 
     reason: str
     cycles: int
@@ -170,7 +170,7 @@ class Reply:
 class Statistics:
     """The state of the decoding now, and what was counted since the last ones.
 
-    accepted_at: by position in a draft, how often it was accepted. gaps: seconds from one piece of an answer to the next.
+    accepted_at: by position in a draft, how often it was accepted. gaps: seconds from a piece of an answer to the next.
     """
 
     running: int

@@ -1,4 +1,7 @@
-"""Scores of a prompt's own tokens, computed chunk by chunk between steps. V: vocabulary, n: tokens of a chunk, k: likeliest."""
+"""Scores of a prompt's own tokens, computed chunk by chunk between steps.
+
+V: size of the vocabulary, n: tokens of a chunk, k: the likeliest tokens wanted.
+"""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Mapping
 
 from orthrus import InputError, Tokenizer
 from orthrus.optional import HasSpecialTokens
@@ -14,18 +14,21 @@ class TokenTexts:
     A tokenizer may leave out a space at the start of what it decodes, so a token is decoded behind another one.
     """
 
-    def __init__(self, tokenizer: Tokenizer | None, most: int = 65536) -> None:
+    def __init__(self, tokenizer: Tokenizer | None) -> None:
         self._tokenizer = tokenizer
-        special = tokenizer.special_tokens if isinstance(tokenizer, HasSpecialTokens) else {}
-        self._special = {token: text for text, token in special.items()}
+        special: Mapping[str, int] = tokenizer.special_tokens if isinstance(tokenizer, HasSpecialTokens) else {}
+        self._known = {token: text for text, token in special.items()}  # no more than the vocabulary has
         self._before = _plain_token(tokenizer)
-        self.of = lru_cache(most)(self._text)
 
-    def _text(self, token: int) -> str:
+    def of(self, token: int) -> str:
+        """Return a token's text."""
+        if token not in self._known:
+            self._known[token] = self._decoded(token)
+        return self._known[token]
+
+    def _decoded(self, token: int) -> str:
         if self._tokenizer is None:
             return f"token_id:{token}"
-        if token in self._special:
-            return self._special[token]
         alone = self._tokenizer.decode(self._before)
         return self._tokenizer.decode([*self._before, token])[len(alone) :]
 

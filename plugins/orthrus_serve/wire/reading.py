@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 from starlette.requests import Request
 
 from orthrus_serve.errors import ApiError, refused
 
 B = TypeVar("B", bound=BaseModel)
+TYPES = frozenset({"str", "int", "float", "bool"})
 
 
 async def read(request: Request, schema: type[B], most_bytes: int) -> B:
@@ -40,13 +43,27 @@ async def _bytes(request: Request, most: int) -> bytes:
 
 def _refusal(error: ValidationError) -> ApiError:
     """Return the error for the first field that is wrong, without what was given."""
-    problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    location = [str(part) for part in problem["loc"]]
-    if problem["type"] == "json_invalid":
-        return refused(f"the body is not JSON: {problem['msg'].removeprefix('Invalid JSON: ')}")
-    if problem["type"] == "extra_forbidden":
+    problems = error.errors(include_url=False, include_input=False, include_context=False)
+    first, location = problems[0], _location(problems[0])
+    if first["type"] == "json_invalid":
+        return refused(f"the body is not JSON: {first['msg'].removeprefix('Invalid JSON: ')}")
+    if first["type"] == "extra_forbidden":
         return refused(f"'{'.'.join(location)}' is no field that this server knows", location[0], "unknown_field")
-    message = problem["msg"].removeprefix("Value error, ")
-    quoted = message.split("'")[1] if message.startswith("'") else None  # of a rule over several fields
-    where = f"'{'.'.join(location)}': " if location else ""
-    return refused(f"{where}{message[:1].lower()}{message[1:]}", location[0] if location else quoted)
+    if not location:  # a rule over several fields, which begins with the name of one
+        message = first["msg"].removeprefix("Value error, ")
+        return refused(message, message.split("'")[1] if message.startswith("'") else None)
+    return refused(f"'{'.'.join(location)}': {_wanted(problems, location)}", location[0])
+
+
+def _location(problem: ErrorDetails) -> list[str]:
+    """Return where a problem is, without the names of the types that a value may have."""
+    parts = [str(part) for part in problem["loc"]]
+    return [part for part in parts if (part.isidentifier() and part not in TYPES) or part.isdigit()]
+
+
+def _wanted(problems: Sequence[ErrorDetails], location: list[str]) -> str:
+    """Return what a field must be; of one that may have several types, what is wrong within the type that it has."""
+    same = [problem for problem in problems if _location(problem)[:1] == location[:1]]
+    within = [problem for problem in same if not problem["type"].endswith("_type")]
+    said = [problem["msg"].removeprefix("Value error, ") for problem in within[:1] or same]
+    return " or ".join(dict.fromkeys(message[:1].lower() + message[1:] for message in said))
