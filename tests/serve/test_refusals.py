@@ -11,6 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.serving import Served, answered, chunks_of, decoder_of, error_of, letters_target, serving
 
+from orthrus_serve.wire.chat import ChatRequest
+from orthrus_serve.wire.completion import CompletionRequest
+from orthrus_serve.wire.neutral import NEUTRAL
 from orthrus_verifiers.consensus import Consensus
 from orthrus_verifiers.rejection import Rejection
 
@@ -148,36 +151,9 @@ SCRAPS = st.one_of(
     st.dictionaries(st.text(max_size=3), st.integers(), max_size=2),
 )
 FIELDS = [
-    "model",
-    "messages",
-    "prompt",
-    "max_tokens",
-    "max_completion_tokens",
-    "min_tokens",
-    "temperature",
-    "top_p",
-    "top_k",
-    "min_p",
-    "presence_penalty",
-    "frequency_penalty",
-    "repetition_penalty",
-    "logit_bias",
-    "bad_words",
-    "seed",
-    "stop",
-    "stop_token_ids",
-    "ignore_eos",
-    "n",
-    "stream",
-    "stream_options",
-    "return_metrics",
-    "user",
-    "logprobs",
-    "top_logprobs",
-    "echo",
-    "tools",
-    "response_format",
-    "best_of",
+    *CompletionRequest.model_fields,
+    *ChatRequest.model_fields,
+    *NEUTRAL,
     "tokens",
     "anything",
 ]
