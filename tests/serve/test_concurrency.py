@@ -6,6 +6,8 @@ import asyncio
 import gc
 import random
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import httpx2
@@ -41,7 +43,7 @@ def bodies() -> list[dict[str, Any]]:
         {
             "model": NAME,
             "prompt": [chooser.randrange(32) for _ in range(chooser.randint(1, 12))],
-            "max_tokens": chooser.randint(8, 24),
+            "max_tokens": chooser.randint(5, 12),
             "logprobs": 0,
             **({"temperature": 1.0, "seed": number // 2} if number % 2 else {"temperature": 0}),
         }
@@ -54,7 +56,7 @@ def test_64_clients_get_what_each_gets_alone() -> None:
         together = asyncio.run(all_at_once(served, bodies()))
         alone = [served.client.post("/v1/completions", json=body).json() for body in bodies()]
     assert [tokens_of(answer) for answer in together] == [tokens_of(answer) for answer in alone]
-    sampled = [tuple(tokens_of(answer)[:8]) for answer in alone[1::2]]
+    sampled = [tuple(tokens_of(answer)[:5]) for answer in alone[1::2]]
     assert len(set(sampled)) > len(sampled) // 2
 
 
@@ -69,15 +71,30 @@ def unlimited() -> httpx2.Limits:
     return httpx2.Limits(max_connections=None)
 
 
+@contextmanager
+def endless(served: Served) -> Iterator[None]:
+    """Follow an answer that does not end by itself, and leave it."""
+    with served.client.stream("POST", "/v1/completions", json={"model": NAME, **ENDLESS}) as stream:
+        lines = stream.iter_lines()
+        next(lines)
+        yield
+        lines.close()  # type: ignore[attr-defined]
+
+
+def leave(served: Served, **body: Any) -> None:
+    """Ask for an answer, and leave before it is there."""
+    with pytest.raises(httpx2.TimeoutException):
+        served.client.post("/v1/completions", json={"model": NAME, **body}, timeout=0.1)
+
+
 def test_who_leaves_frees_a_row_at_once() -> None:
     with serving(decoder_of(letters_target(None)), batch=1) as served:
         for whole in (False, True):
             if whole:
-                with pytest.raises(httpx2.TimeoutException):
-                    served.client.post("/v1/completions", json={"model": NAME, **ENDLESS, "stream": False}, timeout=0.1)
+                leave(served, **ENDLESS | {"stream": False})
             else:
-                with served.client.stream("POST", "/v1/completions", json={"model": NAME, **ENDLESS}) as stream:
-                    next(stream.iter_lines())
+                with endless(served):
+                    pass
             wait_for(lambda: served.client.get("/load").json()["server_load"] == 0)
             served.completion("abc", max_tokens=3)  # the one row is free
             assert served.figure("orthrus_num_requests_running") == 0
@@ -86,20 +103,17 @@ def test_who_leaves_frees_a_row_at_once() -> None:
 
 def test_who_leaves_while_a_prompt_is_scored_or_waits_is_forgotten() -> None:
     with serving(decoder_of(letters_target(None)), batch=1) as served:
-        with served.client.stream("POST", "/v1/completions", json={"model": NAME, **ENDLESS}) as stream:
-            next(stream.iter_lines())
-            for body in ({"prompt": "abc" * 20_000, "echo": True, "logprobs": 3}, {"prompt": "abc"}):
-                with pytest.raises(httpx2.TimeoutException):
-                    served.client.post("/v1/completions", json={"model": NAME, **body}, timeout=0.1)
+        with endless(served):
+            leave(served, prompt="abc" * 100_000, echo=True, logprobs=3)
+            leave(served, prompt="abc")
             wait_for(lambda: served.client.get("/load").json()["server_load"] == 1)
         served.completion("abc", max_tokens=3)
 
 
 def test_a_full_queue_refuses_and_says_when_to_ask_again() -> None:
     with serving(decoder_of(letters_target(None)), batch=1, queue=1) as served:
-        streams = [served.client.stream("POST", "/v1/completions", json={"model": NAME, **ENDLESS}) for _ in range(2)]
-        with streams[0] as first, streams[1]:
-            next(first.iter_lines())
+        waiting = served.client.stream("POST", "/v1/completions", json={"model": NAME, **ENDLESS})
+        with endless(served), waiting:
             response = served.post("/v1/completions", prompt="abc")
             assert error_of(response, 429)["code"] == "queue_full" and response.headers["retry-after"] == "1"
             wait_for(lambda: served.figure("orthrus_num_requests_waiting") == 1)
@@ -108,7 +122,7 @@ def test_a_full_queue_refuses_and_says_when_to_ask_again() -> None:
         served.completion("abc", max_tokens=3)
 
 
-@pytest.mark.parametrize("count", thorough_but([300], [300, 10_000]))
+@pytest.mark.parametrize("count", thorough_but([200], [200, 10_000]))
 def test_many_short_requests_leave_nothing_behind(count: int) -> None:
     with serving(batch=16, queue=64) as served:
         asyncio.run(asked_and_left(served, 100))

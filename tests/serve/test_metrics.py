@@ -53,11 +53,11 @@ class Clock:
 def test_pieces_are_joined_only_where_there_are_many_answers(answers: int, joined: bool) -> None:
     sent: list[News] = []
     clock = Clock()
-    outbox = Outbox(sent.append, TokenTexts(None), clock)  # type: ignore[arg-type]
+    outbox = Outbox(sent.append, lambda: False, TokenTexts(None), clock)  # type: ignore[arg-type]
     for number in range(answers):
         outbox.begin(Generate(str(number), "a", streams=True), 1, 0.0)
     for _ in range(40):
-        clock.now += 0.005
+        clock.now += 0.0051
         outbox.note(events(answers))
         outbox.flush(answers, 0, lambda: 0)
     assert len(sent) == (10 if joined else 40)
@@ -74,7 +74,7 @@ def events(count: int) -> Sequence[Event]:
 
 def test_nothing_is_sent_of_answers_that_are_not_streamed_or_were_forgotten() -> None:
     sent: list[News] = []
-    outbox = Outbox(sent.append, TokenTexts(None), Clock())  # type: ignore[arg-type]
+    outbox = Outbox(sent.append, lambda: False, TokenTexts(None), Clock())  # type: ignore[arg-type]
     outbox.begin(Generate("0", "a"), 1, 0.0)
     outbox.begin(Generate("1", "a", streams=True), 1, 0.0)
     outbox.note(events(2))

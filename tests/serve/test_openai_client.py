@@ -59,15 +59,16 @@ def test_errors_are_the_clients_own(client: OpenAI, guarded: Served) -> None:
     with pytest.raises(openai.NotFoundError) as unknown:
         client.chat.completions.create(model="other", messages=HELLO)
     assert unknown.value.code == "model_not_found"
-    with OpenAI(base_url=f"{guarded.url}/v1", api_key="wrong", max_retries=0) as stranger:
-        with pytest.raises(openai.AuthenticationError):
-            stranger.models.list()
+    stranger = OpenAI(base_url=f"{guarded.url}/v1", api_key="wrong", max_retries=0)
+    with stranger, pytest.raises(openai.AuthenticationError):
+        stranger.models.list()
 
 
 def test_a_full_queue_is_asked_again() -> None:
     with serving(batch=1, queue=0) as served, OpenAI(base_url=f"{served.url}/v1", api_key="-") as patient:
         stream = patient.completions.create(model=NAME, prompt="abc", max_tokens=150, stream=True)
-        next(iter(stream))
+        pieces = iter(stream)
+        next(pieces)
         with pytest.raises(openai.RateLimitError) as full:
             patient.with_options(max_retries=0).completions.create(model=NAME, prompt="abc", max_tokens=150)
         assert full.value.response.headers["retry-after"] == "1"

@@ -134,12 +134,13 @@ class DecodingClient:
                 self._writer.send(Cancel(id))
 
     def _read(self) -> None:
-        """Hand out the messages that have come."""
+        """Hand out the next message: one at a time, so that other things of the event loop come between them."""
         try:
-            while self._connection.poll():
-                self._handle(self._connection.recv())
+            message = self._connection.recv()
         except (EOFError, OSError):  # the decoding process has ended, or is being killed
             self._end()
+        else:
+            self._handle(message)
 
     def _handle(self, message: object) -> None:
         if isinstance(message, News):

@@ -33,7 +33,7 @@ class DecodingLoop:
     def __init__(self, decoder: Decoder, inbox: Inbox, writer: MessageWriter, batch: int) -> None:
         self._decoder, self._inbox, self._writer, self._batch = decoder, inbox, writer, batch
         self._texts = TokenTexts(decoder.target.tokenizer)
-        self._outbox = Outbox(writer.send, self._texts)
+        self._outbox = Outbox(writer.send, lambda: writer.busy, self._texts)
         self._scoring: dict[str, _Scoring] = {}  # by id, in the order of arrival
         self._session = self._new_session()
         self._failures = 0

@@ -19,9 +19,14 @@ class Outbox:
     """Gather what is new of each answer, and send it: at once, or joined where many answers are under way."""
 
     def __init__(
-        self, send: Callable[[object], None], texts: TokenTexts, clock: Callable[[], float] = time.perf_counter
+        self,
+        send: Callable[[object], None],
+        busy: Callable[[], bool],
+        texts: TokenTexts,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self._send, self._texts, self._clock = send, texts, clock
+        """Begin with no answers; busy: tells whether what was sent before is still to be read."""
+        self._send, self._busy, self._texts, self._clock = send, busy, texts, clock
         self._records: dict[str, AnswerRecord] = {}
         self._changed: dict[str, AnswerRecord] = {}  # with news, in the order in which they had the first of them
         self._sent = 0.0
@@ -59,7 +64,7 @@ class Outbox:
     def flush(self, running: int, waiting: int, cache_bytes: Callable[[], int]) -> None:
         """Send what is new, and the present state, unless it may wait for more."""
         now = self._clock()
-        if len(self._records) > FEW and now - self._sent < JOINED_SECONDS:
+        if self._records and (self._busy() or (len(self._records) > FEW and now - self._sent < JOINED_SECONDS)):
             return
         if not self._changed and not self.counters.changed:
             return

@@ -22,6 +22,11 @@ class MessageWriter:
         """Send a message; return at once."""
         self._queue.put(message)
 
+    @property
+    def busy(self) -> bool:
+        """Whether a message waits for those before it to be read."""
+        return not self._queue.empty()
+
     def close(self, seconds: float = 5.0) -> None:
         """Send `Finish` as the last message, and wait until all are written."""
         self.send(Finish())
