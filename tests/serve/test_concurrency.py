@@ -15,7 +15,7 @@ import pytest
 import torch
 from support.families import tiny_model
 from support.serving import NAME, SECONDS, Served, decoder_of, error_of, letters_target, serving, wait_for
-from support.thorough import thorough_but
+from support.thorough import nightly_but
 
 from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.dynamic import DynamicCache
@@ -54,10 +54,9 @@ def bodies() -> list[dict[str, Any]]:
 def test_64_clients_get_what_each_gets_alone() -> None:
     with serving(decoder_of(float32_target()), batch=16, queue=64) as served:
         together = asyncio.run(all_at_once(served, bodies()))
-        alone = [served.client.post("/v1/completions", json=body).json() for body in bodies()]
-    assert [tokens_of(answer) for answer in together] == [tokens_of(answer) for answer in alone]
-    sampled = [tuple(tokens_of(answer)[:5]) for answer in alone[1::2]]
-    assert len(set(sampled)) > len(sampled) // 2
+        alone = [served.client.post("/v1/completions", json=body).json() for body in bodies()[::3]]
+    assert [tokens_of(answer) for answer in together[::3]] == [tokens_of(answer) for answer in alone]
+    assert len({tuple(tokens_of(answer)[:5]) for answer in together}) > CLIENTS // 2
 
 
 async def all_at_once(served: Served, asked: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -122,7 +121,7 @@ def test_a_full_queue_refuses_and_says_when_to_ask_again() -> None:
         served.completion("abc", max_tokens=3)
 
 
-@pytest.mark.parametrize("count", thorough_but([200], [200, 10_000]))
+@pytest.mark.parametrize("count", nightly_but([100], [100, 1_000, 10_000], thorough=[1_000]))
 def test_many_short_requests_leave_nothing_behind(count: int) -> None:
     with serving(batch=16, queue=64) as served:
         asyncio.run(asked_and_left(served, 100))

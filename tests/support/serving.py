@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import socket
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import Pipe
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +160,7 @@ def serving(decoder: Decoder | None = None, **settings: Any) -> Iterator[Served]
     url = f"http://127.0.0.1:{listening.getsockname()[1]}"
     with httpx2.Client(base_url=url, timeout=SECONDS) as client:
         wait_for(lambda: servers[0].started)
-        yield Served(url, client, theirs.close)
+        yield Served(url, client, partial(shut, theirs))
     servers[0].should_exit = True
     web.join(SECONDS)
     decoding.join(SECONDS)
@@ -164,6 +168,12 @@ def serving(decoder: Decoder | None = None, **settings: Any) -> Iterator[Served]
     ours.close()
     listening.close()
     sys.setswitchinterval(interval)
+
+
+def shut(connection: Connection) -> None:
+    """End a pipe in both directions, as the end of its process does."""
+    with socket.socket(fileno=os.dup(connection.fileno())) as end:
+        end.shutdown(socket.SHUT_RDWR)
 
 
 def wait_for(holds: Callable[[], bool], seconds: float = SECONDS) -> None:
