@@ -24,6 +24,7 @@ from orthrus_serve.metrics import Metrics
 from orthrus_serve.settings import LOCAL, ServerSettings
 from orthrus_serve.state import ServerState
 
+CONNECTIONS = 2048  # that wait to be taken
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -62,6 +63,7 @@ async def serve(settings: ServerSettings, decoding: DecodingProcess, listening: 
     say = partial(echo, err=True)
     client, server = make_server(settings, decoding.connection, decoding.model, say)
     watching = asyncio.ensure_future(_end_with(client, server))
+    listening.listen(CONNECTIONS)  # before anybody is told
     _announce(settings, listening)
     try:
         await server.serve(sockets=[listening])
