@@ -59,10 +59,12 @@ class Detokenizer:
         self._token_ids.append(token_id)
         self._in_run = token_id in self._bytes or (self._in_run and not self._decode([token_id]))
         before = self.text
-        settled = before[: self._settled]
+        settled = before if self._settled == len(before) else before[: self._settled]
         self.text = settled + (self._tail().rstrip(UNFINISHED) if self._in_run else self._new_text())
         if not self._in_run:
             self._settled = len(self.text)
+        if not self._strings:
+            return self._show(self._settled)
         if armed:
             self._cut(len(before) if self.text.startswith(before) else len(settled))
         return self._show(self._safe_end())

@@ -52,11 +52,30 @@ class AutoBlock:
         available: how many each row could be given, None for a row that has ended; None for all: as many as their room.
         The first time that it is asked for so many rows or so long a text, it may measure.
         """
-        if available is None:
-            available = [row.room or None for row in context.rows]
-        sizes = [size for size in self._sizes if size <= context.max_room]
+        available = _rooms(context) if available is None else available
+        return self._chooser.choose(available, self._costs_of(context))
+
+    def choose_next(self, context: Context) -> int:
+        """Return how many tokens to draft in the cycle after this one, by what is known before this one is through.
+
+        For who launches the next draft before the host knows what was accepted; `take` says that it was drafted. 0
+        where it would have to measure: its passes would write over a draft that was launched.
+        """
+        if not self._costs.knows(context, self._sizes_for(context)):
+            return 0
+        return self._chooser.decide(_rooms(context), self._costs_of(context))
+
+    def take(self, context: Context, size: int) -> None:
+        """Take note that in this cycle so many tokens are drafted, which were chosen in the one before."""
+        self._chooser.take(size, _rooms(context))
+
+    def _sizes_for(self, context: Context) -> list[int]:
+        return [size for size in self._sizes if size <= context.max_room]
+
+    def _costs_of(self, context: Context) -> list[float]:
+        sizes = self._sizes_for(context)
         # Asked for in the first cycle, where rows have the most room, even if there is nothing to draft yet.
-        return self._chooser.choose(available, self._costs.cycles(context, sizes) if len(sizes) > 1 else [1.0])
+        return self._costs.cycles(context, sizes) if len(sizes) > 1 else [1.0]
 
     def observe(self, step: Step) -> None:
         """Take note of how much of what was chosen was accepted."""
@@ -67,3 +86,8 @@ class AutoBlock:
         chosen = self._chooser.chosen
         cycles = sum(chosen.values())
         return {"drafts": " ".join(f"{size}:{count / cycles:.0%}" for size, count in sorted(chosen.items()))}
+
+
+def _rooms(context: Context) -> list[int | None]:
+    """Return how many tokens each row could be given, None for a row that has ended."""
+    return [row.room or None for row in context.rows]

@@ -60,13 +60,17 @@ class PassCosts:
 
         A smaller size is never told to cost more than a larger one: that is the noise of measuring.
         """
-        bucket = _row_bucket(len(context.rows)), _slot_bucket(context.longest), context.settings.draws
+        bucket = _bucket(context)
         key = bucket, len(sizes)
         if key not in self._cycles:
             curves = [self._curve(kind, context, sizes, bucket) for kind in (VERIFY, *self._drafting)]
             whole = [sum(curve.get(size, 0.0) for curve in curves) for size in sizes]
             self._cycles[key] = list(itertools.accumulate(reversed(whole), min))[::-1]
         return self._cycles[key]
+
+    def knows(self, context: Context, sizes: Sequence[int]) -> bool:
+        """Return whether `cycles` would answer without measuring and without a file."""
+        return len(sizes) == 1 or (_bucket(context), len(sizes)) in self._cycles
 
     def _curve(self, kind: str, context: Context, sizes: Sequence[int], bucket: Bucket) -> Mapping[int, float]:
         missing_sizes = {size for size in sizes if size or kind == VERIFY}  # no pass drafts nothing
@@ -163,6 +167,10 @@ def _no_stop(context: Context) -> int:
 
 def _stop_tokens(context: Context) -> frozenset[int]:
     return frozenset().union(*(row.stop.token_ids for row in context.rows))
+
+
+def _bucket(context: Context) -> Bucket:
+    return _row_bucket(len(context.rows)), _slot_bucket(context.longest), context.settings.draws
 
 
 def _row_bucket(rows: int) -> int:

@@ -61,13 +61,21 @@ class DraftLengthPolicy:
         available: how many drafts each row could be given; None for a row that has ended. costs: seconds of a cycle for
         each size, from 0 drafts to the largest that may be chosen.
         """
+        size = self.decide(available, costs)
+        self.take(size, available)
+        return size
+
+    def decide(self, available: Sequence[int | None], costs: Sequence[float]) -> int:
+        """Return what `choose` does, for a cycle to come: whoever drafts so much then says so with `take`."""
         self._rows = self._many if len(available) > FEW else self._few
         top = self.sizes[len(costs) - 1]
-        cut = [most if most is None or most < top else top for most in available]
-        size = self.weigh(cut, costs)
-        self._proposed = [0 if most is None else most if most < size else size for most in cut] if size else []
+        return self.weigh([most if most is None or most < top else top for most in available], costs)
+
+    def take(self, size: int, available: Sequence[int | None]) -> None:
+        """Take note that in this cycle a size is drafted, or as much of it as each row could be given."""
+        self._rows = self._many if len(available) > FEW else self._few
+        self._proposed = [0 if most is None else most if most < size else size for most in available] if size else []
         self.chosen[size] += 1
-        return size
 
     def observe(self, accepted: Sequence[int]) -> None:
         """Take note of how many drafts of each row were accepted."""

@@ -45,19 +45,20 @@ class Choice:
         return max(worth, key=lambda number: worth[number])
 
     def observe(
-        self, number: int, accepted: Sequence[tuple[int, int]], rows: int, passes: float, seconds: float
+        self, number: int, accepted: Sequence[tuple[int, int]], shape: tuple[int, int], passes: float, seconds: float
     ) -> None:
-        """Note a cycle of so many rows in which a drafter, or NOBODY, drafted, and what it took.
+        """Note a cycle in which a drafter, or NOBODY, drafted, and what it took; shape: its rows and width of draft.
 
         accepted: pairs of a row that was drafted for and how many tokens were accepted.
         """
+        self._plain.fade()
         for evidence in self._evidence.values():
             evidence.fade()
         if number == NOBODY:
-            self._plain.cost(rows, passes, seconds)
+            self._plain.cost(*shape, passes, seconds)
         elif accepted:
             self._evidence[number].accepted(accepted)
-            self._evidence[number].cost(rows, passes, seconds)
+            self._evidence[number].cost(*shape, passes, seconds)
 
     def _worth(self, number: int, live: Sequence[int], rows: int, drafted: Sequence[int]) -> float:
         """Return the tokens expected of a cycle over what it costs."""

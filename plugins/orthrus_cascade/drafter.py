@@ -6,10 +6,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 import torch
-from torch import Tensor
 
 from orthrus import Chance, ConfigError, Context, Draft, Drafter, Parts, Step, TappedStates, TapPoint
 from orthrus.optional import DraftsAhead, HasFingerprint, MovesRows, ReadsLikeliest, ReadsTaps, Reports, name_of
@@ -19,30 +18,13 @@ from orthrus_cascade.options import CascadeOptions
 
 @dataclass(frozen=True, eq=False)
 class Proposal:
-    """The draft that was proposed: by whom, its lengths on the host, the passes of all drafts, and when it began."""
+    """The draft that was proposed: by whom, for which rows, how wide, the passes of all drafts, when it began."""
 
     number: int
-    lengths: HostLengths
+    rows: Sequence[int]
+    width: int
     passes: float
     began: float
-
-
-class HostLengths:
-    """Lengths of a draft [B] on the way to the host: they are there once the step is, without a further sync."""
-
-    def __init__(self, lengths: Tensor) -> None:
-        self._copied: torch.cuda.Event | None = None
-        self._lengths = lengths
-        if lengths.is_cuda:
-            self._lengths = torch.empty(lengths.shape, dtype=lengths.dtype, pin_memory=True)
-            self._lengths.copy_(lengths, non_blocking=True)
-            self._copied = torch.cuda.current_stream(lengths.device).record_event()
-
-    def read(self) -> list[int]:
-        """Return them."""
-        if self._copied is not None:
-            self._copied.synchronize()
-        return [int(length) for length in self._lengths.tolist()]
 
 
 class Cascade:
@@ -76,7 +58,8 @@ class Cascade:
         self._chosen: Counter[int] = Counter()
         self.needs: frozenset[str] = frozenset().union(*(drafter.needs for drafter in drafters))
         self.moves_rows = all(isinstance(drafter, MovesRows) and drafter.moves_rows for drafter in drafters)
-        if any(_drafts_ahead(drafter) for drafter in drafters):
+        self._early = {number: drafter for number, drafter in enumerate(drafters) if _drafts_ahead(drafter)}
+        if self._early:
             self.ahead = self._ahead
         if any(isinstance(drafter, HasFingerprint) for drafter in drafters):
             self.fingerprint = self._fingerprint
@@ -114,21 +97,22 @@ class Cascade:
             number = self._choice.best(live, len(context.rows), drafted)
         passes = sum(draft.passes for draft in drafts.values())
         self._chosen[number] += 1
-        self._proposal = Proposal(number, HostLengths(drafts[number].lengths), passes, began)
-        return replace(drafts[number], passes=passes) if passes else drafts[number]
+        draft = drafts[number]
+        self._proposal = Proposal(number, drafted.get(number, ()), draft.tokens.shape[1], passes, began)
+        return draft if draft.passes == passes else replace(draft, passes=passes)
 
     def observe(self, step: Step) -> None:
         """Tell all drafters what was committed, and note what was accepted of whose draft and what it took."""
         proposal, self._proposal = self._proposal, None
         number = NOBODY if proposal is None else proposal.number
-        others = replace(step, accepted=(0,) * len(step.accepted))
+        others = step.without_acceptance()
         for index, drafter in enumerate(self._drafters):
             drafter.observe(_likeliest_for(drafter, step if index == number else others))
         if proposal is not None:
             seconds = self._clock() - proposal.began
-            lengths = proposal.lengths.read() if number != NOBODY else []
-            accepted = [(row, step.accepted[row]) for row, length in enumerate(lengths) if length]
-            self._choice.observe(number, accepted, len(step.accepted), 1 + proposal.passes, seconds)
+            accepted = [(row, step.accepted[row]) for row in proposal.rows]
+            shape = len(step.accepted), proposal.width
+            self._choice.observe(number, accepted, shape, 1 + proposal.passes, seconds)
 
     def report(self) -> Mapping[str, Any]:
         """Return the share of cycles in which each drafted, and what they report."""
@@ -146,8 +130,8 @@ class Cascade:
     def _ahead(self, context: Context, chance: Chance) -> None:
         """Let the drafter of this cycle launch its next draft, if it does such a thing."""
         number = NOBODY if self._proposal is None else self._proposal.number
-        if number != NOBODY and _drafts_ahead(self._drafters[number]):
-            self._drafters[number].ahead(context, chance)  # type: ignore[attr-defined]  # just asked
+        if number in self._early:
+            self._early[number].ahead(context, chance)
             self._launched = number
 
     def _read_taps(self, context: Context, tapped: TappedStates) -> None:
@@ -163,7 +147,7 @@ class Cascade:
         return " ".join(drafter.fingerprint() for drafter in self._drafters if isinstance(drafter, HasFingerprint))
 
 
-def _drafts_ahead(drafter: Drafter) -> bool:
+def _drafts_ahead(drafter: Drafter) -> TypeGuard[DraftsAhead]:
     return isinstance(drafter, DraftsAhead) and callable(drafter.ahead)
 
 
@@ -179,7 +163,10 @@ def _rows_drafted(draft: Draft, live: Sequence[int]) -> Sequence[int]:
     """Return the rows that a draft has something for; one that took a pass is not waited for: it has for all."""
     if draft.tokens.shape[1] == 0:
         return ()
-    return live if draft.passes else [row for row, length in enumerate(draft.lengths.tolist()) if length]
+    if draft.passes:
+        return live
+    lengths = draft.lengths.tolist() if draft.host_lengths is None else draft.host_lengths
+    return [row for row, length in enumerate(lengths) if length]
 
 
 def make(options: CascadeOptions, parts: Parts) -> Cascade:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections import deque
 from collections.abc import Sequence
 
@@ -11,10 +10,14 @@ ROW_FADES, ALL_FADE = 0.95, 0.995  # what is left of the evidence of a row, and 
 PRIOR_CYCLES = 2.0  # cycles of a row that what is known of all rows counts for
 TRIALS = 3  # cycles that a drafter is given before it is held against others
 TIMED = 9  # cycles, the last ones, that times are taken from
+OUTLIER = 3.0  # times the least: a cycle that takes longer had something else to do
+PATIENCE, MOST_PATIENCE = 64, 4096  # cycles after which a time is too old to count, and what that may grow to
 
 
 class FadingMean:
     """A mean in which what came last counts most; as it fades, it becomes what it was before anything came."""
+
+    __slots__ = ("_total", "_weight")
 
     def __init__(self) -> None:
         self._total = self._weight = 0.0
@@ -34,6 +37,37 @@ class FadingMean:
         return (prior * strength + self._total) / (strength + self._weight)
 
 
+class CycleTimes:
+    """Seconds of the last cycles of so many rows, without those that took far longer than the quickest.
+
+    They are unknown until a few agree. Once nothing was timed for long they are too old: what made a drafter slow may
+    be over, so one more cycle is timed. Each time it takes twice as long until the next, so that this costs little.
+    """
+
+    def __init__(self) -> None:
+        self._last: deque[float] = deque(maxlen=TIMED)
+        self._mean: float | None = None
+        self._cycle = 0  # in which it was timed last
+        self._patience = PATIENCE
+
+    def add(self, seconds: float, cycle: int) -> None:
+        """Note what a cycle took, and its number."""
+        if self._is_old(cycle):
+            self._patience = min(2 * self._patience, MOST_PATIENCE)
+        self._last.append(seconds)
+        self._cycle = cycle
+        longest = OUTLIER * min(self._last)
+        usual = [taken for taken in self._last if taken <= longest]
+        self._mean = sum(usual) / len(usual) if len(usual) >= TRIALS else None
+
+    def mean(self, cycle: int) -> float | None:
+        """Return the mean, in a cycle of this number; None if too few are known, or if they are too old."""
+        return None if self._is_old(cycle) else self._mean
+
+    def _is_old(self, cycle: int) -> bool:
+        return cycle - self._cycle > self._patience
+
+
 class Evidence:
     """What is known of one drafter: how much of its drafts is accepted, in each row and in all, and what they cost.
 
@@ -44,10 +78,12 @@ class Evidence:
         self._all = FadingMean()
         self._rows: dict[int, FadingMean] = {}
         self._passes: deque[float] = deque(maxlen=TIMED)
-        self._seconds: dict[int, deque[float]] = {}  # by number of rows
+        self._seconds: dict[int, CycleTimes] = {}  # by number of rows
+        self._shapes: set[tuple[int, int]] = set()  # of passes that there were
+        self._cycle = 0  # cycles that went by
 
     def start(self, rows: Sequence[int]) -> None:
-        """Forget what was known of these rows."""
+        """Forget what was known of these rows, which have new prompts."""
         for row in rows:
             self._rows.pop(row, None)
 
@@ -57,20 +93,33 @@ class Evidence:
 
     def fade(self) -> None:
         """Note that a cycle went by."""
+        self._cycle += 1
         self._all.fade(ALL_FADE)
         for row in self._rows.values():
             row.fade(ROW_FADES)
 
     def accepted(self, counts: Sequence[tuple[int, int]]) -> None:
         """Note how many tokens were accepted in each row that was drafted for: pairs of row and count."""
+        total = 0
         for row, count in counts:
-            self._rows.setdefault(row, FadingMean()).add(count)
-        self._all.add(statistics.fmean(count for _, count in counts))
+            if row not in self._rows:
+                self._rows[row] = FadingMean()
+            self._rows[row].add(count)
+            total += count
+        self._all.add(total / len(counts))
 
-    def cost(self, rows: int, passes: float, seconds: float) -> None:
-        """Note what a cycle of so many rows took: passes, of which one verified, and seconds."""
+    def cost(self, rows: int, width: int, passes: float, seconds: float) -> None:
+        """Note what a cycle of so many rows and drafts took: passes, of which one verified, and seconds.
+
+        The first pass of a shape may be compiled, captured or measured, so its time is not that of others.
+        """
         self._passes.append(passes)
-        self._seconds.setdefault(rows, deque(maxlen=TIMED)).append(seconds)
+        if (rows, width) not in self._shapes:
+            self._shapes.add((rows, width))
+            return
+        if rows not in self._seconds:
+            self._seconds[rows] = CycleTimes()
+        self._seconds[rows].add(seconds, self._cycle)
 
     def expected(self, row: int) -> float:
         """Return how many tokens a draft for this row may be accepted of."""
@@ -79,12 +128,9 @@ class Evidence:
 
     def passes(self) -> float | None:
         """Return the passes of a cycle, as of the last ones; None if there were too few."""
-        return statistics.fmean(self._passes) if len(self._passes) >= TRIALS else None
+        return sum(self._passes) / len(self._passes) if len(self._passes) >= TRIALS else None
 
     def seconds(self, rows: int) -> float | None:
-        """Return the seconds of a cycle of so many rows, as of the last ones; None if too few were timed.
-
-        Their median: now and then a cycle takes far longer, because something is compiled or captured.
-        """
-        timed = self._seconds.get(rows, ())
-        return statistics.median(timed) if len(timed) >= TRIALS else None
+        """Return the seconds of a cycle of so many rows, as of the last ones; None if that is not known (any more)."""
+        timed = self._seconds.get(rows)
+        return None if timed is None else timed.mean(self._cycle)

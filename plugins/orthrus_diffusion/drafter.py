@@ -27,7 +27,8 @@ class Diffusion:
     """Fill a block of masks after each row's anchor through a view of the target (the paper's section 3).
 
     The queries of the block see the committed keys before the anchor and all keys of the block, both ways. On a GPU the
-    next block is launched while the host still waits for what a cycle committed: it is made on the device alone.
+    next block is launched while the host still waits for what a cycle committed: it is made on the device alone. With
+    `auto` its size is then chosen by what was known a cycle before.
     """
 
     name = "diffusion"
@@ -58,9 +59,8 @@ class Diffusion:
         drafting = ("diffusion", self._measured)
         self._auto = AutoBlock(target, block - 1, drafting=drafting, notify=notify) if auto else None
         launches = target.device.type == "cuda" if early is None else early
-        self._early = (
-            launches and not auto and isinstance(target, DraftingTarget)
-        )  # who chooses must know what was accepted
+        self._early = launches and isinstance(target, DraftingTarget)
+        self._drafts = block - 1  # of the next block; with `auto`, what was chosen last
         self._next: tuple[Context, int, Draft] | None = None  # launched early, for this cycle of this context
         self._launched: torch.cuda.Event | None = None
 
@@ -82,8 +82,13 @@ class Diffusion:
         self._wait()
         if early and early[:2] == (context, context.cycle):
             draft = early[2]
+            if self._auto:  # it is chosen for the next block: this one was launched before
+                self._auto.take(context, draft.tokens.shape[1])
+                self._drafts = self._auto.choose_next(context)
             return replace(draft, lengths=torch.minimum(draft.lengths, context.room))  # a stop string may have come
-        return self._draft(context, self._auto.choose(context) if self._auto else self.block - 1, chance)
+        if self._auto:
+            self._drafts = self._auto.choose(context)
+        return self._draft(context, self._drafts, chance)
 
     def _wait(self) -> None:
         """Make the current stream wait for the early block; the caller may have switched streams since."""
@@ -94,8 +99,9 @@ class Diffusion:
     def ahead(self, context: Context, chance: Chance) -> None:
         """Launch the next cycle's block, where it can need no more slots than decoding and is not drafted again."""
         refills = context.waiting and len(context.rows) > 1  # a block would be launched again after a prefill
-        if self._early and not refills and context.longest + self.block <= context.tokens.shape[1]:
-            self._next = context, context.cycle + 1, self._draft(context, self.block - 1, chance)
+        fits = context.longest + self._drafts + 1 <= context.tokens.shape[1]
+        if self._early and self._drafts and fits and not refills:
+            self._next = context, context.cycle + 1, self._draft(context, self._drafts, chance)
             if context.device.type == "cuda":
                 self._launched = torch.cuda.current_stream(context.device).record_event()
 

@@ -27,4 +27,4 @@ def padded(context: Context, drafts: Sequence[Sequence[int]], width: int) -> Dra
     cut = [tokens[:width] for tokens in drafts]
     rows = [[len(tokens), *tokens, *[0] * (width - len(tokens))] for tokens in cut]
     uploaded = torch.tensor(rows).to(context.device, non_blocking=True)  # [B, 1 + n]
-    return Draft(tokens=uploaded[:, 1:], lengths=uploaded[:, 0])
+    return Draft(uploaded[:, 1:], uploaded[:, 0], host_lengths=tuple(map(len, cut)))

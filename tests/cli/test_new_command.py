@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from support.program import InProcess
 from support.site import Site
-from support.thorough import thorough_but
+from support.thorough import nightly_but
 from support.wheels import INSTALL, Environment, build_wheel
 
 from orthrus.scaffold.package_names import KINDS, PackageNames
@@ -72,7 +72,7 @@ def test_a_package_is_written_into_a_folder_of_its_name(orthrus: InProcess, here
     assert listed[-1].endswith("pip install -e './orthrus-my-own[test]'")
 
 
-@pytest.mark.parametrize("kind", thorough_but([], KINDS))
+@pytest.mark.parametrize("kind", nightly_but([], KINDS, thorough=["verifier", "target"]))  # and a drafter below
 def test_its_tests_pass_and_its_recipe_is_valid(kind: str, orthrus: InProcess, here: Path) -> None:
     assert orthrus("new", kind, NAME, "package").code == 0
     zipfile.ZipFile(build_wheel(here / "package", here)).extractall(here / "site")  # pip's part is in the next test

@@ -41,6 +41,7 @@ def drawn(terminal: io.StringIO) -> list[str]:
     return [line for line in lines if "━" in line]
 
 
+@pytest.mark.thorough
 def test_every_stage_shows_a_bar_that_comes_to_its_end(train: Callable[..., Outcome], terminal: io.StringIO) -> None:
     for stage in STAGES:
         assert train(stage, "prompts.sampled=2", "prompts.max_new_tokens=2").code == 0

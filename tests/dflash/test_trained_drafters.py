@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from support.published import edit
+from support.thorough import nightly_but
 from support.trained_drafters import Format, tokens_per_cycle, train
 
 # In the config, and in the options.
@@ -23,8 +24,7 @@ MISTAKES: dict[Format, list[tuple[dict[str, Any], dict[str, Any]]]] = {
 }
 
 
-@pytest.mark.thorough
-@pytest.mark.parametrize("kind", ["dflash", "eagle3"])
+@pytest.mark.parametrize("kind", nightly_but([], ["dflash", "eagle3"], thorough=["dflash"]))
 def test_a_minute_of_training(kind: Format, tmp_path: Path) -> None:
     """Three tokens a cycle on texts that were not trained on; each mistake costs more than a fifth of them."""
     directory = train(kind, tmp_path / "drafter")

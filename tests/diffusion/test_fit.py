@@ -41,23 +41,17 @@ def divergences(out: Path) -> list[float]:
 
 
 @pytest.mark.thorough
+@pytest.mark.usefixtures("plots")
 def test_a_toy_language_is_learnt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert trained(tmp_path, monkeypatch, steps=100) > LEARNT
-    fallen = divergences(tmp_path / "out")
-    assert fallen[-1] < fallen[0] / 2
-
-
-@pytest.mark.usefixtures("plots")
-def test_a_short_training_draws_nearer_to_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    trained(tmp_path, monkeypatch, steps=20, log_every=1)
     out = tmp_path / "out"
     fallen = divergences(out)
-    assert fallen[-1] < 0.9 * fallen[0]
+    assert fallen[-1] < fallen[0] / 2
     assert (out / "fit" / "metrics.svg").stat().st_size > 0
     assert sorted(path.name for path in (out / "view").iterdir()) == ["config.json", "view.safetensors"]
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_it_is_learnt_from_hard_anchors_and_sharper_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = {"hard_anchors": 0.9, "teacher_temperature": 0.7}
     assert trained(tmp_path, monkeypatch, **settings) > LEARNT

@@ -7,7 +7,7 @@ import itertools
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given
@@ -30,6 +30,7 @@ from orthrus.testing.profiles import fewer
 from orthrus.testing.strategies import batches, samplings, stops, tables
 from orthrus_caches.dynamic import DynamicCache
 from orthrus_cascade.drafter import Cascade
+from orthrus_cascade.evidence import PATIENCE, CycleTimes
 from orthrus_diffusion.drafter import Diffusion
 from orthrus_drafters.none import NoDrafter
 from orthrus_drafters.prompt_lookup import PromptLookup
@@ -90,11 +91,15 @@ class Paid:
     learns = False
 
     def __init__(
-        self, truths: Sequence[Sequence[int]], right: Callable[[int], float], passes: float, length: int = 5
+        self,
+        truths: Sequence[Sequence[int]],
+        right: Callable[[int], float],
+        passes: float,
+        lengths: Sequence[int] = (5,),
     ) -> None:
         self.asked: list[int] = []  # the length of the longest answer whenever it was asked
         self._drafters = {
-            chance: ScriptedDrafter(truths, 4, chance, [length]) for chance in {right(place) for place in range(LIMIT)}
+            chance: ScriptedDrafter(truths, 4, chance, lengths) for chance in {right(place) for place in range(LIMIT)}
         }
         self._right, self._passes = right, passes
 
@@ -184,6 +189,49 @@ def test_seconds_tell_what_passes_do_not(seconds: float, drafts: bool) -> None:
     cycles = sum(result.measures.cycles for result in results)
     assert (len(paid.asked) > 0.95 * cycles) is drafts
     assert (len(paid.asked) < 0.1 * cycles) is not drafts
+
+
+def test_cycles_in_which_something_is_compiled_do_not_count() -> None:
+    target, spent = table_target(2), [0.0]
+    truths = [target_oracle(target)(prompt, Stop(LIMIT)).token_ids for prompt in PROMPTS]
+
+    class Compiling(Paid):
+        """Take a minute for the first draft of a width, and then no time at all."""
+
+        widths: ClassVar[set[int]] = set()
+
+        def propose(self, context: Context, chance: Chance) -> Draft:
+            draft = super().propose(context, chance)
+            spent[0] += 60 * (draft.tokens.shape[1] not in self.widths)
+            self.widths.add(draft.tokens.shape[1])
+            return draft
+
+    def clock() -> float:
+        spent[0] += 0.01
+        return spent[0]
+
+    compiling = Compiling(truths, always(0.9), 0, (3, 4, 5, 6))
+    results = decode_with(target, Cascade([compiling, NoDrafter()], clock=clock), PROMPTS[:2], Stop(LIMIT), batch=1)
+    assert len(compiling.asked) > 0.7 * sum(result.measures.cycles for result in results)
+
+
+@given(
+    usual=st.lists(st.floats(1.0, 2.9), min_size=3, max_size=3),
+    rare=st.lists(st.floats(10.0, 1e4), max_size=6),
+    seed=st.integers(0, 99),
+)
+def test_a_time_is_the_mean_of_those_that_agree_and_grows_old(usual: list[float], rare: list[float], seed: int) -> None:
+    times, shuffled = CycleTimes(), [*usual, *rare]
+    random.Random(seed).shuffle(shuffled)
+    for seconds in shuffled:
+        times.add(seconds, 0)
+    assert times.mean(1) == pytest.approx(sum(usual) / 3)
+    assert times.mean(PATIENCE) is not None
+    assert times.mean(PATIENCE + 1) is None
+    times.add(usual[0], PATIENCE + 1)
+    assert times.mean(3 * PATIENCE) is not None  # it takes longer from now on
+    times.add(usual[0] / 100, 3 * PATIENCE)  # what made it slow is over
+    assert times.mean(3 * PATIENCE) is None
 
 
 def test_all_observe_and_only_the_drafts_of_the_one_that_drafted_were_accepted() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import pytest
@@ -71,9 +72,9 @@ def dflash(spoilt: bool) -> list[Tensor]:
     return [block, *kept(store)]
 
 
-def eagle3(spoilt: bool) -> list[Tensor]:
-    """Return a chain's logits, the newest features, and all keys and values."""
-    config = Eagle3Config("SafeAILab", target_hidden_size=256, draft_vocabulary_size=512, **SIZES)
+def eagle3(spoilt: bool, **flags: bool) -> list[Tensor]:
+    """Return the logits of a chain whose tokens are given, the newest features, and all keys and values."""
+    config = Eagle3Config("SafeAILab", target_hidden_size=256, draft_vocabulary_size=512, **SIZES, **flags)
     model = Eagle3Model(config, tensors(eagle3_weights.expected_shapes(config)))
     store = model.new_store(ROWS, 32)
     table = states(SIZES["vocabulary_size"], 256)[0]
@@ -82,11 +83,18 @@ def eagle3(spoilt: bool) -> list[Tensor]:
         taps[0, -1] = float("nan")
     tokens = torch.arange(ROWS * CONTEXT, device="cuda").view(ROWS, CONTEXT)
     model.feed(store, taps, tokens, torch.zeros_like(lengths), lengths, lambda ids: table[ids])
-    logits = model.draft(store, lengths, lambda ids: table[ids], 1)[1]
-    return [logits, store.features, *kept(store)]
+    # the same tokens whatever the logits: the likeliest of them would part the chains where two are nearly alike
+    forced = tokens.flip(1)
+    logits = model.draft(store, lengths, lambda ids: table[ids], 4, choose=lambda logits, step: forced[:, step])[1]
+    return [*logits.unbind(1), store.features, *kept(store)]
 
 
-@pytest.mark.parametrize("outputs", [dflash, eagle3])
+FLAGS = ("head_norms", "norm_before_residual", "norm_output")
+CHAINS = [partial(eagle3, **{flag: flag in chosen for flag in FLAGS}) for chosen in ((), *((flag,) for flag in FLAGS))]
+NAMES = ["dflash", "eagle3", *FLAGS]
+
+
+@pytest.mark.parametrize("outputs", [dflash, *CHAINS], ids=NAMES)
 def test_few_tokens_are_what_they_are_among_many(
     outputs: Callable[[bool], list[Tensor]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

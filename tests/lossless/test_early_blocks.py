@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from support.views import committed, random_view
 from torch import Tensor
 
 from orthrus import Chance, Context, Draft, RowState, Stop, run_draft_pass
+from orthrus.drafting.policy import DraftLengthPolicy
 from orthrus.testing.profiles import fewer
 from orthrus_diffusion.block import MaskedBlock
 from orthrus_diffusion.drafter import Diffusion
@@ -82,6 +84,44 @@ def test_most_blocks_of_a_long_answer_are_launched_early(prompts: int) -> None:
     drafter = Counting(target(), 4, MASK, "noisy", early=True)
     decode_with(target(), drafter, [[1, 2, 3]] * prompts, Stop(60), batch=1)
     assert drafter.early > 3 * drafter.late > 0
+
+
+def sizes_in_turn(monkeypatch: pytest.MonkeyPatch, sizes: Sequence[int]) -> list[int]:
+    """Let `auto` choose these sizes over and over; return the list of those that it chose."""
+    chosen: list[int] = []
+
+    def weigh(self: DraftLengthPolicy, available: list[int | None], costs: list[float]) -> int:
+        chosen.append(min(sizes[len(chosen) % len(sizes)], self.sizes[len(costs) - 1]))
+        return chosen[-1]
+
+    monkeypatch.setattr(DraftLengthPolicy, "weigh", weigh)
+    return chosen
+
+
+@pytest.mark.parametrize("sizes", [[3], [7, 1, 3], [0, 3, 3]])
+def test_what_auto_chose_is_launched_a_cycle_later(sizes: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is the text of the oracle, drafts are as wide as was chosen, and measuring waits until nothing is launched."""
+    chosen, widths = sizes_in_turn(monkeypatch, sizes), []
+
+    class Measured(Counting):
+        def _measured(self, context: Context, drafts: int) -> Draft:
+            assert not self.launched
+            return super()._measured(context, drafts)
+
+        def propose(self, context: Context, chance: Chance) -> Draft:
+            draft = super().propose(context, chance)
+            widths.append(draft.tokens.shape[1])
+            return draft
+
+    drafter = Measured(target(), 8, MASK, "noisy", early=True, auto=True)
+    prompts, stop = [[1, 2, 3], [4, 5]], Stop(60)
+    results = decode_with(target(), drafter, prompts, stop, batch=1)
+    assert_held(results, family_oracle("llama"), prompts, stop)
+    assert set(widths) <= {*chosen, *range(max(sizes))}  # less than was chosen only where an answer ends
+    assert max(widths) == max(sizes)
+    assert drafter.early > 10
+    if 0 not in sizes:
+        assert drafter.early > 3 * drafter.late > 0
 
 
 def test_nothing_is_launched_early_where_a_prompt_waits_for_one_of_several_rows() -> None:

@@ -106,7 +106,7 @@ def target_of(engine: str, cache: Any = None, **options: Any) -> tuple[Transform
 prompts = st.lists(st.lists(st.integers(1, VOCABULARY - 1), min_size=1, max_size=20), min_size=1, max_size=5)
 
 
-@pytest.mark.parametrize("engine", ["eager", "fused", pytest.param("compiled", marks=pytest.mark.thorough)])
+@pytest.mark.parametrize("engine", ["eager", "fused", pytest.param("compiled", marks=pytest.mark.nightly)])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the compiler's imports
 @settings(max_examples=6)
 @given(data=st.data())

@@ -70,6 +70,13 @@ class Stale(Cycling):
         return draft
 
 
+class KnowsBetter(Cycling):
+    """Say the lengths that it meant, whatever was cut since."""
+
+    def after(self, context: Context, draft: Draft) -> Draft:
+        return replace(draft, host_lengths=tuple(WIDTH for _ in context.rows))
+
+
 class CountsPositions(Cycling):
     """Keep its own position, which moves on by the whole draft whether it was accepted or not."""
 
@@ -443,6 +450,7 @@ BUGS = [
     Bug("drafter", "draws the verifier's chance another seed", "coupled_text", Reseeds),
     Bug("drafter", "ignores the limit: always drafts its whole width", "draft_fits_the_room", NoLimit),
     Bug("drafter", "goes on drafting for rows that ended", "draft_fits_the_room", DraftsForTheEnded),
+    Bug("drafter", "says other lengths on the host than on the device", "draft_fits_the_room", KnowsBetter),
     Bug("drafter", "drafts a token that the target does not have", "tokens_are_in_the_vocabulary", TooManyTokens),
     Bug("drafter", "returns tokens as int32", "draft_has_its_form", HalfWidth),
     Bug("drafter", "takes its rejected drafts for text", "history_leaves_no_trace", Stale),

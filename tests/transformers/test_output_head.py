@@ -18,7 +18,7 @@ from orthrus_drafters.none import NoDrafter
 from orthrus_transformers.kernels.wide_linear import CONTENDERS, wide_linear
 from orthrus_transformers.target import TransformersTarget
 
-ENGINES = ["eager", "fused", pytest.param("compiled", marks=pytest.mark.thorough)]
+ENGINES = ["eager", "fused", pytest.param("compiled", marks=pytest.mark.nightly)]
 PROMPTS = [[1, 2, 3], [4, 5]]
 
 

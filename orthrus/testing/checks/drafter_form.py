@@ -79,6 +79,9 @@ def draft_fits_the_room(context: Context, draft: Draft) -> None:
             raise BrokenRuleError(f"{length} tokens for a row with room for {room}", f"row {row}, {_cycle(context)}")
         if length > width:
             raise BrokenRuleError(f"a length of {length}, but {width} tokens", f"row {row}, {_cycle(context)}")
+    if draft.host_lengths is not None and [*draft.host_lengths] != draft.lengths.tolist():
+        problem = f"host_lengths are {[*draft.host_lengths]}, lengths {draft.lengths.tolist()}"
+        raise BrokenRuleError(problem, _cycle(context))
 
 
 @rule(SCENES)

@@ -20,6 +20,7 @@ class TextTokenizer:
         self._tokenizer = tokenizer
         self._chat = chat
         self.byte_tokens = frozenset(_byte_tokens(tokenizer))
+        self._texts: dict[int, str] = {}  # of single tokens, which text that is shown as it comes asks for at every one
 
     @property
     def special_tokens(self) -> Mapping[str, int]:
@@ -66,6 +67,14 @@ class TextTokenizer:
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """Return the text without special tokens, spaces as they are."""
+        if len(token_ids) != 1:
+            return self._decode(token_ids)
+        [token_id] = token_ids
+        if token_id not in self._texts:
+            self._texts[token_id] = self._decode(token_ids)
+        return self._texts[token_id]
+
+    def _decode(self, token_ids: Sequence[int]) -> str:
         text = self._tokenizer.decode(list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return str(text)
 
