@@ -103,11 +103,13 @@ class Session:
         logprobs: int | None = None,
         chat: bool | None = None,
         noise: str | None = None,
+        shows: bool = True,
     ) -> str:
         """Ask for an answer; return the request's id, which its events have.
 
         stop, sampling: settings of this request alone; a mapping changes some of the decoder's. seed: of its noise.
         noise: what the noise is keyed by besides the seed, so that requests of other ids get the same; None: the id.
+        shows: whether events have the text as it comes; without, tokens are turned into text at the end alone.
         logprobs: of how many of the likeliest tokens the target's scores are wanted, besides the chosen token's. Raises
         InputError, and changes nothing, for an id that is taken, a prompt that cannot be answered, or settings that do
         not fit.
@@ -131,7 +133,7 @@ class Session:
                     request_key(name if noise is None else noise), self._seed if seed is None else seed, self._seed
                 ),
                 logprobs,
-                self._streams,
+                self._streams and shows,
             )
             self.enqueue(name, request)
             return name

@@ -136,6 +136,7 @@ class Step:
             self.passes,
             self.scores,
             self.likeliest,
+            self.drafted,
         )
 
 

@@ -56,8 +56,7 @@ class Detokenizer:
 
     def feed(self, token_id: int, armed: bool = True) -> str:
         """Add a token and return the text that became safe to show; a stop string counts only while armed."""
-        self._token_ids.append(token_id)
-        self._in_run = token_id in self._bytes or (self._in_run and not self._decode([token_id]))
+        self._append(token_id)
         before = self.text
         settled = before if self._settled == len(before) else before[: self._settled]
         self.text = settled + (self._tail().rstrip(UNFINISHED) if self._in_run else self._new_text())
@@ -68,6 +67,19 @@ class Detokenizer:
         if armed:
             self._cut(len(before) if self.text.startswith(before) else len(settled))
         return self._show(self._safe_end())
+
+    def extend(self, token_ids: Sequence[int]) -> str:
+        """Add tokens, one at least, and return the text that became safe to show: that of `feed` for each of them.
+
+        They are decoded together, which is quicker. Stop strings are not looked for.
+        """
+        for token_id in token_ids[:-1]:
+            self._append(token_id)
+        return self.feed(token_ids[-1], armed=False)
+
+    def _append(self, token_id: int) -> None:
+        self._token_ids.append(token_id)
+        self._in_run = token_id in self._bytes or (self._in_run and not self._decode([token_id]))
 
     def finish(self) -> str:
         """Return what was held back, now that no token follows."""

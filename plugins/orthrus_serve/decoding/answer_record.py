@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from orthrus import Event, Result
+from orthrus import Detokenizer, Event, Result
 from orthrus_serve.decoding.messages import Ending, Generate, Piece, ScoredToken
 from orthrus_serve.decoding.prompt_scores import scored_token
 from orthrus_serve.decoding.token_texts import TokenTexts
@@ -14,16 +14,21 @@ REASONS = {"stop_token": "stop", "stop_string": "stop"}  # as clients know them;
 
 @dataclass(eq=False)
 class AnswerRecord:
-    """One answer's news since the last piece, and its times in seconds of one clock."""
+    """One answer's news since the last piece, and its times in seconds of one clock.
+
+    text: turns the tokens into text when a piece is taken, all of them together; None: the session's events have it.
+    """
 
     request: Generate
     prompt_tokens: int
     arrived: float
+    text: Detokenizer | None = None
     first: float | None = None
     last: float = 0.0
     length: int = 0  # tokens so far
     ending: Ending | None = None
     texts: list[str] = field(default_factory=list)
+    token_ids: list[int] = field(default_factory=list)  # that have not become text
     scored: list[ScoredToken] = field(default_factory=list)
     tokens: int = 0
     accepted: int = 0
@@ -39,19 +44,31 @@ class AnswerRecord:
         self.accepted += event.accepted
         self.drafted += event.drafted
         self.texts.append(event.text)
+        if self.text is not None:
+            self.token_ids += event.token_ids
         for token, scores in zip(event.token_ids, event.scores or (), strict=False):
             self.scored.append(scored_token(texts, token, scores.chosen, scores.likeliest))
         if event.result is not None:
             self.ending = self._ending(event.result, now)
+            if not self.request.streams:
+                self.texts = [event.result.text]
         return gap
 
     def take(self) -> Piece:
         """Return the news, and begin to gather anew."""
         counts = self.tokens, self.accepted, self.drafted
-        piece = Piece(self.request.id, "".join(self.texts), *counts, tuple(self.scored), self.ending)
-        self.texts, self.scored = [], []
+        text = "".join(self.texts) + self._decoded()
+        piece = Piece(self.request.id, text, *counts, tuple(self.scored), self.ending)
+        self.texts, self.scored, self.token_ids = [], [], []
         self.tokens = self.accepted = self.drafted = 0
         return piece
+
+    def _decoded(self) -> str:
+        """Return the text that the new tokens make safe to show, and at the end what was held back."""
+        if self.text is None:
+            return ""
+        shown = self.text.extend(self.token_ids) if self.token_ids else ""
+        return shown if self.ending is None else shown + self.text.finish()
 
     def _ending(self, result: Result, now: float) -> Ending:
         measures = result.measures

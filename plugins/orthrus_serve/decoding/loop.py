@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from orthrus import BuildError, Decoder, InputError, Session
+from orthrus import BuildError, Decoder, Detokenizer, InputError, Session, byte_tokens
 from orthrus.errors import reason
 from orthrus.optional import HoldsCache
 from orthrus_serve.decoding.inbox import Encoded, Inbox, Taken, plainly
@@ -72,6 +72,7 @@ class DecodingLoop:
     def _begin(self, encoded: Encoded, scored: tuple[ScoredToken, ...] = ()) -> None:
         """Let a request join the session."""
         request, tokenizer = encoded.request, self._decoder.target.tokenizer
+        shows = request.streams and bool(request.stop.get("strings", self._decoder.stop.strings))
         try:
             self._session.add(
                 encoded.token_ids,
@@ -81,6 +82,7 @@ class DecodingLoop:
                 seed=request.seed,
                 logprobs=request.logprobs,
                 noise=request.noise,
+                shows=shows,  # it looks for stop strings then; without, text is made once a piece, and not once a token
             )
         except InputError as error:
             self._writer.send(Refused(request.id, plainly(error, request.id)))
@@ -89,8 +91,17 @@ class DecodingLoop:
             self._writer.send(Refused(request.id, f"the request cannot be taken: {reason(error)}", internal=True))
             return
         text = tokenizer.decode(encoded.token_ids) if request.echo and tokenizer is not None else ""
-        self._outbox.begin(request, len(encoded.token_ids), encoded.arrived)
+        self._outbox.begin(
+            request, len(encoded.token_ids), encoded.arrived, None if shows else self._detokenizer(request)
+        )
         self._writer.send(Begun(request.id, len(encoded.token_ids), text, scored))
+
+    def _detokenizer(self, request: Generate) -> Detokenizer | None:
+        """Return what turns a stream's tokens into text."""
+        tokenizer = self._decoder.target.tokenizer
+        if tokenizer is None or not request.streams:
+            return None
+        return Detokenizer(tokenizer.decode, (), byte_tokens(tokenizer))
 
     def _score(self) -> None:
         """Score one chunk of the prompt that came first."""

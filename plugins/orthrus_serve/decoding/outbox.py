@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from orthrus import Event
+from orthrus import Detokenizer, Event
 from orthrus_serve.decoding.answer_record import AnswerRecord
 from orthrus_serve.decoding.messages import Generate, News, Piece
 from orthrus_serve.decoding.statistics import Counters
@@ -32,9 +32,9 @@ class Outbox:
         self._sent = 0.0
         self.counters = Counters()
 
-    def begin(self, request: Generate, prompt_tokens: int, arrived: float) -> None:
-        """Note a request that was taken."""
-        self._records[request.id] = AnswerRecord(request, prompt_tokens, arrived)
+    def begin(self, request: Generate, prompt_tokens: int, arrived: float, text: Detokenizer | None = None) -> None:
+        """Note a request that was taken; text: what turns its tokens into text, if the session does not."""
+        self._records[request.id] = AnswerRecord(request, prompt_tokens, arrived, text)
         self.counters.prompt_tokens += prompt_tokens
 
     def forget(self, id: str) -> None:
