@@ -1,4 +1,7 @@
-"""Access: the keys that let a client in, and the server's state for its routes."""
+"""Access: the keys that let a client in, and the server's state for its routes.
+
+What routes depend on is asynchronous without need: the framework runs other functions in threads, which cost more.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from orthrus_serve.errors import ApiError
 from orthrus_serve.state import ServerState
 
 
-def server_of(request: Request) -> ServerState:
+async def server_of(request: Request) -> ServerState:
     """Return the state of the server that a request came to."""
     state: ServerState = request.app.state.server
     return state
@@ -21,7 +24,7 @@ def server_of(request: Request) -> ServerState:
 Server = Annotated[ServerState, Depends(server_of)]
 
 
-def check_key(request: Request, server: Server) -> None:
+async def check_key(request: Request, server: Server) -> None:
     """Raise ApiError unless a request has one of the server's keys, if there are any.
 
     All keys are compared, each in a time that does not depend on where it differs.
