@@ -56,7 +56,8 @@ class Detokenizer:
 
     def feed(self, token_id: int, armed: bool = True) -> str:
         """Add a token and return the text that became safe to show; a stop string counts only while armed."""
-        self._append(token_id)
+        self._token_ids.append(token_id)
+        self._in_run = token_id in self._bytes or (self._in_run and not self._decode([token_id]))
         before = self.text
         settled = before if self._settled == len(before) else before[: self._settled]
         self.text = settled + (self._tail().rstrip(UNFINISHED) if self._in_run else self._new_text())
@@ -73,13 +74,10 @@ class Detokenizer:
 
         They are decoded together, which is quicker. Stop strings are not looked for.
         """
-        for token_id in token_ids[:-1]:
-            self._append(token_id)
+        if self._in_run or not self._bytes.isdisjoint(token_ids):  # then it matters where a run begins
+            return "".join(self.feed(token_id, armed=False) for token_id in token_ids)
+        self._token_ids += token_ids[:-1]
         return self.feed(token_ids[-1], armed=False)
-
-    def _append(self, token_id: int) -> None:
-        self._token_ids.append(token_id)
-        self._in_run = token_id in self._bytes or (self._in_run and not self._decode([token_id]))
 
     def finish(self) -> str:
         """Return what was held back, now that no token follows."""

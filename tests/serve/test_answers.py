@@ -41,6 +41,14 @@ def test_a_chat_is_the_decoders_own(served: Served) -> None:
     assert answer["usage"]["prompt_tokens"] == 4
 
 
+def test_a_request_has_an_id_its_own_if_it_brings_one(served: Served) -> None:
+    for stream in (False, True):
+        body = {"model": "letters", "prompt": "abc", "stream": stream}
+        given = served.client.post("/v1/completions", json=body, headers={"x-request-id": "mine-1"})
+        strange = served.client.post("/v1/completions", json=body, headers={"x-request-id": "no id"})
+        assert given.headers["x-request-id"] == "mine-1" and strange.headers["x-request-id"].startswith("cmpl-")
+
+
 def test_what_a_request_leaves_out_is_the_configs(served: Served) -> None:
     assert served.completion()["usage"]["completion_tokens"] == 16
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from starlette.requests import Request
@@ -17,24 +18,32 @@ from orthrus_serve.decoding.service import DecodingEndedError
 from orthrus_serve.errors import unavailable
 from orthrus_serve.state import ServerState
 
+PLAIN_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 CLIENT_LEFT = 499  # a status that nobody reads
 
 
 async def respond(server: ServerState, request: Request, plan: Plan, shape: Shape, per_prompt: int) -> Response:
     """Return the response to a plan; raise ApiError if there is no room for it, or it is refused."""
-    run = _submit(server, plan)
+    run, headers = _submit(server, plan), {"x-request-id": _request_id(request, plan)}
     streams = False
     try:
         await before_leaving(request.receive, run.begin())
         if plan.stream:
             streams = True
-            return EventStream(ChunkStream(run, shape, per_prompt).frames(), run.close)
-        return JSONResponse(await before_leaving(request.receive, _whole(run, shape, per_prompt)))
+            return EventStream(ChunkStream(run, shape, per_prompt).frames(), run.close, headers)
+        whole = await before_leaving(request.receive, _whole(run, shape, per_prompt))
+        return JSONResponse(whole, headers=headers)
     except ClientLeftError:
         return Response(status_code=CLIENT_LEFT)
     finally:
         if not streams:
             run.close()
+
+
+def _request_id(request: Request, plan: Plan) -> str:
+    """Return the id by which a client knows its request: its own, if it gave a short and plain one."""
+    given = request.headers.get("x-request-id", "")
+    return given if PLAIN_ID.fullmatch(given) else plan.id
 
 
 def _submit(server: ServerState, plan: Plan) -> AnswerRun:

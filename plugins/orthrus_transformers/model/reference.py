@@ -13,6 +13,7 @@ from torch import Tensor
 from orthrus import fingerprint_files, fingerprint_weights
 from orthrus_transformers.guards import does_not_fit
 from orthrus_transformers.model.experts import choose_experts
+from orthrus_transformers.transformers_api import cache_argument
 
 
 @torch.no_grad()
@@ -30,8 +31,9 @@ def chunk_logits(model: Any, token_ids: Sequence[int], past: Any) -> tuple[Tenso
     past: that cache after the chunks before; None for the first.
     """
     ids = torch.tensor([list(token_ids)], device=model.device)
-    output = model(input_ids=ids, past_key_values=past, use_cache=True)
-    return output.logits[0], output.past_key_values
+    name = cache_argument(model)
+    output = model(input_ids=ids, use_cache=True, **{name: past})
+    return output.logits[0], getattr(output, name)
 
 
 def copied(model: Any, attention: str, dtype: torch.dtype) -> Any:
