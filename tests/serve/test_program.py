@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import socket
-import subprocess
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from multiprocessing import Pipe
 from pathlib import Path
 
 import httpx2
 import pytest
-from support.program import PROGRAM, TABLE, InProcess
+from support.program import TABLE, InProcess
+from support.served_program import started
 from support.serving import SECONDS, serving, wait_for
 
 from orthrus import BuildError, Decoder
@@ -25,36 +23,6 @@ from orthrus_serve.decoding.process import run
 from orthrus_serve.decoding.start import wait_until_ready
 
 LONG = {"model": "table-prompt-lookup", "prompt": "abc", "max_tokens": 4_000, "stream": True}
-
-
-@dataclass(frozen=True)
-class Started:
-    """A program that serves."""
-
-    process: subprocess.Popen[str]
-    url: str
-
-    def children(self) -> list[int]:
-        """Return the process ids of its children that decode."""
-        listed = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text(encoding="utf-8")
-        commands = {int(id): Path(f"/proc/{id}/cmdline").read_bytes() for id in listed.split()}
-        return [id for id, words in commands.items() if b"spawn_main" in words]
-
-
-@contextmanager
-def started(*arguments: str) -> Iterator[Started]:
-    """Start the program on a free port, and wait until it serves."""
-    words = [*PROGRAM, "serve", "--config", str(TABLE), "--port", "0", *arguments]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8")
-    assert process.stderr is not None
-    try:
-        line = process.stderr.readline()
-        announced = re.fullmatch(r"serving '[\w-]+' at (http://127\.0\.0\.1:\d+)\n", line)
-        assert announced, line + process.stderr.read()
-        yield Started(process, announced[1])
-    finally:
-        process.kill()
-        process.communicate()
 
 
 def streamed(url: str, first: threading.Event, said: list[str]) -> None:
@@ -79,7 +47,7 @@ def followed(url: str) -> Iterator[list[str]]:
 
 @pytest.mark.thorough
 def test_a_signal_lets_what_runs_end() -> None:
-    with started("--model-name", "table-prompt-lookup") as program:
+    with started(TABLE) as program:
         with followed(program.url) as said:
             os.kill(program.process.pid, signal.SIGTERM)
         out, err = program.process.communicate(timeout=SECONDS)
@@ -91,7 +59,7 @@ def test_a_signal_lets_what_runs_end() -> None:
 
 @pytest.mark.thorough
 def test_when_decoding_dies_requests_get_an_error_and_the_program_ends() -> None:
-    with started() as program:
+    with started(TABLE) as program:
         with followed(program.url) as said:
             [decoding] = program.children()
             os.kill(decoding, signal.SIGKILL)
@@ -103,7 +71,7 @@ def test_when_decoding_dies_requests_get_an_error_and_the_program_ends() -> None
 
 @pytest.mark.thorough
 def test_decoding_ends_with_a_program_that_is_killed() -> None:
-    with started() as program:
+    with started(TABLE) as program:
         [decoding] = program.children()
         program.process.kill()
         wait_for(lambda: not Path(f"/proc/{decoding}").exists())
@@ -111,7 +79,7 @@ def test_decoding_ends_with_a_program_that_is_killed() -> None:
 
 @pytest.mark.thorough
 def test_the_web_process_imports_no_torch() -> None:
-    with started() as program:
+    with started(TABLE) as program:
         maps = Path(f"/proc/{program.process.pid}/maps").read_text(encoding="utf-8")
         assert "libtorch" not in maps and "python" in maps
         [decoding] = program.children()
