@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from orthrus_serve.answers.choice import Choice
-from orthrus_serve.decoding.messages import Statistics
+from orthrus_serve.decoding.messages import Ending, Statistics
 
 PREFIX, ALIAS = "orthrus_", "vllm:"
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 60, 120)
@@ -67,19 +66,15 @@ class Metrics:
         for gap in statistics.gaps:
             self._gap.observe(gap)
 
-    def note_answer(self, choices: Sequence[Choice]) -> None:
-        """Add the times of choices that have ended; those of others are left out."""
-        for choice in choices:
-            ending = choice.ending
-            if ending is None:
-                continue
-            self._ended.labels(self._model, ending.reason).inc()
-            self._queue.observe(ending.queue_seconds)
-            self._whole.observe(ending.seconds)
-            if ending.first_token_seconds is not None:
-                self._first.observe(ending.first_token_seconds)
-                if choice.tokens > 1:
-                    self._token.observe((ending.seconds - ending.first_token_seconds) / (choice.tokens - 1))
+    def note_end(self, ending: Ending, tokens: int) -> None:
+        """Add the times of an answer of so many tokens that has ended."""
+        self._ended.labels(self._model, ending.reason).inc()
+        self._queue.observe(ending.queue_seconds)
+        self._whole.observe(ending.seconds)
+        if ending.first_token_seconds is not None:
+            self._first.observe(ending.first_token_seconds)
+            if tokens > 1:
+                self._token.observe((ending.seconds - ending.first_token_seconds) / (tokens - 1))
 
     def page(self, *, vllm: bool) -> bytes:
         """Return all metrics as text; vllm: also under the names that vLLM has for them."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from orthrus_serve.answers.choice import measures, usage
+from orthrus_serve.answers.choice import Choice, measures, usage
 from orthrus_serve.answers.chunks import ChunkStream
 from orthrus_serve.answers.event_stream import ClientLeftError, EventStream, before_leaving
 from orthrus_serve.answers.plan import Plan
@@ -55,9 +56,11 @@ def _submit(server: ServerState, plan: Plan) -> AnswerRun:
         leave()
         raise unavailable(str(error)) from error
 
-    def end(choices: Any) -> None:
+    def end(choices: Sequence[Choice]) -> None:
         leave()
-        server.metrics.note_answer(choices)
+        for choice in choices:
+            if choice.ending is not None:  # else the client has left
+                server.metrics.note_end(choice.ending, choice.tokens)
 
     return AnswerRun(plan, answers, end)
 
