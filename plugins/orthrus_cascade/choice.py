@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from orthrus_cascade.evidence import Evidence
+from orthrus_cascade.evidence import CycleState, Evidence
 
 NOBODY = -1  # plain decoding
 PLAIN_PASSES = 1.0  # of a cycle without drafts
@@ -34,20 +34,27 @@ class Choice:
         for evidence in self._evidence.values():
             evidence.move_rows(sources)
 
-    def best(self, live: Sequence[int], rows: int, drafted: Mapping[int, Sequence[int]]) -> int:
+    def best(self, live: Sequence[int], state: CycleState, drafted: Mapping[int, Sequence[int]]) -> int:
         """Return whose draft is worth most, of equals the first; NOBODY if plain decoding is.
 
-        live: the rows that go on, of so many. drafted: by number for which of them a drafter had something, of those
-        that were asked in this cycle; the others are taken to have something for all.
+        live: the rows that go on. drafted: by number for which of them a drafter had something, of those that were
+        asked in this cycle; the others are taken to have something for all.
         """
-        worth = {number: self._worth(number, live, rows, drafted.get(number, live)) for number in self._evidence}
-        worth[NOBODY] = self._worth_of_nothing(live, rows)
+        worth = {number: self._worth(number, live, state, drafted.get(number, live)) for number in self._evidence}
+        if not state.launched:  # else a draft is there, and leaving it unused saves next to nothing
+            worth[NOBODY] = self._worth_of_nothing(live, state)
         return max(worth, key=lambda number: worth[number])
 
     def observe(
-        self, number: int, accepted: Sequence[tuple[int, int]], shape: tuple[int, int], passes: float, seconds: float
+        self,
+        number: int,
+        accepted: Sequence[tuple[int, int]],
+        state: CycleState,
+        width: int,
+        passes: float,
+        seconds: float,
     ) -> None:
-        """Note a cycle in which a drafter, or NOBODY, drafted, and what it took; shape: its rows and width of draft.
+        """Note a cycle in which a drafter, or NOBODY, drafted, how widely, and what it took.
 
         accepted: pairs of a row that was drafted for and how many tokens were accepted.
         """
@@ -55,19 +62,19 @@ class Choice:
         for evidence in self._evidence.values():
             evidence.fade()
         if number == NOBODY:
-            self._plain.cost(*shape, passes, seconds)
+            self._plain.cost(state, width, passes, seconds)
         elif accepted:
             self._evidence[number].accepted(accepted)
-            self._evidence[number].cost(*shape, passes, seconds)
+            self._evidence[number].cost(state, width, passes, seconds)
 
-    def _worth(self, number: int, live: Sequence[int], rows: int, drafted: Sequence[int]) -> float:
+    def _worth(self, number: int, live: Sequence[int], state: CycleState, drafted: Sequence[int]) -> float:
         """Return the tokens expected of a cycle over what it costs."""
         if not drafted:
             return -math.inf
         evidence = self._evidence[number]
-        cost = evidence.seconds(rows) if self._timed else evidence.passes()
+        cost = evidence.seconds(state) if self._timed else evidence.passes()
         return math.inf if cost is None else (len(live) + sum(map(evidence.expected, drafted))) / cost
 
-    def _worth_of_nothing(self, live: Sequence[int], rows: int) -> float:
-        cost = self._plain.seconds(rows) if self._timed else PLAIN_PASSES
+    def _worth_of_nothing(self, live: Sequence[int], state: CycleState) -> float:
+        cost = self._plain.seconds(state) if self._timed else PLAIN_PASSES
         return math.inf if cost is None else len(live) / cost

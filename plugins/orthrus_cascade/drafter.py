@@ -13,14 +13,16 @@ import torch
 from orthrus import Chance, ConfigError, Context, Draft, Drafter, Parts, Step, TappedStates, TapPoint
 from orthrus.optional import DraftsAhead, HasFingerprint, MovesRows, ReadsLikeliest, ReadsTaps, Reports, name_of
 from orthrus_cascade.choice import NOBODY, Choice
+from orthrus_cascade.evidence import CycleState
 from orthrus_cascade.options import CascadeOptions
 
 
 @dataclass(frozen=True, eq=False)
 class Proposal:
-    """The draft that was proposed: by whom, for which rows, how wide, the passes of all drafts, when it began."""
+    """The draft that was proposed: by whom, in which state, for which rows, how wide, passes of all, when it began."""
 
     number: int
+    state: CycleState
     rows: Sequence[int]
     width: int
     passes: float
@@ -90,15 +92,16 @@ class Cascade:
         drafts = {NOBODY: context.empty_draft()}
         drafted: dict[int, Sequence[int]] = {}
         number, self._launched = self._launched, None
+        state = CycleState(len(context.rows), number is not None)
         while number is None or number not in drafts:
             if number is not None:
                 drafts[number] = draft = self._drafters[number].propose(context, chance)
                 drafted[number] = _rows_drafted(draft, live)
-            number = self._choice.best(live, len(context.rows), drafted)
+            number = self._choice.best(live, state, drafted)
         passes = sum(draft.passes for draft in drafts.values())
         self._chosen[number] += 1
         draft = drafts[number]
-        self._proposal = Proposal(number, drafted.get(number, ()), draft.tokens.shape[1], passes, began)
+        self._proposal = Proposal(number, state, drafted.get(number, ()), draft.tokens.shape[1], passes, began)
         return draft if draft.passes == passes else replace(draft, passes=passes)
 
     def observe(self, step: Step) -> None:
@@ -111,8 +114,8 @@ class Cascade:
         if proposal is not None:
             seconds = self._clock() - proposal.began
             accepted = [(row, step.accepted[row]) for row in proposal.rows]
-            shape = len(step.accepted), proposal.width
-            self._choice.observe(number, accepted, shape, 1 + proposal.passes, seconds)
+            passes = 1 + proposal.passes
+            self._choice.observe(number, accepted, proposal.state, proposal.width, passes, seconds)
 
     def report(self) -> Mapping[str, Any]:
         """Return the share of cycles in which each drafted, and what they report."""

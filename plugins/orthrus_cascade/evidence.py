@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 HOPED = 4.0  # tokens accepted in a cycle, until it is known better
 ROW_FADES, ALL_FADE = 0.95, 0.995  # what is left of the evidence of a row, and of all rows, a cycle later
@@ -35,6 +36,18 @@ class FadingMean:
     def mean(self, prior: float, strength: float) -> float:
         """Return the mean, with a prior that counts as so many values."""
         return (prior * strength + self._total) / (strength + self._weight)
+
+
+@dataclass(frozen=True)
+class CycleState:
+    """The state of a cycle that its time depends on, whoever drafts.
+
+    rows: of the batch. launched: whether a draft was launched ahead in the cycle before. Then whoever drafts waits for
+    it, and the one that launched it has a short cycle; all others have none.
+    """
+
+    rows: int
+    launched: bool
 
 
 class CycleTimes:
@@ -78,7 +91,7 @@ class Evidence:
         self._all = FadingMean()
         self._rows: dict[int, FadingMean] = {}
         self._passes: deque[float] = deque(maxlen=TIMED)
-        self._seconds: dict[int, CycleTimes] = {}  # by number of rows
+        self._seconds: dict[CycleState, CycleTimes] = {}
         self._shapes: set[tuple[int, int]] = set()  # of passes that there were
         self._cycle = 0  # cycles that went by
 
@@ -108,18 +121,18 @@ class Evidence:
             total += count
         self._all.add(total / len(counts))
 
-    def cost(self, rows: int, width: int, passes: float, seconds: float) -> None:
-        """Note what a cycle of so many rows and drafts took: passes, of which one verified, and seconds.
+    def cost(self, state: CycleState, width: int, passes: float, seconds: float) -> None:
+        """Note what a cycle with drafts of a width took: passes, of which one verified, and seconds.
 
         The first pass of a shape may be compiled, captured or measured, so its time is not that of others.
         """
         self._passes.append(passes)
-        if (rows, width) not in self._shapes:
-            self._shapes.add((rows, width))
+        if (state.rows, width) not in self._shapes:
+            self._shapes.add((state.rows, width))
             return
-        if rows not in self._seconds:
-            self._seconds[rows] = CycleTimes()
-        self._seconds[rows].add(seconds, self._cycle)
+        if state not in self._seconds:
+            self._seconds[state] = CycleTimes()
+        self._seconds[state].add(seconds, self._cycle)
 
     def expected(self, row: int) -> float:
         """Return how many tokens a draft for this row may be accepted of."""
@@ -130,7 +143,7 @@ class Evidence:
         """Return the passes of a cycle, as of the last ones; None if there were too few."""
         return sum(self._passes) / len(self._passes) if len(self._passes) >= TRIALS else None
 
-    def seconds(self, rows: int) -> float | None:
-        """Return the seconds of a cycle of so many rows, as of the last ones; None if that is not known (any more)."""
-        timed = self._seconds.get(rows)
+    def seconds(self, state: CycleState) -> float | None:
+        """Return the seconds of a cycle in a state, as of the last ones; None if that is not known (any more)."""
+        timed = self._seconds.get(state)
         return None if timed is None else timed.mean(self._cycle)

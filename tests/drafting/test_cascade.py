@@ -29,8 +29,9 @@ from orthrus.testing import TableTarget
 from orthrus.testing.profiles import fewer
 from orthrus.testing.strategies import batches, samplings, stops, tables
 from orthrus_caches.dynamic import DynamicCache
+from orthrus_cascade.choice import NOBODY, Choice
 from orthrus_cascade.drafter import Cascade
-from orthrus_cascade.evidence import PATIENCE, CycleTimes
+from orthrus_cascade.evidence import PATIENCE, CycleState, CycleTimes
 from orthrus_diffusion.drafter import Diffusion
 from orthrus_drafters.none import NoDrafter
 from orthrus_drafters.prompt_lookup import PromptLookup
@@ -232,6 +233,21 @@ def test_a_time_is_the_mean_of_those_that_agree_and_grows_old(usual: list[float]
     assert times.mean(3 * PATIENCE) is not None  # it takes longer from now on
     times.add(usual[0] / 100, 3 * PATIENCE)  # what made it slow is over
     assert times.mean(3 * PATIENCE) is None
+
+
+@pytest.mark.parametrize(("launched", "best"), [(False, 0), (True, 1)])
+def test_a_draft_that_was_launched_is_left_only_for_one_that_is_better(launched: bool, best: int) -> None:
+    """Whoever drafts waits for it, so what costs nothing itself takes as long; then tokens alone count."""
+    choice, free, launching = Choice(2, "seconds"), 0, 1
+    for number in range(60):
+        early, late = CycleState(1, True), CycleState(1, False)
+        choice.observe(free, [(0, 2 + number % 2)], early, 10, 1.0, 1.4)
+        choice.observe(free, [(0, 2 + number % 2)], late, 10, 1.0, 0.9)
+        choice.observe(launching, [(0, 4)], early, 15, 2.0, 1.4)
+        choice.observe(launching, [(0, 4)], late, 15, 2.0, 1.7)
+        choice.observe(NOBODY, [], late, 0, 1.0, 0.9)
+    assert choice.best([0], CycleState(1, launched), {}) == best
+    assert choice.best([0], CycleState(1, launched), {free: []}) == launching
 
 
 def test_all_observe_and_only_the_drafts_of_the_one_that_drafted_were_accepted() -> None:

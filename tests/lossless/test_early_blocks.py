@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from support.views import committed, random_view
 from torch import Tensor
 
 from orthrus import Chance, Context, Draft, RowState, Stop, run_draft_pass
+from orthrus.drafting import pass_costs
 from orthrus.drafting.policy import DraftLengthPolicy
 from orthrus.testing.profiles import fewer
 from orthrus_diffusion.block import MaskedBlock
@@ -99,27 +101,34 @@ def sizes_in_turn(monkeypatch: pytest.MonkeyPatch, sizes: Sequence[int]) -> list
 
 
 @pytest.mark.parametrize("sizes", [[3], [7, 1, 3], [0, 3, 3]])
-def test_what_auto_chose_is_launched_a_cycle_later(sizes: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_auto_chose_is_launched_a_cycle_later(
+    sizes: list[int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """It is the text of the oracle, drafts are as wide as was chosen, and measuring waits until nothing is launched."""
-    chosen, widths = sizes_in_turn(monkeypatch, sizes), []
+    monkeypatch.setenv("ORTHRUS_CACHE", str(tmp_path))
+    chosen, widths, measured = sizes_in_turn(monkeypatch, sizes), [], []
+    own = pass_costs.measure
 
-    class Measured(Counting):
-        def _measured(self, context: Context, drafts: int) -> Draft:
-            assert not self.launched
-            return super()._measured(context, drafts)
+    def measure(*args: Any) -> Any:
+        measured.append(drafter.launched)
+        return own(*args)
 
+    monkeypatch.setattr(pass_costs, "measure", measure)
+
+    class Widths(Counting):
         def propose(self, context: Context, chance: Chance) -> Draft:
             draft = super().propose(context, chance)
             widths.append(draft.tokens.shape[1])
             return draft
 
-    drafter = Measured(target(), 8, MASK, "noisy", early=True, auto=True)
+    drafter = Widths(target(), 8, MASK, "noisy", early=True, auto=True)
     prompts, stop = [[1, 2, 3], [4, 5]], Stop(60)
     results = decode_with(target(), drafter, prompts, stop, batch=1)
     assert_held(results, family_oracle("llama"), prompts, stop)
     assert set(widths) <= {*chosen, *range(max(sizes))}  # less than was chosen only where an answer ends
     assert max(widths) == max(sizes)
     assert drafter.early > 10
+    assert measured and not any(measured)
     if 0 not in sizes:
         assert drafter.early > 3 * drafter.late > 0
 
