@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.serving import Served, answered, chunks_of, decoder_of, error_of, letters_target, serving
 
+from orthrus_serve.wire import reading
 from orthrus_serve.wire.chat import ChatRequest
 from orthrus_serve.wire.completion import CompletionRequest
 from orthrus_serve.wire.neutral import NEUTRAL
@@ -113,6 +115,17 @@ def test_other_kinds_of_bodies_are_refused_and_so_are_long_ones() -> None:
 
         headers = {"content-type": "application/json"}
         error_of(served.client.post(COMPLETIONS, content=chunks(), headers=headers), 413)
+
+
+def test_a_body_that_does_not_come_is_not_waited_for(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "BODY_SECONDS", 0.2)
+    host, port = served.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        head = (
+            f"POST {COMPLETIONS} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n"
+        )
+        connection.sendall(head.encode() + b"{")
+        assert connection.recv(100).startswith(b"HTTP/1.1 408")
 
 
 def test_paths_methods_and_models_that_there_are_not(served: Served) -> None:

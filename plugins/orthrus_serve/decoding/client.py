@@ -23,7 +23,7 @@ from orthrus_serve.decoding.messages import (
     Update,
 )
 from orthrus_serve.decoding.pipe import MessageWriter
-from orthrus_serve.decoding.service import DecodingEndedError
+from orthrus_serve.decoding.service import DecodingEndedError, QuestionFailedError
 
 ENDED = "the decoding process has ended"
 
@@ -109,7 +109,7 @@ class DecodingClient:
         return answers
 
     async def ask(self, question: Tokenize | Detokenize) -> object:
-        """Return the tokens or the text; raise InputError, or DecodingEndedError."""
+        """Return the tokens or the text; raise InputError, QuestionFailedError or DecodingEndedError."""
         self._check_alive()
         self._questions[question.id] = reply = self._loop.create_future()
         self._writer.send(question)
@@ -150,9 +150,13 @@ class DecodingClient:
         elif isinstance(message, Reply):
             self._reply(message.id, message.value)
         elif isinstance(message, Refused) and message.id in self._questions:
-            self._reply(message.id, InputError(message.sentence))
-        elif isinstance(message, Notice | Failed):
+            error = QuestionFailedError if message.internal else InputError
+            self._reply(message.id, error(message.sentence))
+        elif isinstance(message, Notice):
             self._notify(message.text)
+        elif isinstance(message, Failed):  # the last message of a decoding that ends by itself
+            self._notify(message.text)
+            self._end()
         elif isinstance(message, Update):
             self._hand_out(message)
 

@@ -15,7 +15,7 @@ from orthrus_serve.decoding.pipe import MessageWriter
 from orthrus_serve.decoding.prompt_scores import prompt_scores
 from orthrus_serve.decoding.token_texts import TokenTexts
 
-FAILURES = 3  # steps in a row that fail before the process gives up
+FAILURES = 3  # steps that fail, with no answer that ends between them, before the process gives up
 
 
 @dataclass(eq=False)
@@ -127,8 +127,10 @@ class DecodingLoop:
     def _decode(self) -> None:
         """Decode one step, and send what is new."""
         try:
-            self._outbox.note(self._session.advance())
-            self._failures = 0
+            events = self._session.advance()
+            self._outbox.note(events)
+            if any(event.result is not None and event.step is not None for event in events):
+                self._failures = 0
         except Exception as error:
             self._fail(error)
         pending = self._session.pending

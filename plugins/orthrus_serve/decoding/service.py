@@ -12,6 +12,10 @@ class DecodingEndedError(Exception):
     """Report that whoever decodes has ended: no request under way is answered any more."""
 
 
+class QuestionFailedError(Exception):
+    """Report a question that a part failed at: the question is not at fault."""
+
+
 class Answers(Protocol):
     """The answers to some requests, as they come."""
 
@@ -37,4 +41,4 @@ class DecodingService(Protocol):
         """Ask for answers; raise DecodingEndedError if nobody decodes."""
 
     async def ask(self, question: Tokenize | Detokenize) -> object:
-        """Return the tokens or the text; raise InputError, or DecodingEndedError."""
+        """Return the tokens or the text; raise InputError, QuestionFailedError or DecodingEndedError."""

@@ -10,8 +10,8 @@ from starlette.requests import Request
 
 from orthrus import InputError
 from orthrus_serve.decoding.messages import Detokenize, Tokenize
-from orthrus_serve.decoding.service import DecodingEndedError
-from orthrus_serve.errors import refused, unavailable
+from orthrus_serve.decoding.service import DecodingEndedError, QuestionFailedError
+from orthrus_serve.errors import ApiError, refused, unavailable
 from orthrus_serve.routes.access import Server, WithKey, check_model
 from orthrus_serve.state import ServerState
 from orthrus_serve.wire.reading import read
@@ -52,5 +52,7 @@ async def _ask(server: ServerState, question: Tokenize | Detokenize) -> object:
         return await server.service.ask(question)
     except InputError as error:
         raise refused(str(error)) from error
+    except QuestionFailedError as error:
+        raise ApiError(500, str(error)) from error
     except DecodingEndedError as error:
         raise unavailable(str(error)) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -12,6 +13,7 @@ from starlette.requests import Request
 from orthrus_serve.errors import ApiError, refused
 
 B = TypeVar("B", bound=BaseModel)
+BODY_SECONDS = 30.0  # in which a request must have come
 TYPES = frozenset({"str", "int", "float", "bool"})
 
 
@@ -33,11 +35,15 @@ async def read(request: Request, schema: type[B], most_bytes: int) -> B:
 async def _bytes(request: Request, most: int) -> bytes:
     """Return the body's bytes; those of one that is too long are not kept."""
     chunks, length = [], 0
-    async for chunk in request.stream():
-        length += len(chunk)
-        if length > most:
-            raise ApiError(413, f"the request is longer than {most} bytes", code="request_too_large")
-        chunks.append(chunk)
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for chunk in request.stream():
+                length += len(chunk)
+                if length > most:
+                    raise ApiError(413, f"the request is longer than {most} bytes", code="request_too_large")
+                chunks.append(chunk)
+    except TimeoutError as error:
+        raise ApiError(408, f"the request did not come within {BODY_SECONDS:g} s") from error
     return b"".join(chunks)
 
 
