@@ -41,7 +41,10 @@ def run_server(settings: ServerSettings) -> None:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that has the address, before anything slow is begun; raise InputError if it cannot be had."""
+    """Return a socket that has the address, before anything slow is begun; raise InputError if it cannot be had.
+
+    Nobody is let in yet: whoever asks while a model is loaded is to be refused, and not to wait.
+    """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except (OSError, UnicodeError) as error:
@@ -52,10 +55,12 @@ def listen(host: str, port: int) -> socket.socket:
         listening.bind(address)
     except OSError as error:
         listening.close()
-        raise InputError(
-            f"'{host}' port {port} cannot be listened to: {error.strerror}; choose another with --port"
-        ) from error
+        raise _taken(host, port, error) from error
     return listening
+
+
+def _taken(host: str, port: int, error: OSError) -> InputError:
+    return InputError(f"'{host}' port {port} cannot be listened to: {error.strerror}; choose another with --port")
 
 
 async def serve(settings: ServerSettings, decoding: DecodingProcess, listening: socket.socket) -> None:
@@ -63,9 +68,8 @@ async def serve(settings: ServerSettings, decoding: DecodingProcess, listening: 
     say = partial(echo, err=True)
     client, server = make_server(settings, decoding.connection, decoding.model, say)
     watching = asyncio.ensure_future(_end_with(client, server))
-    listening.listen(CONNECTIONS)  # before anybody is told
-    _announce(settings, listening)
     try:
+        _open(settings, listening)
         await server.serve(sockets=[listening])
     finally:
         watching.cancel()
@@ -84,9 +88,15 @@ def make_server(
     client = DecodingClient(connection, model, count=metrics.note, notify=notify)
     admission = Admission(settings.batch + settings.queue)
     state = ServerState(
-        client, admission, metrics, settings.model, int(time.time()), settings.keys, settings.most_bytes,
-        settings.vllm_metrics,
-    )  # fmt: skip
+        service=client,
+        admission=admission,
+        metrics=metrics,
+        name=settings.model,
+        created=int(time.time()),
+        keys=settings.keys,
+        most_bytes=settings.most_bytes,
+        vllm_metrics=settings.vllm_metrics,
+    )
     config = uvicorn.Config(make_application(state), log_level="warning", access_log=False, server_header=False)
     return client, GracefulServer(config)
 
@@ -116,7 +126,12 @@ async def _end_with(client: DecodingClient, server: uvicorn.Server) -> None:
     server.should_exit = True
 
 
-def _announce(settings: ServerSettings, listening: socket.socket) -> None:
+def _open(settings: ServerSettings, listening: socket.socket) -> None:
+    """Let clients in, and say where; raise InputError if another program took the port meanwhile."""
+    try:
+        listening.listen(CONNECTIONS)
+    except OSError as error:
+        raise _taken(settings.host, settings.port, error) from error
     host, port = listening.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     echo(f"serving '{settings.model}' at http://{shown}:{port}", err=True)

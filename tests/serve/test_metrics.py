@@ -8,6 +8,7 @@ import pytest
 from support.serving import decoder_of, serving
 
 from orthrus import Event
+from orthrus_serve.decoding.inbox import Encoded
 from orthrus_serve.decoding.messages import Generate, News
 from orthrus_serve.decoding.outbox import Outbox
 from orthrus_serve.decoding.token_texts import TokenTexts
@@ -55,7 +56,7 @@ def test_pieces_are_joined_only_where_there_are_many_answers(answers: int, joine
     clock = Clock()
     outbox = Outbox(sent.append, lambda: False, TokenTexts(None), clock)  # type: ignore[arg-type]
     for number in range(answers):
-        outbox.begin(Generate(str(number), "a", streams=True), 1, 0.0)
+        outbox.begin(Encoded(Generate(str(number), "a", streams=True), (0,), 0.0))
     for _ in range(40):
         clock.now += 0.0051
         outbox.note(events(answers))
@@ -75,8 +76,8 @@ def events(count: int) -> Sequence[Event]:
 def test_nothing_is_sent_of_answers_that_are_not_streamed_or_were_forgotten() -> None:
     sent: list[News] = []
     outbox = Outbox(sent.append, lambda: False, TokenTexts(None), Clock())  # type: ignore[arg-type]
-    outbox.begin(Generate("0", "a"), 1, 0.0)
-    outbox.begin(Generate("1", "a", streams=True), 1, 0.0)
+    outbox.begin(Encoded(Generate("0", "a"), (0,), 0.0))
+    outbox.begin(Encoded(Generate("1", "a", streams=True), (0,), 0.0))
     outbox.note(events(2))
     outbox.forget("1")
     outbox.flush(1, 0, lambda: 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from orthrus import Prompt
@@ -38,20 +38,19 @@ def make_plan(
     """
     _check(asked, model)
     id, options = f"{prefix}-{uuid.uuid4().hex}", asked.stream_options
-    stop, sampling, stream = _stop(asked), _sampling(asked), bool(asked.stream)
+    settings = Generate(
+        id,
+        "",
+        chat=chat,
+        stop=_stop(asked),
+        sampling=_sampling(asked),
+        seed=asked.seed,
+        logprobs=asked.likeliest,
+        echo=echo,
+        streams=bool(asked.stream),
+    )
     requests = [
-        Generate(
-            f"{id}-{number}-{choice}",
-            prompt,
-            chat=chat,
-            stop=stop,
-            sampling=sampling,
-            seed=asked.seed,
-            noise=None if asked.seed is None else str(choice),
-            logprobs=asked.likeliest,
-            echo=echo,
-            streams=stream,
-        )
+        replace(settings, id=f"{id}-{number}-{choice}", prompt=prompt, noise=_noise(asked, choice))
         for number, prompt in enumerate(prompts)
         for choice in range(asked.n or 1)
     ]
@@ -60,11 +59,15 @@ def make_plan(
         int(time.time()),
         asked.model,
         tuple(requests),
-        stream,
+        stream=bool(asked.stream),
         usage_at_end=options is not None and bool(options.include_usage),
         usage_always=options is not None and bool(options.continuous_usage_stats),
         metrics=bool(asked.return_metrics),
     )
+
+
+def _noise(asked: AnswerRequest, choice: int) -> str | None:
+    return None if asked.seed is None else str(choice)
 
 
 def _check(asked: AnswerRequest, model: Model) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
 from orthrus import BuildError, Decoder, Detokenizer, InputError, Session, byte_tokens
 from orthrus.errors import reason
@@ -12,19 +11,10 @@ from orthrus_serve.decoding.inbox import Encoded, Inbox, Taken, plainly
 from orthrus_serve.decoding.messages import Begun, Cancel, Finish, Generate, Notice, Refused, ScoredToken
 from orthrus_serve.decoding.outbox import Outbox
 from orthrus_serve.decoding.pipe import MessageWriter
-from orthrus_serve.decoding.prompt_scores import prompt_scores
+from orthrus_serve.decoding.scoring_queue import ScoringQueue
 from orthrus_serve.decoding.token_texts import TokenTexts
 
 FAILURES = 3  # steps that fail, with no answer that ends between them, before the process gives up
-
-
-@dataclass(eq=False)
-class _Scoring:
-    """A request whose prompt's own scores are being computed, before it is decoded."""
-
-    encoded: Encoded
-    chunks: Iterator[tuple[ScoredToken, ...]]
-    scored: list[ScoredToken] = field(default_factory=list)
 
 
 class DecodingLoop:
@@ -34,14 +24,14 @@ class DecodingLoop:
         self._decoder, self._inbox, self._writer, self._batch = decoder, inbox, writer, batch
         self._texts = TokenTexts(decoder.target.tokenizer)
         self._outbox = Outbox(writer.send, lambda: writer.busy, self._texts)
-        self._scoring: dict[str, _Scoring] = {}  # by id, in the order of arrival
+        self._scoring = ScoringQueue(decoder.target, self._texts)
         self._session = self._new_session()
         self._failures = 0
 
     def run(self) -> None:
         """Decode until `Finish` comes, or the steps fail again and again; without requests, wait."""
         while self._failures < FAILURES:
-            for message in self._inbox.take(wait=not self._session.pending and not self._scoring):
+            for message in self._inbox.take(wait=not self._session.pending and not self._scoring.pending):
                 if isinstance(message, Finish):
                     return
                 self._take(message)
@@ -57,72 +47,65 @@ class DecodingLoop:
             self._cancel(message.id)
         elif isinstance(message, Encoded):
             if message.request.echo and message.request.logprobs is not None:
-                likeliest = message.request.logprobs
-                chunks = prompt_scores(self._decoder.target, self._texts, message.token_ids, likeliest)
-                self._scoring[message.request.id] = _Scoring(message, chunks)
+                self._scoring.add(message, message.request.logprobs)
             else:
                 self._begin(message)
 
     def _cancel(self, id: str) -> None:
-        self._scoring.pop(id, None)
+        self._scoring.forget(id)
         self._outbox.forget(id)
         if id in self._session:
             self._session.cancel(id)
 
     def _begin(self, encoded: Encoded, scored: tuple[ScoredToken, ...] = ()) -> None:
-        """Let a request join the session."""
-        request, tokenizer = encoded.request, self._decoder.target.tokenizer
+        """Let a request join the session, or say why it cannot."""
+        request = encoded.request
         shows = request.streams and bool(request.stop.get("strings", self._decoder.stop.strings))
         try:
-            self._session.add(
-                encoded.token_ids,
-                id=request.id,
-                stop=request.stop,
-                sampling=request.sampling,
-                seed=request.seed,
-                logprobs=request.logprobs,
-                noise=request.noise,
-                shows=shows,  # it looks for stop strings then; without, text is made once a piece, and not once a token
-            )
+            self._add(encoded, shows)
         except InputError as error:
             self._writer.send(Refused(request.id, plainly(error, request.id)))
-            return
         except Exception as error:  # of a part; what goes on is not harmed by a request that did not join
             self._writer.send(Refused(request.id, f"the request cannot be taken: {reason(error)}", internal=True))
-            return
-        text = tokenizer.decode(encoded.token_ids) if request.echo and tokenizer is not None else ""
-        self._outbox.begin(
-            request, len(encoded.token_ids), encoded.arrived, None if shows else self._detokenizer(request)
+        else:
+            text = self._text_of(encoded.token_ids) if request.echo else ""
+            self._outbox.begin(encoded, None if shows else self._detokenizer(request))
+            self._writer.send(Begun(request.id, len(encoded.token_ids), text, scored))
+
+    def _add(self, encoded: Encoded, shows: bool) -> None:
+        """Add a request to the session; shows: whether that makes text once a token, and looks for stop strings."""
+        request = encoded.request
+        self._session.add(
+            encoded.token_ids,
+            id=request.id,
+            stop=request.stop,
+            sampling=request.sampling,
+            seed=request.seed,
+            logprobs=request.logprobs,
+            noise=request.noise,
+            shows=shows,
         )
-        self._writer.send(Begun(request.id, len(encoded.token_ids), text, scored))
+
+    def _text_of(self, token_ids: Sequence[int]) -> str:
+        tokenizer = self._decoder.target.tokenizer
+        return "" if tokenizer is None else tokenizer.decode(token_ids)
 
     def _detokenizer(self, request: Generate) -> Detokenizer | None:
-        """Return what turns a stream's tokens into text."""
+        """Return what turns a stream's tokens into text, once a piece."""
         tokenizer = self._decoder.target.tokenizer
         if tokenizer is None or not request.streams:
             return None
         return Detokenizer(tokenizer.decode, (), byte_tokens(tokenizer))
 
     def _score(self) -> None:
-        """Score one chunk of the prompt that came first."""
-        for id, scoring in list(self._scoring.items())[:1]:
-            chunk = self._next_chunk(scoring)
-            if chunk is None:
-                self._scoring.pop(id, None)
-
-    def _next_chunk(self, scoring: _Scoring) -> tuple[ScoredToken, ...] | None:
-        """Add a chunk's scores; return None once the request joins the session, or cannot."""
-        request: Generate = scoring.encoded.request
-        try:
-            chunk = next(scoring.chunks, None)
-        except Exception as error:  # of the model, such as memory that is short: the other requests go on
-            self._writer.send(Refused(request.id, f"the prompt cannot be scored: {reason(error)}", internal=True))
-            return None
-        if chunk is None:
-            self._begin(scoring.encoded, tuple(scoring.scored))
+        """Score one chunk of a prompt; a request joins the session once all of its prompt is scored."""
+        scored = self._scoring.advance()
+        if scored is None:
+            return
+        if scored.error is None:
+            self._begin(scored.encoded, scored.tokens)
         else:
-            scoring.scored += chunk
-        return chunk
+            self._writer.send(Refused(scored.encoded.request.id, scored.error, internal=True))
 
     def _decode(self) -> None:
         """Decode one step, and send what is new."""

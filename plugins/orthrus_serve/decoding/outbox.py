@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 
 from orthrus import Detokenizer, Event
 from orthrus_serve.decoding.answer_record import AnswerRecord
-from orthrus_serve.decoding.messages import Generate, News, Piece
+from orthrus_serve.decoding.inbox import Encoded
+from orthrus_serve.decoding.messages import News, Piece
 from orthrus_serve.decoding.statistics import Counters
 from orthrus_serve.decoding.token_texts import TokenTexts
 
@@ -32,10 +33,11 @@ class Outbox:
         self._sent = 0.0
         self.counters = Counters()
 
-    def begin(self, request: Generate, prompt_tokens: int, arrived: float, text: Detokenizer | None = None) -> None:
+    def begin(self, encoded: Encoded, text: Detokenizer | None = None) -> None:
         """Note a request that was taken; text: what turns its tokens into text, if the session does not."""
-        self._records[request.id] = AnswerRecord(request, prompt_tokens, arrived, text)
-        self.counters.prompt_tokens += prompt_tokens
+        request, length = encoded.request, len(encoded.token_ids)
+        self._records[request.id] = AnswerRecord(request, length, encoded.arrived, text)
+        self.counters.prompt_tokens += length
 
     def forget(self, id: str) -> None:
         """Send nothing more of a request."""
