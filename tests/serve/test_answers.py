@@ -198,4 +198,4 @@ def test_models_tokens_and_the_servers_state(served: Served) -> None:
     assert served.post("/tokenize", messages=[{"role": "user", "content": "ab"}]).json()["tokens"] == [0, 1]
     assert served.post("/detokenize", tokens=[0, 1, 2]).json() == {"prompt": "abc"}
     assert get("/tokenizer_info").json()["eos_token"] == "h"
-    assert get("/version").json()["version"] and get("/load").json() == {"server_load": 0}
+    assert get("/version").json()["version"] and get("/load").json().keys() == {"server_load"}

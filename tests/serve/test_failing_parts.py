@@ -32,7 +32,7 @@ def test_requests_of_a_step_that_fails_are_told_and_others_are_answered() -> Non
             assert served.completion("abc")["choices"][0]["text"] == wanted
         *_, last = chunks_of(served.post("/v1/completions", prompt="hab", stream=True))
         assert "planted" in last["error"]["message"]
-        assert served.client.get("/load").json()["server_load"] == 0
+        wait_for(lambda: served.client.get("/load").json()["server_load"] == 0)
 
 
 def test_decoding_gives_up_where_every_step_fails() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +15,7 @@ from pathlib import Path
 from orthrus import BuildError
 from orthrus_serve.decoding.messages import Failed, Model, Notice, Ready
 
+SWITCH_SECONDS = 0.0005  # in which the threads of the pipe have their turn while a step is prepared
 PATIENCE_SECONDS = 10.0  # for a process that was told to end
 
 
@@ -64,6 +66,7 @@ def run_decoding(connection: Connection, settings: DecodingSettings) -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.setswitchinterval(SWITCH_SECONDS)
     run(connection, settings.batch, partial(orthrus.load, settings.config, dotted=settings.overrides))
 
 
