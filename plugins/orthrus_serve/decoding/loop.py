@@ -22,6 +22,7 @@ class DecodingLoop:
 
     def __init__(self, decoder: Decoder, inbox: Inbox, writer: MessageWriter, batch: int) -> None:
         self._decoder, self._inbox, self._writer, self._batch = decoder, inbox, writer, batch
+        self._cache = decoder.target.cache if isinstance(decoder.target, HoldsCache) else None
         self._texts = TokenTexts(decoder.target.tokenizer)
         self._outbox = Outbox(writer.send, lambda: writer.busy, self._texts)
         self._scoring = ScoringQueue(decoder.target, self._texts)
@@ -121,8 +122,7 @@ class DecodingLoop:
         self._outbox.flush(running, pending - running, self._cache_bytes)
 
     def _cache_bytes(self) -> int:
-        target = self._decoder.target
-        return target.cache.bytes_in_use() if isinstance(target, HoldsCache) else 0
+        return 0 if self._cache is None else self._cache.bytes_in_use()
 
     def _fail(self, error: Exception) -> None:
         """Refuse what is under way: a step is of all rows, and its error ends the session. A new one begins."""
