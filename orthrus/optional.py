@@ -122,11 +122,30 @@ class HasSpecialTokens(Protocol):
 
 
 @runtime_checkable
+class DescribesTokens(Protocol):
+    """A tokenizer that tells which tokens play which part, and the template of its chats, as its files name them."""
+
+    def description(self) -> Mapping[str, str | None]:
+        """Return the texts `bos_token`, `eos_token`, `pad_token`, `unk_token` and `chat_template`; None for none."""
+
+
+@runtime_checkable
 class HasVocabulary(Protocol):
     """A tokenizer that tells what each of its tokens is, so that two can be compared."""
 
     def vocabulary(self) -> Mapping[str, int]:
         """Return the id of each token, special ones included, by its text."""
+
+
+@runtime_checkable
+class ScoresTexts(Protocol):
+    """A target that gives the logits along a text in chunks, so that those of a long one need not fit into memory."""
+
+    def text_logits(self, token_ids: Sequence[int], chunk: int) -> Iterator[Tensor]:
+        """Yield the logits [n, V] after the tokens of one sequence, from scratch, n <= chunk of them at a time.
+
+        They are those of `logits`, but for rounding. No decoding's cache is used: steps may come between two chunks.
+        """
 
 
 @runtime_checkable
@@ -166,6 +185,15 @@ class BoundsSlots(Protocol):
     """A target whose rows may have so many slots of its cache, and no more."""
 
     max_slots: int | None  # None: any number
+
+
+@runtime_checkable
+class HoldsCache(Protocol):
+    """A target whose KV cache can be asked how much it holds."""
+
+    @property
+    def cache(self) -> KVCache:
+        """What keeps the keys and values of its passes."""
 
 
 @runtime_checkable

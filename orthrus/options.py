@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import re
 import types
@@ -99,7 +100,7 @@ def parse(schema: type, values: Mapping[str, Any]) -> tuple[Any, list[tuple[str,
     A schema may have a method `problems()` that yields further (key, sentence) pairs: for what one field's type and
     bounds cannot say.
     """
-    hints = typing.get_type_hints(schema)
+    hints = _type_hints(schema)
     fields = {field.name: field for field in dataclasses.fields(schema)}
     problems = [(key, unknown("option", str(key), fields)) for key in values if key not in fields]
     for name, option_field in fields.items():
@@ -113,6 +114,12 @@ def parse(schema: type, values: Mapping[str, Any]) -> tuple[Any, list[tuple[str,
     value = schema(**{name: _freeze(values[name], hints[name]) for name in fields if name in values})
     problems = list(value.problems()) if isinstance(value, HasProblems) else []
     return (None if problems else value), problems
+
+
+@functools.lru_cache(256)
+def _type_hints(schema: type) -> Mapping[str, Any]:
+    """Return the types of a dataclass's fields; requests of a session are parsed by the same few, again and again."""
+    return typing.get_type_hints(schema)
 
 
 def describe(schema: type | None) -> Iterator[dict[str, Any]]:

@@ -53,12 +53,13 @@ class Session:
         batch: int = 8,
         streams: bool = True,
         interleaves: bool = False,
+        counts_drafts: bool = False,
     ) -> None:
         """Begin with no requests.
 
         stop, sampling: what a request has that says nothing else, resolved against the target. streams: whether there
         are events as tokens come; without, there is one a request, with its result. interleaves: whether requests go on
-        between the chunks of another's long prompt.
+        between the chunks of another's long prompt. counts_drafts: whether events say how many drafts were proposed.
         """
         check_batch(batch)
         self._target, self._drafter, self._verifier = target, drafter, verifier
@@ -81,6 +82,7 @@ class Session:
             moves=may_move(target, drafter),
             capacity=batch,
             interleaves=interleaves and isinstance(target, PrefillsInChunks),
+            counts_drafts=counts_drafts,
         )
         self._chance = Chance(seed, target.device)
         self._asked: dict[int, _Asked] = {}  # by number of the request
@@ -100,10 +102,14 @@ class Session:
         seed: int | None = None,
         logprobs: int | None = None,
         chat: bool | None = None,
+        noise: str | None = None,
+        shows: bool = True,
     ) -> str:
         """Ask for an answer; return the request's id, which its events have.
 
         stop, sampling: settings of this request alone; a mapping changes some of the decoder's. seed: of its noise.
+        noise: what the noise is keyed by besides the seed, so that requests of other ids get the same; None: the id.
+        shows: whether events have the text as it comes; without, tokens are turned into text at the end alone.
         logprobs: of how many of the likeliest tokens the target's scores are wanted, besides the chosen token's. Raises
         InputError, and changes nothing, for an id that is taken, a prompt that cannot be answered, or settings that do
         not fit.
@@ -123,9 +129,11 @@ class Session:
                 tuple(tokens),
                 limits,
                 request_sampling(name, sampling, self._sampling, self._target, self._verifier),
-                seeded_key(request_key(name), self._seed if seed is None else seed, self._seed),
+                seeded_key(
+                    request_key(name if noise is None else noise), self._seed if seed is None else seed, self._seed
+                ),
                 logprobs,
-                self._streams,
+                self._streams and shows,
             )
             self.enqueue(name, request)
             return name
@@ -154,6 +162,19 @@ class Session:
         """Yield the events of all requests until none goes on."""
         while (event := self._next_event()) is not None:
             yield event
+
+    def advance(self) -> list[Event]:
+        """Decode one step, or pass over a chunk of prompts; return the events since, all of those of the step.
+
+        For a caller that has something to do between two steps. There is none if nobody has news: so ask `pending`
+        whether a request goes on. Raises what iterating raises.
+        """
+        with self._turn.lock:
+            if not self._events and self._scheduler.live:
+                self._advance()
+            events = list(self._events)
+            self._events.clear()
+        return events
 
     def result(self, id: str) -> Result:
         """Return what a request that goes on has come to so far; raise InputError if there is none of this id."""
@@ -233,7 +254,8 @@ class Session:
         scores = step.scores[index] if step.scores and row.likeliest is not None else None
         rest = row.finish_text() if ended else ""
         accepted, result = min(step.accepted[index], len(tokens)), self._done(asked) if ended else None
-        self._events.append(Event(asked.id, tokens, texts, rest, accepted, scores, step, result))
+        drafted = step.drafted[index] if step.drafted else 0
+        self._events.append(Event(asked.id, tokens, texts, rest, accepted, scores, step, result, drafted))
 
     def _ended(self, asked: _Asked) -> Event:
         """Return the last event of a request that ended outside of a step."""

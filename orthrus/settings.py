@@ -21,6 +21,7 @@ class Stop:
         frozenset(), minimum=0, help="tokens that end an answer, besides the model's own; they are part of it"
     )
     strings: tuple[str, ...] = option((), help="texts that end an answer; they are cut off")
+    past_end: bool = option(False, help="go on after the model's own stop tokens")
 
     def problems(self) -> Iterator[tuple[str, str]]:
         """Yield what is wrong beyond types and bounds."""

@@ -106,6 +106,7 @@ class Step:
     passes: forward passes of the target's size that the step took.
     scores: of the tokens committed, for rows that want them; None if no row does.
     likeliest: of every scored place, for a drafter that asks for them.
+    drafted: the number of drafts that were proposed for each row, for a session that counts them.
     """
 
     cycle: int
@@ -117,6 +118,7 @@ class Step:
     passes: float
     scores: tuple[tuple[TokenScores, ...], ...] | None = None
     likeliest: LikeliestTokens | None = None
+    drafted: tuple[int, ...] | None = None
 
     def without_acceptance(self) -> Step:
         """Return the step as it is to a drafter whose draft it was not: nothing of its own was accepted.
@@ -134,6 +136,7 @@ class Step:
             self.passes,
             self.scores,
             self.likeliest,
+            self.drafted,
         )
 
 
@@ -245,7 +248,8 @@ class Event:
 
     token_ids: the tokens committed, of which the first `accepted` were drafts. texts: for each of them the text that
     became safe to show. rest: text that was held back until the end. scores: of each token, if asked for. step: None
-    for a request that ended outside of a step, by its cancellation or because it has no room.
+    for a request that ended outside of a step, by its cancellation or because it has no room. drafted: how many drafts
+    were proposed, in a session that counts them; else 0.
     """
 
     id: str
@@ -256,6 +260,7 @@ class Event:
     scores: tuple[TokenScores, ...] | None = None
     step: Step | None = None
     result: Result | None = None
+    drafted: int = 0
 
     @property
     def text(self) -> str:

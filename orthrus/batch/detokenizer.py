@@ -69,6 +69,16 @@ class Detokenizer:
             self._cut(len(before) if self.text.startswith(before) else len(settled))
         return self._show(self._safe_end())
 
+    def extend(self, token_ids: Sequence[int]) -> str:
+        """Add tokens, one at least, and return the text that became safe to show: that of `feed` for each of them.
+
+        They are decoded together, which is quicker. Stop strings are not looked for.
+        """
+        if self._in_run or not self._bytes.isdisjoint(token_ids):  # then it matters where a run begins
+            return "".join(self.feed(token_id, armed=False) for token_id in token_ids)
+        self._token_ids += token_ids[:-1]
+        return self.feed(token_ids[-1], armed=False)
+
     def finish(self) -> str:
         """Return what was held back, now that no token follows."""
         if not self.matched:

@@ -29,7 +29,8 @@ class Scheduler:
 
     drafter: its name, for errors. moves: whether rows may be added, moved and taken away while requests are decoded,
     which target and cache must be able to do; else B is the capacity. capacity: the most rows; None: the context's.
-    interleaves: whether rows go on between the chunks of others' prompts.
+    interleaves: whether rows go on between the chunks of others' prompts. counts_drafts: whether steps say how many
+    drafts were proposed, which takes one operation a cycle.
     """
 
     def __init__(
@@ -40,11 +41,13 @@ class Scheduler:
         moves: bool = False,
         capacity: int | None = None,
         interleaves: bool = False,
+        counts_drafts: bool = False,
     ) -> None:
         self._context = context
         self._drafter = drafter
         self._moves = moves
         self.interleaves = interleaves
+        self._counts_drafts = counts_drafts
         self._standing: dict[int, Row] = {}  # requests whose prompts are being passed over, by row
         self._changed = True  # whether a request came or ended since rows were last arranged and filled
         self._capacity = len(context.rows) if capacity is None else capacity
@@ -205,8 +208,12 @@ class Scheduler:
         if likeliest is not None and logits is not None:
             facts = torch.cat([facts, token_scores.gathered(logits, facts[:, 3:], likeliest)], dim=1)
         width = draft.tokens.shape[1]
-        seen = self._read(facts, ahead, width + 1)  # [B, 3 + n + 1, and scores]
-        return self._record(seen, width, draft.passes + 1)
+        counted = self._counts_drafts and width > 0
+        if counted:
+            facts = torch.cat([facts, draft.lengths[:, None]], dim=1)
+        seen = self._read(facts, ahead, width + 1)  # [B, 3 + n + 1, and scores, and the draft's length]
+        drafted = [values.pop() if counted else 0 for values in seen]
+        return self._record(seen, width, draft.passes + 1, tuple(drafted) if self._counts_drafts else None)
 
     def _add(self, draft: Draft, verdict: Verdict, limits: Tensor) -> Tensor:
         """Add each row's tokens; return what the host is to know of them [B, 3 + n + 1].
@@ -242,7 +249,7 @@ class Scheduler:
             copied.synchronize()
         return on_host.tolist()
 
-    def _record(self, seen: list[list[int]], width: int, passes: float) -> Step:
+    def _record(self, seen: list[list[int]], width: int, passes: float, drafted: tuple[int, ...] | None) -> Step:
         context = self._context
         fresh, self._fresh = tuple(self._fresh), []
         context.cycle += not fresh
@@ -269,6 +276,7 @@ class Scheduler:
             finished=tuple(finished),
             passes=passes,
             scores=self._scores(seen, width + 4, committed),
+            drafted=drafted,
         )
 
     def _scores(

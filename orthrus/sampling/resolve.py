@@ -16,12 +16,13 @@ from orthrus.settings import Sampling, Stop
 def resolve_stop(stop: Stop, target: Target) -> Stop:
     """Return the stop with the target's own stop tokens among its own; raise BuildError for what cannot be found.
 
-    A string that is a special token is in no text; it stands for the token.
+    A string that is a special token is in no text; it stands for the token. With `past_end` the target's own are not.
     """
     _check_tokens("stop.token_ids", stop.token_ids, target)
     if stop.strings and target.tokenizer is None:
         raise BuildError("stop.strings: the target has no tokenizer to find strings with")
-    return replace(stop, token_ids=stop.token_ids | target.stop_token_ids | _special_tokens(stop.strings, target))
+    own = frozenset() if stop.past_end else target.stop_token_ids
+    return replace(stop, token_ids=stop.token_ids | own | _special_tokens(stop.strings, target))
 
 
 def _special_tokens(strings: Iterable[str], target: Target) -> frozenset[int]:

@@ -32,7 +32,7 @@ from orthrus_transformers.model.mask_windows import windows_in_masks
 from orthrus_transformers.model.output_head import keep_wide_sums, project
 from orthrus_transformers.model.pass_facts import PassReads, pass_identity
 from orthrus_transformers.model.pass_state import PassState
-from orthrus_transformers.model.reference import copied, fingerprint, plain_logits
+from orthrus_transformers.model.reference import chunk_logits, copied, fingerprint, plain_logits
 from orthrus_transformers.model.self_check import probe, refusing
 from orthrus_transformers.model.taps import Taps
 from orthrus_transformers.model.views import View, make_view
@@ -387,6 +387,20 @@ class TransformersTarget:
         """
         with self.own_model() as model:
             return plain_logits(model, token_ids, last)
+
+    def text_logits(self, token_ids: Sequence[int], chunk: int) -> Iterator[Tensor]:
+        """Yield the logits [n, V] of the model's own forward along a text, n <= chunk at a time, over its own cache."""
+        past: Any = None
+        for start in range(0, len(token_ids), chunk):
+            logits, past = self._chunk_logits(token_ids[start : start + chunk], past)
+            yield logits
+
+    @in_its_turn
+    @on_its_device
+    @says_when_memory_is_short
+    def _chunk_logits(self, token_ids: Sequence[int], past: Any) -> tuple[Tensor, Any]:
+        with self.own_model() as model:
+            return chunk_logits(model, token_ids, past)
 
     def widened(self, dtype: torch.dtype) -> Callable[[Sequence[int], int], Tensor]:
         """Return what `logits` is, over a copy of the very same weights that computes in another dtype.

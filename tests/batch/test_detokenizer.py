@@ -48,6 +48,22 @@ def test_any_bytes_give_what_decoding_them_at_once_gives(tokens: list[int]) -> N
     assert "".join(pieces) == Bytes().decode(tokens)
 
 
+class ByteRuns(Bytes):
+    """Have tokens that stand for single bytes: a run of them is decoded as one."""
+
+    byte_tokens = frozenset(range(128, 256))
+
+
+@given(st.lists(st.lists(st.integers(0, 256), min_size=1, max_size=5), max_size=8), st.booleans())
+@example([[0xE2, 0x82], [0xAC, 0x41], [0xF0]], True)
+def test_tokens_that_come_together_show_what_they_show_one_by_one(groups: list[list[int]], runs: bool) -> None:
+    bytes_alone = ByteRuns.byte_tokens if runs else frozenset()
+    single, joined = (Detokenizer(Bytes().decode, (), bytes_alone) for _ in range(2))
+    for group in groups:
+        assert joined.extend(group) == "".join(map(single.feed, group))
+    assert joined.finish() == single.finish() and joined.text == single.text
+
+
 @given(st.text("abé", max_size=20), st.lists(st.text("abé", min_size=1, max_size=4), min_size=1, max_size=3))
 def test_nothing_of_a_stop_string_is_ever_shown(text: str, strings: list[str]) -> None:
     stream, pieces = feed(list(text.encode()), strings)

@@ -7,16 +7,18 @@ import copy
 import pytest
 import torch
 from support.building import buffers_of, decode_with, family_oracle, model_of, transformers_target
-from support.families import CONTEXT, tiny_model
+from support.families import CONTEXT, FAMILIES, tiny_model
+from support.thorough import thorough_but
 from torch import Tensor
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
-from orthrus import BuildError, Context, Scheduler, Stop
+from orthrus import BuildError, Context, Decoder, Scheduler, Stop
 from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.dynamic import DynamicCache
 from orthrus_drafters.none import NoDrafter
 from orthrus_transformers.loading.generation_settings import end_tokens
 from orthrus_transformers.target import TransformersTarget
+from orthrus_verifiers.consensus import Consensus
 
 
 def target_of(model: object) -> TransformersTarget:
@@ -37,6 +39,27 @@ def test_the_prefill_projects_one_row_of_each_prompt_and_no_more(chunk: int) -> 
     assert set(projected) == {1}
     alone = [target.logits(prompt, 1) for prompt in prompts]
     torch.testing.assert_close(logits[:, 0], torch.cat(alone), rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("family", thorough_but(["llama", "gemma3_text", "lfm2"], FAMILIES))
+def test_logits_of_a_text_come_in_chunks(family: str) -> None:
+    target, text = transformers_target(family), [number % 40 for number in range(3, 30)]
+    wanted = target.logits(text, len(text))
+    for chunk in (1, 7, 100):
+        parts = list(target.text_logits(text, chunk))
+        assert [len(part) for part in parts] == [min(chunk, len(text) - start) for start in range(0, len(text), chunk)]
+        torch.testing.assert_close(torch.cat(parts), wanted, rtol=0, atol=1e-9)
+
+
+def test_logits_of_a_text_come_between_steps() -> None:
+    target = transformers_target("llama")
+    session = Decoder.of(target, NoDrafter(), Consensus(), Stop(12)).session(1)
+    session.add([1, 2, 3])
+    chunks, tokens = target.text_logits(list(range(1, 30)), 4), list[int]()
+    while session.pending:
+        tokens += [token for event in session.advance() for token in event.token_ids]
+        next(chunks, None)
+    assert tuple(tokens) == family_oracle("llama")([1, 2, 3], Stop(12)).token_ids
 
 
 def test_a_padded_batch_gives_what_single_prompts_give() -> None:

@@ -27,6 +27,12 @@ class TextTokenizer:
         """The ids of special tokens, which `decode` leaves out, by their text."""
         return {str(token): id for id, token in self._tokenizer.added_tokens_decoder.items() if token.special}
 
+    def description(self) -> Mapping[str, str | None]:
+        """Return the texts of tokens that play a part, and the template of chats."""
+        names = ("bos_token", "eos_token", "pad_token", "unk_token", "chat_template")
+        values = {name: getattr(self._tokenizer, name, None) for name in names}
+        return {name: None if value is None else str(value) for name, value in values.items()}
+
     def vocabulary(self) -> Mapping[str, int]:
         """Return the id of each token by its text."""
         tokens: Mapping[str, int] = self._tokenizer.get_vocab()

@@ -13,6 +13,7 @@ from torch import Tensor
 from orthrus import fingerprint_files, fingerprint_weights
 from orthrus_transformers.guards import does_not_fit
 from orthrus_transformers.model.experts import choose_experts
+from orthrus_transformers.transformers_api import cache_argument
 
 
 @torch.no_grad()
@@ -21,6 +22,18 @@ def plain_logits(model: Any, token_ids: Sequence[int], last: int) -> Tensor:
     ids = torch.tensor([list(token_ids)], device=model.device)
     output: Tensor = model(input_ids=ids, use_cache=False, logits_to_keep=last).logits
     return output[0]
+
+
+@torch.no_grad()
+def chunk_logits(model: Any, token_ids: Sequence[int], past: Any) -> tuple[Tensor, Any]:
+    """Return the logits [n, V] after the tokens of a chunk, and the model's own cache for the next one.
+
+    past: that cache after the chunks before; None for the first.
+    """
+    ids = torch.tensor([list(token_ids)], device=model.device)
+    name = cache_argument(model)
+    output = model(input_ids=ids, use_cache=True, **{name: past})
+    return output.logits[0], getattr(output, name)
 
 
 def copied(model: Any, attention: str, dtype: torch.dtype) -> Any:

@@ -1,0 +1,78 @@
+"""The record of one answer under way: what was not sent of it yet, and when it did what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from orthrus import Detokenizer, Event, Result
+from orthrus_serve.decoding.messages import Ending, Generate, Piece, ScoredToken
+from orthrus_serve.decoding.prompt_scores import scored_token
+from orthrus_serve.decoding.token_texts import TokenTexts
+
+REASONS = {"stop_token": "stop", "stop_string": "stop"}  # as clients know them; others stay
+
+
+@dataclass(eq=False)
+class AnswerRecord:
+    """One answer's news since the last piece, and its times in seconds of one clock.
+
+    text: turns the tokens into text when a piece is taken, all of them together; None: the session's events have it.
+    """
+
+    request: Generate
+    prompt_tokens: int
+    arrived: float
+    text: Detokenizer | None = None
+    first: float | None = None
+    last: float = 0.0
+    length: int = 0  # tokens so far
+    ending: Ending | None = None
+    texts: list[str] = field(default_factory=list)
+    token_ids: list[int] = field(default_factory=list)  # that have not become text
+    scored: list[ScoredToken] = field(default_factory=list)
+    tokens: int = 0
+    accepted: int = 0
+    drafted: int = 0
+
+    def add(self, event: Event, now: float, texts: TokenTexts) -> float | None:
+        """Note an event; return the seconds since the last one with tokens, or None if there was none."""
+        gap = now - self.last if self.first is not None and event.token_ids else None
+        if event.token_ids:
+            self.first, self.last = now if self.first is None else self.first, now
+        self.length += len(event.token_ids)
+        self.tokens += len(event.token_ids)
+        self.accepted += event.accepted
+        self.drafted += event.drafted
+        self.texts.append(event.text)
+        if self.text is not None:
+            self.token_ids += event.token_ids
+        for token, scores in zip(event.token_ids, event.scores or (), strict=False):
+            self.scored.append(scored_token(texts, token, scores.chosen, scores.likeliest))
+        if event.result is not None:
+            self.ending = self._ending(event.result, now)
+            if not self.request.streams:
+                self.texts = [event.result.text]
+        return gap
+
+    def take(self) -> Piece:
+        """Return the news, and begin to gather anew."""
+        counts = self.tokens, self.accepted, self.drafted
+        text = "".join(self.texts) + self._decoded()
+        piece = Piece(self.request.id, text, *counts, tuple(self.scored), self.ending)
+        self.texts, self.scored, self.token_ids = [], [], []
+        self.tokens = self.accepted = self.drafted = 0
+        return piece
+
+    def _decoded(self) -> str:
+        """Return the text that the new tokens make safe to show, and at the end what was held back."""
+        if self.text is None:
+            return ""
+        shown = self.text.extend(self.token_ids) if self.token_ids else ""
+        return shown if self.ending is None else shown + self.text.finish()
+
+    def _ending(self, result: Result, now: float) -> Ending:
+        measures = result.measures
+        first = None if self.first is None else self.first - self.arrived
+        waited = 0.0 if first is None else max(0.0, first - (measures.ttft_seconds or 0.0))
+        reason = REASONS.get(result.finish_reason or "", result.finish_reason or "cancelled")
+        return Ending(reason, measures.cycles, waited, first, now - self.arrived)

@@ -1,0 +1,80 @@
+"""The decoding process's outbox: events become pieces of answers, which are joined under load."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from orthrus import Detokenizer, Event
+from orthrus_serve.decoding.answer_record import AnswerRecord
+from orthrus_serve.decoding.inbox import Encoded
+from orthrus_serve.decoding.messages import News, Piece
+from orthrus_serve.decoding.statistics import Counters
+from orthrus_serve.decoding.token_texts import TokenTexts
+
+FEW = 4  # answers of which every piece is sent at once
+JOINED_SECONDS = 0.02  # pieces of more answers wait so long for the next ones
+
+
+class Outbox:
+    """Gather what is new of each answer, and send it: at once, or joined where many answers are under way."""
+
+    def __init__(
+        self,
+        send: Callable[[object], None],
+        busy: Callable[[], bool],
+        texts: TokenTexts,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        """Begin with no answers; busy: tells whether what was sent before is still to be read."""
+        self._send, self._busy, self._texts, self._clock = send, busy, texts, clock
+        self._records: dict[str, AnswerRecord] = {}
+        self._changed: dict[str, AnswerRecord] = {}  # with news, in the order in which they had the first of them
+        self._sent = 0.0
+        self.counters = Counters()
+
+    def begin(self, encoded: Encoded, text: Detokenizer | None = None) -> None:
+        """Note a request that was taken; text: what turns its tokens into text, if the session does not."""
+        request, length = encoded.request, len(encoded.token_ids)
+        self._records[request.id] = AnswerRecord(request, length, encoded.arrived, text)
+        self.counters.prompt_tokens += length
+
+    def forget(self, id: str) -> None:
+        """Send nothing more of a request."""
+        self._records.pop(id, None)
+        self._changed.pop(id, None)
+        self.counters.changed = True
+
+    def note(self, events: Sequence[Event]) -> None:
+        """Note the events of a step; those of requests that were forgotten are left out."""
+        now = self._clock()
+        for event in events:
+            if event.id not in self._records:
+                continue
+            record = self._records[event.id]
+            self.counters.add(event, record.add(event, now, self._texts))
+            if record.request.streams or record.ending is not None:
+                self._changed[event.id] = record
+            if record.ending is not None:
+                del self._records[event.id]
+
+    @property
+    def under_way(self) -> list[str]:
+        """The ids of requests whose answers have not ended."""
+        return list(self._records)
+
+    def flush(self, running: int, waiting: int, cache_bytes: Callable[[], int]) -> None:
+        """Send what is new, and the present state, unless it may wait for more."""
+        now = self._clock()
+        if self._records and (self._busy() or (len(self._records) > FEW and now - self._sent < JOINED_SECONDS)):
+            return
+        if not self._changed and not self.counters.changed:
+            return
+        self._sent = now
+        held = sum(record.prompt_tokens + record.length for record in self._records.values() if record.length)
+        self._send(News(self._pieces(), self.counters.take(running, waiting, held, cache_bytes())))
+
+    def _pieces(self) -> tuple[Piece, ...]:
+        pieces = tuple(record.take() for record in self._changed.values())
+        self._changed.clear()
+        return tuple(piece for piece in pieces if piece.tokens or piece.text or piece.ending is not None)

@@ -1,0 +1,25 @@
+"""Route of chats: a dialogue is answered."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from orthrus_serve.answers.plan import make_plan
+from orthrus_serve.answers.respond import respond
+from orthrus_serve.answers.shapes import ChatShape
+from orthrus_serve.routes.access import Server, WithKey, check_model
+from orthrus_serve.wire.chat import ChatRequest
+from orthrus_serve.wire.reading import read
+
+router = APIRouter(dependencies=[WithKey])
+
+
+@router.post("/v1/chat/completions")
+async def chat_completions(request: Request, server: Server) -> Response:
+    """Answer a dialogue."""
+    asked = await read(request, ChatRequest, server.most_bytes)
+    check_model(server, asked.model)
+    plan = make_plan(asked, [asked.dialogue], server.service.model, prefix="chatcmpl", chat=True)
+    return await respond(server, request, plan, ChatShape(asked.likeliest is not None), asked.n or 1)

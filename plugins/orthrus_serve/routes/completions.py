@@ -1,0 +1,26 @@
+"""Route of completions: texts or token ids are continued."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from orthrus_serve.answers.plan import make_plan
+from orthrus_serve.answers.respond import respond
+from orthrus_serve.answers.shapes import CompletionShape
+from orthrus_serve.routes.access import Server, WithKey, check_model
+from orthrus_serve.wire.completion import CompletionRequest
+from orthrus_serve.wire.reading import read
+
+router = APIRouter(dependencies=[WithKey])
+
+
+@router.post("/v1/completions")
+async def completions(request: Request, server: Server) -> Response:
+    """Continue texts."""
+    asked = await read(request, CompletionRequest, server.most_bytes)
+    check_model(server, asked.model)
+    echo = bool(asked.echo)
+    plan = make_plan(asked, asked.prompts, server.service.model, prefix="cmpl", chat=False, echo=echo)
+    return await respond(server, request, plan, CompletionShape(asked.likeliest is not None), asked.n or 1)

@@ -1,0 +1,39 @@
+"""Routes of the server's own state: health, load, version, metrics. Health needs no key."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import APIRouter
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.responses import Response
+
+from orthrus_serve.routes.access import Server, WithKey
+
+router = APIRouter()
+
+
+@router.get("/health")
+@router.get("/ping")
+async def health(server: Server) -> Response:
+    """Return an empty response: 200, or 503 once nobody decodes."""
+    return Response(status_code=200 if server.service.alive else 503)
+
+
+@router.get("/load", dependencies=[WithKey])
+async def load(server: Server) -> dict[str, Any]:
+    """Return how many answers are under way or wait."""
+    return {"server_load": server.admission.inside}
+
+
+@router.get("/version", dependencies=[WithKey])
+async def show_version() -> dict[str, Any]:
+    """Return the version of Orthrus."""
+    return {"version": version("orthrus-decoding")}
+
+
+@router.get("/metrics", dependencies=[WithKey])
+async def metrics(server: Server) -> Response:
+    """Return the metrics in Prometheus's form."""
+    return Response(server.metrics.page(vllm=server.vllm_metrics), headers={"content-type": CONTENT_TYPE_LATEST})

@@ -1,0 +1,44 @@
+"""Settings of a server, as the command line gives them; imports nothing of the extra `serve`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from orthrus import InputError
+
+LOCAL = frozenset({"127.0.0.1", "::1", "localhost"})
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """What is served, where, to whom and how much at a time.
+
+    batch: answers that are decoded at a time. queue: answers that wait for a row. model: the name that clients write.
+    most_bytes: of a request's body.
+    """
+
+    config: Path
+    overrides: tuple[str, ...] = ()
+    host: str = "127.0.0.1"
+    port: int = 8000
+    keys: tuple[bytes, ...] = ()
+    batch: int = 64
+    queue: int = 256
+    model: str = ""
+    most_bytes: int = 4 * 2**20
+    vllm_metrics: bool = False
+
+
+def read_keys(file: Path | None) -> tuple[bytes, ...]:
+    """Return the keys of a file, one a line; raise InputError if it cannot be read or has none."""
+    if file is None:
+        return ()
+    try:
+        lines = file.read_bytes().splitlines()
+    except OSError as error:
+        raise InputError(f"--api-key-file: '{file}' cannot be read: {error.strerror}") from error
+    keys = tuple(line.strip() for line in lines if line.strip())
+    if not keys:
+        raise InputError(f"--api-key-file: '{file}' has no key; write one a line")
+    return keys
