@@ -79,8 +79,8 @@ def _repetition_penalty(processor: Any, rows: Rows) -> Settings:
     padding = ignored.tolist() if isinstance(ignored, Tensor) else [ignored or 0] * len(rows.padding)
     if padding != list(rows.padding):
         raise InputError(
-            f"repetition_penalty: this one counts what comes after {padding} columns, and Orthrus what comes after the"
-            f" padding, {list(rows.padding)}; give rows of one length"
+            f"repetition_penalty: it counts the tokens of each row from column {padding} on, and Orthrus those after the"
+            f" padding, from {list(rows.padding)} on; give prompts of one length, so that none is padded"
         )
     return Settings({"repetition_penalty": processor.penalty})
 
