@@ -29,9 +29,12 @@ from transformers import (
 import orthrus_transformers
 from orthrus import InputError
 from orthrus_transformers.generate import requests
+from orthrus_transformers.generate.arguments import REFUSED_SETTINGS
+from orthrus_transformers.transformers_api import cache_argument
 
 PROMPTS = [[5, 6, 7, 5, 6], [1, 2, 3, 4, 5, 6, 7, 8], [9]]
 FAMILIES = ["llama", "gpt2", "gemma2"]
+CACHE = cache_argument(model_of("llama"))
 tokens = st.integers(1, VOCABULARY - 1)
 words = st.lists(st.lists(tokens, min_size=1, max_size=2), min_size=1, max_size=4)
 
@@ -224,7 +227,7 @@ class Mystery(LogitsProcessor):
         ({"assistant_model": model_of("llama")}, "assistant_model with Orthrus: the config's drafter"),
         ({"use_cache": False}, "use_cache=False with Orthrus: the config's cache"),
         ({"cache_implementation": "static"}, "cache_implementation='static' with Orthrus: the config's cache"),
-        ({"past_key_values": DynamicCache()}, r"(past_key_values|cache) with Orthrus: the config's cache"),
+        ({CACHE: DynamicCache()}, f"{CACHE} with Orthrus: the config's cache"),
         ({"position_ids": torch.arange(8)[None].expand(3, 8)}, "position_ids with Orthrus: positions follow"),
         ({"synced_gpus": True}, "synced_gpus with Orthrus: Orthrus decodes in one process"),
         ({"return_dict_in_generate": True, "output_scores": True}, "output_scores=True with Orthrus: Orthrus returns"),
@@ -238,7 +241,7 @@ class Mystery(LogitsProcessor):
         ({"bad_words_ids": [[3, 4, 5]]}, "a word of 3 tokens may reach into the padding of a prompt of 1"),
         (
             {"logits_processor": [RepetitionPenaltyLogitsProcessor(1.5, prompt_ignore_length=4)]},
-            r"repetition_penalty: it counts the tokens of each row from column \[4, 4, 4\] on",
+            r"repetition_penalty: it counts each row's tokens from column \[4, 4, 4\] on",
         ),
         (
             {"logits_processor": [TopKLogitsWarper(2), SuppressTokensLogitsProcessor([3])]},
@@ -258,7 +261,7 @@ class Mystery(LogitsProcessor):
         ({"max_new_tokens": CONTEXT}, f"a prompt of 8 tokens and {CONTEXT} new ones are more than the model's context"),
         (
             {"min_new_tokens": 2, "eos_token_id": 3, "stopping_criteria": [EosTokenCriteria(4)]},
-            r"MinNewTokensLengthLogitsProcessor holds back the tokens \[3\], and answers end at \[4\]",
+            r"LengthLogitsProcessor holds back the tokens \[3\], and answers end at \[4\]",
         ),
         (
             {"stopping_criteria": [MaxLengthCriteria(8 + CONTEXT)]},
@@ -287,6 +290,4 @@ def test_a_model_in_training_mode_is_refused() -> None:
 
 
 def test_every_setting_that_is_refused_is_one_of_generates() -> None:
-    from orthrus_transformers.generate.arguments import REFUSED_SETTINGS
-
     assert [name for name in REFUSED_SETTINGS if not hasattr(GenerationConfig(), name)] == []

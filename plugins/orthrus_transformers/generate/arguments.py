@@ -79,7 +79,8 @@ def check_arguments(generation_config: Any, arguments: GenerateArguments, model_
         if value is not None and value not in neutral:
             raise _refused(name, why, value)
     for name, why in REFUSED_ARGUMENTS.items():
-        if arguments.values.get(name) not in (None, False):
+        value = arguments.values.get(name)
+        if value is not None and value is not False:
             raise _refused(name, why)
     for name, value in model_kwargs.items():
         if value is not None and name not in GIVEN_BY_GENERATE:

@@ -79,7 +79,7 @@ def _repetition_penalty(processor: Any, rows: Rows) -> Settings:
     padding = ignored.tolist() if isinstance(ignored, Tensor) else [ignored or 0] * len(rows.padding)
     if padding != list(rows.padding):
         raise InputError(
-            f"repetition_penalty: it counts the tokens of each row from column {padding} on, and Orthrus those after the"
+            f"repetition_penalty: it counts each row's tokens from column {padding} on, and Orthrus those after the"
             f" padding, from {list(rows.padding)} on; give prompts of one length, so that none is padded"
         )
     return Settings({"repetition_penalty": processor.penalty})
