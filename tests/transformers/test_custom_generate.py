@@ -12,6 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.families import CONTEXT, VOCABULARY
 from support.generated import DRAFTERS, batch, config_of, generate, model_of, orthrus_behind
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
 from torch import Tensor
 from transformers import (
     DynamicCache,
@@ -19,11 +22,13 @@ from transformers import (
     GenerationConfig,
     LogitsProcessor,
     MaxLengthCriteria,
+    PreTrainedTokenizerFast,
     RepetitionPenaltyLogitsProcessor,
     SequenceBiasLogitsProcessor,
     StoppingCriteria,
     SuppressTokensLogitsProcessor,
     TopKLogitsWarper,
+    pipeline,
 )
 
 import orthrus_transformers
@@ -37,15 +42,6 @@ FAMILIES = ["llama", "gpt2", "gemma2"]
 CACHE = cache_argument(model_of("llama"))
 tokens = st.integers(1, VOCABULARY - 1)
 words = st.lists(st.lists(tokens, min_size=1, max_size=2), min_size=1, max_size=4)
-
-
-@st.composite
-def limits(draw: st.DrawFn) -> dict[str, Any]:
-    """Draw how long answers may and must be."""
-    most = draw(st.integers(1, 16))
-    longest = st.just({"max_new_tokens": most}) | st.just({"max_length": 8 + most})
-    shortest = st.sampled_from([{}, {"min_new_tokens": most // 2}, {"min_length": 8 + most // 2}])
-    return {**draw(longest), **draw(shortest)}
 
 
 def processors() -> st.SearchStrategy[dict[str, Any]]:
@@ -66,7 +62,8 @@ def processors() -> st.SearchStrategy[dict[str, Any]]:
     family=st.sampled_from(FAMILIES),
     drafter=st.sampled_from(sorted(DRAFTERS)),
     prompts=st.lists(st.lists(tokens, min_size=2, max_size=8), min_size=1, max_size=4),
-    limit=limits(),
+    limit=st.sampled_from([(1, 0), (5, 0), (16, 0), (16, 9), (6, 6)]),
+    new=st.booleans(),
     ends=st.sets(tokens, max_size=12),
     processed=processors(),
     penalty=st.sampled_from([1.0, 1.5, 0.8]),
@@ -75,14 +72,20 @@ def test_greedy_tokens_are_those_of_generate(
     family: str,
     drafter: str,
     prompts: list[list[int]],
-    limit: dict[str, Any],
+    limit: tuple[int, int],
+    new: bool,
     ends: set[int],
     processed: dict[str, Any],
     penalty: float,
 ) -> None:
     if len({len(prompt) for prompt in prompts}) > 1:
         penalty = 1.0  # the oldest supported release counts padding, too, which is refused
-    asked = {**limit, **processed, "repetition_penalty": penalty, "eos_token_id": sorted(ends) or None}
+    longest, shortest = limit
+    width = max(map(len, prompts))
+    asked: dict[str, Any] = {"max_new_tokens": longest, "min_new_tokens": shortest}
+    if not new:
+        asked = {"max_length": width + longest, "min_length": width + shortest}
+    asked |= {**processed, "repetition_penalty": penalty, "eos_token_id": sorted(ends) or None}
     expected = generate(model_of(family), prompts, **asked)
     assert generate(model_of(family), prompts, orthrus_behind(family, drafter), **asked).tolist() == expected.tolist()
 
@@ -291,3 +294,20 @@ def test_a_model_in_training_mode_is_refused() -> None:
 
 def test_every_setting_that_is_refused_is_one_of_generates() -> None:
     assert [name for name in REFUSED_SETTINGS if not hasattr(GenerationConfig(), name)] == []
+
+
+def test_a_pipeline_takes_it() -> None:
+    write = pipeline("text-generation", model_of("llama"), tokenizer=letters())
+    asked = {"max_new_tokens": 9, "do_sample": False, "return_full_text": False, "batch_size": 2}
+    prompts = ["b c d b c", "e f"]
+    expected = write(prompts, **asked)
+    assert write(prompts, custom_generate=orthrus_behind("llama"), **asked) == expected
+    assert len({answer["generated_text"] for [answer] in expected}) == 2
+
+
+def letters() -> PreTrainedTokenizerFast:
+    """Return a tokenizer whose tokens are letters, as many as the models have tokens."""
+    vocabulary = {chr(ord("a") + number): number for number in range(VOCABULARY)}
+    words_alone = Tokenizer(WordLevel(vocabulary, unk_token="a"))
+    words_alone.pre_tokenizer = WhitespaceSplit()
+    return PreTrainedTokenizerFast(tokenizer_object=words_alone, pad_token="a", padding_side="left")
