@@ -311,3 +311,29 @@ def letters() -> PreTrainedTokenizerFast:
     words_alone = Tokenizer(WordLevel(vocabulary, unk_token="a"))
     words_alone.pre_tokenizer = WhitespaceSplit()
     return PreTrainedTokenizerFast(tokenizer_object=words_alone, pad_token="a", padding_side="left")
+
+
+def test_what_a_config_says_of_stop_and_sampling_does_not_count() -> None:
+    config = {
+        **config_of("llama", "prompt_lookup", "consensus"),
+        "target": {"name": "transformers", "source": "nowhere", "dtype": "float64", "device": "cuda:7"},
+        "stop": {"max_new_tokens": 2, "strings": ["x"], "token_ids": [17]},
+        "sampling": {"temperature": 0.7, "bad_words": ["x"]},
+        "seed": 3,
+    }
+    expected = generate(model_of("llama"), PROMPTS, max_new_tokens=9).tolist()
+    custom = orthrus_transformers.custom_generate(config, **{"target.prefill_chunk": 3})
+    assert generate(model_of("llama"), PROMPTS, custom, max_new_tokens=9).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        ({"stop": {"max_new_tokens": 4}}, "stop: it cannot be set for custom_generate"),
+        ({"sampling.top_k": 4}, r"sampling\.top_k: it cannot be set"),
+        ({"target": object()}, "target: custom_generate decodes with the model of the call"),
+    ],
+)
+def test_overrides_that_cannot_count_are_refused(overrides: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        orthrus_transformers.custom_generate(config_of("llama", "none"), **overrides)

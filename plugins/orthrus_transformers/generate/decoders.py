@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,13 +11,19 @@ from orthrus import Decoder, InputError, load
 from orthrus_transformers.loading.loaded_model import SCHEME, LoadedModelPlugin
 from orthrus_transformers.target import TransformersTarget
 
-HERE = {"name": "transformers", "dtype": "auto", "device": "auto", "tokenizer": None}  # what is so by the model itself
+SAID_BY_THE_MODEL = {"name": "transformers", "dtype": "auto", "device": "auto", "tokenizer": None}
+SAID_BY_GENERATE = {
+    "stop": {"token_ids": [], "strings": []},
+    "sampling": {"temperature": 0, "bad_words": []},
+    "seed": 0,
+}
 
 
 class DecoderOfModel:
     """The decoder of a config around the model that was last asked for; weights that changed since get a new one."""
 
     def __init__(self, config: str | Path | Mapping[str, Any], overrides: Mapping[str, Any]) -> None:
+        _check_overrides(overrides)
         self._config, self._overrides = config, dict(overrides)
         self._decoder: Decoder | None = None
         self._weights: tuple[Any, ...] = ()
@@ -32,12 +37,20 @@ class DecoderOfModel:
         return self._decoder
 
     def _build(self, model: Any) -> Decoder:
-        given = {**HERE, "source": f"{SCHEME}:{type(model).__name__}"}
-        target = {**self._overrides.get("target", {}), **given}
-        overrides = {**self._overrides, "target": target}
+        given = {**SAID_BY_THE_MODEL, "source": f"{SCHEME}:{type(model).__name__}"}
+        dotted = {f"target.{key}": value for key, value in given.items()}  # over all that is written of the target
+        overrides = {**SAID_BY_GENERATE, **self._overrides, **dotted}
         decoder = load(self._config, plugins=[LoadedModelPlugin(model)], **overrides)
         decoder.target.stop_token_ids = frozenset()  # generate says at which tokens answers end
-        return dataclasses.replace(decoder, stop=dataclasses.replace(decoder.stop, token_ids=frozenset(), strings=()))
+        return decoder
+
+
+def _check_overrides(overrides: Mapping[str, Any]) -> None:
+    for key in overrides:
+        if key.partition(".")[0] in SAID_BY_GENERATE:
+            raise InputError(f"{key}: it cannot be set for custom_generate; the arguments of generate say it")
+    if not isinstance(overrides.get("target", {}), Mapping):
+        raise InputError("target: custom_generate decodes with the model of the call; give options as a mapping")
 
 
 def _take_back(decoder: Decoder) -> bool:
