@@ -15,6 +15,7 @@ from orthrus.cli.doctor import doctor
 from orthrus.cli.new import new
 from orthrus.cli.plugins import plugins
 from orthrus.cli.predict import predict
+from orthrus.cli.recipes import recipes
 from orthrus.cli.report import report
 from orthrus.cli.run import run
 from orthrus.cli.validate import validate
@@ -31,6 +32,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "predict": predict,
     "report": report,
     "doctor": doctor,
+    "recipes": recipes,
     "plugins": plugins,
     "validate": validate,
     "check": check,

@@ -14,7 +14,9 @@ from orthrus.files import short_path
 WRITTEN = ("--out", "--plot")  # flags of files
 
 
-ConfigFile = Annotated[Path, typer.Option("--config", help="A run file: which parts, with which options.")]
+ConfigFile = Annotated[
+    Path, typer.Option("--config", help="A run file, or the name of one that `orthrus recipes` lists.")
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="[KEY=VALUE]...", help="Overrides, such as drafter.name=none stop.max_new_tokens=64."),

@@ -18,6 +18,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from orthrus.config.numbers import other_number
+from orthrus.config.recipes import shipped_configs
 from orthrus.errors import ConfigError, InputError, Problem, shown
 from orthrus.files import path_exists, read_text, short_path
 
@@ -94,7 +95,8 @@ def _read_with_used(path: Path, using: tuple[Path, ...], known: dict[Path, Layer
 def _read_used(path: Path, item: str, using: tuple[Path, ...], known: dict[Path, Layers]) -> Layers:
     try:
         used = _tidy(path.parent / Path(item).expanduser())
-        there = used.is_file()
+        if not (there := used.is_file()) and item in (shipped := shipped_configs()):
+            used, there = shipped[item], True
     except (OSError, RuntimeError) as error:  # too long a name, or no such user
         why = error.strerror if isinstance(error, OSError) else error
         return [], [Problem(str(path), "use", f"'{short_path(item)}' cannot be a file: {why}")]

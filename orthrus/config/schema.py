@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from orthrus.config.compose import Composed, ConfigSource, compose, read_layers
-from orthrus.errors import ConfigError, InputError, PluginError, Problem, shown, unknown
-from orthrus.files import path_exists, short_path
+from orthrus.config.recipes import find_config
+from orthrus.errors import ConfigError, PluginError, Problem, shown, unknown
 from orthrus.options import HasConflicts, HasSource, RequiresParts, option, parse
 from orthrus.registry.catalog import DEFAULT, PARTS, RESERVED, Entry
 from orthrus.registry.plugins import Plugins
@@ -62,17 +62,17 @@ def load_config(
 ) -> Config:
     """Return the checked config of a file or mapping with overrides laid over it; raise ConfigError with all problems.
 
-    given: parts that the caller has as objects; what the config says of them is passed over. missing_ok: parts that the
-    config need not name.
+    source: a file, the name of a shipped config, or a mapping; InputError if there is no such file. given: parts that
+    the caller has as objects; what the config says of them is passed over. missing_ok: parts that the config need not
+    name.
     """
     files: list[ConfigSource] = []
     problems: list[Problem] = []
     if isinstance(source, Mapping):
         overrides = [ConfigSource("config", source), *overrides]
-    elif path_exists(source):
-        files, problems = read_layers(Path(source))
     else:
-        raise InputError(f"there is no config file '{short_path(source)}'")
+        source = find_config(source)
+        files, problems = read_layers(source)
     settings = [ConfigSource(override.origin, _plain(override.values)) for override in overrides]
     problems += [
         Problem(source.origin, "use", "only files can use files") for source in settings if "use" in source.values

@@ -21,8 +21,9 @@ from orthrus_transformers.engines.graph_limits import GraphLimits
 from orthrus_transformers.guards import check_room, in_its_turn, on_its_device, says_when_memory_is_short
 from orthrus_transformers.loading import model as loading
 from orthrus_transformers.loading.generation_settings import differing_end_tokens, end_tokens, unapplied_settings
+from orthrus_transformers.loading.loaded_model import LoadedModel
 from orthrus_transformers.loading.provenance import provenance
-from orthrus_transformers.model.attention_hook import attach
+from orthrus_transformers.model.attention_hook import NAME, attach, is_attached
 from orthrus_transformers.model.compatibility import check_attention, check_layers
 from orthrus_transformers.model.context_length import ends_early, max_length
 from orthrus_transformers.model.decoder_layers import find_layers
@@ -419,6 +420,13 @@ class TransformersTarget:
         finally:
             self._model.set_attn_implementation(backend)
 
+    def take_back(self) -> bool:
+        """Route the model's attention through the backend again; return False if another target has it now."""
+        if not is_attached(self._model, self._state):
+            return False
+        self._model.set_attn_implementation(NAME)
+        return True
+
     def provenance(self) -> str:
         """Return a sentence on what the model was loaded from, and how it was held against those files."""
         return provenance(self.name, self.directory, self._ignored)
@@ -437,12 +445,17 @@ class TransformersTarget:
 
 
 def make(options: TransformersOptions, parts: Parts) -> TransformersTarget:
-    """Return the target that the options describe, loading its weights."""
-    device = loading.choose_device(options.device)
-    path = parts.source.fetch()
-    directory = loading.local_directory(path, parts, options.ignore)
-    tokenizer = loading.load_tokenizer(loading.tokenizer_directory(directory, options, parts), options)
-    model = loading.load_model(directory, options, device)
+    """Return the target that the options describe, loading its weights unless the source holds the model itself."""
+    directory: Path | None
+    path: Path | None = None
+    if isinstance(parts.source, LoadedModel):
+        directory, tokenizer, model = parts.source.directory, None, parts.source.model
+    else:
+        device = loading.choose_device(options.device)
+        path = parts.source.fetch()
+        directory = loading.local_directory(path, parts, options.ignore)
+        tokenizer = loading.load_tokenizer(loading.tokenizer_directory(directory, options, parts), options)
+        model = loading.load_model(directory, options, device)
     limits = GraphLimits(options.graphs, options.graph_tokens, options.graph_megabytes)
     try:
         return TransformersTarget(

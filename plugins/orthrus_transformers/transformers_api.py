@@ -28,9 +28,23 @@ NAMES = {
         "AutoModelForCausalLM",
         "AutoTokenizer",
         "CONFIG_MAPPING",
+        "EosTokenCriteria",
         "GenerationConfig",
+        "MaxLengthCriteria",
+        "MaxTimeCriteria",
+        "MinLengthLogitsProcessor",
+        "MinNewTokensLengthLogitsProcessor",
+        "MinPLogitsWarper",
+        "NoBadWordsLogitsProcessor",
         "PreTrainedTokenizerFast",
+        "RepetitionPenaltyLogitsProcessor",
+        "SequenceBiasLogitsProcessor",
+        "SuppressTokensLogitsProcessor",
+        "TemperatureLogitsWarper",
+        "TopKLogitsWarper",
+        "TopPLogitsWarper",
     ),
+    "transformers.generation": ("GenerateDecoderOnlyOutput",),
     "transformers.masking_utils": ("sdpa_mask",),
     "transformers.utils": ("logging",),
 }
@@ -98,6 +112,7 @@ def reliances() -> Iterator[Reliance]:
     yield Reliance("the rotary embedding", lambda: _lacks(_tiny("llama").model.rotary_emb, ("rope_type", "inv_freq")))
     yield Reliance("the short convolutions of lfm2", _convolutions)
     yield Reliance("a tokenizer", _tokenizer)
+    yield Reliance("what generate hands to a callable", _generate)
 
 
 def _outcome(reliance: Reliance) -> str | None:
@@ -210,6 +225,28 @@ def _convolutions() -> str | None:
     model = _tiny("lfm2", layer_types=["conv", "full_attention"], block_auto_adjust_ff_dim=False)
     members = ("in_proj", "out_proj", "conv", "conv_kernel_size", "layer_idx")
     return _lacks(model.model.layers[0].conv, members)
+
+
+def _generate() -> str | None:
+    import torch
+
+    called: dict[str, Any] = {}
+
+    def decode(model: Any, input_ids: Any, **arguments: Any) -> Any:
+        frame = inspect.currentframe()
+        assert frame is not None and frame.f_back is not None, "Python has frames, and somebody calls"
+        called.update(arguments, caller=frame.f_back.f_code.co_name, locals=set(frame.f_back.f_locals))
+        return input_ids
+
+    _tiny("llama").generate(torch.tensor([[1, 2]]), max_new_tokens=1, custom_generate=decode)
+    handed = ("logits_processor", "stopping_criteria", "generation_config", "attention_mask")
+    lacking = [name for name in handed if name not in called]
+    if lacking:
+        return f"it does not hand over {', '.join(lacking)}"
+    hidden = {"custom_generate", "streamer", "assistant_model", "synced_gpus", "kwargs"} - called["locals"]
+    if called["caller"] != "generate" or hidden:
+        return f"it is called by {called['caller']}, which has no {', '.join(sorted(hidden))}"
+    return None
 
 
 def _tokenizer() -> str | None:

@@ -39,6 +39,11 @@ def attach(model: Any, state: PassState) -> str:
     return own
 
 
+def is_attached(model: Any, state: PassState) -> bool:
+    """Tell whether this state, and not that of a later target, is the one that the model's modules have."""
+    return getattr(model, "orthrus_attention", None) is state
+
+
 def attention_forward(
     module: Any,
     query: Tensor,
