@@ -12,12 +12,15 @@ from orthrus.chance import Chance
 from orthrus.errors import InputError
 from orthrus.interfaces import Drafter, Target
 from orthrus.optional import (
+    BoundsRows,
     BoundsSlots,
     DraftsAhead,
+    FreesRows,
     MovesRows,
     PrefillsInChunks,
     ReadsLikeliest,
     ReadsTaps,
+    RestoresPrefixes,
     TakesTurns,
 )
 from orthrus.settings import Stop
@@ -73,18 +76,54 @@ def turn_of(target: Target) -> Turn:
 def check_slots(target: Target, id: str, prompt: int, stop: Stop) -> None:
     """Raise InputError if a prompt of so many tokens and its answer may need more slots than a row may have."""
     most = target.max_slots if isinstance(target, BoundsSlots) else None
-    if most is None:
-        return
     room = stop.max_new_tokens if target.max_length is None else min(stop.max_new_tokens, target.max_length - prompt)
-    if prompt + room > most:
+    _check_fit(target, f"request '{id}'", prompt, room)
+    if most is not None and prompt + room > most:
         raise InputError(
             f"request '{id}' may need {prompt + room} slots ({prompt} tokens and {room} new ones), more than"
             f" cache.max_slots={most}; set cache.max_slots={prompt + room} or a smaller stop.max_new_tokens"
         )
 
 
+def _check_fit(target: Target, what: str, prompt: int, room: int) -> None:
+    """Raise InputError if a target's memory does not hold a prompt of so many tokens and its answer, even alone."""
+    why = target.refusal([prompt + room]) if isinstance(target, BoundsRows) else None
+    if why is not None:
+        raise InputError(
+            f"{what} may need {prompt + room} slots ({prompt} tokens and {room} new ones), and the cache does not hold"
+            f" them: {why}"
+        )
+
+
+def fit_of(target: Target) -> Callable[[Sequence[int]], bool] | None:
+    """Return what tells whether rows that come to so many slots each can go on together; None: any can."""
+    if not isinstance(target, BoundsRows):
+        return None
+    refusal = target.refusal
+    return lambda slots: refusal(slots) is None
+
+
+def free_rows(target: Target, context: Context, rows: Sequence[int]) -> None:
+    """Let a target give back what it holds of rows that have ended, if it can."""
+    if rows and isinstance(target, FreesRows):
+        target.free_rows(context, rows)
+
+
+def note_restored(target: Target, context: Context, rows: Sequence[int]) -> None:
+    """Note in rows that were prefilled how much of their prompts was not passed over."""
+    if isinstance(target, RestoresPrefixes) and target.restores_prefixes:
+        for row in rows:
+            context.rows[row].restored = target.restored(row)
+
+
 def begin(target: Target, turn: Turn, context: Context) -> None:
-    """Begin a context's decoding on a target: every other decoding on it is refused from here on."""
+    """Begin a context's decoding on a target: every other decoding on it is refused from here on.
+
+    Raises InputError for a request that the target's memory does not hold even alone.
+    """
+    fit = fit_of(target)
+    for row in context.requests if fit else ():
+        _check_fit(target, f"prompt {row.request}", len(row.prompt), row.room)
     with turn.lock:
         turn.begin(context)
         target.start(context)

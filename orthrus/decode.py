@@ -11,10 +11,13 @@ from torch import Tensor
 from orthrus.abilities import (
     begin,
     drafts_ahead,
+    fit_of,
+    free_rows,
     in_order,
     likeliest_for,
     may_move,
     move_rows,
+    note_restored,
     prefill_chunks,
     turn_of,
 )
@@ -59,7 +62,8 @@ def decode_in_turns(
     turn, process = turn_of(target), LogitsProcessor.of(context)
     if under_way is None:
         begin(target, turn, context)
-    scheduler = under_way or Scheduler(context, name_of(drafter), moves=may_move(target, drafter))  # its only writer
+    moves, fit = may_move(target, drafter), fit_of(target)
+    scheduler = under_way or Scheduler(context, name_of(drafter), moves=moves, fit=fit)  # its only writer
     taps, likeliest = tap_for(target, drafter, context), likeliest_for(drafter)
     ahead = drafts_ahead(drafter, context, chance)
     after_prefill = taps.deliver_prompts if taps else None
@@ -74,6 +78,7 @@ def decode_in_turns(
 
     def prefilled(rows: list[int], logits: Tensor) -> Step:
         rows = scheduler.seat(rows)
+        note_restored(target, context, rows)
         step = conclude(context.empty_draft(), logits, after_prefill)  # logits [B, 1, V]
         drafter.start(context, rows)
         return step
@@ -93,6 +98,7 @@ def decode_in_turns(
                 move_rows(target, drafter, context, sources)
             if not rows and (rows := scheduler.refill()):  # rows that are free take the prompts that wait
                 chunks = prefill_chunks(target, context, rows, scheduler.interleaves)
+            free_rows(target, context, scheduler.take_idle())
             if rows and scheduler.abandoned:  # those who asked have gone
                 rows = []
                 if taps:
@@ -103,4 +109,5 @@ def decode_in_turns(
                 step = cycle()
             else:
                 step = None  # a chunk is through, beside which nobody goes on
+            free_rows(target, context, scheduler.take_idle())  # of those that have ended
         yield step

@@ -170,6 +170,71 @@ class MovesRows(Protocol):
 
 
 @runtime_checkable
+class FreesRows(Protocol):
+    """A target that gives back what it holds of rows as soon as they end, and not only when others take their place."""
+
+    def free_rows(self, context: Context, rows: Sequence[int]) -> None:
+        """Hold nothing of these rows, which have ended or were never begun.
+
+        Passes over all rows go on; what they return for these is not read until they are prefilled.
+        """
+
+
+@runtime_checkable
+class BoundsRows(Protocol):
+    """A target or KV cache whose memory bounds what rows hold together, so that requests may have to wait."""
+
+    def refusal(self, slots: Sequence[int]) -> str | None:
+        """Return why rows that come to so many slots each cannot go on together, and what to set; None: they can.
+
+        Fewer rows, or shorter ones, are never refused where these are not.
+        """
+
+
+@runtime_checkable
+class TracksRows(KVCache, Protocol):
+    """A KV cache that is told where rows begin and end, and holds nothing of those that have ended."""
+
+    def begin_rows(self, rows: Sequence[int], slots: Sequence[int | None]) -> None:
+        """Hold nothing of these rows, which begin anew.
+
+        slots: that each comes to, and what is written beyond them may be lost; None: nobody knows.
+        """
+
+    def end_rows(self, rows: Sequence[int]) -> None:
+        """Hold nothing of these rows; what passes write for them, and get of them, does not matter until they begin."""
+
+
+@runtime_checkable
+class SharesPrefixes(TracksRows, Protocol):
+    """A KV cache that keeps keys and values of texts, so that rows which begin with the same tokens can have them."""
+
+    shares_prefixes: bool  # whether it does, as it was made
+
+    def held_prefix(self, tokens: Sequence[int]) -> int:
+        """Return how many leading tokens of a text are held, in whole blocks."""
+
+    def adopt_prefix(self, row: int, tokens: Sequence[int]) -> int:
+        """Let a row that has just begun have what is held of a text's leading tokens; return how many they are.
+
+        Its first slots are as if it had passed over these tokens; passes go on behind them.
+        """
+
+    def offer_prefix(self, row: int, tokens: Sequence[int]) -> None:
+        """Keep what a row's first slots hold, which is of these tokens, for others; called before the row ends."""
+
+
+@runtime_checkable
+class RestoresPrefixes(Protocol):
+    """A target that does not pass over leading tokens of prompts whose keys its cache holds."""
+
+    restores_prefixes: bool  # whether it does, as it was made
+
+    def restored(self, row: int) -> int:
+        """Return how many leading tokens of a row's prompt its last prefill did not pass over."""
+
+
+@runtime_checkable
 class PrefillsInChunks(Protocol):
     """A target whose prefill may be interrupted between two chunks, so that other rows go on meanwhile."""
 

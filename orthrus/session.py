@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 
-from orthrus.abilities import begin, check_slots, may_move, turn_of
+from orthrus.abilities import begin, check_slots, fit_of, free_rows, may_move, turn_of
 from orthrus.batch.context import Context
 from orthrus.batch.recorder import RequestRecorder
 from orthrus.batch.request import Request, Row
@@ -83,6 +83,7 @@ class Session:
             capacity=batch,
             interleaves=interleaves and isinstance(target, PrefillsInChunks),
             counts_drafts=counts_drafts,
+            fit=fit_of(target),
         )
         self._chance = Chance(seed, target.device)
         self._asked: dict[int, _Asked] = {}  # by number of the request
@@ -155,6 +156,8 @@ class Session:
         with self._turn.asked():
             asked = self._going_on(id)
             self._scheduler.cancel(asked.row)
+            if self._turn.holds(self._context):
+                free_rows(self._target, self._context, self._scheduler.take_idle())
             self._events.append(self._ended(asked))
             self._rest()
 

@@ -273,7 +273,8 @@ class Result:
     """One answer: its text and tokens, why it ended, and its measures.
 
     A stop token is among the tokens; the text is without special tokens. finish_reason is None for a stream that was
-    left before its end. scores: of each token, if they were asked for.
+    left before its end. scores: of each token, if they were asked for. restored_tokens: leading ones of the prompt that
+    were not passed over, as the cache held their keys from earlier texts.
     """
 
     id: str
@@ -283,6 +284,7 @@ class Result:
     finish_reason: FinishReason | None
     measures: Measures
     scores: tuple[TokenScores, ...] | None = None
+    restored_tokens: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON object that `orthrus run --json` prints."""

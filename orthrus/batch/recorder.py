@@ -51,6 +51,7 @@ class RequestRecorder:
             finish_reason=row.finish_reason,
             measures=measures,
             scores=None if row.likeliest is None else tuple(row.scores),
+            restored_tokens=row.restored,
         )
 
 

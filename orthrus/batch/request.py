@@ -44,6 +44,8 @@ class Row:
     sampling: Sampling = field(default_factory=Sampling)
     likeliest: int | None = None
     scores: list[TokenScores] = field(default_factory=list)  # one a token of the output, if they are wanted
+    slots: int | None = None  # that prompt and answer come to at most; None: of no request
+    restored: int = 0  # leading tokens of the prompt that were not passed over, as their keys were held
     pieces: list[str] | None = None  # of text, one a token, that became safe to show and were not taken yet
 
     @classmethod
@@ -62,6 +64,7 @@ class Row:
             stop=request.stop,
             sampling=request.sampling,
             likeliest=request.likeliest,
+            slots=length + room,
             pieces=[] if request.shows and text else None,
         )
 
@@ -76,7 +79,7 @@ class Row:
 
         It is a token longer than the prompt, so that what cycles write of it is behind the prompt's slots.
         """
-        return cls(-1, row.key, row.prompt, 0, row.length + 1, finish_reason="length")
+        return cls(-1, row.key, row.prompt, 0, row.length + 1, finish_reason="length", slots=row.slots)
 
     @property
     def live(self) -> bool:

@@ -30,7 +30,8 @@ class Scheduler:
     drafter: its name, for errors. moves: whether rows may be added, moved and taken away while requests are decoded,
     which target and cache must be able to do; else B is the capacity. capacity: the most rows; None: the context's.
     interleaves: whether rows go on between the chunks of others' prompts. counts_drafts: whether steps say how many
-    drafts were proposed, which takes one operation a cycle.
+    drafts were proposed, which takes one operation a cycle. fit: tells whether rows that come to so many slots each can
+    go on together; None: any can.
     """
 
     def __init__(
@@ -42,10 +43,13 @@ class Scheduler:
         capacity: int | None = None,
         interleaves: bool = False,
         counts_drafts: bool = False,
+        fit: Callable[[Sequence[int]], bool] | None = None,
     ) -> None:
         self._context = context
         self._drafter = drafter
         self._moves = moves
+        self._fit = fit
+        self._idle = set(range(len(context.rows)))  # rows that no request has, and that nobody was told of yet
         self.interleaves = interleaves
         self._counts_drafts = counts_drafts
         self._standing: dict[int, Row] = {}  # requests whose prompts are being passed over, by row
@@ -87,6 +91,8 @@ class Scheduler:
         if not row.live:
             return
         row.finish_reason, row.room, self._changed = "cancelled", 0, True
+        held = {**dict(enumerate(self._context.rows)), **self._standing}
+        self._idle.update(index for index, other in held.items() if other is row)
         self._standing = {index: other for index, other in self._standing.items() if other is not row}
         if row in self._context.queue:
             self._context.queue.remove(row)
@@ -117,6 +123,7 @@ class Scheduler:
         tokens = torch.nn.functional.pad(context.tokens, (0, 0, 0, 1))
         context.tokens = tokens[upload([source % len(rows) for source in sources], context.device)]
         self._fresh = [index for index, source in enumerate(sources) if source < 0 and self._fresh]
+        self._idle = {index for index, source in enumerate(sources) if source < 0}
         self._upload_rows()
         context._nothing = Draft(context.tokens[:, :0], torch.zeros_like(context.lengths))
         self._checked = self._nothing_checked = CheckedDraft.of(context.empty_draft())
@@ -142,8 +149,13 @@ class Scheduler:
         free = [index for index, row in enumerate(context.rows) if index in fresh or row.finish_reason is not None]
         if not free or len(free) < min(len(context.queue), len(context.rows) // REFILL_SHARE):
             return []
-        self._fresh = free[: len(context.queue)]
+        unfilled, self._fresh = fresh, free[: self._admitted(free)]
+        if not self._fresh:
+            return []
         self._widen()
+        for index in unfilled.difference(self._fresh):  # they stand for requests that wait
+            context.rows[index] = Row.vacant()
+        self._idle.difference_update(self._fresh)
         for index in self._fresh:
             context.rows[index] = row = context.queue.popleft()
             context.tokens[index, : len(row.prompt)] = upload(list(row.prompt), context.device)
@@ -151,6 +163,25 @@ class Scheduler:
         if self.interleaves:
             self._stand()
         self._upload_rows()
+        return rows
+
+    def _admitted(self, free: Sequence[int]) -> int:
+        """Return how many of the requests that wait are taken now, those that came first."""
+        queue, fit = self._context.queue, self._fit
+        most = min(len(free), len(queue))
+        if fit is None:
+            return most
+        taken = frozenset(free)
+        slots = [row.slots or 0 for index, row in enumerate(self._context.rows) if index not in taken and row.live]
+        for count in range(most):
+            slots.append(queue[count].slots or 0)
+            if not fit(slots):
+                return count
+        return most
+
+    def take_idle(self) -> list[int]:
+        """Return the rows that have no request since this was asked last: it has ended, or none has come yet."""
+        rows, self._idle = sorted(self._idle), set()
         return rows
 
     @property
@@ -264,6 +295,7 @@ class Scheduler:
         ]
         finished = [row.finish_reason if tokens else None for row, tokens in zip(rows, committed, strict=True)]
         self._changed = self._changed or bool(fresh) or any(finished)
+        self._idle.update(index for index, reason in enumerate(finished) if reason is not None)
         if "stop_string" in finished:
             self._upload_state()  # only the host can see stop strings; the device learns by an upload (no sync)
         self._guard = WriteGuard.of(context)

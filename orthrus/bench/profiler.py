@@ -85,7 +85,7 @@ class CudaMoments:
         return float(first.elapsed_time(last)) / 1000
 
 
-OPTIONAL = ("move_rows", "moves_rows", "turn")
+OPTIONAL = ("free_rows", "move_rows", "moves_rows", "refusal", "restored", "restores_prefixes", "turn")
 
 
 class TimedPart:

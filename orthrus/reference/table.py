@@ -15,7 +15,7 @@ from orthrus.batch.context import Context
 from orthrus.batch.turn import Turn
 from orthrus.errors import BuildError, InputError
 from orthrus.interfaces import KVCache, Tokenizer
-from orthrus.optional import MovesRows, TapReader
+from orthrus.optional import BoundsRows, MovesRows, TapReader, TracksRows
 from orthrus.reference.cache import PlainCache
 from orthrus.values import Draft, Prompt, Step, TappedStates, TapPoint
 
@@ -90,9 +90,20 @@ class TableTarget:
         assert isinstance(self._cache, MovesRows)
         self._cache.move_rows(sources)
 
+    def free_rows(self, context: Context, rows: Sequence[int]) -> None:
+        """Let the cache hold nothing of these rows, if it can."""
+        if isinstance(self._cache, TracksRows):
+            self._cache.end_rows(rows)
+
+    def refusal(self, slots: Sequence[int]) -> str | None:
+        """Return why the cache does not hold rows that come to so many slots each; None if it does."""
+        return self._cache.refusal(slots) if isinstance(self._cache, BoundsRows) else None
+
     def prefill(self, context: Context, rows: Sequence[int]) -> Tensor:
         """Pass over the prompts of some rows; return [B, 1, V], zeros for the others."""
         self.turn.check(context)
+        if isinstance(self._cache, TracksRows):
+            self._cache.begin_rows(rows, [context.rows[row].slots for row in rows])
         chosen = torch.tensor(rows, device=self.device)
         width = max(len(context.rows[row].prompt) for row in rows)
         slots = torch.arange(width, device=self.device).expand(len(rows), -1)

@@ -12,14 +12,21 @@ from orthrus import InputError
 
 def zeros(like: Tensor, shape: tuple[int, int, int, int]) -> Tensor:
     """Return a new buffer of a tensor's dtype and device; raise InputError where a CPU's memory does not hold it."""
+    return checked_zeros(like, shape, f"{shape[0]} rows with {shape[2]} slots each", "cache.slots")
+
+
+def checked_zeros(like: Tensor, shape: tuple[int, int, int, int], size: str, option: str) -> Tensor:
+    """Return zeros of a tensor's dtype and device; raise InputError where a CPU's memory does not hold them.
+
+    size: of the cache in words. option: of the cache that makes it smaller.
+    """
     try:
         return like.new_zeros(shape)
     except torch.OutOfMemoryError:
         raise  # of a GPU: a target says what to set
     except RuntimeError as error:
         raise InputError(
-            f"the memory does not hold a cache of {shape[0]} rows with {shape[2]} slots each; set a smaller batch,"
-            " stop.max_new_tokens or cache.slots"
+            f"the memory does not hold a cache of {size}; set a smaller batch, stop.max_new_tokens or {option}"
         ) from error
 
 

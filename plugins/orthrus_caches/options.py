@@ -19,3 +19,22 @@ class StaticOptions:
         minimum=16,
         help="most tokens of a prompt and its answer; more are refused. null: what memory holds",
     )
+
+
+@dataclass(frozen=True)
+class PagedOptions:
+    """Options of the cache `paged`: the size of its blocks, and how many there may be."""
+
+    block: int = option(16, minimum=1, maximum=2**20, help="slots of a block")
+    blocks: int | None = option(
+        None,
+        minimum=1,
+        maximum=2**40,
+        help="most blocks that all rows hold together; requests wait for them. null: what memory holds",
+    )
+    prefixes: int = option(
+        0,
+        minimum=0,
+        maximum=2**40,
+        help="most blocks kept of texts that were decoded, for prompts that begin alike; 0: none",
+    )

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from orthrus import Context, Draft, Row, Step, Stop, Target
-from orthrus.optional import BoundsSlots, MovesRows
+from orthrus.optional import BoundsSlots, FreesRows, MovesRows
 from orthrus_draft_model.vocabulary import known
 
 FURTHEST = 64  # tokens that a row is behind and catches up; one that is further behind is prefilled anew
@@ -50,6 +50,8 @@ class Mirror:
         self._drafted, self._on_host = [], None  # it is settled, if its step was observed
         for row in rows:
             self._known[row] = 0
+        if isinstance(self._target, FreesRows):
+            self._target.free_rows(self._context, rows)  # they are prefilled before they are drafted for
 
     def move_rows(self, sources: Sequence[int]) -> None:
         """Hold as many rows as there are sources (see `MovesRows`)."""

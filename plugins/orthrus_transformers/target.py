@@ -39,6 +39,7 @@ from orthrus_transformers.model.taps import Taps
 from orthrus_transformers.model.views import View, make_view
 from orthrus_transformers.options import TransformersOptions
 from orthrus_transformers.prefill_groups import prefill_groups
+from orthrus_transformers.row_keys import RowKeys
 from orthrus_transformers.training.dual_pass import DualPass
 from orthrus_transformers.transformers_api import raise_if_transformers_changed
 
@@ -96,6 +97,8 @@ class TransformersTarget:
         self._chunk = prefill_chunk
         self.turn = Turn()
         self.moves_rows = isinstance(cache, MovesRows) and cache.moves_rows
+        self._row_keys = RowKeys(cache)
+        self.restores_prefixes = self._row_keys.restores
         self._views: dict[str, View] = {}
         self._state = state = PassState(attention, model.dtype)
         self._own_attention = attach(model, state)
@@ -144,6 +147,19 @@ class TransformersTarget:
         """Move the rows of the cache."""
         cast(MovesRows, self._cache).move_rows(sources)
 
+    @in_its_turn
+    def free_rows(self, context: Context, rows: Sequence[int]) -> None:
+        """Let the cache hold nothing of rows that have ended, but for prefixes that it keeps for others."""
+        self._row_keys.end(context, rows)
+
+    def refusal(self, slots: Sequence[int]) -> str | None:
+        """Return why the cache does not hold rows that come to so many slots each; None: it does."""
+        return self._row_keys.refusal(slots)
+
+    def restored(self, row: int) -> int:
+        """Return how many leading tokens of a row's prompt were not passed over, as the cache held their keys."""
+        return self._row_keys.restored(row)
+
     @torch.no_grad()
     @in_its_turn
     @on_its_device
@@ -175,19 +191,23 @@ class TransformersTarget:
         return next(chunks)
 
     def _prefill_chunks(self, context: Context, rows: Sequence[int], shared: bool = False) -> Iterator[Tensor | None]:
-        """Pass over groups of prompts of similar length, one after the other.
+        """Pass over groups of prompts of similar length, one after the other, but for what the cache holds of them.
 
         shared: whether the rows of a group share the tokens of a chunk, as others wait for it.
         """
-        groups = prefill_groups([len(context.rows[row].prompt) for row in rows], self.device.type)
+        held = self._row_keys.begin(context, rows)
+        new = [len(context.rows[row].prompt) - count for row, count in zip(rows, held, strict=True)]
+        groups = prefill_groups(new, self.device.type)
         everywhere: Tensor | None = None
         for number, group in enumerate(groups, start=1):
             chosen = [rows[index] for index in group]
             chunk = max(NARROWEST, self._chunk // len(chosen)) if shared else self._chunk
-            for logits in self._group_chunks(context, chosen, min(chunk, self._chunk)):
+            starts = [held[index] for index in group]
+            for logits in self._group_chunks(context, chosen, starts, min(chunk, self._chunk)):
                 if logits is None:
                     yield None
                     continue
+                self._row_keys.offer_prompts(context, chosen)
                 if len(chosen) == len(context.rows):
                     everywhere = logits
                 else:
@@ -196,25 +216,29 @@ class TransformersTarget:
                     everywhere.index_copy_(0, torch.tensor(chosen).to(self.device, non_blocking=True), logits)
                 yield everywhere if number == len(groups) else None
 
-    def _group_chunks(self, context: Context, rows: Sequence[int], chunk: int) -> Iterator[Tensor | None]:
+    def _group_chunks(
+        self, context: Context, rows: Sequence[int], held: Sequence[int], chunk: int
+    ) -> Iterator[Tensor | None]:
         """Pass over the prompts of some rows in chunks of so many columns; the last one yields logits [R, 1, V].
 
-        Columns are rolled so that every row's last token is in the last column, which alone is projected onto the
-        vocabulary; the columns before a shorter row's first token fall on its scratch slots.
+        held: of each row, the leading tokens that are left out. Columns are rolled so that every row's last token is in
+        the last column, which alone is projected onto the vocabulary; the columns before a shorter row's first token
+        fall on its scratch slots.
         """
-        lengths = [len(context.rows[row].prompt) for row in rows]
-        width = max(lengths)
-        which = torch.tensor(rows).to(self.device, non_blocking=True)  # [R]
-        shift = width - context.prompt_lengths[which]  # [R]
-        slots = (torch.arange(width, device=self.device) - shift[:, None]) % width  # [R, width]
-        token_ids = context.tokens[which, :width].gather(1, slots)
+        lengths = [len(context.rows[row].prompt) - count for row, count in zip(rows, held, strict=True)]
+        width, before = max(lengths), max(held)
+        which, first = torch.tensor([rows, held]).to(self.device, non_blocking=True)  # [R] each
+        shift = width - (context.prompt_lengths[which] - first)  # [R]
+        slots = first[:, None] + (torch.arange(width, device=self.device) - shift[:, None]) % width  # [R, width]
+        known = context.tokens[which, : before + width]
+        token_ids = known.gather(1, slots.clamp(max=known.shape[1] - 1))
         for start in range(0, width, chunk):
             self.turn.check(context)
             columns = slice(start, start + chunk)
             forward_pass = ForwardPass(
                 token_ids=token_ids[:, columns],
                 lengths=torch.zeros_like(which),
-                extent=width if min(lengths) < width else min(start + chunk, width),
+                extent=before + (width if min(lengths) < width else min(start + chunk, width)),
                 last=1,
                 slots=slots[:, columns],
                 rows=None if len(rows) == len(context.rows) else which,
@@ -252,8 +276,10 @@ class TransformersTarget:
     def tap(self, points: Sequence[TapPoint], reader: TapReader | None) -> None:
         """Hand the hidden states at these points of prefills and scored drafts to a reader; no points: to nobody.
 
-        Raises BuildError for a point that the model does not have.
+        Raises BuildError for a point that the model does not have, and where prefixes of prompts are not passed over.
         """
+        if points and self.restores_prefixes:
+            raise BuildError("the cache restores prefixes of prompts without their hidden states; set cache.prefixes=0")
         self._taps.set(points, reader)
 
     @torch.no_grad()

@@ -1,0 +1,94 @@
+"""Buffers of blocks, [N, H, S, D] for keys and for values of each layer: N blocks, H heads, S slots, D size of a head.
+
+R: rows of a pass, n: its columns, M: blocks of a row that it sees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from orthrus_caches.buffers import checked_zeros
+
+LEAST_GROWTH = 16  # blocks
+SHARE = 8  # growing copies, so it is by an eighth at least
+
+
+class PlacedBlocks:
+    """The blocks of one pass: those that it reads [R, M], and the block and the slot in it of each column [R, n]."""
+
+    def __init__(self, read: Tensor, written: Tensor, within: Tensor) -> None:
+        self._read, self._written, self._within = read, written, within
+        self._by_heads: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}  # layers of a shape share them
+
+    def index(self, heads: int, slots: int) -> tuple[Tensor, Tensor]:
+        """Return what is read of a buffer's [N H, S D], as [R H M], and what is written of its [N H S, D], [R H n]."""
+        if (heads, slots) not in self._by_heads:
+            head = torch.arange(heads, device=self._read.device)[:, None]  # [H, 1]
+            read = self._read[:, None] * heads + head  # [R, H, M]
+            written = (self._written[:, None] * heads + head) * slots + self._within[:, None]  # [R, H, n]
+            self._by_heads[heads, slots] = read.flatten(), written.flatten()
+        return self._by_heads[heads, slots]
+
+
+class BlockStore:
+    """Hold the keys and values of numbered blocks; layers may differ in heads and sizes."""
+
+    def __init__(self, slots: int) -> None:
+        self._slots = slots
+        self._blocks = 0  # that each buffer has
+        self._keys: dict[int, Tensor] = {}  # by layer
+        self._values: dict[int, Tensor] = {}
+
+    @property
+    def blocks(self) -> int:
+        """How many blocks there is memory for."""
+        return self._blocks
+
+    def clear(self) -> None:
+        """Give all memory back."""
+        self._blocks, self._keys, self._values = 0, {}, {}
+
+    def hold(self, blocks: int, most: int | None) -> None:
+        """Make room for so many blocks; most: that there may ever be, None: any number."""
+        if blocks <= self._blocks:
+            return
+        larger = max(blocks, self._blocks + max(LEAST_GROWTH, self._blocks // SHARE))
+        larger = larger if most is None else min(larger, most)
+        for buffers in (self._keys, self._values):
+            for layer, buffer in buffers.items():
+                if len(buffer) < larger:
+                    grown = self._zeros(buffer, larger, buffer.shape[1], buffer.shape[3])
+                    grown[: len(buffer)] = buffer
+                    buffers[layer] = grown  # one after the other, so that little is held twice
+        self._blocks = larger
+
+    def copy(self, origins: Sequence[int], targets: Sequence[int]) -> None:
+        """Let blocks have what others have, in all layers."""
+        for buffer in self.buffers():
+            chosen = torch.tensor([origins, targets]).to(buffer.device, non_blocking=True)
+            buffer[chosen[1]] = buffer[chosen[0]]
+
+    def update(self, placed: PlacedBlocks, keys: Tensor, values: Tensor, layer: int) -> tuple[Tensor, Tensor]:
+        """Write [R, H, n, D] of a layer into its blocks; return copies [R, H, M S, D] of all that its rows see."""
+        return self._update(self._keys, placed, keys, layer), self._update(self._values, placed, values, layer)
+
+    def _update(self, buffers: dict[int, Tensor], placed: PlacedBlocks, states: Tensor, layer: int) -> Tensor:
+        rows, heads, _, size = states.shape
+        if layer not in buffers:
+            buffers[layer] = self._zeros(states, self._blocks, heads, size)
+        buffer = buffers[layer]
+        read, written = placed.index(heads, self._slots)
+        buffer.view(-1, size).index_copy_(0, written, states.reshape(-1, size))
+        return buffer.view(-1, self._slots * size).index_select(0, read).view(rows, heads, -1, size)
+
+    def _zeros(self, like: Tensor, blocks: int, heads: int, size: int) -> Tensor:
+        text = f"{blocks} blocks of {self._slots} slots"
+        return checked_zeros(like, (blocks, heads, self._slots, size), text, "cache.blocks")
+
+    def buffers(self) -> Iterator[Tensor]:
+        """Yield the keys of all layers, then the values: [N, H, S, D] each."""
+        yield from self._keys.values()
+        yield from self._values.values()

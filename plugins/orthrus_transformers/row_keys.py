@@ -1,0 +1,61 @@
+"""The keys that rows hold in a cache: when they are begun and given back, and which come from earlier texts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from orthrus import Context, KVCache, Row
+from orthrus.optional import BoundsRows, SharesPrefixes, TracksRows
+
+
+class RowKeys:
+    """Tell a cache where rows begin and end, and let it restore and keep the keys of their prefixes, if it can."""
+
+    def __init__(self, cache: KVCache) -> None:
+        self._tracks = cache if isinstance(cache, TracksRows) else None
+        self._shares = cache if isinstance(cache, SharesPrefixes) and cache.shares_prefixes else None
+        self._bounds = cache if isinstance(cache, BoundsRows) else None
+        self._restored: dict[int, int] = {}  # tokens, by row
+
+    @property
+    def restores(self) -> bool:
+        """Whether rows may have leading tokens from earlier texts."""
+        return self._shares is not None
+
+    def restored(self, row: int) -> int:
+        """Return how many leading tokens a row has from earlier texts."""
+        return self._restored.get(row, 0)
+
+    def refusal(self, slots: Sequence[int]) -> str | None:
+        """Return why the cache does not hold rows that come to so many slots each; None: it does."""
+        return None if self._bounds is None else self._bounds.refusal(slots)
+
+    def begin(self, context: Context, rows: Sequence[int]) -> list[int]:
+        """Begin rows anew; return how many leading tokens of each one's prompt are held, at least one less than all."""
+        if self._tracks is not None:
+            self._tracks.begin_rows(rows, [context.rows[row].slots for row in rows])
+        if self._shares is None:
+            return [0] * len(rows)
+        prompts = [context.rows[row].prompt for row in rows]
+        held = [self._shares.adopt_prefix(row, prompt[:-1]) for row, prompt in zip(rows, prompts, strict=True)]
+        self._restored |= dict(zip(rows, held, strict=True))
+        return held
+
+    def offer_prompts(self, context: Context, rows: Sequence[int]) -> None:
+        """Keep the keys of prompts that were passed over, for those that begin alike."""
+        if self._shares is not None:
+            for row in rows:
+                self._shares.offer_prefix(row, context.rows[row].prompt)
+
+    def end(self, context: Context, rows: Sequence[int]) -> None:
+        """Hold nothing of rows that have ended, but for what prompts that begin alike can have of them."""
+        for row in rows if self._shares is not None else ():
+            assert self._shares is not None, "it was asked"
+            self._shares.offer_prefix(row, _written(context.rows[row]))
+        if self._tracks is not None:
+            self._tracks.end_rows(rows)
+
+
+def _written(row: Row) -> Sequence[int]:
+    """Return the tokens whose keys a row that ends has: all but the newest, and none before the prompt is through."""
+    return [*row.prompt, *row.output[:-1]] if row.output else ()
