@@ -62,6 +62,7 @@ class TransformersTarget:
         engine: str | EngineType = "auto",
         prefill_chunk: int = 512,
         limits: GraphLimits | None = None,
+        threads: int | None = None,
         name: str | None = None,
         directory: Path | None = None,
         ignored: Sequence[str] = (),
@@ -69,7 +70,8 @@ class TransformersTarget:
     ) -> None:
         """Attach to the model.
 
-        engine: the name of one of the table, or an engine's class itself. ignored: keys and tensors of the files that
+        engine: the name of one of the table, or an engine's class itself. threads: of the engine native; None: as many
+        as torch takes. ignored: keys and tensors of the files that
         the user leaves out. notify: called with a sentence if texts end before the model's context does, if its files
         ask for what is not applied, and if passes could be captured and are not.
         """
@@ -101,7 +103,9 @@ class TransformersTarget:
         self.hidden_size = int(model.config.get_text_config().hidden_size)
         self.layer_count = len(find_layers(model))
         notices: list[str] = []  # told behind the self-check, which may refuse the model
-        setup = EngineSetup(model, cache, state, self.max_length, limits or GraphLimits(), notify=notices.append)
+        setup = EngineSetup(
+            model, cache, state, self.max_length, limits or GraphLimits(), threads, notify=notices.append
+        )
         chosen = make_engine(engine, setup)
         keep_wide_sums(model)
         self._engine: Engine = chosen.eager
@@ -421,10 +425,14 @@ class TransformersTarget:
 
 def make(options: TransformersOptions, parts: Parts) -> TransformersTarget:
     """Return the target that the options describe, loading its weights."""
-    device = loading.choose_device(options.device)
-    directory = loading.local_directory(parts.source.fetch(), parts, options.ignore)
+    path, in_blocks = parts.source.fetch(), options.dtype == "gguf"
+    device = loading.choose_device("cpu" if in_blocks and options.device == "auto" else options.device)
+    directory = loading.local_directory(path, parts, options.ignore, in_blocks=in_blocks)
     tokenizer = loading.load_tokenizer(loading.tokenizer_directory(directory, options, parts), options)
-    model = loading.load_model(directory, options, device)
+    if in_blocks:
+        model = loading.load_in_blocks(path, directory, options)
+    else:
+        model = loading.load_model(directory, options, device)
     limits = GraphLimits(options.graphs, options.graph_tokens, options.graph_megabytes)
     try:
         return TransformersTarget(
@@ -438,6 +446,7 @@ def make(options: TransformersOptions, parts: Parts) -> TransformersTarget:
             directory=directory,
             ignored=options.ignore,
             limits=limits,
+            threads=options.threads,
             notify=parts.notify,
         )
     except (AttributeError, ImportError, KeyError, TypeError) as error:
