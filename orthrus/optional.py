@@ -121,8 +121,8 @@ class LendsBuffers(KVCache, Protocol):
     def lend(self, layers: int, like: Tensor, heads: int, size: int) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
         """Return the keys and the values of all layers, [B, heads, C, size] each, one shape and layout for all.
 
-        A kernel may write the placed slots of the placed rows, as `update` would, and read all. C covers the extent that
-        was placed. The tensors are lent for the pass that was placed. like: tells dtype and device.
+        A kernel may write the placed slots of the placed rows, as `update` would, and read all. C covers the extent
+        that was placed. The tensors are lent for the pass that was placed. like: tells dtype and device.
         """
 
 

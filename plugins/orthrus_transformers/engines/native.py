@@ -170,14 +170,21 @@ def _misfit(setup: EngineSetup) -> str | None:
     what = misfit(model)
     if what is not None:
         return f"computes no {what}"
-    if not isinstance(setup.cache, LendsBuffers):
+    if not isinstance(setup.cache, LendsBuffers) or _overrides(setup.cache, "lend", ("place", "update")):
         return f"writes no cache {type(setup.cache).__name__}, but those that lend their buffers (dynamic, static)"
-    if not setup.state.backend.capabilities.plain:
+    backend = setup.state.backend
+    if not backend.capabilities.plain or _overrides(backend, "capabilities", ("attend", "prepare")):
         return (
-            f"computes plain attention itself, as sdpa and eager do, and {type(setup.state.backend).__name__} may compute"
-            " another"
+            f"computes plain attention itself, as sdpa and eager do, and {type(backend).__name__} may compute another"
         )
     return None
+
+
+def _overrides(part: object, declared: str, methods: Sequence[str]) -> bool:
+    """Tell whether a class has methods of its own, but inherits what it says of them from the class it derives from."""
+    classes = type(part).__mro__
+    known = next((index for index, kind in enumerate(classes) if declared in vars(kind)), 0)
+    return any(method in vars(kind) for kind in classes[:known] for method in methods)
 
 
 def _notice(setup: EngineSetup, reason: str) -> str | None:

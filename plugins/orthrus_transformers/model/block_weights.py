@@ -128,6 +128,18 @@ def block_weight(module: Any) -> BlockWeight | None:
     return module.blocks if isinstance(module, BlockModule) else None
 
 
+def stored_weight(module: Any) -> object:
+    """Return what holds a module's weight: the same object for modules that share it."""
+    blocks = block_weight(module)
+    return module.weight if blocks is None else blocks
+
+
+def block_bytes(model: torch.nn.Module) -> int:
+    """Return the bytes of all weights in blocks, each counted once."""
+    weights = {module.blocks for module in model.modules() if isinstance(module, BlockModule)}
+    return sum(weight.size for weight in weights)
+
+
 def widen_linears(root: torch.nn.Module) -> None:
     """Replace linear layers in blocks below a module by plain ones: their weights may be changed then."""
     for name, child in root.named_children():

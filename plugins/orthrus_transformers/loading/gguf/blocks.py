@@ -55,7 +55,9 @@ def load_block_model(path: Path, directory: Path) -> Any:
     with quiet():
         config = AutoConfig.from_pretrained(directory, trust_remote_code=False)
         model = make_on_meta(config, path)
-        model.generation_config = GenerationConfig.from_pretrained(directory)
+        model.generation_config = GenerationConfig.from_dict(
+            json.loads((directory / "generation_config.json").read_text())
+        )
     written = json.loads((directory / TABLE).read_text())
     table = {name: StoredWeight(**{**stored, "shape": tuple(stored["shape"])}) for name, stored in written.items()}
     weights = {name: _block_weight(path, name, stored, config) for name, stored in table.items()}
