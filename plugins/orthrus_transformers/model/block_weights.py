@@ -7,6 +7,7 @@ that the file describes, which engines that compute with the blocks themselves a
 from __future__ import annotations
 
 import mmap
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import linear
+
+from orthrus.files import SAMPLE
 
 ROWS_AT_ONCE = 8192  # that are widened, so that a head never is as a whole
 
@@ -138,6 +141,14 @@ def block_bytes(model: torch.nn.Module) -> int:
     """Return the bytes of all weights in blocks, each counted once."""
     weights = {module.blocks for module in model.modules() if isinstance(module, BlockModule)}
     return sum(weight.size for weight in weights)
+
+
+def block_beginnings(model: torch.nn.Module, values: int = SAMPLE) -> Iterator[tuple[str, Tensor]]:
+    """Yield each weight in blocks by its name, so many values of it: for a fingerprint."""
+    for path, module in model.named_modules():
+        if isinstance(module, BlockModule):
+            rows = min(-(-values // module.blocks.shape[1]), module.blocks.shape[0])
+            yield f"{path}.weight", module.blocks.rows(torch.arange(rows))
 
 
 def widen_linears(root: torch.nn.Module) -> None:
