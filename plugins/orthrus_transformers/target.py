@@ -23,11 +23,13 @@ from orthrus_transformers.loading import model as loading
 from orthrus_transformers.loading.generation_settings import differing_end_tokens, end_tokens, unapplied_settings
 from orthrus_transformers.loading.provenance import provenance
 from orthrus_transformers.model.attention_hook import attach
+from orthrus_transformers.model.block_weights import holds_blocks
 from orthrus_transformers.model.compatibility import check_attention, check_layers
 from orthrus_transformers.model.context_length import ends_early, max_length
 from orthrus_transformers.model.decoder_layers import find_layers
 from orthrus_transformers.model.experts import choose_experts
 from orthrus_transformers.model.fused_layers import fuse_view, unfuse_view
+from orthrus_transformers.model.kept_check import KeptChecks, PassedCheck, passing_parts
 from orthrus_transformers.model.mask_windows import windows_in_masks
 from orthrus_transformers.model.output_head import keep_wide_sums, project
 from orthrus_transformers.model.pass_facts import PassReads, pass_identity
@@ -97,26 +99,44 @@ class TransformersTarget:
         self._views: dict[str, View] = {}
         self._state = state = PassState(attention, model.dtype)
         self._own_attention = attach(model, state)
-        with refusing(model.config.model_type):
-            state.masked_windows = windows_in_masks(model)
         self._taps = Taps(model, state)
         self.hidden_size = int(model.config.get_text_config().hidden_size)
         self.layer_count = len(find_layers(model))
         notices: list[str] = []  # told behind the self-check, which may refuse the model
         setup = EngineSetup(
-            model, cache, state, self.max_length, limits or GraphLimits(), threads, notify=notices.append
+            model,
+            cache,
+            state,
+            self.max_length,
+            limits or GraphLimits(),
+            threads,
+            notify=notices.append,
+            announce=notify,
         )
         chosen = make_engine(engine, setup)
         keep_wide_sums(model)
         self._engine: Engine = chosen.eager
-        with refusing(model.config.model_type):
-            windows = probe(self, state, model.config.model_type)
+        self._reads = PassReads.of_model(model, self._checked_windows(chosen))
         self._engine = chosen
-        self._reads = PassReads.of_model(model, windows)
         files = (differing_end_tokens(directory), unapplied_settings(directory))
         for sentence in (ends_early(model), *notices, *files):
             if sentence:
                 notify(sentence)
+
+    def _checked_windows(self, chosen: Engine) -> Sequence[int | None]:
+        """Return each layer's window from the self-check at load; raise BuildError if it fails."""
+        directory = self.directory if holds_blocks(self._model) else None
+        kept = KeptChecks(directory, *passing_parts(chosen.report(), self._cache, self._state.backend))
+        check = kept.passed()
+        if check is None:
+            model_type = self._model.config.model_type
+            with refusing(model_type):
+                self._state.masked_windows = windows_in_masks(self._model)
+                windows = probe(self, self._state, model_type)
+            kept.keep(PassedCheck(windows, self._state.masked_windows))
+            return windows
+        self._state.masked_windows = check.masked_windows
+        return check.windows
 
     @property
     def engine(self) -> Engine:

@@ -26,6 +26,7 @@ class EngineSetup:
     threads: int | None = None  # of the engine native; None: as many as torch takes
     by_name: bool = False  # whether this engine is asked for, rather than the fastest
     notify: Callable[[str], None] = lambda text: None  # told of what could be faster, and what to set
+    announce: Callable[[str], None] = lambda text: None  # told before something slow
 
 
 @dataclass(frozen=True)

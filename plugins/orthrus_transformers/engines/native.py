@@ -42,7 +42,7 @@ class NativeEngine:
         if reason is not None:
             return Obstacle(reason, REMEDY, _notice(setup, reason))
         try:
-            load_library(setup.notify)
+            load_library(setup.announce)
         except BuildError as error:
             return Obstacle(str(error), REMEDY, f"goes on without engine native, which {error}")
         return None
@@ -53,7 +53,7 @@ class NativeEngine:
         return cls(setup)
 
     def __init__(self, setup: EngineSetup) -> None:
-        self._library = load_library(setup.notify)
+        self._library = load_library(setup.announce)
         self._model, self._cache, self._state = setup.model, setup.cache, setup.state
         assert isinstance(setup.cache, LendsBuffers), "else there is an obstacle"
         self._buffers: LendsBuffers = setup.cache
@@ -141,7 +141,7 @@ class NativeEngine:
     def report(self) -> Mapping[str, Any]:
         """Return the form of the layers, how many threads run them, and in what the weights are."""
         weights = "blocks" if holds_blocks(self._model) else "float32"
-        return {"layers": "native", "threads": self.threads, "weights": weights}
+        return {"layers": "native", "threads": self.threads, "weights": weights, "library": self._library.key}
 
 
 @dataclass(frozen=True, eq=False)

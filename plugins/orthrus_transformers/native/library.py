@@ -79,21 +79,28 @@ SIGNATURES = {
 }
 
 
-_LOADED: dict[str, ctypes.CDLL] = {}  # by key: a library cannot be loaded anew, so that there is one a process
+class Kernels(ctypes.CDLL):
+    """The library; `key` tells it from those of other sources, flags, compilers and CPUs."""
+
+    key: str
 
 
-def load_library(notify: Callable[[str], None]) -> ctypes.CDLL:
+_LOADED: dict[str, Kernels] = {}  # by key: a library cannot be loaded anew, so that there is one a process
+
+
+def load_library(notify: Callable[[str], None]) -> Kernels:
     """Return the kernels, compiled first if need be; raise BuildError where they cannot be had."""
     compiler = usable_compiler()
     key = library_key(compiler)
     if key not in _LOADED:
         _LOADED[key] = _opened(built_library(compiler, key, notify))
+        _LOADED[key].key = key
     return _LOADED[key]
 
 
-def _opened(path: Path) -> ctypes.CDLL:
+def _opened(path: Path) -> Kernels:
     try:
-        library = ctypes.CDLL(str(path))
+        library = Kernels(str(path))
     except OSError as error:
         raise BuildError(f"cannot load its kernels from '{path}' ({error}); delete that file") from error
     for name, (result, arguments) in SIGNATURES.items():
