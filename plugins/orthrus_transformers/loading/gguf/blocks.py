@@ -42,6 +42,11 @@ def write_description(path: Path, folder: Path, ignored: Sequence[str] = ()) -> 
     Raises BuildError, as `write_model` does, and for a type of blocks that is not read.
     """
     description = read_description(path)
+    if description.family not in FAMILIES:
+        raise BuildError(
+            f"'{path}' is of the architecture '{description.file.architecture}', and target.dtype=gguf computes with the"
+            f" blocks of {', '.join(FAMILIES)}; set target.dtype=float32"
+        )
     table = dict(_stored_weights(description.file, description.family))
     _check_shapes({name: stored.shape for name, stored in table.items()}, description)
     save_description(description, folder, ignored)

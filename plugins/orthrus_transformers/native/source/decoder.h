@@ -4,8 +4,6 @@
 // allocated within a pass: `make_room` does it before, where a pass is larger than all before it.
 #pragma once
 
-#include <vector>
-
 #include "attention.h"
 #include "products.h"
 #include "small_operations.h"
@@ -73,20 +71,19 @@ class Decoder {
     Model model_;
     Team team_;
     int64_t tokens_held_ = 0, slots_held_ = 0;
-    std::vector<float> states_, joined_, normed_room_, seen_room_, gated_room_;
+    Room states_room_, joined_room_, normed_room_, seen_room_, gated_room_;
+    float *states_ = nullptr, *joined_ = nullptr;  // [tokens, hidden]; [tokens, joined_size]: queries, keys, values
     Inputs normed_{}, seen_{}, gated_{};  // of the products: after a norm, after attention, after the gate
 };
 
 // Memory of a member of the team, as it is.
 inline float* own_room(int which, int64_t size) {
-    static thread_local std::vector<float> rooms[3];
-    if (int64_t(rooms[which].size()) < size) rooms[which].resize(size);
-    return rooms[which].data();
+    static thread_local Room rooms[3];
+    return rooms[which].hold(size);
 }
 
-inline Inputs inputs_in(std::vector<float>& room, int64_t tokens, int64_t columns) {
-    room.resize(tokens * (2 * columns + columns / BLOCK));
-    float* values = room.data();
+inline Inputs inputs_in(Room& room, int64_t tokens, int64_t columns) {
+    float* values = room.hold(tokens * (2 * columns + columns / BLOCK));
     return {values, values + tokens * columns, values + 2 * tokens * columns, columns};
 }
 
@@ -94,8 +91,8 @@ inline void Decoder::make_room(int64_t tokens, int64_t slots) {
     slots_held_ = std::max(slots_held_, slots);
     if (tokens <= tokens_held_) return;
     tokens_held_ = tokens;
-    states_.resize(tokens * model_.hidden);
-    joined_.resize(tokens * joined_size());
+    states_ = states_room_.hold(tokens * model_.hidden);
+    joined_ = joined_room_.hold(tokens * joined_size());
     normed_ = inputs_in(normed_room_, tokens, model_.hidden);
     seen_ = inputs_in(seen_room_, tokens, query_size());
     gated_ = inputs_in(gated_room_, tokens, model_.inner);

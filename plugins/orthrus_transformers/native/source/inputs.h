@@ -2,10 +2,36 @@
 #pragma once
 
 #include <cstdint>
+#include <cstdlib>
+#include <new>
 
 #include "simd.h"
 
 namespace orthrus {
+
+// Memory for floats that begins where a line of the CPU's cache does, so that no vector lies in two lines.
+class Room {
+  public:
+    Room() = default;
+    ~Room() { std::free(floats_); }
+    Room(const Room&) = delete;
+
+    // Return room for so many floats; what was in it is lost when it grows.
+    float* hold(int64_t count) {
+        if (count > held_) {
+            std::free(floats_);
+            held_ = (count + LINE - 1) / LINE * LINE;
+            floats_ = static_cast<float*>(std::aligned_alloc(LINE * sizeof(float), held_ * sizeof(float)));
+            if (!floats_) throw std::bad_alloc();
+        }
+        return floats_;
+    }
+
+  private:
+    static constexpr int64_t LINE = 16;  // floats
+    float* floats_ = nullptr;
+    int64_t held_ = 0;
+};
 
 constexpr int64_t BLOCK = 32;  // columns that share a scale in most block formats
 

@@ -23,12 +23,13 @@ void orthrus_widen_row(const Matrix* matrix, int64_t row, float* out) { widen_ro
 
 // out [tokens, rows] = x [tokens, columns] times the matrix transposed: for tests and measurements.
 void orthrus_multiply(const Matrix* matrix, const float* x, int64_t tokens, float* out) {
-    std::vector<float> room, products(tokens * TILE);
+    Room room, products_room;
+    float* products = products_room.hold(tokens * TILE);
     Inputs inputs = inputs_in(room, tokens, matrix->columns);
     std::memcpy(inputs.values, x, tokens * matrix->columns * sizeof(float));
     for (int64_t token = 0; token < tokens; token++) inputs.prepare(token);
     for (int64_t tile = 0; tile < matrix->tiles(); tile++) {
-        multiply_tile(*matrix, tile, inputs, tokens, products.data());
+        multiply_tile(*matrix, tile, inputs, tokens, products);
         int64_t first = tile * TILE, rows = std::min(TILE, matrix->rows - first);
         for (int64_t token = 0; token < tokens; token++)
             std::memcpy(out + token * matrix->rows + first, &products[token * TILE], rows * sizeof(float));
