@@ -20,8 +20,25 @@ INLINE float dot(const float* a, const float* b, int64_t size) {
     return rest;
 }
 
-// Turn scores [count] into e^(score - largest), and return their sum. There is room for LANES more.
-inline float exponentials(float* scores, int64_t count) {
+// The dot products of a query with so many keys, one after the other: four at a time share what is read of the query.
+inline void dots(const float* query, const float* keys, int64_t count, int64_t size, float* out) {
+    int64_t slot = 0;
+    for (; size % LANES == 0 && slot + 4 <= count; slot += 4) {
+        const float* key = keys + slot * size;
+        Floats totals[4] = {zeros(), zeros(), zeros(), zeros()};
+        for (int64_t i = 0; i < size; i += LANES) {
+            Floats part = load(query + i);
+#pragma GCC unroll 4
+            for (int j = 0; j < 4; j++) totals[j] = multiply_add(part, load(key + j * size + i), totals[j]);
+        }
+        four_sums(totals[0], totals[1], totals[2], totals[3], out + slot);
+    }
+    for (; slot < count; slot++) out[slot] = dot(query, keys + slot * size, size);
+}
+
+// Turn scores [count] into e^(scale * score - largest), and return their sum. There is room for LANES more.
+inline float exponentials(float* scores, int64_t count, float scale) {
+    for (int64_t i = 0; i < count; i++) scores[i] *= scale;
     for (int64_t i = count; i % LANES; i++) scores[i] = -INFINITY;
     Floats most = broadcast(-INFINITY), total = zeros();
     for (int64_t i = 0; i < count; i += LANES) most = maximum(most, load(scores + i));
@@ -54,8 +71,8 @@ INLINE void weigh(const float* weights, const float* values, int64_t count, int6
 inline void attend(const float* query, const float* keys, const float* values, int64_t first, int64_t end,
                    int64_t size, float scale, float* scores, float* out) {
     int64_t count = end - first;
-    for (int64_t slot = 0; slot < count; slot++) scores[slot] = scale * dot(query, keys + (first + slot) * size, size);
-    float total = exponentials(scores, count);
+    dots(query, keys + first * size, count, size, scores);
+    float total = exponentials(scores, count, scale);
     const float* from = values + first * size;
     int64_t i = 0;
     for (; i + 8 * LANES <= size; i += 8 * LANES) weigh<8>(scores, from + i, count, size, out + i);

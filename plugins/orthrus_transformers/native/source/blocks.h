@@ -182,6 +182,15 @@ template <class Layout> int64_t tile_bytes(int64_t columns) {
     return columns / (Layout::COLUMNS * Layout::SUPER) * Layout::BYTES;
 }
 
+// A total with one more block: its scale times the sum of its products, and its minimum times the sum of its inputs.
+template <class Layout>
+INLINE Floats with_block(Floats total, Floats scale, Floats sum, Floats minimum, const float* input_sums, int64_t block) {
+    if constexpr (Layout::HAS_MINIMUM)
+        return add(total, multiply_add(scale, sum, multiply(minimum, broadcast(input_sums[block]))));
+    else
+        return multiply_add(scale, sum, total);
+}
+
 // Products of ROWS vectors of rows, from vector `group` of a tile on, with TOKENS tokens: out[token * stride + row].
 template <class Layout, int ROWS, int TOKENS>
 void block_piece(const uint8_t* tile, int group, const Inputs& inputs, int64_t token, float* out, int64_t stride) {
@@ -202,14 +211,8 @@ void block_piece(const uint8_t* tile, int group, const Inputs& inputs, int64_t t
             Floats scale = Layout::scale(tile, block, (group + row) * LANES);
             Floats minimum = Layout::minimum(tile, block, (group + row) * LANES);
 #pragma GCC unroll 8
-            for (int i = 0; i < TOKENS; i++) {
-                if constexpr (Layout::HAS_MINIMUM) {
-                    Floats least = multiply(minimum, broadcast(x_sums[i][block]));
-                    totals[row][i] = add(totals[row][i], multiply_add(scale, sums[row][i], least));
-                } else {
-                    totals[row][i] = multiply_add(scale, sums[row][i], totals[row][i]);
-                }
-            }
+            for (int i = 0; i < TOKENS; i++)
+                totals[row][i] = with_block<Layout>(totals[row][i], scale, sums[row][i], minimum, x_sums[i], block);
         }
     }
     for (int row = 0; row < ROWS; row++)
@@ -222,11 +225,15 @@ void block_groups(const uint8_t* tile, const Inputs& inputs, int64_t token, floa
         block_piece<Layout, ROWS, TOKENS>(tile, group, inputs, token, out + group * LANES, stride);
 }
 
+constexpr int64_t PREFILL = 24;  // tokens from which on six at a time are quicker than four
+
 // A whole tile's products with all tokens: out[token * stride + row of the tile].
 template <class Layout>
 void block_tile(const uint8_t* tile, const Inputs& inputs, int64_t tokens, float* out, int64_t stride) {
     constexpr int MANY = GROUPS, HALF = GROUPS / 2;
     int64_t token = 0;
+    for (; tokens >= PREFILL && token + 6 <= tokens; token += 6)
+        block_groups<Layout, (LANES == 16 ? 2 : 1), 6>(tile, inputs, token, out + token * stride, stride);
     for (; token + 4 <= tokens; token += 4)
         block_groups<Layout, (LANES == 16 ? 2 : 1), 4>(tile, inputs, token, out + token * stride, stride);
     float* to = out + token * stride;

@@ -57,27 +57,33 @@ void dense_piece(const typename Format::Number* weights, const float* x, int64_t
         }
 }
 
+// Products of the rows from `first` up to `last`, ROWS at a time, with TOKENS tokens at a time.
 template <class Format, int ROWS, int TOKENS>
-void dense_rows(const Matrix& matrix, int64_t first, int64_t last, const float* x, float* out, int64_t stride) {
+void dense_rows(const Matrix& matrix, int64_t first, int64_t last, const Inputs& inputs, int64_t token, int64_t end,
+                float* out, int64_t stride) {
     const auto* weights = (const typename Format::Number*)matrix.data;
     int64_t columns = matrix.columns, row = first;
     for (; row + ROWS <= last; row += ROWS)
-        dense_piece<Format, ROWS, TOKENS>(weights + row * columns, x, columns, out + row, stride);
-    for (; row < last; row++)
-        dense_piece<Format, 1, TOKENS>(weights + row * columns, x, columns, out + row, stride);
+        for (int64_t i = token; i < end; i += TOKENS)
+            dense_piece<Format, ROWS, TOKENS>(weights + row * columns, inputs.token(i), columns, out + i * stride + row, stride);
+    if constexpr (ROWS > 1) {
+        constexpr int FEWER = ROWS == 3 ? 2 : ROWS / 2;
+        dense_rows<Format, FEWER, TOKENS>(matrix, row, last, inputs, token, end, out, stride);
+    }
 }
+
+constexpr int64_t NEAR_BYTES = 20 << 10;  // of inputs, which stay near the CPU while they meet all rows of a tile
 
 // A tile's products with all tokens: out[token * stride + row].
 template <class Format>
 void dense_tile(const Matrix& matrix, int64_t tile, const Inputs& inputs, int64_t tokens, float* out, int64_t stride) {
-    int64_t first = tile * TILE, last = std::min(first + TILE, matrix.rows), token = 0;
-    for (; token + 4 <= tokens; token += 4)
-        dense_rows<Format, 3, 4>(matrix, first, last, inputs.token(token), out + token * stride, stride);
-    const float* x = inputs.token(token);
-    float* to = out + token * stride;
-    if (tokens - token == 3) dense_rows<Format, 4, 3>(matrix, first, last, x, to, stride);
-    if (tokens - token == 2) dense_rows<Format, 4, 2>(matrix, first, last, x, to, stride);
-    if (tokens - token == 1) dense_rows<Format, 8, 1>(matrix, first, last, x, to, stride);
+    int64_t first = tile * TILE, last = std::min(first + TILE, matrix.rows), token = 0, fours = tokens / 4 * 4;
+    int64_t near = std::max<int64_t>(1, NEAR_BYTES / (4 * matrix.columns * int64_t(sizeof(float)))) * 4;
+    for (; token < fours; token += near)
+        dense_rows<Format, 3, 4>(matrix, first, last, inputs, token, std::min(token + near, fours), out, stride);
+    if (tokens - fours == 3) dense_rows<Format, 4, 3>(matrix, first, last, inputs, fours, tokens, out, stride);
+    if (tokens - fours == 2) dense_rows<Format, 4, 2>(matrix, first, last, inputs, fours, tokens, out, stride);
+    if (tokens - fours == 1) dense_rows<Format, 8, 1>(matrix, first, last, inputs, fours, tokens, out, stride);
 }
 
 template <class Format> void dense_row(const Matrix& matrix, int64_t row, float* out) {

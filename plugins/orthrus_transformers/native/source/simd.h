@@ -215,6 +215,18 @@ INLINE float sum(Floats values) {
 #endif
 }
 
+// The sums of four vectors' lanes, each as `sum` gives it.
+INLINE void four_sums(Floats a, Floats b, Floats c, Floats d, float* out) {
+#if defined(__AVX2__) && defined(__FMA__) && defined(__F16C__) && !defined(__AVX512F__)
+    auto four = [](Floats v) { return _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1)); };
+    auto two = [](__m128 x, __m128 y) { return _mm_add_ps(_mm_unpacklo_ps(x, y), _mm_unpackhi_ps(x, y)); };
+    __m128 first = two(four(a), four(b)), second = two(four(c), four(d));
+    _mm_storeu_ps(out, _mm_add_ps(_mm_movelh_ps(first, second), _mm_movehl_ps(second, first)));
+#else
+    out[0] = sum(a), out[1] = sum(b), out[2] = sum(c), out[3] = sum(d);
+#endif
+}
+
 INLINE float largest(Floats values) {
     float lanes[LANES];
     store(lanes, values);
