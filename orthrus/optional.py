@@ -115,6 +115,18 @@ class PlacesAdjacentRows(KVCache, Protocol):
 
 
 @runtime_checkable
+class LendsBuffers(KVCache, Protocol):
+    """A KV cache whose keys and values lie in plain tensors, slot p of a row for its token at position p."""
+
+    def lend(self, layers: int, like: Tensor, heads: int, size: int) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        """Return the keys and the values of all layers, [B, heads, C, size] each, one shape and layout for all.
+
+        A kernel may write the placed slots of the placed rows, as `update` would, and read all. C covers the extent
+        that was placed. The tensors are lent for the pass that was placed. like: tells dtype and device.
+        """
+
+
+@runtime_checkable
 class HasSpecialTokens(Protocol):
     """A tokenizer that tells which of its tokens `decode` leaves out of a text, so that they can end one."""
 

@@ -198,7 +198,8 @@ class AttentionCapabilities:
     """Declare where an attention backend works; an empty set means everywhere.
 
     graphs: whether its calls can be captured in a CUDA graph and replayed over other lengths. hides_any_value: whether
-    what a query may not see may be NaN or infinite.
+    what a query may not see may be NaN or infinite. plain: whether it is softmax attention without anything else, so
+    that an engine may compute it by a kernel of its own.
     """
 
     devices: frozenset[str] = frozenset()
@@ -210,6 +211,7 @@ class AttentionCapabilities:
     sinks: bool = False
     graphs: bool = True
     hides_any_value: bool = True
+    plain: bool = False
 
 
 @dataclass(frozen=True)

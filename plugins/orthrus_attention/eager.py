@@ -14,7 +14,7 @@ from orthrus_attention.unseen import looks, mended, zeroed
 class EagerAttention:
     """Compute softmax(q k^T) v step by step, with soft-capping and sinks where a model has them."""
 
-    capabilities = AttentionCapabilities(softcap=True, sinks=True)
+    capabilities = AttentionCapabilities(softcap=True, sinks=True, plain=True)
 
     def prepare(self, mask: MaskDescription, window: int | None, dtype: torch.dtype) -> Tensor:
         """Return what is visible: [B, n, extent]."""

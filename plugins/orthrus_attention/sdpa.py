@@ -16,7 +16,7 @@ from orthrus_attention.unsupported import refuse
 class SdpaAttention:
     """Let torch choose the kernel. With a mask it would repeat grouped keys, so groups become query rows instead."""
 
-    capabilities = AttentionCapabilities()
+    capabilities = AttentionCapabilities(plain=True)
 
     def prepare(self, mask: MaskDescription, window: int | None, dtype: torch.dtype) -> Tensor:
         """Return what is visible: [B, 1, n, extent]."""

@@ -62,6 +62,15 @@ class DynamicCache:
             self._write(self._values, values, layer),
         )
 
+    def lend(self, layers: int, like: Tensor, heads: int, size: int) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        """Return the keys and values [B, heads, C, size] of all layers, with room for the placed slots."""
+        for buffers in (self._keys, self._values):
+            while len(buffers) < layers:
+                buffers.append(like.new_zeros(len(self.lengths), heads, 0, size))
+            for layer in range(layers):
+                self._make_room(buffers, layer)
+        return self._keys, self._values
+
     def keep(self, lengths: Tensor) -> None:
         """Commit exactly the first lengths [B] slots of each row."""
         self.lengths = lengths
@@ -78,10 +87,13 @@ class DynamicCache:
     def _write(self, buffers: list[Tensor], states: Tensor, layer: int) -> Tensor:
         while len(buffers) <= layer:
             buffers.append(states.new_zeros(len(self.lengths), states.shape[1], 0, states.shape[3]))
-        if buffers[layer].shape[2] < self._extent:
-            buffers[layer] = grown(buffers[layer], -(-self._extent // GROWTH) * GROWTH)
+        self._make_room(buffers, layer)
         placed = buffers[layer] if self._rows is not None else rows_of(buffers[layer], self._first, len(self._slots))
         return put(placed, states, self._slots, self._rows, self._extent)
+
+    def _make_room(self, buffers: list[Tensor], layer: int) -> None:
+        if buffers[layer].shape[2] < self._extent:
+            buffers[layer] = grown(buffers[layer], -(-self._extent // GROWTH) * GROWTH)
 
 
 def make(options: object, parts: Parts) -> DynamicCache:

@@ -91,6 +91,13 @@ class StaticCache:
             self._values.append(zeros(keys_like, shape))
         return self._placed(self._keys[layer]), self._placed(self._values[layer]), self._slots
 
+    def lend(self, layers: int, like: Tensor, heads: int, size: int) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        """Return the keys and values [B, heads, C, size] of all layers."""
+        for buffers in (self._keys, self._values):
+            while len(buffers) < layers:
+                buffers.append(zeros(like, (self._held_rows, heads, self._capacity, size)))
+        return self._keys, self._values
+
     def read(self, layer: int) -> tuple[Tensor, Tensor]:
         """Return views [B, H, bucket, D] of a layer's keys and values."""
         keys, values = self._placed(self._keys[layer]), self._placed(self._values[layer])

@@ -29,7 +29,7 @@ def custom_generate(config: str | Path | Mapping[str, Any], **overrides: Any) ->
 def register_targets(register: Register) -> None:
     register(
         "transformers",
-        "orthrus_transformers.target:make",
+        "orthrus_transformers.factory:make",
         options="orthrus_transformers.options:TransformersOptions",
     )
 

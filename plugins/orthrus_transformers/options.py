@@ -25,14 +25,19 @@ class TransformersOptions:
         help="a directory, a .gguf file, a hub id (owner/name, optionally @revision), package:MODULE/FILE,"
         " or shape:NAME"
     )
-    dtype: Literal["auto", "float64", "float32", "bfloat16", "float16"] = option(
-        "auto", help="what the weights are computed in; auto: what they are stored in"
+    dtype: Literal["auto", "float64", "float32", "bfloat16", "float16", "gguf"] = option(
+        "auto",
+        help="what the weights are computed in; auto: what they are stored in; gguf: a GGUF file's own blocks on a CPU,"
+        " which are widened to float32 within each product",
     )
     device: str = option("auto", help="auto, cpu, cuda, cuda:N or mps; auto: the accelerator if there is one")
     engine: EngineName = option(  # noqa: RUF009  # a field, as the others are
         "auto",
         help=f"how a pass runs: {', '.join(f'{name} {entry.help}' for name, entry in ENGINES.items())};"
         " auto: the fastest that works",
+    )
+    threads: int | None = option(
+        None, minimum=1, maximum=1024, help="threads of the engine native; null: as many as torch takes"
     )
     graphs: int = option(
         GraphLimits.graphs, minimum=1, help="most CUDA graphs that are kept; the one unused longest goes first"

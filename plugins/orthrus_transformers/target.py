@@ -12,23 +12,23 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding
 
-from orthrus import BuildError, Context, Draft, KVCache, Parts, Step, TapPoint, Tokenizer, Turn
+from orthrus import BuildError, Context, Draft, KVCache, Step, TapPoint, Tokenizer, Turn
 from orthrus.optional import DraftPass, MovesRows, StaticKVCache, TapReader
 from orthrus_transformers.engines.choice import make_engine
 from orthrus_transformers.engines.engine import Engine, EngineSetup, EngineType
 from orthrus_transformers.engines.forward_pass import ForwardPass
 from orthrus_transformers.engines.graph_limits import GraphLimits
 from orthrus_transformers.guards import check_room, in_its_turn, on_its_device, says_when_memory_is_short
-from orthrus_transformers.loading import model as loading
 from orthrus_transformers.loading.generation_settings import differing_end_tokens, end_tokens, unapplied_settings
-from orthrus_transformers.loading.loaded_model import LoadedModel
 from orthrus_transformers.loading.provenance import provenance
 from orthrus_transformers.model.attention_hook import NAME, attach, is_attached
+from orthrus_transformers.model.block_weights import holds_blocks
 from orthrus_transformers.model.compatibility import check_attention, check_layers
 from orthrus_transformers.model.context_length import ends_early, max_length
 from orthrus_transformers.model.decoder_layers import find_layers
 from orthrus_transformers.model.experts import choose_experts
 from orthrus_transformers.model.fused_layers import fuse_view, unfuse_view
+from orthrus_transformers.model.kept_check import KeptChecks, PassedCheck, passing_parts
 from orthrus_transformers.model.mask_windows import windows_in_masks
 from orthrus_transformers.model.output_head import keep_wide_sums, project
 from orthrus_transformers.model.pass_facts import PassReads, pass_identity
@@ -37,11 +37,9 @@ from orthrus_transformers.model.reference import chunk_logits, copied, fingerpri
 from orthrus_transformers.model.self_check import probe, refusing
 from orthrus_transformers.model.taps import Taps
 from orthrus_transformers.model.views import View, make_view
-from orthrus_transformers.options import TransformersOptions
 from orthrus_transformers.prefill_groups import prefill_groups
 from orthrus_transformers.row_keys import RowKeys
 from orthrus_transformers.training.dual_pass import DualPass
-from orthrus_transformers.transformers_api import raise_if_transformers_changed
 
 CAPABILITIES = frozenset({"logits", "views", "training", "hidden_states", "embeddings"})
 NARROWEST = 32  # columns of a chunk of several prompts
@@ -64,6 +62,7 @@ class TransformersTarget:
         engine: str | EngineType = "auto",
         prefill_chunk: int = 512,
         limits: GraphLimits | None = None,
+        threads: int | None = None,
         name: str | None = None,
         directory: Path | None = None,
         model_path: Path | None = None,
@@ -72,10 +71,11 @@ class TransformersTarget:
     ) -> None:
         """Attach to the model.
 
-        engine: the name of one of the table, or an engine's class itself. ignored: keys and tensors of the files that
-        the user leaves out. directory: what the model was loaded from, converted if it had to be; model_path: as the
-        user has it. notify: called with a sentence if texts end before the model's context does, if its files ask for
-        what is not applied, and if passes could be captured and are not.
+        engine: the name of one of the table, or an engine's class itself. threads: of the engine native; None: as many
+        as torch takes. ignored: keys and tensors of the files that the user leaves out. directory: what the model was
+        loaded from, converted if it had to be; model_path: as the user has it. notify: called with a sentence if texts
+        end before the model's context does, if its files ask for what is not applied, and if passes could be captured
+        and are not.
         """
         choose_experts(model.config, model.dtype)
         check_layers(model)
@@ -102,24 +102,44 @@ class TransformersTarget:
         self._views: dict[str, View] = {}
         self._state = state = PassState(attention, model.dtype)
         self._own_attention = attach(model, state)
-        with refusing(model.config.model_type):
-            state.masked_windows = windows_in_masks(model)
         self._taps = Taps(model, state)
         self.hidden_size = int(model.config.get_text_config().hidden_size)
         self.layer_count = len(find_layers(model))
         notices: list[str] = []  # told behind the self-check, which may refuse the model
-        setup = EngineSetup(model, cache, state, self.max_length, limits or GraphLimits(), notify=notices.append)
+        setup = EngineSetup(
+            model,
+            cache,
+            state,
+            self.max_length,
+            limits or GraphLimits(),
+            threads,
+            notify=notices.append,
+            announce=notify,
+        )
         chosen = make_engine(engine, setup)
         keep_wide_sums(model)
         self._engine: Engine = chosen.eager
-        with refusing(model.config.model_type):
-            windows = probe(self, state, model.config.model_type)
+        self._reads = PassReads.of_model(model, self._checked_windows(chosen))
         self._engine = chosen
-        self._reads = PassReads.of_model(model, windows)
         files = (differing_end_tokens(directory), unapplied_settings(directory))
         for sentence in (ends_early(model), *notices, *files):
             if sentence:
                 notify(sentence)
+
+    def _checked_windows(self, chosen: Engine) -> Sequence[int | None]:
+        """Return each layer's window from the self-check at load; raise BuildError if it fails."""
+        directory = self.directory if holds_blocks(self._model) else None
+        kept = KeptChecks(directory, *passing_parts(chosen.report(), self._cache, self._state.backend))
+        check = kept.passed()
+        if check is None:
+            model_type = self._model.config.model_type
+            with refusing(model_type):
+                self._state.masked_windows = windows_in_masks(self._model)
+                windows = probe(self, self._state, model_type)
+            kept.keep(PassedCheck(windows, self._state.masked_windows))
+            return windows
+        self._state.masked_windows = check.masked_windows
+        return check.windows
 
     @property
     def engine(self) -> Engine:
@@ -468,36 +488,3 @@ class TransformersTarget:
     def pass_identity(self) -> Mapping[str, Any]:
         """Return what decides how long a pass takes: the model's shape, its dtype, and what runs it."""
         return pass_identity(self._model, self._engine.report(), self._state.backend, self._cache)
-
-
-def make(options: TransformersOptions, parts: Parts) -> TransformersTarget:
-    """Return the target that the options describe, loading its weights unless the source holds the model itself."""
-    directory: Path | None
-    path: Path | None = None
-    if isinstance(parts.source, LoadedModel):
-        directory, tokenizer, model = parts.source.directory, None, parts.source.model
-    else:
-        device = loading.choose_device(options.device)
-        path = parts.source.fetch()
-        directory = loading.local_directory(path, parts, options.ignore)
-        tokenizer = loading.load_tokenizer(loading.tokenizer_directory(directory, options, parts), options)
-        model = loading.load_model(directory, options, device)
-    limits = GraphLimits(options.graphs, options.graph_tokens, options.graph_megabytes)
-    try:
-        return TransformersTarget(
-            model,
-            tokenizer,
-            parts.cache,
-            parts.attention,
-            engine=options.engine,
-            prefill_chunk=options.prefill_chunk,
-            name=options.source,
-            directory=directory,
-            model_path=path,
-            ignored=options.ignore,
-            limits=limits,
-            notify=parts.notify,
-        )
-    except (AttributeError, ImportError, KeyError, TypeError) as error:
-        raise_if_transformers_changed(error)
-        raise

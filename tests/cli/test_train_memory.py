@@ -15,6 +15,7 @@ from support.trainable import STAGES, made
 import orthrus as package
 from orthrus_transformers import target
 from orthrus_transformers.engines.eager import EagerEngine
+from orthrus_transformers.engines.native import NativeEngine
 from orthrus_transformers.training.dual_pass import DualPass
 
 SAMPLED = "prompts.sampled=4"
@@ -47,7 +48,8 @@ def test_out_of_memory_in_a_pass(stage: str, train: Callable[..., Outcome], monk
     for before in STAGES[: STAGES.index(stage)]:
         assert train(before).code == 0
     with monkeypatch.context() as patch:
-        patch.setattr(EagerEngine, "run", full)
+        for engine in (EagerEngine, NativeEngine):
+            patch.setattr(engine, "run", full)
         patch.setattr(target, "probe", lambda *given: [])
         sampled = [SAMPLED] if stage == "prompts" else []
         assert train(stage, *sampled).error() == (

@@ -100,12 +100,12 @@ def test_the_page_has_a_table_for_each_file_that_is_there(program: dict[str, Any
     assert head.startswith("| shape") and line.startswith(f"| {first['passes'][0]['shape']} |")
 
 
-PRODUCTS = [("eager", "aten::mm", 29), ("auto", "mkldnn::_linear_pointwise", 17)]
+PRODUCTS = [("eager", "aten::mm", 29), ("fused", "mkldnn::_linear_pointwise", 17)]
 
 
 @pytest.mark.parametrize(
     ("engine", "product", "count"),  # of four layers with seven projections, or four when they are joined; and the head
-    thorough_but([("auto", "mkldnn::_linear_pointwise", 17)], PRODUCTS),
+    thorough_but([("fused", "mkldnn::_linear_pointwise", 17)], PRODUCTS),
 )
 def test_a_tiny_shape_on_a_cpu(
     engine: str, product: str, count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
@@ -140,7 +140,7 @@ def test_the_pass_of_a_drafter_stands_beside_the_one_that_scores(
 ) -> None:
     monkeypatch.setattr("orthrus.bench.bandwidth.CPU_BYTES", 2**16)
     source, recipe = ROOT / "tests" / "data" / "tiny-orthrus-qwen3", tmp_path / "recipe.yaml"
-    target = f"{{name: transformers, source: {source}, dtype: float32, device: cpu}}"
+    target = f"{{name: transformers, source: {source}, dtype: float32, device: cpu, engine: fused}}"
     parts = "attention: {name: sdpa}\ncache: {name: static}\ndrafter: {name: diffusion}\nverifier: {name: consensus}\n"
     recipe.write_text(f"target: {target}\n{parts}", encoding="utf-8")
     flags = ["--config", str(recipe), "--draft", "--tokens", "4", "--context", "9", "--repeats", "3"]

@@ -81,7 +81,7 @@ def test_without_an_engine_that_any_model_can_take_auto_says_so(monkeypatch: pyt
 
 
 def test_an_unknown_engine_is_refused() -> None:
-    with pytest.raises(BuildError, match="there is no engine 'eagre'; choose from auto, graphed, fused"):
+    with pytest.raises(BuildError, match="there is no engine 'eagre'; choose from auto, graphed, native, fused"):
         transformers_target(engine="eagre")
 
 

@@ -24,6 +24,7 @@ from orthrus.testing import greedy
 from orthrus_attention.eager import EagerAttention
 from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.dynamic import DynamicCache
+from orthrus_transformers.engines import ENGINES, choice
 from orthrus_transformers.kernels import onednn_linear
 from orthrus_transformers.kernels.onednn_linear import PackedLinear
 from orthrus_transformers.target import TransformersTarget
@@ -34,6 +35,12 @@ THERE = torch.backends.mkldnn.is_available() and platform.machine() in ("x86_64"
 NARROW = [torch.bfloat16] if THERE and torch.ops.mkldnn._is_mkldnn_bf16_supported() else []
 DTYPES = [torch.float32, *NARROW]
 needs_onednn = pytest.mark.skipif(not THERE, reason="no x86 CPU, or torch.backends.mkldnn.is_available() is false")
+
+
+@pytest.fixture(autouse=True)
+def _without_native(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let `auto` choose among the engines that multiply through torch."""
+    monkeypatch.setattr(choice, "ENGINES", {name: entry for name, entry in ENGINES.items() if name != "native"})
 
 
 def target_of(

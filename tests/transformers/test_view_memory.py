@@ -39,10 +39,16 @@ class Copying(StaticCache):
         return keys.clone(), values.clone()
 
 
+def target_over(cache: KVCache) -> TransformersTarget:
+    """Return a target whose passes take their memory from torch, which tells how much that is."""
+    model = tiny_model("llama", dtype=torch.float32, **SIZES)
+    return TransformersTarget(model, None, cache, SdpaAttention(), engine="fused")
+
+
 def rows(make: Callable[[], KVCache], contexts: tuple[int, ...] = CONTEXTS) -> tuple[list[Any], Any]:
     """Return what passes need in each context, and the target."""
     cache = make()
-    target = TransformersTarget(tiny_model("llama", dtype=torch.float32, **SIZES), None, cache, SdpaAttention())
+    target = target_over(cache)
     target.attach_view(measuring.VIEW)
     slot = target.pass_bytes([2]) - target.pass_bytes([1])
     assert slot == 2 * 2 * 64 * 16 * 4  # keys and values, heads, size, layers, bytes
@@ -54,7 +60,7 @@ def rows(make: Callable[[], KVCache], contexts: tuple[int, ...] = CONTEXTS) -> t
 def needed(make: Callable[[], KVCache], count: int, context: int) -> int:
     """Return what a drafting pass over so many rows needs."""
     cache = make()
-    target = TransformersTarget(tiny_model("llama", dtype=torch.float32, **SIZES), None, cache, SdpaAttention())
+    target = target_over(cache)
     target.attach_view(measuring.VIEW)
     drafting = measuring.drafting(target, filled(target, cache, context, BLOCK, count), BLOCK)
     return int(measuring.peak(drafting, target.device))
@@ -117,7 +123,7 @@ def test_the_cache_dynamic_copies_only_when_it_grows() -> None:
     between, _ = rows(DynamicCache, tuple(context + GROWTH // 2 for context in CONTEXTS[:2]))
     assert abs(slope(between)) <= MOST_SLOPE
     cache = DynamicCache()
-    target = TransformersTarget(tiny_model("llama", dtype=torch.float32, **SIZES), None, cache, SdpaAttention())
+    target = target_over(cache)
     target.attach_view(measuring.VIEW)
     context = filled(target, cache, CONTEXTS[0] + 1, BLOCK)  # as many keys as the cache has room for
     before = cache.bytes_in_use()

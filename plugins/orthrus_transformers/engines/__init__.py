@@ -1,6 +1,6 @@
 """Engines: the table of those there are. An engine is a class in a file of its own, and a line here.
 
-May import: kernels, model, transformers_api.
+May import: kernels, model, native, transformers_api.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ class EngineEntry:
 ENGINES: Mapping[str, EngineEntry] = {
     "graphed": EngineEntry(
         "orthrus_transformers.engines.cuda_graphs:GraphedEngine", "replays a whole pass as a CUDA graph"
+    ),
+    "native": EngineEntry(
+        "orthrus_transformers.engines.native:NativeEngine", "runs a whole pass on a CPU in compiled kernels"
     ),
     "fused": EngineEntry(
         "orthrus_transformers.engines.fused:FusedEngine", "joins the small operations of known layers"

@@ -23,8 +23,10 @@ class EngineSetup:
     state: PassState  # with the attention backend
     max_length: int | None  # positions that the model can take
     limits: GraphLimits
+    threads: int | None = None  # of the engine native; None: as many as torch takes
     by_name: bool = False  # whether this engine is asked for, rather than the fastest
     notify: Callable[[str], None] = lambda text: None  # told of what could be faster, and what to set
+    announce: Callable[[str], None] = lambda text: None  # told before something slow
 
 
 @dataclass(frozen=True)

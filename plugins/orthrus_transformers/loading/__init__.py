@@ -1,4 +1,4 @@
 """Loading: from a source to a model in memory, with files, formats, weights and tokenizer.
 
-May import: guards, options.
+May import: guards, model, options.
 """

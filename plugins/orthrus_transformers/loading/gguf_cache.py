@@ -18,6 +18,8 @@ FORMAT = 2  # raise it when the conversion changes; older copies are then made a
 MANIFEST = "orthrus.json"
 MODELS = "models"  # the folder of the user's cache
 
+Write = Callable[[Path, Path, Sequence[str]], None]
+
 
 def converted(file: Path, notify: Callable[[str], None], ignored: Sequence[str] = ()) -> Path:
     """Return a directory with the file's model as safetensors, converting it if there is no whole copy yet.
@@ -30,7 +32,19 @@ def converted(file: Path, notify: Callable[[str], None], ignored: Sequence[str] 
     if not is_whole(directory):
         _check_package(file)
         notify(f"converting {file.name} to safetensors (once)")
-        _convert(file, directory, ignored)
+        _convert(file, directory, ignored, write_converted)
+    return directory
+
+
+def described(file: Path, notify: Callable[[str], None], ignored: Sequence[str] = ()) -> Path:
+    """Return a directory with the config and tokenizer of a file, and where its weights are in it: no weights.
+
+    As `converted` otherwise.
+    """
+    directory = cache_directory(MODELS) / f"{file_digest(file)[:32]}-{FORMAT}-blocks{_suffix(ignored)}"
+    if not is_whole(directory):
+        _check_package(file)
+        _convert(file, directory, ignored, write_described)
     return directory
 
 
@@ -53,12 +67,12 @@ def _check_package(file: Path) -> None:
         raise BuildError(f"reading '{file.name}' needs the package gguf: pip install 'orthrus-decoding[gguf]'")
 
 
-def _convert(file: Path, directory: Path, ignored: Sequence[str]) -> None:
+def _convert(file: Path, directory: Path, ignored: Sequence[str], write: Write) -> None:
     from safetensors import SafetensorError
 
     made_folders = [folder for folder in (directory.parent, directory.parent.parent) if not folder.exists()]
     try:
-        _convert_beside(file, directory, ignored)
+        _convert_beside(file, directory, ignored, write)
     except (OSError, SafetensorError) as error:  # safetensors has an error of its own for a full disk
         raise BuildError(
             f"the converted copy of '{file.name}' cannot be written to '{directory.parent}'"
@@ -72,11 +86,11 @@ def _convert(file: Path, directory: Path, ignored: Sequence[str]) -> None:
                 folder.rmdir()
 
 
-def _convert_beside(file: Path, directory: Path, ignored: Sequence[str]) -> None:
+def _convert_beside(file: Path, directory: Path, ignored: Sequence[str], write: Write) -> None:
     with unfinished(directory, folder=True, prefix=".converting-") as temporary:
         converted = temporary / "model"
         converted.mkdir()
-        write_converted(file, converted, ignored)
+        write(file, converted, ignored)
         manifest = {path.name: file_digest(path) for path in sorted(converted.iterdir())}
         (converted / MANIFEST).write_text(json.dumps(manifest, indent=1))
         _move(converted, directory)
@@ -88,6 +102,13 @@ def write_converted(file: Path, directory: Path, ignored: Sequence[str]) -> None
     from orthrus_transformers.loading.gguf.convert import write_model
 
     write_model(file, directory, ignored)
+
+
+def write_described(file: Path, directory: Path, ignored: Sequence[str]) -> None:
+    """Write what describes a GGUF file's model, but no weights, into a directory."""
+    from orthrus_transformers.loading.gguf.blocks import write_description
+
+    write_description(file, directory, ignored)
 
 
 def _move(converted: Path, directory: Path) -> None:

@@ -13,7 +13,7 @@ from orthrus.errors import reason
 from orthrus.files import weight_files
 from orthrus_transformers.guards import does_not_fit
 from orthrus_transformers.loading.config_keys import check_config_keys, check_windows, read_json
-from orthrus_transformers.loading.gguf_cache import converted
+from orthrus_transformers.loading.gguf_cache import converted, described
 from orthrus_transformers.loading.quiet import quiet
 from orthrus_transformers.loading.random_weights import make_random_model, wants_random_weights
 from orthrus_transformers.loading.tokenizer import TextTokenizer
@@ -23,15 +23,21 @@ from orthrus_transformers.options import TransformersOptions
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "vocab.txt")
 
 
-def local_directory(path: Path, parts: Parts, ignored: Sequence[str] = ()) -> Path:
+def local_directory(path: Path, parts: Parts, ignored: Sequence[str] = (), *, in_blocks: bool = False) -> Path:
     """Return a directory with a model for a directory or GGUF file; raise BuildError for anything else.
 
-    A model is a config.json with safetensors, or one that asks for random weights.
+    A model is a config.json with safetensors, or one that asks for random weights. in_blocks: the weights of a GGUF
+    file are left where they are, so that the directory only describes the model.
     """
     if path.is_file():
         if path.suffix.lower() != ".gguf":
             raise BuildError(f"target.source: '{path}' is neither a directory nor a .gguf file")
-        return converted(path, parts.notify, ignored)
+        return (described if in_blocks else converted)(path, parts.notify, ignored)
+    if in_blocks:
+        raise BuildError(
+            f"target.dtype: 'gguf' computes with the blocks of a .gguf file, and '{path}' is none; set"
+            " target.dtype=float32"
+        )
     if not (path / "config.json").is_file():
         raise BuildError(f"target.source: the directory '{path}' holds no config.json")
     if not wants_random_weights(path) and not any(path.glob("*.safetensors")):
@@ -51,6 +57,16 @@ def choose_device(name: str) -> torch.device:
         reason = str(error).split("\n")[0]
         raise BuildError(f"target.device: '{name}' cannot be used here: {reason}") from error
     return device
+
+
+def load_in_blocks(file: Path, directory: Path, options: TransformersOptions) -> Any:
+    """Return the model of a GGUF file, its weights in the file's blocks; directory: its description."""
+    from orthrus_transformers.loading.gguf.blocks import load_block_model
+
+    model = load_block_model(file, directory)
+    check_config_keys(directory, model, options.ignore)
+    check_windows(model.config.get_text_config(), options.ignore)
+    return model.eval().requires_grad_(False)
 
 
 def load_model(directory: Path, options: TransformersOptions, device: torch.device) -> Any:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orthrus import AttentionBackend, KVCache
+from orthrus_transformers.model.block_weights import block_bytes, block_weight, stored_weight
 
 FOREIGN = {"_name_or_path", "transformers_version", "architectures", "dtype"}  # of a config: no matter of its shape
 
@@ -51,10 +52,12 @@ def slot_values(config: Any, layers: int) -> list[int]:
 
 def weight_bytes(model: Any) -> int:
     """Return the bytes of all weights but those of an embedding table of its own, of which a pass reads a few rows."""
-    table, head = model.get_input_embeddings().weight, model.get_output_embeddings()
-    tied = head is not None and head.weight.data_ptr() == table.data_ptr()
-    every: int = sum(parameter.nbytes for parameter in model.parameters())
-    return every if tied else every - int(table.nbytes)
+    table, head = model.get_input_embeddings(), model.get_output_embeddings()
+    every: int = sum(parameter.nbytes for parameter in model.parameters()) + block_bytes(model)
+    if head is not None and stored_weight(head) is stored_weight(table):
+        return every
+    stored = block_weight(table)
+    return every - int(table.weight.nbytes if stored is None else stored.size)
 
 
 def pass_identity(

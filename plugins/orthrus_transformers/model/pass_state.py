@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, Protocol
 
@@ -89,6 +89,11 @@ class PassState:
             yield windows
         finally:
             self._watched = None
+
+    def saw(self, windows: Sequence[int | None]) -> None:
+        """Note the windows of all layers, where a pass does not come to them one by one."""
+        if self._watched is not None:
+            self._watched.extend(windows)
 
     def prepared(self, window: int | None) -> Any:
         """Return what the backend needs for layers with this window, preparing it when the first layer asks."""

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from orthrus import fingerprint_files, fingerprint_weights
 from orthrus_transformers.guards import does_not_fit
+from orthrus_transformers.model.block_weights import block_beginnings
 from orthrus_transformers.model.experts import choose_experts
 from orthrus_transformers.transformers_api import cache_argument
 
@@ -65,4 +66,4 @@ def fingerprint(directory: Path | None, model: Any) -> str:
     """Return the fingerprint of the weights in a directory's files, or of the model's if there are none."""
     if directory is not None and any(directory.glob("*.safetensors")):
         return fingerprint_files(directory)
-    return fingerprint_weights(model.named_parameters())
+    return fingerprint_weights([*model.named_parameters(), *block_beginnings(model)])

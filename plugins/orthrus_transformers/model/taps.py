@@ -21,10 +21,11 @@ class TapBuffer:
     counts how often it had to grow: what was captured before is void.
     """
 
-    def __init__(self, points: int, size: int, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(self, points: Sequence[TapPoint], size: int, dtype: torch.dtype, device: torch.device) -> None:
+        self.points = tuple(points)
         self.generation = 0
         self._size = size  # h
-        self._flat = torch.empty(0, points * size, dtype=dtype, device=device)  # [tokens, T h]
+        self._flat = torch.empty(0, len(points) * size, dtype=dtype, device=device)  # [tokens, T h]
         self.states = self._flat[None]  # [R, n, T h] of the last pass
 
     def hold(self, rows: int, columns: int) -> None:
@@ -36,7 +37,11 @@ class TapBuffer:
 
     def write(self, index: int, hidden: Tensor) -> None:
         """Copy the states [R, n, h] at one of the points."""
-        self.states[..., index * self._size : (index + 1) * self._size].copy_(hidden)
+        self.part(index).copy_(hidden)
+
+    def part(self, index: int) -> Tensor:
+        """Return where the states [R, n, h] at one of the points go."""
+        return self.states[..., index * self._size : (index + 1) * self._size]
 
 
 class Taps:
@@ -67,7 +72,7 @@ class Taps:
 
     def _new_buffer(self) -> TapBuffer:
         size = self._model.config.get_text_config().hidden_size
-        return TapBuffer(len(self._points), size, self._model.dtype, self._model.device)
+        return TapBuffer(self._points, size, self._model.dtype, self._model.device)
 
     def _write(self, index: int, hidden: Tensor) -> None:
         taps = self._state.taps

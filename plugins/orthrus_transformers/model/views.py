@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from orthrus import BuildError
+from orthrus_transformers.model.block_weights import widen_linears
 from orthrus_transformers.model.pass_state import PassState
 from orthrus_transformers.model.patching import Forward, patch
 from orthrus_transformers.model.short_convolutions import find_convolutions
@@ -70,6 +71,7 @@ def find_attention(model: Any) -> dict[str, Any]:
 def _twin(module: Any) -> Any:
     # The config is shared: a copy of it a layer would not follow when the model's attention is exchanged.
     twin = copy.deepcopy(module, {id(module.config): module.config} if hasattr(module, "config") else {})
+    widen_linears(twin)  # a view's weights are trained, and its own
     for submodule in twin.modules():
         vars(submodule).pop("forward", None)  # of the module beside it, which an engine or another view has replaced
     return twin.requires_grad_(False)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,33 +26,61 @@ PENALTY = "general.sampling.penalty_repeat"  # where the converter writes that o
 ACCOUNT = "orthrus-source.json"  # how the directory was held against the file
 
 
+@dataclass(frozen=True, eq=False)
+class Description:
+    """All of a GGUF file but its weights: the model without them, and the tokenizer."""
+
+    file: GgufFile
+    family: str
+    model: Any  # on torch's device meta
+    tokenizer: Any
+    ends: Sequence[int]  # tokens that end a text
+    penalty: float
+
+
 def write_model(path: Path, folder: Path, ignored: Sequence[str] = ()) -> None:
     """Write config, weights and tokenizer of a GGUF file into an empty folder.
 
     ignored: keys and tensors, with * for anything, that are left out without a word. Raises BuildError, naming keys,
     tensors and values, for a file that cannot be read whole.
     """
+    description = read_description(path)
+    model = description.model
+    weights = _complete(read_weights(description.file, description.family, model.config), model, path)
+    with torch.no_grad():
+        model.load_state_dict(weights, strict=False, assign=True)
+        model.tie_weights()
+    save_description(description, folder, ignored)
+    with quiet():
+        model.save_pretrained(folder)
+
+
+def read_description(path: Path) -> Description:
+    """Return what a GGUF file says of its model; raise BuildError for what is missing or not understood."""
     file = GgufFile(path)
     family = family_of(file)
     settings = read_config(file, family)
     tokens = read_tokens(file)
     ends = end_tokens(file, tokens)
-    model = _model_on_meta({**settings, **_token_ids(file, ends)}, path)
-    weights = _complete(read_weights(file, family, model.config), model, path)
+    model = _model_of_settings({**settings, **_token_ids(file, ends)}, path)
     tokenizer = make_tokenizer(file, tokens)
-    penalty = file.number(PENALTY, 1.0)
+    return Description(file, family, model, tokenizer, ends, float(file.number(PENALTY, 1.0)))
+
+
+def save_description(description: Description, folder: Path, ignored: Sequence[str]) -> None:
+    """Write config and tokenizer into a folder; raise BuildError if keys or tensors of the file were not used."""
+    file, model = description.file, description.model
     _check_all_used(file, tuple(ignored))
-    with torch.no_grad():
-        model.load_state_dict(weights, strict=False, assign=True)
-        model.tie_weights()
-    model.generation_config.eos_token_id = ends or None
-    if penalty != 1.0:  # said when the copy is loaded, as of any generation_config.json
-        model.generation_config.repetition_penalty = float(penalty)
+    model.generation_config.eos_token_id = description.ends or None
+    if description.penalty != 1.0:  # said when the copy is loaded, as of any generation_config.json
+        model.generation_config.repetition_penalty = description.penalty
     model.config.architectures = [type(model).__name__]
     with quiet():
-        model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-    (folder / ACCOUNT).write_text(json.dumps({"file": path.name, "ignored": list(ignored), **file.account()}, indent=1))
+        model.config.save_pretrained(folder)
+        model.generation_config.save_pretrained(folder)
+        description.tokenizer.save_pretrained(folder)
+    account = {"file": file.path.name, "ignored": list(ignored), **file.account()}
+    (folder / ACCOUNT).write_text(json.dumps(account, indent=1))
 
 
 def _token_ids(file: GgufFile, ends: Sequence[int]) -> dict[str, Any]:
@@ -61,15 +91,27 @@ def _token_ids(file: GgufFile, ends: Sequence[int]) -> dict[str, Any]:
     }
 
 
-def _model_on_meta(settings: dict[str, Any], path: Path) -> Any:
-    from transformers import CONFIG_MAPPING, AutoModelForCausalLM
+def _model_of_settings(settings: dict[str, Any], path: Path) -> Any:
+    from transformers import CONFIG_MAPPING
 
     kind = settings.pop("model_type")
+    with _no_model(path), quiet():
+        config = CONFIG_MAPPING[kind](**settings)
+    return make_on_meta(config, path)
+
+
+def make_on_meta(config: Any, path: Path) -> Any:
+    """Return the model of a config without weights; raise BuildError for sizes that fit no model."""
+    from transformers import AutoModelForCausalLM
+
+    with _no_model(path), quiet(), torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config, trust_remote_code=False, dtype=torch.float32)
+
+
+@contextmanager
+def _no_model(path: Path) -> Iterator[None]:
     try:
-        with quiet():
-            config = CONFIG_MAPPING[kind](**settings)
-            with torch.device("meta"):
-                return AutoModelForCausalLM.from_config(config, trust_remote_code=False, dtype=torch.float32)
+        yield
     except Exception as error:  # sizes that fit no model fail anywhere in transformers; the cause is chained
         raise BuildError(f"no model can be made from the keys of the GGUF file '{path}' ({reason(error)})") from error
 

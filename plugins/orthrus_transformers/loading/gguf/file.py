@@ -158,6 +158,15 @@ class GgufFile:
             ) from error
         return torch.from_numpy(np.array(values, dtype=np.float32)).reshape(self.shape(name))
 
+    def stored(self, name: str) -> tuple[int, str, int, int]:
+        """Return GGUF's number and name of a tensor's type, and where its bytes begin and how many they are.
+
+        It counts as used: whoever asks reads the tensor from there.
+        """
+        self._used_tensors.add(name)
+        tensor = self._tensors[name]
+        return int(tensor.tensor_type), tensor.tensor_type.name, int(tensor.data_offset), int(tensor.n_bytes)
+
     def unused_keys(self) -> list[str]:
         """Return the keys that were not asked for, but for those that are known to be without effect."""
         return [key for key in self._values if key not in self._used_keys and not self._is_without_effect(key)]

@@ -31,9 +31,9 @@ def read_weights(file: GgufFile, family: str, config: Any) -> dict[str, Tensor]:
 
 def _restored(values: Tensor, family: str, name: str, config: Any) -> Tensor:
     if family in PERMUTED and ".q_proj." in name:
-        return _unpermuted(values, config.num_attention_heads)
+        return unpermuted(values, config.num_attention_heads)
     if family in PERMUTED and ".k_proj." in name:
-        return _unpermuted(values, config.num_key_value_heads)
+        return unpermuted(values, config.num_key_value_heads)
     if family in ONE_ADDED and "norm" in name and name.endswith(".weight"):
         return values - 1
     if family == "gpt2" and name.endswith(TRANSPOSED):
@@ -43,7 +43,7 @@ def _restored(values: Tensor, family: str, name: str, config: Any) -> Tensor:
     return values
 
 
-def _unpermuted(values: Tensor, heads: int) -> Tensor:
+def unpermuted(values: Tensor, heads: int) -> Tensor:
     """Return q or k [H D, ...] with the two halves of each head one after the other, as transformers rotates them."""
     paired = values.reshape(heads, -1, 2, *values.shape[1:])
     return paired.transpose(1, 2).reshape(values.shape).contiguous()

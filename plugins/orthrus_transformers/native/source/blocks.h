@@ -1,0 +1,264 @@
+// Products of matrices in GGUF's blocks, which are widened in registers. Lanes are rows; sums are float32.
+//
+// Blocks are laid out anew when a model is loaded, in tiles of 32 rows: all that the rows have of some columns lies
+// together, so that one load gives a word of each of several rows, and no sum goes across lanes. A word holds eight
+// 4-bit or four 8-bit numbers of one row. What masks cut out of it is the number times a power of two; that is exact,
+// and is taken back by inputs that are scaled once (nibbles) or by the block's scale (bytes).
+//
+// The sum of an output: the even and the odd columns of a block in turn, their sum times the block's scale, block after
+// block. It is the same whatever stands beside it, so a row of a pass has its bits whatever the other rows are.
+#pragma once
+
+#include <algorithm>
+#include <cstring>
+
+#include "inputs.h"
+#include "matrix.h"
+
+namespace orthrus {
+
+constexpr int GROUPS = TILE / LANES;  // vectors that the rows of a tile are
+constexpr float BYTE_FACTOR = 0x1p-24f;
+
+// A number from 0 to 15 less CENTRE, times 16^AT. Numbers of both signs keep sums small, and with them their rounding.
+constexpr float CENTRE = 8;
+template <int AT> INLINE Floats centred_nibble(Words words) {
+    constexpr float TIMES = AT == 7 ? 1 : float(1 << 4 * (AT % 7));
+    return add(as_floats(nibble<AT>(words)), broadcast(-CENTRE * TIMES));
+}
+
+// Sums of eight columns in one word of each row; FROM_BYTES: of the four in one.
+template <bool FROM_BYTES, int AT, int ROWS, int TOKENS>
+INLINE void add_column(const Words (&words)[ROWS], const float* const (&x)[TOKENS], int64_t column,
+                       Floats (&chains)[2][ROWS][TOKENS]) {
+    Floats inputs[TOKENS];
+#pragma GCC unroll 8
+    for (int token = 0; token < TOKENS; token++) inputs[token] = broadcast(x[token][column + AT]);
+#pragma GCC unroll 8
+    for (int row = 0; row < ROWS; row++) {
+        Floats weight = FROM_BYTES ? as_floats(signed_byte<AT & 3>(words[row])) : centred_nibble<AT>(words[row]);
+#pragma GCC unroll 8
+        for (int token = 0; token < TOKENS; token++)
+            chains[AT & 1][row][token] = multiply_add(weight, inputs[token], chains[AT & 1][row][token]);
+    }
+}
+
+// Sums of COUNT words of each row, from `column` of the inputs on: sums[row][token].
+template <bool FROM_BYTES, int COUNT, int ROWS, int TOKENS>
+INLINE void block_sums(const uint32_t* data, const float* const (&x)[TOKENS], int64_t column,
+                       Floats (&sums)[ROWS][TOKENS]) {
+    Floats chains[2][ROWS][TOKENS];
+#pragma GCC unroll 8
+    for (int row = 0; row < ROWS; row++)
+#pragma GCC unroll 8
+        for (int token = 0; token < TOKENS; token++) chains[0][row][token] = chains[1][row][token] = zeros();
+#pragma GCC unroll 8
+    for (int index = 0; index < COUNT; index++) {
+        Words words[ROWS];
+#pragma GCC unroll 8
+        for (int row = 0; row < ROWS; row++) words[row] = load_words(data + index * TILE + row * LANES);
+        int64_t at = column + index * (FROM_BYTES ? 4 : 8);
+        add_column<FROM_BYTES, 0>(words, x, at, chains);
+        add_column<FROM_BYTES, 1>(words, x, at, chains);
+        add_column<FROM_BYTES, 2>(words, x, at, chains);
+        add_column<FROM_BYTES, 3>(words, x, at, chains);
+        if constexpr (!FROM_BYTES) {
+            add_column<FROM_BYTES, 4>(words, x, at, chains);
+            add_column<FROM_BYTES, 5>(words, x, at, chains);
+            add_column<FROM_BYTES, 6>(words, x, at, chains);
+            add_column<FROM_BYTES, 7>(words, x, at, chains);
+        }
+    }
+#pragma GCC unroll 8
+    for (int row = 0; row < ROWS; row++)
+#pragma GCC unroll 8
+        for (int token = 0; token < TOKENS; token++)
+            sums[row][token] = add(chains[0][row][token], chains[1][row][token]);
+}
+
+// Each layout below describes one format. COLUMNS share a scale and are WORDS words a row; SUPER blocks share a header.
+// `words` and the scales of block i of a tile are at an address that `tile` begins; `pack_row` puts one row of one
+// header's blocks, as the file has it in FILE_BYTES, into its place of the tile.
+
+struct LayoutQ4_1 {
+    static constexpr bool FROM_BYTES = false, HAS_MINIMUM = true;
+    static constexpr int COLUMNS = 32, WORDS = 4, SUPER = 1, FILE_BYTES = 20;
+    static constexpr int64_t BYTES = WORDS * TILE * 4 + 2 * TILE * 2;  // of a tile's rows
+    static INLINE const uint8_t* block(const uint8_t* tile, int64_t index) { return tile + index * BYTES; }
+    static INLINE const uint32_t* words(const uint8_t* tile, int64_t index) {
+        return (const uint32_t*)(block(tile, index) + 2 * TILE * 2);
+    }
+    static INLINE Floats scale(const uint8_t* tile, int64_t index, int lane) {
+        return load_halves((const uint16_t*)block(tile, index) + lane);
+    }
+    static INLINE Floats minimum(const uint8_t* tile, int64_t index, int lane) {
+        Floats least = load_halves((const uint16_t*)block(tile, index) + TILE + lane);
+        return multiply_add(scale(tile, index, lane), broadcast(CENTRE), least);
+    }
+    static void pack_row(const uint8_t* file, uint8_t* tile, int64_t index, int64_t row);
+};
+
+struct LayoutQ4_0 {
+    static constexpr bool FROM_BYTES = false, HAS_MINIMUM = false;
+    static constexpr int COLUMNS = 32, WORDS = 4, SUPER = 1, FILE_BYTES = 18;
+    static constexpr int64_t BYTES = WORDS * TILE * 4 + TILE * 2;
+    static INLINE const uint8_t* block(const uint8_t* tile, int64_t index) { return tile + index * BYTES; }
+    static INLINE const uint32_t* words(const uint8_t* tile, int64_t index) {
+        return (const uint32_t*)(block(tile, index) + TILE * 2);
+    }
+    static INLINE Floats scale(const uint8_t* tile, int64_t index, int lane) {
+        return load_halves((const uint16_t*)block(tile, index) + lane);
+    }
+    static INLINE Floats minimum(const uint8_t*, int64_t, int) { return zeros(); }
+    static void pack_row(const uint8_t* file, uint8_t* tile, int64_t index, int64_t row);
+};
+
+struct LayoutQ8_0 {
+    static constexpr bool FROM_BYTES = true, HAS_MINIMUM = false;
+    static constexpr int COLUMNS = 32, WORDS = 8, SUPER = 1, FILE_BYTES = 34;
+    static constexpr int64_t BYTES = WORDS * TILE * 4 + TILE * 2;
+    static INLINE const uint8_t* block(const uint8_t* tile, int64_t index) { return tile + index * BYTES; }
+    static INLINE const uint32_t* words(const uint8_t* tile, int64_t index) {
+        return (const uint32_t*)(block(tile, index) + TILE * 2);
+    }
+    static INLINE Floats scale(const uint8_t* tile, int64_t index, int lane) {
+        return multiply(load_halves((const uint16_t*)block(tile, index) + lane), broadcast(BYTE_FACTOR));
+    }
+    static INLINE Floats minimum(const uint8_t*, int64_t, int) { return zeros(); }
+    static void pack_row(const uint8_t* file, uint8_t* tile, int64_t index, int64_t row);
+};
+
+struct LayoutQ4_K {
+    static constexpr bool FROM_BYTES = false, HAS_MINIMUM = true;
+    static constexpr int COLUMNS = 32, WORDS = 4, SUPER = 8, FILE_BYTES = 144;
+    static constexpr int64_t HEADER = 2 * TILE * 2, PART = 2 * TILE + WORDS * TILE * 4;
+    static constexpr int64_t BYTES = HEADER + SUPER * PART;
+    static INLINE const uint8_t* header(const uint8_t* tile, int64_t index) { return tile + index / SUPER * BYTES; }
+    static INLINE const uint8_t* part(const uint8_t* tile, int64_t index) {
+        return header(tile, index) + HEADER + index % SUPER * PART;
+    }
+    static INLINE const uint32_t* words(const uint8_t* tile, int64_t index) {
+        return (const uint32_t*)(part(tile, index) + 2 * TILE);
+    }
+    static INLINE Floats scale(const uint8_t* tile, int64_t index, int lane) {
+        return multiply(load_halves((const uint16_t*)header(tile, index) + lane), load_bytes(part(tile, index) + lane));
+    }
+    static INLINE Floats minimum(const uint8_t* tile, int64_t index, int lane) {
+        Floats negative = multiply(load_bytes(part(tile, index) + TILE + lane), broadcast(-1.0f));
+        Floats least = multiply(load_halves((const uint16_t*)header(tile, index) + TILE + lane), negative);
+        return multiply_add(scale(tile, index, lane), broadcast(CENTRE), least);
+    }
+    static void pack_row(const uint8_t* file, uint8_t* tile, int64_t index, int64_t row);
+};
+
+struct LayoutQ6_K {  // its 6-bit numbers as bytes
+    static constexpr bool FROM_BYTES = true, HAS_MINIMUM = false;
+    static constexpr int COLUMNS = 16, WORDS = 4, SUPER = 16, FILE_BYTES = 210;
+    static constexpr int64_t HEADER = TILE * 2, PART = TILE + WORDS * TILE * 4;
+    static constexpr int64_t BYTES = HEADER + SUPER * PART;
+    static INLINE const uint8_t* header(const uint8_t* tile, int64_t index) { return tile + index / SUPER * BYTES; }
+    static INLINE const uint8_t* part(const uint8_t* tile, int64_t index) {
+        return header(tile, index) + HEADER + index % SUPER * PART;
+    }
+    static INLINE const uint32_t* words(const uint8_t* tile, int64_t index) {
+        return (const uint32_t*)(part(tile, index) + TILE);
+    }
+    static INLINE Floats scale(const uint8_t* tile, int64_t index, int lane) {
+        Floats factor = multiply(load_signed_bytes((const int8_t*)part(tile, index) + lane), broadcast(BYTE_FACTOR));
+        return multiply(load_halves((const uint16_t*)header(tile, index) + lane), factor);
+    }
+    static INLINE Floats minimum(const uint8_t*, int64_t, int) { return zeros(); }
+    static void pack_row(const uint8_t* file, uint8_t* tile, int64_t index, int64_t row);
+};
+
+constexpr int64_t AHEAD = 512;  // words: what is fetched from memory while others are multiplied
+
+INLINE void prefetch(const uint32_t* from, int bytes) {
+#pragma GCC unroll 16
+    for (int at = 0; at < bytes; at += 64) __builtin_prefetch((const char*)from + at);
+}
+
+template <class Layout> int64_t tile_bytes(int64_t columns) {
+    return columns / (Layout::COLUMNS * Layout::SUPER) * Layout::BYTES;
+}
+
+// A total with one more block: its scale times the sum of its products, and its minimum times the sum of its inputs.
+template <class Layout>
+INLINE Floats with_block(Floats total, Floats scale, Floats sum, Floats minimum, const float* input_sums, int64_t block) {
+    if constexpr (Layout::HAS_MINIMUM)
+        return add(total, multiply_add(scale, sum, multiply(minimum, broadcast(input_sums[block]))));
+    else
+        return multiply_add(scale, sum, total);
+}
+
+// Products of ROWS vectors of rows, from vector `group` of a tile on, with TOKENS tokens: out[token * stride + row].
+template <class Layout, int ROWS, int TOKENS>
+void block_piece(const uint8_t* tile, int group, const Inputs& inputs, int64_t token, float* out, int64_t stride) {
+    Floats totals[ROWS][TOKENS];
+    const float *x[TOKENS], *x_sums[TOKENS];
+    for (int i = 0; i < TOKENS; i++) {
+        x[i] = Layout::FROM_BYTES ? inputs.token(token + i) : inputs.scaled_token(token + i);
+        x_sums[i] = inputs.token_sums(token + i);
+        for (int row = 0; row < ROWS; row++) totals[row][i] = zeros();
+    }
+    for (int64_t block = 0; block < inputs.columns / Layout::COLUMNS; block++) {
+        Floats sums[ROWS][TOKENS];
+        const uint32_t* words = Layout::words(tile, block) + group * LANES;
+        if (TOKENS * ROWS <= GROUPS) prefetch(words + AHEAD, Layout::WORDS * TILE * 4 / GROUPS * ROWS);
+        block_sums<Layout::FROM_BYTES, Layout::WORDS>(words, x, block * Layout::COLUMNS, sums);
+#pragma GCC unroll 8
+        for (int row = 0; row < ROWS; row++) {
+            Floats scale = Layout::scale(tile, block, (group + row) * LANES);
+            Floats minimum = Layout::minimum(tile, block, (group + row) * LANES);
+#pragma GCC unroll 8
+            for (int i = 0; i < TOKENS; i++)
+                totals[row][i] = with_block<Layout>(totals[row][i], scale, sums[row][i], minimum, x_sums[i], block);
+        }
+    }
+    for (int row = 0; row < ROWS; row++)
+        for (int i = 0; i < TOKENS; i++) store(out + i * stride + row * LANES, totals[row][i]);
+}
+
+template <class Layout, int ROWS, int TOKENS>
+void block_groups(const uint8_t* tile, const Inputs& inputs, int64_t token, float* out, int64_t stride) {
+    for (int group = 0; group < GROUPS; group += ROWS)
+        block_piece<Layout, ROWS, TOKENS>(tile, group, inputs, token, out + group * LANES, stride);
+}
+
+constexpr int64_t PREFILL = 24;  // tokens from which on six at a time are quicker than four
+
+// A whole tile's products with all tokens: out[token * stride + row of the tile].
+template <class Layout>
+void block_tile(const uint8_t* tile, const Inputs& inputs, int64_t tokens, float* out, int64_t stride) {
+    constexpr int MANY = GROUPS, HALF = GROUPS / 2;
+    int64_t token = 0;
+    for (; tokens >= PREFILL && token + 6 <= tokens; token += 6)
+        block_groups<Layout, (LANES == 16 ? 2 : 1), 6>(tile, inputs, token, out + token * stride, stride);
+    for (; token + 4 <= tokens; token += 4)
+        block_groups<Layout, (LANES == 16 ? 2 : 1), 4>(tile, inputs, token, out + token * stride, stride);
+    float* to = out + token * stride;
+    if (tokens - token == 3) block_groups<Layout, 1, 3>(tile, inputs, token, to, stride);
+    if (tokens - token == 2) block_groups<Layout, HALF, 2>(tile, inputs, token, to, stride);
+    if (tokens - token == 1) block_groups<Layout, MANY, 1>(tile, inputs, token, to, stride);
+}
+
+// One row widened, out [columns]: each number once as its format defines it, rounded once to float32.
+template <class Layout> void block_row(const Matrix& matrix, int64_t row, float* out) {
+    const uint8_t* tile = matrix.data + row / TILE * tile_bytes<Layout>(matrix.columns);
+    int64_t lane = row % TILE, vector = lane / LANES * LANES;
+    for (int64_t block = 0; block < matrix.columns / Layout::COLUMNS; block++) {
+        float scales[LANES], minima[LANES];
+        store(scales, Layout::scale(tile, block, vector));
+        store(minima, Layout::minimum(tile, block, vector));
+        const uint32_t* words = Layout::words(tile, block) + lane;
+        for (int column = 0; column < Layout::COLUMNS; column++) {
+            constexpr int EACH = Layout::FROM_BYTES ? 4 : 8;
+            uint32_t word = words[column / EACH * TILE];
+            float number = Layout::FROM_BYTES ? float(int32_t(int8_t(word >> column % EACH * 8))) / BYTE_FACTOR
+                                              : float(word >> column % EACH * 4 & 15) - CENTRE;
+            out[block * Layout::COLUMNS + column] = number * scales[lane % LANES] + minima[lane % LANES];
+        }
+    }
+}
+
+}  // namespace orthrus
