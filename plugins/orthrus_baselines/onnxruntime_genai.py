@@ -10,12 +10,13 @@ from typing import Any
 
 import torch
 
-from orthrus import BaselineAnswer, InputError, Parts, Stop, Target
+from orthrus import BaselineAnswer, BuildError, InputError, Parts, Stop, Target
 from orthrus_baselines.limits import check_end, room_of
 from orthrus_baselines.options import OnnxRuntimeOptions
 from orthrus_baselines.packages import import_package, model_path
 
 NAME = "onnxruntime_genai"
+CONFIG = "genai_config.json"
 
 
 class OnnxRuntimeGenAI:
@@ -63,4 +64,8 @@ def make(options: OnnxRuntimeOptions, parts: Parts) -> OnnxRuntimeGenAI:
     """Return the baseline; raise BuildError if the package or the model is missing."""
     package = import_package(NAME, "onnxruntime_genai", "onnxruntime-genai")
     directory = model_path(NAME, options.model, parts.target, "a directory")
+    if not (directory / CONFIG).is_file():
+        raise BuildError(
+            f"baseline '{NAME}': '{directory}' has no {CONFIG}; python -m onnxruntime_genai.models.builder writes one"
+        )
     return OnnxRuntimeGenAI(package, directory, parts.target, options.threads or torch.get_num_threads())

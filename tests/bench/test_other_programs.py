@@ -125,6 +125,7 @@ def packages(monkeypatch: pytest.MonkeyPatch) -> None:
 def made(packages: None, tmp_path: Path) -> Callable[[str], Any]:
     (tmp_path / "model.gguf").write_bytes(b"GGUF")
     (tmp_path / "onnx").mkdir()
+    (tmp_path / "onnx" / "genai_config.json").write_text("{}")
     parts, gguf, onnx = Parts(target=TARGET), str(tmp_path / "model.gguf"), str(tmp_path / "onnx")
     baselines: dict[str, Callable[[], Any]] = {
         "llama_cpp": lambda: llama_cpp.make(LlamaCppOptions(gguf), parts),
@@ -210,6 +211,11 @@ BROKEN: dict[str, tuple[Callable[[Path], Any], type[Exception], str]] = {
         lambda path: onnxruntime_genai.make(OnnxRuntimeOptions(str(path)), Parts(target=TARGET)),
         BuildError,
         "baseline 'onnxruntime_genai' needs the package onnxruntime-genai, which is not here (",
+    ),
+    "no model of its own": (
+        lambda path: onnxruntime_genai.make(OnnxRuntimeOptions(str(path)), Parts(target=TARGET)),
+        BuildError,
+        "baseline 'onnxruntime_genai': '",
     ),
     "no file": (
         lambda path: llama_cpp.make(LlamaCppOptions(), Parts(target=TARGET)),
