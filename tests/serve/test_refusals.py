@@ -47,6 +47,8 @@ TEXTS: dict[str, tuple[dict[str, Any], str | None, str]] = {
     "a token that there is not": ({"prompt": [0, 99]}, None, "99 is no token"),
     "a prompt too long": ({"prompt": LONG}, None, "leaves no room"),
     "a field that nobody knows": ({"prompt": "a", "temprature": 1}, "temprature", "no field"),
+    "a field of a strange name": ({"prompt": "a", " top\u00fc p": 1}, " top\u00fc p", "no field"),
+    "a field of no name": ({"prompt": "a", "": 1}, "", "no field"),
     "a negative limit": ({"prompt": "a", "max_tokens": -1}, "max_tokens", "greater than or equal to 0"),
     "a huge limit": ({"prompt": "a", "max_tokens": 10**30}, "max_tokens", ""),
     "a text as number": ({"prompt": "a", "temperature": "hot"}, "temperature", "number"),

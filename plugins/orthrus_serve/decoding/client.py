@@ -15,7 +15,6 @@ from orthrus_serve.decoding.messages import (
     Model,
     News,
     Notice,
-    Piece,
     Refused,
     Reply,
     Statistics,
@@ -23,49 +22,8 @@ from orthrus_serve.decoding.messages import (
     Update,
 )
 from orthrus_serve.decoding.pipe import MessageWriter
+from orthrus_serve.decoding.piped_answers import ENDED, PipedAnswers
 from orthrus_serve.decoding.service import DecodingEndedError, QuestionFailedError
-
-ENDED = "the decoding process has ended"
-
-
-class PipedAnswers:
-    """The answers to some requests, as they come through the pipe."""
-
-    def __init__(self, ids: Sequence[str], forget: Callable[[set[str]], None]) -> None:
-        self._open = set(ids)
-        self._forget = forget
-        self._updates: list[Update] = []
-        self._changed = asyncio.Event()
-        self._lost = False
-
-    async def updates(self) -> Sequence[Update]:
-        """Return what is new, at least one update; raise DecodingEndedError if nothing comes any more."""
-        await self._changed.wait()
-        if not self._updates and self._lost:
-            raise DecodingEndedError(ENDED)
-        taken, self._updates = self._updates, []
-        if not self._lost:
-            self._changed.clear()
-        return taken
-
-    def close(self) -> None:
-        """Cancel the requests whose answers have not ended."""
-        self._forget(self._open)
-        self._open = set()
-
-    def put(self, update: Update) -> bool:
-        """Take an update; return whether it is the last one of its request."""
-        self._updates.append(update)
-        self._changed.set()
-        ended = isinstance(update, Refused) or (isinstance(update, Piece) and update.ending is not None)
-        if ended:
-            self._open.discard(update.id)
-        return ended
-
-    def lose(self) -> None:
-        """Let whoever waits know that nothing comes any more."""
-        self._lost = True
-        self._changed.set()
 
 
 class DecodingClient:
@@ -146,7 +104,8 @@ class DecodingClient:
         if isinstance(message, News):
             for piece in message.pieces:
                 self._hand_out(piece)
-            self._count(message.statistics)
+            if message.statistics is not None:
+                self._count(message.statistics)
         elif isinstance(message, Reply):
             self._reply(message.id, message.value)
         elif isinstance(message, Refused) and message.id in self._questions:

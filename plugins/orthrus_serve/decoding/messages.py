@@ -188,10 +188,10 @@ class Statistics:
 
 @dataclass(frozen=True)
 class News:
-    """All that is new since the last message."""
+    """All that is new since the last message; statistics come with some of them."""
 
     pieces: tuple[Piece, ...]
-    statistics: Statistics
+    statistics: Statistics | None
 
 
 Update = Begun | Refused | Piece

@@ -13,6 +13,7 @@ from orthrus_serve.decoding.statistics import Counters
 from orthrus_serve.decoding.token_texts import TokenTexts
 
 FEW = 4  # answers of which every piece is sent at once
+TOLD_SECONDS = 0.1  # between two statistics while answers are under way
 JOINED_SECONDS = 0.02  # pieces of more answers wait so long for the next ones
 
 
@@ -30,7 +31,7 @@ class Outbox:
         self._send, self._busy, self._texts, self._clock = send, busy, texts, clock
         self._records: dict[str, AnswerRecord] = {}
         self._changed: dict[str, AnswerRecord] = {}  # with news, in the order in which they had the first of them
-        self._sent = 0.0
+        self._sent = self._told = 0.0
         self.counters = Counters()
 
     def begin(self, encoded: Encoded, text: Detokenizer | None = None) -> None:
@@ -64,15 +65,24 @@ class Outbox:
         return list(self._records)
 
     def flush(self, running: int, waiting: int, cache_bytes: Callable[[], int]) -> None:
-        """Send what is new, and the present state, unless it may wait for more."""
+        """Send what is new, unless it may wait for more; now and then, and at the end of an answer, with the state."""
         now = self._clock()
         if self._records and (self._busy() or (len(self._records) > FEW and now - self._sent < JOINED_SECONDS)):
             return
-        if not self._changed and not self.counters.changed:
+        pieces = self._pieces()
+        tells = self.counters.changed and self._tells(now, pieces)
+        if not pieces and not tells:
             return
         self._sent = now
         held = sum(record.prompt_tokens + record.length for record in self._records.values() if record.length)
-        self._send(News(self._pieces(), self.counters.take(running, waiting, held, cache_bytes())))
+        self._send(News(pieces, self.counters.take(running, waiting, held, cache_bytes()) if tells else None))
+
+    def _tells(self, now: float, pieces: Sequence[Piece]) -> bool:
+        """Return whether statistics go with the pieces."""
+        if self._records and now - self._told < TOLD_SECONDS and all(piece.ending is None for piece in pieces):
+            return False
+        self._told = now
+        return True
 
     def _pieces(self) -> tuple[Piece, ...]:
         pieces = tuple(record.take() for record in self._changed.values())

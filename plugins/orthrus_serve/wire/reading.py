@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 from starlette.requests import Request
 
+from orthrus.errors import shortened
 from orthrus_serve.errors import ApiError, refused
 
 B = TypeVar("B", bound=BaseModel)
@@ -54,7 +55,8 @@ def _refusal(error: ValidationError) -> ApiError:
     if first["type"] == "json_invalid":
         return refused(f"the body is not JSON: {first['msg'].removeprefix('Invalid JSON: ')}")
     if first["type"] == "extra_forbidden":
-        return refused(f"'{'.'.join(location)}' is no field that this server knows", location[0], "unknown_field")
+        name = shortened(".".join(map(str, first["loc"])))
+        return refused(f"'{name}' is no field that this server knows", name, "unknown_field")
     if not location:  # a rule over several fields, which begins with the name of one
         message = first["msg"].removeprefix("Value error, ")
         return refused(message, message.split("'")[1] if message.startswith("'") else None)

@@ -18,7 +18,13 @@ Token = Annotated[int, Field(ge=0, lt=2**31)]
 class Strict(BaseModel):
     """An object whose every field is known and of its type."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        frozen=True,
+        hide_input_in_errors=True,  # nor in logs
+    )
 
 
 class StreamOptions(Strict):
