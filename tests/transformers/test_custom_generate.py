@@ -57,7 +57,7 @@ def processors() -> st.SearchStrategy[dict[str, Any]]:
     )
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(
     family=st.sampled_from(FAMILIES),
     drafter=st.sampled_from(sorted(DRAFTERS)),
