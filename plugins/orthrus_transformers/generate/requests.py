@@ -59,6 +59,6 @@ def end_tokens(criteria: Any, vocabulary_size: int) -> frozenset[int]:
 def pad_token(generation_config: GenerationConfig) -> int | None:
     """Return what fills up rows that have ended: the padding token, or as in transformers the first end token."""
     ends = generation_config.eos_token_id
-    first = ends[0] if isinstance(ends, list) else ends
-    pad = generation_config.pad_token_id
+    first: int | None = ends[0] if isinstance(ends, list) else ends
+    pad: int | None = generation_config.pad_token_id
     return first if pad is None else pad
