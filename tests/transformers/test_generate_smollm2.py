@@ -19,7 +19,7 @@ def test_a_pipeline_drafts_with_the_shipped_view(monkeypatch: pytest.MonkeyPatch
     directory = converted(file, lambda sentence: None)
     model = AutoModelForCausalLM.from_pretrained(directory, dtype="float32")
     tokenizer = AutoTokenizer.from_pretrained(directory, padding_side="left")
-    tokenizer.pad_token_id = model.config.eos_token_id
+    tokenizer.pad_token = "<|im_end|>"
     write = pipeline("text-generation", model, tokenizer=tokenizer)
     custom = orthrus_transformers.custom_generate("smollm2-diffusion")
     asked = {"max_new_tokens": 24, "do_sample": False, "batch_size": 2}
