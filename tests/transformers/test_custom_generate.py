@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.families import CONTEXT, VOCABULARY
+from support.families import CONTEXT, VOCABULARY, tiny_model
 from support.generated import DRAFTERS, batch, config_of, generate, model_of, orthrus_behind
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
@@ -57,7 +57,7 @@ def processors() -> st.SearchStrategy[dict[str, Any]]:
     )
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(
     family=st.sampled_from(FAMILIES),
     drafter=st.sampled_from(sorted(DRAFTERS)),
@@ -203,6 +203,18 @@ def test_the_model_is_as_it_was() -> None:
     for custom in (first, second, first):  # each takes the model back
         assert generate(model, PROMPTS, custom, max_new_tokens=9).tolist() == before[1]
         assert (model.config._attn_implementation, generate(model, PROMPTS, max_new_tokens=9).tolist()) == before
+
+
+@pytest.mark.parametrize("how", [{"target": {"engine": "eager"}}, {"target.engine": "eager"}])
+def test_an_engine_is_chosen_and_eager_leaves_gradients(how: dict[str, Any]) -> None:
+    def trainable(**overrides: Any) -> list[bool]:
+        model = tiny_model("llama", dtype=torch.float32).requires_grad_(True)
+        custom = orthrus_transformers.custom_generate(config_of("llama", "none"), **overrides)
+        generate(model, PROMPTS, custom, max_new_tokens=2)
+        return [weight.requires_grad for weight in model.parameters()]
+
+    assert all(trainable(**how))
+    assert not all(trainable(target={"engine": "fused"}))  # whose projections lie together
 
 
 def test_weights_that_change_are_the_models() -> None:

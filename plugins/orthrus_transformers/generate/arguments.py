@@ -33,7 +33,7 @@ REFUSED_SETTINGS: Mapping[str, tuple[tuple[Any, ...], str]] = {
     "assistant_early_exit": ((), DRAFTS),
     "is_assistant": ((False,), DRAFTS),
     "use_cache": ((True,), CACHES),
-    "cache_implementation": (("dynamic",), CACHES),
+    "cache_implementation": (("dynamic", "hybrid"), CACHES),  # hybrid: the files of some models say so by themselves
     "cache_config": ((), CACHES),
     "max_cache_len": ((), CACHES),
     "prefill_chunk_size": ((), "the config's target.prefill_chunk is what splits prompts"),

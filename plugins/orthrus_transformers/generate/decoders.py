@@ -11,7 +11,8 @@ from orthrus import Decoder, InputError, load
 from orthrus_transformers.loading.loaded_model import SCHEME, LoadedModelPlugin
 from orthrus_transformers.target import TransformersTarget
 
-SAID_BY_THE_MODEL = {"name": "transformers", "dtype": "auto", "device": "auto", "tokenizer": None}
+NAME = "transformers"
+SAID_BY_THE_MODEL = {"dtype": "auto", "device": "auto", "tokenizer": None}
 SAID_BY_GENERATE = {
     "stop": {"token_ids": [], "strings": []},
     "sampling": {"temperature": 0, "bad_words": []},
@@ -38,8 +39,12 @@ class DecoderOfModel:
 
     def _build(self, model: Any) -> Decoder:
         given = {**SAID_BY_THE_MODEL, "source": f"{SCHEME}:{type(model).__name__}"}
-        dotted = {f"target.{key}": value for key, value in given.items()}  # over all that is written of the target
-        overrides = {**SAID_BY_GENERATE, **self._overrides, **dotted}
+        overrides = {
+            **SAID_BY_GENERATE,
+            **self._overrides,
+            "target": {**self._overrides.get("target", {}), "name": NAME},  # with its options, or a new name drops them
+            **{f"target.{key}": value for key, value in given.items()},
+        }
         decoder = load(self._config, plugins=[LoadedModelPlugin(model)], **overrides)
         decoder.target.stop_token_ids = frozenset()  # generate says at which tokens answers end
         return decoder
