@@ -35,6 +35,7 @@ class PagedCache:
         """
         self.lengths = torch.zeros(0, dtype=torch.int64)  # [B]
         self.shares_prefixes = prefixes > 0
+        self.max_slots = None if blocks is None else blocks * block  # of a row that is alone
         self._slots = block
         self._most = blocks
         self._prefixes = prefixes

@@ -104,7 +104,7 @@ class Uncapturable(SdpaAttention):
 
 
 NEEDS = "target.engine: 'auto' runs passes without CUDA graphs, which need "
-STAYING, OTHER = "a cache whose buffers stay in place", "another attention than Uncapturable"
+STAYING, OTHER = "another cache than DynamicCache, whose buffers move", "another attention than Uncapturable"
 
 
 @pytest.mark.parametrize(
