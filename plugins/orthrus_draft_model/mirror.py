@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from orthrus import Context, Draft, Row, Step, Stop, Target
-from orthrus.optional import BoundsSlots, FreesRows, MovesRows
+from orthrus.optional import BoundsRows, BoundsSlots, FreesRows, MovesRows
 from orthrus_draft_model.vocabulary import known
 
 FURTHEST = 64  # tokens that a row is behind and catches up; one that is further behind is prefilled anew
@@ -40,7 +40,20 @@ class Mirror:
         """Return whether it holds rows of this context, and as many as there are."""
         return self._of is context and len(context.rows) == len(self._known)
 
-    def room(self, row: Row) -> int:
+    def rooms(self) -> list[int]:
+        """Return how many tokens can be drafted for each row: 0 where its cache has no room beside others."""
+        rooms = [self._room(row) for row in self._of.rows]
+        if not isinstance(self._target, BoundsRows):
+            return rooms
+        held: list[int] = []
+        for index, row in enumerate(self._of.rows):
+            if rooms[index] and self._target.refusal([*held, row.slots or 0]) is not None:
+                rooms[index] = 0
+            elif rooms[index]:
+                held.append(row.slots or 0)
+        return rooms
+
+    def _room(self, row: Row) -> int:
         """Return how many tokens can be drafted for a row: the draft model's own context may end before."""
         slots = self._target.max_slots if isinstance(self._target, BoundsSlots) else None
         limits = [limit - row.length for limit in (self._target.max_length, slots) if limit is not None]
