@@ -77,6 +77,7 @@ class PagedCache:
 
     def end_rows(self, rows: Sequence[int]) -> None:
         """Hold nothing of these rows from here on: what passes write for them is not kept, until they begin anew."""
+        self._crop()  # by the lengths that they had so far
         for row in rows:
             self._give_back(self._tables[row])
             self._tables[row] = []
@@ -110,10 +111,9 @@ class PagedCache:
 
     def place(self, slots: Tensor, extent: int, rows: Tensor | None = None) -> int:
         """Set where the next pass writes: slots [R, n] of rows [R]; return the slots of all blocks up to the extent."""
-        self._crop()
-        numbers = list(range(len(self._tables))) if rows is None else rows.tolist()
         within = slots // self._slots  # [R, n], the block's place in the table
-        self._take_blocks(numbers, within.tolist())
+        numbers, places = self._read(within, rows)
+        self._take_blocks(numbers, places)
         count = self._blocks_of(extent)
         padded = [[*self._tables[row][:count], *[NOTHING] * (count - len(self._tables[row]))] for row in numbers]
         read = torch.tensor(padded, dtype=torch.int64).to(slots.device, non_blocking=True)  # [R, count]
@@ -127,10 +127,11 @@ class PagedCache:
         return self._store.update(self._placed, keys, values, layer)
 
     def keep(self, lengths: Tensor) -> None:
-        """Commit exactly the first lengths [B] slots of each row; blocks beyond them are given back."""
+        """Commit exactly the first lengths [B] slots of each row; blocks beyond them are given back.
+
+        That is done when blocks are asked for next: on a GPU the lengths are read with the slots of the next pass.
+        """
         self.lengths, self._cropped = lengths, False
-        if lengths.device.type == "cpu":
-            self._crop()  # elsewhere with the next pass, whose slots are waited for in any case
 
     def bytes_in_use(self) -> int:
         """Return the bytes of all buffers, those of free blocks included."""
@@ -152,12 +153,25 @@ class PagedCache:
         self._index = PrefixIndex(self._pool, self._slots, self._prefixes)
         self._store.clear()
 
+    def _read(self, within: Tensor, rows: Tensor | None) -> tuple[list[int], list[list[int]]]:
+        """Return the rows of a pass, and the places that each writes, after one wait for the device; crop, if due."""
+        wanted = [within.flatten(), *([] if rows is None else [rows]), *([] if self._cropped else [self.lengths])]
+        values: list[int] = torch.cat(wanted).tolist()
+        count, width = within.shape
+        written, rest = values[: count * width], values[count * width :]
+        if not self._cropped:
+            self._crop_to(rest[len(rest) - len(self._tables) :])
+        numbers = list(range(len(self._tables))) if rows is None else rest[:count]
+        return numbers, [written[start : start + width] for start in range(0, count * width, width)]
+
     def _crop(self) -> None:
         """Give back the blocks beyond the committed slots of each row, if that was not done yet."""
-        if self._cropped:
-            return
+        if not self._cropped:
+            self._crop_to(self.lengths.tolist())
+
+    def _crop_to(self, lengths: Sequence[int]) -> None:
         self._cropped = True
-        for table, length in zip(self._tables, self.lengths.tolist(), strict=True):
+        for table, length in zip(self._tables, lengths, strict=True):
             count = self._blocks_of(length)
             self._give_back(table[count:])
             del table[count:]
