@@ -20,10 +20,11 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from support.thorough import thorough_but
+from torch import Tensor
 
 from orthrus import InputError
 from orthrus.testing.profiles import fewer
-from orthrus_caches.block_pool import NOTHING
+from orthrus_caches.block_pool import BlockPool
 from orthrus_caches.paged import PagedCache
 
 BLOCK, ROWS, LONGEST, WIDEST = 2, 3, 9, 3
@@ -169,17 +170,19 @@ class BoundedSharing(PagedMachine):
 
 
 class WritesWhatOthersHold(PagedCache):
-    """Take every block that a row has for its own."""
+    """Leave the copies out."""
 
-    def _has(self, row: int, place: int) -> bool:
-        return place < len(self._tables[row]) and self._tables[row][place] != NOTHING
+    def place(self, slots: Tensor, extent: int, rows: Tensor | None = None) -> int:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(BlockPool, "is_shared", lambda pool, block: False)
+            return super().place(slots, extent, rows)
 
 
 class KeepsWhatWasRejected(PagedCache):
     """Give no block back but those of rows that end."""
 
-    def _crop(self) -> None:
-        self._cropped = True
+    def keep(self, lengths: Tensor) -> None:
+        self.lengths = lengths
 
 
 class SharesByTheLastBlock(PagedCache):
@@ -196,9 +199,9 @@ class Leaks(PagedCache):
     """Forget which blocks a row had when it ends."""
 
     def end_rows(self, rows: Sequence[int]) -> None:
-        for row in rows:
-            self._tables[row] = []
-        super().end_rows(rows)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(BlockPool, "give_back", lambda pool, block: None)
+            super().end_rows(rows)
 
 
 class Unbounded(PagedCache):
