@@ -259,7 +259,7 @@ class PrefillsInChunks(Protocol):
 
 @runtime_checkable
 class BoundsSlots(Protocol):
-    """A target whose rows may have so many slots of its cache, and no more."""
+    """A target or KV cache whose rows may have so many slots, and no more."""
 
     max_slots: int | None  # None: any number
 

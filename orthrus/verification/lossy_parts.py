@@ -17,7 +17,7 @@ from torch import Tensor
 from orthrus.build import build_part
 from orthrus.config.schema import Config, PartConfig
 from orthrus.interfaces import AttentionBackend, KVCache
-from orthrus.optional import StaticKVCache
+from orthrus.optional import BoundsSlots
 from orthrus.reference.attention import plain_attention, seen_keys
 from orthrus.values import MaskDescription, Parts
 
@@ -56,7 +56,7 @@ def lossy_parts(config: Config, device: torch.device, dtype: torch.dtype) -> tup
 @torch.no_grad()
 def _cache_error(cache: KVCache, device: torch.device, dtype: torch.dtype) -> str | None:
     """Return what a cache does to keys and values, or None: it returns them as they came, bit by bit."""
-    most = cache.max_slots if isinstance(cache, StaticKVCache) and cache.max_slots is not None else LONGEST
+    most = cache.max_slots if isinstance(cache, BoundsSlots) and cache.max_slots is not None else LONGEST
     generator = torch.Generator().manual_seed(0)
     cache.start(1, device)
     # Keys and values by layer; the last tokens of a pass are rejected, and written over by the next.
@@ -81,7 +81,7 @@ def _cache_error(cache: KVCache, device: torch.device, dtype: torch.dtype) -> st
 
 def _widths(most: int) -> Iterator[int]:
     """Yield the widths of passes until a row is that long."""
-    length = min(PROMPT, most - 8)
+    length = max(1, min(PROMPT, most - 8))
     yield length
     for index in range(most):
         width = WIDTHS[index % len(WIDTHS)]

@@ -65,11 +65,11 @@ class BlockStore:
                     buffers[layer] = grown  # one after the other, so that little is held twice
         self._blocks = larger
 
-    def copy(self, origins: Sequence[int], targets: Sequence[int]) -> None:
-        """Let blocks have what others have, in all layers."""
-        for buffer in self.buffers():
-            chosen = torch.tensor([origins, targets]).to(buffer.device, non_blocking=True)
-            buffer[chosen[1]] = buffer[chosen[0]]
+    def copy(self, pairs: Sequence[tuple[int, int]]) -> None:
+        """Let the second block of each pair have what the first one has, in all layers."""
+        for buffer in self.buffers() if pairs else ():
+            origins, targets = torch.tensor(pairs).to(buffer.device, non_blocking=True).unbind(1)
+            buffer[targets] = buffer[origins]
 
     def update(self, placed: PlacedBlocks, keys: Tensor, values: Tensor, layer: int) -> tuple[Tensor, Tensor]:
         """Write [R, H, n, D] of a layer into its blocks; return copies [R, H, M S, D] of all that its rows see."""

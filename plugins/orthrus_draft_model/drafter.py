@@ -81,7 +81,7 @@ class DraftModel:
 
     def propose(self, context: Context, chance: Chance) -> Draft:
         """Return what the draft model says of each row: its likeliest tokens, or drawn ones."""
-        rooms = [self._of(context).room(row) for row in context.rows]
+        rooms = self._of(context).rooms()
         length = self._auto.choose(context, [room or None for room in rooms]) if self._auto else self._length
         return self._draft(context, rooms, length, chance, self._confidence)
 
@@ -106,7 +106,7 @@ class DraftModel:
 
     def _measured(self, context: Context, length: int) -> Draft:
         """Draft so many tokens, whatever they are, for those who measure."""
-        rooms = [self._of(context).room(row) for row in context.rows]
+        rooms = self._of(context).rooms()
         return self._draft(context, rooms, length, Chance(0, context.device), None)
 
     def _draft(

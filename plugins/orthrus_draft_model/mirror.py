@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from orthrus import Context, Draft, Row, Step, Stop, Target
-from orthrus.optional import BoundsSlots, FreesRows, MovesRows
+from orthrus.optional import BoundsRows, BoundsSlots, FreesRows, MovesRows
 from orthrus_draft_model.vocabulary import known
 
 FURTHEST = 64  # tokens that a row is behind and catches up; one that is further behind is prefilled anew
@@ -34,12 +34,26 @@ class Mirror:
         self._on_host: tuple[Tensor, torch.cuda.Event | None] | None = None  # these [B, n], once they are copied
         self._nothing = self._context.lengths  # [B] zeros
         target.start(self._context)
+        self._free(range(len(self._known)))
 
     def fits(self, context: Context) -> bool:
         """Return whether it holds rows of this context, and as many as there are."""
         return self._of is context and len(context.rows) == len(self._known)
 
-    def room(self, row: Row) -> int:
+    def rooms(self) -> list[int]:
+        """Return how many tokens can be drafted for each row: 0 where its cache has no room beside others."""
+        rooms = [self._room(row) for row in self._of.rows]
+        if not isinstance(self._target, BoundsRows):
+            return rooms
+        held: list[int] = []
+        for index, row in enumerate(self._of.rows):
+            if rooms[index] and self._target.refusal([*held, row.slots or 0]) is not None:
+                rooms[index] = 0
+            elif rooms[index]:
+                held.append(row.slots or 0)
+        return rooms
+
+    def _room(self, row: Row) -> int:
         """Return how many tokens can be drafted for a row: the draft model's own context may end before."""
         slots = self._target.max_slots if isinstance(self._target, BoundsSlots) else None
         limits = [limit - row.length for limit in (self._target.max_length, slots) if limit is not None]
@@ -50,8 +64,7 @@ class Mirror:
         self._drafted, self._on_host = [], None  # it is settled, if its step was observed
         for row in rows:
             self._known[row] = 0
-        if isinstance(self._target, FreesRows):
-            self._target.free_rows(self._context, rows)  # they are prefilled before they are drafted for
+        self._free(rows)
 
     def move_rows(self, sources: Sequence[int]) -> None:
         """Hold as many rows as there are sources (see `MovesRows`)."""
@@ -60,6 +73,12 @@ class Mirror:
         self._target.move_rows(sources)
         self._known = [self._known[source] if source >= 0 else 0 for source in sources]
         self._context.rows = [Row.vacant() for _ in sources]
+        self._free([row for row, source in enumerate(sources) if source < 0])
+
+    def _free(self, rows: Sequence[int]) -> None:
+        """Let the draft model hold nothing of rows, which are prefilled before they are drafted for."""
+        if rows and isinstance(self._target, FreesRows):
+            self._target.free_rows(self._context, rows)
 
     def catch_up(self, taking_part: Sequence[bool]) -> Tensor:
         """Pass over what each row that takes part has and the cache lacks; return the logits [B, V] after its anchor.
@@ -67,6 +86,7 @@ class Mirror:
         Those of other rows are of no use, and they are forgotten.
         """
         self.settle()
+        self._free([row for row, part in enumerate(taking_part) if not part])
         texts = [
             [*row.prompt, *row.output] if part else [0] for row, part in zip(self._of.rows, taking_part, strict=True)
         ]
@@ -125,7 +145,7 @@ class Mirror:
         context.tokens = self._known_tokens(self._of.tokens)
         for index, text in enumerate(texts):
             prompt = tuple(text[:-1]) if index in mine else (0,)
-            context.rows[index] = Row(index, 0, prompt, 0, len(prompt))
+            context.rows[index] = Row(index, 0, prompt, 0, len(prompt), slots=self._of.rows[index].slots)
             self._known[index] = len(prompt) if index in mine else self._known[index]
         lengths = torch.tensor([len(row.prompt) for row in context.rows])
         context.lengths = context.prompt_lengths = lengths.to(context.device, non_blocking=True)

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import embedding
 
 from orthrus import BuildError, Context, Draft, KVCache, Step, TapPoint, Tokenizer, Turn
-from orthrus.optional import DraftPass, MovesRows, StaticKVCache, TapReader
+from orthrus.optional import BoundsSlots, DraftPass, MovesRows, TapReader
 from orthrus_transformers.engines.choice import make_engine
 from orthrus_transformers.engines.engine import Engine, EngineSetup, EngineType
 from orthrus_transformers.engines.forward_pass import ForwardPass
@@ -93,7 +93,7 @@ class TransformersTarget:
         self.tokenizer = tokenizer
         self._model = model
         self._cache = cache
-        self.max_slots = cache.max_slots if isinstance(cache, StaticKVCache) else None
+        self.max_slots = cache.max_slots if isinstance(cache, BoundsSlots) else None
         self._chunk = prefill_chunk
         self.turn = Turn()
         self.moves_rows = isinstance(cache, MovesRows) and cache.moves_rows

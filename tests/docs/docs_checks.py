@@ -35,13 +35,18 @@ from orthrus.values import FinishReason
 SECTIONS = {"stop": Stop, "sampling": Sampling}
 PROTOCOLS = ("AttentionBackend", "Baseline", "Drafter", "KVCache", "Source", "Target", "Tokenizer", "Verifier")
 ABILITIES = (
+    "BoundsRows",
+    "FreesRows",
     "MovesRows",
     "OffersTrials",
     "PrefillsInChunks",
     "ReadsLikeliest",
     "ReadsTaps",
+    "RestoresPrefixes",
+    "SharesPrefixes",
     "TakesTurns",
     "TappedTarget",
+    "TracksRows",
 )
 
 

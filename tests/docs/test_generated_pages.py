@@ -79,6 +79,11 @@ def verified_drafters() -> Files:
     return {f"docs/{program['PAGE']}": program["page"](record)}
 
 
+def cache_memory() -> Files:
+    program = tool("cache_memory")
+    return {"docs/explanation/caches.md": program["page"](program["PAGE"].read_text(encoding="utf-8"))}
+
+
 WRITTEN: list[Callable[[], Files]] = [
     training_log,
     lossless_evidence,
@@ -88,6 +93,7 @@ WRITTEN: list[Callable[[], Files]] = [
     dual_mask,
     view_card,
     which_drafter,
+    cache_memory,
 ]
 
 

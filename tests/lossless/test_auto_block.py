@@ -20,6 +20,7 @@ from support.building import (
     transformers_target,
 )
 from support.families import VOCABULARY, tiny_model
+from support.own_cache import use_own_cache
 from support.settings import set_rows
 from support.thorough import thorough_but
 from support.views import committed, random_view
@@ -44,7 +45,7 @@ MASK = VOCABULARY - 1
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ORTHRUS_CACHE", str(tmp_path))
+    use_own_cache(monkeypatch, tmp_path)
 
 
 @functools.cache

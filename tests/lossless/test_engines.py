@@ -20,6 +20,7 @@ import orthrus
 from orthrus import BuildError, KVCache, Stop
 from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.dynamic import DynamicCache
+from orthrus_caches.paged import PagedCache
 from orthrus_caches.static import StaticCache
 from orthrus_transformers.engines.choice import make_engine
 from orthrus_transformers.engines.cuda_graphs import GraphedEngine
@@ -37,7 +38,11 @@ def target_of(family: str, engine: str, cache: KVCache) -> TransformersTarget:
     return TransformersTarget(tiny_model(family), None, cache, SdpaAttention(), engine=engine)
 
 
-CACHES: dict[str, Callable[[], KVCache]] = {"dynamic": DynamicCache, "static": lambda: StaticCache(slots=16)}
+CACHES: dict[str, Callable[[], KVCache]] = {
+    "dynamic": DynamicCache,
+    "paged": lambda: PagedCache(block=4),
+    "static": lambda: StaticCache(slots=16),
+}
 CASES = list(itertools.product(FUSED, ("eager", "fused"), CACHES))
 
 
@@ -99,7 +104,7 @@ class Uncapturable(SdpaAttention):
 
 
 NEEDS = "target.engine: 'auto' runs passes without CUDA graphs, which need "
-STAYING, OTHER = "a cache whose buffers stay in place", "another attention than Uncapturable"
+STAYING, OTHER = "another cache than DynamicCache, whose buffers move", "another attention than Uncapturable"
 
 
 @pytest.mark.parametrize(

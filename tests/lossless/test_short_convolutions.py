@@ -14,6 +14,7 @@ from torch import Tensor
 
 from orthrus import KVCache, Stop
 from orthrus_caches.dynamic import DynamicCache
+from orthrus_caches.paged import PagedCache
 from orthrus_caches.static import StaticCache
 from orthrus_transformers.model.short_convolutions import CachedInputs
 
@@ -32,7 +33,11 @@ def decoded(family: str, cache: KVCache, agreement: float) -> None:
     assert_lossless(results, answers)
 
 
-@pytest.mark.parametrize("cache", [DynamicCache, lambda: StaticCache(slots=8)], ids=["dynamic", "static"])
+@pytest.mark.parametrize(
+    "cache",
+    [DynamicCache, lambda: StaticCache(slots=8), lambda: PagedCache(block=4)],
+    ids=["dynamic", "static", "paged"],
+)
 @pytest.mark.parametrize("family", thorough_but(["lfm2"], FAMILIES))
 def test_rejected_drafts_leave_nothing_behind(family: str, cache: type[KVCache]) -> None:
     decoded(family, cache(), agreement=0.6)

@@ -19,6 +19,7 @@ from orthrus.optional import ReadsLikeliest, ReadsTaps
 from orthrus.reference.table import random_table
 from orthrus_attention.eager import EagerAttention
 from orthrus_caches.dynamic import DynamicCache
+from orthrus_caches.paged import PagedCache
 from orthrus_caches.static import StaticCache
 from orthrus_cascade.drafter import Cascade
 from orthrus_drafters.none import NoDrafter
@@ -125,7 +126,7 @@ def test_sessions_deliver_them_between_the_chunks_of_others(data: st.DataObject)
     from orthrus import Decoder
     from orthrus_verifiers.consensus import Consensus
 
-    target, _ = target_of("eager", DynamicCache(), prefill_chunk=4)
+    target, _ = target_of("eager", data.draw(st.sampled_from([DynamicCache, PagedCache]))(), prefill_chunk=4)
     recorder = TapRecorder()
     decoder = Decoder.of(target, recorder, Consensus(), Stop(6))
     session = decoder.session(4, interleaves=True)

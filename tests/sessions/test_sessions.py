@@ -14,6 +14,7 @@ from support.thorough import nightly_but
 from support.views import random_view
 
 from orthrus import AutoBlock, Decoder, Drafter, Stop, Target
+from orthrus_caches.paged import PagedCache
 from orthrus_caches.static import StaticCache
 from orthrus_diffusion.drafter import Diffusion
 from orthrus_drafters.none import NoDrafter
@@ -28,6 +29,7 @@ TARGETS: dict[str, Callable[[], Target]] = {
     "eager": lambda: transformers_target(chunk=4, engine="eager"),
     "fused": lambda: fused_target(chunk=4),
     "recorded": lambda: recording_target(chunk=4),
+    "paged": lambda: transformers_target(cache=PagedCache(4, blocks=30, prefixes=12), chunk=4),  # a text may be of 14
     "compiled": lambda: transformers_target(cache=StaticCache(slots=16), chunk=4, engine="compiled"),
 }
 
@@ -65,9 +67,11 @@ THOROUGH = [  # each engine, and each drafter with a model; the rest of the prod
     ("fused", "early"),
     ("recorded", "lookup"),
     ("recorded", "view"),
+    ("paged", "auto"),
+    ("paged", "early"),
     ("compiled", "replay"),
 ]
-EVERY_RUN = [("table", "replay"), ("recorded", "early"), ("fused", "replay")]
+EVERY_RUN = [("table", "replay"), ("recorded", "early"), ("fused", "replay"), ("paged", "lookup")]
 
 
 def held_to_the_oracle(name: str, drafter: str, count: int) -> None:

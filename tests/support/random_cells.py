@@ -20,10 +20,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from orthrus import Decoder, Drafter, Result, Sampling, Stop
+from orthrus import Decoder, Drafter, KVCache, Result, Sampling, Stop
 from orthrus.chance import Chance, request_key
 from orthrus.testing import Letters, ending, processed
 from orthrus_caches.dynamic import DynamicCache
+from orthrus_caches.paged import PagedCache
 from orthrus_caches.static import StaticCache
 from orthrus_diffusion.drafter import Diffusion
 from orthrus_drafters.none import NoDrafter
@@ -79,7 +80,7 @@ class Cell:
             seed=seed,
             family=family,
             dtype=dtype,
-            cache=choose.choice(["dynamic", "static"]),
+            cache=choose.choice(["dynamic", "static", "paged"]),
             attention="eager" if family in NEEDS_EAGER else choose.choice(sorted(BACKENDS)),
             drafter=choose.choice(["none", "prompt_lookup", "diffusion", "diffusion early", "replay"]),
             verifier=verifier,
@@ -120,13 +121,23 @@ def judged(cell: Cell) -> Verdict:
 def decoded(cell: Cell) -> Sequence[Result]:
     """Return the answers of a cell; those of `replay` when it has seen the prompts before."""
     model = tiny_model(cell.family, dtype=DTYPES[cell.dtype])
-    cache = StaticCache(slots=16) if cell.cache == "static" else DynamicCache()
-    target = TransformersTarget(model, Letters(ALPHABET), cache, BACKENDS[cell.attention](), prefill_chunk=cell.chunk)
+    target = TransformersTarget(
+        model, Letters(ALPHABET), _cache(cell), BACKENDS[cell.attention](), prefill_chunk=cell.chunk
+    )
     verifier = VERIFIERS[cell.verifier]()
     decoder = Decoder.of(target, _drafter(cell, target), verifier, cell.stop, cell.seed, cell.sampling)
     prompts = [list(prompt) for prompt in cell.prompts]
     results = decoder.generate(prompts, batch=cell.batch)
     return decoder.generate(prompts, batch=cell.batch) if cell.drafter == "replay" else results
+
+
+def _cache(cell: Cell) -> KVCache:
+    makes: dict[str, Callable[[], KVCache]] = {
+        "dynamic": DynamicCache,
+        "static": lambda: StaticCache(slots=16),
+        "paged": lambda: PagedCache(block=1 + cell.seed % 5, prefixes=8 * (cell.seed % 3)),
+    }
+    return makes[cell.cache]()
 
 
 def _drafter(cell: Cell, target: Any) -> Drafter:

@@ -90,7 +90,7 @@ def test_the_part_that_is_to_blame_is_named(dtype: torch.dtype) -> None:
     assert named(dtype, cache="quantized", attention="coarse") == [("cache", "quantized"), ("attention", "coarse")]
 
 
-PARTS = [(cache, attention) for cache in ("dynamic", "static") for attention in (*BACKENDS, "flex")]
+PARTS = [(cache, attention) for cache in ("dynamic", "paged", "static") for attention in (*BACKENDS, "flex")]
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])

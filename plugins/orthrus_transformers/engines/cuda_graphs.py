@@ -60,7 +60,7 @@ class GraphedEngine:
         lacking = (
             {}
             if isinstance(setup.cache, StaticKVCache)
-            else {"a cache whose buffers stay in place": "cache.name=static"}
+            else {f"another cache than {type(setup.cache).__name__}, whose buffers move": "cache.name=static"}
         )
         if not backend.capabilities.graphs:
             lacking[f"another attention than {type(backend).__name__}"] = "attention.name=split"
