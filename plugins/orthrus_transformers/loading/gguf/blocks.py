@@ -44,8 +44,8 @@ def write_description(path: Path, folder: Path, ignored: Sequence[str] = ()) -> 
     description = read_description(path)
     if description.family not in FAMILIES:
         raise BuildError(
-            f"'{path}' is of the architecture '{description.file.architecture}', and target.dtype=gguf computes with the"
-            f" blocks of {', '.join(FAMILIES)}; set target.dtype=float32"
+            f"'{path}' is of the architecture '{description.file.architecture}', and target.dtype=gguf computes with"
+            f" the blocks of {', '.join(FAMILIES)}; set target.dtype=float32"
         )
     table = dict(_stored_weights(description.file, description.family))
     _check_shapes({name: stored.shape for name, stored in table.items()}, description)
