@@ -49,7 +49,7 @@ def test_without_a_compiler_a_sentence_says_so(monkeypatch: pytest.MonkeyPatch) 
 
 def test_an_old_cpu_is_named_with_what_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiler.platform, "machine", lambda: "x86_64")
-    monkeypatch.setattr(compiler, "_cpu_flags", lambda: frozenset({"avx2"}))
+    monkeypatch.setattr(compiler, "cpu_flags", lambda: frozenset({"avx2"}))
     assert_refused(r"needs a CPU with F16C, FMA, which this one \(x86_64\) lacks")
 
 
@@ -68,16 +68,16 @@ def test_a_compiler_that_fails_is_quoted(monkeypatch: pytest.MonkeyPatch, tmp_pa
 def test_a_cache_that_cannot_be_written_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file where a folder should be")
     monkeypatch.setenv("ORTHRUS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(library, "_LOADED", {})
-    monkeypatch.setattr(compiler, "_compile", lambda compiler, output: output.touch())
+    monkeypatch.setattr(library, "LOADED", {})
+    monkeypatch.setattr(compiler, "compile_library", lambda compiler, output: output.touch())
     assert_refused("cannot keep its kernels in .*; set ORTHRUS_CACHE to a folder with room")
 
 
 @needs_kernels
 def test_a_damaged_library_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("ORTHRUS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(library, "_LOADED", {})
-    monkeypatch.setattr(compiler, "_compile", lambda compiler, output: output.write_bytes(b"no library"))
+    monkeypatch.setattr(library, "LOADED", {})
+    monkeypatch.setattr(compiler, "compile_library", lambda compiler, output: output.write_bytes(b"no library"))
     assert_refused("cannot load its kernels from .*; delete that file")
 
 
@@ -91,7 +91,7 @@ def test_a_key_tells_sources_compilers_and_cpus_apart(monkeypatch: pytest.Monkey
     with monkeypatch.context() as patch:
         patch.setattr(compiler, "SOURCE", tmp_path / "source")
         keys.append(compiler.library_key(compilers[0]))
-    monkeypatch.setattr(compiler, "_cpu_flags", lambda: frozenset({"another"}))
+    monkeypatch.setattr(compiler, "cpu_flags", lambda: frozenset({"another"}))
     keys.append(compiler.library_key(compilers[0]))
     assert len(set(keys)) == 4
 
