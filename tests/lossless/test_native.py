@@ -17,7 +17,7 @@ from support.building import assert_held, decode_with, target_oracle
 from support.drafters import ScriptedDrafter
 from support.families import VOCABULARY, tiny_model
 from support.gguf_blocks import write_block_model
-from support.native import needs_kernels
+from support.native import hold_kernels, needs_kernels
 from support.thorough import thorough_but
 from support.views import block_positions, committed, random_view
 from torch import Tensor
@@ -202,6 +202,7 @@ BLOCKS = [("llama", Kind.Q4_1), ("llama, biases", Kind.Q8_0), ("qwen2", Kind.Q4_
 def test_blocks_decode_to_the_text_of_their_widened_weights(
     family: str, kind: Kind, engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    hold_kernels()
     monkeypatch.setenv("ORTHRUS_CACHE", str(tmp_path / "cache"))
     file = write_block_model(tmp_path / "model.gguf", family, kind)
     stop = {"max_new_tokens": 24}

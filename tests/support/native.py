@@ -6,6 +6,7 @@ import pytest
 
 from orthrus import BuildError
 from orthrus_transformers.native.compiler import usable_compiler
+from orthrus_transformers.native.library import load_library
 
 
 def _missing() -> str | None:
@@ -17,3 +18,8 @@ def _missing() -> str | None:
 
 
 needs_kernels = pytest.mark.skipif(_missing() is not None, reason=f"the engine native {_missing()}")
+
+
+def hold_kernels() -> None:
+    """Load the library, which a process does once: before a test has a cache directory of its own, without one."""
+    load_library(lambda note: None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -66,6 +67,7 @@ class NativeEngine:
         self._windows = layer_windows(setup.model)
         self._like = torch.empty(0)  # float32, on the CPU
         self.threads = setup.threads or torch.get_num_threads()
+        _warn_of_spinning(self.threads, setup)
         self._decoder = self._library.orthrus_new_decoder(structure, self.threads)
         weakref.finalize(self, self._library.orthrus_delete_decoder, self._decoder)
 
@@ -157,6 +159,16 @@ class _Tensors:
 
 def _row_numbers(forward_pass: ForwardPass, rows: int) -> Tensor:
     return torch.arange(rows) if forward_pass.rows is None else forward_pass.rows.contiguous()
+
+
+def _warn_of_spinning(threads: int, setup: EngineSetup) -> None:
+    """Say that torch's own threads, after an operation on several of them, keep cores busy that the engine needs."""
+    polite = os.environ.get("OMP_WAIT_POLICY", "").upper() == "PASSIVE"
+    if threads > 1 and torch.get_num_threads() > 1 and not polite:
+        setup.notify(
+            "torch's waiting threads take cores from the engine native; set OMP_WAIT_POLICY=PASSIVE in the environment"
+            " before torch is imported, as the command line does, or torch.set_num_threads(1) and target.threads"
+        )
 
 
 def _misfit(setup: EngineSetup) -> str | None:

@@ -50,7 +50,7 @@ def check_cpu() -> None:
     machine = platform.machine()
     if machine in ARM:
         return
-    missing = NEEDED - _cpu_flags() if machine in X86 else {"x86 or ARM"}
+    missing = NEEDED - cpu_flags() if machine in X86 else {"x86 or ARM"}
     if missing:
         raise BuildError(f"needs a CPU with {', '.join(sorted(missing)).upper()}, which this one ({machine}) lacks")
 
@@ -68,14 +68,15 @@ def find_compiler() -> Path:
 
 def _build(compiler: Path, library: Path) -> None:
     try:
-        write_whole(library, lambda beside: _compile(compiler, beside))
+        write_whole(library, lambda beside: compile_library(compiler, beside))
     except WriteError as error:
         raise BuildError(
             f"cannot keep its kernels in '{library.parent}' ({error.why}); set ORTHRUS_CACHE to a folder with room"
         ) from error
 
 
-def _compile(compiler: Path, output: Path) -> None:
+def compile_library(compiler: Path, output: Path) -> None:
+    """Compile the source into a shared library; raise BuildError with what the compiler says if it fails."""
     native = "-mcpu=native" if platform.machine() in ARM else "-march=native"
     command = [str(compiler), *FLAGS, native, str(SOURCE / "library.cpp"), "-o", str(output)]
     try:
@@ -94,13 +95,13 @@ def library_key(compiler: Path) -> str:
         digest.update(file.name.encode() + file.read_bytes())
     real = compiler.resolve()
     status = real.stat()  # another version of a compiler is another file
-    facts = (FLAGS, str(real), status.st_size, status.st_mtime_ns, platform.machine(), sorted(_cpu_flags()))
+    facts = (FLAGS, str(real), status.st_size, status.st_mtime_ns, platform.machine(), sorted(cpu_flags()))
     digest.update(repr(facts).encode())
     return digest.hexdigest()[:24]
 
 
 @cache
-def _cpu_flags() -> frozenset[str]:
+def cpu_flags() -> frozenset[str]:
     """Return what the CPU can, in the system's words; of a system that does not say, what torch finds."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()

@@ -85,17 +85,17 @@ class Kernels(ctypes.CDLL):
     key: str
 
 
-_LOADED: dict[str, Kernels] = {}  # by key: a library cannot be loaded anew, so that there is one a process
+LOADED: dict[str, Kernels] = {}  # by key: a library cannot be loaded anew, so that there is one a process
 
 
 def load_library(notify: Callable[[str], None]) -> Kernels:
     """Return the kernels, compiled first if need be; raise BuildError where they cannot be had."""
     compiler = usable_compiler()
     key = library_key(compiler)
-    if key not in _LOADED:
-        _LOADED[key] = _opened(built_library(compiler, key, notify))
-        _LOADED[key].key = key
-    return _LOADED[key]
+    if key not in LOADED:
+        LOADED[key] = _opened(built_library(compiler, key, notify))
+        LOADED[key].key = key
+    return LOADED[key]
 
 
 def _opened(path: Path) -> Kernels:

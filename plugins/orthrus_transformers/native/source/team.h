@@ -51,7 +51,8 @@ class Team {
     int size() const { return size_; }
 
   private:
-    static constexpr int LOOKS = 2000;  // before sleeping: some 10 microseconds
+    static constexpr int LOOKS = 20000;  // before sleeping: some 30 microseconds; to be woken takes as long
+    static constexpr int PAUSE_EVERY = 64;  // looks: virtual machines are stopped for many pauses
 
     void work() {
         uint32_t seen = 0;
@@ -76,7 +77,7 @@ class Team {
     static void await_change(std::atomic<uint32_t>& word, uint32_t old) {
         for (int look = 0; look < LOOKS; look++) {
             if (word.load(std::memory_order_acquire) != old) return;
-            pause();
+            if (look % PAUSE_EVERY == PAUSE_EVERY - 1) pause();
         }
         word.wait(old);
     }
