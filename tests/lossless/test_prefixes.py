@@ -159,8 +159,8 @@ def test_a_drafter_that_reads_hidden_states_is_refused_when_built() -> None:
     with pytest.raises(BuildError) as refused:
         with_dflash({"name": "paged", "prefixes": 64})
     assert str(refused.value) == (
-        "drafter 'dflash' reads the hidden states of every token, and cache 'paged' restores prefixes of prompts without"
-        " theirs; set cache.prefixes=0"
+        "drafter 'dflash' reads the hidden states of every token, and cache 'paged' restores prefixes of prompts"
+        " without theirs; set cache.prefixes=0"
     )
     target = transformers_target("llama", PagedCache(prefixes=64))
     with pytest.raises(BuildError, match=r"restores prefixes of prompts without their hidden states"):
