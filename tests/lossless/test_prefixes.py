@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from support.building import assert_held, decode_with, family_oracle, model_of, transformers_target
-from support.random_drafters import random_dflash
 from support.thorough import thorough_but
 
 import orthrus
@@ -139,16 +139,32 @@ def test_convolved_inputs_are_restored_too() -> None:
     assert all(result.restored_tokens for result in results if len(result.prompt_token_ids) > BLOCK)
 
 
-def test_a_drafter_that_reads_hidden_states_is_refused_when_built() -> None:
-    target = transformers_target("llama", PagedCache(prefixes=64))
-    with pytest.raises(
-        BuildError, match=r"restores prefixes of prompts without their hidden states; set cache.prefixes=0"
-    ):
-        target.tap(["final"], None)
-    drafter = random_dflash(target)
-    said = (
-        "^drafter 'DFlash' reads the hidden states of every token, and the cache restores prefixes of prompts without"
-        " theirs; set cache.prefixes=0$"
+PUBLISHED = Path(__file__).parents[1] / "data" / "tiny-dflash-qwen3"
+
+
+def with_dflash(cache: dict[str, Any]) -> Decoder:
+    """Return a decoder with a drafter that reads hidden states."""
+    return orthrus.load(
+        {
+            "target": {"name": "transformers", "source": str(PUBLISHED / "target"), "dtype": "float32"},
+            "attention": {"name": "eager"},
+            "cache": cache,
+            "drafter": {"name": "dflash", "source": str(PUBLISHED / "drafter-full")},
+            "stop": {"max_new_tokens": 8},
+        }
     )
-    with pytest.raises(BuildError, match=said):
-        orthrus.load({"verifier": {"name": "consensus"}}, target=target, drafter=drafter)
+
+
+def test_a_drafter_that_reads_hidden_states_is_refused_when_built() -> None:
+    with pytest.raises(BuildError) as refused:
+        with_dflash({"name": "paged", "prefixes": 64})
+    assert str(refused.value) == (
+        "drafter 'dflash' reads the hidden states of every token, and cache 'paged' restores prefixes of prompts"
+        " without theirs; set cache.prefixes=0"
+    )
+    target = transformers_target("llama", PagedCache(prefixes=64))
+    with pytest.raises(BuildError, match=r"restores prefixes of prompts without their hidden states"):
+        target.tap(["final"], None)
+    decoders = [with_dflash({"name": "paged", "block": 4}), with_dflash({"name": "dynamic"})]
+    paged, dynamic = ([result.token_ids for result in each.generate([[1, 2, 3], [7] * 9])] for each in decoders)
+    assert paged == dynamic
