@@ -30,14 +30,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def drafts_ahead(drafter: Drafter, context: Context, chance: Chance) -> Callable[[], None] | None:
+def drafts_ahead(drafter: Drafter, context: Context, chance: Chance) -> Callable[[], object] | None:
     """Return what launches the drafter's next draft while the host reads; None if it does no such thing."""
     if isinstance(drafter, DraftsAhead) and callable(drafter.ahead):
         return partial(drafter.ahead, context, chance)
     return None
 
 
-def in_order(first: Callable[[], None] | None, then: Callable[[], None] | None) -> Callable[[], None] | None:
+def in_order(first: Callable[[], object] | None, then: Callable[[], object] | None) -> Callable[[], object] | None:
     """Return what calls one after the other, leaving out what is None; None if both are."""
     if first is None or then is None:
         return first or then

@@ -69,7 +69,7 @@ def decode_in_turns(
     after_prefill = taps.deliver_prompts if taps else None
     after_cycle = in_order(taps.deliver_scored if taps else None, ahead)  # what is launched reads what is delivered
 
-    def conclude(draft: Draft, logits: Tensor, committed: Callable[[], None] | None) -> Step:
+    def conclude(draft: Draft, logits: Tensor, committed: Callable[[], object] | None) -> Step:
         processed = process(context, draft, logits)  # penalties, temperature, top-k, ...
         verdict = verifier.verify(context, draft, processed, chance)  # accepted [B], next_tokens [B]
         step = scheduler.commit(draft, verdict, committed, logits)

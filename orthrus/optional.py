@@ -46,8 +46,11 @@ def name_of(part: object) -> str:
 class DraftsAhead(Protocol):
     """A drafter that launches its next draft while the host waits for what was committed."""
 
-    def ahead(self, context: Context, chance: Chance) -> None:
-        """Launch the next draft from what is on the device, reading nothing; the next `propose` returns it."""
+    def ahead(self, context: Context, chance: Chance) -> bool | None:
+        """Launch the next draft from what is on the device, reading nothing; the next `propose` returns it.
+
+        Return whether one was launched; None says that one was.
+        """
 
 
 @runtime_checkable

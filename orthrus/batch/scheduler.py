@@ -220,7 +220,7 @@ class Scheduler:
         return self._checked.draft
 
     def commit(
-        self, draft: Draft, verdict: Verdict, ahead: Callable[[], None] | None = None, logits: Tensor | None = None
+        self, draft: Draft, verdict: Verdict, ahead: Callable[[], object] | None = None, logits: Tensor | None = None
     ) -> Step:
         """Add each row's accepted drafts and bonus token, up to a stop or the limit; the cycle's one host sync.
 
@@ -261,7 +261,7 @@ class Scheduler:
         )
         return facts
 
-    def _read(self, facts: Tensor, ahead: Callable[[], None] | None, most: int) -> list[list[int]]:
+    def _read(self, facts: Tensor, ahead: Callable[[], object] | None, most: int) -> list[list[int]]:
         """Return what the device found; most: how many tokens a row may have committed."""
         if ahead is None:
             return facts.tolist()

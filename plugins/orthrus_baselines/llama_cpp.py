@@ -41,10 +41,13 @@ class LlamaCpp:
         server = self._server_for(len(prompts), max(map(len, prompts)) + most)
         with ThreadPoolExecutor(len(prompts)) as threads:  # requests that wait together are decoded side by side
             responses = list(threads.map(server.handle_completions, _requests(prompts, most, stop)))
+        for response in responses:
+            if "__verbose" not in response:
+                raise InputError(f"the baseline '{NAME}': llama.cpp refuses a prompt: {response}")
         answers = [list(map(int, response["__verbose"]["tokens"])) for response in responses]
         for tokens in answers:
             check_end(NAME, tokens, most, stop)
-        return BaselineAnswer(tuple(map(stop.cut, answers)), *self._times(responses))
+        return BaselineAnswer(tuple(map(tuple, answers)), *self._times(responses))
 
     def _times(self, responses: Sequence[Mapping[str, Any]]) -> tuple[float | None, int | None]:
         """Return the seconds to the first token and the passes after it, where one row tells."""

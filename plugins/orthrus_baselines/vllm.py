@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from orthrus import BaselineAnswer, Parts, Stop, Target
+from orthrus import BaselineAnswer, InputError, Parts, Stop, Target
 from orthrus_baselines.limits import room_of
 from orthrus_baselines.options import VllmNgramOptions, VllmOptions
 from orthrus_baselines.packages import import_package, model_path
@@ -19,6 +19,7 @@ class Vllm:
     def __init__(self, package: Any, model: str, target: Target, options: VllmOptions) -> None:
         self._package = package
         self._target = target
+        self._most = options.max_length
         self._engine = package.LLM(
             model=model,
             dtype=options.dtype,
@@ -32,6 +33,7 @@ class Vllm:
     def answer(self, prompts: Sequence[Sequence[int]], stop: Stop) -> BaselineAnswer:
         """Return the answers of one batch, decoded side by side."""
         rooms = [room_of(NAME, prompt, stop, self._target) for prompt in prompts]
+        self._check_length(max(len(prompt) + room for prompt, room in zip(prompts, rooms, strict=True)))
         asked = [index for index, room in enumerate(rooms) if room]
         outputs = self._engine.generate(
             [{"prompt_token_ids": list(prompts[index])} for index in asked],
@@ -42,6 +44,14 @@ class Vllm:
         for index, output in zip(asked, outputs, strict=True):
             answers[index] = stop.cut(output.outputs[0].token_ids)
         return BaselineAnswer(tuple(answers))
+
+    def _check_length(self, length: int) -> None:
+        """Raise InputError for a prompt and answer of more tokens than the engine was made for."""
+        if length > self._most:
+            raise InputError(
+                f"the baseline '{NAME}' has room for {self._most} tokens, and a prompt with its answer may need"
+                f" {length}: give it max_length={length}"
+            )
 
     def _settings(self, stop: Stop, room: int) -> Any:
         return self._package.SamplingParams(

@@ -41,8 +41,7 @@ class Choice:
         asked in this cycle; the others are taken to have something for all.
         """
         worth = {number: self._worth(number, live, state, drafted.get(number, live)) for number in self._evidence}
-        if not state.launched:  # else a draft is there, and leaving it unused saves next to nothing
-            worth[NOBODY] = self._worth_of_nothing(live, state)
+        worth[NOBODY] = self._worth_of_nothing(live, state.rows)
         return max(worth, key=lambda number: worth[number])
 
     def observe(
@@ -75,6 +74,7 @@ class Choice:
         cost = evidence.seconds(state) if self._timed else evidence.passes()
         return math.inf if cost is None else (len(live) + sum(map(evidence.expected, drafted))) / cost
 
-    def _worth_of_nothing(self, live: Sequence[int], state: CycleState) -> float:
-        cost = self._plain.seconds(state) if self._timed else PLAIN_PASSES
+    def _worth_of_nothing(self, live: Sequence[int], rows: int) -> float:
+        """Return what plain decoding is worth: in the cycles after this one, for which nothing is launched then."""
+        cost = self._plain.seconds(CycleState(rows, launched=False)) if self._timed else PLAIN_PASSES
         return math.inf if cost is None else len(live) / cost

@@ -73,13 +73,15 @@ class Cascade:
             self.likeliest = max(counts)
 
     def start(self, context: Context, rows: Sequence[int]) -> None:
-        """Tell all drafters, and forget what was known of these rows."""
+        """Tell all drafters, who forget what they launched, and forget what was known of these rows."""
+        self._launched = None
         self._choice.start(rows)
         for drafter in self._drafters:
             drafter.start(context, rows)
 
     def move_rows(self, sources: Sequence[int]) -> None:
-        """Tell all drafters, and take what is known of the rows along."""
+        """Tell all drafters, who forget what they launched, and take what is known of the rows along."""
+        self._launched = None
         self._choice.move_rows(sources)
         for drafter in self._drafters:
             assert isinstance(drafter, MovesRows), "it moves rows if all of them do"
@@ -133,8 +135,7 @@ class Cascade:
     def _ahead(self, context: Context, chance: Chance) -> None:
         """Let the drafter of this cycle launch its next draft, if it does such a thing."""
         number = NOBODY if self._proposal is None else self._proposal.number
-        if number in self._early:
-            self._early[number].ahead(context, chance)
+        if number in self._early and self._early[number].ahead(context, chance) is not False:
             self._launched = number
 
     def _read_taps(self, context: Context, tapped: TappedStates) -> None:

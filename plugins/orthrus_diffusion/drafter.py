@@ -96,14 +96,18 @@ class Diffusion:
             torch.cuda.current_stream(self._target.device).wait_event(self._launched)
             self._launched = None
 
-    def ahead(self, context: Context, chance: Chance) -> None:
-        """Launch the next cycle's block, where it can need no more slots than decoding and is not drafted again."""
+    def ahead(self, context: Context, chance: Chance) -> bool:
+        """Launch the next cycle's block, where it can need no more slots than decoding and is not drafted again.
+
+        Return whether it was launched.
+        """
         refills = context.waiting and len(context.rows) > 1  # a block would be launched again after a prefill
         fits = context.longest + self._drafts + 1 <= context.tokens.shape[1]
         if self._early and self._drafts and fits and not refills:
             self._next = context, context.cycle + 1, self._draft(context, self._drafts, chance)
             if context.device.type == "cuda":
                 self._launched = torch.cuda.current_stream(context.device).record_event()
+        return self.launched
 
     def move_rows(self, sources: Sequence[int]) -> None:
         """Forget what was launched early, for the rows as they were, and tell who chooses."""

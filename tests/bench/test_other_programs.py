@@ -163,6 +163,10 @@ def test_answers_are_our_greedy_tokens(name: str, stop: str, made: Callable[[str
         ):
             baseline.answer(PROMPTS, STOPS[stop])
         return
+    if name.startswith("llama_cpp") and stop == "other tokens":
+        with pytest.raises(InputError, match=r"^the baseline 'llama_cpp' goes on behind the config's stop token 1: it"):
+            baseline.answer(PROMPTS, STOPS[stop])
+        return
     batch = 1 if name == "onnxruntime_genai" else len(PROMPTS)
     answers = [baseline.answer(PROMPTS[start : start + batch], STOPS[stop]) for start in range(0, len(PROMPTS), batch)]
     assert [tokens for answer in answers for tokens in answer.token_ids] == wanted
@@ -256,6 +260,12 @@ def test_text_ends_no_answer(name: str, made: Callable[[str], Any]) -> None:
 def test_what_one_program_cannot_do_is_said(made: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match=r"^the baseline 'onnxruntime_genai' takes a batch of 1 at most, not of 3$"):
         made("onnxruntime_genai").answer(PROMPTS, Stop(4))
+    with pytest.raises(InputError, match=r"^the baseline 'vllm' has room for 2048 tokens, .* give it max_length=3003$"):
+        made("vllm").answer(PROMPTS, Stop(3000))
+    refusing = SimpleNamespace(handle_completions=lambda request: {"error": "too long"})
+    monkeypatch.setattr(sys.modules["xllamacpp"], "Server", lambda settings: refusing)
+    with pytest.raises(InputError, match=r"llama\.cpp refuses a prompt: .*too long"):
+        made("llama_cpp").answer(PROMPTS, Stop(4))
     monkeypatch.setattr(TARGET, "max_length", 6)
     with pytest.raises(InputError, match="room for 3 tokens only; the baseline 'llama_cpp' has one limit for all"):
         made("llama_cpp").answer(PROMPTS, Stop(8))

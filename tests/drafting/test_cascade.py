@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from support.building import assert_held, decode_with, family_oracle, table_target, target_oracle
@@ -248,6 +249,30 @@ def test_a_draft_that_was_launched_is_left_only_for_one_that_is_better(launched:
         choice.observe(NOBODY, [], late, 0, 1.0, 0.9)
     assert choice.best([0], CycleState(1, launched), {}) == best
     assert choice.best([0], CycleState(1, launched), {free: []}) == launching
+
+
+@pytest.mark.parametrize("launches", [True, False, None])
+def test_a_drafter_that_launches_is_left_where_nobody_pays(launches: bool | None) -> None:
+    """Nothing of it is ever accepted, and it takes three times a plain cycle, launched or not."""
+    target, spent = table_target(2), [0.0]
+
+    class Launching(NoDrafter):
+        asked = 0
+
+        def propose(self, context: Context, chance: Chance) -> Draft:
+            self.asked, spent[0] = self.asked + 1, spent[0] + 2
+            return Draft(torch.zeros(len(context.rows), 3, dtype=torch.int64), context.room.clamp(max=0), passes=1)
+
+        def ahead(self, context: Context, chance: Chance) -> bool | None:
+            return launches
+
+    def clock() -> float:
+        spent[0] += 0.5
+        return spent[0]
+
+    launching = Launching()
+    results = decode_with(target, Cascade([PromptLookup(3, 3, 2), launching], clock=clock), PROMPTS[:1], Stop(LIMIT))
+    assert launching.asked < 0.2 * sum(result.measures.cycles for result in results)
 
 
 def test_all_observe_and_only_the_drafts_of_the_one_that_drafted_were_accepted() -> None:
