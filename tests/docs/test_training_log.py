@@ -63,7 +63,7 @@ def test_a_bar_that_is_just_reached_is_met(program: dict[str, Any]) -> None:
     assert [line.split(" | ")[-1] for line in lines[2:]] == ["met |", "not met |"]
 
 
-CPU = DOCS / "evidence" / "benchmarks" / "5-two-cpu-cores.json"
+CPU = DOCS / "evidence" / "cpu-engines"
 
 
 @pytest.mark.parametrize("kind", NEEDED)
@@ -88,10 +88,14 @@ def test_the_readme_has_the_figures_of_the_shipped_view() -> None:
     assert f"our own engine without drafts | one H100, bfloat16 | {speeds[0] / speeds[1]:.2f} |" in text
     static = "transformers' `generate`, static cache and compilation"
     assert f"{static} | one H100, bfloat16 | {view['ratio']['median']:.2f} ¹ |" in text
-    ratios = {run["label"]: run["ratio"] for run in json.loads(CPU.read_text(encoding="utf-8"))["runs"]}
-    for what, label in (("without drafts", "none"), ("shipped view, `block: auto`", "smollm2-diffusion")):
-        times = f"{ratios[label]['median']:.2f} ²"
-        assert f"| {what} | transformers' `generate` | two CPU cores, float32 | {times} |" in text
+    blocks = "without drafts, a GGUF file's own 4-bit blocks"
+    two, alone = (
+        {name: subject["speed_ratio"]["median"] for name, subject in json.loads(file.read_text())["subjects"].items()}
+        for file in (CPU / "two-threads.json", CPU / "one-thread.json")
+    )
+    assert f"| {blocks} | our float32 engine `fused` | two CPU cores | {two['native-gguf']:.1f} ² |" in text
+    ratio = alone["native-gguf"] / alone["llama.cpp"]
+    assert f"| {blocks} | llama.cpp on the same file | one CPU core | {ratio:.2f} ² |" in text
     assert f"is shipped ({weights.stat().st_size / 1e6:.0f} MB)" in text
 
 
