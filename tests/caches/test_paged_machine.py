@@ -29,7 +29,9 @@ from orthrus_caches.paged import PagedCache
 
 BLOCK, ROWS, LONGEST, WIDEST = 2, 3, 9, 3
 TOKENS = st.lists(st.integers(0, 1), min_size=1, max_size=5)
-QUICK = settings(max_examples=300, phases=[Phase.generate], report_multiple_bugs=False, deadline=None, derandomize=True)
+QUICK = settings(
+    max_examples=3000, phases=[Phase.generate], report_multiple_bugs=False, deadline=None, derandomize=True
+)
 PICKS = st.lists(st.integers(0, WIDEST), min_size=2 * ROWS, max_size=2 * ROWS)
 
 
