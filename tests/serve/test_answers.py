@@ -8,7 +8,9 @@ import pytest
 import torch
 from support.serving import LETTERS, Served, chunks_of, decoder_of, letters_target, serving, texts_of
 
-from orthrus import Decoder, Result
+from orthrus import Decoder, Result, Stop
+from orthrus_drafters.prompt_lookup import PromptLookup
+from orthrus_verifiers.coupled import Coupled
 
 
 def alone(prompt: str, decoder: Decoder | None = None, **settings: Any) -> Result:
@@ -129,6 +131,13 @@ def test_the_models_end_counts_unless_it_is_to_be_ignored() -> None:
         ended, gone_on = (served.completion("abc", max_tokens=40, ignore_eos=ignored) for ignored in (False, True))
     assert ended["choices"][0]["finish_reason"] == "stop" and ended["usage"]["completion_tokens"] < 40
     assert gone_on["choices"][0]["finish_reason"] == "length" and gone_on["usage"]["completion_tokens"] == 40
+
+
+def test_stop_tokens_of_the_config_count_also_if_the_models_end_is_ignored() -> None:
+    parts = letters_target(end=[6]), PromptLookup(2, 1, 4), Coupled()
+    with serving(Decoder.of(*parts, Stop(16, token_ids=frozenset({5})))) as served:
+        answer = served.completion("abc", ignore_eos=True, logit_bias={"5": 100})
+    assert answer["choices"][0]["text"] == "f"
 
 
 def test_settings_of_sampling_reach_the_target(served: Served) -> None:
