@@ -33,6 +33,13 @@ class Generate:
 
 
 @dataclass(frozen=True)
+class GenerateAll:
+    """Ask for the answers of one request, whose choices of a prompt have the same object as prompt: it is sent once."""
+
+    requests: tuple[Generate, ...]
+
+
+@dataclass(frozen=True)
 class Cancel:
     """End a request; nothing more is sent of it."""
 
