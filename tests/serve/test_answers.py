@@ -10,6 +10,9 @@ from support.serving import LETTERS, Served, chunks_of, decoder_of, letters_targ
 
 from orthrus import Decoder, Result, Stop
 from orthrus_drafters.prompt_lookup import PromptLookup
+from orthrus_serve.decoding.messages import ScoredToken
+from orthrus_serve.decoding.prompt_scores import scored_token
+from orthrus_serve.decoding.token_texts import TokenTexts
 from orthrus_verifiers.coupled import Coupled
 
 
@@ -208,3 +211,10 @@ def test_models_tokens_and_the_servers_state(served: Served) -> None:
     assert served.post("/detokenize", tokens=[0, 1, 2]).json() == {"prompt": "abc"}
     assert get("/tokenizer_info").json()["eos_token"] == "h"
     assert get("/version").json()["version"] and get("/load").json().keys() == {"server_load"}
+
+
+@pytest.mark.parametrize("score", [float("nan"), -float("inf"), -1e30])
+def test_scores_that_json_has_no_number_for_are_the_least(score: float) -> None:
+    assert scored_token(TokenTexts(None), 1, score, [(2, score), (3, -0.5)]) == ScoredToken(
+        "token_id:1", -9999.0, (("token_id:2", -9999.0), ("token_id:3", -0.5))
+    )
