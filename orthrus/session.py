@@ -158,8 +158,10 @@ class Session:
             self._scheduler.cancel(asked.row)
             if self._turn.holds(self._context):
                 free_rows(self._target, self._context, self._scheduler.take_idle())
-            self._events.append(self._ended(asked))
-            self._rest()
+            try:
+                self._events.append(self._ended(asked))
+            finally:
+                self._rest()
 
     def __iter__(self) -> Iterator[Event]:
         """Yield the events of all requests until none goes on."""
@@ -261,15 +263,21 @@ class Session:
         self._events.append(Event(asked.id, tokens, texts, rest, accepted, scores, step, result, drafted))
 
     def _ended(self, asked: _Asked) -> Event:
-        """Return the last event of a request that ended outside of a step."""
-        return Event(asked.id, rest=asked.row.finish_text(), result=self._done(asked))
+        """Return the last event of a request that ended outside of a step; forget it, also if its text has an error."""
+        try:
+            return Event(asked.id, rest=asked.row.finish_text(), result=self._result(asked))
+        finally:
+            self._forget(asked)
 
     def _done(self, asked: _Asked) -> Result:
         """Return the result of a request that has ended, and forget the request."""
         result = self._result(asked)
+        self._forget(asked)
+        return result
+
+    def _forget(self, asked: _Asked) -> None:
         del self._asked[asked.row.request], self._numbers[asked.id]
         self._scheduler.forget(asked.row)
-        return result
 
     def _result(self, asked: _Asked) -> Result:
         return asked.recorder.result(asked.id, asked.row, self._target.tokenizer)

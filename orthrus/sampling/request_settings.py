@@ -21,10 +21,12 @@ SEEDS = range(-(2**63), 2**64)
 def request_stop(id: str, given: Stop | Mapping[str, Any] | None, default: Stop, target: Target) -> Stop:
     """Return the limits of a request: given ones, or the default with some changed; raise InputError if they are wrong.
 
-    The target's own stop tokens are among them. default: the decoder's, which are resolved.
+    The target's own stop tokens are among them, unless `past_end` is. default: the decoder's, which are resolved.
     """
     if given is None:
         return default
+    if isinstance(given, Mapping) and given.get("past_end") is True and not default.past_end:
+        default = dataclasses.replace(default, token_ids=default.token_ids - target.stop_token_ids)
     with _of_request(id):
         return resolve_stop(_settings(id, "stop", Stop, given, default), target)
 

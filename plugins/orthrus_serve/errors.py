@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+CLIENT_LEFT = 499  # a status that nobody reads
+
 
 class ApiError(Exception):
     """An error of one request: the HTTP status, a sentence, and the field that it is about, if it is about one."""

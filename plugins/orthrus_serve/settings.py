@@ -31,13 +31,22 @@ class ServerSettings:
 
 
 def read_keys(file: Path | None) -> tuple[bytes, ...]:
-    """Return the keys of a file, one a line; raise InputError if it cannot be read or has none."""
+    """Return the keys of a file, one a line; raise InputError if it cannot be read, has none, or one that is not ASCII.
+
+    Clients send other letters in encodings that differ, or not at all.
+    """
     if file is None:
         return ()
     try:
         lines = file.read_bytes().splitlines()
     except OSError as error:
         raise InputError(f"--api-key-file: '{file}' cannot be read: {error.strerror}") from error
+    foreign = next((number for number, line in enumerate(lines, start=1) if not line.isascii()), None)
+    if foreign is not None:
+        raise InputError(
+            f"--api-key-file: '{file}', line {foreign} is not ASCII, as keys must be; save the file without other"
+            " letters and without a byte order mark"
+        )
     keys = tuple(line.strip() for line in lines if line.strip())
     if not keys:
         raise InputError(f"--api-key-file: '{file}' has no key; write one a line")

@@ -8,7 +8,12 @@ import pytest
 import torch
 from support.serving import LETTERS, Served, chunks_of, decoder_of, letters_target, serving, texts_of
 
-from orthrus import Decoder, Result
+from orthrus import Decoder, Result, Stop
+from orthrus_drafters.prompt_lookup import PromptLookup
+from orthrus_serve.decoding.messages import ScoredToken
+from orthrus_serve.decoding.prompt_scores import scored_token
+from orthrus_serve.decoding.token_texts import TokenTexts
+from orthrus_verifiers.coupled import Coupled
 
 
 def alone(prompt: str, decoder: Decoder | None = None, **settings: Any) -> Result:
@@ -131,6 +136,13 @@ def test_the_models_end_counts_unless_it_is_to_be_ignored() -> None:
     assert gone_on["choices"][0]["finish_reason"] == "length" and gone_on["usage"]["completion_tokens"] == 40
 
 
+def test_stop_tokens_of_the_config_count_also_if_the_models_end_is_ignored() -> None:
+    parts = letters_target(end=[6]), PromptLookup(2, 1, 4), Coupled()
+    with serving(Decoder.of(*parts, Stop(16, token_ids=frozenset({5})))) as served:
+        answer = served.completion("abc", ignore_eos=True, logit_bias={"5": 100})
+    assert answer["choices"][0]["text"] == "f"
+
+
 def test_settings_of_sampling_reach_the_target(served: Served) -> None:
     biased = served.completion("abc", max_tokens=8, logit_bias={"3": 100}, presence_penalty=0.0)
     assert biased["choices"][0]["text"] == "d" * 8
@@ -199,3 +211,10 @@ def test_models_tokens_and_the_servers_state(served: Served) -> None:
     assert served.post("/detokenize", tokens=[0, 1, 2]).json() == {"prompt": "abc"}
     assert get("/tokenizer_info").json()["eos_token"] == "h"
     assert get("/version").json()["version"] and get("/load").json().keys() == {"server_load"}
+
+
+@pytest.mark.parametrize("score", [float("nan"), -float("inf"), -1e30])
+def test_scores_that_json_has_no_number_for_are_the_least(score: float) -> None:
+    assert scored_token(TokenTexts(None), 1, score, [(2, score), (3, -0.5)]) == ScoredToken(
+        "token_id:1", -9999.0, (("token_id:2", -9999.0), ("token_id:3", -0.5))
+    )

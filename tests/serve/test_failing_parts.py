@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
-from support.serving import chunks_of, decoder_of, error_of, letters_target, serving, wait_for
+from support.serving import NAME, chunks_of, decoder_of, error_of, letters_target, serving, wait_for
 
 from orthrus import Chance, Context, Decoder, Draft, Drafter, Tokenizer
 from orthrus.reference.table import TableTarget
 from orthrus_drafters.none import NoDrafter
+
+G = 6  # the token of the letter
 
 
 class Failing(NoDrafter):
@@ -61,7 +66,7 @@ def test_a_prompt_that_cannot_be_scored_harms_nobody() -> None:
 
 
 class Stumbling:
-    """Fail in ways that no tokenizer should: at letters `g`, and in texts of tokens where `b` is."""
+    """Fail in ways that no tokenizer should, at letters `g`: in texts, and among tokens."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
@@ -72,16 +77,45 @@ class Stumbling:
             raise ZeroDivisionError
         return self._tokenizer.encode(prompt, chat)  # type: ignore[arg-type]
 
-    def decode(self, token_ids: list[int]) -> str:
-        """Return the text."""
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """Return the text, if there is one."""
+        if G in token_ids:
+            raise IndexError("planted")
         return self._tokenizer.decode(token_ids)
+
+
+def stumbling() -> Decoder:
+    target = letters_target(None)
+    assert target.tokenizer is not None
+    target.tokenizer = Stumbling(target.tokenizer)  # type: ignore[assignment]
+    return decoder_of(target)
 
 
 @pytest.mark.parametrize("path", ["/v1/completions", "/tokenize"])
 def test_a_tokenizer_that_fails_harms_nobody(path: str) -> None:
-    target = letters_target()
-    assert target.tokenizer is not None
-    target.tokenizer = Stumbling(target.tokenizer)  # type: ignore[assignment]
-    with serving(decoder_of(target)) as served:
+    with serving(stumbling()) as served:
         assert "ZeroDivisionError" in served.error(path, 500, prompt="abg")["message"]
-        served.completion("abc")
+        served.completion("abc", logit_bias={str(G): -100})
+
+
+NO_TEXT: dict[str, dict[str, Any]] = {
+    "an echo": {"prompt": [0, G], "echo": True},
+    "a stream": {"prompt": "abc", "logit_bias": {str(G): 100}, "stream": True},
+    "scores": {"prompt": "abc", "logprobs": 8, "logit_bias": {str(G): -100}},
+}
+
+
+@pytest.mark.parametrize("what", NO_TEXT)
+def test_tokens_without_a_text_end_their_own_request_alone(what: str) -> None:
+    body = {"model": NAME, "prompt": "abc", "max_tokens": 100_000, "stream": True, "logit_bias": {str(G): -100}}
+    with serving(stumbling(), batch=2) as served:
+        with served.client.stream("POST", "/v1/completions", json=body) as other:
+            lines = other.iter_lines()
+            for _ in range(4):  # which are more than the failures at which decoding gives up
+                response = served.post("/v1/completions", max_tokens=50_000, **NO_TEXT[what])
+                error = chunks_of(response)[-1]["error"] if "stream" in NO_TEXT[what] else error_of(response, 500)
+                assert "IndexError: planted" in error["message"]
+                assert "error" not in next(line for line in lines if line)
+            lines.close()  # type: ignore[attr-defined]
+        wait_for(lambda: served.client.get("/load").json()["server_load"] == 0)
+        wait_for(lambda: served.figure("orthrus_num_requests_running") == 0)

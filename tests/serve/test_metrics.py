@@ -41,6 +41,10 @@ def test_what_is_decoded_is_counted() -> None:
         assert "vllm:" not in served.client.get("/metrics").text
 
 
+def refuse(id: str, error: Exception) -> None:
+    raise error
+
+
 class Clock:
     """A clock that the test turns."""
 
@@ -54,7 +58,7 @@ class Clock:
 def test_pieces_are_joined_only_where_there_are_many_answers(answers: int, joined: bool) -> None:
     sent: list[News] = []
     clock = Clock()
-    outbox = Outbox(sent.append, lambda: False, TokenTexts(None), clock)  # type: ignore[arg-type]
+    outbox = Outbox(sent.append, lambda: False, TokenTexts(None), refuse, clock)  # type: ignore[arg-type]
     for number in range(answers):
         outbox.begin(Encoded(Generate(str(number), "a", streams=True), (0,), 0.0))
     for _ in range(40):
@@ -83,7 +87,7 @@ def events(count: int) -> Sequence[Event]:
 def test_nothing_is_sent_of_answers_that_are_not_streamed_or_were_forgotten() -> None:
     sent: list[News] = []
     clock = Clock()
-    outbox = Outbox(sent.append, lambda: False, TokenTexts(None), clock)  # type: ignore[arg-type]
+    outbox = Outbox(sent.append, lambda: False, TokenTexts(None), refuse, clock)  # type: ignore[arg-type]
     outbox.begin(Encoded(Generate("0", "a"), (0,), 0.0))
     outbox.begin(Encoded(Generate("1", "a", streams=True), (0,), 0.0))
     outbox.note(events(2))

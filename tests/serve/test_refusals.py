@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.serving import Served, answered, chunks_of, decoder_of, error_of, letters_target, serving
 
+from orthrus import InputError
+from orthrus_serve.settings import read_keys
 from orthrus_serve.wire import reading
 from orthrus_serve.wire.chat import ChatRequest
 from orthrus_serve.wire.completion import CompletionRequest
@@ -96,6 +99,8 @@ def test_fields_that_ask_for_nothing_are_taken(served: Served) -> None:
     nothing = {"tools": [], "tool_choice": "none", "response_format": {"type": "text"}, "best_of": 1, "user": "me"}
     none = {"stop": None, "seed": None, "suffix": None, "logit_bias": None, "stream_options": None, "n": None}
     answered(served.post(COMPLETIONS, prompt="abc", **nothing, **none))
+    message = {"tool_calls": [], "function_call": {}, "annotations": [], "name": "", "refusal": "", "audio": None}
+    answered(served.post(CHAT, messages=[{"role": "assistant", "content": "abc", **message}]))
 
 
 @pytest.mark.parametrize(
@@ -130,6 +135,17 @@ def test_a_body_that_does_not_come_is_not_waited_for(served: Served, monkeypatch
         assert connection.recv(100).startswith(b"HTTP/1.1 408")
 
 
+def test_who_leaves_before_the_request_is_whole_leaves_no_trace(capfd: pytest.CaptureFixture[str]) -> None:
+    with serving() as served:
+        host, port = served.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=20) as connection:
+            head = "POST /tokenize HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n"
+            connection.sendall(head.encode() + b"{")
+            served.completion("abc")  # meanwhile the request has begun
+        served.completion("abc")
+    assert capfd.readouterr().err == ""
+
+
 def test_paths_methods_and_models_that_there_are_not(served: Served) -> None:
     error_of(served.client.get("/v2/models"), 404)
     error_of(served.client.get(CHAT), 405)
@@ -146,6 +162,13 @@ def test_a_key_is_needed_where_there_is_one() -> None:
         for key in ("first", "second"):
             assert served.client.get("/v1/models", headers={"authorization": f"Bearer {key}"}).status_code == 200
         assert served.client.get("/health").status_code == 200
+
+
+@pytest.mark.parametrize("text", ["first\nschl\u00fcssel".encode(), "\ufefffirst".encode(), "first".encode("utf-16")])
+def test_keys_that_no_client_could_send_are_refused(text: bytes, tmp_path: Path) -> None:
+    (tmp_path / "keys").write_bytes(text)
+    with pytest.raises(InputError, match=r"line [12] is not ASCII.*byte order mark"):
+        read_keys(tmp_path / "keys")
 
 
 def test_a_verifier_that_cannot_sample_or_seed_says_so() -> None:

@@ -20,12 +20,18 @@ MESSAGES = [{"role": "system", "content": "the dog"}, {"role": "user", "content"
 
 
 @pytest.fixture(scope="module")
-def decoder(tmp_path_factory: pytest.TempPathFactory) -> Decoder:
-    """Give a decoder of the tiny model."""
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a config of the tiny model."""
     folder = tmp_path_factory.mktemp("model")
     save_model(folder)
     save_config(folder / "tiny.yaml", folder)
-    return orthrus.load(folder / "tiny.yaml")
+    return folder / "tiny.yaml"
+
+
+@pytest.fixture(scope="module")
+def decoder(config: Path) -> Decoder:
+    """Give a decoder of the tiny model."""
+    return orthrus.load(config)
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +81,14 @@ def test_tokens_are_those_of_the_tokenizer(small: Served, decoder: Decoder) -> N
     assert dialogue == decoder.encode(MESSAGES, chat=True)
     described = small.client.get("/tokenizer_info").json()
     assert described["eos_token"] == "<|end|>" and "messages" in described["chat_template"]
+
+
+def test_prompt_tokens_that_were_not_passed_over_again_are_counted(config: Path) -> None:
+    with serving(orthrus.load(config, cache={"name": "paged", "block": 4, "prefixes": 64})) as served:
+        first, second = (chat(served, max_tokens=8, temperature=0, n=2).json() for _ in range(2))
+    [before, after] = (answer["usage"]["prompt_tokens_details"]["cached_tokens"] for answer in (first, second))
+    assert before == 0 < after < second["usage"]["prompt_tokens"]
+    assert second["choices"] == first["choices"]
 
 
 def own_scores(folder: Path, tokens: list[int]) -> Tensor:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import random
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from support.building import transformers_target
 from support.sessions import Answered, Asked, assert_alone, decoder_of, note, random_request
 from support.small_sessions import LETTERS, add, target_of
 
 from orthrus import Decoder, Event, InputError, Sampling, Stop
+from orthrus.sampling.request_settings import request_stop
 from orthrus_drafters.prompt_lookup import PromptLookup
 from orthrus_drafters.replay import Replay
 from orthrus_verifiers.coupled import Coupled
@@ -95,12 +98,29 @@ def test_text_may_be_left_to_the_end(stop: Stop) -> None:
 def test_the_models_own_stop_tokens_end_an_answer_unless_it_goes_on() -> None:
     target = target_of()
     target.stop_token_ids = frozenset({0, 2})
-    ended, gone_on = Decoder.of(target, PromptLookup(2, 1, 4), Coupled(), Stop(20)), {"past_end": True, "token_ids": []}
+    ended, gone_on = Decoder.of(target, PromptLookup(2, 1, 4), Coupled(), Stop(20)), {"past_end": True}
     texts = [result.token_ids for result in ended.generate(["abc"])]
     session = ended.session(1)
     session.add("abc", stop=gone_on)
     [result] = [event.result for event in session if event.result is not None]
     assert len(texts[0]) < len(result.token_ids) == 20 and result.token_ids[: len(texts[0])] == texts[0]
+
+
+TOKENS = st.frozensets(st.integers(0, 7))
+
+
+@settings(max_examples=25)
+@given(own=TOKENS, others=TOKENS, past_end=st.booleans(), asked=st.none() | TOKENS)
+def test_to_go_on_past_the_end_takes_away_the_models_own_stop_tokens_alone(
+    own: frozenset[int], others: frozenset[int], past_end: bool, asked: frozenset[int] | None
+) -> None:
+    target = target_of()
+    target.stop_token_ids = own
+    default = Decoder.of(target, PromptLookup(2, 1, 4), Coupled(), Stop(token_ids=others, past_end=past_end)).stop
+    changes = {"past_end": True} if asked is None else {"past_end": True, "token_ids": list(asked)}
+    kept = others if past_end else others - own
+    assert request_stop("0", changes, default, target).token_ids == (kept if asked is None else asked)
+    assert request_stop("0", {"past_end": False}, default, target).token_ids == others | own
 
 
 def test_noise_is_refused_where_seeds_are() -> None:

@@ -38,13 +38,16 @@ class Choice:
 
 def usage(choices: Sequence[Choice], per_prompt: int) -> dict[str, Any]:
     """Return the usage of an answer; per_prompt: choices of each prompt, whose tokens count once."""
-    prompt = sum(choice.begun.prompt_tokens for choice in choices[::per_prompt] if choice.begun)
+    firsts = choices[::per_prompt]
+    prompt = sum(choice.begun.prompt_tokens for choice in firsts if choice.begun)
+    cached = sum(choice.ending.restored_tokens for choice in firsts if choice.ending)
     new, accepted = sum(choice.tokens for choice in choices), sum(choice.accepted for choice in choices)
     drafted = sum(choice.drafted for choice in choices)
     return {
         "prompt_tokens": prompt,
         "completion_tokens": new,
         "total_tokens": prompt + new,
+        "prompt_tokens_details": {"cached_tokens": cached},
         "completion_tokens_details": {
             "accepted_prediction_tokens": accepted,
             "rejected_prediction_tokens": drafted - accepted,

@@ -101,14 +101,11 @@ def _biases(asked: AnswerRequest) -> Mapping[int, float]:
 
 def _stop(asked: AnswerRequest) -> dict[str, Any]:
     """Return the limits that differ from the config's."""
-    tokens = asked.stop_token_ids
-    if asked.ignore_eos and tokens is None:
-        tokens = []  # those of the config have the model's own among them
     given = {
         "max_new_tokens": asked.limit,
         "min_new_tokens": asked.min_tokens,
         "strings": asked.stops if asked.stop is not None else None,
-        "token_ids": tokens,
+        "token_ids": asked.stop_token_ids,
         "past_end": asked.ignore_eos,
     }
     return {name: value for name, value in given.items() if value is not None}

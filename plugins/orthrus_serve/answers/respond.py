@@ -16,11 +16,10 @@ from orthrus_serve.answers.plan import Plan
 from orthrus_serve.answers.run import AnswerRun
 from orthrus_serve.answers.shapes import Shape
 from orthrus_serve.decoding.service import DecodingEndedError
-from orthrus_serve.errors import unavailable
+from orthrus_serve.errors import CLIENT_LEFT, unavailable
 from orthrus_serve.state import ServerState
 
 PLAIN_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
-CLIENT_LEFT = 499  # a status that nobody reads
 
 
 async def respond(server: ServerState, request: Request, plan: Plan, shape: Shape, per_prompt: int) -> Response:

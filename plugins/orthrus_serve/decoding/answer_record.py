@@ -75,4 +75,4 @@ class AnswerRecord:
         first = None if self.first is None else self.first - self.arrived
         waited = 0.0 if first is None else max(0.0, first - (measures.ttft_seconds or 0.0))
         reason = REASONS.get(result.finish_reason or "", result.finish_reason or "cancelled")
-        return Ending(reason, measures.cycles, waited, first, now - self.arrived)
+        return Ending(reason, measures.cycles, result.restored_tokens, waited, first, now - self.arrived)

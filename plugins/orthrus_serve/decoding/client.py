@@ -12,6 +12,7 @@ from orthrus_serve.decoding.messages import (
     Detokenize,
     Failed,
     Generate,
+    GenerateAll,
     Model,
     News,
     Notice,
@@ -61,9 +62,8 @@ class DecodingClient:
         """Ask for answers; raise DecodingEndedError if nobody decodes."""
         self._check_alive()
         answers = PipedAnswers([request.id for request in requests], self._forget)
-        for request in requests:
-            self._answers[request.id] = answers
-            self._writer.send(request)
+        self._answers |= {request.id: answers for request in requests}
+        self._writer.send(GenerateAll(tuple(requests)))
         return answers
 
     async def ask(self, question: Tokenize | Detokenize) -> object:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from queue import Empty, SimpleQueue
 
 from orthrus import Decoder, InputError, Prompt
-from orthrus_serve.decoding.messages import Cancel, Detokenize, Finish, Generate, Refused, Reply, Tokenize
+from orthrus_serve.decoding.messages import Cancel, Detokenize, Finish, Generate, GenerateAll, Refused, Reply, Tokenize
 
 
 @dataclass(frozen=True)
@@ -23,14 +24,21 @@ class Encoded:
 
 
 Taken = Encoded | Cancel | Finish
+Question = Generate | Tokenize | Detokenize
 
 
 class Inbox:
-    """Take messages from a pipe; what the loop must know of waits until it asks."""
+    """Take messages from a pipe; what the loop must know of waits until it asks.
+
+    Whatever has come is read before the next text becomes tokens, so that a request that was cancelled costs nothing.
+    """
 
     def __init__(self, connection: Connection, decoder: Decoder, send: Callable[[object], None]) -> None:
         self._connection, self._decoder, self._send = connection, decoder, send
         self._queue: SimpleQueue[Taken] = SimpleQueue()
+        self._waiting: deque[tuple[Question, float]] = deque()  # each with the time at which it came
+        self._last: Encoded | None = None  # whose tokens the next choice of the same prompt has, too
+        self._finished = False
         threading.Thread(target=self._read, name="inbox", daemon=True).start()
 
     def take(self, *, wait: bool) -> list[Taken]:
@@ -43,34 +51,57 @@ class Inbox:
                 return taken
 
     def _read(self) -> None:
-        message: object = None
-        while not isinstance(message, Finish):
-            try:
-                message = self._connection.recv()
-            except (EOFError, OSError):  # the web process has ended
-                message = Finish()
-            self._handle(message)
+        while not self._finished:
+            message = self._receive()
+            if message is None:
+                self._handle(*self._waiting.popleft())
+            else:
+                self._sort(message)
 
-    def _handle(self, message: object) -> None:
-        if isinstance(message, Cancel | Finish):
+    def _receive(self) -> object:
+        """Return the next message; None if none has come and there is something to do."""
+        try:
+            return None if self._waiting and not self._connection.poll() else self._connection.recv()
+        except (EOFError, OSError):  # the web process has ended
+            return Finish()
+
+    def _sort(self, message: object) -> None:
+        """Pass on what the loop must know, and let wait what is to become tokens or text."""
+        if isinstance(message, Finish):
+            self._finished = True
             self._queue.put(message)
-        elif isinstance(message, Generate | Tokenize | Detokenize):
-            try:
-                self._answer(message)
-            except InputError as error:
-                self._send(Refused(message.id, plainly(error, message.id)))
-            except Exception as error:  # of a tokenizer, which is a model's own: the others must not wait for nothing
-                self._send(Refused(message.id, f"the prompt cannot be read: {type(error).__name__}", internal=True))
-
-    def _answer(self, message: Generate | Tokenize | Detokenize) -> None:
-        if isinstance(message, Generate):
+        elif isinstance(message, Cancel):
+            self._waiting = deque(entry for entry in self._waiting if entry[0].id != message.id)
+            self._queue.put(message)
+        elif isinstance(message, GenerateAll):
             arrived = time.perf_counter()
-            tokens = self._decoder.encode(message.prompt, message.id, message.chat)
-            self._queue.put(Encoded(message, tuple(tokens), arrived))
-        elif isinstance(message, Tokenize):
-            self._send(Reply(message.id, self._tokens(message.prompt, message.chat, message.special)))
+            self._waiting += [(request, arrived) for request in message.requests]
+        elif isinstance(message, Tokenize | Detokenize):
+            self._waiting.append((message, time.perf_counter()))
+
+    def _handle(self, question: Question, arrived: float) -> None:
+        try:
+            self._answer(question, arrived)
+        except InputError as error:
+            self._send(Refused(question.id, plainly(error, question.id)))
+        except Exception as error:  # of a tokenizer, which is a model's own: the others must not wait for nothing
+            self._send(Refused(question.id, f"the prompt cannot be read: {type(error).__name__}", internal=True))
+
+    def _answer(self, question: Question, arrived: float) -> None:
+        if isinstance(question, Generate):
+            self._last = Encoded(question, self._prompt_tokens(question), arrived)
+            self._queue.put(self._last)
+        elif isinstance(question, Tokenize):
+            self._send(Reply(question.id, self._tokens(question.prompt, question.chat, question.special)))
         else:
-            self._send(Reply(message.id, self._text(message.token_ids)))
+            self._send(Reply(question.id, self._text(question.token_ids)))
+
+    def _prompt_tokens(self, request: Generate) -> tuple[int, ...]:
+        """Return a prompt's tokens; choices of one prompt, which come one after the other, share them."""
+        last = self._last
+        if last is not None and last.request.prompt is request.prompt and last.request.chat == request.chat:
+            return last.token_ids
+        return tuple(self._decoder.encode(request.prompt, request.id, request.chat))
 
     def _tokens(self, prompt: Prompt, chat: bool | None, special: bool) -> list[int]:
         tokenizer = self._decoder.target.tokenizer

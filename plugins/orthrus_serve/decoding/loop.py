@@ -24,7 +24,7 @@ class DecodingLoop:
         self._decoder, self._inbox, self._writer, self._batch = decoder, inbox, writer, batch
         self._cache = decoder.target.cache if isinstance(decoder.target, HoldsCache) else None
         self._texts = TokenTexts(decoder.target.tokenizer)
-        self._outbox = Outbox(writer.send, lambda: writer.busy, self._texts)
+        self._outbox = Outbox(writer.send, lambda: writer.busy, self._texts, self._drop)
         self._scoring = ScoringQueue(decoder.target, self._texts)
         self._session = self._new_session()
         self._failures = 0
@@ -55,22 +55,32 @@ class DecodingLoop:
     def _cancel(self, id: str) -> None:
         self._scoring.forget(id)
         self._outbox.forget(id)
-        if id in self._session:
+        if id not in self._session:
+            return
+        try:
             self._session.cancel(id)
+        except Exception as error:  # of the tokenizer, at a text that nobody waits for; the row is free
+            self._writer.send(Notice(f"the text of a cancelled answer has an error: {reason(error)}"))
+
+    def _drop(self, id: str, error: Exception) -> None:
+        """Refuse a request that goes on, or has just ended, as its tokens cannot become text."""
+        self._cancel(id)
+        self._writer.send(Refused(id, f"the answer's text has an error: {reason(error)}", internal=True))
 
     def _begin(self, encoded: Encoded, scored: tuple[ScoredToken, ...] = ()) -> None:
         """Let a request join the session, or say why it cannot."""
         request = encoded.request
         shows = request.streams and bool(request.stop.get("strings", self._decoder.stop.strings))
         try:
+            text = self._text_of(encoded.token_ids) if request.echo else ""
+            detokenizer = None if shows else self._detokenizer(request)
             self._add(encoded, shows)
         except InputError as error:
             self._writer.send(Refused(request.id, plainly(error, request.id)))
         except Exception as error:  # of a part; what goes on is not harmed by a request that did not join
             self._writer.send(Refused(request.id, f"the request cannot be taken: {reason(error)}", internal=True))
         else:
-            text = self._text_of(encoded.token_ids) if request.echo else ""
-            self._outbox.begin(encoded, None if shows else self._detokenizer(request))
+            self._outbox.begin(encoded, detokenizer)
             self._writer.send(Begun(request.id, len(encoded.token_ids), text, scored))
 
     def _add(self, encoded: Encoded, shows: bool) -> None:

@@ -33,6 +33,13 @@ class Generate:
 
 
 @dataclass(frozen=True)
+class GenerateAll:
+    """Ask for the answers of one request, whose choices of a prompt have the same object as prompt: it is sent once."""
+
+    requests: tuple[Generate, ...]
+
+
+@dataclass(frozen=True)
 class Cancel:
     """End a request; nothing more is sent of it."""
 
@@ -133,10 +140,14 @@ class Refused:
 
 @dataclass(frozen=True)
 class Ending:
-    """The end of an answer. Seconds are from the request's arrival where it is decoded; cycles: those of the answer."""
+    """The end of an answer. Seconds are from the request's arrival where it is decoded; cycles: those of the answer.
+
+    restored_tokens: leading tokens of the prompt that a cache of prefixes had.
+    """
 
     reason: str
     cycles: int
+    restored_tokens: int
     queue_seconds: float
     first_token_seconds: float | None
     seconds: float

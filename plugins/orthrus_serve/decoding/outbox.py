@@ -25,10 +25,15 @@ class Outbox:
         send: Callable[[object], None],
         busy: Callable[[], bool],
         texts: TokenTexts,
+        drop: Callable[[str, Exception], None],
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """Begin with no answers; busy: tells whether what was sent before is still to be read."""
-        self._send, self._busy, self._texts, self._clock = send, busy, texts, clock
+        """Begin with no answers.
+
+        busy: tells whether what was sent before is still to be read. drop: called with a request whose tokens the
+        tokenizer cannot turn into text, and its error.
+        """
+        self._send, self._busy, self._texts, self._drop, self._clock = send, busy, texts, drop, clock
         self._records: dict[str, AnswerRecord] = {}
         self._changed: dict[str, AnswerRecord] = {}  # with news, in the order in which they had the first of them
         self._sent = self._told = 0.0
@@ -52,12 +57,17 @@ class Outbox:
         for event in events:
             if event.id not in self._records:
                 continue
-            record = self._records[event.id]
-            self.counters.add(event, record.add(event, now, self._texts))
-            if record.request.streams or record.ending is not None:
-                self._changed[event.id] = record
-            if record.ending is not None:
-                del self._records[event.id]
+            try:
+                self._note(self._records[event.id], event, now)
+            except Exception as error:  # of the tokenizer, at this request's tokens: the other requests go on
+                self._drop(event.id, error)
+
+    def _note(self, record: AnswerRecord, event: Event, now: float) -> None:
+        self.counters.add(event, record.add(event, now, self._texts))
+        if record.request.streams or record.ending is not None:
+            self._changed[event.id] = record
+        if record.ending is not None:
+            del self._records[event.id]
 
     @property
     def under_way(self) -> list[str]:
@@ -85,6 +95,14 @@ class Outbox:
         return True
 
     def _pieces(self) -> tuple[Piece, ...]:
-        pieces = tuple(record.take() for record in self._changed.values())
-        self._changed.clear()
+        changed, self._changed = self._changed, {}
+        pieces = [piece for id, record in changed.items() if (piece := self._piece(id, record)) is not None]
         return tuple(piece for piece in pieces if piece.tokens or piece.text or piece.ending is not None)
+
+    def _piece(self, id: str, record: AnswerRecord) -> Piece | None:
+        """Return what is new of an answer; None if its tokens cannot become text."""
+        try:
+            return record.take()
+        except Exception as error:  # of the tokenizer, as above
+            self._drop(id, error)
+            return None

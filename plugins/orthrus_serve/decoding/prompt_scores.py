@@ -54,5 +54,10 @@ def _scored(texts: TokenTexts, logits: Tensor, following: Sequence[int], likelie
 
 def scored_token(texts: TokenTexts, token: int, score: float, likeliest: Sequence[tuple[int, float]]) -> ScoredToken:
     """Return a token's scores as a message has them."""
-    pairs = tuple((texts.of(likely), max(value, LEAST_LOGPROB)) for likely, value in likeliest)
-    return ScoredToken(texts.of(token), max(score, LEAST_LOGPROB), pairs)
+    pairs = tuple((texts.of(likely), _bounded(value)) for likely, value in likeliest)
+    return ScoredToken(texts.of(token), _bounded(score), pairs)
+
+
+def _bounded(score: float) -> float:
+    """Return a score that JSON has a number for; one that is no number, which no comparison holds of, is the least."""
+    return score if score > LEAST_LOGPROB else LEAST_LOGPROB

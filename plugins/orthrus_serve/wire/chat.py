@@ -8,6 +8,9 @@ from pydantic import Field, model_validator
 
 from orthrus_serve.wire.shared import MOST_LIKELIEST, AnswerRequest, Strict
 
+UNSUPPORTED = ("tool_calls", "tool_call_id", "function_call", "name", "refusal", "audio", "annotations")
+NOTHING: tuple[object, ...] = (None, "", [], {})
+
 
 class TextPart(Strict):
     """A part of a message's content; only text is taken."""
@@ -30,10 +33,10 @@ class Message(Strict):
         for part in message["content"] if isinstance(message.get("content"), list) else ():
             if isinstance(part, dict) and part.get("type") != "text":
                 raise ValueError(f"content of type {part.get('type')!r:.40} is not supported; only text is")
-        for name in ("tool_calls", "tool_call_id", "function_call", "name", "refusal", "audio"):
-            if message.get(name) not in (None, []):
+        for name in UNSUPPORTED:
+            if message.get(name) not in NOTHING:
                 raise ValueError(f"'{name}' of a message is not supported")
-        return {name: value for name, value in message.items() if value is not None}
+        return {name: value for name, value in message.items() if value is not None and name not in UNSUPPORTED}
 
     @property
     def text(self) -> str:

@@ -8,10 +8,10 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from orthrus.errors import shortened
-from orthrus_serve.errors import ApiError, refused
+from orthrus_serve.errors import CLIENT_LEFT, ApiError, refused
 
 B = TypeVar("B", bound=BaseModel)
 BODY_SECONDS = 30.0  # in which a request must have come
@@ -45,6 +45,8 @@ async def _bytes(request: Request, most: int) -> bytes:
                 chunks.append(chunk)
     except TimeoutError as error:
         raise ApiError(408, f"the request did not come within {BODY_SECONDS:g} s") from error
+    except ClientDisconnect as error:
+        raise ApiError(CLIENT_LEFT, "the client left before its request was whole") from error
     return b"".join(chunks)
 
 
