@@ -5,7 +5,9 @@ B: rows, n: width of a draft, V: size of the vocabulary.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -104,7 +106,7 @@ class Scheduler:
         self._context.requests.remove(row)
 
     def arrange(self) -> list[int]:
-        """Let B follow the requests that go on and that wait; return where each row comes from, [] if all stay.
+        """Let B follow the requests that go on or can; return where each row comes from, [] if all stay.
 
         A row comes from the row of the number that is returned for it; -1: it is a new one, which nobody has yet.
         """
@@ -113,9 +115,9 @@ class Scheduler:
             return []
         rows = context.rows
         live = [row.finish_reason is None and index not in self._fresh for index, row in enumerate(rows)]
-        wanted = sum(live) + len(context.queue)
-        count = row_count(wanted, self._capacity) if self._moves else self._capacity
-        if count == len(rows) and not self._overlong(live):
+        joining = self._joining([row for row, goes_on in zip(rows, live, strict=True) if goes_on], self._capacity)
+        count = row_count(sum(live) + joining, self._capacity) if self._moves else self._capacity
+        if count == len(rows) and (joining or not self._overlong(live)):
             return []
         sources = arranged(live, count)
         rows = [*rows, Row.vacant()]  # the last one is for those that come from nowhere
@@ -131,7 +133,7 @@ class Scheduler:
 
     def _overlong(self, live: Sequence[bool]) -> bool:
         """Whether rows that have ended are so long that passes, which cover their slots, take longer for them."""
-        if not self._moves or self._context.queue or not any(live):
+        if not self._moves or not any(live):
             return False
         longest = max(row.length for row, goes_on in zip(self._context.rows, live, strict=True) if goes_on)
         return self._context.longest > longest + OVERLONG
@@ -166,18 +168,20 @@ class Scheduler:
         return rows
 
     def _admitted(self, free: Sequence[int]) -> int:
-        """Return how many of the requests that wait are taken now, those that came first."""
-        queue, fit = self._context.queue, self._fit
-        most = min(len(free), len(queue))
-        if fit is None:
-            return most
+        """Return how many of the requests that wait are taken into free rows now, those that came first."""
         taken = frozenset(free)
-        slots = [row.slots or 0 for index, row in enumerate(self._context.rows) if index not in taken and row.live]
-        for count in range(most):
-            slots.append(queue[count].slots or 0)
-            if not fit(slots):
-                return count
-        return most
+        going_on = [row for index, row in enumerate(self._context.rows) if index not in taken and row.live]
+        return self._joining(going_on, len(free) + len(going_on))
+
+    def _joining(self, going_on: Sequence[Row], most: int) -> int:
+        """Return how many of the requests that wait fit beside rows that go on, at most `most` with these."""
+        waiting = list(islice(self._context.queue, max(0, most - len(going_on))))
+        fit = self._fit
+        if fit is None:
+            return len(waiting)
+        slots = [row.slots or 0 for row in (*going_on, *waiting)]
+        counts = range(1, len(waiting) + 1)
+        return bisect_left(counts, True, key=lambda count: not fit(slots[: len(going_on) + count]))
 
     def take_idle(self) -> list[int]:
         """Return the rows that have no request since this was asked last: it has ended, or none has come yet."""

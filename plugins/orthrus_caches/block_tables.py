@@ -60,9 +60,7 @@ class BlockTables:
     def crop(self, lengths: Sequence[int]) -> None:
         """Give back the blocks beyond so many slots of each row."""
         for table, length in zip(self._tables, lengths, strict=True):
-            count = -(-length // self._slots)
-            self._give_back(table[count:])
-            del table[count:]
+            self._cut(table, length)
 
     def adopt(self, row: int, blocks: Sequence[int]) -> None:
         """Let a row that holds nothing hold blocks that others hold, as its first ones."""
@@ -81,13 +79,26 @@ class BlockTables:
     def take(self, rows: Sequence[int], places: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
         """Let rows have blocks of their own at these places; return which to copy first, from and to.
 
-        What rows come to goes before what is written behind that, which may be lost: such slots are nobody's text.
-        Raises InputError where the pool has none left for what rows come to.
+        What is behind the slots that a row comes to is nobody's text: it goes into blocks that are free for this pass,
+        and is lost where there are none. Raises InputError where the pool has none left for what rows come to.
         """
+        self._give_back_scratch()
         by_row = {row: set(some) for row, some in zip(rows, places, strict=True) if row not in self._ended}
         wanted = [(row, place) for row, some in by_row.items() for place in some if not self._has(row, place)]
         wanted.sort(key=lambda pair: (self._is_beyond(*pair), pair))
         return [pair for row, place in wanted if (pair := self._take_block(row, place)) is not None]
+
+    def _give_back_scratch(self) -> None:
+        """Give back the blocks behind what rows come to: no pass reads what another wrote there."""
+        for table, limit in zip(self._tables, self._limits, strict=True):
+            if limit is not None:
+                self._cut(table, limit)
+
+    def _cut(self, table: list[int], slots: int) -> None:
+        """Give back the blocks of a table beyond so many slots."""
+        count = -(-slots // self._slots)
+        self._give_back(table[count:])
+        del table[count:]
 
     def _take_block(self, row: int, place: int) -> tuple[int, int] | None:
         """Let a row have a block of its own at a place of its table; return the pair to copy from and to, if it has."""
@@ -113,11 +124,13 @@ class BlockTables:
         return limit is not None and place * self._slots >= limit
 
     def _free_block(self, row: int, place: int) -> int | None:
-        """Return a block for a row, giving up prefixes if there is none; None for what the row does not come to."""
+        """Return a block for a row, giving up prefixes if there is none; None for scratch that finds none."""
         block = self.pool.take()
+        if self._is_beyond(row, place):
+            return block
         while block is None and self.index.drop_oldest():
             block = self.pool.take()
-        if block is None and not self._is_beyond(row, place):
+        if block is None:
             raise InputError(
                 f"all {self._most} blocks of {self._slots} slots are in use; set a larger cache.blocks, or a smaller"
                 " batch or stop.max_new_tokens"

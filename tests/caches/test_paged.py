@@ -118,3 +118,17 @@ def test_a_pool_that_is_full_says_so_and_gives_up_prefixes_before() -> None:
         InputError, match=r"^all 3 blocks of 2 slots are in use; set a larger cache.blocks, or a smaller"
     ):
         write(cache, 1, 2, 1)
+
+
+def test_what_is_written_behind_a_row_takes_free_blocks_for_one_pass_and_no_prefix() -> None:
+    cache = PagedCache(2, blocks=4, prefixes=1)
+    filled(cache, [2, 2])
+    cache.offer_prefix(0, [1, 2])
+    for row in (0, 1):
+        cache.begin_rows([row], [2])
+    write(cache, 0, 0, 6)  # a block of its own, and two behind it
+    assert cache.blocks_in_use == 4
+    write(cache, 1, 0, 6)
+    assert cache.blocks_in_use == 4 and cache.held_prefix([1, 2]) == 2
+    write(cache, 1, 0, 2)
+    assert cache.blocks_in_use == 3

@@ -8,11 +8,16 @@ from itertools import islice
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from support.small_sessions import LETTERS, LONGEST, target_of
 from support.thorough import thorough_but
+from torch import Tensor
 
-from orthrus import Decoder, InputError, Session, Stop
+from orthrus import Context, Decoder, Draft, InputError, Session, Stop
+from orthrus.batch.arrangement import row_count
 from orthrus.reference.table import Letters, TableTarget
+from orthrus.testing.profiles import fewer
 from orthrus_caches.paged import PagedCache
 from orthrus_drafters.prompt_lookup import PromptLookup
 from orthrus_verifiers.consensus import Consensus
@@ -75,6 +80,23 @@ def test_rows_beyond_those_that_fit_wait() -> None:
         session.add([number % 8 for number in range(length)], id=id, stop={"max_new_tokens": 8})
     ended = [event.id for event in session if event.result is not None]
     assert sorted(ended) == ["long", "short", "waits"] and ended[-1] == "waits"
+
+
+@fewer(10)
+@given(st.integers(0, 2**32), st.integers(10, 40))
+def test_passes_have_no_rows_for_requests_that_do_not_fit(seed: int, blocks: int) -> None:
+    target, chooser = over(PagedCache(block=4, blocks=blocks)), random.Random(seed)
+    passes: list[tuple[int, int]] = []  # rows of each, and those that go on
+
+    def score(context: Context, draft: Draft) -> Tensor:
+        passes.append((len(context.rows), sum(row.live for row in context.rows)))
+        return TableTarget.score(target, context, draft)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(target, "score", score)
+        results = decoder_of(target).generate([random_prompt(chooser) for _ in range(20)], batch=20)
+    assert all(result.token_ids for result in results)
+    assert [rows for rows, _ in passes] == [row_count(going_on, 20) for _, going_on in passes]
 
 
 def test_a_request_that_never_fits_is_refused_with_the_numbers() -> None:
