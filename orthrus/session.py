@@ -30,6 +30,7 @@ class _Asked:
 
     id: str
     row: Row
+    texts: bool = True
     recorder: RequestRecorder = field(default_factory=RequestRecorder)
 
 
@@ -105,12 +106,15 @@ class Session:
         chat: bool | None = None,
         noise: str | None = None,
         shows: bool = True,
+        texts: bool = True,
     ) -> str:
         """Ask for an answer; return the request's id, which its events have.
 
         stop, sampling: settings of this request alone; a mapping changes some of the decoder's. seed: of its noise.
         noise: what the noise is keyed by besides the seed, so that requests of other ids get the same; None: the id.
         shows: whether events have the text as it comes; without, tokens are turned into text at the end alone.
+        texts: whether the result has the text; with neither, and no stop strings, the tokenizer is not asked for any,
+        so that an error of its own cannot end the session.
         logprobs: of how many of the likeliest tokens the target's scores are wanted, besides the chosen token's. Raises
         InputError, and changes nothing, for an id that is taken, a prompt that cannot be answered, or settings that do
         not fit.
@@ -136,18 +140,18 @@ class Session:
                 logprobs,
                 self._streams and shows,
             )
-            self.enqueue(name, request)
+            self.enqueue(name, request, texts)
             return name
 
     def _free_id(self) -> str:
         """Return the number of the next request, or the first after it that no request has as its id."""
         return next(name for name in map(str, count(self._context.arrivals)) if name not in self._numbers)
 
-    def enqueue(self, id: str, request: Request) -> None:
-        """Ask for the answer of a request whose settings are known to fit."""
+    def enqueue(self, id: str, request: Request, texts: bool = True) -> None:
+        """Ask for the answer of a request whose settings are known to fit; texts: whether its result has the text."""
         row = self._scheduler.add(request)
         self._numbers[id] = row.request
-        self._asked[row.request] = asked = _Asked(id, row)
+        self._asked[row.request] = asked = _Asked(id, row, texts)
         if not row.live:  # it has no room for an answer
             self._events.append(self._ended(asked))
 
@@ -280,4 +284,4 @@ class Session:
         self._scheduler.forget(asked.row)
 
     def _result(self, asked: _Asked) -> Result:
-        return asked.recorder.result(asked.id, asked.row, self._target.tokenizer)
+        return asked.recorder.result(asked.id, asked.row, self._target.tokenizer if asked.texts else None)

@@ -101,6 +101,7 @@ def test_a_tokenizer_that_fails_harms_nobody(path: str) -> None:
 NO_TEXT: dict[str, dict[str, Any]] = {
     "an echo": {"prompt": [0, G], "echo": True},
     "a stream": {"prompt": "abc", "logit_bias": {str(G): 100}, "stream": True},
+    "a whole answer": {"prompt": "abc", "logit_bias": {str(G): 100}, "max_tokens": 5},
     "scores": {"prompt": "abc", "logprobs": 8, "logit_bias": {str(G): -100}},
 }
 
@@ -112,7 +113,7 @@ def test_tokens_without_a_text_end_their_own_request_alone(what: str) -> None:
         with served.client.stream("POST", "/v1/completions", json=body) as other:
             lines = other.iter_lines()
             for _ in range(4):  # which are more than the failures at which decoding gives up
-                response = served.post("/v1/completions", max_tokens=50_000, **NO_TEXT[what])
+                response = served.post("/v1/completions", **{"max_tokens": 50_000, **NO_TEXT[what]})
                 error = chunks_of(response)[-1]["error"] if "stream" in NO_TEXT[what] else error_of(response, 500)
                 assert "IndexError: planted" in error["message"]
                 assert "error" not in next(line for line in lines if line)

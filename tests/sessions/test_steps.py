@@ -95,6 +95,16 @@ def test_text_may_be_left_to_the_end(stop: Stop) -> None:
     assert all(event.text == "" for event in shown(False, stop))
 
 
+def test_text_may_be_left_to_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+    [wanted] = [event.result for event in shown(False, Stop(12)) if event.result is not None]
+    built = decoder()
+    session, tokenizer = built.session(1), built.target.tokenizer
+    monkeypatch.setattr(type(tokenizer), "decode", None)  # it cannot be called
+    session.add("abc", id="0", shows=False, texts=False)
+    [result] = [event.result for event in session if event.result is not None]
+    assert (result.token_ids, result.text) == (wanted.token_ids, "")
+
+
 def test_the_models_own_stop_tokens_end_an_answer_unless_it_goes_on() -> None:
     target = target_of()
     target.stop_token_ids = frozenset({0, 2})

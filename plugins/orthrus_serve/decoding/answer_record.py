@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from orthrus import Detokenizer, Event, Result
@@ -10,6 +11,21 @@ from orthrus_serve.decoding.prompt_scores import scored_token
 from orthrus_serve.decoding.token_texts import TokenTexts
 
 REASONS = {"stop_token": "stop", "stop_string": "stop"}  # as clients know them; others stay
+
+
+@dataclass(frozen=True)
+class WholeText:
+    """The text of an answer that is sent as one piece, where a stream's has a `Detokenizer`."""
+
+    decode: Callable[[Sequence[int]], str]
+
+    def extend(self, token_ids: Sequence[int]) -> str:
+        """Return the text of all tokens."""
+        return self.decode(token_ids)
+
+    def finish(self) -> str:
+        """Return nothing, as nothing was held back."""
+        return ""
 
 
 @dataclass(eq=False)
@@ -22,7 +38,7 @@ class AnswerRecord:
     request: Generate
     prompt_tokens: int
     arrived: float
-    text: Detokenizer | None = None
+    text: Detokenizer | WholeText | None = None
     first: float | None = None
     last: float = 0.0
     length: int = 0  # tokens so far
@@ -50,7 +66,7 @@ class AnswerRecord:
             self.scored.append(scored_token(texts, token, scores.chosen, scores.likeliest))
         if event.result is not None:
             self.ending = self._ending(event.result, now)
-            if not self.request.streams:
+            if self.text is None and not self.request.streams:
                 self.texts = [event.result.text]
         return gap
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from orthrus import BuildError, Decoder, Detokenizer, InputError, Session, byte_tokens
 from orthrus.errors import reason
 from orthrus.optional import HoldsCache
+from orthrus_serve.decoding.answer_record import WholeText
 from orthrus_serve.decoding.inbox import Encoded, Inbox, Taken, plainly
 from orthrus_serve.decoding.messages import Begun, Cancel, Finish, Generate, Notice, Refused, ScoredToken
 from orthrus_serve.decoding.outbox import Outbox
@@ -70,21 +71,21 @@ class DecodingLoop:
     def _begin(self, encoded: Encoded, scored: tuple[ScoredToken, ...] = ()) -> None:
         """Let a request join the session, or say why it cannot."""
         request = encoded.request
-        shows = request.streams and bool(request.stop.get("strings", self._decoder.stop.strings))
+        searches = bool(request.stop.get("strings", self._decoder.stop.strings))
         try:
             text = self._text_of(encoded.token_ids) if request.echo else ""
-            detokenizer = None if shows else self._detokenizer(request)
-            self._add(encoded, shows)
+            answer_text = None if searches else self._answer_text(request)
+            self._add(encoded, searches)
         except InputError as error:
             self._writer.send(Refused(request.id, plainly(error, request.id)))
         except Exception as error:  # of a part; what goes on is not harmed by a request that did not join
             self._writer.send(Refused(request.id, f"the request cannot be taken: {reason(error)}", internal=True))
         else:
-            self._outbox.begin(encoded, detokenizer)
+            self._outbox.begin(encoded, answer_text)
             self._writer.send(Begun(request.id, len(encoded.token_ids), text, scored))
 
-    def _add(self, encoded: Encoded, shows: bool) -> None:
-        """Add a request to the session; shows: whether that makes text once a token, and looks for stop strings."""
+    def _add(self, encoded: Encoded, searches: bool) -> None:
+        """Add a request to the session; searches: for stop strings, so that the session makes the text."""
         request = encoded.request
         self._session.add(
             encoded.token_ids,
@@ -94,18 +95,21 @@ class DecodingLoop:
             seed=request.seed,
             logprobs=request.logprobs,
             noise=request.noise,
-            shows=shows,
+            shows=request.streams and searches,
+            texts=searches,
         )
 
     def _text_of(self, token_ids: Sequence[int]) -> str:
         tokenizer = self._decoder.target.tokenizer
         return "" if tokenizer is None else tokenizer.decode(token_ids)
 
-    def _detokenizer(self, request: Generate) -> Detokenizer | None:
-        """Return what turns a stream's tokens into text, once a piece."""
+    def _answer_text(self, request: Generate) -> Detokenizer | WholeText | None:
+        """Return what turns an answer's tokens into text, once a piece; None: they have none."""
         tokenizer = self._decoder.target.tokenizer
-        if tokenizer is None or not request.streams:
+        if tokenizer is None:
             return None
+        if not request.streams:
+            return WholeText(tokenizer.decode)
         return Detokenizer(tokenizer.decode, (), byte_tokens(tokenizer))
 
     def _score(self) -> None:

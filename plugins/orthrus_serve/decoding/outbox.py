@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from orthrus import Detokenizer, Event
-from orthrus_serve.decoding.answer_record import AnswerRecord
+from orthrus_serve.decoding.answer_record import AnswerRecord, WholeText
 from orthrus_serve.decoding.inbox import Encoded
 from orthrus_serve.decoding.messages import News, Piece
 from orthrus_serve.decoding.statistics import Counters
@@ -39,7 +39,7 @@ class Outbox:
         self._sent = self._told = 0.0
         self.counters = Counters()
 
-    def begin(self, encoded: Encoded, text: Detokenizer | None = None) -> None:
+    def begin(self, encoded: Encoded, text: Detokenizer | WholeText | None = None) -> None:
         """Note a request that was taken; text: what turns its tokens into text, if the session does not."""
         request, length = encoded.request, len(encoded.token_ids)
         self._records[request.id] = AnswerRecord(request, length, encoded.arrived, text)
