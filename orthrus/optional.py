@@ -230,13 +230,13 @@ class SharesPrefixes(TracksRows, Protocol):
         """Return how many leading tokens of a text are held, in whole blocks."""
 
     def adopt_prefix(self, row: int, tokens: Sequence[int]) -> int:
-        """Let a row that has just begun have what is held of a text's leading tokens; return how many they are.
-
-        Its first slots are as if it had passed over these tokens; passes go on behind them.
-        """
+        """Let a row that has just begun hold a text's leading tokens as if passed over; return how many they are."""
 
     def offer_prefix(self, row: int, tokens: Sequence[int]) -> None:
         """Keep what a row's first slots hold, which is of these tokens, for others; called before the row ends."""
+
+    def forget_prefixes(self) -> None:
+        """Keep none of the texts so far, as other weights have other keys; rows keep what they hold."""
 
 
 @runtime_checkable

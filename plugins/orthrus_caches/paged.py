@@ -93,6 +93,10 @@ class PagedCache:
         if self._prefixes:
             self._tables.index.add(tokens, self._tables.blocks(row))
 
+    def forget_prefixes(self) -> None:
+        """Keep no blocks of texts so far; rows keep what they hold."""
+        self._tables.index.clear()
+
     def place(self, slots: Tensor, extent: int, rows: Tensor | None = None) -> int:
         """Set where the next pass writes: slots [R, n] of rows [R]; return the slots of all blocks up to the extent."""
         places = slots // self._slots  # [R, n]

@@ -71,6 +71,11 @@ class PrefixIndex:
         self._pool.give_back(node.block)
         return True
 
+    def clear(self) -> None:
+        """Give all blocks back."""
+        while self.drop_oldest():
+            pass
+
     def _path(self, tokens: Sequence[int]) -> Iterator[_Node]:
         node = self._root
         for part in self._parts(tokens):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from orthrus import Context, KVCache, Row
 from orthrus.optional import BoundsRows, SharesPrefixes, TracksRows
+from orthrus_transformers.weight_versions import weight_versions
 
 
 class RowKeys:
@@ -16,6 +18,7 @@ class RowKeys:
         self._shares = cache if isinstance(cache, SharesPrefixes) and cache.shares_prefixes else None
         self._bounds = cache if isinstance(cache, BoundsRows) else None
         self._restored: dict[int, int] = {}  # tokens, by row
+        self._weights: object = None  # versions of the weights that prefixes were computed with
 
     @property
     def restores(self) -> bool:
@@ -29,6 +32,12 @@ class RowKeys:
     def refusal(self, slots: Sequence[int]) -> str | None:
         """Return why the cache does not hold rows that come to so many slots each; None: it does."""
         return None if self._bounds is None else self._bounds.refusal(slots)
+
+    def start(self, model: Any) -> None:
+        """Forget the prefixes of earlier decodings if the model's weights have changed since the last one began."""
+        if self._shares is not None and self._weights != (weights := weight_versions(model)):
+            self._shares.forget_prefixes()
+            self._weights = weights
 
     def begin(self, context: Context, rows: Sequence[int]) -> list[int]:
         """Begin rows anew; return how many leading tokens of each one's prompt are held, at least one less than all."""

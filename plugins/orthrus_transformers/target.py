@@ -158,6 +158,7 @@ class TransformersTarget:
         """
         check_room(context, self.max_slots)
         self.turn.begin(context)
+        self._row_keys.start(self._model)
         self._cache.start(len(context.rows), self.device)
 
     @in_its_turn

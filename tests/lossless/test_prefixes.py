@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.building import assert_held, decode_with, family_oracle, model_of, transformers_target
+import torch
+from support.building import assert_held, decode_with, family_oracle, model_of, target_oracle, transformers_target
 from support.thorough import thorough_but
 
 import orthrus
@@ -137,6 +138,28 @@ def test_convolved_inputs_are_restored_too() -> None:
         results = decode_with(target, PromptLookup(4, 1, 3), dialogues(), STOP, batch=2)
         assert_held(results, family_oracle("lfm2"), dialogues(), STOP)
     assert all(result.restored_tokens for result in results if len(result.prompt_token_ids) > BLOCK)
+
+
+def write_in_place(weight: torch.nn.Parameter) -> None:
+    with torch.no_grad():
+        weight.mul_(1.5)
+
+
+def replace_tensor(weight: torch.nn.Parameter) -> None:
+    weight.data = weight.data * 1.5
+
+
+@pytest.mark.parametrize("change", [write_in_place, replace_tensor])
+def test_prefixes_go_with_the_weights_that_computed_them(change: Callable[[torch.nn.Parameter], None]) -> None:
+    target = transformers_target("llama", PagedCache(BLOCK, prefixes=64))
+    decoder = Decoder.of(target, NoDrafter(), Consensus(), STOP)
+    prompts = dialogues()[:1]
+    before = [decoder.generate(prompts)[0] for _ in range(2)]
+    for weight in model_of(target).model.layers[0].parameters():
+        change(weight)
+    after = [decoder.generate(prompts)[0] for _ in range(2)]
+    assert [bool(result.restored_tokens) for result in (*before, *after)] == [False, True, False, True]
+    assert_held(after, target_oracle(target), prompts * 2, STOP)
 
 
 PUBLISHED = Path(__file__).parents[1] / "data" / "tiny-dflash-qwen3"

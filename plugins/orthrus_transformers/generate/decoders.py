@@ -10,6 +10,7 @@ from typing import Any
 from orthrus import Decoder, InputError, load
 from orthrus_transformers.loading.loaded_model import SCHEME, LoadedModelPlugin
 from orthrus_transformers.target import TransformersTarget
+from orthrus_transformers.weight_versions import weight_versions
 
 NAME = "transformers"
 SAID_BY_THE_MODEL = {"dtype": "auto", "device": "auto", "tokenizer": None}
@@ -66,10 +67,7 @@ def _take_back(decoder: Decoder) -> bool:
 
 def _weights(model: Any) -> tuple[Any, ...]:
     """Return what changes when a weight is replaced, moved or written to; engines may hold copies of weights."""
-    return (
-        id(model),
-        *((weight.data_ptr(), 0 if weight.is_inference() else weight._version) for weight in model.parameters()),
-    )
+    return id(model), *weight_versions(model)
 
 
 @contextmanager
