@@ -47,10 +47,7 @@ class DraftsAhead(Protocol):
     """A drafter that launches its next draft while the host waits for what was committed."""
 
     def ahead(self, context: Context, chance: Chance) -> bool | None:
-        """Launch the next draft from what is on the device, reading nothing; the next `propose` returns it.
-
-        Return whether one was launched; None says that one was.
-        """
+        """Launch what the next `propose` returns, from what is on the device; return False if nothing was launched."""
 
 
 @runtime_checkable
