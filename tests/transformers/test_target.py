@@ -44,11 +44,15 @@ def test_the_prefill_projects_one_row_of_each_prompt_and_no_more(chunk: int) -> 
 @pytest.mark.parametrize("family", thorough_but(["llama", "gemma3_text", "lfm2"], FAMILIES))
 def test_logits_of_a_text_come_in_chunks(family: str) -> None:
     target, text = transformers_target(family), [number % 40 for number in range(3, 30)]
+    config = model_of(target).config
+    if not hasattr(config, "layer_types") and family != "mistral":
+        config.sliding_window = None  # the family has none; transformers' own caches would believe it
+    near = 1e-5 if family == "gemma2" else 1e-9  # its own attention takes softmax in float32
     wanted = target.logits(text, len(text))
     for chunk in (1, 7, 100):
         parts = list(target.text_logits(text, chunk))
         assert [len(part) for part in parts] == [min(chunk, len(text) - start) for start in range(0, len(text), chunk)]
-        torch.testing.assert_close(torch.cat(parts), wanted, rtol=0, atol=1e-9)
+        torch.testing.assert_close(torch.cat(parts), wanted, rtol=0, atol=near)
 
 
 def test_logits_of_a_text_come_between_steps() -> None:
