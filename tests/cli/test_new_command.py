@@ -72,7 +72,7 @@ def test_a_package_is_written_into_a_folder_of_its_name(orthrus: InProcess, here
     assert listed[-1].endswith("pip install -e './orthrus-my-own[test]'")
 
 
-@pytest.mark.parametrize("kind", nightly_but([], KINDS, thorough=["verifier", "target"]))  # and a drafter below
+@pytest.mark.parametrize("kind", nightly_but([], KINDS, thorough=["target"]))  # and a drafter below
 def test_its_tests_pass_and_its_recipe_is_valid(kind: str, orthrus: InProcess, here: Path) -> None:
     assert orthrus("new", kind, NAME, "package").code == 0
     zipfile.ZipFile(build_wheel(here / "package", here)).extractall(here / "site")  # pip's part is in the next test

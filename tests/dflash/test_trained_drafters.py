@@ -24,7 +24,7 @@ MISTAKES: dict[Format, list[tuple[dict[str, Any], dict[str, Any]]]] = {
 }
 
 
-@pytest.mark.parametrize("kind", nightly_but([], ["dflash", "eagle3"], thorough=["dflash"]))
+@pytest.mark.parametrize("kind", nightly_but([], ["dflash", "eagle3"]))
 def test_a_minute_of_training(kind: Format, tmp_path: Path) -> None:
     """Three tokens a cycle on texts that were not trained on; each mistake costs more than a fifth of them."""
     directory = train(kind, tmp_path / "drafter")

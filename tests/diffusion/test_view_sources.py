@@ -256,7 +256,7 @@ def test_the_wheels_view_can_be_read(installed: Path) -> None:
     assert name == "smollm2-135m-instruct" and int(weights) == 30 * 4  # layers, projections
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly  # the thorough part has the program of the wheel draft with it
 @pytest.mark.model
 def test_the_wheels_view_drafts(installed: Path) -> None:
     file, tokens, cycles = told_by(installed, ANSWER, str(ROOT / "configs" / "recipes" / "smollm2-diffusion.yaml"))

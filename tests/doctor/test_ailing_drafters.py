@@ -21,8 +21,6 @@ from orthrus.registry.plugins import Plugins
 BY_DAY = [
     "z-lab dflash: mask token",
     "speculators dflash: taps too low",
-    "speculators dflash: causal",
-    "speculators dflash: final norm",
     "SafeAILab eagle3: norm of the feature",
     "speculators eagle3: template missing",
     "speculators eagle3: rotary base",

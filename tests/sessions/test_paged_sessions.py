@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from support.small_sessions import LETTERS, LONGEST, target_of
-from support.thorough import thorough_but
+from support.thorough import nightly_but
 from torch import Tensor
 
 from orthrus import Context, Decoder, Draft, InputError, Session, Stop
@@ -52,7 +52,7 @@ def most_held(session: Session, cache: PagedCache, count: int, chooser: random.R
     return most
 
 
-@pytest.mark.parametrize("count", thorough_but([500], [500, 10_000]))
+@pytest.mark.parametrize("count", nightly_but([500], [500, 10_000]))
 def test_no_block_is_lost(count: int) -> None:
     cache, chooser = PagedCache(block=4), random.Random(count)
     session = decoder_of(over(cache)).session(8)
