@@ -118,7 +118,7 @@ def test_a_formula_in_a_name_is_a_name() -> None:
     assert "$x_1$ <&> \\frac" in texts(figure.svg)
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_the_same_results_give_the_same_svg_in_another_process_and_style(tmp_path: Path) -> None:
     file = tmp_path / "results.json"
     write_results(measured(), file)

@@ -22,7 +22,6 @@ BY_DAY = [
     "z-lab dflash: mask token",
     "speculators dflash: taps too low",
     "SafeAILab eagle3: norm of the feature",
-    "speculators eagle3: template missing",
     "speculators eagle3: rotary base",
 ]
 CHOSEN = [ailment for ailment in AILMENTS if str(ailment) in BY_DAY]
