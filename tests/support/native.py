@@ -17,7 +17,8 @@ def _missing() -> str | None:
     return None
 
 
-needs_kernels = pytest.mark.skipif(_missing() is not None, reason=f"the engine native {_missing()}")
+MISSING = _missing()
+needs_kernels = pytest.mark.skipif(MISSING is not None, reason=f"the engine native {MISSING}")
 
 
 def hold_kernels() -> None:

@@ -129,7 +129,7 @@ class DecodingLoop:
             self._outbox.note(events)
             if any(event.result is not None and event.step is not None for event in events):
                 self._failures = 0
-        except Exception as error:
+        except Exception as error:  # of a part, in a step of all rows: each is told, and others are taken
             self._fail(error)
         pending = self._session.pending
         running = min(pending, self._batch)
