@@ -76,6 +76,7 @@ class Model:
 
     greedy: whether it decodes at temperature 0 only. seeded: whether a request may have a seed. row_slots: tokens that
     a row may have at most; None: any number. tokens: texts by part, such as `eos_token`, and the `chat_template`.
+    drafter: its name.
     """
 
     vocabulary_size: int
@@ -85,6 +86,7 @@ class Model:
     seeded: bool
     has_text: bool
     tokens: Mapping[str, str | None]
+    drafter: str = ""
 
 
 @dataclass(frozen=True)
