@@ -133,7 +133,7 @@ class Browser:
         for event in self.events:
             if event["method"] == "Runtime.exceptionThrown":
                 texts.append(json.dumps(event["params"]["exceptionDetails"]))
-            elif event["method"] == "Log.entryAdded":
+            elif event["method"] == "Log.entryAdded" and event["params"]["entry"]["level"] != "verbose":
                 texts.append(event["params"]["entry"]["text"])
             elif event["method"] == "Runtime.consoleAPICalled":
                 texts.append(json.dumps(event["params"]["args"]))

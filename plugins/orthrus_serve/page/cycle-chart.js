@@ -3,22 +3,24 @@
 import { element } from "./elements.js";
 
 const MOST_BARS = 240;
+const LEAST_TALL = 8; // tokens that a bar of full height stands for, at least
 
 export class CycleChart {
   constructor() {
     this.element = element("div", "chart");
     this.element.setAttribute("role", "img");
     this.element.setAttribute("aria-label", "Cycles: none yet");
+    this.element.style.setProperty("--tallest", LEAST_TALL);
     this.drafters = [];
-    this.tallest = 1;
+    this.tallest = LEAST_TALL;
   }
 
   /** Add a cycle's bar; its foot has a colour for each drafter, if there are several. */
   add(cycle) {
     const [accepted, rejected] = [cycle.accepted.length, cycle.rejected.length];
     const bar = element("span", "bar", element("i", "up"), element("i", "on"), element("i", "self"));
-    bar.style.setProperty("--accepted", accepted);
-    bar.style.setProperty("--rejected", rejected);
+    bar.style.setProperty("--kept", accepted);
+    bar.style.setProperty("--refused", rejected);
     bar.dataset.drafter = this.numberOf(cycle.drafter);
     this.tallest = Math.max(this.tallest, accepted + rejected + 1);
     this.element.style.setProperty("--tallest", this.tallest);

@@ -1,6 +1,6 @@
 // A table of an answer's cycles, made when it is opened: who drafted how much, what stayed and what did not.
 
-import { element } from "./elements.js";
+import { element, rejectedDraft } from "./elements.js";
 
 const COLUMNS = ["Cycle", "Drafter", "Drafted", "Accepted", "Tokens"];
 
@@ -28,7 +28,7 @@ function rowOf(cycle, index) {
   const { accepted, rejected, own, drafter } = cycle;
   const tokens = element("td", "text", ...accepted.map((text) => element("span", "accepted", text)));
   if (own !== null) tokens.append(element("span", "own", own));
-  if (rejected.length) tokens.append(" ", element("s", "rejected", ...rejected));
+  if (rejected.length) tokens.append(" ", rejectedDraft(rejected));
   const numbers = drafter === null ? ["", ""] : [accepted.length + rejected.length, accepted.length];
   const cells = [index, drafter ?? "none", ...numbers].map((value) => element("td", "", String(value)));
   return element("tr", "", ...cells, tokens);

@@ -1,6 +1,6 @@
 // An answer's text, token by token: accepted drafts, the model's own tokens, and drafts that were rejected.
 
-import { element } from "./elements.js";
+import { element, rejectedDraft } from "./elements.js";
 
 export class CycleText {
   constructor() {
@@ -19,7 +19,7 @@ export class CycleText {
     const added = cycle.accepted.filter(Boolean).map((text) => element("span", "accepted", text));
     const own = cycle.own ? [element("span", "own", cycle.own)] : [];
     if (cycle.rejected.length) {
-      this.ghost = element("s", "rejected latest", ...cycle.rejected);
+      this.ghost = rejectedDraft(cycle.rejected, "latest");
       this.ghost.setAttribute("aria-hidden", "true"); // it is no part of the answer; the table of cycles has it
       added.push(this.ghost);
     }
