@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
 import shutil
@@ -168,12 +169,12 @@ def browser(folder: Path) -> Iterator[Browser]:
     assert program, "there is no chromium: apt-get install chromium"
     read_commands, commands = os.pipe()
     answers, write_answers = os.pipe()
+    # The protocol is spoken over the files number 3 and 4 of the program, so that what goes there has other numbers.
+    passed = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in (read_commands, write_answers)]
     flags = [*FLAGS, f"--user-data-dir={folder}"]
-    # The protocol is spoken over the files number 3 and 4 of the program.
-    words = ["sh", "-c", f'exec "$@" 3<&{read_commands} 4>&{write_answers}', "sh", program, *flags]
-    passed = (read_commands, write_answers)
+    words = ["bash", "-c", f'exec "$@" 3<&{passed[0]} 4>&{passed[1]}', "bash", program, *flags]
     process = subprocess.Popen(words, pass_fds=passed, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    for end in passed:
+    for end in (read_commands, write_answers, *passed):
         os.close(end)
     try:
         yield Browser(commands, answers)
