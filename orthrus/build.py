@@ -17,6 +17,7 @@ from orthrus.options import HasSource
 from orthrus.registry.catalog import PARTS
 from orthrus.registry.contracts import check_interface
 from orthrus.registry.plugins import Plugins
+from orthrus.settings import WarmUp
 from orthrus.taps import untapped
 from orthrus.values import Location, Parts
 
@@ -84,7 +85,10 @@ def build(
         check_interface(name, part, f"the object given as {name}")
     parts = _assemble(PARTS, config, plugins, given, notify)
     _check_fit(parts, config)
-    return Decoder.of(parts.target, parts.drafter, parts.verifier, config.stop, config.seed, config.sampling)
+    decoder = Decoder.of(parts.target, parts.drafter, parts.verifier, config.stop, config.seed, config.sampling)
+    if config.warm_up.rows:
+        _warm_up(decoder, config.warm_up, notify)
+    return decoder
 
 
 def build_target(
@@ -269,6 +273,20 @@ def _check_fit(parts: Parts, config: Config) -> None:
         raise BuildError(
             f"verifier '{_name(parts.verifier, config.verifier)}' decodes greedily: sampling.temperature must be 0,"
             f" not {config.sampling.temperature:g}"
+        )
+
+
+def _warm_up(decoder: Decoder, settings: WarmUp, notify: Callable[[str], None] | None) -> None:
+    """Warm a decoder up; who is to be notified sees a bar, and is told if the time was too short."""
+    from orthrus.progress import bar  # not needed by who warms nothing up
+    from orthrus.warm_up import shapes, warm_up
+
+    with bar("warming up", len(shapes(decoder, settings)), shown=notify is not None) as advance:
+        report = warm_up(decoder, settings, advance)
+    if notify and report.done < report.planned:
+        notify(
+            f"warming up ended after {report.seconds:.0f} s, with {report.done} of {report.planned} batches and lengths"
+            " done; set warm_up.seconds to give it longer, or fewer warm_up.rows and warm_up.tokens"
         )
 
 

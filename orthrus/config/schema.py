@@ -14,10 +14,10 @@ from orthrus.errors import ConfigError, PluginError, Problem, shown, unknown
 from orthrus.options import HasConflicts, HasSource, RequiresParts, option, parse
 from orthrus.registry.catalog import DEFAULT, PARTS, RESERVED, Entry
 from orthrus.registry.plugins import Plugins
-from orthrus.settings import Sampling, Stop
+from orthrus.settings import Sampling, Stop, WarmUp
 
 NEEDED = ("target", "drafter", "verifier")
-SECTIONS: Mapping[str, type] = {"sampling": Sampling, "stop": Stop}
+SECTIONS: Mapping[str, type] = {"sampling": Sampling, "stop": Stop, "warm_up": WarmUp}
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class Config:
     verifier: PartConfig | None = None
     sampling: Sampling = field(default_factory=Sampling)
     stop: Stop = field(default_factory=Stop)
+    warm_up: WarmUp = field(default_factory=WarmUp)
     seed: int = 0
     sections: Mapping[str, Any] = field(default_factory=dict)  # of plugins: those that are written, by name
 

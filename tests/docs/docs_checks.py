@@ -28,11 +28,12 @@ from orthrus.metrics import Measures
 from orthrus.options import describe
 from orthrus.registry.contracts import members
 from orthrus.registry.plugins import GROUP, Plugins
+from orthrus.settings import WarmUp
 from orthrus.testing import strategies
 from orthrus.testing.profiles import PROFILES
 from orthrus.values import FinishReason
 
-SECTIONS = {"stop": Stop, "sampling": Sampling}
+SECTIONS = {"stop": Stop, "sampling": Sampling, "warm_up": WarmUp}
 PROTOCOLS = ("AttentionBackend", "Baseline", "Drafter", "KVCache", "Source", "Target", "Tokenizer", "Verifier")
 ABILITIES = (
     "BoundsRows",
