@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test thorough nightly oldest independent clients site check clean
+.PHONY: demo test thorough nightly oldest independent clients browser site check clean
 
 demo: .venv/demo
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python docs/examples/demo.py
@@ -30,6 +30,12 @@ independent: .venv/independent
 # Programs that speak to servers: llm, lm_eval, guidellm, in an environment of their own; CI does not run them.
 clients: .venv-clients/test
 	.venv-clients/bin/python -m pytest -m clients tests/clients
+
+# The server's page in Chromium. Where there is none, Debian's is installed, which root may.
+browser: .venv/test
+	command -v chromium chromium-browser google-chrome > /dev/null || \
+		(apt-get update -qq && apt-get install -qq --no-install-recommends chromium fonts-dejavu-core)
+	$(BIN)/python -m pytest -m browser tests/browser
 
 # The docs as a site, which must build without a warning.
 site: .venv/site

@@ -18,7 +18,6 @@ from orthrus.registry.catalog import PARTS
 from orthrus.registry.contracts import check_interface
 from orthrus.registry.plugins import Plugins
 from orthrus.settings import WarmUp
-from orthrus.taps import untapped
 from orthrus.values import Location, Parts
 
 TargetKey = tuple[PartConfig | None, PartConfig | None, PartConfig | None]
@@ -265,10 +264,6 @@ def _check_fit(parts: Parts, config: Config) -> None:
             f"drafter '{_name(parts.drafter, config.drafter)}' needs {', '.join(lacking)}, which target"
             f" '{_name(parts.target, config.target)}' does not offer"
         )
-    drafter = _name(parts.drafter, config.drafter)
-    cache = config.cache.entry.name if config.cache else None
-    if why := untapped(parts.target, parts.drafter, drafter, cache):
-        raise BuildError(why)
     if parts.verifier.greedy and config.sampling.temperature > 0:
         raise BuildError(
             f"verifier '{_name(parts.verifier, config.verifier)}' decodes greedily: sampling.temperature must be 0,"

@@ -68,6 +68,8 @@ class Decoder:
             for index, (name, tokens) in enumerate(zip(names, encoded, strict=True)):
                 session.enqueue(str(index), Request(tuple(tokens), self.stop, self.sampling, request_key(name)))
             for event in session:
+                if event.error is not None:
+                    raise event.error
                 if event.result is not None:
                     results[event.id] = replace(event.result, id=names[int(event.id)])
                 while str(len(done)) in results:  # in the order of the prompts, whichever ends first
@@ -154,6 +156,8 @@ class Stream:
 
     def _decode(self) -> Iterator[Piece]:
         for event in self._session:
+            if event.error is not None:
+                raise event.error
             self._ended = event.result
             if event.step is None:
                 return

@@ -217,6 +217,8 @@ class TransformersTarget:
         shared: whether the rows of a group share the tokens of a chunk, as others wait for it.
         """
         held = self._row_keys.begin(context, rows)
+        if self._taps.buffer is not None:
+            self._hand_over_restored(rows, held)
         new = [len(context.rows[row].prompt) - count for row, count in zip(rows, held, strict=True)]
         groups = prefill_groups(new, self.device.type)
         everywhere: Tensor | None = None
@@ -269,9 +271,18 @@ class TransformersTarget:
             logits = self._engine.run(forward_pass)  # [R, 1, V]
             last = start + chunk >= width
             if self._taps.buffer is not None:
+                self._row_keys.write_states(self._taps.buffer.states[: len(which), -forward_pass.width :])
                 taken = forward_pass.width, which, min(lengths) == width, last
-                self._taps.prompt(shift, start, *taken)
+                self._taps.prompt(shift, start, first, *taken)
             yield logits if last else None
+
+    def _hand_over_restored(self, rows: Sequence[int], held: Sequence[int]) -> None:
+        """Hand over the hidden states of tokens that are not passed over, as many at a time as a pass is over."""
+        for row, count in zip(rows, held, strict=True):
+            states = self._row_keys.read_states(row) if count else None
+            for start in range(0, count, self._chunk):
+                assert states is not None, "there are some"
+                self._taps.restored(row, states[start : start + self._chunk], start)
 
     @torch.no_grad()
     @in_its_turn
@@ -291,17 +302,18 @@ class TransformersTarget:
         )
         logits = self._engine.run(forward_pass)
         if self._taps.buffer is not None:
+            self._row_keys.write_states(self._taps.buffer.states)
             self._taps.scored(self._cache.lengths)
         return logits
 
     def tap(self, points: Sequence[TapPoint], reader: TapReader | None) -> None:
         """Hand the hidden states at these points of prefills and scored drafts to a reader; no points: to nobody.
 
-        Raises BuildError for a point that the model does not have, and where prefixes of prompts are not passed over.
+        Raises BuildError for a point that the model does not have. Prefixes that were passed over with other points are
+        forgotten.
         """
-        if points and self.restores_prefixes:
-            raise BuildError("the cache restores prefixes of prompts without their hidden states; set cache.prefixes=0")
         self._taps.set(points, reader)
+        self._row_keys.tap(points)
 
     @torch.no_grad()
     @on_its_device
