@@ -76,7 +76,7 @@ class Metrics:
             if tokens > 1:
                 self._token.observe((ending.seconds - ending.first_token_seconds) / (tokens - 1))
 
-    def page(self, *, vllm: bool) -> bytes:
+    async def page(self, *, vllm: bool) -> bytes:
         """Return all metrics as text; vllm: also under the names that vLLM has for them."""
         page = generate_latest(self._registry)
         if not vllm:
