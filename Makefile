@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test thorough nightly oldest independent clients site check clean
+.PHONY: demo test thorough nightly oldest independent clients ray site check clean
 
 demo: .venv/demo
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python docs/examples/demo.py
@@ -30,6 +30,10 @@ independent: .venv/independent
 # Programs that speak to servers: llm, lm_eval, guidellm, in an environment of their own; CI does not run them.
 clients: .venv-clients/test
 	.venv-clients/bin/python -m pytest -m clients tests/clients
+
+# Replicas and actors of Ray on this machine, in an environment of its own; CI does not run it.
+ray: .venv-ray/test
+	.venv-ray/bin/python -m pytest -m ray tests/on_ray
 
 # The docs as a site, which must build without a warning.
 site: .venv/site
@@ -79,5 +83,12 @@ check: .venv/test
 		-e '.[test]' 'llm==0.36' 'lm-eval[api]==0.4.13' 'guidellm==0.8.1'
 	touch $@
 
+.venv-ray/test: pyproject.toml constraints.txt Makefile
+	rm -rf .venv-ray
+	$(PYTHON) -m venv .venv-ray
+	.venv-ray/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+		-e '.[ray,test]' 'ray==2.60.0'
+	touch $@
+
 clean:
-	rm -rf .venv .venv-clients .venv-oldest build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-clients .venv-oldest .venv-ray build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -7,12 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
-
-import pyarrow
+from typing import TYPE_CHECKING, Any
 
 from orthrus import InputError
 from orthrus_ray.dataset.chunks import Chunk
+
+if TYPE_CHECKING:
+    import pyarrow
 
 KINDS = {bool: "bool", int: "int64", float: "float64", str: "string"}
 TEXT = "json"  # the kind of a column whose values are of several kinds, or lists or objects: they are kept as JSON
@@ -117,6 +118,8 @@ def joined(first: str | None, second: str | None) -> str | None:
 
 def schema_of(kinds: Mapping[str, str]) -> pyarrow.Schema:
     """Return the schema of columns of these kinds."""
+    import pyarrow
+
     types = {"bool": pyarrow.bool_(), "int64": pyarrow.int64(), "float64": pyarrow.float64()}
     return pyarrow.schema([(name, types.get(kind, pyarrow.string())) for name, kind in kinds.items()])
 
@@ -129,6 +132,8 @@ class JsonLinesReader:
 
     def read(self, chunk: Chunk) -> pyarrow.Table:
         """Return the rows of a chunk; raise InputError if they are not what they were."""
+        import pyarrow
+
         rows = [self._stored(row) for row in self._objects(chunk)]
         if len(rows) != chunk.rows:
             raise InputError(f"'{chunk.file}' has changed since its rows were counted")
