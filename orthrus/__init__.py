@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from orthrus.batch.request import Request, Row
     from orthrus.batch.scheduler import Scheduler
     from orthrus.batch.turn import Turn, check_turn
-    from orthrus.build import find_source, load, read_sections
+    from orthrus.build import find_source, load, read_config, read_sections
     from orthrus.chance import Chance
     from orthrus.config.schema import Config
     from orthrus.decoder import Decoder, Stream
@@ -127,6 +127,7 @@ __all__ = [
     "hookimpl",
     "load",
     "option",
+    "read_config",
     "read_prompts",
     "read_sections",
     "run_draft_pass",
@@ -150,6 +151,7 @@ _LAZY = {
     "echo": "terminal",
     "find_source": "build",
     "load": "build",
+    "read_config": "build",
     "read_sections": "build",
     "run_draft_pass": "drafting.draft_pass",
 }

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from orthrus import interfaces
 from orthrus.config.compose import ConfigSource, nested, read_overrides
-from orthrus.config.schema import Config, PartConfig, load_config, source_name
+from orthrus.config.schema import Config, PartConfig, config_values, load_config, source_name
 from orthrus.decoder import Decoder
 from orthrus.errors import BuildError, OrthrusError, reason, unknown
 from orthrus.options import HasSource
@@ -70,6 +70,21 @@ def read_sections(
     """
     session = plugins if isinstance(plugins, Plugins) else Plugins.load(plugins)
     return load_config(config, [read_overrides(dotted)], session).sections
+
+
+def read_config(
+    config: str | Path | Mapping[str, Any],
+    *,
+    plugins: Sequence[object] | Plugins = (),
+    dotted: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Return what a config says, with what it uses and overrides laid over it, as one mapping.
+
+    `load` takes it, on another machine, too, which need not have the files. The whole config is checked; raises
+    ConfigError, PluginError, or InputError if there is no such file.
+    """
+    session = plugins if isinstance(plugins, Plugins) else Plugins.load(plugins)
+    return config_values(config, [read_overrides(dotted)], session)
 
 
 def build(

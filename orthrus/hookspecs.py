@@ -63,4 +63,4 @@ def register_sections(register: Register) -> None:
 
 @hookspec
 def register_commands(register: Register) -> None:
-    """Register commands of the `orthrus` program; the factory is the typer command function itself."""
+    """Register commands of the `orthrus` program; the factory is the typer function, or a `typer.Typer` of several."""

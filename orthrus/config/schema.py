@@ -67,6 +67,23 @@ def load_config(
     the caller has as objects; what the config says of them is passed over. missing_ok: parts that the config need not
     name.
     """
+    return _load(source, overrides, plugins, given, missing_ok)[0]
+
+
+def config_values(
+    source: str | Path | Mapping[str, Any], overrides: Sequence[ConfigSource], plugins: Plugins
+) -> dict[str, Any]:
+    """Return what a config with overrides laid over it says, as one mapping; raise as `load_config` does."""
+    return _load(source, overrides, plugins)[1].values
+
+
+def _load(
+    source: str | Path | Mapping[str, Any],
+    overrides: Sequence[ConfigSource],
+    plugins: Plugins,
+    given: Sequence[str] = (),
+    missing_ok: Sequence[str] = (),
+) -> tuple[Config, Composed]:
     files: list[ConfigSource] = []
     problems: list[Problem] = []
     if isinstance(source, Mapping):
@@ -86,7 +103,7 @@ def load_config(
     config, more = _check(composed, plugins, given, absent)
     if problems or more:
         raise ConfigError([*problems, *more])
-    return config
+    return config, composed
 
 
 def source_name(text: str) -> tuple[str, str]:
