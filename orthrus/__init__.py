@@ -40,6 +40,7 @@ from orthrus.values import (
     Trial,
     Verdict,
 )
+from orthrus.watched import StepSeconds, WatchedGeneration, WatchedRow, WatchedStep
 
 if TYPE_CHECKING:
     from orthrus.batch.context import Context
@@ -106,6 +107,7 @@ __all__ = [
     "Session",
     "Source",
     "Step",
+    "StepSeconds",
     "Stop",
     "Stream",
     "Summary",
@@ -118,6 +120,9 @@ __all__ = [
     "Turn",
     "Verdict",
     "Verifier",
+    "WatchedGeneration",
+    "WatchedRow",
+    "WatchedStep",
     "check_turn",
     "console",
     "echo",
