@@ -41,6 +41,7 @@ from orthrus.values import (
     Trial,
     Verdict,
 )
+from orthrus.watched import StepSeconds, WatchedGeneration, WatchedRow, WatchedStep
 
 if TYPE_CHECKING:
     from orthrus.batch.context import Context
@@ -108,6 +109,7 @@ __all__ = [
     "ShownDraft",
     "Source",
     "Step",
+    "StepSeconds",
     "Stop",
     "Stream",
     "Summary",
@@ -120,6 +122,9 @@ __all__ = [
     "Turn",
     "Verdict",
     "Verifier",
+    "WatchedGeneration",
+    "WatchedRow",
+    "WatchedStep",
     "check_turn",
     "console",
     "echo",

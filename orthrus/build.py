@@ -17,6 +17,7 @@ from orthrus.options import HasSource
 from orthrus.registry.catalog import PARTS
 from orthrus.registry.contracts import check_interface
 from orthrus.registry.plugins import Plugins
+from orthrus.registry.watchers import Watchers, check_watcher
 from orthrus.settings import WarmUp
 from orthrus.values import Location, Parts
 
@@ -99,10 +100,11 @@ def build(
         check_interface(name, part, f"the object given as {name}")
     parts = _assemble(PARTS, config, plugins, given, notify)
     _check_fit(parts, config)
+    listeners = [*plugins.listeners, *(_make_watcher(chosen, parts) for chosen in config.watchers.values())]
     decoder = Decoder.of(parts.target, parts.drafter, parts.verifier, config.stop, config.seed, config.sampling)
     if config.warm_up.rows:
         _warm_up(decoder, config.warm_up, notify)
-    return decoder
+    return dataclasses.replace(decoder, watchers=Watchers(listeners)) if listeners else decoder
 
 
 def build_target(
@@ -259,17 +261,30 @@ def find_source(text: str, plugins: Plugins, parts: Parts) -> interfaces.Source:
 
 
 def _make(name: str, chosen: PartConfig, parts: Parts) -> Any:
-    entry = chosen.entry
+    what = _described(name, chosen)
+    part = _call_factory(what, chosen, parts)
+    check_interface(name, part, what)
+    return part
+
+
+def _make_watcher(chosen: PartConfig, parts: Parts) -> Any:
+    what = _described("watcher", chosen)
+    watcher = _call_factory(what, chosen, parts)
+    check_watcher(watcher, what)
+    return watcher
+
+
+def _described(name: str, chosen: PartConfig) -> str:
+    return f"{name} '{chosen.entry.name}' of plugin '{chosen.entry.origin}'"
+
+
+def _call_factory(what: str, chosen: PartConfig, parts: Parts) -> Any:
     try:
-        part = entry.load_factory()(chosen.options, parts)
+        return chosen.entry.load_factory()(chosen.options, parts)
     except OrthrusError:
         raise
     except Exception as error:
-        raise BuildError(
-            f"{name} '{entry.name}' of plugin '{entry.origin}' could not be made: {reason(error)}"
-        ) from error
-    check_interface(name, part, f"{name} '{entry.name}' of plugin '{entry.origin}'")
-    return part
+        raise BuildError(f"{what} could not be made: {reason(error)}") from error
 
 
 def _check_fit(parts: Parts, config: Config) -> None:

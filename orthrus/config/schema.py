@@ -42,6 +42,7 @@ class Config:
     warm_up: WarmUp = field(default_factory=WarmUp)
     seed: int = 0
     sections: Mapping[str, Any] = field(default_factory=dict)  # of plugins: those that are written, by name
+    watchers: Mapping[str, PartConfig] = field(default_factory=dict)  # those that are written and not null, by name
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ def _check(
     values = composed.values
     problems: list[Problem] = []
     parts: dict[str, Any] = {}
-    known = [*RESERVED, *plugins.catalog.names("section")]
+    known = [*RESERVED, *plugins.catalog.names("section"), *plugins.catalog.names("watcher")]
     for key in values:
         if key not in known:
             problems.append(Problem(composed.origin(key), key, unknown("key", key, known)))
@@ -138,11 +139,13 @@ def _check(
         problems += part_problems
     sections, part_problems = _check_plugin_sections(composed, plugins)
     problems += part_problems
+    watchers, part_problems = _check_watchers(composed, plugins)
+    problems += part_problems
     scalars, wrong = parse(_Scalars, {"seed": values["seed"]} if "seed" in values else {})
     problems += [Problem(composed.origin(key), key, message) for key, message in wrong]
     problems += _missing_parts(composed, plugins, parts, (*given, *missing_ok))
     if None not in parts.values():
-        config = Config(**parts, seed=scalars.seed if scalars else 0, sections=sections)
+        config = Config(**parts, seed=scalars.seed if scalars else 0, sections=sections, watchers=watchers)
         problems += _conflicts(config, composed)
     return (Config() if problems else config), problems
 
@@ -193,6 +196,19 @@ def _check_plugin_sections(composed: Composed, plugins: Plugins) -> tuple[dict[s
             )
             problems += section_problems
     return sections, problems
+
+
+def _check_watchers(composed: Composed, plugins: Plugins) -> tuple[dict[str, PartConfig], list[Problem]]:
+    """Return the watchers that the config switches on; one that is null is off."""
+    watchers: dict[str, PartConfig] = {}
+    problems: list[Problem] = []
+    for name in plugins.catalog.names("watcher"):
+        if composed.values.get(name) is not None:
+            entry = plugins.get("watcher", name)
+            options, option_problems = _check_section(name, entry.load_options() or NoOptions, composed)
+            watchers[name] = PartConfig(entry, options)
+            problems += option_problems
+    return watchers, problems
 
 
 def _missing_parts(

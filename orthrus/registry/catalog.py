@@ -23,8 +23,10 @@ KINDS = {  # kind: hook
     "source": "register_sources",
     "baseline": "register_baselines",
     "section": "register_sections",
+    "watcher": "register_watchers",
     "command": "register_commands",
 }
+WATCH_HOOKS = ("after_step", "after_generation")  # of watchers, and of plugins that listen to every decoding
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import typer
 from docs_pages import ROOT, Page
 from support.view_memory import program as view_memory_program
 
-from orthrus import InputError, Result, Sampling, Stop, hookspecs, interfaces, optional, values
+from orthrus import InputError, Result, Sampling, Stop, hookspecs, interfaces, optional, values, watched
 from orthrus.cli import doctor_table, predict_table, verify_table
 from orthrus.cli.app import make_app
 from orthrus.cli.bench_table import COLUMNS
@@ -35,6 +35,7 @@ from orthrus.values import FinishReason
 
 SECTIONS = {"stop": Stop, "sampling": Sampling, "warm_up": WarmUp}
 PROTOCOLS = ("AttentionBackend", "Baseline", "Drafter", "KVCache", "Source", "Target", "Tokenizer", "Verifier")
+FIELDS = (values.Draft, values.Verdict, values.Step, values.MaskDescription, values.AttentionCapabilities)
 ABILITIES = (
     "BoundsRows",
     "FreesRows",
@@ -85,7 +86,8 @@ def field_tables(page: Page) -> list[str]:
     """Compare the tables of fields with those of the values that go between the parts."""
     return [
         complaint
-        for value in (values.Draft, values.Verdict, values.Step, values.MaskDescription, values.AttentionCapabilities)
+        for value in (*FIELDS, *vars(watched).values())
+        if dataclasses.is_dataclass(value) and isinstance(value, type)
         for complaint in names(page, f"fields: {value.__name__}", [field.name for field in dataclasses.fields(value)])
     ]
 
