@@ -18,6 +18,7 @@ from orthrus.registry.catalog import PARTS
 from orthrus.registry.contracts import check_interface
 from orthrus.registry.plugins import Plugins
 from orthrus.taps import untapped
+from orthrus.trees import check_trees
 from orthrus.values import Location, Parts
 
 TargetKey = tuple[PartConfig | None, PartConfig | None, PartConfig | None]
@@ -265,6 +266,13 @@ def _check_fit(parts: Parts, config: Config) -> None:
     cache = config.cache.entry.name if config.cache else None
     if why := untapped(parts.target, parts.drafter, drafter, cache):
         raise BuildError(why)
+    kinds = ("target", "drafter", "verifier", "attention", "cache")
+    check_trees(
+        parts.target,
+        parts.drafter,
+        parts.verifier,
+        {kind: chosen.entry.name for kind in kinds if (chosen := getattr(config, kind)) is not None},
+    )
     if parts.verifier.greedy and config.sampling.temperature > 0:
         raise BuildError(
             f"verifier '{_name(parts.verifier, config.verifier)}' decodes greedily: sampling.temperature must be 0,"

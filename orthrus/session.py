@@ -21,6 +21,7 @@ from orthrus.optional import PrefillsInChunks, name_of
 from orthrus.prompts import check_batch, encode
 from orthrus.sampling.request_settings import check_logprobs, check_seed, request_sampling, request_stop
 from orthrus.settings import Sampling, Stop
+from orthrus.trees import drafts_trees
 from orthrus.values import Event, Prompt, Result, Step
 
 
@@ -85,6 +86,7 @@ class Session:
             interleaves=interleaves and isinstance(target, PrefillsInChunks),
             counts_drafts=counts_drafts,
             fit=fit_of(target),
+            trees=drafts_trees(drafter),
         )
         self._chance = Chance(seed, target.device)
         self._asked: dict[int, _Asked] = {}  # by number of the request

@@ -85,7 +85,19 @@ class CudaMoments:
         return float(first.elapsed_time(last)) / 1000
 
 
-OPTIONAL = ("free_rows", "move_rows", "moves_rows", "refusal", "restored", "restores_prefixes", "turn")
+OPTIONAL = (
+    "drafts_trees",
+    "free_rows",
+    "keep_path",
+    "move_rows",
+    "moves_rows",
+    "refusal",
+    "restored",
+    "restores_prefixes",
+    "tree_obstacle",
+    "turn",
+    "verifies_trees",
+)
 
 
 class TimedPart:

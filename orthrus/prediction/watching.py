@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from orthrus.chance import Chance
 from orthrus.interfaces import Verifier
 from orthrus.optional import is_coupled
 from orthrus.prediction.trace import Trace
+from orthrus.trees import verifies_trees
 from orthrus.values import Draft, Verdict
 
 
@@ -23,6 +25,7 @@ class WidthVerifier:
     def __init__(self, verifier: Verifier) -> None:
         self.greedy = verifier.greedy
         self.coupled = is_coupled(verifier)
+        self.verifies_trees = verifies_trees(verifier)
         self.widths: list[int] = []  # of every step, 0 for a prefill
         self._verifier = verifier
 
@@ -55,7 +58,10 @@ class TracingVerifier(WidthVerifier):
         if not self._every_place or draft.tokens.shape[1] == 0:
             return verdict
         nothing = Draft(draft.tokens[:, :0], torch.zeros_like(draft.lengths))
-        return self._verifier.verify(context, nothing, logits[:, :1], chance)
+        verdict = self._verifier.verify(context, nothing, logits[:, :1], chance)
+        if draft.parents is None:
+            return verdict
+        return replace(verdict, last=torch.full_like(draft.lengths, -1))
 
     def traces(self, requests: Sequence[Row]) -> list[Trace]:
         """Return a trace for each request, in their order, once they are answered.

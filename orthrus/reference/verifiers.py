@@ -23,6 +23,20 @@ def agreed(choices: Sequence[int], tokens: Sequence[int]) -> int:
     return count
 
 
+def followed(choices: Sequence[int], tokens: Sequence[int], parents: Sequence[int]) -> tuple[int, ...]:
+    """Return the tokens of a tree, by index, that the target's choices [n + 1] lead along, the longest such path.
+
+    choices: after the anchor, and after each token.
+    """
+    longest: tuple[int, ...] = ()
+    paths: dict[int, tuple[int, ...]] = {-1: ()}
+    for index, (token, parent) in enumerate(zip(tokens, parents, strict=True)):
+        if parent in paths and choices[parent + 1] == token:
+            paths[index] = (*paths[parent], index)
+            longest = max(longest, paths[index], key=len)  # of equal ones the first
+    return longest
+
+
 def speculated(
     target: Sequence[Sequence[float]], tokens: Sequence[int], drawn_from: Sequence[Sequence[float]] | None
 ) -> list[list[float]]:
@@ -50,6 +64,7 @@ class PlainConsensus:
     """Keep what greedy decoding would have said."""
 
     greedy = True
+    verifies_trees = True
 
     def verify(self, context: Context, draft: Draft, logits: Tensor, chance: Chance) -> Verdict:
         """Return the longest prefix of choices and the choice after it."""
@@ -61,10 +76,12 @@ class PlainCoupled:
 
     greedy = False
     coupled = True
+    verifies_trees = True
 
     def verify(self, context: Context, draft: Draft, logits: Tensor, chance: Chance) -> Verdict:
         """Return the longest prefix of choices under noise and the choice after it."""
-        noise = chance.gumbel(context.keys, context.positions(logits.shape[1]), logits.shape[-1])
+        positions = context.lengths[:, None] + torch.tensor(_depths(draft, logits.shape[1]), device=logits.device)
+        noise = chance.gumbel(context.keys, positions, logits.shape[-1])
         draws = torch.tensor([row.sampling.temperature > 0 for row in context.rows], device=logits.device)
         return chosen(torch.where(draws[:, None, None], logits + noise, logits), draft)
 
@@ -108,8 +125,23 @@ def _widened(drawn_from: Tensor, dtype: torch.dtype) -> Tensor:
     return wide / wide.sum(-1, keepdim=True).clamp(min=torch.finfo(dtype).tiny)
 
 
+def _depths(draft: Draft, count: int) -> list[list[int]]:
+    """Return how far after the anchor each place of a draft is, the anchor's first: [B, count]."""
+    if draft.parents is None:
+        return [[*range(count)]] * len(draft.tokens)
+    rows = []
+    for parents in draft.parents.tolist():
+        depths = [0]
+        for parent in parents:
+            depths.append(depths[parent + 1] + 1)
+        rows.append(depths)
+    return rows
+
+
 def chosen(logits: Tensor, draft: Draft) -> Verdict:
     """Return the verdict of choosing the largest logits [B, n + 1, V]."""
+    if draft.parents is not None:
+        return _chosen_path(logits.argmax(-1), draft, draft.parents)
     verdicts = []
     for choices, tokens, length in zip(
         logits.argmax(-1).tolist(), draft.tokens.tolist(), draft.lengths.tolist(), strict=True
@@ -118,3 +150,14 @@ def chosen(logits: Tensor, draft: Draft) -> Verdict:
         verdicts.append((count, choices[count]))
     accepted, following = torch.tensor(verdicts, device=logits.device).unbind(1)
     return Verdict(accepted, following)
+
+
+def _chosen_path(choices: Tensor, draft: Draft, parents: Tensor) -> Verdict:
+    verdicts = []
+    rows = zip(choices.tolist(), draft.tokens.tolist(), parents.tolist(), draft.lengths.tolist(), strict=True)
+    for row_choices, tokens, row_parents, length in rows:
+        path = followed(row_choices, tokens[:length], row_parents[:length])
+        last = path[-1] if path else -1
+        verdicts.append((len(path), row_choices[last + 1], last))
+    accepted, following, last_tokens = torch.tensor(verdicts, device=choices.device).unbind(1)
+    return Verdict(accepted, following, last_tokens)

@@ -19,6 +19,7 @@ from orthrus.optional import DraftsAhead, MovesRows, ReadsTaps, name_of
 from orthrus.reference.oracle import OracleAnswer
 from orthrus.testing.check import BrokenRuleError
 from orthrus.testing.scenes import Scene
+from orthrus.trees import drafts_trees
 from orthrus.values import Draft, Step, Verdict
 
 Look = Callable[[Context, Draft], None]
@@ -74,6 +75,7 @@ class WatchedDrafter:
             self.ahead = drafter.ahead  # the loop looks whether there is one
         if isinstance(drafter, MovesRows):
             self.moves_rows, self.move_rows = drafter.moves_rows, drafter.move_rows
+        self.drafts_trees = drafts_trees(drafter)
         if isinstance(drafter, ReadsTaps):
             self.taps, self.read_taps = drafter.taps, drafter.read_taps
 
@@ -85,7 +87,7 @@ class WatchedDrafter:
         """Pass it on, and show what was proposed."""
         draft = self._drafter.propose(context, chance)
         if not self._unadmitted:
-            check_draft(draft, context, self.name)  # what is no draft is said in the loop's words
+            check_draft(draft, context, self.name, drafts_trees(self))  # what is no draft is said in the loop's words
         self._look(context, draft)
         return draft
 
@@ -198,6 +200,7 @@ class WatchedVerifier:
     """A verifier that shows each verdict with its context, draft and logits."""
 
     greedy = False
+    verifies_trees = True
 
     def __init__(self, verifier: Verifier, look: Callable[[Context, Draft, Tensor, Verdict], None]) -> None:
         self._verifier = verifier
