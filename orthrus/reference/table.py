@@ -122,8 +122,8 @@ class TableTarget:
         tokens = torch.cat([context.anchors[:, None], draft.tokens], dim=1)
         first = (context.lengths - 1)[:, None]  # [B, 1] the anchor's
         slots = first + torch.arange(tokens.shape[1], device=self.device)
-        past = None if draft.paths is None else first[..., None] + draft.paths.back(self._order)
-        logits = self.run_pass(tokens, slots, context.longest + draft.tokens.shape[1], past=past)
+        past = {} if draft.paths is None else {"past": first[..., None] + draft.paths.back(self._order)}
+        logits = self.run_pass(tokens, slots, context.longest + draft.tokens.shape[1], **past)
         if self._reader is not None:
             self._reader.scored(self._tapped(), context.lengths - 1)
         return logits

@@ -60,6 +60,35 @@ def speculated(
     return [*joint, [reached * chance if reached else 0.0 for chance in target[len(tokens)]]]
 
 
+def walked(
+    target: Sequence[Sequence[float]],
+    tokens: Sequence[int],
+    parents: Sequence[int],
+    drawn_from: Sequence[Sequence[float]] | None,
+) -> list[list[float]]:
+    """Return the probability [n + 1, V] that a tree's walk ends at a place, 0 the anchor's, and says this token.
+
+    The children of a place are tried in their order; each that is refused leaves its residual (arXiv 2305.09781).
+    """
+    joint = [[0.0] * len(target[0]) for _ in range(len(tokens) + 1)]
+    reached = {0: 1.0}
+    for place in range(len(tokens) + 1):
+        left, weight = list(target[place]), reached.get(place, 0.0)
+        for child in (index for index, parent in enumerate(parents) if parent + 1 == place):
+            if not weight:  # what is never reached may be no number
+                break
+            token, certain = tokens[child], [float(candidate == tokens[child]) for candidate in range(len(left))]
+            q = certain if drawn_from is None else drawn_from[child]
+            accepted = min(1.0, left[token] / q[token]) if q[token] > 0 else 1.0
+            reached[child + 1] = weight * accepted
+            weight *= 1 - accepted
+            rest = [0.0 if has < given else has - given for has, given in zip(left, q, strict=True)]
+            left = [mass / sum(rest) for mass in rest] if sum(rest) > 0 else left
+        if weight:
+            joint[place] = [weight * mass / sum(left) for mass in left]
+    return joint
+
+
 class PlainConsensus:
     """Keep what greedy decoding would have said."""
 
@@ -87,16 +116,21 @@ class PlainCoupled:
 
 
 class PlainRejection:
-    """Draw how many tokens are accepted, and the one after them, together."""
+    """Draw how many tokens are accepted, or where a tree's walk ends, and the token after them, together."""
 
     greedy = False
+    verifies_trees = True
 
     def verify(self, context: Context, draft: Draft, logits: Tensor, chance: Chance) -> Verdict:
         """Return one draw a row from the definition's joint distribution."""
         width, vocabulary = logits.shape[1:]
         joint = torch.tensor(self._joint(context, draft, logits), dtype=torch.float64, device=logits.device)
         drawn = chance.categorical(joint.reshape(len(logits), width * vocabulary))  # [B]
-        return Verdict(drawn // vocabulary, drawn % vocabulary)
+        if draft.parents is None:
+            return Verdict(drawn // vocabulary, drawn % vocabulary)
+        places = drawn // vocabulary
+        depths = torch.tensor(_depths(draft, width), device=logits.device).gather(1, places[:, None])[:, 0]
+        return Verdict(depths, drawn % vocabulary, places - 1)
 
     def _joint(self, context: Context, draft: Draft, logits: Tensor) -> list[list[list[float]]]:
         """Return what `speculated` gives for each row, with zeros beyond its draft: [B, n + 1, V]."""
@@ -110,7 +144,11 @@ class PlainRejection:
         joint = []
         for row, (own, tokens, length) in enumerate(rows):
             beyond = [[0.0] * logits.shape[2]] * (logits.shape[1] - 1 - length)
-            joint.append(speculated(own, tokens[:length], given and given[row]) + beyond)
+            if draft.parents is None:
+                joint.append(speculated(own, tokens[:length], given and given[row]) + beyond)
+            else:
+                parents = draft.parents[row, :length].tolist()
+                joint.append(walked(own, tokens[:length], parents, given and given[row]) + beyond)
         return joint
 
 

@@ -17,7 +17,7 @@ from orthrus.optional import BoundsSlots, DraftPass, MovesRows, TapReader
 from orthrus.trees import MovesSlots, TreeObstacle
 from orthrus_transformers.engines.choice import make_engine
 from orthrus_transformers.engines.engine import Engine, EngineSetup, EngineType
-from orthrus_transformers.engines.forward_pass import ForwardPass
+from orthrus_transformers.engines.forward_pass import ForwardPass, scoring_pass
 from orthrus_transformers.engines.graph_limits import GraphLimits
 from orthrus_transformers.guards import check_room, in_its_turn, on_its_device, says_when_memory_is_short
 from orthrus_transformers.loading.generation_settings import differing_end_tokens, end_tokens, unapplied_settings
@@ -281,18 +281,7 @@ class TransformersTarget:
     def score(self, context: Context, draft: Draft) -> Tensor:
         """Pass over each row's anchor and draft; return the logits [B, n + 1, V] after each."""
         self.turn.check(context)
-        width = 1 + draft.tokens.shape[1]
-        forward_pass = ForwardPass(
-            token_ids=context.anchors[:, None],
-            lengths=self._cache.lengths,
-            extent=context.longest - 1 + width,
-            last=width,
-            kind="causal" if draft.paths is None else "tree",
-            drafted=draft.tokens if draft.tokens.shape[1] else None,  # [B, n]
-            taps=self._taps.buffer,
-            tree=draft.paths,
-        )
-        logits = self._engine.run(forward_pass)
+        logits = self._engine.run(scoring_pass(context, self._cache.lengths, draft, self._taps.buffer))
         if self._taps.buffer is not None:
             self._taps.scored(self._cache.lengths)
         return logits

@@ -28,14 +28,15 @@ CLOSE = 1e-4  # between probabilities of the same place in batches of other shap
 
 @dataclass(frozen=True, eq=False)
 class Proposed:
-    """The proposal for one row: tokens, and what they were drawn from [n, V], or None."""
+    """The proposal for one row: tokens, what they were drawn from [n, V], or None, and a tree's parents, or None."""
 
     tokens: tuple[int, ...]
     probabilities: Tensor | None
+    parents: tuple[int, ...] | None = None
 
     def differs(self, proposal: Proposed) -> bool:
         """Tell whether another proposal has other tokens, or comes from other probabilities."""
-        if self.tokens != proposal.tokens:
+        if self.tokens != proposal.tokens or self.parents != proposal.parents:
             return True
         if self.probabilities is None or proposal.probabilities is None:
             return not (self._is_certain() and proposal._is_certain())  # what was chosen has a probability of one
@@ -154,7 +155,8 @@ def proposed(draft: Draft, row: int) -> Proposed:
     """Return the proposal for a row."""
     length = int(draft.lengths[row])
     probabilities = None if draft.probabilities is None else draft.probabilities[row, :length].double().clone()
-    return Proposed(tuple(draft.tokens[row, :length].tolist()), probabilities)
+    parents = None if draft.parents is None else tuple(draft.parents[row, :length].tolist())
+    return Proposed(tuple(draft.tokens[row, :length].tolist()), probabilities, parents)
 
 
 def compare(scene: Scene, actual: Proposals, expected: Proposals, because: str) -> None:
@@ -188,7 +190,8 @@ def compare_texts(actual: Sequence[OracleAnswer], expected: Sequence[OracleAnswe
 def _shown(proposed: Proposed) -> str:
     drawn = proposed.probabilities
     given = "" if drawn is None or not len(drawn) else f" with probabilities {_rounded(drawn)}"
-    return f"{list(proposed.tokens)}{given}"
+    tree = "" if proposed.parents is None else f" with parents {list(proposed.parents)}"
+    return f"{list(proposed.tokens)}{tree}{given}"
 
 
 def _rounded(probabilities: Tensor) -> list[list[float]]:

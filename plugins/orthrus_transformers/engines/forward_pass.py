@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from orthrus import DraftPass, RowState
+from orthrus import Context, Draft, DraftPass, RowState
 from orthrus.paths import Paths
 from orthrus_transformers.model.taps import TapBuffer
 from orthrus_transformers.model.views import View
@@ -93,3 +93,18 @@ class ForwardPass:
             draft_pass=None,
             room=None,
         )
+
+
+def scoring_pass(context: Context, lengths: Tensor, draft: Draft, taps: TapBuffer | None) -> ForwardPass:
+    """Return the pass over each row's anchor and draft, of which everything is projected; lengths [B]: of the cache."""
+    width = 1 + draft.tokens.shape[1]
+    return ForwardPass(
+        token_ids=context.anchors[:, None],
+        lengths=lengths,
+        extent=context.longest - 1 + width,
+        last=width,
+        kind="causal" if draft.paths is None else "tree",
+        drafted=draft.tokens if draft.tokens.shape[1] else None,  # [B, n]
+        taps=taps,
+        tree=draft.paths,
+    )
