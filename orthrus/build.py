@@ -19,6 +19,7 @@ from orthrus.registry.contracts import check_interface
 from orthrus.registry.plugins import Plugins
 from orthrus.registry.watchers import Watchers, check_watcher
 from orthrus.settings import WarmUp
+from orthrus.trees import check_trees
 from orthrus.values import Location, Parts
 
 TargetKey = tuple[PartConfig | None, PartConfig | None, PartConfig | None]
@@ -294,6 +295,13 @@ def _check_fit(parts: Parts, config: Config) -> None:
             f"drafter '{_name(parts.drafter, config.drafter)}' needs {', '.join(lacking)}, which target"
             f" '{_name(parts.target, config.target)}' does not offer"
         )
+    kinds = ("target", "drafter", "verifier", "attention", "cache")
+    check_trees(
+        parts.target,
+        parts.drafter,
+        parts.verifier,
+        {kind: chosen.entry.name for kind in kinds if (chosen := getattr(config, kind)) is not None},
+    )
     if parts.verifier.greedy and config.sampling.temperature > 0:
         raise BuildError(
             f"verifier '{_name(parts.verifier, config.verifier)}' decodes greedily: sampling.temperature must be 0,"

@@ -21,6 +21,7 @@ from orthrus.abilities import (
     prefill_chunks,
     turn_of,
 )
+from orthrus.accepted_path import keep_accepted_path
 from orthrus.batch.context import Context
 from orthrus.batch.scheduler import Scheduler
 from orthrus.chance import Chance
@@ -29,6 +30,7 @@ from orthrus.optional import name_of
 from orthrus.sampling.logits_processor import LogitsProcessor
 from orthrus.step_recorder import StepRecorder
 from orthrus.taps import tap_for
+from orthrus.trees import check_trees, drafts_trees
 from orthrus.values import Draft, Step
 
 
@@ -63,10 +65,11 @@ def decode_in_turns(
     told; None: nobody watches.
     """
     turn, process = turn_of(target), LogitsProcessor.of(context)
+    check_trees(target, drafter, verifier)
     if under_way is None:
         begin(target, turn, context)
-    moves, fit = may_move(target, drafter), fit_of(target)
-    scheduler = under_way or Scheduler(context, name_of(drafter), moves=moves, fit=fit)  # its only writer
+    moves, fit, trees = may_move(target, drafter), fit_of(target), drafts_trees(drafter)
+    scheduler = under_way or Scheduler(context, name_of(drafter), moves=moves, fit=fit, trees=trees)  # its only writer
     taps, likeliest = tap_for(target, drafter, context), likeliest_for(drafter)
     ahead = drafts_ahead(drafter, context, chance)
     calls = drafter.propose, target.score, verifier.verify, prefill_chunks, ahead
@@ -74,12 +77,15 @@ def decode_in_turns(
     after_prefill = taps.deliver_prompts if taps else None
     after_cycle = in_order(taps.deliver_scored if taps else None, ahead)  # what is launched reads what is delivered
 
-    def conclude(draft: Draft, logits: Tensor, committed: Callable[[], object] | None) -> Step:
+    def conclude(draft: Draft, logits: Tensor, committed: Callable[[], object] | None, reads: bool = False) -> Step:
         processed = process(context, draft, logits)  # penalties, temperature, top-k, ...
         verdict = verify(context, draft, processed, chance)  # accepted [B], next_tokens [B]
+        if draft.parents is not None:  # a tree: its accepted path is a chain from here on
+            draft, verdict, logits = keep_accepted_path(target, taps, context, draft, verdict, logits)
+        best = likeliest(logits) if likeliest and reads else None  # before the next pass writes over the logits
         step = scheduler.commit(draft, verdict, committed, logits)
         target.keep(step)  # the cache's length is the position of the anchor, always
-        return step
+        return step if best is None else replace(step, likeliest=best)
 
     def prefilled(rows: list[int], logits: Tensor) -> Step:
         rows = scheduler.seat(rows)
@@ -90,10 +96,8 @@ def decode_in_turns(
 
     def cycle() -> Step:
         draft = scheduler.check(propose(context, chance))  # tokens [B, n], lengths [B]
-        logits = score(context, draft)  # [B, n + 1, V]
-        best = likeliest(logits) if likeliest else None  # of every place, before the next pass writes over the logits
-        step = conclude(draft, logits, after_cycle)
-        drafter.observe(step if best is None else replace(step, likeliest=best))
+        step = conclude(draft, score(context, draft), after_cycle, reads=True)  # logits [B, n + 1, V]
+        drafter.observe(step)
         return step
 
     rows: list[int] = []  # that are prefilled, chunk by chunk

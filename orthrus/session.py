@@ -23,6 +23,7 @@ from orthrus.registry.watchers import Watchers
 from orthrus.sampling.request_settings import check_logprobs, check_seed, request_sampling, request_stop
 from orthrus.settings import Sampling, Stop
 from orthrus.step_recorder import StepRecorder
+from orthrus.trees import drafts_trees
 from orthrus.values import Event, Prompt, Result, ShownDraft, Step
 from orthrus.watched import StepSeconds, WatchedGeneration, WatchedRow, WatchedStep
 
@@ -91,6 +92,7 @@ class Session:
             interleaves=interleaves and isinstance(target, PrefillsInChunks),
             counts_drafts=counts_drafts,
             fit=fit_of(target),
+            trees=drafts_trees(drafter),
         )
         self._chance = Chance(seed, target.device)
         self._asked: dict[int, _Asked] = {}  # by number of the request

@@ -10,6 +10,7 @@ from orthrus.batch.context import Context
 from orthrus.chance import Chance
 from orthrus.interfaces import Verifier
 from orthrus.optional import is_coupled
+from orthrus.trees import verifies_trees
 from orthrus.values import Draft, Verdict
 
 
@@ -19,6 +20,7 @@ class WidthVerifier:
     def __init__(self, verifier: Verifier) -> None:
         self.greedy = verifier.greedy
         self.coupled = is_coupled(verifier)
+        self.verifies_trees = verifies_trees(verifier)
         self.widths: list[int] = []  # of every step, 0 for a prefill
         self._verifier = verifier
 

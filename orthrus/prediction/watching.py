@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -36,7 +37,10 @@ class TracingVerifier(WidthVerifier):
         if not self._every_place or draft.tokens.shape[1] == 0:
             return verdict
         nothing = Draft(draft.tokens[:, :0], torch.zeros_like(draft.lengths))
-        return self._verifier.verify(context, nothing, logits[:, :1], chance)
+        verdict = self._verifier.verify(context, nothing, logits[:, :1], chance)
+        if draft.parents is None:
+            return verdict
+        return replace(verdict, last=torch.full_like(draft.lengths, -1))
 
     def traces(self, requests: Sequence[Row]) -> list[Trace]:
         """Return a trace for each request, in their order, once they are answered.

@@ -40,10 +40,12 @@ PUBLIC = {
     "orthrus.unfinished_files",
     "orthrus.hookspecs",
     "orthrus.optional",
+    "orthrus.paths",
     "orthrus.progress",
     "orthrus.reference",
     "orthrus.sampling",
     "orthrus.testing",
+    "orthrus.trees",
     *DRAFTER_MODELS,
     *KERNELS,
 }

@@ -18,7 +18,7 @@ import typer
 from docs_pages import ROOT, Page
 from support.view_memory import program as view_memory_program
 
-from orthrus import InputError, Result, Sampling, Stop, hookspecs, interfaces, optional, values, watched
+from orthrus import InputError, Result, Sampling, Stop, hookspecs, interfaces, optional, trees, values, watched
 from orthrus.cli import doctor_table, predict_table, verify_table
 from orthrus.cli.app import make_app
 from orthrus.cli.bench_table import COLUMNS
@@ -36,6 +36,7 @@ from orthrus.values import FinishReason
 SECTIONS = {"stop": Stop, "sampling": Sampling, "warm_up": WarmUp}
 PROTOCOLS = ("AttentionBackend", "Baseline", "Drafter", "KVCache", "Source", "Target", "Tokenizer", "Verifier")
 FIELDS = (values.Draft, values.Verdict, values.Step, values.MaskDescription, values.AttentionCapabilities)
+TREE_ABILITIES = ("DraftsTrees", "VerifiesTrees", "ScoresTrees", "MovesSlots")
 ABILITIES = (
     "BoundsRows",
     "FreesRows",
@@ -75,6 +76,7 @@ def interface_tables(page: Page) -> list[str]:
     """Compare the table of each interface, and of each ability that has one, with its members."""
     protocols = {name: getattr(interfaces, name) for name in PROTOCOLS}
     protocols |= {name: getattr(optional, name) for name in ABILITIES}
+    protocols |= {name: getattr(trees, name) for name in TREE_ABILITIES}
     return [
         complaint
         for name, protocol in protocols.items()
