@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor
 
 from orthrus.batch.context import Context
@@ -33,6 +35,12 @@ class TapDelivery:
     def scored(self, states: Tensor, starts: Tensor) -> None:
         """Take the states of a scored draft."""
         self._scored = states, starts
+
+    def follow(self, along: Callable[[Tensor], Tensor]) -> None:
+        """Bring a tree's states [B, n + 1, T h] into the order in which those of its accepted path come first."""
+        assert self._scored is not None, "a tree was scored"
+        states, starts = self._scored
+        self._scored = along(states), starts
 
     def forget_prompts(self) -> None:
         """Leave out prompts of which nobody waits for an answer."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from orthrus.errors import BuildError
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from orthrus.metrics import Measures
+    from orthrus.paths import Paths
 
 FinishReason = Literal["stop_token", "stop_string", "length", "cancelled", "failed"]
 TapPoint = int | Literal["final"]  # boundary k: what enters layer k; "final": what the last norm gives
@@ -24,8 +26,10 @@ class Draft:
     """A drafter's proposal of tokens to follow each row's anchor.
 
     tokens [B, n] int64; what lies at or beyond a row's length is ignored. lengths [B] int64, each <= the row's room.
-    probabilities [B, n, V]: what each token was drawn from; None says that it was chosen, not drawn.
-    parents [B, n]: index of each token's parent in the draft, -1 for the anchor; None is a chain.
+    probabilities [B, n, V]: what each token was drawn from, given those before it on its path and its parent's earlier
+    children; None says that it was chosen, not drawn.
+    parents [B, n] int64: the index of each token's parent in the draft, which comes before it, or -1 for the anchor.
+    None is a chain. Of a tree, lengths count all tokens, those of the branches, too.
     passes: forward passes of a target-sized model that proposing cost (for `tpf`); a smaller one's is a fraction.
     host_lengths: the lengths as numbers, of a draft that was made on the host: who reads them saves a sync. None if
     the drafter does not know them. drafter: the name of who drafted it, if it is not the drafter that proposes it.
@@ -39,13 +43,27 @@ class Draft:
     host_lengths: tuple[int, ...] | None = None
     drafter: str | None = None
 
+    @cached_property
+    def paths(self) -> Paths | None:
+        """The paths of a tree whose parents are within their bounds, as a scheduler makes them; None of a chain."""
+        if self.parents is None:
+            return None
+        from orthrus.paths import Paths
+
+        return Paths(self.parents)
+
 
 @dataclass(frozen=True, eq=False)
 class Verdict:
-    """A verifier's verdict: accepted [B] leading draft tokens are kept, then next_tokens [B], the target's own."""
+    """A verifier's verdict: accepted [B] leading draft tokens are kept, then next_tokens [B], the target's own.
+
+    last [B]: of a tree, the last token that is kept, by its index, -1 for none. Kept is then the path that leads to it,
+    of accepted [B] tokens. None: the draft was a chain.
+    """
 
     accepted: Tensor
     next_tokens: Tensor
+    last: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -162,12 +180,17 @@ class MaskDescription:
     after the other; a prefill's columns are rolled, so that a shorter row's scratch columns come first; so do columns
     that a row does not use in a block, which repeat its first slot. lengths [B]: keys committed before the pass.
     extent: number of key slots the pass reads. A layer's window w hides keys w or more slots before the query.
+
+    kind `tree`: column i of the pass has its key in the slot i after its row's length, and sees the slots below that
+    length and those of its own path. paths [B, n, n]: whether a column, in the second dimension, has another one on its
+    path, itself included. positions [B, n]: the length and each column's depth, from 0 on; a window goes by positions.
     """
 
-    kind: Literal["causal", "block"]
+    kind: Literal["causal", "block", "tree"]
     positions: Tensor
     lengths: Tensor
     extent: int
+    paths: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)

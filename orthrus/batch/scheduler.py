@@ -34,7 +34,7 @@ class Scheduler:
     which target and cache must be able to do; else B is the capacity. capacity: the most rows; None: the context's.
     interleaves: whether rows go on between the chunks of others' prompts. counts_drafts: whether steps say how many
     drafts were proposed, which takes one operation a cycle. fit: tells whether rows that come to so many slots each can
-    go on together; None: any can.
+    go on together; None: any can. trees: whether drafts may be trees.
     """
 
     def __init__(
@@ -47,8 +47,10 @@ class Scheduler:
         interleaves: bool = False,
         counts_drafts: bool = False,
         fit: Callable[[Sequence[int]], bool] | None = None,
+        trees: bool = False,
     ) -> None:
         self._context = context
+        self._trees = trees
         self._drafter = drafter
         self._moves = moves
         self._fit = fit
@@ -221,7 +223,7 @@ class Scheduler:
         context = self._context
         self._guard.check(context, self._drafter)
         nothing = draft is context.empty_draft()
-        self._checked = self._nothing_checked if nothing else check_draft(draft, context, self._drafter)
+        self._checked = self._nothing_checked if nothing else check_draft(draft, context, self._drafter, self._trees)
         return self._checked.draft
 
     def commit(

@@ -42,6 +42,23 @@ def put(buffer: Tensor, states: Tensor, slots: Tensor, rows: Tensor | None, exte
     return buffer[:, :, :extent]
 
 
+def move(buffers: Sequence[Tensor], first: Tensor, order: Tensor) -> None:
+    """Let slot first [B] + i of each row have what its slot first + order [B, n] at i has, in every buffer."""
+    width = order.shape[1]
+    indices = torch.arange(width, device=order.device)
+    if order.device.type == "cpu":  # looking costs nothing there, and seldom more than a few tokens are accepted
+        moved = (order != indices).any(0).nonzero()
+        width = int(moved[-1]) + 1 if len(moved) else 0
+    if not width:
+        return
+    sources, targets = first[:, None] + order[:, :width], first[:, None] + indices[:width]
+    for buffer in buffers:
+        placed = buffer[: len(first)]
+        shape = (len(first), buffer.shape[1], width, buffer.shape[3])
+        states = placed.gather(2, sources[:, None, :, None].expand(shape))
+        placed.scatter_(2, targets[:, None, :, None].expand(shape), states)
+
+
 def rows_of(buffer: Tensor, first: int, count: int) -> Tensor:
     """Return a view of rows that are one after the other: [count, H, C, D]."""
     return buffer if count == len(buffer) else buffer[first : first + count]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from orthrus import Parts
-from orthrus_caches.buffers import grown, moved_lengths, put, rows_of, zeros
+from orthrus_caches.buffers import grown, move, moved_lengths, put, rows_of, zeros
 from orthrus_caches.options import StaticOptions
 
 
@@ -102,6 +102,10 @@ class StaticCache:
         """Return views [B, H, bucket, D] of a layer's keys and values."""
         keys, values = self._placed(self._keys[layer]), self._placed(self._values[layer])
         return keys[:, :, : self._extent], values[:, :, : self._extent]
+
+    def move_slots(self, first: Tensor, order: Tensor) -> None:
+        """Let slot first [B] + i of each row have what its slot first + order [B, n] at i has, never an earlier one."""
+        move([*self._keys, *self._values], first, order)
 
     def keep(self, lengths: Tensor) -> None:
         """Commit exactly the first lengths [B] slots of each row."""

@@ -107,7 +107,7 @@ class Metrics:
             if tokens > 1:
                 self._token.observe((ending.seconds - ending.first_token_seconds) / (tokens - 1))
 
-    def page(self, *, vllm: bool) -> bytes:
+    async def page(self, *, vllm: bool) -> bytes:
         """Return the metrics of all models of the server as text; vllm: also under vLLM's names."""
         return self._families.page(vllm=vllm)
 

@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from orthrus_serve.admission import Admission
+from orthrus_serve.decoding.messages import Ending
 from orthrus_serve.decoding.service import DecodingService
-from orthrus_serve.metrics import Metrics
+
+
+class ServerMetrics(Protocol):
+    """The metrics of a server, wherever they are counted."""
+
+    def note_end(self, ending: Ending, tokens: int) -> None:
+        """Add the times of an answer of so many tokens that has ended."""
+
+    async def page(self, *, vllm: bool) -> bytes:
+        """Return all metrics in Prometheus's form; vllm: also under the names that vLLM has for them."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +32,7 @@ class ServerState:
 
     service: DecodingService
     admission: Admission
-    metrics: Metrics
+    metrics: ServerMetrics
     name: str
     created: int
     keys: tuple[bytes, ...] = ()

@@ -14,16 +14,17 @@ from torch.nn.functional import embedding
 
 from orthrus import BuildError, Context, Draft, KVCache, Step, TapPoint, Tokenizer, Turn
 from orthrus.optional import BoundsSlots, DraftPass, MovesRows, TapReader
+from orthrus.trees import MovesSlots, TreeObstacle
 from orthrus_transformers.engines.choice import make_engine
 from orthrus_transformers.engines.engine import Engine, EngineSetup, EngineType
-from orthrus_transformers.engines.forward_pass import ForwardPass
+from orthrus_transformers.engines.forward_pass import ForwardPass, scoring_pass
 from orthrus_transformers.engines.graph_limits import GraphLimits
 from orthrus_transformers.guards import check_room, in_its_turn, on_its_device, says_when_memory_is_short
 from orthrus_transformers.loading.generation_settings import differing_end_tokens, end_tokens, unapplied_settings
 from orthrus_transformers.loading.provenance import provenance
 from orthrus_transformers.model.attention_hook import NAME, attach, is_attached
 from orthrus_transformers.model.block_weights import holds_blocks
-from orthrus_transformers.model.compatibility import check_attention, check_layers
+from orthrus_transformers.model.compatibility import check_attention, check_layers, tree_obstacle
 from orthrus_transformers.model.context_length import ends_early, max_length
 from orthrus_transformers.model.decoder_layers import find_layers
 from orthrus_transformers.model.experts import choose_experts
@@ -291,20 +292,22 @@ class TransformersTarget:
     def score(self, context: Context, draft: Draft) -> Tensor:
         """Pass over each row's anchor and draft; return the logits [B, n + 1, V] after each."""
         self.turn.check(context)
-        width = 1 + draft.tokens.shape[1]
-        forward_pass = ForwardPass(
-            token_ids=context.anchors[:, None],
-            lengths=self._cache.lengths,
-            extent=context.longest - 1 + width,
-            last=width,
-            drafted=draft.tokens if draft.tokens.shape[1] else None,  # [B, n]
-            taps=self._taps.buffer,
-        )
-        logits = self._engine.run(forward_pass)
+        logits = self._engine.run(scoring_pass(context, self._cache.lengths, draft, self._taps.buffer))
         if self._taps.buffer is not None:
             self._row_keys.write_states(self._taps.buffer.states)
             self._taps.scored(self._cache.lengths)
         return logits
+
+    def tree_obstacle(self) -> TreeObstacle | None:
+        """Return which part of the target keeps it from scoring trees: its attention, its cache or its engine."""
+        return tree_obstacle(self._state.backend, self._cache)
+
+    @torch.no_grad()
+    @in_its_turn
+    @on_its_device
+    def keep_path(self, context: Context, order: Tensor) -> None:
+        """Move the keys of a tree's accepted path to where a chain's would be."""
+        cast(MovesSlots, self._cache).move_slots(context.lengths, order)
 
     def tap(self, points: Sequence[TapPoint], reader: TapReader | None) -> None:
         """Hand the hidden states at these points of prefills and scored drafts to a reader; no points: to nobody.

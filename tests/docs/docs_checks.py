@@ -18,7 +18,7 @@ import typer
 from docs_pages import ROOT, Page
 from support.view_memory import program as view_memory_program
 
-from orthrus import InputError, Result, Sampling, Stop, hookspecs, interfaces, optional, values
+from orthrus import InputError, Result, Sampling, Stop, hookspecs, interfaces, optional, trees, values, watched
 from orthrus.cli import doctor_table, predict_table, verify_table
 from orthrus.cli.app import make_app
 from orthrus.cli.bench_table import COLUMNS
@@ -28,12 +28,15 @@ from orthrus.metrics import Measures
 from orthrus.options import describe
 from orthrus.registry.contracts import members
 from orthrus.registry.plugins import GROUP, Plugins
+from orthrus.settings import WarmUp
 from orthrus.testing import strategies
 from orthrus.testing.profiles import PROFILES
 from orthrus.values import FinishReason
 
-SECTIONS = {"stop": Stop, "sampling": Sampling}
+SECTIONS = {"stop": Stop, "sampling": Sampling, "warm_up": WarmUp}
 PROTOCOLS = ("AttentionBackend", "Baseline", "Drafter", "KVCache", "Source", "Target", "Tokenizer", "Verifier")
+FIELDS = (values.Draft, values.Verdict, values.Step, values.MaskDescription, values.AttentionCapabilities)
+TREE_ABILITIES = ("DraftsTrees", "VerifiesTrees", "ScoresTrees", "MovesSlots")
 ABILITIES = (
     "BoundsRows",
     "FreesRows",
@@ -73,6 +76,7 @@ def interface_tables(page: Page) -> list[str]:
     """Compare the table of each interface, and of each ability that has one, with its members."""
     protocols = {name: getattr(interfaces, name) for name in PROTOCOLS}
     protocols |= {name: getattr(optional, name) for name in ABILITIES}
+    protocols |= {name: getattr(trees, name) for name in TREE_ABILITIES}
     return [
         complaint
         for name, protocol in protocols.items()
@@ -84,7 +88,8 @@ def field_tables(page: Page) -> list[str]:
     """Compare the tables of fields with those of the values that go between the parts."""
     return [
         complaint
-        for value in (values.Draft, values.Verdict, values.Step, values.MaskDescription, values.AttentionCapabilities)
+        for value in (*FIELDS, *vars(watched).values())
+        if dataclasses.is_dataclass(value) and isinstance(value, type)
         for complaint in names(page, f"fields: {value.__name__}", [field.name for field in dataclasses.fields(value)])
     ]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-OTHERS = "not independent and not clients and not browser"  # what commands of their own run
+OTHERS = "not independent and not clients and not browser and not ray"  # what commands of their own run
 EVERY_RUN = f"not thorough and not nightly and {OTHERS}"  # the marks that pyproject.toml asks for
 
 

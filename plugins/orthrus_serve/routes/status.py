@@ -37,4 +37,5 @@ async def show_version() -> dict[str, Any]:
 @router.get("/metrics", dependencies=[WithKey])
 async def metrics(server: Server) -> Response:
     """Return the metrics in Prometheus's form."""
-    return Response(server.metrics.page(vllm=server.vllm_metrics), headers={"content-type": CONTENT_TYPE_LATEST})
+    page = await server.metrics.page(vllm=server.vllm_metrics)
+    return Response(page, headers={"content-type": CONTENT_TYPE_LATEST})

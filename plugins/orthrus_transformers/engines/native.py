@@ -14,6 +14,7 @@ from torch import Tensor
 
 from orthrus import BuildError
 from orthrus.optional import LendsBuffers
+from orthrus.paths import Paths
 from orthrus_transformers.engines.engine import Engine, EngineSetup, Obstacle
 from orthrus_transformers.engines.forward_pass import ForwardPass
 from orthrus_transformers.model.block_weights import holds_blocks
@@ -92,9 +93,11 @@ class NativeEngine:
         tensors = _Tensors(
             forward_pass.joined().contiguous(),
             slots,
-            slots if forward_pass.positions is None else forward_pass.positions.contiguous(),
+            forward_pass.placed_at(slots).contiguous(),
             numbers,
             logits,
+            None if forward_pass.tree is None else _path_slots(forward_pass.tree, slots),
+            forward_pass.lengths.contiguous(),
         )
         structure = self._structure(forward_pass, tensors, keys, values)
         structure.first_projected = columns.start
@@ -120,6 +123,8 @@ class NativeEngine:
             slots=tensors.slots.data_ptr(),
             positions=tensors.positions.data_ptr(),
             row_numbers=tensors.row_numbers.data_ptr(),
+            lengths=tensors.lengths.data_ptr(),
+            paths=None if tensors.paths is None else tensors.paths.data_ptr(),
             block=forward_pass.kind == "block",
             projected=tensors.logits.shape[1],
             logits=tensors.logits.data_ptr(),
@@ -155,6 +160,15 @@ class _Tensors:
     positions: Tensor  # [R, n]
     row_numbers: Tensor  # [R]
     logits: Tensor  # [R, projected, V]
+    paths: Tensor | None  # [R, n, n] of a tree: the slots of each token's path, the anchor's first
+    lengths: Tensor  # [R]
+
+
+def _path_slots(tree: Paths, slots: Tensor) -> Tensor:
+    """Return the slots of each column's path, the anchor's first; what lies beyond a path is not read: [R, n, n]."""
+    places = torch.arange(tree.width)
+    on_path = torch.where(tree.seen, places, tree.width).sort(dim=-1).values  # a path goes up by place
+    return (slots[:, :1, None] + on_path).contiguous()
 
 
 def _row_numbers(forward_pass: ForwardPass, rows: int) -> Tensor:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from orthrus import AttentionBackend, BuildError
+from orthrus import AttentionBackend, BuildError, KVCache
+from orthrus.trees import TreeObstacle, slots_obstacle
 from orthrus_transformers.model.short_convolutions import find_convolutions
 
 KNOWN_LAYERS = {"full_attention", "sliding_attention"}
@@ -20,6 +21,14 @@ def check_layers(model: Any) -> None:
             f"model type '{model.config.model_type}' has layers of type {', '.join(foreign)}, which a rejected draft"
             f" cannot be taken back from; supported: {', '.join(sorted(known))}"
         )
+
+
+def tree_obstacle(attention: AttentionBackend, cache: KVCache) -> TreeObstacle | None:
+    """Return what keeps passes from scoring trees: attention without tree masks, or a cache that moves no slots."""
+    if "tree" not in attention.capabilities.kinds:
+        remedy = "set attention.name=sdpa or eager"
+        return TreeObstacle("attention", type(attention).__name__, "has no tree masks", remedy)
+    return slots_obstacle(cache)
 
 
 def check_attention(model: Any, attention: AttentionBackend) -> None:
