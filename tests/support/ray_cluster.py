@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx2
+
 from support.program import PROGRAM
 
 BIN = Path(sys.executable).parent
