@@ -16,6 +16,7 @@ from support.program import ERROR, PROGRAM, TABLE, InProcess
 from support.ray_cluster import SECONDS, environment, processes, wait_for
 
 import orthrus
+from orthrus_ray.dataset.json_lines import JsonLines, JsonLinesReader
 
 pytestmark = pytest.mark.ray
 parquet = pytest.importorskip("pyarrow.parquet")
@@ -154,6 +155,25 @@ def test_parquet_files_and_rows_that_cannot_be_answered(address: str, tmp_path: 
     assert [row["answer"] for row in found if row["answer"]] == [result.text for result in wanted]
     assert [bool(row["answer_error"]) for row in found] == [False, True, True, True, False, False]
     assert found[1]["answer_error"] == "prompt '2': 'x' is not in the alphabet 'abcdefgh '"
+
+
+def test_prompts_of_json_lines_are_texts_dialogues_or_token_ids(address: str, tmp_path: Path) -> None:
+    source, output = tmp_path / "in.jsonl", tmp_path / "out"
+    prompts: list[Any] = ["abc", [0, 1, 2], {"no": "prompt"}, [0, 99]]
+    source.write_text("".join(f"{json.dumps({'prompt': prompt})}\n" for prompt in prompts), encoding="utf-8")
+    assert "2 of them with an error" in decode(*words(source, output, "--address", address))
+    found = parquet.read_table(output).to_pylist()
+    wanted = orthrus.load(TABLE, dotted=SETTINGS).generate(["abc", "abc"], ids=["1", "2"])
+    assert [row["answer"] for row in found] == [wanted[0].text, wanted[1].text, None, None]
+    assert [json.loads(row["prompt"]) for row in found] == prompts
+
+
+def test_a_text_that_looks_like_a_list_is_a_text(tmp_path: Path) -> None:
+    (file := tmp_path / "in.jsonl").write_text('{"prompt": "[1]"}\n', encoding="utf-8")
+    lines = JsonLines([file])
+    reader = JsonLinesReader(lines.kinds)
+    [chunk] = lines.chunks(4)
+    assert reader.values(reader.read(chunk), "prompt") == ["[1]"]
 
 
 def test_a_decoder_that_cannot_be_loaded_is_said(address: str, lines: Path, tmp_path: Path) -> None:

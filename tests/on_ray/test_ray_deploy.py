@@ -83,7 +83,7 @@ def test_replicas_follow_the_requests_and_ingresses_agree_on_a_conversations_rep
         assert program.said[-1].endswith("with 1 replica\n")
         long = {**body, "max_tokens": 30_000}
         answers = [pool.submit(lambda: httpx2.post(url, json=long, timeout=SECONDS)) for _ in range(6)]
-        wait_for(lambda: program.said[-1] == f"2 replicas of '{TABLE.stem}' run\n")
+        wait_for(lambda: program.said[-1] == f"replicas of '{TABLE.stem}' that run: 2\n")
         assert all(answer.result().status_code == 200 for answer in answers)
         before = program.figures("orthrus_request_success_total")
         for _ in range(12):

@@ -22,7 +22,6 @@ from orthrus_ray.dataset.settings import DatasetSettings, DatasetSummary
 from orthrus_ray.failure import sentence_in
 
 MOST_BLOCKS = 10_000  # of Ray Data, which has work with each; beyond, a block has several chunks
-ATTEMPTS = 3  # of an actor that cannot be made, for there may be machines where it can
 
 
 def decode_dataset(
