@@ -193,10 +193,19 @@ def option_row(option: dict[str, Any]) -> str:
 
 def flag_tables(page: Page) -> list[str]:
     """Compare each table of a command's flags with those that the program takes."""
-    commands = typer.main.get_command(make_app()).commands  # type: ignore[attr-defined]
+    program = typer.main.get_command(make_app())
     return [
-        complaint for name in page.marks("flags") for complaint in names(page, f"flags: {name}", _flags(commands[name]))
+        complaint
+        for name in page.marks("flags")
+        for complaint in names(page, f"flags: {name}", _flags(_command(program, name)))
     ]
+
+
+def _command(program: Any, name: str) -> Any:
+    """Return a command by its words: those of a group have two."""
+    for word in name.split():
+        program = program.commands[word]
+    return program
 
 
 def _flags(command: Any) -> list[str]:

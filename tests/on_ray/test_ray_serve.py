@@ -86,7 +86,8 @@ def test_a_conversation_stays_at_its_replica_and_conversations_spread(program: O
 def test_a_client_that_leaves_frees_its_row(program: OnRay) -> None:
     body = {"model": program.model, "prompt": "abc", "max_tokens": 1_000_000, "stream": True}
     with httpx2.stream("POST", f"{program.url}/v1/completions", json=body, timeout=SECONDS) as response:
-        next(response.iter_text())
+        pieces = response.iter_text()
+        next(pieces)
         wait_for(lambda: sum(program.figures("orthrus_num_requests_running").values()) == 1)
     wait_for(lambda: sum(program.figures("orthrus_num_requests_running").values()) == 0)
     wait_for(lambda: httpx2.get(f"{program.url}/load", timeout=SECONDS).json() == {"server_load": 0})

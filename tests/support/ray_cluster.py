@@ -112,8 +112,8 @@ class OnRay:
 
     def running(self) -> int:
         """Return how many replicas the program last said run."""
-        lines = [line for line in self.said if re.search(r"\d+ replicas?", line)]
-        return int(re.findall(r"(\d+) replicas?", lines[-1])[-1])
+        counts = [found[1] for line in self.said if (found := re.search(r"(?:with |run: )(\d+)", line))]
+        return int(counts[-1])
 
 
 @contextmanager
