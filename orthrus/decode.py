@@ -81,7 +81,7 @@ def decode_in_turns(
         processed = process(context, draft, logits)  # penalties, temperature, top-k, ...
         verdict = verify(context, draft, processed, chance)  # accepted [B], next_tokens [B]
         if draft.parents is not None:  # a tree: its accepted path is a chain from here on
-            draft, verdict, logits = keep_accepted_path(target, taps, context, draft, verdict, logits)
+            draft, verdict, logits = keep_accepted_path(target, taps, context, draft, verdict, logits, bool(likeliest))
         best = likeliest(logits) if likeliest and reads else None  # before the next pass writes over the logits
         step = scheduler.commit(draft, verdict, committed, logits)
         target.keep(step)  # the cache's length is the position of the anchor, always

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from support.building import assert_lossless, decode_with, family_oracle, target_oracle, transformers_target
 from support.families import VOCABULARY, tiny_model
 from support.native import needs_kernels
+from support.recordings import recording_target
 from support.thorough import thorough_but
 from support.views import committed
 
@@ -108,6 +110,7 @@ def test_texts_of_models(
     assert_lossless(results, [oracle(prompt, stop) for prompt in prompts])
 
 
+recorded_target = functools.cache(recording_target)
 TREE = [-1, 0, 0, 2, -1, 4, 1, 3, 3]  # the parent of each token
 FAMILIES = ["llama", "mistral", "gemma2", "lfm2", "gpt_oss", "gpt2", "qwen3"]
 
@@ -140,6 +143,25 @@ def test_a_token_of_a_tree_sees_the_path_that_leads_to_it(family: str) -> None:
 
 def test_fused_layers_see_paths() -> None:
     hold_paths(transformers_target("llama", StaticCache(slots=16), engine="fused"))
+
+
+@fewer(14)
+@given(
+    prompts=batches(VOCABULARY, longest=12),
+    stop=stops(VOCABULARY),
+    right=st.sampled_from([0.4, 0.9]),
+    seed=st.integers(0, 1000),
+    batch=st.integers(1, 4),
+)
+def test_recorded_passes_take_any_tree(
+    prompts: list[list[int]], stop: Stop, right: float, seed: int, batch: int
+) -> None:
+    # What tells one tree from another is in the inputs of a recording: a stale mask would be that of the tree before.
+    target, oracle = recorded_target(), family_oracle("llama")
+    truths = [oracle(prompt, Stop(stop.max_new_tokens)).token_ids for prompt in prompts]
+    drafter = ScriptedTrees(texts_of(truths), VOCABULARY, seed, right, sizes=(0, 3, 8))
+    results = decode_with(target, drafter, prompts, stop, seed, batch)
+    assert_lossless(results, [oracle(prompt, stop) for prompt in prompts])
 
 
 @needs_kernels

@@ -228,9 +228,9 @@ class KnowingTrees(Knowing):
         return Draft(tokens, context.room.clamp(max=2 * width), parents=parents.repeat(len(tokens), 1), passes=1)
 
 
-def siblings_counted(context: Context, draft: Draft, since: Tensor | None) -> Tensor:
+def siblings_counted(context: Context, draft: Draft, logits: Tensor) -> Tensor:
     """Count what comes before a place in the draft, whatever path it is on."""
-    return counts(context, replace(draft, parents=None), since)
+    return penalized(context, replace(draft, parents=None), logits)
 
 
 def moved_late(self: TableTarget, context: Context, order: Tensor) -> None:
@@ -252,7 +252,7 @@ def late_keys() -> Iterator[None]:
         yield
 
 
-counts, keep = processor_module._counts, TableTarget.keep
+penalized, keep = processor_module.penalized, TableTarget.keep
 
 ATTENTION = [
     Bug("attention", "lets tokens of a tree see their siblings", "tokens_of_a_tree_see_their_paths", SiblingsSeen),
@@ -288,7 +288,7 @@ LOOP = [
         "the loop's penalties see a tree's siblings",
         "exact_with_chosen_trees",
         PlainRejection,
-        replaced(processor_module, "_counts", siblings_counted),
+        replaced(processor_module, "penalized", siblings_counted),
     ),
     Bug(
         "drafter",
