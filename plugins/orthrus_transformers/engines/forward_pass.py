@@ -36,6 +36,8 @@ class ForwardPass:
     draft_pass: DraftPass | None = None  # makes the tokens of the anchors, and something of the logits
     room: Tensor | None = None  # [R], if there is a `draft_pass`
     taps: TapBuffer | None = None  # takes the hidden states of all n columns
+    begins: bool = False  # whether the rows, whose prompts it is over, hold nothing before it
+    scored: bool = False  # whether tokens of it may be kept
 
     @property
     def parts(self) -> list[Tensor]:
