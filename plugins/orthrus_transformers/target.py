@@ -22,23 +22,23 @@ from orthrus_transformers.engines.graph_limits import GraphLimits
 from orthrus_transformers.guards import check_room, in_its_turn, on_its_device, says_when_memory_is_short
 from orthrus_transformers.loading.generation_settings import differing_end_tokens, end_tokens, unapplied_settings
 from orthrus_transformers.loading.provenance import provenance
-from orthrus_transformers.model.attention_hook import NAME, attach, is_attached
+from orthrus_transformers.model.attention_hook import NAME, attach, attends, is_attached
 from orthrus_transformers.model.block_weights import holds_blocks
 from orthrus_transformers.model.compatibility import check_attention, check_layers, tree_obstacle
 from orthrus_transformers.model.context_length import ends_early, max_length
 from orthrus_transformers.model.decoder_layers import find_layers
 from orthrus_transformers.model.experts import choose_experts
 from orthrus_transformers.model.fused_layers import fuse_view, unfuse_view
-from orthrus_transformers.model.kept_check import KeptChecks, PassedCheck, passing_parts
-from orthrus_transformers.model.mask_windows import windows_in_masks
+from orthrus_transformers.model.kept_check import KeptChecks, passing_parts
 from orthrus_transformers.model.output_head import keep_wide_sums, project
 from orthrus_transformers.model.pass_facts import PassReads, pass_identity
 from orthrus_transformers.model.pass_state import PassState
 from orthrus_transformers.model.reference import chunk_logits, copied, fingerprint, plain_logits
-from orthrus_transformers.model.self_check import probe, refusing
+from orthrus_transformers.model.self_check import Layers, checked_windows
 from orthrus_transformers.model.taps import Taps
 from orthrus_transformers.model.views import View, make_view
-from orthrus_transformers.prefill_groups import prefill_groups
+from orthrus_transformers.prefill_groups import equal_groups, prefill_groups
+from orthrus_transformers.recurrent.recurrent_states import make_states
 from orthrus_transformers.row_keys import RowKeys
 from orthrus_transformers.training.dual_pass import DualPass
 
@@ -103,6 +103,7 @@ class TransformersTarget:
         self._views: dict[str, View] = {}
         self._state = state = PassState(attention, model.dtype)
         self._own_attention = attach(model, state)
+        self._recurrent = make_states(model)
         self._taps = Taps(model, state)
         self.hidden_size = int(model.config.get_text_config().hidden_size)
         self.layer_count = len(find_layers(model))
@@ -113,34 +114,22 @@ class TransformersTarget:
             state,
             self.max_length,
             limits or GraphLimits(),
-            threads,
+            threads=threads,
+            recurrent=self._recurrent,
             notify=notices.append,
             announce=notify,
         )
         chosen = make_engine(engine, setup)
         keep_wide_sums(model)
         self._engine: Engine = chosen.eager
-        self._reads = PassReads.of_model(model, self._checked_windows(chosen))
+        kept = KeptChecks(directory if holds_blocks(model) else None, *passing_parts(chosen.report(), cache, attention))
+        layers = Layers(attends(model), self._recurrent is not None)
+        self._reads = PassReads.of_model(model, checked_windows(self, model, state, layers, kept))
         self._engine = chosen
         files = (differing_end_tokens(directory), unapplied_settings(directory))
         for sentence in (ends_early(model), *notices, *files):
             if sentence:
                 notify(sentence)
-
-    def _checked_windows(self, chosen: Engine) -> Sequence[int | None]:
-        """Return each layer's window from the self-check at load; raise BuildError if it fails."""
-        directory = self.directory if holds_blocks(self._model) else None
-        kept = KeptChecks(directory, *passing_parts(chosen.report(), self._cache, self._state.backend))
-        check = kept.passed()
-        if check is None:
-            model_type = self._model.config.model_type
-            with refusing(model_type):
-                self._state.masked_windows = windows_in_masks(self._model)
-                windows = probe(self, self._state, model_type)
-            kept.keep(PassedCheck(windows, self._state.masked_windows))
-            return windows
-        self._state.masked_windows = check.masked_windows
-        return check.windows
 
     @property
     def engine(self) -> Engine:
@@ -161,6 +150,8 @@ class TransformersTarget:
         self.turn.begin(context)
         self._row_keys.start(self._model)
         self._cache.start(len(context.rows), self.device)
+        if self._recurrent is not None:
+            self._recurrent.start(len(context.rows))
 
     @in_its_turn
     @on_its_device
@@ -168,6 +159,8 @@ class TransformersTarget:
     def move_rows(self, sources: Sequence[int]) -> None:
         """Move the rows of the cache."""
         cast(MovesRows, self._cache).move_rows(sources)
+        if self._recurrent is not None:
+            self._recurrent.move_rows(sources)
 
     @in_its_turn
     def free_rows(self, context: Context, rows: Sequence[int]) -> None:
@@ -221,7 +214,7 @@ class TransformersTarget:
         if self._taps.buffer is not None:
             self._hand_over_restored(rows, held)
         new = [len(context.rows[row].prompt) - count for row, count in zip(rows, held, strict=True)]
-        groups = prefill_groups(new, self.device.type)
+        groups = prefill_groups(new, self.device.type) if self._recurrent is None else equal_groups(new)
         everywhere: Tensor | None = None
         for number, group in enumerate(groups, start=1):
             chosen = [rows[index] for index in group]
@@ -268,6 +261,7 @@ class TransformersTarget:
                 rows=None if len(rows) == len(context.rows) else which,
                 taps=self._taps.buffer,
                 first_row=rows[0] if list(rows) == list(range(rows[0], rows[0] + len(rows))) else None,
+                begins=start == 0 and before == 0,
             )
             logits = self._engine.run(forward_pass)  # [R, 1, V]
             last = start + chunk >= width
@@ -440,6 +434,8 @@ class TransformersTarget:
     def keep(self, step: Step) -> None:
         """Keep the keys of every committed token but the anchor, which the next pass writes."""
         self._cache.keep(step.lengths - 1)
+        if self._recurrent is not None:
+            self._recurrent.keep(step.lengths - 1)
 
     @torch.no_grad()
     @in_its_turn
