@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor
-from torch.nn.functional import embedding
 
 from orthrus import BuildError, Context, Draft, KVCache, Step, TapPoint, Tokenizer, Turn
 from orthrus.optional import BoundsSlots, DraftPass, MovesRows, TapReader
@@ -22,8 +20,8 @@ from orthrus_transformers.engines.graph_limits import GraphLimits
 from orthrus_transformers.guards import check_room, in_its_turn, on_its_device, says_when_memory_is_short
 from orthrus_transformers.loading.generation_settings import differing_end_tokens, end_tokens, unapplied_settings
 from orthrus_transformers.loading.provenance import provenance
-from orthrus_transformers.model.attention_hook import NAME, attach, attends, is_attached
-from orthrus_transformers.model.block_weights import holds_blocks
+from orthrus_transformers.model.attention_hook import attends
+from orthrus_transformers.model.block_weights import embedding_rows, holds_blocks
 from orthrus_transformers.model.compatibility import check_attention, check_layers, tree_obstacle
 from orthrus_transformers.model.context_length import ends_early, max_length
 from orthrus_transformers.model.decoder_layers import find_layers
@@ -31,9 +29,10 @@ from orthrus_transformers.model.experts import choose_experts
 from orthrus_transformers.model.fused_layers import fuse_view, unfuse_view
 from orthrus_transformers.model.kept_check import KeptChecks, passing_parts
 from orthrus_transformers.model.output_head import keep_wide_sums, project
+from orthrus_transformers.model.own_model import OwnModel
 from orthrus_transformers.model.pass_facts import PassReads, pass_identity
 from orthrus_transformers.model.pass_state import PassState
-from orthrus_transformers.model.reference import chunk_logits, copied, fingerprint, plain_logits
+from orthrus_transformers.model.reference import chunk_logits, fingerprint, plain_logits, weight_samples
 from orthrus_transformers.model.self_check import Layers, checked_windows
 from orthrus_transformers.model.taps import Taps
 from orthrus_transformers.model.views import View, make_view
@@ -81,7 +80,8 @@ class TransformersTarget:
         choose_experts(model.config, model.dtype)
         check_layers(model)
         check_attention(model, attention)
-        self.capabilities = CAPABILITIES | ({"tokenizer"} if tokenizer else set())
+        trained = CAPABILITIES - {"training"} if holds_blocks(model) else CAPABILITIES  # blocks have no gradients
+        self.capabilities = trained | ({"tokenizer"} if tokenizer else set())
         self.name = name or str(model.config.model_type)
         self.directory = directory
         self.model_path = model_path
@@ -102,7 +102,7 @@ class TransformersTarget:
         self.restores_prefixes = self._row_keys.restores
         self._views: dict[str, View] = {}
         self._state = state = PassState(attention, model.dtype)
-        self._own_attention = attach(model, state)
+        self._own = OwnModel(model, state)
         self._recurrent = make_states(model)
         self._taps = Taps(model, state)
         self.hidden_size = int(model.config.get_text_config().hidden_size)
@@ -124,7 +124,7 @@ class TransformersTarget:
         self._engine: Engine = chosen.eager
         kept = KeptChecks(directory if holds_blocks(model) else None, *passing_parts(chosen.report(), cache, attention))
         layers = Layers(attends(model), self._recurrent is not None)
-        self._reads = PassReads.of_model(model, checked_windows(self, model, state, layers, kept))
+        self._reads = PassReads.of_model(model, checked_windows(self, self._own, state, layers, kept))
         self._engine = chosen
         files = (differing_end_tokens(directory), unapplied_settings(directory))
         for sentence in (ends_early(model), *notices, *files):
@@ -316,7 +316,7 @@ class TransformersTarget:
     @on_its_device
     def embed(self, tokens: Tensor) -> Tensor:
         """Return the embedding table's rows [B, n, h] for tokens [B, n], without what a model multiplies them by."""
-        return embedding(tokens, self._model.get_input_embeddings().weight)
+        return embedding_rows(self._model.get_input_embeddings(), tokens)
 
     @torch.no_grad()
     @on_its_device
@@ -426,6 +426,10 @@ class TransformersTarget:
         """Return what tells this model's weights from others, whatever dtype they are computed in."""
         return fingerprint(self.directory, self._model)
 
+    def weight_samples(self) -> list[tuple[str, Tensor]]:
+        """Return each weight's name with its values, or with its first ones."""
+        return weight_samples(self._model)
+
     def _view(self, name: str) -> View:
         if name not in self._views:
             raise BuildError(f"no view '{name}' is attached to '{self.name}'")
@@ -466,24 +470,17 @@ class TransformersTarget:
 
         Raises BuildError if the device's memory does not hold the copy.
         """
-        return partial(plain_logits, copied(self._model, self._own_attention, dtype))
+        return self._own.widened(dtype)
 
     @contextmanager
     def own_model(self) -> Iterator[Any]:
         """Lend the model with the attention that it came with; afterwards passes go through the backend again."""
-        backend = self._model.config._attn_implementation
-        self._model.set_attn_implementation(self._own_attention)
-        try:
-            yield self._model
-        finally:
-            self._model.set_attn_implementation(backend)
+        with self._own.lent() as model:
+            yield model
 
     def take_back(self) -> bool:
         """Route the model's attention through the backend again; return False if another target has it now."""
-        if not is_attached(self._model, self._state):
-            return False
-        self._model.set_attn_implementation(NAME)
-        return True
+        return self._own.take_back()
 
     def provenance(self) -> str:
         """Return a sentence on what the model was loaded from, and how it was held against those files."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,6 +13,7 @@ from orthrus import BuildError, Context, Draft, OrthrusError, Scheduler, Stop, T
 from orthrus.errors import reason
 from orthrus_transformers.model.kept_check import KeptChecks, PassedCheck
 from orthrus_transformers.model.mask_windows import windows_in_masks
+from orthrus_transformers.model.own_model import OwnModel
 from orthrus_transformers.model.pass_state import PassState
 
 # Of the logits' spread: far above rounding, far below a bug. Models compute norms in float32 even in float64.
@@ -38,16 +38,17 @@ def refusing(model_type: str) -> Iterator[None]:
 
 
 def checked_windows(
-    target: Target, model: Any, state: PassState, layers: Layers, kept: KeptChecks
+    target: Target, own: OwnModel, state: PassState, layers: Layers, kept: KeptChecks
 ) -> Sequence[int | None]:
     """Return the window of each layer that attends, from a check of now or a kept one; raise BuildError if it fails."""
     check = kept.passed()
     if check is not None:
         state.masked_windows = check.masked_windows
         return check.windows
-    with refusing(model.config.model_type):
-        state.masked_windows = windows_in_masks(model)
-        windows = probe(target, state, model.config.model_type, layers)
+    model_type = own.model.config.model_type
+    with refusing(model_type):
+        state.masked_windows = windows_in_masks(own.model)
+        windows = probe(target, state, model_type, layers)
     kept.keep(PassedCheck(windows, state.masked_windows))
     return windows
 
