@@ -293,8 +293,8 @@ class TransformersTarget:
         return logits
 
     def tree_obstacle(self) -> TreeObstacle | None:
-        """Return which part of the target keeps it from scoring trees: its attention, its cache or its engine."""
-        return tree_obstacle(self._state.backend, self._cache)
+        """Return which part of the target keeps it from scoring trees: its layers, its attention or its cache."""
+        return tree_obstacle(self._state.backend, self._cache, self._recurrent is not None)
 
     @torch.no_grad()
     @in_its_turn

@@ -27,8 +27,12 @@ def check_layers(model: Any) -> None:
         )
 
 
-def tree_obstacle(attention: AttentionBackend, cache: KVCache) -> TreeObstacle | None:
-    """Return what keeps passes from scoring trees: attention without tree masks, or a cache that moves no slots."""
+def tree_obstacle(attention: AttentionBackend, cache: KVCache, recurs: bool) -> TreeObstacle | None:
+    """Return what keeps passes from scoring trees: recurrent layers, attention without masks, a cache's slots."""
+    if recurs:
+        return TreeObstacle(
+            "target", "transformers", "has recurrent layers, whose states follow one path", "take another model"
+        )
     if "tree" not in attention.capabilities.kinds:
         remedy = "set attention.name=sdpa or eager"
         return TreeObstacle("attention", type(attention).__name__, "has no tree masks", remedy)
