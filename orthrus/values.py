@@ -275,10 +275,20 @@ class Piece:
 
 @dataclass(frozen=True)
 class ShownDraft:
-    """A draft as a request's event shows it: all tokens that were proposed, and whose; None: there are none."""
+    """A draft as a request's event shows it: all tokens that were proposed, and whose; None: there are none.
+
+    Of a tree they are those of all branches.
+    """
 
     token_ids: tuple[int, ...] = ()
     drafter: str | None = None
+
+    def rejected(self, accepted: Sequence[int]) -> list[int]:
+        """Return the tokens that are not among these, which were accepted."""
+        left = list(self.token_ids)
+        for token in accepted:
+            left.remove(token)  # of a chain the first one each time; of equal ones in a tree any will do
+        return left
 
 
 @dataclass(frozen=True, eq=False)
