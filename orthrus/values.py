@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from orthrus.metrics import Measures
     from orthrus.paths import Paths
 
-FinishReason = Literal["stop_token", "stop_string", "length", "cancelled"]
+FinishReason = Literal["stop_token", "stop_string", "length", "cancelled", "failed"]
 TapPoint = int | Literal["final"]  # boundary k: what enters layer k; "final": what the last norm gives
 Message = dict[str, str]
 Prompt = str | Sequence[int] | Sequence[Message]
@@ -32,7 +32,7 @@ class Draft:
     None is a chain. Of a tree, lengths count all tokens, those of the branches, too.
     passes: forward passes of a target-sized model that proposing cost (for `tpf`); a smaller one's is a fraction.
     host_lengths: the lengths as numbers, of a draft that was made on the host: who reads them saves a sync. None if
-    the drafter does not know them.
+    the drafter does not know them. drafter: the name of who drafted it, if it is not the drafter that proposes it.
     """
 
     tokens: Tensor
@@ -41,6 +41,7 @@ class Draft:
     parents: Tensor | None = None
     passes: float = 0
     host_lengths: tuple[int, ...] | None = None
+    drafter: str | None = None
 
     @cached_property
     def paths(self) -> Paths | None:
@@ -125,6 +126,7 @@ class Step:
     scores: of the tokens committed, for rows that want them; None if no row does.
     likeliest: of every scored place, for a drafter that asks for them.
     drafted: the number of drafts that were proposed for each row, for a session that counts them.
+    drafts: the drafts themselves, of rows that show them; None if no row does. drafter: as of the draft.
     """
 
     cycle: int
@@ -137,6 +139,8 @@ class Step:
     scores: tuple[tuple[TokenScores, ...], ...] | None = None
     likeliest: LikeliestTokens | None = None
     drafted: tuple[int, ...] | None = None
+    drafts: tuple[tuple[int, ...], ...] | None = None
+    drafter: str | None = None
 
     def without_acceptance(self) -> Step:
         """Return the step as it is to a drafter whose draft it was not: nothing of its own was accepted.
@@ -155,6 +159,8 @@ class Step:
             self.scores,
             self.likeliest,
             self.drafted,
+            self.drafts,
+            self.drafter,
         )
 
 
@@ -267,6 +273,14 @@ class Piece:
     step: Step
 
 
+@dataclass(frozen=True)
+class ShownDraft:
+    """A draft as a request's event shows it: all tokens that were proposed, and whose; None: there are none."""
+
+    token_ids: tuple[int, ...] = ()
+    drafter: str | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Event:
     """The news of one request of a session in one step: what it committed, and its result if it has ended.
@@ -274,7 +288,8 @@ class Event:
     token_ids: the tokens committed, of which the first `accepted` were drafts. texts: for each of them the text that
     became safe to show. rest: text that was held back until the end. scores: of each token, if asked for. step: None
     for a request that ended outside of a step, by its cancellation or because it has no room. drafted: how many drafts
-    were proposed, in a session that counts them; else 0.
+    were proposed, in a session that counts them; else 0. draft: the drafts and whose they are, for a request that shows
+    them. error: what the tokenizer raised at this request's tokens, which ended it without a result.
     """
 
     id: str
@@ -286,6 +301,8 @@ class Event:
     step: Step | None = None
     result: Result | None = None
     drafted: int = 0
+    draft: ShownDraft | None = None
+    error: Exception | None = None
 
     @property
     def text(self) -> str:

@@ -16,6 +16,7 @@ from orthrus.batch import commit as arithmetic
 from orthrus.batch import scores as token_scores
 from orthrus.batch.arrangement import arranged, row_count
 from orthrus.batch.context import Context, upload
+from orthrus.batch.drafts import SeenDrafts, drafts_seen
 from orthrus.batch.request import Request, Row
 from orthrus.batch.row_settings import RowSettings
 from orthrus.batch.validation import CheckedDraft, WriteGuard, check_accepted, check_draft, check_numbers, check_verdict
@@ -245,12 +246,13 @@ class Scheduler:
         if likeliest is not None and logits is not None:
             facts = torch.cat([facts, token_scores.gathered(logits, facts[:, 3:], likeliest)], dim=1)
         width = draft.tokens.shape[1]
-        counted = self._counts_drafts and width > 0
-        if counted:
-            facts = torch.cat([facts, draft.lengths[:, None]], dim=1)
-        seen = self._read(facts, ahead, width + 1)  # [B, 3 + n + 1, and scores, and the draft's length]
-        drafted = [values.pop() if counted else 0 for values in seen]
-        return self._record(seen, width, draft.passes + 1, tuple(drafted) if self._counts_drafts else None)
+        shown = context.settings.drafts
+        if width and (shown or self._counts_drafts):
+            drafts = [draft.tokens, draft.lengths[:, None]] if shown else [draft.lengths[:, None]]
+            facts = torch.cat([facts, *drafts], dim=1)
+        seen = self._read(facts, ahead, width + 1)  # [B, 3 + n + 1, and scores, and the draft, and its length]
+        drafted = drafts_seen(seen, width, shown=shown, counted=self._counts_drafts)
+        return self._record(seen, width, draft, drafted)
 
     def _add(self, draft: Draft, verdict: Verdict, limits: Tensor) -> Tensor:
         """Add each row's tokens; return what the host is to know of them [B, 3 + n + 1].
@@ -286,7 +288,7 @@ class Scheduler:
             copied.synchronize()
         return on_host.tolist()
 
-    def _record(self, seen: list[list[int]], width: int, passes: float, drafted: tuple[int, ...] | None) -> Step:
+    def _record(self, seen: list[list[int]], width: int, draft: Draft, drafted: SeenDrafts) -> Step:
         context = self._context
         fresh, self._fresh = tuple(self._fresh), []
         context.cycle += not fresh
@@ -302,8 +304,8 @@ class Scheduler:
         finished = [row.finish_reason if tokens else None for row, tokens in zip(rows, committed, strict=True)]
         self._changed = self._changed or bool(fresh) or any(finished)
         self._idle.update(index for index, reason in enumerate(finished) if reason is not None)
-        if "stop_string" in finished:
-            self._upload_state()  # only the host can see stop strings; the device learns by an upload (no sync)
+        if "stop_string" in finished or "failed" in finished:
+            self._upload_state()  # only the host can see texts; the device learns by an upload (no sync)
         self._guard = WriteGuard.of(context)
         return Step(
             cycle=context.cycle,
@@ -312,9 +314,11 @@ class Scheduler:
             committed=tuple(committed),
             accepted=tuple(accepted),
             finished=tuple(finished),
-            passes=passes,
+            passes=draft.passes + 1,
             scores=self._scores(seen, width + 4, committed),
-            drafted=drafted,
+            drafted=drafted.lengths,
+            drafts=drafted.tokens,
+            drafter=draft.drafter,
         )
 
     def _scores(
@@ -363,7 +367,7 @@ class Scheduler:
     def _settings_of(self, rows: Sequence[Row]) -> RowSettings:
         """Return the rows' settings: those that they had, if all have the same as before."""
         live = [row for row in rows if row.live]
-        wanted = {(id(row.stop), id(row.sampling), row.likeliest) for row in live}
+        wanted = {(id(row.stop), id(row.sampling), row.likeliest, row.drafts) for row in live}
         key = len(rows), wanted
         if len(wanted) != 1 or key != self._settings_key:
             self._settings_key, self._settings_rows = key, live[:1]  # rows keep what the ids are of
@@ -380,6 +384,8 @@ class Scheduler:
 
 def why_finished(row: Row) -> FinishReason | None:
     """Return why a row ends with its last token; None if it goes on."""
+    if row.error is not None:
+        return "failed"
     if row.text is not None and row.text.matched:
         return "stop_string"
     if row.output[-1] in row.stop.token_ids:

@@ -106,7 +106,9 @@ class Cascade:
         self._chosen[number] += 1
         draft = drafts[number]
         self._proposal = Proposal(number, state, drafted.get(number, ()), draft.tokens.shape[1], passes, began)
-        return draft if draft.passes == passes else replace(draft, passes=passes)
+        if number == NOBODY:
+            return draft if draft.passes == passes else replace(draft, passes=passes)
+        return replace(draft, passes=passes, drafter=draft.drafter or name_of(self._drafters[number]))
 
     def observe(self, step: Step) -> None:
         """Tell all drafters what was committed, and note what was accepted of whose draft and what it took."""

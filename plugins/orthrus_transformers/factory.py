@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from orthrus import Parts
+from orthrus import BuildError, Parts
 from orthrus_transformers.engines.graph_limits import GraphLimits
+from orthrus_transformers.engines.native import native_report, parts_misfit
 from orthrus_transformers.loading import model as loading
+from orthrus_transformers.loading.file_tokenizer import load_file_tokenizer
+from orthrus_transformers.loading.gguf.blocks import load_block_decoder
 from orthrus_transformers.loading.loaded_model import LoadedModel
+from orthrus_transformers.loading.tokenizer import TextTokenizer
+from orthrus_transformers.model.kept_check import KeptChecks, passing_parts
+from orthrus_transformers.native.library import load_library
 from orthrus_transformers.options import TransformersOptions
 from orthrus_transformers.target import TransformersTarget
 from orthrus_transformers.transformers_api import raise_if_transformers_changed
@@ -47,10 +54,36 @@ def make(options: TransformersOptions, parts: Parts) -> TransformersTarget:
 
 def _loaded(path: Path, options: TransformersOptions, parts: Parts) -> tuple[Path, Any, Any]:
     """Return the directory that holds what the path does, its tokenizer, and the model."""
-    in_blocks = options.dtype == "gguf"
-    device = loading.choose_device("cpu" if in_blocks and options.device == "auto" else options.device)
-    directory = loading.local_directory(path, parts, options.ignore, in_blocks=in_blocks)
+    if options.dtype == "gguf":
+        return _in_blocks(path, options, parts)
+    device = loading.choose_device(options.device)
+    directory = loading.local_directory(path, parts, options.ignore)
     tokenizer = loading.load_tokenizer(loading.tokenizer_directory(directory, options, parts), options)
-    if in_blocks:
-        return directory, tokenizer, loading.load_in_blocks(path, directory, options)
     return directory, tokenizer, loading.load_model(directory, options, device)
+
+
+def _in_blocks(path: Path, options: TransformersOptions, parts: Parts) -> tuple[Path, Any, Any]:
+    """Return the same of a GGUF file whose weights stay in it; without transformers where that has been seen to fit."""
+    loading.check_device_of_blocks(options.device)
+    directory = loading.local_directory(path, parts, options.ignore, in_blocks=True)
+    tokenizer: TextTokenizer | None
+    if options.tokenizer is None:
+        tokenizer = load_file_tokenizer(directory, options.chat)
+    else:
+        tokenizer = loading.load_tokenizer(loading.tokenizer_directory(directory, options, parts), options)
+    whole = partial(loading.load_in_blocks, path, directory, options)
+    if _is_checked(directory, options, parts):
+        return directory, tokenizer, load_block_decoder(path, directory, whole)
+    return directory, tokenizer, whole()
+
+
+def _is_checked(directory: Path, options: TransformersOptions, parts: Parts) -> bool:
+    """Tell whether the engine native would be taken, and has passed the self-check with this file and these parts."""
+    if options.engine not in ("auto", "native") or parts_misfit(parts.cache, parts.attention) is not None:
+        return False
+    try:
+        library = load_library(parts.notify)
+    except BuildError:
+        return False  # the target says why when it comes to choose its engine
+    report = native_report(library.key, 0, in_blocks=True)
+    return KeptChecks(directory, *passing_parts(report, parts.cache, parts.attention)).passed() is not None

@@ -18,7 +18,7 @@ import typer
 from docs_pages import ROOT, Page
 from support.view_memory import program as view_memory_program
 
-from orthrus import InputError, Result, Sampling, Stop, hookspecs, interfaces, optional, trees, values
+from orthrus import InputError, Result, Sampling, Stop, hookspecs, interfaces, optional, trees, values, watched
 from orthrus.cli import doctor_table, predict_table, verify_table
 from orthrus.cli.app import make_app
 from orthrus.cli.bench_table import COLUMNS
@@ -28,12 +28,14 @@ from orthrus.metrics import Measures
 from orthrus.options import describe
 from orthrus.registry.contracts import members
 from orthrus.registry.plugins import GROUP, Plugins
+from orthrus.settings import WarmUp
 from orthrus.testing import strategies
 from orthrus.testing.profiles import PROFILES
 from orthrus.values import FinishReason
 
-SECTIONS = {"stop": Stop, "sampling": Sampling}
+SECTIONS = {"stop": Stop, "sampling": Sampling, "warm_up": WarmUp}
 PROTOCOLS = ("AttentionBackend", "Baseline", "Drafter", "KVCache", "Source", "Target", "Tokenizer", "Verifier")
+FIELDS = (values.Draft, values.Verdict, values.Step, values.MaskDescription, values.AttentionCapabilities)
 TREE_ABILITIES = ("DraftsTrees", "VerifiesTrees", "ScoresTrees", "MovesSlots")
 ABILITIES = (
     "BoundsRows",
@@ -86,7 +88,8 @@ def field_tables(page: Page) -> list[str]:
     """Compare the tables of fields with those of the values that go between the parts."""
     return [
         complaint
-        for value in (values.Draft, values.Verdict, values.Step, values.MaskDescription, values.AttentionCapabilities)
+        for value in (*FIELDS, *vars(watched).values())
+        if dataclasses.is_dataclass(value) and isinstance(value, type)
         for complaint in names(page, f"fields: {value.__name__}", [field.name for field in dataclasses.fields(value)])
     ]
 
@@ -190,10 +193,19 @@ def option_row(option: dict[str, Any]) -> str:
 
 def flag_tables(page: Page) -> list[str]:
     """Compare each table of a command's flags with those that the program takes."""
-    commands = typer.main.get_command(make_app()).commands  # type: ignore[attr-defined]
+    program = typer.main.get_command(make_app())
     return [
-        complaint for name in page.marks("flags") for complaint in names(page, f"flags: {name}", _flags(commands[name]))
+        complaint
+        for name in page.marks("flags")
+        for complaint in names(page, f"flags: {name}", _flags(_command(program, name)))
     ]
+
+
+def _command(program: Any, name: str) -> Any:
+    """Return a command by its words: those of a group have two."""
+    for word in name.split():
+        program = program.commands[word]
+    return program
 
 
 def _flags(command: Any) -> list[str]:

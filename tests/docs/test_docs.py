@@ -117,6 +117,8 @@ def test_flags_and_columns_are_those_of_the_commands() -> None:
         assert page(name).marks("flags") and page(name).marks("columns")
         none_of(checks.flag_tables(page(name)))
         none_of(checks.column_table(page(name)))
+    assert page("docs/guide/tracing.md").marks("flags") == ["trace"]
+    none_of(checks.flag_tables(page("docs/guide/tracing.md")))
 
 
 def test_every_page_is_in_the_index() -> None:

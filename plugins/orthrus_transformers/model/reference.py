@@ -66,4 +66,9 @@ def fingerprint(directory: Path | None, model: Any) -> str:
     """Return the fingerprint of the weights in a directory's files, or of the model's if there are none."""
     if directory is not None and any(directory.glob("*.safetensors")):
         return fingerprint_files(directory)
-    return fingerprint_weights([*model.named_parameters(), *block_beginnings(model)])
+    return fingerprint_weights(weight_samples(model))
+
+
+def weight_samples(model: Any) -> list[tuple[str, Tensor]]:
+    """Return each weight's name with its values, or with its first ones if it is in a file's blocks."""
+    return [*model.named_parameters(), *block_beginnings(model)]
