@@ -23,8 +23,10 @@ from orthrus.kernels.triton_wait import wait
 def _query_of(m, groups, queries, TREE: tl.constexpr):
     """Return which head of its group and which query a row m of queries is."""
     if TREE == 2:
-        return m % groups, m // groups
-    return m // queries, m % queries
+        head, query = m % groups, m // groups
+    else:
+        head, query = m // queries, m % queries
+    return head, query
 
 
 @triton.jit
@@ -257,17 +259,13 @@ def combine(
     numerator, denominator = tl.sum(values * weights[:, None], 0), tl.sum(weights * part, 0)
     if IN_TURN:
         for first in range(SPLITS, splits, SPLITS):
-            there = s + first < splits
-            further = tl.load(maxima + cell + first * rows, mask=there, other=float("-inf"))
-            weights = tl.exp(further - largest)
-            part = tl.load(sums + cell + first * rows, mask=there, other=0.0)
-            values = tl.load(
-                parts + (cell + first * rows)[:, None] * SIZE + d[None, :],
-                mask=there[:, None] & inside[None, :],
-                other=0.0,
-            )
-            numerator += tl.sum(values * weights[:, None], 0)
-            denominator += tl.sum(weights * part, 0)
+            there, further = s + first < splits, cell + first * rows
+            more_weights = tl.exp(tl.load(maxima + further, mask=there, other=float("-inf")) - largest)
+            more_sums = tl.load(sums + further, mask=there, other=0.0)
+            wanted = there[:, None] & inside[None, :]
+            more_values = tl.load(parts + further[:, None] * SIZE + d[None, :], mask=wanted, other=0.0)
+            numerator += tl.sum(more_values * more_weights[:, None], 0)
+            denominator += tl.sum(more_weights * more_sums, 0)
     query_in_group, query_index = _query_of(m, groups, queries, TREE)
     target = out + batch * stride_ob + (head * groups + query_in_group) * stride_oh + query_index * stride_on
     tl.store(target + d, (numerator / denominator).to(out.dtype.element_ty), mask=inside)

@@ -16,6 +16,7 @@ from orthrus.kernels import available
 from orthrus.paths import Paths
 from orthrus.sampling import keep_agreed
 from orthrus_caches.buffers import SlotMoves, move
+from orthrus_diffusion.tree import best_first, best_first_in_torch
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 DEVICE = torch.device("cuda", 0)
@@ -93,3 +94,30 @@ def test_keys_move_as_in_torch(dtype: torch.dtype, seed: int) -> None:
         move(buffers, first, order)
         moves.move(there, first.to(DEVICE), order.to(DEVICE))
     assert all(torch.equal(buffer.cpu(), wanted) for buffer, wanted in zip(there, buffers, strict=True))
+
+
+@given(seeds)
+def test_the_likeliest_tree_is_that_of_torch(seed: int) -> None:
+    choose, generator = random.Random(seed), torch.Generator().manual_seed(seed % 2**31)
+    rows, depth, vocabulary, nodes = (
+        choose.randint(1, 3),
+        choose.randint(1, 15),
+        choose.choice([3, 20, 500]),
+        choose.choice([1, 2, 7, 32, 64, 200]),
+    )
+    logits = torch.randn(rows, depth, vocabulary, generator=generator) * choose.choice([1, 3, 10])
+    if choose.random() < 0.2:
+        logits[0, choose.randrange(depth)] = float("nan")
+    room = torch.tensor([choose.choice([0, 1, 5, 300]) for _ in range(rows)])
+    wanted, made = best_first_in_torch(logits, room, nodes), best_first(logits.to(DEVICE), room.to(DEVICE), nodes).cpu()
+    assert torch.equal(made[:, -1], wanted[:, -1])
+    for row, length in enumerate(wanted[:, -1].tolist()):
+        trees = []
+        for tree in (wanted, made):
+            width, paths = tree.shape[1] // 2, {-1: ()}
+            for index in range(length):
+                parent = int(tree[row, width + index])
+                assert -1 <= parent < index
+                paths[index] = (*paths[parent], int(tree[row, index]))
+            trees.append(list(paths.values()))
+        assert trees[0] == trees[1] or (sorted(trees[0]) == sorted(trees[1]))  # sums may round to equal ones
