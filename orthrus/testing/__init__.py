@@ -5,7 +5,7 @@ def test_conformance(check):
     check(lambda target: MyDrafter(target, k=3))
 
 May import: abilities, batch, build, chance, config, decode, errors, interfaces, optional, options, reference, registry,
-sampling, settings, values.
+rounding, sampling, settings, values.
 """
 
 from orthrus.reference.cache import PlainCache

@@ -42,6 +42,7 @@ PUBLIC = {
     "orthrus.optional",
     "orthrus.progress",
     "orthrus.reference",
+    "orthrus.rounding",
     "orthrus.sampling",
     "orthrus.testing",
     *DRAFTER_MODELS,
