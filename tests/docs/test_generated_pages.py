@@ -95,6 +95,16 @@ def verified_caches() -> Files:
     return {f"docs/{program['PAGE']}": program["page"](record)}
 
 
+def combinations() -> Files:
+    program = tool("combinations")
+    record = json.loads((DOCS / program["RECORD"]).read_text(encoding="utf-8"))
+    return {f"docs/{program['PAGE']}": program["page"](record)}
+
+
+def part_pages() -> Files:
+    return below("docs/reference/parts", tool("part_pages")["pages"]())
+
+
 WRITTEN: list[Callable[[], Files]] = [
     training_log,
     lossless_evidence,
@@ -107,6 +117,8 @@ WRITTEN: list[Callable[[], Files]] = [
     cache_memory,
     cache_speeds,
     verified_caches,
+    part_pages,
+    combinations,
 ]
 
 
