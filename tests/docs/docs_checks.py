@@ -18,7 +18,7 @@ import typer
 from docs_pages import ROOT, Page
 from support.view_memory import program as view_memory_program
 
-from orthrus import InputError, Result, Sampling, Stop, hookspecs, interfaces, optional, values, watched
+from orthrus import InputError, Result, Sampling, Stop, hookspecs, interfaces, optional, rounding, values, watched
 from orthrus.cli import doctor_table, predict_table, verify_table
 from orthrus.cli.app import make_app
 from orthrus.cli.bench_table import COLUMNS
@@ -74,7 +74,7 @@ def names(page: Page, mark: str, wanted: Iterable[str]) -> list[str]:
 def interface_tables(page: Page) -> list[str]:
     """Compare the table of each interface, and of each ability that has one, with its members."""
     protocols = {name: getattr(interfaces, name) for name in PROTOCOLS}
-    protocols |= {name: getattr(optional, name) for name in ABILITIES}
+    protocols |= {name: getattr(optional, name) for name in ABILITIES} | {"RoundsStates": rounding.RoundsStates}
     return [
         complaint
         for name, protocol in protocols.items()
