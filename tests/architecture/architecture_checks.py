@@ -43,6 +43,7 @@ PUBLIC = {
     "orthrus.paths",
     "orthrus.progress",
     "orthrus.reference",
+    "orthrus.rounding",
     "orthrus.sampling",
     "orthrus.testing",
     "orthrus.trees",

@@ -32,7 +32,7 @@ def traced(folder: Path, prompts: list[str], batch: int = 2, name: str = "trace.
     return decoder.generate(prompts, batch=batch)
 
 
-@fewer(4)
+@fewer(12)
 @given(
     prompts=st.lists(st.text("abcdefgh ", min_size=1, max_size=9), min_size=1, max_size=4),
     batch=st.integers(1, 3),
