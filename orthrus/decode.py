@@ -19,6 +19,7 @@ from orthrus.abilities import (
     move_rows,
     note_restored,
     prefill_chunks,
+    together_of,
     turn_of,
 )
 from orthrus.batch.context import Context
@@ -59,7 +60,7 @@ def decode_in_turns(
     Everything is batched and ragged, and there is one host sync a step: in `scheduler.commit`. under_way: the
     scheduler of a session, which has begun on the target; None: the decoding begins.
     """
-    turn, process = turn_of(target), LogitsProcessor.of(context)
+    turn, process, together = turn_of(target), LogitsProcessor.of(context), together_of(target)
     if under_way is None:
         begin(target, turn, context)
     moves, fit = may_move(target, drafter), fit_of(target)
@@ -72,6 +73,7 @@ def decode_in_turns(
     def conclude(draft: Draft, logits: Tensor, committed: Callable[[], object] | None) -> Step:
         processed = process(context, draft, logits)  # penalties, temperature, top-k, ...
         verdict = verifier.verify(context, draft, processed, chance)  # accepted [B], next_tokens [B]
+        verdict = together.verdict(verdict)  # one rank decides, if there are several
         step = scheduler.commit(draft, verdict, committed, logits)
         target.keep(step)  # the cache's length is the position of the anchor, always
         return step
@@ -84,7 +86,7 @@ def decode_in_turns(
         return step
 
     def cycle() -> Step:
-        draft = scheduler.check(drafter.propose(context, chance))  # tokens [B, n], lengths [B]
+        draft = scheduler.check(together.draft(drafter.propose(context, chance)))  # tokens [B, n], lengths [B]
         logits = target.score(context, draft)  # [B, n + 1, V]
         best = likeliest(logits) if likeliest else None  # of every place, before the next pass writes over the logits
         step = conclude(draft, logits, after_cycle)
@@ -93,7 +95,7 @@ def decode_in_turns(
 
     rows: list[int] = []  # that are prefilled, chunk by chunk
     while scheduler.live:
-        with turn.taken(context):
+        with turn.taken(context), together.step():
             if sources := scheduler.arrange():  # B follows the requests that go on and that wait
                 move_rows(target, drafter, context, sources)
             if not rows and (rows := scheduler.refill()):  # rows that are free take the prompts that wait

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from orthrus.abilities import turn_of
+from orthrus.abilities import together_of, turn_of
 from orthrus.batch.context import Context
 from orthrus.batch.request import Request
 from orthrus.chance import Chance, request_key
@@ -59,6 +59,7 @@ class Decoder:
         follows the target's option. on_result is called with each result, in order, once it is ready. Raises
         InputError, before anything is decoded, for an empty prompt or one that leaves no room in the model's context.
         """
+        prompts, batch, ids = together_of(self.target).agree((prompts, batch, ids))
         names = check_request(prompts, batch, ids)
         encoded = [self.encode(prompt, name, chat) for prompt, name in zip(prompts, names, strict=True)]
         results: dict[str, Result] = {}

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orthrus.cli.together import check_shared
 from orthrus.terminal import console
 
 if TYPE_CHECKING:
@@ -21,4 +22,6 @@ def load_decoder(config: Path, overrides: Sequence[str] | None, plugins: Plugins
         from orthrus.build import load
 
         notify = partial(terminal.print, markup=False, soft_wrap=True)
-        return load(config, dotted=overrides or [], plugins=plugins, notify=notify)
+        decoder = load(config, dotted=overrides or [], plugins=plugins, notify=notify)
+        check_shared(decoder.target)
+        return decoder

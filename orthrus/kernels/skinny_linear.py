@@ -68,6 +68,17 @@ def gain(hidden: Tensor, weight: Tensor) -> Normed:
     return Normed(hidden, gained, parts, 1)
 
 
+def added_gain(hidden: Tensor, more: Tensor, weight: Tensor) -> Normed:
+    """Add `more` to hidden [B, n, E] in place; return it made ready for a projection after a norm with weight [E]."""
+    from orthrus.kernels import triton_skinny_linear as kernels
+
+    tokens, size = hidden.shape[0] * hidden.shape[1], hidden.shape[2]
+    gained = torch.empty_like(hidden)
+    parts = hidden.new_empty(_padded(tokens), dtype=torch.float32)
+    kernels.added_gain[(tokens,)](hidden, more, weight, gained, parts, K=size, PADDED=_power(size))
+    return Normed(hidden, gained, parts, 1)
+
+
 def linear(normed: Normed, weight: Tensor, bias: Tensor | None, epsilon: float) -> Tensor:
     """Return [B, n, N]: the normed hidden state times weight [N, E] transposed, plus bias [N]."""
     tokens = normed.hidden.shape[0] * normed.hidden.shape[1]

@@ -35,6 +35,7 @@ from orthrus_transformers.model.pass_facts import PassReads, pass_identity
 from orthrus_transformers.model.pass_state import PassState
 from orthrus_transformers.model.reference import chunk_logits, copied, fingerprint, plain_logits
 from orthrus_transformers.model.self_check import probe, refusing
+from orthrus_transformers.model.shards import group_of, shards_of
 from orthrus_transformers.model.taps import Taps
 from orthrus_transformers.model.views import View, make_view
 from orthrus_transformers.prefill_groups import prefill_groups
@@ -96,6 +97,7 @@ class TransformersTarget:
         self.max_slots = cache.max_slots if isinstance(cache, BoundsSlots) else None
         self._chunk = prefill_chunk
         self.turn = Turn()
+        self.group = group_of(model)
         self.moves_rows = isinstance(cache, MovesRows) and cache.moves_rows
         self._row_keys = RowKeys(cache)
         self.restores_prefixes = self._row_keys.restores
@@ -307,13 +309,15 @@ class TransformersTarget:
     @on_its_device
     def embed(self, tokens: Tensor) -> Tensor:
         """Return the embedding table's rows [B, n, h] for tokens [B, n], without what a model multiplies them by."""
-        return embedding(tokens, self._model.get_input_embeddings().weight)
+        table = self._model.get_input_embeddings()
+        return table(tokens) if self.group else embedding(tokens, table.weight)
 
     @torch.no_grad()
     @on_its_device
     def head(self, hidden: Tensor) -> Tensor:
         """Return the output head's products [B, n, V] of states [B, n, h]; in float32 for a 16-bit model."""
-        return project(self._model.get_output_embeddings(), hidden)
+        products, shards = project(self._model.get_output_embeddings(), hidden), shards_of(self._model)
+        return products if shards is None else shards.joined(products)
 
     @torch.no_grad()
     @in_its_turn
@@ -408,6 +412,8 @@ class TransformersTarget:
         flex: FlexAttention or dense masks; None: FlexAttention on a CUDA device. compiled: whether layers go through
         torch.compile; None: with FlexAttention.
         """
+        if self.group is not None:
+            raise BuildError("a view of a model that several processes share cannot be trained; set target.parallel=1")
         flex = self.device.type == "cuda" if flex is None else flex
         if flex and self.device.type != "cuda":
             raise BuildError(f"FlexAttention has no gradients on '{self.device.type}'; train with dense masks")

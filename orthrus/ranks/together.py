@@ -1,0 +1,94 @@
+"""Decoding of one text by several ranks: the lead decides what is drafted and committed, and all do the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from typing import TypeVar
+
+import torch
+
+from orthrus.errors import GroupError
+from orthrus.ranks.group import RankGroup
+from orthrus.values import Draft, Verdict
+
+T = TypeVar("T")
+
+
+class Alone:
+    """One process, which agrees with itself."""
+
+    leads = True
+
+    def step(self) -> AbstractContextManager[None]:
+        """Return what a step is done within."""
+        return nullcontext()
+
+    def draft(self, draft: Draft) -> Draft:
+        """Return the draft."""
+        return draft
+
+    def verdict(self, verdict: Verdict) -> Verdict:
+        """Return the verdict."""
+        return verdict
+
+    def agree(self, value: T) -> T:
+        """Return the value."""
+        return value
+
+    def made_by_lead(self, make: Callable[[], T]) -> T:
+        """Return what is made."""
+        return make()
+
+    def clock(self, clock: Callable[[], float]) -> Callable[[], float]:
+        """Return the clock."""
+        return clock
+
+
+class Together(Alone):
+    """A rank among several; what it is told by the lead takes the place of its own."""
+
+    def __init__(self, group: RankGroup) -> None:
+        self._group = group
+        self.leads = group.leads
+
+    def step(self) -> AbstractContextManager[None]:
+        """Return what a step is done within; the others' watch ends all if it hangs."""
+        return self._group.activity.step()
+
+    def draft(self, draft: Draft) -> Draft:
+        """Return the lead's draft.
+
+        Raises GroupError where this rank drafted in another width: then its passes would not be those of the lead.
+        """
+        width = draft.tokens.shape[1]
+        (wanted,) = self._group.agree_numbers(width)
+        if wanted != width:
+            raise GroupError(
+                f"rank {self._group.rank} drafted {width} tokens where rank 0 drafted {int(wanted)}: this drafter does"
+                " not draft the same in every process and cannot be used with target.parallel; take another one"
+            )
+        if not width:
+            return draft
+        drafted = self._group.from_lead(torch.cat([draft.tokens, draft.lengths[:, None]], dim=1))  # [B, n + 1]
+        return replace(
+            draft, tokens=drafted[:, :-1].contiguous(), lengths=drafted[:, -1].contiguous(), host_lengths=None
+        )
+
+    def verdict(self, verdict: Verdict) -> Verdict:
+        """Return the lead's verdict."""
+        decided = self._group.from_lead(torch.stack([verdict.accepted, verdict.next_tokens]))  # [2, B]
+        return Verdict(decided[0], decided[1])
+
+    def agree(self, value: T) -> T:
+        """Return the lead's value."""
+        return self._group.agree(value)
+
+    def made_by_lead(self, make: Callable[[], T]) -> T:
+        """Return what the lead makes."""
+        return self._group.made_by_lead(make)
+
+    def clock(self, clock: Callable[[], float]) -> Callable[[], float]:
+        """Return the lead's clock: what is chosen by it is chosen by all."""
+        return lambda: self._group.agree_numbers(clock())[0]
