@@ -21,10 +21,8 @@ from orthrus.optional import (
     ReadsLikeliest,
     ReadsTaps,
     RestoresPrefixes,
-    SharedTarget,
     TakesTurns,
 )
-from orthrus.ranks.together import Alone, Together
 from orthrus.settings import Stop
 from orthrus.values import LikeliestTokens
 
@@ -73,12 +71,6 @@ def turn_of(target: Target) -> Turn:
             return FreeTurn()
     assert isinstance(target, TakesTurns)
     return target.turn
-
-
-def together_of(target: Target) -> Alone:
-    """Return how this process agrees with those that hold the target's model with it; by itself if there are none."""
-    group = target.group if isinstance(target, SharedTarget) else None
-    return Alone() if group is None else Together(group)
 
 
 def check_slots(target: Target, id: str, prompt: int, stop: Stop) -> None:

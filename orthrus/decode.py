@@ -19,7 +19,6 @@ from orthrus.abilities import (
     move_rows,
     note_restored,
     prefill_chunks,
-    together_of,
     turn_of,
 )
 from orthrus.batch.context import Context
@@ -27,6 +26,7 @@ from orthrus.batch.scheduler import Scheduler
 from orthrus.chance import Chance
 from orthrus.interfaces import Drafter, Target, Verifier
 from orthrus.optional import name_of
+from orthrus.ranks.together import together_of
 from orthrus.sampling.logits_processor import LogitsProcessor
 from orthrus.taps import tap_for
 from orthrus.values import Draft, Step

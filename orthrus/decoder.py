@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from orthrus.abilities import together_of, turn_of
+from orthrus.abilities import turn_of
 from orthrus.batch.context import Context
 from orthrus.batch.request import Request
 from orthrus.chance import Chance, request_key
@@ -13,6 +13,7 @@ from orthrus.decode import decode
 from orthrus.errors import InputError
 from orthrus.interfaces import Drafter, Target, Verifier
 from orthrus.prompts import check_request, encode
+from orthrus.ranks.together import together_of
 from orthrus.sampling.resolve import resolve_sampling, resolve_stop
 from orthrus.session import Session
 from orthrus.settings import Sampling, Stop

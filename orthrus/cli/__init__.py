@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, NoReturn
 
 from orthrus.cli.exit_codes import BAD_INPUT, INTERRUPTED
-from orthrus.cli.together import begin_together, shared_launch
+from orthrus.cli.together import begin_together, check_together, shared_launch
 from orthrus.errors import OrthrusError, reason
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ def main() -> None:
     launch = shared_launch(arguments)
     ending = None if launch is None else begin_together(launch, arguments)
     try:
+        if launch is not None:
+            check_together(arguments)
         sys.exit(_run(arguments))
     except BrokenPipeError:  # the reader closed the pipe (`orthrus ... | head`)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orthrus.cli.together import check_shared
 from orthrus.terminal import console
 
 if TYPE_CHECKING:
@@ -20,6 +19,7 @@ def load_decoder(config: Path, overrides: Sequence[str] | None, plugins: Plugins
     terminal = console(err=True)
     with terminal.status("loading"):
         from orthrus.build import load
+        from orthrus.ranks.together import check_shared
 
         notify = partial(terminal.print, markup=False, soft_wrap=True)
         decoder = load(config, dotted=overrides or [], plugins=plugins, notify=notify)

@@ -5,23 +5,24 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from orthrus.errors import GroupError
 from orthrus.ranks.launch import Launch, launched
 
 if TYPE_CHECKING:
-    from orthrus.interfaces import Target
     from orthrus.ranks.ending import Ending
 
 T = TypeVar("T")
 COMMANDS = ("run", "verify", "bench", "serve")
+ALONE = ("predict", "report", "doctor", "recipes", "plugins", "validate", "check", "new", "convert", "fetch")
 OWN_SIGNALS = ("serve",)  # which ends by them in its own way
 
 
 def shared_launch(arguments: Sequence[str]) -> Launch | None:
     """Return the launch whose processes run this command together; None: this one runs it alone."""
-    return launched() if arguments and arguments[0] in COMMANDS else None
+    return launched() if arguments and arguments[0] in (*COMMANDS, *ALONE) else None
 
 
 def begin_together(launch: Launch, arguments: Sequence[str]) -> Ending:
@@ -30,10 +31,30 @@ def begin_together(launch: Launch, arguments: Sequence[str]) -> Ending:
 
     ending = Ending(launch)
     if not launch.leads:
-        sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  # until the process ends
+        sys.stdout = sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  # until the end
     if arguments[0] not in OWN_SIGNALS:
         ending.end_on_sigterm()
     return ending
+
+
+def check_together(arguments: Sequence[str]) -> None:
+    """Raise GroupError for a command that one process runs."""
+    if arguments[0] in ALONE:
+        raise GroupError(
+            f"orthrus {arguments[0]} runs in one process, and torchrun started several; start it without torchrun"
+        )
+
+
+def check_alone(what: str) -> None:
+    """Raise GroupError if several processes run a command, for what only one does."""
+    if launched() is not None:
+        raise GroupError(f"{what} starts processes of its own, and torchrun started several; leave it out")
+
+
+def writes() -> bool:
+    """Return whether this process writes the files of a command: of several that run it the one that leads."""
+    launch = launched()
+    return launch is None or launch.leads
 
 
 def read_by_lead(read: Callable[[], T]) -> T:
@@ -45,15 +66,3 @@ def read_by_lead(read: Callable[[], T]) -> T:
     group = join()
     assert group is not None, "there are several processes"
     return group.made_by_lead(read)
-
-
-def check_shared(target: Target) -> None:
-    """Raise GroupError if several processes run a command on a target that each of them holds whole."""
-    from orthrus.optional import SharedTarget
-
-    launch = launched()
-    if launch is not None and not (isinstance(target, SharedTarget) and target.group is not None):
-        raise GroupError(
-            f"torchrun started {launch.count} processes, and each would decode all prompts by itself; set"
-            f" target.parallel={launch.count}, or start one process"
-        )

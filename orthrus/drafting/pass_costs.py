@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 
-from orthrus.abilities import together_of
 from orthrus.batch.context import Context
 from orthrus.batch.scheduler import Scheduler
 from orthrus.chance import Chance
@@ -18,6 +17,7 @@ from orthrus.drafting.cost_cache import read_costs, write_costs
 from orthrus.interfaces import Target
 from orthrus.machine import pass_conditions, synchronize
 from orthrus.optional import HasPassIdentity
+from orthrus.ranks.together import together_of
 from orthrus.sampling import add_noise
 from orthrus.settings import Stop
 from orthrus.values import Draft, Verdict

@@ -11,11 +11,11 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
-import torch.distributed as distributed
-from torch import Tensor
+from torch import Tensor, distributed
 
-from orthrus.errors import GroupError
+from orthrus.errors import GroupError, reason
 from orthrus.ranks.activity import Activity
+from orthrus.ranks.direct_sum import DirectSum
 from orthrus.ranks.launch import Launch, launched
 from orthrus.ranks.store import open_store
 from orthrus.ranks.watch import Watch
@@ -37,6 +37,7 @@ class RankGroup:
         """Stand for a launch whose ranks have met."""
         self.rank, self.count, self.local_rank = launch.rank, launch.count, launch.local_rank
         self.activity = activity
+        self._direct: DirectSum | None = None
 
     @property
     def leads(self) -> bool:
@@ -49,6 +50,8 @@ class RankGroup:
         Numbers are added in the order of the ranks, so that what a token gets does not depend on how many others are in
         the pass; of two ranks any order is that one. Those of 16 bits are added in float32.
         """
+        if self._direct is not None and tensor.is_cuda and self._direct.fits(tensor):
+            return self._direct.sum(tensor)
         if tensor.is_cuda and self.count == 2:
             with self._waiting():
                 distributed.all_reduce(tensor)
@@ -58,6 +61,21 @@ class RankGroup:
         for part in parts[1:]:
             total = total + part
         return total.to(tensor.dtype)
+
+    def sum_directly(self, device: torch.device) -> str | None:
+        """Let sums of little be made by GPUs that read each other's memory; return why they cannot, None: they can.
+
+        Either all ranks' or none's are made so.
+        """
+        why = None
+        try:
+            self._direct = _direct_sum(device)
+        except (RuntimeError, ImportError, AttributeError) as error:
+            why = reason(error)
+        problems = [told for told in self.told(why) if told]
+        if problems:
+            self._direct = None
+        return problems[0] if problems else None
 
     def joined(self, part: Tensor, size: int) -> Tensor:
         """Return the parts [..., P] of all ranks side by side, as many columns as `size` of them: [..., size]."""
@@ -136,11 +154,11 @@ def join() -> RankGroup | None:
     Raises GroupError if the others cannot be met.
     """
     launch = launched()
-    return None if launch is None else _joined(launch)
+    return None if launch is None else RankGroup(launch, _joined(launch))
 
 
 @functools.cache  # one a process, as torch's own group is
-def _joined(launch: Launch) -> RankGroup:
+def _joined(launch: Launch) -> Activity:
     # Multicast of NVLink can leave a host's GPUs out of service for all when a process ends in the midst of it.
     os.environ.setdefault("NCCL_NVLS_ENABLE", "0")
     activity = Activity()
@@ -157,7 +175,12 @@ def _joined(launch: Launch) -> RankGroup:
             raise GroupError("the processes of this launch cannot reach each other") from error
         atexit.register(_leave)
     atexit.register(watch.close)  # before the group is left
-    return RankGroup(launch, activity)
+    return activity
+
+
+@functools.cache  # its buffer is a process's own on a device
+def _direct_sum(device: torch.device) -> DirectSum:
+    return DirectSum(device)
 
 
 def _leave() -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Launch:
-    """This process among those that were started together.
+    """A process among those that were started together: this one.
 
     rank: its number, from 0. count: how many there are. local_rank, local_count: the same on this host. host, port:
     where they meet. agent_store: whether torchrun keeps the store there; else rank 0 does.

@@ -10,7 +10,10 @@ from typing import TypeVar
 import torch
 
 from orthrus.errors import GroupError
+from orthrus.interfaces import Target
+from orthrus.optional import SharedTarget
 from orthrus.ranks.group import RankGroup
+from orthrus.ranks.launch import launched
 from orthrus.values import Draft, Verdict
 
 T = TypeVar("T")
@@ -20,6 +23,7 @@ class Alone:
     """One process, which agrees with itself."""
 
     leads = True
+    several = False  # processes
 
     def step(self) -> AbstractContextManager[None]:
         """Return what a step is done within."""
@@ -41,6 +45,10 @@ class Alone:
         """Return what is made."""
         return make()
 
+    def messages(self, take: Callable[[], list[T]]) -> list[T]:
+        """Return what is taken."""
+        return take()
+
     def clock(self, clock: Callable[[], float]) -> Callable[[], float]:
         """Return the clock."""
         return clock
@@ -51,7 +59,7 @@ class Together(Alone):
 
     def __init__(self, group: RankGroup) -> None:
         self._group = group
-        self.leads = group.leads
+        self.leads, self.several = group.leads, True
 
     def step(self) -> AbstractContextManager[None]:
         """Return what a step is done within; the others' watch ends all if it hangs."""
@@ -89,6 +97,28 @@ class Together(Alone):
         """Return what the lead makes."""
         return self._group.made_by_lead(make)
 
+    def messages(self, take: Callable[[], list[T]]) -> list[T]:
+        """Return what the lead takes, which is nothing most of the time."""
+        taken = take() if self.leads else []
+        (count,) = self._group.agree_numbers(len(taken))
+        return self._group.agree(taken) if count else []
+
     def clock(self, clock: Callable[[], float]) -> Callable[[], float]:
         """Return the lead's clock: what is chosen by it is chosen by all."""
         return lambda: self._group.agree_numbers(clock())[0]
+
+
+def together_of(target: Target) -> Alone:
+    """Return how this process agrees with those that hold the target's model with it; by itself if there are none."""
+    group = target.group if isinstance(target, SharedTarget) else None
+    return Alone() if group is None else Together(group)
+
+
+def check_shared(target: Target) -> None:
+    """Raise GroupError if several processes run a command on a target that each of them holds whole."""
+    launch = launched()
+    if launch is not None and not (isinstance(target, SharedTarget) and target.group is not None):
+        raise GroupError(
+            f"torchrun started {launch.count} processes, and each would decode all prompts by itself; set"
+            f" target.parallel={launch.count}, or start one process"
+        )

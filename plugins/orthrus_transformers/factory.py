@@ -56,7 +56,7 @@ def _loaded(path: Path, options: TransformersOptions, parts: Parts, group: RankG
     if in_blocks:
         check_alone(group, "a model in the blocks of its GGUF file (target.dtype=gguf)")
     name = "cpu" if in_blocks and options.device == "auto" else options.device
-    device = loading.choose_device(name) if group is None else choose_rank_device(name, group)
+    device = loading.choose_device(name) if group is None else choose_rank_device(name, group, options.sums)
     convert = partial(loading.local_directory, path, parts, options.ignore, in_blocks=in_blocks)
     directory = convert() if group is None else group.lead_first(convert)
     tokenizer = loading.load_tokenizer(loading.tokenizer_directory(directory, options, parts), options)

@@ -33,6 +33,7 @@ DRAFTER_MODELS = {  # building blocks of drafters with weights of their own
         "vocabulary",
     )
 }
+RANKS = {f"orthrus.ranks.{name}" for name in ("group", "launch", "together")}  # of processes that share a model
 PUBLIC = {
     "orthrus",
     "orthrus.errors",
@@ -46,6 +47,7 @@ PUBLIC = {
     "orthrus.testing",
     *DRAFTER_MODELS,
     *KERNELS,
+    *RANKS,
 }
 
 

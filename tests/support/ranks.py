@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 PATIENCE = 90  # seconds for a whole run
+PROGRAM = Path(__file__).with_name("ranks_program.py")
 
 
 @dataclass(frozen=True)
@@ -28,29 +29,25 @@ class RankOutcome:
 
 
 class Ranks:
-    """The processes of one launch; `arguments`: of Python, the same for each."""
+    """The processes of one launch, each with the same arguments of Python, and further ones of its own."""
 
     def __init__(self, count: int, arguments: Sequence[str], different: Sequence[Sequence[str]] = ()) -> None:
         """Start so many processes. different: further arguments of each rank."""
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        self._files = [(tempfile.TemporaryFile("w+"), tempfile.TemporaryFile("w+")) for _ in range(count)]  # noqa: SIM115
+        self._folder = tempfile.TemporaryDirectory()
+        port = free_port()
         self.processes = []
-        for rank, (out, err) in enumerate(self._files):
-            variables = {
-                **os.environ,
-                "RANK": str(rank),
-                "LOCAL_RANK": str(rank),
-                "WORLD_SIZE": str(count),
-                "LOCAL_WORLD_SIZE": str(count),
-                "MASTER_ADDR": "127.0.0.1",
-                "MASTER_PORT": str(port),
-                "OMP_NUM_THREADS": "1",
-            }
-            more = different[rank] if different else ()
-            command = [sys.executable, *arguments, *more]
-            self.processes.append(subprocess.Popen(command, env=variables, stdout=out, stderr=err))
+        for rank in range(count):
+            command = [sys.executable, *arguments, *(different[rank] if different else ())]
+            with self._file(rank, "out").open("w") as out, self._file(rank, "err").open("w") as err:
+                variables = launch_variables(rank, count, port)
+                self.processes.append(subprocess.Popen(command, env=variables, stdout=out, stderr=err))
+
+    def wait_for(self, text: str, patience: float = PATIENCE) -> None:
+        """Return when every process has written a text."""
+        until = time.monotonic() + patience
+        while not all(text in self._file(rank, "out").read_text() for rank in range(len(self.processes))):
+            assert time.monotonic() < until, self.wait(0)
+            time.sleep(0.1)
 
     def signal(self, rank: int, number: signal.Signals) -> None:
         """Send a signal to one of the processes."""
@@ -65,20 +62,35 @@ class Ranks:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-        texts = []
-        for files in self._files:
-            for file in files:
-                file.seek(0)
-            texts.append([file.read() for file in files])
-        return [RankOutcome(process.returncode, *text) for process, text in zip(self.processes, texts, strict=True)]
+        outcomes = [
+            RankOutcome(process.returncode, *(self._file(rank, name).read_text() for name in ("out", "err")))
+            for rank, process in enumerate(self.processes)
+        ]
+        self._folder.cleanup()
+        return outcomes
+
+    def _file(self, rank: int, name: str) -> Path:
+        return Path(self._folder.name) / f"{rank}.{name}"
+
+
+def free_port() -> int:
+    """Return a port that nobody listens to."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    return port
+
+
+def launch_variables(rank: int, count: int, port: int) -> dict[str, str]:
+    """Return the environment that torchrun gives a process."""
+    places = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count, "MASTER_PORT": port}
+    written = {name: str(value) for name, value in places.items()}
+    return {**os.environ, **written, "MASTER_ADDR": "127.0.0.1", "OMP_NUM_THREADS": "1"}
 
 
 def orthrus_ranks(count: int, *arguments: str, different: Sequence[Sequence[str]] = ()) -> list[RankOutcome]:
     """Return what `orthrus` left in so many processes."""
     return Ranks(count, ["-m", "orthrus", *arguments], different).wait()
-
-
-PROGRAM = Path(__file__).with_name("ranks_program.py")
 
 
 def decoded_by_ranks(count: int, cells: Sequence[dict[str, Any]], prompts: Sequence[Sequence[int]]) -> list[Any]:

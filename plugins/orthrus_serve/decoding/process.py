@@ -9,6 +9,7 @@ from typing import Protocol
 import orthrus
 from orthrus.errors import OrthrusError, reason
 from orthrus.optional import BoundsSlots, DescribesTokens, is_coupled
+from orthrus.ranks.together import check_shared
 from orthrus_serve.decoding.inbox import Inbox
 from orthrus_serve.decoding.loop import DecodingLoop
 from orthrus_serve.decoding.messages import Failed, Model, Notice, Ready
@@ -27,6 +28,7 @@ def run(connection: Connection, batch: int, load: Load) -> None:
     writer = MessageWriter(connection)
     try:
         decoder = load(notify=lambda text: writer.send(Notice(text)))
+        check_shared(decoder.target)
         writer.send(Ready(model_of(decoder)))
         DecodingLoop(decoder, Inbox(connection, decoder, writer.send), writer, batch).run()
     except OrthrusError as error:

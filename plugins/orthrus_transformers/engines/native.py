@@ -17,8 +17,8 @@ from orthrus.optional import LendsBuffers
 from orthrus_transformers.engines.engine import Engine, EngineSetup, Obstacle
 from orthrus_transformers.engines.forward_pass import ForwardPass
 from orthrus_transformers.model.block_weights import holds_blocks
-from orthrus_transformers.model.shards import group_of
 from orthrus_transformers.model.pass_state import Form
+from orthrus_transformers.model.shards import group_of
 from orthrus_transformers.model.views import View
 from orthrus_transformers.native.angles import AngleTable
 from orthrus_transformers.native.description import NativeLayers, describe_layers, describe_model, layer_windows

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
@@ -50,24 +50,31 @@ def check_alone(group: RankGroup | None, what: str) -> None:
         raise BuildError(f"{what} cannot be shared by several processes; set target.parallel=1")
 
 
-def choose_rank_device(name: str, group: RankGroup) -> torch.device:
-    """Return this rank's device, its own GPU or the CPU; raise GroupError or BuildError if it has none."""
+def choose_rank_device(name: str, group: RankGroup, sums: str = "auto") -> torch.device:
+    """Return this rank's device, its own GPU or the CPU; raise GroupError or BuildError if it has none.
+
+    sums: as of the options.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name not in ("cpu", "cuda"):
         raise BuildError(
-            f"target.device: with target.parallel={group.count} each process has a device of its own, so '{name}' cannot"
-            " be one for all; set target.device=cuda or cpu"
+            f"target.device: with target.parallel={group.count} each process has a device of its own, and '{name}' is"
+            " one for all; set target.device=cuda or cpu"
         )
     if name == "cpu":
+        if sums == "direct":
+            raise BuildError("target.sums: 'direct' is for GPUs, and target.device is cpu; set target.sums=auto")
         return torch.device("cpu")
     if group.local_rank >= (there := torch.cuda.device_count()):
         raise GroupError(
-            f"target.parallel={group.count} needs as many GPUs, and there {'is' if there == 1 else 'are'} {there}; start"
-            " fewer processes, or set target.device=cpu"
+            f"target.parallel={group.count} needs as many GPUs, and there {'is' if there == 1 else 'are'} {there};"
+            " start fewer processes, or set target.device=cpu"
         )
     device = torch.device("cuda", group.local_rank)
     torch.cuda.set_device(device)  # whose NCCL this process speaks for
+    if sums != "nccl" and (why := group.sum_directly(device)) and sums == "direct":
+        raise BuildError(f"target.sums: these GPUs cannot read each other's memory ({why}); set target.sums=nccl")
     return device
 
 
@@ -79,7 +86,14 @@ def check_same_model(group: RankGroup, directory: Path, options: TransformersOpt
 
 
 def _versions() -> dict[str, str]:
-    return {f"version of {name}": version(name) for name in VERSIONED}
+    return {f"version of {name}": _version(name) for name in VERSIONED}
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:  # it runs from its source
+        return "unknown"
 
 
 def _told(options: TransformersOptions) -> str:
