@@ -23,6 +23,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from orthrus import Context, Decoder, Draft
 from orthrus.bench.bandwidth import copy_bandwidth
 from orthrus.machine import synchronize, versions
 from orthrus.ranks.group import RankGroup, join
+from orthrus.terminal import echo
 
 RECIPE = Path(__file__).parents[2] / "configs" / "recipes" / "qwen3-8b-shape.yaml"
 VIEW = ["drafter.name=diffusion", "drafter.view=copies"]
@@ -132,8 +134,7 @@ def cycles_in_turns(
 def load(overrides: Sequence[str], device: str, ranks: int = 1, sums: str = "auto") -> Decoder:
     """Return the recipe's decoder, of which this process has a part if there are several ranks."""
     shared = [f"target.parallel={ranks}", f"target.sums={sums}"] if ranks > 1 else []
-    say = lambda text: print(f"[{os.environ['RANK']}] {text}", file=sys.stderr, flush=True)  # noqa: E731
-    return orthrus.load(RECIPE, dotted=[*overrides, f"target.device={device}", *shared], notify=say)
+    return orthrus.load(RECIPE, dotted=[*overrides, f"target.device={device}", *shared], notify=partial(echo, err=True))
 
 
 def collectives(group: RankGroup, sums: str) -> dict[str, Any]:
@@ -320,7 +321,7 @@ def work(part: str, out: Path) -> None:
         os._exit(1)  # the other ranks' watch ends them
     if group.leads:
         out.write_text(json.dumps({**found, "seconds": time.perf_counter() - began}), encoding="utf-8")
-        print(json.dumps(found, indent=1), flush=True)
+        echo(json.dumps(found, indent=1))
 
 
 def run_part(part: str, ranks: int, folder: Path, seconds: float) -> dict[str, Any]:
@@ -357,7 +358,7 @@ def run_part(part: str, ranks: int, folder: Path, seconds: float) -> dict[str, A
     if out.exists():
         return dict(json.loads(out.read_text(encoding="utf-8")))
     for rank, text in enumerate(written):
-        print(f"--- {part}, rank {rank}, code {codes[rank]}{', too late' if late else ''}\n{text}", flush=True)
+        echo(f"--- {part}, rank {rank}, code {codes[rank]}{', too late' if late else ''}\n{text}")
     return {"failed": "it took too long" if late else f"exit codes {codes}", "last words": written[0][-1500:]}
 
 
@@ -389,9 +390,9 @@ def main() -> None:
         if left < 20:
             results["parts"][part] = {"failed": "no time was left"}
             continue
-        print(f"=== {part}, {left:.0f} s left", flush=True)
+        echo(f"=== {part}, {left:.0f} s left")
         results["parts"][part] = run_part(part, asked.ranks, folder, min(left, PARTS[part][2]))
-        print(json.dumps(results["parts"][part])[:3000], flush=True)
+        echo(json.dumps(results["parts"][part])[:3000])
         asked.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
 

@@ -35,7 +35,10 @@ def main() -> None:
     try:
         if launch is not None:
             check_together(arguments)
-        sys.exit(_run(arguments))
+        code = _run(arguments)
+        if code == INTERRUPTED:  # the others may wait for this process
+            _exit(code, ending)
+        sys.exit(code)
     except BrokenPipeError:  # the reader closed the pipe (`orthrus ... | head`)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         _exit(1, ending)

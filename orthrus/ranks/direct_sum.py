@@ -1,7 +1,7 @@
 """Direct sums over the GPUs of one host: each reads the others' parts from their memory, in one kernel.
 
-torch's symmetric memory: https://docs.pytorch.org/docs/stable/symmetric_memory.html. A sum of a few tokens' states takes
-NCCL longer for its steps than for the bytes; here there is one step. Parts are added in the order of the ranks.
+torch's symmetric memory: https://docs.pytorch.org/docs/stable/symmetric_memory.html. A sum of a few tokens' states
+takes NCCL longer for its steps than for the bytes; here there is one step. Parts are added in the order of the ranks.
 """
 
 from __future__ import annotations

@@ -57,6 +57,15 @@ class Ending:
                 time.sleep(0.2)  # the others still read the answer of the store that this process keeps
         _exit(code)
 
+    def end_without_store(self, sentence: str, keeper: int | None) -> NoReturn:
+        """Exit as the store does not answer; the first of those that are left speaks. keeper: a process to end."""
+        if self._launch.rank == 1:
+            echo(f"orthrus: error: {sentence}", err=True, to=self._stderr)
+        if keeper is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(keeper, signal.SIGKILL)
+        _exit(BAD_INPUT)
+
     def follow(self) -> None:
         """Exit if another rank has said why, with its code."""
         store = self._opened()

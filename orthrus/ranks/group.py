@@ -79,7 +79,11 @@ class RankGroup:
 
     def joined(self, part: Tensor, size: int) -> Tensor:
         """Return the parts [..., P] of all ranks side by side, as many columns as `size` of them: [..., size]."""
-        return torch.cat(list(self._gathered(part)), dim=-1)[..., :size]
+        width = part.shape[-1]
+        parts = [
+            whole[..., : max(0, min(width, size - rank * width))] for rank, whole in enumerate(self._gathered(part))
+        ]
+        return torch.cat(parts, dim=-1)
 
     def from_lead(self, tensor: Tensor) -> Tensor:
         """Return the lead's tensor, which takes the place of this rank's; all have the same shape."""

@@ -15,6 +15,7 @@ from orthrus.ranks.store import open_store
 
 BEAT_SECONDS = 0.5
 SILENT_SECONDS = 15.0  # after which a process that says nothing counts as dead or stopped
+LINGERING_SECONDS = 4 * BEAT_SECONDS
 HANGING_SECONDS = 20.0  # after which a step without a word to other ranks counts as a hang
 
 
@@ -28,10 +29,13 @@ class Watch:
         self._thread = threading.Thread(target=self._run, name="orthrus-watch", daemon=True)
         self._heard = {rank: ("", time.monotonic()) for rank in range(launch.count) if rank != launch.rank}
         self._left: set[int] = set()  # that are through
+        self._reached = time.monotonic()  # when the store answered last
+        self._keeper: int | None = None  # the process of rank 0, if it keeps the store
 
     def start(self) -> None:
         """Begin; the store must be kept by then."""
         self._thread.start()
+        threading.Thread(target=self._watch_store, name="orthrus-store-watch", daemon=True).start()
 
     def close(self) -> None:
         """Tell the others that this process is through, and stop watching."""
@@ -53,10 +57,35 @@ class Watch:
                 last = time.monotonic()
                 ending.follow()
                 self._look(store, ending)
+                self._reached = time.monotonic()
+                if self._keeper is None and not self._launch.agent_store and store.check(["pid/0"]):
+                    self._keeper = int(store.get("pid/0"))
             store.set(f"left/{self._launch.rank}", "1")
-        except RuntimeError:  # of the store
-            if not self._closing.is_set():
+            self._linger(store)
+        except RuntimeError:  # of the store, which goes with the process that keeps it
+            if not self._closing.is_set() and 0 not in self._left:
                 ending.fail("the process that keeps the store of this launch has ended (rank 0, or torchrun)")
+
+    def _watch_store(self) -> None:
+        """End if the store does not answer: with its keeper stopped, nothing else can be known."""
+        last = time.monotonic()
+        while not self._closing.wait(BEAT_SECONDS):
+            now = time.monotonic()
+            if now - last > SILENT_SECONDS / 3:  # it was this process that stood still
+                self._reached = now
+            last = now
+            if now - self._reached > SILENT_SECONDS:
+                silent = f"rank 0 has died or hangs: its process has not answered for {now - self._reached:.0f} s"
+                Ending(self._launch).end_without_store(silent, self._keeper)
+
+    def _linger(self, store: Store) -> None:
+        """Keep the store until the others are through, too, or have at least seen that this process is."""
+        until = time.monotonic() + LINGERING_SECONDS
+        keeps = self._launch.leads and not self._launch.agent_store
+        while keeps and time.monotonic() < until:
+            if all(store.check([f"left/{rank}"]) for rank in range(self._launch.count)):
+                return
+            time.sleep(0.05)
 
     def _look(self, store: Store, ending: Ending) -> None:
         hanging = self._activity.silent_seconds()

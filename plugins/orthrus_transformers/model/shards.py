@@ -95,6 +95,8 @@ class VocabularyEmbedding(torch.nn.Embedding):
         return self.group.sum(torch.where(held[..., None], rows, 0.0).to(rows.dtype))
 
 
+TOKENS_OF_KERNELS = 128
+LARGE = 4096  # a vocabulary
 LINEARS = (torch.nn.Linear, RowwiseLinear)  # that fused layers know
 
 
@@ -125,6 +127,12 @@ def _whole(weight: Tensor) -> Part:
     return Part(tuple(weight.shape), None, 0, weight.shape[0])
 
 
+def tokens_of_a_rank(vocabulary: int, count: int) -> int:
+    """Return how many tokens of a vocabulary each rank holds: of a large one as many as kernels of heads take."""
+    each = -(-vocabulary // count)
+    return -(-each // TOKENS_OF_KERNELS) * TOKENS_OF_KERNELS if vocabulary >= LARGE else each
+
+
 class _Sharding:
     """Makes a model's modules those of a rank."""
 
@@ -146,7 +154,7 @@ class _Sharding:
     def apply(self, style: str, path: str, module: Any) -> None:
         """Make a module hold a rank's part."""
         if style == "vocabulary":
-            self._cut(path, module, 0, -(-self.vocabulary // self._group.count), padded=True)
+            self._cut(path, module, 0, tokens_of_a_rank(self.vocabulary, self._group.count), padded=True)
             if isinstance(module, torch.nn.Embedding):
                 self._replace(path, self._embedding(path, module))
         elif style == "colwise":
