@@ -141,10 +141,10 @@ def collectives(group: RankGroup, sums: str) -> dict[str, Any]:
     """Return the microseconds of a sum within a CUDA graph of as many as a pass has, by tokens."""
     device = torch.device("cuda", group.local_rank)
     torch.cuda.set_device(device)
-    why = group.sum_directly(device) if sums == "direct" else None
+    why = group.sum_directly(device, sums == "joined") if sums != "nccl" else None
     if why:
         raise RuntimeError(why)
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = _joined_sums(group, device) if sums == "joined" else {}
     for tokens in (1, 8, 32):
         states = torch.ones(tokens, 4096, dtype=torch.bfloat16, device=device)
         found[f"{tokens} x 4096"] = _captured_microseconds(group, lambda states=states: group.sum(states), 72, device)
@@ -161,10 +161,44 @@ def collectives(group: RankGroup, sums: str) -> dict[str, Any]:
     return found
 
 
+def _joined_sums(group: RankGroup, device: torch.device) -> dict[str, Any]:
+    """Return the microseconds of a small product, a sum and what follows it, and how far they are from torch's own."""
+    from orthrus.kernels import skinny_linear
+
+    found: dict[str, Any] = {}
+    generator = torch.Generator(device).manual_seed(group.rank)
+    inputs = torch.randn(1, 32, 2048, device=device, generator=generator).bfloat16()
+    weight = (torch.randn(4096, 2048, device=device, generator=generator) / 2048**0.5).bfloat16()
+    norm = torch.ones(4096, dtype=torch.bfloat16, device=device)
+    residual = torch.ones(1, 32, 4096, dtype=torch.bfloat16, device=device)
+    shared = group.shared_parts(residual)
+    assert shared is not None, "it fits"
+    expected = residual.float() + sum(
+        part.to(device) for part in group.told(torch.nn.functional.linear(inputs, weight).float().cpu())
+    )
+    for slot in (0, 1, 0, 1):
+        hidden = residual.clone()
+        skinny_linear.linear_added_directly(inputs, weight, hidden, norm, shared, slot)
+        found[f"off by, slot {slot}"] = float((hidden.float() - expected).abs().max())
+    slots = iter([0, 1] * 10_000)
+    for name, work in {
+        "product, sum and gain, joined": lambda: skinny_linear.linear_added_directly(
+            inputs, weight, residual, norm, shared, next(slots)
+        ),
+        "product, sum and gain": lambda: skinny_linear.added_gain(
+            residual, group.sum(skinny_linear.linear(skinny_linear.unnormed(inputs), weight, None, 0.0)), norm
+        ),
+        "product and gain of one GPU": lambda: skinny_linear.linear_added(inputs, weight, residual, norm),
+    }.items():
+        found[name] = _captured_microseconds(group, work, 72, device)
+        residual.fill_(1.0)
+    return found
+
+
 def _captured_microseconds(group: RankGroup, work: Callable[[], object], times: int, device: torch.device) -> float:
     stream = torch.cuda.Stream(device)
     with torch.cuda.stream(stream):
-        for _ in range(3):
+        for _ in range(4):
             work()
     torch.cuda.synchronize()
     graph = torch.cuda.CUDAGraph()
@@ -300,9 +334,11 @@ PARTS: Mapping[str, tuple[Callable[[RankGroup, str], dict[str, Any]], str, int]]
     "passes-nccl": (passes, "nccl", 110),
     "collectives-direct": (collectives, "direct", 60),
     "passes-direct": (passes, "direct", 110),
+    "collectives-joined": (collectives, "joined", 60),
+    "passes-joined": (passes, "joined", 110),
     "large-nccl": (large, "nccl", 120),
     "certified-nccl": (certified, "nccl", 60),
-    "large-direct": (large, "direct", 120),
+    "large-joined": (large, "joined", 120),
 }
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, distributed
 
 from orthrus.errors import GroupError, reason
 from orthrus.ranks.activity import Activity
-from orthrus.ranks.direct_sum import DirectSum
+from orthrus.ranks.direct_sum import MOST_ROWS, DirectSum
 from orthrus.ranks.launch import Launch, launched
 from orthrus.ranks.store import open_store
 from orthrus.ranks.watch import Watch
@@ -38,6 +38,7 @@ class RankGroup:
         self.rank, self.count, self.local_rank = launch.rank, launch.count, launch.local_rank
         self.activity = activity
         self._direct: DirectSum | None = None
+        self._joins_kernels = False  # of sums and of what follows them
 
     @property
     def leads(self) -> bool:
@@ -62,12 +63,12 @@ class RankGroup:
             total = total + part
         return total.to(tensor.dtype)
 
-    def sum_directly(self, device: torch.device) -> str | None:
+    def sum_directly(self, device: torch.device, joins_kernels: bool = False) -> str | None:
         """Let sums of little be made by GPUs that read each other's memory; return why they cannot, None: they can.
 
-        Either all ranks' or none's are made so.
+        Either all ranks' or none's are made so. joins_kernels: whether they are one kernel with what follows them.
         """
-        why = None
+        why, self._joins_kernels = None, joins_kernels
         try:
             self._direct = _direct_sum(device)
         except (RuntimeError, ImportError, AttributeError) as error:
@@ -76,6 +77,11 @@ class RankGroup:
         if problems:
             self._direct = None
         return problems[0] if problems else None
+
+    def shared_parts(self, hidden: Tensor) -> DirectSum | None:
+        """Return where kernels of this GPU leave parts of hidden [B, n, E] for the others'; None: they do not."""
+        fits = self._direct is not None and self._direct.fits(hidden) and hidden.shape[0] * hidden.shape[1] <= MOST_ROWS
+        return self._direct if fits and self._joins_kernels else None
 
     def joined(self, part: Tensor, size: int) -> Tensor:
         """Return the parts [..., P] of all ranks side by side, as many columns as `size` of them: [..., size]."""

@@ -42,10 +42,10 @@ class TransformersOptions:
         maximum=64,
         help="processes that hold a part of the model each and run it together, started by torchrun --nproc-per-node",
     )
-    sums: Literal["auto", "nccl", "direct"] = option(
+    sums: Literal["auto", "nccl", "direct", "joined"] = option(
         "auto",
-        help="how GPUs add up what each has of a layer, with parallel: by nccl, or direct, reading each other's memory;"
-        " auto: direct where they can",
+        help="how GPUs add up what each has of a layer, with parallel: by nccl; direct, reading each other's memory; or"
+        " joined, so and in one kernel with what follows; auto: the quickest that they can",
     )
     threads: int | None = option(
         None, minimum=1, maximum=1024, help="threads of the engine native; null: as many as torch takes"

@@ -63,8 +63,8 @@ def choose_rank_device(name: str, group: RankGroup, sums: str = "auto") -> torch
             " one for all; set target.device=cuda or cpu"
         )
     if name == "cpu":
-        if sums == "direct":
-            raise BuildError("target.sums: 'direct' is for GPUs, and target.device is cpu; set target.sums=auto")
+        if sums != "auto":
+            raise BuildError(f"target.sums: '{sums}' is for GPUs, and target.device is cpu; set target.sums=auto")
         return torch.device("cpu")
     if group.local_rank >= (there := torch.cuda.device_count()):
         raise GroupError(
@@ -73,7 +73,7 @@ def choose_rank_device(name: str, group: RankGroup, sums: str = "auto") -> torch
         )
     device = torch.device("cuda", group.local_rank)
     torch.cuda.set_device(device)  # whose NCCL this process speaks for
-    if sums != "nccl" and (why := group.sum_directly(device)) and sums == "direct":
+    if sums != "nccl" and (why := group.sum_directly(device, sums == "joined")) and sums != "auto":
         raise BuildError(f"target.sums: these GPUs cannot read each other's memory ({why}); set target.sums=nccl")
     return device
 

@@ -96,6 +96,9 @@ class FusedLayer:
         """Add the product of all ranks to hidden in place; return it made ready for a norm, None: nothing follows."""
         if self.group is None:
             return skinny_linear.linear_added(inputs, product.weight, hidden, norm)
+        if (shared := self.group.shared_parts(hidden)) is not None:
+            slot = int(product is self.down)
+            return skinny_linear.linear_added_directly(inputs, product.weight, hidden, norm, shared, slot)
         parts = skinny_linear.linear(skinny_linear.unnormed(inputs), product.weight, None, 0.0)
         summed = self.group.sum(parts)
         if norm is not None:
