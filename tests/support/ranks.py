@@ -46,7 +46,8 @@ class Ranks:
         """Return when every process has written a text."""
         until = time.monotonic() + patience
         while not all(text in self._file(rank, "out").read_text() for rank in range(len(self.processes))):
-            assert time.monotonic() < until, self.wait(0)
+            ended = any(process.poll() is not None for process in self.processes)
+            assert time.monotonic() < until and not ended, self.wait(5)
             time.sleep(0.1)
 
     def signal(self, rank: int, number: signal.Signals) -> None:
