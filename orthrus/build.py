@@ -13,8 +13,8 @@ from orthrus.config.compose import ConfigSource, nested, read_overrides
 from orthrus.config.schema import Config, PartConfig, load_config, source_name
 from orthrus.decoder import Decoder
 from orthrus.errors import BuildError, OrthrusError, reason, unknown
-from orthrus.optional import SharedTarget
 from orthrus.options import HasSource
+from orthrus.ranks.together import SharedTarget
 from orthrus.registry.catalog import PARTS
 from orthrus.registry.contracts import check_interface
 from orthrus.registry.plugins import Plugins

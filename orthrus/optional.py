@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from orthrus.batch.context import Context
     from orthrus.batch.turn import Turn
     from orthrus.chance import Chance
-    from orthrus.ranks.group import RankGroup
 
 
 @runtime_checkable
@@ -279,13 +278,6 @@ class TakesTurns(Protocol):
     """A target that notices a second decoding, and lets one thread at a time use it."""
 
     turn: Turn
-
-
-@runtime_checkable
-class SharedTarget(Protocol):
-    """A target whose model several processes hold a part of each, and run together."""
-
-    group: RankGroup | None  # None: this process has it alone
 
 
 @runtime_checkable

@@ -17,7 +17,7 @@ from orthrus.config.schema import Config
 from orthrus.errors import BuildError
 from orthrus.interfaces import Target
 from orthrus.machine import synchronize
-from orthrus.optional import SharedTarget as SharedModel
+from orthrus.ranks.together import SharedTarget as SharedModel
 from orthrus.ranks.together import check_shared
 from orthrus.registry.plugins import Plugins
 from orthrus.sampling.resolve import resolve_stop

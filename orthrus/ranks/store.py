@@ -19,12 +19,14 @@ def open_store(launch: Launch, *, keeps: bool = True) -> Store:
     """
     master = keeps and launch.leads and not launch.agent_store
     try:
-        store = TCPStore(
-            launch.host, launch.port, launch.count, master, PATIENCE, wait_for_workers=False, multi_tenant=True
-        )
+        store = _connected(launch, master)
     except RuntimeError as error:
         raise GroupError(
             f"the processes of torchrun cannot meet at {launch.host}:{launch.port}; start them again, or set another"
             " port with torchrun --master-port"
         ) from error
     return PrefixStore("orthrus", store)
+
+
+def _connected(launch: Launch, master: bool) -> TCPStore:
+    return TCPStore(launch.host, launch.port, launch.count, master, PATIENCE, wait_for_workers=False, multi_tenant=True)

@@ -5,18 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
 
 from orthrus.errors import GroupError
 from orthrus.interfaces import Target
-from orthrus.optional import SharedTarget
+from orthrus.ranks.ending import Ending
 from orthrus.ranks.group import RankGroup
 from orthrus.ranks.launch import launched
 from orthrus.values import Draft, Verdict
 
 T = TypeVar("T")
+
+
+@runtime_checkable
+class SharedTarget(Protocol):
+    """A target whose model several processes hold a part of each, and run together."""
+
+    group: RankGroup | None  # None: this process has it alone
 
 
 class Alone:
@@ -122,3 +129,10 @@ def check_shared(target: Target) -> None:
             f"torchrun started {launch.count} processes, and each would decode all prompts by itself; set"
             f" target.parallel={launch.count}, or start one process"
         )
+
+
+def end_all(sentence: str) -> None:
+    """Say a sentence and end all processes of this launch, if there are several; else do nothing."""
+    launch = launched()
+    if launch is not None:
+        Ending(launch).fail(sentence)

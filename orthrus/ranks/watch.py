@@ -16,7 +16,7 @@ from orthrus.ranks.store import open_store
 BEAT_SECONDS = 0.5
 SILENT_SECONDS = 15.0  # after which a process that says nothing counts as dead or stopped
 LINGERING_SECONDS = 4 * BEAT_SECONDS
-HANGING_SECONDS = 20.0  # after which a step without a word to other ranks counts as a hang
+HANGING_SECONDS = 24.0  # after which a step without a word to other ranks counts as a hang
 
 
 class Watch:

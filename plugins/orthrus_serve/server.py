@@ -14,9 +14,11 @@ from importlib import import_module
 from importlib.util import find_spec
 from multiprocessing.connection import Connection
 
+import typer
 import uvicorn
 
 from orthrus import BuildError, InputError, echo
+from orthrus.ranks.launch import launched
 from orthrus_serve.admission import Admission
 from orthrus_serve.application import make_application
 from orthrus_serve.decoding.client import DecodingClient
@@ -26,6 +28,7 @@ from orthrus_serve.metrics import Metrics
 from orthrus_serve.settings import LOCAL, ServerSettings
 from orthrus_serve.state import ServerState
 
+FAILED = 2  # exit code
 CONNECTIONS = 2048  # that wait to be taken
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -35,12 +38,26 @@ def run_server(settings: ServerSettings) -> None:
     say = partial(echo, err=True)
     listening = listen(settings.host, settings.port)
     with listening:
-        decoding = start_decoding(DecodingSettings(settings.config, settings.overrides, settings.batch), say)
+        decoding = _started(settings, say)
         try:
             with asyncio.Runner(loop_factory=loop_factory()) as runner:
                 runner.run(serve(settings, decoding, listening))
         finally:
             decoding.end()
+
+
+def _started(settings: ServerSettings, say: Callable[[str], None]) -> DecodingProcess:
+    try:
+        return start_decoding(DecodingSettings(settings.config, settings.overrides, settings.batch), say)
+    except BuildError:
+        _leave_to_the_ranks()
+        raise
+
+
+def _leave_to_the_ranks() -> None:
+    """Exit with nothing said, if several processes decode: one of these has said why, or will."""
+    if launched() is not None:
+        raise typer.Exit(FAILED)
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -87,6 +104,7 @@ async def serve(settings: ServerSettings, decoding: DecodingProcess, listening: 
         told = client.alive
         client.close()
     if not told:
+        _leave_to_the_ranks()
         raise BuildError("the decoding process ended unexpectedly; requests under way were refused")
 
 

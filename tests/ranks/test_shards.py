@@ -101,12 +101,12 @@ def test_a_large_vocabulary_is_cut_where_kernels_can_take_it() -> None:
     nightly_but(
         [],
         [
-            ("mixtral", "packed_colwise"),
+            ("mixtral", "moe_tp_experts"),
             ("olmo2", "colwise_gather_output"),
             ("gpt2", "no tensor-parallel plan"),
             ("lfm2", "no tensor-parallel plan for the layers"),
         ],
-        thorough=[("mixtral", "packed_colwise")],
+        thorough=[("mixtral", "moe_tp_experts")],
     ),
 )
 def test_a_plan_that_is_not_known_is_refused(family: str, said: str, tmp_path: Path) -> None:

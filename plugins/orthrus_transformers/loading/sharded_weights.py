@@ -55,15 +55,13 @@ def empty_shards(
     trust_remote_code: bool = False,
 ) -> Any:
     """Return the model that a config describes, sharded, its parameters without memory and its buffers in place."""
-    from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     with quiet():
         config = AutoConfig.from_pretrained(directory, trust_remote_code=trust_remote_code)
         wanted = dtype or config.dtype or torch.float32
         with parameters_on_meta():
             model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code, dtype=wanted)
-        if (directory / "generation_config.json").is_file():
-            model.generation_config = GenerationConfig.from_pretrained(directory)
     shard(model, group)
     for module in model.modules():
         for name, buffer in list(module.named_buffers(recurse=False)):

@@ -14,7 +14,7 @@ from orthrus.ranks.group import divisors
 WHOLE = {"replicate", "replicated_with_grad_allreduce"}  # styles of what every rank has
 SHARDED = {"colwise", "rowwise"}
 OF_LOGITS = {"colwise_gather_output", "colwise_rep", "colwise"}
-NUMBER = re.compile(r"\d+")
+NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")  # of a layer
 
 
 def read_plan(model: Any, count: int) -> Callable[[str], str | None]:
