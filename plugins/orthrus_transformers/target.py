@@ -10,7 +10,7 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor
 
-from orthrus import BuildError, Context, Draft, KVCache, Step, TapPoint, Tokenizer, Turn
+from orthrus import Context, Draft, KVCache, Step, TapPoint, Tokenizer, Turn
 from orthrus.optional import BoundsSlots, DraftPass, MovesRows, TapReader
 from orthrus.trees import MovesSlots, TreeObstacle
 from orthrus_transformers.engines.choice import make_engine
@@ -26,7 +26,6 @@ from orthrus_transformers.model.compatibility import check_attention, check_laye
 from orthrus_transformers.model.context_length import ends_early, max_length
 from orthrus_transformers.model.decoder_layers import find_layers
 from orthrus_transformers.model.experts import choose_experts
-from orthrus_transformers.model.fused_layers import fuse_view, unfuse_view
 from orthrus_transformers.model.kept_check import KeptChecks, passing_parts
 from orthrus_transformers.model.output_head import keep_wide_sums, project
 from orthrus_transformers.model.own_model import OwnModel
@@ -34,18 +33,19 @@ from orthrus_transformers.model.pass_facts import PassReads, pass_identity
 from orthrus_transformers.model.pass_state import PassState
 from orthrus_transformers.model.reference import chunk_logits, fingerprint, plain_logits, weight_samples
 from orthrus_transformers.model.self_check import Layers, checked_windows
+from orthrus_transformers.model.shards import group_of, shards_of
 from orthrus_transformers.model.taps import Taps
-from orthrus_transformers.model.views import View, make_view
+from orthrus_transformers.model.views import View
 from orthrus_transformers.prefill_groups import equal_groups, prefill_groups
 from orthrus_transformers.recurrent.recurrent_states import make_states
 from orthrus_transformers.row_keys import RowKeys
-from orthrus_transformers.training.dual_pass import DualPass
+from orthrus_transformers.target_views import TargetViews
 
 CAPABILITIES = frozenset({"logits", "views", "training", "hidden_states", "embeddings"})
 NARROWEST = 32  # columns of a chunk of several prompts
 
 
-class TransformersTarget:
+class TransformersTarget(TargetViews):
     """Run a Hugging Face causal language model over rows of different lengths.
 
     The token at position p of a row lives in slot p of the cache, so rows need no padding between their tokens and
@@ -97,6 +97,7 @@ class TransformersTarget:
         self.max_slots = cache.max_slots if isinstance(cache, BoundsSlots) else None
         self._chunk = prefill_chunk
         self.turn = Turn()
+        self.group = group_of(model)
         self.moves_rows = isinstance(cache, MovesRows) and cache.moves_rows
         self._row_keys = RowKeys(cache)
         self.restores_prefixes = self._row_keys.restores
@@ -316,13 +317,15 @@ class TransformersTarget:
     @on_its_device
     def embed(self, tokens: Tensor) -> Tensor:
         """Return the embedding table's rows [B, n, h] for tokens [B, n], without what a model multiplies them by."""
-        return embedding_rows(self._model.get_input_embeddings(), tokens)
+        table = self._model.get_input_embeddings()
+        return table(tokens) if self.group else embedding_rows(table, tokens)
 
     @torch.no_grad()
     @on_its_device
     def head(self, hidden: Tensor) -> Tensor:
         """Return the output head's products [B, n, V] of states [B, n, h]; in float32 for a 16-bit model."""
-        return project(self._model.get_output_embeddings(), hidden)
+        products, shards = project(self._model.get_output_embeddings(), hidden), shards_of(self._model)
+        return products if shards is None else shards.joined(products)
 
     @torch.no_grad()
     @in_its_turn
@@ -386,42 +389,6 @@ class TransformersTarget:
         )
         return self._engine.run(forward_pass)
 
-    def attach_view(self, name: str, weights: Mapping[str, Tensor] | None = None) -> None:
-        """Give every layer a second attention with these weights, or with copies of the model's own.
-
-        weights: as `view_weights` names them. Raises BuildError if they do not fit, if the name is taken or if the
-        model or the attention backend cannot have a view.
-        """
-        if name in self._views:
-            raise BuildError(f"a view '{name}' is attached to '{self.name}' already; detach it first")
-        self._views[name] = view = make_view(self._model, self._state, weights)
-        fuse_view(self._model, view, self._engine.form)
-
-    def detach_view(self, name: str) -> None:
-        """Forget a view and its weights; raise BuildError if there is none of this name."""
-        unfuse_view(self._model, self._view(name))
-        del self._views[name]
-
-    @property
-    def view_names(self) -> frozenset[str]:
-        """The names of the views that are attached."""
-        return frozenset(self._views)
-
-    def view_weights(self, name: str) -> dict[str, Tensor]:
-        """Return a view's weights themselves, by the names of the model's weights that they stand beside."""
-        return self._view(name).weights()
-
-    def dual_pass(self, view: str, flex: bool | None = None, compiled: bool | None = None) -> DualPass:
-        """Return the two passes that training an attached view takes; from then on its weights have gradients.
-
-        flex: FlexAttention or dense masks; None: FlexAttention on a CUDA device. compiled: whether layers go through
-        torch.compile; None: with FlexAttention.
-        """
-        flex = self.device.type == "cuda" if flex is None else flex
-        if flex and self.device.type != "cuda":
-            raise BuildError(f"FlexAttention has no gradients on '{self.device.type}'; train with dense masks")
-        return DualPass(self._model, self._state, self._view(view), flex, flex if compiled is None else compiled)
-
     def fingerprint(self) -> str:
         """Return what tells this model's weights from others, whatever dtype they are computed in."""
         return fingerprint(self.directory, self._model)
@@ -429,11 +396,6 @@ class TransformersTarget:
     def weight_samples(self) -> list[tuple[str, Tensor]]:
         """Return each weight's name with its values, or with its first ones."""
         return weight_samples(self._model)
-
-    def _view(self, name: str) -> View:
-        if name not in self._views:
-            raise BuildError(f"no view '{name}' is attached to '{self.name}'")
-        return self._views[name]
 
     def keep(self, step: Step) -> None:
         """Keep the keys of every committed token but the anchor, which the next pass writes."""

@@ -33,6 +33,7 @@ DRAFTER_MODELS = {  # building blocks of drafters with weights of their own
         "vocabulary",
     )
 }
+RANKS = {f"orthrus.ranks.{name}" for name in ("group", "launch", "together")}  # of processes that share a model
 PUBLIC = {
     "orthrus",
     "orthrus.errors",
@@ -49,6 +50,7 @@ PUBLIC = {
     "orthrus.trees",
     *DRAFTER_MODELS,
     *KERNELS,
+    *RANKS,
 }
 BUILT_ON = {"orthrus_ray": {"orthrus_serve"}}  # plugins that are another one's front, and which
 
