@@ -38,6 +38,7 @@ from orthrus.terminal import echo
 
 RECIPE = Path(__file__).parents[2] / "configs" / "recipes" / "qwen3-8b-shape.yaml"
 VIEW = ["drafter.name=diffusion", "drafter.view=copies"]
+SMALL = "target.source=shape:qwen3-0.6b"
 SHOWN = 6000  # letters of what a part that failed wrote
 
 
@@ -314,7 +315,7 @@ def certified(group: RankGroup, sums: str) -> dict[str, Any]:
     from orthrus.verification.certifier import Asked, Runs
 
     plugins = Plugins.load()
-    shared = [f"target.parallel={group.count}", f"target.sums={sums}", "target.source=shape:qwen3-0.6b"]
+    shared = [f"target.parallel={group.count}", f"target.sums={sums}", SMALL]
     more = [*shared, *VIEW, "drafter.block=8", "stop.max_new_tokens=48"]
     config = load_config(RECIPE, [read_overrides(more)], plugins)
     plain = load_config(RECIPE, [read_overrides([*shared, "drafter.name=none", "stop.max_new_tokens=48"])], plugins)
@@ -374,7 +375,7 @@ def run_part(part: str, ranks: int, folder: Path, seconds: float) -> dict[str, A
         quiet = {"MASTER_ADDR": "127.0.0.1", "NCCL_NVLS_ENABLE": "0", "TORCH_SYMM_MEM_DISABLE_MULTICAST": "1"}
         log = (folder / f"{part}-{rank}.log").open("w+", encoding="utf-8")
         command = [sys.executable, __file__, "--worker", part, "--out", str(out)]
-        environment = {**os.environ, **variables, **quiet}
+        environment = {"GLOO_SOCKET_IFNAME": "lo", **os.environ, **variables, **quiet}  # one host's
         processes.append(subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT))
         logs.append(log)
     until, late = time.monotonic() + seconds, False
