@@ -213,7 +213,7 @@ class TransformersTarget(TargetViews):
         """
         held = self._row_keys.begin(context, rows)
         if self._taps.buffer is not None:
-            self._hand_over_restored(rows, held)
+            self._taps.restored(rows, held, self._row_keys.read_states, self._chunk)
         new = [len(context.rows[row].prompt) - count for row, count in zip(rows, held, strict=True)]
         groups = prefill_groups(new, self.device.type) if self._recurrent is None else equal_groups(new)
         everywhere: Tensor | None = None
@@ -271,14 +271,6 @@ class TransformersTarget(TargetViews):
                 taken = forward_pass.width, which, min(lengths) == width, last
                 self._taps.prompt(shift, start, first, *taken)
             yield logits if last else None
-
-    def _hand_over_restored(self, rows: Sequence[int], held: Sequence[int]) -> None:
-        """Hand over the hidden states of tokens that are not passed over, as many at a time as a pass is over."""
-        for row, count in zip(rows, held, strict=True):
-            states = self._row_keys.read_states(row) if count else None
-            for start in range(0, count, self._chunk):
-                assert states is not None, "there are some"
-                self._taps.restored(row, states[start : start + self._chunk], start)
 
     @torch.no_grad()
     @in_its_turn
