@@ -84,6 +84,17 @@ def cache_memory() -> Files:
     return {"docs/explanation/caches.md": program["page"](program["PAGE"].read_text(encoding="utf-8"))}
 
 
+def rollback_costs() -> Files:
+    program = tool("rollback_costs")
+    return {"docs/explanation/caches.md": program["page"](program["PAGE"].read_text(encoding="utf-8"))}
+
+
+def families() -> Files:
+    program = tool("families")
+    content = json.loads(program["EVIDENCE"].read_text(encoding="utf-8"))
+    return {"docs/reference/families.md": program["page"](content)}
+
+
 WRITTEN: list[Callable[[], Files]] = [
     training_log,
     lossless_evidence,
@@ -94,6 +105,8 @@ WRITTEN: list[Callable[[], Files]] = [
     view_card,
     which_drafter,
     cache_memory,
+    rollback_costs,
+    families,
 ]
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from orthrus import AttentionBackend, BuildError
+from orthrus_transformers.model.recurrent_layers import WITHOUT_MEMORY, find_recurrent
 from orthrus_transformers.model.short_convolutions import find_convolutions
-from orthrus_transformers.recurrent.recurrent_layers import find_recurrent
 
 KNOWN_LAYERS = {"full_attention", "sliding_attention"}
 RECURRENT_LAYERS = {"linear_attention", "conv", "hybrid", "hybrid_sliding"}  # some of whose modules leave states
-WITHOUT_MEMORY = {"mlp", "moe"}
 
 
 def check_layers(model: Any) -> None:
@@ -23,6 +22,15 @@ def check_layers(model: Any) -> None:
         raise BuildError(
             f"model type '{model.config.model_type}' has layers of type {', '.join(foreign)}, which a rejected draft"
             f" cannot be taken back from; supported: {', '.join(sorted(known))}"
+        )
+
+
+def check_prefixes(model: Any, restores: bool) -> None:
+    """Raise BuildError for a cache that restores prefixes of prompts, for a model whose states it does not hold."""
+    if restores and find_recurrent(model):
+        raise BuildError(
+            f"model type '{model.config.model_type}' has recurrent layers, of which the cache keeps no state with the"
+            " prefixes of prompts; set cache.prefixes=0"
         )
 
 

@@ -12,9 +12,11 @@ from torch import Tensor
 
 from orthrus import BuildError, Context, Draft, OrthrusError, Scheduler, Stop, Target, Verdict
 from orthrus.errors import reason
+from orthrus_transformers.model.attention_hook import attends
 from orthrus_transformers.model.kept_check import KeptChecks, PassedCheck
 from orthrus_transformers.model.mask_windows import windows_in_masks
 from orthrus_transformers.model.pass_state import PassState
+from orthrus_transformers.model.recurrent_layers import find_recurrent
 
 # Of the logits' spread: far above rounding, far below a bug. Models compute norms in float32 even in float64.
 TOLERANCE = {torch.float64: 1e-2, torch.float32: 1e-2}
@@ -37,9 +39,7 @@ def refusing(model_type: str) -> Iterator[None]:
         ) from error
 
 
-def checked_windows(
-    target: Target, model: Any, state: PassState, layers: Layers, kept: KeptChecks
-) -> Sequence[int | None]:
+def checked_windows(target: Target, model: Any, state: PassState, kept: KeptChecks) -> Sequence[int | None]:
     """Return the window of each layer that attends, from a check of now or a kept one; raise BuildError if it fails."""
     check = kept.passed()
     if check is not None:
@@ -47,6 +47,7 @@ def checked_windows(
         return check.windows
     with refusing(model.config.model_type):
         state.masked_windows = windows_in_masks(model)
+        layers = Layers(attends(model), bool(find_recurrent(model)))
         windows = probe(target, state, model.config.model_type, layers)
     kept.keep(PassedCheck(windows, state.masked_windows))
     return windows
