@@ -105,6 +105,17 @@ def part_pages() -> Files:
     return below("docs/reference/parts", tool("part_pages")["pages"]())
 
 
+def rollback_costs() -> Files:
+    program = tool("rollback_costs")
+    return {"docs/explanation/caches.md": program["page"](program["PAGE"].read_text(encoding="utf-8"))}
+
+
+def families() -> Files:
+    program = tool("families")
+    content = json.loads(program["EVIDENCE"].read_text(encoding="utf-8"))
+    return {"docs/reference/families.md": program["page"](content)}
+
+
 WRITTEN: list[Callable[[], Files]] = [
     training_log,
     lossless_evidence,
@@ -119,6 +130,8 @@ WRITTEN: list[Callable[[], Files]] = [
     verified_caches,
     part_pages,
     combinations,
+    rollback_costs,
+    families,
 ]
 
 

@@ -88,7 +88,9 @@ class Taps:
         """
         assert self._reader is not None, "somebody reads"
         for row, count in zip(rows, counts, strict=True):
-            for start, states in zip(range(0, count, most), states_of(row).split(most) if count else (), strict=True):
+            for start, states in zip(
+                range(0, count, most), torch.split(states_of(row), most) if count else (), strict=True
+            ):
                 facts = torch.tensor([[start], [len(states)], [row]]).to(states.device, non_blocking=True)
                 self._reader.prompt(TappedStates(states[None], *facts), False)
 
