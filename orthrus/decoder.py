@@ -13,6 +13,7 @@ from orthrus.decode import decode
 from orthrus.errors import InputError
 from orthrus.interfaces import Drafter, Target, Verifier
 from orthrus.prompts import check_request, encode
+from orthrus.ranks.together import together_of
 from orthrus.registry.watchers import Watchers
 from orthrus.sampling.resolve import resolve_sampling, resolve_stop
 from orthrus.session import Session
@@ -65,6 +66,7 @@ class Decoder:
         follows the target's option. on_result is called with each result, in order, once it is ready. Raises
         InputError, before anything is decoded, for an empty prompt or one that leaves no room in the model's context.
         """
+        prompts, batch, ids = together_of(self.target).agree((prompts, batch, ids))
         names = check_request(prompts, batch, ids)
         encoded = [self.encode(prompt, name, chat) for prompt, name in zip(prompts, names, strict=True)]
         results: dict[str, Result] = {}
@@ -75,6 +77,8 @@ class Decoder:
                 request = Request(tuple(tokens), self.stop, self.sampling, request_key(name))
                 session.enqueue(str(index), request, watched_as=name)
             for event in session:
+                if event.error is not None:
+                    raise event.error
                 if event.result is not None:
                     results[event.id] = replace(event.result, id=names[int(event.id)])
                 while str(len(done)) in results:  # in the order of the prompts, whichever ends first
@@ -162,6 +166,8 @@ class Stream:
 
     def _decode(self) -> Iterator[Piece]:
         for event in self._session:
+            if event.error is not None:
+                raise event.error
             self._ended = event.result
             if event.step is None:
                 return

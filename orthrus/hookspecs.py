@@ -74,7 +74,7 @@ def register_watchers(register: Register) -> None:
 
 @hookspec
 def register_commands(register: Register) -> None:
-    """Register commands of the `orthrus` program; the factory is the typer command function itself."""
+    """Register commands of the `orthrus` program; the factory is the typer function, or a `typer.Typer` of several."""
 
 
 @hookspec

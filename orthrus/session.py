@@ -23,7 +23,8 @@ from orthrus.registry.watchers import Watchers
 from orthrus.sampling.request_settings import check_logprobs, check_seed, request_sampling, request_stop
 from orthrus.settings import Sampling, Stop
 from orthrus.step_recorder import StepRecorder
-from orthrus.values import Event, Prompt, Result, Step
+from orthrus.trees import drafts_trees
+from orthrus.values import Event, Prompt, Result, ShownDraft, Step
 from orthrus.watched import StepSeconds, WatchedGeneration, WatchedRow, WatchedStep
 
 
@@ -91,6 +92,7 @@ class Session:
             interleaves=interleaves and isinstance(target, PrefillsInChunks),
             counts_drafts=counts_drafts,
             fit=fit_of(target),
+            trees=drafts_trees(drafter),
         )
         self._chance = Chance(seed, target.device)
         self._asked: dict[int, _Asked] = {}  # by number of the request
@@ -117,14 +119,15 @@ class Session:
         noise: str | None = None,
         shows: bool = True,
         texts: bool = True,
+        drafts: bool = False,
     ) -> str:
         """Ask for an answer; return the request's id, which its events have.
 
         stop, sampling: settings of this request alone; a mapping changes some of the decoder's. seed: of its noise.
         noise: what the noise is keyed by besides the seed, so that requests of other ids get the same; None: the id.
         shows: whether events have the text as it comes; without, tokens are turned into text at the end alone.
-        texts: whether the result has the text; with neither, and no stop strings, the tokenizer is not asked for any,
-        so that an error of its own cannot end the session.
+        texts: whether the result has the text; with neither, and no stop strings, the tokenizer is not asked for any.
+        drafts: whether events show what was drafted, and by whom.
         logprobs: of how many of the likeliest tokens the target's scores are wanted, besides the chosen token's. Raises
         InputError, and changes nothing, for an id that is taken, a prompt that cannot be answered, or settings that do
         not fit.
@@ -149,6 +152,7 @@ class Session:
                 ),
                 logprobs,
                 self._streams and shows,
+                drafts,
             )
             self.enqueue(name, request, texts)
             return name
@@ -309,13 +313,31 @@ class Session:
         return self._steps
 
     def _note(self, asked: _Asked, step: Step, index: int) -> None:
+        """Note a request's event; one whose tokens the tokenizer fails at ends, and no other one with it."""
+        try:
+            if asked.row.error is not None:
+                raise asked.row.error
+            event = self._event(asked, step, index)
+        except Exception as error:
+            if asked.id in self._numbers:
+                self._forget(asked)
+            event = Event(asked.id, step=step, error=error)
+        self._events.append(event)
+
+    def _event(self, asked: _Asked, step: Step, index: int) -> Event:
         row, ended = asked.row, step.finished[index] is not None
         tokens, texts = step.committed[index], row.take_pieces()
         scores = step.scores[index] if step.scores and row.likeliest is not None else None
         rest = row.finish_text() if ended else ""
         accepted, result = min(step.accepted[index], len(tokens)), self._done(asked) if ended else None
         drafted = step.drafted[index] if step.drafted else 0
-        self._events.append(Event(asked.id, tokens, texts, rest, accepted, scores, step, result, drafted))
+        draft = self._shown(step, index) if row.drafts else None
+        return Event(asked.id, tokens, texts, rest, accepted, scores, step, result, drafted, draft)
+
+    def _shown(self, step: Step, index: int) -> ShownDraft:
+        if step.drafts is None or not step.drafts[index]:
+            return ShownDraft()
+        return ShownDraft(step.drafts[index], step.drafter or name_of(self._drafter))
 
     def _ended(self, asked: _Asked) -> Event:
         """Return the last event of a request that ended outside of a step; forget it, also if its text has an error."""

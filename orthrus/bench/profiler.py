@@ -32,7 +32,19 @@ class Profile:
     engine: Mapping[str, Any] = field(default_factory=dict)
 
 
-OPTIONAL = ("free_rows", "move_rows", "moves_rows", "refusal", "restored", "restores_prefixes", "turn")
+OPTIONAL = (
+    "drafts_trees",
+    "free_rows",
+    "keep_path",
+    "move_rows",
+    "moves_rows",
+    "refusal",
+    "restored",
+    "restores_prefixes",
+    "tree_obstacle",
+    "turn",
+    "verifies_trees",
+)
 
 
 class TimedPart:

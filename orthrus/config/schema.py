@@ -14,10 +14,10 @@ from orthrus.errors import ConfigError, PluginError, Problem, shown, unknown
 from orthrus.options import HasConflicts, HasSource, RequiresParts, option, parse
 from orthrus.registry.catalog import DEFAULT, PARTS, RESERVED, Entry
 from orthrus.registry.plugins import Plugins
-from orthrus.settings import Sampling, Stop
+from orthrus.settings import Sampling, Stop, WarmUp
 
 NEEDED = ("target", "drafter", "verifier")
-SECTIONS: Mapping[str, type] = {"sampling": Sampling, "stop": Stop}
+SECTIONS: Mapping[str, type] = {"sampling": Sampling, "stop": Stop, "warm_up": WarmUp}
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class Config:
     verifier: PartConfig | None = None
     sampling: Sampling = field(default_factory=Sampling)
     stop: Stop = field(default_factory=Stop)
+    warm_up: WarmUp = field(default_factory=WarmUp)
     seed: int = 0
     sections: Mapping[str, Any] = field(default_factory=dict)  # of plugins: those that are written, by name
     watchers: Mapping[str, PartConfig] = field(default_factory=dict)  # those that are written and not null, by name
@@ -67,6 +68,23 @@ def load_config(
     the caller has as objects; what the config says of them is passed over. missing_ok: parts that the config need not
     name.
     """
+    return _load(source, overrides, plugins, given, missing_ok)[0]
+
+
+def config_values(
+    source: str | Path | Mapping[str, Any], overrides: Sequence[ConfigSource], plugins: Plugins
+) -> dict[str, Any]:
+    """Return what a config with overrides laid over it says, as one mapping; raise as `load_config` does."""
+    return _load(source, overrides, plugins)[1].values
+
+
+def _load(
+    source: str | Path | Mapping[str, Any],
+    overrides: Sequence[ConfigSource],
+    plugins: Plugins,
+    given: Sequence[str] = (),
+    missing_ok: Sequence[str] = (),
+) -> tuple[Config, Composed]:
     files: list[ConfigSource] = []
     problems: list[Problem] = []
     if isinstance(source, Mapping):
@@ -86,7 +104,7 @@ def load_config(
     config, more = _check(composed, plugins, given, absent)
     if problems or more:
         raise ConfigError([*problems, *more])
-    return config
+    return config, composed
 
 
 def source_name(text: str) -> tuple[str, str]:

@@ -37,7 +37,7 @@ class LayerFetcher:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._stream = torch.cuda.Stream(device)
+        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # torch has no type for it
         self._stages = [_Stage([]) for _ in range(STAGES)]
         self._next = 0  # the stage that is filled next
 

@@ -47,7 +47,8 @@ def quantize(states: Tensor, group: int, code_format: CodeFormat) -> tuple[Tenso
     What is not finite makes the scale of its group so, and the group comes back as not finite.
     """
     size = states.shape[-1]
-    grouped = pad(states.float(), (0, -size % group)).unflatten(-1, (-1, group))
+    padded = pad(states.float(), (0, -size % group))
+    grouped = padded.view(*padded.shape[:-1], -1, group)  # [..., G, group]
     scales = (grouped.abs().amax(-1) / code_format.largest).to(SCALE_DTYPE)  # [..., G]
     units = torch.where(scales == 0, 1.0, scales.float())[..., None]
     return code_format.encode((grouped / units).flatten(-2)[..., :size]), scales
@@ -59,7 +60,7 @@ def dequantize(codes: Tensor, scales: Tensor, group: int, code_format: CodeForma
     computed = torch.float32 if dtype == torch.float16 else dtype  # which has not the range of the scales
     states = code_format.decode(codes, computed)
     if size % group == 0:
-        states.unflatten(-1, (-1, group)).mul_(scales.to(computed)[..., None])
+        states.view(*states.shape[:-1], -1, group).mul_(scales.to(computed)[..., None])
     else:
         states.mul_(scales.to(computed).repeat_interleave(group, dim=-1)[..., :size])
     return states.to(dtype)

@@ -27,7 +27,8 @@ class TokenTexts:
             texts = [detokenizer.feed(token) for token in tokens]
             return [*texts[:-1], texts[-1] + detokenizer.finish()] if last and texts else texts
         except Exception as error:  # whatever a tokenizer raises: the decoding does not depend on it
-            return self._give_up(error)
+            self._give_up(error)
+            return None
 
     def drafted(self, tokens: Sequence[int]) -> list[str] | None:
         """Return the text of each token alone. None: there are none."""
@@ -36,7 +37,8 @@ class TokenTexts:
         try:
             return [self._tokenizer.decode([token]) for token in tokens]
         except Exception as error:  # as above
-            return self._give_up(error)
+            self._give_up(error)
+            return None
 
     def _give_up(self, error: Exception) -> None:
         self.error = f"{type(error).__name__}: {error}"

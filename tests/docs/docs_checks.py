@@ -18,7 +18,19 @@ import typer
 from docs_pages import ROOT, Page
 from support.view_memory import program as view_memory_program
 
-from orthrus import InputError, Result, Sampling, Stop, hookspecs, interfaces, optional, rounding, values, watched
+from orthrus import (
+    InputError,
+    Result,
+    Sampling,
+    Stop,
+    hookspecs,
+    interfaces,
+    optional,
+    rounding,
+    trees,
+    values,
+    watched,
+)
 from orthrus.cli import doctor_table, predict_table, verify_table
 from orthrus.cli.app import make_app
 from orthrus.cli.bench_table import COLUMNS
@@ -28,14 +40,16 @@ from orthrus.metrics import Measures
 from orthrus.options import describe
 from orthrus.registry.contracts import members
 from orthrus.registry.plugins import GROUP, Plugins
+from orthrus.settings import WarmUp
 from orthrus.testing import strategies
 from orthrus.testing.profiles import PROFILES
 from orthrus.values import FinishReason
 
 PARTS_PAGES = [Page(path) for path in sorted((ROOT / "docs" / "reference" / "parts").glob("*.md"))]
-SECTIONS = {"stop": Stop, "sampling": Sampling}
+SECTIONS = {"stop": Stop, "sampling": Sampling, "warm_up": WarmUp}
 PROTOCOLS = ("AttentionBackend", "Baseline", "Drafter", "KVCache", "Source", "Target", "Tokenizer", "Verifier")
 FIELDS = (values.Draft, values.Verdict, values.Step, values.MaskDescription, values.AttentionCapabilities)
+TREE_ABILITIES = ("DraftsTrees", "VerifiesTrees", "ScoresTrees", "MovesSlots")
 ABILITIES = (
     "BoundsRows",
     "FreesRows",
@@ -74,7 +88,9 @@ def names(page: Page, mark: str, wanted: Iterable[str]) -> list[str]:
 def interface_tables(page: Page) -> list[str]:
     """Compare the table of each interface, and of each ability that has one, with its members."""
     protocols = {name: getattr(interfaces, name) for name in PROTOCOLS}
-    protocols |= {name: getattr(optional, name) for name in ABILITIES} | {"RoundsStates": rounding.RoundsStates}
+    protocols |= {name: getattr(optional, name) for name in ABILITIES}
+    protocols |= {name: getattr(trees, name) for name in TREE_ABILITIES}
+    protocols |= {"RoundsStates": rounding.RoundsStates}
     return [
         complaint
         for name, protocol in protocols.items()
@@ -193,10 +209,19 @@ def option_row(option: dict[str, Any]) -> str:
 
 def flag_tables(page: Page) -> list[str]:
     """Compare each table of a command's flags with those that the program takes."""
-    commands = typer.main.get_command(make_app()).commands  # type: ignore[attr-defined]
+    program = typer.main.get_command(make_app())
     return [
-        complaint for name in page.marks("flags") for complaint in names(page, f"flags: {name}", _flags(commands[name]))
+        complaint
+        for name in page.marks("flags")
+        for complaint in names(page, f"flags: {name}", _flags(_command(program, name)))
     ]
+
+
+def _command(program: Any, name: str) -> Any:
+    """Return a command by its words: those of a group have two."""
+    for word in name.split():
+        program = program.commands[word]
+    return program
 
 
 def _flags(command: Any) -> list[str]:

@@ -11,6 +11,7 @@ from orthrus.testing.check import BrokenRuleError, Check, Factory, NotApplicable
 from orthrus.testing.checks.cache_history import CPU, History, Model
 from orthrus.testing.checks.cache_sizes import CACHE_SIZES
 from orthrus.testing.checks.contracts import hold_members
+from orthrus.trees import MovesSlots
 
 WORST_ROUNDING = 1 / 16  # of the largest number of a head: what floats of 3 bits of mantissa are off, and no more
 SMALL = [
@@ -164,6 +165,20 @@ def prefills_may_come_in_chunks(make: Factory, history: History) -> None:
     model.run(1)
 
 
+@check("cache", [History(seed=seed, rows=1 + seed % 3, layers=1 + seed % 3, heads=2, widest=9) for seed in range(6)])
+def accepted_paths_are_moved(make: Factory, history: History) -> None:
+    """The tokens of a tree's path move to where a chain's would be, in every layer and row, and then stay there."""
+    model = Model(make, history)
+    if not isinstance(model.cache, MovesSlots):
+        raise NotApplicableError("the cache moves no slots, so no tree is scored over it")
+    for width in (history.widest, 3, history.widest):
+        model.run(width)
+        paths = [sorted(model.chooser.sample(range(width), model.chooser.randrange(width))) for _ in model.rows]
+        model.move_slots([[*path, *range(len(path), width)] for path in paths])
+        model.keep(*(length + len(path) for length, path in zip(model.committed, paths, strict=True)))
+    model.run(1)
+
+
 @check("cache", [History(dtype=name, rows=2) for name in ("float32", "bfloat16", "float16")])
 def keys_keep_their_dtype(make: Factory, history: History) -> None:
     """Keys and values come back as they went in, bit by bit or rounded as declared, in float32 and 16 bits."""
@@ -201,6 +216,7 @@ CACHE_CHECKS = (
     scratch_slots_do_not_matter,
     slots_stand_until_kept,
     prefills_may_come_in_chunks,
+    accepted_paths_are_moved,
     keys_keep_their_dtype,
     rounding_is_small,
     *CACHE_SIZES,

@@ -17,6 +17,7 @@ from orthrus.interfaces import KVCache
 from orthrus.optional import MovesRows
 from orthrus.rounding import as_held
 from orthrus.testing.check import BrokenRuleError, Factory
+from orthrus.trees import MovesSlots
 
 CPU = torch.device("cpu")
 Held = list[Tensor]  # by layer
@@ -125,6 +126,17 @@ class Model:
         if self.cache.lengths.tolist() != self.committed:
             value = f"lengths are {self.cache.lengths.tolist()}, wanted {self.committed}"
             raise BrokenRuleError(value, self._place(f"move_rows({list(sources)})"))
+
+    def move_slots(self, orders: Sequence[Sequence[int]]) -> None:
+        """Let slot i behind the committed ones have what the slot of its order [B, n] at i has."""
+        assert isinstance(self.cache, MovesSlots)
+        first, order = torch.tensor(self.committed), torch.tensor(orders)
+        self.cache.move_slots(first, order)
+        for row, sources in enumerate(orders):
+            moved = {index: self.rows[row][self.committed[row] + source] for index, source in enumerate(sources)}
+            self.rows[row] |= {self.committed[row] + index: pair for index, pair in moved.items()}
+        if first.tolist() != self.committed or order.tolist() != [list(sources) for sources in orders]:
+            raise BrokenRuleError("it changed the slots or the order that it was handed", self._place("move_slots"))
 
     def keep_some(self) -> None:
         """Commit a part of what was written without a gap, other parts in other rows."""

@@ -79,10 +79,19 @@ class Taps:
         if taps is not None:  # else a pass of a draft, or the model's own forward
             taps.write(index, hidden)
 
-    def prompt(self, shift: Tensor, start: int, columns: int, rows: Tensor, level: bool, last: bool) -> None:
+    def restored(self, row: int, states: Tensor, start: int) -> None:
+        """Hand over states [n, T h] of a row's tokens from position `start` on, which no pass is over."""
+        assert self._reader is not None, "somebody reads"
+        starts, counts, rows = torch.tensor([[start], [len(states)], [row]]).to(states.device, non_blocking=True)
+        self._reader.prompt(TappedStates(states[None], starts, counts, rows), False)
+
+    def prompt(
+        self, shift: Tensor, start: int, first: Tensor, columns: int, rows: Tensor, level: bool, last: bool
+    ) -> None:
         """Hand over a chunk of prompts: columns from `start` on, of which the first shift [R] of each row are none.
 
-        level: whether no row has such columns. Padding before the columns, and rows after these, are left out.
+        first [R]: positions of the rows' first tokens, before which none are passed over. level: whether no row has
+        such columns. Padding before the columns, and rows after these, are left out.
         """
         assert self.buffer is not None and self._reader is not None, "somebody reads"
         states = self.buffer.states[: len(shift), -columns:]
@@ -92,7 +101,7 @@ class Taps:
             states = states.gather(1, order[..., None].expand(-1, -1, states.shape[2]))
         elif last:
             states = states.clone()  # it is read when further passes have come
-        tapped = TappedStates(states, (start - shift).clamp(min=0), columns - unused, rows)
+        tapped = TappedStates(states, first + (start - shift).clamp(min=0), columns - unused, rows)
         self._reader.prompt(tapped, last)
 
     def scored(self, starts: Tensor) -> None:
