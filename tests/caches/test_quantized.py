@@ -16,6 +16,7 @@ from support.families import VOCABULARY, tiny_model
 from support.thorough import thorough_but
 from torch import Tensor
 
+import orthrus
 from orthrus import BuildError, Stop
 from orthrus.testing.profiles import fewer
 from orthrus_attention.sdpa import SdpaAttention
@@ -143,3 +144,10 @@ def test_engines_that_cannot_use_it_are_refused_when_built(cache: Any) -> None:
     name = cache.__name__
     with pytest.raises(BuildError, match=rf"^target.engine: 'native' writes no cache {name}, but those .*; "):
         TransformersTarget(tiny_model("llama", dtype=torch.float32), None, cache(), SdpaAttention(), engine="native")
+
+
+def test_the_table_whose_keys_are_tokens_refuses_it() -> None:
+    with pytest.raises(
+        BuildError, match=r"^target 'table' keeps its tokens as keys, which cache QuantizedCache rounds"
+    ):
+        orthrus.load("table-prompt-lookup", cache="quantized")
