@@ -116,7 +116,7 @@ OPTIONS: Mapping[tuple[str, str], Mapping[str, Any]] = {  # that a recipe shows,
     ("watcher", "trace"): {"file": "trace.jsonl", "overwrite": True},
 }
 ON_TABLE = [  # parts that a model without weights shows at work; what is typed beside their names
-    *[("cache", name, "") for name in ("dynamic", "offloaded", "paged", "quantized", "static")],
+    *[("cache", name, "") for name in ("dynamic", "offloaded", "paged", "static")],
     *[("drafter", name, "") for name in ("none", "prompt_lookup", "replay", "suffix")],
     *[("verifier", name, "") for name in ("consensus", "coupled", "default")],
 ]

@@ -1,7 +1,7 @@
 """Verify every cache with every attention: `python docs/tools/verify_caches.py --prompts FILE ...`.
 
 It writes record and page. Each pair decodes the same prompts with drafts, in float32 on the CPU. Every token is checked
-as `orthrus verify` does, and the texts are compared with those of the same pair without a drafter. A pair that is in
+as `orthrus verify` does, and the texts are compared with plain decoding's. A pair that is in
 the record already is not run again, and with `--seconds` none is begun after so many, so that the command can be given
 again. With `--page` the page alone is made.
 """
@@ -9,12 +9,12 @@ again. With `--page` the page alone is made.
 from __future__ import annotations
 
 import argparse
-import gc
+import itertools
 import json
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from orthrus import Plugins, read_prompts
 from orthrus.config.compose import ConfigSource
 from orthrus.config.schema import Config, load_config
 from orthrus.files import write_whole
+from orthrus.rounding import RoundsStates
 from orthrus.verification.certificate import Certificate
 from orthrus.verification.certifier import Asked, Runs
 from orthrus.verification.report import make_record
@@ -31,7 +32,7 @@ from orthrus.verification.report import make_record
 DOCS = Path(__file__).parents[1]
 RECIPE = DOCS.parent / "configs" / "recipes" / "smollm2-prompt-lookup.yaml"
 RECORD, PAGE = "evidence/verified-caches.json", "results/verified-caches.md"
-BATCH = 8
+BATCH, TOKENS = 8, 24
 CACHES: Mapping[str, Mapping[str, Any]] = {
     "dynamic": {"name": "dynamic"},
     "static": {"name": "static"},
@@ -41,7 +42,7 @@ CACHES: Mapping[str, Mapping[str, Any]] = {
     "quantized": {"name": "quantized"},
     "quantized, fp8": {"name": "quantized", "codes": "fp8"},
 }
-ATTENTIONS = ("eager", "flex", "sdpa")  # those that run on a CPU
+ATTENTIONS = ("eager", "sdpa", "flex")  # those that run on a CPU
 COLUMNS = {
     "cache": lambda run: f"`{run['cache'].partition(',')[0]}`{''.join(run['cache'].partition(',')[1:])}",
     "attention": lambda run: f"`{run['attention']}`",
@@ -56,8 +57,7 @@ TEXT = """# Every cache and attention, verified
 
 Every cache with every attention that runs on a CPU, on one model, in float32, with the drafter `prompt_lookup` at batch
 {batch}. `python docs/tools/verify_caches.py` decodes the prompts with each pair, checks every token against the model's
-own choice as [`orthrus verify`](../explanation/lossless.md) does, and compares the texts with those of the same pair
-without a drafter.
+own choice as [`orthrus verify`](../explanation/lossless.md) does, and compares the texts with plain decoding's.
 
 {model}, {prompts} prompts ({files}), at most {max_new_tokens} new tokens each.
 {date}: {facts}.
@@ -67,8 +67,8 @@ without a drafter.
 $ {command}
 ```
 
-In {same} every text is that of the same cache and attention without a drafter, and in {certified} every one is, token
-for token, the model's own choice.
+In {same} every text is that of the same attention without a drafter, over the same cache where it rounds and over
+`dynamic` else. In {certified} every one is, token for token, the model's own choice.
 
 {table}
 
@@ -79,69 +79,61 @@ to a text of the others, it is decided in float64.
 """
 
 
-def configs() -> Iterator[tuple[str, str, Config, Config]]:
-    """Yield cache, attention, and the config with drafts and without."""
-    plugins = Plugins.load()
-    for attention in ATTENTIONS:
-        for cache, options in CACHES.items():
-            common = {
-                "cache": {**options},
-                "attention": {"name": attention},
-                "target": {"dtype": "float32", "device": "cpu"},
-                "stop": {"max_new_tokens": TOKENS},
-            }
-            layers = [ConfigSource("verify_caches", common)]
-            plain = [*layers, ConfigSource("verify_caches", {"drafter": {"name": "none"}})]
-            yield cache, attention, load_config(RECIPE, layers, plugins), load_config(RECIPE, plain, plugins)
+def config_of(plugins: Plugins, cache: str, attention: str, drafts: bool = True) -> Config:
+    """Return the config of a pair."""
+    common = {
+        "cache": {**CACHES[cache]},
+        "attention": {"name": attention},
+        "target": {"dtype": "float32", "device": "cpu"},
+        "stop": {"max_new_tokens": TOKENS},
+        **({} if drafts else {"drafter": {"name": "none"}}),
+    }
+    return load_config(RECIPE, [ConfigSource("verify_caches", common)], plugins)
 
 
-TOKENS = 24
+def verified(plugins: Plugins, runs: Runs, cache: str, attention: str) -> tuple[Certificate, dict[str, Any]]:
+    """Return the certificate of a pair, and what else was counted.
 
-
-def verified(
-    config: Config, plain: Config, prompts: Sequence[tuple[str, str]]
-) -> tuple[Runs, Certificate, dict[str, Any]]:
-    """Return the certificate of a pair, and what else was counted."""
-    runs = Runs(Plugins.load(), prompts, notify=say)
-    asked = Asked("", config, plain, BATCH)
+    Plain decoding is over the same cache where that rounds, and over `dynamic` else.
+    """
+    config = config_of(plugins, cache, attention)
     runs.prepare(config)
-    decoded = runs.decode(config, BATCH, lambda _: None)
-    certificate = runs.certify(asked, 0)
+    results = runs.decode(config, BATCH, lambda _: None).results
+    rounds = isinstance(runs.decoder(config).target.cache, RoundsStates)  # type: ignore[attr-defined]
+    plain = config_of(plugins, cache if rounds else "dynamic", attention, drafts=False)
+    certificate = runs.certify(Asked("", config, plain, BATCH), 0)
     without = runs.decode(plain, BATCH, lambda _: None).results
-    pairs = zip(decoded.results, without, strict=True)
+    pairs = zip(results, without, strict=True)
     counts = {
-        "accepted": sum(sum(result.measures.accepted_per_cycle) for result in decoded.results),
+        "accepted": sum(sum(result.measures.accepted_per_cycle) for result in results),
         "same_as_plain": sum(result.token_ids == other.token_ids for result, other in pairs),
     }
-    return runs, certificate, counts
+    return certificate, counts
 
 
-def carry_on(files: Sequence[Path], limit: int, seconds: float) -> dict[str, Any]:
-    """Verify pairs that are not in the record, until so many seconds are over; return the record."""
+def carry_on(files: Sequence[Path], limit: int, seconds: float) -> None:
+    """Verify pairs that are not in the record, until so many seconds are over, and write each into the record."""
     torch.set_float32_matmul_precision("highest")
     prompts = [(each.id, each.prompt) for file in files for each in read_prompts(file, limit)]
-    file = DOCS / RECORD
+    file, plugins, began = DOCS / RECORD, Plugins.load(), time.monotonic()
     known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"runs": []}
-    began = time.monotonic()
-    for cache, attention, config, plain in configs():
+    runs = Runs(plugins, prompts, notify=say)
+    words = [word for each in files for word in ("--prompts", each.name)]
+    command = shlex.join(["python", "docs/tools/verify_caches.py", *words, "--limit", str(limit)])
+    settings = {"model": "SmolLM2-135M-Instruct.Q4_1.gguf", "prompts": len(prompts), "max_new_tokens": TOKENS}
+    settings |= {"prompt_files": [each.name for each in files], "batch": BATCH}
+    for attention, cache in itertools.product(ATTENTIONS, CACHES):
         if any((run["cache"], run["attention"]) == (cache, attention) for run in known["runs"]):
             continue
         if time.monotonic() - began > seconds:
             break
-        runs, certificate, counts = verified(config, plain, prompts)
-        words = [word for file in files for word in ("--prompts", file.name)]
-        command = shlex.join(["python", "docs/tools/verify_caches.py", *words, "--limit", str(limit)])
-        settings = {"model": "SmolLM2-135M-Instruct.Q4_1.gguf", "prompts": len(prompts), "max_new_tokens": TOKENS}
-        settings |= {"prompt_files": [each.name for each in files], "batch": BATCH}
-        device = runs.prepare(config).device
+        certificate, counts = verified(plugins, runs, cache, attention)
+        device = torch.device("cpu")
         record = make_record(command, settings, device, [certificate]).to_dict()
         run = record["runs"][0] | counts | {"cache": cache, "attention": attention}
         known = record | {"runs": [*known["runs"], run]}
         write_whole(file, json.dumps(known, indent=1) + "\n")
         say(f"{cache}, {attention}: {certificate.identical} and {counts} of {len(prompts)}")
-        del runs
-        gc.collect()
-    return known
 
 
 def page(record: Mapping[str, Any]) -> str:

@@ -67,6 +67,11 @@ class QuantizedCache:
         """Return what `update` gives back of keys or values [..., D]."""
         return self._widened(*quantize(states, self._group, self._format), states.dtype)
 
+    def move_slots(self, first: Tensor, order: Tensor) -> None:
+        """Let slot first [B] + i of each row have what its slot first + order [B, n] at i has: codes and scales."""
+        for cache in (self._codes, self._scales):
+            cache.move_slots(first, order)
+
     def keep(self, lengths: Tensor) -> None:
         """Commit exactly the first lengths [B] slots of each row."""
         for cache in (self._codes, self._scales):

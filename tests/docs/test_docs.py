@@ -130,7 +130,7 @@ def test_every_page_is_in_the_index() -> None:
     assert [
         name
         for name in PAGES
-        if re.fullmatch(r"docs/([a-z]+/)?[\w-]+\.md", name) and f"({name.removeprefix('docs/')})" not in index
+        if re.fullmatch(r"docs/([a-z]+/)*[\w-]+\.md", name) and f"({name.removeprefix('docs/')})" not in index
     ] == ["docs/index.md"]
 
 

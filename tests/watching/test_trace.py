@@ -132,6 +132,12 @@ def test_a_page_shows_foreign_text_as_it_is_and_lets_none_of_it_be_markup() -> N
     assert "1 more requests" in page(example(), "x", 1) and "more requests" not in shown
 
 
+def test_of_a_tree_what_is_not_on_the_path_is_refused() -> None:
+    tree = step([1, 2, 3, 2], 2, [2, 3, 9], ["a", "b", "c"])
+    assert list(tree.refused) == [0, 3]
+    assert list(step([1, 2, 3], 2, [1, 2, 9], []).refused) == [2]
+
+
 def test_statistics_count_what_was_drafted_and_accepted() -> None:
     trace = example()
     cycles = [cycle for request in trace.requests for cycle in request.cycles]
