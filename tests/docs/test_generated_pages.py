@@ -84,6 +84,11 @@ def cache_memory() -> Files:
     return {"docs/explanation/caches.md": program["page"](program["PAGE"].read_text(encoding="utf-8"))}
 
 
+def parallel_table() -> Files:
+    program = tool("parallel_table")
+    return {"docs/guide/several-gpus.md": program["page"](program["PAGE"].read_text(encoding="utf-8"))}
+
+
 def cache_speeds() -> Files:
     program = tool("cache_speeds")
     return {"docs/explanation/caches.md": program["page"](program["PAGE"].read_text(encoding="utf-8"))}
@@ -127,6 +132,7 @@ WRITTEN: list[Callable[[], Files]] = [
     which_drafter,
     cache_memory,
     cache_speeds,
+    parallel_table,
     verified_caches,
     part_pages,
     combinations,
