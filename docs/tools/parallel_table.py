@@ -60,8 +60,8 @@ def shared(values: Mapping[str, Any]) -> str:
     if not (texts["ranks are alike"] and texts["as alone"]) or texts["a pass of 32 and one of 1 differ by"]:
         raise ValueError("texts or logits differ: the page must say so")
     return (
-        f"Peak memory of a GPU is {values['memory ratio']:.2f} of the {values['memory alone, GiB']:.1f} GiB that one alone"
-        " takes. Texts were the same on both ranks and on one GPU, and a token's logits in a pass of 32 those of a pass"
+        f"Peak memory of a GPU is {values['memory ratio']:.2f} of the {values['memory alone, GiB']:.1f} GiB that one"
+        " alone takes. Texts were the same on both ranks and on one GPU, and a token's logits in a pass of 32 those of a pass"
         " of 1, to the bit."
     )
 
@@ -79,8 +79,8 @@ def large(values: Mapping[str, Any]) -> str:
     return (
         f"Llama-3.1-70B's shape is loaded in {values['seconds to load']:.0f} s, and takes"
         f" {max(values['memory in use at most, GiB']):.1f} GiB of each GPU. With sums by nccl a pass of 1 takes"
-        f" {one['median']:.1f} ms, {one['over the limit']:.2f} of what reading its weights takes at the bandwidth of a copy"
-        f" ({values['copy bandwidth, GB/s']:,.0f} GB/s); one of 16 takes {sixteen['median']:.1f} ms,"
+        f" {one['median']:.1f} ms, {one['over the limit']:.2f} of what reading its weights takes at the bandwidth of a"
+        f" copy ({values['copy bandwidth, GB/s']:,.0f} GB/s); one of 16 takes {sixteen['median']:.1f} ms,"
         f" {sixteen['over the limit']:.2f} of it, and a cycle of the view with blocks of 16"
         f" {values['cycle of the view, block 16, ms']['median']:.1f} ms."
     )
