@@ -61,8 +61,8 @@ def shared(values: Mapping[str, Any]) -> str:
         raise ValueError("texts or logits differ: the page must say so")
     return (
         f"Peak memory of a GPU is {values['memory ratio']:.2f} of the {values['memory alone, GiB']:.1f} GiB that one"
-        " alone takes. Texts were the same on both ranks and on one GPU, and a token's logits in a pass of 32 those of a pass"
-        " of 1, to the bit."
+        " alone takes. Texts were the same on both ranks and on one GPU, and a token's logits in a pass of 32 those of"
+        " a pass of 1, to the bit."
     )
 
 
