@@ -13,6 +13,7 @@ from torch import Tensor
 from orthrus.batch.context import Context
 from orthrus.errors import InterfaceError
 from orthrus.interfaces import Target
+from orthrus.kernels.available import small_trees
 from orthrus.paths import Paths
 from orthrus.taps import TapDelivery
 from orthrus.trees import ScoresTrees
@@ -24,6 +25,7 @@ class AcceptedPath:
     """The path that a verdict keeps. order [B, n]: the token that comes i-th on it; beyond its end token i itself."""
 
     order: Tensor
+    tokens: Tensor  # [B, n] in this order
     accepted: Tensor  # [B], -1 where the verdict's own number is not the length of its path
 
     @classmethod
@@ -33,11 +35,13 @@ class AcceptedPath:
         assert paths is not None, "the draft is a tree"
         if last is None:
             raise InterfaceError("the verifier returned a Verdict of a tree without `last`, its last accepted token")
+        if kernels := small_trees(draft.tokens):
+            return cls(*kernels.follow(draft.tokens, paths.parents, draft.lengths, verdict.accepted, last))
         place = (last + 1).clamp(0, paths.width - 1)[:, None]  # [B, 1]
         order = path_order(paths, place)
         depth = paths.depths.gather(1, place)[:, 0]
         fits = (verdict.accepted == depth) & (last >= -1) & (last < draft.lengths)
-        return cls(order, torch.where(fits, verdict.accepted, -1))
+        return cls(order, draft.tokens.gather(1, order), torch.where(fits, verdict.accepted, -1))
 
     @property
     def places(self) -> Tensor:
@@ -59,16 +63,25 @@ def path_order(paths: Paths, place: Tensor) -> Tensor:
 
 
 def keep_accepted_path(
-    target: Target, taps: TapDelivery | None, context: Context, draft: Draft, verdict: Verdict, logits: Tensor
+    target: Target,
+    taps: TapDelivery | None,
+    context: Context,
+    draft: Draft,
+    verdict: Verdict,
+    logits: Tensor,
+    reads_logits: bool,
 ) -> tuple[Draft, Verdict, Tensor]:
     """Return a tree's accepted path as a chain's draft, verdict and logits [B, n + 1, V], with its keys moved there.
 
-    Called before the step is committed: what is drafted ahead writes over the slots of the branches.
+    Called before the step is committed: what is drafted ahead writes over the slots of the branches. reads_logits:
+    whether anybody reads them besides rows that want scores; if nobody does, they stay as they are.
     """
     path = AcceptedPath.of(draft, verdict)
     assert isinstance(target, ScoresTrees), "it was asked before"
     target.keep_path(context, path.order)
     if taps is not None:
         taps.follow(path.along)
-    chain = replace(draft, tokens=draft.tokens.gather(1, path.order), probabilities=None, parents=None)
-    return chain, Verdict(path.accepted, verdict.next_tokens), path.along(logits)
+    if reads_logits or context.settings.likeliest is not None:
+        logits = path.along(logits)
+    chain = replace(draft, tokens=path.tokens, probabilities=None, parents=None)
+    return chain, Verdict(path.accepted, verdict.next_tokens), logits

@@ -20,10 +20,12 @@ class Paths:
     parents: Tensor
 
     @classmethod
-    def known(cls, parents: Tensor, seen: Tensor) -> Paths:
-        """Return paths of which `seen` was worked out before."""
+    def known(cls, parents: Tensor, seen: Tensor, depths: Tensor | None = None) -> Paths:
+        """Return paths of which `seen`, and `depths`, were worked out before."""
         paths = cls(parents)
         vars(paths)["seen"] = seen
+        if depths is not None:
+            vars(paths)["depths"] = depths
         return paths
 
     @property

@@ -126,7 +126,8 @@ class Step:
     scores: of the tokens committed, for rows that want them; None if no row does.
     likeliest: of every scored place, for a drafter that asks for them.
     drafted: the number of drafts that were proposed for each row, for a session that counts them.
-    drafts: the drafts themselves, of rows that show them; None if no row does. drafter: as of the draft.
+    drafts: the drafts themselves, of rows that show them, of a tree those of all branches; None if no row does.
+    drafter: as of the draft.
     """
 
     cycle: int

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from orthrus.errors import DraftError, InterfaceError
-from orthrus.kernels.available import row_kernels
+from orthrus.kernels.available import row_kernels, small_trees
+from orthrus.paths import Paths
 from orthrus.values import Draft, Verdict
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class CheckedDraft:
     def broken(self) -> Tensor:
         """[B], not 0 where a row had a value out of bounds; computed behind the pass, not to hold it up."""
         bounded, probabilities = self.draft, self.draft.probabilities
-        if self.astray is not None and probabilities is None and bounded.parents is None:
+        if self.astray is not None and probabilities is None:
             return self.astray
         wrong = bounded.lengths != self.proposed.lengths
         if bounded.tokens.shape[1]:
@@ -128,8 +129,9 @@ def check_draft(draft: Draft, context: Context, name: str, trees: bool = False) 
         empty = replace(context.empty_draft(), passes=draft.passes)
         return CheckedDraft(empty, draft, context.room, context.vocabulary_size, name)
     tokens, lengths, astray = bounded(draft.tokens, draft.lengths, context.room, context.vocabulary_size)
-    parents = None if draft.parents is None else bounded_parents(draft.parents)
-    inside = replace(draft, tokens=tokens, lengths=lengths, parents=parents)
+    inside = replace(draft, tokens=tokens, lengths=lengths)
+    if draft.parents is not None:
+        inside, astray = _with_bounded_parents(inside, draft.parents, astray)
     return CheckedDraft(inside, draft, context.room, context.vocabulary_size, name, astray)
 
 
@@ -146,10 +148,18 @@ def bounded(
     return tokens.clamp(0, vocabulary_size - 1), torch.minimum(lengths.clamp(0, tokens.shape[1]), room), None
 
 
-def bounded_parents(parents: Tensor) -> Tensor:
-    """Return parents [B, n] forced to be earlier tokens, or the anchor (-1)."""
+def _with_bounded_parents(draft: Draft, parents: Tensor, astray: Tensor | None) -> tuple[Draft, Tensor | None]:
+    """Return the draft with parents [B, n] forced to be earlier tokens, or the anchor (-1), and what was astray [B].
+
+    By a kernel where there is one, which finds the paths, too.
+    """
+    if astray is not None and (kernels := small_trees(parents)):
+        inside, wrong, seen, depths = kernels.look(parents, draft.lengths)
+        draft = replace(draft, parents=inside)
+        vars(draft)["paths"] = Paths.known(inside, seen, depths)
+        return draft, astray | wrong
     earlier = torch.arange(-1, parents.shape[1] - 1, device=parents.device)
-    return torch.minimum(parents.clamp(min=-1), earlier)
+    return replace(draft, parents=torch.minimum(parents.clamp(min=-1), earlier)), None
 
 
 def check_verdict(verdict: Verdict) -> None:

@@ -122,8 +122,11 @@ class TableTarget:
         tokens = torch.cat([context.anchors[:, None], draft.tokens], dim=1)
         first = (context.lengths - 1)[:, None]  # [B, 1] the anchor's
         slots = first + torch.arange(tokens.shape[1], device=self.device)
-        past = {} if draft.paths is None else {"past": first[..., None] + draft.paths.back(self._order)}
-        logits = self.run_pass(tokens, slots, context.longest + draft.tokens.shape[1], **past)
+        extent = context.longest + draft.tokens.shape[1]
+        if draft.paths is None:
+            logits = self.run_pass(tokens, slots, extent)
+        else:
+            logits = self.run_pass(tokens, slots, extent, None, first[..., None] + draft.paths.back(self._order))
         if self._reader is not None:
             self._reader.scored(self._tapped(), context.lengths - 1)
         return logits

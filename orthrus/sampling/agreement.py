@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from orthrus.kernels.available import small_trees
 from orthrus.paths import Paths
 from orthrus.sampling.functions import accept_greedy
 from orthrus.values import Draft, Verdict
@@ -25,6 +26,9 @@ def keep_agreed(choices: Tensor, draft: Draft) -> Verdict:
 
 
 def _keep_path(choices: Tensor, draft: Draft, paths: Paths) -> Verdict:
+    if kernels := small_trees(draft.tokens):
+        accepted, last, following = kernels.agree(choices, draft.tokens, paths.parents, draft.lengths)
+        return Verdict(accepted, following, last)
     indices = torch.arange(paths.width - 1, device=choices.device)  # [n]
     wrong = draft.tokens != choices.gather(1, paths.before[:, 1:])
     wrong = wrong | (indices >= draft.lengths[:, None])  # [B, n]

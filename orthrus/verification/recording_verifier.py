@@ -107,7 +107,7 @@ def _note(context: Context, draft: Draft, verdict: Verdict, scores: Tensor) -> T
     drafted = draft.tokens
     if draft.paths is not None:  # what was seen along the accepted path
         path = AcceptedPath.of(draft, verdict)
-        drafted, scores = drafted.gather(1, path.order), path.along(scores)
+        drafted, scores = path.tokens, path.along(scores)
     tokens = append_bonus(drafted, verdict.accepted, verdict.next_tokens)  # [B, n + 1]
     largest, argmax = scores.max(-1)
     values = scores.gather(-1, tokens[..., None])[..., 0]

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from orthrus import InputError
+
+if TYPE_CHECKING:
+    from orthrus_caches.triton_slots import SlotMover
 
 
 def zeros(like: Tensor, shape: tuple[int, int, int, int]) -> Tensor:
@@ -40,6 +45,28 @@ def put(buffer: Tensor, states: Tensor, slots: Tensor, rows: Tensor | None, exte
     else:
         buffer.scatter_(2, slots[:, None, :, None].expand(states.shape), states)
     return buffer[:, :, :extent]
+
+
+class SlotMoves:
+    """Moves of tokens within the rows of buffers: on a GPU by one kernel for all that are alike."""
+
+    def __init__(self) -> None:
+        self._movers: dict[tuple[torch.Size, torch.dtype], SlotMover] = {}
+
+    def move(self, buffers: Sequence[Tensor], first: Tensor, order: Tensor) -> None:
+        """Let slot first [B] + i of each row have what its slot first + order [B, n] at i has, in every buffer."""
+        if not first.is_cuda or find_spec("triton") is None:
+            move(buffers, first, order)
+            return
+        from orthrus_caches.triton_slots import SlotMover
+
+        alike: dict[tuple[torch.Size, torch.dtype], list[Tensor]] = {}
+        for buffer in buffers:  # layers may differ
+            alike.setdefault((buffer.shape, buffer.dtype), []).append(buffer)
+        if self._movers.keys() != alike.keys():
+            self._movers = {kind: SlotMover() for kind in alike}
+        for kind, group in alike.items():
+            self._movers[kind].move(group, first, order)
 
 
 def move(buffers: Sequence[Tensor], first: Tensor, order: Tensor) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from orthrus import Parts
-from orthrus_caches.buffers import grown, move, moved_lengths, put, rows_of, zeros
+from orthrus_caches.buffers import SlotMoves, grown, moved_lengths, put, rows_of, zeros
 from orthrus_caches.options import StaticOptions
 
 
@@ -30,6 +30,7 @@ class StaticCache:
         self._smallest = slots
         self._capacity = slots
         self._held_rows = 0
+        self._moves = SlotMoves()
         self._keys: list[Tensor] = []  # per layer [B, H, C, D]
         self._values: list[Tensor] = []
         self._slots = torch.zeros(0, 0, dtype=torch.int64)  # [R, n]
@@ -105,7 +106,7 @@ class StaticCache:
 
     def move_slots(self, first: Tensor, order: Tensor) -> None:
         """Let slot first [B] + i of each row have what its slot first + order [B, n] at i has, never an earlier one."""
-        move([*self._keys, *self._values], first, order)
+        self._moves.move([*self._keys, *self._values], first, order)
 
     def keep(self, lengths: Tensor) -> None:
         """Commit exactly the first lengths [B] slots of each row."""

@@ -7,6 +7,8 @@ of the block, V: vocabulary, k: tokens that are considered for a place, N: token
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import torch
 from torch import Tensor
 
@@ -18,8 +20,24 @@ def best_first(logits: Tensor, room: Tensor, nodes: int) -> Tensor:
     """Return the likeliest tree of `nodes` tokens under the logits [B, D, V] of a block: [B, 2 N + 1] int64.
 
     Its tokens, the likeliest path first, their parents, and how many of them count: no more than room [B], which also
-    bounds the places. Everything is on the device, in operations of fixed shapes.
+    bounds the places. Everything is on the device, in operations of fixed shapes: on a GPU in one kernel, where torch
+    takes some for each place.
     """
+    if logits.is_cuda and find_spec("triton") is not None:
+        from orthrus_diffusion.triton_tree import grow
+
+        best = logits.topk(min(CANDIDATES, logits.shape[-1]), dim=-1)
+        return grow(best.values, best.indices, widened(logits).logsumexp(-1), room, nodes, NEVER)
+    return best_first_in_torch(logits, room, nodes)
+
+
+def widened(logits: Tensor) -> Tensor:
+    """Return logits in float32 at least."""
+    return logits if logits.dtype == torch.float64 else logits.float()
+
+
+def best_first_in_torch(logits: Tensor, room: Tensor, nodes: int) -> Tensor:
+    """Return what `best_first` does, without a kernel of its own; of trees that are as likely it may be another."""
     scores, tokens = candidates(logits, room)
     values, chosen, parents = grown(scores, nodes)
     order = values.sort(dim=1, descending=True, stable=True)  # of equal ones a parent stands before its children
@@ -41,7 +59,7 @@ def candidates(logits: Tensor, room: Tensor) -> tuple[Tensor, Tensor]:
     A place beyond a row's room has none; neither has one whose logits are no numbers.
     """
     best = logits.topk(min(CANDIDATES, logits.shape[-1]), dim=-1)
-    wide = logits if logits.dtype == torch.float64 else logits.float()
+    wide = widened(logits)
     scores = best.values.to(wide.dtype) - wide.logsumexp(-1, keepdim=True)
     scores = scores.nan_to_num(NEVER, NEVER, NEVER).clamp(NEVER, 0)
     beyond = torch.arange(logits.shape[1], device=room.device) >= room[:, None]

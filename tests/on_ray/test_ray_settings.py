@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from typing import Any
 
 import pytest
-from support.program import TABLE, InProcess
+from support.program import ROOT, TABLE, InProcess
 
 from orthrus import ConfigError, InputError
 from orthrus_ray import command
+from orthrus_ray.dataset.settings import ANSWER_COLUMNS
 from orthrus_ray.failure import marked, sentence_in
-from orthrus_ray.serving.arguments import settings_of
+from orthrus_ray.serving.arguments import NOT_WRITTEN, settings_of
 from orthrus_ray.serving.settings import DeploymentSettings
+
+PAGE = (ROOT / "docs" / "guide" / "ray.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", ["serve", "decode"])
@@ -45,11 +50,13 @@ def test_arguments_that_are_wrong_are_said(arguments: list[object], said: str, o
         ({"replicas": 4, "most_replicas": 3}, "at most 3 replicas and at least 4"),
         ({"batch": 0}, "batch"),
         ({"queue": -1}, "queue"),
+        ({"cpus": float("nan")}, "cpus"),
+        ({"batch": "8"}, "batch must be a number, not '8'"),
     ],
 )
-def test_numbers_that_make_no_deployment_are_refused(wrong: dict[str, int], said: str) -> None:
+def test_numbers_that_make_no_deployment_are_refused(wrong: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
-        DeploymentSettings({}, "model", **wrong)  # type: ignore[arg-type]  # numbers, all of them
+        DeploymentSettings({}, "model", **wrong)
 
 
 def test_ingresses_together_let_in_what_replicas_take() -> None:
@@ -78,6 +85,18 @@ def test_arguments_of_a_config_file_are_settings() -> None:
 def test_arguments_that_make_no_deployment_are_refused(args: dict[str, Any], error: type[Exception], said: str) -> None:
     with pytest.raises(error, match=said):
         settings_of(args)
+
+
+def first_cells(mark: str) -> list[str]:
+    """Return the names in the first column of the page's table behind a mark."""
+    rows = PAGE.partition(f"<!-- {mark} -->\n")[2].partition("\n\n")[0].splitlines()[2:]
+    return [name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])]
+
+
+def test_the_page_lists_fields_of_a_deployment_and_columns_of_answers() -> None:
+    fields = [field.name for field in dataclasses.fields(DeploymentSettings) if field.name not in NOT_WRITTEN]
+    assert sorted(first_cells("fields of a deployment")) == sorted(fields)
+    assert first_cells("answer columns") == list(ANSWER_COLUMNS)
 
 
 def test_a_marked_sentence_is_found_among_tracebacks() -> None:

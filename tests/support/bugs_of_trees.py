@@ -13,11 +13,13 @@ from torch import Tensor
 import orthrus.sampling.logits_processor as processor_module
 from orthrus import AttentionCapabilities, Chance, Context, Draft, MaskDescription, Step, Verdict
 from orthrus.reference.verifiers import chosen
+from orthrus.taps import TapDelivery
 from orthrus.testing import PlainCache, PlainConsensus, PlainCoupled, PlainRejection, TableTarget, ViewTableTarget
 from orthrus.testing.doubles.trees import DrawingTrees
 from orthrus_verifiers.rejection import Rejection
 from support.bug import Bug, replaced
 from support.bugs_of_attention import Written
+from support.bugs_of_taps import Tapping
 from support.bugs_of_targets import over
 from support.bugs_of_the_loop import VIEW, Knowing
 
@@ -228,9 +230,26 @@ class KnowingTrees(Knowing):
         return Draft(tokens, context.room.clamp(max=2 * width), parents=parents.repeat(len(tokens), 1), passes=1)
 
 
-def siblings_counted(context: Context, draft: Draft, since: Tensor | None) -> Tensor:
+class TappingTrees(Tapping):
+    """Honest: beside each token that the hidden states give, draft another one first."""
+
+    drafts_trees = True
+
+    def propose(self, context: Context, chance: Chance) -> Draft:
+        right = self.draft(context)  # [B, n], of which each second token of the tree is one
+        tokens = torch.stack([(right + 1) % context.vocabulary_size, right], -1).flatten(1)
+        parents = torch.arange(right.shape[1]).repeat_interleave(2) * 2 - 1
+        lengths = context.room.clamp(max=tokens.shape[1])
+        return Draft(tokens, lengths, parents=parents.repeat(len(tokens), 1))
+
+
+def not_followed(self: TapDelivery, along: Any) -> None:
+    """Leave a tree's states in the order of the draft."""
+
+
+def siblings_counted(context: Context, draft: Draft, logits: Tensor) -> Tensor:
     """Count what comes before a place in the draft, whatever path it is on."""
-    return counts(context, replace(draft, parents=None), since)
+    return penalized(context, replace(draft, parents=None), logits)
 
 
 def moved_late(self: TableTarget, context: Context, order: Tensor) -> None:
@@ -252,7 +271,7 @@ def late_keys() -> Iterator[None]:
         yield
 
 
-counts, keep = processor_module._counts, TableTarget.keep
+penalized, keep = processor_module.penalized, TableTarget.keep
 
 ATTENTION = [
     Bug("attention", "lets tokens of a tree see their siblings", "tokens_of_a_tree_see_their_paths", SiblingsSeen),
@@ -288,7 +307,14 @@ LOOP = [
         "the loop's penalties see a tree's siblings",
         "exact_with_chosen_trees",
         PlainRejection,
-        replaced(processor_module, "_counts", siblings_counted),
+        replaced(processor_module, "penalized", siblings_counted),
+    ),
+    Bug(
+        "drafter",
+        "the loop hands over the hidden states of a tree's first branch",
+        "taps_of_rejected_tokens_are_forgotten",
+        TappingTrees,
+        replaced(TapDelivery, "follow", not_followed),
     ),
     Bug(
         "drafter",

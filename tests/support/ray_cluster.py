@@ -112,8 +112,8 @@ class OnRay:
 
     def running(self) -> int:
         """Return how many replicas the program last said run."""
-        lines = [line for line in self.said if re.search(r"\d+ replicas?", line)]
-        return int(re.findall(r"(\d+) replicas?", lines[-1])[-1])
+        counts = [found[1] for line in self.said if (found := re.search(r"(?:with |run: )(\d+)", line))]
+        return int(counts[-1])
 
 
 @contextmanager
@@ -122,7 +122,11 @@ def served(address: str, config: Path, *arguments: object) -> Iterator[OnRay]:
     port = free_port()
     words = ["ray", "serve", "--config", config, "--address", address, "--port", port, "--replicas", 2, "--cpus", 0.25]
     process = subprocess.Popen(
-        [*PROGRAM, *map(str, [*words, *arguments])], env=environment(), stderr=subprocess.PIPE, encoding="utf-8"
+        [*PROGRAM, *map(str, [*words, *arguments])],
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
     )
     assert process.stderr is not None
     program = OnRay(process, f"http://127.0.0.1:{port}", config.stem)
@@ -137,3 +141,4 @@ def served(address: str, config: Path, *arguments: object) -> Iterator[OnRay]:
             process.send_signal(signal.SIGTERM)
         process.wait(SECONDS)
         reading.join(SECONDS)
+        process.stderr.close()

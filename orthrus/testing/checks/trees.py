@@ -95,13 +95,12 @@ def coupled_text_over_trees(make: Factory, scene: Scene) -> None:
     compare_texts(decoded(scene, scene.target(), _scripted(scene, truths), verifier), truths)
 
 
-@check("verifier", [DRAWN, STOPPED])
+@check("verifier", [replace(DRAWN, vocabulary=2, max_new_tokens=4), STOPPED])
 def exact_with_drawn_trees(make: Factory, scene: Scene) -> None:
     """With trees drawn from any q, siblings alike or apart, every text has the target's probability, to 1e-12."""
     q = some_q(scene.seed, scene.vocabulary, zeros=scene.seed == 1)
-    _hold(make, scene, lambda: DrawingTrees(q, FORK, replaced=scene.seed == 0))
-    if scene.seed == 0:
-        _hold(make, replace(scene, vocabulary=2, max_new_tokens=4), lambda: DrawingTrees(some_q(5, 2), BUSH))
+    apart = scene.seed == 1
+    _hold(make, scene, lambda: DrawingTrees(q, FORK if apart else BUSH, replaced=not apart))
 
 
 @check("verifier", CHOSEN)

@@ -3,5 +3,5 @@
 `decode` is the public function. `input_files` finds the rows, of `json_lines` or `parquet_rows`; `chunks` are what is
 decoded, and written, whole or not at all: by `chunk_decoder` on actors, into files of `output`, which `manifest` names.
 
-May import: cluster, failure, folder.
+May import: cluster, failure, worker.
 """

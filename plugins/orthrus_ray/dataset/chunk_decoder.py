@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from orthrus.errors import OrthrusError
 from orthrus_ray.dataset.chunks import Chunk, RowReader
 from orthrus_ray.dataset.output import Answer, write_part
 from orthrus_ray.failure import marked
-from orthrus_ray.folder import enter_folder
+from orthrus_ray.worker import prepare_worker
 
 FIELDS = ("number", "file", "start", "row", "rows")
 
@@ -41,7 +40,7 @@ class ChunkDecoder:
 
     def __init__(self, task: Task) -> None:
         """Load the decoder; raise OrthrusError, marked so that the command finds its sentence, if that cannot be."""
-        enter_folder(task.folder)
+        prepare_worker(task.folder)
         self._task = task
         try:
             self._decoder = orthrus.load(task.config)
@@ -65,15 +64,18 @@ class ChunkDecoder:
     def decode(self, chunk: Chunk) -> Sequence[Answer]:
         """Decode one chunk, write its part, and return the answers; raise InputError or WriteError."""
         rows = self._task.reader.read(chunk)
-        answers = self._answers(prompts_of(rows, self._task.column), self._ids(rows, chunk))
+        prompts = self._task.reader.values(rows, self._task.column)
+        answers = self._answers(prompts, self._ids(rows, chunk))
         write_part(self._task.output, chunk, rows, answers)
         return answers
 
     def _ids(self, rows: pyarrow.Table, chunk: Chunk) -> list[str]:
         """Return what keys the noise of each row: its id, else its number in the dataset, from 1."""
+        numbers = [str(chunk.row + number) for number in range(1, chunk.rows + 1)]
         if self._task.id_column is None:
-            return [str(chunk.row + number) for number in range(1, chunk.rows + 1)]
-        return [str(id) for id in rows[self._task.id_column].to_pylist()]
+            return numbers
+        ids = self._task.reader.values(rows, self._task.id_column)
+        return [number if id is None else str(id) for number, id in zip(numbers, ids, strict=True)]
 
     def _answers(self, prompts: Sequence[Any], ids: Sequence[str]) -> list[Answer]:
         """Return the answer to each prompt; one that cannot be taken has a sentence, and the others are decoded."""
@@ -95,20 +97,3 @@ class ChunkDecoder:
         if prompt is None:
             raise InputError(f"prompt '{id}' is null")
         return self._decoder.encode(prompt, id, self._task.chat)
-
-
-def prompts_of(rows: pyarrow.Table, column: str) -> list[Any]:
-    """Return the prompts of rows: texts, dialogues or token ids, which files of JSON lines have as JSON."""
-    values: list[Any] = rows[column].to_pylist()
-    return [_structured(value) for value in values]
-
-
-def _structured(value: Any) -> Any:
-    """Return the list that a text is the JSON of, as `json_lines` keeps them; any other text is a prompt itself."""
-    if not isinstance(value, str) or not value.startswith("["):
-        return value
-    try:
-        parsed = json.loads(value)
-    except ValueError:
-        return value
-    return parsed if isinstance(parsed, list) else value

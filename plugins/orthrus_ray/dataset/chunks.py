@@ -45,3 +45,6 @@ class RowReader(Protocol):
 
     def read(self, chunk: Chunk) -> pyarrow.Table:
         """Return the rows of a chunk; raise InputError if they are not what they were."""
+
+    def values(self, rows: pyarrow.Table, column: str) -> list[Any]:
+        """Return a column of rows that were read: texts, lists and whatever else it has."""

@@ -22,7 +22,6 @@ from orthrus_ray.dataset.settings import DatasetSettings, DatasetSummary
 from orthrus_ray.failure import sentence_in
 
 MOST_BLOCKS = 10_000  # of Ray Data, which has work with each; beyond, a block has several chunks
-ATTEMPTS = 3  # of an actor that cannot be made, for there may be machines where it can
 
 
 def decode_dataset(
@@ -32,7 +31,7 @@ def decode_dataset(
 
     Each chunk of rows becomes one file of the output, written whole or not at all, so that a decoding that was ended
     goes on where it was, whichever way it ended. The output can be read as soon as this returns; columns beside those
-    of the input are `output.ANSWER_COLUMNS`. A row's text depends on its prompt, its id and the config alone.
+    of the input are `settings.ANSWER_COLUMNS`. A row's text depends on its prompt, its id and the config alone.
 
     address: of the cluster, as `orthrus ray` takes it. notify: called with a sentence before something slow. Raises
     InputError, before anything is decoded, for an input that cannot be read, a column that is not there, or an output
@@ -59,7 +58,7 @@ def decode_dataset(
 
 def _decode(settings: DatasetSettings, dataset: Dataset, chunks: Sequence[Chunk], gpus: float) -> Iterator[Any]:
     """Yield what became of each chunk, in any order; raise BuildError or InputError with the sentence of an actor."""
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # it would write the tracebacks of what is raised here
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     task = Task(

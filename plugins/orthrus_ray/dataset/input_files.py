@@ -12,9 +12,8 @@ from orthrus.errors import unknown
 from orthrus.files import path_exists, short_path
 from orthrus_ray.dataset.chunks import RowReader, Rows
 from orthrus_ray.dataset.json_lines import JsonLines, JsonLinesReader
-from orthrus_ray.dataset.output import ANSWER_COLUMNS
 from orthrus_ray.dataset.parquet_rows import ParquetReader, ParquetRows
-from orthrus_ray.dataset.settings import DatasetSettings
+from orthrus_ray.dataset.settings import ANSWER_COLUMNS, DatasetSettings
 
 ENDINGS = {".jsonl": "json", ".json": "json", ".ndjson": "json", ".parquet": "parquet"}
 

@@ -139,6 +139,13 @@ class JsonLinesReader:
             raise InputError(f"'{chunk.file}' has changed since its rows were counted")
         return pyarrow.Table.from_pylist(rows, schema=schema_of(self.kinds))
 
+    def values(self, rows: pyarrow.Table, column: str) -> list[Any]:
+        """Return a column of rows that were read, lists and objects as such."""
+        values: list[Any] = rows[column].to_pylist()
+        if self.kinds[column] != TEXT:
+            return values
+        return [None if value is None else json.loads(value) for value in values]
+
     def _objects(self, chunk: Chunk) -> list[Mapping[str, Any]]:
         rows: list[Mapping[str, Any]] = []
         with Path(chunk.file).open("rb") as stream:

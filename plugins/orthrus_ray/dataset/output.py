@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,17 +12,10 @@ from pyarrow import parquet
 from orthrus import Result
 from orthrus.files import write_whole
 from orthrus_ray.dataset.chunks import Chunk
+from orthrus_ray.dataset.settings import ANSWER_COLUMNS
 
-ANSWER_SCHEMA = pyarrow.schema(
-    [
-        ("answer", pyarrow.string()),
-        ("answer_token_ids", pyarrow.list_(pyarrow.int32())),
-        ("answer_finish_reason", pyarrow.string()),
-        ("answer_cycles", pyarrow.int32()),
-        ("answer_error", pyarrow.string()),
-    ]
-)
-ANSWER_COLUMNS: Sequence[str] = tuple(ANSWER_SCHEMA.names)
+TYPES = (pyarrow.string(), pyarrow.list_(pyarrow.int32()), pyarrow.string(), pyarrow.int32(), pyarrow.string())
+ANSWER_SCHEMA = pyarrow.schema(list(zip(ANSWER_COLUMNS, TYPES, strict=True)))
 
 
 @dataclass(frozen=True)

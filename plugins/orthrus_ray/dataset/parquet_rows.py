@@ -92,6 +92,11 @@ class ParquetReader:
             raise InputError(f"'{chunk.file}' has changed since its rows were counted")
         return table.replace_schema_metadata()
 
+    def values(self, rows: pyarrow.Table, column: str) -> list[Any]:
+        """Return a column of rows that were read."""
+        values: list[Any] = rows[column].to_pylist()
+        return values
+
     def _read_group(self, file: parquet.ParquetFile, path: str, number: int) -> pyarrow.Table:
         if self._kept != (path, number) or self._group is None:
             self._kept, self._group = (path, number), file.read_row_group(number)

@@ -10,6 +10,7 @@ from typing import Any
 from orthrus import InputError
 
 ROWS_A_PART = 256
+ANSWER_COLUMNS = ("answer", "answer_token_ids", "answer_finish_reason", "answer_cycles", "answer_error")
 
 
 @dataclass(frozen=True)

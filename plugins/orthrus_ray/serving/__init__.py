@@ -3,5 +3,5 @@
 `application` binds both. `ingress` runs the application of `orthrus_serve` over `service`, which asks `replica` through
 handles; `router` chooses the replica by `prefix`. `deploy` is what the command does.
 
-May import: cluster, failure, folder.
+May import: cluster, failure, worker.
 """

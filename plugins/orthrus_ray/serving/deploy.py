@@ -14,8 +14,10 @@ from typing import Any
 
 import ray
 from ray import serve
+from ray.exceptions import RayError
 
 from orthrus import BuildError, InputError, echo
+from orthrus.errors import reason
 from orthrus_ray.cluster import Cluster, connected
 from orthrus_ray.failure import sentence_in
 from orthrus_ray.serving.application import ENGINE, bind
@@ -102,11 +104,9 @@ def _serve_at(deployment: Deployment) -> Iterator[None]:
     )
     try:
         yield
-    except BaseException:
-        serve.shutdown()
-        raise
-    if not deployment.detach:
-        serve.shutdown()
+    finally:
+        if not serve.status().applications:  # else it is left to the cluster, or others have come to it meanwhile
+            serve.shutdown()
 
 
 def _run(name: str, settings: DeploymentSettings) -> None:
@@ -114,11 +114,18 @@ def _run(name: str, settings: DeploymentSettings) -> None:
     try:
         serve.run(bind(settings), name=name, route_prefix="/", logging_config=LOGGING)
     except RuntimeError as error:
-        serve.delete(name)
-        raise BuildError(sentence_in(str(error))) from error
-    except BaseException:  # Ctrl-C while models are loaded
-        serve.delete(name)
-        raise
+        raise BuildError(sentence_in(_failure(name) or str(error))) from error
+    finally:
+        overview = serve.status().applications.get(name)
+        if overview is not None and overview.status != "RUNNING":  # it failed, or Ctrl-C came while models were loaded
+            serve.delete(name)
+
+
+def _failure(name: str) -> str:
+    """Return what Ray Serve says of the replicas of an application that failed."""
+    overview = serve.status().applications.get(name)
+    engine = overview and overview.deployments.get(ENGINE)
+    return engine.message if engine else ""
 
 
 def _announce(deployment: Deployment, settings: DeploymentSettings) -> None:
@@ -132,15 +139,23 @@ def _announce(deployment: Deployment, settings: DeploymentSettings) -> None:
 
 def _serve_until_told(name: str, settings: DeploymentSettings) -> None:
     """Say how many replicas run whenever that changes, until a signal comes; then let what runs come to its end."""
-    told, known = threading.Event(), settings.replicas
+    told = threading.Event()
     with _signals_set(told):
-        while not told.wait(LOOK_SECONDS):
-            running = replicas_running(name, ENGINE)
-            if running != known:
-                echo(f"{running} replica{'' if running == 1 else 's'} of '{settings.model}' run", err=True)
-                known = running
+        try:
+            _watch(name, settings, told)
+        except RayError as error:
+            raise BuildError(f"the cluster does not answer any more: {reason(error)}") from error
         echo("ending: requests under way are answered to their end", err=True)
         _delete(name, settings.grace_seconds)
+
+
+def _watch(name: str, settings: DeploymentSettings, told: threading.Event) -> None:
+    known = settings.replicas
+    while not told.wait(LOOK_SECONDS):
+        running = replicas_running(name, ENGINE)
+        if running != known:
+            echo(f"replicas of '{settings.model}' that run: {running}", err=True)
+            known = running
 
 
 def _delete(name: str, seconds: float) -> None:

@@ -10,8 +10,8 @@ from ray import serve
 
 from orthrus import BuildError, InputError, echo
 from orthrus_ray.failure import marked
-from orthrus_ray.folder import enter_folder
 from orthrus_ray.serving.settings import ReplicaSettings
+from orthrus_ray.worker import prepare_worker
 from orthrus_serve.decoding.client import DecodingClient
 from orthrus_serve.decoding.messages import (
     Detokenize,
@@ -35,7 +35,7 @@ class EngineReplica:
 
     async def __init__(self, settings: ReplicaSettings) -> None:  # type: ignore[misc]  # Ray Serve awaits it
         """Load the decoder; raise BuildError, marked so that the command finds its sentence, if that cannot be."""
-        enter_folder(settings.folder)
+        prepare_worker(settings.folder)
         asked = DecodingSettings(settings.values, (), settings.batch)
         try:
             decoding = await asyncio.to_thread(start_decoding, asked, _say)

@@ -8,8 +8,25 @@ from pathlib import Path
 from typing import Any
 
 from orthrus import InputError
+from orthrus.errors import shown
 
 MEBIBYTE = 2**20
+LEAST = {  # what each number of a deployment must be at least
+    "replicas": 1,
+    "most_replicas": 1,
+    "ingresses": 1,
+    "batch": 1,
+    "queue": 0,
+    "slack": 0,
+    "cpus": 0,
+    "gpus": 0,
+    "target_requests": 0.01,
+    "upscale_seconds": 0,
+    "downscale_seconds": 0,
+    "health_seconds": 0.1,
+    "grace_seconds": 0,
+    "most_bytes": 1,
+}
 
 
 @dataclass(frozen=True)
@@ -70,10 +87,12 @@ class DeploymentSettings:
 
     def __post_init__(self) -> None:
         """Raise InputError for numbers that make no deployment."""
-        least = {"replicas": 1, "ingresses": 1, "batch": 1, "queue": 0, "cpus": 0, "gpus": 0}
-        for name, bound in least.items():
-            if getattr(self, name) < bound:
-                raise InputError(f"{name} must be at least {bound}, not {getattr(self, name)}")
+        for name, bound in LEAST.items():
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+                raise InputError(f"{name} must be a number, not {shown(value)}")
+            if value is not None and not value >= bound:
+                raise InputError(f"{name} must be at least {bound}, not {value}")
         if self.most_replicas is not None and self.most_replicas < self.replicas:
             raise InputError(
                 f"there cannot be at most {self.most_replicas} replicas and at least {self.replicas}: give"

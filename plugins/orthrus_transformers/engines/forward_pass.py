@@ -38,6 +38,8 @@ class ForwardPass:
     room: Tensor | None = None  # [R], if there is a `draft_pass`
     taps: TapBuffer | None = None  # takes the hidden states of all n columns
     tree: Paths | None = None  # of the columns, whose slots follow one another; their depths are their positions
+    begins: bool = False  # whether the rows, whose prompts it is over, hold nothing before it
+    scored: bool = False  # whether tokens of it may be kept
 
     @property
     def parts(self) -> list[Tensor]:
@@ -107,4 +109,5 @@ def scoring_pass(context: Context, lengths: Tensor, draft: Draft, taps: TapBuffe
         drafted=draft.tokens if draft.tokens.shape[1] else None,  # [B, n]
         taps=taps,
         tree=draft.paths,
+        scored=True,
     )

@@ -12,13 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from orthrus import BuildError
+from orthrus import AttentionBackend, BuildError, KVCache
 from orthrus.optional import LendsBuffers
 from orthrus.paths import Paths
 from orthrus_transformers.engines.engine import Engine, EngineSetup, Obstacle
 from orthrus_transformers.engines.forward_pass import ForwardPass
 from orthrus_transformers.model.block_weights import holds_blocks
 from orthrus_transformers.model.pass_state import Form
+from orthrus_transformers.model.shards import group_of
 from orthrus_transformers.model.views import View
 from orthrus_transformers.native.angles import AngleTable
 from orthrus_transformers.native.description import NativeLayers, describe_layers, describe_model, layer_windows
@@ -147,8 +148,24 @@ class NativeEngine:
 
     def report(self) -> Mapping[str, Any]:
         """Return the form of the layers, how many threads run them, and in what the weights are."""
-        weights = "blocks" if holds_blocks(self._model) else "float32"
-        return {"layers": "native", "threads": self.threads, "weights": weights, "library": self._library.key}
+        return native_report(self._library.key, self.threads, holds_blocks(self._model))
+
+
+def native_report(key: str, threads: int, in_blocks: bool) -> Mapping[str, Any]:
+    """Return what an engine says of itself that runs a library's kernels; key: the library's."""
+    weights = "blocks" if in_blocks else "float32"
+    return {"layers": "native", "threads": threads, "weights": weights, "library": key}
+
+
+def parts_misfit(cache: KVCache, backend: AttentionBackend) -> str | None:
+    """Return what of a cache and an attention backend the kernels do not do; None: nothing."""
+    if not isinstance(cache, LendsBuffers) or _overrides(cache, "lend", ("place", "update")):
+        return f"writes no cache {type(cache).__name__}, but those that lend their buffers (dynamic, static)"
+    if not backend.capabilities.plain or _overrides(backend, "capabilities", ("attend", "prepare")):
+        return (
+            f"computes plain attention itself, as sdpa and eager do, and {type(backend).__name__} may compute another"
+        )
+    return None
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,17 +210,12 @@ def _misfit(setup: EngineSetup) -> str | None:
     if model.dtype != torch.float32:
         dtype = str(model.dtype).removeprefix("torch.")
         return f"computes in float32, not in {dtype}"
+    if group_of(model) is not None:
+        return "runs no model that several processes share"
     what = misfit(model)
     if what is not None:
         return f"computes no {what}"
-    if not isinstance(setup.cache, LendsBuffers) or _overrides(setup.cache, "lend", ("place", "update")):
-        return f"writes no cache {type(setup.cache).__name__}, but those that lend their buffers (dynamic, static)"
-    backend = setup.state.backend
-    if not backend.capabilities.plain or _overrides(backend, "capabilities", ("attend", "prepare")):
-        return (
-            f"computes plain attention itself, as sdpa and eager do, and {type(backend).__name__} may compute another"
-        )
-    return None
+    return parts_misfit(setup.cache, setup.state.backend)
 
 
 def _overrides(part: object, declared: str, methods: Sequence[str]) -> bool:
