@@ -10,7 +10,7 @@ import threading
 import time
 from typing import NoReturn, TextIO
 
-from torch.distributed import Store  # type: ignore[attr-defined]  # torch's stubs leave it out
+from torch.distributed import Store  # type: ignore[attr-defined]  # documented, not listed
 
 from orthrus.errors import GroupError
 from orthrus.ranks.launch import Launch

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-defined]  # torch's stubs leave it out
+from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-defined]  # documented, not listed
 
 from orthrus.errors import GroupError
 from orthrus.ranks.launch import Launch

@@ -77,24 +77,32 @@ class Together(Alone):
 
         Raises GroupError where this rank drafted in another width: then its passes would not be those of the lead.
         """
-        width = draft.tokens.shape[1]
-        (wanted,) = self._group.agree_numbers(width)
-        if wanted != width:
+        width, branched = draft.tokens.shape[1], draft.parents is not None
+        wanted, tree = self._group.agree_numbers(width, branched)
+        if (wanted, tree) != (width, branched):
             raise GroupError(
-                f"rank {self._group.rank} drafted {width} tokens where rank 0 drafted {int(wanted)}: this drafter does"
-                " not draft the same in every process and cannot be used with target.parallel; take another one"
+                f"rank {self._group.rank} drafted {_shape(width, branched)} where rank 0 drafted"
+                f" {_shape(int(wanted), bool(tree))}: this drafter does not draft the same in every process and cannot"
+                " be used with target.parallel; take another one"
             )
         if not width:
             return draft
-        drafted = self._group.from_lead(torch.cat([draft.tokens, draft.lengths[:, None]], dim=1))  # [B, n + 1]
+        columns = [draft.tokens, *([] if draft.parents is None else [draft.parents]), draft.lengths[:, None]]
+        sizes = [column.shape[1] for column in columns]
+        tokens, *parents, lengths = torch.split(self._group.from_lead(torch.cat(columns, dim=1)), sizes, dim=1)
         return replace(
-            draft, tokens=drafted[:, :-1].contiguous(), lengths=drafted[:, -1].contiguous(), host_lengths=None
+            draft,
+            tokens=tokens.contiguous(),
+            parents=parents[0].contiguous() if parents else None,
+            lengths=lengths[:, 0].contiguous(),
+            host_lengths=None,
         )
 
     def verdict(self, verdict: Verdict) -> Verdict:
         """Return the lead's verdict."""
-        decided = self._group.from_lead(torch.stack([verdict.accepted, verdict.next_tokens]))  # [2, B]
-        return Verdict(decided[0], decided[1])
+        last = [] if verdict.last is None else [verdict.last]
+        decided = self._group.from_lead(torch.stack([verdict.accepted, verdict.next_tokens, *last]))  # [2 or 3, B]
+        return Verdict(*decided)
 
     def agree(self, value: T) -> T:
         """Return the lead's value."""
@@ -136,3 +144,7 @@ def end_all(sentence: str) -> None:
     launch = launched()
     if launch is not None:
         Ending(launch).fail(sentence)
+
+
+def _shape(width: int, branched: bool) -> str:
+    return f"a tree of {width} tokens" if branched else f"{width} tokens"

@@ -6,7 +6,7 @@ import os
 import threading
 import time
 
-from torch.distributed import Store  # type: ignore[attr-defined]  # torch's stubs leave it out
+from torch.distributed import Store  # type: ignore[attr-defined]  # documented, not listed
 
 from orthrus.ranks.activity import Activity
 from orthrus.ranks.ending import BAD_INPUT, Ending

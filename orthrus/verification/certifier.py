@@ -147,7 +147,7 @@ class Runs:
     def _watched(self, decoder: Decoder, batch: int, advance: Advance) -> Answers:
         recorder = RecordingVerifier(decoder.verifier)
         ids, texts = [id for id, _ in self.prompts], [prompt for _, prompt in self.prompts]
-        watched = replace(decoder, verifier=recorder)
+        watched = replace(decoder, verifier=recorder, watchers=None)  # a run is what it is without listeners
         results = watched.generate(texts, ids=ids, batch=batch, chat=self.chat, on_result=advance)
         return results, recorder.seen(results)
 
@@ -161,7 +161,7 @@ class Runs:
         return decoder
 
     def _reference(self, config: Config) -> ReferenceCheck:
-        key = replace(config, drafter=None, verifier=None, attention=None, cache=None, sections={})
+        key = replace(config, drafter=None, verifier=None, attention=None, cache=None, sections={}, watchers={})
         for known, reference in self._references:
             if known == key:
                 return reference

@@ -38,6 +38,11 @@ def serve(
     most_megabytes: Annotated[
         int, typer.Option("--max-request-mib", min=1, max=1024, help="Largest body of a request, in MiB.")
     ] = 4,
+    compare: Annotated[
+        list[Path] | None,
+        typer.Option("--compare", help="A further run file, decoded by a process of its own; repeat it."),
+    ] = None,
+    no_page: Annotated[bool, typer.Option("--no-page", help="Serve no page to chat at the address itself.")] = False,
     vllm_metrics: Annotated[
         bool, typer.Option("--vllm-metrics", help="Show the metrics under vLLM's names, too.")
     ] = False,
@@ -60,6 +65,17 @@ def serve(
     keys, name = read_keys(api_key_file), model_name or config.stem
     largest = most_megabytes * MEBIBYTE
     settings = ServerSettings(
-        config, tuple(overrides or ()), host, port, keys, batch, queue, name, largest, vllm_metrics
+        config,
+        tuple(overrides or ()),
+        host,
+        port,
+        keys,
+        batch,
+        queue,
+        name,
+        largest,
+        vllm_metrics,
+        tuple(compare or ()),
+        not no_page,
     )
     run_server(settings)

@@ -104,6 +104,7 @@ class DecodingLoop:
             noise=request.noise,
             shows=request.streams and searches,
             texts=searches,
+            drafts=request.drafts,
         )
 
     def _text_of(self, token_ids: Sequence[int]) -> str:

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import orthrus
 from orthrus.errors import OrthrusError, reason
-from orthrus.optional import BoundsSlots, DescribesTokens, is_coupled
+from orthrus.optional import BoundsSlots, DescribesTokens, is_coupled, name_of
 from orthrus.ranks.together import check_shared, end_all
 from orthrus_serve.decoding.inbox import Inbox
 from orthrus_serve.decoding.loop import DecodingLoop
@@ -53,4 +53,5 @@ def model_of(decoder: orthrus.Decoder) -> Model:
         seeded=decoder.verifier.greedy or is_coupled(decoder.verifier),
         has_text=tokenizer is not None,
         tokens=dict(tokenizer.description()) if isinstance(tokenizer, DescribesTokens) else {},
+        drafter=name_of(decoder.drafter),
     )

@@ -61,6 +61,12 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
+def check_device_of_blocks(name: str) -> None:
+    """Raise BuildError unless a device is a CPU, where alone a GGUF file's own blocks are computed with."""
+    if name != "auto" and choose_device(name).type != "cpu":
+        raise BuildError(f"target.dtype: 'gguf' computes on a CPU, not on target.device '{name}'; set device=cpu")
+
+
 def load_in_blocks(file: Path, directory: Path, options: TransformersOptions) -> Any:
     """Return the model of a GGUF file, its weights in the file's blocks; directory: its description."""
     from orthrus_transformers.loading.gguf.blocks import load_block_model

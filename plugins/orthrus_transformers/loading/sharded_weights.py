@@ -95,12 +95,12 @@ def parameters_on_meta() -> Iterator[None]:
     """Let modules that are made meanwhile have parameters without memory; what they compute as buffers is real."""
     own = torch.nn.Module.register_parameter
 
-    def register(self: torch.nn.Module, name: str, param: torch.nn.Parameter | None) -> None:
-        if param is not None and not param.is_meta:  # a tied one stays the one that it is
-            param = torch.nn.Parameter(param.to("meta"), requires_grad=False)
-        own(self, name, param)
+    def register(module: torch.nn.Module, name: str, parameter: torch.nn.Parameter | None) -> None:
+        if parameter is not None and not parameter.is_meta:  # a tied one stays the one that it is
+            parameter = torch.nn.Parameter(parameter.to("meta"), requires_grad=False)
+        own(module, name, parameter)
 
-    torch.nn.Module.register_parameter = register  # type: ignore[method-assign]  # as accelerate does it
+    torch.nn.Module.register_parameter = register  # type: ignore[method-assign, assignment]  # as accelerate does it
     try:
         yield
     finally:
@@ -113,8 +113,11 @@ def _opened(directory: Path) -> Iterator[Mapping[str, Any]]:
     from safetensors import safe_open
 
     files = [safe_open(file, "pt") for file in weight_files(directory)]
-    # A file is no dict, and has no types.
-    yield {name: file.get_slice(name) for file in files for name in file.keys()}  # type: ignore[no-untyped-call]  # noqa: SIM118
+    slices = {}
+    for file in files:
+        for name in file.keys():  # type: ignore[no-untyped-call]  # noqa: SIM118  # it is no dict
+            slices[name] = file.get_slice(name)  # type: ignore[no-untyped-call]
+    yield slices
 
 
 def _check_names(directory: Path, model: Any, slices: Mapping[str, Any], ignored: Sequence[str]) -> None:
