@@ -240,6 +240,7 @@ def passes(group: RankGroup, sums: str) -> dict[str, Any]:
         works = {"shared": (False, verify_pass(_without_drafts(shared), tokens, 512))}
         works["alone"] = (True, verify_pass(_without_drafts(alone), tokens, 512) if alone else lambda: None)
         found[f"verify pass of {tokens}, ms"] = _ratio(in_turns(group, device, 7, 20, **works))
+        found[f"kernels of a verify pass of {tokens}: name, ms, how many"] = _kernels(works["shared"][1], device)
     decoders = {"alone": (True, alone, 512), "shared": (False, shared, 512)}
     found["cycle of the view, block 32, ms"] = _ratio(cycles_in_turns(group, 5, **decoders))
     return found
@@ -249,6 +250,16 @@ def _ratio(taken: Mapping[str, Sequence[float]]) -> dict[str, Any]:
     alone, shared = taken["alone"], taken["shared"]
     ratios = [mine / whole for mine, whole in zip(shared, alone, strict=True)] if all(alone) else [0.0]
     return {"alone": told(alone), "shared": told(shared), "ratio": told(ratios)}
+
+
+def _kernels(work: Callable[[], object], device: torch.device) -> list[tuple[str, float, int]]:
+    """Return the kernels that take most of a pass, which all ranks run meanwhile."""
+    if device.type != "cuda":
+        return []
+    sys.path.insert(0, str(Path(__file__).parent))
+    from pass_breakdown import longest, profiled
+
+    return [*longest([profiled(work, device) for _ in range(3)])]
 
 
 def _warm(decoder: Decoder) -> None:

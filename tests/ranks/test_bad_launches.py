@@ -66,6 +66,7 @@ def test_a_command_for_one_process_says_so(config: Path) -> None:
 
 PROGRAM = """
 import os, sys, time
+os.environ["TORCH_CPP_LOG_LEVEL"] = "ERROR"  # as the program does before torch is imported
 from orthrus.cli import main
 from orthrus_drafters.none import NoDrafter
 
