@@ -32,7 +32,7 @@ from orthrus_transformers.model.kept_check import KeptChecks, passing_parts
 from orthrus_transformers.model.output_head import keep_wide_sums, project
 from orthrus_transformers.model.pass_facts import PassReads, pass_identity
 from orthrus_transformers.model.pass_state import PassState
-from orthrus_transformers.model.recurrent_layers import make_states
+from orthrus_transformers.model.recurrent_layers import follow, make_states
 from orthrus_transformers.model.reference import chunk_logits, copied, fingerprint, logits_from_scratch, plain_logits
 from orthrus_transformers.model.self_check import checked_windows
 from orthrus_transformers.model.taps import Taps
@@ -337,6 +337,7 @@ class TransformersTarget:
         attention. Keys and values stay in scratch slots, which the next pass overwrites.
         """
         self.turn.check(context)
+        follow(self.recurrent, context)
         forward_pass = ForwardPass(
             token_ids=tokens,
             lengths=self._cache.lengths,
@@ -366,6 +367,7 @@ class TransformersTarget:
         and values stay in scratch slots.
         """
         self.turn.check(context)
+        follow(self.recurrent, context)
         forward_pass = ForwardPass(
             token_ids=context.anchors[:, None],
             lengths=context.lengths,
