@@ -30,7 +30,7 @@ from orthrus_transformers.model.output_head import keep_wide_sums, project
 from orthrus_transformers.model.own_model import OwnModel
 from orthrus_transformers.model.pass_facts import PassReads, pass_identity
 from orthrus_transformers.model.pass_state import PassState
-from orthrus_transformers.model.recurrent_layers import make_states
+from orthrus_transformers.model.recurrent_layers import follow, make_states
 from orthrus_transformers.model.reference import (
     chunk_logits,
     fingerprint,
@@ -350,6 +350,7 @@ class TransformersTarget(TargetViews):
         attention. Keys and values stay in scratch slots, which the next pass overwrites.
         """
         self.turn.check(context)
+        follow(self.recurrent, context)
         forward_pass = ForwardPass(
             token_ids=tokens,
             lengths=self._cache.lengths,
@@ -379,6 +380,7 @@ class TransformersTarget(TargetViews):
         and values stay in scratch slots.
         """
         self.turn.check(context)
+        follow(self.recurrent, context)
         forward_pass = ForwardPass(
             token_ids=context.anchors[:, None],
             lengths=context.lengths,

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from orthrus import Context
 from orthrus_transformers.model.patching import Forward, own_forward, patch
 from orthrus_transformers.model.short_convolutions import KNOWN as SHORT_CONVOLUTIONS
 from orthrus_transformers.recurrent.layer_states import LayerStates
@@ -41,6 +42,12 @@ def make_states(model: Any) -> RecurrentStates | None:
     return RecurrentStates(by_token=not scans_known(modules))
 
 
+def follow(states: RecurrentStates | None, context: Context) -> None:
+    """Let states be those of what is committed, of which a target may not have been told yet; None: there are none."""
+    if states is not None:
+        states.keep(context.lengths - 1)
+
+
 def scans_known(modules: list[Any]) -> bool:
     """Return whether what all these modules leave behind can be had after any number of a pass's tokens."""
     return all(_scan_names(type(module)) or not _leaves_recurrent(type(module)) for module in modules)
@@ -53,24 +60,21 @@ def route_recurrent(modules: list[Any]) -> None:
 
 
 def _asks(kind: type) -> bool:
-    forward = getattr(kind, "forward", None)
-    return forward is not None and any(name in _source(kind) for name in ASKS)
+    return any(name in _names(kind) for name in ASKS)
 
 
 def _leaves_recurrent(kind: type) -> bool:
-    return "update_recurrent_state" in _source(kind)
-
-
-def _source(kind: type) -> str:
-    try:
-        return inspect.getsource(inspect.unwrap(kind.forward))  # type: ignore[attr-defined]  # every module has it
-    except (OSError, TypeError):
-        return ""
+    return "update_recurrent_state" in _names(kind)
 
 
 def _scan_names(kind: type) -> list[str]:
-    code = inspect.unwrap(kind.forward).__code__  # type: ignore[attr-defined]  # as above
-    return [name for name in SCANS if name in code.co_names]
+    return [name for name in SCANS if name in _names(kind)]
+
+
+def _names(kind: type) -> tuple[str, ...]:
+    """Return what a module's forward speaks of; of one that is not Python nothing is known."""
+    code = getattr(inspect.unwrap(getattr(kind, "forward", kind)), "__code__", None)
+    return () if code is None else code.co_names
 
 
 def _forward(module: Any) -> Forward:
