@@ -99,11 +99,16 @@ def tiny(family: str) -> Any:
     config_class = CONFIG_MAPPING[family]
     config = config_class(**tiny_settings(config_class, family))
     with torch.device("meta"):
-        count = sum(weight.numel() for weight in AutoModelForCausalLM.from_config(copy.deepcopy(config)).parameters())
+        empty = AutoModelForCausalLM.from_config(copy.deepcopy(config), trust_remote_code=False)
+        count = sum(weight.numel() for weight in empty.parameters())
     if count > LARGEST:
         raise ValueError(f"it has {count:,} parameters where its sizes are small")
     torch.manual_seed(0)
-    return AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval().requires_grad_(False)
+    return (
+        AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=False)
+        .eval()
+        .requires_grad_(False)
+    )
 
 
 def taken_back_by(target: TransformersTarget) -> str:
