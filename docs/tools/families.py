@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from family_sizes import LARGEST, VOCABULARY, tiny_settings
 
 from orthrus import BuildError, Chance, Context, Decoder, Draft, OrthrusError, Step, Stop
 from orthrus_attention.eager import EagerAttention
@@ -28,6 +27,9 @@ from orthrus_caches.dynamic import DynamicCache
 from orthrus_drafters.none import NoDrafter
 from orthrus_transformers.target import TransformersTarget
 from orthrus_verifiers.consensus import Consensus
+
+sys.path.insert(0, str(Path(__file__).parent))
+from family_sizes import LARGEST, VOCABULARY, tiny_settings  # noqa: E402  # its neighbour, wherever it is run from
 
 DOCS = Path(__file__).parents[1]
 EVIDENCE = DOCS / "evidence" / "families.json"
