@@ -29,7 +29,7 @@ from orthrus_transformers.target import TransformersTarget
 from orthrus_verifiers.consensus import Consensus
 
 sys.path.insert(0, str(Path(__file__).parent))
-from family_sizes import LARGEST, VOCABULARY, tiny_settings  # noqa: E402  # its neighbour, wherever it is run from
+from family_sizes import LARGEST, VOCABULARY, tiny_settings  # its neighbour, wherever it is run from
 
 DOCS = Path(__file__).parents[1]
 EVIDENCE = DOCS / "evidence" / "families.json"
