@@ -32,7 +32,7 @@ BODIES = st.fixed_dictionaries(
 )
 
 
-@fewer(4)
+@fewer(8)
 @given(body=BODIES)
 def test_cycles_are_the_answer(served: Served, body: dict[str, Any]) -> None:
     asked = {"prompt": "abcabdabcabd", **body, "stream": True, "stream_options": {"include_usage": True}}

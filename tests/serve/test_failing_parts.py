@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from support.serving import NAME, chunks_of, decoder_of, error_of, letters_target, serving, wait_for
+from support.thorough import thorough_but
 
 from orthrus import Chance, Context, Decoder, Draft, Drafter, Tokenizer
 from orthrus.reference.table import TableTarget
@@ -109,7 +110,10 @@ NO_TEXT: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("what", NO_TEXT)
+MORE = ("a stream with stop strings", "drafts")
+
+
+@pytest.mark.parametrize("what", thorough_but([what for what in NO_TEXT if what not in MORE], NO_TEXT))
 def test_tokens_without_a_text_end_their_own_request_alone(what: str) -> None:
     body = {"model": NAME, "prompt": "abc", "max_tokens": 100_000, "stream": True, "logit_bias": {str(G): -100}}
     with serving(stumbling(), batch=2) as served:

@@ -87,7 +87,7 @@ def test_a_second_model_has_a_process_of_its_own_which_ends_with_the_program(tmp
         wait_for(lambda: not Path(f"/proc/{decoding[0]}").exists())
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_a_second_config_that_does_not_fit_is_told_and_nothing_is_left(tmp_path: Path) -> None:
     other = tmp_path / "other.yaml"
     other.write_text(f"use: {TABLE}\ndrafter: {{name: diffusion}}\n", encoding="utf-8")
