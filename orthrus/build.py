@@ -14,6 +14,7 @@ from orthrus.config.schema import Config, PartConfig, config_values, load_config
 from orthrus.decoder import Decoder
 from orthrus.errors import BuildError, OrthrusError, reason, unknown
 from orthrus.options import HasSource
+from orthrus.ranks.together import SharedTarget
 from orthrus.registry.catalog import PARTS
 from orthrus.registry.contracts import check_interface
 from orthrus.registry.plugins import Plugins
@@ -187,7 +188,17 @@ def _assemble(
             if name == "target" and isinstance(options, HasSource) and isinstance(options.source, str):
                 parts = dataclasses.replace(parts, source=find_source(options.source, plugins, parts))
             parts = dataclasses.replace(parts, **{name: _make(name, chosen, parts)})
+            if name == "target":
+                _check_same_config(parts.target, config)
     return parts
+
+
+def _check_same_config(target: interfaces.Target, config: Config) -> None:
+    """Raise GroupError if the processes that share a target were given different configs."""
+    if isinstance(target, SharedTarget) and target.group is not None:
+        chosen = {name: getattr(config, name) for name in PARTS}
+        facts = {name: "none" if part is None else f"{part.entry.name} {part.options}" for name, part in chosen.items()}
+        target.group.check_same({**facts, "sampling": config.sampling, "stop": config.stop, "seed": config.seed})
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from orthrus.batch.scheduler import Scheduler
 from orthrus.chance import Chance
 from orthrus.interfaces import Drafter, Target, Verifier
 from orthrus.optional import name_of
+from orthrus.ranks.together import together_of
 from orthrus.sampling.logits_processor import LogitsProcessor
 from orthrus.step_recorder import StepRecorder
 from orthrus.taps import tap_for
@@ -64,7 +65,7 @@ def decode_in_turns(
     scheduler of a session, which has begun on the target; None: the decoding begins. recorder: of what watchers are
     told; None: nobody watches.
     """
-    turn, process = turn_of(target), LogitsProcessor.of(context)
+    turn, process, together = turn_of(target), LogitsProcessor.of(context), together_of(target)
     check_trees(target, drafter, verifier)
     if under_way is None:
         begin(target, turn, context)
@@ -79,7 +80,7 @@ def decode_in_turns(
 
     def conclude(draft: Draft, logits: Tensor, committed: Callable[[], object] | None, reads: bool = False) -> Step:
         processed = process(context, draft, logits)  # penalties, temperature, top-k, ...
-        verdict = verify(context, draft, processed, chance)  # accepted [B], next_tokens [B]
+        verdict = together.verdict(verify(context, draft, processed, chance))  # the lead's, of ranks
         if draft.parents is not None:  # a tree: its accepted path is a chain from here on
             draft, verdict, logits = keep_accepted_path(target, taps, context, draft, verdict, logits, bool(likeliest))
         best = likeliest(logits) if likeliest and reads else None  # before the next pass writes over the logits
@@ -95,14 +96,14 @@ def decode_in_turns(
         return step
 
     def cycle() -> Step:
-        draft = scheduler.check(propose(context, chance))  # tokens [B, n], lengths [B]
+        draft = scheduler.check(together.draft(propose(context, chance)))  # tokens [B, n], lengths [B]
         step = conclude(draft, score(context, draft), after_cycle, reads=True)  # logits [B, n + 1, V]
         drafter.observe(step)
         return step
 
     rows: list[int] = []  # that are prefilled, chunk by chunk
     while scheduler.live:
-        with turn.taken(context):
+        with turn.taken(context), together.step():
             if sources := scheduler.arrange():  # B follows the requests that go on and that wait
                 move_rows(target, drafter, context, sources)
             if not rows and (rows := scheduler.refill()):  # rows that are free take the prompts that wait

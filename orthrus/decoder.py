@@ -13,6 +13,7 @@ from orthrus.decode import decode
 from orthrus.errors import InputError
 from orthrus.interfaces import Drafter, Target, Verifier
 from orthrus.prompts import check_request, encode
+from orthrus.ranks.together import together_of
 from orthrus.registry.watchers import Watchers
 from orthrus.sampling.resolve import resolve_sampling, resolve_stop
 from orthrus.session import Session
@@ -65,6 +66,7 @@ class Decoder:
         follows the target's option. on_result is called with each result, in order, once it is ready. Raises
         InputError, before anything is decoded, for an empty prompt or one that leaves no room in the model's context.
         """
+        prompts, batch, ids = together_of(self.target).agree((prompts, batch, ids))
         names = check_request(prompts, batch, ids)
         encoded = [self.encode(prompt, name, chat) for prompt, name in zip(prompts, names, strict=True)]
         results: dict[str, Result] = {}

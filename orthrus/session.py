@@ -35,6 +35,7 @@ class _Asked:
     id: str
     row: Row
     texts: bool = True
+    drafts: bool = False  # whether its events show what was drafted
     recorder: RequestRecorder = field(default_factory=RequestRecorder)
     watched: tuple[int, str] = (-1, "")  # number and id that watchers are told
 
@@ -166,9 +167,10 @@ class Session:
 
         watched_as: what watchers are told as its id; None: its id.
         """
-        row = self._scheduler.add(request)
+        watched = request if self._step_recorder is None else replace(request, drafts=True)
+        row = self._scheduler.add(watched)
         self._numbers[id] = row.request
-        self._asked[row.request] = asked = _Asked(id, row, texts)
+        self._asked[row.request] = asked = _Asked(id, row, texts, request.drafts)
         if self._watchers is not None:
             asked.watched = self._watchers.number(), id if watched_as is None else watched_as
         if not row.live:  # it has no room for an answer
@@ -259,8 +261,7 @@ class Session:
     def _watched(self, step: Step, recorder: StepRecorder) -> WatchedStep:
         """Return what watchers are told of a step."""
         rows = self._context.rows
-        recorded = recorder.take(len(rows))
-        seconds = StepSeconds(self._clock - self._told_until, **recorded.seconds)
+        seconds = StepSeconds(self._clock - self._told_until, **recorder.take())
         self._told_until = self._clock
         return WatchedStep(
             prefill=bool(step.prefilled),
@@ -268,7 +269,7 @@ class Session:
                 WatchedRow(
                     *self._asked[row.request].watched,
                     position=row.length - len(step.committed[index]),
-                    drafted=recorded.drafted[index],
+                    drafted=step.drafts[index] if step.drafts else (),
                     accepted=step.accepted[index],
                     committed=step.committed[index],
                     finish_reason=step.finished[index],
@@ -331,7 +332,7 @@ class Session:
         rest = row.finish_text() if ended else ""
         accepted, result = min(step.accepted[index], len(tokens)), self._done(asked) if ended else None
         drafted = step.drafted[index] if step.drafted else 0
-        draft = self._shown(step, index) if row.drafts else None
+        draft = self._shown(step, index) if asked.drafts else None
         return Event(asked.id, tokens, texts, rest, accepted, scores, step, result, drafted, draft)
 
     def _shown(self, step: Step, index: int) -> ShownDraft:

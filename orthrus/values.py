@@ -126,7 +126,7 @@ class Step:
     scores: of the tokens committed, for rows that want them; None if no row does.
     likeliest: of every scored place, for a drafter that asks for them.
     drafted: the number of drafts that were proposed for each row, for a session that counts them.
-    drafts: the drafts themselves, of rows that show them, of a tree its accepted path first; None if no row does.
+    drafts: the drafts themselves, of rows that show them, of a tree those of all branches; None if no row does.
     drafter: as of the draft.
     """
 
@@ -276,10 +276,20 @@ class Piece:
 
 @dataclass(frozen=True)
 class ShownDraft:
-    """A draft as a request's event shows it: all tokens that were proposed, and whose; None: there are none."""
+    """A draft as a request's event shows it: all tokens that were proposed, and whose; None: there are none.
+
+    Of a tree they are those of all branches.
+    """
 
     token_ids: tuple[int, ...] = ()
     drafter: str | None = None
+
+    def rejected(self, accepted: Sequence[int]) -> list[int]:
+        """Return the tokens that are not among these, which were accepted."""
+        left = list(self.token_ids)
+        for token in accepted:
+            left.remove(token)  # of a chain the first one each time; of equal ones in a tree any will do
+        return left
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,9 +14,10 @@ class WatchedRow:
     """What a step did for one request.
 
     number: of the request; no other one of the decoder has it. id: what its caller calls it. position: of the first
-    token that was committed, in prompt and answer. drafted: the tokens that were proposed. accepted: how many leading
-    ones of these the target agreed with, before a stop cut them. committed: tokens, in a cycle the accepted ones and
-    then the target's own. finish_reason: why the request ended in this step; None if it goes on.
+    token that was committed, in prompt and answer. drafted: the tokens that were proposed, of a tree those of all
+    branches, in the drafter's order. accepted: how many the target agreed with, the first ones or those of a path,
+    before a stop cut them. committed: tokens, in a cycle the accepted ones and then the target's own. finish_reason:
+    why the request ended in this step; None if it goes on.
     """
 
     number: int

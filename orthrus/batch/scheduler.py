@@ -248,7 +248,8 @@ class Scheduler:
         width = draft.tokens.shape[1]
         shown = context.settings.drafts
         if width and (shown or self._counts_drafts):
-            drafts = [draft.tokens, draft.lengths[:, None]] if shown else [draft.lengths[:, None]]
+            lengths = draft.lengths[:, None]
+            drafts = [self._checked.draft.tokens, lengths] if shown else [lengths]  # of a tree all branches
             facts = torch.cat([facts, *drafts], dim=1)
         seen = self._read(facts, ahead, width + 1)  # [B, 3 + n + 1, and scores, and the draft, and its length]
         drafted = drafts_seen(seen, width, shown=shown, counted=self._counts_drafts)

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 class Watchers:
     """Tell each hook's listeners what happened; a hook that nobody implements is None, and is never asked.
 
-    Listeners are called one after the other, the last one first. What one raises ends the decoding, as what a part
-    raises does.
+    Listeners are called one after the other, the last one first. What one raises reaches whoever asked for the step,
+    which is committed all the same.
     """
 
     def __init__(self, listeners: Sequence[object]) -> None:

@@ -3,5 +3,5 @@
 See docs/explanation/lossless.md.
 
 May import: accepted_path, batch, bench, build, chance, config, decoder, errors, files, interfaces, machine, metrics,
-optional, reference, registry, sampling, settings, trees, values.
+optional, ranks, reference, registry, sampling, settings, trees, values.
 """

@@ -12,6 +12,7 @@ import torch
 
 from orthrus import Chance, ConfigError, Context, Draft, Drafter, Parts, Step, TappedStates, TapPoint
 from orthrus.optional import DraftsAhead, HasFingerprint, MovesRows, ReadsLikeliest, ReadsTaps, Reports, name_of
+from orthrus.ranks.together import together_of
 from orthrus.trees import drafts_trees
 from orthrus_cascade.choice import NOBODY, Choice
 from orthrus_cascade.evidence import CycleState
@@ -179,7 +180,8 @@ def _rows_drafted(draft: Draft, live: Sequence[int]) -> Sequence[int]:
 
 def make(options: CascadeOptions, parts: Parts) -> Cascade:
     """Return the drafter with its drafters made; raise what making one of them raises."""
-    return Cascade([_made(number, drafter, parts) for number, drafter in enumerate(options.drafters)], options.cost)
+    drafters = [_made(number, drafter, parts) for number, drafter in enumerate(options.drafters)]
+    return Cascade(drafters, options.cost, clock=together_of(parts.target).clock(time.perf_counter))
 
 
 def _made(number: int, options: Mapping[str, Any], parts: Parts) -> Drafter:

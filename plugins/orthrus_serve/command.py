@@ -49,10 +49,17 @@ def serve(
 ) -> None:
     """Serve a decoder over HTTP, by OpenAI's interface; Ctrl-C or SIGTERM finishes what runs."""
     from orthrus import InputError
+    from orthrus.ranks.launch import launched
     from orthrus_serve.settings import ServerSettings, read_keys
 
     if missing := [name for name in PACKAGES if find_spec(name) is None]:
         raise InputError(f"orthrus serve needs {', '.join(missing)}: pip install 'orthrus-decoding[serve]'")
+    if (launch := launched()) is not None and not launch.leads:
+        from orthrus_serve.decoding.follower import follow
+        from orthrus_serve.decoding.start import DecodingSettings
+
+        follow(DecodingSettings(config, tuple(overrides or ()), batch))
+        return
     from orthrus_serve.server import run_server
 
     keys, name = read_keys(api_key_file), model_name or config.stem

@@ -16,9 +16,11 @@ from importlib.util import find_spec
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+import typer
 import uvicorn
 
-from orthrus import BuildError, echo
+from orthrus import BuildError, InputError, echo
+from orthrus.ranks.launch import launched
 from orthrus_serve.admission import Admission
 from orthrus_serve.application import make_application
 from orthrus_serve.decoding.client import DecodingClient
@@ -29,6 +31,7 @@ from orthrus_serve.metrics import MetricFamilies, Metrics
 from orthrus_serve.settings import ServerSettings
 from orthrus_serve.state import ServerState
 
+FAILED = 2  # exit code
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -43,6 +46,8 @@ class DecodingPipe:
 def run_server(settings: ServerSettings) -> None:
     """Serve until a signal comes; raise InputError if the port cannot be had, BuildError if nobody decodes."""
     configs = settings.configs()
+    if len(configs) > 1 and launched() is not None:
+        raise InputError("models that torchrun's processes share cannot be compared by one server; leave --compare out")
     with listen(settings.host, settings.port) as listening, contextlib.ExitStack() as ending:
         decoders = {name: _start(settings, config, ending) for name, config in configs.items()}
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
@@ -51,10 +56,20 @@ def run_server(settings: ServerSettings) -> None:
 
 def _start(settings: ServerSettings, config: Path, ending: contextlib.ExitStack) -> DecodingPipe:
     """Return the way to a new decoding process, which ends with the server; raise BuildError if it cannot begin."""
-    started = start_decoding(DecodingSettings(config, settings.overrides, settings.batch), partial(echo, err=True))
+    try:
+        started = start_decoding(DecodingSettings(config, settings.overrides, settings.batch), partial(echo, err=True))
+    except BuildError:
+        _leave_to_the_ranks()
+        raise
     ending.callback(started.end)
     ending.callback(started.connection.close)  # first: it is how the process is told, if nobody has told it yet
     return DecodingPipe(started.connection, started.model)
+
+
+def _leave_to_the_ranks() -> None:
+    """Exit with nothing said, if several processes decode: one of these has said why, or will."""
+    if launched() is not None:
+        raise typer.Exit(FAILED)
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -79,6 +94,7 @@ async def serve(settings: ServerSettings, decoders: Mapping[str, DecodingPipe], 
         for client in clients:
             client.close()
     if not told:
+        _leave_to_the_ranks()
         raise BuildError("the decoding process ended unexpectedly; requests under way were refused")
 
 

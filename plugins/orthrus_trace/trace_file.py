@@ -27,9 +27,18 @@ class TracedStep:
     drafted_texts: Sequence[str]
 
     @property
-    def refused(self) -> range:
-        """The places of the drafts that the target did not agree with."""
-        return range(self.accepted, len(self.drafted))
+    def refused(self) -> Sequence[int]:
+        """The places of the drafts that the target did not agree with; of a tree, those that are not on its path."""
+        kept = list(self.committed[: self.accepted])
+        if list(self.drafted[: len(kept)]) == kept:
+            return range(self.accepted, len(self.drafted))
+        places = []
+        for place, token in enumerate(self.drafted):
+            if token in kept:
+                kept.remove(token)
+            else:
+                places.append(place)
+        return places
 
 
 @dataclass(frozen=True)

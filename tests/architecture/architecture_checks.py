@@ -33,6 +33,7 @@ DRAFTER_MODELS = {  # building blocks of drafters with weights of their own
         "vocabulary",
     )
 }
+RANKS = {f"orthrus.ranks.{name}" for name in ("group", "launch", "together")}  # of processes that share a model
 PUBLIC = {
     "orthrus",
     "orthrus.errors",
@@ -43,11 +44,14 @@ PUBLIC = {
     "orthrus.paths",
     "orthrus.progress",
     "orthrus.reference",
+    "orthrus.rounding",
+    "orthrus.state_marks",
     "orthrus.sampling",
     "orthrus.testing",
     "orthrus.trees",
     *DRAFTER_MODELS,
     *KERNELS,
+    *RANKS,
 }
 BUILT_ON = {"orthrus_ray": {"orthrus_serve"}}  # plugins that are another one's front, and which
 

@@ -18,7 +18,20 @@ import typer
 from docs_pages import ROOT, Page
 from support.view_memory import program as view_memory_program
 
-from orthrus import InputError, Result, Sampling, Stop, hookspecs, interfaces, optional, trees, values, watched
+from orthrus import (
+    InputError,
+    Result,
+    Sampling,
+    Stop,
+    hookspecs,
+    interfaces,
+    optional,
+    rounding,
+    state_marks,
+    trees,
+    values,
+    watched,
+)
 from orthrus.cli import doctor_table, predict_table, verify_table
 from orthrus.cli.app import make_app
 from orthrus.cli.bench_table import COLUMNS
@@ -33,6 +46,7 @@ from orthrus.testing import strategies
 from orthrus.testing.profiles import PROFILES
 from orthrus.values import FinishReason
 
+PARTS_PAGES = [Page(path) for path in sorted((ROOT / "docs" / "reference" / "parts").glob("*.md"))]
 SECTIONS = {"stop": Stop, "sampling": Sampling, "warm_up": WarmUp}
 PROTOCOLS = ("AttentionBackend", "Baseline", "Drafter", "KVCache", "Source", "Target", "Tokenizer", "Verifier")
 FIELDS = (values.Draft, values.Verdict, values.Step, values.MaskDescription, values.AttentionCapabilities)
@@ -77,6 +91,7 @@ def interface_tables(page: Page) -> list[str]:
     protocols = {name: getattr(interfaces, name) for name in PROTOCOLS}
     protocols |= {name: getattr(optional, name) for name in ABILITIES}
     protocols |= {name: getattr(trees, name) for name in TREE_ABILITIES}
+    protocols |= {"RoundsStates": rounding.RoundsStates, "MarksStates": state_marks.MarksStates}
     return [
         complaint
         for name, protocol in protocols.items()
@@ -170,12 +185,14 @@ def parts_table(page: Page) -> list[str]:
 
 
 def option_tables(page: Page) -> list[str]:
-    """Compare the tables of options with those that the code describes."""
+    """Compare the tables of options, on this page and on those of parts, with those that the code describes."""
     schemas: dict[str, Any] = {f"{entry.kind} {entry.name}": _schema(entry) for entry in _built_in()} | SECTIONS
     wanted = {name: schema for name, schema in schemas.items() if list(describe(schema))}
-    complaints = differing("options", page.marks("options"), wanted)
+    others = [other for other in PARTS_PAGES if other.path.name != page.path.name]
+    tables = {name: each.table(f"options: {name}") for each in (page, *others) for name in each.marks("options")}
+    complaints = differing("options", [name for each in (page, *others) for name in each.marks("options")], wanted)
     for name, schema in wanted.items():
-        rows = [" | ".join(row) for row in page.table(f"options: {name}")]
+        rows = [" | ".join(row) for row in tables.get(name, [])]
         complaints += differing(f"{name} option", rows, [option_row(described) for described in describe(schema)])
     return complaints
 

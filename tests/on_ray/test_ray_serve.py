@@ -98,19 +98,20 @@ def test_a_replica_killed_under_load_loses_no_request_that_a_client_retries(vict
     wait_for(lambda: program.running() == 2)
     wanted = expected(PROMPTS, 400)
     refused: list[int] = []
-    hooks = {
-        "response": [lambda response: refused.append(response.status_code) if response.status_code != 200 else None]
-    }
-    client = OpenAI(
-        base_url=f"{program.url}/v1", api_key="none", timeout=SECONDS, http_client=DefaultHttpxClient(event_hooks=hooks)
-    )
+
+    def note(response: httpx2.Response) -> None:
+        if response.status_code != 200:
+            refused.append(response.status_code)
+
+    http = DefaultHttpxClient(event_hooks={"response": [note]})
+    client = OpenAI(base_url=f"{program.url}/v1", api_key="none", timeout=SECONDS, http_client=http)
 
     def ask(prompt: str) -> str:
         return client.completions.create(model=program.model, prompt=prompt, max_tokens=400).choices[0].text
 
     replica = processes(ENGINE)[0]
     [decoding] = [id for id in children(replica) if id in processes("spawn_main")]
-    with ThreadPoolExecutor(16) as pool:
+    with client, ThreadPoolExecutor(16) as pool:
         answers = [pool.submit(ask, prompt) for prompt in PROMPTS]
         wait_for(lambda: sum(answer.done() for answer in answers) > 8)
         os.kill(replica if victim == "replica" else decoding, signal.SIGKILL)

@@ -122,7 +122,11 @@ def served(address: str, config: Path, *arguments: object) -> Iterator[OnRay]:
     port = free_port()
     words = ["ray", "serve", "--config", config, "--address", address, "--port", port, "--replicas", 2, "--cpus", 0.25]
     process = subprocess.Popen(
-        [*PROGRAM, *map(str, [*words, *arguments])], env=environment(), stderr=subprocess.PIPE, encoding="utf-8"
+        [*PROGRAM, *map(str, [*words, *arguments])],
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
     )
     assert process.stderr is not None
     program = OnRay(process, f"http://127.0.0.1:{port}", config.stem)
@@ -137,3 +141,4 @@ def served(address: str, config: Path, *arguments: object) -> Iterator[OnRay]:
             process.send_signal(signal.SIGTERM)
         process.wait(SECONDS)
         reading.join(SECONDS)
+        process.stderr.close()

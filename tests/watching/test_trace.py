@@ -32,7 +32,7 @@ def traced(folder: Path, prompts: list[str], batch: int = 2, name: str = "trace.
     return decoder.generate(prompts, batch=batch)
 
 
-@fewer(4)
+@fewer(12)
 @given(
     prompts=st.lists(st.text("abcdefgh ", min_size=1, max_size=9), min_size=1, max_size=4),
     batch=st.integers(1, 3),
@@ -130,6 +130,12 @@ def test_a_page_shows_foreign_text_as_it_is_and_lets_none_of_it_be_markup() -> N
     text.encode("utf-8")
     assert '<b title="2 of 3 drafts accepted">one\ufffd[1m\n</b>' in text
     assert "1 more requests" in page(example(), "x", 1) and "more requests" not in shown
+
+
+def test_of_a_tree_what_is_not_on_the_path_is_refused() -> None:
+    tree = step([1, 2, 3, 2], 2, [2, 3, 9], ["a", "b", "c"])
+    assert list(tree.refused) == [0, 3]
+    assert list(step([1, 2, 3], 2, [1, 2, 9], []).refused) == [2]
 
 
 def test_statistics_count_what_was_drafted_and_accepted() -> None:

@@ -30,7 +30,7 @@ from orthrus_verifiers.consensus import Consensus
 PROMPTS = st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=8), min_size=1, max_size=5)
 
 
-@fewer(2)
+@fewer(4)
 @given(prompts=PROMPTS, batch=st.integers(1, 3), seed=st.integers(0, 9), most=st.integers(0, 12))
 def test_what_is_told_is_what_happened(prompts: list[list[int]], batch: int, seed: int, most: int) -> None:
     alone = Decoder.of(table_target(seed), PromptLookup(1, 1, 4), Consensus(), Stop(most))
@@ -42,7 +42,7 @@ def test_what_is_told_is_what_happened(prompts: list[list[int]], batch: int, see
     assert_told(listener, results)
 
 
-@fewer(4)
+@fewer(12)
 @given(seed=st.integers(0, 2**32), batch=st.integers(1, 3))
 def test_sessions_of_many_settings_are_told_of_and_not_changed(seed: int, batch: int) -> None:
     answers = []

@@ -15,6 +15,7 @@ from torch import Tensor
 from orthrus.errors import InterfaceError
 from orthrus.interfaces import KVCache
 from orthrus.optional import MovesRows
+from orthrus.rounding import as_held
 from orthrus.testing.check import BrokenRuleError, Factory
 from orthrus.trees import MovesSlots
 
@@ -83,8 +84,8 @@ class Model:
         keys, values = ([state[first] for state in self._states(len(chosen), width)] for _ in range(2))
         for index, row in enumerate(chosen):
             for column, slot in enumerate(slots[index]):
-                written = ([layer[index, :, column] for layer in side] for side in (keys, values))
-                self.rows[row][slot] = (next(written), next(written))
+                held = ([as_held(self.cache, layer[index, :, column]) for layer in side] for side in (keys, values))
+                self.rows[row][slot] = (next(held), next(held))
         for layer in range(self.history.layers):
             given = keys[layer].clone(), values[layer].clone()
             pair = self.cache.update(*given, layer)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from queue import Empty, SimpleQueue
+from typing import Protocol
 
 from orthrus import Decoder, InputError, Prompt
 from orthrus_serve.decoding.messages import Cancel, Detokenize, Finish, Generate, GenerateAll, Refused, Reply, Tokenize
@@ -24,6 +25,13 @@ class Encoded:
 
 
 Taken = Encoded | Cancel | Finish
+
+
+class TakesMessages(Protocol):
+    """An inbox, as the loop sees it."""
+
+    def take(self, *, wait: bool) -> list[Taken]:
+        """Return what has come, in order; wait: until there is something."""
 
 
 class Inbox:

@@ -37,5 +37,5 @@ def committed_texts(event: Event, text: GrowingText | None) -> list[str]:
 def shown_cycle(event: Event, draft: ShownDraft, texts: Sequence[str], token_texts: TokenTexts) -> Cycle:
     """Return the cycle of an event whose tokens have these texts; rejected tokens have those that they have alone."""
     accepted, own = tuple(texts[: event.accepted]), texts[event.accepted :]
-    rejected = tuple(token_texts.of(token) for token in draft.token_ids[event.accepted :])
-    return Cycle(accepted, own[0] if own else None, rejected, draft.drafter)
+    rejected = map(token_texts.of, draft.rejected(event.token_ids[: event.accepted]))
+    return Cycle(accepted, own[0] if own else None, tuple(rejected), draft.drafter)

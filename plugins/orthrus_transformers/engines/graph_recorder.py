@@ -56,8 +56,10 @@ class Recorder(Protocol):
 class CudaRecorder:
     """Records passes as CUDA graphs, which share a memory pool."""
 
-    def __init__(self) -> None:
+    def __init__(self, shared: bool = False) -> None:
+        """shared: whether passes hold collectives, whose library has threads that look at events meanwhile."""
         self._pool: Any = None
+        self._mode = "thread_local" if shared else "global"  # whose calls must not disturb a capture
 
     def forget(self) -> None:
         """Forget the pool, which went with the last recording."""
@@ -68,7 +70,7 @@ class CudaRecorder:
         inputs = packed(forward_pass)
         graph = torch.cuda.CUDAGraph()
         stream = capture_stream(inputs.device)
-        capture = torch.cuda.graph(graph, pool=self._pool, stream=stream)
+        capture = torch.cuda.graph(graph, pool=self._pool, stream=stream, capture_error_mode=self._mode)
         warm = warm_up(lambda: run(unpacked(forward_pass, inputs)), stream)
         # Graphs share a memory pool, so a replay may overwrite another graph's output. Logits are consumed before that;
         # drafts are not, so they get a buffer of their own.

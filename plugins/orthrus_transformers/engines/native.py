@@ -19,6 +19,7 @@ from orthrus_transformers.engines.engine import Engine, EngineSetup, Obstacle
 from orthrus_transformers.engines.forward_pass import ForwardPass
 from orthrus_transformers.model.block_weights import holds_blocks
 from orthrus_transformers.model.pass_state import Form
+from orthrus_transformers.model.shards import group_of
 from orthrus_transformers.model.views import View
 from orthrus_transformers.native.angles import AngleTable
 from orthrus_transformers.native.description import NativeLayers, describe_layers, describe_model, layer_windows
@@ -209,6 +210,8 @@ def _misfit(setup: EngineSetup) -> str | None:
     if model.dtype != torch.float32:
         dtype = str(model.dtype).removeprefix("torch.")
         return f"computes in float32, not in {dtype}"
+    if group_of(model) is not None:
+        return "runs no model that several processes share"
     what = misfit(model)
     if what is not None:
         return f"computes no {what}"
