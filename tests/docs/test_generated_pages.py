@@ -61,6 +61,12 @@ def dual_mask() -> Files:
     return {"docs/explanation/dual-mask.svg": tool("dual_mask")["drawing"]()}
 
 
+def tree_picture() -> Files:
+    program = tool("tree_picture")
+    tree = json.loads(program["KEPT"].read_text(encoding="utf-8"))
+    return {"docs/explanation/tree.svg": program["drawing"](tree)}
+
+
 def view_card() -> Files:
     program = tool("view_card")
     facts = yaml.safe_load(program["CARD"].read_text(encoding="utf-8"))
@@ -128,6 +134,7 @@ WRITTEN: list[Callable[[], Files]] = [
     verified_drafters,
     pass_breakdown,
     dual_mask,
+    tree_picture,
     view_card,
     which_drafter,
     cache_memory,

@@ -92,7 +92,7 @@ def test_coupled_samples_of_tables(
     assert_lossless(decoder.generate(prompts, batch=batch), truths)
 
 
-@pytest.mark.parametrize("attention", thorough_but(["sdpa"], ["sdpa", "eager"]))
+@pytest.mark.parametrize("attention", thorough_but([], ["sdpa", "eager"]))
 @fewer(33)  # a model's passes, and its oracle's for every token
 @given(
     prompts=batches(VOCABULARY, longest=12),
@@ -163,7 +163,7 @@ def test_fused_layers_see_paths() -> None:
     hold_paths(transformers_target("llama", StaticCache(slots=16), engine="fused"))
 
 
-@fewer(33)
+@fewer(50)
 @given(
     prompts=batches(VOCABULARY, longest=12),
     stop=stops(VOCABULARY),
