@@ -16,7 +16,7 @@ import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import platformdirs
 
@@ -42,6 +42,14 @@ class WriteError(InputError):
         self.why = why
 
 
+@runtime_checkable
+class SamplesWeights(Protocol):
+    """A target that gives what a fingerprint is made of itself, as its weights may lie in no safetensors file."""
+
+    def weight_samples(self) -> Iterable[tuple[str, Tensor]]:
+        """Return each weight's name, once, with its first values in the dtype that its file widens them to."""
+
+
 def fingerprint_files(directory: Path, without: re.Pattern[str] | None = None, *, tied_as_head: bool = False) -> str:
     """Return the fingerprint of the weights in a directory's files, but for those whose whole name matches.
 
@@ -50,21 +58,21 @@ def fingerprint_files(directory: Path, without: re.Pattern[str] | None = None, *
     InputError if a file is missing or damaged.
     """
     stored = _stored(weight_files(directory))
-    samples = {name: values for name, values in stored if not (without and without.fullmatch(name))}
-    if tied_as_head and HEAD not in samples and EMBEDDING in samples:
-        samples[HEAD] = samples.pop(EMBEDDING)
-    return fingerprint_weights(samples.items())
+    samples = ((name, values) for name, values in stored if not (without and without.fullmatch(name)))
+    return fingerprint_weights(samples, tied_as_head=tied_as_head)
 
 
-def fingerprint_weights(weights: Iterable[tuple[str, Tensor]]) -> str:
+def fingerprint_weights(weights: Iterable[tuple[str, Tensor]], *, tied_as_head: bool = False) -> str:
     """Return the SHA-256 of the beginning of every named weight, in the order of their names.
 
     A head that repeats another weight does not count: of a model whose head is tied to its embeddings, some files hold
-    it once and some twice.
+    it once and some twice. tied_as_head: as in `fingerprint_files`.
     """
     import torch
 
     samples = {name: weight.detach().flatten()[:SAMPLE].cpu() for name, weight in weights}
+    if tied_as_head and HEAD not in samples and EMBEDDING in samples:
+        samples[HEAD] = samples.pop(EMBEDDING)
     head = samples.get(HEAD)
     if head is not None and any(_repeats(head, sample) for name, sample in samples.items() if name != HEAD):
         del samples[HEAD]

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from orthrus import Context, Draft, Row, Step, Stop, Target
-from orthrus.optional import BoundsRows, BoundsSlots, FreesRows, MarksStates, MovesRows
+from orthrus.optional import BoundsRows, BoundsSlots, FreesRows, MovesRows
+from orthrus.state_marks import MarksStates
 from orthrus_draft_model.vocabulary import known
 
 FURTHEST = 64  # tokens that a row is behind and catches up; one that is further behind is prefilled anew

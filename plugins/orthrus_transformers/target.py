@@ -4,48 +4,53 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor
-from torch.nn.functional import embedding
 
-from orthrus import BuildError, Context, Draft, KVCache, Step, TapPoint, Tokenizer, Turn
+from orthrus import Context, Draft, KVCache, Step, TapPoint, Tokenizer, Turn
 from orthrus.optional import BoundsSlots, DraftPass, MovesRows, TapReader
+from orthrus.trees import MovesSlots, TreeObstacle
 from orthrus_transformers.engines.choice import make_engine
 from orthrus_transformers.engines.engine import Engine, EngineSetup, EngineType
-from orthrus_transformers.engines.forward_pass import ForwardPass
+from orthrus_transformers.engines.forward_pass import ForwardPass, scoring_pass
 from orthrus_transformers.engines.graph_limits import GraphLimits
 from orthrus_transformers.guards import check_room, in_its_turn, on_its_device, says_when_memory_is_short
 from orthrus_transformers.loading.generation_settings import differing_end_tokens, end_tokens, unapplied_settings
 from orthrus_transformers.loading.provenance import provenance
-from orthrus_transformers.model.attention_hook import NAME, attach, is_attached
-from orthrus_transformers.model.block_weights import holds_blocks
-from orthrus_transformers.model.compatibility import check_attention, check_layers, check_prefixes
+from orthrus_transformers.model.block_weights import embedding_rows, holds_blocks
+from orthrus_transformers.model.compatibility import check_attention, check_layers, check_prefixes, tree_obstacle
 from orthrus_transformers.model.context_length import ends_early, max_length
 from orthrus_transformers.model.decoder_layers import find_layers
 from orthrus_transformers.model.experts import choose_experts
-from orthrus_transformers.model.fused_layers import fuse_view, unfuse_view
 from orthrus_transformers.model.kept_check import KeptChecks, passing_parts
 from orthrus_transformers.model.output_head import keep_wide_sums, project
+from orthrus_transformers.model.own_model import OwnModel
 from orthrus_transformers.model.pass_facts import PassReads, pass_identity
 from orthrus_transformers.model.pass_state import PassState
 from orthrus_transformers.model.recurrent_layers import follow, make_states
-from orthrus_transformers.model.reference import chunk_logits, copied, fingerprint, logits_from_scratch, plain_logits
+from orthrus_transformers.model.reference import (
+    chunk_logits,
+    fingerprint,
+    logits_from_scratch,
+    plain_logits,
+    weight_samples,
+)
 from orthrus_transformers.model.self_check import checked_windows
+from orthrus_transformers.model.shards import group_of, shards_of
 from orthrus_transformers.model.taps import Taps
-from orthrus_transformers.model.views import View, make_view
+from orthrus_transformers.model.views import View
 from orthrus_transformers.prefill_groups import equal_groups, prefill_groups
 from orthrus_transformers.row_keys import RowKeys
-from orthrus_transformers.training.dual_pass import DualPass
+from orthrus_transformers.target_views import TargetViews
 
 CAPABILITIES = frozenset({"logits", "views", "training", "hidden_states", "embeddings"})
 NARROWEST = 32  # columns of a chunk of several prompts
 
 
-class TransformersTarget:
+class TransformersTarget(TargetViews):
     """Run a Hugging Face causal language model over rows of different lengths.
 
     The token at position p of a row lives in slot p of the cache, so rows need no padding between their tokens and
@@ -80,7 +85,8 @@ class TransformersTarget:
         choose_experts(model.config, model.dtype)
         check_layers(model)
         check_attention(model, attention)
-        self.capabilities = CAPABILITIES | ({"tokenizer"} if tokenizer else set())
+        trained = CAPABILITIES - {"training"} if holds_blocks(model) else CAPABILITIES  # blocks have no gradients
+        self.capabilities = trained | ({"tokenizer"} if tokenizer else set())
         self.name = name or str(model.config.model_type)
         self.directory = directory
         self.model_path = model_path
@@ -96,13 +102,14 @@ class TransformersTarget:
         self.max_slots = cache.max_slots if isinstance(cache, BoundsSlots) else None
         self._chunk = prefill_chunk
         self.turn = Turn()
+        self.group = group_of(model)
         self.moves_rows = isinstance(cache, MovesRows) and cache.moves_rows
         self._row_keys = RowKeys(cache)
         self.restores_prefixes = self._row_keys.restores
         check_prefixes(model, self.restores_prefixes)
         self._views: dict[str, View] = {}
         self._state = state = PassState(attention, model.dtype)
-        self._own_attention = attach(model, state)
+        self._own = OwnModel(model, state)
         self.recurrent = make_states(model)
         self.marks_states = self.recurrent is not None
         self._taps = Taps(model, state)
@@ -124,8 +131,7 @@ class TransformersTarget:
         keep_wide_sums(model)
         self._engine: Engine = chosen.eager
         kept = KeptChecks(directory if holds_blocks(model) else None, *passing_parts(chosen.report(), cache, attention))
-        windows = checked_windows(self, model, state, kept)
-        self._reads = PassReads.of_model(model, windows, self.recurrent)
+        self._reads = PassReads.of_model(model, checked_windows(self, self._own, state, kept), self.recurrent)
         self._engine = chosen
         files = (differing_end_tokens(directory), unapplied_settings(directory))
         for sentence in (ends_early(model), *notices, *files):
@@ -217,6 +223,8 @@ class TransformersTarget:
         shared: whether the rows of a group share the tokens of a chunk, as others wait for it.
         """
         held = self._row_keys.begin(context, rows)
+        if self._taps.buffer is not None:
+            self._taps.restored(rows, held, self._row_keys.read_states, self._chunk)
         new = [len(context.rows[row].prompt) - count for row, count in zip(rows, held, strict=True)]
         groups = prefill_groups(new, self.device.type) if self.recurrent is None else equal_groups(new)
         everywhere: Tensor | None = None
@@ -270,8 +278,9 @@ class TransformersTarget:
             logits = self._engine.run(forward_pass)  # [R, 1, V]
             last = start + chunk >= width
             if self._taps.buffer is not None:
+                self._row_keys.write_states(self._taps.buffer.states[: len(which), -forward_pass.width :])
                 taken = forward_pass.width, which, min(lengths) == width, last
-                self._taps.prompt(shift, start, *taken)
+                self._taps.prompt(shift, start, first, *taken)
             yield logits if last else None
 
     @torch.no_grad()
@@ -281,41 +290,45 @@ class TransformersTarget:
     def score(self, context: Context, draft: Draft) -> Tensor:
         """Pass over each row's anchor and draft; return the logits [B, n + 1, V] after each."""
         self.turn.check(context)
-        width = 1 + draft.tokens.shape[1]
-        forward_pass = ForwardPass(
-            token_ids=context.anchors[:, None],
-            lengths=self._cache.lengths,
-            extent=context.longest - 1 + width,
-            last=width,
-            drafted=draft.tokens if draft.tokens.shape[1] else None,  # [B, n]
-            taps=self._taps.buffer,
-            scored=True,
-        )
-        logits = self._engine.run(forward_pass)
+        logits = self._engine.run(scoring_pass(context, self._cache.lengths, draft, self._taps.buffer))
         if self._taps.buffer is not None:
+            self._row_keys.write_states(self._taps.buffer.states)
             self._taps.scored(self._cache.lengths)
         return logits
+
+    def tree_obstacle(self) -> TreeObstacle | None:
+        """Return which part of the target keeps it from scoring trees: its layers, its attention or its cache."""
+        return tree_obstacle(self._state.backend, self._cache, self.recurrent is not None)
+
+    @torch.no_grad()
+    @in_its_turn
+    @on_its_device
+    def keep_path(self, context: Context, order: Tensor) -> None:
+        """Move the keys of a tree's accepted path to where a chain's would be."""
+        cast(MovesSlots, self._cache).move_slots(context.lengths, order)
 
     def tap(self, points: Sequence[TapPoint], reader: TapReader | None) -> None:
         """Hand the hidden states at these points of prefills and scored drafts to a reader; no points: to nobody.
 
-        Raises BuildError for a point that the model does not have, and where prefixes of prompts are not passed over.
+        Raises BuildError for a point that the model does not have. Prefixes that were passed over with other points are
+        forgotten.
         """
-        if points and self.restores_prefixes:
-            raise BuildError("the cache restores prefixes of prompts without their hidden states; set cache.prefixes=0")
         self._taps.set(points, reader)
+        self._row_keys.tap(points)
 
     @torch.no_grad()
     @on_its_device
     def embed(self, tokens: Tensor) -> Tensor:
         """Return the embedding table's rows [B, n, h] for tokens [B, n], without what a model multiplies them by."""
-        return embedding(tokens, self._model.get_input_embeddings().weight)
+        table = self._model.get_input_embeddings()
+        return table(tokens) if self.group else embedding_rows(table, tokens)
 
     @torch.no_grad()
     @on_its_device
     def head(self, hidden: Tensor) -> Tensor:
         """Return the output head's products [B, n, V] of states [B, n, h]; in float32 for a 16-bit model."""
-        return project(self._model.get_output_embeddings(), hidden)
+        products, shards = project(self._model.get_output_embeddings(), hidden), shards_of(self._model)
+        return products if shards is None else shards.joined(products)
 
     @torch.no_grad()
     @in_its_turn
@@ -381,50 +394,13 @@ class TransformersTarget:
         )
         return self._engine.run(forward_pass)
 
-    def attach_view(self, name: str, weights: Mapping[str, Tensor] | None = None) -> None:
-        """Give every layer a second attention with these weights, or with copies of the model's own.
-
-        weights: as `view_weights` names them. Raises BuildError if they do not fit, if the name is taken or if the
-        model or the attention backend cannot have a view.
-        """
-        if name in self._views:
-            raise BuildError(f"a view '{name}' is attached to '{self.name}' already; detach it first")
-        self._views[name] = view = make_view(self._model, self._state, weights)
-        fuse_view(self._model, view, self._engine.form)
-
-    def detach_view(self, name: str) -> None:
-        """Forget a view and its weights; raise BuildError if there is none of this name."""
-        unfuse_view(self._model, self._view(name))
-        del self._views[name]
-
-    @property
-    def view_names(self) -> frozenset[str]:
-        """The names of the views that are attached."""
-        return frozenset(self._views)
-
-    def view_weights(self, name: str) -> dict[str, Tensor]:
-        """Return a view's weights themselves, by the names of the model's weights that they stand beside."""
-        return self._view(name).weights()
-
-    def dual_pass(self, view: str, flex: bool | None = None, compiled: bool | None = None) -> DualPass:
-        """Return the two passes that training an attached view takes; from then on its weights have gradients.
-
-        flex: FlexAttention or dense masks; None: FlexAttention on a CUDA device. compiled: whether layers go through
-        torch.compile; None: with FlexAttention.
-        """
-        flex = self.device.type == "cuda" if flex is None else flex
-        if flex and self.device.type != "cuda":
-            raise BuildError(f"FlexAttention has no gradients on '{self.device.type}'; train with dense masks")
-        return DualPass(self._model, self._state, self._view(view), flex, flex if compiled is None else compiled)
-
     def fingerprint(self) -> str:
         """Return what tells this model's weights from others, whatever dtype they are computed in."""
         return fingerprint(self.directory, self._model)
 
-    def _view(self, name: str) -> View:
-        if name not in self._views:
-            raise BuildError(f"no view '{name}' is attached to '{self.name}'")
-        return self._views[name]
+    def weight_samples(self) -> list[tuple[str, Tensor]]:
+        """Return each weight's name with its values, or with its first ones."""
+        return weight_samples(self._model)
 
     def keep(self, step: Step) -> None:
         """Keep the keys of every committed token but the anchor, which the next pass writes."""
@@ -464,24 +440,17 @@ class TransformersTarget:
 
         Raises BuildError if the device's memory does not hold the copy.
         """
-        return partial(plain_logits, copied(self._model, self._own_attention, dtype))
+        return self._own.widened(dtype)
 
     @contextmanager
     def own_model(self) -> Iterator[Any]:
         """Lend the model with the attention that it came with; afterwards passes go through the backend again."""
-        backend = self._model.config._attn_implementation
-        self._model.set_attn_implementation(self._own_attention)
-        try:
-            yield self._model
-        finally:
-            self._model.set_attn_implementation(backend)
+        with self._own.lent() as model:
+            yield model
 
     def take_back(self) -> bool:
         """Route the model's attention through the backend again; return False if another target has it now."""
-        if not is_attached(self._model, self._state):
-            return False
-        self._model.set_attn_implementation(NAME)
-        return True
+        return self._own.take_back()
 
     def provenance(self) -> str:
         """Return a sentence on what the model was loaded from, and how it was held against those files."""

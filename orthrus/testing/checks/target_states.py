@@ -10,8 +10,8 @@ import torch
 from orthrus.batch.context import Context
 from orthrus.batch.scheduler import Scheduler
 from orthrus.interfaces import Target
-from orthrus.optional import MarksStates
 from orthrus.reference.cache import PlainCache
+from orthrus.state_marks import MarksStates
 from orthrus.testing.check import Factory, NotApplicableError, check
 from orthrus.testing.checks.target_passes import hold_close, spread_over
 from orthrus.testing.scenes import Scene

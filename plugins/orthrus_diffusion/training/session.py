@@ -75,7 +75,10 @@ class TrainingSession:
         """
         target: Any = self.decoder().target
         if "training" not in target.capabilities:
-            raise BuildError(f"target '{type(target).__name__}' has no views that could be trained")
+            raise BuildError(
+                f"target '{type(target).__name__}' has no views that could be trained; over a GGUF file's own blocks it"
+                " has none, over its widened weights it has (target.dtype=float32)"
+            )
         if with_text and target.tokenizer is None:
             raise InputError(
                 f"the model '{target.name}' has no tokenizer, which training needs; put its tokenizer.json beside its"

@@ -17,7 +17,7 @@ from pathlib import Path
 from torch import Tensor
 
 from orthrus import BuildError, InputError
-from orthrus.files import fingerprint_files, new_directory
+from orthrus.files import SamplesWeights, fingerprint_files, fingerprint_weights, new_directory
 from orthrus.optional import ViewTarget
 from orthrus_diffusion.view_files.config import ViewConfig, check_storage, is_released, parse_config, read_config
 from orthrus_diffusion.view_files.mask_token import check_mask_token
@@ -130,9 +130,11 @@ def base_fingerprint(target: ViewTarget) -> str:
 def base_fingerprints(target: ViewTarget) -> tuple[str, ...]:
     """Return the fingerprints under which views name the target's model: its own, and that of older conversions."""
     own = base_fingerprint(target)
-    if target.directory is None or not any(target.directory.glob("*.safetensors")):
-        return (own,)
-    return own, fingerprint_files(target.directory, without=RELEASED_WEIGHT, tied_as_head=True)
+    if target.directory is not None and any(target.directory.glob("*.safetensors")):
+        return own, fingerprint_files(target.directory, without=RELEASED_WEIGHT, tied_as_head=True)
+    if isinstance(target, SamplesWeights):  # a GGUF file whose weights stay there
+        return own, fingerprint_weights(target.weight_samples(), tied_as_head=True)
+    return (own,)
 
 
 def _own_view(target: ViewTarget) -> Path:

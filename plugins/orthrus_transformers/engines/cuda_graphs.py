@@ -15,6 +15,7 @@ from torch import Tensor
 
 from orthrus import BuildError, DraftPass, InputError
 from orthrus.optional import StaticKVCache
+from orthrus.ranks.group import RankGroup
 from orthrus_transformers.engines.eager import EagerEngine
 from orthrus_transformers.engines.engine import Engine, EngineSetup, Obstacle
 from orthrus_transformers.engines.forward_pass import ForwardPass
@@ -24,6 +25,7 @@ from orthrus_transformers.engines.graph_recorder import CudaRecorder, Recorder, 
 from orthrus_transformers.engines.graph_reuse import Repeats
 from orthrus_transformers.engines.prefill_padding import with_few_shapes
 from orthrus_transformers.model.pass_state import Form
+from orthrus_transformers.model.shards import group_of
 from orthrus_transformers.model.taps import TapBuffer
 from orthrus_transformers.model.views import View
 from orthrus_transformers.recurrent.scored_pass import ScoredPass
@@ -75,15 +77,24 @@ class GraphedEngine:
     def make(cls, setup: EngineSetup) -> GraphedEngine:
         """Return the engine around the fastest one that it can capture; asked for by name, it insists on captures."""
         inner = FusedEngine.make(setup) if FusedEngine.obstacle(setup) is None else EagerEngine.make(setup)
-        return cls(inner, setup.cache, replace(setup.limits, strict=setup.by_name or setup.limits.strict))
+        limits = replace(setup.limits, strict=setup.by_name or setup.limits.strict)
+        return cls(inner, setup.cache, limits, group=group_of(setup.model))
 
-    def __init__(self, eager: EagerEngine, cache: Any, limits: GraphLimits, recorder: Recorder | None = None) -> None:
-        """Replay passes of an engine; recorder None: as CUDA graphs."""
+    def __init__(
+        self,
+        eager: EagerEngine,
+        cache: Any,
+        limits: GraphLimits,
+        recorder: Recorder | None = None,
+        group: RankGroup | None = None,
+    ) -> None:
+        """Replay passes of an engine; recorder None: as CUDA graphs. group: of the ranks that run the same passes."""
+        self._group = group
         self._eager = eager
         self._cache = cache
         self._limits = limits
         self._recordings: OrderedDict[Shape, Recording] = OrderedDict()
-        self._recorder = recorder or CudaRecorder()
+        self._recorder = recorder or CudaRecorder(shared=group is not None)
         self._generation = -1, -1  # of the cache's buffers, and of recurrent states
         self._bytes = 0  # that the recordings' pool has reserved
         self._given_up = False
@@ -139,6 +150,8 @@ class GraphedEngine:
             output = None if self._given_up or self._prefills_given_up else self._replayed(padded)
             output = self._eager.run(padded) if output is None else output
         except torch.OutOfMemoryError as error:  # padded it is larger, and may be too large
+            if self._group is not None:
+                raise  # the other ranks are in the midst of it
             self._give_up(error, forward_pass)
             self._pads = False
             output = self._eager.run(forward_pass)
@@ -234,7 +247,7 @@ class GraphedEngine:
             return None
         if self._recurrent is not None and self._recurrent.pending is not None:
             self._pending[recording] = self._recurrent.pending
-        size = recording.size
+        size = recording.size if self._group is None else self._group.agree(recording.size)  # all drop it, or none
         self._bytes += size
         if shape.prefill and size > self._limits.megabytes << 19:
             del recording  # or its memory would not be given back
@@ -249,6 +262,8 @@ class GraphedEngine:
         kind = "prefills" if forward_pass.slots is not None else "passes"
         of = f"this model's {kind}" if draft_pass is None else f"the draft pass '{type(draft_pass).__name__}'"
         what = f"{of} cannot be captured as CUDA graphs ({reason})"
+        if self._group is not None and not isinstance(error, MemoryError):  # which the ranks have agreed on
+            raise BuildError(f"target.engine: {what}; set engine=fused") from error  # others may have captured it
         if self._limits.strict and forward_pass.slots is None:  # what is insisted on are the passes of a cycle
             raise BuildError(f"target.engine: {what}; set engine=auto") from error
         warnings.warn(f"{what}; they run uncaptured", stacklevel=2)
@@ -266,7 +281,7 @@ def captured_where_possible(name: str, eager: EagerEngine, setup: EngineSetup) -
     """Return the engine with its passes captured, if nothing keeps them from that; else itself, and say what does."""
     obstacle = GraphedEngine.obstacle(setup)
     if obstacle is None:
-        return GraphedEngine(eager, setup.cache, setup.limits)
+        return GraphedEngine(eager, setup.cache, setup.limits, group=group_of(setup.model))
     if obstacle.notice:
         setup.notify(f"target.engine: '{name}' {obstacle.notice}")
     return eager

@@ -65,8 +65,9 @@ class EagerEngine:
             return forward_pass.draft_pass.result(forward_pass.state, self.run(forward_pass.without_draft_pass()))
         slots = forward_pass.placed()
         extent = self._place(slots, forward_pass)
-        positions = slots if forward_pass.positions is None else forward_pass.positions
-        mask = MaskDescription(forward_pass.kind, positions, forward_pass.lengths, extent)
+        positions, tree = forward_pass.placed_at(slots), forward_pass.tree
+        seen = None if tree is None else tree.seen
+        mask = MaskDescription(forward_pass.kind, positions, forward_pass.lengths, extent, seen)
         token_ids = forward_pass.joined()
         rows, columns = token_ids.shape
         self.past.length = forward_pass.extent - columns
@@ -77,7 +78,7 @@ class EagerEngine:
             mask,
             form=self._form_of(forward_pass),
             view=forward_pass.view,
-            inputs=CachedInputs(self._cache, positions),
+            inputs=CachedInputs(self._cache, positions, tree),
             prefill=forward_pass.slots is not None,
             taps=forward_pass.taps,
             layer_states=states,

@@ -12,12 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from orthrus import BuildError
+from orthrus import AttentionBackend, BuildError, KVCache
 from orthrus.optional import LendsBuffers
+from orthrus.paths import Paths
 from orthrus_transformers.engines.engine import Engine, EngineSetup, Obstacle
 from orthrus_transformers.engines.forward_pass import ForwardPass
 from orthrus_transformers.model.block_weights import holds_blocks
 from orthrus_transformers.model.pass_state import Form
+from orthrus_transformers.model.shards import group_of
 from orthrus_transformers.model.views import View
 from orthrus_transformers.native.angles import AngleTable
 from orthrus_transformers.native.description import NativeLayers, describe_layers, describe_model, layer_windows
@@ -92,9 +94,11 @@ class NativeEngine:
         tensors = _Tensors(
             forward_pass.joined().contiguous(),
             slots,
-            slots if forward_pass.positions is None else forward_pass.positions.contiguous(),
+            forward_pass.placed_at(slots).contiguous(),
             numbers,
             logits,
+            None if forward_pass.tree is None else _path_slots(forward_pass.tree, slots),
+            forward_pass.lengths.contiguous(),
         )
         structure = self._structure(forward_pass, tensors, keys, values)
         structure.first_projected = columns.start
@@ -120,6 +124,8 @@ class NativeEngine:
             slots=tensors.slots.data_ptr(),
             positions=tensors.positions.data_ptr(),
             row_numbers=tensors.row_numbers.data_ptr(),
+            lengths=tensors.lengths.data_ptr(),
+            paths=None if tensors.paths is None else tensors.paths.data_ptr(),
             block=forward_pass.kind == "block",
             projected=tensors.logits.shape[1],
             logits=tensors.logits.data_ptr(),
@@ -142,8 +148,24 @@ class NativeEngine:
 
     def report(self) -> Mapping[str, Any]:
         """Return the form of the layers, how many threads run them, and in what the weights are."""
-        weights = "blocks" if holds_blocks(self._model) else "float32"
-        return {"layers": "native", "threads": self.threads, "weights": weights, "library": self._library.key}
+        return native_report(self._library.key, self.threads, holds_blocks(self._model))
+
+
+def native_report(key: str, threads: int, in_blocks: bool) -> Mapping[str, Any]:
+    """Return what an engine says of itself that runs a library's kernels; key: the library's."""
+    weights = "blocks" if in_blocks else "float32"
+    return {"layers": "native", "threads": threads, "weights": weights, "library": key}
+
+
+def parts_misfit(cache: KVCache, backend: AttentionBackend) -> str | None:
+    """Return what of a cache and an attention backend the kernels do not do; None: nothing."""
+    if not isinstance(cache, LendsBuffers) or _overrides(cache, "lend", ("place", "update")):
+        return f"writes no cache {type(cache).__name__}, but those that lend their buffers (dynamic, static)"
+    if not backend.capabilities.plain or _overrides(backend, "capabilities", ("attend", "prepare")):
+        return (
+            f"computes plain attention itself, as sdpa and eager do, and {type(backend).__name__} may compute another"
+        )
+    return None
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,6 +177,15 @@ class _Tensors:
     positions: Tensor  # [R, n]
     row_numbers: Tensor  # [R]
     logits: Tensor  # [R, projected, V]
+    paths: Tensor | None  # [R, n, n] of a tree: the slots of each token's path, the anchor's first
+    lengths: Tensor  # [R]
+
+
+def _path_slots(tree: Paths, slots: Tensor) -> Tensor:
+    """Return the slots of each column's path, the anchor's first; what lies beyond a path is not read: [R, n, n]."""
+    places = torch.arange(tree.width)
+    on_path = torch.where(tree.seen, places, tree.width).sort(dim=-1).values  # a path goes up by place
+    return (slots[:, :1, None] + on_path).contiguous()
 
 
 def _row_numbers(forward_pass: ForwardPass, rows: int) -> Tensor:
@@ -179,17 +210,12 @@ def _misfit(setup: EngineSetup) -> str | None:
     if model.dtype != torch.float32:
         dtype = str(model.dtype).removeprefix("torch.")
         return f"computes in float32, not in {dtype}"
+    if group_of(model) is not None:
+        return "runs no model that several processes share"
     what = misfit(model)
     if what is not None:
         return f"computes no {what}"
-    if not isinstance(setup.cache, LendsBuffers) or _overrides(setup.cache, "lend", ("place", "update")):
-        return f"writes no cache {type(setup.cache).__name__}, but those that lend their buffers (dynamic, static)"
-    backend = setup.state.backend
-    if not backend.capabilities.plain or _overrides(backend, "capabilities", ("attend", "prepare")):
-        return (
-            f"computes plain attention itself, as sdpa and eager do, and {type(backend).__name__} may compute another"
-        )
-    return None
+    return parts_misfit(setup.cache, setup.state.backend)
 
 
 def _overrides(part: object, declared: str, methods: Sequence[str]) -> bool:

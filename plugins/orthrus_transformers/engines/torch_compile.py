@@ -25,6 +25,7 @@ from orthrus_transformers.model.decoder_layers import find_layers
 from orthrus_transformers.model.pass_state import Form
 from orthrus_transformers.model.past_key_values import PastKeyValues
 from orthrus_transformers.model.patching import Forward, own_forward, patch
+from orthrus_transformers.model.shards import group_of
 
 CLOSED = "orthrus_closed"  # the attention, into which the compiler does not look
 
@@ -35,6 +36,8 @@ class CompiledEngine(EagerEngine):
     @staticmethod
     def obstacle(setup: EngineSetup) -> Obstacle | None:
         """Return why torch cannot compile: no compiler for the device, or no layers to be found."""
+        if group_of(setup.model) is not None:
+            return Obstacle("compiles no model that several processes share", "set engine=auto")
         if setup.model.device.type == "cpu" and not _finds_compiler():
             return Obstacle("needs a C++ compiler, and none is found", "install one or set engine=eager")
         if setup.recurrent is not None:

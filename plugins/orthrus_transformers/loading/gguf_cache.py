@@ -15,6 +15,7 @@ from orthrus.files import cache_directory, file_digest
 from orthrus.unfinished_files import open_to_readers, unfinished
 
 FORMAT = 2  # raise it when the conversion changes; older copies are then made anew
+DESCRIPTION = 3  # that of descriptions, for the same reason
 MANIFEST = "orthrus.json"
 MODELS = "models"  # the folder of the user's cache
 
@@ -41,7 +42,7 @@ def described(file: Path, notify: Callable[[str], None], ignored: Sequence[str] 
 
     As `converted` otherwise.
     """
-    directory = cache_directory(MODELS) / f"{file_digest(file)[:32]}-{FORMAT}-blocks{_suffix(ignored)}"
+    directory = cache_directory(MODELS) / f"{file_digest(file)[:32]}-{DESCRIPTION}-blocks{_suffix(ignored)}"
     if not is_whole(directory):
         _check_package(file)
         _convert(file, directory, ignored, write_described)

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import linear
+from torch.nn.functional import embedding, linear
 
 from orthrus.files import SAMPLE
 
+FLOATS = {0: torch.float32, 1: torch.float16, 30: torch.bfloat16}  # by GGUF's number of a type
 ROWS_AT_ONCE = 8192  # that are widened, so that a head never is as a whole
 
 
@@ -63,12 +64,23 @@ class BlockWeight:
         """Return the whole weight [N, I] in float32."""
         return self.rows(torch.arange(self.shape[0]))
 
+    def vector(self) -> Tensor:
+        """Return a weight of one row in float32 [N], its numbers in order: of a norm, or a bias."""
+        if self.kind in FLOATS:
+            values = self._floats()[0].float()
+        else:
+            values = replace(self, order=None).rows(torch.zeros(1, dtype=torch.int64))[0]
+        return values if self.order is None else values[self.order]
+
     def as_stored(self) -> Tensor:
         """Return a weight of floats [N, I] in the dtype that it is stored in, which is no type of blocks."""
-        dtype = {0: torch.float32, 1: torch.float16, 30: torch.bfloat16}[self.kind]
-        bits = np.ascontiguousarray(self.stored).view(np.int32 if dtype == torch.float32 else np.int16)
-        values = torch.from_numpy(bits.copy()).view(dtype)
+        values = self._floats()
         return values if self.order is None else values[self.order]
+
+    def _floats(self) -> Tensor:
+        dtype = FLOATS[self.kind]
+        bits = np.ascontiguousarray(self.stored).view(np.int32 if dtype == torch.float32 else np.int16)
+        return torch.from_numpy(bits.copy()).view(dtype)
 
 
 class BlockModule(torch.nn.Module):
@@ -123,7 +135,15 @@ class BlockEmbedding(BlockModule):
 
     def forward(self, token_ids: Tensor) -> Tensor:
         """Return the rows [..., E] of tokens [...]."""
-        return self.blocks.rows(token_ids.flatten()).reshape(*token_ids.shape, -1)
+        return embedding_rows(self, token_ids)
+
+
+def embedding_rows(table: Any, tokens: Tensor) -> Tensor:
+    """Return a table's rows [..., E] of tokens [...], without what a model multiplies them by."""
+    blocks = block_weight(table)
+    if blocks is None:
+        return embedding(tokens, table.weight)
+    return blocks.rows(tokens.flatten()).reshape(*tokens.shape, -1)
 
 
 def block_weight(module: Any) -> BlockWeight | None:
@@ -144,9 +164,11 @@ def block_bytes(model: torch.nn.Module) -> int:
 
 
 def block_beginnings(model: torch.nn.Module, values: int = SAMPLE) -> Iterator[tuple[str, Tensor]]:
-    """Yield each weight in blocks by its name, so many values of it: for a fingerprint."""
+    """Yield each weight in blocks by its first name, so many values of it: for a fingerprint."""
+    seen: set[BlockWeight] = set()
     for path, module in model.named_modules():
-        if isinstance(module, BlockModule):
+        if isinstance(module, BlockModule) and module.blocks not in seen:
+            seen.add(module.blocks)
             rows = min(-(-values // module.blocks.shape[1]), module.blocks.shape[0])
             yield f"{path}.weight", module.blocks.rows(torch.arange(rows))
 

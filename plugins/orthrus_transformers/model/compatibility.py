@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from orthrus import AttentionBackend, BuildError
+from orthrus import AttentionBackend, BuildError, KVCache
+from orthrus.trees import TreeObstacle, slots_obstacle
 from orthrus_transformers.model.recurrent_layers import WITHOUT_MEMORY, find_recurrent
 from orthrus_transformers.model.short_convolutions import find_convolutions
 
@@ -23,6 +24,18 @@ def check_layers(model: Any) -> None:
             f"model type '{model.config.model_type}' has layers of type {', '.join(foreign)}, which a rejected draft"
             f" cannot be taken back from; supported: {', '.join(sorted(known))}"
         )
+
+
+def tree_obstacle(attention: AttentionBackend, cache: KVCache, recurs: bool) -> TreeObstacle | None:
+    """Return what keeps passes from scoring trees: recurrent layers, attention without masks, a cache's slots."""
+    if recurs:
+        return TreeObstacle(
+            "target", "transformers", "has recurrent layers, whose states follow one path", "take another model"
+        )
+    if "tree" not in attention.capabilities.kinds:
+        remedy = "set attention.name=sdpa or eager"
+        return TreeObstacle("attention", type(attention).__name__, "has no tree masks", remedy)
+    return slots_obstacle(cache)
 
 
 def check_prefixes(model: Any, restores: bool) -> None:

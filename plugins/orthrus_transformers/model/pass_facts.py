@@ -10,6 +10,7 @@ from typing import Any
 
 from orthrus import AttentionBackend, KVCache
 from orthrus_transformers.model.block_weights import block_bytes, block_weight, stored_weight
+from orthrus_transformers.model.shards import group_of
 from orthrus_transformers.recurrent.recurrent_states import RecurrentStates
 
 FOREIGN = {"_name_or_path", "transformers_version", "architectures", "dtype"}  # of a config: no matter of its shape
@@ -31,7 +32,9 @@ class PassReads:
     @classmethod
     def of_model(cls, model: Any, windows: Sequence[int | None], states: RecurrentStates | None = None) -> PassReads:
         """Return what passes of a model read; windows: one for each layer, None where it sees all keys."""
-        values = slot_values(model.config.get_text_config(), len(windows))
+        group = group_of(model)
+        ranks = 1 if group is None else group.count
+        values = [value // ranks for value in slot_values(model.config.get_text_config(), len(windows))]
         return cls(weight_bytes(model), tuple(count * model.dtype.itemsize for count in values), tuple(windows), states)
 
     def of(self, lengths: Sequence[int]) -> int:
@@ -70,6 +73,7 @@ def pass_identity(
     model: Any, engine: Mapping[str, Any], attention: AttentionBackend, cache: KVCache
 ) -> Mapping[str, Any]:
     """Return the model's type and shape, its dtype, and what runs its passes. engine: as it reports itself."""
+    group = group_of(model)
     settings = {key: value for key, value in model.config.to_dict().items() if key not in FOREIGN}
     shape = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
     return {
@@ -80,4 +84,5 @@ def pass_identity(
         "captured": engine.get("captured", False),
         "attention": type(attention).__name__,
         "cache": type(cache).__name__,
+        **({} if group is None else {"parallel": group.count}),
     }

@@ -14,6 +14,7 @@ from orthrus import fingerprint_files, fingerprint_weights
 from orthrus_transformers.guards import does_not_fit
 from orthrus_transformers.model.block_weights import block_beginnings
 from orthrus_transformers.model.experts import choose_experts
+from orthrus_transformers.model.shards import group_of, shard, shards_of
 from orthrus_transformers.transformers_api import cache_argument
 
 
@@ -59,6 +60,8 @@ def copied(model: Any, attention: str, dtype: torch.dtype) -> Any:
     config._attn_implementation = attention
     choose_experts(config, dtype)
     before = torch.get_default_dtype()
+    if group_of(model) is not None:
+        return _copied_shards(model, config, dtype)
     try:
         torch.set_default_dtype(dtype)
         with torch.device(model.device):
@@ -74,8 +77,38 @@ def copied(model: Any, attention: str, dtype: torch.dtype) -> Any:
     return converted.to(dtype).eval().requires_grad_(False)
 
 
+def _copied_shards(model: Any, config: Any, dtype: torch.dtype) -> Any:
+    """Return what `copied` does of a model of which this rank holds a part."""
+    shards = shards_of(model)
+    assert shards is not None, "the model is sharded"
+    try:
+        with torch.device("meta"):
+            converted = type(model)(config)
+        shard(converted, shards.group)
+        converted = converted.to_empty(device=model.device).to(dtype)
+    except torch.OutOfMemoryError as error:
+        raise does_not_fit(error) from error
+    return _filled(converted, model)
+
+
+def _filled(converted: Any, model: Any) -> Any:
+    """Give a model the values of another one, and end its training."""
+    converted.load_state_dict(model.state_dict())
+    if model.get_output_embeddings().weight is model.get_input_embeddings().weight:
+        converted.get_output_embeddings().weight = converted.get_input_embeddings().weight
+    buffers = dict(converted.named_buffers())
+    for name, values in model.named_buffers():  # those of rotary embeddings are in no state_dict
+        buffers[name].copy_(values)
+    return converted.eval().requires_grad_(False)
+
+
 def fingerprint(directory: Path | None, model: Any) -> str:
     """Return the fingerprint of the weights in a directory's files, or of the model's if there are none."""
     if directory is not None and any(directory.glob("*.safetensors")):
         return fingerprint_files(directory)
-    return fingerprint_weights([*model.named_parameters(), *block_beginnings(model)])
+    return fingerprint_weights(weight_samples(model))
+
+
+def weight_samples(model: Any) -> list[tuple[str, Tensor]]:
+    """Return each weight's name with its values, or with its first ones if it is in a file's blocks."""
+    return [*model.named_parameters(), *block_beginnings(model)]

@@ -5,22 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from orthrus import BuildError, Context, Draft, OrthrusError, Scheduler, Stop, Target, Verdict
 from orthrus.errors import reason
+from orthrus.optional import HoldsCache
+from orthrus.rounding import RoundsStates
 from orthrus_transformers.model.attention_hook import attends
 from orthrus_transformers.model.kept_check import KeptChecks, PassedCheck
 from orthrus_transformers.model.mask_windows import windows_in_masks
+from orthrus_transformers.model.own_model import OwnModel
 from orthrus_transformers.model.pass_state import PassState
 from orthrus_transformers.model.recurrent_layers import find_recurrent
 
 # Of the logits' spread: far above rounding, far below a bug. Models compute norms in float32 even in float64.
 TOLERANCE = {torch.float64: 1e-2, torch.float32: 1e-2}
-TOLERANCE_HALF = 0.5
+TOLERANCE_HALF = 0.5  # also of a cache that says that it rounds
 PROMPT = 5
 DRAFT = 3
 
@@ -39,12 +41,13 @@ def refusing(model_type: str) -> Iterator[None]:
         ) from error
 
 
-def checked_windows(target: Target, model: Any, state: PassState, kept: KeptChecks) -> Sequence[int | None]:
+def checked_windows(target: Target, own: OwnModel, state: PassState, kept: KeptChecks) -> Sequence[int | None]:
     """Return the window of each layer that attends, from a check of now or a kept one; raise BuildError if it fails."""
     check = kept.passed()
     if check is not None:
         state.masked_windows = check.masked_windows
         return check.windows
+    model = own.model
     with refusing(model.config.model_type):
         state.masked_windows = windows_in_masks(model)
         layers = Layers(attends(model), bool(find_recurrent(model)))
@@ -104,15 +107,16 @@ def _compare_rows(
     target: Target, texts: Sequence[Sequence[int]], drafted: Tensor, scored: Tensor, model_type: str
 ) -> None:
     """Compare what was scored [B, n + 1, V] of tokens [B, n] behind the texts with the model's own logits."""
+    rounds = isinstance(target, HoldsCache) and isinstance(target.cache, RoundsStates)
     for text, tokens, logits in zip(texts, drafted.tolist(), scored, strict=True):
-        _compare(logits, target.logits([*text, *tokens], len(tokens) + 1), model_type)
+        _compare(logits, target.logits([*text, *tokens], len(tokens) + 1), model_type, rounds)
 
 
-def _compare(logits: Tensor, expected: Tensor, model_type: str) -> None:
+def _compare(logits: Tensor, expected: Tensor, model_type: str, rounds: bool) -> None:
     check_overflow(expected, model_type)
     spread = float(expected.double().std())
     error = float((logits.double() - expected.double()).abs().max())
-    if not error <= TOLERANCE.get(expected.dtype, TOLERANCE_HALF) * spread:
+    if not error <= (TOLERANCE_HALF if rounds else TOLERANCE.get(expected.dtype, TOLERANCE_HALF)) * spread:
         raise BuildError(
             f"model type '{model_type}' does not give its own logits through this cache and attention"
             f" (off by {error:.3g} where logits spread by {spread:.3g}); either it is not supported, or one of the two,"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,12 @@ from orthrus_transformers.loading.gguf.file import GgufFile
 from orthrus_transformers.loading.gguf.names import transformers_name
 from orthrus_transformers.loading.gguf.weights import PERMUTED, unpermuted
 from orthrus_transformers.loading.quiet import quiet
+from orthrus_transformers.model.block_decoder import BlockConfig, BlockDecoder, BlockDescription
 from orthrus_transformers.model.block_weights import BlockEmbedding, BlockLinear, BlockModule, BlockWeight
+from orthrus_transformers.model.decoder_layers import find_layers
+from orthrus_transformers.model.llama_like import layer_window
 
-TABLE = "orthrus-blocks.json"  # where each weight is in the file
+TABLE = "orthrus-blocks.json"  # where each weight is in the file, and what the model is made of
 FAMILIES = ("llama", "qwen2", "qwen3")  # whose weights are in the file as the model multiplies by them
 KINDS = {0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 8: "Q8_0", 12: "Q4_K", 14: "Q6_K", 30: "BF16"}
 
@@ -50,11 +53,11 @@ def write_description(path: Path, folder: Path, ignored: Sequence[str] = ()) -> 
     table = dict(_stored_weights(description.file, description.family))
     _check_shapes({name: stored.shape for name, stored in table.items()}, description)
     save_description(description, folder, ignored)
-    (folder / TABLE).write_text(json.dumps({name: asdict(stored) for name, stored in table.items()}))
+    _write_table(folder, table, description.model)
 
 
 def load_block_model(path: Path, directory: Path) -> Any:
-    """Return the model of a GGUF file over its blocks; directory: where its description is."""
+    """Return transformers' model of a GGUF file over its blocks; directory: where its description is."""
     from transformers import AutoConfig, GenerationConfig
 
     with quiet():
@@ -63,13 +66,52 @@ def load_block_model(path: Path, directory: Path) -> Any:
         model.generation_config = GenerationConfig.from_dict(
             json.loads((directory / "generation_config.json").read_text())
         )
-    written = json.loads((directory / TABLE).read_text())
-    table = {name: StoredWeight(**{**stored, "shape": tuple(stored["shape"])}) for name, stored in written.items()}
-    weights = {name: _block_weight(path, name, stored, config) for name, stored in table.items()}
-    _put_in(model, weights)
+    _put_in(model, _block_weights(path, _read_table(directory), config))
     rotary = model.base_model.rotary_emb
     model.base_model.rotary_emb = type(rotary)(config=config)  # its buffers are in no file
     return model
+
+
+def load_block_decoder(path: Path, directory: Path, whole: Callable[[], Any]) -> BlockDecoder:
+    """Return the same model as the engine native reads it, without transformers; whole: returns that one."""
+    table = _read_table(directory)
+    description = BlockDescription(
+        table["config"],
+        _block_weights(path, table, BlockConfig(table["config"])),
+        frozenset(table["biases"]),
+        table["windows"],
+        table["frequencies"],
+        table["scaling"],
+    )
+    return BlockDecoder(description, whole).eval()
+
+
+def _write_table(folder: Path, weights: Mapping[str, StoredWeight], model: Any) -> None:
+    """Write where the weights are, and what a decoder without transformers takes over from transformers' model."""
+    from transformers import AutoConfig
+
+    with quiet():
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    rotary = type(model.base_model.rotary_emb)(config=config)
+    table = {
+        "weights": {name: asdict(stored) for name, stored in weights.items()},
+        "config": config.to_dict(),
+        "biases": [name.removesuffix(".bias") for name in model.state_dict() if name.endswith(".bias")],
+        "windows": [layer_window(layer) for layer in find_layers(model)],
+        "frequencies": rotary.inv_freq.tolist(),
+        "scaling": float(rotary.attention_scaling),
+    }
+    (folder / TABLE).write_text(json.dumps(table))
+
+
+def _read_table(directory: Path) -> dict[str, Any]:
+    table: dict[str, Any] = json.loads((directory / TABLE).read_text())
+    return table
+
+
+def _block_weights(path: Path, table: Mapping[str, Any], config: Any) -> dict[str, BlockWeight]:
+    stored = {name: StoredWeight(**{**kept, "shape": tuple(kept["shape"])}) for name, kept in table["weights"].items()}
+    return {name: _block_weight(path, name, weight, config) for name, weight in stored.items()}
 
 
 def _stored_weights(file: GgufFile, family: str) -> Iterator[tuple[str, StoredWeight]]:
@@ -131,7 +173,7 @@ def _put_in(model: Any, weights: Mapping[str, BlockWeight]) -> None:
         if kind == "weight" and isinstance(module, (torch.nn.Linear, torch.nn.Embedding)):
             _replace(model, path, _in_blocks(module, weight or _of_table(weights), weights.get(f"{path}.bias")))
         elif not isinstance(module, BlockModule):
-            values = torch.zeros(module.get_parameter(kind).shape) if weight is None else weight.widened()[0]
+            values = torch.zeros(module.get_parameter(kind).shape) if weight is None else weight.vector()
             module.register_parameter(kind, torch.nn.Parameter(values, requires_grad=False))
 
 
@@ -140,13 +182,7 @@ def _in_blocks(module: Any, weight: BlockWeight, bias: BlockWeight | None) -> to
         return BlockEmbedding(weight)
     if module.bias is None:
         return BlockLinear(weight)
-    values = torch.zeros(module.out_features) if bias is None else _bias_values(bias)
-    return BlockLinear(weight, values)
-
-
-def _bias_values(bias: BlockWeight) -> Tensor:
-    values = BlockWeight(bias.file, bias.name, bias.kind, bias.shape, bias.offset, bias.size).widened()[0]
-    return values if bias.order is None else values[bias.order]
+    return BlockLinear(weight, torch.zeros(module.out_features) if bias is None else bias.vector())
 
 
 def _of_table(weights: Mapping[str, BlockWeight]) -> BlockWeight:
