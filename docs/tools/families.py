@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from family_sizes import LARGEST, VOCABULARY, tiny_settings
 
 from orthrus import BuildError, Chance, Context, Decoder, Draft, OrthrusError, Step, Stop
 from orthrus_attention.eager import EagerAttention
@@ -28,6 +27,9 @@ from orthrus_caches.dynamic import DynamicCache
 from orthrus_drafters.none import NoDrafter
 from orthrus_transformers.target import TransformersTarget
 from orthrus_verifiers.consensus import Consensus
+
+sys.path.insert(0, str(Path(__file__).parent))
+from family_sizes import LARGEST, VOCABULARY, tiny_settings  # its neighbour, wherever it is run from
 
 DOCS = Path(__file__).parents[1]
 EVIDENCE = DOCS / "evidence" / "families.json"
@@ -99,11 +101,16 @@ def tiny(family: str) -> Any:
     config_class = CONFIG_MAPPING[family]
     config = config_class(**tiny_settings(config_class, family))
     with torch.device("meta"):
-        count = sum(weight.numel() for weight in AutoModelForCausalLM.from_config(copy.deepcopy(config)).parameters())
+        empty = AutoModelForCausalLM.from_config(copy.deepcopy(config), trust_remote_code=False)
+        count = sum(weight.numel() for weight in empty.parameters())
     if count > LARGEST:
         raise ValueError(f"it has {count:,} parameters where its sizes are small")
     torch.manual_seed(0)
-    return AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval().requires_grad_(False)
+    return (
+        AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=False)
+        .eval()
+        .requires_grad_(False)
+    )
 
 
 def taken_back_by(target: TransformersTarget) -> str:

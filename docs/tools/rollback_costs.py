@@ -97,7 +97,9 @@ def made(family: str, settings: Mapping[str, Any], device: str) -> TransformersT
     dtype = torch.bfloat16 if device == "cuda" else torch.float32
     torch.manual_seed(0)
     with torch.device(device):
-        model = AutoModelForCausalLM.from_config(config, dtype=dtype).eval().requires_grad_(False)
+        model = (
+            AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False).eval().requires_grad_(False)
+        )
     attention = SplitAttention() if device == "cuda" else SdpaAttention()
     return TransformersTarget(model, None, StaticCache(), attention)
 
