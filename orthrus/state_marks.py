@@ -15,4 +15,4 @@ class MarksStates(Protocol):
     marks_states: bool  # whether it has such layers
 
     def mark(self) -> None:
-        """Let later calls of `keep` go back to the lengths of now, whatever was scored and kept since."""
+        """Let `keep` go back to the lengths of now, whatever was kept since, after a pass was scored."""

@@ -107,7 +107,7 @@ def drafts_kept_whole(patch: pytest.MonkeyPatch) -> None:
     def whole(choices: Tensor, tokens: Tensor, lengths: Tensor) -> Tensor:
         return lengths
 
-    patch.setattr("orthrus_verifiers.consensus.accept_greedy", whole)
+    patch.setattr("orthrus.sampling.agreement.accept_greedy", whole)
 
 
 def one_wrong_token_is_kept(patch: pytest.MonkeyPatch) -> None:
@@ -117,7 +117,7 @@ def one_wrong_token_is_kept(patch: pytest.MonkeyPatch) -> None:
         right = (choices[:, :-1] == tokens).long().cumprod(1).sum(1) if tokens.shape[1] else lengths
         return torch.where(right >= lengths, lengths, torch.minimum(right, lengths) + (right < lengths - 2).long())
 
-    patch.setattr("orthrus_verifiers.consensus.accept_greedy", shortened)
+    patch.setattr("orthrus.sampling.agreement.accept_greedy", shortened)
 
 
 def a_past_of_one_token(patch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from orthrus import Context, Draft, KVCache, Step
 from orthrus.testing import TableTarget
+from orthrus.trees import TreeObstacle
 
 
 class RecurrentTable(TableTarget):
@@ -57,6 +58,10 @@ class RecurrentTable(TableTarget):
         self.pending = torch.cat([self.states, tokens], dim=1)
         past = self.pending.unfold(1, self.order, 1)[:, 1:]  # [B, n + 1, order]
         return self.look_up(past)
+
+    def tree_obstacle(self) -> TreeObstacle | None:
+        """Return that a state follows one path only."""
+        return TreeObstacle("target", "RecurrentTable", "has states, which follow one path only", "draft chains")
 
     def keep(self, step: Step) -> None:
         """Let rows have the states after what is kept, or those of the mark."""
