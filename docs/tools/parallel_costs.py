@@ -38,6 +38,7 @@ from orthrus.terminal import echo
 
 RECIPE = Path(__file__).parents[2] / "configs" / "recipes" / "qwen3-8b-shape.yaml"
 VIEW = ["drafter.name=diffusion", "drafter.view=copies"]
+SMALL = "target.source=shape:qwen3-0.6b"
 SHOWN = 6000  # letters of what a part that failed wrote
 
 
@@ -239,6 +240,7 @@ def passes(group: RankGroup, sums: str) -> dict[str, Any]:
         works = {"shared": (False, verify_pass(_without_drafts(shared), tokens, 512))}
         works["alone"] = (True, verify_pass(_without_drafts(alone), tokens, 512) if alone else lambda: None)
         found[f"verify pass of {tokens}, ms"] = _ratio(in_turns(group, device, 7, 20, **works))
+        found[f"kernels of a verify pass of {tokens}: name, ms, how many"] = _kernels(works["shared"][1], device)
     decoders = {"alone": (True, alone, 512), "shared": (False, shared, 512)}
     found["cycle of the view, block 32, ms"] = _ratio(cycles_in_turns(group, 5, **decoders))
     return found
@@ -248,6 +250,16 @@ def _ratio(taken: Mapping[str, Sequence[float]]) -> dict[str, Any]:
     alone, shared = taken["alone"], taken["shared"]
     ratios = [mine / whole for mine, whole in zip(shared, alone, strict=True)] if all(alone) else [0.0]
     return {"alone": told(alone), "shared": told(shared), "ratio": told(ratios)}
+
+
+def _kernels(work: Callable[[], object], device: torch.device) -> list[tuple[str, float, int]]:
+    """Return the kernels that take most of a pass, which all ranks run meanwhile."""
+    if device.type != "cuda":
+        return []
+    sys.path.insert(0, str(Path(__file__).parent))
+    from pass_breakdown import longest, profiled
+
+    return [*longest([profiled(work, device) for _ in range(3)])]
 
 
 def _warm(decoder: Decoder) -> None:
@@ -314,7 +326,7 @@ def certified(group: RankGroup, sums: str) -> dict[str, Any]:
     from orthrus.verification.certifier import Asked, Runs
 
     plugins = Plugins.load()
-    shared = [f"target.parallel={group.count}", f"target.sums={sums}", "target.source=shape:qwen3-0.6b"]
+    shared = [f"target.parallel={group.count}", f"target.sums={sums}", SMALL]
     more = [*shared, *VIEW, "drafter.block=8", "stop.max_new_tokens=48"]
     config = load_config(RECIPE, [read_overrides(more)], plugins)
     plain = load_config(RECIPE, [read_overrides([*shared, "drafter.name=none", "stop.max_new_tokens=48"])], plugins)
@@ -374,7 +386,7 @@ def run_part(part: str, ranks: int, folder: Path, seconds: float) -> dict[str, A
         quiet = {"MASTER_ADDR": "127.0.0.1", "NCCL_NVLS_ENABLE": "0", "TORCH_SYMM_MEM_DISABLE_MULTICAST": "1"}
         log = (folder / f"{part}-{rank}.log").open("w+", encoding="utf-8")
         command = [sys.executable, __file__, "--worker", part, "--out", str(out)]
-        environment = {**os.environ, **variables, **quiet}
+        environment = {"GLOO_SOCKET_IFNAME": "lo", **os.environ, **variables, **quiet}  # one host's
         processes.append(subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT))
         logs.append(log)
     until, late = time.monotonic() + seconds, False

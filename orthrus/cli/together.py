@@ -27,6 +27,7 @@ def shared_launch(arguments: Sequence[str]) -> Launch | None:
 
 def begin_together(launch: Launch, arguments: Sequence[str]) -> Ending:
     """Return how the command ends all its processes; those that do not lead are silent from here on."""
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # or it warns of each connection that ends with a process
     from orthrus.ranks.ending import Ending
 
     ending = Ending(launch)

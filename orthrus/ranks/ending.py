@@ -49,9 +49,10 @@ class Ending:
             store = self._opened()
             store.add(SPOKEN, 1)
             store.set(FAILED, str(code))
-            store.add(ENDED, 1)
+            self._note_end(store)
             since = time.monotonic()
-            while store.add(ENDED, 0) < self._launch.count and time.monotonic() - since < PATIENCE_SECONDS:
+            every = [f"{ENDED}/{rank}" for rank in range(self._launch.count)]
+            while not store.check(every) and time.monotonic() - since < PATIENCE_SECONDS:
                 time.sleep(0.05)
             if self._launch.leads and not self._launch.agent_store:
                 time.sleep(0.2)  # the others still read the answer of the store that this process keeps
@@ -72,7 +73,7 @@ class Ending:
         if store.check([FAILED]):
             code = int(store.get(FAILED))
             with contextlib.suppress(RuntimeError):
-                store.add(ENDED, 1)
+                self._note_end(store)
             _exit(code)
 
     def kill(self, rank: int) -> None:
@@ -94,6 +95,9 @@ class Ending:
                     _exit(BAD_INPUT)
 
         threading.Thread(target=listen, name="orthrus-sigterm", daemon=True).start()
+
+    def _note_end(self, store: Store) -> None:
+        store.set(f"{ENDED}/{self._launch.rank}", "1")
 
     def _opened(self) -> Store:
         if self._store is None:

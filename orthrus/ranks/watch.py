@@ -63,8 +63,10 @@ class Watch:
             store.set(f"left/{self._launch.rank}", "1")
             self._linger(store)
         except RuntimeError:  # of the store, which goes with the process that keeps it
+            time.sleep(BEAT_SECONDS)  # it may have gone with the end of all, which this process is about to come to
             if not self._closing.is_set() and 0 not in self._left:
-                ending.fail("the process that keeps the store of this launch has ended (rank 0, or torchrun)")
+                keeper = "torchrun" if self._launch.agent_store else "rank 0"
+                ending.fail(f"{keeper} has ended, which keeps the store of this launch")
 
     def _watch_store(self) -> None:
         """End if the store does not answer: with its keeper stopped, nothing else can be known."""

@@ -84,7 +84,8 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, prepared: Prepared, scale
     batch, all_heads, queries, size = query.shape
     heads, slots = key.shape[1], key.shape[2]
     rows = all_heads // heads * queries
-    batch_invariant = is_batch_invariant(queries, slots, size, batch * heads)
+    scores = prepared.causal or prepared.seen is not None  # a block's bits decide no text
+    batch_invariant = is_batch_invariant(queries, slots, size if scores else None, batch * heads)
     block_m, block_n, warps = tile_sizes(rows, size, slots, query.element_size(), batch_invariant)
     tiles = -(-rows // block_m)
     splits = split_count(batch * heads, tiles, slots, block_n if batch_invariant else 0)
@@ -157,12 +158,13 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, prepared: Prepared, scale
     return out
 
 
-def is_batch_invariant(queries: int, slots: int, size: int = 128, heads: int = 1) -> bool:
+def is_batch_invariant(queries: int, slots: int, size: int | None = None, heads: int = 1) -> bool:
     """Tell whether a query gets the bits that it gets alone: nothing of the layout may depend on the others then.
 
-    size: of a head. heads: of keys, of all rows; with enough of them long texts are split as is fast.
+    size: of a head, where drafts are scored. heads: of keys, of all rows; with enough of them long texts are split as
+    is fast.
     """
-    if size <= SMALL_HEAD and queries <= MANY_QUERIES:
+    if size is not None and size <= SMALL_HEAD and queries <= MANY_QUERIES:
         return slots <= FEW_SLOTS or (slots <= MANY_SLOTS and heads < ENOUGH)
     return queries <= FEW_QUERIES and slots <= FEW_SLOTS
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import ray
 from orthrus import InputError
 from orthrus.errors import reason
 
+PATIENCE_SECONDS = 5.0  # for a cluster to take a connection
 LOCAL = "local"  # Ray's word for an address that starts a cluster of this machine
 
 
@@ -70,11 +72,23 @@ def connected(address: str | None) -> Iterator[Cluster]:
 
 def _join(address: str) -> bool:
     """Connect to the cluster at an address; raise InputError if there is none."""
+    _reach(address)
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise InputError(f"there is no cluster of Ray at '{address}': {reason(error)}") from error
     return True
+
+
+def _reach(address: str) -> None:
+    """Raise InputError if nobody listens at an address of host and port, for which Ray would wait for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), PATIENCE_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise InputError(f"there is no cluster of Ray at '{address}': {reason(error)}") from error
 
 
 def _join_local() -> bool:

@@ -1,4 +1,4 @@
-"""What a process of the cluster does before it decodes."""
+"""A process of the cluster: what it sets up before it decodes."""
 
 from __future__ import annotations
 

@@ -20,9 +20,8 @@ from orthrus_transformers.engines.graph_limits import GraphLimits
 from orthrus_transformers.guards import check_room, in_its_turn, on_its_device, says_when_memory_is_short
 from orthrus_transformers.loading.generation_settings import differing_end_tokens, end_tokens, unapplied_settings
 from orthrus_transformers.loading.provenance import provenance
-from orthrus_transformers.model.attention_hook import attends
 from orthrus_transformers.model.block_weights import embedding_rows, holds_blocks
-from orthrus_transformers.model.compatibility import check_attention, check_layers, tree_obstacle
+from orthrus_transformers.model.compatibility import check_attention, check_layers, check_prefixes, tree_obstacle
 from orthrus_transformers.model.context_length import ends_early, max_length
 from orthrus_transformers.model.decoder_layers import find_layers
 from orthrus_transformers.model.experts import choose_experts
@@ -31,13 +30,19 @@ from orthrus_transformers.model.output_head import keep_wide_sums, project
 from orthrus_transformers.model.own_model import OwnModel
 from orthrus_transformers.model.pass_facts import PassReads, pass_identity
 from orthrus_transformers.model.pass_state import PassState
-from orthrus_transformers.model.reference import chunk_logits, fingerprint, plain_logits, weight_samples
-from orthrus_transformers.model.self_check import Layers, checked_windows
+from orthrus_transformers.model.recurrent_layers import follow, make_states
+from orthrus_transformers.model.reference import (
+    chunk_logits,
+    fingerprint,
+    logits_from_scratch,
+    plain_logits,
+    weight_samples,
+)
+from orthrus_transformers.model.self_check import checked_windows
 from orthrus_transformers.model.shards import group_of, shards_of
 from orthrus_transformers.model.taps import Taps
 from orthrus_transformers.model.views import View
 from orthrus_transformers.prefill_groups import equal_groups, prefill_groups
-from orthrus_transformers.recurrent.recurrent_states import make_states
 from orthrus_transformers.row_keys import RowKeys
 from orthrus_transformers.target_views import TargetViews
 
@@ -101,10 +106,12 @@ class TransformersTarget(TargetViews):
         self.moves_rows = isinstance(cache, MovesRows) and cache.moves_rows
         self._row_keys = RowKeys(cache)
         self.restores_prefixes = self._row_keys.restores
+        check_prefixes(model, self.restores_prefixes)
         self._views: dict[str, View] = {}
         self._state = state = PassState(attention, model.dtype)
         self._own = OwnModel(model, state)
-        self._recurrent = make_states(model)
+        self.recurrent = make_states(model)
+        self.marks_states = self.recurrent is not None
         self._taps = Taps(model, state)
         self.hidden_size = int(model.config.get_text_config().hidden_size)
         self.layer_count = len(find_layers(model))
@@ -116,7 +123,7 @@ class TransformersTarget(TargetViews):
             self.max_length,
             limits or GraphLimits(),
             threads=threads,
-            recurrent=self._recurrent,
+            recurrent=self.recurrent,
             notify=notices.append,
             announce=notify,
         )
@@ -124,8 +131,7 @@ class TransformersTarget(TargetViews):
         keep_wide_sums(model)
         self._engine: Engine = chosen.eager
         kept = KeptChecks(directory if holds_blocks(model) else None, *passing_parts(chosen.report(), cache, attention))
-        layers = Layers(attends(model), self._recurrent is not None)
-        self._reads = PassReads.of_model(model, checked_windows(self, self._own, state, layers, kept))
+        self._reads = PassReads.of_model(model, checked_windows(self, self._own, state, kept), self.recurrent)
         self._engine = chosen
         files = (differing_end_tokens(directory), unapplied_settings(directory))
         for sentence in (ends_early(model), *notices, *files):
@@ -151,8 +157,8 @@ class TransformersTarget(TargetViews):
         self.turn.begin(context)
         self._row_keys.start(self._model)
         self._cache.start(len(context.rows), self.device)
-        if self._recurrent is not None:
-            self._recurrent.start(len(context.rows))
+        if self.recurrent is not None:
+            self.recurrent.start(len(context.rows))
 
     @in_its_turn
     @on_its_device
@@ -160,13 +166,18 @@ class TransformersTarget(TargetViews):
     def move_rows(self, sources: Sequence[int]) -> None:
         """Move the rows of the cache."""
         cast(MovesRows, self._cache).move_rows(sources)
-        if self._recurrent is not None:
-            self._recurrent.move_rows(sources)
+        if self.recurrent is not None:
+            self.recurrent.move_rows(sources)
 
     @in_its_turn
     def free_rows(self, context: Context, rows: Sequence[int]) -> None:
         """Let the cache hold nothing of rows that have ended, but for prefixes that it keeps for others."""
         self._row_keys.end(context, rows)
+
+    def mark(self) -> None:
+        """Let later calls of `keep` go back to what rows hold now."""
+        if self.recurrent is not None:
+            self.recurrent.mark()
 
     def refusal(self, slots: Sequence[int]) -> str | None:
         """Return why the cache does not hold rows that come to so many slots each; None: it does."""
@@ -213,9 +224,9 @@ class TransformersTarget(TargetViews):
         """
         held = self._row_keys.begin(context, rows)
         if self._taps.buffer is not None:
-            self._hand_over_restored(rows, held)
+            self._taps.restored(rows, held, self._row_keys.read_states, self._chunk)
         new = [len(context.rows[row].prompt) - count for row, count in zip(rows, held, strict=True)]
-        groups = prefill_groups(new, self.device.type) if self._recurrent is None else equal_groups(new)
+        groups = prefill_groups(new, self.device.type) if self.recurrent is None else equal_groups(new)
         everywhere: Tensor | None = None
         for number, group in enumerate(groups, start=1):
             chosen = [rows[index] for index in group]
@@ -272,14 +283,6 @@ class TransformersTarget(TargetViews):
                 self._taps.prompt(shift, start, first, *taken)
             yield logits if last else None
 
-    def _hand_over_restored(self, rows: Sequence[int], held: Sequence[int]) -> None:
-        """Hand over the hidden states of tokens that are not passed over, as many at a time as a pass is over."""
-        for row, count in zip(rows, held, strict=True):
-            states = self._row_keys.read_states(row) if count else None
-            for start in range(0, count, self._chunk):
-                assert states is not None, "there are some"
-                self._taps.restored(row, states[start : start + self._chunk], start)
-
     @torch.no_grad()
     @in_its_turn
     @on_its_device
@@ -295,7 +298,7 @@ class TransformersTarget(TargetViews):
 
     def tree_obstacle(self) -> TreeObstacle | None:
         """Return which part of the target keeps it from scoring trees: its layers, its attention or its cache."""
-        return tree_obstacle(self._state.backend, self._cache, self._recurrent is not None)
+        return tree_obstacle(self._state.backend, self._cache, self.recurrent is not None)
 
     @torch.no_grad()
     @in_its_turn
@@ -347,6 +350,7 @@ class TransformersTarget(TargetViews):
         attention. Keys and values stay in scratch slots, which the next pass overwrites.
         """
         self.turn.check(context)
+        follow(self.recurrent, context)
         forward_pass = ForwardPass(
             token_ids=tokens,
             lengths=self._cache.lengths,
@@ -376,6 +380,7 @@ class TransformersTarget(TargetViews):
         and values stay in scratch slots.
         """
         self.turn.check(context)
+        follow(self.recurrent, context)
         forward_pass = ForwardPass(
             token_ids=context.anchors[:, None],
             lengths=context.lengths,
@@ -400,8 +405,8 @@ class TransformersTarget(TargetViews):
     def keep(self, step: Step) -> None:
         """Keep the keys of every committed token but the anchor, which the next pass writes."""
         self._cache.keep(step.lengths - 1)
-        if self._recurrent is not None:
-            self._recurrent.keep(step.lengths - 1)
+        if self.recurrent is not None:
+            self.recurrent.keep(step.lengths - 1)
 
     @torch.no_grad()
     @in_its_turn
@@ -415,6 +420,9 @@ class TransformersTarget(TargetViews):
 
     def text_logits(self, token_ids: Sequence[int], chunk: int) -> Iterator[Tensor]:
         """Yield the logits [n, V] of the model's own forward along a text, n <= chunk at a time, over its own cache."""
+        if self.recurrent is not None:
+            yield from logits_from_scratch(self.logits, token_ids, chunk)
+            return
         past: Any = None
         for start in range(0, len(token_ids), chunk):
             logits, past = self._chunk_logits(token_ids[start : start + chunk], past)

@@ -45,6 +45,7 @@ PUBLIC = {
     "orthrus.progress",
     "orthrus.reference",
     "orthrus.rounding",
+    "orthrus.state_marks",
     "orthrus.sampling",
     "orthrus.testing",
     "orthrus.trees",

@@ -78,6 +78,9 @@ def test_a_conversation_with_two_models(chromium: Browser, pair: Served) -> None
     first, second = answers(pair, "abcabdabcabd", "bad cab", max_tokens=40, temperature=0.0)
     assert page.value(SHOWN) == [first, first, second, second]
     assert page.text("#status").endswith("Both texts are the same.")
+    sent = [(body["model"], [message["content"] for message in body["messages"]]) for body in page.bodies()]
+    dialogue = ["abcabdabcabd", first, "bad cab"]
+    assert sent == [(model, dialogue[:count]) for count in (1, 3) for model in (NAME, "plain")]
     drafted = page.value("[...document.querySelectorAll('.answer')].map(e => e.querySelectorAll('.accepted').length)")
     assert drafted[0] and drafted[2] and drafted[1] == drafted[3] == 0
     assert page.texts(".answer h3") == [NAME, "plain"] * 2
@@ -243,6 +246,7 @@ def test_nothing_is_cut_off(chromium: Browser, pair: Served, dark: bool, width: 
     page = opened(chromium, pair)
     page.look(dark=dark, width=width, height=800)
     say(page, "abcabdabcabd" * 9)
-    assert page.value("document.documentElement.scrollWidth") == width
+    say(page, "cab")
+    assert page.value("[document.documentElement.scrollWidth, document.documentElement.scrollHeight]") == [width, 800]
     page.picture(tmp_path / "page.png")
     assert (tmp_path / "page.png").stat().st_size > 10_000

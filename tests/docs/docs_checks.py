@@ -27,6 +27,7 @@ from orthrus import (
     interfaces,
     optional,
     rounding,
+    state_marks,
     trees,
     values,
     watched,
@@ -90,7 +91,7 @@ def interface_tables(page: Page) -> list[str]:
     protocols = {name: getattr(interfaces, name) for name in PROTOCOLS}
     protocols |= {name: getattr(optional, name) for name in ABILITIES}
     protocols |= {name: getattr(trees, name) for name in TREE_ABILITIES}
-    protocols |= {"RoundsStates": rounding.RoundsStates}
+    protocols |= {"RoundsStates": rounding.RoundsStates, "MarksStates": state_marks.MarksStates}
     return [
         complaint
         for name, protocol in protocols.items()

@@ -19,6 +19,7 @@ from support.bugs_of_trees import KnowingTrees, TappingTrees, WrittenTrees
 from support.bugs_of_verifiers import Greedy, Sampler
 from support.building import transformers_target
 from support.random_drafters import random_dflash, random_eagle3
+from support.recurrent_table import RecurrentTable
 from support.thorough import nightly_but, thorough_but
 from torch import Tensor
 
@@ -147,6 +148,7 @@ HONEST: dict[str, tuple[str, Callable[..., Any]]] = {
     "the plain cache": ("cache", PlainCache),
     "the targets' base": ("target", over(TableTarget, max_length=24)),
     "a table with views": ("target", over(ViewTableTarget)),
+    "a table with states": ("target", over(RecurrentTable)),
     "attention written out": ("attention", Written),
     "attention written out for trees": ("attention", WrittenTrees),
 }
@@ -225,7 +227,9 @@ def test_an_honest_part_passes_the_smallest_cases(name: str) -> None:
     assert failures([check.outcome(factory, *check.cases[:FEW]) for check in EVERY_CHECK[kind]()]) == []
 
 
-@pytest.mark.parametrize("family", nightly_but([], ["llama", "gemma2", "lfm2"], thorough=["gemma2", "lfm2"]))
+@pytest.mark.parametrize(
+    "family", nightly_but([], ["llama", "gemma2", "lfm2", "qwen3_next"], thorough=["gemma2", "lfm2"])
+)
 def test_models_of_transformers_pass(family: str) -> None:
     target: Target = transformers_target(family)
     results = outcomes("target", lambda cache: target)

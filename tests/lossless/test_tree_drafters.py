@@ -23,10 +23,12 @@ from orthrus.testing.profiles import fewer
 from orthrus.testing.strategies import batches, samplings, stops
 from orthrus_caches.dynamic import DynamicCache
 from orthrus_caches.static import StaticCache
+from orthrus_cascade.drafter import Cascade
 from orthrus_diffusion.drafter import Diffusion
 from orthrus_diffusion.tree import CANDIDATES, best_first
 from orthrus_draft_model.drafter import DraftModel
 from orthrus_drafters.options import SuffixOptions
+from orthrus_drafters.prompt_lookup import PromptLookup
 from orthrus_drafters.suffix import Suffix
 from orthrus_transformers.target import TransformersTarget
 from orthrus_verifiers.consensus import Consensus
@@ -53,10 +55,13 @@ DRAFTERS = {
     "suffix": lambda target: Suffix(SuffixOptions(branches=3, min_share=0.0)),
     "draft_model": lambda target: DraftModel(target, another_table(target), 2, branches=2),
     "diffusion": of_a_view,
+    "cascade": lambda target: Cascade(
+        [Suffix(SuffixOptions(branches=2, min_match=3)), PromptLookup(2, 1, 4)], "passes"
+    ),
 }
 CHECKS = drafter_checks()
 QUICK = ("draft_fits_the_room", "parents_come_first", "greedy_text")
-KIT = [(name, check) for name in DRAFTERS for check in CHECKS]
+KIT = [(name, check) for name in DRAFTERS if name != "cascade" for check in CHECKS]
 
 
 @pytest.mark.parametrize(
@@ -70,7 +75,7 @@ def test_the_kit_accepts_their_trees(name: str, check: object) -> None:
 
 @fewer(16)
 @given(
-    name=st.sampled_from(["suffix", "draft_model"]),
+    name=st.sampled_from(["suffix", "draft_model", "cascade"]),
     prompts=batches(4, longest=6, rows=4),
     stop=stops(4, 12, tokens=1, strings=1),
     sampling=samplings(4, temperatures=(0.0, 0.5, 1.0)),

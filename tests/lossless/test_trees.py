@@ -17,7 +17,7 @@ from support.recordings import recording_target
 from support.thorough import thorough_but
 from support.views import committed
 
-from orthrus import Decoder, Draft, KVCache, Sampling, Stop
+from orthrus import Decoder, Draft, Drafter, KVCache, Result, Sampling, Stop
 from orthrus.chance import Chance, request_key
 from orthrus.reference.table import random_table
 from orthrus.testing import PlainCache, sample
@@ -27,6 +27,7 @@ from orthrus.testing.strategies import batches, samplings, stops
 from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.dynamic import DynamicCache
 from orthrus_caches.static import StaticCache
+from orthrus_drafters.none import NoDrafter
 from orthrus_transformers.target import TransformersTarget
 from orthrus_verifiers.coupled import Coupled
 
@@ -108,6 +109,23 @@ def test_texts_of_models(
     drafter = ScriptedTrees(texts_of(truths), VOCABULARY, seed, right, sizes=(0, 3, 8, 20))
     results = decode_with(target, drafter, prompts, stop, seed, batch)
     assert_lossless(results, [oracle(prompt, stop) for prompt in prompts])
+
+
+def test_scores_are_those_along_the_accepted_path() -> None:
+    target = random_table(4, cache=DynamicCache())
+    oracle = target_oracle(target)
+    texts = texts_of([oracle(prompt, Stop(30)).token_ids for prompt in ([1, 2], [3])])
+
+    def scored(drafter: Drafter) -> list[Result]:
+        session = Decoder.of(target, drafter, Coupled(), Stop(30)).session(2)
+        for index, prompt in enumerate(([1, 2], [3])):
+            session.add(prompt, id=str(index), logprobs=2)
+        results = {event.id: event.result for event in session if event.result is not None}
+        return [results["0"], results["1"]]
+
+    for tree, plain in zip(scored(ScriptedTrees(texts, 4, 1, sizes=(4, 9))), scored(NoDrafter()), strict=True):
+        assert any(tree.measures.accepted_per_cycle)
+        assert (tree.token_ids, tree.scores) == (plain.token_ids, plain.scores)
 
 
 recorded_target = functools.cache(recording_target)

@@ -38,7 +38,7 @@ class StillGroup:
 
     def agree_numbers(self, *values: float) -> list[float]:
         """Return what the lead says."""
-        return [self._says]
+        return list(self._says)
 
     def from_lead(self, tensor: Tensor) -> Tensor:
         """Return what the lead has: one more."""
@@ -142,10 +142,22 @@ def test_a_launch_is_what_torchrun_says() -> None:
 
 
 def test_the_leads_draft_and_verdict_take_the_place_of_a_ranks_own() -> None:
-    together = Together(group(1, 2, says=2))
+    together = Together(group(1, 2, says=(2, False)))
     draft = together.draft(Draft(torch.tensor([[4, 5]]), torch.tensor([1]), host_lengths=(1,)))
     assert (draft.tokens.tolist(), draft.lengths.tolist(), draft.host_lengths) == ([[5, 6]], [2], None)
     verdict = together.verdict(Verdict(torch.tensor([0]), torch.tensor([7])))
     assert (verdict.accepted.tolist(), verdict.next_tokens.tolist()) == ([1], [8])
-    with pytest.raises(GroupError, match="rank 1 drafted 3 tokens where rank 0 drafted 2"):
+    with pytest.raises(GroupError, match="rank 1 drafted 3 tokens where rank 0 drafted 2 tokens"):
         together.draft(Draft(torch.zeros(1, 3, dtype=torch.int64), torch.tensor([3])))
+
+
+def test_a_leads_tree_takes_the_place_of_a_ranks_own() -> None:
+    together = Together(group(1, 2, says=(2, True)))
+    tree = Draft(torch.tensor([[4, 5]]), torch.tensor([1]), parents=torch.tensor([[-1, -1]]))
+    agreed = together.draft(tree)
+    assert agreed.parents is not None
+    assert (agreed.tokens.tolist(), agreed.parents.tolist(), agreed.lengths.tolist()) == ([[5, 6]], [[0, 0]], [2])
+    verdict = together.verdict(Verdict(torch.tensor([0]), torch.tensor([7]), torch.tensor([-1])))
+    assert verdict.last is not None and verdict.last.tolist() == [0]
+    with pytest.raises(GroupError, match="rank 1 drafted 2 tokens where rank 0 drafted a tree of 2 tokens"):
+        together.draft(Draft(torch.tensor([[4, 5]]), torch.tensor([1])))

@@ -145,6 +145,11 @@ class Browser:
         sent = [event["params"] for event in self.events if event["method"] == "Network.requestWillBeSent"]
         return [params["request"]["url"] for params in sent]
 
+    def bodies(self) -> list[dict[str, Any]]:
+        """Return every JSON body that was sent."""
+        sent = [event["params"] for event in self.events if event["method"] == "Network.requestWillBeSent"]
+        return [json.loads(params["request"]["postData"]) for params in sent if "postData" in params["request"]]
+
     def named(self) -> list[tuple[str, str]]:
         """Return role and name of what assistive technology is told of, but for plain texts."""
         nodes = self.call("Accessibility.getFullAXTree")["nodes"]

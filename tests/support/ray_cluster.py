@@ -141,3 +141,4 @@ def served(address: str, config: Path, *arguments: object) -> Iterator[OnRay]:
             process.send_signal(signal.SIGTERM)
         process.wait(SECONDS)
         reading.join(SECONDS)
+        process.stderr.close()

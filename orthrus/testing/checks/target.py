@@ -23,6 +23,7 @@ from orthrus.testing.check import BrokenRuleError, Check, Factory, NotApplicable
 from orthrus.testing.checks.contracts import hold_declared, hold_members
 from orthrus.testing.checks.target_passes import hold_close, hold_scores, scripted, spread_over
 from orthrus.testing.checks.target_sizes import TARGET_SIZES
+from orthrus.testing.checks.target_states import TARGET_STATES
 from orthrus.testing.checks.trees import TARGET_TREES
 from orthrus.testing.doubles.drafters import Scripted
 from orthrus.testing.doubles.spies import compare_texts, decoded
@@ -230,6 +231,7 @@ TARGET_CHECKS = (
     a_context_can_be_filled,
     *TARGET_TREES,
     *TARGET_SIZES,
+    *TARGET_STATES,
     inputs_are_left_alone,
     an_older_context_is_refused,
     views_write_scratch_only,

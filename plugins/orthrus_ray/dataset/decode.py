@@ -58,7 +58,7 @@ def decode_dataset(
 
 def _decode(settings: DatasetSettings, dataset: Dataset, chunks: Sequence[Chunk], gpus: float) -> Iterator[Any]:
     """Yield what became of each chunk, in any order; raise BuildError or InputError with the sentence of an actor."""
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # it would write the tracebacks of what is raised here
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     task = Task(

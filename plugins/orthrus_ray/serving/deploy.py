@@ -114,11 +114,18 @@ def _run(name: str, settings: DeploymentSettings) -> None:
     try:
         serve.run(bind(settings), name=name, route_prefix="/", logging_config=LOGGING)
     except RuntimeError as error:
-        serve.delete(name)
-        raise BuildError(sentence_in(str(error))) from error
-    except BaseException:  # Ctrl-C while models are loaded
-        serve.delete(name)
-        raise
+        raise BuildError(sentence_in(_failure(name) or str(error))) from error
+    finally:
+        overview = serve.status().applications.get(name)
+        if overview is not None and overview.status != "RUNNING":  # it failed, or Ctrl-C came while models were loaded
+            serve.delete(name)
+
+
+def _failure(name: str) -> str:
+    """Return what Ray Serve says of the replicas of an application that failed."""
+    overview = serve.status().applications.get(name)
+    engine = overview and overview.deployments.get(ENGINE)
+    return engine.message if engine else ""
 
 
 def _announce(deployment: Deployment, settings: DeploymentSettings) -> None:

@@ -32,7 +32,8 @@ export class Conversation {
     this.stopping = new AbortController();
     const views = asked.models.map((model) => new AnswerView(model));
     this.log.append(question(text), element("div", "answers", ...views.map((view) => view.element)));
-    const answers = views.map((view, index) => () => this.answer(view, this.dialogue(index), text, asked));
+    const dialogues = views.map((_, index) => this.dialogue(index));
+    const answers = views.map((view, index) => () => this.answer(view, dialogues[index], text, asked));
     try {
       if (asked.turns) for (const begin of answers) await begin();
       else await Promise.all(answers.map((begin) => begin()));
@@ -42,7 +43,7 @@ export class Conversation {
     return views;
   }
 
-  /** Return the messages so far; a second model that comes later has heard what the first one has. */
+  /** Return the messages so far; a second model that comes later begins with those of the first one. */
   dialogue(index) {
     this.dialogues[index] ??= [...(this.dialogues[0] ?? [])];
     return this.dialogues[index];

@@ -40,7 +40,7 @@ async function submit() {
     key: key(),
     turns: takesTurns(),
   });
-  show(summaryOf(views), false);
+  show(views[0].element.isConnected ? summaryOf(views) : "", false); // else the chat was begun anew
   if (views.every((view) => !view.content) && !prompt.value) prompt.value = text; // nothing came of it: it can be sent again
   if (views.some((view) => view.status === 401)) askForKey();
 }

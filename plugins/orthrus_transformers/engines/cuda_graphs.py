@@ -28,7 +28,7 @@ from orthrus_transformers.model.pass_state import Form
 from orthrus_transformers.model.shards import group_of
 from orthrus_transformers.model.taps import TapBuffer
 from orthrus_transformers.model.views import View
-from orthrus_transformers.recurrent.pending import Pending
+from orthrus_transformers.recurrent.scored_pass import ScoredPass
 
 
 class Shape(NamedTuple):
@@ -105,7 +105,7 @@ class GraphedEngine:
         self._uncaptured: set[DraftPass | None] = set()  # what drafters made of passes that cannot be captured
         self._repeats = Repeats()  # whether drafters' passes ever are what they were
         self._recurrent = eager.recurrent
-        self._pending = WeakKeyDictionary[Recording, Pending]()  # what recorded passes leave of recurrent layers
+        self._pending = WeakKeyDictionary[Recording, ScoredPass]()  # what recorded passes leave of recurrent layers
         self._warned = False  # that passes over the limit run uncaptured
 
     @property

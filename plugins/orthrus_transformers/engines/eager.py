@@ -14,9 +14,9 @@ from orthrus_transformers.engines.engine import Engine, EngineSetup, Obstacle
 from orthrus_transformers.engines.forward_pass import ForwardPass
 from orthrus_transformers.model.pass_state import Form, PassState
 from orthrus_transformers.model.past_key_values import PastKeyValues
+from orthrus_transformers.model.recurrent_cache import RecurrentPast
 from orthrus_transformers.model.short_convolutions import CachedInputs, find_convolutions, mask_for
-from orthrus_transformers.recurrent.layer_states import LayerStates
-from orthrus_transformers.recurrent.recurrent_cache import RecurrentPast
+from orthrus_transformers.recurrent.layer_states import LayerStates, Purpose
 from orthrus_transformers.recurrent.recurrent_states import RecurrentStates
 from orthrus_transformers.transformers_api import cache_argument
 
@@ -100,12 +100,15 @@ class EagerEngine:
         if not isinstance(self.past, RecurrentPast):
             return None
         assert self.recurrent is not None, "a model with recurrent layers has states"
-        self.past.states = self.recurrent.begin(forward_pass)
+        rows, columns = forward_pass.rows, forward_pass.width
+        self.past.states = self.recurrent.begin(rows, columns, _purpose(forward_pass), forward_pass.begins)
+        if forward_pass.positions is not None:
+            self.past.states.leave_out(forward_pass.positions)
         return self.past.states
 
     def _end(self, states: LayerStates, forward_pass: ForwardPass) -> None:
         assert self.recurrent is not None and isinstance(self.past, RecurrentPast), "states were begun with"
-        self.recurrent.end(states, forward_pass)
+        self.recurrent.end(states, forward_pass.rows, forward_pass.lengths)
         self.past.states = None
 
     def _place(self, slots: Tensor, forward_pass: ForwardPass) -> int:
@@ -126,5 +129,12 @@ class EagerEngine:
         return positions.clamp(max=self._max_length - 1)
 
     def report(self) -> Mapping[str, Any]:
-        """Return the form of the layers."""
-        return {"layers": self.form}
+        """Return the form of the layers, and how recurrent ones take drafts."""
+        return {"layers": self.form, **({} if self.recurrent is None else self.recurrent.report())}
+
+
+def _purpose(forward_pass: ForwardPass) -> Purpose:
+    """Return what becomes of the states that a pass leaves."""
+    if forward_pass.slots is not None:
+        return Purpose.PROMPT
+    return Purpose.SCORED if forward_pass.scored else Purpose.SCRATCH

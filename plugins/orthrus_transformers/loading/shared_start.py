@@ -73,7 +73,8 @@ def choose_rank_device(name: str, group: RankGroup, sums: str = "auto") -> torch
         )
     device = torch.device("cuda", group.local_rank)
     torch.cuda.set_device(device)  # whose NCCL this process speaks for
-    if sums != "nccl" and (why := group.sum_directly(device, sums == "joined")) and sums != "auto":
+    wanted = ("joined" if group.count == 2 else "nccl") if sums == "auto" else sums  # as far as it was measured
+    if wanted != "nccl" and (why := group.sum_directly(device, wanted == "joined")) and sums != "auto":
         raise BuildError(f"target.sums: these GPUs cannot read each other's memory ({why}); set target.sums=nccl")
     return device
 

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from orthrus import BuildError
 from orthrus_transformers.model.pass_state import PassState
+from orthrus_transformers.model.recurrent_layers import find_recurrent
 from orthrus_transformers.model.short_convolutions import route_convolutions
-from orthrus_transformers.recurrent.recurrent_layers import find_recurrent
 
 NAME = "orthrus"
 

@@ -6,12 +6,11 @@ from typing import Any
 
 from orthrus import AttentionBackend, BuildError, KVCache
 from orthrus.trees import TreeObstacle, slots_obstacle
+from orthrus_transformers.model.recurrent_layers import WITHOUT_MEMORY, find_recurrent
 from orthrus_transformers.model.short_convolutions import find_convolutions
-from orthrus_transformers.recurrent.recurrent_layers import find_recurrent
 
 KNOWN_LAYERS = {"full_attention", "sliding_attention"}
 RECURRENT_LAYERS = {"linear_attention", "conv", "hybrid", "hybrid_sliding"}  # some of whose modules leave states
-WITHOUT_MEMORY = {"mlp", "moe"}
 
 
 def check_layers(model: Any) -> None:
@@ -37,6 +36,15 @@ def tree_obstacle(attention: AttentionBackend, cache: KVCache, recurs: bool) -> 
         remedy = "set attention.name=sdpa or eager"
         return TreeObstacle("attention", type(attention).__name__, "has no tree masks", remedy)
     return slots_obstacle(cache)
+
+
+def check_prefixes(model: Any, restores: bool) -> None:
+    """Raise BuildError for a cache that restores prefixes of prompts, for a model whose states it does not hold."""
+    if restores and find_recurrent(model):
+        raise BuildError(
+            f"model type '{model.config.model_type}' has recurrent layers, of which the cache keeps no state with the"
+            " prefixes of prompts; set cache.prefixes=0"
+        )
 
 
 def check_attention(model: Any, attention: AttentionBackend) -> None:

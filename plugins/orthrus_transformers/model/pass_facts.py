@@ -11,6 +11,7 @@ from typing import Any
 from orthrus import AttentionBackend, KVCache
 from orthrus_transformers.model.block_weights import block_bytes, block_weight, stored_weight
 from orthrus_transformers.model.shards import group_of
+from orthrus_transformers.recurrent.recurrent_states import RecurrentStates
 
 FOREIGN = {"_name_or_path", "transformers_version", "architectures", "dtype"}  # of a config: no matter of its shape
 
@@ -19,25 +20,30 @@ FOREIGN = {"_name_or_path", "transformers_version", "architectures", "dtype"}  #
 class PassReads:
     """The bytes of a model's weights, those of one token's keys and values in each layer, and the layers' windows.
 
+    states: of recurrent layers, as many bytes a row as they come to; None: the model has none.
     All experts of a layer count as read, though a pass over a few tokens needs only some.
     """
 
     weights: int
     slots: tuple[int, ...]
     windows: tuple[int | None, ...]
+    states: RecurrentStates | None = None
 
     @classmethod
-    def of_model(cls, model: Any, windows: Sequence[int | None]) -> PassReads:
+    def of_model(cls, model: Any, windows: Sequence[int | None], states: RecurrentStates | None = None) -> PassReads:
         """Return what passes of a model read; windows: one for each layer, None where it sees all keys."""
         group = group_of(model)
         ranks = 1 if group is None else group.count
         values = [value // ranks for value in slot_values(model.config.get_text_config(), len(windows))]
-        return cls(weight_bytes(model), tuple(count * model.dtype.itemsize for count in values), tuple(windows))
+        return cls(weight_bytes(model), tuple(count * model.dtype.itemsize for count in values), tuple(windows), states)
 
     def of(self, lengths: Sequence[int]) -> int:
         """Return the bytes of one pass over rows with this many tokens; keys that a window hides are not read."""
         seen = [sum(min(length, window or length) for length in lengths) for window in self.windows]
-        return self.weights + sum(slot * count for slot, count in zip(self.slots, seen, strict=True))
+        row = 0 if self.states is None else self.states.bytes_of_row()
+        return (
+            self.weights + row * len(lengths) + sum(slot * count for slot, count in zip(self.slots, seen, strict=True))
+        )
 
 
 def slot_values(config: Any, layers: int) -> list[int]:

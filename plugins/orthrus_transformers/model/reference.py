@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,18 @@ def chunk_logits(model: Any, token_ids: Sequence[int], past: Any) -> tuple[Tenso
     name = cache_argument(model)
     output = model(input_ids=ids, use_cache=True, **{name: past})
     return output.logits[0], getattr(output, name)
+
+
+def logits_from_scratch(
+    logits: Callable[[Sequence[int], int], Tensor], token_ids: Sequence[int], chunk: int
+) -> Iterator[Tensor]:
+    """Yield the logits [n, V] along a text, n <= chunk at a time, of a pass over all that comes before each time.
+
+    For models some of whose layers begin anew where a text goes on by several tokens, whatever their cache holds.
+    """
+    for start in range(0, len(token_ids), chunk):
+        part = token_ids[start : start + chunk]
+        yield logits(token_ids[: start + len(part)], len(part))
 
 
 def copied(model: Any, attention: str, dtype: torch.dtype) -> Any:

@@ -13,10 +13,12 @@ from orthrus import BuildError, Context, Draft, OrthrusError, Scheduler, Stop, T
 from orthrus.errors import reason
 from orthrus.optional import HoldsCache
 from orthrus.rounding import RoundsStates
+from orthrus_transformers.model.attention_hook import attends
 from orthrus_transformers.model.kept_check import KeptChecks, PassedCheck
 from orthrus_transformers.model.mask_windows import windows_in_masks
 from orthrus_transformers.model.own_model import OwnModel
 from orthrus_transformers.model.pass_state import PassState
+from orthrus_transformers.model.recurrent_layers import find_recurrent
 
 # Of the logits' spread: far above rounding, far below a bug. Models compute norms in float32 even in float64.
 TOLERANCE = {torch.float64: 1e-2, torch.float32: 1e-2}
@@ -39,18 +41,17 @@ def refusing(model_type: str) -> Iterator[None]:
         ) from error
 
 
-def checked_windows(
-    target: Target, own: OwnModel, state: PassState, layers: Layers, kept: KeptChecks
-) -> Sequence[int | None]:
+def checked_windows(target: Target, own: OwnModel, state: PassState, kept: KeptChecks) -> Sequence[int | None]:
     """Return the window of each layer that attends, from a check of now or a kept one; raise BuildError if it fails."""
     check = kept.passed()
     if check is not None:
         state.masked_windows = check.masked_windows
         return check.windows
-    model_type = own.model.config.model_type
-    with refusing(model_type):
-        state.masked_windows = windows_in_masks(own.model)
-        windows = probe(target, state, model_type, layers)
+    model = own.model
+    with refusing(model.config.model_type):
+        state.masked_windows = windows_in_masks(model)
+        layers = Layers(attends(model), bool(find_recurrent(model)))
+        windows = probe(target, state, model.config.model_type, layers)
     kept.keep(PassedCheck(windows, state.masked_windows))
     return windows
 

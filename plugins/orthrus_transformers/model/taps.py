@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -79,11 +79,19 @@ class Taps:
         if taps is not None:  # else a pass of a draft, or the model's own forward
             taps.write(index, hidden)
 
-    def restored(self, row: int, states: Tensor, start: int) -> None:
-        """Hand over states [n, T h] of a row's tokens from position `start` on, which no pass is over."""
+    def restored(
+        self, rows: Sequence[int], counts: Sequence[int], states_of: Callable[[int], Tensor], most: int
+    ) -> None:
+        """Hand over states of leading tokens that no pass is over, at most so many at a time, as in passes.
+
+        counts: of each row how many there are. states_of: gives a row's [count, T h].
+        """
         assert self._reader is not None, "somebody reads"
-        starts, counts, rows = torch.tensor([[start], [len(states)], [row]]).to(states.device, non_blocking=True)
-        self._reader.prompt(TappedStates(states[None], starts, counts, rows), False)
+        for row, count in zip(rows, counts, strict=True):
+            chunks = torch.split(states_of(row), most) if count else ()
+            for start, states in zip(range(0, count, most), chunks, strict=True):
+                facts = torch.tensor([[start], [len(states)], [row]]).to(states.device, non_blocking=True)
+                self._reader.prompt(TappedStates(states[None], *facts), False)
 
     def prompt(
         self, shift: Tensor, start: int, first: Tensor, columns: int, rows: Tensor, level: bool, last: bool

@@ -8,7 +8,7 @@ modules, so that its weights, its own forward and what it counts are what they w
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from orthrus import BuildError
 from orthrus_transformers.model.block_weights import widen_linears
 from orthrus_transformers.model.pass_state import PassState
 from orthrus_transformers.model.patching import Forward, patch
+from orthrus_transformers.model.recurrent_layers import WITHOUT_MEMORY, find_recurrent
 from orthrus_transformers.model.shards import Shards, shards_of
 from orthrus_transformers.model.short_convolutions import find_convolutions
 
@@ -59,14 +60,23 @@ def find_attention(model: Any) -> dict[str, Any]:
         for path, module in model.named_modules()
         if type(module).__name__.endswith("Attention") and isinstance(getattr(module, "layer_idx", None), int)
     }
-    convolutions = {module.layer_idx for module in find_convolutions(model)}  # a view shares them, as it does MLPs
-    layers = sorted(set(range(model.config.get_text_config().num_hidden_layers)) - convolutions)
-    if sorted(module.layer_idx for module in modules.values()) != layers:
+    others = [*find_convolutions(model), *find_recurrent(model)]  # a view shares them, as it does MLPs
+    attending = [module.layer_idx for module in modules.values()]
+    layers = sorted(set(range(model.config.get_text_config().num_hidden_layers)) - _without_attention(model, others))
+    if not attending or sorted(attending) != sorted({*layers, *attending}):
         raise BuildError(
             f"model type '{model.config.model_type}' takes no view: {len(modules)} attention modules are found for its"
             f" {len(layers)} layers, and each must have one"
         )
     return modules
+
+
+def _without_attention(model: Any, others: Sequence[Any]) -> set[int]:
+    """Return the layers that need not attend: those of other modules, and those that are none but an MLP."""
+    kinds = getattr(model.config.get_text_config(), "layer_types", None) or ()
+    return {module.layer_idx for module in others} | {
+        layer for layer, kind in enumerate(kinds) if kind in WITHOUT_MEMORY
+    }
 
 
 def _twin(module: Any) -> Any:

@@ -45,11 +45,26 @@ class LayerStates:
         self.columns = columns
         self.purpose = purpose
         self.by_token = by_token and columns > 1 and held is not None  # layers take one token after the other
+        self._order: tuple[Tensor, Tensor] | None = None  # of columns [R, n], and the way back; None: as they come
         self.states: dict[StateKey, Tensor] = dict(held or {})  # the newest
         self.inputs: dict[StateKey, Tensor] = {}  # of convolutions [R, C, k + n], those that were held first
         self.scans: dict[int, list[RecordedScan]] = {}  # by layer
         self._scanned: dict[int, int] = {}  # scans so far, by layer
         self.steps: dict[StateKey, list[Tensor]] = {}  # the states after each token, of layers that take them in turn
+
+    def leave_out(self, positions: Tensor) -> None:
+        """Let layers take spare columns behind the others: those which come first and repeat a position [R, n]."""
+        columns = torch.arange(self.columns, device=positions.device)
+        used = positions[:, -1:] - positions[:, :1] + 1  # [R, 1]
+        self._order = (columns - used) % self.columns, (columns + used) % self.columns
+
+    def ordered(self, hidden: Tensor) -> Tensor:
+        """Return hidden states [R, n, h] in the order in which a layer takes them."""
+        return hidden if self._order is None else _picked(hidden, self._order[0])
+
+    def as_they_came(self, output: Tensor) -> Tensor:
+        """Return a layer's output [R, n, ...] in the order of the pass."""
+        return output if self._order is None else _picked(output, self._order[1])
 
     @property
     def records(self) -> bool:
@@ -96,3 +111,9 @@ class LayerStates:
             for key, state in self.states.items():
                 if key.layer == layer:
                     self.steps.setdefault(key, []).append(state.clone())
+
+
+def _picked(hidden: Tensor, columns: Tensor) -> Tensor:
+    """Return hidden states [R, n, ...] of some columns [R, m] of each row."""
+    index = columns.view(*columns.shape, *[1] * (hidden.dim() - 2))
+    return hidden.gather(1, index.expand(*columns.shape, *hidden.shape[2:]))

@@ -12,20 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from orthrus_transformers.engines.forward_pass import ForwardPass
 from orthrus_transformers.recurrent.layer_states import LayerStates, Purpose, StateKey
-from orthrus_transformers.recurrent.pending import Pending, left_pending
-from orthrus_transformers.recurrent.recurrent_layers import find_recurrent, route_recurrent, scans_known
+from orthrus_transformers.recurrent.scored_pass import ScoredPass, scored_pass
 from orthrus_transformers.recurrent.state_groups import StateGroup, new_groups
-
-
-def make_states(model: Any) -> RecurrentStates | None:
-    """Return the states of a model's recurrent layers, which find them from now on; None: it has none."""
-    modules = find_recurrent(model)
-    if not modules:
-        return None
-    route_recurrent(modules)
-    return RecurrentStates(by_token=not scans_known(modules))
 
 
 class RecurrentStates:
@@ -34,7 +23,7 @@ class RecurrentStates:
     def __init__(self, by_token: bool) -> None:
         self.by_token = by_token
         self.generation = 0  # how often the states had to move
-        self.pending: Pending | None = None
+        self.pending: ScoredPass | None = None
         self._rows = 0
         self._capacity = 0
         self._groups: list[StateGroup] = []
@@ -50,6 +39,7 @@ class RecurrentStates:
 
     def move_rows(self, sources: Sequence[int]) -> None:
         """Hold as many rows as there are sources: each has what the row of that number had, -1 nothing."""
+        assert self.pending is None, "rows move between passes, once it is known what is kept"
         if len(sources) > self._capacity:
             self._hold(len(sources))
         moves = [(row, source) for row, source in enumerate(sources) if source not in (row, -1)]
@@ -60,23 +50,22 @@ class RecurrentStates:
                 states[:, rows] = states[:, origins]
         self._rows = len(sources)
 
-    def begin(self, forward_pass: ForwardPass) -> LayerStates:
-        """Return the states that a pass begins with."""
-        purpose = _purpose(forward_pass)
+    def begin(self, rows: Tensor | None, columns: int, purpose: Purpose, fresh: bool) -> LayerStates:
+        """Return the states that a pass over rows [R] begins with; None: over all rows; fresh: they have no tokens."""
         if purpose is Purpose.PROMPT and self.pending is not None:
-            self.pending.replace(_row_index(forward_pass))
-        held = None if forward_pass.begins else self._held(forward_pass)
-        return LayerStates(held, forward_pass.width, purpose, self.by_token)
+            self.pending.replace(rows)
+        held = None if fresh else self._held(rows, columns)
+        return LayerStates(held, columns, purpose, self.by_token)
 
-    def end(self, states: LayerStates, forward_pass: ForwardPass) -> None:
-        """Take what a pass left."""
+    def end(self, states: LayerStates, rows: Tensor | None, lengths: Tensor) -> None:
+        """Take what a pass left of its rows [R], of which lengths [R] tokens were committed before it."""
         if states.purpose is Purpose.PROMPT:
             if not self._groups:
                 self._groups = new_groups(states.states, self._capacity)
                 self.generation += 1
-            self._commit(states.states, _row_index(forward_pass))
+            self._commit(states.states, rows)
         elif states.purpose is Purpose.SCORED:
-            self.pending = left_pending(states, self._groups, forward_pass.lengths)
+            self.pending = scored_pass(states, self._groups, lengths)
 
     def keep(self, lengths: Tensor) -> None:
         """Let rows have the states after lengths [B] tokens, by the last scored pass or by the mark before it."""
@@ -112,10 +101,9 @@ class RecurrentStates:
             "state_MiB": round(self.bytes_in_use() / 2**20, 1),
         }
 
-    def _held(self, forward_pass: ForwardPass) -> Mapping[StateKey, Tensor]:
+    def _held(self, rows: Tensor | None, columns: int) -> Mapping[StateKey, Tensor]:
         """Return the committed states of a pass's rows [R, ...]: copies where layers write over them."""
-        rows = _row_index(forward_pass)
-        writes = forward_pass.width == 1 or self.by_token
+        writes = columns == 1 or self.by_token
         held: dict[StateKey, Tensor] = {}
         for group in self._groups:
             states = group.rows(self._rows) if rows is None else group.states[:, rows]
@@ -142,13 +130,3 @@ class RecurrentStates:
 
 def _with_rows(states: Tensor, count: int) -> Tensor:
     return torch.cat([states, states.new_zeros(len(states), count, *states.shape[2:])], dim=1)
-
-
-def _purpose(forward_pass: ForwardPass) -> Purpose:
-    if forward_pass.slots is not None:
-        return Purpose.PROMPT
-    return Purpose.SCORED if forward_pass.scored else Purpose.SCRATCH
-
-
-def _row_index(forward_pass: ForwardPass) -> Tensor | None:
-    return forward_pass.rows

@@ -15,11 +15,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from orthrus import Context
 from orthrus_transformers.model.patching import Forward, own_forward, patch
 from orthrus_transformers.model.short_convolutions import KNOWN as SHORT_CONVOLUTIONS
 from orthrus_transformers.recurrent.layer_states import LayerStates
 from orthrus_transformers.recurrent.recorded_scans import SCANS, KnownScan, arguments
+from orthrus_transformers.recurrent.recurrent_states import RecurrentStates
 
+WITHOUT_MEMORY = {"mlp", "moe"}  # kinds of layers that need no cache
 ASKS = ("update_conv_state", "update_recurrent_state")  # of a cache
 
 
@@ -28,6 +31,21 @@ def find_recurrent(model: Any) -> list[Any]:
     kinds = {type(module) for module in model.modules()}
     recurrent = {kind for kind in kinds if kind.__name__ not in SHORT_CONVOLUTIONS and _asks(kind)}
     return [module for module in model.modules() if type(module) in recurrent]
+
+
+def make_states(model: Any) -> RecurrentStates | None:
+    """Return the states of a model's recurrent layers, which find them from now on; None: it has none."""
+    modules = find_recurrent(model)
+    if not modules:
+        return None
+    route_recurrent(modules)
+    return RecurrentStates(by_token=not scans_known(modules))
+
+
+def follow(states: RecurrentStates | None, context: Context) -> None:
+    """Let states be those of what is committed, of which a target may not have been told yet; None: there are none."""
+    if states is not None:
+        states.keep(context.lengths - 1)
 
 
 def scans_known(modules: list[Any]) -> bool:
@@ -42,41 +60,43 @@ def route_recurrent(modules: list[Any]) -> None:
 
 
 def _asks(kind: type) -> bool:
-    forward = getattr(kind, "forward", None)
-    return forward is not None and any(name in _source(kind) for name in ASKS)
+    return any(name in _names(kind) for name in ASKS)
 
 
 def _leaves_recurrent(kind: type) -> bool:
-    return "update_recurrent_state" in _source(kind)
-
-
-def _source(kind: type) -> str:
-    try:
-        return inspect.getsource(inspect.unwrap(kind.forward))  # type: ignore[attr-defined]  # every module has it
-    except (OSError, TypeError):
-        return ""
+    return "update_recurrent_state" in _names(kind)
 
 
 def _scan_names(kind: type) -> list[str]:
-    code = inspect.unwrap(kind.forward).__code__  # type: ignore[attr-defined]  # as above
-    return [name for name in SCANS if name in code.co_names]
+    return [name for name in SCANS if name in _names(kind)]
+
+
+def _names(kind: type) -> tuple[str, ...]:
+    """Return what a module's forward speaks of; of one that is not Python nothing is known."""
+    code = getattr(inspect.unwrap(getattr(kind, "forward", kind)), "__code__", None)
+    return () if code is None else code.co_names
 
 
 def _forward(module: Any) -> Forward:
     own, names = own_forward(module), _scan_names(type(module))
-    forwards: dict[str, Forward] = {}
+    scanning: Forward | None = None
 
     def forward(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
+        nonlocal scanning
         states: LayerStates = module.orthrus_attention.layer_states
         if "attention_mask" in kwargs:
             kwargs["attention_mask"] = None  # of padding, which no pass has
+        hidden = states.ordered(hidden_states)
         if states.by_token:
-            return _by_token(own, states, module.layer_idx, hidden_states, *args, **kwargs)
-        if states.columns == 1 or not names:
-            return own(hidden_states, *args, **kwargs)
-        if "scanning" not in forwards:
-            forwards["scanning"] = _with_scans(module, names)
-        return forwards["scanning"](hidden_states, *args, **kwargs)
+            output = _by_token(own, states, module.layer_idx, hidden, *args, **kwargs)
+        elif states.columns == 1 or not names:
+            output = own(hidden, *args, **kwargs)
+        else:
+            scanning = scanning or _with_scans(module, names)
+            output = scanning(hidden, *args, **kwargs)
+        if isinstance(output, tuple):
+            return tuple(states.as_they_came(part) for part in output)
+        return states.as_they_came(output)
 
     return forward
 

@@ -65,6 +65,14 @@ class RecurrentPast(PastKeyValues):
         """Take a recurrent state."""
         return self._states.take_state(state, layer_idx, state_idx)
 
+    def get_mask_sizes(self, columns: int, layer: int) -> tuple[int, int]:
+        """Return how many keys there are with those of the pass, and where they begin."""
+        return self.length + columns, 0
+
+    def get_query_offset(self, layer: int = 0) -> int:
+        """Return the slots before the pass."""
+        return self.length
+
     def is_recording_past(self, layer: int) -> bool:
         """Return False: what a rollback needs is recorded elsewhere."""
         return False

@@ -1,4 +1,4 @@
-"""What a scored pass leaves behind for each of its tokens, until it is known how many are accepted. B: rows."""
+"""The outcome of a scored pass for recurrent layers, until it is known how many of its tokens stay. B: rows."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Steps:
 
 
 @dataclass(eq=False)
-class Pending:
+class ScoredPass:
     """What a scored pass left of rows with starts [B] tokens before it."""
 
     starts: Tensor
@@ -93,9 +93,9 @@ class Pending:
         self.replaced[slice(None) if rows is None else rows] = True
 
 
-def left_pending(states: LayerStates, groups: Sequence[StateGroup], starts: Tensor) -> Pending:
+def scored_pass(states: LayerStates, groups: Sequence[StateGroup], starts: Tensor) -> ScoredPass:
     """Return what a scored pass left."""
-    return Pending(starts, [_outcome(states, group.keys) for group in groups], states.columns)
+    return ScoredPass(starts, [_outcome(states, group.keys) for group in groups], states.columns)
 
 
 def _outcome(states: LayerStates, keys: Sequence[StateKey]) -> Outcome:
