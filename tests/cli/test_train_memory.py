@@ -13,9 +13,9 @@ from support.thorough import thorough_but
 from support.trainable import STAGES, made
 
 import orthrus as package
-from orthrus_transformers import target
 from orthrus_transformers.engines.eager import EagerEngine
 from orthrus_transformers.engines.native import NativeEngine
+from orthrus_transformers.model import self_check
 from orthrus_transformers.training.dual_pass import DualPass
 
 SAMPLED = "prompts.sampled=4"
@@ -50,7 +50,7 @@ def test_out_of_memory_in_a_pass(stage: str, train: Callable[..., Outcome], monk
     with monkeypatch.context() as patch:
         for engine in (EagerEngine, NativeEngine):
             patch.setattr(engine, "run", full)
-        patch.setattr(target, "probe", lambda *given: [])
+        patch.setattr(self_check, "probe", lambda *given: [])
         sampled = [SAMPLED] if stage == "prompts" else []
         assert train(stage, *sampled).error() == (
             f"the device is out of memory in the stage {stage}; set {stage}.batch (now {BATCHES[stage]}) lower"
