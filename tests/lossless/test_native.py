@@ -262,6 +262,19 @@ def test_blocks_decode_to_the_text_of_their_widened_weights(
     assert not list((tmp_path / "cache").rglob("*-blocks/*.safetensors"))
 
 
+def test_layers_that_the_kernels_do_not_know_are_left_to_the_next_engine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hold_kernels()
+    monkeypatch.setenv("ORTHRUS_CACHE", str(tmp_path / "cache"))
+    target = {"name": "transformers", "dtype": "gguf", "device": "cpu"}
+    heard: list[str] = []
+    file = write_block_model(tmp_path / "model.gguf", "llama, biases", Kind.Q8_0)
+    decoder = orthrus.load({**CONFIG, "target": {**target, "source": str(file)}}, notify=heard.append)
+    assert decoder.target.report()["layers"] == "own"
+    assert [sentence for sentence in heard if "'auto' goes on without engine native, which computes no" in sentence]
+
+
 def test_a_block_format_that_is_not_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ORTHRUS_CACHE", str(tmp_path / "cache"))
     file = write_block_model(tmp_path / "model.gguf", "llama", Kind.Q5_0)
