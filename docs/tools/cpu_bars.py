@@ -29,7 +29,7 @@ PAIRS = (  # what is held against what
     ("native-gguf", LLAMA),
     ("native", ONNX),
     ("native", OLD),
-    ("suffix-gguf", "native-gguf"),
+    *((drafted, "native-gguf") for drafted in ("suffix-gguf", "lookup-gguf", "view-gguf")),
 )
 
 
@@ -92,59 +92,50 @@ def _end(workers: Mapping[str, Worker], complete: bool) -> bool:
     return complete
 
 
-def summary(answers: Mapping[tuple[str, str], Mapping[str, Any]]) -> dict[str, Any]:
+Answers = Mapping[tuple[str, str], Mapping[str, Any]]  # by subject and request
+
+
+def summary(answers: Answers) -> dict[str, Any]:
     """Return speeds, memory and the ratios of pairs: median, lowest and highest over prompts."""
     subjects = list(dict.fromkeys(subject for subject, _ in answers))
-    prompts = list(dict.fromkeys(name for _, name in answers if not name.startswith("prefill")))
-    prefills = [f"prefill {number}" for number in range(PREFILLS)]
-    each = {
-        subject: {
-            "tokens_per_second": spread(
-                [_speed(answers[subject, name]) for name in prompts if (subject, name) in answers]
-            ),
-            "prefill_seconds": spread(
-                [answers[subject, name]["first"] for name in prefills if (subject, name) in answers]
-            ),
-            "peak_mib": round(max(answer["peak_mib"] for (own, _), answer in answers.items() if own == subject)),
-            "torch_mib": next(
-                (answer.get("torch_mib") for (own, _), answer in answers.items() if own == subject), None
-            ),
-        }
-        for subject in subjects
-    }
     return {
-        "subjects": each,
+        "subjects": {subject: _of_subject(answers, subject) for subject in subjects},
         "ratios": {
-            f"{one} over {other}": _pair(answers, one, other, prompts, prefills)
-            for one, other in PAIRS
-            if one in subjects and other in subjects
+            f"{subject} over {base}": _ratios(answers, subject, base)
+            for subject, base in PAIRS
+            if subject in subjects and base in subjects
         },
     }
 
 
-def _pair(
-    answers: Mapping[tuple[str, str], Mapping[str, Any]],
-    one: str,
-    other: str,
-    prompts: Sequence[str],
-    prefills: Sequence[str],
-) -> dict[str, Any]:
-    both = [
-        (answers[one, name], answers[other, name]) for name in prompts if {(one, name), (other, name)} <= answers.keys()
-    ]
-    first = [
-        (answers[one, name], answers[other, name])
-        for name in prefills
-        if {(one, name), (other, name)} <= answers.keys()
-    ]
-    total = sum(answer["rest"] for _, answer in both) / max(1e-9, sum(answer["rest"] for answer, _ in both))
+def _of_subject(answers: Answers, subject: str) -> dict[str, Any]:
+    own = {name: answer for (other, name), answer in answers.items() if other == subject}
     return {
-        "prompts": len(both),
-        "speed": spread([_speed(own) / _speed(answer) for own, answer in both]),
-        "speed_in_all": round(total, 3),
-        "prefill": spread([answer["first"] / own["first"] for own, answer in first]),
-        "same_texts": sum(own["tokens"] == answer["tokens"] for own, answer in both),
+        "tokens_per_second": spread([_speed(answer) for name, answer in own.items() if not _is_prefill(name)]),
+        "prefill_seconds": spread([answer["first"] for name, answer in own.items() if _is_prefill(name)]),
+        "peak_mib": round(max(answer["peak_mib"] for answer in own.values())),
+        "torch_mib": next((answer.get("torch_mib") for answer in own.values()), None),
     }
+
+
+def _ratios(answers: Answers, subject: str, base: str) -> dict[str, Any]:
+    """Return how much faster a subject is than another one, of what both have answered."""
+    names = [name for other, name in answers if other == subject and (base, name) in answers]
+    both = {name: (answers[subject, name], answers[base, name]) for name in names}
+    decoded = [pair for name, pair in both.items() if not _is_prefill(name)]
+    prefills = [pair for name, pair in both.items() if _is_prefill(name)]
+    seconds = [sum(pair[index]["rest"] for pair in decoded) for index in (0, 1)]
+    return {
+        "prompts": len(decoded),
+        "speed": spread([_speed(own) / _speed(other) for own, other in decoded]),
+        "speed_in_all": round(seconds[1] / seconds[0], 3) if decoded else None,
+        "prefill": spread([other["first"] / own["first"] for own, other in prefills]),
+        "same_texts": sum(own["tokens"] == other["tokens"] for own, other in decoded),
+    }
+
+
+def _is_prefill(name: str) -> bool:
+    return name.startswith("prefill ")
 
 
 def _speed(answer: Mapping[str, Any]) -> float:
@@ -168,7 +159,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--state", type=Path, required=True, help="where answers are kept")
     parser.add_argument("--seconds", type=float, default=3600.0, help="after which no other answer is asked for")
-    parser.add_argument("--subjects", default="native-gguf,native,suffix-gguf")
+    parser.add_argument("--subjects", default="native-gguf,native,suffix-gguf,lookup-gguf,view-gguf")
     parser.add_argument("--old", help="the folder of an older build, with its environment in .venv")
     parser.add_argument("--onnx", help="a folder that the package's builder wrote; it needs onnxruntime-genai here")
     parser.add_argument("--llama", help="a Python with xllamacpp")

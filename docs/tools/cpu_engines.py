@@ -28,7 +28,7 @@ SUBJECTS: Mapping[str, Sequence[str]] = {  # a recipe, and what is changed in it
     "fused": (RECIPE, "target.engine=fused"),
     "native": (RECIPE, "target.engine=native"),
     "native-gguf": (RECIPE, "target.engine=native", "target.dtype=gguf"),
-    "lookup-gguf": (LOOKUP, "target.engine=native", "target.dtype=gguf"),
+    "lookup-gguf": (LOOKUP, "target.engine=native", "target.dtype=gguf", "drafter.length=auto"),
     "auto": (RECIPE,),  # for builds that know none of the above
     "suffix-gguf": (
         RECIPE,
@@ -36,6 +36,13 @@ SUBJECTS: Mapping[str, Sequence[str]] = {  # a recipe, and what is changed in it
         "target.dtype=gguf",
         "drafter.name=suffix",
         "drafter.length=auto",
+    ),
+    "view-gguf": (
+        RECIPE,
+        "target.engine=native",
+        "target.dtype=gguf",
+        "drafter.name=diffusion",
+        "drafter.block=auto",
     ),
 }
 LLAMA, ONNX = "llama.cpp", "onnxruntime-genai"
