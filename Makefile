@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test thorough nightly oldest independent clients site check clean
+.PHONY: demo test thorough nightly oldest independent clients browser ray site check clean
 
 demo: .venv/demo
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python docs/examples/demo.py
@@ -30,6 +30,16 @@ independent: .venv/independent
 # Programs that speak to servers: llm, lm_eval, guidellm, in an environment of their own; CI does not run them.
 clients: .venv-clients/test
 	.venv-clients/bin/python -m pytest -m clients tests/clients
+
+# The server's page in Chromium. Where there is none, Debian's is installed, which root may.
+browser: .venv/test
+	command -v chromium chromium-browser google-chrome > /dev/null || \
+		(apt-get update -qq && apt-get install -qq --no-install-recommends chromium fonts-dejavu-core)
+	$(BIN)/python -m pytest -m browser tests/browser
+
+# Replicas and actors of Ray on this machine, in an environment of its own; CI does not run it.
+ray: .venv-ray/test
+	.venv-ray/bin/python -m pytest -m ray tests/on_ray
 
 # The docs as a site, which must build without a warning.
 site: .venv/site
@@ -79,5 +89,12 @@ check: .venv/test
 		-e '.[test]' 'llm==0.36' 'lm-eval[api]==0.4.13' 'guidellm==0.8.1'
 	touch $@
 
+.venv-ray/test: pyproject.toml constraints.txt Makefile
+	rm -rf .venv-ray
+	$(PYTHON) -m venv .venv-ray
+	.venv-ray/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+		-e '.[ray,test]' 'ray==2.60.0'
+	touch $@
+
 clean:
-	rm -rf .venv .venv-clients .venv-oldest build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-clients .venv-oldest .venv-ray build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

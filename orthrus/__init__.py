@@ -33,6 +33,7 @@ from orthrus.values import (
     Prompt,
     Result,
     RowState,
+    ShownDraft,
     Step,
     TappedStates,
     TapPoint,
@@ -40,6 +41,7 @@ from orthrus.values import (
     Trial,
     Verdict,
 )
+from orthrus.watched import StepSeconds, WatchedGeneration, WatchedRow, WatchedStep
 
 if TYPE_CHECKING:
     from orthrus.batch.context import Context
@@ -48,7 +50,7 @@ if TYPE_CHECKING:
     from orthrus.batch.request import Request, Row
     from orthrus.batch.scheduler import Scheduler
     from orthrus.batch.turn import Turn, check_turn
-    from orthrus.build import find_source, load, read_sections
+    from orthrus.build import find_source, load, read_config, read_sections
     from orthrus.chance import Chance
     from orthrus.config.schema import Config
     from orthrus.decoder import Decoder, Stream
@@ -104,8 +106,10 @@ __all__ = [
     "Sampling",
     "Scheduler",
     "Session",
+    "ShownDraft",
     "Source",
     "Step",
+    "StepSeconds",
     "Stop",
     "Stream",
     "Summary",
@@ -118,6 +122,9 @@ __all__ = [
     "Turn",
     "Verdict",
     "Verifier",
+    "WatchedGeneration",
+    "WatchedRow",
+    "WatchedStep",
     "check_turn",
     "console",
     "echo",
@@ -125,6 +132,7 @@ __all__ = [
     "hookimpl",
     "load",
     "option",
+    "read_config",
     "read_prompts",
     "read_sections",
     "run_draft_pass",
@@ -148,6 +156,7 @@ _LAZY = {
     "echo": "terminal",
     "find_source": "build",
     "load": "build",
+    "read_config": "build",
     "read_sections": "build",
     "run_draft_pass": "drafting.draft_pass",
 }

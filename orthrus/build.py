@@ -10,14 +10,17 @@ from typing import Any, Generic, TypeVar
 
 from orthrus import interfaces
 from orthrus.config.compose import ConfigSource, nested, read_overrides
-from orthrus.config.schema import Config, PartConfig, load_config, source_name
+from orthrus.config.schema import Config, PartConfig, config_values, load_config, source_name
 from orthrus.decoder import Decoder
 from orthrus.errors import BuildError, OrthrusError, reason, unknown
 from orthrus.options import HasSource
+from orthrus.ranks.together import SharedTarget
 from orthrus.registry.catalog import PARTS
 from orthrus.registry.contracts import check_interface
 from orthrus.registry.plugins import Plugins
-from orthrus.taps import untapped
+from orthrus.registry.watchers import Watchers, check_watcher
+from orthrus.settings import WarmUp
+from orthrus.trees import check_trees
 from orthrus.values import Location, Parts
 
 TargetKey = tuple[PartConfig | None, PartConfig | None, PartConfig | None]
@@ -72,6 +75,21 @@ def read_sections(
     return load_config(config, [read_overrides(dotted)], session).sections
 
 
+def read_config(
+    config: str | Path | Mapping[str, Any],
+    *,
+    plugins: Sequence[object] | Plugins = (),
+    dotted: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Return what a config says, with what it uses and overrides laid over it, as one mapping.
+
+    `load` takes it, on another machine, too, which need not have the files. The whole config is checked; raises
+    ConfigError, PluginError, or InputError if there is no such file.
+    """
+    session = plugins if isinstance(plugins, Plugins) else Plugins.load(plugins)
+    return config_values(config, [read_overrides(dotted)], session)
+
+
 def build(
     config: Config,
     plugins: Plugins,
@@ -84,7 +102,11 @@ def build(
         check_interface(name, part, f"the object given as {name}")
     parts = _assemble(PARTS, config, plugins, given, notify)
     _check_fit(parts, config)
-    return Decoder.of(parts.target, parts.drafter, parts.verifier, config.stop, config.seed, config.sampling)
+    listeners = [*plugins.listeners, *(_make_watcher(chosen, parts) for chosen in config.watchers.values())]
+    decoder = Decoder.of(parts.target, parts.drafter, parts.verifier, config.stop, config.seed, config.sampling)
+    if config.warm_up.rows:
+        _warm_up(decoder, config.warm_up, notify)
+    return dataclasses.replace(decoder, watchers=Watchers(listeners)) if listeners else decoder
 
 
 def build_target(
@@ -166,7 +188,17 @@ def _assemble(
             if name == "target" and isinstance(options, HasSource) and isinstance(options.source, str):
                 parts = dataclasses.replace(parts, source=find_source(options.source, plugins, parts))
             parts = dataclasses.replace(parts, **{name: _make(name, chosen, parts)})
+            if name == "target":
+                _check_same_config(parts.target, config)
     return parts
+
+
+def _check_same_config(target: interfaces.Target, config: Config) -> None:
+    """Raise GroupError if the processes that share a target were given different configs."""
+    if isinstance(target, SharedTarget) and target.group is not None:
+        chosen = {name: getattr(config, name) for name in PARTS}
+        facts = {name: "none" if part is None else f"{part.entry.name} {part.options}" for name, part in chosen.items()}
+        target.group.check_same({**facts, "sampling": config.sampling, "stop": config.stop, "seed": config.seed})
 
 
 @dataclass(frozen=True)
@@ -241,17 +273,30 @@ def find_source(text: str, plugins: Plugins, parts: Parts) -> interfaces.Source:
 
 
 def _make(name: str, chosen: PartConfig, parts: Parts) -> Any:
-    entry = chosen.entry
+    what = _described(name, chosen)
+    part = _call_factory(what, chosen, parts)
+    check_interface(name, part, what)
+    return part
+
+
+def _make_watcher(chosen: PartConfig, parts: Parts) -> Any:
+    what = _described("watcher", chosen)
+    watcher = _call_factory(what, chosen, parts)
+    check_watcher(watcher, what)
+    return watcher
+
+
+def _described(name: str, chosen: PartConfig) -> str:
+    return f"{name} '{chosen.entry.name}' of plugin '{chosen.entry.origin}'"
+
+
+def _call_factory(what: str, chosen: PartConfig, parts: Parts) -> Any:
     try:
-        part = entry.load_factory()(chosen.options, parts)
+        return chosen.entry.load_factory()(chosen.options, parts)
     except OrthrusError:
         raise
     except Exception as error:
-        raise BuildError(
-            f"{name} '{entry.name}' of plugin '{entry.origin}' could not be made: {reason(error)}"
-        ) from error
-    check_interface(name, part, f"{name} '{entry.name}' of plugin '{entry.origin}'")
-    return part
+        raise BuildError(f"{what} could not be made: {reason(error)}") from error
 
 
 def _check_fit(parts: Parts, config: Config) -> None:
@@ -261,14 +306,31 @@ def _check_fit(parts: Parts, config: Config) -> None:
             f"drafter '{_name(parts.drafter, config.drafter)}' needs {', '.join(lacking)}, which target"
             f" '{_name(parts.target, config.target)}' does not offer"
         )
-    drafter = _name(parts.drafter, config.drafter)
-    cache = config.cache.entry.name if config.cache else None
-    if why := untapped(parts.target, parts.drafter, drafter, cache):
-        raise BuildError(why)
+    kinds = ("target", "drafter", "verifier", "attention", "cache")
+    check_trees(
+        parts.target,
+        parts.drafter,
+        parts.verifier,
+        {kind: chosen.entry.name for kind in kinds if (chosen := getattr(config, kind)) is not None},
+    )
     if parts.verifier.greedy and config.sampling.temperature > 0:
         raise BuildError(
             f"verifier '{_name(parts.verifier, config.verifier)}' decodes greedily: sampling.temperature must be 0,"
             f" not {config.sampling.temperature:g}"
+        )
+
+
+def _warm_up(decoder: Decoder, settings: WarmUp, notify: Callable[[str], None] | None) -> None:
+    """Warm a decoder up; who is to be notified sees a bar, and is told if the time was too short."""
+    from orthrus.progress import bar  # not needed by who warms nothing up
+    from orthrus.warm_up import shapes, warm_up
+
+    with bar("warming up", len(shapes(decoder, settings)), shown=notify is not None) as advance:
+        report = warm_up(decoder, settings, advance)
+    if notify and report.done < report.planned:
+        notify(
+            f"warming up ended after {report.seconds:.0f} s, with {report.done} of {report.planned} batches and lengths"
+            " done; set warm_up.seconds to give it longer, or fewer warm_up.rows and warm_up.tokens"
         )
 
 

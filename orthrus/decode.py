@@ -21,13 +21,17 @@ from orthrus.abilities import (
     prefill_chunks,
     turn_of,
 )
+from orthrus.accepted_path import keep_accepted_path
 from orthrus.batch.context import Context
 from orthrus.batch.scheduler import Scheduler
 from orthrus.chance import Chance
 from orthrus.interfaces import Drafter, Target, Verifier
 from orthrus.optional import name_of
+from orthrus.ranks.together import together_of
 from orthrus.sampling.logits_processor import LogitsProcessor
+from orthrus.step_recorder import StepRecorder
 from orthrus.taps import tap_for
+from orthrus.trees import check_trees, drafts_trees
 from orthrus.values import Draft, Step
 
 
@@ -51,30 +55,38 @@ def decode_in_turns(
     context: Context,
     chance: Chance,
     under_way: Scheduler | None = None,
+    recorder: StepRecorder | None = None,
 ) -> Iterator[Step | None]:
     """Yield every step until all prompts are answered: a prefill of the rows that have a new prompt, or a cycle.
 
     None: a chunk of prompts was passed over, and no row goes on beside them; who asked for them may have gone.
 
     Everything is batched and ragged, and there is one host sync a step: in `scheduler.commit`. under_way: the
-    scheduler of a session, which has begun on the target; None: the decoding begins.
+    scheduler of a session, which has begun on the target; None: the decoding begins. recorder: of what watchers are
+    told; None: nobody watches.
     """
-    turn, process = turn_of(target), LogitsProcessor.of(context)
+    turn, process, together = turn_of(target), LogitsProcessor.of(context), together_of(target)
+    check_trees(target, drafter, verifier)
     if under_way is None:
         begin(target, turn, context)
-    moves, fit = may_move(target, drafter), fit_of(target)
-    scheduler = under_way or Scheduler(context, name_of(drafter), moves=moves, fit=fit)  # its only writer
+    moves, fit, trees = may_move(target, drafter), fit_of(target), drafts_trees(drafter)
+    scheduler = under_way or Scheduler(context, name_of(drafter), moves=moves, fit=fit, trees=trees)  # its only writer
     taps, likeliest = tap_for(target, drafter, context), likeliest_for(drafter)
     ahead = drafts_ahead(drafter, context, chance)
+    calls = drafter.propose, target.score, verifier.verify, prefill_chunks, ahead
+    propose, score, verify, prefill, ahead = calls if recorder is None else recorder.noting(*calls)
     after_prefill = taps.deliver_prompts if taps else None
     after_cycle = in_order(taps.deliver_scored if taps else None, ahead)  # what is launched reads what is delivered
 
-    def conclude(draft: Draft, logits: Tensor, committed: Callable[[], object] | None) -> Step:
+    def conclude(draft: Draft, logits: Tensor, committed: Callable[[], object] | None, reads: bool = False) -> Step:
         processed = process(context, draft, logits)  # penalties, temperature, top-k, ...
-        verdict = verifier.verify(context, draft, processed, chance)  # accepted [B], next_tokens [B]
+        verdict = together.verdict(verify(context, draft, processed, chance))  # the lead's, of ranks
+        if draft.parents is not None:  # a tree: its accepted path is a chain from here on
+            draft, verdict, logits = keep_accepted_path(target, taps, context, draft, verdict, logits, bool(likeliest))
+        best = likeliest(logits) if likeliest and reads else None  # before the next pass writes over the logits
         step = scheduler.commit(draft, verdict, committed, logits)
         target.keep(step)  # the cache's length is the position of the anchor, always
-        return step
+        return step if best is None else replace(step, likeliest=best)
 
     def prefilled(rows: list[int], logits: Tensor) -> Step:
         rows = scheduler.seat(rows)
@@ -84,20 +96,18 @@ def decode_in_turns(
         return step
 
     def cycle() -> Step:
-        draft = scheduler.check(drafter.propose(context, chance))  # tokens [B, n], lengths [B]
-        logits = target.score(context, draft)  # [B, n + 1, V]
-        best = likeliest(logits) if likeliest else None  # of every place, before the next pass writes over the logits
-        step = conclude(draft, logits, after_cycle)
-        drafter.observe(step if best is None else replace(step, likeliest=best))
+        draft = scheduler.check(together.draft(propose(context, chance)))  # tokens [B, n], lengths [B]
+        step = conclude(draft, score(context, draft), after_cycle, reads=True)  # logits [B, n + 1, V]
+        drafter.observe(step)
         return step
 
     rows: list[int] = []  # that are prefilled, chunk by chunk
     while scheduler.live:
-        with turn.taken(context):
+        with turn.taken(context), together.step():
             if sources := scheduler.arrange():  # B follows the requests that go on and that wait
                 move_rows(target, drafter, context, sources)
             if not rows and (rows := scheduler.refill()):  # rows that are free take the prompts that wait
-                chunks = prefill_chunks(target, context, rows, scheduler.interleaves)
+                chunks = prefill(target, context, rows, scheduler.interleaves)
             free_rows(target, context, scheduler.take_idle())
             if rows and scheduler.abandoned:  # those who asked have gone
                 rows = []

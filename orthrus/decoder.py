@@ -13,6 +13,8 @@ from orthrus.decode import decode
 from orthrus.errors import InputError
 from orthrus.interfaces import Drafter, Target, Verifier
 from orthrus.prompts import check_request, encode
+from orthrus.ranks.together import together_of
+from orthrus.registry.watchers import Watchers
 from orthrus.sampling.resolve import resolve_sampling, resolve_stop
 from orthrus.session import Session
 from orthrus.settings import Sampling, Stop
@@ -21,7 +23,10 @@ from orthrus.values import Piece, Prompt, Result, Step
 
 @dataclass(frozen=True)
 class Decoder:
-    """The parts of one decoder, and decoding with them. `stop` includes the model's own stop tokens."""
+    """The parts of one decoder, and decoding with them. `stop` includes the model's own stop tokens.
+
+    watchers: what is told of its steps; None: nobody. `steps`, which measures and proves, tells nobody.
+    """
 
     target: Target
     drafter: Drafter
@@ -29,6 +34,7 @@ class Decoder:
     stop: Stop
     seed: int = 0
     sampling: Sampling = field(default_factory=Sampling)
+    watchers: Watchers | None = None
 
     @classmethod
     def of(
@@ -39,10 +45,11 @@ class Decoder:
         stop: Stop,
         seed: int = 0,
         sampling: Sampling | None = None,
+        watchers: Watchers | None = None,
     ) -> Decoder:
         """Return a decoder that stops at the config's tokens and the target's own; BuildError for foreign ones."""
         settings = resolve_sampling(sampling or Sampling(), target)
-        return cls(target, drafter, verifier, resolve_stop(stop, target), seed, settings)
+        return cls(target, drafter, verifier, resolve_stop(stop, target), seed, settings, watchers)
 
     def generate(
         self,
@@ -59,6 +66,7 @@ class Decoder:
         follows the target's option. on_result is called with each result, in order, once it is ready. Raises
         InputError, before anything is decoded, for an empty prompt or one that leaves no room in the model's context.
         """
+        prompts, batch, ids = together_of(self.target).agree((prompts, batch, ids))
         names = check_request(prompts, batch, ids)
         encoded = [self.encode(prompt, name, chat) for prompt, name in zip(prompts, names, strict=True)]
         results: dict[str, Result] = {}
@@ -66,8 +74,11 @@ class Decoder:
         with turn_of(self.target).lock:  # threads that ask for answers are served one after the other
             session = self._session(min(batch, max(1, len(encoded))), streams=False)
             for index, (name, tokens) in enumerate(zip(names, encoded, strict=True)):
-                session.enqueue(str(index), Request(tuple(tokens), self.stop, self.sampling, request_key(name)))
+                request = Request(tuple(tokens), self.stop, self.sampling, request_key(name))
+                session.enqueue(str(index), request, watched_as=name)
             for event in session:
+                if event.error is not None:
+                    raise event.error
                 if event.result is not None:
                     results[event.id] = replace(event.result, id=names[int(event.id)])
                 while str(len(done)) in results:  # in the order of the prompts, whichever ends first
@@ -98,6 +109,7 @@ class Decoder:
             streams=streams,
             interleaves=interleaves,
             counts_drafts=counts_drafts,
+            watchers=self.watchers,
         )
 
     def stream(self, prompt: Prompt, *, id: str = "0", chat: bool | None = None) -> Stream:
@@ -154,6 +166,8 @@ class Stream:
 
     def _decode(self) -> Iterator[Piece]:
         for event in self._session:
+            if event.error is not None:
+                raise event.error
             self._ended = event.result
             if event.step is None:
                 return

@@ -27,6 +27,10 @@ class InterfaceError(BuildError):
     """Report an object that is no part of its kind: it lacks a member, or declares what no part may."""
 
 
+class GroupError(OrthrusError):
+    """Report processes that decode together and that differ, are too few or too many, or have ended."""
+
+
 class DraftError(OrthrusError):
     """Report a drafter that broke its contract; names the rule, the value and the place."""
 

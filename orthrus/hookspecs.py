@@ -1,10 +1,16 @@
-"""Every hook. Each supplies parts by name; docs/reference/hooks.md says when each is called and gives an example."""
+"""Every hook: those that supply parts by name, and those that watch.
+
+docs/reference/hooks.md says when each is called and gives an example.
+"""
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import pluggy
+
+if TYPE_CHECKING:
+    from orthrus.watched import WatchedGeneration, WatchedStep
 
 PROJECT = "orthrus"
 hookspec = pluggy.HookspecMarker(PROJECT)
@@ -62,5 +68,20 @@ def register_sections(register: Register) -> None:
 
 
 @hookspec
+def register_watchers(register: Register) -> None:
+    """Register watchers: what is told of each step and each request that has ended, where a config has its key."""
+
+
+@hookspec
 def register_commands(register: Register) -> None:
-    """Register commands of the `orthrus` program; the factory is the typer command function itself."""
+    """Register commands of the `orthrus` program; the factory is the typer function, or a `typer.Typer` of several."""
+
+
+@hookspec
+def after_step(step: WatchedStep) -> None:
+    """Take note of a step that has been committed; of a watcher, or of a plugin that listens to every decoder."""
+
+
+@hookspec
+def after_generation(generation: WatchedGeneration) -> None:
+    """Take note of a request that has ended, after its last step."""

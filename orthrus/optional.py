@@ -12,14 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from orthrus.interfaces import KVCache, Target
-from orthrus.values import (
-    MaskedBlocks,
-    PackedRows,
-    RowState,
-    TappedStates,
-    TapPoint,
-    Trial,
-)
+from orthrus.values import MaskedBlocks, PackedRows, RowState, TappedStates, TapPoint, Trial
 
 if TYPE_CHECKING:
     import torch
@@ -233,12 +226,18 @@ class SharesPrefixes(TracksRows, Protocol):
         """Keep what a row's first slots hold, which is of these tokens, for others; called before the row ends."""
 
     def forget_prefixes(self) -> None:
-        """Keep none of the texts so far, as other weights have other keys; rows keep what they hold."""
+        """Keep none of the texts so far, as other weights have other keys; rows keep the keys that they hold."""
+
+    def write_states(self, states: Tensor) -> None:
+        """Keep states [R, n, W] with the slots that the last pass wrote, W the same until prefixes are forgotten."""
+
+    def read_states(self, row: int, count: int) -> Tensor:
+        """Return the states [count, W] of a row's first slots, which it has adopted."""
 
 
 @runtime_checkable
 class RestoresPrefixes(Protocol):
-    """A target that does not pass over leading tokens of prompts whose keys its cache holds."""
+    """A target that passes over no leading tokens of prompts whose keys its cache holds, and hands their taps on."""
 
     restores_prefixes: bool  # whether it does, as it was made
 

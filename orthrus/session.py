@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 
 from orthrus.abilities import begin, check_slots, fit_of, free_rows, may_move, turn_of
@@ -19,9 +19,13 @@ from orthrus.errors import InputError, reason
 from orthrus.interfaces import Drafter, Target, Verifier
 from orthrus.optional import PrefillsInChunks, name_of
 from orthrus.prompts import check_batch, encode
+from orthrus.registry.watchers import Watchers
 from orthrus.sampling.request_settings import check_logprobs, check_seed, request_sampling, request_stop
 from orthrus.settings import Sampling, Stop
-from orthrus.values import Event, Prompt, Result, Step
+from orthrus.step_recorder import StepRecorder
+from orthrus.trees import drafts_trees
+from orthrus.values import Event, Prompt, Result, ShownDraft, Step
+from orthrus.watched import StepSeconds, WatchedGeneration, WatchedRow, WatchedStep
 
 
 @dataclass(eq=False)
@@ -31,7 +35,9 @@ class _Asked:
     id: str
     row: Row
     texts: bool = True
+    drafts: bool = False  # whether its events show what was drafted
     recorder: RequestRecorder = field(default_factory=RequestRecorder)
+    watched: tuple[int, str] = (-1, "")  # number and id that watchers are told
 
 
 class Session:
@@ -55,12 +61,14 @@ class Session:
         streams: bool = True,
         interleaves: bool = False,
         counts_drafts: bool = False,
+        watchers: Watchers | None = None,
     ) -> None:
         """Begin with no requests.
 
         stop, sampling: what a request has that says nothing else, resolved against the target. streams: whether there
         are events as tokens come; without, there is one a request, with its result. interleaves: whether requests go on
         between the chunks of another's long prompt. counts_drafts: whether events say how many drafts were proposed.
+        watchers: what is told of steps and of requests that have ended; None: nobody.
         """
         check_batch(batch)
         self._target, self._drafter, self._verifier = target, drafter, verifier
@@ -85,6 +93,7 @@ class Session:
             interleaves=interleaves and isinstance(target, PrefillsInChunks),
             counts_drafts=counts_drafts,
             fit=fit_of(target),
+            trees=drafts_trees(drafter),
         )
         self._chance = Chance(seed, target.device)
         self._asked: dict[int, _Asked] = {}  # by number of the request
@@ -92,6 +101,10 @@ class Session:
         self._events: deque[Event] = deque()
         self._steps: Iterator[Step | None] | None = None  # of the decoding under way
         self._failed: BaseException | None = None
+        self._watchers = watchers
+        self._step_recorder = StepRecorder(target.device) if watchers and watchers.after_step else None
+        self._told_until = 0.0  # the clock, when watchers were last told of a step
+        self._generations: deque[WatchedGeneration] = deque()  # that watchers are to be told of
         self._clock = 0.0  # seconds of decoding so far; what a consumer takes between two events does not count
 
     def add(
@@ -107,14 +120,15 @@ class Session:
         noise: str | None = None,
         shows: bool = True,
         texts: bool = True,
+        drafts: bool = False,
     ) -> str:
         """Ask for an answer; return the request's id, which its events have.
 
         stop, sampling: settings of this request alone; a mapping changes some of the decoder's. seed: of its noise.
         noise: what the noise is keyed by besides the seed, so that requests of other ids get the same; None: the id.
         shows: whether events have the text as it comes; without, tokens are turned into text at the end alone.
-        texts: whether the result has the text; with neither, and no stop strings, the tokenizer is not asked for any,
-        so that an error of its own cannot end the session.
+        texts: whether the result has the text; with neither, and no stop strings, the tokenizer is not asked for any.
+        drafts: whether events show what was drafted, and by whom.
         logprobs: of how many of the likeliest tokens the target's scores are wanted, besides the chosen token's. Raises
         InputError, and changes nothing, for an id that is taken, a prompt that cannot be answered, or settings that do
         not fit.
@@ -139,6 +153,7 @@ class Session:
                 ),
                 logprobs,
                 self._streams and shows,
+                drafts,
             )
             self.enqueue(name, request, texts)
             return name
@@ -147,13 +162,20 @@ class Session:
         """Return the number of the next request, or the first after it that no request has as its id."""
         return next(name for name in map(str, count(self._context.arrivals)) if name not in self._numbers)
 
-    def enqueue(self, id: str, request: Request, texts: bool = True) -> None:
-        """Ask for the answer of a request whose settings are known to fit; texts: whether its result has the text."""
-        row = self._scheduler.add(request)
+    def enqueue(self, id: str, request: Request, texts: bool = True, watched_as: str | None = None) -> None:
+        """Ask for the answer of a request whose settings are known to fit; texts: whether its result has the text.
+
+        watched_as: what watchers are told as its id; None: its id.
+        """
+        watched = request if self._step_recorder is None else replace(request, drafts=True)
+        row = self._scheduler.add(watched)
         self._numbers[id] = row.request
-        self._asked[row.request] = asked = _Asked(id, row, texts)
+        self._asked[row.request] = asked = _Asked(id, row, texts, request.drafts)
+        if self._watchers is not None:
+            asked.watched = self._watchers.number(), id if watched_as is None else watched_as
         if not row.live:  # it has no room for an answer
             self._events.append(self._ended(asked))
+            self._tell(None)
 
     def cancel(self, id: str) -> None:
         """End a request; its last event has what it came to. Raises InputError if none of this id goes on."""
@@ -166,6 +188,7 @@ class Session:
                 self._events.append(self._ended(asked))
             finally:
                 self._rest()
+            self._tell(None)
 
     def __iter__(self) -> Iterator[Event]:
         """Yield the events of all requests until none goes on."""
@@ -229,9 +252,42 @@ class Session:
         began, self._clock = self._clock, self._clock + time.perf_counter() - resumed
         for row in self._scheduler.standing:  # whose prompts are being passed over, chunk by chunk
             self._asked[row.request].recorder.begin(began)
+        watched = None if step is None or self._step_recorder is None else self._watched(step, self._step_recorder)
         if step is not None:
             self._record(step, began, self._clock)
         self._rest()
+        self._tell(watched)
+
+    def _watched(self, step: Step, recorder: StepRecorder) -> WatchedStep:
+        """Return what watchers are told of a step."""
+        rows = self._context.rows
+        seconds = StepSeconds(self._clock - self._told_until, **recorder.take())
+        self._told_until = self._clock
+        return WatchedStep(
+            prefill=bool(step.prefilled),
+            rows=tuple(
+                WatchedRow(
+                    *self._asked[row.request].watched,
+                    position=row.length - len(step.committed[index]),
+                    drafted=step.drafts[index] if step.drafts else (),
+                    accepted=step.accepted[index],
+                    committed=step.committed[index],
+                    finish_reason=step.finished[index],
+                )
+                for index, row in enumerate(rows)
+                if step.committed[index]
+            ),
+            seconds=seconds,
+        )
+
+    def _tell(self, step: WatchedStep | None) -> None:
+        """Tell watchers of a step, and of the requests that ended since they were last told."""
+        if self._watchers is None:
+            return
+        if step is not None:
+            self._watchers.tell_step(step)
+        while self._generations:
+            self._watchers.tell_generation(self._generations.popleft())
 
     def _record(self, step: Step, began: float, ended: float) -> None:
         """Note what each row did; with a thousand rows, what is done for each of them here counts."""
@@ -254,29 +310,55 @@ class Session:
                 self._scheduler.arrange()  # as many rows as there are requests; no part has any yet
                 begin(self._target, self._turn, self._context)
             parts = self._target, self._drafter, self._verifier
-            self._steps = decode_in_turns(*parts, self._context, self._chance, self._scheduler)
+            self._steps = decode_in_turns(*parts, self._context, self._chance, self._scheduler, self._step_recorder)
         return self._steps
 
     def _note(self, asked: _Asked, step: Step, index: int) -> None:
+        """Note a request's event; one whose tokens the tokenizer fails at ends, and no other one with it."""
+        try:
+            if asked.row.error is not None:
+                raise asked.row.error
+            event = self._event(asked, step, index)
+        except Exception as error:
+            if asked.id in self._numbers:
+                self._forget(asked)
+            event = Event(asked.id, step=step, error=error)
+        self._events.append(event)
+
+    def _event(self, asked: _Asked, step: Step, index: int) -> Event:
         row, ended = asked.row, step.finished[index] is not None
         tokens, texts = step.committed[index], row.take_pieces()
         scores = step.scores[index] if step.scores and row.likeliest is not None else None
         rest = row.finish_text() if ended else ""
         accepted, result = min(step.accepted[index], len(tokens)), self._done(asked) if ended else None
         drafted = step.drafted[index] if step.drafted else 0
-        self._events.append(Event(asked.id, tokens, texts, rest, accepted, scores, step, result, drafted))
+        draft = self._shown(step, index) if asked.drafts else None
+        return Event(asked.id, tokens, texts, rest, accepted, scores, step, result, drafted, draft)
+
+    def _shown(self, step: Step, index: int) -> ShownDraft:
+        if step.drafts is None or not step.drafts[index]:
+            return ShownDraft()
+        return ShownDraft(step.drafts[index], step.drafter or name_of(self._drafter))
 
     def _ended(self, asked: _Asked) -> Event:
         """Return the last event of a request that ended outside of a step; forget it, also if its text has an error."""
         try:
-            return Event(asked.id, rest=asked.row.finish_text(), result=self._result(asked))
+            return Event(asked.id, rest=asked.row.finish_text(), result=self._last_result(asked))
         finally:
             self._forget(asked)
 
     def _done(self, asked: _Asked) -> Result:
         """Return the result of a request that has ended, and forget the request."""
-        result = self._result(asked)
+        result = self._last_result(asked)
         self._forget(asked)
+        return result
+
+    def _last_result(self, asked: _Asked) -> Result:
+        """Return the result of a request that has ended, of which watchers are to be told."""
+        result = self._result(asked)
+        if self._watchers is not None and self._watchers.after_generation is not None:
+            number, name = asked.watched
+            self._generations.append(WatchedGeneration(number, replace(result, id=name)))
         return result
 
     def _forget(self, asked: _Asked) -> None:

@@ -1,4 +1,4 @@
-"""Stop and Sampling: when an answer ends, and how logits become tokens, as a user writes them."""
+"""Stop, Sampling and WarmUp: when an answer ends, how logits become tokens, and what is done before the first one."""
 
 from __future__ import annotations
 
@@ -35,6 +35,15 @@ class Stop:
         most = tuple(tokens[: self.max_new_tokens])
         ends = (n for n, token in enumerate(most, 1) if token in self.token_ids and n >= self.min_new_tokens)
         return most[: next(ends, len(most))]
+
+
+@dataclass(frozen=True)
+class WarmUp:
+    """The made-up answers that a decoder gives before its first real one; also the config's section `warm_up`."""
+
+    rows: int = option(0, minimum=0, maximum=4096, help="rows of the largest batch; 0: nothing is warmed up")
+    tokens: int = option(512, minimum=64, help="tokens of the longest text, prompt and answer together")
+    seconds: float = option(30.0, minimum=0.0, help="no further made-up answer is begun after so long")
 
 
 @dataclass(frozen=True)

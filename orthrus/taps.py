@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor
 
 from orthrus.batch.context import Context
 from orthrus.errors import BuildError
 from orthrus.interfaces import Drafter, Target
-from orthrus.optional import ReadsTaps, RestoresPrefixes, TappedTarget, name_of
+from orthrus.optional import ReadsTaps, TappedTarget, name_of
 from orthrus.values import TappedStates
 
 
@@ -34,6 +36,12 @@ class TapDelivery:
         """Take the states of a scored draft."""
         self._scored = states, starts
 
+    def follow(self, along: Callable[[Tensor], Tensor]) -> None:
+        """Bring a tree's states [B, n + 1, T h] into the order in which those of its accepted path come first."""
+        assert self._scored is not None, "a tree was scored"
+        states, starts = self._scored
+        self._scored = along(states), starts
+
     def forget_prompts(self) -> None:
         """Leave out prompts of which nobody waits for an answer."""
         self._ends.clear()
@@ -55,10 +63,8 @@ class TapDelivery:
 def tap_for(target: Target, drafter: Drafter, context: Context) -> TapDelivery | None:
     """Tap the target for a drafter that reads hidden states, and for no other; return what delivers them, if any.
 
-    Raises BuildError if the target has none, or not those of all tokens.
+    Raises BuildError if the target has none.
     """
-    if why := untapped(target, drafter):
-        raise BuildError(why)
     if not isinstance(drafter, ReadsTaps) or not drafter.taps:
         if isinstance(target, TappedTarget):
             target.tap((), None)
@@ -68,18 +74,3 @@ def tap_for(target: Target, drafter: Drafter, context: Context) -> TapDelivery |
     delivery = TapDelivery(drafter, context)
     target.tap(tuple(drafter.taps), delivery)
     return delivery
-
-
-def untapped(target: Target, drafter: Drafter, name: str | None = None, cache: str | None = None) -> str | None:
-    """Return why a drafter's hidden states would have holes; None if they have none, or it reads none.
-
-    name, cache: what messages call the drafter and the target's cache.
-    """
-    restores = isinstance(target, RestoresPrefixes) and target.restores_prefixes
-    if not restores or not isinstance(drafter, ReadsTaps) or not drafter.taps:
-        return None
-    restoring = f"cache '{cache}'" if cache else "the cache"
-    return (
-        f"drafter '{name or name_of(drafter)}' reads the hidden states of every token, and {restoring} restores"
-        " prefixes of prompts without theirs; set cache.prefixes=0"
-    )

@@ -11,7 +11,7 @@ import re
 import sys
 import unicodedata
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
@@ -26,9 +26,9 @@ def harmless(text: str) -> str:
     return "".join(letter for letter in text if letter in "\n\t" or unicodedata.category(letter) != "Cc")
 
 
-def echo(text: object, *, err: bool = False, end: str = "\n") -> None:
-    """Write a text to standard output, or with err to standard error; a terminal gets it `harmless`."""
-    stream = sys.stderr if err else sys.stdout
+def echo(text: object, *, err: bool = False, end: str = "\n", to: TextIO | None = None) -> None:
+    """Write a text to standard output, or with err to standard error, or to a stream; a terminal gets it `harmless`."""
+    stream = to or (sys.stderr if err else sys.stdout)
     said = str(text)
     stream.write((harmless(said) if stream.isatty() else said) + end)
     stream.flush()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from orthrus.errors import BuildError
@@ -12,8 +13,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from orthrus.metrics import Measures
+    from orthrus.paths import Paths
 
-FinishReason = Literal["stop_token", "stop_string", "length", "cancelled"]
+FinishReason = Literal["stop_token", "stop_string", "length", "cancelled", "failed"]
 TapPoint = int | Literal["final"]  # boundary k: what enters layer k; "final": what the last norm gives
 Message = dict[str, str]
 Prompt = str | Sequence[int] | Sequence[Message]
@@ -24,11 +26,13 @@ class Draft:
     """A drafter's proposal of tokens to follow each row's anchor.
 
     tokens [B, n] int64; what lies at or beyond a row's length is ignored. lengths [B] int64, each <= the row's room.
-    probabilities [B, n, V]: what each token was drawn from; None says that it was chosen, not drawn.
-    parents [B, n]: index of each token's parent in the draft, -1 for the anchor; None is a chain.
+    probabilities [B, n, V]: what each token was drawn from, given those before it on its path and its parent's earlier
+    children; None says that it was chosen, not drawn.
+    parents [B, n] int64: the index of each token's parent in the draft, which comes before it, or -1 for the anchor.
+    None is a chain. Of a tree, lengths count all tokens, those of the branches, too.
     passes: forward passes of a target-sized model that proposing cost (for `tpf`); a smaller one's is a fraction.
     host_lengths: the lengths as numbers, of a draft that was made on the host: who reads them saves a sync. None if
-    the drafter does not know them.
+    the drafter does not know them. drafter: the name of who drafted it, if it is not the drafter that proposes it.
     """
 
     tokens: Tensor
@@ -37,14 +41,29 @@ class Draft:
     parents: Tensor | None = None
     passes: float = 0
     host_lengths: tuple[int, ...] | None = None
+    drafter: str | None = None
+
+    @cached_property
+    def paths(self) -> Paths | None:
+        """The paths of a tree whose parents are within their bounds, as a scheduler makes them; None of a chain."""
+        if self.parents is None:
+            return None
+        from orthrus.paths import Paths
+
+        return Paths(self.parents)
 
 
 @dataclass(frozen=True, eq=False)
 class Verdict:
-    """A verifier's verdict: accepted [B] leading draft tokens are kept, then next_tokens [B], the target's own."""
+    """A verifier's verdict: accepted [B] leading draft tokens are kept, then next_tokens [B], the target's own.
+
+    last [B]: of a tree, the last token that is kept, by its index, -1 for none. Kept is then the path that leads to it,
+    of accepted [B] tokens. None: the draft was a chain.
+    """
 
     accepted: Tensor
     next_tokens: Tensor
+    last: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -107,6 +126,8 @@ class Step:
     scores: of the tokens committed, for rows that want them; None if no row does.
     likeliest: of every scored place, for a drafter that asks for them.
     drafted: the number of drafts that were proposed for each row, for a session that counts them.
+    drafts: the drafts themselves, of rows that show them, of a tree those of all branches; None if no row does.
+    drafter: as of the draft.
     """
 
     cycle: int
@@ -119,6 +140,8 @@ class Step:
     scores: tuple[tuple[TokenScores, ...], ...] | None = None
     likeliest: LikeliestTokens | None = None
     drafted: tuple[int, ...] | None = None
+    drafts: tuple[tuple[int, ...], ...] | None = None
+    drafter: str | None = None
 
     def without_acceptance(self) -> Step:
         """Return the step as it is to a drafter whose draft it was not: nothing of its own was accepted.
@@ -137,6 +160,8 @@ class Step:
             self.scores,
             self.likeliest,
             self.drafted,
+            self.drafts,
+            self.drafter,
         )
 
 
@@ -156,12 +181,17 @@ class MaskDescription:
     after the other; a prefill's columns are rolled, so that a shorter row's scratch columns come first; so do columns
     that a row does not use in a block, which repeat its first slot. lengths [B]: keys committed before the pass.
     extent: number of key slots the pass reads. A layer's window w hides keys w or more slots before the query.
+
+    kind `tree`: column i of the pass has its key in the slot i after its row's length, and sees the slots below that
+    length and those of its own path. paths [B, n, n]: whether a column, in the second dimension, has another one on its
+    path, itself included. positions [B, n]: the length and each column's depth, from 0 on; a window goes by positions.
     """
 
-    kind: Literal["causal", "block"]
+    kind: Literal["causal", "block", "tree"]
     positions: Tensor
     lengths: Tensor
     extent: int
+    paths: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -244,6 +274,24 @@ class Piece:
     step: Step
 
 
+@dataclass(frozen=True)
+class ShownDraft:
+    """A draft as a request's event shows it: all tokens that were proposed, and whose; None: there are none.
+
+    Of a tree they are those of all branches.
+    """
+
+    token_ids: tuple[int, ...] = ()
+    drafter: str | None = None
+
+    def rejected(self, accepted: Sequence[int]) -> list[int]:
+        """Return the tokens that are not among these, which were accepted."""
+        left = list(self.token_ids)
+        for token in accepted:
+            left.remove(token)  # of a chain the first one each time; of equal ones in a tree any will do
+        return left
+
+
 @dataclass(frozen=True, eq=False)
 class Event:
     """The news of one request of a session in one step: what it committed, and its result if it has ended.
@@ -251,7 +299,8 @@ class Event:
     token_ids: the tokens committed, of which the first `accepted` were drafts. texts: for each of them the text that
     became safe to show. rest: text that was held back until the end. scores: of each token, if asked for. step: None
     for a request that ended outside of a step, by its cancellation or because it has no room. drafted: how many drafts
-    were proposed, in a session that counts them; else 0.
+    were proposed, in a session that counts them; else 0. draft: the drafts and whose they are, for a request that shows
+    them. error: what the tokenizer raised at this request's tokens, which ended it without a result.
     """
 
     id: str
@@ -263,6 +312,8 @@ class Event:
     step: Step | None = None
     result: Result | None = None
     drafted: int = 0
+    draft: ShownDraft | None = None
+    error: Exception | None = None
 
     @property
     def text(self) -> str:

@@ -16,12 +16,13 @@ import torch
 
 from orthrus import KVCache
 from orthrus_caches.dynamic import DynamicCache
+from orthrus_caches.offloaded import OffloadedCache
 from orthrus_caches.paged import PagedCache
+from orthrus_caches.quantized import QuantizedCache
 from orthrus_caches.static import StaticCache
 
 PAGE = Path(__file__).parents[1] / "explanation" / "caches.md"
 MARK, END = "<!-- cache memory -->\n", "<!-- end -->\n"
-HEADER = ("rows", "tokens", "bytes of the tokens", "`dynamic`", "`static`", "`paged`")
 LAYERS, HEADS, SIZE = 30, 3, 64  # of SmolLM2-135M
 BATCHES: Mapping[str, Sequence[int]] = {
     "1 of 100": [100],
@@ -30,21 +31,29 @@ BATCHES: Mapping[str, Sequence[int]] = {
     "63 of 100, 1 of 4,000": [4000, *[100] * 63],
     "32 of 100, 32 of 1,000": [*[1000] * 32, *[100] * 32],
 }
-CACHES: Mapping[str, Callable[[], KVCache]] = {"dynamic": DynamicCache, "static": StaticCache, "paged": PagedCache}
+CACHES: Mapping[str, Callable[[], KVCache]] = {
+    "dynamic": DynamicCache,
+    "static": StaticCache,
+    "paged": PagedCache,
+    "quantized": QuantizedCache,
+    "offloaded": OffloadedCache,
+}
+GROUPS = {"quantized": 32}  # numbers that share a scale
+HEADER = ("rows", "tokens", "bytes of the tokens", *(f"`{name}`" for name in CACHES))
 
 
-def held(cache: KVCache, lengths: Sequence[int]) -> int:
+def held(cache: KVCache, lengths: Sequence[int], numbers: int = 1) -> int:
     """Return the bytes that a cache holds for rows of these lengths, which are written one after the other.
 
-    One number of one layer stands for all: they are alike.
+    So many numbers of one head of one layer stand for all: they are alike.
     """
     cache.start(len(lengths), torch.device("cpu"))
     for row, length in enumerate(lengths):
-        states = torch.zeros(1, 1, length, 1)
+        states = torch.zeros(1, 1, length, numbers)
         cache.place(torch.arange(length)[None], length, torch.tensor([row]))
         cache.update(states, states, 0)
     cache.keep(torch.tensor(lengths))
-    return LAYERS * HEADS * SIZE * cache.bytes_in_use()
+    return LAYERS * HEADS * SIZE // numbers * cache.bytes_in_use()
 
 
 def table() -> list[str]:
@@ -57,7 +66,12 @@ def row(name: str, lengths: Sequence[int]) -> tuple[str, ...]:
     """Return one batch's cells."""
     tokens = sum(lengths)
     least = 2 * LAYERS * HEADS * SIZE * 4 * tokens
-    return (name, f"{tokens:,}", f"{least:,}", *(f"{held(make(), lengths):,}" for make in CACHES.values()))
+    return (
+        name,
+        f"{tokens:,}",
+        f"{least:,}",
+        *(f"{held(make(), lengths, GROUPS.get(cache, 1)):,}" for cache, make in CACHES.items()),
+    )
 
 
 def page(text: str) -> str:

@@ -67,11 +67,12 @@ def serving(config: Path, overrides: Sequence[str], batch: int) -> Iterator[Serv
     words = [sys.executable, "-c", program, "serve", "--config", str(config), "--port", "0", "--batch", str(batch)]
     process = subprocess.Popen([*words, *overrides], stderr=subprocess.PIPE, encoding="utf-8")
     assert process.stderr is not None
-    announced = None
+    announced, said = None, ""
     while announced is None:
         line = process.stderr.readline()
         if not line:
-            raise SystemExit("the server did not begin")
+            raise SystemExit(f"the server did not begin:\n{said}")
+        said += line
         announced = re.search(r"serving '(.*)' at http://(.*):(\d+)", line)
     try:
         yield Server(process, announced[2], int(announced[3]), announced[1])

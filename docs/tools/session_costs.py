@@ -40,10 +40,10 @@ def in_turns(decoder: Decoder, rounds: int, **actions: Callable[[], object]) -> 
     return taken
 
 
-def answer(session: Session, prompts: Sequence[Sequence[int]], stop: Stop) -> int:
-    """Return how many tokens a session commits for prompts that come at once."""
+def answer(session: Session, prompts: Sequence[Sequence[int]], stop: Stop, shows: bool = True) -> int:
+    """Return how many tokens a session commits for prompts that come at once. shows: text as it comes."""
     for prompt in prompts:
-        session.add(prompt, stop=stop)
+        session.add(prompt, stop=stop, shows=shows)
     return sum(len(event.token_ids) for event in session)
 
 
@@ -53,7 +53,10 @@ def prompt_of(decoder: Decoder, length: int) -> list[int]:
 
 
 def alone_among_free_rows(decoder: Decoder, rounds: int, tokens: int) -> dict[str, Any]:
-    """Return what one request in a session for 64 takes over `generate` at batch 1."""
+    """Return what one request in a session for 64 takes over `generate` at batch 1.
+
+    `shown` makes text as it comes; `at_the_end` makes it when the answer ends, as `generate` does.
+    """
     stop = Stop(tokens, min_new_tokens=tokens)
     prompt, plain = prompt_of(decoder, 64), Decoder.of(decoder.target, decoder.drafter, decoder.verifier, stop)
     session = decoder.session(64)
@@ -61,9 +64,10 @@ def alone_among_free_rows(decoder: Decoder, rounds: int, tokens: int) -> dict[st
         decoder,
         rounds,
         generate=lambda: plain.generate([prompt], batch=1),
-        session=lambda: answer(session, [prompt], stop),
+        shown=lambda: answer(session, [prompt], stop),
+        at_the_end=lambda: answer(session, [prompt], stop, shows=False),
     )
-    return {"tokens": tokens, **_ratio(taken["session"], taken["generate"])}
+    return {"tokens": tokens, **{name: _ratio(taken[name], taken["generate"]) for name in ("shown", "at_the_end")}}
 
 
 def unlike_prompts(decoder: Decoder, rounds: int, longest: int) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from orthrus.batch.detokenizer import Detokenizer, TokenDecoder, byte_tokens
 from orthrus.batch.request import Request, Row
 from orthrus.batch.row_settings import RowSettings
 from orthrus.errors import InputError
+from orthrus.paths import Paths, chain_positions
 from orthrus.settings import Sampling, Stop
 from orthrus.values import Draft
 
@@ -127,9 +128,12 @@ class Context:
         """The most committed tokens of any row, as of the last step; before it was read, an upper bound."""
         return max(row.length for row in self.rows) + self.unread
 
-    def positions(self, count: int) -> Tensor:
-        """Return the positions [B, count] of the tokens that would follow each row's anchor."""
-        return self.lengths[:, None] + torch.arange(count, device=self.device)
+    def positions(self, count: int, paths: Paths | None = None) -> Tensor:
+        """Return the positions [B, count] of the tokens that would follow each row's anchor and what comes after it.
+
+        paths: of a tree, whose places are as deep as their paths are long; None: of a chain.
+        """
+        return self.lengths[:, None] + chain_positions(paths, count, self.device)
 
     def empty_draft(self) -> Draft:
         """Return the draft that proposes nothing: plain decoding, and the prefill; the same object while B stays."""

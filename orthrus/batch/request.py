@@ -14,7 +14,7 @@ class Request:
     """A prompt's tokens, and the settings that its answer is decoded with.
 
     key: what its noise is keyed by (see `Chance.gumbel`). likeliest: of how many tokens besides the chosen one scores
-    are wanted; None: no scores at all. shows: whether its text is shown as it comes.
+    are wanted; None: no scores at all. shows: whether its text is shown as it comes. drafts: whether its drafts are.
     """
 
     prompt: tuple[int, ...]
@@ -23,6 +23,7 @@ class Request:
     key: int = 0
     likeliest: int | None = None
     shows: bool = False
+    drafts: bool = False
 
 
 @dataclass(eq=False)
@@ -47,6 +48,8 @@ class Row:
     slots: int | None = None  # that prompt and answer come to at most; None: of no request
     restored: int = 0  # leading tokens of the prompt that were not passed over, as their keys were held
     pieces: list[str] | None = None  # of text, one a token, that became safe to show and were not taken yet
+    drafts: bool = False  # whether its drafts are shown
+    error: Exception | None = None  # of the tokenizer, at its tokens
 
     @classmethod
     def of(cls, number: int, request: Request, max_length: int | None, text: Detokenizer | None) -> Row:
@@ -66,6 +69,7 @@ class Row:
             likeliest=request.likeliest,
             slots=length + room,
             pieces=[] if request.shows and text else None,
+            drafts=request.drafts,
         )
 
     @classmethod
@@ -87,14 +91,24 @@ class Row:
         return self.finish_reason is None
 
     def read(self, tokens: list[int]) -> list[int]:
-        """Return tokens that are to be added, up to one that completes a stop string; note the text they make."""
+        """Return tokens that are to be added, up to one that completes a stop string; note the text they make.
+
+        An error of the tokenizer is noted, too: a step is of all rows, and the others are not to end with this one.
+        """
         if self.text is None:
             return tokens
+        try:
+            return self._read(self.text, tokens)
+        except Exception as error:
+            self.error = error
+            return tokens
+
+    def _read(self, text: Detokenizer, tokens: list[int]) -> list[int]:
         for count, token in enumerate(tokens, start=1):
-            piece = self.text.feed(token, armed=len(self.output) + count >= self.stop.min_new_tokens)
+            piece = text.feed(token, armed=len(self.output) + count >= self.stop.min_new_tokens)
             if self.pieces is not None:
                 self.pieces.append(piece)
-            if self.text.matched:
+            if text.matched:
                 return tokens[:count]
         return tokens
 

@@ -28,7 +28,7 @@ class RowSettings:
     the temperature 1 and are not cut. top_k: V + 1 for rows without; most_k: the largest. cut_share: 1 - top_p, below 0
     for rows without. bias [B, 1, V]. bad_words [B, W, L]: filled up in front; words [B, 1, W]: 0 where a row has none.
     min_new_tokens [B, 1], with stop_mask [B, 1, V]: which tokens are a row's stop tokens. likeliest: the most scores
-    that a row wants besides the chosen token's; None: no row wants any.
+    that a row wants besides the chosen token's; None: no row wants any. drafts: whether any row shows its drafts.
     """
 
     draws: bool
@@ -48,6 +48,7 @@ class RowSettings:
     min_new_tokens: Tensor | None = None
     stop_mask: Tensor | None = None
     likeliest: int | None = None
+    drafts: bool = False
     _cast: dict[tuple[str, torch.dtype], Tensor] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -55,14 +56,15 @@ class RowSettings:
         """Return the settings of rows, uploaded without a host sync; those of rows that have ended do not count."""
         asked = [row.likeliest for row in rows if row.live and row.likeliest is not None]
         beside = next((row for row in rows if row.live), rows[0])
+        drafts = any(row.drafts for row in rows if row.live)
         rows, count = [row if row.live else beside for row in rows], len(rows)
         if all(row.stop is beside.stop and row.sampling is beside.sampling for row in rows):
-            return cls._made(rows[:1], vocabulary_size, device, asked)._expanded(count)
-        return cls._made(rows, vocabulary_size, device, asked)
+            return cls._made(rows[:1], vocabulary_size, device, asked, drafts)._expanded(count)
+        return cls._made(rows, vocabulary_size, device, asked, drafts)
 
     @classmethod
     def _made(
-        cls, rows: Sequence[Row], vocabulary_size: int, device: torch.device, asked: Sequence[int]
+        cls, rows: Sequence[Row], vocabulary_size: int, device: torch.device, asked: Sequence[int], drafts: bool
     ) -> RowSettings:
         upload = _Upload(rows, device)
         draw = [row.sampling.temperature > 0 for row in rows]
@@ -88,6 +90,7 @@ class RowSettings:
             min_new_tokens=upload.column([row.stop.min_new_tokens for row in rows])[:, 0] if early else None,
             stop_mask=_stop_mask(rows, vocabulary_size, device) if early else None,
             likeliest=min(max(asked), vocabulary_size) if asked else None,
+            drafts=drafts,
         )
 
     def _expanded(self, count: int) -> RowSettings:

@@ -16,6 +16,7 @@ from orthrus.batch import commit as arithmetic
 from orthrus.batch import scores as token_scores
 from orthrus.batch.arrangement import arranged, row_count
 from orthrus.batch.context import Context, upload
+from orthrus.batch.drafts import SeenDrafts, drafts_seen
 from orthrus.batch.request import Request, Row
 from orthrus.batch.row_settings import RowSettings
 from orthrus.batch.validation import CheckedDraft, WriteGuard, check_accepted, check_draft, check_numbers, check_verdict
@@ -33,7 +34,7 @@ class Scheduler:
     which target and cache must be able to do; else B is the capacity. capacity: the most rows; None: the context's.
     interleaves: whether rows go on between the chunks of others' prompts. counts_drafts: whether steps say how many
     drafts were proposed, which takes one operation a cycle. fit: tells whether rows that come to so many slots each can
-    go on together; None: any can.
+    go on together; None: any can. trees: whether drafts may be trees.
     """
 
     def __init__(
@@ -46,8 +47,10 @@ class Scheduler:
         interleaves: bool = False,
         counts_drafts: bool = False,
         fit: Callable[[Sequence[int]], bool] | None = None,
+        trees: bool = False,
     ) -> None:
         self._context = context
+        self._trees = trees
         self._drafter = drafter
         self._moves = moves
         self._fit = fit
@@ -220,7 +223,7 @@ class Scheduler:
         context = self._context
         self._guard.check(context, self._drafter)
         nothing = draft is context.empty_draft()
-        self._checked = self._nothing_checked if nothing else check_draft(draft, context, self._drafter)
+        self._checked = self._nothing_checked if nothing else check_draft(draft, context, self._drafter, self._trees)
         return self._checked.draft
 
     def commit(
@@ -243,12 +246,14 @@ class Scheduler:
         if likeliest is not None and logits is not None:
             facts = torch.cat([facts, token_scores.gathered(logits, facts[:, 3:], likeliest)], dim=1)
         width = draft.tokens.shape[1]
-        counted = self._counts_drafts and width > 0
-        if counted:
-            facts = torch.cat([facts, draft.lengths[:, None]], dim=1)
-        seen = self._read(facts, ahead, width + 1)  # [B, 3 + n + 1, and scores, and the draft's length]
-        drafted = [values.pop() if counted else 0 for values in seen]
-        return self._record(seen, width, draft.passes + 1, tuple(drafted) if self._counts_drafts else None)
+        shown = context.settings.drafts
+        if width and (shown or self._counts_drafts):
+            lengths = draft.lengths[:, None]
+            drafts = [self._checked.draft.tokens, lengths] if shown else [lengths]  # of a tree all branches
+            facts = torch.cat([facts, *drafts], dim=1)
+        seen = self._read(facts, ahead, width + 1)  # [B, 3 + n + 1, and scores, and the draft, and its length]
+        drafted = drafts_seen(seen, width, shown=shown, counted=self._counts_drafts)
+        return self._record(seen, width, draft, drafted)
 
     def _add(self, draft: Draft, verdict: Verdict, limits: Tensor) -> Tensor:
         """Add each row's tokens; return what the host is to know of them [B, 3 + n + 1].
@@ -284,7 +289,7 @@ class Scheduler:
             copied.synchronize()
         return on_host.tolist()
 
-    def _record(self, seen: list[list[int]], width: int, passes: float, drafted: tuple[int, ...] | None) -> Step:
+    def _record(self, seen: list[list[int]], width: int, draft: Draft, drafted: SeenDrafts) -> Step:
         context = self._context
         fresh, self._fresh = tuple(self._fresh), []
         context.cycle += not fresh
@@ -300,8 +305,8 @@ class Scheduler:
         finished = [row.finish_reason if tokens else None for row, tokens in zip(rows, committed, strict=True)]
         self._changed = self._changed or bool(fresh) or any(finished)
         self._idle.update(index for index, reason in enumerate(finished) if reason is not None)
-        if "stop_string" in finished:
-            self._upload_state()  # only the host can see stop strings; the device learns by an upload (no sync)
+        if "stop_string" in finished or "failed" in finished:
+            self._upload_state()  # only the host can see texts; the device learns by an upload (no sync)
         self._guard = WriteGuard.of(context)
         return Step(
             cycle=context.cycle,
@@ -310,9 +315,11 @@ class Scheduler:
             committed=tuple(committed),
             accepted=tuple(accepted),
             finished=tuple(finished),
-            passes=passes,
+            passes=draft.passes + 1,
             scores=self._scores(seen, width + 4, committed),
-            drafted=drafted,
+            drafted=drafted.lengths,
+            drafts=drafted.tokens,
+            drafter=draft.drafter,
         )
 
     def _scores(
@@ -361,7 +368,7 @@ class Scheduler:
     def _settings_of(self, rows: Sequence[Row]) -> RowSettings:
         """Return the rows' settings: those that they had, if all have the same as before."""
         live = [row for row in rows if row.live]
-        wanted = {(id(row.stop), id(row.sampling), row.likeliest) for row in live}
+        wanted = {(id(row.stop), id(row.sampling), row.likeliest, row.drafts) for row in live}
         key = len(rows), wanted
         if len(wanted) != 1 or key != self._settings_key:
             self._settings_key, self._settings_rows = key, live[:1]  # rows keep what the ids are of
@@ -378,6 +385,8 @@ class Scheduler:
 
 def why_finished(row: Row) -> FinishReason | None:
     """Return why a row ends with its last token; None if it goes on."""
+    if row.error is not None:
+        return "failed"
     if row.text is not None and row.text.matched:
         return "stop_string"
     if row.output[-1] in row.stop.token_ids:

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from orthrus.errors import DraftError, InterfaceError
-from orthrus.kernels.available import row_kernels
+from orthrus.kernels.available import row_kernels, small_trees
+from orthrus.paths import Paths
 from orthrus.values import Draft, Verdict
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ class CheckedDraft:
         if bounded.tokens.shape[1]:
             inside = torch.arange(bounded.tokens.shape[1], device=wrong.device) < bounded.lengths[:, None]  # [B, n]
             wrong = wrong | ((bounded.tokens != self.proposed.tokens) & inside).any(1)
+            if bounded.parents is not None:
+                wrong = wrong | ((bounded.parents != self.proposed.parents) & inside).any(1)
             if probabilities is not None:
                 wrong = wrong | (_undrawable(probabilities, bounded.tokens) & inside).any(1)
         return wrong.long()
@@ -73,6 +76,8 @@ class CheckedDraft:
                 f"proposed token {tokens[index]} at place {index} of row {row}; "
                 f"the vocabulary has {self.vocabulary_size} tokens"
             )
+        if self.proposed.parents is not None and (sentence := _wrong_parent(self.proposed.parents[row, :length], row)):
+            return sentence
         if (
             self.proposed.probabilities is None
             or not _undrawable(self.proposed.probabilities[row, :length], self.proposed.tokens[row, :length]).any()
@@ -105,9 +110,12 @@ def _writes(tensor: Tensor) -> int:
     return 0 if tensor.is_inference() else tensor._version  # tensors of torch.inference_mode are not counted
 
 
-def check_draft(draft: Draft, context: Context, name: str) -> CheckedDraft:
-    """Return a drafter's draft with its values in bounds and the rows that were not; DraftError for a wrong shape."""
-    problem = _shape_problem(draft, context)
+def check_draft(draft: Draft, context: Context, name: str, trees: bool = False) -> CheckedDraft:
+    """Return a drafter's draft with its values in bounds and the rows that were not; DraftError for a wrong shape.
+
+    trees: whether it may be a tree.
+    """
+    problem = _shape_problem(draft, context, trees)
     if problem:
         raise DraftError(f"drafter '{name}' {problem}")
     if draft.tokens.shape[1] > context.max_room:  # a drafter of fixed width; its lengths say what counts
@@ -115,12 +123,15 @@ def check_draft(draft: Draft, context: Context, name: str) -> CheckedDraft:
             draft,
             tokens=draft.tokens[:, : context.max_room],
             probabilities=None if draft.probabilities is None else draft.probabilities[:, : context.max_room],
+            parents=None if draft.parents is None else draft.parents[:, : context.max_room],
         )
     if draft.tokens.shape[1] == 0:
         empty = replace(context.empty_draft(), passes=draft.passes)
         return CheckedDraft(empty, draft, context.room, context.vocabulary_size, name)
     tokens, lengths, astray = bounded(draft.tokens, draft.lengths, context.room, context.vocabulary_size)
     inside = replace(draft, tokens=tokens, lengths=lengths)
+    if draft.parents is not None:
+        inside, astray = _with_bounded_parents(inside, draft.parents, astray)
     return CheckedDraft(inside, draft, context.room, context.vocabulary_size, name, astray)
 
 
@@ -135,6 +146,20 @@ def bounded(
         checked: tuple[Tensor, Tensor, Tensor] = kernels.bound(tokens, lengths, room, vocabulary_size)
         return checked
     return tokens.clamp(0, vocabulary_size - 1), torch.minimum(lengths.clamp(0, tokens.shape[1]), room), None
+
+
+def _with_bounded_parents(draft: Draft, parents: Tensor, astray: Tensor | None) -> tuple[Draft, Tensor | None]:
+    """Return the draft with parents [B, n] forced to be earlier tokens, or the anchor (-1), and what was astray [B].
+
+    By a kernel where there is one, which finds the paths, too.
+    """
+    if astray is not None and (kernels := small_trees(parents)):
+        inside, wrong, seen, depths = kernels.look(parents, draft.lengths)
+        draft = replace(draft, parents=inside)
+        vars(draft)["paths"] = Paths.known(inside, seen, depths)
+        return draft, astray | wrong
+    earlier = torch.arange(-1, parents.shape[1] - 1, device=parents.device)
+    return replace(draft, parents=torch.minimum(parents.clamp(min=-1), earlier)), None
 
 
 def check_verdict(verdict: Verdict) -> None:
@@ -165,6 +190,8 @@ def check_numbers(verdict: Verdict, rows: Tensor) -> None:
 def _numbers(verdict: Verdict) -> Iterator[tuple[str, Tensor]]:
     yield "accepted", verdict.accepted
     yield "next_tokens", verdict.next_tokens
+    if verdict.last is not None:
+        yield "last", verdict.last
 
 
 def check_accepted(accepted: Sequence[int], most: int) -> None:
@@ -196,11 +223,21 @@ def _wrong_probabilities(probabilities: Tensor, tokens: list[int], row: int) -> 
     return f"gave probabilities that sum to {float(at.sum(dtype=_summed(at))):g}, not 1, {where}"
 
 
+def _wrong_parent(parents: Tensor, row: int) -> str | None:
+    """Return what is wrong with a row's parents [length]; None: nothing."""
+    for index, parent in enumerate(parents.tolist()):
+        if not -1 <= parent < index:
+            return (
+                f"gave token {index} of row {row} the parent {parent}; it must be -1, the anchor, or an earlier token"
+            )
+    return None
+
+
 def _summed(probabilities: Tensor) -> torch.dtype:
     return torch.float64 if probabilities.dtype == torch.float64 else torch.float32
 
 
-def _shape_problem(draft: Draft, context: Context) -> str | None:
+def _shape_problem(draft: Draft, context: Context, trees: bool) -> str | None:
     if not isinstance(draft, Draft):
         return f"returned a {type(draft).__name__}, not a Draft"
     rows = len(context.rows)
@@ -218,6 +255,15 @@ def _shape_problem(draft: Draft, context: Context) -> str | None:
         return f"returned probabilities {list(draft.probabilities.shape)} for its tokens; wanted {list(expected)}"
     if draft.probabilities is not None and draft.probabilities.device != context.device:
         return f"returned probabilities on {draft.probabilities.device}; the rows are on {context.device}"
-    if draft.parents is not None:
-        return "proposed a tree of tokens; this loop verifies chains (parents must be None)"
+    return None if draft.parents is None else _tree_problem(draft, draft.parents, trees)
+
+
+def _tree_problem(draft: Draft, parents: object, trees: bool) -> str | None:
+    if not trees:
+        return "proposed a tree of tokens, and does not say so beforehand: its attribute drafts_trees must be True"
+    if not isinstance(parents, Tensor):
+        return f"returned parents that are a {type(parents).__name__}, not a tensor"
+    if parents.shape != draft.tokens.shape or parents.dtype != torch.int64 or parents.device != draft.tokens.device:
+        given = f"{list(parents.shape)}, {parents.dtype}, on {parents.device}"
+        return f"returned parents of {given}; wanted {list(draft.tokens.shape)}, torch.int64, on {draft.tokens.device}"
     return None

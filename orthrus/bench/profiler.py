@@ -1,7 +1,6 @@
 """The profiler of a cycle: a round of its own, in which wrapped parts note when each begins and ends.
 
-The loop is the same and knows nothing of it. On a CUDA device the moments are events on its stream, read once the round
-is over; elsewhere they are the host's, which is true where the host waits for every operation, as on a CPU.
+The loop is the same and knows nothing of it. The moments are read once the round is over.
 """
 
 from __future__ import annotations
@@ -9,14 +8,13 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
-
-import torch
+from typing import Any
 
 from orthrus.bench.measurement import Clock
 from orthrus.bench.results import Phases
 from orthrus.decoder import Decoder
 from orthrus.machine import synchronize
+from orthrus.moments import Moments, Span, moments_of
 from orthrus.optional import DraftsAhead, MeasuredTarget, Reports, name_of
 from orthrus.values import Step
 
@@ -34,58 +32,19 @@ class Profile:
     engine: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Span:
-    """The time span of a call of a part's method."""
-
-    method: str
-    began: Any
-    ended: Any
-
-
-class Moments(Protocol):
-    """Take moments, and tell the seconds between them once the round is over."""
-
-    def now(self) -> Any:
-        """Return this moment."""
-
-    def seconds(self, first: Any, last: Any) -> float:
-        """Return the seconds from one moment to another."""
-
-
-class HostMoments:
-    """Moments of a clock of the host."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-
-    def now(self) -> float:
-        """Return the clock's time."""
-        return self._clock()
-
-    def seconds(self, first: float, last: float) -> float:
-        """Return the difference."""
-        return last - first
-
-
-class CudaMoments:
-    """Events on a device's current stream."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-
-    def now(self) -> torch.cuda.Event:
-        """Return an event that the device will reach."""
-        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]  # torch has no type for it
-        event.record(torch.cuda.current_stream(self._device))
-        return event
-
-    def seconds(self, first: torch.cuda.Event, last: torch.cuda.Event) -> float:
-        """Return the time between two events that the device has reached."""
-        return float(first.elapsed_time(last)) / 1000
-
-
-OPTIONAL = ("free_rows", "move_rows", "moves_rows", "refusal", "restored", "restores_prefixes", "turn")
+OPTIONAL = (
+    "drafts_trees",
+    "free_rows",
+    "keep_path",
+    "move_rows",
+    "moves_rows",
+    "refusal",
+    "restored",
+    "restores_prefixes",
+    "tree_obstacle",
+    "turn",
+    "verifies_trees",
+)
 
 
 class TimedPart:
@@ -115,7 +74,7 @@ def _noting(name: str, method: Callable[..., Any], spans: list[Span], moments: M
 def profile(decoder: Decoder, prompts: Sequence[Sequence[int]], batch: int, clock: Clock) -> Profile | None:
     """Return where the time of a steady cycle goes, decoding the prompts once; None if there was no such cycle."""
     device = decoder.target.device
-    moments: Moments = CudaMoments(device) if device.type == "cuda" else HostMoments(clock)
+    moments = moments_of(device, clock)
     spans: list[Span] = []
     watched = replace(
         decoder,

@@ -14,8 +14,11 @@ from orthrus.bench.plan import SubjectPlan
 from orthrus.bench.profiler import Profile, profile
 from orthrus.build import TargetPool, build, build_baseline, build_target
 from orthrus.config.schema import Config
+from orthrus.errors import BuildError
 from orthrus.interfaces import Target
 from orthrus.machine import synchronize
+from orthrus.ranks.together import SharedTarget as SharedModel
+from orthrus.ranks.together import check_shared
 from orthrus.registry.plugins import Plugins
 from orthrus.sampling.resolve import resolve_stop
 
@@ -119,6 +122,8 @@ class SubjectPool:
             answer = partial(run_decoder, decoder, clock=self._clock)
             where = partial(profile, decoder, clock=self._clock)
             return Subject(plan, config, shared, answer, where, (shared.passes, shared.weights, plan.label))
+        if isinstance(target, SharedModel) and target.group is not None:
+            raise BuildError(f"baseline '{plan.label}' runs in one process; leave it out with target.parallel")
         baseline, stop = build_baseline(plan.baseline, target, self._notify), resolve_stop(config.stop, target)
         answer = partial(run_baseline, baseline, stop, clock=self._clock, device=target.device)
         return Subject(plan, config, shared, answer, _no_profile, (plan.label, shared.weights))
@@ -128,6 +133,7 @@ class SubjectPool:
         weights, passes = f"weights of target {number}", f"passes of target {number}"
         with self._ledger.charge(weights):
             target = build_target(config, self._plugins, self._notify)
+            check_shared(target)
         return SharedTarget(target, weights, passes)
 
 

@@ -1,7 +1,7 @@
 """The program `orthrus`. Nothing here imports torch before a command needs it.
 
 May import: bench, build, config, decoder, doctor, errors, files, interfaces, machine, metrics, options, prediction,
-progress, prompts, registry, scaffold, terminal, testing, values, verification.
+progress, prompts, ranks, registry, scaffold, terminal, testing, values, verification.
 """
 
 from __future__ import annotations
@@ -12,9 +12,14 @@ import sys
 import traceback
 import warnings
 from types import TracebackType
+from typing import TYPE_CHECKING, NoReturn
 
 from orthrus.cli.exit_codes import BAD_INPUT, INTERRUPTED
+from orthrus.cli.together import begin_together, check_together, shared_launch
 from orthrus.errors import OrthrusError, reason
+
+if TYPE_CHECKING:
+    from orthrus.ranks.ending import Ending
 
 OF_THE_SYSTEM = {errno.ENAMETOOLONG, errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EACCES, errno.EPERM}
 
@@ -25,19 +30,26 @@ def main() -> None:
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     warnings.showwarning = _WarnOnce()
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: its waiting threads would keep cores busy
+    launch = shared_launch(arguments)
+    ending = None if launch is None else begin_together(launch, arguments)
     try:
-        sys.exit(_run(arguments))
+        if launch is not None:
+            check_together(arguments)
+        code = _run(arguments)
+        if code == INTERRUPTED:  # the others may wait for this process
+            _exit(code, ending)
+        sys.exit(code)
     except BrokenPipeError:  # the reader closed the pipe (`orthrus ... | head`)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        _exit(1, ending)
     except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
+        _exit(INTERRUPTED, ending)
     except OrthrusError as error:
-        _fail(debug, str(error))
+        _fail(debug, str(error), ending)
     except OSError as error:
-        _fail(debug, _of_the_system(error) or _unforeseen(error))
+        _fail(debug, _of_the_system(error) or _unforeseen(error), ending)
     except Exception as error:  # a plugin may raise anything; say what and where, in one sentence
-        _fail(debug, _usage(error) or _unforeseen(error))
+        _fail(debug, _usage(error) or _unforeseen(error), ending)
 
 
 def _run(arguments: list[str]) -> int:
@@ -47,9 +59,18 @@ def _run(arguments: list[str]) -> int:
     return code if isinstance(code, int) else 0
 
 
-def _fail(debug: bool, message: str) -> None:
+def _exit(code: int, ending: Ending | None) -> NoReturn:
+    """Exit, and with this process all that run the command with it."""
+    if ending is not None:
+        ending.end(code)
+    sys.exit(code)
+
+
+def _fail(debug: bool, message: str, ending: Ending | None) -> NoReturn:
     from orthrus.terminal import echo
 
+    if ending is not None:
+        ending.fail(message, traceback.format_exc() if debug else "")
     if debug:
         echo(traceback.format_exc(), err=True, end="")
     lines = message.splitlines() or ["unknown"]

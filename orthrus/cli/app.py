@@ -54,21 +54,31 @@ def make_app() -> typer.Typer:
         app.command(name)(command)
     for name in session.catalog.names("command"):
         try:
-            app.command(name)(_command(session.get("command", name)))
+            _add(app, name, _command(session.get("command", name)))
         except PluginError as error:
             warnings.warn(str(error), stacklevel=2)
     return app
 
 
-def _command(entry: Entry) -> Callable[..., None]:
-    """Return a plugin's command; raise PluginError if the name is the program's own or typer cannot make it."""
+def _add(app: typer.Typer, name: str, command: Callable[..., None] | typer.Typer) -> None:
+    if isinstance(command, typer.Typer):
+        app.add_typer(command, name=name)
+    else:
+        app.command(name)(command)
+
+
+def _command(entry: Entry) -> Callable[..., None] | typer.Typer:
+    """Return a plugin's command, or group of commands.
+
+    Raises PluginError if the name is the program's own or typer cannot make it.
+    """
     what = f"command '{entry.name}' of plugin '{entry.origin}'"
     if entry.name in COMMANDS:
         raise PluginError(f"{what} is left out: the program has one of this name")
-    command: Callable[..., None] = entry.load_factory()
+    command: Callable[..., None] | typer.Typer = entry.load_factory()
     try:
         alone = typer.Typer()
-        alone.command()(command)
+        _add(alone, entry.name, command)
         typer.main.get_command(alone)
     except Exception as error:  # typer reads the function's annotations, which are the plugin's
         raise PluginError(f"{what} is left out: {reason(error)}") from error

@@ -20,6 +20,7 @@ from orthrus.cli.arguments import AsJson, Limit, Overrides, Raw, check_place, wi
 from orthrus.cli.bench_table import print_results
 from orthrus.cli.command_plugins import command_plugins
 from orthrus.cli.exit_codes import INTERRUPTED
+from orthrus.cli.together import check_alone, read_by_lead, writes
 from orthrus.config.compose import read_overrides
 from orthrus.config.schema import Config
 from orthrus.errors import InputError
@@ -118,7 +119,8 @@ def _prompts(path: Path | None, limit: int | None, raw: bool, context: str | Non
         return Workload(count=count)
     if count is not None:
         raise InputError("--count goes with --context; --limit takes the first prompts of a file")
-    return Workload(tuple(read_prompts(path, limit)), chat=False if raw else None)
+    records = read_by_lead(partial(read_prompts, path, limit))
+    return Workload(tuple(records), chat=False if raw else None)
 
 
 def _settings(plan: Plan, first: Config, path: Path | None) -> dict[str, Any]:
@@ -155,7 +157,7 @@ def _carry_out(plan: Plan, asked: Workload, session: Plugins, make: Any, out: Pa
         try:
             for new in work.runs():
                 runs += new
-                if out is not None and _any_measured(runs):
+                if out is not None and _any_measured(runs) and writes():
                     write_results(make(work, runs), out)
         except KeyboardInterrupt:
             interrupted = True
@@ -174,6 +176,7 @@ def _carry_out(plan: Plan, asked: Workload, session: Plugins, make: Any, out: Pa
 
 def _work(plan: Plan, asked: Workload, session: Plugins, advance: Any) -> Bench | IsolatedBench:
     if plan.isolated:
+        check_alone("--isolated")
         from orthrus.bench.isolated import IsolatedBench
 
         return IsolatedBench(plan, asked, advance)

@@ -19,6 +19,9 @@ def load_decoder(config: Path, overrides: Sequence[str] | None, plugins: Plugins
     terminal = console(err=True)
     with terminal.status("loading"):
         from orthrus.build import load
+        from orthrus.ranks.together import check_shared
 
         notify = partial(terminal.print, markup=False, soft_wrap=True)
-        return load(config, dotted=overrides or [], plugins=plugins, notify=notify)
+        decoder = load(config, dotted=overrides or [], plugins=plugins, notify=notify)
+        check_shared(decoder.target)
+        return decoder

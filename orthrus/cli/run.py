@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,7 @@ from orthrus.cli.command_plugins import command_plugins
 from orthrus.cli.exit_codes import INTERRUPTED
 from orthrus.cli.loading import load_decoder
 from orthrus.cli.render import end_stream, plain, print_piece, summary, totals
+from orthrus.cli.together import read_by_lead
 from orthrus.errors import InputError, shown
 from orthrus.progress import bar
 from orthrus.prompts import PromptRecord, check_text, read_prompts
@@ -46,7 +48,7 @@ def run(
     if prompt is not None:
         records = [PromptRecord("0", check_text(prompt, "the prompt"))]
     else:
-        records = read_prompts(prompts or Path(), limit)
+        records = read_by_lead(partial(read_prompts, prompts or Path(), limit))
     decoder = load_decoder(config, overrides, command_plugins(program))
     chat = False if raw else None
     if prompt is not None and not as_json:

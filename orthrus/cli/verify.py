@@ -16,6 +16,7 @@ from orthrus.bench.arguments import read_integers
 from orthrus.bench.plan import SubjectPlan, plan_subjects
 from orthrus.cli.arguments import WRITTEN, AsJson, Limit, Overrides, Raw, check_place, without_folder
 from orthrus.cli.command_plugins import command_plugins
+from orthrus.cli.together import read_by_lead, writes
 from orthrus.config.compose import ConfigSource, read_overrides
 from orthrus.config.schema import Config, load_config
 from orthrus.errors import ConfigError, InputError, Problem
@@ -60,7 +61,7 @@ def verify(
 ) -> None:
     """Decode, then check every token against the target's own choice; exit 1 if any run is not certified."""
     batches = read_integers("--batch", batch)
-    records = [record for path in prompts for record in read_prompts(path, limit)]
+    records = read_by_lead(lambda: [record for path in prompts for record in read_prompts(path, limit)])
     _check_places(out, plot)
     if keep is not None:
         check_place("--keep", keep / "run.json")
@@ -78,9 +79,9 @@ def verify(
     settings = {**_settings(runs_to_do, batches, prompts, records), "certified": referee.provenance}
     command = shlex.join(["orthrus", *without_folder(sys.argv[1:], (*WRITTEN, "--prompts", "--keep"))])
     record = make_record(command, settings, referee.device, certificates)
-    if out is not None:
+    if out is not None and writes():
         write_whole(out, record.to_json())
-    if plot is not None:
+    if plot is not None and writes():
         from orthrus.verification.gap_plot import draw_gaps
 
         write_whole(plot, draw_gaps(record.to_dict()["runs"]))

@@ -14,10 +14,10 @@ from orthrus.errors import ConfigError, PluginError, Problem, shown, unknown
 from orthrus.options import HasConflicts, HasSource, RequiresParts, option, parse
 from orthrus.registry.catalog import DEFAULT, PARTS, RESERVED, Entry
 from orthrus.registry.plugins import Plugins
-from orthrus.settings import Sampling, Stop
+from orthrus.settings import Sampling, Stop, WarmUp
 
 NEEDED = ("target", "drafter", "verifier")
-SECTIONS: Mapping[str, type] = {"sampling": Sampling, "stop": Stop}
+SECTIONS: Mapping[str, type] = {"sampling": Sampling, "stop": Stop, "warm_up": WarmUp}
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,10 @@ class Config:
     verifier: PartConfig | None = None
     sampling: Sampling = field(default_factory=Sampling)
     stop: Stop = field(default_factory=Stop)
+    warm_up: WarmUp = field(default_factory=WarmUp)
     seed: int = 0
     sections: Mapping[str, Any] = field(default_factory=dict)  # of plugins: those that are written, by name
+    watchers: Mapping[str, PartConfig] = field(default_factory=dict)  # those that are written and not null, by name
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,23 @@ def load_config(
     the caller has as objects; what the config says of them is passed over. missing_ok: parts that the config need not
     name.
     """
+    return _load(source, overrides, plugins, given, missing_ok)[0]
+
+
+def config_values(
+    source: str | Path | Mapping[str, Any], overrides: Sequence[ConfigSource], plugins: Plugins
+) -> dict[str, Any]:
+    """Return what a config with overrides laid over it says, as one mapping; raise as `load_config` does."""
+    return _load(source, overrides, plugins)[1].values
+
+
+def _load(
+    source: str | Path | Mapping[str, Any],
+    overrides: Sequence[ConfigSource],
+    plugins: Plugins,
+    given: Sequence[str] = (),
+    missing_ok: Sequence[str] = (),
+) -> tuple[Config, Composed]:
     files: list[ConfigSource] = []
     problems: list[Problem] = []
     if isinstance(source, Mapping):
@@ -85,7 +104,7 @@ def load_config(
     config, more = _check(composed, plugins, given, absent)
     if problems or more:
         raise ConfigError([*problems, *more])
-    return config
+    return config, composed
 
 
 def source_name(text: str) -> tuple[str, str]:
@@ -107,7 +126,7 @@ def _check(
     values = composed.values
     problems: list[Problem] = []
     parts: dict[str, Any] = {}
-    known = [*RESERVED, *plugins.catalog.names("section")]
+    known = [*RESERVED, *plugins.catalog.names("section"), *plugins.catalog.names("watcher")]
     for key in values:
         if key not in known:
             problems.append(Problem(composed.origin(key), key, unknown("key", key, known)))
@@ -120,11 +139,13 @@ def _check(
         problems += part_problems
     sections, part_problems = _check_plugin_sections(composed, plugins)
     problems += part_problems
+    watchers, part_problems = _check_watchers(composed, plugins)
+    problems += part_problems
     scalars, wrong = parse(_Scalars, {"seed": values["seed"]} if "seed" in values else {})
     problems += [Problem(composed.origin(key), key, message) for key, message in wrong]
     problems += _missing_parts(composed, plugins, parts, (*given, *missing_ok))
     if None not in parts.values():
-        config = Config(**parts, seed=scalars.seed if scalars else 0, sections=sections)
+        config = Config(**parts, seed=scalars.seed if scalars else 0, sections=sections, watchers=watchers)
         problems += _conflicts(config, composed)
     return (Config() if problems else config), problems
 
@@ -175,6 +196,19 @@ def _check_plugin_sections(composed: Composed, plugins: Plugins) -> tuple[dict[s
             )
             problems += section_problems
     return sections, problems
+
+
+def _check_watchers(composed: Composed, plugins: Plugins) -> tuple[dict[str, PartConfig], list[Problem]]:
+    """Return the watchers that the config switches on; one that is null is off."""
+    watchers: dict[str, PartConfig] = {}
+    problems: list[Problem] = []
+    for name in plugins.catalog.names("watcher"):
+        if composed.values.get(name) is not None:
+            entry = plugins.get("watcher", name)
+            options, option_problems = _check_section(name, entry.load_options() or NoOptions, composed)
+            watchers[name] = PartConfig(entry, options)
+            problems += option_problems
+    return watchers, problems
 
 
 def _missing_parts(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,8 @@ class TrialRunner:
     def decode(self, decoder: Decoder, chat: bool | None = None) -> tuple[Result, ...]:
         """Return the results of all prompts; chat: see `PlannedTrial`."""
         ids, texts = [record.id for record in self._records], [record.prompt for record in self._records]
-        return tuple(decoder.generate(texts, ids=ids, batch=self._batch, chat=chat))
+        unwatched = replace(decoder, watchers=None)  # a trial is no use of the decoder
+        return tuple(unwatched.generate(texts, ids=ids, batch=self._batch, chat=chat))
 
     def attempt(self, trial: PlannedTrial) -> Outcome:
         """Return what a trial gives; one that the parts refuse says so."""

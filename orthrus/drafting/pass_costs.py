@@ -17,6 +17,7 @@ from orthrus.drafting.cost_cache import read_costs, write_costs
 from orthrus.interfaces import Target
 from orthrus.machine import pass_conditions, synchronize
 from orthrus.optional import HasPassIdentity
+from orthrus.ranks.together import together_of
 from orthrus.sampling import add_noise
 from orthrus.settings import Stop
 from orthrus.values import Draft, Verdict
@@ -49,6 +50,7 @@ class PassCosts:
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._target = target
+        self._together = together_of(target)
         self._drafting = dict([drafting] if drafting else [])
         self._notify = notify
         self._clock = clock
@@ -77,11 +79,11 @@ class PassCosts:
         identity = self._identity(kind, bucket)
         known = self._known.setdefault((kind, bucket), {})
         if not missing_sizes <= known.keys() and identity is not None:
-            known |= read_costs(identity, self._notify)
+            known |= self._together.made_by_lead(lambda: read_costs(identity, self._notify))
         if not missing_sizes <= known.keys():
             measured, settled = self._measure(kind, context, sorted(missing_sizes))
             known |= measured
-            if identity is not None and settled:
+            if identity is not None and settled and self._together.leads:
                 write_costs(identity, known, self._notify)
         return known
 
@@ -89,7 +91,8 @@ class PassCosts:
         rows = len(context.rows)
         self._notify(f"measuring what passes cost on this machine ({kind}, {rows} row{'s' * (rows > 1)}; once)")
         actions = self._actions(kind, context, sizes)
-        measured, settled = measure(actions, partial(synchronize, self._target.device), self._clock)
+        wait = partial(synchronize, self._target.device)
+        measured, settled = measure(actions, wait, self._clock, self._together.agree)
         if not settled:
             self._notify("this machine is busy: what its passes cost could not be told exactly, and is not kept")
         return measured, settled
@@ -111,12 +114,15 @@ class PassCosts:
 
 
 def measure(
-    actions: Mapping[int, Callable[[], object]], wait: Callable[[], None], clock: Callable[[], float]
+    actions: Mapping[int, Callable[[], object]],
+    wait: Callable[[], None],
+    clock: Callable[[], float],
+    agree: Callable[[Any], Any] = lambda measured: measured,
 ) -> tuple[dict[int, float], bool]:
     """Return the least seconds that each action took, and whether all settled: took about as long a second time.
 
     The least, because whatever disturbs a measurement makes it longer. Rounds over all actions follow one that does not
-    count.
+    count. agree: what several processes that run the actions together take as measured, and whether that is enough.
     """
     for action in actions.values():  # compiles, captures, grows buffers
         action()
@@ -130,9 +136,11 @@ def measure(
             wait()
             taken[size] = sorted([*taken[size], max(LEAST_SECONDS, clock() - start)])[:2]
         settled = done > 1 and all(second <= SETTLED * least for least, second in taken.values())
-        if done > 1 and (clock() - began > PATIENCE_SECONDS or (settled and done >= FEWEST_ROUNDS)):
+        enough = done > 1 and (clock() - began > PATIENCE_SECONDS or (settled and done >= FEWEST_ROUNDS))
+        if agree(enough):
             break
-    return {size: least for size, (least, _) in taken.items()}, settled
+    outcome: tuple[dict[int, float], bool] = agree(({size: least for size, (least, *_) in taken.items()}, settled))
+    return outcome
 
 
 def scratch_context(context: Context, cycles: int) -> Scheduler:

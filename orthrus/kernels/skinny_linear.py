@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -68,6 +68,59 @@ def gain(hidden: Tensor, weight: Tensor) -> Normed:
     return Normed(hidden, gained, parts, 1)
 
 
+def added_gain(hidden: Tensor, more: Tensor, weight: Tensor) -> Normed:
+    """Add `more` to hidden [B, n, E] in place; return it made ready for a projection after a norm with weight [E]."""
+    from orthrus.kernels import triton_skinny_linear as kernels
+
+    tokens, size = hidden.shape[0] * hidden.shape[1], hidden.shape[2]
+    gained = torch.empty_like(hidden)
+    parts = hidden.new_empty(_padded(tokens), dtype=torch.float32)
+    kernels.added_gain[(tokens,)](hidden, more, weight, gained, parts, K=size, PADDED=_power(size))
+    return Normed(hidden, gained, parts, 1)
+
+
+class SharedParts(Protocol):
+    """Parts that GPUs read from each other's memory (see `orthrus.ranks.direct_sum`)."""
+
+    rank: int
+    ranks: int
+    slot_bytes: int
+    buffers: Tensor
+    marks: Tensor
+
+    def part(self, like: Tensor, slot: int) -> Tensor:
+        """Return where this rank's part [B, n, E] goes."""
+
+
+def linear_added_directly(
+    hidden: Tensor, weight: Tensor, residual: Tensor, norm: Tensor | None, shared: SharedParts, slot: int
+) -> Normed | None:
+    """Do what `linear_added` does with the product of all ranks; slot: of the parts, another one from call to call."""
+    from orthrus.kernels import triton_direct_sum
+
+    part = shared.part(residual, slot)
+    tokens, size = residual.shape[0] * residual.shape[1], residual.shape[2]
+    _linear(unnormed(hidden), weight, None, 0.0, tile(tokens, *weight.shape), out=part)
+    gained = residual if norm is None else torch.empty_like(residual)
+    parts = residual.new_empty(0 if norm is None else _padded(tokens), dtype=torch.float32)
+    triton_direct_sum.direct_added_gain[(tokens,)](
+        residual,
+        shared.buffers,
+        shared.marks,
+        slot * shared.slot_bytes // residual.element_size(),
+        norm,
+        gained,
+        parts,
+        K=size,
+        PADDED=_power(size),
+        RANK=shared.rank,
+        RANKS=shared.ranks,
+        NORMED=norm is not None,
+        num_warps=8,
+    )
+    return None if norm is None else Normed(residual, gained, parts, 1)
+
+
 def linear(normed: Normed, weight: Tensor, bias: Tensor | None, epsilon: float) -> Tensor:
     """Return [B, n, N]: the normed hidden state times weight [N, E] transposed, plus bias [N]."""
     tokens = normed.hidden.shape[0] * normed.hidden.shape[1]
@@ -81,11 +134,12 @@ def _linear(
     epsilon: float,
     layout: Tile,
     dtype: torch.dtype | None = None,
+    out: Tensor | None = None,
 ) -> Tensor:
     from orthrus.kernels import triton_skinny_linear as kernels
 
     outputs, inputs = weight.shape
-    out = normed.hidden.new_empty(*normed.hidden.shape[:2], outputs, dtype=dtype)
+    out = normed.hidden.new_empty(*normed.hidden.shape[:2], outputs, dtype=dtype) if out is None else out
     tokens = out.shape[0] * out.shape[1]
     kernels.linear[_grid(tokens, outputs, layout)](
         normed.gained,

@@ -70,6 +70,21 @@ def gain(hidden, weight, gained, parts, K: tl.constexpr, PADDED: tl.constexpr):
     tl.store(parts + row, tl.sum(wide * wide, 0))
 
 
+@triton.jit
+def added_gain(hidden, more, weight, gained, parts, K: tl.constexpr, PADDED: tl.constexpr):
+    """Add `more` to hidden in place, both [M, K], and prepare what follows as `gain` does."""
+    row = tl.program_id(0)
+    k = tl.arange(0, PADDED)
+    inside = k < K
+    x = tl.load(hidden + row * K + k, mask=inside, other=0.0)
+    y = tl.load(more + row * K + k, mask=inside, other=0.0)
+    g = tl.load(weight + k, mask=inside, other=0.0).to(tl.float32)
+    wide = (x.to(tl.float32) + y.to(tl.float32)).to(x.dtype).to(tl.float32)
+    tl.store(hidden + row * K + k, wide.to(x.dtype), mask=inside)
+    tl.store(gained + row * K + k, (wide * g).to(x.dtype), mask=inside)
+    tl.store(parts + row, tl.sum(wide * wide, 0))
+
+
 @triton.jit(do_not_specialize=["rows"])
 def linear(
     gained,

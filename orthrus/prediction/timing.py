@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 
 from orthrus.bench.measurement import Clock
 from orthrus.decoder import Decoder
+from orthrus.drafting.scripted_widths import ScriptedWidths
+from orthrus.drafting.width_verifier import WidthVerifier
 from orthrus.machine import synchronize
 from orthrus.optional import BoundsSlots
-from orthrus.prediction.scripted import ScriptedWidths
 from orthrus.prediction.trace import Trace
-from orthrus.prediction.watching import TracingVerifier, WidthVerifier
+from orthrus.prediction.watching import TracingVerifier
 from orthrus.settings import Stop
 
 Prompts = Sequence[Sequence[int]]

@@ -1,9 +1,9 @@
-"""Verifiers, wrapped to see what a decoding drafts, and what of it the target agrees with. B: rows, n: width."""
+"""A verifier, wrapped to see what of a decoding's drafts the target agrees with. B: rows, n: width."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -11,28 +11,10 @@ from torch import Tensor
 from orthrus.batch.context import Context
 from orthrus.batch.request import Row
 from orthrus.chance import Chance
+from orthrus.drafting.width_verifier import WidthVerifier
 from orthrus.interfaces import Verifier
-from orthrus.optional import is_coupled
 from orthrus.prediction.trace import Trace
 from orthrus.values import Draft, Verdict
-
-
-class WidthVerifier:
-    """A wrapped verifier that notes how wide each draft is, which the host knows: it costs nothing."""
-
-    def __init__(self, verifier: Verifier) -> None:
-        self.greedy = verifier.greedy
-        self.coupled = is_coupled(verifier)
-        self.widths: list[int] = []  # of every step, 0 for a prefill
-        self._verifier = verifier
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._verifier, name)
-
-    def verify(self, context: Context, draft: Draft, logits: Tensor, chance: Chance) -> Verdict:
-        """Return the verifier's verdict."""
-        self.widths.append(draft.tokens.shape[1])
-        return self._verifier.verify(context, draft, logits, chance)
 
 
 class TracingVerifier(WidthVerifier):
@@ -55,7 +37,10 @@ class TracingVerifier(WidthVerifier):
         if not self._every_place or draft.tokens.shape[1] == 0:
             return verdict
         nothing = Draft(draft.tokens[:, :0], torch.zeros_like(draft.lengths))
-        return self._verifier.verify(context, nothing, logits[:, :1], chance)
+        verdict = self._verifier.verify(context, nothing, logits[:, :1], chance)
+        if draft.parents is None:
+            return verdict
+        return replace(verdict, last=torch.full_like(draft.lengths, -1))
 
     def traces(self, requests: Sequence[Row]) -> list[Trace]:
         """Return a trace for each request, in their order, once they are answered.

@@ -1,6 +1,6 @@
 """Naive implementations that decoding is compared with: small, slow, and sharing no code with what they judge.
 
-May import: batch, chance, errors, files, interfaces, optional, settings, values.
+May import: batch, chance, errors, files, interfaces, optional, settings, trees, values.
 """
 
 from orthrus.reference.cache import PlainCache

@@ -50,6 +50,16 @@ class PlainCache:
         key, value = states.permute(2, 0, 3, 1, 4).contiguous()
         return key, value
 
+    def move_slots(self, first: Tensor, order: Tensor) -> None:
+        """Let slot first [B] + i of each row have what its slot first + order [B, n] at i has."""
+        before = dict(self._held)
+        for layer in {key[0] for key in before}:
+            for row, (start, sources) in enumerate(zip(first.tolist(), order.tolist(), strict=True)):
+                for index, source in enumerate(sources):
+                    self._held.pop((layer, row, start + index), None)
+                    if (layer, row, start + source) in before:
+                        self._held[layer, row, start + index] = before[layer, row, start + source]
+
     def keep(self, lengths: Tensor) -> None:
         """Commit exactly the first lengths [B] slots of each row; what was beyond is gone."""
         self.lengths = lengths

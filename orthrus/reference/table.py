@@ -17,6 +17,7 @@ from orthrus.errors import BuildError, InputError
 from orthrus.interfaces import KVCache, Tokenizer
 from orthrus.optional import BoundsRows, MovesRows, TapReader, TracksRows
 from orthrus.reference.cache import PlainCache
+from orthrus.trees import MovesSlots, TreeObstacle, slots_obstacle
 from orthrus.values import Draft, Prompt, Step, TappedStates, TapPoint
 
 
@@ -119,11 +120,25 @@ class TableTarget:
         """Pass over the anchor and the draft; return [B, n + 1, V]."""
         self.turn.check(context)
         tokens = torch.cat([context.anchors[:, None], draft.tokens], dim=1)
-        slots = (context.lengths - 1)[:, None] + torch.arange(tokens.shape[1], device=self.device)
-        logits = self.run_pass(tokens, slots, context.longest + draft.tokens.shape[1])
+        first = (context.lengths - 1)[:, None]  # [B, 1] the anchor's
+        slots = first + torch.arange(tokens.shape[1], device=self.device)
+        extent = context.longest + draft.tokens.shape[1]
+        if draft.paths is None:
+            logits = self.run_pass(tokens, slots, extent)
+        else:
+            logits = self.run_pass(tokens, slots, extent, None, first[..., None] + draft.paths.back(self._order))
         if self._reader is not None:
             self._reader.scored(self._tapped(), context.lengths - 1)
         return logits
+
+    def tree_obstacle(self) -> TreeObstacle | None:
+        """Return that the cache moves no slots, where that is so."""
+        return slots_obstacle(self._cache)
+
+    def keep_path(self, context: Context, order: Tensor) -> None:
+        """Put an accepted path where a chain would be."""
+        assert isinstance(self._cache, MovesSlots), "else there is an obstacle"
+        self._cache.move_slots(context.lengths, order)
 
     def keep(self, step: Step) -> None:
         """Keep all but the anchor, which the next pass writes."""
@@ -174,15 +189,18 @@ class TableTarget:
         """The logits [V ** order, V] of every past."""
         return self._table
 
-    def run_pass(self, tokens: Tensor, slots: Tensor, extent: int, rows: Tensor | None = None) -> Tensor:
+    def run_pass(
+        self, tokens: Tensor, slots: Tensor, extent: int, rows: Tensor | None = None, past: Tensor | None = None
+    ) -> Tensor:
         """Write tokens [R, n] into slots [R, n] and return the logits [R, n, V] after each; extent: the last slot + 1.
 
-        rows [R]: None for all.
+        rows [R]: None for all. past [R, n, order]: the slots that lead to each token, itself the last; None: those
+        before its own.
         """
         self._cache.place(slots, extent, rows)
         states = tokens[:, None, :, None].double()  # [R, 1, n, 1]: the token itself is its key and its value
         stored, _ = self._cache.update(states, states, 0)
-        past = slots[..., None] - self._back  # [R, n, order]
+        past = slots[..., None] - self._back if past is None else past  # [R, n, order]
         seen = stored[:, 0, :, 0].gather(1, past.clamp(min=0).flatten(1)).long().view_as(past)
         self._past = seen.masked_fill(past < 0, 0)
         return self.look_up(self._past)

@@ -11,7 +11,7 @@ from orthrus.errors import PluginError, reason, unknown
 from orthrus.options import describe
 
 PARTS = ("attention", "cache", "target", "drafter", "verifier")  # of a decoder, in building order
-RESERVED = (*PARTS, "sampling", "stop", "seed", "use")  # what a config has of itself
+RESERVED = (*PARTS, "sampling", "stop", "warm_up", "seed", "use")  # what a config has of itself
 DEFAULT = "default"  # the verifier of a config that names none
 PLAIN = "none"  # the drafter that drafts nothing: plain decoding, which others are held against
 KINDS = {  # kind: hook
@@ -23,8 +23,10 @@ KINDS = {  # kind: hook
     "source": "register_sources",
     "baseline": "register_baselines",
     "section": "register_sections",
+    "watcher": "register_watchers",
     "command": "register_commands",
 }
+WATCH_HOOKS = ("after_step", "after_generation")  # of watchers, and of plugins that listen to every decoding
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ import pluggy
 
 from orthrus import hookspecs
 from orthrus.errors import PluginError, reason, unknown
-from orthrus.registry.catalog import KINDS, RESERVED, Catalog, Entry, conflict
+from orthrus.registry.catalog import KINDS, RESERVED, WATCH_HOOKS, Catalog, Entry, conflict
+from orthrus.registry.hook_checks import check_hooks
 
 GROUP = "orthrus.plugins"
 ONLY = "ORTHRUS_PLUGINS"  # load only these entry points, separated by commas; empty: none
@@ -105,9 +106,7 @@ class Plugins:
             raise PluginError(f"it is loaded already, as '{self._manager.get_name(plugin) or origin}'")
         try:
             self._manager.register(plugin, name=origin)
-            self._refuse_misspelled(plugin)
-            self._refuse_unmarked(plugin)
-            self._refuse_defaults(plugin)
+            check_hooks(self._manager, plugin, (*KINDS.values(), *WATCH_HOOKS))
             self._collect(plugin, origin, version)
         except (Exception, SystemExit) as error:
             self._drop(plugin, origin)
@@ -121,39 +120,31 @@ class Plugins:
             self._manager.unregister(name=origin)
         self.catalog.remove(origin)
 
-    def _refuse_misspelled(self, plugin: object) -> None:
-        # As pluggy's check_pending, which does not say what was probably meant.
-        for caller in self._manager.get_hookcallers(plugin) or []:
-            if not caller.has_spec():
-                raise PluginError(unknown("hook", caller.name, KINDS.values()))
-
-    def _refuse_unmarked(self, plugin: object) -> None:
-        used = {caller.name for caller in self._manager.get_hookcallers(plugin) or []}
-        for hook in KINDS.values():
-            if hook not in used and inspect.isroutine(inspect.getattr_static(plugin, hook, None)):
-                raise PluginError(f"'{hook}' is not marked with @orthrus.hookimpl, and would never be called")
-
-    def _refuse_defaults(self, plugin: object) -> None:
-        for caller in self._manager.get_hookcallers(plugin) or []:
-            for impl in caller.get_hookimpls():
-                if impl.plugin is plugin and impl.kwargnames:
-                    raise PluginError(
-                        f"hook '{caller.name}' gives {', '.join(impl.kwargnames)} a default, and would never receive"
-                        " the caller's value; remove the default"
-                    )
-
     def _collect(self, plugin: object, origin: str, version: str) -> None:
         others = [registered for registered in self._manager.get_plugins() if registered is not plugin]
         for kind, hook in KINDS.items():
             caller = self._manager.subset_hook_caller(hook, remove_plugins=others)
             caller(register=self._registrar(kind, origin, version))
 
+    @property
+    def listeners(self) -> list[object]:
+        """The plugins that are told of the steps or ended requests of every decoder."""
+        impls = [impl for hook in WATCH_HOOKS for impl in getattr(self._manager.hook, hook).get_hookimpls()]
+        return list(dict.fromkeys(impl.plugin for impl in impls))
+
     def _registrar(self, kind: str, origin: str, version: str) -> hookspecs.Register:
         def register(name: str, factory: object, options: object = None) -> None:
             _check_registration(kind, name, factory, options)
+            self._check_key(kind, name)
             self.catalog.add(Entry(kind, name, factory, options, origin, version))
 
         return register
+
+    def _check_key(self, kind: str, name: str) -> None:
+        """Raise PluginError if a watcher has the name of a section, or the other way round: both are keys."""
+        other = {"section": "watcher", "watcher": "section"}.get(kind)
+        if other is not None and name in self.catalog.names(other):
+            raise PluginError(f"a {kind} must not be called '{name}': there is a {other} of this name")
 
 
 def strict_by_default() -> bool:
@@ -164,8 +155,8 @@ def strict_by_default() -> bool:
 def _check_registration(kind: str, name: Any, factory: Any, options: Any) -> None:
     if not isinstance(name, str) or not name:
         raise PluginError(f"a {kind} must be registered under a name, not {name!r}")
-    if kind == "section" and name in RESERVED:
-        raise PluginError(f"a section must not be called '{name}': every config has one of this name")
+    if kind in ("section", "watcher") and name in RESERVED:
+        raise PluginError(f"a {kind} must not be called '{name}': every config has one of this name")
     if not callable(factory) and not _is_place(factory):
         raise PluginError(f"the factory of {kind} '{name}' must be callable or 'module:Name', not {factory!r}")
     if options is not None and not _is_dataclass(options) and not _is_place(options):

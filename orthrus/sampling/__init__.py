@@ -1,9 +1,10 @@
 """From logits to tokens: pure functions, the target's logits processor, and settings made concrete for a target.
 
-May import: batch, chance, errors, interfaces, kernels, optional, options, settings, values.
+May import: batch, chance, errors, interfaces, kernels, optional, options, paths, settings, values.
 """
 
 from orthrus.batch.commit import append_bonus, cut_at_stop
+from orthrus.sampling.agreement import keep_agreed
 from orthrus.sampling.drawn_draft import draw_draft, warp_draft
 from orthrus.sampling.functions import (
     NEVER,
@@ -31,6 +32,7 @@ __all__ = [
     "append_bonus",
     "cut_at_stop",
     "draw_draft",
+    "keep_agreed",
     "keep_min_p",
     "keep_top_k",
     "keep_top_p",

@@ -11,6 +11,7 @@ from torch import Tensor
 from orthrus.batch.context import Context
 from orthrus.batch.row_settings import RowSettings
 from orthrus.chance import Chance
+from orthrus.paths import Paths
 from orthrus.sampling.functions import NEVER, keep_min_p, token_probabilities, widen
 
 
@@ -30,16 +31,16 @@ def warp_rows(logits: Tensor, settings: RowSettings) -> Tensor:
     return logits if settings.min_p is None else keep_min_p(logits, settings.number("min_p", wide))
 
 
-def add_noise(context: Context, logits: Tensor, chance: Chance, first: int = 0) -> Tensor:
+def add_noise(context: Context, logits: Tensor, chance: Chance, first: int = 0, paths: Paths | None = None) -> Tensor:
     """Return logits [B, n, V], after the anchor and on, whose argmax is each row's choice: with noise where it draws.
 
-    first: how many tokens after the anchor come before them. The noise is that of a coupled verifier
-    (`Chance.gumbel`); rows at temperature 0 have none.
+    first: how many tokens after the anchor come before them. paths: of a tree, places of one depth have one noise. The
+    noise is that of a coupled verifier (`Chance.gumbel`); rows at temperature 0 have none.
     """
     settings = context.settings
     if not settings.draws:
         return logits
-    noise = chance.gumbel(context.keys, context.positions(logits.shape[1]) + first, logits.shape[-1])
+    noise = chance.gumbel(context.keys, context.positions(logits.shape[1], paths) + first, logits.shape[-1])
     if settings.drawing is not None:
         noise = torch.where(settings.drawing, noise, 0.0)
     return widen(logits) + noise

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from orthrus.interfaces import KVCache
+from orthrus.rounding import as_held
 from orthrus.testing.with_hypothesis import stateful
 from orthrus.testing.with_hypothesis import strategies as st
 
@@ -132,6 +133,7 @@ class _CacheMachine(stateful.RuleBasedStateMachine):
         expected = expectation(torch.tensor([[row_slots[slot] for slot in slots]], dtype=torch.float64), layer)[
             0
         ]  # [H, slots, D]
+        expected = as_held(self.cache, expected)
         wrong = (tensor[:, slots] != expected).any(-1).any(0).tolist()
         if any(wrong):
             index = wrong.index(True)

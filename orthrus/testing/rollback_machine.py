@@ -19,6 +19,7 @@ from orthrus.testing.scenes import Scene
 from orthrus.testing.strategies import batches
 from orthrus.testing.with_hypothesis import stateful
 from orthrus.testing.with_hypothesis import strategies as st
+from orthrus.trees import drafts_trees
 from orthrus.values import Draft, Step, Verdict
 
 VOCABULARY, ROWS, LIMIT, WIDTH = 4, 3, 12, 8  # of what is drawn; a target may know more tokens
@@ -50,7 +51,7 @@ class Session:
     def __init__(self, target: Target, drafter: Drafter, context: Context) -> None:
         self.context = context
         self._target, self._drafter = target, drafter
-        self._scheduler = Scheduler(context, name_of(drafter))
+        self._scheduler = Scheduler(context, name_of(drafter), trees=drafts_trees(drafter))
         target.start(context)
 
     @torch.no_grad()

@@ -2,6 +2,6 @@
 
 See docs/explanation/lossless.md.
 
-May import: batch, bench, build, chance, config, decoder, errors, files, interfaces, machine, metrics, optional,
-reference, registry, sampling, settings, values.
+May import: accepted_path, batch, bench, build, chance, config, decoder, errors, files, interfaces, machine, metrics,
+optional, ranks, reference, registry, sampling, settings, trees, values.
 """

@@ -14,6 +14,7 @@ from orthrus.decoder import Decoder
 from orthrus.errors import InputError
 from orthrus.interfaces import Target
 from orthrus.optional import WidenedTarget, is_coupled
+from orthrus.ranks.together import check_shared, together_of
 from orthrus.registry.catalog import PLAIN
 from orthrus.registry.plugins import Plugins
 from orthrus.values import Prompt, Result
@@ -69,7 +70,12 @@ class Runs:
     _lossy: list[tuple[Tried, tuple[LossyPart, ...]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._targets: TargetPool[Target] = TargetPool(lambda config: build_target(config, self.plugins, self.notify))
+        self._targets: TargetPool[Target] = TargetPool(self._make_target)
+
+    def _make_target(self, config: Config) -> Target:
+        target = build_target(config, self.plugins, self.notify)
+        check_shared(target)
+        return target
 
     def prepare(self, config: Config) -> ReferenceCheck:
         """Return the reference of a config, its target built; raise InputError if its runs cannot be certified."""
@@ -128,18 +134,20 @@ class Runs:
         identity = identity_of(config, batch, self.prompts, self.chat, decoder)
         drafter = config.drafter.entry.name if config.drafter else PLAIN
         label = f"drafter {drafter}, batch {batch}"
-        if read := self.run_cache.read(identity, label):
+        together, run_cache = together_of(decoder.target), self.run_cache
+        if read := together.made_by_lead(lambda: run_cache.read(identity, label)):
             for _ in self.prompts:
                 advance(None)
             return read
         decoded = self._watched(decoder, batch, advance)
-        self.run_cache.write(identity, decoded, label)
+        if together.leads:
+            run_cache.write(identity, decoded, label)
         return decoded
 
     def _watched(self, decoder: Decoder, batch: int, advance: Advance) -> Answers:
         recorder = RecordingVerifier(decoder.verifier)
         ids, texts = [id for id, _ in self.prompts], [prompt for _, prompt in self.prompts]
-        watched = replace(decoder, verifier=recorder)
+        watched = replace(decoder, verifier=recorder, watchers=None)  # a run is what it is without listeners
         results = watched.generate(texts, ids=ids, batch=batch, chat=self.chat, on_result=advance)
         return results, recorder.seen(results)
 
@@ -153,7 +161,7 @@ class Runs:
         return decoder
 
     def _reference(self, config: Config) -> ReferenceCheck:
-        key = replace(config, drafter=None, verifier=None, attention=None, cache=None, sections={})
+        key = replace(config, drafter=None, verifier=None, attention=None, cache=None, sections={}, watchers={})
         for known, reference in self._references:
             if known == key:
                 return reference

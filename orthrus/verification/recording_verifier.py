@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from orthrus.accepted_path import AcceptedPath
 from orthrus.batch.context import Context
 from orthrus.chance import Chance
 from orthrus.errors import InputError
@@ -21,6 +22,7 @@ from orthrus.interfaces import Verifier
 from orthrus.machine import precise
 from orthrus.optional import is_coupled
 from orthrus.sampling import add_noise, append_bonus
+from orthrus.trees import verifies_trees
 from orthrus.values import Draft, Result, Verdict
 
 AT_ONCE = 4096  # notes that are fetched from the device together
@@ -42,6 +44,7 @@ class RecordingVerifier:
     def __init__(self, verifier: Verifier) -> None:
         self.greedy = verifier.greedy
         self.coupled = is_coupled(verifier)
+        self.verifies_trees = verifies_trees(verifier)
         self._verifier = verifier
         self._notes: list[tuple[list[int], Tensor]] = []
 
@@ -53,7 +56,7 @@ class RecordingVerifier:
 
         The scores are a copy of before: a write through `.data` raises no version.
         """
-        version, scores = logits._version, _scores(context, logits, chance)
+        version, scores = logits._version, _scores(context, draft, logits, chance)
         verdict = self._verifier.verify(context, draft, logits, chance)
         if logits._version != version:
             name = type(self._verifier).__name__
@@ -92,14 +95,20 @@ def of_token(seen: Mapping[int, TokenRecord], index: int, token: int) -> TokenRe
     return record if record is not None and record.token == token else TokenRecord(token, -1, math.nan, math.nan)
 
 
-def _scores(context: Context, logits: Tensor, chance: Chance) -> Tensor:
+def _scores(context: Context, draft: Draft, logits: Tensor, chance: Chance) -> Tensor:
     """Return a copy of what the argmax is to be of [B, n + 1, V]: processed logits, above temperature 0 with noise."""
-    return add_noise(context, logits, chance) if context.settings.draws else logits.clone()
+    if not context.settings.draws:
+        return logits.clone()
+    return add_noise(context, logits, chance, paths=draft.paths)
 
 
 def _note(context: Context, draft: Draft, verdict: Verdict, scores: Tensor) -> Tensor:
     """Return [B, 2 + 4 (n + 1)]: length, accepted, and of each token itself, the argmax, its gap and its score."""
-    tokens = append_bonus(draft.tokens, verdict.accepted, verdict.next_tokens)  # [B, n + 1]
+    drafted = draft.tokens
+    if draft.paths is not None:  # what was seen along the accepted path
+        path = AcceptedPath.of(draft, verdict)
+        drafted, scores = path.tokens, path.along(scores)
+    tokens = append_bonus(drafted, verdict.accepted, verdict.next_tokens)  # [B, n + 1]
     largest, argmax = scores.max(-1)
     values = scores.gather(-1, tokens[..., None])[..., 0]
     columns = [context.lengths[:, None], verdict.accepted[:, None], tokens, argmax, largest - values, values]

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
 from orthrus import AttentionCapabilities, MaskDescription, Parts
+from orthrus_attention.masks import TREES, visible
 from orthrus_attention.unseen import looks, mended, zeroed
 from orthrus_attention.unsupported import refuse
 
@@ -31,9 +32,15 @@ class Bounds:
 
     @classmethod
     def of(cls, mask: MaskDescription, window: int | None) -> Bounds:
-        """Return the bounds of a mask; a block follows on what is committed, so what a query sees is one stretch."""
+        """Return the bounds of a mask; a block follows on what is committed, so what a query sees is one stretch.
+
+        In a tree they are those of the stretch in which it sees anything.
+        """
         positions = mask.positions.to(torch.int32)
-        last = positions if mask.kind == "causal" else positions.amax(1, keepdim=True).expand_as(positions)
+        if mask.kind == "tree":
+            last = (mask.lengths.to(torch.int32)[:, None] + positions.shape[1] - 1).expand_as(positions)
+        else:
+            last = positions if mask.kind == "causal" else positions.amax(1, keepdim=True).expand_as(positions)
         first = torch.zeros_like(positions) if window is None else (positions - window + 1).clamp(min=0)
         return cls(first, last + 1)
 
@@ -44,9 +51,12 @@ class Prepared:
 
     mask: BlockMask
     bounds: Bounds
+    table: Tensor | None = None  # [B, n, extent] of a tree: what is seen
 
     def seen(self, slots: int) -> Tensor:
         """Return [B, n, slots]: true where the query may see the key in that slot."""
+        if self.table is not None:
+            return torch.nn.functional.pad(self.table, (0, slots - self.table.shape[2]))
         each = torch.arange(slots, device=self.bounds.first.device)
         return (each >= self.bounds.first[..., None]) & (each < self.bounds.end[..., None])
 
@@ -60,6 +70,7 @@ class FlexAttention:
     capabilities = AttentionCapabilities(
         devices=frozenset({"cpu", "cuda"}),
         dtypes=frozenset({"float32", "bfloat16", "float16"}),
+        kinds=TREES,
         head_sizes=HEAD_SIZES,
         softcap=True,
     )
@@ -70,6 +81,7 @@ class FlexAttention:
     def prepare(self, mask: MaskDescription, window: int | None, dtype: torch.dtype) -> Prepared:
         """Return the mask as a function of tensors, and the blocks of slots that are in use."""
         bounds = Bounds.of(mask, window)
+        table = visible(mask, window) if mask.kind == "tree" else None
         first, end = blocks_in_use(bounds)
         most = -(-mask.extent // BLOCK)
         indices = first[..., None] + torch.arange(most, dtype=torch.int32, device=first.device)
@@ -77,11 +89,11 @@ class FlexAttention:
             (end - first)[:, None],  # [B, 1, blocks of queries]
             indices.clamp(max=most - 1)[:, None],  # [B, 1, blocks of queries, blocks of slots]
             BLOCK_SIZE=BLOCK,
-            mask_mod=seen_by(bounds),
+            mask_mod=seen_by(bounds) if table is None else looked_up(table),
             seq_lengths=(mask.positions.shape[1], mask.extent),
             compute_q_blocks=False,  # they are for the backward pass
         )
-        return Prepared(block_mask, bounds)
+        return Prepared(block_mask, bounds, table)
 
     def attend(
         self,
@@ -155,6 +167,15 @@ def seen_by(bounds: Bounds) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor
 
     def seen(row: Tensor, head: Tensor, query: Tensor, slot: Tensor) -> Tensor:
         return (slot >= first[row, query]) & (slot < end[row, query])
+
+    return seen
+
+
+def looked_up(table: Tensor) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]:
+    """Return FlexAttention's mask function that looks into a table [B, n, extent]."""
+
+    def seen(row: Tensor, head: Tensor, query: Tensor, slot: Tensor) -> Tensor:
+        return table[row, query, slot]
 
     return seen
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from orthrus import AttentionCapabilities, BuildError, MaskDescription, Parts
 from orthrus.kernels.launch import early_launch
+from orthrus_attention.masks import TREES
 from orthrus_attention.unsupported import refuse
 
 PROGRAMS = 512  # enough to fill today's GPUs a few times over
@@ -16,30 +18,49 @@ SMALLEST_SPLIT = 64  # slots; below it, weighing the splits together costs more 
 MOST_SPLITS = 64
 ENOUGH, FEW_SLOTS = 96, 1024  # so many programs need no splits of so few slots, which leaves out a kernel
 FEW_QUERIES = 16  # of a row; over few slots they are tiled and split as one alone would be, and get the bits it gets
+SMALL_HEAD, MANY_QUERIES, MANY_SLOTS = 64, 96, 4096  # of heads that are small, as those of small models, as many are
 
 NUMBERS_A_WARP = 2048  # that splits left, 64 for a thread: few warps have the least to tell one another
 
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """The inputs of the kernels: positions [B, n] and lengths [B]; window 0 is none."""
+    """The inputs of the kernels: positions [B, n] and lengths [B]; window 0 is none. seen [B, n, n]: of a tree."""
 
     positions: Tensor
     lengths: Tensor
     window: int
     causal: bool
+    seen: Tensor | None = None
+
+    @cached_property
+    def columns(self) -> Tensor:
+        """[B, n, n] int32: of each column of a tree the column that its path leads through at each depth, from 0 on.
+
+        Beyond a path's end stands anything: no query looks there.
+        """
+        assert self.seen is not None, "a tree is described by its paths"
+        width = self.seen.shape[1]
+        indices = torch.arange(width, dtype=torch.int32, device=self.seen.device)
+        depths = (self.positions - self.lengths[:, None])[:, None].expand(-1, width, -1)
+        depths = torch.where(self.seen, depths, width)  # what is not on the path goes behind it
+        columns = torch.zeros(*self.seen.shape[:2], width + 1, dtype=torch.int32, device=self.seen.device)
+        columns.scatter_(2, depths, indices.expand(self.seen.shape))
+        return columns[..., :width].contiguous()
 
 
 class SplitAttention:
     """Give each stretch of slots to its own program, then weigh the stretches together."""
 
     capabilities = AttentionCapabilities(
-        devices=frozenset({"cuda"}), dtypes=frozenset({"float32", "bfloat16", "float16"})
+        devices=frozenset({"cuda"}), dtypes=frozenset({"float32", "bfloat16", "float16"}), kinds=TREES
     )
 
     def prepare(self, mask: MaskDescription, window: int | None, dtype: torch.dtype) -> Prepared:
         """Return positions and lengths, one row after the other; nothing is built."""
-        return Prepared(mask.positions.contiguous(), mask.lengths.contiguous(), window or 0, mask.kind == "causal")
+        seen = None if mask.paths is None else mask.paths.contiguous()
+        positions, lengths = mask.positions.contiguous(), mask.lengths.contiguous()
+        return Prepared(positions, lengths, window or 0, mask.kind == "causal", seen)
 
     def attend(
         self,
@@ -63,10 +84,14 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, prepared: Prepared, scale
     batch, all_heads, queries, size = query.shape
     heads, slots = key.shape[1], key.shape[2]
     rows = all_heads // heads * queries
-    batch_invariant = is_batch_invariant(queries, slots)
+    scores = prepared.causal or prepared.seen is not None  # a block's bits decide no text
+    batch_invariant = is_batch_invariant(queries, slots, size if scores else None, batch * heads)
     block_m, block_n, warps = tile_sizes(rows, size, slots, query.element_size(), batch_invariant)
     tiles = -(-rows // block_m)
     splits = split_count(batch * heads, tiles, slots, block_n if batch_invariant else 0)
+    tree, paths = 0, prepared.positions  # which paths are of no chain
+    if prepared.seen is not None:
+        tree, paths = (2, prepared.columns) if batch_invariant else (1, prepared.seen.view(torch.uint8))
     whole = splits == 1
     # [B, n, H, D] in memory, which is how the model's next projection wants it
     out = torch.empty(batch, queries, all_heads, size, dtype=query.dtype, device=query.device).transpose(1, 2)
@@ -83,6 +108,7 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, prepared: Prepared, scale
         value,
         prepared.positions,
         prepared.lengths,
+        paths,
         out_or_parts,
         maxima,
         sums,
@@ -100,6 +126,7 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, prepared: Prepared, scale
         QUERIES=1 << (queries - 1).bit_length(),
         WINDOW=prepared.window,
         CAUSAL=prepared.causal,
+        TREE=tree,
         SIZE=size,
         PADDED=padded,
         BLOCK_M=block_m,
@@ -123,14 +150,22 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, prepared: Prepared, scale
         SIZE=size,
         PADDED=padded,
         SPLITS=cells,
+        IN_TURN=splits > cells,
+        TREE=tree,
         num_warps=max(1, min(4, cells * padded // NUMBERS_A_WARP)),
         **early,
     )
     return out
 
 
-def is_batch_invariant(queries: int, slots: int) -> bool:
-    """Tell whether a query gets the bits that it gets alone: nothing of the layout may depend on the others then."""
+def is_batch_invariant(queries: int, slots: int, size: int | None = None, heads: int = 1) -> bool:
+    """Tell whether a query gets the bits that it gets alone: nothing of the layout may depend on the others then.
+
+    size: of a head, where drafts are scored. heads: of keys, of all rows; with enough of them long texts are split as
+    is fast.
+    """
+    if size is not None and size <= SMALL_HEAD and queries <= MANY_QUERIES:
+        return slots <= FEW_SLOTS or (slots <= MANY_SLOTS and heads < ENOUGH)
     return queries <= FEW_QUERIES and slots <= FEW_SLOTS
 
 
@@ -148,7 +183,7 @@ def split_count(heads: int, tiles: int, slots: int, part_slots: int) -> int:
 
 
 def cell_count(splits: int, part_slots: int) -> int:
-    """Return for how many splits, those that are not there included, the parts are added up.
+    """Return for how many splits at a time, those that are not there included, the parts are added up.
 
     part_slots: as for `split_count`; then it is one number, and one order of adding, however much of a text there is.
     """

@@ -5,6 +5,10 @@ reads one split of one key head's slots and leaves a softmax that is normalized 
 the splits together. Of a single split (WHOLE) `partial` leaves the result itself: `out_or_parts` is [B, H, n, D] then,
 and else what each split sums up, [B, H_kv, splits, M, D]. Lengths are read from tensors, so a captured launch stays
 right while the text grows.
+
+A tree's tokens lie in the slots behind the committed ones. TREE 1: `paths` [B, n, n] says which of them a query sees.
+TREE 2: `paths` [B, n, n] says which of them stands at each depth of a query's path, and the keys are taken in the order
+of the text, so that a query gets the bits that it gets in a chain; row m is query m // groups then.
 """
 
 from __future__ import annotations
@@ -16,12 +20,77 @@ from orthrus.kernels.triton_wait import wait
 
 
 @triton.jit
+def _query_of(m, groups, queries, TREE: tl.constexpr):
+    """Return which head of its group and which query a row m of queries is."""
+    if TREE == 2:
+        head, query = m % groups, m // groups
+    else:
+        head, query = m // queries, m % queries
+    return head, query
+
+
+@triton.jit
+def _add_keys(q, k, v, seen, scale, maximum, total, sum_values):
+    """Return the softmax so far with the keys k [D, N] and values v [N, D], of which seen [M, N] are seen."""
+    scores = tl.dot(q, k, input_precision="ieee") * scale
+    scores = tl.where(seen, scores, float("-inf"))
+    higher = tl.maximum(maximum, tl.max(scores, 1))
+    anchor = tl.where(higher == float("-inf"), 0.0, higher)  # a row that has seen no key yet
+    weights = tl.exp(scores - anchor[:, None])
+    shrink = tl.exp(maximum - anchor)
+    # What is hidden has a weight of 0, and 0 * NaN is NaN: a draft's values must not reach the tokens before it.
+    v = tl.where((v > float("-inf")) & (v < float("inf")), v, 0.0).to(v.dtype)
+    sum_values = sum_values * shrink[:, None] + tl.dot(weights.to(v.dtype), v, input_precision="ieee")
+    return higher, total * shrink + tl.sum(weights, 1), sum_values
+
+
+@triton.jit
+def _seen_keys(
+    n, mask, position, first, length, positions, paths, query_index, valid, queries,
+    CAUSAL: tl.constexpr, TREE: tl.constexpr, WINDOW: tl.constexpr,
+):  # fmt: skip
+    """Return which of the slots n [N] each query sees [M, N]; positions [n] and paths [n, n] are those of the row."""
+    if CAUSAL or TREE == 2:
+        seen = mask[None, :] & (n[None, :] <= position[:, None])
+    elif TREE == 1:
+        column = n - length
+        drafted = (column >= 0) & (column < queries)
+        place = query_index[:, None] * queries + column[None, :]
+        own = tl.load(paths + place, mask=valid[:, None] & drafted[None, :], other=0) != 0
+        seen = mask[None, :] & ((n[None, :] < length) | own)
+    else:
+        seen = mask[None, :] & ((n[None, :] < length) | (n[None, :] >= first))
+    if WINDOW > 0:
+        if TREE == 1:
+            drafted = (n >= length) & (n < length + queries)
+            n = tl.where(drafted, tl.load(positions + n - length, mask=drafted, other=0), n)
+        seen = seen & (n[None, :] > position[:, None] - WINDOW)
+    return seen
+
+
+@triton.jit
+def _places_on_path(n, end, length, position, path, WINDOW: tl.constexpr):
+    """Return in which slots the tokens n [N] of the text that leads to a query are, and which of them it sees [N].
+
+    position: where its place in the text is; path: where the columns on its path are, by depth.
+    """
+    position = tl.load(position)
+    seen = (n < end) & (n <= position)
+    if WINDOW > 0:
+        seen = seen & (n > position - WINDOW)
+    depth = n - length
+    column = tl.load(path + depth, mask=seen & (depth >= 0), other=0)
+    return tl.where(depth >= 0, length + column, n), seen
+
+
+@triton.jit
 def partial(
     query,
     key,
     value,
     positions,
     lengths,
+    paths,
     out_or_parts,
     maxima,
     sums,
@@ -47,6 +116,7 @@ def partial(
     QUERIES: tl.constexpr,
     WINDOW: tl.constexpr,
     CAUSAL: tl.constexpr,
+    TREE: tl.constexpr,
     SIZE: tl.constexpr,
     PADDED: tl.constexpr,
     BLOCK_M: tl.constexpr,
@@ -63,8 +133,8 @@ def partial(
 
     m = tile * BLOCK_M + tl.arange(0, BLOCK_M)
     valid = m < rows
-    query_index = m % queries
-    query_head = head * groups + m // queries
+    query_in_group, query_index = _query_of(m, groups, queries, TREE)
+    query_head = head * groups + query_in_group
     d = tl.arange(0, PADDED)
     inside = d < SIZE
     position = tl.load(positions + batch * queries + query_index, mask=valid, other=0)
@@ -88,6 +158,8 @@ def partial(
     # BATCH_INVARIANT: a split is one tile, counted from slot 0, so that a key is in the same one whatever the first and
     # last query are.
     used = (last + 1).to(tl.int32)
+    if TREE == 1:
+        used = (length + queries).to(tl.int32)
     lowest = 0
     if WINDOW > 0:
         lowest = tl.maximum(first - WINDOW + 1, 0).to(tl.int32)
@@ -101,28 +173,36 @@ def partial(
     start = tl.maximum(begin + split * share, lowest)
     keys = key + batch * stride_kb + head * stride_kh
     values = value + batch * stride_vb + head * stride_vh
-    for slot in range(start, end, BLOCK_N):
+    # Of a tree whose keys are taken in the order of the text, the tiles up to here are the same for all queries.
+    shared = end
+    if TREE == 2:
+        shared = tl.minimum(end, (length // BLOCK_N * BLOCK_N).to(tl.int32))
+    for slot in range(start, shared, BLOCK_N):
         n = slot + tl.arange(0, BLOCK_N)
         mask = n < end
         k = tl.load(keys + n[None, :] * stride_kn + d[:, None], mask=mask[None, :] & inside[:, None], other=0.0)
-        scores = tl.dot(q, k, input_precision="ieee") * scale
-        if CAUSAL:
-            seen = mask[None, :] & (n[None, :] <= position[:, None])
-        else:
-            seen = mask[None, :] & ((n[None, :] < length) | (n[None, :] >= first))
-        if WINDOW > 0:
-            seen = seen & (n[None, :] > position[:, None] - WINDOW)
-        scores = tl.where(seen, scores, float("-inf"))
-        higher = tl.maximum(maximum, tl.max(scores, 1))
-        anchor = tl.where(higher == float("-inf"), 0.0, higher)  # a row that has seen no key yet
-        weights = tl.exp(scores - anchor[:, None])
-        shrink = tl.exp(maximum - anchor)
+        seen = _seen_keys(
+            n, mask, position, first, length, positions + batch * queries, paths + batch * queries * queries,
+            query_index, valid, queries, CAUSAL, TREE, WINDOW,
+        )  # fmt: skip
         v = tl.load(values + n[:, None] * stride_vn + d[None, :], mask=mask[:, None] & inside[None, :], other=0.0)
-        # What is hidden has a weight of 0, and 0 * NaN is NaN: a draft's values must not reach the tokens before it.
-        v = tl.where((v > float("-inf")) & (v < float("inf")), v, 0.0).to(value.dtype.element_ty)
-        sum_values = sum_values * shrink[:, None] + tl.dot(weights.to(v.dtype), v, input_precision="ieee")
-        total = total * shrink + tl.sum(weights, 1)
-        maximum = higher
+        maximum, total, sum_values = _add_keys(q, k, v, seen, scale, maximum, total, sum_values)
+    if TREE == 2:
+        first_query = tile * BLOCK_M // groups
+        last_query = tl.minimum(tl.cdiv((tile + 1) * BLOCK_M, groups), queries)
+        for slot in range(tl.maximum(start, shared), end, BLOCK_N):
+            n = slot + tl.arange(0, BLOCK_N)
+            # Each query has keys of its own; the rows of others see none, which leaves them as they are to the bit.
+            for each_query in range(first_query, last_query):
+                place, mask = _places_on_path(
+                    n, end, length, positions + batch * queries + each_query,
+                    paths + (batch * queries + each_query) * queries, WINDOW,
+                )  # fmt: skip
+                seen = mask[None, :] & (query_index == each_query)[:, None]
+                k_mask, v_mask = mask[None, :] & inside[:, None], mask[:, None] & inside[None, :]
+                k = tl.load(keys + place[None, :] * stride_kn + d[:, None], mask=k_mask, other=0.0)
+                v = tl.load(values + place[:, None] * stride_vn + d[None, :], mask=v_mask, other=0.0)
+                maximum, total, sum_values = _add_keys(q, k, v, seen, scale, maximum, total, sum_values)
 
     written = valid[:, None] & inside[None, :]
     if WHOLE:
@@ -152,6 +232,8 @@ def combine(
     SIZE: tl.constexpr,
     PADDED: tl.constexpr,
     SPLITS: tl.constexpr,
+    IN_TURN: tl.constexpr,
+    TREE: tl.constexpr,
     EARLY: tl.constexpr,
 ):
     wait(EARLY)
@@ -168,7 +250,22 @@ def combine(
     maximum = tl.load(maxima + cell, mask=s < splits, other=float("-inf"))
     part = tl.load(sums + cell, mask=s < splits, other=0.0)
     values = tl.load(parts + cell[:, None] * SIZE + d[None, :], mask=(s < splits)[:, None] & inside[None, :], other=0.0)
-    weights = tl.exp(maximum - tl.max(maximum, 0))  # every query sees at least its own slot
-    mean = tl.sum(values * weights[:, None], 0) / tl.sum(weights * part, 0)
-    target = out + batch * stride_ob + (head * groups + m // queries) * stride_oh + (m % queries) * stride_on
-    tl.store(target + d, mean.to(out.dtype.element_ty), mask=inside)
+    largest = tl.max(maximum, 0)  # every query sees at least its own slot
+    if IN_TURN:  # so many splits at a time: what is not there adds nothing, to the bit
+        for first in range(SPLITS, splits, SPLITS):
+            further = tl.load(maxima + cell + first * rows, mask=s + first < splits, other=float("-inf"))
+            largest = tl.maximum(largest, tl.max(further, 0))
+    weights = tl.exp(maximum - largest)
+    numerator, denominator = tl.sum(values * weights[:, None], 0), tl.sum(weights * part, 0)
+    if IN_TURN:
+        for first in range(SPLITS, splits, SPLITS):
+            there, further = s + first < splits, cell + first * rows
+            more_weights = tl.exp(tl.load(maxima + further, mask=there, other=float("-inf")) - largest)
+            more_sums = tl.load(sums + further, mask=there, other=0.0)
+            wanted = there[:, None] & inside[None, :]
+            more_values = tl.load(parts + further[:, None] * SIZE + d[None, :], mask=wanted, other=0.0)
+            numerator += tl.sum(more_values * more_weights[:, None], 0)
+            denominator += tl.sum(more_weights * more_sums, 0)
+    query_in_group, query_index = _query_of(m, groups, queries, TREE)
+    target = out + batch * stride_ob + (head * groups + query_in_group) * stride_oh + query_index * stride_on
+    tl.store(target + d, (numerator / denominator).to(out.dtype.element_ty), mask=inside)

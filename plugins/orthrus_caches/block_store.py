@@ -34,13 +34,17 @@ class PlacedBlocks:
 
 
 class BlockStore:
-    """Hold the keys and values of numbered blocks; layers may differ in heads and sizes."""
+    """Hold the keys and values of numbered blocks; layers may differ in heads and sizes.
+
+    What is kept beside the keys of a slot, whatever it is, is W numbers: [N, 1, S, W].
+    """
 
     def __init__(self, slots: int) -> None:
         self._slots = slots
         self._blocks = 0  # that each buffer has
         self._keys: dict[int, Tensor] = {}  # by layer
         self._values: dict[int, Tensor] = {}
+        self._beside: dict[int, Tensor] = {}  # one buffer, or none
 
     @property
     def blocks(self) -> int:
@@ -49,7 +53,7 @@ class BlockStore:
 
     def clear(self) -> None:
         """Give all memory back."""
-        self._blocks, self._keys, self._values = 0, {}, {}
+        self._blocks, self._keys, self._values, self._beside = 0, {}, {}, {}
 
     def hold(self, blocks: int, most: int | None) -> None:
         """Make room for so many blocks; most: that there may ever be, None: any number."""
@@ -57,7 +61,7 @@ class BlockStore:
             return
         larger = max(blocks, self._blocks + max(LEAST_GROWTH, self._blocks // SHARE))
         larger = larger if most is None else min(larger, most)
-        for buffers in (self._keys, self._values):
+        for buffers in (self._keys, self._values, self._beside):
             for layer, buffer in buffers.items():
                 if len(buffer) < larger:
                     grown = self._zeros(buffer, larger, buffer.shape[1], buffer.shape[3])
@@ -84,11 +88,29 @@ class BlockStore:
         buffer.view(-1, size).index_copy_(0, written, states.reshape(-1, size))
         return buffer.view(-1, self._slots * size).index_select(0, read).view(rows, heads, -1, size)
 
+    def write_beside(self, placed: PlacedBlocks, states: Tensor) -> None:
+        """Write states [R, n, W] beside the keys of a pass."""
+        width = states.shape[-1]
+        if 0 not in self._beside:
+            self._beside[0] = self._zeros(states, self._blocks, 1, width)
+        _, written = placed.index(1, self._slots)
+        self._beside[0].view(-1, width).index_copy_(0, written, states.reshape(-1, width))
+
+    def read_beside(self, blocks: Tensor) -> Tensor:
+        """Return what is beside the keys of blocks [M], one after the other: [M S, W]."""
+        buffer = self._beside[0]
+        return buffer.index_select(0, blocks).view(-1, buffer.shape[-1])
+
+    def clear_beside(self) -> None:
+        """Give the memory back of what is beside keys."""
+        self._beside = {}
+
     def _zeros(self, like: Tensor, blocks: int, heads: int, size: int) -> Tensor:
         text = f"{blocks} blocks of {self._slots} slots"
         return checked_zeros(like, (blocks, heads, self._slots, size), text, "cache.blocks")
 
     def buffers(self) -> Iterator[Tensor]:
-        """Yield the keys of all layers, then the values: [N, H, S, D] each."""
+        """Yield the keys of all layers, then the values, then what is beside them: [N, H, S, D] each."""
         yield from self._keys.values()
         yield from self._values.values()
+        yield from self._beside.values()

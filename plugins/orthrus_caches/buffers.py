@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from orthrus import InputError
+
+if TYPE_CHECKING:
+    from orthrus_caches.triton_slots import SlotMover
 
 
 def zeros(like: Tensor, shape: tuple[int, int, int, int]) -> Tensor:
@@ -40,6 +45,45 @@ def put(buffer: Tensor, states: Tensor, slots: Tensor, rows: Tensor | None, exte
     else:
         buffer.scatter_(2, slots[:, None, :, None].expand(states.shape), states)
     return buffer[:, :, :extent]
+
+
+class SlotMoves:
+    """Moves of tokens within the rows of buffers: on a GPU by one kernel for all that are alike."""
+
+    def __init__(self) -> None:
+        self._movers: dict[tuple[torch.Size, torch.dtype], SlotMover] = {}
+
+    def move(self, buffers: Sequence[Tensor], first: Tensor, order: Tensor) -> None:
+        """Let slot first [B] + i of each row have what its slot first + order [B, n] at i has, in every buffer."""
+        if not first.is_cuda or find_spec("triton") is None:
+            move(buffers, first, order)
+            return
+        from orthrus_caches.triton_slots import SlotMover
+
+        alike: dict[tuple[torch.Size, torch.dtype], list[Tensor]] = {}
+        for buffer in buffers:  # layers may differ
+            alike.setdefault((buffer.shape, buffer.dtype), []).append(buffer)
+        if self._movers.keys() != alike.keys():
+            self._movers = {kind: SlotMover() for kind in alike}
+        for kind, group in alike.items():
+            self._movers[kind].move(group, first, order)
+
+
+def move(buffers: Sequence[Tensor], first: Tensor, order: Tensor) -> None:
+    """Let slot first [B] + i of each row have what its slot first + order [B, n] at i has, in every buffer."""
+    width = order.shape[1]
+    indices = torch.arange(width, device=order.device)
+    if order.device.type == "cpu":  # looking costs nothing there, and seldom more than a few tokens are accepted
+        moved = (order != indices).any(0).nonzero()
+        width = int(moved[-1]) + 1 if len(moved) else 0
+    if not width:
+        return
+    sources, targets = first[:, None] + order[:, :width], first[:, None] + indices[:width]
+    for buffer in buffers:
+        placed = buffer[: len(first)]
+        shape = (len(first), buffer.shape[1], width, buffer.shape[3])
+        states = placed.gather(2, sources[:, None, :, None].expand(shape))
+        placed.scatter_(2, targets[:, None, :, None].expand(shape), states)
 
 
 def rows_of(buffer: Tensor, first: int, count: int) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from orthrus import Parts
-from orthrus_caches.buffers import grown, moved_lengths, put, rows_of
+from orthrus_caches.buffers import SlotMoves, grown, moved_lengths, put, rows_of
 
 GROWTH = 256  # slots; growing copies, so it happens seldom
 
@@ -23,6 +23,7 @@ class DynamicCache:
 
     def __init__(self) -> None:
         self.lengths = torch.zeros(0, dtype=torch.int64)  # [B]
+        self._moves = SlotMoves()
         self._keys: list[Tensor] = []  # per layer [B, H, C, D]
         self._values: list[Tensor] = []
         self._slots = torch.zeros(0, 0, dtype=torch.int64)  # [R, n]
@@ -70,6 +71,10 @@ class DynamicCache:
             for layer in range(layers):
                 self._make_room(buffers, layer)
         return self._keys, self._values
+
+    def move_slots(self, first: Tensor, order: Tensor) -> None:
+        """Let slot first [B] + i of each row have what its slot first + order [B, n] at i has, never an earlier one."""
+        self._moves.move([*self._keys, *self._values], first, order)
 
     def keep(self, lengths: Tensor) -> None:
         """Commit exactly the first lengths [B] slots of each row."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from orthrus import option
 
@@ -37,4 +38,25 @@ class PagedOptions:
         minimum=0,
         maximum=2**40,
         help="most blocks kept of texts that were decoded, for prompts that begin alike; 0: none",
+    )
+
+
+@dataclass(frozen=True)
+class QuantizedOptions:
+    """Options of the cache `quantized`: what keys and values are rounded to."""
+
+    codes: Literal["int8", "fp8"] = option(
+        "int8",
+        help="what a number is held as: int8, or fp8, a float with 4 bits of exponent and 3 of mantissa",
+    )
+    group: int = option(32, minimum=1, maximum=2**20, help="numbers of a token's head that share a scale, at most")
+
+
+@dataclass(frozen=True)
+class OffloadedOptions:
+    """Options of the cache `offloaded`: how memory of the host is taken."""
+
+    pinned: bool = option(
+        True,
+        help="whether memory of the host is page-locked, so that copies to a GPU go on beside passes",
     )

@@ -94,8 +94,19 @@ class PagedCache:
             self._tables.index.add(tokens, self._tables.blocks(row))
 
     def forget_prefixes(self) -> None:
-        """Keep no blocks of texts so far; rows keep what they hold."""
+        """Keep no blocks of texts so far; rows keep the keys and values that they hold."""
         self._tables.index.clear()
+        self._store.clear_beside()
+
+    def write_states(self, states: Tensor) -> None:
+        """Keep hidden states [R, n, W] of the pass that was placed last, with its blocks."""
+        assert self._placed is not None, "a pass is placed before its states are written"
+        self._store.write_beside(self._placed, states)
+
+    def read_states(self, row: int, count: int) -> Tensor:
+        """Return the hidden states [count, W] that were kept of a row's first tokens."""
+        blocks = self._tables.blocks(row)[: -(-count // self._slots)]
+        return self._store.read_beside(torch.tensor(blocks).to(self.lengths.device, non_blocking=True))[:count]
 
     def place(self, slots: Tensor, extent: int, rows: Tensor | None = None) -> int:
         """Set where the next pass writes: slots [R, n] of rows [R]; return the slots of all blocks up to the extent."""

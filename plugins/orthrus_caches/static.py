@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from orthrus import Parts
-from orthrus_caches.buffers import grown, moved_lengths, put, rows_of, zeros
+from orthrus_caches.buffers import SlotMoves, grown, moved_lengths, put, rows_of, zeros
 from orthrus_caches.options import StaticOptions
 
 
@@ -30,6 +30,7 @@ class StaticCache:
         self._smallest = slots
         self._capacity = slots
         self._held_rows = 0
+        self._moves = SlotMoves()
         self._keys: list[Tensor] = []  # per layer [B, H, C, D]
         self._values: list[Tensor] = []
         self._slots = torch.zeros(0, 0, dtype=torch.int64)  # [R, n]
@@ -102,6 +103,10 @@ class StaticCache:
         """Return views [B, H, bucket, D] of a layer's keys and values."""
         keys, values = self._placed(self._keys[layer]), self._placed(self._values[layer])
         return keys[:, :, : self._extent], values[:, :, : self._extent]
+
+    def move_slots(self, first: Tensor, order: Tensor) -> None:
+        """Let slot first [B] + i of each row have what its slot first + order [B, n] at i has, never an earlier one."""
+        self._moves.move([*self._keys, *self._values], first, order)
 
     def keep(self, lengths: Tensor) -> None:
         """Commit exactly the first lengths [B] slots of each row."""

@@ -12,6 +12,8 @@ import torch
 
 from orthrus import Chance, ConfigError, Context, Draft, Drafter, Parts, Step, TappedStates, TapPoint
 from orthrus.optional import DraftsAhead, HasFingerprint, MovesRows, ReadsLikeliest, ReadsTaps, Reports, name_of
+from orthrus.ranks.together import together_of
+from orthrus.trees import drafts_trees
 from orthrus_cascade.choice import NOBODY, Choice
 from orthrus_cascade.evidence import CycleState
 from orthrus_cascade.options import CascadeOptions
@@ -60,6 +62,7 @@ class Cascade:
         self._chosen: Counter[int] = Counter()
         self.needs: frozenset[str] = frozenset().union(*(drafter.needs for drafter in drafters))
         self.moves_rows = all(isinstance(drafter, MovesRows) and drafter.moves_rows for drafter in drafters)
+        self.drafts_trees = any(map(drafts_trees, drafters))
         self._early = {number: drafter for number, drafter in enumerate(drafters) if _drafts_ahead(drafter)}
         if self._early:
             self.ahead = self._ahead
@@ -104,7 +107,9 @@ class Cascade:
         self._chosen[number] += 1
         draft = drafts[number]
         self._proposal = Proposal(number, state, drafted.get(number, ()), draft.tokens.shape[1], passes, began)
-        return draft if draft.passes == passes else replace(draft, passes=passes)
+        if number == NOBODY:
+            return draft if draft.passes == passes else replace(draft, passes=passes)
+        return replace(draft, passes=passes, drafter=draft.drafter or name_of(self._drafters[number]))
 
     def observe(self, step: Step) -> None:
         """Tell all drafters what was committed, and note what was accepted of whose draft and what it took."""
@@ -175,7 +180,8 @@ def _rows_drafted(draft: Draft, live: Sequence[int]) -> Sequence[int]:
 
 def make(options: CascadeOptions, parts: Parts) -> Cascade:
     """Return the drafter with its drafters made; raise what making one of them raises."""
-    return Cascade([_made(number, drafter, parts) for number, drafter in enumerate(options.drafters)], options.cost)
+    drafters = [_made(number, drafter, parts) for number, drafter in enumerate(options.drafters)]
+    return Cascade(drafters, options.cost, clock=together_of(parts.target).clock(time.perf_counter))
 
 
 def _made(number: int, options: Mapping[str, Any], parts: Parts) -> Drafter:

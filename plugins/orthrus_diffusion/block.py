@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from orthrus import RowState
+from orthrus_diffusion.tree import best_first
 
 
 @dataclass(frozen=True)
@@ -16,13 +17,15 @@ class MaskedBlock:
 
     Column i predicts the token after its position, as in the target, so the last one is not used. Where rows may have
     less room than masks (`spare`), a row's spare columns come first, and its drafts are moved to the front.
-    choose: the result is the likeliest tokens [B, K - 1]; else it is their logits [B, K - 1, V].
+    choose: the result is the likeliest tokens [B, K - 1]; else it is their logits [B, K - 1, V]. nodes: how many
+    tokens a tree has, which is chosen then (`best_first`); 0: none.
     """
 
     width: int
     mask_token_id: int
     spare: bool
     choose: bool
+    nodes: int = 0
 
     def tokens(self, rows: RowState) -> Tensor:
         """Return the anchors and the masks [B, K]."""
@@ -36,7 +39,9 @@ class MaskedBlock:
         return rows.lengths[:, None] - 1 + self._places(rows).clamp(min=0)
 
     def result(self, rows: RowState, logits: Tensor) -> Tensor:
-        """Return tokens [B, K - 1], or logits [B, K - 1, V], each row's first draft in front."""
+        """Return tokens [B, K - 1], or logits [B, K - 1, V], each row's first draft in front; or a tree."""
+        if self.choose and self.nodes:
+            return best_first(replace(self, choose=False).result(rows, logits), rows.room, self.nodes)
         chosen = logits.argmax(-1) if self.choose else logits
         if not self.spare:
             return chosen

@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from orthrus import AutoBlock, BuildError, Chance, Context, Draft, Parts, Step, run_draft_pass
 from orthrus.files import fingerprint_weights
 from orthrus.optional import DraftingTarget, ViewTarget
-from orthrus.sampling import draw_draft
+from orthrus.sampling import add_noise, draw_draft, warp_draft
 from orthrus_diffusion.block import MaskedBlock
 from orthrus_diffusion.options import DiffusionOptions
+from orthrus_diffusion.tree import best_first
 from orthrus_diffusion.view_files.config import ViewConfig
 from orthrus_diffusion.view_files.formats import attach, attach_copies, state_of
 from orthrus_diffusion.view_files.shipped import find_view
@@ -44,17 +46,21 @@ class Diffusion:
         view: str = VIEW,
         *,
         auto: bool = False,
+        tree: int | None = None,
         early: bool | None = None,
         notify: Callable[[str], None] = lambda text: None,
     ) -> None:
         """Draft blocks of a size, or with `auto` of any that it chooses up to it, through an attached view.
 
+        tree: how many tokens of the likeliest continuations are drafted; None: the likeliest token of each place.
         early: whether to launch the next block before the host knows what it follows; None: on a CUDA device.
         """
         self._target = target
         self.block = block
         self.mask_token_id = mask_token_id
         self.view = view
+        self._nodes = tree or 0
+        self.drafts_trees = tree is not None
         self.learns = auto
         drafting = ("diffusion", self._measured)
         self._auto = AutoBlock(target, block - 1, drafting=drafting, notify=notify) if auto else None
@@ -125,12 +131,27 @@ class Diffusion:
         if width < 2:
             return context.empty_draft()
         draws = context.settings.draws
-        block = MaskedBlock(width, self.mask_token_id, spare=context.min_room < width - 1, choose=not draws)
+        spare = context.min_room < width - 1
+        block = MaskedBlock(width, self.mask_token_id, spare, choose=not draws, nodes=self._nodes)
         result = run_draft_pass(self._target, context, block, view=self.view, kind="block")
+        if self._nodes:
+            return self._tree(context, result, chance)
         lengths = context.room.clamp(max=width - 1)  # [B] drafts
         if draws:
             return draw_draft(context, chance, result, lengths)  # of logits [B, width - 1, V]
         return Draft(result, lengths, passes=1)  # tokens [B, width - 1]
+
+    def _tree(self, context: Context, result: Tensor, chance: Chance) -> Draft:
+        """Return the tree of a block; where tokens are drawn it is made here, of logits and a coupled verifier's noise.
+
+        The tokens are then chosen as far as a verifier draws anything else: they have no probabilities.
+        """
+        if context.settings.draws:
+            noisy = add_noise(context, warp_draft(context, result), chance)  # [B, width - 1, V]
+            result = best_first(noisy, context.room, self._nodes)
+        nodes = result.shape[1] // 2
+        tokens, parents, lengths = result[:, :nodes], result[:, nodes : 2 * nodes], result[:, -1]
+        return Draft(tokens, torch.minimum(lengths, context.room), parents=parents, passes=1)
 
     def observe(self, step: Step) -> None:
         """Tell who chooses."""
@@ -157,7 +178,7 @@ def make(options: DiffusionOptions, parts: Parts) -> Diffusion:
     name, view_config = _attached(target, options, parts)
     auto = options.block == "auto"
     block = view_config.block if auto or options.block is None else int(options.block)
-    return Diffusion(target, block, view_config.mask_token_id, name, auto=auto, notify=parts.notify)
+    return Diffusion(target, block, view_config.mask_token_id, name, auto=auto, tree=options.tree, notify=parts.notify)
 
 
 def _attached(target: ViewTarget, options: DiffusionOptions, parts: Parts) -> tuple[str, ViewConfig]:

@@ -41,17 +41,21 @@ class DraftModel:
         confidence: float | None = None,
         *,
         auto: bool = False,
+        branches: int = 1,
         trials: Sequence[Trial] = (),
         notify: Callable[[str], None] = lambda text: None,
     ) -> None:
         """Draft up to `length` tokens, or with `auto` as many of them as it chooses.
 
         own: the draft model, which nobody else uses. confidence: a token less likely than this is the last of a draft.
+        branches: tokens for each place, the likeliest; the draft goes on behind the first of them.
         trials: changes of the options that it was made with.
         """
         self._own = own
         self._length = length
         self._confidence = confidence
+        self._branches = branches
+        self.drafts_trees = branches > 1
         self._trials = trials
         self._share = share_of_weights(own, target)
         self._mirror: Mirror | None = None
@@ -59,7 +63,7 @@ class DraftModel:
         drafting = (f"draft_model {_identity(own)}", self._measured)
         self._auto = AutoBlock(target, length, drafting=drafting, notify=notify) if auto else None
         self.learns = auto  # how much of its drafts was accepted
-        self.prefix_consistent = not auto
+        self.prefix_consistent = not auto and branches == 1
         self.moves_rows = isinstance(own, MovesRows) and own.moves_rows
         if isinstance(own, HasFingerprint):
             self.fingerprint = own.fingerprint
@@ -117,27 +121,41 @@ class DraftModel:
             return context.empty_draft()
         mirror = self._of(context)
         logits = mirror.catch_up([room > 0 for room in rooms])
-        chosen = _Choices(context, chance, confidence, torch.tensor(rooms).to(context.device, non_blocking=True))
+        uploaded = torch.tensor(rooms).to(context.device, non_blocking=True)
+        chosen = _Choices(context, chance, confidence, uploaded, self._branches)
         chosen.add(logits)
-        while len(chosen.tokens) < width and chosen.go_on:
-            chosen.add(mirror.advance(chosen.tokens[-1]))
+        while chosen.places < width and chosen.go_on:
+            chosen.add(mirror.advance(chosen.last))
         mirror.copy_drafted()
         passes, self._counted = mirror.passes - self._counted, mirror.passes
         return chosen.draft(passes * self._share)
 
 
 class _Choices:
-    """The tokens of a draft as they are chosen, one of each row at a time."""
+    """The tokens of a draft as they are chosen, those of one place of each row at a time."""
 
-    def __init__(self, context: Context, chance: Chance, confidence: float | None, rooms: Tensor) -> None:
-        self.tokens: list[Tensor] = []  # [B] each
+    def __init__(
+        self, context: Context, chance: Chance, confidence: float | None, rooms: Tensor, branches: int
+    ) -> None:
+        self._tokens: list[Tensor] = []  # [B, branches] each
+        self._branches = branches
         self._context = context
         self._chance = chance
         self._confidence = confidence
         self._rooms = rooms  # [B]
         self._lengths = torch.zeros_like(rooms)
         self._goes_on = rooms > 0  # [B]
-        self._probabilities: list[Tensor] = []  # [B, 1, V] each, where tokens are drawn
+        self._probabilities: list[Tensor] = []  # [B, branches, V] each, where tokens are drawn
+
+    @property
+    def places(self) -> int:
+        """How many places have tokens."""
+        return len(self._tokens)
+
+    @property
+    def last(self) -> Tensor:
+        """The tokens [B] behind which the draft goes on."""
+        return self._tokens[-1][:, 0]
 
     @property
     def go_on(self) -> bool:
@@ -145,28 +163,55 @@ class _Choices:
         return self._confidence is None or bool(self._goes_on.any())
 
     def add(self, logits: Tensor) -> None:
-        """Choose each row's next token by logits [B, U] of the draft model.
+        """Choose each row's next token by logits [B, U] of the draft model, and others for its place.
 
         A token of little confidence is the last, and not left out: a draw that was left out for what it is would leave
         the others another distribution than is reported.
         """
-        context, place = self._context, len(self.tokens)
+        context, place = self._context, self.places
         logits = fitted(logits[:, None], context.vocabulary_size)  # [B, 1, V]
         warped = warp_rows(logits, context.settings) if context.settings.draws else logits
-        tokens = add_noise(context, warped, self._chance, first=place).argmax(-1)  # [B, 1]
+        scores = add_noise(context, warped, self._chance, first=place)
+        tokens = scores.argmax(-1)  # [B, 1]
+        if self._branches > 1:
+            tokens = scores[:, 0].topk(min(self._branches, scores.shape[-1]), dim=-1).indices
         if context.settings.draws:
-            self._probabilities.append(row_probabilities(context, warped))
-        self.tokens.append(tokens[:, 0])
+            self._probabilities.append(drawn_in_turn(row_probabilities(context, warped)[:, 0], tokens))
+        self._tokens.append(tokens)
         if self._confidence is not None:
-            certain = widen(logits).softmax(-1).gather(-1, tokens[..., None])[:, 0, 0]  # [B]
+            certain = widen(logits)[:, 0].softmax(-1).gather(-1, tokens[:, :1])[:, 0]  # [B]
             self._lengths = self._lengths + self._goes_on
             self._goes_on = self._goes_on & (self._rooms > place + 1) & (certain >= self._confidence)
 
     def draft(self, passes: float) -> Draft:
         """Return the draft."""
-        lengths = self._rooms.clamp(max=len(self.tokens)) if self._confidence is None else self._lengths
+        lengths = self._rooms.clamp(max=self.places) if self._confidence is None else self._lengths
         probabilities = torch.cat(self._probabilities, dim=1) if self._probabilities else None
-        return Draft(torch.stack(self.tokens, dim=1), lengths, probabilities, passes=passes)
+        tokens = torch.cat(self._tokens, dim=1)  # [B, places * branches], place after place
+        if self._branches == 1:
+            return Draft(tokens, lengths, probabilities, passes=passes)
+        branches = tokens.shape[1] // self.places
+        parents = (torch.arange(self.places, device=tokens.device) - 1).mul(branches).clamp(min=-1)
+        parents = parents.repeat_interleave(branches).repeat(len(tokens), 1)
+        lengths = torch.minimum(lengths * branches, self._rooms)
+        return Draft(tokens, lengths, probabilities, parents, passes)
+
+
+def drawn_in_turn(probabilities: Tensor, tokens: Tensor) -> Tensor:
+    """Return what each of tokens [B, b] was drawn from, none of which is drawn twice: [B, b, V].
+
+    Those with the largest noise are a sample without replacement: the first is drawn from probabilities [B, V], each
+    further one from what is left of them. What nothing is left for was chosen.
+    """
+    given = [probabilities]
+    for index in range(1, tokens.shape[1]):
+        left = probabilities.scatter(1, tokens[:, :index], 0.0)
+        total = left.sum(-1, keepdim=True)
+        token = tokens[:, index : index + 1]
+        certain = torch.zeros_like(left).scatter_(1, token, 1.0)
+        drawable = left.gather(1, token) > 0
+        given.append(torch.where(drawable, left / total, certain))
+    return torch.stack(given, dim=1)
 
 
 def share_of_weights(own: Target, target: Target) -> float:
@@ -191,7 +236,16 @@ def make(options: DraftModelOptions, parts: Parts) -> DraftModel:
     check_vocabulary(own, target)
     length = LONGEST if options.length == "auto" else options.length
     auto, trials = options.length == "auto", list(_trials(options, own))
-    return DraftModel(target, own, length, options.confidence, auto=auto, trials=trials, notify=parts.notify)
+    return DraftModel(
+        target,
+        own,
+        length,
+        options.confidence,
+        auto=auto,
+        branches=options.branches,
+        trials=trials,
+        notify=parts.notify,
+    )
 
 
 def _trials(options: DraftModelOptions, own: Target) -> Iterator[Trial]:

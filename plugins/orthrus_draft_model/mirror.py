@@ -10,6 +10,7 @@ from torch import Tensor
 
 from orthrus import Context, Draft, Row, Step, Stop, Target
 from orthrus.optional import BoundsRows, BoundsSlots, FreesRows, MovesRows
+from orthrus.state_marks import MarksStates
 from orthrus_draft_model.vocabulary import known
 
 FURTHEST = 64  # tokens that a row is behind and catches up; one that is further behind is prefilled anew
@@ -19,7 +20,8 @@ class Mirror:
     """Keep a draft model's cache behind the rows of a decoding, and pass over what it has not seen.
 
     Of each row the host knows how many of its tokens the cache holds. What was drafted counts as far as it was
-    committed, whoever drafted it; the rest is cropped.
+    committed, whoever drafted it; the rest is cropped. Where it cannot be, all that was drafted is taken back, and what
+    was committed of it is passed over again, with what came behind it.
     """
 
     def __init__(self, target: Target, context: Context) -> None:
@@ -33,6 +35,7 @@ class Mirror:
         self._drafted: list[Tensor] = []  # tokens [B] that were passed over behind them
         self._on_host: tuple[Tensor, torch.cuda.Event | None] | None = None  # these [B, n], once they are copied
         self._nothing = self._context.lengths  # [B] zeros
+        self._marks = target if isinstance(target, MarksStates) and target.marks_states else None
         target.start(self._context)
         self._free(range(len(self._known)))
 
@@ -70,6 +73,9 @@ class Mirror:
         """Hold as many rows as there are sources (see `MovesRows`)."""
         assert isinstance(self._target, MovesRows)
         self._drafted, self._on_host = [], None
+        if self._marks is not None:  # what was scored last is of the rows of now
+            lengths = torch.tensor([count + 1 for count in self._known])
+            self._target.keep(_step(lengths.to(self._context.device, non_blocking=True)))
         self._target.move_rows(sources)
         self._known = [self._known[source] if source >= 0 else 0 for source in sources]
         self._context.rows = [Row.vacant() for _ in sources]
@@ -112,11 +118,15 @@ class Mirror:
         """Pass over the tokens [B] that were drafted last; return the logits [B, V] after them."""
         self._drafted.append(tokens)
         longest = max(self._known) + len(self._drafted)
-        return self._pass(tokens[:, None], self._nothing, self._context.lengths + 1, longest)[:, 0]
+        logits = self._pass(tokens[:, None], self._nothing, self._context.lengths + 1, longest)[:, 0]
+        if self._marks is not None and len(self._drafted) == 1:  # what is kept now is the text, and no draft yet
+            self._marks.mark()
+        return logits
 
     def copy_drafted(self) -> None:
         """Begin to copy to the host what was drafted: by the next cycle it is there, without a further sync."""
-        if not self._drafted:
+        if not self._drafted or self._marks is not None:
+            self._drafted = []
             return
         tokens = torch.stack(self._drafted, dim=1)  # [B, n]
         if tokens.is_cuda:

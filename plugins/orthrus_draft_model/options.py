@@ -28,6 +28,13 @@ class DraftModelOptions:
         maximum=64,
         help="most draft tokens a cycle; auto: up to 15, by what passes cost and what is accepted",
     )
+    branches: int = option(
+        1,
+        minimum=1,
+        maximum=16,
+        help="tokens that a draft has for each place, the likeliest: more than 1 makes trees, which go on behind the"
+        " first of them",
+    )
     confidence: float | None = option(
         None,
         minimum=0.0,
@@ -43,5 +50,7 @@ class DraftModelOptions:
         """Yield what is wrong beyond types and bounds."""
         if (self.source is None) == (self.target is None):
             yield "source", "names the draft model, or target does: give one of them"
+        if self.branches > 1 and self.length == "auto":
+            yield "branches", "makes trees, whose length is a number: set length, or branches=1"
         if self.target is not None and self.dtype != "auto":
             yield "dtype", "goes with source; write it into target"

@@ -49,6 +49,12 @@ class SuffixOptions:
     min_share: float = option(
         0.1, minimum=0.0, maximum=1.0, help="a draft ends where fewer of the places that matched went on so"
     )
+    branches: int = option(
+        1,
+        minimum=1,
+        maximum=64,
+        help="most tokens that a draft has for one place: more than 1 makes trees, within the same length",
+    )
     memory: int = option(
         65536, minimum=0, maximum=2**30, help="tokens of earlier answers that are kept, the newest; 0: none"
     )
@@ -57,6 +63,8 @@ class SuffixOptions:
         """Yield what is wrong beyond types and bounds."""
         if self.min_match > self.max_match:
             yield "min_match", f"is {self.min_match}, more than max_match, {self.max_match}"
+        if self.branches > 1 and self.length == "auto":
+            yield "branches", "makes trees, whose length is a number: set length, or branches=1"
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 from orthrus import AutoBlock, Chance, Context, Draft, Parts, Step
 from orthrus_drafters.answer_memory import AnswerMemory
 from orthrus_drafters.options import SuffixOptions
-from orthrus_drafters.padding import LONGEST, chosen_width, padded
+from orthrus_drafters.padding import LONGEST, chosen_width, padded, padded_trees
 from orthrus_drafters.suffix_automaton import ROOT, SuffixAutomaton
 
 
@@ -16,7 +16,8 @@ class Suffix:
     """Propose the most frequent continuation of the longest suffix of a row that occurred before.
 
     A draft is as long as the match is convincing: in proportion to its length, and up to where too few of its
-    occurrences went on so. All of it is done on the host, in automata, at a cost that does not grow with the text.
+    occurrences went on so. All of it is done on the host, in automata, at a cost that does not grow with the text. With
+    branches it is a tree: where occurrences went on in several ways, the most frequent of them.
     """
 
     name = "suffix"
@@ -30,7 +31,8 @@ class Suffix:
         self._auto = auto
         self._memory = AnswerMemory(self._options.memory, self._options.max_match)
         self.learns = auto is not None or self._options.memory > 0
-        self.prefix_consistent = auto is None
+        self.drafts_trees = self._options.branches > 1
+        self.prefix_consistent = auto is None and not self.drafts_trees
         self._texts: dict[int, RowText] = {}  # by row
 
     def start(self, context: Context, rows: Sequence[int]) -> None:
@@ -49,6 +51,12 @@ class Suffix:
 
     def propose(self, context: Context, chance: Chance) -> Draft:
         """Return each row's continuation, cut to its room; rows without a match get an empty draft."""
+        if self.drafts_trees:
+            trees = [
+                self._texts[index].tree(min(self._most, row.room)) if row.room else ([], [])
+                for index, row in enumerate(context.rows)
+            ]
+            return padded_trees(context, trees)
         drafts = [
             self._texts[index].continuation(min(self._most, row.room)) if row.room else []
             for index, row in enumerate(context.rows)
@@ -98,6 +106,25 @@ class RowText:
 
     def continuation(self, most: int) -> list[int]:
         """Return up to `most` tokens that followed the longest match: of equals the row's own, then the newest."""
+        best, state, longest = self._longest_match()
+        if longest < self._options.min_match:
+            return []
+        return best.continuation(state, longest, self._convincing(most, longest), self._options.min_share)
+
+    def tree(self, most: int) -> tuple[list[int], list[int]]:
+        """Return up to `most` tokens that followed the longest match in several ways, and their parents."""
+        best, state, longest = self._longest_match()
+        if longest < self._options.min_match:
+            return [], []
+        most, options = self._convincing(most, longest), self._options
+        return best.tree(state, longest, most, options.min_share, options.branches)
+
+    def _convincing(self, most: int, longest: int) -> int:
+        """Return how many tokens a match of such a length is good for."""
+        return min(most, max(1, int(longest * self._options.per_match)))
+
+    def _longest_match(self) -> tuple[SuffixAutomaton, int, int]:
+        """Return the automaton with the longest match that something followed, its state there, and its length."""
         self._read_on()
         places = [(self._own, self._own.matched_end()), *zip(self._memory.automata(), self._matches, strict=True)]
         best, state, longest = self._own, ROOT, 0
@@ -105,10 +132,7 @@ class RowText:
             followed, length = automaton.followed(*match)
             if length > longest:
                 best, state, longest = automaton, followed, length
-        if longest < self._options.min_match:
-            return []
-        most = min(most, max(1, int(longest * self._options.per_match)))
-        return best.continuation(state, longest, most, self._options.min_share)
+        return best, state, longest
 
     def _read_on(self) -> None:
         """Bring the matches in the memory up to the row's last token; anew, if the memory has changed."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import heapq
+from collections.abc import Iterable, Iterator, Sequence
 
 ROOT = 0  # the state of the empty text
 
@@ -87,6 +88,44 @@ class SuffixAutomaton:
             length = min(length + 1, self._longest)
             state = self._shortened(after, length)
         return tokens
+
+    def tree(
+        self, state: int, length: int, most: int, least_share: float, branches: int
+    ) -> tuple[list[int], list[int]]:
+        """Return up to `most` tokens that followed a match, and the parent of each: its index, -1 for the match.
+
+        They are those that the largest shares of the places went on with, of each place the `branches` most frequent
+        ones, and none below least_share.
+        """
+        tokens: list[int] = []
+        parents: list[int] = []
+        heap = [*self._followers(state, length, 1.0, -1, branches)]
+        heapq.heapify(heap)
+        while heap and len(tokens) < most:
+            rarity, _, token, parent, after, length = heapq.heappop(heap)
+            if -rarity < least_share:
+                break
+            tokens.append(token)
+            parents.append(parent)
+            for follower in self._followers(after, length, -rarity, len(tokens) - 1, branches):
+                heapq.heappush(heap, follower)
+        return tokens, parents
+
+    def _followers(
+        self, state: int, length: int, share: float, parent: int, branches: int
+    ) -> Iterator[tuple[float, int, int, int, int, int]]:
+        """Yield what most often followed a state: the share of all places, negative, and what `tree` goes on with."""
+        if not self._followed[state]:
+            return
+        best, following = self._best[state], self._next[state]
+        frequent = heapq.nlargest(
+            branches, following, key=lambda token: (self._counts[following[token]], token == best)
+        )
+        further = min(length + 1, self._longest)
+        for rank, token in enumerate(frequent):
+            after = following[token]
+            ratio = share * self._counts[after] / self._followed[state]
+            yield -ratio, rank, token, parent, self._shortened(after, further), further
 
     def _shortened(self, state: int, length: int) -> int:
         """Return the state that a state's part of so many tokens is in: it may have been split, or cut to `longest`."""

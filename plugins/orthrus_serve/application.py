@@ -8,10 +8,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from orthrus_serve.errors import ApiError
-from orthrus_serve.routes import chat, completions, models, status, tokens
+from orthrus_serve.routes import chat, completions, models, page, status, tokens
 from orthrus_serve.state import ServerState
 
-ROUTERS = (chat.router, completions.router, models.router, tokens.router, status.router)
+ROUTERS = (page.router, chat.router, completions.router, models.router, tokens.router, status.router)
 
 
 def make_application(state: ServerState) -> FastAPI:

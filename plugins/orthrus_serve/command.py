@@ -38,21 +38,44 @@ def serve(
     most_megabytes: Annotated[
         int, typer.Option("--max-request-mib", min=1, max=1024, help="Largest body of a request, in MiB.")
     ] = 4,
+    compare: Annotated[
+        list[Path] | None,
+        typer.Option("--compare", help="A further run file, decoded by a process of its own; repeat it."),
+    ] = None,
+    no_page: Annotated[bool, typer.Option("--no-page", help="Serve no page to chat at the address itself.")] = False,
     vllm_metrics: Annotated[
         bool, typer.Option("--vllm-metrics", help="Show the metrics under vLLM's names, too.")
     ] = False,
 ) -> None:
     """Serve a decoder over HTTP, by OpenAI's interface; Ctrl-C or SIGTERM finishes what runs."""
     from orthrus import InputError
+    from orthrus.ranks.launch import launched
     from orthrus_serve.settings import ServerSettings, read_keys
 
     if missing := [name for name in PACKAGES if find_spec(name) is None]:
         raise InputError(f"orthrus serve needs {', '.join(missing)}: pip install 'orthrus-decoding[serve]'")
+    if (launch := launched()) is not None and not launch.leads:
+        from orthrus_serve.decoding.follower import follow
+        from orthrus_serve.decoding.start import DecodingSettings
+
+        follow(DecodingSettings(config, tuple(overrides or ()), batch))
+        return
     from orthrus_serve.server import run_server
 
     keys, name = read_keys(api_key_file), model_name or config.stem
     largest = most_megabytes * MEBIBYTE
     settings = ServerSettings(
-        config, tuple(overrides or ()), host, port, keys, batch, queue, name, largest, vllm_metrics
+        config,
+        tuple(overrides or ()),
+        host,
+        port,
+        keys,
+        batch,
+        queue,
+        name,
+        largest,
+        vllm_metrics,
+        tuple(compare or ()),
+        not no_page,
     )
     run_server(settings)

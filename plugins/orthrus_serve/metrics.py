@@ -15,40 +15,71 @@ SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20
 LABEL = "model_name"
 
 
-class Metrics:
-    """The metrics of one server. slots: tokens that its rows may have at most, together; None: any number."""
+class MetricFamilies:
+    """The metrics of a server, each with a label for the model that its values are of."""
 
-    def __init__(self, model: str, slots: int | None) -> None:
-        self._registry, self._model, self._slots = CollectorRegistry(), model, slots
-        self._prompt = self._counter("prompt_tokens", "tokens of prompts that were taken")
-        self._generated = self._counter("generation_tokens", "tokens that were committed")
-        self._drafts = self._counter("spec_decode_num_drafts", "drafts that were scored")
-        self._drafted = self._counter("spec_decode_num_draft_tokens", "tokens that were drafted")
-        self._accepted = self._counter("spec_decode_num_accepted_tokens", "drafted tokens that were accepted")
-        self._accepted_at = Counter(
-            f"{PREFIX}spec_decode_num_accepted_tokens_per_pos",
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.prompt = self._counter("prompt_tokens", "tokens of prompts that were taken")
+        self.generated = self._counter("generation_tokens", "tokens that were committed")
+        self.drafts = self._counter("spec_decode_num_drafts", "drafts that were scored")
+        self.drafted = self._counter("spec_decode_num_draft_tokens", "tokens that were drafted")
+        self.accepted = self._counter("spec_decode_num_accepted_tokens", "drafted tokens that were accepted")
+        self.accepted_at = self._counter(
+            "spec_decode_num_accepted_tokens_per_pos",
             "drafted tokens that were accepted, by their place in the draft",
-            [LABEL, "position"],
-            registry=self._registry,
+            "position",
         )
-        self._ended = Counter(
-            f"{PREFIX}request_success", "answers that ended", [LABEL, "finished_reason"], registry=self._registry
-        )
-        self._running = self._gauge("num_requests_running", "answers that have a row")
-        self._waiting = self._gauge("num_requests_waiting", "answers that wait for a row")
-        self._cache = self._gauge(
-            "kv_cache_usage_perc", "tokens of rows over those that all rows may have, from 0 to 1"
-        )
-        self._bytes = self._gauge("kv_cache_bytes", "bytes that keys and values occupy")
-        self._first = self._seconds("time_to_first_token_seconds", "from a request's arrival to its first token")
-        self._gap = self._seconds(
+        self.ended = self._counter("request_success", "answers that ended", "finished_reason")
+        self.running = self._gauge("num_requests_running", "answers that have a row")
+        self.waiting = self._gauge("num_requests_waiting", "answers that wait for a row")
+        self.cache = self._gauge("kv_cache_usage_perc", "tokens of rows over those that all rows may have, from 0 to 1")
+        self.bytes = self._gauge("kv_cache_bytes", "bytes that keys and values occupy")
+        self.first = self._seconds("time_to_first_token_seconds", "from a request's arrival to its first token")
+        self.gap = self._seconds(
             "inter_token_latency_seconds", "from one piece of an answer to the next, of 1 or more tokens"
         )
-        self._token = self._seconds(
+        self.token = self._seconds(
             "request_time_per_output_token_seconds", "an answer's mean time a token after the first"
         )
-        self._whole = self._seconds("e2e_request_latency_seconds", "from a request's arrival to its end")
-        self._queue = self._seconds("request_queue_time_seconds", "from a request's arrival to its prompt's pass")
+        self.whole = self._seconds("e2e_request_latency_seconds", "from a request's arrival to its end")
+        self.queue = self._seconds("request_queue_time_seconds", "from a request's arrival to its prompt's pass")
+
+    def page(self, *, vllm: bool) -> bytes:
+        """Return all metrics as text; vllm: also under the names that vLLM has for them."""
+        page = generate_latest(self.registry)
+        if not vllm:
+            return page
+        aliases = CollectorRegistry()
+        aliases.register(_Aliases(self.registry))
+        return page + generate_latest(aliases)
+
+    def _counter(self, name: str, help: str, *labels: str) -> Counter:
+        return Counter(PREFIX + name, help, [LABEL, *labels], registry=self.registry)
+
+    def _gauge(self, name: str, help: str) -> Gauge:
+        return Gauge(PREFIX + name, help, [LABEL], registry=self.registry)
+
+    def _seconds(self, name: str, help: str) -> Histogram:
+        return Histogram(PREFIX + name, help, [LABEL], registry=self.registry, buckets=SECONDS)
+
+
+class Metrics:
+    """The metrics of one model. slots: tokens that its rows may have at most, together; None: any number."""
+
+    def __init__(self, model: str, slots: int | None, families: MetricFamilies | None = None) -> None:
+        """Begin with nothing counted; families: what the models of one server share."""
+        self._families = shared = families or MetricFamilies()
+        self._model, self._slots = model, slots
+        self._prompt, self._generated = shared.prompt.labels(model), shared.generated.labels(model)
+        self._drafts, self._drafted = shared.drafts.labels(model), shared.drafted.labels(model)
+        self._accepted, self._accepted_at = shared.accepted.labels(model), shared.accepted_at
+        self._ended = shared.ended
+        self._running, self._waiting = shared.running.labels(model), shared.waiting.labels(model)
+        self._cache, self._bytes = shared.cache.labels(model), shared.bytes.labels(model)
+        self._first, self._gap = shared.first.labels(model), shared.gap.labels(model)
+        self._token, self._whole = shared.token.labels(model), shared.whole.labels(model)
+        self._queue = shared.queue.labels(model)
 
     def note(self, statistics: Statistics) -> None:
         """Add what was counted where decoding happens."""
@@ -76,24 +107,9 @@ class Metrics:
             if tokens > 1:
                 self._token.observe((ending.seconds - ending.first_token_seconds) / (tokens - 1))
 
-    def page(self, *, vllm: bool) -> bytes:
-        """Return all metrics as text; vllm: also under the names that vLLM has for them."""
-        page = generate_latest(self._registry)
-        if not vllm:
-            return page
-        aliases = CollectorRegistry()
-        aliases.register(_Aliases(self._registry))
-        return page + generate_latest(aliases)
-
-    def _counter(self, name: str, help: str) -> Counter:
-        return Counter(PREFIX + name, help, [LABEL], registry=self._registry).labels(self._model)
-
-    def _gauge(self, name: str, help: str) -> Gauge:
-        return Gauge(PREFIX + name, help, [LABEL], registry=self._registry).labels(self._model)
-
-    def _seconds(self, name: str, help: str) -> Histogram:
-        metric = Histogram(PREFIX + name, help, [LABEL], registry=self._registry, buckets=SECONDS)
-        return metric.labels(self._model)
+    async def page(self, *, vllm: bool) -> bytes:
+        """Return the metrics of all models of the server as text; vllm: also under vLLM's names."""
+        return self._families.page(vllm=vllm)
 
 
 class _Aliases(Collector):

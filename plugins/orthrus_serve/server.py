@@ -8,39 +8,68 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from multiprocessing.connection import Connection
+from pathlib import Path
 
+import typer
 import uvicorn
 
 from orthrus import BuildError, InputError, echo
+from orthrus.ranks.launch import launched
 from orthrus_serve.admission import Admission
 from orthrus_serve.application import make_application
 from orthrus_serve.decoding.client import DecodingClient
 from orthrus_serve.decoding.messages import Model
-from orthrus_serve.decoding.start import DecodingProcess, DecodingSettings, start_decoding
-from orthrus_serve.metrics import Metrics
-from orthrus_serve.settings import LOCAL, ServerSettings
+from orthrus_serve.decoding.start import DecodingSettings, start_decoding
+from orthrus_serve.listening import let_in, listen
+from orthrus_serve.metrics import MetricFamilies, Metrics
+from orthrus_serve.settings import ServerSettings
 from orthrus_serve.state import ServerState
 
-CONNECTIONS = 2048  # that wait to be taken
+FAILED = 2  # exit code
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@dataclass(frozen=True)
+class DecodingPipe:
+    """The way to a decoder in another process or thread, and what it is."""
+
+    connection: Connection
+    model: Model
 
 
 def run_server(settings: ServerSettings) -> None:
     """Serve until a signal comes; raise InputError if the port cannot be had, BuildError if nobody decodes."""
-    say = partial(echo, err=True)
-    listening = listen(settings.host, settings.port)
-    with listening:
-        decoding = start_decoding(DecodingSettings(settings.config, settings.overrides, settings.batch), say)
-        try:
-            with asyncio.Runner(loop_factory=loop_factory()) as runner:
-                runner.run(serve(settings, decoding, listening))
-        finally:
-            decoding.end()
+    configs = settings.configs()
+    if len(configs) > 1 and launched() is not None:
+        raise InputError("models that torchrun's processes share cannot be compared by one server; leave --compare out")
+    with listen(settings.host, settings.port) as listening, contextlib.ExitStack() as ending:
+        decoders = {name: _start(settings, config, ending) for name, config in configs.items()}
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+            runner.run(serve(settings, decoders, listening))
+
+
+def _start(settings: ServerSettings, config: Path, ending: contextlib.ExitStack) -> DecodingPipe:
+    """Return the way to a new decoding process, which ends with the server; raise BuildError if it cannot begin."""
+    try:
+        started = start_decoding(DecodingSettings(config, settings.overrides, settings.batch), partial(echo, err=True))
+    except BuildError:
+        _leave_to_the_ranks()
+        raise
+    ending.callback(started.end)
+    ending.callback(started.connection.close)  # first: it is how the process is told, if nobody has told it yet
+    return DecodingPipe(started.connection, started.model)
+
+
+def _leave_to_the_ranks() -> None:
+    """Exit with nothing said, if several processes decode: one of these has said why, or will."""
+    if launched() is not None:
+        raise typer.Exit(FAILED)
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -51,65 +80,52 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return factory
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that has the address, before anything slow is begun; raise InputError if it cannot be had.
-
-    Nobody is let in yet: whoever asks while a model is loaded is to be refused, and not to wait.
-    """
+async def serve(settings: ServerSettings, decoders: Mapping[str, DecodingPipe], listening: socket.socket) -> None:
+    """Serve decoding processes, by their models' names; raise BuildError if one ends before the server is told to."""
+    clients, server = make_server(settings, decoders, partial(echo, err=True))
+    watching = [asyncio.ensure_future(_end_with(client, server)) for client in clients]
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    except (OSError, UnicodeError) as error:
-        raise InputError(f"--host: there is no address '{host}': {error}") from error
-    listening = socket.socket(family, kind, protocol)
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-    except OSError as error:
-        listening.close()
-        raise _taken(host, port, error) from error
-    return listening
-
-
-def _taken(host: str, port: int, error: OSError) -> InputError:
-    return InputError(f"'{host}' port {port} cannot be listened to: {error.strerror}; choose another with --port")
-
-
-async def serve(settings: ServerSettings, decoding: DecodingProcess, listening: socket.socket) -> None:
-    """Serve a decoding process; raise BuildError if it ends before the server is told to."""
-    say = partial(echo, err=True)
-    client, server = make_server(settings, decoding.connection, decoding.model, say)
-    watching = asyncio.ensure_future(_end_with(client, server))
-    try:
-        _open(settings, listening)
+        let_in(settings, list(decoders), listening)
         await server.serve(sockets=[listening])
     finally:
-        watching.cancel()
-        told = client.alive
-        client.close()
+        for watch in watching:
+            watch.cancel()
+        told = all(client.alive for client in clients)
+        for client in clients:
+            client.close()
     if not told:
+        _leave_to_the_ranks()
         raise BuildError("the decoding process ended unexpectedly; requests under way were refused")
 
 
 def make_server(
-    settings: ServerSettings, connection: Connection, model: Model, notify: Callable[[str], None]
-) -> tuple[DecodingClient, uvicorn.Server]:
-    """Return a client of the decoding at the other end of a pipe, and the server over it; in a running event loop."""
-    slots = None if model.row_slots is None else model.row_slots * settings.batch
-    metrics = Metrics(settings.model, slots)
-    client = DecodingClient(connection, model, count=metrics.note, notify=notify)
-    admission = Admission(settings.batch + settings.queue)
-    state = ServerState(
+    settings: ServerSettings, decoders: Mapping[str, DecodingPipe], notify: Callable[[str], None]
+) -> tuple[Sequence[DecodingClient], uvicorn.Server]:
+    """Return clients of decodings, by their models' names, and the server over them; in a running event loop."""
+    families, clients, states = MetricFamilies(), [], dict[str, ServerState]()
+    for name, pipe in decoders.items():
+        slots = None if pipe.model.row_slots is None else pipe.model.row_slots * settings.batch
+        metrics = Metrics(name, slots, families)
+        clients.append(DecodingClient(pipe.connection, pipe.model, count=metrics.note, notify=notify))
+        states[name] = _state(settings, name, clients[-1], metrics)
+    first, *others = states
+    state = replace(states[first], compared={name: states[name] for name in others})
+    config = uvicorn.Config(make_application(state), log_level="warning", access_log=False, server_header=False)
+    return clients, GracefulServer(config)
+
+
+def _state(settings: ServerSettings, name: str, client: DecodingClient, metrics: Metrics) -> ServerState:
+    return ServerState(
         service=client,
-        admission=admission,
+        admission=Admission(settings.batch + settings.queue),
         metrics=metrics,
-        name=settings.model,
+        name=name,
         created=int(time.time()),
         keys=settings.keys,
         most_bytes=settings.most_bytes,
         vllm_metrics=settings.vllm_metrics,
+        page=settings.page,
     )
-    config = uvicorn.Config(make_application(state), log_level="warning", access_log=False, server_header=False)
-    return client, GracefulServer(config)
 
 
 class GracefulServer(uvicorn.Server):
@@ -135,16 +151,3 @@ async def _end_with(client: DecodingClient, server: uvicorn.Server) -> None:
     """Let the server end once nobody decodes."""
     await client.ended.wait()
     server.should_exit = True
-
-
-def _open(settings: ServerSettings, listening: socket.socket) -> None:
-    """Let clients in, and say where; raise InputError if another program took the port meanwhile."""
-    try:
-        listening.listen(CONNECTIONS)
-    except OSError as error:
-        raise _taken(settings.host, settings.port, error) from error
-    host, port = listening.getsockname()[:2]
-    shown = f"[{host}]" if ":" in host else host
-    echo(f"serving '{settings.model}' at http://{shown}:{port}", err=True)
-    if settings.host not in LOCAL and not settings.keys:
-        echo("whoever reaches this address may use it: --api-key-file asks for a key", err=True)

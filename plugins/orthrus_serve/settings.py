@@ -15,7 +15,8 @@ class ServerSettings:
     """What is served, where, to whom and how much at a time.
 
     batch: answers that are decoded at a time. queue: answers that wait for a row. model: the name that clients write.
-    most_bytes: of a request's body.
+    most_bytes: of a request's body. compared: configs of further models, which have the names of their files. page:
+    whether there is a page to chat.
     """
 
     config: Path
@@ -28,6 +29,20 @@ class ServerSettings:
     model: str = ""
     most_bytes: int = 4 * 2**20
     vllm_metrics: bool = False
+    compared: tuple[Path, ...] = ()
+    page: bool = True
+
+    def configs(self) -> dict[str, Path]:
+        """Return the config of each model by its name, the first one first; raise InputError for a name of two."""
+        configs = {self.model: self.config}
+        for config in self.compared:
+            if config.stem in configs:
+                raise InputError(
+                    f"two configs have the name '{config.stem}', by which clients ask for one; rename a file, or name"
+                    " the first one with --model-name"
+                )
+            configs[config.stem] = config
+        return configs
 
 
 def read_keys(file: Path | None) -> tuple[bytes, ...]:

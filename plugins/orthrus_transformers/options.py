@@ -36,6 +36,17 @@ class TransformersOptions:
         help=f"how a pass runs: {', '.join(f'{name} {entry.help}' for name, entry in ENGINES.items())};"
         " auto: the fastest that works",
     )
+    parallel: int = option(
+        1,
+        minimum=1,
+        maximum=64,
+        help="processes that hold a part of the model each and run it together, started by torchrun --nproc-per-node",
+    )
+    sums: Literal["auto", "nccl", "direct", "joined"] = option(
+        "auto",
+        help="how GPUs add up what each has of a layer, with parallel: by nccl; direct, reading each other's memory; or"
+        " joined, so and in one kernel with what follows; auto: joined on two GPUs that can, else nccl",
+    )
     threads: int | None = option(
         None, minimum=1, maximum=1024, help="threads of the engine native; null: as many as torch takes"
     )

@@ -9,6 +9,14 @@ from collections.abc import Sequence
 GPU, CPU = (256, 0.5), (16, 0.8)
 
 
+def equal_groups(lengths: Sequence[int]) -> list[list[int]]:
+    """Return the indices of prompts in groups of one length each, so that none is padded; the longest prompts first."""
+    return [
+        [index for index, length in enumerate(lengths) if length == shared]
+        for shared in sorted(set(lengths), reverse=True)
+    ]
+
+
 def prefill_groups(lengths: Sequence[int], device: str = "cpu") -> list[list[int]]:
     """Return the indices of prompts in groups, each to be padded to its longest prompt; the longest prompts first.
 

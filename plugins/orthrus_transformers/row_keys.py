@@ -1,11 +1,16 @@
-"""The keys that rows hold in a cache: when they are begun and given back, and which come from earlier texts."""
+"""The keys that rows hold in a cache: when they are begun and given back, and which come from earlier texts.
+
+Hidden states that a drafter reads are kept with them, as it reads those of every token. W: numbers of a token's.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from orthrus import Context, KVCache, Row
+from torch import Tensor
+
+from orthrus import Context, KVCache, Row, TapPoint
 from orthrus.optional import BoundsRows, SharesPrefixes, TracksRows
 from orthrus_transformers.weight_versions import weight_versions
 
@@ -19,6 +24,7 @@ class RowKeys:
         self._bounds = cache if isinstance(cache, BoundsRows) else None
         self._restored: dict[int, int] = {}  # tokens, by row
         self._weights: object = None  # versions of the weights that prefixes were computed with
+        self._points: tuple[TapPoint, ...] = ()  # at which states of all prefixes are kept
 
     @property
     def restores(self) -> bool:
@@ -38,6 +44,22 @@ class RowKeys:
         if self._shares is not None and self._weights != (weights := weight_versions(model)):
             self._shares.forget_prefixes()
             self._weights = weights
+
+    def tap(self, points: Sequence[TapPoint]) -> None:
+        """Keep hidden states at these points from now on, and forget prefixes that lack them."""
+        if points and tuple(points) != self._points and self._shares is not None:
+            self._shares.forget_prefixes()
+        self._points = tuple(points)
+
+    def write_states(self, states: Tensor) -> None:
+        """Keep the states [R, n, W] of a pass, if rows may have leading tokens from it."""
+        if self._shares is not None:
+            self._shares.write_states(states)
+
+    def read_states(self, row: int) -> Tensor:
+        """Return the states [count, W] of the leading tokens that a row has from earlier texts, one at least."""
+        assert self._shares is not None, "else it has none"
+        return self._shares.read_states(row, self._restored[row])
 
     def begin(self, context: Context, rows: Sequence[int]) -> list[int]:
         """Begin rows anew; return how many leading tokens of each one's prompt are held, at least one less than all."""

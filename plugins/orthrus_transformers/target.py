@@ -10,41 +10,48 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor
 
-from orthrus import BuildError, Context, Draft, KVCache, Step, TapPoint, Tokenizer, Turn
+from orthrus import Context, Draft, KVCache, Step, TapPoint, Tokenizer, Turn
 from orthrus.optional import BoundsSlots, DraftPass, MovesRows, TapReader
+from orthrus.trees import MovesSlots, TreeObstacle
 from orthrus_transformers.engines.choice import make_engine
 from orthrus_transformers.engines.engine import Engine, EngineSetup, EngineType
-from orthrus_transformers.engines.forward_pass import ForwardPass
+from orthrus_transformers.engines.forward_pass import ForwardPass, scoring_pass
 from orthrus_transformers.engines.graph_limits import GraphLimits
 from orthrus_transformers.engines.native import NativeEngine
 from orthrus_transformers.guards import check_room, in_its_turn, on_its_device, says_when_memory_is_short
 from orthrus_transformers.loading.generation_settings import differing_end_tokens, end_tokens, unapplied_settings
 from orthrus_transformers.loading.provenance import provenance
 from orthrus_transformers.model.block_weights import embedding_rows, holds_blocks
-from orthrus_transformers.model.compatibility import check_attention, check_layers
+from orthrus_transformers.model.compatibility import check_attention, check_layers, check_prefixes, tree_obstacle
 from orthrus_transformers.model.context_length import ends_early, max_length
 from orthrus_transformers.model.decoder_layers import find_layers
 from orthrus_transformers.model.experts import choose_experts
-from orthrus_transformers.model.fused_layers import fuse_view, unfuse_view
-from orthrus_transformers.model.kept_check import KeptChecks, PassedCheck, passing_parts
-from orthrus_transformers.model.mask_windows import windows_in_masks
+from orthrus_transformers.model.kept_check import KeptChecks, passing_parts
 from orthrus_transformers.model.output_head import keep_wide_sums, project
 from orthrus_transformers.model.own_model import OwnModel
 from orthrus_transformers.model.pass_facts import PassReads, pass_identity
 from orthrus_transformers.model.pass_state import PassState
-from orthrus_transformers.model.reference import chunk_logits, fingerprint, plain_logits, weight_samples
-from orthrus_transformers.model.self_check import probe, refusing
+from orthrus_transformers.model.recurrent_layers import follow, make_states
+from orthrus_transformers.model.reference import (
+    chunk_logits,
+    fingerprint,
+    logits_from_scratch,
+    plain_logits,
+    weight_samples,
+)
+from orthrus_transformers.model.self_check import checked_windows
+from orthrus_transformers.model.shards import group_of, shards_of
 from orthrus_transformers.model.taps import Taps
-from orthrus_transformers.model.views import View, make_view
-from orthrus_transformers.prefill_groups import prefill_groups
+from orthrus_transformers.model.views import View
+from orthrus_transformers.prefill_groups import equal_groups, prefill_groups
 from orthrus_transformers.row_keys import RowKeys
-from orthrus_transformers.training.dual_pass import DualPass
+from orthrus_transformers.target_views import TargetViews
 
 CAPABILITIES = frozenset({"logits", "views", "training", "hidden_states", "embeddings"})
 NARROWEST = 32  # columns of a chunk of several prompts
 
 
-class TransformersTarget:
+class TransformersTarget(TargetViews):
     """Run a Hugging Face causal language model over rows of different lengths.
 
     The token at position p of a row lives in slot p of the cache, so rows need no padding between their tokens and
@@ -96,12 +103,16 @@ class TransformersTarget:
         self.max_slots = cache.max_slots if isinstance(cache, BoundsSlots) else None
         self._chunk = prefill_chunk
         self.turn = Turn()
+        self.group = group_of(model)
         self.moves_rows = isinstance(cache, MovesRows) and cache.moves_rows
         self._row_keys = RowKeys(cache)
         self.restores_prefixes = self._row_keys.restores
+        check_prefixes(model, self.restores_prefixes)
         self._views: dict[str, View] = {}
         self._state = state = PassState(attention, model.dtype)
         self._own = OwnModel(model, state)
+        self.recurrent = make_states(model)
+        self.marks_states = self.recurrent is not None
         self._taps = Taps(model, state)
         self.hidden_size = int(model.config.get_text_config().hidden_size)
         self.layer_count = len(find_layers(model))
@@ -112,7 +123,8 @@ class TransformersTarget:
             state,
             self.max_length,
             limits or GraphLimits(),
-            threads,
+            threads=threads,
+            recurrent=self.recurrent,
             notify=notices.append,
             announce=notify,
         )
@@ -120,27 +132,14 @@ class TransformersTarget:
         keep_wide_sums(model)
         self._engine: Engine = chosen.eager
         keys = torch.float32 if isinstance(chosen, NativeEngine) else self.dtype
-        self._reads = PassReads.of_model(model, self._checked_windows(chosen), keys)
+        kept = KeptChecks(directory if holds_blocks(model) else None, *passing_parts(chosen.report(), cache, attention))
+        windows = checked_windows(self, self._own, state, kept)
+        self._reads = PassReads.of_model(model, windows, keys, self.recurrent)
         self._engine = chosen
         files = (differing_end_tokens(directory), unapplied_settings(directory))
         for sentence in (ends_early(model), *notices, *files):
             if sentence:
                 notify(sentence)
-
-    def _checked_windows(self, chosen: Engine) -> Sequence[int | None]:
-        """Return each layer's window from the self-check at load; raise BuildError if it fails."""
-        directory = self.directory if holds_blocks(self._model) else None
-        kept = KeptChecks(directory, *passing_parts(chosen.report(), self._cache, self._state.backend))
-        check = kept.passed()
-        if check is None:
-            model_type = self._model.config.model_type
-            with refusing(model_type):
-                self._state.masked_windows = windows_in_masks(self._own.model)
-                windows = probe(self, self._state, model_type)
-            kept.keep(PassedCheck(windows, self._state.masked_windows))
-            return windows
-        self._state.masked_windows = check.masked_windows
-        return check.windows
 
     @property
     def engine(self) -> Engine:
@@ -161,6 +160,8 @@ class TransformersTarget:
         self.turn.begin(context)
         self._row_keys.start(self._model)
         self._cache.start(len(context.rows), self.device)
+        if self.recurrent is not None:
+            self.recurrent.start(len(context.rows))
 
     @in_its_turn
     @on_its_device
@@ -168,11 +169,18 @@ class TransformersTarget:
     def move_rows(self, sources: Sequence[int]) -> None:
         """Move the rows of the cache."""
         cast(MovesRows, self._cache).move_rows(sources)
+        if self.recurrent is not None:
+            self.recurrent.move_rows(sources)
 
     @in_its_turn
     def free_rows(self, context: Context, rows: Sequence[int]) -> None:
         """Let the cache hold nothing of rows that have ended, but for prefixes that it keeps for others."""
         self._row_keys.end(context, rows)
+
+    def mark(self) -> None:
+        """Let later calls of `keep` go back to what rows hold now."""
+        if self.recurrent is not None:
+            self.recurrent.mark()
 
     def refusal(self, slots: Sequence[int]) -> str | None:
         """Return why the cache does not hold rows that come to so many slots each; None: it does."""
@@ -218,8 +226,10 @@ class TransformersTarget:
         shared: whether the rows of a group share the tokens of a chunk, as others wait for it.
         """
         held = self._row_keys.begin(context, rows)
+        if self._taps.buffer is not None:
+            self._taps.restored(rows, held, self._row_keys.read_states, self._chunk)
         new = [len(context.rows[row].prompt) - count for row, count in zip(rows, held, strict=True)]
-        groups = prefill_groups(new, self.device.type)
+        groups = prefill_groups(new, self.device.type) if self.recurrent is None else equal_groups(new)
         everywhere: Tensor | None = None
         for number, group in enumerate(groups, start=1):
             chosen = [rows[index] for index in group]
@@ -266,12 +276,14 @@ class TransformersTarget:
                 rows=None if len(rows) == len(context.rows) else which,
                 taps=self._taps.buffer,
                 first_row=rows[0] if list(rows) == list(range(rows[0], rows[0] + len(rows))) else None,
+                begins=start == 0 and before == 0,
             )
             logits = self._engine.run(forward_pass)  # [R, 1, V]
             last = start + chunk >= width
             if self._taps.buffer is not None:
+                self._row_keys.write_states(self._taps.buffer.states[: len(which), -forward_pass.width :])
                 taken = forward_pass.width, which, min(lengths) == width, last
-                self._taps.prompt(shift, start, *taken)
+                self._taps.prompt(shift, start, first, *taken)
             yield logits if last else None
 
     @torch.no_grad()
@@ -281,40 +293,45 @@ class TransformersTarget:
     def score(self, context: Context, draft: Draft) -> Tensor:
         """Pass over each row's anchor and draft; return the logits [B, n + 1, V] after each."""
         self.turn.check(context)
-        width = 1 + draft.tokens.shape[1]
-        forward_pass = ForwardPass(
-            token_ids=context.anchors[:, None],
-            lengths=self._cache.lengths,
-            extent=context.longest - 1 + width,
-            last=width,
-            drafted=draft.tokens if draft.tokens.shape[1] else None,  # [B, n]
-            taps=self._taps.buffer,
-        )
-        logits = self._engine.run(forward_pass)
+        logits = self._engine.run(scoring_pass(context, self._cache.lengths, draft, self._taps.buffer))
         if self._taps.buffer is not None:
+            self._row_keys.write_states(self._taps.buffer.states)
             self._taps.scored(self._cache.lengths)
         return logits
+
+    def tree_obstacle(self) -> TreeObstacle | None:
+        """Return which part of the target keeps it from scoring trees: its layers, its attention or its cache."""
+        return tree_obstacle(self._state.backend, self._cache, self.recurrent is not None)
+
+    @torch.no_grad()
+    @in_its_turn
+    @on_its_device
+    def keep_path(self, context: Context, order: Tensor) -> None:
+        """Move the keys of a tree's accepted path to where a chain's would be."""
+        cast(MovesSlots, self._cache).move_slots(context.lengths, order)
 
     def tap(self, points: Sequence[TapPoint], reader: TapReader | None) -> None:
         """Hand the hidden states at these points of prefills and scored drafts to a reader; no points: to nobody.
 
-        Raises BuildError for a point that the model does not have, and where prefixes of prompts are not passed over.
+        Raises BuildError for a point that the model does not have. Prefixes that were passed over with other points are
+        forgotten.
         """
-        if points and self.restores_prefixes:
-            raise BuildError("the cache restores prefixes of prompts without their hidden states; set cache.prefixes=0")
         self._taps.set(points, reader)
+        self._row_keys.tap(points)
 
     @torch.no_grad()
     @on_its_device
     def embed(self, tokens: Tensor) -> Tensor:
         """Return the embedding table's rows [B, n, h] for tokens [B, n], without what a model multiplies them by."""
-        return embedding_rows(self._model.get_input_embeddings(), tokens)
+        table = self._model.get_input_embeddings()
+        return table(tokens) if self.group else embedding_rows(table, tokens)
 
     @torch.no_grad()
     @on_its_device
     def head(self, hidden: Tensor) -> Tensor:
         """Return the output head's products [B, n, V] of states [B, n, h]; in float32 for a 16-bit model."""
-        return project(self._model.get_output_embeddings(), hidden)
+        products, shards = project(self._model.get_output_embeddings(), hidden), shards_of(self._model)
+        return products if shards is None else shards.joined(products)
 
     @torch.no_grad()
     @in_its_turn
@@ -336,6 +353,7 @@ class TransformersTarget:
         attention. Keys and values stay in scratch slots, which the next pass overwrites.
         """
         self.turn.check(context)
+        follow(self.recurrent, context)
         forward_pass = ForwardPass(
             token_ids=tokens,
             lengths=self._cache.lengths,
@@ -365,6 +383,7 @@ class TransformersTarget:
         and values stay in scratch slots.
         """
         self.turn.check(context)
+        follow(self.recurrent, context)
         forward_pass = ForwardPass(
             token_ids=context.anchors[:, None],
             lengths=context.lengths,
@@ -378,42 +397,6 @@ class TransformersTarget:
         )
         return self._engine.run(forward_pass)
 
-    def attach_view(self, name: str, weights: Mapping[str, Tensor] | None = None) -> None:
-        """Give every layer a second attention with these weights, or with copies of the model's own.
-
-        weights: as `view_weights` names them. Raises BuildError if they do not fit, if the name is taken or if the
-        model or the attention backend cannot have a view.
-        """
-        if name in self._views:
-            raise BuildError(f"a view '{name}' is attached to '{self.name}' already; detach it first")
-        self._views[name] = view = make_view(self._model, self._state, weights)
-        fuse_view(self._model, view, self._engine.form)
-
-    def detach_view(self, name: str) -> None:
-        """Forget a view and its weights; raise BuildError if there is none of this name."""
-        unfuse_view(self._model, self._view(name))
-        del self._views[name]
-
-    @property
-    def view_names(self) -> frozenset[str]:
-        """The names of the views that are attached."""
-        return frozenset(self._views)
-
-    def view_weights(self, name: str) -> dict[str, Tensor]:
-        """Return a view's weights themselves, by the names of the model's weights that they stand beside."""
-        return self._view(name).weights()
-
-    def dual_pass(self, view: str, flex: bool | None = None, compiled: bool | None = None) -> DualPass:
-        """Return the two passes that training an attached view takes; from then on its weights have gradients.
-
-        flex: FlexAttention or dense masks; None: FlexAttention on a CUDA device. compiled: whether layers go through
-        torch.compile; None: with FlexAttention.
-        """
-        flex = self.device.type == "cuda" if flex is None else flex
-        if flex and self.device.type != "cuda":
-            raise BuildError(f"FlexAttention has no gradients on '{self.device.type}'; train with dense masks")
-        return DualPass(self._model, self._state, self._view(view), flex, flex if compiled is None else compiled)
-
     def fingerprint(self) -> str:
         """Return what tells this model's weights from others, whatever dtype they are computed in."""
         return fingerprint(self.directory, self._model)
@@ -422,14 +405,11 @@ class TransformersTarget:
         """Return each weight's name with its values, or with its first ones."""
         return weight_samples(self._model)
 
-    def _view(self, name: str) -> View:
-        if name not in self._views:
-            raise BuildError(f"no view '{name}' is attached to '{self.name}'")
-        return self._views[name]
-
     def keep(self, step: Step) -> None:
         """Keep the keys of every committed token but the anchor, which the next pass writes."""
         self._cache.keep(step.lengths - 1)
+        if self.recurrent is not None:
+            self.recurrent.keep(step.lengths - 1)
 
     @torch.no_grad()
     @in_its_turn
@@ -443,6 +423,9 @@ class TransformersTarget:
 
     def text_logits(self, token_ids: Sequence[int], chunk: int) -> Iterator[Tensor]:
         """Yield the logits [n, V] of the model's own forward along a text, n <= chunk at a time, over its own cache."""
+        if self.recurrent is not None:
+            yield from logits_from_scratch(self.logits, token_ids, chunk)
+            return
         past: Any = None
         for start in range(0, len(token_ids), chunk):
             logits, past = self._chunk_logits(token_ids[start : start + chunk], past)

@@ -18,7 +18,7 @@ from typing import Any
 from orthrus import BuildError
 
 TRIED = ("5.17", "5.24")
-CACHE_ARGUMENTS = ("cache", "past_key_values")  # the newer name first
+CACHE_ARGUMENTS = ("cache", "past_key_values", "cache_params")  # the newest name first; the last of recurrent models
 # Modules and the names that are imported from them, in this plugin and its tests of models.
 NAMES = {
     "transformers": (

@@ -5,20 +5,22 @@ from __future__ import annotations
 from torch import Tensor
 
 from orthrus import Chance, Context, Draft, Parts, Verdict
-from orthrus.sampling import accept_greedy
+from orthrus.sampling import keep_agreed
 from orthrus_verifiers.options import ConsensusOptions
 
 
 class Consensus:
-    """Keep the longest prefix equal to the target's argmax, then the target's own next token (arXiv 2605.12825)."""
+    """Keep the longest prefix equal to the target's argmax, then the target's own next token (arXiv 2605.12825).
+
+    Of a tree it is the longest path.
+    """
 
     greedy = True
+    verifies_trees = True
 
     def verify(self, context: Context, draft: Draft, logits: Tensor, chance: Chance) -> Verdict:
         """Return the accepted counts and the argmax after the last accepted token; logits [B, n + 1, V]."""
-        choices = logits.argmax(dim=-1)  # [B, n + 1]
-        accepted = accept_greedy(choices, draft.tokens, draft.lengths)  # [B]
-        return Verdict(accepted, choices.gather(1, accepted[:, None])[:, 0])
+        return keep_agreed(logits.argmax(dim=-1), draft)
 
 
 def make(options: ConsensusOptions, parts: Parts) -> Consensus:

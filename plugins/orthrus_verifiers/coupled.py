@@ -5,24 +5,25 @@ from __future__ import annotations
 from torch import Tensor
 
 from orthrus import Chance, Context, Draft, Parts, Verdict
-from orthrus.sampling import accept_greedy, add_noise
+from orthrus.sampling import add_noise, keep_agreed
 
 
 class Coupled:
     """Keep the longest prefix equal to argmax(logits + Gumbel noise), then the next of these choices.
 
     The noise is a function of seed, request and position (see `Chance.gumbel`), so the same seed gives the same text
-    with any drafter, any block and any batch. At temperature 0 there is no noise, and this is greedy consensus.
+    with any drafter, any block and any batch. At temperature 0 there is no noise, and this is greedy consensus. In a
+    tree, tokens of one depth are for one position and have one noise: of the path that is followed no two draws share
+    any, and the sample is the same whatever branches there are.
     """
 
     greedy = False
     coupled = True
+    verifies_trees = True
 
     def verify(self, context: Context, draft: Draft, logits: Tensor, chance: Chance) -> Verdict:
         """Return how many tokens are the choices, and the choice after them; logits [B, n + 1, V] are processed."""
-        choices = add_noise(context, logits, chance).argmax(dim=-1)  # [B, n + 1]
-        accepted = accept_greedy(choices, draft.tokens, draft.lengths)  # [B]
-        return Verdict(accepted, choices.gather(1, accepted[:, None])[:, 0])
+        return keep_agreed(add_noise(context, logits, chance, paths=draft.paths).argmax(dim=-1), draft)
 
 
 def make(options: object, parts: Parts) -> Coupled:

@@ -77,6 +77,12 @@ def test_a_private_door_is_noticed(code: str, complaint: str, tmp_path: Path) ->
     assert door.startswith(complaint)
 
 
+def test_a_plugin_may_be_built_on_another_but_not_the_other_on_it(tmp_path: Path) -> None:
+    plant(tmp_path / "orthrus_ray", "from orthrus_serve.state import ServerState")
+    plant(tmp_path / "orthrus_serve", "import orthrus_ray")
+    assert checks.private_doors(tmp_path) == ["orthrus_serve: planted.py:1: orthrus_ray is another plugin"]
+
+
 @pytest.mark.parametrize(
     "code",
     [

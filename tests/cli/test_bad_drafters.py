@@ -54,7 +54,7 @@ RULES = {
     ),
     "a tree": (
         "return Draft(torch.zeros(1, 2, dtype=torch.int64), torch.tensor([2]), parents=torch.tensor([[-1, -1]]))",
-        "drafter 'odd' proposed a tree of tokens; this loop verifies chains",
+        "drafter 'odd' proposed a tree of tokens, and does not say so beforehand",
     ),
     "probabilities of another shape": (
         "return Draft(torch.tensor([[0, 1]]), torch.tensor([2]), torch.full((1, 9), 1 / 9))",

@@ -70,7 +70,7 @@ def test_all_problems_are_told_at_once_each_with_file_and_key(tmp_path: Path) ->
     assert problems(main, "sampling.temprature=0", "drafter.length=3") == [
         f"{main}: use: there is no file 'gone.yaml' (looked for '{tmp_path / 'gone.yaml'}')",
         f"{base}: samplin: unknown key 'samplin' (did you mean 'sampling'?); known: answers, attention, cache,"
-        " drafter, eval, fit, prompts, sampling, seed, stop, target, training, use, verifier",
+        " drafter, eval, fit, prompts, sampling, seed, stop, target, trace, training, use, verifier, warm_up",
         f"{base}: cache.size: unknown option 'size'; none is known",
         f"{base}: target.ordr: unknown option 'ordr' (did you mean 'order'?); known: alphabet, end, max_length,"
         " order, seed",

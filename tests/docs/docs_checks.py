@@ -18,7 +18,20 @@ import typer
 from docs_pages import ROOT, Page
 from support.view_memory import program as view_memory_program
 
-from orthrus import InputError, Result, Sampling, Stop, hookspecs, interfaces, optional, values
+from orthrus import (
+    InputError,
+    Result,
+    Sampling,
+    Stop,
+    hookspecs,
+    interfaces,
+    optional,
+    rounding,
+    state_marks,
+    trees,
+    values,
+    watched,
+)
 from orthrus.cli import doctor_table, predict_table, verify_table
 from orthrus.cli.app import make_app
 from orthrus.cli.bench_table import COLUMNS
@@ -28,12 +41,16 @@ from orthrus.metrics import Measures
 from orthrus.options import describe
 from orthrus.registry.contracts import members
 from orthrus.registry.plugins import GROUP, Plugins
+from orthrus.settings import WarmUp
 from orthrus.testing import strategies
 from orthrus.testing.profiles import PROFILES
 from orthrus.values import FinishReason
 
-SECTIONS = {"stop": Stop, "sampling": Sampling}
+PARTS_PAGES = [Page(path) for path in sorted((ROOT / "docs" / "reference" / "parts").glob("*.md"))]
+SECTIONS = {"stop": Stop, "sampling": Sampling, "warm_up": WarmUp}
 PROTOCOLS = ("AttentionBackend", "Baseline", "Drafter", "KVCache", "Source", "Target", "Tokenizer", "Verifier")
+FIELDS = (values.Draft, values.Verdict, values.Step, values.MaskDescription, values.AttentionCapabilities)
+TREE_ABILITIES = ("DraftsTrees", "VerifiesTrees", "ScoresTrees", "MovesSlots")
 ABILITIES = (
     "BoundsRows",
     "FreesRows",
@@ -73,6 +90,8 @@ def interface_tables(page: Page) -> list[str]:
     """Compare the table of each interface, and of each ability that has one, with its members."""
     protocols = {name: getattr(interfaces, name) for name in PROTOCOLS}
     protocols |= {name: getattr(optional, name) for name in ABILITIES}
+    protocols |= {name: getattr(trees, name) for name in TREE_ABILITIES}
+    protocols |= {"RoundsStates": rounding.RoundsStates, "MarksStates": state_marks.MarksStates}
     return [
         complaint
         for name, protocol in protocols.items()
@@ -84,7 +103,8 @@ def field_tables(page: Page) -> list[str]:
     """Compare the tables of fields with those of the values that go between the parts."""
     return [
         complaint
-        for value in (values.Draft, values.Verdict, values.Step, values.MaskDescription, values.AttentionCapabilities)
+        for value in (*FIELDS, *vars(watched).values())
+        if dataclasses.is_dataclass(value) and isinstance(value, type)
         for complaint in names(page, f"fields: {value.__name__}", [field.name for field in dataclasses.fields(value)])
     ]
 
@@ -165,12 +185,14 @@ def parts_table(page: Page) -> list[str]:
 
 
 def option_tables(page: Page) -> list[str]:
-    """Compare the tables of options with those that the code describes."""
+    """Compare the tables of options, on this page and on those of parts, with those that the code describes."""
     schemas: dict[str, Any] = {f"{entry.kind} {entry.name}": _schema(entry) for entry in _built_in()} | SECTIONS
     wanted = {name: schema for name, schema in schemas.items() if list(describe(schema))}
-    complaints = differing("options", page.marks("options"), wanted)
+    others = [other for other in PARTS_PAGES if other.path.name != page.path.name]
+    tables = {name: each.table(f"options: {name}") for each in (page, *others) for name in each.marks("options")}
+    complaints = differing("options", [name for each in (page, *others) for name in each.marks("options")], wanted)
     for name, schema in wanted.items():
-        rows = [" | ".join(row) for row in page.table(f"options: {name}")]
+        rows = [" | ".join(row) for row in tables.get(name, [])]
         complaints += differing(f"{name} option", rows, [option_row(described) for described in describe(schema)])
     return complaints
 
@@ -188,10 +210,19 @@ def option_row(option: dict[str, Any]) -> str:
 
 def flag_tables(page: Page) -> list[str]:
     """Compare each table of a command's flags with those that the program takes."""
-    commands = typer.main.get_command(make_app()).commands  # type: ignore[attr-defined]
+    program = typer.main.get_command(make_app())
     return [
-        complaint for name in page.marks("flags") for complaint in names(page, f"flags: {name}", _flags(commands[name]))
+        complaint
+        for name in page.marks("flags")
+        for complaint in names(page, f"flags: {name}", _flags(_command(program, name)))
     ]
+
+
+def _command(program: Any, name: str) -> Any:
+    """Return a command by its words: those of a group have two."""
+    for word in name.split():
+        program = program.commands[word]
+    return program
 
 
 def _flags(command: Any) -> list[str]:

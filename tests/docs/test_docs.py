@@ -33,6 +33,8 @@ def having(language: str, *marks: str) -> list[str]:
 
 
 PYTHON = having("python", "")
+YAML = having("yaml", "", "piece")
+PARTS = [name for name in PAGES if name.startswith("docs/reference/parts/") and not name.endswith("/watchers.md")]
 COMMANDS = [name for name in having("console", "") if name != TUTORIAL]
 
 
@@ -42,12 +44,14 @@ def test_python_runs_and_prints_what_the_page_says(name: str, tmp_path: Path, mo
     none_of(run_python(PAGES[name], tmp_path))
 
 
-@pytest.mark.parametrize("name", having("yaml", "", "piece"))
+@pytest.mark.parametrize("name", thorough_but([name for name in YAML if name not in PARTS], YAML))
 def test_yaml_is_valid(name: str, tmp_path: Path) -> None:
     none_of(checks.configs(PAGES[name], tmp_path))
 
 
-@pytest.mark.parametrize("name", thorough_but([name for name in COMMANDS if name not in (KIT, *SLOW)], COMMANDS))
+@pytest.mark.parametrize(
+    "name", thorough_but([name for name in COMMANDS if name not in (KIT, *SLOW, *PARTS)], COMMANDS)
+)
 def test_commands_print_what_the_page_says(name: str, tmp_path: Path) -> None:
     none_of(Workspace(tmp_path).follow(PAGES[name]))
 
@@ -117,6 +121,8 @@ def test_flags_and_columns_are_those_of_the_commands() -> None:
         assert page(name).marks("flags") and page(name).marks("columns")
         none_of(checks.flag_tables(page(name)))
         none_of(checks.column_table(page(name)))
+    assert page("docs/guide/tracing.md").marks("flags") == ["trace"]
+    none_of(checks.flag_tables(page("docs/guide/tracing.md")))
 
 
 def test_every_page_is_in_the_index() -> None:
@@ -124,7 +130,7 @@ def test_every_page_is_in_the_index() -> None:
     assert [
         name
         for name in PAGES
-        if re.fullmatch(r"docs/([a-z]+/)?[\w-]+\.md", name) and f"({name.removeprefix('docs/')})" not in index
+        if re.fullmatch(r"docs/([a-z]+/)*[\w-]+\.md", name) and f"({name.removeprefix('docs/')})" not in index
     ] == ["docs/index.md"]
 
 
@@ -194,7 +200,7 @@ def planted(name: str, old: str, new: str, folder: Path) -> Page:
         ),
         (checks.field_tables, "docs/reference/hooks.md", "| `extent` |", "| `width` |"),
         (checks.parts_table, "docs/reference/configuration.md", "| `drafter` | `none` |", "| `drafter` | `nothing` |"),
-        (checks.option_tables, "docs/reference/configuration.md", "| an integer | `512` |", "| an integer | `256` |"),
+        (checks.option_tables, "docs/reference/parts/caches.md", "| an integer | `512` |", "| an integer | `256` |"),
         (checks.option_tables, "docs/reference/configuration.md", "<!-- options: stop -->", "<!-- options: end -->"),
         (
             checks.option_tables,

@@ -84,6 +84,43 @@ def cache_memory() -> Files:
     return {"docs/explanation/caches.md": program["page"](program["PAGE"].read_text(encoding="utf-8"))}
 
 
+def parallel_table() -> Files:
+    program = tool("parallel_table")
+    return {"docs/guide/several-gpus.md": program["page"](program["PAGE"].read_text(encoding="utf-8"))}
+
+
+def cache_speeds() -> Files:
+    program = tool("cache_speeds")
+    return {"docs/explanation/caches.md": program["page"](program["PAGE"].read_text(encoding="utf-8"))}
+
+
+def verified_caches() -> Files:
+    program = tool("verify_caches")
+    record = json.loads((DOCS / program["RECORD"]).read_text(encoding="utf-8"))
+    return {f"docs/{program['PAGE']}": program["page"](record)}
+
+
+def combinations() -> Files:
+    program = tool("combinations")
+    record = json.loads((DOCS / program["RECORD"]).read_text(encoding="utf-8"))
+    return {f"docs/{program['PAGE']}": program["page"](record)}
+
+
+def part_pages() -> Files:
+    return below("docs/reference/parts", tool("part_pages")["pages"]())
+
+
+def rollback_costs() -> Files:
+    program = tool("rollback_costs")
+    return {"docs/explanation/caches.md": program["page"](program["PAGE"].read_text(encoding="utf-8"))}
+
+
+def families() -> Files:
+    program = tool("families")
+    content = json.loads(program["EVIDENCE"].read_text(encoding="utf-8"))
+    return {"docs/reference/families.md": program["page"](content)}
+
+
 WRITTEN: list[Callable[[], Files]] = [
     training_log,
     lossless_evidence,
@@ -94,6 +131,13 @@ WRITTEN: list[Callable[[], Files]] = [
     view_card,
     which_drafter,
     cache_memory,
+    cache_speeds,
+    parallel_table,
+    verified_caches,
+    part_pages,
+    combinations,
+    rollback_costs,
+    families,
 ]
 
 

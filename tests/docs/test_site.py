@@ -13,13 +13,14 @@ import yaml
 from docs_pages import ROOT, page, pages
 
 import orthrus
-from orthrus import drafter_models, files, interfaces, optional, progress
+from orthrus import drafter_models, files, interfaces, optional, progress, rounding
 
 EXPLAINED = {"hookimpl", "TapPoint"}  # in a sentence and on the page of hooks
 WHOLE = {
     orthrus.errors.__name__,
     interfaces.__name__,
     optional.__name__,
+    rounding.__name__,
     files.__name__,
     progress.__name__,
     *(f"{drafter_models.__name__}.{module.name}" for module in iter_modules(drafter_models.__path__)),

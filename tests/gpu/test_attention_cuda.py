@@ -15,6 +15,7 @@ from support.drafters import CudaDrafter
 from support.families import VOCABULARY, tiny_model
 
 from orthrus import BuildError, Decoder, MaskDescription, Parts, Plugins, Result, Stop
+from orthrus.paths import Paths
 from orthrus_attention import split_kv
 from orthrus_attention.eager import EagerAttention
 from orthrus_caches.static import StaticCache
@@ -88,6 +89,10 @@ def a_case(
         positions = lengths[:, None] + torch.arange(queries, device=DEVICE)
         read = torch.ones_like(positions, dtype=torch.bool)
     mask = MaskDescription("block" if kind == "block" else "causal", positions, lengths, slots)
+    if kind == "tree":
+        parents = [[int(torch.randint(-1, index, ())) for index in range(queries - 1)] for _ in range(rows)]
+        paths = Paths(torch.tensor(parents, dtype=torch.int64, device=DEVICE).view(rows, queries - 1))
+        mask = MaskDescription("tree", lengths[:, None] + paths.depths, lengths, slots, paths.seen)
     query = torch.randn(rows, queries, heads * groups, size).to(DEVICE, dtype).transpose(1, 2)
     key, value = (keys_like_a_cache(layout, (rows, heads, slots, size), dtype, DEVICE) for _ in range(2))
     return Case(query, key, value, mask, window, read)
@@ -114,10 +119,12 @@ def attend(backend: Any, case: Case) -> torch.Tensor:
 
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: "x".join(map(str, shape)))
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
-@pytest.mark.parametrize("kind", ["score", "block", "prefill"])
+@pytest.mark.parametrize("kind", ["score", "block", "prefill", "tree"])
 @pytest.mark.parametrize("name", NAMES)
 def test_backend_equals_eager(name: str, kind: str, dtype: torch.dtype, shape: tuple[int, ...]) -> None:
     backend = supporting(name, dtype)
+    if kind == "tree" and kind not in backend.capabilities.kinds:
+        pytest.skip(f"{name} takes no trees")
     if shape not in sizes(backend):
         pytest.skip(f"{name} takes no heads of {shape[4]}")
     complaints = []
@@ -129,7 +136,7 @@ def test_backend_equals_eager(name: str, kind: str, dtype: torch.dtype, shape: t
 
 
 @pytest.mark.parametrize("dtype", NARROW, ids=str)
-@pytest.mark.parametrize("kind", ["score", "block", "prefill"])
+@pytest.mark.parametrize("kind", ["score", "block", "prefill", "tree"])
 @pytest.mark.parametrize(("shape", "programs", "splits"), EDGES, ids=lambda value: str(value).replace(" ", ""))
 def test_split_leaves_the_result_itself_where_programs_are_enough(
     shape: tuple[int, ...],
@@ -159,10 +166,12 @@ def test_split_leaves_the_result_itself_where_programs_are_enough(
     assert set(chosen) == {(programs, shape[-1], splits)}
 
 
-@pytest.mark.parametrize("kind", ["score", "block"])
+@pytest.mark.parametrize("kind", ["score", "block", "tree"])
 @pytest.mark.parametrize("name", NAMES)
 def test_recordings_follow_the_lengths(name: str, kind: str) -> None:
     backend = backend_of(name)
+    if kind == "tree" and kind not in backend.capabilities.kinds:
+        pytest.skip(f"{name} takes no trees")
     complaints = []
     for shape in sizes(backend):
         for window in (None, 16):
@@ -189,6 +198,8 @@ def replayed(backend: Any, shape: tuple[int, ...], kind: str, window: int | None
             getattr(case, name).copy_(getattr(other, name))
         case.mask.positions.copy_(other.mask.positions)
         case.mask.lengths.copy_(other.mask.lengths)
+        if case.mask.paths is not None and other.mask.paths is not None:
+            case.mask.paths.copy_(other.mask.paths)
         graph.replay()
         problem = compare(out, case)
         complaints += [f"{shape}, window {window}, replay {seed}: {problem}"] if problem else []

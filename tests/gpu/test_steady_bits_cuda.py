@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import random
 
 import pytest
 import torch
@@ -12,7 +13,8 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from orthrus import MaskDescription
 from orthrus.kernels import skinny_linear
-from orthrus_attention.split_kv import FEW_QUERIES, FEW_SLOTS, SplitAttention
+from orthrus.paths import Paths
+from orthrus_attention.split_kv import FEW_QUERIES, FEW_SLOTS, MANY_QUERIES, MANY_SLOTS, SplitAttention
 from orthrus_caches.static import StaticCache
 from orthrus_transformers.engines.forward_pass import ForwardPass
 from orthrus_transformers.loading.sources import SHAPES
@@ -90,6 +92,48 @@ def test_a_row_of_a_batch_is_scored_as_if_it_were_alone(shape: str, width: int) 
             slots = min(buffer.shape[2], kept.shape[2])  # prefills of one row and of eight may differ in their bits
             buffer[:, :, :slots] = kept[row : row + 1, :, :slots]
         assert torch.equal(run(target, tokens[row : row + 1], committed[:1]), together[row : row + 1])
+
+
+@pytest.mark.parametrize("context", [5, 300, 1000, 2100, MANY_SLOTS - MANY_QUERIES])
+def test_a_wide_draft_of_a_small_model_is_scored_as_if_its_tokens_came_one_by_one(context: int) -> None:
+    target = target_of("smollm2-135m", layers=2)
+    target.cache.start(1, torch.device("cuda"))
+    torch.manual_seed(context)
+    prompt = torch.randint(1000, (1, context), device="cuda")
+    tokens = torch.randint(1000, (1, MANY_QUERIES), device="cuda")
+    committed = torch.tensor([context], device="cuda")
+    run(target, prompt, torch.zeros_like(committed), prefill=True)
+    wanted = one_by_one(target, tokens, committed)
+    for width in (17, 33, 65, MANY_QUERIES):
+        assert torch.equal(run(target, tokens[:, :width], committed), wanted[:, :width]), width
+
+
+def grown_tree(size: int, seed: int) -> list[int]:
+    """Return the parents of a tree that is deep and bushy."""
+    chooser = random.Random(seed)
+    return [index - 1 if chooser.random() < 0.5 else chooser.randrange(-1, index) for index in range(size)]
+
+
+@pytest.mark.parametrize("size", [8, 32, 64])
+@pytest.mark.parametrize("context", [7, 60, 300, 1000, 2100])
+def test_a_token_of_a_tree_has_the_bits_that_it_has_in_a_chain(context: int, size: int) -> None:
+    # Its keys lie among those of other branches, and are taken in the order of its own text.
+    target = target_of("smollm2-135m", layers=2)
+    target.cache.start(1, torch.device("cuda"))
+    torch.manual_seed(context)
+    prompt, committed = torch.randint(1000, (1, context), device="cuda"), torch.tensor([context], device="cuda")
+    run(target, prompt, torch.zeros_like(committed), prefill=True)
+    tokens = torch.randint(1000, (1, size + 1), device="cuda")  # the anchor first
+    paths = Paths(torch.tensor([grown_tree(size, context)], device="cuda"))
+    with torch.no_grad():
+        forward_pass = ForwardPass(tokens, committed, context + size + 1, size + 1, kind="tree", tree=paths)
+        together = target.engine.run(forward_pass).clone()
+    seen = paths.seen[0].cpu()
+    for leaf in range(size + 1):
+        if not seen[leaf + 1 :, leaf].any():  # no other path leads through it
+            path = seen[leaf].nonzero()[:, 0].tolist()
+            wanted = one_by_one(target, tokens[:, path], committed)
+            assert torch.equal(together[:, path], wanted), (leaf, path)
 
 
 def test_wide_passes_round_otherwise() -> None:

@@ -16,7 +16,9 @@ from orthrus.reference.cache import PlainCache
 from orthrus.testing.cache_machine import cache_machine
 from orthrus.testing.profiles import fewer
 from orthrus_caches.dynamic import DynamicCache
+from orthrus_caches.offloaded import OffloadedCache
 from orthrus_caches.paged import PagedCache
+from orthrus_caches.quantized import QuantizedCache
 from orthrus_caches.static import StaticCache
 
 QUICK = settings(
@@ -37,6 +39,8 @@ def case(factory: Any, how: settings) -> Any:
 TestDynamicCache = case(DynamicCache, fewer(5, stateful_step_count=25))
 TestStaticCache = case(partial(StaticCache, slots=4), fewer(4, stateful_step_count=25))  # 4 slots: it has to grow
 TestPagedCache = case(partial(PagedCache, block=2), fewer(5, stateful_step_count=25))
+TestQuantizedCache = case(QuantizedCache, fewer(5, stateful_step_count=25))
+TestOffloadedCache = case(OffloadedCache, fewer(5, stateful_step_count=25))
 TestPlainCache = case(PlainCache, fewer(10, stateful_step_count=25))  # it is slow
 
 

@@ -15,9 +15,11 @@ from support.bugs_of_drafters import Ahead, Claiming, Cycling
 from support.bugs_of_taps import Tapping, TappingAhead
 from support.bugs_of_targets import over
 from support.bugs_of_the_loop import Knowing
+from support.bugs_of_trees import KnowingTrees, TappingTrees, WrittenTrees
 from support.bugs_of_verifiers import Greedy, Sampler
 from support.building import transformers_target
 from support.random_drafters import random_dflash, random_eagle3
+from support.recurrent_table import RecurrentTable
 from support.thorough import nightly_but, thorough_but
 from torch import Tensor
 
@@ -134,6 +136,8 @@ HONEST: dict[str, tuple[str, Callable[..., Any]]] = {
     "a drafter that reads them ahead": ("drafter", TappingAhead),
     "dflash for a table": ("drafter", random_dflash),
     "eagle3 for a table": ("drafter", random_eagle3),
+    "a drafter of trees that drafts ahead": ("drafter", KnowingTrees),
+    "a drafter of trees that reads hidden states": ("drafter", TappingTrees),
     "prompt lookup of single tokens": ("drafter", lambda target: PromptLookup(2, 1, 4)),
     "the samplers' base": ("verifier", Sampler),
     "the greedy verifiers' base": ("verifier", Greedy),
@@ -144,7 +148,9 @@ HONEST: dict[str, tuple[str, Callable[..., Any]]] = {
     "the plain cache": ("cache", PlainCache),
     "the targets' base": ("target", over(TableTarget, max_length=24)),
     "a table with views": ("target", over(ViewTableTarget)),
+    "a table with states": ("target", over(RecurrentTable)),
     "attention written out": ("attention", Written),
+    "attention written out for trees": ("attention", WrittenTrees),
 }
 
 
@@ -221,7 +227,9 @@ def test_an_honest_part_passes_the_smallest_cases(name: str) -> None:
     assert failures([check.outcome(factory, *check.cases[:FEW]) for check in EVERY_CHECK[kind]()]) == []
 
 
-@pytest.mark.parametrize("family", nightly_but([], ["llama", "gemma2", "lfm2"], thorough=["gemma2", "lfm2"]))
+@pytest.mark.parametrize(
+    "family", nightly_but([], ["llama", "gemma2", "lfm2", "qwen3_next"], thorough=["gemma2", "lfm2"])
+)
 def test_models_of_transformers_pass(family: str) -> None:
     target: Target = transformers_target(family)
     results = outcomes("target", lambda cache: target)

@@ -21,6 +21,8 @@ SLOW = {  # seconds each, for whole distributions are visited
     "claims softmax probabilities from its second draft on",
     "draws the token after a rejection from p: no residual",
     "accepts nothing above temperature 0",
+    "tries each sibling with the target's whole distribution",
+    "the loop's penalties see a tree's siblings",
 }
 QUICK = [bug for bug in EVERY_BUG if bug.what not in SLOW]
 ONE_A_CHECK = list({(bug.kind, bug.check): bug for bug in reversed(QUICK)}.values())

@@ -253,3 +253,33 @@ def test_each_of_several_drafters_gets_as_many_likeliest_tokens_as_it_wants() ->
     assert [tokens.tolist() for tokens in three.seen] == [tokens.tolist() for tokens in alone.seen]
     assert [tokens.tolist() for tokens in one.seen] == [tokens[..., :1].tolist() for tokens in alone.seen]
     assert not isinstance(Cascade([NoDrafter(), NoDrafter()]), ReadsLikeliest | ReadsTaps)
+
+
+@settings(max_examples=3)
+@given(data=st.data())
+def test_prefixes_that_are_not_passed_over_come_all_the_same(data: st.DataObject) -> None:
+    most = data.draw(st.sampled_from([3, 64]))
+    target, _ = target_of("eager", PagedCache(4, prefixes=most), prefill_chunk=data.draw(st.sampled_from([3, 512])))
+    texts, batch = data.draw(prompts), data.draw(st.integers(1, 3))
+    restored = 0
+    for turn in range(3):
+        recorder = TapRecorder(drafts=data.draw(st.integers(0, 4)))
+        results = decode_with(target, recorder, texts, Stop(7), batch=batch)
+        assert_held(results, target_oracle(target), texts, Stop(7))
+        check_texts(target, recorder)
+        restored += sum(result.restored_tokens for result in results)
+        texts = [[*text, *result.token_ids][: 24 + turn] for text, result in zip(texts, results, strict=True)]
+    assert restored > 0 or most == 3  # what others need may have gone
+
+
+def test_prefixes_without_the_states_that_are_wanted_are_forgotten() -> None:
+    target, _ = target_of("eager", PagedCache(4, prefixes=64))
+    text = list(range(1, 18))
+    restored = []
+    for drafter in (TapRecorder(), TapRecorder(), NoDrafter(), NoDrafter(), TapRecorder(), TapRecorder((1, "final"))):
+        [result] = decode_with(target, drafter, [text], Stop(5))
+        assert_held([result], target_oracle(target), [text], Stop(5))
+        restored.append(result.restored_tokens)
+        if isinstance(drafter, TapRecorder) and drafter.taps == POINTS:
+            check_texts(target, drafter)
+    assert restored == [0, 16, 16, 16, 0, 0]

@@ -56,7 +56,7 @@ def test_an_installed_plugin_is_there_with_its_version(site: Site) -> None:
         (RAISING, "ValueError: the license has expired"),
         (QUITTING, "SystemExit: goodbye"),
         (HALF_WAY, "RuntimeError: half way"),
-        (MISSPELLED, "unknown hook 'register_drafterss' (did you mean 'register_drafters'?); known: register_attent"),
+        (MISSPELLED, "unknown hook 'register_drafterss' (did you mean 'register_drafters'?); known: after_gener"),
         (NEEDY, "ModuleNotFoundError: No module named 'a_package_that_is_not_there'"),
     ],
 )

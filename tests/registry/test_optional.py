@@ -9,7 +9,8 @@ import pytest
 from support.building import transformers_target
 
 from orthrus import optional
-from orthrus.bench.profiler import HostMoments, TimedPart
+from orthrus.bench.profiler import TimedPart
+from orthrus.moments import HostMoments
 from orthrus.reference.cache import PlainCache
 from orthrus.verification.recording_verifier import RecordingVerifier
 from orthrus_caches.dynamic import DynamicCache

@@ -87,7 +87,7 @@ def empty(monkeypatch: pytest.MonkeyPatch) -> Plugins:
 
 REFUSED = {
     HalfWay: "RuntimeError: half way through",
-    Misspelled: "unknown hook 'register_verifierss' (did you mean 'register_verifiers'?); known: register_attention",
+    Misspelled: "unknown hook 'register_verifierss' (did you mean 'register_verifiers'?); known: after_generation",
     WithDefault: "hook 'register_drafters' gives register a default, and would never receive the caller's value",
     ForeignArgument: "PluginValidationError: Plugin 'ForeignArgument' for hook 'register_drafters'",
     Unmarked: "'register_drafters' is not marked with @orthrus.hookimpl, and would never be called",

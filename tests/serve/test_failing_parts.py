@@ -102,6 +102,9 @@ NO_TEXT: dict[str, dict[str, Any]] = {
     "an echo": {"prompt": [0, G], "echo": True},
     "a stream": {"prompt": "abc", "logit_bias": {str(G): 100}, "stream": True},
     "a whole answer": {"prompt": "abc", "logit_bias": {str(G): 100}, "max_tokens": 5},
+    "stop strings": {"prompt": "abc", "logit_bias": {str(G): 100}, "stop": ["no"]},
+    "a stream with stop strings": {"prompt": "abc", "logit_bias": {str(G): 100}, "stop": ["no"], "stream": True},
+    "drafts": {"prompt": "abc", "logit_bias": {str(G): 100}, "stream": True, "return_drafts": True},
     "scores": {"prompt": "abc", "logprobs": 8, "logit_bias": {str(G): -100}},
 }
 

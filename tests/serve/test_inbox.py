@@ -98,3 +98,22 @@ def test_who_has_left_has_no_prompt_encoded(slow: Slow, pipe: tuple[Connection, 
     assert encoded(taken) == [("ab0", (0, 1))]
     assert [entry.id for entry in taken if isinstance(entry, Cancel)] == ["ab0", "ab1", "c0", "c1"]
     assert slow.asked == ["ab", "d", "d", "e"]
+
+
+def test_who_asks_for_little_does_not_wait_for_who_asks_for_much(slow: Slow, pipe: tuple[Connection, Inbox]) -> None:
+    connection, inbox = pipe
+    ask(connection, "ab", "c", "e", "f")
+    ask(connection, "ba", "bc")
+    connection.send(Tokenize("question", "h"))
+    wait_for(lambda: slow.asked == ["ab"])
+    connection.send(Cancel("bc1"))
+    slow.leave.set()
+    assert connection.recv().value == [7]
+    asked = ["ab", "ba", "h", "c", "bc", "e", "f"]
+    wait_for(lambda: len(slow.asked) == len(asked))
+    assert slow.asked == asked
+    connection.send(Finish())
+    taken = [id for id, _ in encoded(taken_until_the_end(inbox))]
+    assert taken == [
+        f"{prompt}{choice}" for prompt in asked if prompt != "h" for choice in "01" if prompt + choice != "bc1"
+    ]

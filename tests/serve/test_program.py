@@ -13,7 +13,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from support.program import TABLE, InProcess
+from support.program import TABLE, InProcess, outcome
 from support.served_program import started
 from support.serving import SECONDS, serving, wait_for
 
@@ -67,6 +67,32 @@ def test_when_decoding_dies_requests_get_an_error_and_the_program_ends() -> None
         assert said[-2:] == ["data: [DONE]", ""] and "the decoding process has ended" in said[-4]
         assert program.process.returncode == 2
         assert err == "orthrus: error: the decoding process ended unexpectedly; requests under way were refused\n"
+
+
+@pytest.mark.thorough
+def test_a_second_model_has_a_process_of_its_own_which_ends_with_the_program(tmp_path: Path) -> None:
+    other = tmp_path / "other.yaml"
+    other.write_text(f"use: {TABLE}\ndrafter: {{name: none}}\n", encoding="utf-8")
+    with started(TABLE, "--compare", str(other)) as program:
+        texts = []
+        for model in (TABLE.stem, "other"):
+            body = {"model": model, "prompt": "abc", "max_tokens": 9}
+            texts.append(httpx2.post(f"{program.url}/v1/completions", json=body).json()["choices"][0]["text"])
+        assert texts[0] == texts[1]
+        decoding = program.children()
+        assert len(decoding) == 2
+        os.kill(decoding[1], signal.SIGKILL)
+        _, err = program.process.communicate(timeout=SECONDS)
+        assert (program.process.returncode, err.count("\n")) == (2, 1)
+        wait_for(lambda: not Path(f"/proc/{decoding[0]}").exists())
+
+
+@pytest.mark.thorough
+def test_a_second_config_that_does_not_fit_is_told_and_nothing_is_left(tmp_path: Path) -> None:
+    other = tmp_path / "other.yaml"
+    other.write_text(f"use: {TABLE}\ndrafter: {{name: diffusion}}\n", encoding="utf-8")
+    arguments = ["serve", "--config", str(TABLE), "--compare", str(other), "--port", "0"]
+    assert "diffusion" in outcome(*arguments).error()
 
 
 @pytest.mark.thorough

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 from support.program import ROOT
@@ -19,7 +20,7 @@ def rows(mark: str) -> list[list[str]]:
 
 
 def test_every_metric_is_on_the_page() -> None:
-    lines = Metrics("letters", None).page(vllm=False).decode().splitlines()
+    lines = asyncio.run(Metrics("letters", None).page(vllm=False)).decode().splitlines()
     helped = [line.removeprefix("# HELP ").partition(" ") for line in lines if line.startswith("# HELP ")]
     shown = [[f"`{name.removesuffix('_total')}`", text] for name, _, text in helped]
     assert [row for row in shown if not row[0].endswith("_created`")] == rows("metrics")

@@ -90,6 +90,34 @@ class Halves(PlainCache):
         return states[0].to(keys.dtype), states[1].to(values.dtype)
 
 
+class RoundsToFifths(PlainCache):
+    """Hold fifths of the largest number of a head, and say so: that is hardly a key any more."""
+
+    def update(self, keys: Tensor, values: Tensor, layer: int) -> tuple[Tensor, Tensor]:
+        return super().update(self.rounded(keys), self.rounded(values), layer)
+
+    def rounded(self, states: Tensor) -> Tensor:
+        step = self._step(states)
+        return (states / step).round() * step
+
+    def _step(self, states: Tensor) -> Tensor:
+        return (states.abs().amax(-1, keepdim=True) / 5).clamp(min=1e-30)
+
+
+class RoundsByThePass(RoundsToFifths):
+    """Hold thousandths of the largest number of a pass, and speak of those of a token."""
+
+    def update(self, keys: Tensor, values: Tensor, layer: int) -> tuple[Tensor, Tensor]:
+        whole = [(states / self._of_pass(states)).round() * self._of_pass(states) for states in (keys, values)]
+        return PlainCache.update(self, whole[0], whole[1], layer)
+
+    def _of_pass(self, states: Tensor) -> Tensor:
+        return self._step(states).amax()
+
+    def _step(self, states: Tensor) -> Tensor:
+        return (states.abs().amax(-1, keepdim=True) / 1000).clamp(min=1e-30)
+
+
 class OneLayer(PlainCache):
     """Hold all layers in one."""
 
@@ -200,6 +228,8 @@ BUGS = [
     Bug("cache", "adds up what a row's copies write", "a_row_may_come_more_than_once", AddsUp),
     Bug("cache", "starts again with its old lengths", "start_forgets_everything", NeverStartsAgain),
     Bug("cache", "holds float32 in bfloat16", "keys_keep_their_dtype", Halves),
+    Bug("cache", "rounds to fifths of the largest number", "rounding_is_small", RoundsToFifths),
+    Bug("cache", "rounds by the largest number of a pass", "returns_what_was_written", RoundsByThePass),
     Bug("cache", "returns values as keys", "returns_what_was_written", OneLayer),
     Bug("cache", "changes what it is handed", "returns_what_was_written", WritesThrough),
     Bug("cache", "loses a committed slot in a drafter's pass", "scratch_slots_do_not_matter", SpoilsNeighbours),

@@ -76,6 +76,61 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "stablelm": {},
     "starcoder2": {},
 }
+DELTA = {
+    "linear_num_value_heads": 4,
+    "linear_num_key_heads": 2,
+    "linear_key_head_dim": 8,
+    "linear_value_head_dim": 8,
+}
+STATE_SPACE = {
+    "mamba_n_heads": 4,
+    "mamba_d_head": 16,
+    "mamba_d_state": 8,
+    "mamba_n_groups": 2,
+    "mamba_chunk_size": 4,
+    "mamba_d_ssm": 64,
+}
+HALF = {"layer_types": ["linear_attention", "full_attention"] * 2}
+SHARED = {"shared_expert_intermediate_size": 16, "shared_intermediate_size": 16, "n_routed_experts": 4}
+# Families with states that cannot be cropped.
+RECURRENT: dict[str, dict[str, Any]] = {
+    "bamba": {**STATE_SPACE, "attn_layer_indices": [1, 3]},
+    "falcon_h1": STATE_SPACE,
+    "falcon_mamba": {"state_size": 8},
+    "granitemoehybrid": {**STATE_SPACE, **EXPERTS, **HALF, **SHARED},
+    "jamba": {
+        "mamba_d_state": 8,
+        "attn_layer_period": 2,
+        "attn_layer_offset": 1,
+        "num_experts": 2,
+        "num_experts_per_tok": 1,
+    },
+    "mamba": {"state_size": 8},
+    "mamba2": {"num_heads": 4, "head_dim": 16, "state_size": 8, "n_groups": 2, "chunk_size": 4},
+    "nemotron_h": {
+        "mamba_num_heads": 4,
+        "mamba_head_dim": 16,
+        "ssm_state_size": 8,
+        "n_groups": 2,
+        "chunk_size": 4,
+        "layer_types": ["linear_attention", "full_attention", "moe", "mlp"],
+        "moe_shared_expert_intermediate_size": 16,
+        **EXPERTS,
+        **SHARED,
+    },
+    "olmo_hybrid": DELTA,
+    "qwen3_5_moe_text": {**DELTA, **EXPERTS, **SHARED},
+    "qwen3_5_text": DELTA,
+    "qwen3_next": {**DELTA, **EXPERTS, **SHARED},
+    "zamba": {
+        "mamba_d_state": 8,
+        "n_mamba_heads": 2,
+        "mamba_dt_rank": 4,
+        "layer_types": ["linear_attention", "hybrid"] * 2,
+        "attention_hidden_size": 64,
+        "attention_head_dim": 16,
+    },
+}
 # Those that have most between them: windows, soft caps, sinks, experts, short convolutions, learned positions.
 FEW = ["gemma2", "gemma3_text", "gpt2", "gpt_oss", "lfm2", "llama"]
 NEEDS_EAGER = {"gemma2", "gpt_oss"}  # soft-capped scores, sinks
@@ -83,7 +138,7 @@ NEEDS_EAGER = {"gemma2", "gpt_oss"}  # soft-capped scores, sinks
 
 @functools.cache
 def _original(family: str, seed: int, dtype: torch.dtype, sizes: tuple[tuple[str, int], ...]) -> Any:
-    settings = {**COMMON, **FAMILIES[family], **dict(sizes)}
+    settings = {**COMMON, **{**FAMILIES, **RECURRENT}[family], **dict(sizes)}
     if family in ("gpt2", "gpt_neox", "opt"):  # their heads are not grouped
         settings = {key: value for key, value in settings.items() if key not in ("head_dim", "num_key_value_heads")}
     config = CONFIG_MAPPING[family](**settings)

@@ -35,7 +35,7 @@ def started(config: Path, *arguments: str) -> Iterator[Started]:
     assert process.stderr is not None
     try:
         line = process.stderr.readline()
-        announced = re.fullmatch(r"serving '([\w-]+)' at (http://127\.0\.0\.1:\d+)\n", line)
+        announced = re.fullmatch(r"serving '([\w-]+)'(?: and '[\w-]+')* at (http://127\.0\.0\.1:\d+)\n", line)
         assert announced, line + process.stderr.read()
         yield Started(process, announced[2], announced[1])
     finally:

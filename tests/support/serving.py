@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import Pipe
@@ -27,7 +27,8 @@ from orthrus_caches.dynamic import DynamicCache
 from orthrus_drafters.prompt_lookup import PromptLookup
 from orthrus_serve.decoding.process import run
 from orthrus_serve.decoding.start import wait_until_ready
-from orthrus_serve.server import listen, make_server
+from orthrus_serve.listening import listen
+from orthrus_serve.server import DecodingPipe, make_server
 from orthrus_serve.settings import ServerSettings
 from orthrus_verifiers.coupled import Coupled
 
@@ -134,40 +135,51 @@ def texts_of(chunks: Sequence[Mapping[str, Any]]) -> dict[int, str]:
 
 
 @contextmanager
-def serving(decoder: Decoder | None = None, **settings: Any) -> Iterator[Served]:
-    """Serve a decoder, in threads of this process; settings: of `ServerSettings`."""
+def serving(
+    decoder: Decoder | None = None, *, compared: Mapping[str, Decoder] | None = None, **settings: Any
+) -> Iterator[Served]:
+    """Serve a decoder, and others by their names, in threads of this process; settings: of `ServerSettings`."""
     interval = sys.getswitchinterval()
     sys.setswitchinterval(SWITCH_SECONDS)
     chosen = ServerSettings(Path("letters.yaml"), model=NAME, port=0, **settings)
-    ours, theirs = Pipe()
-    served = decoder or decoder_of()
-    decoding = threading.Thread(target=run, args=(theirs, chosen.batch, lambda notify: served), daemon=True)
-    decoding.start()
-    model = wait_until_ready(ours, print)
-    listening = listen(chosen.host, chosen.port)
-    ready, servers = threading.Event(), []
+    decoders = {NAME: decoder or decoder_of(), **(compared or {})}
+    with ExitStack() as ending:
+        decodings = {name: ending.enter_context(decoding(served, chosen.batch)) for name, served in decoders.items()}
+        pipes = {name: pipe for name, (pipe, _) in decodings.items()}
+        listening = ending.enter_context(listen(chosen.host, chosen.port))
+        ready, servers = threading.Event(), []
 
-    async def serve() -> None:
-        client, server = make_server(chosen, ours, model, print)
-        servers.append(server)
-        ready.set()
-        await server.serve(sockets=[listening])
-        client.close()
+        async def serve() -> None:
+            clients, server = make_server(chosen, pipes, print)
+            servers.append(server)
+            ready.set()
+            await server.serve(sockets=[listening])
+            for client in clients:
+                client.close()
 
-    web = threading.Thread(target=asyncio.run, args=(serve(),), daemon=True)
-    web.start()
-    ready.wait(SECONDS)
-    url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-    with httpx2.Client(base_url=url, timeout=SECONDS) as client:
-        wait_for(lambda: servers[0].started)
-        yield Served(url, client, partial(shut, theirs))
-    servers[0].should_exit = True
-    web.join(SECONDS)
-    decoding.join(SECONDS)
-    assert not web.is_alive() and not decoding.is_alive(), "a server that was told to end has ended"
-    ours.close()
-    listening.close()
+        web = threading.Thread(target=asyncio.run, args=(serve(),), daemon=True)
+        web.start()
+        ready.wait(SECONDS)
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        with httpx2.Client(base_url=url, timeout=SECONDS) as client:
+            wait_for(lambda: servers[0].started)
+            yield Served(url, client, decodings[NAME][1])
+        servers[0].should_exit = True
+        web.join(SECONDS)
+        assert not web.is_alive(), "a server that was told to end has ended"
     sys.setswitchinterval(interval)
+
+
+@contextmanager
+def decoding(decoder: Decoder, batch: int) -> Iterator[tuple[DecodingPipe, Callable[[], None]]]:
+    """Decode in a thread; yield the way to it, and what ends it as the end of a process would."""
+    ours, theirs = Pipe()
+    thread = threading.Thread(target=run, args=(theirs, batch, lambda notify: decoder), daemon=True)
+    thread.start()
+    yield DecodingPipe(ours, wait_until_ready(ours, print)), partial(shut, theirs)
+    thread.join(SECONDS)
+    assert not thread.is_alive(), "a decoding that was told to end has ended"
+    ours.close()
 
 
 def shut(connection: Connection) -> None:

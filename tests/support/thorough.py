@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-EVERY_RUN = "not thorough and not nightly and not independent and not clients"  # the marks that pyproject.toml asks for
+OTHERS = "not independent and not clients and not browser and not ray"  # what commands of their own run
+EVERY_RUN = f"not thorough and not nightly and {OTHERS}"  # the marks that pyproject.toml asks for
 
 
 def marks_of(profile: str | None, asked: str) -> str:
     """Return the marks of a run: the profile `nightly` has all cases, unless others than usual are asked for."""
-    return "not independent and not clients" if profile == "nightly" and asked == EVERY_RUN else asked
+    return OTHERS if profile == "nightly" and asked == EVERY_RUN else asked
 
 
 def thorough_but(kept: Collection[Any], values: Iterable[Any]) -> list[Any]:

@@ -18,7 +18,7 @@ import orthrus
 from orthrus import BuildError
 from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.dynamic import DynamicCache
-from orthrus_transformers import target as target_module
+from orthrus_transformers.model import self_check
 from orthrus_transformers.native import compiler, library
 from orthrus_transformers.target import TransformersTarget
 
@@ -102,8 +102,8 @@ def test_a_passed_self_check_is_kept_for_the_same_parts_alone(monkeypatch: pytes
     monkeypatch.setenv("ORTHRUS_CACHE", str(tmp_path / "cache"))
     file = write_block_model(tmp_path / "model.gguf", "llama", Kind.Q8_0)
     checks: list[int] = []
-    real = target_module.probe
-    monkeypatch.setattr(target_module, "probe", lambda *given: checks.append(1) or real(*given))
+    real = self_check.probe
+    monkeypatch.setattr(self_check, "probe", lambda *given: checks.append(1) or real(*given))
 
     def loaded(**parts: Any) -> Any:
         target = {"name": "transformers", "source": str(file), "dtype": "gguf", "engine": "native"}

@@ -27,7 +27,7 @@ SIZES = {
 }
 SENTENCES = {
     "bloom": "computes attention in a way that cannot be exchanged",
-    "mamba": "has layers of type linear_attention, which a rejected draft cannot be taken back from",
+    "minimax": "has layers of type linear_attention, which a rejected draft cannot be taken back from",
     "rwkv": "computes attention in a way that cannot be exchanged",
 }
 

@@ -25,6 +25,7 @@ from orthrus_transformers.loading import random_weights
 from orthrus_transformers.loading.sources import SHAPES, shape_names
 
 PARAMETERS = {  # as their model cards count them; a tied head once
+    "llama-3.1-70b": 70_553_706_496,
     "llama-3.1-8b": 8_030_261_248,
     "llama-3.2-1b": 1_235_814_400,
     "qwen3-0.6b": 596_049_920,

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from orthrus.kernels import skinny_linear
 from orthrus_attention import split_kv
-from orthrus_attention.split_kv import ENOUGH, FEW_QUERIES, FEW_SLOTS
+from orthrus_attention.split_kv import ENOUGH, FEW_QUERIES, FEW_SLOTS, MANY_QUERIES, MANY_SLOTS, SMALL_HEAD
 
 HEADS = st.sampled_from([(3, 3), (1, 8), (4, 8), (2, 8), (8, 2)])  # groups, heads of keys
 SLOTS = st.integers(1, FEW_SLOTS)
@@ -58,9 +58,23 @@ def test_some_rows_are_split_as_one(heads: tuple[int, int], batch: int, slots: i
     assert splits == (split_kv.split_count(heads[1], 1, slots, 64) if batch * heads[1] < ENOUGH else 1)
 
 
+@given(st.integers(1, MANY_QUERIES), st.integers(1, MANY_SLOTS), st.integers(1, 10))
+def test_many_queries_of_small_heads_are_laid_out_as_one(queries: int, slots: int, batch: int) -> None:
+    def layout(count: int) -> tuple[object, int]:
+        assert split_kv.is_batch_invariant(count, slots, SMALL_HEAD, batch * 3)
+        blocks = split_kv.tile_sizes(3 * count, SMALL_HEAD, slots, 2, True)
+        return blocks, split_kv.split_count(batch * 3, -(-3 * count // blocks[0]), slots, blocks[1])
+
+    assert layout(queries) == layout(1)
+    assert split_kv.cell_count(layout(1)[1], 64) == split_kv.cell_count(1, 64)  # added up so many at a time
+
+
 def test_many_rows_and_long_texts_are_laid_out_for_speed() -> None:
     assert not split_kv.is_batch_invariant(FEW_QUERIES + 1, FEW_SLOTS)
     assert not split_kv.is_batch_invariant(1, FEW_SLOTS + 1)
+    assert not split_kv.is_batch_invariant(MANY_QUERIES + 1, 1, SMALL_HEAD)
+    assert not split_kv.is_batch_invariant(1, MANY_SLOTS + 1, SMALL_HEAD)
+    assert not split_kv.is_batch_invariant(1, FEW_SLOTS + 1, SMALL_HEAD, ENOUGH)
     assert split_kv.split_count(ENOUGH, 1, FEW_SLOTS, 64) == 1 < split_kv.split_count(ENOUGH - 1, 1, FEW_SLOTS, 64)
 
 

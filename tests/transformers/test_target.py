@@ -117,8 +117,8 @@ def test_logits_are_the_unmodified_models() -> None:
 @pytest.mark.parametrize(
     ("family", "settings"),
     [
-        ("qwen3_next", {"hidden_size": 32, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8}),
-        ("mamba2", {"hidden_size": 32, "num_heads": 8, "head_dim": 8, "expand": 2, "n_groups": 1}),
+        ("minimax", {"hidden_size": 32, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8}),
+        ("recurrent_gemma", {"hidden_size": 32, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8}),
         ("bloom", {"hidden_size": 32, "n_head": 4}),
         ("xglm", {"d_model": 32, "attention_heads": 4, "ffn_dim": 32, "num_layers": 2}),
         ("mpt", {"d_model": 32, "n_heads": 4}),
@@ -126,8 +126,6 @@ def test_logits_are_the_unmodified_models() -> None:
 )
 def test_a_model_that_cannot_be_rolled_back_or_routed_is_refused(family: str, settings: dict[str, int]) -> None:
     config = CONFIG_MAPPING[family](vocab_size=40, num_hidden_layers=2, n_layer=2, n_layers=2, **settings)
-    if family == "qwen3_next":
-        config.layer_types = ["linear_attention", "full_attention"]
     model = AutoModelForCausalLM.from_config(config).eval()
     with pytest.raises(BuildError, match=f"model type '{family}'"):
         target_of(model)

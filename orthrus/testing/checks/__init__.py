@@ -1,7 +1,7 @@
 """The checks of the conformance kit, by kind of part.
 
-May import: abilities, batch, chance, decode, errors, interfaces, optional, reference, registry, sampling, settings,
-testing.check, testing.doubles, testing.scenes, values.
+May import: abilities, batch, chance, decode, errors, interfaces, optional, paths, reference, registry, rounding,
+sampling, settings, testing.check, testing.doubles, testing.scenes, state_marks, trees, values.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,6 +18,7 @@ from orthrus.testing.checks.drafter_taps import DRAFTER_TAPS
 from orthrus.testing.checks.drafter_texts import DRAFTER_TEXTS
 from orthrus.testing.checks.host_syncs import drafting_waits_seldom, verifying_waits_seldom
 from orthrus.testing.checks.target import target_checks
+from orthrus.testing.checks.trees import VERIFIER_TREES
 from orthrus.testing.checks.verifier_form import VERIFIER_VERDICTS
 from orthrus.testing.checks.verifier_sizes import VERIFIER_SIZES
 from orthrus.testing.checks.verifier_texts import VERIFIER_TEXTS
@@ -39,7 +40,8 @@ def verifier_checks(expect: Mapping[str, str] | None = None) -> list[Check]:
     expect: for checks that are known to fail, by name, the reason; one that passes all the same is a failure. Raises
     InputError for a name that is none.
     """
-    return expecting([*VERIFIER_VERDICTS, *VERIFIER_TEXTS, *VERIFIER_SIZES, verifying_waits_seldom], expect)
+    texts = (*VERIFIER_TEXTS, *VERIFIER_TREES)
+    return expecting([*VERIFIER_VERDICTS, *texts, *VERIFIER_SIZES, verifying_waits_seldom], expect)
 
 
 EVERY_CHECK: Mapping[str, Callable[[], list[Check]]] = {

@@ -21,6 +21,13 @@ SCORES = [
     AttentionCase(lengths=(0, 5, 12), width=5, heads=2, seed=2),
 ]
 BLOCKS = [replace(case, kind="block", width=max(2, case.width), seed=case.seed + 3) for case in SCORES]
+TREES = [
+    AttentionCase("tree", (3,), 4),
+    AttentionCase("tree", (0, 7), 6, seed=1, heads=2, groups=2),
+    AttentionCase("tree", (2, 7), 9, window=3, seed=2),
+    AttentionCase("tree", (0, 5, 30), 24, window=8, groups=3, seed=3),
+    AttentionCase("tree", (300, 4), 33, layout="static", seed=4),
+]
 PREFILLS = [
     AttentionCase("prefill", (4,), 4),
     AttentionCase("prefill", (2, 7), 7, seed=1),
@@ -55,6 +62,12 @@ def blocks_see_themselves(make: Factory, attention_case: AttentionCase) -> None:
     hold_output(make, attention_case)
 
 
+@check("attention", TREES)
+def tokens_of_a_tree_see_their_paths(make: Factory, attention_case: AttentionCase) -> None:
+    """Each token of a tree sees what is committed and its own path, no sibling, through windows by depth."""
+    hold_output(make, attention_case)
+
+
 @check("attention", [replace(case, window=window) for window in (1, 4) for case in (*SCORES, *PREFILLS, *BLOCKS)])
 def windows_hide_older_keys(make: Factory, attention_case: AttentionCase) -> None:
     """A layer's window hides keys that many slots or more before the query."""
@@ -73,7 +86,7 @@ def keys_are_read_as_they_lie(make: Factory, attention_case: AttentionCase) -> N
     hold_output(make, attention_case)
 
 
-@check("attention", [*SCORES, *BLOCKS])
+@check("attention", [*SCORES, *BLOCKS, *TREES[:2]])
 def scratch_slots_are_not_seen(make: Factory, attention_case: AttentionCase) -> None:
     """What stands in slots after a row's last position changes nothing, to the bit."""
     backend, attention_case = fitting(make, attention_case)
@@ -134,6 +147,7 @@ ATTENTION_CHECKS = (
     causal_queries_see_their_past,
     prefills_see_their_past,
     blocks_see_themselves,
+    tokens_of_a_tree_see_their_paths,
     windows_hide_older_keys,
     heads_share_keys_in_groups,
     keys_are_read_as_they_lie,

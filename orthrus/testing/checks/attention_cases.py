@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from orthrus.paths import Paths
 from orthrus.values import MaskDescription
 
 SCALE = 0.3
@@ -38,13 +39,13 @@ class AttentionTensors:
 
 @dataclass(frozen=True, repr=False)
 class AttentionCase:
-    """A pass as plain values: scoring a draft, drafting a block, or a chunk of a prefill.
+    """A pass as plain values: scoring a draft, or a tree of them, drafting a block, or a chunk of a prefill.
 
     lengths: slots committed in each row; of a prefill, the prompts' lengths. groups: queries' heads that share one of
     the keys. layout: how keys lie, as caches hand them out.
     """
 
-    kind: Literal["score", "block", "prefill"] = "score"
+    kind: Literal["score", "block", "prefill", "tree"] = "score"
     lengths: tuple[int, ...] = (3,)
     width: int = 1
     window: int | None = None
@@ -67,8 +68,14 @@ class AttentionCase:
         generator = torch.Generator().manual_seed(self.seed)
         positions, lengths, read = self._positions()
         extent = int(positions.max()) + 1 + self.seed % 3
-        kind: Literal["causal", "block"] = "block" if self.kind == "block" else "causal"
-        mask = MaskDescription(kind, positions.to(self.device), lengths.to(self.device), extent)
+        paths = None
+        if self.kind == "tree":
+            tree = self._tree()
+            positions, extent = lengths[:, None] + tree.depths, extent + self.width
+            paths = tree.seen.to(self.device)
+        kinds: dict[str, Literal["causal", "block", "tree"]] = {"block": "block", "tree": "tree"}
+        kind = kinds.get(self.kind, "causal")
+        mask = MaskDescription(kind, positions.to(self.device), lengths.to(self.device), extent, paths)
         rows, dtype = len(self.lengths), getattr(torch, self.dtype)
         query = torch.randn(rows, positions.shape[1], self.heads * self.groups, self.size, generator=generator)
         states = [torch.randn(rows, self.heads, extent, self.size, generator=generator) for _ in range(2)]
@@ -81,6 +88,12 @@ class AttentionCase:
         """Return what `attend` is told beside the tensors: soft-capping, and sinks [H]."""
         sinks = torch.linspace(-1, 1, self.heads * self.groups, dtype=getattr(torch, self.dtype), device=self.device)
         return {**({"softcap": self.softcap} if self.softcap else {}), **({"sinks": sinks} if self.sinks else {})}
+
+    def _tree(self) -> Paths:
+        """Return a tree a row, whose first place is the anchor: bushy, with siblings, another one in each row."""
+        chooser = random.Random(self.seed)
+        parents = [[chooser.randrange(-1, index) for index in range(self.width - 1)] for _ in self.lengths]
+        return Paths(torch.tensor(parents, dtype=torch.int64).view(len(self.lengths), self.width - 1))
 
     def _positions(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return positions [B, n], lengths [B] committed before, and which columns are read [B, n]."""
@@ -114,7 +127,10 @@ def laid_out(layout: str, states: Tensor) -> Tensor:
 def with_garbage(tensors: AttentionTensors) -> AttentionTensors:
     """Return the tensors with other values in the slots after each row's last position; outputs stay what they were."""
     slots = torch.arange(tensors.mask.extent, device=tensors.key.device)
-    after = slots > tensors.mask.positions.amax(1, keepdim=True)  # [B, extent]
+    last = tensors.mask.positions.amax(1, keepdim=True)
+    if tensors.mask.kind == "tree":
+        last = tensors.mask.lengths[:, None] + tensors.mask.positions.shape[1] - 1
+    after = slots > last  # [B, extent]
     key, value = (states.masked_fill(after[:, None, :, None], GARBAGE) for states in (tensors.key, tensors.value))
     return AttentionTensors(tensors.query, key, value, tensors.mask, tensors.window, tensors.read)
 
@@ -154,6 +170,8 @@ def one_by_one(tensors: AttentionTensors, softcap: float | None = None, sinks: T
 def seen_slots(tensors: AttentionTensors, row: int, column: int) -> list[int]:
     """Return the slots that one query sees, by the words of MaskDescription."""
     mask, position = tensors.mask, int(tensors.mask.positions[row, column])
+    if mask.kind == "tree":
+        return _seen_in_tree(tensors, row, column)
     own = mask.positions[row].tolist()
     return [
         slot
@@ -161,3 +179,14 @@ def seen_slots(tensors: AttentionTensors, row: int, column: int) -> list[int]:
         if (slot <= position if mask.kind == "causal" else slot < int(mask.lengths[row]) or slot in own)
         and (tensors.window is None or slot > position - tensors.window)
     ]
+
+
+def _seen_in_tree(tensors: AttentionTensors, row: int, column: int) -> list[int]:
+    mask, length = tensors.mask, int(tensors.mask.lengths[row])
+    assert mask.paths is not None, "a tree is described by its paths"
+    places = {slot: slot for slot in range(length)}  # where in the text the key of a slot stands
+    for other, seen in enumerate(mask.paths[row, column].tolist()):
+        if seen:
+            places[length + other] = int(mask.positions[row, other])
+    oldest = -1 if tensors.window is None else int(mask.positions[row, column]) - tensors.window
+    return [slot for slot, place in places.items() if place > oldest]

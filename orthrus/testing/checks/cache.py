@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from orthrus.testing.check import BrokenRuleError, Check, Factory, check, expecting
+import torch
+
+from orthrus.rounding import RoundsStates
+from orthrus.testing.check import BrokenRuleError, Check, Factory, NotApplicableError, check, expecting
 from orthrus.testing.checks.cache_history import CPU, History, Model
 from orthrus.testing.checks.cache_sizes import CACHE_SIZES
 from orthrus.testing.checks.contracts import hold_members
+from orthrus.trees import MovesSlots
 
+WORST_ROUNDING = 1 / 16  # of the largest number of a head: what floats of 3 bits of mantissa are off, and no more
 SMALL = [
     History(seed=seed, rows=1 + seed % 3, passes=1 + seed, layers=1 + seed % 2, heads=1 + seed % 2) for seed in range(6)
 ]
@@ -160,13 +165,42 @@ def prefills_may_come_in_chunks(make: Factory, history: History) -> None:
     model.run(1)
 
 
+@check("cache", [History(seed=seed, rows=1 + seed % 3, layers=1 + seed % 3, heads=2, widest=9) for seed in range(6)])
+def accepted_paths_are_moved(make: Factory, history: History) -> None:
+    """The tokens of a tree's path move to where a chain's would be, in every layer and row, and then stay there."""
+    model = Model(make, history)
+    if not isinstance(model.cache, MovesSlots):
+        raise NotApplicableError("the cache moves no slots, so no tree is scored over it")
+    for width in (history.widest, 3, history.widest):
+        model.run(width)
+        paths = [sorted(model.chooser.sample(range(width), model.chooser.randrange(width))) for _ in model.rows]
+        model.move_slots([[*path, *range(len(path), width)] for path in paths])
+        model.keep(*(length + len(path) for length, path in zip(model.committed, paths, strict=True)))
+    model.run(1)
+
+
 @check("cache", [History(dtype=name, rows=2) for name in ("float32", "bfloat16", "float16")])
 def keys_keep_their_dtype(make: Factory, history: History) -> None:
-    """Keys and values come back as they went in, bit by bit, in float32, bfloat16 and float16."""
+    """Keys and values come back as they went in, bit by bit or rounded as declared, in float32 and 16 bits."""
     model = Model(make, history)
     for width in (3, 2, 4):
         model.run(width)
         model.keep_some()
+
+
+@check("cache", [History(size=size, heads=2) for size in (2, 48, 64)])
+def rounding_is_small(make: Factory, history: History) -> None:
+    """A cache that declares how it rounds errs by a sixteenth of the largest number of a head at most."""
+    cache = make()
+    if not isinstance(cache, RoundsStates):
+        raise NotApplicableError("the cache does not declare `rounded`")
+    states = torch.randn(4, history.heads, 8, history.size, generator=torch.Generator().manual_seed(history.size))
+    given = states.clone()
+    errors = (cache.rounded(states).double() - given.double()).abs().amax(-1) / given.double().abs().amax(-1)
+    if not bool((errors <= WORST_ROUNDING).all()):
+        raise BrokenRuleError(f"it errs by {float(errors.max()):.2g} of the largest number of a head", "rounded")
+    if not torch.equal(states, given):
+        raise BrokenRuleError("it changed what it was handed", "rounded")
 
 
 CACHE_CHECKS = (
@@ -182,7 +216,9 @@ CACHE_CHECKS = (
     scratch_slots_do_not_matter,
     slots_stand_until_kept,
     prefills_may_come_in_chunks,
+    accepted_paths_are_moved,
     keys_keep_their_dtype,
+    rounding_is_small,
     *CACHE_SIZES,
 )
 

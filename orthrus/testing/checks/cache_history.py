@@ -15,7 +15,9 @@ from torch import Tensor
 from orthrus.errors import InterfaceError
 from orthrus.interfaces import KVCache
 from orthrus.optional import MovesRows
+from orthrus.rounding import as_held
 from orthrus.testing.check import BrokenRuleError, Factory
+from orthrus.trees import MovesSlots
 
 CPU = torch.device("cpu")
 Held = list[Tensor]  # by layer
@@ -82,8 +84,8 @@ class Model:
         keys, values = ([state[first] for state in self._states(len(chosen), width)] for _ in range(2))
         for index, row in enumerate(chosen):
             for column, slot in enumerate(slots[index]):
-                written = ([layer[index, :, column] for layer in side] for side in (keys, values))
-                self.rows[row][slot] = (next(written), next(written))
+                held = ([as_held(self.cache, layer[index, :, column]) for layer in side] for side in (keys, values))
+                self.rows[row][slot] = (next(held), next(held))
         for layer in range(self.history.layers):
             given = keys[layer].clone(), values[layer].clone()
             pair = self.cache.update(*given, layer)
@@ -124,6 +126,17 @@ class Model:
         if self.cache.lengths.tolist() != self.committed:
             value = f"lengths are {self.cache.lengths.tolist()}, wanted {self.committed}"
             raise BrokenRuleError(value, self._place(f"move_rows({list(sources)})"))
+
+    def move_slots(self, orders: Sequence[Sequence[int]]) -> None:
+        """Let slot i behind the committed ones have what the slot of its order [B, n] at i has."""
+        assert isinstance(self.cache, MovesSlots)
+        first, order = torch.tensor(self.committed), torch.tensor(orders)
+        self.cache.move_slots(first, order)
+        for row, sources in enumerate(orders):
+            moved = {index: self.rows[row][self.committed[row] + source] for index, source in enumerate(sources)}
+            self.rows[row] |= {self.committed[row] + index: pair for index, pair in moved.items()}
+        if first.tolist() != self.committed or order.tolist() != [list(sources) for sources in orders]:
+            raise BrokenRuleError("it changed the slots or the order that it was handed", self._place("move_slots"))
 
     def keep_some(self) -> None:
         """Commit a part of what was written without a gap, other parts in other rows."""

@@ -45,7 +45,10 @@ def rule(scenes: Sequence[Scene], *, unadmitted: bool = False) -> Callable[[Rule
 
 @rule(SCENES, unadmitted=True)
 def draft_has_its_form(context: Context, draft: Draft) -> None:
-    """A draft is a Draft: tokens [B, n], lengths [B] int64, probabilities [B, n, V] or None, passes 0 or more."""
+    """A draft is a Draft: tokens [B, n], lengths [B] int64, probabilities [B, n, V] or None, passes 0 or more.
+
+    A tree has parents [B, n] int64.
+    """
     location, rows = _cycle(context), len(context.rows)
     if not isinstance(draft, Draft):
         raise BrokenRuleError(f"it returned a {type(draft).__name__}", location)
@@ -57,6 +60,8 @@ def draft_has_its_form(context: Context, draft: Draft) -> None:
     shape = (rows, *draft.tokens.shape[-1:])  # [B, n]
     _hold("tokens", draft.tokens, shape, context)
     _hold("lengths", draft.lengths, shape[:1], context)
+    if draft.parents is not None:
+        _hold("parents", draft.parents, shape, context)
     if draft.probabilities is not None:
         _hold("probabilities", draft.probabilities, (*shape, context.vocabulary_size), context)
 
@@ -82,6 +87,17 @@ def draft_fits_the_room(context: Context, draft: Draft) -> None:
     if draft.host_lengths is not None and [*draft.host_lengths] != draft.lengths.tolist():
         problem = f"host_lengths are {[*draft.host_lengths]}, lengths {draft.lengths.tolist()}"
         raise BrokenRuleError(problem, _cycle(context))
+
+
+@rule(SCENES)
+def parents_come_first(context: Context, draft: Draft) -> None:
+    """In a tree every token follows the anchor, -1, or an earlier token of its row."""
+    if draft.parents is None:
+        return
+    for row, index, _ in _tokens(draft):
+        parent = int(draft.parents[row, index])
+        if not -1 <= parent < index:
+            raise BrokenRuleError(f"a parent of {parent}", _at(context, row, index))
 
 
 @rule(SCENES)
@@ -138,6 +154,7 @@ def _cycle(context: Context) -> str:
 DRAFT_RULES = (
     draft_has_its_form,
     draft_fits_the_room,
+    parents_come_first,
     tokens_are_in_the_vocabulary,
     probabilities_sum_to_one,
     drawn_tokens_have_mass,

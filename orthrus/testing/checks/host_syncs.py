@@ -25,6 +25,7 @@ from orthrus.testing.doubles.host_syncs import HostReads
 from orthrus.testing.doubles.spies import decoded
 from orthrus.testing.doubles.verifiers import Dictated
 from orthrus.testing.scenes import Scene
+from orthrus.trees import drafts_trees
 from orthrus.values import Draft, Step, TappedStates, Verdict
 
 MOST_READS = 8  # in one call; fewer than there are rows, and than tokens in a draft that a verifier sees
@@ -79,6 +80,7 @@ class _CountedVerifier:
     """Limit the reads of a verifier's calls."""
 
     greedy = False
+    verifies_trees = True
 
     def __init__(self, verifier: Verifier) -> None:
         self._verifier = verifier
@@ -100,6 +102,7 @@ class _CountedDrafter:
         self.learns = drafter.learns
         if isinstance(drafter, DraftsAhead):
             self.ahead = self._ahead  # the loop looks whether there is one
+        self.drafts_trees = drafts_trees(drafter)
         if isinstance(drafter, ReadsTaps):
             self.taps, self.read_taps = drafter.taps, self._read_taps
 

@@ -24,6 +24,8 @@ from orthrus.testing.checks.contracts import hold_declared, hold_members
 from orthrus.testing.checks.target_company import rows_do_not_see_each_other
 from orthrus.testing.checks.target_passes import hold_close, hold_scores, scripted, spread_over
 from orthrus.testing.checks.target_sizes import TARGET_SIZES
+from orthrus.testing.checks.target_states import TARGET_STATES
+from orthrus.testing.checks.trees import TARGET_TREES
 from orthrus.testing.doubles.drafters import Scripted
 from orthrus.testing.doubles.spies import compare_texts, decoded
 from orthrus.testing.doubles.verifiers import Dictated
@@ -228,8 +230,10 @@ TARGET_CHECKS = (
     start_forgets_everything,
     greedy_text,
     a_context_can_be_filled,
+    *TARGET_TREES,
     *TARGET_SIZES,
     rows_do_not_see_each_other,
+    *TARGET_STATES,
     inputs_are_left_alone,
     an_older_context_is_refused,
     views_write_scratch_only,

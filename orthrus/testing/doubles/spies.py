@@ -19,6 +19,7 @@ from orthrus.optional import DraftsAhead, MovesRows, ReadsTaps, name_of
 from orthrus.reference.oracle import OracleAnswer
 from orthrus.testing.check import BrokenRuleError
 from orthrus.testing.scenes import Scene
+from orthrus.trees import drafts_trees
 from orthrus.values import Draft, Step, Verdict
 
 Look = Callable[[Context, Draft], None]
@@ -27,14 +28,15 @@ CLOSE = 1e-4  # between probabilities of the same place in batches of other shap
 
 @dataclass(frozen=True, eq=False)
 class Proposed:
-    """The proposal for one row: tokens, and what they were drawn from [n, V], or None."""
+    """The proposal for one row: tokens, what they were drawn from [n, V], or None, and a tree's parents, or None."""
 
     tokens: tuple[int, ...]
     probabilities: Tensor | None
+    parents: tuple[int, ...] | None = None
 
     def differs(self, proposal: Proposed) -> bool:
         """Tell whether another proposal has other tokens, or comes from other probabilities."""
-        if self.tokens != proposal.tokens:
+        if self.tokens != proposal.tokens or self.parents != proposal.parents:
             return True
         if self.probabilities is None or proposal.probabilities is None:
             return not (self._is_certain() and proposal._is_certain())  # what was chosen has a probability of one
@@ -74,6 +76,7 @@ class WatchedDrafter:
             self.ahead = drafter.ahead  # the loop looks whether there is one
         if isinstance(drafter, MovesRows):
             self.moves_rows, self.move_rows = drafter.moves_rows, drafter.move_rows
+        self.drafts_trees = drafts_trees(drafter)
         if isinstance(drafter, ReadsTaps):
             self.taps, self.read_taps = drafter.taps, drafter.read_taps
 
@@ -85,7 +88,7 @@ class WatchedDrafter:
         """Pass it on, and show what was proposed."""
         draft = self._drafter.propose(context, chance)
         if not self._unadmitted:
-            check_draft(draft, context, self.name)  # what is no draft is said in the loop's words
+            check_draft(draft, context, self.name, drafts_trees(self))  # what is no draft is said in the loop's words
         self._look(context, draft)
         return draft
 
@@ -152,7 +155,8 @@ def proposed(draft: Draft, row: int) -> Proposed:
     """Return the proposal for a row."""
     length = int(draft.lengths[row])
     probabilities = None if draft.probabilities is None else draft.probabilities[row, :length].double().clone()
-    return Proposed(tuple(draft.tokens[row, :length].tolist()), probabilities)
+    parents = None if draft.parents is None else tuple(draft.parents[row, :length].tolist())
+    return Proposed(tuple(draft.tokens[row, :length].tolist()), probabilities, parents)
 
 
 def compare(scene: Scene, actual: Proposals, expected: Proposals, because: str) -> None:
@@ -186,7 +190,8 @@ def compare_texts(actual: Sequence[OracleAnswer], expected: Sequence[OracleAnswe
 def _shown(proposed: Proposed) -> str:
     drawn = proposed.probabilities
     given = "" if drawn is None or not len(drawn) else f" with probabilities {_rounded(drawn)}"
-    return f"{list(proposed.tokens)}{given}"
+    tree = "" if proposed.parents is None else f" with parents {list(proposed.parents)}"
+    return f"{list(proposed.tokens)}{tree}{given}"
 
 
 def _rounded(probabilities: Tensor) -> list[list[float]]:
@@ -198,6 +203,7 @@ class WatchedVerifier:
     """A verifier that shows each verdict with its context, draft and logits."""
 
     greedy = False
+    verifies_trees = True
 
     def __init__(self, verifier: Verifier, look: Callable[[Context, Draft, Tensor, Verdict], None]) -> None:
         self._verifier = verifier

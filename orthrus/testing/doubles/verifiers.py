@@ -19,6 +19,7 @@ class Dictated:
     """
 
     greedy = False
+    verifies_trees = True
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
@@ -28,7 +29,10 @@ class Dictated:
         places = zip(context.keys.tolist(), context.lengths.tolist(), draft.lengths.tolist(), strict=True)
         drawn = [(self._number(key, place, 0) % (most + 1), self._number(key, place, 1)) for key, place, most in places]
         accepted, tokens = torch.tensor(drawn, device=logits.device).unbind(1)
-        return Verdict(accepted, tokens % logits.shape[-1])
+        if draft.paths is None:
+            return Verdict(accepted, tokens % logits.shape[-1])
+        depths = draft.paths.depths.gather(1, accepted[:, None])[:, 0]  # any of the places of a tree
+        return Verdict(depths, tokens % logits.shape[-1], accepted - 1)
 
     def _number(self, *of: int) -> int:
         return hash((self._seed, *of)) >> 7 & 0xFFFF  # a tuple of integers has the same hash in every process
@@ -38,6 +42,7 @@ class Spelled:
     """Accept nothing and go on with a known text: the same history token by token."""
 
     greedy = False
+    verifies_trees = True
 
     def __init__(self, texts: Mapping[int, Sequence[int]]) -> None:
         self._texts = texts  # by key
@@ -45,7 +50,9 @@ class Spelled:
     def verify(self, context: Context, draft: Draft, logits: Tensor, chance: Chance) -> Verdict:
         """Return the next token of each row's text."""
         tokens = [self._next(row.key, len(row.output)) for row in context.rows]
-        return Verdict(torch.zeros_like(context.lengths), torch.tensor(tokens, device=logits.device))
+        nothing = torch.zeros_like(context.lengths)
+        last = None if draft.parents is None else nothing - 1
+        return Verdict(nothing, torch.tensor(tokens, device=logits.device), last)
 
     def _next(self, key: int, place: int) -> int:
         text = self._texts[key]

@@ -48,6 +48,7 @@ def make_plan(
         logprobs=asked.likeliest,
         echo=echo,
         streams=bool(asked.stream),
+        drafts=bool(asked.return_drafts),
     )
     requests = [
         replace(settings, id=f"{id}-{number}-{choice}", prompt=prompt, noise=_noise(asked, choice))

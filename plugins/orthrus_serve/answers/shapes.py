@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any, Protocol
 
 from orthrus_serve.answers.choice import Choice
@@ -47,9 +48,9 @@ class ChatShape:
 
     def piece(self, choice: Choice, piece: Piece) -> dict[str, Any] | None:
         """Return a piece of a choice; None if it has nothing to show."""
-        if not piece.text and not piece.scored:
+        if not (piece.text or piece.scored or piece.cycles):
             return None
-        return self._chunk(choice, {"content": piece.text}, piece.scored)
+        return self._chunk(choice, {"content": piece.text}, piece.scored) | _drafts(piece)
 
     def end(self, choice: Choice) -> dict[str, Any]:
         """Return the end of a choice, with its finish reason."""
@@ -86,9 +87,9 @@ class CompletionShape:
 
     def piece(self, choice: Choice, piece: Piece) -> dict[str, Any] | None:
         """Return a piece of a choice; None if it has nothing to show."""
-        if not piece.text and not piece.scored:
+        if not (piece.text or piece.scored or piece.cycles):
             return None
-        return self._choice(choice, piece.text, piece.scored, {"finish_reason": None})
+        return self._choice(choice, piece.text, piece.scored, {"finish_reason": None}) | _drafts(piece)
 
     def end(self, choice: Choice) -> dict[str, Any]:
         """Return the end of a choice, with its finish reason."""
@@ -116,6 +117,11 @@ class CompletionShape:
 
 def _echo(choice: Choice) -> tuple[str, tuple[ScoredToken, ...]]:
     return (choice.begun.text, choice.begun.scored) if choice.begun else ("", ())
+
+
+def _drafts(piece: Piece) -> dict[str, Any]:
+    """Return the drafts of a piece, a cycle each; nothing if none are to be shown."""
+    return {"drafts": [asdict(cycle) for cycle in piece.cycles]} if piece.cycles else {}
 
 
 def _reason(choice: Choice) -> dict[str, Any]:

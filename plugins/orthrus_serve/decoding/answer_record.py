@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from orthrus import Detokenizer, Event, Result
-from orthrus_serve.decoding.messages import Ending, Generate, Piece, ScoredToken
+from orthrus_serve.decoding.messages import Cycle, Ending, Generate, Piece, ScoredToken
 from orthrus_serve.decoding.prompt_scores import scored_token
+from orthrus_serve.decoding.shown_drafts import committed_texts, shown_cycle
 from orthrus_serve.decoding.token_texts import TokenTexts
 
 REASONS = {"stop_token": "stop", "stop_string": "stop"}  # as clients know them; others stay
@@ -46,6 +47,7 @@ class AnswerRecord:
     texts: list[str] = field(default_factory=list)
     token_ids: list[int] = field(default_factory=list)  # that have not become text
     scored: list[ScoredToken] = field(default_factory=list)
+    cycles: list[Cycle] = field(default_factory=list)
     tokens: int = 0
     accepted: int = 0
     drafted: int = 0
@@ -59,9 +61,7 @@ class AnswerRecord:
         self.tokens += len(event.token_ids)
         self.accepted += event.accepted
         self.drafted += event.drafted
-        self.texts.append(event.text)
-        if self.text is not None:
-            self.token_ids += event.token_ids
+        self._add_text(event, texts)
         for token, scores in zip(event.token_ids, event.scores or (), strict=False):
             self.scored.append(scored_token(texts, token, scores.chosen, scores.likeliest))
         if event.result is not None:
@@ -70,12 +70,23 @@ class AnswerRecord:
                 self.texts = [event.result.text]
         return gap
 
+    def _add_text(self, event: Event, texts: TokenTexts) -> None:
+        """Note the text, or tokens that become text later; token by token if drafts are to be shown."""
+        if event.draft is not None and event.token_ids:
+            committed = committed_texts(event, self.text)
+            self.texts += committed
+            self.cycles.append(shown_cycle(event, event.draft, committed, texts))
+            return
+        self.texts.append(event.text)
+        if self.text is not None:
+            self.token_ids += event.token_ids
+
     def take(self) -> Piece:
         """Return the news, and begin to gather anew."""
         counts = self.tokens, self.accepted, self.drafted
         text = "".join(self.texts) + self._decoded()
-        piece = Piece(self.request.id, text, *counts, tuple(self.scored), self.ending)
-        self.texts, self.scored, self.token_ids = [], [], []
+        piece = Piece(self.request.id, text, *counts, tuple(self.scored), self.ending, tuple(self.cycles))
+        self.texts, self.scored, self.token_ids, self.cycles = [], [], [], []
         self.tokens = self.accepted = self.drafted = 0
         return piece
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from queue import Empty, SimpleQueue
+from typing import Protocol
 
 from orthrus import Decoder, InputError, Prompt
 from orthrus_serve.decoding.messages import Cancel, Detokenize, Finish, Generate, GenerateAll, Refused, Reply, Tokenize
+from orthrus_serve.decoding.waiting_questions import Question, WaitingQuestions
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,13 @@ class Encoded:
 
 
 Taken = Encoded | Cancel | Finish
-Question = Generate | Tokenize | Detokenize
+
+
+class TakesMessages(Protocol):
+    """An inbox, as the loop sees it."""
+
+    def take(self, *, wait: bool) -> list[Taken]:
+        """Return what has come, in order; wait: until there is something."""
 
 
 class Inbox:
@@ -36,7 +43,7 @@ class Inbox:
     def __init__(self, connection: Connection, decoder: Decoder, send: Callable[[object], None]) -> None:
         self._connection, self._decoder, self._send = connection, decoder, send
         self._queue: SimpleQueue[Taken] = SimpleQueue()
-        self._waiting: deque[tuple[Question, float]] = deque()  # each with the time at which it came
+        self._waiting = WaitingQuestions()
         self._last: Encoded | None = None  # whose tokens the next choice of the same prompt has, too
         self._finished = False
         threading.Thread(target=self._read, name="inbox", daemon=True).start()
@@ -54,7 +61,7 @@ class Inbox:
         while not self._finished:
             message = self._receive()
             if message is None:
-                self._handle(*self._waiting.popleft())
+                self._handle(*self._waiting.take())
             else:
                 self._sort(message)
 
@@ -71,13 +78,12 @@ class Inbox:
             self._finished = True
             self._queue.put(message)
         elif isinstance(message, Cancel):
-            self._waiting = deque(entry for entry in self._waiting if entry[0].id != message.id)
+            self._waiting.forget(message.id)
             self._queue.put(message)
         elif isinstance(message, GenerateAll):
-            arrived = time.perf_counter()
-            self._waiting += [(request, arrived) for request in message.requests]
+            self._waiting.add(message.requests, time.perf_counter())
         elif isinstance(message, Tokenize | Detokenize):
-            self._waiting.append((message, time.perf_counter()))
+            self._waiting.add([message], time.perf_counter())
 
     def _handle(self, question: Question, arrived: float) -> None:
         try:

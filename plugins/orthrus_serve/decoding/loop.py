@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from orthrus import BuildError, Decoder, Detokenizer, InputError, Session, byte_tokens
 from orthrus.errors import reason
 from orthrus.optional import HoldsCache
+from orthrus.ranks.together import together_of
 from orthrus_serve.decoding.answer_record import WholeText
-from orthrus_serve.decoding.inbox import Encoded, Inbox, Taken, plainly
+from orthrus_serve.decoding.inbox import Encoded, Taken, TakesMessages, plainly
 from orthrus_serve.decoding.messages import Begun, Cancel, Finish, Generate, Notice, Refused, ScoredToken
 from orthrus_serve.decoding.outbox import Outbox
-from orthrus_serve.decoding.pipe import MessageWriter
+from orthrus_serve.decoding.pipe import SendsMessages
 from orthrus_serve.decoding.scoring_queue import ScoringQueue
 from orthrus_serve.decoding.token_texts import TokenTexts
 
@@ -21,8 +22,9 @@ FAILURES = 3  # steps that fail, with no answer that ends between them, before t
 class DecodingLoop:
     """Decode the requests of an inbox, at most `batch` at a time, and send what is new of them."""
 
-    def __init__(self, decoder: Decoder, inbox: Inbox, writer: MessageWriter, batch: int) -> None:
+    def __init__(self, decoder: Decoder, inbox: TakesMessages, writer: SendsMessages, batch: int) -> None:
         self._decoder, self._inbox, self._writer, self._batch = decoder, inbox, writer, batch
+        self._together = together_of(decoder.target)
         self._cache = decoder.target.cache if isinstance(decoder.target, HoldsCache) else None
         self._texts = TokenTexts(decoder.target.tokenizer)
         self._outbox = Outbox(writer.send, lambda: writer.busy, self._texts, self._drop)
@@ -33,13 +35,18 @@ class DecodingLoop:
     def run(self) -> None:
         """Decode until `Finish` comes, or the steps fail again and again; without requests, wait."""
         while self._failures < FAILURES:
-            for message in self._inbox.take(wait=not self._session.pending and not self._scoring.pending):
+            for message in self._taken():
                 if isinstance(message, Finish):
                     return
                 self._take(message)
             self._score()
             self._decode()
         raise BuildError(f"the last {FAILURES} steps failed; see the errors before")
+
+    def _taken(self) -> list[Taken]:
+        """Return what has come; of several processes that decode together the lead alone is asked, and all hear it."""
+        wait = not self._session.pending and not self._scoring.pending
+        return self._together.messages(lambda: self._inbox.take(wait=wait))
 
     def _new_session(self) -> Session:
         return self._decoder.session(self._batch, counts_drafts=True)
@@ -97,6 +104,7 @@ class DecodingLoop:
             noise=request.noise,
             shows=request.streams and searches,
             texts=searches,
+            drafts=request.drafts,
         )
 
     def _text_of(self, token_ids: Sequence[int]) -> str:
@@ -130,6 +138,8 @@ class DecodingLoop:
             if any(event.result is not None and event.step is not None for event in events):
                 self._failures = 0
         except Exception as error:  # of a part, in a step of all rows: each is told, and others are taken
+            if self._together.several:  # the other processes may not have failed
+                raise
             self._fail(error)
         pending = self._session.pending
         running = min(pending, self._batch)

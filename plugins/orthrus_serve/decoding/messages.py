@@ -17,7 +17,7 @@ class Generate:
     chat: whether text goes through the chat template; None: as the config says. stop, sampling: what differs from the
     config's settings. noise: what the noise is keyed by besides the seed. logprobs: of how many of the likeliest tokens
     scores are wanted, besides the chosen one's. echo: whether the prompt comes back, with scores if there are any.
-    streams: whether pieces are sent as they come.
+    streams: whether pieces are sent as they come. drafts: whether they show what was drafted.
     """
 
     id: str
@@ -30,6 +30,7 @@ class Generate:
     logprobs: int | None = None
     echo: bool = False
     streams: bool = False
+    drafts: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ class Model:
 
     greedy: whether it decodes at temperature 0 only. seeded: whether a request may have a seed. row_slots: tokens that
     a row may have at most; None: any number. tokens: texts by part, such as `eos_token`, and the `chat_template`.
+    drafter: its name.
     """
 
     vocabulary_size: int
@@ -84,6 +86,7 @@ class Model:
     seeded: bool
     has_text: bool
     tokens: Mapping[str, str | None]
+    drafter: str = ""
 
 
 @dataclass(frozen=True)
@@ -154,10 +157,25 @@ class Ending:
 
 
 @dataclass(frozen=True)
+class Cycle:
+    """What one step committed of an answer, and what it did not, as texts of tokens.
+
+    accepted: of its draft. own: of the target's own token behind them; None: a stop came first. Those of all cycles
+    make the answer's text. rejected: the rest of the draft. drafter: whose it was; None: nothing was drafted.
+    """
+
+    accepted: tuple[str, ...]
+    own: str | None
+    rejected: tuple[str, ...]
+    drafter: str | None
+
+
+@dataclass(frozen=True)
 class Piece:
     """News of one answer since the last of it: text that is safe to show, and counts of tokens.
 
-    accepted: of the tokens, how many were drafts. drafted: drafts that were proposed.
+    accepted: of the tokens, how many were drafts. drafted: drafts that were proposed. cycles: the steps, if drafts are
+    to be shown.
     """
 
     id: str
@@ -167,6 +185,7 @@ class Piece:
     drafted: int
     scored: tuple[ScoredToken, ...] = ()
     ending: Ending | None = None
+    cycles: tuple[Cycle, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,8 @@ class Outbox:
                 self._drop(event.id, error)
 
     def _note(self, record: AnswerRecord, event: Event, now: float) -> None:
+        if event.error is not None:
+            raise event.error
         self.counters.add(event, record.add(event, now, self._texts))
         if record.request.streams or record.ending is not None:
             self._changed[event.id] = record

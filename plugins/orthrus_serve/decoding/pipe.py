@@ -5,8 +5,20 @@ from __future__ import annotations
 import threading
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
+from typing import Protocol
 
 from orthrus_serve.decoding.messages import Finish
+
+
+class SendsMessages(Protocol):
+    """Whoever sends messages, as the loop sees it."""
+
+    def send(self, message: object) -> None:
+        """Send a message; return at once."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether a message waits for those before it to be read."""
 
 
 class MessageWriter:

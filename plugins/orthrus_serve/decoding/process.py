@@ -8,7 +8,8 @@ from typing import Protocol
 
 import orthrus
 from orthrus.errors import OrthrusError, reason
-from orthrus.optional import BoundsSlots, DescribesTokens, is_coupled
+from orthrus.optional import BoundsSlots, DescribesTokens, is_coupled, name_of
+from orthrus.ranks.together import check_shared, end_all
 from orthrus_serve.decoding.inbox import Inbox
 from orthrus_serve.decoding.loop import DecodingLoop
 from orthrus_serve.decoding.messages import Failed, Model, Notice, Ready
@@ -27,11 +28,14 @@ def run(connection: Connection, batch: int, load: Load) -> None:
     writer = MessageWriter(connection)
     try:
         decoder = load(notify=lambda text: writer.send(Notice(text)))
+        check_shared(decoder.target)
         writer.send(Ready(model_of(decoder)))
         DecodingLoop(decoder, Inbox(connection, decoder, writer.send), writer, batch).run()
     except OrthrusError as error:
+        end_all(str(error))
         writer.send(Failed(str(error)))
     except Exception as error:  # a plugin may raise anything
+        end_all(reason(error))
         writer.send(Failed(reason(error)))
     finally:
         writer.close()
@@ -49,4 +53,5 @@ def model_of(decoder: orthrus.Decoder) -> Model:
         seeded=decoder.verifier.greedy or is_coupled(decoder.verifier),
         has_text=tokenizer is not None,
         tokens=dict(tokenizer.description()) if isinstance(tokenizer, DescribesTokens) else {},
+        drafter=name_of(decoder.drafter),
     )

@@ -5,12 +5,13 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 from orthrus import BuildError
 from orthrus_serve.decoding.messages import Failed, Model, Notice, Ready
@@ -21,9 +22,9 @@ PATIENCE_SECONDS = 10.0  # for a process that was told to end
 
 @dataclass(frozen=True)
 class DecodingSettings:
-    """The decoder to load, and how many rows it has at most."""
+    """The decoder to load, of a config's file or of its values, and how many rows it has at most."""
 
-    config: Path
+    config: Path | Mapping[str, Any]
     overrides: tuple[str, ...]
     batch: int
 

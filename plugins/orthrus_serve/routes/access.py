@@ -43,12 +43,16 @@ async def check_key(request: Request, server: Server) -> None:
         )
 
 
-def check_model(server: ServerState, name: str | None) -> None:
-    """Raise ApiError for a model that the server does not have; None: whichever it has."""
-    if name is not None and name != server.name:
-        raise ApiError(
-            404, f"there is no model {name[:200]!r}; there is '{server.name}'", param="model", code="model_not_found"
-        )
+def model_of(server: ServerState, name: str | None) -> ServerState:
+    """Return the state of a model; raise ApiError if the server does not have it. None: the first that it has."""
+    models = server.models
+    if name is None:
+        return server
+    if name not in models:
+        known = " and ".join(f"'{known}'" for known in models)
+        there_is = f"there is {known}" if len(models) == 1 else f"there are {known}"
+        raise ApiError(404, f"there is no model {name[:200]!r}; {there_is}", param="model", code="model_not_found")
+    return models[name]
 
 
 WithKey = Depends(check_key)

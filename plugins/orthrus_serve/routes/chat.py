@@ -9,7 +9,7 @@ from starlette.responses import Response
 from orthrus_serve.answers.plan import make_plan
 from orthrus_serve.answers.respond import respond
 from orthrus_serve.answers.shapes import ChatShape
-from orthrus_serve.routes.access import Server, WithKey, check_model
+from orthrus_serve.routes.access import Server, WithKey, model_of
 from orthrus_serve.wire.chat import ChatRequest
 from orthrus_serve.wire.reading import read
 
@@ -20,6 +20,6 @@ router = APIRouter(dependencies=[WithKey])
 async def chat_completions(request: Request, server: Server) -> Response:
     """Answer a dialogue."""
     asked = await read(request, ChatRequest, server.most_bytes)
-    check_model(server, asked.model)
-    plan = make_plan(asked, [asked.dialogue], server.service.model, prefix="chatcmpl", chat=True)
-    return await respond(server, request, plan, ChatShape(asked.likeliest is not None), asked.n or 1)
+    served = model_of(server, asked.model)
+    plan = make_plan(asked, [asked.dialogue], served.service.model, prefix="chatcmpl", chat=True)
+    return await respond(served, request, plan, ChatShape(asked.likeliest is not None), asked.n or 1)

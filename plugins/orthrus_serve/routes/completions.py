@@ -9,7 +9,7 @@ from starlette.responses import Response
 from orthrus_serve.answers.plan import make_plan
 from orthrus_serve.answers.respond import respond
 from orthrus_serve.answers.shapes import CompletionShape
-from orthrus_serve.routes.access import Server, WithKey, check_model
+from orthrus_serve.routes.access import Server, WithKey, model_of
 from orthrus_serve.wire.completion import CompletionRequest
 from orthrus_serve.wire.reading import read
 
@@ -20,7 +20,7 @@ router = APIRouter(dependencies=[WithKey])
 async def completions(request: Request, server: Server) -> Response:
     """Continue texts."""
     asked = await read(request, CompletionRequest, server.most_bytes)
-    check_model(server, asked.model)
+    served = model_of(server, asked.model)
     echo = bool(asked.echo)
-    plan = make_plan(asked, asked.prompts, server.service.model, prefix="cmpl", chat=False, echo=echo)
-    return await respond(server, request, plan, CompletionShape(asked.likeliest is not None), asked.n or 1)
+    plan = make_plan(asked, asked.prompts, served.service.model, prefix="cmpl", chat=False, echo=echo)
+    return await respond(served, request, plan, CompletionShape(asked.likeliest is not None), asked.n or 1)

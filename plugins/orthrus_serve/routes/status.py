@@ -17,14 +17,15 @@ router = APIRouter()
 @router.get("/health")
 @router.get("/ping")
 async def health(server: Server) -> Response:
-    """Return an empty response: 200, or 503 once nobody decodes."""
-    return Response(status_code=200 if server.service.alive else 503)
+    """Return an empty response: 200, or 503 once a model is not decoded any more."""
+    alive = all(model.service.alive for model in server.models.values())
+    return Response(status_code=200 if alive else 503)
 
 
 @router.get("/load", dependencies=[WithKey])
 async def load(server: Server) -> dict[str, Any]:
     """Return how many answers are under way or wait."""
-    return {"server_load": server.admission.inside}
+    return {"server_load": sum(model.admission.inside for model in server.models.values())}
 
 
 @router.get("/version", dependencies=[WithKey])
@@ -36,4 +37,5 @@ async def show_version() -> dict[str, Any]:
 @router.get("/metrics", dependencies=[WithKey])
 async def metrics(server: Server) -> Response:
     """Return the metrics in Prometheus's form."""
-    return Response(server.metrics.page(vllm=server.vllm_metrics), headers={"content-type": CONTENT_TYPE_LATEST})
+    page = await server.metrics.page(vllm=server.vllm_metrics)
+    return Response(page, headers={"content-type": CONTENT_TYPE_LATEST})

@@ -12,7 +12,7 @@ from orthrus import InputError
 from orthrus_serve.decoding.messages import Detokenize, Tokenize
 from orthrus_serve.decoding.service import DecodingEndedError, QuestionFailedError
 from orthrus_serve.errors import ApiError, refused, unavailable
-from orthrus_serve.routes.access import Server, WithKey, check_model
+from orthrus_serve.routes.access import Server, WithKey, model_of
 from orthrus_serve.state import ServerState
 from orthrus_serve.wire.reading import read
 from orthrus_serve.wire.tokens import DetokenizeRequest, TokenizeRequest
@@ -24,27 +24,27 @@ router = APIRouter(dependencies=[WithKey])
 async def tokenize(request: Request, server: Server) -> dict[str, Any]:
     """Return the tokens of a text or a dialogue."""
     asked = await read(request, TokenizeRequest, server.most_bytes)
-    check_model(server, asked.model)
+    served = model_of(server, asked.model)
     special = asked.messages is not None or asked.add_special_tokens is not False
     question = Tokenize(uuid.uuid4().hex, asked.text, chat=asked.messages is not None, special=special)
-    tokens = await _ask(server, question)
+    tokens = await _ask(served, question)
     count = len(tokens) if isinstance(tokens, list) else 0
-    return {"tokens": tokens, "count": count, "max_model_len": server.service.model.max_length}
+    return {"tokens": tokens, "count": count, "max_model_len": served.service.model.max_length}
 
 
 @router.post("/detokenize")
 async def detokenize(request: Request, server: Server) -> dict[str, Any]:
     """Return the text of tokens."""
     asked = await read(request, DetokenizeRequest, server.most_bytes)
-    check_model(server, asked.model)
-    return {"prompt": await _ask(server, Detokenize(uuid.uuid4().hex, tuple(asked.tokens)))}
+    served = model_of(server, asked.model)
+    return {"prompt": await _ask(served, Detokenize(uuid.uuid4().hex, tuple(asked.tokens)))}
 
 
 @router.get("/tokenizer_info")
-async def tokenizer_info(server: Server) -> dict[str, Any]:
-    """Return the texts of tokens that play a part, and the chat template."""
-    model = server.service.model
-    return {**model.tokens, "model_max_length": model.max_length, "vocab_size": model.vocabulary_size}
+async def tokenizer_info(server: Server, model: str | None = None) -> dict[str, Any]:
+    """Return the texts of tokens that play a part, and the chat template; model: whose, if not the first one's."""
+    served = model_of(server, model).service.model
+    return {**served.tokens, "model_max_length": served.max_length, "vocab_size": served.vocabulary_size}
 
 
 async def _ask(server: ServerState, question: Tokenize | Detokenize) -> object:

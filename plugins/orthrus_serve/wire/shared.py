@@ -57,6 +57,7 @@ class AnswerRequest(Strict):
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     return_metrics: bool | None = None
+    return_drafts: bool | None = None
     user: str | None = None  # names who asks; nothing is done with it
 
     @model_validator(mode="before")
@@ -70,6 +71,8 @@ class AnswerRequest(Strict):
             raise ValueError(f"'temperature' must be 0, or at least {COLDEST}")
         if self.stream_options is not None and not self.stream:
             raise ValueError("'stream_options' needs 'stream': true")
+        if self.return_drafts and not self.stream:
+            raise ValueError("'return_drafts' needs 'stream': true")
         if "" in self.stops:
             raise ValueError("'stop' has an empty text, which would end every answer at once")
         return self

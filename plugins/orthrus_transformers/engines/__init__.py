@@ -1,6 +1,6 @@
 """Engines: the table of those there are. An engine is a class in a file of its own, and a line here.
 
-May import: kernels, model, native, transformers_api.
+May import: kernels, model, native, recurrent, transformers_api.
 """
 
 from __future__ import annotations

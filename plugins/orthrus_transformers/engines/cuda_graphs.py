@@ -8,12 +8,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
 from orthrus import BuildError, DraftPass, InputError
 from orthrus.optional import StaticKVCache
+from orthrus.ranks.group import RankGroup
 from orthrus_transformers.engines.eager import EagerEngine
 from orthrus_transformers.engines.engine import Engine, EngineSetup, Obstacle
 from orthrus_transformers.engines.forward_pass import ForwardPass
@@ -23,8 +25,10 @@ from orthrus_transformers.engines.graph_recorder import CudaRecorder, Recorder, 
 from orthrus_transformers.engines.graph_reuse import Repeats
 from orthrus_transformers.engines.prefill_padding import with_few_shapes
 from orthrus_transformers.model.pass_state import Form
+from orthrus_transformers.model.shards import group_of
 from orthrus_transformers.model.taps import TapBuffer
 from orthrus_transformers.model.views import View
+from orthrus_transformers.recurrent.scored_pass import ScoredPass
 
 
 class Shape(NamedTuple):
@@ -73,16 +77,25 @@ class GraphedEngine:
     def make(cls, setup: EngineSetup) -> GraphedEngine:
         """Return the engine around the fastest one that it can capture; asked for by name, it insists on captures."""
         inner = FusedEngine.make(setup) if FusedEngine.obstacle(setup) is None else EagerEngine.make(setup)
-        return cls(inner, setup.cache, replace(setup.limits, strict=setup.by_name or setup.limits.strict))
+        limits = replace(setup.limits, strict=setup.by_name or setup.limits.strict)
+        return cls(inner, setup.cache, limits, group=group_of(setup.model))
 
-    def __init__(self, eager: EagerEngine, cache: Any, limits: GraphLimits, recorder: Recorder | None = None) -> None:
-        """Replay passes of an engine; recorder None: as CUDA graphs."""
+    def __init__(
+        self,
+        eager: EagerEngine,
+        cache: Any,
+        limits: GraphLimits,
+        recorder: Recorder | None = None,
+        group: RankGroup | None = None,
+    ) -> None:
+        """Replay passes of an engine; recorder None: as CUDA graphs. group: of the ranks that run the same passes."""
+        self._group = group
         self._eager = eager
         self._cache = cache
         self._limits = limits
         self._recordings: OrderedDict[Shape, Recording] = OrderedDict()
-        self._recorder = recorder or CudaRecorder()
-        self._generation = -1
+        self._recorder = recorder or CudaRecorder(shared=group is not None)
+        self._generation = -1, -1  # of the cache's buffers, and of recurrent states
         self._bytes = 0  # that the recordings' pool has reserved
         self._given_up = False
         self._most_slots: int | None = cache.max_slots
@@ -91,6 +104,8 @@ class GraphedEngine:
         self._came: set[Shape] = set()  # those of prefills: to capture one takes as long as to run it several times
         self._uncaptured: set[DraftPass | None] = set()  # what drafters made of passes that cannot be captured
         self._repeats = Repeats()  # whether drafters' passes ever are what they were
+        self._recurrent = eager.recurrent
+        self._pending = WeakKeyDictionary[Recording, ScoredPass]()  # what recorded passes leave of recurrent layers
         self._warned = False  # that passes over the limit run uncaptured
 
     @property
@@ -124,6 +139,8 @@ class GraphedEngine:
 
         Unless it, or one before, was too large for that: then it runs as it is.
         """
+        if self._recurrent is not None:  # padding would change their states, and every length is a shape of its own
+            return self._eager.run(forward_pass)
         padded = with_few_shapes(forward_pass, self._limits.tokens, self._most_slots) if self._pads else None
         if padded is None:
             return self._eager.run(forward_pass)
@@ -133,6 +150,8 @@ class GraphedEngine:
             output = None if self._given_up or self._prefills_given_up else self._replayed(padded)
             output = self._eager.run(padded) if output is None else output
         except torch.OutOfMemoryError as error:  # padded it is larger, and may be too large
+            if self._group is not None:
+                raise  # the other ranks are in the midst of it
             self._give_up(error, forward_pass)
             self._pads = False
             output = self._eager.run(forward_pass)
@@ -142,9 +161,10 @@ class GraphedEngine:
         """Return what a recording leaves, made now if there is none; None if the pass is not captured, or not yet."""
         # May move buffers; nothing is written.
         bucket = self._cache.place(forward_pass.lengths[:, None], forward_pass.extent, forward_pass.rows)
-        if self._generation != self._cache.generation:  # the buffers moved: no recording may be replayed again
+        generation = self._cache.generation, 0 if self._recurrent is None else self._recurrent.generation
+        if self._generation != generation:  # the buffers moved: no recording may be replayed again
             self._forget()
-            self._generation = self._cache.generation
+            self._generation = generation
         given = forward_pass.positions is not None, forward_pass.slots is not None, forward_pass.rows is not None
         rows, columns, projected = len(forward_pass.lengths), forward_pass.width, forward_pass.last
         draft_pass, view = forward_pass.draft_pass, forward_pass.view
@@ -163,8 +183,18 @@ class GraphedEngine:
         while len(self._recordings) > self._limits.graphs:
             self._recordings.popitem(last=False)
         packed(forward_pass, recording.inputs)
-        recording.graph.replay()
+        self._replay(recording)
         return recording.output
+
+    def _replay(self, recording: Recording) -> None:
+        """Replay a recording, and let what recurrent layers leave in it be pending, as after a pass that is run."""
+        if self._recurrent is None:
+            recording.graph.replay()
+            return
+        self._recurrent.pending = None
+        recording.graph.replay()
+        if self._recurrent.pending is None and recording in self._pending:
+            self._recurrent.pending = replace(self._pending[recording], replaced=None)
 
     def report(self) -> Mapping[str, Any]:
         """Return how many recordings are held, how much memory their pool has, and what is captured."""
@@ -215,7 +245,9 @@ class GraphedEngine:
         except UncapturableError as error:
             self._give_up(error.reason, forward_pass)
             return None
-        size = recording.size
+        if self._recurrent is not None and self._recurrent.pending is not None:
+            self._pending[recording] = self._recurrent.pending
+        size = recording.size if self._group is None else self._group.agree(recording.size)  # all drop it, or none
         self._bytes += size
         if shape.prefill and size > self._limits.megabytes << 19:
             del recording  # or its memory would not be given back
@@ -230,6 +262,8 @@ class GraphedEngine:
         kind = "prefills" if forward_pass.slots is not None else "passes"
         of = f"this model's {kind}" if draft_pass is None else f"the draft pass '{type(draft_pass).__name__}'"
         what = f"{of} cannot be captured as CUDA graphs ({reason})"
+        if self._group is not None and not isinstance(error, MemoryError):  # which the ranks have agreed on
+            raise BuildError(f"target.engine: {what}; set engine=fused") from error  # others may have captured it
         if self._limits.strict and forward_pass.slots is None:  # what is insisted on are the passes of a cycle
             raise BuildError(f"target.engine: {what}; set engine=auto") from error
         warnings.warn(f"{what}; they run uncaptured", stacklevel=2)
@@ -247,7 +281,7 @@ def captured_where_possible(name: str, eager: EagerEngine, setup: EngineSetup) -
     """Return the engine with its passes captured, if nothing keeps them from that; else itself, and say what does."""
     obstacle = GraphedEngine.obstacle(setup)
     if obstacle is None:
-        return GraphedEngine(eager, setup.cache, setup.limits)
+        return GraphedEngine(eager, setup.cache, setup.limits, group=group_of(setup.model))
     if obstacle.notice:
         setup.notify(f"target.engine: '{name}' {obstacle.notice}")
     return eager

@@ -9,40 +9,16 @@ import torch
 from torch import Tensor
 
 from orthrus import KVCache, MaskDescription
-from orthrus.optional import PlacesAdjacentRows, StaticKVCache
+from orthrus.optional import PlacesAdjacentRows
 from orthrus_transformers.engines.engine import Engine, EngineSetup, Obstacle
 from orthrus_transformers.engines.forward_pass import ForwardPass
 from orthrus_transformers.model.pass_state import Form, PassState
+from orthrus_transformers.model.past_key_values import PastKeyValues
+from orthrus_transformers.model.recurrent_cache import RecurrentPast
 from orthrus_transformers.model.short_convolutions import CachedInputs, find_convolutions, mask_for
+from orthrus_transformers.recurrent.layer_states import LayerStates, Purpose
+from orthrus_transformers.recurrent.recurrent_states import RecurrentStates
 from orthrus_transformers.transformers_api import cache_argument
-
-
-class PastKeyValues:
-    """The cache argument of a transformers model: a KVCache, and the one length that a model may ask for."""
-
-    is_compileable = True
-
-    def __init__(self, cache: KVCache) -> None:
-        self.cache = cache
-        self._static = cache if isinstance(cache, StaticKVCache) else None
-        self.length = 0  # of the longest row, on the host
-
-    def update(self, keys: Tensor, values: Tensor, layer: int, *args: Any, **more: Any) -> tuple[Tensor, Tensor]:
-        """Write a layer's new keys and values and return all of them."""
-        return self.cache.update(keys, values, layer)
-
-    def reserve(self, layer: int, like: Tensor, heads: int, size: int) -> tuple[Tensor, Tensor, Tensor] | None:
-        """Return a layer's buffers to be written by a kernel, as a static cache does; None: `update` must be used."""
-        return None if self._static is None else self._static.reserve(layer, like, heads, size)
-
-    def read(self, layer: int) -> tuple[Tensor, Tensor]:
-        """Return all keys and values of a layer whose buffers were reserved."""
-        assert self._static is not None, "only a static cache reserves buffers"
-        return self._static.read(layer)
-
-    def get_seq_length(self, layer: int = 0) -> int:
-        """Return the slots before the pass; positions are given, so models ask without using it."""
-        return self.length
 
 
 class EagerEngine:
@@ -55,15 +31,23 @@ class EagerEngine:
     @classmethod
     def make(cls, setup: EngineSetup) -> Self:
         """Return the engine over the model as it came."""
-        return cls(setup.model, setup.cache, setup.state, setup.max_length)
+        return cls(setup.model, setup.cache, setup.state, setup.max_length, recurrent=setup.recurrent)
 
     def __init__(
-        self, model: Any, cache: KVCache, state: PassState, max_length: int | None, form: Form = "own"
+        self,
+        model: Any,
+        cache: KVCache,
+        state: PassState,
+        max_length: int | None,
+        form: Form = "own",
+        recurrent: RecurrentStates | None = None,
     ) -> None:
+        """Call a model's modules; recurrent: the states of its recurrent layers, None: it has none."""
         self.form: Form = form
         self._model = model
         self._cache = cache
-        self.past = PastKeyValues(cache)
+        self.recurrent = recurrent
+        self.past = PastKeyValues(cache) if recurrent is None else RecurrentPast(cache)
         self._cache_argument = cache_argument(model)
         self._state = state
         self._max_length = max_length
@@ -81,20 +65,23 @@ class EagerEngine:
             return forward_pass.draft_pass.result(forward_pass.state, self.run(forward_pass.without_draft_pass()))
         slots = forward_pass.placed()
         extent = self._place(slots, forward_pass)
-        positions = slots if forward_pass.positions is None else forward_pass.positions
-        mask = MaskDescription(forward_pass.kind, positions, forward_pass.lengths, extent)
+        positions, tree = forward_pass.placed_at(slots), forward_pass.tree
+        seen = None if tree is None else tree.seen
+        mask = MaskDescription(forward_pass.kind, positions, forward_pass.lengths, extent, seen)
         token_ids = forward_pass.joined()
         rows, columns = token_ids.shape
         self.past.length = forward_pass.extent - columns
         if forward_pass.taps is not None:
             forward_pass.taps.hold(rows, columns)
+        states = self._begin(forward_pass)
         with self._state.run(
             mask,
             form=self._form_of(forward_pass),
             view=forward_pass.view,
-            inputs=CachedInputs(self._cache, positions),
+            inputs=CachedInputs(self._cache, positions, tree),
             prefill=forward_pass.slots is not None,
             taps=forward_pass.taps,
+            layer_states=states,
         ):
             logits: Tensor = self._model(
                 input_ids=token_ids,
@@ -104,7 +91,25 @@ class EagerEngine:
                 logits_to_keep=forward_pass.projected_columns,
                 **{self._cache_argument: self.past},
             ).logits
+        if states is not None:
+            self._end(states, forward_pass)
         return logits
+
+    def _begin(self, forward_pass: ForwardPass) -> LayerStates | None:
+        """Return the states that layers find in the pass; None: the model has no recurrent layers."""
+        if not isinstance(self.past, RecurrentPast):
+            return None
+        assert self.recurrent is not None, "a model with recurrent layers has states"
+        rows, columns = forward_pass.rows, forward_pass.width
+        self.past.states = self.recurrent.begin(rows, columns, _purpose(forward_pass), forward_pass.begins)
+        if forward_pass.positions is not None:
+            self.past.states.leave_out(forward_pass.positions)
+        return self.past.states
+
+    def _end(self, states: LayerStates, forward_pass: ForwardPass) -> None:
+        assert self.recurrent is not None and isinstance(self.past, RecurrentPast), "states were begun with"
+        self.recurrent.end(states, forward_pass.rows, forward_pass.lengths)
+        self.past.states = None
 
     def _place(self, slots: Tensor, forward_pass: ForwardPass) -> int:
         """Tell the cache where the pass writes; return how many slots of each row it sees."""
@@ -124,5 +129,12 @@ class EagerEngine:
         return positions.clamp(max=self._max_length - 1)
 
     def report(self) -> Mapping[str, Any]:
-        """Return the form of the layers."""
-        return {"layers": self.form}
+        """Return the form of the layers, and how recurrent ones take drafts."""
+        return {"layers": self.form, **({} if self.recurrent is None else self.recurrent.report())}
+
+
+def _purpose(forward_pass: ForwardPass) -> Purpose:
+    """Return what becomes of the states that a pass leaves."""
+    if forward_pass.slots is not None:
+        return Purpose.PROMPT
+    return Purpose.SCORED if forward_pass.scored else Purpose.SCRATCH

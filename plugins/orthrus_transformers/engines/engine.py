@@ -12,6 +12,7 @@ from orthrus import KVCache
 from orthrus_transformers.engines.forward_pass import ForwardPass
 from orthrus_transformers.engines.graph_limits import GraphLimits
 from orthrus_transformers.model.pass_state import Form, PassState
+from orthrus_transformers.recurrent.recurrent_states import RecurrentStates
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +24,7 @@ class EngineSetup:
     state: PassState  # with the attention backend
     max_length: int | None  # positions that the model can take
     limits: GraphLimits
+    recurrent: RecurrentStates | None = None  # of recurrent layers; None: the model has none
     threads: int | None = None  # of the engine native; None: as many as torch takes
     by_name: bool = False  # whether this engine is asked for, rather than the fastest
     notify: Callable[[str], None] = lambda text: None  # told of what could be faster, and what to set

@@ -8,7 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from orthrus import DraftPass, RowState
+from orthrus import Context, Draft, DraftPass, RowState
+from orthrus.paths import Paths
 from orthrus_transformers.model.taps import TapBuffer
 from orthrus_transformers.model.views import View
 
@@ -28,7 +29,7 @@ class ForwardPass:
     slots: Tensor | None = None  # [R, n], of a prefill; None: those that follow the committed ones
     rows: Tensor | None = None  # [R]; None: all rows of the cache
     first_row: int | None = None  # of `rows` that are one after the other; None: they may lie apart
-    kind: Literal["causal", "block"] = "causal"
+    kind: Literal["causal", "block", "tree"] = "causal"
     view: View | None = None  # None: the model's own attention
     positions: Tensor | None = None  # [R, n]; None: the slots. A row's spare columns come first, at its anchor's
     drafted: Tensor | None = None  # [R, m]: the last m of the n tokens; None: token_ids holds them all
@@ -36,6 +37,9 @@ class ForwardPass:
     draft_pass: DraftPass | None = None  # makes the tokens of the anchors, and something of the logits
     room: Tensor | None = None  # [R], if there is a `draft_pass`
     taps: TapBuffer | None = None  # takes the hidden states of all n columns
+    tree: Paths | None = None  # of the columns, whose slots follow one another; their depths are their positions
+    begins: bool = False  # whether the rows, whose prompts it is over, hold nothing before it
+    scored: bool = False  # whether tokens of it may be kept
 
     @property
     def parts(self) -> list[Tensor]:
@@ -62,6 +66,12 @@ class ForwardPass:
         last = self.positions[:, -1:] - self.lengths[:, None]  # [R, 1]
         return self.lengths[:, None] + (columns + last + 1) % len(columns)
 
+    def placed_at(self, slots: Tensor) -> Tensor:
+        """Return the position of each token [R, n], whose slots are given."""
+        if self.tree is not None:
+            return self.lengths[:, None] + self.tree.depths
+        return slots if self.positions is None else self.positions
+
     @property
     def projected_columns(self) -> slice:
         """The columns that are projected; told a number instead, layers that share keys would leave the others out."""
@@ -85,3 +95,19 @@ class ForwardPass:
             draft_pass=None,
             room=None,
         )
+
+
+def scoring_pass(context: Context, lengths: Tensor, draft: Draft, taps: TapBuffer | None) -> ForwardPass:
+    """Return the pass over each row's anchor and draft, of which everything is projected; lengths [B]: of the cache."""
+    width = 1 + draft.tokens.shape[1]
+    return ForwardPass(
+        token_ids=context.anchors[:, None],
+        lengths=lengths,
+        extent=context.longest - 1 + width,
+        last=width,
+        kind="causal" if draft.paths is None else "tree",
+        drafted=draft.tokens if draft.tokens.shape[1] else None,  # [B, n]
+        taps=taps,
+        tree=draft.paths,
+        scored=True,
+    )

@@ -38,4 +38,4 @@ class FusedEngine(EagerEngine):
         pack(model, copies)
         if model.device.type == "cuda":
             look_up_angles(model, setup.max_length)
-        return cls(model, setup.cache, state, setup.max_length, "fused")
+        return cls(model, setup.cache, state, setup.max_length, "fused", setup.recurrent)

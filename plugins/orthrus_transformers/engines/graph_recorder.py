@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from orthrus.paths import Paths
 from orthrus_transformers.engines.forward_pass import ForwardPass
 
 Run = Callable[[ForwardPass], Tensor]
@@ -55,8 +56,10 @@ class Recorder(Protocol):
 class CudaRecorder:
     """Records passes as CUDA graphs, which share a memory pool."""
 
-    def __init__(self) -> None:
+    def __init__(self, shared: bool = False) -> None:
+        """shared: whether passes hold collectives, whose library has threads that look at events meanwhile."""
         self._pool: Any = None
+        self._mode = "thread_local" if shared else "global"  # whose calls must not disturb a capture
 
     def forget(self) -> None:
         """Forget the pool, which went with the last recording."""
@@ -67,7 +70,7 @@ class CudaRecorder:
         inputs = packed(forward_pass)
         graph = torch.cuda.CUDAGraph()
         stream = capture_stream(inputs.device)
-        capture = torch.cuda.graph(graph, pool=self._pool, stream=stream)
+        capture = torch.cuda.graph(graph, pool=self._pool, stream=stream, capture_error_mode=self._mode)
         warm = warm_up(lambda: run(unpacked(forward_pass, inputs)), stream)
         # Graphs share a memory pool, so a replay may overwrite another graph's output. Logits are consumed before that;
         # drafts are not, so they get a buffer of their own.
@@ -104,9 +107,12 @@ def packed(forward_pass: ForwardPass, out: Tensor | None = None) -> Tensor:
 
     [R, 1 + n]: the committed length and the tokens of each row; n more for the positions and n for the slots, if the
     pass is told them, and one for the rows or the room. With a draft pass [R, 3]: the length, the anchor and the room.
+    Of a tree also each token's parent and which columns see which, n - 1 and n n more.
     """
     more = [columns for columns in (forward_pass.positions, forward_pass.slots) if columns is not None]
     more += [column[:, None] for column in (forward_pass.rows, forward_pass.room) if column is not None]
+    if forward_pass.tree is not None:
+        more += [forward_pass.tree.parents, forward_pass.tree.seen.flatten(1).long()]
     return torch.cat([forward_pass.lengths[:, None], *forward_pass.parts, *more], dim=1, out=out)
 
 
@@ -115,8 +121,11 @@ def unpacked(like: ForwardPass, inputs: Tensor) -> ForwardPass:
     width = sum(part.shape[1] for part in like.parts)
     sizes = [1, width, *(0 if columns is None else columns.shape[1] for columns in (like.positions, like.slots))]
     sizes += [int(column is not None) for column in (like.rows, like.room)]
+    sizes += [0, 0] if like.tree is None else [width - 1, width * width]
     # The parts of rows side by side lie apart, and a kernel may want them together: copied in the recording itself.
-    lengths, tokens, positions, slots, rows, room = (part.contiguous() for part in torch.split(inputs, sizes, dim=1))
+    parts = (part.contiguous() for part in torch.split(inputs, sizes, dim=1))
+    lengths, tokens, positions, slots, rows, room, parents, seen = parts
+    tree = None if like.tree is None else Paths.known(parents, seen.view(-1, width, width).bool())
     return replace(
         like,
         lengths=lengths[:, 0],
@@ -126,6 +135,7 @@ def unpacked(like: ForwardPass, inputs: Tensor) -> ForwardPass:
         slots=None if like.slots is None else slots,
         rows=None if like.rows is None else rows[:, 0],
         room=None if like.room is None else room[:, 0],
+        tree=tree,
     )
 
 

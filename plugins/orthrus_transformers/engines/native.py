@@ -14,10 +14,12 @@ from torch import Tensor
 
 from orthrus import AttentionBackend, BuildError, KVCache
 from orthrus.optional import LendsBuffers
+from orthrus.paths import Paths
 from orthrus_transformers.engines.engine import Engine, EngineSetup, Obstacle
 from orthrus_transformers.engines.forward_pass import ForwardPass
 from orthrus_transformers.model.block_weights import holds_blocks
 from orthrus_transformers.model.pass_state import Form
+from orthrus_transformers.model.shards import group_of
 from orthrus_transformers.model.views import View
 from orthrus_transformers.native.angles import AngleTable
 from orthrus_transformers.native.description import NativeLayers, describe_layers, describe_model, layer_windows
@@ -94,9 +96,11 @@ class NativeEngine:
         tensors = _Tensors(
             forward_pass.joined().contiguous(),
             slots,
-            slots if forward_pass.positions is None else forward_pass.positions.contiguous(),
+            forward_pass.placed_at(slots).contiguous(),
             numbers,
             logits,
+            None if forward_pass.tree is None else _path_slots(forward_pass.tree, slots),
+            forward_pass.lengths.contiguous(),
         )
         structure = self._structure(forward_pass, tensors, keys, values)
         structure.first_projected = columns.start
@@ -123,6 +127,8 @@ class NativeEngine:
             slots=tensors.slots.data_ptr(),
             positions=tensors.positions.data_ptr(),
             row_numbers=tensors.row_numbers.data_ptr(),
+            lengths=tensors.lengths.data_ptr(),
+            paths=None if tensors.paths is None else tensors.paths.data_ptr(),
             block=forward_pass.kind == "block",
             projected=tensors.logits.shape[1],
             logits=tensors.logits.data_ptr(),
@@ -174,6 +180,15 @@ class _Tensors:
     positions: Tensor  # [R, n]
     row_numbers: Tensor  # [R]
     logits: Tensor  # [R, projected, V]
+    paths: Tensor | None  # [R, n, n] of a tree: the slots of each token's path, the anchor's first
+    lengths: Tensor  # [R]
+
+
+def _path_slots(tree: Paths, slots: Tensor) -> Tensor:
+    """Return the slots of each column's path, the anchor's first; what lies beyond a path is not read: [R, n, n]."""
+    places = torch.arange(tree.width)
+    on_path = torch.where(tree.seen, places, tree.width).sort(dim=-1).values  # a path goes up by place
+    return (slots[:, :1, None] + on_path).contiguous()
 
 
 def _row_numbers(forward_pass: ForwardPass, rows: int) -> Tensor:
@@ -198,6 +213,8 @@ def _misfit(setup: EngineSetup) -> str | None:
     if model.dtype not in FLOATS:
         dtype = str(model.dtype).removeprefix("torch.")
         return f"widens weights of 16 bits to float32, and computes with none in {dtype}"
+    if group_of(model) is not None:
+        return "runs no model that several processes share"
     what = misfit(model)
     if what is not None:
         return f"computes no {what}"

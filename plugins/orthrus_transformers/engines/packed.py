@@ -23,4 +23,4 @@ class PackedEngine(EagerEngine):
     def make(cls, setup: EngineSetup) -> PackedEngine:
         """Return the engine, the linear layers being packed from now on."""
         pack(setup.model, is_small(setup.model))
-        return cls(setup.model, setup.cache, setup.state, setup.max_length, "packed")
+        return cls(setup.model, setup.cache, setup.state, setup.max_length, "packed", setup.recurrent)

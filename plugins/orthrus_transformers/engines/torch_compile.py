@@ -17,13 +17,15 @@ import torch
 from torch import Tensor
 
 from orthrus_transformers.engines.cuda_graphs import captured_where_possible
-from orthrus_transformers.engines.eager import EagerEngine, PastKeyValues
+from orthrus_transformers.engines.eager import EagerEngine
 from orthrus_transformers.engines.engine import Engine, EngineSetup, Obstacle
 from orthrus_transformers.engines.forward_pass import ForwardPass
 from orthrus_transformers.model.attention_hook import attention_forward
 from orthrus_transformers.model.decoder_layers import find_layers
 from orthrus_transformers.model.pass_state import Form
+from orthrus_transformers.model.past_key_values import PastKeyValues
 from orthrus_transformers.model.patching import Forward, own_forward, patch
+from orthrus_transformers.model.shards import group_of
 
 CLOSED = "orthrus_closed"  # the attention, into which the compiler does not look
 
@@ -34,8 +36,12 @@ class CompiledEngine(EagerEngine):
     @staticmethod
     def obstacle(setup: EngineSetup) -> Obstacle | None:
         """Return why torch cannot compile: no compiler for the device, or no layers to be found."""
+        if group_of(setup.model) is not None:
+            return Obstacle("compiles no model that several processes share", "set engine=auto")
         if setup.model.device.type == "cpu" and not _finds_compiler():
             return Obstacle("needs a C++ compiler, and none is found", "install one or set engine=eager")
+        if setup.recurrent is not None:
+            return Obstacle("has no form for recurrent layers", "set engine=eager")
         if not find_layers(setup.model):
             return Obstacle(f"finds no layers in model type '{setup.model.config.model_type}'", "set engine=eager")
         return None

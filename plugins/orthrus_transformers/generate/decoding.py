@@ -17,6 +17,8 @@ def decode(decoder: Decoder, requests: Requests, columns: Columns) -> None:
     for row, prompt in enumerate(requests.prompts):
         session.add(prompt, id=str(row), stop=requests.stop, sampling=requests.sampling)
     for event in session:
+        if event.error is not None:
+            raise event.error
         columns.add(int(event.id), event.token_ids)
         if columns.done:
             return

@@ -11,11 +11,13 @@ import torch
 from orthrus import BuildError, InputError, Parts, Plugins, find_source
 from orthrus.errors import reason
 from orthrus.files import weight_files
+from orthrus.ranks.group import RankGroup
 from orthrus_transformers.guards import does_not_fit
 from orthrus_transformers.loading.config_keys import check_config_keys, check_windows, read_json
 from orthrus_transformers.loading.gguf_cache import converted, described
 from orthrus_transformers.loading.quiet import quiet
-from orthrus_transformers.loading.random_weights import make_random_model, wants_random_weights
+from orthrus_transformers.loading.random_weights import make_random_model, make_random_shards, wants_random_weights
+from orthrus_transformers.loading.sharded_weights import load_shards
 from orthrus_transformers.loading.tokenizer import TextTokenizer
 from orthrus_transformers.loading.weights import load_weights
 from orthrus_transformers.options import TransformersOptions
@@ -98,6 +100,24 @@ def load_model(directory: Path, options: TransformersOptions, device: torch.devi
         return model.to(device).eval().requires_grad_(False)
     except torch.OutOfMemoryError as error:
         raise does_not_fit(error) from error
+
+
+def load_model_shards(directory: Path, options: TransformersOptions, device: torch.device, group: RankGroup) -> Any:
+    """Return this rank's part of the model, as `load_model` returns a whole one."""
+    dtype = None if options.dtype == "auto" else getattr(torch, options.dtype)
+    trust = options.trust_remote_code
+    try:
+        if wants_random_weights(directory):
+            model = make_random_shards(directory, dtype, device, group, trust_remote_code=trust)
+        else:
+            _check_no_adapter(directory)
+            _check_weight_files(directory)
+            model = load_shards(directory, options.ignore, dtype, device, group, trust_remote_code=trust)
+    except torch.OutOfMemoryError as error:
+        raise does_not_fit(error) from error
+    check_config_keys(directory, model, options.ignore)
+    check_windows(model.config.get_text_config(), options.ignore)
+    return model.eval().requires_grad_(False)
 
 
 def _check_no_adapter(directory: Path) -> None:

@@ -44,11 +44,12 @@ def load_weights(
         raise BuildError(
             f"the weights in '{directory}' do not make the model that its config describes: {first_of(wrong)}"
         )
-    _check_unexpected(directory, sorted(info["unexpected_keys"]), ignored)
+    check_unexpected(directory, sorted(info["unexpected_keys"]), ignored)
     return model
 
 
-def _check_unexpected(directory: Path, names: Sequence[str], ignored: Sequence[str]) -> None:
+def check_unexpected(directory: Path, names: Sequence[str], ignored: Sequence[str]) -> None:
+    """Raise BuildError for weights of a directory that its model has no place for, but for those that are ignored."""
     left = [name for name in names if not matches(name, (*WITHOUT_EFFECT, *BESIDE, *ignored))]
     if not left:
         return

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from orthrus import BuildError
 from orthrus_transformers.model.pass_state import PassState
+from orthrus_transformers.model.recurrent_layers import find_recurrent
 from orthrus_transformers.model.short_convolutions import route_convolutions
 
 NAME = "orthrus"
@@ -34,9 +35,15 @@ def attach(model: Any, state: PassState) -> str:
         module.orthrus_attention = state
     route_convolutions(model)
     model.set_attn_implementation(NAME)
-    if model.config._attn_implementation != NAME:
+    if model.config._attn_implementation != NAME and attends(model):
         raise BuildError(f"model type '{model.config.model_type}' computes attention in a way that cannot be exchanged")
     return own
+
+
+def attends(model: Any) -> bool:
+    """Tell whether a model may have layers that attend: some, as Mamba's, have recurrent layers only."""
+    kinds = set(getattr(model.config.get_text_config(), "layer_types", None) or ())
+    return kinds != {"linear_attention"} or not find_recurrent(model)
 
 
 def is_attached(model: Any, state: PassState) -> bool:

@@ -4,21 +4,46 @@ from __future__ import annotations
 
 from typing import Any
 
-from orthrus import AttentionBackend, BuildError
+from orthrus import AttentionBackend, BuildError, KVCache
+from orthrus.trees import TreeObstacle, slots_obstacle
+from orthrus_transformers.model.recurrent_layers import WITHOUT_MEMORY, find_recurrent
 from orthrus_transformers.model.short_convolutions import find_convolutions
 
 KNOWN_LAYERS = {"full_attention", "sliding_attention"}
+RECURRENT_LAYERS = {"linear_attention", "conv", "hybrid", "hybrid_sliding"}  # some of whose modules leave states
 
 
 def check_layers(model: Any) -> None:
     """Raise BuildError for a model whose layers keep a state that cannot be rolled back, or an unknown mask."""
     layers = set(getattr(model.config.get_text_config(), "layer_types", None) or ())
-    known = KNOWN_LAYERS | ({"conv"} if find_convolutions(model) else set())
+    known = KNOWN_LAYERS | WITHOUT_MEMORY | ({"conv"} if find_convolutions(model) else set())
+    known |= RECURRENT_LAYERS if find_recurrent(model) else set()
     foreign = sorted(layers - known)
     if foreign:
         raise BuildError(
             f"model type '{model.config.model_type}' has layers of type {', '.join(foreign)}, which a rejected draft"
             f" cannot be taken back from; supported: {', '.join(sorted(known))}"
+        )
+
+
+def tree_obstacle(attention: AttentionBackend, cache: KVCache, recurs: bool) -> TreeObstacle | None:
+    """Return what keeps passes from scoring trees: recurrent layers, attention without masks, a cache's slots."""
+    if recurs:
+        return TreeObstacle(
+            "target", "transformers", "has recurrent layers, whose states follow one path", "take another model"
+        )
+    if "tree" not in attention.capabilities.kinds:
+        remedy = "set attention.name=sdpa or eager"
+        return TreeObstacle("attention", type(attention).__name__, "has no tree masks", remedy)
+    return slots_obstacle(cache)
+
+
+def check_prefixes(model: Any, restores: bool) -> None:
+    """Raise BuildError for a cache that restores prefixes of prompts, for a model whose states it does not hold."""
+    if restores and find_recurrent(model):
+        raise BuildError(
+            f"model type '{model.config.model_type}' has recurrent layers, of which the cache keeps no state with the"
+            " prefixes of prompts; set cache.prefixes=0"
         )
 
 

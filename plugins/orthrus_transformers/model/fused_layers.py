@@ -16,12 +16,14 @@ from torch import Tensor
 
 from orthrus.kernels import skinny_linear
 from orthrus.kernels.small_ops import rms_norm, silu_product, split_heads
+from orthrus.ranks.group import RankGroup
 from orthrus_transformers.kernels.onednn_linear import PackedLinear, is_small
 from orthrus_transformers.model.llama_like import KNOWN_NORMS, fits_layer, layer_window
 from orthrus_transformers.model.output_head import fuse_head
 from orthrus_transformers.model.packed_linears import switch_linears
 from orthrus_transformers.model.pass_state import Form, PassState
 from orthrus_transformers.model.patching import Forms, Forward, is_watched, patch
+from orthrus_transformers.model.shards import RowwiseLinear
 from orthrus_transformers.model.views import View
 from orthrus_transformers.transformers_api import cache_argument
 
@@ -41,6 +43,7 @@ class FusedLayer:
     window: int | None
     norms: tuple[Tensor, Tensor, float] | None
     next_norm: Tensor | None  # the weight of the layer after's first norm
+    group: RankGroup | None  # whose ranks hold the other heads and inner sizes; None: there are none
 
     def forward(self, hidden: Tensor, cosine: Tensor, sine: Tensor, cache: Any) -> Tensor:
         """Return the layer's output [B, n, E], which may take its input's place; keys and values are in the cache."""
@@ -55,9 +58,13 @@ class FusedLayer:
         query, keys, values = split_heads(joined, self.heads, cosine, sine, self.norms, cache, attention.layer_idx)
         prepared = self.state.prepared(self.window)
         seen = self.state.backend.attend(query, keys, values, prepared, scale=attention.scaling)
-        hidden = self.out.add_to(hidden, seen.transpose(1, 2).reshape(*hidden.shape[:2], -1))
+        hidden = self._added(hidden, self.out, seen.transpose(1, 2).reshape(*hidden.shape[:2], -1))
         normed = rms_norm(hidden, after.weight, after.variance_epsilon)
-        return self.down.add_to(hidden, silu_product(self.gate_up(normed)))
+        return self._added(hidden, self.down, silu_product(self.gate_up(normed)))
+
+    def _added(self, hidden: Tensor, product: PackedLinear, inputs: Tensor) -> Tensor:
+        """Return hidden plus the product of all ranks, which may take its place."""
+        return product.add_to(hidden, inputs) if self.group is None else hidden.add_(self.group.sum(product(inputs)))
 
     def _narrow_forward(self, hidden: Tensor, cosine: Tensor, sine: Tensor, cache: Any) -> Tensor:
         """Do the same for a few tokens; what the layer before left ready for the first norm is in the state."""
@@ -77,10 +84,27 @@ class FusedLayer:
             keys, values = cache.read(attention.layer_idx)
         seen = self.state.backend.attend(query, keys, values, self.state.prepared(self.window), scale=attention.scaling)
         seen = seen.transpose(1, 2).reshape(*hidden.shape[:2], -1)
-        normed = skinny_linear.linear_added(seen, self.out.weight, hidden, after.weight)
+        normed = self._narrow_added(hidden, self.out, seen, after.weight)
+        assert normed is not None, "there is a norm"
         inner = skinny_linear.gated(normed, self.gate_up.weight, after.variance_epsilon)
-        self.state.carried = skinny_linear.linear_added(inner, self.down.weight, hidden, self.next_norm)
+        self.state.carried = self._narrow_added(hidden, self.down, inner, self.next_norm)
         return hidden
+
+    def _narrow_added(
+        self, hidden: Tensor, product: PackedLinear, inputs: Tensor, norm: Tensor | None
+    ) -> skinny_linear.Normed | None:
+        """Add the product of all ranks to hidden in place; return it made ready for a norm, None: nothing follows."""
+        if self.group is None:
+            return skinny_linear.linear_added(inputs, product.weight, hidden, norm)
+        if (shared := self.group.shared_parts(hidden)) is not None:
+            slot = int(product is self.down)
+            return skinny_linear.linear_added_directly(inputs, product.weight, hidden, norm, shared, slot)
+        parts = skinny_linear.linear(skinny_linear.unnormed(inputs), product.weight, None, 0.0)
+        summed = self.group.sum(parts)
+        if norm is not None:
+            return skinny_linear.added_gain(hidden, summed, norm)
+        hidden.add_(summed)
+        return None
 
 
 def fuse(model: Any, state: PassState, copies: bool) -> None:
@@ -165,6 +189,7 @@ def _fused_layer(layer: Any, next_norm: Tensor | None, state: PassState, copies:
         ),
         window=layer_window(layer),
         next_norm=next_norm,
+        group=mlp.down_proj.group if isinstance(mlp.down_proj, RowwiseLinear) else None,
         **_heads(attention, copies),
     )
 

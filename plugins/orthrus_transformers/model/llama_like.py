@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from orthrus_transformers.model.patching import has_foreign_forward, is_watched
+from orthrus_transformers.model.shards import LINEARS
 
 FAMILIES = ("Llama", "Mistral", "Qwen2", "Qwen3")
 KNOWN_MODELS = {f"{family}Model" for family in FAMILIES}
@@ -25,7 +26,7 @@ def fits_layer(layer: Any) -> bool:
     attention, mlp = layer.self_attn, layer.mlp
     projections = (attention.o_proj, mlp.gate_proj, mlp.up_proj, mlp.down_proj)
     return (
-        all(type(projection) is torch.nn.Linear and projection.bias is None for projection in projections)
+        all(type(projection) in LINEARS and projection.bias is None for projection in projections)
         and all(
             type(projection) is torch.nn.Linear for projection in (attention.q_proj, attention.k_proj, attention.v_proj)
         )

@@ -12,6 +12,8 @@ import torch
 
 from orthrus import AttentionBackend, KVCache
 from orthrus_transformers.model.block_weights import block_bytes, block_weight, stored_weight
+from orthrus_transformers.model.shards import group_of
+from orthrus_transformers.recurrent.recurrent_states import RecurrentStates
 
 FOREIGN = {"_name_or_path", "transformers_version", "architectures", "dtype"}  # of a config: no matter of its shape
 KERNELS = ("weights", "threads", "library")  # of the engine native: what its weights are in, and what reads them
@@ -21,26 +23,35 @@ KERNELS = ("weights", "threads", "library")  # of the engine native: what its we
 class PassReads:
     """The bytes of a model's weights, those of one token's keys and values in each layer, and the layers' windows.
 
+    states: of recurrent layers, as many bytes a row as they come to; None: the model has none.
     All experts of a layer count as read, though a pass over a few tokens needs only some.
     """
 
     weights: int
     slots: tuple[int, ...]
     windows: tuple[int | None, ...]
+    states: RecurrentStates | None = None
 
     @classmethod
-    def of_model(cls, model: Any, windows: Sequence[int | None], keys: torch.dtype) -> PassReads:
+    def of_model(
+        cls, model: Any, windows: Sequence[int | None], keys: torch.dtype, states: RecurrentStates | None = None
+    ) -> PassReads:
         """Return what passes of a model read; windows: one for each layer, None where it sees all keys.
 
         keys: the dtype of keys and values.
         """
-        values = slot_values(model.config.get_text_config(), len(windows))
-        return cls(weight_bytes(model), tuple(count * keys.itemsize for count in values), tuple(windows))
+        group = group_of(model)
+        ranks = 1 if group is None else group.count
+        values = [value // ranks for value in slot_values(model.config.get_text_config(), len(windows))]
+        return cls(weight_bytes(model), tuple(count * keys.itemsize for count in values), tuple(windows), states)
 
     def of(self, lengths: Sequence[int]) -> int:
         """Return the bytes of one pass over rows with this many tokens; keys that a window hides are not read."""
         seen = [sum(min(length, window or length) for length in lengths) for window in self.windows]
-        return self.weights + sum(slot * count for slot, count in zip(self.slots, seen, strict=True))
+        row = 0 if self.states is None else self.states.bytes_of_row()
+        return (
+            self.weights + row * len(lengths) + sum(slot * count for slot, count in zip(self.slots, seen, strict=True))
+        )
 
 
 def slot_values(config: Any, layers: int) -> list[int]:
@@ -70,6 +81,7 @@ def pass_identity(
     model: Any, engine: Mapping[str, Any], attention: AttentionBackend, cache: KVCache
 ) -> Mapping[str, Any]:
     """Return the model's type and shape, its dtype, and what runs its passes. engine: as it reports itself."""
+    group = group_of(model)
     settings = {key: value for key, value in model.config.to_dict().items() if key not in FOREIGN}
     shape = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
     return {
@@ -81,4 +93,5 @@ def pass_identity(
         **{name: engine[name] for name in KERNELS if name in engine},
         "attention": type(attention).__name__,
         "cache": type(cache).__name__,
+        **({} if group is None else {"parallel": group.count}),
     }

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from orthrus import AttentionBackend, BuildError, MaskDescription
 from orthrus.kernels.skinny_linear import Normed
+from orthrus_transformers.recurrent.layer_states import LayerStates
 
 Form = Literal["own", "fused", "packed", "compiled"]
 
@@ -38,6 +39,7 @@ class PassState:
     inputs: PastInputs | None  # of layers that convolve tokens
     prefill: bool  # whether the pass is over prompts
     taps: WritesTaps | None  # what takes hidden states of the pass
+    layer_states: LayerStates | None  # what recurrent layers read and leave
     carried: Normed | None  # what a fused layer left ready for the next one
     _mask: MaskDescription | None
     _prepared: dict[int | None, Any]
@@ -52,7 +54,7 @@ class PassState:
     def _rest(self) -> None:
         """Set what is so between passes."""
         self.backend, self.form, self.view, self.inputs, self.prefill = self._backend, "own", None, None, False
-        self.taps, self.carried, self._mask, self._prepared = None, None, None, {}
+        self.taps, self.layer_states, self.carried, self._mask, self._prepared = None, None, None, None, {}
 
     @contextmanager
     def run(
@@ -64,11 +66,12 @@ class PassState:
         inputs: PastInputs | None = None,
         prefill: bool = False,
         taps: WritesTaps | None = None,
+        layer_states: LayerStates | None = None,
         backend: AttentionBackend | None = None,
     ) -> Iterator[None]:
         """Run a pass within; backend None: the one that the state was made with."""
         self._mask, self.form, self.view, self.inputs, self.prefill = mask, form, view, inputs, prefill
-        self.taps = taps
+        self.taps, self.layer_states = taps, layer_states
         self.backend = backend or self._backend
         try:
             yield

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from orthrus import fingerprint_files, fingerprint_weights
 from orthrus_transformers.guards import does_not_fit
 from orthrus_transformers.model.block_weights import block_beginnings
 from orthrus_transformers.model.experts import choose_experts
+from orthrus_transformers.model.shards import group_of, shard, shards_of
 from orthrus_transformers.transformers_api import cache_argument
 
 
@@ -37,6 +38,18 @@ def chunk_logits(model: Any, token_ids: Sequence[int], past: Any) -> tuple[Tenso
     return output.logits[0], getattr(output, name)
 
 
+def logits_from_scratch(
+    logits: Callable[[Sequence[int], int], Tensor], token_ids: Sequence[int], chunk: int
+) -> Iterator[Tensor]:
+    """Yield the logits [n, V] along a text, n <= chunk at a time, of a pass over all that comes before each time.
+
+    For models some of whose layers begin anew where a text goes on by several tokens, whatever their cache holds.
+    """
+    for start in range(0, len(token_ids), chunk):
+        part = token_ids[start : start + chunk]
+        yield logits(token_ids[: start + len(part)], len(part))
+
+
 def copied(model: Any, attention: str, dtype: torch.dtype) -> Any:
     """Return a new model of the same class with the same weights in another dtype, and transformers' own attention.
 
@@ -47,6 +60,8 @@ def copied(model: Any, attention: str, dtype: torch.dtype) -> Any:
     config._attn_implementation = attention
     choose_experts(config, dtype)
     before = torch.get_default_dtype()
+    if group_of(model) is not None:
+        return _copied_shards(model, config, dtype)
     try:
         torch.set_default_dtype(dtype)
         with torch.device(model.device):
@@ -60,6 +75,31 @@ def copied(model: Any, attention: str, dtype: torch.dtype) -> Any:
     for name, values in model.named_buffers():  # those of rotary embeddings are in no state_dict
         buffers[name].copy_(values)
     return converted.to(dtype).eval().requires_grad_(False)
+
+
+def _copied_shards(model: Any, config: Any, dtype: torch.dtype) -> Any:
+    """Return what `copied` does of a model of which this rank holds a part."""
+    shards = shards_of(model)
+    assert shards is not None, "the model is sharded"
+    try:
+        with torch.device("meta"):
+            converted = type(model)(config)
+        shard(converted, shards.group)
+        converted = converted.to_empty(device=model.device).to(dtype)
+    except torch.OutOfMemoryError as error:
+        raise does_not_fit(error) from error
+    return _filled(converted, model)
+
+
+def _filled(converted: Any, model: Any) -> Any:
+    """Give a model the values of another one, and end its training."""
+    converted.load_state_dict(model.state_dict())
+    if model.get_output_embeddings().weight is model.get_input_embeddings().weight:
+        converted.get_output_embeddings().weight = converted.get_input_embeddings().weight
+    buffers = dict(converted.named_buffers())
+    for name, values in model.named_buffers():  # those of rotary embeddings are in no state_dict
+        buffers[name].copy_(values)
+    return converted.eval().requires_grad_(False)
 
 
 def fingerprint(directory: Path | None, model: Any) -> str:

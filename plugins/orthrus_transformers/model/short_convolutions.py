@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from orthrus import KVCache
+from orthrus.paths import Paths
 from orthrus_transformers.model.pass_state import PastInputs
 from orthrus_transformers.model.patching import Forward, patch
 
@@ -22,19 +23,29 @@ KNOWN = {"Lfm2ShortConv", "Lfm2MoeShortConv"}
 
 
 class CachedInputs:
-    """The inputs of one pass in the cache; positions [R, n]: the slots of its tokens."""
+    """The inputs of one pass in the cache; positions [R, n]: the slots of its tokens, but for those of a tree.
 
-    def __init__(self, cache: KVCache, positions: Tensor) -> None:
+    A tree's first token, the anchor, is in the slot of its position, and the others are behind it.
+    """
+
+    def __init__(self, cache: KVCache, positions: Tensor, tree: Paths | None = None) -> None:
         self._cache = cache
         self._positions = positions
+        self._tree = tree
 
     def with_those_before(self, inputs: Tensor, layer: int, count: int) -> Tensor:
         """Return them [R, n, count, E], and leave the inputs in the cache."""
         width = inputs.shape[-1]
         first, second = pad(inputs, (0, width % 2))[:, None].chunk(2, dim=-1)  # as one head of keys and of values
-        places = self._positions[..., None] - before(count, inputs.device)
+        places = self._places(count, inputs.device)
         halves = [gathered(half[:, 0], places) for half in self._cache.update(first, second, layer)]
         return torch.cat(halves, dim=-1)[..., :width]
+
+    def _places(self, count: int, device: torch.device) -> Tensor:
+        """Return the slots of each token and of those before it: [R, n, count]."""
+        if self._tree is not None:
+            return self._positions[:, :1, None] + self._tree.back(count)
+        return self._positions[..., None] - before(count, device)
 
 
 def before(count: int, device: torch.device) -> Tensor:

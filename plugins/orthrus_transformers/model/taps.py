@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -79,10 +79,27 @@ class Taps:
         if taps is not None:  # else a pass of a draft, or the model's own forward
             taps.write(index, hidden)
 
-    def prompt(self, shift: Tensor, start: int, columns: int, rows: Tensor, level: bool, last: bool) -> None:
+    def restored(
+        self, rows: Sequence[int], counts: Sequence[int], states_of: Callable[[int], Tensor], most: int
+    ) -> None:
+        """Hand over states of leading tokens that no pass is over, at most so many at a time, as in passes.
+
+        counts: of each row how many there are. states_of: gives a row's [count, T h].
+        """
+        assert self._reader is not None, "somebody reads"
+        for row, count in zip(rows, counts, strict=True):
+            chunks = torch.split(states_of(row), most) if count else ()
+            for start, states in zip(range(0, count, most), chunks, strict=True):
+                facts = torch.tensor([[start], [len(states)], [row]]).to(states.device, non_blocking=True)
+                self._reader.prompt(TappedStates(states[None], *facts), False)
+
+    def prompt(
+        self, shift: Tensor, start: int, first: Tensor, columns: int, rows: Tensor, level: bool, last: bool
+    ) -> None:
         """Hand over a chunk of prompts: columns from `start` on, of which the first shift [R] of each row are none.
 
-        level: whether no row has such columns. Padding before the columns, and rows after these, are left out.
+        first [R]: positions of the rows' first tokens, before which none are passed over. level: whether no row has
+        such columns. Padding before the columns, and rows after these, are left out.
         """
         assert self.buffer is not None and self._reader is not None, "somebody reads"
         states = self.buffer.states[: len(shift), -columns:]
@@ -92,7 +109,7 @@ class Taps:
             states = states.gather(1, order[..., None].expand(-1, -1, states.shape[2]))
         elif last:
             states = states.clone()  # it is read when further passes have come
-        tapped = TappedStates(states, (start - shift).clamp(min=0), columns - unused, rows)
+        tapped = TappedStates(states, first + (start - shift).clamp(min=0), columns - unused, rows)
         self._reader.prompt(tapped, last)
 
     def scored(self, starts: Tensor) -> None:

@@ -8,7 +8,7 @@ modules, so that its weights, its own forward and what it counts are what they w
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,8 @@ from orthrus import BuildError
 from orthrus_transformers.model.block_weights import widen_linears
 from orthrus_transformers.model.pass_state import PassState
 from orthrus_transformers.model.patching import Forward, patch
+from orthrus_transformers.model.recurrent_layers import WITHOUT_MEMORY, find_recurrent
+from orthrus_transformers.model.shards import Shards, shards_of
 from orthrus_transformers.model.short_convolutions import find_convolutions
 
 
@@ -45,7 +47,7 @@ def make_view(model: Any, state: PassState, weights: Mapping[str, Tensor] | None
         raise BuildError(f"attention {type(state.backend).__name__} has no block masks, which a view needs")
     view = View({path: _twin(module) for path, module in own.items()})
     if weights is not None:
-        _load(view, weights)
+        _load(view, weights, shards_of(model))
     for path, module in own.items():
         patch(module, _forward(module, path), lambda state: state.view is not None)
     return view
@@ -58,14 +60,23 @@ def find_attention(model: Any) -> dict[str, Any]:
         for path, module in model.named_modules()
         if type(module).__name__.endswith("Attention") and isinstance(getattr(module, "layer_idx", None), int)
     }
-    convolutions = {module.layer_idx for module in find_convolutions(model)}  # a view shares them, as it does MLPs
-    layers = sorted(set(range(model.config.get_text_config().num_hidden_layers)) - convolutions)
-    if sorted(module.layer_idx for module in modules.values()) != layers:
+    others = [*find_convolutions(model), *find_recurrent(model)]  # a view shares them, as it does MLPs
+    attending = [module.layer_idx for module in modules.values()]
+    layers = sorted(set(range(model.config.get_text_config().num_hidden_layers)) - _without_attention(model, others))
+    if not attending or sorted(attending) != sorted({*layers, *attending}):
         raise BuildError(
             f"model type '{model.config.model_type}' takes no view: {len(modules)} attention modules are found for its"
             f" {len(layers)} layers, and each must have one"
         )
     return modules
+
+
+def _without_attention(model: Any, others: Sequence[Any]) -> set[int]:
+    """Return the layers that need not attend: those of other modules, and those that are none but an MLP."""
+    kinds = getattr(model.config.get_text_config(), "layer_types", None) or ()
+    return {module.layer_idx for module in others} | {
+        layer for layer, kind in enumerate(kinds) if kind in WITHOUT_MEMORY
+    }
 
 
 def _twin(module: Any) -> Any:
@@ -88,17 +99,20 @@ def _forward(module: Any, path: str) -> Forward:
 
 
 @torch.no_grad()
-def _load(view: View, weights: Mapping[str, Tensor]) -> None:
+def _load(view: View, weights: Mapping[str, Tensor], shards: Shards | None) -> None:
     expected = view.weights()
+    shapes = {
+        name: tuple(weight.shape) if shards is None else shards.parts[name].shape for name, weight in expected.items()
+    }
     wrong = [f"{name} is missing" for name in sorted(expected.keys() - weights.keys())]
     wrong += [f"{name} is none of its attention" for name in sorted(weights.keys() - expected.keys())]
     wrong += [
-        f"{name} has the shape {list(weights[name].shape)}, not {list(weight.shape)}"
-        for name, weight in expected.items()
-        if name in weights and weights[name].shape != weight.shape
+        f"{name} has the shape {list(weights[name].shape)}, not {list(shape)}"
+        for name, shape in shapes.items()
+        if name in weights and weights[name].shape != shape
     ]
     if wrong:
         more = f" (and {len(wrong) - 1} more such)" if len(wrong) > 1 else ""
         raise BuildError(f"the view's weights do not fit the model: {wrong[0]}{more}")
     for name, weight in expected.items():
-        weight.copy_(weights[name])
+        weight.copy_(weights[name] if shards is None else shards.of(name, weights[name]))

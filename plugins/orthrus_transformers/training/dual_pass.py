@@ -17,6 +17,7 @@ from orthrus_transformers.guards import on_its_device
 from orthrus_transformers.model.context_length import max_length
 from orthrus_transformers.model.llama_like import KNOWN_MODELS, fits_layer, layer_window
 from orthrus_transformers.model.pass_state import PassState
+from orthrus_transformers.model.recurrent_layers import find_recurrent
 from orthrus_transformers.model.short_convolutions import find_convolutions, mask_for
 from orthrus_transformers.model.views import View
 from orthrus_transformers.training.attention import DualAttention, in_many_forms
@@ -31,6 +32,10 @@ class DualPass:
     """
 
     def __init__(self, model: Any, state: PassState, view: View, flex: bool, compiled: bool) -> None:
+        if find_recurrent(model):
+            raise BuildError(
+                f"model type '{model.config.model_type}' has recurrent layers, through which no view can be trained"
+            )
         self.device: torch.device = model.device
         self._model = model
         self._trunk = model.get_decoder()

@@ -28,7 +28,8 @@ struct Pass {
     const Layer* layers;
     int64_t layer_count, rows, width;
     const int64_t *tokens, *slots, *positions;  // [rows, width]
-    const int64_t *row_numbers, *lengths;       // [rows]: of the cache; committed before the pass
+    const int64_t *row_numbers, *lengths;       // [rows]: of the cache; committed before the pass, of a tree
+    const int64_t* paths;                       // [rows, width, width] of a tree: each token's path of slots; else null
     int64_t block;                              // whether queries see all of their block
     int64_t first_projected, projected;         // columns
     float* logits;                              // [rows, projected, vocabulary]
@@ -206,8 +207,16 @@ inline void Decoder::attend_head(const Pass& pass, const Layer& layer, int64_t i
     int64_t first = layer.window ? std::max<int64_t>(0, position - layer.window + 1) : 0;
     int64_t key_head = head / (model_.heads / model_.key_heads);
     int64_t at = pass.row_numbers[row] * pass.row_stride + key_head * pass.head_stride;
-    attend(&joined_[token * joined_size() + head * size], pass.keys[index] + at, pass.values[index] + at, first,
-           last + 1, size, model_.scale, own_room(1, slots_held_ + LANES), seen_.values + token * query_size() + head * size);
+    const float *query = &joined_[token * joined_size() + head * size], *keys = pass.keys[index] + at, *values = pass.values[index] + at;
+    float *scores = own_room(1, slots_held_ + LANES), *out = seen_.values + token * query_size() + head * size;
+    if (pass.paths) {
+        const int64_t *path = pass.paths + token * pass.width, committed = pass.lengths[row];
+        attend(query, PathOfSlots{keys, size, first, committed, path}, PathOfSlots{values, size, first, committed, path},
+               last + 1 - first, size, model_.scale, scores, out);
+    } else {
+        attend(query, Stretch{keys + first * size, size}, Stretch{values + first * size, size}, last + 1 - first, size,
+               model_.scale, scores, out);
+    }
 }
 
 inline void Decoder::gate_layer(const Pass& pass, const Layer& layer) {

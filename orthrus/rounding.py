@@ -1,0 +1,25 @@
+"""Rounding of KV caches: of those that hold keys and values in fewer bits than they come in, and say how."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@runtime_checkable
+class RoundsStates(Protocol):
+    """A KV cache that gives keys and values back rounded.
+
+    Each token is rounded by itself, so that drafts change no token: the text is that of the same cache without a
+    drafter. It is not that of a cache that rounds nothing.
+    """
+
+    def rounded(self, states: Tensor) -> Tensor:
+        """Return what `update` gives back of keys or values [..., D], whichever pass, row or slot they come in."""
+
+
+def as_held(cache: object, states: Tensor) -> Tensor:
+    """Return keys or values [..., D] as a cache gives them back: as they came, if it does not say otherwise."""
+    return cache.rounded(states) if isinstance(cache, RoundsStates) else states

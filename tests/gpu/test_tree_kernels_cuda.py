@@ -1,0 +1,123 @@
+"""On a CUDA device: the kernels of trees, held against the same in torch on the CPU; what a cycle with one launches."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from orthrus import Draft, Verdict
+from orthrus.accepted_path import AcceptedPath
+from orthrus.kernels import available
+from orthrus.paths import Paths
+from orthrus.sampling import keep_agreed
+from orthrus_caches.buffers import SlotMoves, move
+from orthrus_diffusion.tree import best_first, best_first_in_torch
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+DEVICE = torch.device("cuda", 0)
+WIDTHS = (1, 2, 3, 7, 8, 31, 32, 62, 63)
+seeds = st.integers(0, 2**32)
+
+
+def a_tree(choose: random.Random, wild: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+    """Return tokens, parents [B, n] and lengths [B]; wild: some parents are none."""
+    rows, width = choose.randint(1, 5), choose.choice(WIDTHS)
+    parents = [
+        [
+            choose.randrange(-5, 70) if wild and choose.random() < 0.1 else choose.randrange(-1, index)
+            for index in range(width)
+        ]
+        for _ in range(rows)
+    ]
+    tokens = [[choose.randrange(3) for _ in range(width)] for _ in range(rows)]
+    return torch.tensor(tokens), torch.tensor(parents), torch.tensor([choose.randint(0, width) for _ in range(rows)])
+
+
+def kernels() -> object:
+    found = available.tree_kernels(DEVICE)
+    assert found is not None
+    return found
+
+
+@given(seeds)
+def test_paths_are_those_of_torch(seed: int) -> None:
+    _, parents, lengths = a_tree(random.Random(seed), wild=True)
+    inside = torch.minimum(parents.clamp(min=-1), torch.arange(-1, parents.shape[1] - 1))
+    wrong = ((inside != parents) & (torch.arange(parents.shape[1]) < lengths[:, None])).any(1)
+    bounded, broken, seen, depths = kernels().look(parents.to(DEVICE), lengths.to(DEVICE))  # type: ignore[attr-defined]
+    paths = Paths(inside)
+    assert torch.equal(bounded.cpu(), inside)
+    assert torch.equal(broken.cpu() != 0, wrong)
+    assert torch.equal(seen.cpu(), paths.seen)
+    assert torch.equal(depths.cpu(), paths.depths)
+
+
+@given(seeds)
+def test_what_is_kept_and_in_which_order_is_torchs(seed: int) -> None:
+    choose = random.Random(seed)
+    tokens, parents, lengths = a_tree(choose)
+    choices = torch.tensor([[choose.randrange(3) for _ in range(tokens.shape[1] + 1)] for _ in tokens])
+    draft = Draft(tokens, lengths, parents=parents)
+    there = Draft(tokens.to(DEVICE), lengths.to(DEVICE), parents=parents.to(DEVICE))
+    wanted, verdict = keep_agreed(choices, draft), keep_agreed(choices.to(DEVICE), there)
+    assert wanted.last is not None and verdict.last is not None
+    for mine, own in ((verdict.accepted, wanted.accepted), (verdict.next_tokens, wanted.next_tokens)):
+        assert torch.equal(mine.cpu(), own)
+    assert torch.equal(verdict.last.cpu(), wanted.last)
+    off = torch.tensor([choose.choice([0, 0, 1]) for _ in tokens])  # a verdict that is wrong is told
+    claimed = Verdict(wanted.accepted + off, wanted.next_tokens, wanted.last)
+    path = AcceptedPath.of(draft, claimed)
+    on_device = Verdict(*(part.to(DEVICE) for part in (claimed.accepted, claimed.next_tokens, wanted.last)))
+    other = AcceptedPath.of(there, on_device)
+    for name in ("order", "tokens", "accepted"):
+        assert torch.equal(getattr(other, name).cpu(), getattr(path, name)), name
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@given(seeds)
+def test_keys_move_as_in_torch(dtype: torch.dtype, seed: int) -> None:
+    choose = random.Random(seed)
+    rows, width, size = choose.randint(1, 3), choose.choice([1, 5, 32]), choose.choice([8, 64, 96])
+    shapes = [(rows + 1, 3, 80, size)] * 4 + [(rows + 1, 2, 80, 16)]  # more rows than go on; a layer that differs
+    buffers = [torch.randn(shape).to(dtype) for shape in shapes]
+    there = [buffer.to(DEVICE) for buffer in buffers]
+    first = torch.tensor([choose.randint(0, 80 - width) for _ in range(rows)])
+    paths = [sorted(choose.sample(range(width), choose.randint(0, width))) for _ in range(rows)]
+    order = torch.tensor([[*path, *range(len(path), width)] for path in paths])
+    moves = SlotMoves()
+    for _ in range(2):  # the addresses are known the second time
+        move(buffers, first, order)
+        moves.move(there, first.to(DEVICE), order.to(DEVICE))
+    assert all(torch.equal(buffer.cpu(), wanted) for buffer, wanted in zip(there, buffers, strict=True))
+
+
+@given(seeds)
+def test_the_likeliest_tree_is_that_of_torch(seed: int) -> None:
+    choose, generator = random.Random(seed), torch.Generator().manual_seed(seed % 2**31)
+    rows, depth, vocabulary, nodes = (
+        choose.randint(1, 3),
+        choose.randint(1, 15),
+        choose.choice([3, 20, 500]),
+        choose.choice([1, 2, 7, 32, 64, 200]),
+    )
+    logits = torch.randn(rows, depth, vocabulary, generator=generator) * choose.choice([1, 3, 10])
+    if choose.random() < 0.2:
+        logits[0, choose.randrange(depth)] = float("nan")
+    room = torch.tensor([choose.choice([0, 1, 5, 300]) for _ in range(rows)])
+    wanted, made = best_first_in_torch(logits, room, nodes), best_first(logits.to(DEVICE), room.to(DEVICE), nodes).cpu()
+    assert torch.equal(made[:, -1], wanted[:, -1])
+    for row, length in enumerate(wanted[:, -1].tolist()):
+        trees = []
+        for tree in (wanted, made):
+            width, paths = tree.shape[1] // 2, {-1: ()}
+            for index in range(length):
+                parent = int(tree[row, width + index])
+                assert -1 <= parent < index
+                paths[index] = (*paths[parent], int(tree[row, index]))
+            trees.append(list(paths.values()))
+        assert trees[0] == trees[1] or (sorted(trees[0]) == sorted(trees[1]))  # sums may round to equal ones

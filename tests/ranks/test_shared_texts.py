@@ -1,0 +1,89 @@
+"""Texts of several processes that hold a part of a model each: those of one process that holds all of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from support.ranks import decoded_by_ranks
+from support.shared_models import COUPLED, GREEDY, cell, prompts_of, saved_model
+
+import orthrus
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Return where models are: qwen3 with a head of its own, llama with a tied one, and a smaller one that drafts."""
+    folder = tmp_path_factory.mktemp("models")
+    return {
+        "qwen3": saved_model(folder / "qwen3", "qwen3", tie_word_embeddings=False),
+        "llama": saved_model(folder / "llama", "llama", tie_word_embeddings=True),
+        "small": saved_model(folder / "small", "llama", 1, tie_word_embeddings=True),
+    }
+
+
+def drafters(models: dict[str, str]) -> dict[str, dict[str, Any]]:
+    """Return drafters that look things up, that pass through the shared model, and that have a model of their own."""
+    return {
+        "prompt_lookup": {"name": "prompt_lookup"},
+        "view": {"name": "diffusion", "view": "copies", "block": 6, "allow_ordinary_mask": True},
+        "draft_model": {"name": "draft_model", "source": models["small"], "length": 4},
+    }
+
+
+def plain_texts(config: dict[str, Any], prompts: list[list[int]]) -> list[list[int]]:
+    """Return what one process decodes without drafts, by the model's own modules."""
+    target = {**config["target"], "engine": "eager"}
+    target.pop("parallel")
+    decoder = orthrus.load({**config, "target": target, "drafter": {"name": "none"}, "cache": {"name": "dynamic"}})
+    return [list(result.token_ids) for result in decoder.generate(prompts, batch=4)]
+
+
+def assert_same_texts(count: int, cells: list[dict[str, Any]], prompts: list[list[int]]) -> None:
+    every = decoded_by_ranks(count, cells, prompts)
+    for number, config in enumerate(cells):
+        expected = plain_texts(config, prompts)
+        for rank, answers in enumerate(every):
+            assert answers[number] == expected, (rank, config)
+
+
+@pytest.mark.thorough
+def test_two_processes_decode_the_text_of_one(models: dict[str, str]) -> None:
+    by_name = drafters(models)
+    assert_same_texts(
+        2,
+        [
+            cell(models["qwen3"], by_name["prompt_lookup"], 2, cache={"name": "paged"}, **COUPLED),
+            cell(models["llama"], by_name["view"], 2, cache={"name": "static"}, engine="fused"),
+            cell(models["qwen3"], by_name["draft_model"], 2, engine="packed"),
+        ],
+        prompts_of(5),
+    )
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("count", [2, 4])
+def test_forty_prompts_by_three_drafters_are_those_of_one_process(models: dict[str, str], count: int) -> None:
+    caches = [{"name": "dynamic"}, {"name": "static"}, {"name": "paged"}]
+    cells = [
+        cell(models[model], drafter, count, cache=cache, engine=engine, **verifier)
+        for model, engine in (("qwen3", "eager"), ("llama", "fused"))
+        for verifier in (GREEDY, COUPLED)
+        for drafter, cache in zip(drafters(models).values(), caches, strict=True)
+    ]
+    assert_same_texts(count, cells, prompts_of(40))
+
+
+@pytest.mark.nightly
+def test_a_drafter_that_chooses_how_much_it_drafts_does_so_alike_on_all_ranks(models: dict[str, str]) -> None:
+    by_name = drafters(models)
+    cells = [
+        cell(models["qwen3"], {**by_name["view"], "block": "auto"}, 2),
+        cell(models["qwen3"], {**by_name["draft_model"], "length": "auto"}, 2, **COUPLED),
+        cell(models["qwen3"], {"name": "cascade", "drafters": [by_name["prompt_lookup"], by_name["view"]]}, 2),
+        cell(models["llama"], by_name["view"], 2, verifier={"name": "rejection"}, sampling={"temperature": 1.0}),
+    ]
+    every = decoded_by_ranks(2, cells, prompts_of(12))
+    assert every[0] == every[1]
+    for number, config in enumerate(cells[:-1]):  # what rejection draws depends on the drafts
+        assert every[0][number] == plain_texts(config, prompts_of(12))
