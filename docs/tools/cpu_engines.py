@@ -156,6 +156,8 @@ class Worker:
         model = Path(package.origin).parent if package and package.origin else Path()
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "LLAMA_FILE": str(model / FILE)}
         environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line sets it
+        if folder is not None:  # another build, which keeps what it measures in its own way
+            environment["ORTHRUS_CACHE"] = str(folder / "build" / "cache")
         self._process = subprocess.Popen(
             [python, str(Path(__file__).resolve()), "--work", subject, "--threads", str(threads)],
             stdin=subprocess.PIPE,
