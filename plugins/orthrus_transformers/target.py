@@ -17,6 +17,7 @@ from orthrus_transformers.engines.choice import make_engine
 from orthrus_transformers.engines.engine import Engine, EngineSetup, EngineType
 from orthrus_transformers.engines.forward_pass import ForwardPass, scoring_pass
 from orthrus_transformers.engines.graph_limits import GraphLimits
+from orthrus_transformers.engines.native import NativeEngine
 from orthrus_transformers.guards import check_room, in_its_turn, on_its_device, says_when_memory_is_short
 from orthrus_transformers.loading.generation_settings import differing_end_tokens, end_tokens, unapplied_settings
 from orthrus_transformers.loading.provenance import provenance
@@ -130,8 +131,10 @@ class TransformersTarget(TargetViews):
         chosen = make_engine(engine, setup)
         keep_wide_sums(model)
         self._engine: Engine = chosen.eager
+        keys = torch.float32 if isinstance(chosen, NativeEngine) else self.dtype
         kept = KeptChecks(directory if holds_blocks(model) else None, *passing_parts(chosen.report(), cache, attention))
-        self._reads = PassReads.of_model(model, checked_windows(self, self._own, state, kept), self.recurrent)
+        windows = checked_windows(self, self._own, state, kept)
+        self._reads = PassReads.of_model(model, windows, keys, self.recurrent)
         self._engine = chosen
         files = (differing_end_tokens(directory), unapplied_settings(directory))
         for sentence in (ends_early(model), *notices, *files):

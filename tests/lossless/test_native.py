@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -39,9 +40,13 @@ WIDTH = 5
 
 
 def target_of(
-    family: str = "llama", engine: str = "native", cache: KVCache | None = None, **more: Any
+    family: str = "llama",
+    engine: str = "native",
+    cache: KVCache | None = None,
+    dtype: torch.dtype = torch.float32,
+    **more: Any,
 ) -> TransformersTarget:
-    model = tiny_model(family, dtype=torch.float32)
+    model = tiny_model(family, dtype=dtype)
     return TransformersTarget(model, None, cache or DynamicCache(), SdpaAttention(), engine=engine, **more)
 
 
@@ -69,9 +74,30 @@ def test_texts_are_those_of_the_models_own_modules(family: str, cache: str) -> N
     assert_held(results, target_oracle(target), prompts, stop)
 
 
+HALVES = [torch.float16, torch.bfloat16]
+
+
+@pytest.mark.parametrize("dtype", thorough_but([torch.float16], HALVES))
+@pytest.mark.parametrize("family", thorough_but(["qwen2"], LIKE_LLAMA))
+def test_halves_are_widened_to_the_same_model_in_float32(family: str, dtype: torch.dtype) -> None:
+    target = target_of(family, dtype=dtype)
+    widened = target.widened(torch.float32)
+    context = committed(target, PROMPTS)
+    drafted = torch.randint(VOCABULARY, (2, WIDTH - 1), generator=torch.Generator().manual_seed(1))
+    logits = target.score(context, Draft(drafted, torch.full((2,), WIDTH - 1)))
+    assert logits.dtype == torch.float32 and target.report()["weights"] == str(dtype).removeprefix("torch.")
+    for row, prompt in enumerate(PROMPTS):
+        text = [*prompt, int(context.anchors[row]), *drafted[row].tolist()]
+        assert_near(logits[row], widened(text, WIDTH))
+    assert target.pass_bytes([9]) - target.pass_bytes([8]) == target_of(family).pass_bytes([9]) - target_of(
+        family
+    ).pass_bytes([8])  # keys are in float32 as ever
+
+
+@pytest.mark.parametrize("dtype", thorough_but([torch.float32], [torch.float32, *HALVES]))
 @given(data=st.data())
-def test_no_bit_of_a_row_depends_on_its_company(data: st.DataObject) -> None:
-    target = _invariant_target()
+def test_no_bit_of_a_row_depends_on_its_company(dtype: torch.dtype, data: st.DataObject) -> None:
+    target = _invariant_target(dtype)
     lengths = data.draw(st.lists(st.integers(1, 20), min_size=1, max_size=5))
     chooser = random.Random(data.draw(st.integers(0, 99)))
     texts = [[chooser.randrange(VOCABULARY) for _ in range(length + WIDTH)] for length in lengths]
@@ -81,13 +107,9 @@ def test_no_bit_of_a_row_depends_on_its_company(data: st.DataObject) -> None:
             assert torch.equal(_along(target, [text], [length], width)[0], together[row])
 
 
-_targets: list[TransformersTarget] = []
-
-
-def _invariant_target() -> TransformersTarget:
-    if not _targets:
-        _targets.append(target_of("qwen3"))
-    return _targets[0]
+@functools.cache
+def _invariant_target(dtype: torch.dtype) -> TransformersTarget:
+    return target_of("qwen3", dtype=dtype)
 
 
 def _along(target: TransformersTarget, texts: list[list[int]], lengths: list[int], width: int) -> Tensor:
@@ -136,7 +158,8 @@ def test_weights_of_a_view_that_change_are_seen() -> None:
     assert not torch.allclose(before, target.forward(context, block, positions, view="noisy"))
 
 
-def test_hidden_states_are_those_of_the_models_modules() -> None:
+@pytest.mark.parametrize("dtype", thorough_but([torch.float32], [torch.float32, *HALVES]))
+def test_hidden_states_are_those_of_the_models_modules(dtype: torch.dtype) -> None:
     heard: dict[str, list[Tensor]] = {"eager": [], "native": []}
 
     class Reader:
@@ -150,11 +173,23 @@ def test_hidden_states_are_those_of_the_models_modules() -> None:
             self._states.append(states.clone())
 
     for engine in heard:
-        target = target_of("mistral", engine)
+        target = target_of("mistral", engine, dtype=dtype if engine == "native" else torch.float32)
+        if engine == "eager":
+            _take_weights(target, tiny_model("mistral", dtype=dtype))
         target.tap([0, 2, 4, "final"], Reader(engine))
         scored(target)
     for own, other in zip(heard["native"], heard["eager"], strict=True):
-        assert_near(own, other)
+        assert own.dtype == dtype
+        torch.testing.assert_close(own, other.to(dtype), rtol=0, atol=max(1e-4, torch.finfo(dtype).eps) * 8)
+
+
+@torch.no_grad()
+def _take_weights(target: TransformersTarget, model: Any) -> None:
+    """Let a target have the weights and the rotary frequencies of a model in another dtype, widened."""
+    with target.own_model() as own:
+        own.load_state_dict(model.state_dict())
+        for mine, other in zip(own.buffers(), model.buffers(), strict=True):
+            mine.copy_(other)
 
 
 def test_auto_takes_it_for_float32_on_a_cpu_and_for_nothing_else() -> None:
@@ -225,6 +260,19 @@ def test_blocks_decode_to_the_text_of_their_widened_weights(
         assert [result.token_ids for result in found] == [result.token_ids for result in wanted]
     assert decoder.target.fingerprint() == loaded(**IN_FLOATS).target.fingerprint()
     assert not list((tmp_path / "cache").rglob("*-blocks/*.safetensors"))
+
+
+def test_layers_that_the_kernels_do_not_know_are_left_to_the_next_engine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hold_kernels()
+    monkeypatch.setenv("ORTHRUS_CACHE", str(tmp_path / "cache"))
+    target = {"name": "transformers", "dtype": "gguf", "device": "cpu"}
+    heard: list[str] = []
+    file = write_block_model(tmp_path / "model.gguf", "llama, biases", Kind.Q8_0)
+    decoder = orthrus.load({**CONFIG, "target": {**target, "source": str(file)}}, notify=heard.append)
+    assert decoder.target.report()["layers"] == "own"
+    assert [sentence for sentence in heard if "'auto' goes on without engine native, which computes no" in sentence]
 
 
 def test_a_block_format_that_is_not_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,6 +98,15 @@ class OwnTopK(TableTarget):
         return logits.masked_fill(logits < logits.topk(2).values[..., -1:], -1e9)
 
 
+class OneScale(TableTarget):
+    """Round with one scale for all rows of a pass, as kernels do that quantise their inputs when they run."""
+
+    def score(self, context: Context, draft: Draft) -> Tensor:
+        logits = super().score(context, draft)
+        step = logits.abs().max() / 127
+        return (logits / step).round() * step
+
+
 class ClobbersRows(TableTarget):
     """Prefill over all rows, those that go on too."""
 
@@ -179,6 +188,7 @@ BUGS = [
         "keep_forgets_what_was_rejected",
         over(KeepsEverything),
     ),
+    Bug("target", "rounds with one scale for all rows of a pass", "rows_do_not_see_each_other", over(OneScale)),
     Bug("target", "overwrites the rows that go on in a prefill of others", "rows_take_new_prompts", over(ClobbersRows)),
     Bug("target", "keeps something of the context before", "start_forgets_everything", over(Remembering)),
     Bug("target", "mixes two contexts up", "an_older_context_is_refused", over(AnyContext)),

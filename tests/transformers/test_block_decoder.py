@@ -58,10 +58,10 @@ def file(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
 @pytest.fixture
 def wholes(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Return the list of transformers' models that are made from now on."""
-    made: list[Any] = []
+    models: list[Any] = []
     real = loading.load_in_blocks
-    monkeypatch.setattr(loading, "load_in_blocks", lambda *given: made.append(real(*given)) or made[-1])
-    return made
+    monkeypatch.setattr(loading, "load_in_blocks", lambda *given: models.append(real(*given)) or models[-1])
+    return models
 
 
 def scored(target: Any, view: bool = False) -> Iterator[Tensor]:

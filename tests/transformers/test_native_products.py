@@ -22,7 +22,10 @@ from orthrus_transformers.native.library import load_library
 from orthrus_transformers.native.weights import MatrixFactory, NativeMatrix, in_place
 
 pytestmark = needs_kernels
-MOST_TOKENS = 9
+FEW_TOKENS = 9
+MANY_TOKENS = (19, 20, 21, 23, 26, 31)  # around where tiles are widened once for all tokens, and with any remainder
+TOKENS = st.one_of(st.integers(1, FEW_TOKENS), st.sampled_from(MANY_TOKENS))
+COUNTS = st.one_of(st.integers(1, 5), st.sampled_from((19, 37)))  # of blocks; 19: more than all tokens meet at once
 FLOATS = [torch.float32, torch.float16, torch.bfloat16]
 
 
@@ -60,7 +63,10 @@ def assert_product(matrix: NativeMatrix, weight: Tensor, inputs: Tensor) -> None
     exact = inputs.double() @ weight.double().t()
     bound = inputs.double().abs() @ weight.double().abs().t() * weight.shape[1] * torch.finfo(torch.float32).eps
     assert bool(((outputs.double() - exact).abs() <= bound + 1e-30).all())
-    for count in range(1, len(inputs)):
+    every = range(1, len(inputs))
+    for count in every if len(inputs) <= FEW_TOKENS else (1, 2, len(inputs) - 20, 7, 19, len(inputs) - 1):
+        if count not in every:
+            continue
         assert torch.equal(product(matrix, inputs[:count]), outputs[:count])
         assert torch.equal(product(matrix, inputs[count:]), outputs[count:])
 
@@ -68,8 +74,9 @@ def assert_product(matrix: NativeMatrix, weight: Tensor, inputs: Tensor) -> None
 @pytest.mark.parametrize("kind", KINDS)
 @given(data=st.data())
 def test_blocks_are_widened_within_a_product(kind: Kind, data: st.DataObject, folder: Path) -> None:
-    columns = data.draw(st.integers(1, 5)) * (256 if kind in (Kind.Q4_K, Kind.Q6_K) else 32)
-    rows, tokens, seed = (data.draw(st.integers(1, most)) for most in (70, MOST_TOKENS, 99))
+    large = kind in (Kind.Q4_K, Kind.Q6_K)
+    columns = data.draw(st.integers(1, 5)) * 256 if large else data.draw(COUNTS) * 32
+    rows, tokens, seed = data.draw(st.integers(1, 70)), data.draw(TOKENS), data.draw(st.integers(0, 99))
     matrix, weight = in_blocks(kind, rows, columns, seed, folder)
     inputs = torch.randn(tokens, columns, generator=torch.Generator().manual_seed(seed))
     assert_product(matrix, weight, inputs)
@@ -81,7 +88,8 @@ def test_blocks_are_widened_within_a_product(kind: Kind, data: st.DataObject, fo
 @pytest.mark.parametrize("dtype", FLOATS)
 @given(data=st.data())
 def test_floats_are_widened_within_a_product(dtype: torch.dtype, data: st.DataObject) -> None:
-    rows, columns, tokens, seed = (data.draw(st.integers(1, most)) for most in (70, 70, MOST_TOKENS, 99))
+    rows, columns, seed = (data.draw(st.integers(1, most)) for most in (70, 70, 99))
+    tokens = data.draw(TOKENS)
     generator = torch.Generator().manual_seed(seed)
     weight = torch.randn(rows, columns, generator=generator).to(dtype)
     inputs = torch.randn(tokens, columns, generator=generator)

@@ -21,6 +21,7 @@ from orthrus.reference.cache import PlainCache
 from orthrus.reference.verifiers import PlainConsensus
 from orthrus.testing.check import BrokenRuleError, Check, Factory, NotApplicableError, check, expecting
 from orthrus.testing.checks.contracts import hold_declared, hold_members
+from orthrus.testing.checks.target_company import rows_do_not_see_each_other
 from orthrus.testing.checks.target_passes import hold_close, hold_scores, scripted, spread_over
 from orthrus.testing.checks.target_sizes import TARGET_SIZES
 from orthrus.testing.checks.target_states import TARGET_STATES
@@ -231,6 +232,7 @@ TARGET_CHECKS = (
     a_context_can_be_filled,
     *TARGET_TREES,
     *TARGET_SIZES,
+    rows_do_not_see_each_other,
     *TARGET_STATES,
     inputs_are_left_alone,
     an_older_context_is_refused,

@@ -25,9 +25,11 @@ from orthrus_transformers.native.angles import AngleTable
 from orthrus_transformers.native.description import NativeLayers, describe_layers, describe_model, layer_windows
 from orthrus_transformers.native.fit import misfit
 from orthrus_transformers.native.library import LayerStructure, PassStructure, load_library
-from orthrus_transformers.native.weights import MatrixFactory
+from orthrus_transformers.native.tapped_pass import TappedPass
+from orthrus_transformers.native.weights import FLOATS, MatrixFactory
 
 REMEDY = "set engine=eager"
+BLOCKS = "blocks"  # what weights in a GGUF file's own blocks are called
 
 
 class NativeEngine:
@@ -102,11 +104,12 @@ class NativeEngine:
         )
         structure = self._structure(forward_pass, tensors, keys, values)
         structure.first_projected = columns.start
-        taps = _tap_addresses(forward_pass, rows, width, len(self._windows))
-        if taps is not None:
-            structure.taps = ctypes.cast(taps, ctypes.c_void_p)
-            structure.tap_stride = forward_pass.taps.states.shape[-1] if forward_pass.taps else 0
+        tapped = TappedPass.of(forward_pass, rows, width, len(self._windows))
+        if tapped is not None:
+            structure.taps, structure.tap_stride = tapped.addresses, tapped.states.shape[-1]
         self._library.orthrus_run(self._decoder, structure)
+        if tapped is not None:
+            tapped.hand_over()
         return logits
 
     def _structure(
@@ -148,12 +151,12 @@ class NativeEngine:
 
     def report(self) -> Mapping[str, Any]:
         """Return the form of the layers, how many threads run them, and in what the weights are."""
-        return native_report(self._library.key, self.threads, holds_blocks(self._model))
+        weights = BLOCKS if holds_blocks(self._model) else str(self._model.dtype).removeprefix("torch.")
+        return native_report(self._library.key, self.threads, weights)
 
 
-def native_report(key: str, threads: int, in_blocks: bool) -> Mapping[str, Any]:
-    """Return what an engine says of itself that runs a library's kernels; key: the library's."""
-    weights = "blocks" if in_blocks else "float32"
+def native_report(key: str, threads: int, weights: str) -> Mapping[str, Any]:
+    """Return what an engine says of itself that runs a library's kernels; key: the library's; weights: their dtype."""
     return {"layers": "native", "threads": threads, "weights": weights, "library": key}
 
 
@@ -207,9 +210,9 @@ def _misfit(setup: EngineSetup) -> str | None:
     model = setup.model
     if model.device.type != "cpu":
         return f"needs a CPU, not {model.device.type}"
-    if model.dtype != torch.float32:
+    if model.dtype not in FLOATS:
         dtype = str(model.dtype).removeprefix("torch.")
-        return f"computes in float32, not in {dtype}"
+        return f"widens weights of 16 bits to float32, and computes with none in {dtype}"
     if group_of(model) is not None:
         return "runs no model that several processes share"
     what = misfit(model)
@@ -228,16 +231,3 @@ def _overrides(part: object, declared: str, methods: Sequence[str]) -> bool:
 def _notice(setup: EngineSetup, reason: str) -> str | None:
     """Return what is said where `auto` goes on without the engine: blocks are slow elsewhere."""
     return f"goes on without engine native, which {reason}" if holds_blocks(setup.model) else None
-
-
-def _tap_addresses(forward_pass: ForwardPass, rows: int, columns: int, layers: int) -> Any:
-    """Return where the states at each boundary of layers, and after the last norm, go; None: nobody reads them."""
-    taps = forward_pass.taps
-    if taps is None:
-        return None
-    taps.hold(rows, columns)
-    addresses = (ctypes.c_void_p * (layers + 2))()
-    for index, point in enumerate(taps.points):
-        boundary = layers + 1 if point == "final" else point
-        addresses[boundary] = taps.part(index).data_ptr()
-    return addresses

@@ -81,8 +81,9 @@ class TextTokenizer:
 
 def _byte_tokens(tokenizer: Any) -> Iterator[int]:
     """Yield the ids of tokens that stand for single bytes; a vocabulary without byte fallback has none."""
-    vocabulary: Mapping[str, int] = tokenizer.get_vocab()
-    return (vocabulary[token] for token in BYTES if token in vocabulary)
+    backend = getattr(tokenizer, "backend_tokenizer", None)  # asked token by token: all of them are a dictionary
+    find = tokenizer.get_vocab().get if backend is None else backend.token_to_id
+    return (number for number in map(find, BYTES) if number is not None)
 
 
 def _said(error: Exception, most: int = 300) -> str:

@@ -8,12 +8,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from orthrus import AttentionBackend, KVCache
 from orthrus_transformers.model.block_weights import block_bytes, block_weight, stored_weight
 from orthrus_transformers.model.shards import group_of
 from orthrus_transformers.recurrent.recurrent_states import RecurrentStates
 
 FOREIGN = {"_name_or_path", "transformers_version", "architectures", "dtype"}  # of a config: no matter of its shape
+KERNELS = ("weights", "threads", "library")  # of the engine native: what its weights are in, and what reads them
 
 
 @dataclass(frozen=True)
@@ -30,12 +33,17 @@ class PassReads:
     states: RecurrentStates | None = None
 
     @classmethod
-    def of_model(cls, model: Any, windows: Sequence[int | None], states: RecurrentStates | None = None) -> PassReads:
-        """Return what passes of a model read; windows: one for each layer, None where it sees all keys."""
+    def of_model(
+        cls, model: Any, windows: Sequence[int | None], keys: torch.dtype, states: RecurrentStates | None = None
+    ) -> PassReads:
+        """Return what passes of a model read; windows: one for each layer, None where it sees all keys.
+
+        keys: the dtype of keys and values.
+        """
         group = group_of(model)
         ranks = 1 if group is None else group.count
         values = [value // ranks for value in slot_values(model.config.get_text_config(), len(windows))]
-        return cls(weight_bytes(model), tuple(count * model.dtype.itemsize for count in values), tuple(windows), states)
+        return cls(weight_bytes(model), tuple(count * keys.itemsize for count in values), tuple(windows), states)
 
     def of(self, lengths: Sequence[int]) -> int:
         """Return the bytes of one pass over rows with this many tokens; keys that a window hides are not read."""
@@ -82,6 +90,7 @@ def pass_identity(
         "dtype": str(model.dtype),
         "layers": engine["layers"],
         "captured": engine.get("captured", False),
+        **{name: engine[name] for name in KERNELS if name in engine},
         "attention": type(attention).__name__,
         "cache": type(cache).__name__,
         **({} if group is None else {"parallel": group.count}),

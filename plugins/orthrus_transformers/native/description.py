@@ -13,7 +13,7 @@ from orthrus_transformers.model.decoder_layers import find_layers
 from orthrus_transformers.model.llama_like import layer_window
 from orthrus_transformers.model.views import View
 from orthrus_transformers.native.library import LayerStructure, MatrixStructure, ModelStructure
-from orthrus_transformers.native.weights import MatrixFactory, NativeMatrix
+from orthrus_transformers.native.weights import MatrixFactory, NativeMatrix, vector_in_place
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,8 +46,7 @@ def describe_layers(model: Any, matrices: MatrixFactory, view: View | None = Non
             setattr(structure, name, _held(matrices.of_module(module), held))
         for name, norm in norms.items():
             if norm is not None:
-                setattr(structure, name, norm.weight.data_ptr())
-                held.append(norm.weight)
+                setattr(structure, name, _held(vector_in_place(norm.weight), held))
         structure.window = layer_window(layer) or 0
     return NativeLayers(structures, held)
 
@@ -59,7 +58,7 @@ def describe_model(model: Any, matrices: MatrixFactory) -> tuple[ModelStructure,
     """Return what is outside of the layers, and what holds its memory."""
     first = find_layers(model)[0]
     attention, config = first.self_attn, model.config.get_text_config()
-    held: list[object] = [model.base_model.norm.weight]
+    held: list[object] = []
     structure = ModelStructure(
         hidden=config.hidden_size,
         inner=first.mlp.gate_proj.out_features,
@@ -71,7 +70,7 @@ def describe_model(model: Any, matrices: MatrixFactory) -> tuple[ModelStructure,
         scale=attention.scaling,
         embedding=_held(matrices.of_module(model.get_input_embeddings()), held),
         head=_held(matrices.of_module(model.get_output_embeddings()), held),
-        norm=model.base_model.norm.weight.data_ptr(),
+        norm=_held(vector_in_place(model.base_model.norm.weight), held),
     )
     return structure, held
 

@@ -12,6 +12,7 @@ from orthrus_transformers.model.decoder_layers import find_layers
 from orthrus_transformers.model.llama_like import KNOWN_LAYERS, KNOWN_MODELS, KNOWN_NORMS
 from orthrus_transformers.model.patching import has_foreign_forward, is_watched
 from orthrus_transformers.model.rope_table import FIXED
+from orthrus_transformers.native.weights import FLOATS
 
 PLAIN_ROPE = FIXED - {"longrope"}  # whose angles do not depend on how long a text is
 ACTIVATIONS = ("SiLUActivation", "SiLU")
@@ -60,7 +61,7 @@ def _is_table(model: Any) -> bool:
 
 
 def _is_plain(weight: Any) -> bool:
-    return bool(weight.dtype == torch.float32 and weight.is_contiguous())
+    return bool(weight.dtype in FLOATS and weight.is_contiguous())
 
 
 def _is_foreign(module: Any) -> bool:

@@ -14,7 +14,12 @@ from orthrus_transformers.native.compiler import built_library, library_key, usa
 class MatrixStructure(Structure):
     """`Matrix`: addresses are of memory that somebody else holds."""
 
-    _fields_ = (("kind", c_int64), ("rows", c_int64), ("columns", c_int64), ("data", c_void_p), ("bias", c_void_p))
+    _fields_ = (
+        *((name, c_int64) for name in ("kind", "rows", "columns")),
+        ("data", c_void_p),
+        ("bias", c_void_p),
+        ("bias_kind", c_int64),
+    )
 
 
 class LayerStructure(Structure):
@@ -22,10 +27,7 @@ class LayerStructure(Structure):
 
     _fields_ = (
         *((name, MatrixStructure) for name in ("query", "key", "value", "output", "gate", "up", "down")),
-        ("attention_norm", c_void_p),
-        ("mlp_norm", c_void_p),
-        ("query_norm", c_void_p),
-        ("key_norm", c_void_p),
+        *((name, MatrixStructure) for name in ("attention_norm", "mlp_norm", "query_norm", "key_norm")),
         ("window", c_int64),
     )
 
@@ -39,7 +41,7 @@ class ModelStructure(Structure):
         ("scale", c_float),
         ("embedding", MatrixStructure),
         ("head", MatrixStructure),
-        ("norm", c_void_p),
+        ("norm", MatrixStructure),
     )
 
 

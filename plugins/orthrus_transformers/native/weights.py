@@ -61,14 +61,19 @@ class MatrixFactory:
             packed.data_ptr(),
         )
         blocks.give_back()
-        return NativeMatrix(MatrixStructure(blocks.kind, rows, columns, packed.data_ptr(), None), (packed,))
+        return NativeMatrix(MatrixStructure(blocks.kind, rows, columns, packed.data_ptr(), None, 0), (packed,))
 
 
 def in_place(weight: Tensor) -> NativeMatrix:
     """Return the matrix of a contiguous float weight [N, I]: the tensor's own memory."""
     rows, columns = weight.shape
-    structure = MatrixStructure(FLOATS[weight.dtype], rows, columns, weight.data_ptr(), None)
+    structure = MatrixStructure(FLOATS[weight.dtype], rows, columns, weight.data_ptr(), None, 0)
     return NativeMatrix(structure, (weight,))
+
+
+def vector_in_place(weight: Tensor) -> NativeMatrix:
+    """Return a float vector [N] as a matrix of one row."""
+    return in_place(weight[None])
 
 
 def aligned_zeros(size: int) -> Tensor:
@@ -81,5 +86,5 @@ def _with_bias(matrix: NativeMatrix, bias: Tensor | None) -> NativeMatrix:
     if bias is None:
         return matrix
     plain = matrix.structure
-    structure = MatrixStructure(plain.kind, plain.rows, plain.columns, plain.data, bias.data_ptr())
+    structure = MatrixStructure(plain.kind, plain.rows, plain.columns, plain.data, bias.data_ptr(), FLOATS[bias.dtype])
     return NativeMatrix(structure, (*matrix.held, bias))

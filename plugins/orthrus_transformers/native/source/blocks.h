@@ -171,11 +171,11 @@ struct LayoutQ6_K {  // its 6-bit numbers as bytes
     static void pack_row(const uint8_t* file, uint8_t* tile, int64_t index, int64_t row);
 };
 
-constexpr int64_t AHEAD = 512;  // words: what is fetched from memory while others are multiplied
+constexpr int64_t AHEAD = 1024;  // words: what is fetched from memory while others are multiplied
 
-INLINE void prefetch(const uint32_t* from, int bytes) {
-#pragma GCC unroll 16
-    for (int at = 0; at < bytes; at += 64) __builtin_prefetch((const char*)from + at);
+template <int BYTES> INLINE void prefetch(const uint32_t* from) {
+#pragma GCC unroll 20
+    for (int at = 0; at < BYTES; at += 64) __builtin_prefetch((const char*)from + at);
 }
 
 template <class Layout> int64_t tile_bytes(int64_t columns) {
@@ -204,7 +204,7 @@ void block_piece(const uint8_t* tile, int group, const Inputs& inputs, int64_t t
     for (int64_t block = 0; block < inputs.columns / Layout::COLUMNS; block++) {
         Floats sums[ROWS][TOKENS];
         const uint32_t* words = Layout::words(tile, block) + group * LANES;
-        if (TOKENS * ROWS <= GROUPS) prefetch(words + AHEAD, Layout::WORDS * TILE * 4 / GROUPS * ROWS);
+        if (token == 0 && group == 0) prefetch<Layout::BYTES / Layout::SUPER>(words + AHEAD);
         block_sums<Layout::FROM_BYTES, Layout::WORDS>(words, x, block * Layout::COLUMNS, sums);
 #pragma GCC unroll 8
         for (int row = 0; row < ROWS; row++) {
@@ -225,15 +225,13 @@ void block_groups(const uint8_t* tile, const Inputs& inputs, int64_t token, floa
         block_piece<Layout, ROWS, TOKENS>(tile, group, inputs, token, out + group * LANES, stride);
 }
 
-constexpr int64_t PREFILL = 24;  // tokens from which on six at a time are quicker than four
+constexpr int64_t PREFILL = 20;  // tokens from which on a tile is widened once for all of them: see panels.h
 
 // A whole tile's products with all tokens: out[token * stride + row of the tile].
 template <class Layout>
 void block_tile(const uint8_t* tile, const Inputs& inputs, int64_t tokens, float* out, int64_t stride) {
     constexpr int MANY = GROUPS, HALF = GROUPS / 2;
     int64_t token = 0;
-    for (; tokens >= PREFILL && token + 6 <= tokens; token += 6)
-        block_groups<Layout, (LANES == 16 ? 2 : 1), 6>(tile, inputs, token, out + token * stride, stride);
     for (; token + 4 <= tokens; token += 4)
         block_groups<Layout, (LANES == 16 ? 2 : 1), 4>(tile, inputs, token, out + token * stride, stride);
     float* to = out + token * stride;

@@ -13,16 +13,15 @@ namespace orthrus {
 
 struct Layer {
     Matrix query, key, value, output, gate, up, down;
-    const float *attention_norm, *mlp_norm;  // [hidden]
-    const float *query_norm, *key_norm;      // [head_size] or null
+    Matrix attention_norm, mlp_norm;         // [1, hidden]
+    Matrix query_norm, key_norm;             // [1, head_size], or without data
     int64_t window;                          // keys that a query sees, its own among them; 0: all
 };
 
 struct Model {
     int64_t hidden, inner, heads, key_heads, head_size, vocabulary;
     float epsilon, scale;
-    Matrix embedding, head;
-    const float* norm;  // [hidden]
+    Matrix embedding, head, norm;
 };
 
 struct Pass {
@@ -58,7 +57,7 @@ class Decoder {
     void attend_layer(const Pass& pass, const Layer& layer, int64_t index);
     void gate_layer(const Pass& pass, const Layer& layer);
     void project(const Pass& pass);
-    void norm(const Pass& pass, const float* weight, int64_t boundary);
+    void norm(const Pass& pass, const Matrix& weight, int64_t boundary);
     void prepare(const Inputs& inputs, int64_t tokens);
     void place(const Pass& pass, const Layer& layer, int64_t index, int64_t token);
     void attend_head(const Pass& pass, const Layer& layer, int64_t index, int64_t task);
@@ -79,8 +78,28 @@ class Decoder {
 
 // Memory of a member of the team, as it is.
 inline float* own_room(int which, int64_t size) {
-    static thread_local Room rooms[3];
+    static thread_local Room rooms[4];
     return rooms[which].hold(size);
+}
+
+// A vector in float32: where it lies, or widened in this member's memory until it asks for another.
+inline const float* widened(const Matrix& vector) {
+    if (vector.kind == F32) return (const float*)vector.data;
+    float* values = own_room(3, vector.columns);
+    widen_row(vector, 0, values);
+    return values;
+}
+
+inline void add_bias(const Matrix& matrix, int64_t first, int64_t rows, int64_t tokens, float* out) {
+    if (!matrix.bias) return;
+    float bias[TILE];
+    with_dense_format(matrix.bias_kind, [&](auto format) {
+        using Format = decltype(format);
+        const auto* from = (const typename Format::Number*)matrix.bias + first;
+        for (int64_t row = 0; row < rows; row++) bias[row] = Format::widen(from[row]);
+    });
+    for (int64_t token = 0; token < tokens; token++)
+        for (int64_t row = 0; row < rows; row++) out[token * TILE + row] += bias[row];
 }
 
 inline Inputs inputs_in(Room& room, int64_t tokens, int64_t columns) {
@@ -118,11 +137,12 @@ inline void Decoder::tap(const Pass& pass, int64_t boundary, const float* states
     std::memcpy(pass.taps[boundary] + index * pass.tap_stride, states, model_.hidden * sizeof(float));
 }
 
-inline void Decoder::norm(const Pass& pass, const float* weight, int64_t boundary) {
+inline void Decoder::norm(const Pass& pass, const Matrix& weight, int64_t boundary) {
+    const float* factors = widened(weight);
     team_.share(pass.rows * pass.width, 1, [&](int64_t token) {
         const float* states = &states_[token * model_.hidden];
         tap(pass, boundary, states, token);
-        rms_norm(states, weight, model_.hidden, model_.epsilon, normed_.values + token * model_.hidden);
+        rms_norm(states, factors, model_.hidden, model_.epsilon, normed_.values + token * model_.hidden);
         normed_.prepare(token);
     });
 }
@@ -139,8 +159,7 @@ void Decoder::products(const Matrix* const (&matrices)[3], const Inputs& inputs,
         int64_t rows = std::min(TILE, matrix.rows - first);
         float* out = own_room(0, tokens * TILE);
         multiply_tile(matrix, tile, inputs, tokens, out);
-        for (int64_t token = 0; matrix.bias && token < tokens; token++)
-            for (int64_t row = 0; row < rows; row++) out[token * TILE + row] += matrix.bias[first + row];
+        add_bias(matrix, first, rows, tokens, out);
         use(which, first, rows, out);
     });
 }
@@ -170,8 +189,8 @@ inline void Decoder::place(const Pass& pass, const Layer& layer, int64_t index, 
     int64_t at = pass.row_numbers[token / pass.width] * pass.row_stride + pass.slots[token] * size;
     for (int64_t head = 0; head < model_.heads + model_.key_heads; head++) {
         float* values = joined + head * size;
-        const float* weight = head < model_.heads ? layer.query_norm : layer.key_norm;
-        if (weight) rms_norm(values, weight, size, model_.epsilon, values);
+        const Matrix& weight = head < model_.heads ? layer.query_norm : layer.key_norm;
+        if (weight.data) rms_norm(values, widened(weight), size, model_.epsilon, values);
         rotate(values, cosine, sine, size);
     }
     for (int64_t head = 0; head < model_.key_heads; head++) {
@@ -224,10 +243,11 @@ inline void Decoder::gate_layer(const Pass& pass, const Layer& layer) {
 // The last norm and the head, of the projected columns alone; their states move to the front.
 inline void Decoder::project(const Pass& pass) {
     int64_t hidden = model_.hidden, final_tap = pass.layer_count + 1, count = pass.rows * pass.projected;
+    const float* factors = widened(model_.norm);
     team_.share(pass.rows * pass.width, 1, [&](int64_t token) {
         float* states = &states_[token * hidden];
         tap(pass, pass.layer_count, states, token);
-        rms_norm(states, model_.norm, hidden, model_.epsilon, states);
+        rms_norm(states, factors, hidden, model_.epsilon, states);
         tap(pass, final_tap, states, token);
         int64_t column = token % pass.width - pass.first_projected;
         if (column < 0 || column >= pass.projected) return;

@@ -14,7 +14,8 @@ struct Matrix {
     int64_t kind;
     int64_t rows, columns;
     const uint8_t* data;  // rows as they are of F32, F16 and BF16; of blocks as `pack` lays them out
-    const float* bias;    // [rows] or null
+    const uint8_t* bias;  // [rows] or null
+    int64_t bias_kind;    // F32, F16 or BF16
 
     int64_t tiles() const { return data ? (rows + TILE - 1) / TILE : 0; }
 };

@@ -3,6 +3,7 @@
 
 #include "dense.h"
 #include "packing.h"
+#include "panels.h"
 
 namespace orthrus {
 
@@ -32,7 +33,8 @@ inline void multiply_tile(const Matrix& matrix, int64_t tile, const Inputs& inpu
     with_layout(matrix.kind, [&](auto layout) {
         using Layout = decltype(layout);
         const uint8_t* data = matrix.data + tile * tile_bytes<Layout>(matrix.columns);
-        block_tile<Layout>(data, inputs, tokens, out, TILE);
+        if (tokens < PREFILL) block_tile<Layout>(data, inputs, tokens, out, TILE);
+        else panel_tile<Layout>(data, inputs, tokens, out, TILE);
     });
     with_dense_format(matrix.kind, [&](auto format) {
         dense_tile<decltype(format)>(matrix, tile, inputs, tokens, out - tile * TILE, TILE);
