@@ -90,7 +90,10 @@ def tried(family: str) -> Facts:
     except OrthrusError as error:
         return {**facts, "outcome": "refused", "why": str(error)}
     facts |= {"taken back by": taken_back_by(target), "view": view_of(target)}
-    wrong = mistake(target)
+    try:
+        wrong = mistake(target)
+    except Exception as error:  # which the self-check at load should have found
+        wrong = short(error)
     return {**facts, "outcome": "runs"} if wrong is None else {**facts, "outcome": "wrong", "why": wrong}
 
 

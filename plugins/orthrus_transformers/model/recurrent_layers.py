@@ -33,6 +33,11 @@ def find_recurrent(model: Any) -> list[Any]:
     return [module for module in model.modules() if type(module) in recurrent]
 
 
+def asks_for_states(module: Any) -> bool:
+    """Tell whether a module leaves states in a cache: some that do are called attention."""
+    return _asks(type(module))
+
+
 def make_states(model: Any) -> RecurrentStates | None:
     """Return the states of a model's recurrent layers, which find them from now on; None: it has none."""
     modules = find_recurrent(model)

@@ -19,7 +19,7 @@ from orthrus import BuildError
 from orthrus_transformers.model.block_weights import widen_linears
 from orthrus_transformers.model.pass_state import PassState
 from orthrus_transformers.model.patching import Forward, patch
-from orthrus_transformers.model.recurrent_layers import WITHOUT_MEMORY, find_recurrent
+from orthrus_transformers.model.recurrent_layers import WITHOUT_MEMORY, asks_for_states, find_recurrent
 from orthrus_transformers.model.shards import Shards, shards_of
 from orthrus_transformers.model.short_convolutions import find_convolutions
 
@@ -58,7 +58,9 @@ def find_attention(model: Any) -> dict[str, Any]:
     modules = {
         path: module
         for path, module in model.named_modules()
-        if type(module).__name__.endswith("Attention") and isinstance(getattr(module, "layer_idx", None), int)
+        if type(module).__name__.endswith("Attention")
+        and isinstance(getattr(module, "layer_idx", None), int)
+        and not asks_for_states(module)
     }
     others = [*find_convolutions(model), *find_recurrent(model)]  # a view shares them, as it does MLPs
     attending = [module.layer_idx for module in modules.values()]
