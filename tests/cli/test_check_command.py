@@ -38,8 +38,9 @@ def test_a_part_that_passes(orthrus: InProcess) -> None:
     lines = done.out.splitlines()
     assert (done.code, done.err) == (0, "")
     assert lines[-1] == "18 checks ran: 18 passed; 1 did not apply: the cache does not declare `rounded` (1)"
-    assert [line.split()[1].rstrip(":") for line in lines[:-1]] == [check.name for check in EVERY_CHECK["cache"]()]
-    assert all(line.startswith("ok ") for line in lines[:-2])
+    assert {line.split()[1].rstrip(":") for line in lines[:-1]} == {check.name for check in EVERY_CHECK["cache"]()}
+    skipped = [line for line in lines[:-1] if not line.startswith("ok ")]
+    assert skipped == ["-      rounding_is_small: the cache does not declare `rounded`"]
 
 
 def test_what_does_not_apply_is_said_with_its_reason(orthrus: InProcess, only: Callable[..., None]) -> None:
@@ -115,7 +116,7 @@ def test_a_target_is_checked_with_any_cache(orthrus: InProcess) -> None:
     for more in ([], ["cache.name=static", "cache.slots=16"]):
         done = orthrus("check", "table", "target.alphabet=abcd", "target.max_length=20", *more)
         assert done.code == 0
-        assert "19 checks ran: 19 passed" in done.out
+        assert "20 checks ran: 20 passed" in done.out
 
 
 def test_a_broken_target_fails(site: Site, orthrus: InProcess) -> None:

@@ -54,8 +54,11 @@ def test_the_header_is_the_command_that_runs_the_file(file: Path) -> None:
     if file.parent.name == "recipes":
         path = file.relative_to(ROOT)
         run, bench = f"#   orthrus run --config {path} --prompt ", f"#   orthrus bench --config {path} --baseline "
-        shape = "shape:" in file.read_text(encoding="utf-8")  # has no tokenizer
-        assert header[-1].startswith(bench if shape else run)
+        text = file.read_text(encoding="utf-8")
+        command = bench if "shape:" in text else run  # a shape has no tokenizer
+        if "parallel:" in text:
+            command = command.replace("orthrus", "torchrun --nproc-per-node 2 -m orthrus", 1)
+        assert header[-1].startswith(command)
 
 
 def write(folder: Path, name: str, text: str) -> Path:

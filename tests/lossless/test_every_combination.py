@@ -40,4 +40,5 @@ def test_the_page_has_every_drafter_and_cache_and_no_text_that_differs(record: d
     assert {drafter for drafter, _, _ in record} == set(catalog.names("drafter"))
     assert {cache.partition(",")[0] for _, cache, _ in record} == set(catalog.names("cache"))
     assert sorted(record) == sorted(EVERY) and "other" not in record.values()
-    assert sum(outcome == PROGRAM["SAME"] for outcome in record.values()) >= len(EVERY) // 2
+    on_cpus = {combination: outcome for combination, outcome in record.items() if combination[2] in ("eager", "sdpa")}
+    assert set(on_cpus.values()) == {PROGRAM["SAME"]}  # the others need a GPU, or fewer bits

@@ -298,7 +298,7 @@ TARGETS = [
     Bug("target", "lets a token see its sibling", "trees_are_scored_along_their_paths", over(SeesTheOneBefore)),
     Bug("target", "is off by one in a tree's depth", "trees_are_scored_along_their_paths", over(DepthOff)),
     Bug("target", "keeps a stale branch's keys", "trees_are_scored_along_their_paths", over(StaleBranch)),
-    Bug("target", "keeps another row's path", "trees_are_scored_along_their_paths", over(WrongPath)),
+    Bug("target", "keeps another row's path", "texts_over_trees", over(WrongPath)),
 ]
 DRAFTERS = [Bug("drafter", "lets tokens of a tree follow later ones", "parents_come_first", LaterParents)]
 LOOP = [

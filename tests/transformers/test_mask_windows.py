@@ -54,7 +54,7 @@ def test_text_beyond_the_window_is_transformers_own(family: str) -> None:
 def test_without_the_masks_windows_that_text_is_another(monkeypatch: pytest.MonkeyPatch) -> None:
     prompt = [(7 * index) % 37 + 3 for index in range(3 * WINDOW)]
     right = decode_with(target_of(model_of("phimoe")), NoDrafter(), [prompt], Stop(12))
-    monkeypatch.setattr("orthrus_transformers.target.windows_in_masks", lambda model: {})
+    monkeypatch.setattr("orthrus_transformers.model.self_check.windows_in_masks", lambda model: {})
     wrong = decode_with(target_of(model_of("phimoe")), NoDrafter(), [prompt], Stop(12))
     assert right[0].token_ids != wrong[0].token_ids
 

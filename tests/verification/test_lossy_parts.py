@@ -52,8 +52,8 @@ class Coarse(SdpaAttention):
 class LossyParts:
     @hookimpl
     def register_caches(self, register: Register) -> None:
-        register("quantized", lambda options, parts: Quantized())
-        register("quantized_behind", lambda options, parts: Quantized(behind=128))
+        register("rounding", lambda options, parts: Quantized())
+        register("rounding_behind", lambda options, parts: Quantized(behind=128))
 
     @hookimpl
     def register_attention_backends(self, register: Register) -> None:
@@ -73,21 +73,21 @@ def named(dtype: torch.dtype, **parts: str) -> list[tuple[str, str]]:
 
 
 def test_a_quantising_cache_is_called_lossy_though_its_tokens_pass(capsys: pytest.CaptureFixture[str]) -> None:
-    (certificate,) = certify(config(cache="quantized"), LossyParts(), prompts=PROMPTS)  # type: ignore[arg-type]
+    (certificate,) = certify(config(cache="rounding"), LossyParts(), prompts=PROMPTS)  # type: ignore[arg-type]
     assert certificate.certified == certificate.prompts  # no token is more off than rounding explains
     assert not certificate.passed
-    assert [(part.kind, part.name) for part in certificate.lossy] == [("cache", "quantized")]
+    assert [(part.kind, part.name) for part in certificate.lossy] == [("cache", "rounding")]
     print_runs([certificate])
-    assert "cache 'quantized' is lossy: of keys and values about 1 it returns some" in capsys.readouterr().out
-    assert certificate.to_dict()["lossy"][0]["name"] == "quantized"
+    assert "cache 'rounding' is lossy: of keys and values about 1 it returns some" in capsys.readouterr().out
+    assert certificate.to_dict()["lossy"][0]["name"] == "rounding"
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
 def test_the_part_that_is_to_blame_is_named(dtype: torch.dtype) -> None:
-    assert named(dtype, cache="quantized") == [("cache", "quantized")]
-    assert named(dtype, cache="quantized_behind") == [("cache", "quantized_behind")]
+    assert named(dtype, cache="rounding") == [("cache", "rounding")]
+    assert named(dtype, cache="rounding_behind") == [("cache", "rounding_behind")]
     assert named(dtype, attention="coarse") == [("attention", "coarse")]
-    assert named(dtype, cache="quantized", attention="coarse") == [("cache", "quantized"), ("attention", "coarse")]
+    assert named(dtype, cache="rounding", attention="coarse") == [("cache", "rounding"), ("attention", "coarse")]
 
 
 PARTS = [(cache, attention) for cache in ("dynamic", "paged", "static") for attention in (*BACKENDS, "flex")]
