@@ -63,18 +63,28 @@ class IsolatedBench:
 
 
 def run_child(file: Path) -> int:
-    """Return the exit status of a process that measures what a file says; what ends the waiting ends the process."""
+    """Return the exit status of a process that measures what a file says; what ends the waiting ends the process.
+
+    A Ctrl-C that comes while the process is started is raised once there is one to end. Another thread may take the
+    signal although this one blocks it, so the handler is held, too.
+    """
+    held: list[int] = []
     own = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # a child inherits it, and never sees Ctrl-C
+    before = signal.signal(signal.SIGINT, lambda number, frame: held.append(number))
     try:
         process = subprocess.Popen([sys.executable, "-c", CHILD, file])
         try:
-            signal.pthread_sigmask(signal.SIG_SETMASK, own)  # a Ctrl-C that came meanwhile is raised here
+            signal.pthread_sigmask(signal.SIG_SETMASK, own)  # a Ctrl-C that came meanwhile is noted here
+            signal.signal(signal.SIGINT, before)
+            if held:
+                raise KeyboardInterrupt
             return process.wait()
         finally:
             process.kill()
             process.wait()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, own)
+        signal.signal(signal.SIGINT, before)
 
 
 def child(name: str) -> None:
