@@ -73,13 +73,17 @@ class Mirror:
         """Hold as many rows as there are sources (see `MovesRows`)."""
         assert isinstance(self._target, MovesRows)
         self._drafted, self._on_host = [], None
-        if self._marks is not None:  # what was scored last is of the rows of now
-            lengths = torch.tensor([count + 1 for count in self._known])
-            self._target.keep(_step(lengths.to(self._context.device, non_blocking=True)))
+        self._settle_states()
         self._target.move_rows(sources)
         self._known = [self._known[source] if source >= 0 else 0 for source in sources]
         self._context.rows = [Row.vacant() for _ in sources]
         self._free([row for row, source in enumerate(sources) if source < 0])
+
+    def _settle_states(self) -> None:
+        """Let states that are not cropped be those of what is known: what was scored last is of the rows of now."""
+        if self._marks is not None:
+            lengths = torch.tensor([count + 1 for count in self._known])
+            self._target.keep(_step(lengths.to(self._context.device, non_blocking=True)))
 
     def _free(self, rows: Sequence[int]) -> None:
         """Let the draft model hold nothing of rows, which are prefilled before they are drafted for."""
@@ -99,6 +103,7 @@ class Mirror:
         self._known = [min(count, len(text) - 1) for count, text in zip(self._known, texts, strict=True)]
         behind = [len(text) - count for text, count in zip(texts, self._known, strict=True)]
         if new := [row for row, count in enumerate(behind) if count > 1 and (count > FURTHEST or not self._known[row])]:
+            self._settle_states()  # before rows hold the states of other texts
             self._prefill(new, texts)
         missing = [text[count:] for text, count in zip(texts, self._known, strict=True)]
         width = _width(max(map(len, missing)))
