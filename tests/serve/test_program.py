@@ -72,7 +72,7 @@ def test_when_decoding_dies_requests_get_an_error_and_the_program_ends() -> None
 @pytest.mark.thorough
 def test_a_second_model_has_a_process_of_its_own_which_ends_with_the_program(tmp_path: Path) -> None:
     other = tmp_path / "other.yaml"
-    other.write_text(f"use: {TABLE}\ndrafter: {{name: none}}\n", encoding="utf-8")
+    other.write_text(f"use: [{TABLE}]\ndrafter: {{name: none}}\n", encoding="utf-8")
     with started(TABLE, "--compare", str(other)) as program:
         texts = []
         for model in (TABLE.stem, "other"):
@@ -90,7 +90,7 @@ def test_a_second_model_has_a_process_of_its_own_which_ends_with_the_program(tmp
 @pytest.mark.nightly
 def test_a_second_config_that_does_not_fit_is_told_and_nothing_is_left(tmp_path: Path) -> None:
     other = tmp_path / "other.yaml"
-    other.write_text(f"use: {TABLE}\ndrafter: {{name: diffusion}}\n", encoding="utf-8")
+    other.write_text(f"use: [{TABLE}]\ndrafter: {{name: diffusion}}\n", encoding="utf-8")
     arguments = ["serve", "--config", str(TABLE), "--compare", str(other), "--port", "0"]
     assert "diffusion" in outcome(*arguments).error()
 
