@@ -110,7 +110,7 @@ def _writes(tensor: Tensor) -> int:
     return 0 if tensor.is_inference() else tensor._version  # tensors of torch.inference_mode are not counted
 
 
-def check_draft(draft: Draft, context: Context, name: str, trees: bool = False) -> CheckedDraft:
+def check_draft(draft: Draft, context: Context, name: str, trees: bool) -> CheckedDraft:
     """Return a drafter's draft with its values in bounds and the rows that were not; DraftError for a wrong shape.
 
     trees: whether it may be a tree.

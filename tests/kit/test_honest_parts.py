@@ -15,7 +15,7 @@ from support.bugs_of_drafters import Ahead, Claiming, Cycling
 from support.bugs_of_taps import Tapping, TappingAhead
 from support.bugs_of_targets import over
 from support.bugs_of_the_loop import Knowing
-from support.bugs_of_trees import WrittenTrees
+from support.bugs_of_trees import KnowingTrees, TappingTrees, WrittenTrees
 from support.bugs_of_verifiers import Greedy, Sampler
 from support.building import transformers_target
 from support.random_drafters import random_dflash, random_eagle3
@@ -136,6 +136,8 @@ HONEST: dict[str, tuple[str, Callable[..., Any]]] = {
     "a drafter that reads them ahead": ("drafter", TappingAhead),
     "dflash for a table": ("drafter", random_dflash),
     "eagle3 for a table": ("drafter", random_eagle3),
+    "a drafter of trees that drafts ahead": ("drafter", KnowingTrees),
+    "a drafter of trees that reads hidden states": ("drafter", TappingTrees),
     "prompt lookup of single tokens": ("drafter", lambda target: PromptLookup(2, 1, 4)),
     "the samplers' base": ("verifier", Sampler),
     "the greedy verifiers' base": ("verifier", Greedy),

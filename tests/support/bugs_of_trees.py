@@ -311,6 +311,13 @@ LOOP = [
     ),
     Bug(
         "drafter",
+        "the loop hands over the hidden states of a tree's first branch",
+        "taps_of_rejected_tokens_are_forgotten",
+        TappingTrees,
+        replaced(TapDelivery, "follow", not_followed),
+    ),
+    Bug(
+        "drafter",
         "the loop moves an accepted path after the next draft is launched",
         "greedy_text",
         KnowingTrees,

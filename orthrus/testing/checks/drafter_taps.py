@@ -175,13 +175,16 @@ class _Continuing:
     """Go on with one known token each."""
 
     greedy = False
+    verifies_trees = True
 
     def __init__(self, tokens: Sequence[int]) -> None:
         self._tokens = tokens  # by request
 
     def verify(self, context: Context, draft: Draft, logits: Tensor, chance: Chance) -> Verdict:
         tokens = [self._tokens[row.request] if row.request >= 0 else 0 for row in context.rows]
-        return Verdict(torch.zeros_like(context.lengths), torch.tensor(tokens, device=logits.device))
+        nothing = torch.zeros_like(context.lengths)
+        last = None if draft.parents is None else nothing - 1
+        return Verdict(nothing, torch.tensor(tokens, device=logits.device), last)
 
 
 DRAFTER_TAPS = (

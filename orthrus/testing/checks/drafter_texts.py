@@ -22,6 +22,7 @@ from orthrus.testing.checks.exactness import (
 )
 from orthrus.testing.doubles.spies import compare_texts, decoded
 from orthrus.testing.scenes import Scene, ladder
+from orthrus.trees import drafts_trees
 from orthrus.values import Draft
 
 Text = tuple[int, ...]
@@ -115,7 +116,7 @@ def _first_drafts(scene: Scene, make: Factory, chance: Chance) -> list[Drawn]:
         return [((), ())] * len(scene.prompts)
     drafter.start(context, range(len(context.rows)))
     draft = drafter.propose(context, chance)
-    check_draft(draft, context, name_of(drafter))
+    check_draft(draft, context, name_of(drafter), drafts_trees(drafter))
     return [_drawn(draft, row) for row in range(len(context.rows))]
 
 
