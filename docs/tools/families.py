@@ -195,9 +195,9 @@ def page(content: Mapping[str, Any]) -> str:
     views = sum(facts["view"] == "yes" for _, facts in runs)
     lines = [
         *HEAD,
-        f"transformers {content['transformers']} has {len(families)} families of causal language models.",
-        f"{made} of them can be made tiny; **{count['runs']} run**, {count['refused']} are refused,",
-        f"{count['wrong']} are wrong.",
+        f"transformers {content['transformers']} with torch {content['torch']} has {len(families)} families of causal",
+        f"language models. {count['not made']} were not made tiny, so nothing is said of them. Of the other {made}",
+        f"**{count['runs']} run**, {count['refused']} are refused, {count['wrong']} are wrong.",
         f"{len(states)} of those that run have states that cannot be cropped. {views} can have a view.",
         "",
         "## Those that run",
@@ -220,9 +220,10 @@ OUTCOMES = ("runs", "refused", "wrong", "not made")
 HEAD = (
     "# Families of models",
     "",
-    "This page is made by `python docs/tools/families.py`. It tries every causal language model of the installed",
-    "transformers with random weights and small sizes. A family runs if four prompts of unlike lengths, three at a",
-    "time, have the model's own greedy text in float32: without drafts, and with drafts of which half is wrong.",
+    "This page is made by `python docs/tools/families.py`. It tries the causal language models of the installed",
+    "transformers that can be made tiny, with random weights, on a CPU in float32, with the cache `dynamic` and the",
+    "attention `eager`. A family runs if four prompts of unlike lengths, three at a time, have the model's own greedy",
+    "text: without drafts, and with drafts of which half is wrong.",
     "",
 )
 

@@ -1,7 +1,7 @@
 r"""Measure a model that several GPUs of a host share against one that a GPU has alone; write the values as JSON.
 
 python docs/tools/parallel_costs.py --out docs/evidence/parallel-costs.json
-python docs/tools/parallel_costs.py --parts passes-nccl large --ranks 2 --seconds 400 --out /tmp/parallel.json
+python docs/tools/parallel_costs.py --parts passes-nccl large-nccl --ranks 2 --seconds 400 --out parallel.json
 
 Each part runs in processes of its own, one a GPU, as torchrun starts them, so that one that fails leaves the others'
 values. What is compared takes turns in one run: rank 0 has the whole model beside its part, and alone runs its passes

@@ -13,6 +13,7 @@ import itertools
 import json
 import shlex
 import sys
+import textwrap
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -43,6 +44,7 @@ CACHES: Mapping[str, Mapping[str, Any]] = {
     "quantized, fp8": {"name": "quantized", "codes": "fp8"},
 }
 ATTENTIONS = ("eager", "sdpa", "flex")  # those that run on a CPU
+PAIRS = tuple(itertools.product(ATTENTIONS, CACHES))
 COLUMNS = {
     "cache": lambda run: f"`{run['cache'].partition(',')[0]}`{''.join(run['cache'].partition(',')[1:])}",
     "attention": lambda run: f"`{run['attention']}`",
@@ -53,10 +55,10 @@ COLUMNS = {
     "largest gap": lambda run: f"{run['largest_gap']:.3g}",
     "result": lambda run: "certified" if run["passed"] else ("rounds" if run["lossy"] else "**not certified**"),
 }
-TEXT = """# Every cache and attention, verified
+TEXT = """# Caches and attentions, verified
 
-Every cache with every attention that runs on a CPU, on one model, in float32, with the drafter `prompt_lookup` at batch
-{batch}. `python docs/tools/verify_caches.py` decodes the prompts with each pair, checks every token against the model's
+Pairs of a cache and an attention, on one model, on a CPU in float32, with the drafter `prompt_lookup` at batch {batch}:
+{shown}. `python docs/tools/verify_caches.py` decodes the prompts with each pair, checks every token against the model's
 own choice as [`orthrus verify`](../explanation/lossless.md) does, and compares the texts with plain decoding's.
 
 {model}, {prompts} prompts ({files}), at most {max_new_tokens} new tokens each.
@@ -67,7 +69,7 @@ own choice as [`orthrus verify`](../explanation/lossless.md) does, and compares 
 $ {command}
 ```
 
-In {same} every text is that of the same attention without a drafter, over the same cache where it rounds and over
+{missing}In {same} every text is that of the same attention without a drafter, over the same cache where it rounds and over
 `dynamic` else. In {certified} every one is, token for token, the model's own choice.
 
 {table}
@@ -122,7 +124,9 @@ def carry_on(files: Sequence[Path], limit: int, seconds: float) -> None:
     command = shlex.join(["python", "docs/tools/verify_caches.py", *words, "--limit", str(limit)])
     settings = {"model": "SmolLM2-135M-Instruct.Q4_1.gguf", "prompts": len(prompts), "max_new_tokens": TOKENS}
     settings |= {"prompt_files": [each.name for each in files], "batch": BATCH}
-    for attention, cache in itertools.product(ATTENTIONS, CACHES):
+    if known["runs"] and any(known["settings"].get(name) != value for name, value in settings.items()):
+        raise SystemExit(f"{file} is of other prompts or settings: give the same ones, or move it away")
+    for attention, cache in PAIRS:
         if any((run["cache"], run["attention"]) == (cache, attention) for run in known["runs"]):
             continue
         if time.monotonic() - began > seconds:
@@ -132,6 +136,7 @@ def carry_on(files: Sequence[Path], limit: int, seconds: float) -> None:
         record = make_record(command, settings, device, [certificate]).to_dict()
         run = record["runs"][0] | counts | {"cache": cache, "attention": attention}
         known = record | {"runs": [*known["runs"], run]}
+        known["passed"] = all(run["passed"] for run in known["runs"])
         write_whole(file, json.dumps(known, indent=1) + "\n")
         say(f"{cache}, {attention}: {certificate.identical} and {counts} of {len(prompts)}")
 
@@ -143,8 +148,12 @@ def page(record: Mapping[str, Any]) -> str:
     same = sum(run["same_as_plain"] == run["prompts"] for run in runs)
     certified = sum(run["identical"] == run["prompts"] and run["passed"] for run in runs)
     lines = [[*COLUMNS], ["---"] * len(COLUMNS), *([cell(run) for cell in COLUMNS.values()] for run in runs)]
+    ran = {(run["attention"], run["cache"]) for run in runs}
+    missing = [f"`{cache}` with `{attention}`" for attention, cache in PAIRS if (attention, cache) not in ran]
     return TEXT.format(
         **settings,
+        shown=f"{len(runs)} of the {len(PAIRS)} that a CPU can have" if missing else f"all {len(PAIRS)} of a CPU",
+        missing=textwrap.fill(f"Not run so far: {'; '.join(missing)}.", 120) + "\n\n" if missing else "",
         files=", ".join(settings["prompt_files"]),
         date=record["date"],
         facts="; ".join(facts),
@@ -174,6 +183,8 @@ def main() -> None:
         carry_on(given.prompts, given.limit, given.seconds)
     record = json.loads((DOCS / RECORD).read_text(encoding="utf-8"))
     write_whole(DOCS / PAGE, page(record))
+    if not record["passed"]:
+        raise SystemExit(1)
 
 
 if __name__ == "__main__":

@@ -51,7 +51,11 @@ def test_arguments_that_are_wrong_are_said(arguments: list[object], said: str, o
         ({"batch": 0}, "batch"),
         ({"queue": -1}, "queue"),
         ({"cpus": float("nan")}, "cpus"),
-        ({"batch": "8"}, "batch must be a number, not '8'"),
+        ({"batch": "8"}, "batch must be an integer, not '8'"),
+        ({"batch": None}, "batch must be an integer"),
+        ({"replicas": 2.5}, "replicas must be an integer, not 2.5"),
+        ({"cpus": None}, "cpus must be a number"),
+        ({"vllm_metrics": "yes"}, "vllm_metrics must be true or false, not 'yes'"),
     ],
 )
 def test_numbers_that_make_no_deployment_are_refused(wrong: dict[str, Any], said: str) -> None:
@@ -78,6 +82,7 @@ def test_arguments_of_a_config_file_are_settings() -> None:
         ({}, InputError, "'config' is missing"),
         ({"config": str(TABLE), "replica": 2}, InputError, "did you mean 'replicas'"),
         ({"config": "no-such-recipe"}, InputError, "no-such-recipe"),
+        ({"config": str(TABLE), "overrides": "seed=1"}, InputError, "overrides must be a list of texts"),
         ({"config": str(TABLE), "overrides": ["drafter.name=nothing"]}, ConfigError, "drafter.name"),
         ({"config": str(TABLE), "api_key_file": "absent"}, InputError, "cannot be read"),
     ],

@@ -9,7 +9,7 @@ from typing import Any
 
 import orthrus
 from orthrus import InputError
-from orthrus.errors import unknown
+from orthrus.errors import shown, unknown
 from orthrus_ray.serving.settings import DeploymentSettings
 from orthrus_serve.settings import read_keys
 
@@ -25,8 +25,11 @@ def settings_of(args: Mapping[str, Any]) -> DeploymentSettings:
             raise InputError(unknown("argument", name, [*known, *BESIDE]))
     if "config" not in args:
         raise InputError("the argument 'config' is missing: a path, or the name of a recipe")
+    overrides = args.get("overrides", [])
+    if not isinstance(overrides, list | tuple) or not all(isinstance(word, str) for word in overrides):
+        raise InputError(f"overrides must be a list of texts such as stop.max_new_tokens=64, not {shown(overrides)}")
     given = {name: value for name, value in args.items() if name in known}
-    given["config"] = orthrus.read_config(args["config"], dotted=args.get("overrides", ()))
+    given["config"] = orthrus.read_config(args["config"], dotted=overrides)
     given.setdefault("model", Path(str(args["config"])).stem)
     keys = args.get("api_key_file")
     return DeploymentSettings(**given, keys=read_keys(None if keys is None else Path(keys)))

@@ -27,6 +27,8 @@ LEAST = {  # what each number of a deployment must be at least
     "grace_seconds": 0,
     "most_bytes": 1,
 }
+FRACTIONS = frozenset(name for name in LEAST if name.endswith("_seconds")) | {"cpus", "gpus", "target_requests"}
+MAY_BE_NONE = frozenset({"most_replicas", "slack", "target_requests"})
 
 
 @dataclass(frozen=True)
@@ -88,11 +90,10 @@ class DeploymentSettings:
     def __post_init__(self) -> None:
         """Raise InputError for numbers that make no deployment."""
         for name, bound in LEAST.items():
-            value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
-                raise InputError(f"{name} must be a number, not {shown(value)}")
-            if value is not None and not value >= bound:
-                raise InputError(f"{name} must be at least {bound}, not {value}")
+            _check_number(name, getattr(self, name), bound)
+        for name, kind, what in (("model", str, "text"), ("vllm_metrics", bool, "true or false")):
+            if not isinstance(getattr(self, name), kind):
+                raise InputError(f"{name} must be {what}, not {shown(getattr(self, name))}")
         if self.most_replicas is not None and self.most_replicas < self.replicas:
             raise InputError(
                 f"there cannot be at most {self.most_replicas} replicas and at least {self.replicas}: give"
@@ -120,3 +121,14 @@ class DeploymentSettings:
         most = self.taken_a_replica * (self.most_replicas or self.replicas)
         share = -(-most // self.ingresses)
         return IngressSettings(self.model, share, self.keys, self.most_bytes, self.vllm_metrics)
+
+
+def _check_number(name: str, value: object, least: float) -> None:
+    """Raise InputError for what is no number of a deployment, or too small."""
+    if value is None and name in MAY_BE_NONE:
+        return
+    kinds = (int, float) if name in FRACTIONS else (int,)
+    if isinstance(value, bool) or not isinstance(value, kinds):
+        raise InputError(f"{name} must be {'a number' if name in FRACTIONS else 'an integer'}, not {shown(value)}")
+    if not value >= least:
+        raise InputError(f"{name} must be at least {least}, not {value}")

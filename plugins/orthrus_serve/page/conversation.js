@@ -27,7 +27,7 @@ export class Conversation {
     this.stopping?.abort();
   }
 
-  /** Let the models answer a text; return the views. asked: {models, settings, system, key, turns}. */
+  /** Let the models answer a text; return the views. asked: {models, settings (of each), system, key, turns}. */
   async ask(text, asked) {
     this.stopping = new AbortController();
     const views = asked.models.map((model) => new AnswerView(model));
@@ -56,7 +56,7 @@ export class Conversation {
     try {
       signal.throwIfAborted();
       const messages = [...asked.system, ...dialogue, question];
-      for await (const chunk of answer(view.model, messages, asked.settings, asked.key, signal)) view.add(chunk);
+      for await (const chunk of answer(view.model, messages, asked.settings.get(view.model), asked.key, signal)) view.add(chunk);
       view.end();
     } catch (error) {
       if (error.name === "AbortError") view.end("cancelled");

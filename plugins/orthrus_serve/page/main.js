@@ -35,7 +35,7 @@ async function submit() {
   show("Answering …", true);
   const views = await conversation.ask(text, {
     models: chosenModels(),
-    settings: requestSettings(),
+    settings: new Map(chosenModels().map((model) => [model, requestSettings(model)])),
     system: systemMessages(),
     key: key(),
     turns: takesTurns(),
@@ -51,10 +51,10 @@ function show(text, running) {
   document.body.classList.toggle("running", running);
 }
 
-/** Say what the answers came to, and of two whether they are the same. */
+/** Say what the answers came to, and of two that both came to their end whether they are the same. */
 function summaryOf(views) {
   const lines = views.filter((view) => view.content).map((view) => view.summary);
-  if (lines.length === 2) lines.push(views[0].content === views[1].content ? "Both texts are the same" : "The texts differ");
+  if (lines.length === 2 && views.every((view) => view.reason)) lines.push(views[0].content === views[1].content ? "Both texts are the same" : "The texts differ");
   return lines.length ? `${lines.join(". ")}.` : "No answer.";
 }
 

@@ -2,9 +2,14 @@
 
 const field = (id) => document.getElementById(id);
 
-/** Return the fields of a request that differ from the config's. */
-export function requestSettings() {
-  const named = { temperature: "temperature", seed: "seed", max_tokens: "max-tokens" };
+const decodings = new Map(); // of each model, what the server says of it
+
+/** Return the fields of a request to a model that differ from its config's, but for those that it cannot take. */
+export function requestSettings(model) {
+  const { greedy, seeded } = decodings.get(model) ?? {};
+  const named = { max_tokens: "max-tokens" };
+  if (!greedy) named.temperature = "temperature";
+  if (!greedy && seeded) named.seed = "seed";
   const given = Object.entries(named).map(([name, id]) => [name, field(id).value]);
   return Object.fromEntries(given.filter(([, value]) => value !== "").map(([name, value]) => [name, Number(value)]));
 }
@@ -36,6 +41,7 @@ export function offerModels(models) {
   const options = (before) => [...before, ...models.map((model) => new Option(labelOf(model), model.id))];
   field("first-model").replaceChildren(...options([]));
   field("second-model").replaceChildren(...options([new Option("none", "")]));
+  for (const model of models) decodings.set(model.id, model.decoding ?? {});
   const several = models.length > 1;
   field("second-label").hidden = field("turns-label").hidden = !several;
   if (several) field("second-model").value = models[1].id;
@@ -51,7 +57,7 @@ function labelOf(model) {
 
 function disable(id, disabled, why) {
   field(id).disabled = disabled;
-  if (disabled) field(id).placeholder = why;
+  field(id).placeholder = disabled ? why : "as configured";
 }
 
 /** Return the names of the models that are to answer. */
