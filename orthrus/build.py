@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from orthrus.config.schema import Config, PartConfig, config_values, load_config
 from orthrus.decoder import Decoder
 from orthrus.errors import BuildError, OrthrusError, reason, unknown
 from orthrus.options import HasSource
-from orthrus.ranks.together import SharedTarget
+from orthrus.ranks.together import SharedTarget, together_of
 from orthrus.registry.catalog import PARTS
 from orthrus.registry.contracts import check_interface
 from orthrus.registry.plugins import Plugins
@@ -102,7 +103,9 @@ def build(
         check_interface(name, part, f"the object given as {name}")
     parts = _assemble(PARTS, config, plugins, given, notify)
     _check_fit(parts, config)
-    listeners = [*plugins.listeners, *(_make_watcher(chosen, parts) for chosen in config.watchers.values())]
+    listeners: list[object] = []
+    if together_of(parts.target).leads:  # of ranks that decode together one tells, and writes files
+        listeners = [*plugins.listeners, *(_make_watcher(chosen, parts) for chosen in config.watchers.values())]
     decoder = Decoder.of(parts.target, parts.drafter, parts.verifier, config.stop, config.seed, config.sampling)
     if config.warm_up.rows:
         _warm_up(decoder, config.warm_up, notify)
@@ -198,7 +201,8 @@ def _check_same_config(target: interfaces.Target, config: Config) -> None:
     if isinstance(target, SharedTarget) and target.group is not None:
         chosen = {name: getattr(config, name) for name in PARTS}
         facts = {name: "none" if part is None else f"{part.entry.name} {part.options}" for name, part in chosen.items()}
-        target.group.check_same({**facts, "sampling": config.sampling, "stop": config.stop, "seed": config.seed})
+        sections = {name: getattr(config, name) for name in ("sampling", "stop", "warm_up", "seed")}
+        target.group.check_same({**facts, **sections})
 
 
 @dataclass(frozen=True)
@@ -326,7 +330,8 @@ def _warm_up(decoder: Decoder, settings: WarmUp, notify: Callable[[str], None] |
     from orthrus.warm_up import shapes, warm_up
 
     with bar("warming up", len(shapes(decoder, settings)), shown=notify is not None) as advance:
-        report = warm_up(decoder, settings, advance)
+        clock = together_of(decoder.target).clock(time.perf_counter)  # ranks end at the same place
+        report = warm_up(decoder, settings, advance, clock)
     if notify and report.done < report.planned:
         notify(
             f"warming up ended after {report.seconds:.0f} s, with {report.done} of {report.planned} batches and lengths"

@@ -43,8 +43,11 @@ def decode(
     chance: Chance,
     under_way: Scheduler | None = None,
 ) -> Iterator[Step]:
-    """Yield every step until all prompts are answered, as `decode_in_turns` does."""
-    return filter(None, decode_in_turns(target, drafter, verifier, context, chance, under_way))
+    """Yield every step until all prompts are answered, as `decode_in_turns` does; raise what a tokenizer raises."""
+    for step in filter(None, decode_in_turns(target, drafter, verifier, context, chance, under_way)):
+        if "failed" in step.finished:  # a session tells the request's owner, and goes on
+            raise next(row.error for row in context.rows if row.error is not None)
+        yield step
 
 
 @torch.no_grad()

@@ -84,4 +84,4 @@ def after_step(step: WatchedStep) -> None:
 
 @hookspec
 def after_generation(generation: WatchedGeneration) -> None:
-    """Take note of a request that has ended, after its last step."""
+    """Take note of a request that has ended with a result, after its last step; one that `failed` has none."""

@@ -14,6 +14,7 @@ from orthrus.drafting.width_verifier import WidthVerifier
 from orthrus.errors import InputError
 from orthrus.optional import BoundsSlots
 from orthrus.settings import Stop, WarmUp
+from orthrus.trees import drafts_trees
 
 PERIOD = 12  # tokens; a prompt repeats itself, so that drafters which look back find something
 ANSWER = 24  # tokens of the answers that show how much is drafted
@@ -40,7 +41,7 @@ def warm_up(
     Before all, some tokens of the largest shape: buffers that grow later would take with them what was captured. Then
     the shapes, the smallest first. Each with the decoder's own drafter: up to a limit, and at each of the last places
     of an answer, where less and less is drafted; and with made-up drafts of every width up to the widest that was seen,
-    as what is drafted depends on the text. A drafter that learns sees the made-up prompts, too.
+    as what is drafted depends on the text, unless they are trees. A drafter that learns sees the made-up prompts, too.
     """
     begun, planned = clock(), shapes(decoder, settings)
     for rows, length in planned[-1:]:
@@ -83,8 +84,12 @@ def _decodings(decoder: Decoder, rows: int, length: int) -> Iterator[Callable[[]
     watched = WidthVerifier(decoder.verifier)
     yield lambda: _decode(replace(decoder, verifier=watched), prompts, rows, ANSWER)
     widest = max(watched.widths, default=0)
-    for limit in range(1, 2 * widest + 4):  # up to two blocks and their anchors: how one ends depends on the other
+    for limit in range(
+        1, min(2 * widest + 3, 2 * ANSWER) + 1
+    ):  # up to two blocks and their anchors: how one ends depends on the other
         yield partial(_decode, decoder, prompts, rows, limit)
+    if drafts_trees(decoder.drafter):  # their passes are of trees, which made-up drafts are not
+        return
     scripted = replace(decoder, drafter=ScriptedWidths(range(widest + 1)))
     yield lambda: _decode(scripted, prompts, rows, 2 * ANSWER)
 

@@ -69,8 +69,8 @@ own choice as [`orthrus verify`](../explanation/lossless.md) does, and compares 
 $ {command}
 ```
 
-{missing}In {same} every text is that of the same attention without a drafter, over the same cache where it rounds and over
-`dynamic` else. In {certified} every one is, token for token, the model's own choice.
+{missing}In {same} every text is that of the same attention without a drafter, over the same cache where it rounds and
+over `dynamic` else. In {certified} every one is, token for token, the model's own choice.
 
 {table}
 

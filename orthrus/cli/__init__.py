@@ -30,10 +30,10 @@ def main() -> None:
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     warnings.showwarning = _WarnOnce()
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: its waiting threads would keep cores busy
-    launch = shared_launch(arguments)
-    ending = None if launch is None else begin_together(launch, arguments)
+    ending: Ending | None = None
     try:
-        if launch is not None:
+        if (launch := shared_launch(arguments)) is not None:
+            ending = begin_together(launch, arguments)
             check_together(arguments)
         code = _run(arguments)
         if code == INTERRUPTED:  # the others may wait for this process

@@ -16,7 +16,20 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 COMMANDS = ("run", "verify", "bench", "serve")
-ALONE = ("predict", "report", "doctor", "recipes", "plugins", "validate", "check", "new", "convert", "fetch")
+ALONE = (
+    "predict",
+    "report",
+    "doctor",
+    "recipes",
+    "plugins",
+    "validate",
+    "check",
+    "new",
+    "convert",
+    "fetch",
+    "trace",
+    "ray",
+)
 OWN_SIGNALS = ("serve",)  # which ends by them in its own way
 
 

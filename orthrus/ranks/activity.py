@@ -35,11 +35,6 @@ class Activity:
             self._waits -= 1
             self._since = time.monotonic()
 
-    @property
-    def in_step(self) -> bool:
-        """Whether a step is under way."""
-        return self._steps > 0
-
     def silent_seconds(self) -> float:
         """Return for how long the thread has worked on a step without a word to other ranks."""
         return time.monotonic() - self._since if self._steps and not self._waits else 0.0

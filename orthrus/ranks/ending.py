@@ -113,5 +113,8 @@ class Ending:
 
 def _exit(code: int) -> NoReturn:
     """Exit at once: other threads, and what waits for other ranks, are not waited for."""
-    sys.stdout.flush()
-    os._exit(code)
+    try:
+        if threading.current_thread() is threading.main_thread():  # else it may wait for whom the main thread waits for
+            sys.stdout.flush()
+    finally:
+        os._exit(code)

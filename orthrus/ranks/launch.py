@@ -6,6 +6,8 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from orthrus.errors import GroupError
+
 
 @dataclass(frozen=True)
 class Launch:
@@ -30,16 +32,35 @@ class Launch:
 
 
 def launched(variables: Mapping[str, str] = os.environ) -> Launch | None:
-    """Return the launch that the variables of torchrun tell of; None: this process was started alone."""
-    count = int(variables.get("WORLD_SIZE", "1"))
+    """Return the launch that the variables of torchrun tell of; None: this process was started alone.
+
+    Raises GroupError if they are not those of torchrun.
+    """
+    count = _number(variables, "WORLD_SIZE", 1)
     if count == 1:
         return None
+    rank = _number(variables, "RANK")
     return Launch(
-        rank=int(variables["RANK"]),
+        rank=rank,
         count=count,
-        local_rank=int(variables.get("LOCAL_RANK", variables["RANK"])),
-        local_count=int(variables.get("LOCAL_WORLD_SIZE", count)),
+        local_rank=_number(variables, "LOCAL_RANK", rank),
+        local_count=_number(variables, "LOCAL_WORLD_SIZE", count),
         host=variables.get("MASTER_ADDR", "localhost"),
-        port=int(variables.get("MASTER_PORT", "29500")),
+        port=_number(variables, "MASTER_PORT", 29500),
         agent_store=variables.get("TORCHELASTIC_USE_AGENT_STORE") == "True",
     )
+
+
+def _number(variables: Mapping[str, str], name: str, default: int | None = None) -> int:
+    """Return a variable's number; raise GroupError if it is none, or is missing and has no default."""
+    text = variables.get(name)
+    if text is None and default is not None:
+        return default
+    try:
+        return int(text or "")
+    except ValueError:
+        said = "is missing" if text is None else f"is '{text}', which is no number"
+        raise GroupError(
+            f"the environment has WORLD_SIZE, as torchrun sets it, and {name} {said}; start processes by torchrun, or"
+            " unset WORLD_SIZE"
+        ) from None

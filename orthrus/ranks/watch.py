@@ -8,6 +8,7 @@ import time
 
 from torch.distributed import Store  # type: ignore[attr-defined]  # documented, not listed
 
+from orthrus.errors import GroupError
 from orthrus.ranks.activity import Activity
 from orthrus.ranks.ending import BAD_INPUT, Ending
 from orthrus.ranks.launch import Launch
@@ -62,11 +63,14 @@ class Watch:
                     self._keeper = int(store.get("pid/0"))
             store.set(f"left/{self._launch.rank}", "1")
             self._linger(store)
-        except RuntimeError:  # of the store, which goes with the process that keeps it
+        except (RuntimeError, GroupError):  # of the store, which goes with the process that keeps it
             time.sleep(BEAT_SECONDS)  # it may have gone with the end of all, which this process is about to come to
             if not self._closing.is_set() and 0 not in self._left:
-                keeper = "torchrun" if self._launch.agent_store else "rank 0"
-                ending.fail(f"{keeper} has ended, which keeps the store of this launch")
+                ending.fail(f"{self._keeper_name} has ended, which keeps the store of this launch")
+
+    @property
+    def _keeper_name(self) -> str:
+        return "torchrun" if self._launch.agent_store else "rank 0"
 
     def _watch_store(self) -> None:
         """End if the store does not answer: with its keeper stopped, nothing else can be known."""
@@ -77,7 +81,8 @@ class Watch:
                 self._reached = now
             last = now
             if now - self._reached > SILENT_SECONDS:
-                silent = f"rank 0 has died or hangs: its process has not answered for {now - self._reached:.0f} s"
+                seconds = f"{now - self._reached:.0f} s"
+                silent = f"{self._keeper_name} has died or hangs: its process has not answered for {seconds}"
                 Ending(self._launch).end_without_store(silent, self._keeper)
 
     def _linger(self, store: Store) -> None:

@@ -130,7 +130,7 @@ class Plugins:
     def listeners(self) -> list[object]:
         """The plugins that are told of the steps or ended requests of every decoder."""
         impls = [impl for hook in WATCH_HOOKS for impl in getattr(self._manager.hook, hook).get_hookimpls()]
-        return list(dict.fromkeys(impl.plugin for impl in impls))
+        return list({id(impl.plugin): impl.plugin for impl in impls}.values())  # some have no hash
 
     def _registrar(self, kind: str, origin: str, version: str) -> hookspecs.Register:
         def register(name: str, factory: object, options: object = None) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from orthrus import InputError
+from orthrus.kernels.available import row_kernels
 
 if TYPE_CHECKING:
     from orthrus_caches.triton_slots import SlotMover
@@ -55,7 +55,7 @@ class SlotMoves:
 
     def move(self, buffers: Sequence[Tensor], first: Tensor, order: Tensor) -> None:
         """Let slot first [B] + i of each row have what its slot first + order [B, n] at i has, in every buffer."""
-        if not first.is_cuda or find_spec("triton") is None:
+        if row_kernels(first.device) is None:
             move(buffers, first, order)
             return
         from orthrus_caches.triton_slots import SlotMover

@@ -7,10 +7,10 @@ of the block, V: vocabulary, k: tokens that are considered for a place, N: token
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
 import torch
 from torch import Tensor
+
+from orthrus.kernels.available import row_kernels
 
 CANDIDATES = 8  # k: what comes behind the eighth likeliest token of a place is hardly ever right
 NEVER = -1e30  # of a log-probability: finite, so that sums of it are numbers
@@ -23,7 +23,7 @@ def best_first(logits: Tensor, room: Tensor, nodes: int) -> Tensor:
     bounds the places. Everything is on the device, in operations of fixed shapes: on a GPU in one kernel, where torch
     takes some for each place.
     """
-    if logits.is_cuda and find_spec("triton") is not None:
+    if row_kernels(logits.device) is not None:
         from orthrus_diffusion.triton_tree import grow
 
         best = logits.topk(min(CANDIDATES, logits.shape[-1]), dim=-1)

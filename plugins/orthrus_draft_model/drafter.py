@@ -116,7 +116,7 @@ class DraftModel:
     def _draft(
         self, context: Context, rooms: Sequence[int], length: int, chance: Chance, confidence: float | None
     ) -> Draft:
-        width = min(length, max(rooms))
+        width = min(length, -(-max(rooms) // self._branches))  # places, each of as many tokens as there are branches
         if width < 1:
             return context.empty_draft()
         mirror = self._of(context)

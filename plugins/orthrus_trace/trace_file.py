@@ -101,9 +101,9 @@ def read_trace(path: Path) -> Trace:
                 _add_rows(rows, value)
             else:
                 rows[value["request"]].finish_reason = str(value["finish_reason"])
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise InputError(f"the trace '{short_path(path)}', line {number}, is of no step and no request") from error
-    if not seconds:
+    if not seconds or not rows:
         raise InputError(f"the trace '{short_path(path)}' has no step: nothing was decoded, or nothing of it is left")
     requests = [TracedRequest(row.id, row.steps, row.finish_reason) for row in rows.values()]
     return Trace(str(header["target"]), str(header["drafter"]), requests, seconds, prefills, cut)

@@ -10,11 +10,10 @@ from orthrus.optional import name_of
 from orthrus_trace.line_file import LineFile
 from orthrus_trace.options import TraceOptions
 from orthrus_trace.token_texts import TokenTexts
+from orthrus_trace.trace_file import VERSION
 
 if TYPE_CHECKING:
     from orthrus import Tokenizer, WatchedGeneration, WatchedRow, WatchedStep
-
-VERSION = 1
 
 
 class TraceWatcher:
@@ -35,6 +34,9 @@ class TraceWatcher:
             self._lines.write(self._header)
         seconds = {name: round(value, 7) for name, value in vars(step.seconds).items()}
         self._lines.write({"prefill": step.prefill, "seconds": seconds, "rows": [self._row(row) for row in step.rows]})
+        for row in step.rows:
+            if row.finish_reason == "failed":  # it has no result, so nothing more is said of it
+                self._texts.pop(row.number, None)
 
     @hookimpl
     def after_generation(self, generation: WatchedGeneration) -> None:
@@ -56,7 +58,9 @@ class TraceWatcher:
         )
 
     def _row(self, row: WatchedRow) -> dict[str, Any]:
-        texts = self._texts.setdefault(row.number, TokenTexts(self._tokenizer))
+        if row.number not in self._texts:
+            self._texts[row.number] = TokenTexts(self._tokenizer)
+        texts = self._texts[row.number]
         return {
             "request": row.number,
             "id": row.id,

@@ -7,13 +7,14 @@ import random
 from typing import Any
 
 import pytest
+import torch
 from support.building import assert_held, decode_with, family_oracle, table_target
 from support.families import VOCABULARY
 from support.recordings import recording_target
 from support.views import random_view
 
 import orthrus
-from orthrus import Decoder, InputError, Stop
+from orthrus import Chance, Context, Decoder, Draft, InputError, Stop
 from orthrus.settings import WarmUp
 from orthrus.warm_up import shapes, warm_up
 from orthrus_diffusion.drafter import Diffusion
@@ -72,3 +73,20 @@ def test_a_recipe_warms_up_and_says_when_the_time_was_too_short() -> None:
 def test_a_context_without_room_is_refused() -> None:
     with pytest.raises(InputError, match="at most 40 tokens, and 49 are needed"):
         warm_up(Decoder.of(recording_target(positions=40), NoDrafter(), Consensus(), Stop(4)), WarmUp(rows=1))
+
+
+@pytest.mark.parametrize("widest", [4, 40])
+def test_no_answer_is_longer_than_there_is_room_for(widest: int) -> None:
+    """However wide drafts are: a cache of bounded slots would refuse it, and larger buffers lose what was captured."""
+    target = table_target()
+    lengths: list[int] = []
+
+    class Wide(NoDrafter):
+        def propose(self, context: Context, chance: Chance) -> Draft:
+            lengths.append(max(row.length + row.room for row in context.rows))
+            width = min(widest, context.max_room)
+            tokens = torch.zeros(len(context.rows), width, dtype=torch.int64)
+            return Draft(tokens, context.room.clamp(max=width))
+
+    warm_up(Decoder.of(target, Wide(), Consensus(), Stop(20)), WarmUp(rows=1, tokens=100))
+    assert max(lengths) == 100

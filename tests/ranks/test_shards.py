@@ -141,6 +141,19 @@ def test_a_launch_is_what_torchrun_says() -> None:
     assert (launch.rank, launch.count, launch.local_count, launch.leads) == (2, 4, 4, False)
 
 
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"WORLD_SIZE": "2"}, "RANK is missing"),
+        ({"WORLD_SIZE": ""}, "WORLD_SIZE is '', which is no number"),
+        ({"WORLD_SIZE": "2", "RANK": "one"}, "RANK is 'one', which is no number"),
+    ],
+)
+def test_variables_that_are_not_torchruns_are_told(variables: dict[str, str], said: str) -> None:
+    with pytest.raises(GroupError, match=said):
+        launched(variables)
+
+
 def test_the_leads_draft_and_verdict_take_the_place_of_a_ranks_own() -> None:
     together = Together(group(1, 2, says=(2, False)))
     draft = together.draft(Draft(torch.tensor([[4, 5]]), torch.tensor([1]), host_lengths=(1,)))

@@ -105,7 +105,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {_plain(key): _plain(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
-        return type(value)(map(_plain, value))
+        return [*map(_plain, value)] if isinstance(value, list) else tuple(map(_plain, value))
     return f"<{type(value).__name__}>"
 
 

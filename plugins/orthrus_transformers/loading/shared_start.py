@@ -27,6 +27,10 @@ def joined_group(options: TransformersOptions) -> RankGroup | None:
     wanted, launch = options.parallel, launched()
     started = 1 if launch is None else launch.count
     if wanted == 1:
+        if options.sums != "auto":
+            raise BuildError(
+                f"target.sums: '{options.sums}' is of several processes; set target.parallel, or leave it out"
+            )
         return None
     command = f"torchrun --nproc-per-node {wanted} -m orthrus ..."
     if launch is None:

@@ -26,11 +26,6 @@ class RecurrentPast(PastKeyValues):
         self.layers = _Layers(self)
         self._numbers: dict[int, int] = {}
 
-    @property
-    def attends(self) -> bool:
-        """Whether any layer has written keys so far."""
-        return bool(self._numbers)
-
     def update(self, keys: Tensor, values: Tensor, layer: int, *args: Any, **more: Any) -> tuple[Tensor, Tensor]:
         """Write a layer's new keys and values and return all of them."""
         return super().update(keys, values, self._number(layer))

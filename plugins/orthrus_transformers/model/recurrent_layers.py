@@ -128,9 +128,11 @@ def _with_scans(module: Any, names: list[str]) -> Forward:
 
 
 def _scan(module: Any, own: Callable[..., Any], known: KnownScan) -> Callable[..., Any]:
+    signature = inspect.signature(own)
+
     def scan(*args: Any, **kwargs: Any) -> Any:
         states: LayerStates = module.orthrus_attention.layer_states
-        given = arguments(own, args, kwargs)
+        given = arguments(signature, args, kwargs)
         held = None if known.from_state is None else states.held(module.layer_idx, "recurrent", 0)
         number = states.scan_number(module.layer_idx)
         if states.records:

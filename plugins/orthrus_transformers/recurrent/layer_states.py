@@ -72,7 +72,7 @@ class LayerStates:
         return self.purpose is Purpose.SCORED and self.columns > 1
 
     def held(self, layer: int, kind: Literal["conv", "recurrent"], index: int) -> Tensor | None:
-        """Return a state from before the pass; None in a pass that begins its rows."""
+        """Return the newest state of a layer, of the tokens before; None in a pass that begins its rows."""
         return None if self.fresh else self.states.get(StateKey(layer, kind, index))
 
     def take_inputs(self, inputs: Tensor, layer: int, index: int, kept: int | None) -> Tensor:

@@ -171,8 +171,8 @@ SCANS: Mapping[str, KnownScan] = {
 }
 
 
-def arguments(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+def arguments(signature: inspect.Signature, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a function is called with by the names of its parameters, those of its defaults included."""
-    bound = inspect.signature(function).bind(*args, **kwargs)
+    bound = signature.bind(*args, **kwargs)
     bound.apply_defaults()
     return bound.arguments
