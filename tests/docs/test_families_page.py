@@ -56,6 +56,6 @@ def test_what_is_refused_or_not_made_has_its_reason_on_the_page(program: dict[st
         "three": {"outcome": "runs", "class": "Three", "taken back by": "keys in slots", "view": "yes"},
     }
     page = program["page"]({"transformers": "1", "torch": "1", "families": families})
-    assert "2 of them can be made tiny; **1 run**, 1 are refused,\n0 are wrong." in page
+    assert "Of the other 2\n**1 run**, 1 are refused, 0 are wrong." in page
     assert "| `one` | model type 'one' has a \\| in it |" in page
     assert "| `three` | `Three` | keys in slots | yes |" in page and "Those that are wrong" not in page
