@@ -39,7 +39,7 @@ from orthrus_transformers.model.reference import (
     plain_logits,
     weight_samples,
 )
-from orthrus_transformers.model.self_check import checked_windows
+from orthrus_transformers.model.self_check import checked_windows, refusing
 from orthrus_transformers.model.shards import group_of, shards_of
 from orthrus_transformers.model.taps import Taps
 from orthrus_transformers.model.views import View
@@ -114,7 +114,8 @@ class TransformersTarget(TargetViews):
         self.recurrent = make_states(model)
         self.marks_states = self.recurrent is not None
         self._taps = Taps(model, state)
-        self.hidden_size = int(model.config.get_text_config().hidden_size)
+        with refusing(model.config.model_type):  # of several sizes there is not one
+            self.hidden_size = int(model.config.get_text_config().hidden_size)
         self.layer_count = len(find_layers(model))
         notices: list[str] = []  # told behind the self-check, which may refuse the model
         setup = EngineSetup(
