@@ -240,7 +240,6 @@ def passes(group: RankGroup, sums: str) -> dict[str, Any]:
         works = {"shared": (False, verify_pass(_without_drafts(shared), tokens, 512))}
         works["alone"] = (True, verify_pass(_without_drafts(alone), tokens, 512) if alone else lambda: None)
         found[f"verify pass of {tokens}, ms"] = _ratio(in_turns(group, device, 7, 20, **works))
-        found[f"kernels of a verify pass of {tokens}: name, ms, how many"] = _kernels(works["shared"][1], device)
     decoders = {"alone": (True, alone, 512), "shared": (False, shared, 512)}
     found["cycle of the view, block 32, ms"] = _ratio(cycles_in_turns(group, 5, **decoders))
     return found
@@ -252,14 +251,41 @@ def _ratio(taken: Mapping[str, Sequence[float]]) -> dict[str, Any]:
     return {"alone": told(alone), "shared": told(shared), "ratio": told(ratios)}
 
 
-def _kernels(work: Callable[[], object], device: torch.device) -> list[tuple[str, float, int]]:
-    """Return the kernels that take most of a pass, which all ranks run meanwhile."""
-    if device.type != "cuda":
-        return []
+def kernels(group: RankGroup, sums: str) -> dict[str, Any]:
+    """Return where a verify pass's and a draft's time goes, alone and shared."""
     sys.path.insert(0, str(Path(__file__).parent))
-    from pass_breakdown import longest, profiled
+    import parallel_kernels
 
-    return [*longest([profiled(work, device) for _ in range(3)])]
+    device, found = torch.device("cuda", group.local_rank), {}
+    parallel_kernels.begin(device)  # before graphs are made
+    options = [*VIEW, "drafter.block=32", "stop.max_new_tokens=700"]
+    alone = load(options, str(device)) if group.leads else None
+    group.wait()
+    shared = load(options, "cuda", group.count, sums)
+    for name, tokens in (("verify pass of 32", 32), ("verify pass of 1", 1), ("draft of the view", 0)):
+        seen = {}
+        if alone is not None:
+            seen["alone"] = parallel_kernels.seen(_pass_of(alone, tokens), device)
+        group.wait()
+        seen["shared"] = parallel_kernels.seen(_pass_of(shared, tokens), device)
+        group.wait()
+        if group.leads:
+            found.setdefault("table", []).extend([f"--- {name}", *parallel_kernels.beside(**seen)])
+        found[name] = seen
+    return found
+
+
+def _pass_of(decoder: Decoder, tokens: int) -> Callable[[], object]:
+    """Return a verify pass over so many tokens; 0: what the drafter does to propose."""
+    if tokens:
+        return verify_pass(_without_drafts(decoder), tokens, 512)
+    context, steps = begun(decoder, 512)
+
+    def propose() -> object:
+        decoder.drafter.start(context, [0])  # a block that was launched early is not this one's
+        return decoder.drafter.propose(context, orthrus.Chance(0)), steps
+
+    return propose
 
 
 def _warm(decoder: Decoder) -> None:
@@ -349,6 +375,9 @@ PARTS: Mapping[str, tuple[Callable[[RankGroup, str], dict[str, Any]], str, int]]
     "large-nccl": (large, "nccl", 120),
     "collectives-direct": (collectives, "direct", 60),
     "certified-nccl": (certified, "nccl", 60),
+    "certified-joined": (certified, "joined", 60),
+    "kernels-joined": (kernels, "joined", 100),
+    "kernels-nccl": (kernels, "nccl", 100),
     "passes-direct": (passes, "direct", 110),
     "large-joined": (large, "joined", 120),
 }
@@ -440,7 +469,8 @@ def main() -> None:
             continue
         echo(f"=== {part}, {left:.0f} s left")
         results["parts"][part] = run_part(part, asked.ranks, folder, min(left, PARTS[part][2]))
-        echo(json.dumps(results["parts"][part])[:3000])
+        shown = results["parts"][part]
+        echo("\n".join(shown["table"]) if "table" in shown else json.dumps(shown)[:3000])
         asked.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
 
