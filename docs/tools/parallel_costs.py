@@ -177,15 +177,20 @@ def _joined_sums(group: RankGroup, device: torch.device) -> dict[str, Any]:
     expected = residual.float() + sum(
         part.to(device) for part in group.told(torch.nn.functional.linear(inputs, weight).float().cpu())
     )
-    for slot in (0, 1, 0, 1):
-        hidden = residual.clone()
-        skinny_linear.linear_added_directly(inputs, weight, hidden, norm, shared, slot)
-        found[f"off by, slot {slot}"] = float((hidden.float() - expected).abs().max())
+    joined = {"one kernel": skinny_linear.linear_summed, "two kernels": skinny_linear.linear_added_directly}
+    for name, work in joined.items():
+        for slot in (0, 1, 0, 1):
+            hidden = residual.clone()
+            work(inputs, weight, hidden, norm, shared, slot)
+            found[f"{name} off by, slot {slot}"] = float((hidden.float() - expected).abs().max())
     slots = iter([0, 1] * 10_000)
     for name, work in {
-        "product, sum and gain, joined": lambda: skinny_linear.linear_added_directly(
-            inputs, weight, residual, norm, shared, next(slots)
-        ),
+        **{
+            f"product, sum and gain, {name}": lambda work=work: work(
+                inputs, weight, residual, norm, shared, next(slots)
+            )
+            for name, work in joined.items()
+        },
         "product, sum and gain": lambda: skinny_linear.added_gain(
             residual, group.sum(skinny_linear.linear(skinny_linear.unnormed(inputs), weight, None, 0.0)), norm
         ),
