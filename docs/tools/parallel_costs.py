@@ -32,6 +32,7 @@ import torch
 import orthrus
 from orthrus import Context, Decoder, Draft
 from orthrus.bench.bandwidth import copy_bandwidth
+from orthrus.choices import score_choices_of
 from orthrus.machine import synchronize, versions
 from orthrus.ranks.group import RankGroup, join
 from orthrus.terminal import echo
@@ -83,11 +84,18 @@ def prompt_of(decoder: Decoder, length: int) -> list[int]:
 
 
 def verify_pass(decoder: Decoder, tokens: int, length: int) -> Callable[[], object]:
-    """Return a verify pass over an anchor and drafts after a prompt of this length; it can be run again and again."""
+    """Return a verify pass over an anchor and drafts after a prompt of this length, up to the tokens that it chooses.
+
+    It can be run again and again.
+    """
     context, steps = begun(decoder, length)
     drafted = torch.ones(1, tokens - 1, dtype=torch.int64, device=decoder.target.device)
     draft = Draft(drafted, torch.full((1,), tokens - 1, device=decoder.target.device))
-    return lambda: (decoder.target.score(context, draft if tokens > 1 else context.empty_draft()), steps)
+    draft = draft if tokens > 1 else context.empty_draft()
+    target, choose = decoder.target, score_choices_of(decoder.target)
+    if choose is not None:
+        return lambda: (choose(context, draft), steps)
+    return lambda: (target.score(context, draft).argmax(-1), steps)
 
 
 def begun(decoder: Decoder, length: int) -> tuple[Context, Any]:
