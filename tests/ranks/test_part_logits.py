@@ -22,7 +22,7 @@ class Exchange:
     """Ranks that are threads: each gets what all have."""
 
     def __init__(self, count: int) -> None:
-        self._barrier, self._parts = threading.Barrier(count, timeout=20), [torch.empty(0)] * count
+        self.barrier, self.parts = threading.Barrier(count, timeout=20), [torch.empty(0)] * count
 
     def of(self, rank: int) -> RankGroup:
         exchange = self
@@ -32,10 +32,10 @@ class Exchange:
                 self.rank = rank
 
             def gathered(self, part: Tensor) -> Tensor:
-                exchange._parts[rank] = part
-                exchange._barrier.wait()
-                every = torch.stack(exchange._parts)
-                exchange._barrier.wait()
+                exchange.parts[rank] = part
+                exchange.barrier.wait()
+                every = torch.stack(exchange.parts)
+                exchange.barrier.wait()
                 return every
 
         return cast(RankGroup, Rank())
