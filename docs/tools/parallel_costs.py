@@ -275,7 +275,7 @@ def kernels(group: RankGroup, sums: str) -> dict[str, Any]:
     alone = load(options, str(device)) if group.leads else None
     group.wait()
     shared = load(options, "cuda", group.count, sums)
-    for name, tokens in (("verify pass of 32", 32), ("verify pass of 1", 1), ("draft of the view", 0)):
+    for name, tokens in (("verify pass of 32", 32), ("draft of the view", 0)):
         seen = {}
         if alone is not None:
             seen["alone"] = parallel_kernels.seen(_pass_of(alone, tokens), device)

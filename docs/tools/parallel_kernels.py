@@ -15,11 +15,11 @@ from typing import Any
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
-from pass_breakdown import Kernel, events_of, profiled, timed
+from pass_breakdown import Kernel, added, events_of, profiled, timed
 from torch.autograd import DeviceType  # type: ignore[attr-defined]  # torch does not say that it is public
 from torch.profiler import ProfilerActivity
 
-PASSES = 5  # that are profiled; and four times as many are timed
+PASSES = 3  # that are profiled
 NAME = 90  # letters of a kernel's
 
 
@@ -29,17 +29,25 @@ def begin(device: torch.device) -> None:
 
 
 def seen(work: Callable[[], object], device: torch.device) -> dict[str, Any]:
-    """Return a pass's milliseconds, what of them kernels run, and of each kernel the microseconds and how many."""
+    """Return a pass's milliseconds, what of them kernels run, and of each kernel what it adds, and how long it runs."""
     for _ in range(3):
         work()
-    times = [timed(work, device) for _ in range(4 * PASSES)]
-    passes = [profiled(work, device) for _ in range(PASSES)]
+    times = [timed(work, device) for _ in range(20)]
+    runs = [spans(work, device) for _ in range(PASSES)]
+    passes = [added(run) for run in runs]
     return {
         "milliseconds": statistics.median(times),
         "in kernels": statistics.median(sum(kernel.milliseconds for kernel in run) for run in passes),
         "kernels": by_name(passes),
-        "one alone": durations(work, device),
+        "one alone": durations(runs[-1]),
     }
+
+
+def spans(work: Callable[[], object], device: torch.device) -> list[tuple[str, float, float]]:
+    """Return the kernels of a pass: names, and their beginnings and ends in microseconds."""
+    events = events_of(work, device, [ProfilerActivity.CUDA])
+    kernels = [event for event in events if event.device_type == DeviceType.CUDA]
+    return [(event.name[:NAME], event.time_range.start, event.time_range.end) for event in kernels]
 
 
 def by_name(passes: Sequence[Sequence[Kernel]]) -> dict[str, tuple[float, float]]:
@@ -51,17 +59,16 @@ def by_name(passes: Sequence[Sequence[Kernel]]) -> dict[str, tuple[float, float]
     count: dict[str, int] = defaultdict(int)
     for number, run in enumerate(passes):
         for kernel in run:
-            spent[kernel.name[:NAME]][number] += 1000 * kernel.milliseconds
-            count[kernel.name[:NAME]] += 1
+            spent[kernel.name][number] += 1000 * kernel.milliseconds
+            count[kernel.name] += 1
     return {name: (statistics.median(taken), count[name] / len(passes)) for name, taken in spent.items()}
 
 
-def durations(work: Callable[[], object], device: torch.device) -> dict[str, tuple[float, float]]:
+def durations(run: Sequence[tuple[str, float, float]]) -> dict[str, tuple[float, float]]:
     """Return the median microseconds between the beginning and the end of a kernel of each name, and the sum of all."""
     taken: dict[str, list[float]] = defaultdict(list)
-    for event in events_of(work, device, [ProfilerActivity.CUDA]):
-        if event.device_type == DeviceType.CUDA:
-            taken[event.name[:NAME]].append(event.time_range.elapsed_us())
+    for name, began, ended in run:
+        taken[name].append(ended - began)
     return {name: (statistics.median(each), sum(each)) for name, each in taken.items()}
 
 
@@ -69,10 +76,11 @@ def beside(alone: dict[str, Any], shared: dict[str, Any]) -> list[str]:
     """Return a table: of each kernel its microseconds alone and shared, and by how much that is more than half."""
     names = {**alone["kernels"], **shared["kernels"]}
     rows = [(name, alone["kernels"].get(name, (0.0, 0)), shared["kernels"].get(name, (0.0, 0))) for name in names]
-    lines = [f"{'alone us':>9} {'count':>6} {'shared us':>9} {'count':>6} {'halved?':>8}  kernel"]
+    lines = [f"{'alone us':>9} {'count':>6} {'shared us':>9} {'count':>6} {'- half':>8}  kernel (microseconds of one)"]
     for name, mine, ours in sorted(rows, key=lambda row: row[1][0] / 2 - row[2][0]):
+        one = " ".join(f"{told['one alone'].get(name, (0.0, 0.0))[0]:.1f}" for told in (alone, shared))
         lines.append(
-            f"{mine[0]:9.1f} {mine[1]:6.0f} {ours[0]:9.1f} {ours[1]:6.0f} {ours[0] - mine[0] / 2:+8.1f}  {name}"
+            f"{mine[0]:9.1f} {mine[1]:6.0f} {ours[0]:9.1f} {ours[1]:6.0f} {ours[0] - mine[0] / 2:+8.1f}  {name} ({one})"
         )
     for what in ("in kernels", "milliseconds"):
         mine, ours = 1000 * alone[what], 1000 * shared[what]
