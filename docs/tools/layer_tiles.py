@@ -268,7 +268,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ranks", nargs="+", type=int, default=[2, 1], help="how many share the model")
     parser.add_argument("--tokens", type=int, default=32, help="of a pass")
-    parser.add_argument("--seconds", type=float, default=80.0, help="after which nothing further is tried")
+    parser.add_argument("--seconds", type=float, default=110.0, help="after which nothing further is tried")
     parser.add_argument("--out", type=Path, required=True, help="a file for the values as JSON")
     parser.add_argument("--share", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()
