@@ -13,6 +13,7 @@ import torch
 from orthrus.batch.context import Context
 from orthrus.batch.scheduler import Scheduler
 from orthrus.chance import Chance
+from orthrus.choices import score_choices_of
 from orthrus.drafting.cost_cache import read_costs, write_costs
 from orthrus.interfaces import Target
 from orthrus.machine import pass_conditions, synchronize
@@ -161,8 +162,10 @@ def verify(target: Target, context: Context, scratch: Scheduler, size: int) -> N
     rows = len(context.rows)
     places = torch.arange(rows * size, device=context.device).view(rows, size)  # [B, n]
     draft = Draft(places * 7919 % context.vocabulary_size, torch.full_like(context.lengths, size))
-    logits = target.score(context, draft)
-    chosen = add_noise(context, logits, Chance(0, context.device)).argmax(-1)[:, 0]
+    if context.settings.plain and (choose := score_choices_of(target)) is not None:
+        chosen = choose(context, draft)[:, 0]
+    else:
+        chosen = add_noise(context, target.score(context, draft), Chance(0, context.device)).argmax(-1)[:, 0]
     nothing = torch.zeros_like(chosen)
     scratch.commit(draft, Verdict(nothing, nothing + _no_stop(context)))
 
