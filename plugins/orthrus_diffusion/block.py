@@ -8,7 +8,10 @@ import torch
 from torch import Tensor
 
 from orthrus import RowState
-from orthrus_diffusion.tree import best_first
+from orthrus_diffusion.chain import CANDIDATES, greedy_chain, likeliest
+from orthrus_diffusion.following_tree import best_first_following, conditional
+from orthrus_diffusion.successor import Successors
+from orthrus_diffusion.tree import best_first, widened
 
 
 @dataclass(frozen=True)
@@ -45,9 +48,13 @@ class MaskedBlock:
         chosen = logits.argmax(-1) if self.choose else logits
         if not self.spare:
             return chosen
-        columns = torch.arange(self.width - 1, device=logits.device) + self._unused(rows)
-        columns = columns.clamp(max=self.width - 2)
+        columns = self._columns(rows)
         return chosen.gather(1, columns) if self.choose else gather_rows(chosen, columns)
+
+    def _columns(self, rows: RowState) -> Tensor:
+        """Return the column [B, K - 1] of each draft, a row's first in front."""
+        columns = torch.arange(self.width - 1, device=rows.room.device) + self._unused(rows)
+        return columns.clamp(max=self.width - 2)
 
     def _unused(self, rows: RowState) -> Tensor:
         """Return how many columns [B, 1] of each row are spare."""
@@ -56,6 +63,38 @@ class MaskedBlock:
     def _places(self, rows: RowState) -> Tensor:
         """Return how far after the anchor each column is [B, K]; below 1 it is spare, or the anchor's."""
         return torch.arange(self.width, device=rows.room.device) - self._unused(rows)
+
+
+@dataclass(frozen=True)
+class SuccessorBlock(MaskedBlock):
+    """A block whose drafts see each other: a successor head corrects the logits of each by the token before it.
+
+    choose: the result is tokens [B, K - 1] or a tree; else the logits [B, K - 1, V], and behind each place's what the
+    head adds to those of its candidates (`SuccessorBlock.parts`).
+    """
+
+    successors: Successors | None = None
+
+    def result_of_states(self, rows: RowState, logits: Tensor, states: Tensor) -> Tensor:
+        """Return what is made of logits [B, K - 1, V] and the hidden states [B, K - 1, E] that they are of."""
+        assert self.successors is not None, "there is a head"
+        if self.spare:
+            columns = self._columns(rows)
+            logits, states = gather_rows(logits, columns), gather_rows(states, columns)
+        values, tokens = likeliest(logits)  # [B, K - 1, k]
+        transitions = self.successors.transitions(rows.anchors, tokens, states)  # [B, K - 1, k, k]
+        if not self.choose:
+            return torch.cat([widened(logits), transitions.flatten(2)], dim=-1)
+        if not self.nodes:
+            return greedy_chain(tokens, values, transitions)
+        return best_first_following(tokens, conditional(logits, values, transitions), rows.room, self.nodes)
+
+    @staticmethod
+    def parts(result: Tensor, vocabulary_size: int) -> tuple[Tensor, Tensor]:
+        """Return the logits [B, K - 1, V] and transitions [B, K - 1, k, k] of a result that chooses no tokens."""
+        logits, transitions = result[..., :vocabulary_size], result[..., vocabulary_size:]
+        count = min(CANDIDATES, vocabulary_size)
+        return logits, transitions.unflatten(-1, (count, count))
 
 
 def gather_rows(logits: Tensor, columns: Tensor) -> Tensor:

@@ -62,7 +62,7 @@ class EagerEngine:
     def run(self, forward_pass: ForwardPass) -> Tensor:
         """Run the pass; columns whose slot lies beyond the model's context are scratch, and any position does."""
         if forward_pass.draft_pass is not None:
-            return forward_pass.draft_pass.result(forward_pass.state, self.run(forward_pass.without_draft_pass()))
+            return forward_pass.drafted_of(self.run(forward_pass.without_draft_pass()))
         slots = forward_pass.placed()
         extent = self._place(slots, forward_pass)
         positions, tree = forward_pass.placed_at(slots), forward_pass.tree

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear
+from torch.nn.functional import embedding, linear
 
 from orthrus import BuildError, MaskDescription, MaskedBlocks, PackedRows
 from orthrus_transformers.guards import on_its_device
@@ -75,11 +75,21 @@ class DualPass:
         hidden = self.run(token_ids.flatten(1), positions.flatten(1), self._view)
         return hidden.view(*anchors.shape, size, -1)
 
-    def project(self, hidden: Tensor) -> Tensor:
-        """Return the logits [..., V] of hidden states [..., E], as the model's own head computes them."""
+    def project(self, hidden: Tensor, correction: Tensor | None = None) -> Tensor:
+        """Return the logits [..., V] of hidden states [..., E], as the model's own head computes them.
+
+        correction [..., E]: its products with the head's matrix are added, without what a model does to logits.
+        """
+        weight = self._model.get_output_embeddings().weight
         if self.plain_head:
-            return linear(hidden, self._model.get_output_embeddings().weight)
-        return self._through_model(hidden)
+            return linear(hidden if correction is None else hidden + correction, weight)
+        logits = self._through_model(hidden)
+        return logits if correction is None else logits + linear(correction, weight)
+
+    @torch.no_grad()
+    def embed(self, tokens: Tensor) -> Tensor:
+        """Return the rows [..., E] of the embedding table for tokens [...], as they are stored."""
+        return embedding(tokens, self._model.get_input_embeddings().weight)
 
     def close(self) -> None:
         """Forget keys, values and inputs, and that the view's weights have gradients."""
