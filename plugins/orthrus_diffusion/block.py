@@ -94,7 +94,7 @@ class SuccessorBlock(MaskedBlock):
         """Return the logits [B, K - 1, V] and transitions [B, K - 1, k, k] of a result that chooses no tokens."""
         logits, transitions = result[..., :vocabulary_size], result[..., vocabulary_size:]
         count = min(CANDIDATES, vocabulary_size)
-        return logits, transitions.unflatten(-1, (count, count))
+        return logits, transitions.reshape(*transitions.shape[:-1], count, count)
 
 
 def gather_rows(logits: Tensor, columns: Tensor) -> Tensor:

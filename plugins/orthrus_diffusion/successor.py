@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -59,11 +60,14 @@ class SuccessorHead:
         return cls(token, state, torch.zeros(hidden_size, rank).to(like))
 
 
+Weight = TypeVar("Weight")  # a tensor, or what tells of a stored one
+
+
 def _told(inputs: Tensor, weight: Tensor) -> Tensor:
     return linear(rms_norm(inputs, inputs.shape[-1:], eps=EPSILON), weight)
 
 
-def split_weights(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def split_weights(weights: Mapping[str, Weight]) -> tuple[dict[str, Weight], dict[str, Weight]]:
     """Return the weights of a view's attention, and those of its successor head."""
     attention = {name: weight for name, weight in weights.items() if not name.startswith(PREFIX)}
     return attention, {name: weight for name, weight in weights.items() if name.startswith(PREFIX)}

@@ -30,6 +30,11 @@ def config_of(directory: Path) -> dict[str, Any]:
     return values
 
 
+def records(directory: Path) -> list[dict[str, Any]]:
+    text = (directory / "out" / "fit" / "metrics.jsonl").read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
 def first_view(directory: Path, monkeypatch: pytest.MonkeyPatch, *overrides: str) -> Path:
     """Train a view without a head for a few steps; return its directory."""
     fit_view(toy_run(toy_config(directory, steps=4, save_every=1000), monkeypatch, print, *overrides))
@@ -50,13 +55,13 @@ def test_the_head_alone_is_trained_beside_a_view_that_stays(
         torch.testing.assert_close(weight, before[name], rtol=1e-6, atol=0)  # scales may round anew, levels may not
     assert head["successor.out"].any()
     assert config_of(tmp_path / "head")["successor_rank"] == 8 and "successor_rank" not in config_of(tmp_path / "view")
-    lines = [json.loads(line) for line in (tmp_path / "head" / "out" / "fit" / "metrics.jsonl").open()]
+    lines = records(tmp_path / "head")
     assert "successor_right_drafts" in lines[0] and "right_drafts" not in lines[0]
 
 
 def test_both_are_trained_together_and_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fit_view(toy_run(toy_config(tmp_path / "both", steps=3, successor_rank=8), monkeypatch))
-    lines = [json.loads(line) for line in (tmp_path / "both" / "out" / "fit" / "metrics.jsonl").open()]
+    lines = records(tmp_path / "both")
     assert {"right_drafts", "successor_right_drafts", "divergence", "successor_divergence"} <= lines[0].keys()
     start = f"training.start={tmp_path / 'both' / 'out' / 'view'}"
     fit_view(toy_run(toy_config(tmp_path / "on", steps=1, learning_rate=0.0), monkeypatch, print, start))
@@ -76,7 +81,7 @@ def test_there_must_be_a_head_to_train(tmp_path: Path, monkeypatch: pytest.Monke
 def test_minutes_end_a_fit_with_its_rate_fallen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = toy_config(tmp_path, steps=100_000, train="successor", successor_rank=4, minutes=0.005, log_every=1)
     fit_view(toy_run(file, monkeypatch))
-    lines = [json.loads(line) for line in (tmp_path / "out" / "fit" / "metrics.jsonl").open()]
+    lines = records(tmp_path)
     steps = [line for line in lines if "learning_rate" in line]
     assert 2 <= steps[-1]["step"] < 10_000
     assert steps[-1]["learning_rate"] < max(line["learning_rate"] for line in steps)

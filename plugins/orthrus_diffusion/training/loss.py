@@ -100,7 +100,7 @@ class BlockLoss:
                 normal = self._normal(logits)  # [r, L]
                 followed = None if before is None or self._following is None else self._following.embed(before[part])
             sums = self._rows(hidden, logits, normal, columns[part], valid[part], normalizer, followed)
-            _total(sums).backward()  # type: ignore[no-untyped-call]  # torch has no type for it
+            _total(sums).backward()
             parts.append([tuple(value.detach() for value in values) for values in sums])
             if hidden.grad is not None:
                 gradient = torch.zeros_like(drafted[part])

@@ -75,9 +75,9 @@ class Taps:
         return TapBuffer(self._points, size, self._model.dtype, self._model.device)
 
     def _write(self, index: int, hidden: Tensor) -> None:
-        taps = self._state.taps
-        if taps is not None and taps is self.buffer:  # else a pass of a draft, or the model's own forward
-            taps.write(index, hidden)
+        buffer = self.buffer
+        if buffer is not None and self._state.taps is buffer:  # else a pass of a draft, or the model's own forward
+            buffer.write(index, hidden)
 
     def restored(
         self, rows: Sequence[int], counts: Sequence[int], states_of: Callable[[int], Tensor], most: int
