@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from support.building import assert_held, decode_with, family_oracle, transformers_target
 from support.families import VOCABULARY
 from support.recordings import recording_target
+from support.successors import random_head
 from support.views import committed, random_view
 
 from orthrus import Chance, Context, Sampling, Stop
@@ -18,7 +19,6 @@ from orthrus.testing.profiles import fewer
 from orthrus.testing.strategies import batches, stops
 from orthrus_caches.static import StaticCache
 from orthrus_diffusion.drafter import Diffusion
-from orthrus_diffusion.successor import SuccessorHead
 from orthrus_transformers.target import TransformersTarget
 from orthrus_verifiers.coupled import Coupled
 from orthrus_verifiers.rejection import Rejection
@@ -37,14 +37,6 @@ def target_of(engine: str) -> TransformersTarget:
         target = transformers_target("llama", StaticCache(slots=8) if engine == "static" else None, chunk=5)
     random_view(target, "noisy", noise=0.02)
     return target
-
-
-def random_head(target: TransformersTarget, size: float, seed: int = 0) -> SuccessorHead:
-    """Return a head whose corrections are of a size; 0: it corrects nothing."""
-    like = next(iter(target.view_weights("noisy").values()))
-    head = SuccessorHead.untrained(6, like, target.hidden_size, seed)
-    head.out.add_(torch.randn(head.out.shape, generator=torch.Generator().manual_seed(seed)), alpha=size)
-    return head
 
 
 @fewer(50)  # a model's passes, and its oracle's for every token
@@ -69,7 +61,7 @@ def test_the_text_is_the_oracles(
     batch: int,
 ) -> None:
     target, sampling = target_of(engine), Sampling(temperature)
-    drafter = Diffusion(target, block, MASK, "noisy", tree=nodes, successor=random_head(target, size))
+    drafter = Diffusion(target, block, MASK, "noisy", tree=nodes, successor=random_head(target, "noisy", size))
     results = decode_with(target, drafter, prompts, stop, 1, batch, Coupled(), sampling)
     if temperature == 0:
         assert_held(results, family_oracle("llama"), prompts, stop)
@@ -89,7 +81,7 @@ def drawing(target: TransformersTarget, temperature: float, seed: int) -> Contex
 def test_a_head_that_corrects_nothing_drafts_what_none_does(nodes: int | None, temperature: float) -> None:
     target = target_of("static")
     drafts = []
-    for head in (None, random_head(target, 0.0)):
+    for head in (None, random_head(target, "noisy", 0.0)):
         context = drawing(target, temperature, 3)
         drafts.append(
             Diffusion(target, 7, MASK, "noisy", tree=nodes, successor=head).propose(context, Chance(3, context.device))
@@ -105,7 +97,9 @@ def test_drawn_drafts_come_from_what_they_say(seed: int, temperature: float) -> 
     """Each token is the choice that the noise makes of its own probabilities, so it is drawn from these."""
     target = target_of("static")
     context, chance = drawing(target, temperature, seed), Chance(seed, torch.device("cpu"))
-    draft = Diffusion(target, 7, MASK, "noisy", successor=random_head(target, 2.0, seed)).propose(context, chance)
+    draft = Diffusion(target, 7, MASK, "noisy", successor=random_head(target, "noisy", 2.0, seed)).propose(
+        context, chance
+    )
     assert draft.probabilities is not None
     torch.testing.assert_close(draft.probabilities.sum(-1), torch.ones_like(draft.probabilities[..., 0]))
     noise = chance.gumbel(context.keys, context.positions(draft.tokens.shape[1]), VOCABULARY)
@@ -117,6 +111,6 @@ def test_drawn_drafts_come_from_what_they_say(seed: int, temperature: float) -> 
 @pytest.mark.parametrize("nodes", [None, 12])
 def test_rejection_takes_them(nodes: int | None) -> None:
     target, sampling = target_of("static"), Sampling(0.8)
-    drafter = Diffusion(target, 6, MASK, "noisy", tree=nodes, successor=random_head(target, 0.05))
+    drafter = Diffusion(target, 6, MASK, "noisy", tree=nodes, successor=random_head(target, "noisy", 0.05))
     results = decode_with(target, drafter, [[1, 2, 3], [4]], Stop(12), 1, 2, Rejection(), sampling)
     assert all(len(result.token_ids) == 12 for result in results)
