@@ -47,8 +47,7 @@ class DraftsAhead(Protocol):
 class PrefixConsistent(Protocol):
     """A drafter that says whether its draft follows from a row's committed text alone, a shorter one as its beginning.
 
-    How much was drafted or accepted before changes nothing then. `orthrus predict` asks such a drafter once, at its
-    largest block, and works the smaller ones out.
+    What was drafted or accepted before changes nothing then. `orthrus predict` asks it once, at its largest block.
     """
 
     prefix_consistent: bool
@@ -466,30 +465,6 @@ class DraftingTarget(Protocol):
 
 
 @runtime_checkable
-class ReadsDraftStates(Protocol):
-    """A `DraftPass` whose result is also made of hidden states, on targets that hand them over. h: hidden size."""
-
-    def result_of_states(self, rows: RowState, logits: Tensor, states: Tensor) -> Tensor:
-        """Return what is wanted of the logits [B, width - 1, V] and the states [B, width - 1, h] that they are of."""
-
-
-@runtime_checkable
-class DraftStatesTarget(DraftingTarget, Protocol):
-    """A target whose `draft` calls `result_of_states` of passes that have it. h: its hidden size.
-
-    The states are those after the final norm, which the output head is applied to.
-    """
-
-    hidden_size: int
-
-    def embed(self, tokens: Tensor) -> Tensor:
-        """Return the rows [..., h] of the embedding table for tokens [...], as they are stored."""
-
-    def head_rows(self, tokens: Tensor) -> Tensor:
-        """Return the rows [..., h] of the output head's matrix for tokens [...], as they are stored."""
-
-
-@runtime_checkable
 class HasModelPath(Protocol):
     """A target that knows the file or directory which its model was loaded from; None for one that was handed over."""
 
@@ -508,10 +483,7 @@ class DualPass(Protocol):
         """Return the view's hidden states [R, N, K, E], with gradients, in the rows that `committed` saw last."""
 
     def project(self, hidden: Tensor, correction: Tensor | None = None) -> Tensor:
-        """Return the logits [..., V] of hidden states [..., E].
-
-        correction [..., E]: its products with the rows of the output head's matrix are added, as they are.
-        """
+        """Return the logits [..., V] of states [..., E], plus the output head's products with a correction [..., E]."""
 
     def embed(self, tokens: Tensor) -> Tensor:
         """Return the rows [..., E] of the embedding table for tokens [...], as they are stored."""

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from orthrus import AutoBlock, BuildError, Chance, Context, Draft, Parts, Step, run_draft_pass
+from orthrus.draft_states import DraftStatesTarget
 from orthrus.files import fingerprint_weights
-from orthrus.optional import DraftingTarget, DraftStatesTarget, ViewTarget
+from orthrus.optional import DraftingTarget, ViewTarget
 from orthrus.sampling import add_noise, draw_draft, warp_draft
 from orthrus_diffusion.block import MaskedBlock, SuccessorBlock
 from orthrus_diffusion.chain import draw_chain

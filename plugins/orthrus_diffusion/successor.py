@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import linear, rms_norm, silu
 
 from orthrus import BuildError
-from orthrus.optional import DraftStatesTarget
+from orthrus.draft_states import DraftStatesTarget
 from orthrus_diffusion.tree import widened
 
 PREFIX = "successor."  # of the names of its weights in a view's file

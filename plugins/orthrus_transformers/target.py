@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from orthrus import Context, Draft, KVCache, Step, TapPoint, Tokenizer, Turn
-from orthrus.optional import BoundsSlots, DraftPass, MovesRows, ReadsDraftStates, TapReader
+from orthrus.draft_states import ReadsDraftStates
+from orthrus.optional import BoundsSlots, DraftPass, MovesRows, TapReader
 from orthrus.trees import MovesSlots, TreeObstacle
 from orthrus_transformers.engines.choice import make_engine
 from orthrus_transformers.engines.engine import Engine, EngineSetup, EngineType

@@ -113,8 +113,10 @@ def plain_loss(
     return total, whole
 
 
-@pytest.mark.parametrize("view", [False, True])
-def test_the_loss_of_a_head_is_the_one_written_out(view: bool) -> None:
+@pytest.mark.parametrize(
+    ("view", "compiled"), [(False, False), (True, False), pytest.param(True, True, marks=pytest.mark.nightly)]
+)
+def test_the_loss_of_a_head_is_the_one_written_out(view: bool, compiled: bool) -> None:
     generator = torch.Generator().manual_seed(4)
 
     def random(*shape: int) -> Tensor:
@@ -134,7 +136,7 @@ def test_the_loss_of_a_head_is_the_one_written_out(view: bool) -> None:
     def project(hidden: Tensor, correction: Tensor | None = None) -> Tensor:
         return (hidden if correction is None else hidden + correction) @ matrix.T
 
-    loss = BlockLoss(project, Weights(0.8, 0.0), False, Following(head, lambda ids: table[ids]), view)
+    loss = BlockLoss(project, Weights(0.8, 0.0), compiled, Following(head, lambda ids: table[ids]), view)
     gradient, losses = loss(teacher, drafted, batch, 1, 10.0)
     assert losses.successor is not None and (losses.view is not None) == view == (gradient is not None)
     torch.testing.assert_close(losses.successor.loss.double(), wanted.detach() / 10, rtol=1e-4, atol=1e-5)

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from orthrus import BuildError, InputError
-from orthrus.optional import DraftStatesTarget, TrainableTarget
+from orthrus.draft_states import DraftStatesTarget
+from orthrus.optional import TrainableTarget
 from orthrus_diffusion.successor import SuccessorHead, split_weights
 from orthrus_diffusion.training.session import TrainingSession
 from orthrus_diffusion.view_files.formats import attach, read_head, read_view, save_view

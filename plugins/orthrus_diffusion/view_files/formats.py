@@ -17,8 +17,9 @@ from pathlib import Path
 from torch import Tensor
 
 from orthrus import BuildError, InputError
+from orthrus.draft_states import DraftStatesTarget
 from orthrus.files import SamplesWeights, fingerprint_files, fingerprint_weights, new_directory
-from orthrus.optional import DraftStatesTarget, ViewTarget
+from orthrus.optional import ViewTarget
 from orthrus_diffusion.successor import SuccessorHead, make_head, rank_of, split_weights
 from orthrus_diffusion.view_files.config import ViewConfig, check_storage, is_released, parse_config, read_config
 from orthrus_diffusion.view_files.mask_token import check_mask_token

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from orthrus import Context, Draft, DraftPass, RowState
-from orthrus.optional import ReadsDraftStates
+from orthrus.draft_states import ReadsDraftStates
 from orthrus.paths import Paths
 from orthrus_transformers.model.taps import TapBuffer
 from orthrus_transformers.model.views import View

@@ -64,7 +64,10 @@ class DualPass:
 
     @on_its_device
     def drafted(self, rows: PackedRows, blocks: MaskedBlocks) -> Tensor:
-        """Return the view's hidden states [R, N, K, E] of blocks in the rows that `committed` saw last."""
+        """Return the view's hidden states [R, N, K, E] of blocks in the rows that `committed` saw last.
+
+        They have gradients, but where torch records none.
+        """
         anchors, size = blocks.anchors, blocks.size
         self._attention.begin_blocks(rows.starts, anchors, size)
         self._inputs.begin_blocks(rows.starts, anchors, size)
@@ -110,7 +113,7 @@ class DualPass:
     def _run_layers(self, token_ids: Tensor, positions: Tensor, view: View | None) -> Tensor:
         """Run layers of a known kind as functions of their weights."""
         hidden = self._trunk.embed_tokens(token_ids).detach()
-        if view is not None:
+        if view is not None and torch.is_grad_enabled():
             hidden.requires_grad_()  # like the input of every other layer, so that one compilation serves all
         cosine, sine = self._trunk.rotary_emb(hidden.detach(), positions)
         for index, layer in enumerate(self._layers):
