@@ -33,6 +33,11 @@ class DiffusionOptions:
         maximum=256,
         help="tokens of a tree, the likeliest continuations that a block makes together; null: its one likeliest chain",
     )
+    successor: bool = option(
+        True,
+        help="use the view's successor head, by which each draft follows the one before it, if the view has one; false:"
+        " places of a block do not see each other",
+    )
     allow_ordinary_mask: bool = option(
         False, help="use a view whose mask is a token of ordinary text, though its config does not allow that"
     )
