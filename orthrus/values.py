@@ -114,6 +114,25 @@ class LikeliestTokens:
     logits: Tensor
 
 
+@dataclass(frozen=True)
+class DraftShape:
+    """How much is drafted. drafts: places after the anchor; nodes: tokens of a tree over them, 0: they are a chain."""
+
+    drafts: int
+    nodes: int = 0
+
+
+@dataclass(frozen=True)
+class DraftedTree:
+    """A row's tree of drafts, read by the host. parents: of its tokens, as `Draft.parents`; -1 is the anchor.
+
+    kept: the tokens on the accepted path, by their index, from the anchor on.
+    """
+
+    parents: tuple[int, ...]
+    kept: tuple[int, ...]
+
+
 @dataclass(frozen=True, eq=False)
 class Step:
     """The tokens that one cycle, or the prefill of some rows, committed.
@@ -128,6 +147,7 @@ class Step:
     drafted: the number of drafts that were proposed for each row, for a session that counts them.
     drafts: the drafts themselves, of rows that show them, of a tree those of all branches; None if no row does.
     drafter: as of the draft.
+    trees: of a tree, each row's own, for a drafter that reads them and with drafts that are shown; None otherwise.
     """
 
     cycle: int
@@ -142,6 +162,7 @@ class Step:
     drafted: tuple[int, ...] | None = None
     drafts: tuple[tuple[int, ...], ...] | None = None
     drafter: str | None = None
+    trees: tuple[DraftedTree, ...] | None = None
 
     def without_acceptance(self) -> Step:
         """Return the step as it is to a drafter whose draft it was not: nothing of its own was accepted.

@@ -1,0 +1,334 @@
+"""Whatever chain or tree `auto` chooses, the text is the oracle's; steps tell of trees; measuring leaves no trace."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given
+from hypothesis import strategies as st
+from support.building import assert_held, buffers_of, decode_with, family_oracle, table_target, target_oracle
+from support.families import VOCABULARY, tiny_model
+from support.own_cache import use_own_cache
+from support.recordings import recording_target
+from support.thorough import nightly_but, thorough_but
+from support.timed import TimedTarget, timed_target
+from support.views import committed, random_view
+from torch import Tensor
+
+import orthrus
+from orthrus import AutoTree, Chance, Context, Draft, DraftShape, Sampling, Session, Step, Stop
+from orthrus.batch.scheduler import Scheduler
+from orthrus.chance import request_key
+from orthrus.drafting.tree_policy import TreePolicy
+from orthrus.testing.doubles.trees import ScriptedTrees
+from orthrus.testing.profiles import fewer
+from orthrus.testing.strategies import batches, stops
+from orthrus_attention.sdpa import SdpaAttention
+from orthrus_caches.dynamic import DynamicCache
+from orthrus_caches.static import StaticCache
+from orthrus_diffusion.drafter import Diffusion
+from orthrus_drafters.none import NoDrafter
+from orthrus_transformers.target import TransformersTarget
+from orthrus_verifiers.consensus import Consensus
+from orthrus_verifiers.coupled import Coupled
+
+MASK = VOCABULARY - 1
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    use_own_cache(monkeypatch, tmp_path)
+
+
+@functools.cache
+def target_of(kind: str) -> TransformersTarget:
+    if kind == "recorded":
+        target = recording_target(chunk=5)
+    else:
+        cache = StaticCache(slots=8) if kind == "static" else DynamicCache()  # it has to grow meanwhile
+        target = TransformersTarget(tiny_model(), None, cache, SdpaAttention(), prefill_chunk=5)
+    random_view(target, "nearly copied", noise=0.02)
+    return target
+
+
+def diffusion(kind: str, nodes: int = 15, block: int = 8, early: bool = False) -> Diffusion:
+    return Diffusion(target_of(kind), block, MASK, "nearly copied", auto=True, tree=nodes, early=early)
+
+
+@pytest.mark.thorough
+@given(
+    prompts=batches(VOCABULARY, longest=14, rows=4),
+    stop=stops(VOCABULARY, 24),
+    batch=st.integers(1, 4),
+    kind=st.sampled_from(["dynamic", "static", "recorded"]),
+    nodes=st.integers(2, 40),
+    temperature=st.sampled_from([0.0, 0.7]),
+)
+@fewer(25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+def test_any_rows_and_limits(
+    prompts: list[list[int]], stop: Stop, batch: int, kind: str, nodes: int, temperature: float
+) -> None:
+    target, sampling = target_of(kind), Sampling(temperature)
+    drafter = diffusion(kind, nodes, early=kind == "recorded")
+    for _ in range(2):  # the second time it knows more
+        results = decode_with(target, drafter, prompts, stop, 1, batch, Coupled(), sampling)
+        if temperature == 0:
+            assert_held(results, family_oracle(), prompts, stop)
+            continue
+        again = decode_with(target, NoDrafter(), prompts, stop, 1, len(prompts), Coupled(), sampling)
+        assert [result.token_ids for result in results] == [result.token_ids for result in again]
+
+
+CHAIN, TREE, NOTHING = DraftShape(7), DraftShape(7, 15), DraftShape(0)
+ORDERS = [[TREE, CHAIN, NOTHING, DraftShape(3, 7), TREE], [TREE], [NOTHING, TREE, CHAIN]]
+
+
+@pytest.mark.parametrize("order", thorough_but(ORDERS[:1], ORDERS), ids=str)
+@pytest.mark.parametrize("early", thorough_but([True], [True, False]))
+def test_any_sequence_of_shapes(order: list[DraftShape], early: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was chosen is what is drafted, also where it is launched a cycle before; and it is what is learned from."""
+    shapes, chosen, drafted, seen = itertools.cycle(order), [NOTHING], [], []
+
+    def decide(self: TreePolicy, available: Any, chains: Sequence[float], trees: Sequence[float]) -> DraftShape:
+        shape = next(shapes)
+        chosen.append(shape if self.lengths[len(chains) - 1] >= shape.drafts and len(trees) == 2 else NOTHING)
+        return chosen[-1]
+
+    own = TreePolicy.observe
+
+    def observe(self: TreePolicy, accepted: Sequence[int], trees: Any) -> None:
+        seen.append((self._drafted or NOTHING, trees is not None))
+        own(self, accepted, trees)
+
+    monkeypatch.setattr(TreePolicy, "decide", decide)
+    monkeypatch.setattr(TreePolicy, "observe", observe)
+
+    class Widths(Diffusion):
+        def propose(self, context: Context, chance: Chance) -> Draft:
+            draft = super().propose(context, chance)
+            drafted.append((draft.tokens.shape[1], draft.parents is not None))
+            return draft
+
+    target = target_of("recorded")
+    drafter = Widths(target, 8, MASK, "nearly copied", auto=True, tree=15, early=early)
+    prompts, stop = [[1, 2, 3], [4, 5]], Stop(60)
+    results = decode_with(target, drafter, prompts, stop, batch=1)
+    assert_held(results, family_oracle("llama"), prompts, stop)
+    wanted = {(shape.nodes or shape.drafts, shape.nodes > 0) for shape in chosen if shape.drafts}
+    assert set(drafted) >= wanted
+    assert {tree for _, tree in drafted} == {tree for _, tree in [*wanted, (0, False)]}
+    assert max(drafted) == max(wanted)  # less than was chosen only where an answer ends
+    assert all(tree is (shape.nodes > 0) for shape, tree in seen)  # of a tree it is told, of a chain not
+
+
+@pytest.mark.parametrize("kind", thorough_but(["static"], ["static", "dynamic"]))
+def test_measuring_leaves_what_is_committed(kind: str) -> None:
+    cache = StaticCache(slots=8) if kind == "static" else DynamicCache()
+    target = TransformersTarget(tiny_model(), None, cache, SdpaAttention())
+    random_view(target, "nearly copied")
+    context = committed(target, [[1, 2, 3], [7] * 20], room=60)
+
+    def state() -> list[bytes]:
+        lengths = context.lengths.tolist()
+        held = [
+            buffer[row, :, : length - 1].contiguous().numpy().tobytes()
+            for kept in buffers_of(cache)
+            for buffer in kept
+            for row, length in enumerate(lengths)
+        ]
+        tensors = cache.lengths, context.tokens, context.room, context.lengths
+        return [*held, *(tensor.numpy().tobytes() for tensor in tensors)]
+
+    before, scored = state(), set()
+    own = target.score
+
+    def score(context: Context, draft: Draft) -> Tensor:
+        scored.add((draft.tokens.shape[1], draft.parents is not None))
+        return own(context, draft)
+
+    target.score = score  # type: ignore[method-assign]
+    drafter = Diffusion(target, 16, MASK, "nearly copied", auto=True, tree=31)
+    drafter.start(context, [0, 1])
+    drafter.propose(context, Chance(0))
+    chains, trees = [(size, False) for size in (0, 1, 3, 7, 15)], [(size, True) for size in (7, 15, 23, 31)]
+    assert scored == {*chains, *trees}
+    assert state() == before
+
+
+class Reading(ScriptedTrees):
+    """Read the trees of steps."""
+
+    reads_trees = True
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.steps: list[Step] = []
+        self.proposed: list[Draft] = []
+
+    def propose(self, context: Context, chance: Chance) -> Draft:
+        self.proposed.append(draft := super().propose(context, chance))
+        return draft
+
+    def observe(self, step: Step) -> None:
+        self.steps.append(step)
+
+
+@fewer(8)
+@given(
+    prompts=batches(4, longest=6, rows=4),
+    stop=stops(4, 12, tokens=1, strings=1),
+    right=st.sampled_from([0.0, 0.5, 0.9]),
+    seed=st.integers(0, 99),
+    shown=st.booleans(),
+)
+def test_steps_tell_which_tokens_of_a_tree_were_kept(
+    prompts: list[list[int]], stop: Stop, right: float, seed: int, shown: bool
+) -> None:
+    target = table_target(seed)
+    answers = [target_oracle(target)(prompt, stop).token_ids for prompt in prompts]
+    texts = {request_key(str(index)): tuple(answer) for index, answer in enumerate(answers)}
+    drafter = Reading(texts, 4, seed, right)
+    session = Session(target, drafter, Consensus(), stop=stop, sampling=Sampling(), batch=3)
+    for index, prompt in enumerate(prompts):
+        session.add(prompt, id=str(index), drafts=shown)
+    list(session)
+    for step, draft in zip(drafter.steps, drafter.proposed, strict=True):
+        if not draft.tokens.shape[1]:
+            assert step.trees is None
+            continue
+        assert step.trees is not None and draft.parents is not None
+        for row, tree in enumerate(step.trees):
+            length = int(draft.lengths[row])
+            assert tree.parents == tuple(draft.parents[row, :length].tolist())
+            assert len(tree.kept) == step.accepted[row] or not step.committed[row]
+            tokens = [int(draft.tokens[row, token]) for token in tree.kept]
+            assert tuple(tokens[: len(step.committed[row])]) == step.committed[row][: len(tokens)]
+            assert [tree.parents[token] for token in tree.kept] == [-1, *tree.kept][: len(tree.kept)]
+
+
+def test_nobody_reads_trees_who_does_not_ask() -> None:
+    drafter = Reading({}, 4, sizes=(4,))
+    drafter.reads_trees = False
+    decode_with(table_target(), drafter, [[1, 2]], Stop(20))
+    assert drafter.proposed and all(step.trees is None for step in drafter.steps)
+
+
+class WrongTrees:
+    """Draft what the target never says next, in a chain or in both of two branches, as it is chosen."""
+
+    needs: frozenset[str] = frozenset()
+    learns = drafts_trees = reads_trees = True
+
+    def __init__(self, target: TimedTarget, most: int = 15, nodes: int = 31) -> None:
+        self._target = target
+        self.auto = AutoTree(target, most, nodes, drafting=("wrong", self._draft), clock=target.clock)
+
+    def start(self, context: Context, rows: Sequence[int]) -> None:
+        self.auto.start(rows)
+
+    def propose(self, context: Context, chance: Chance) -> Draft:
+        shape = self.auto.choose(context)
+        return self._draft(context, shape) if shape.drafts else context.empty_draft()
+
+    def _draft(self, context: Context, shape: DraftShape) -> Draft:
+        self._target.time += 1.0
+        size = shape.nodes or shape.drafts
+        right = [int(self._target.logits([*row.prompt, *row.output], 1)[0].argmax()) for row in context.rows]
+        tokens = (torch.tensor(right)[:, None] + 1).repeat(1, size) % self._target.vocabulary_size
+        parents = torch.arange(-2, size - 2).clamp(min=-1).expand(len(right), -1) if shape.nodes else None
+        return Draft(tokens, context.room.clamp(max=size), parents=parents)
+
+    def observe(self, step: Step) -> None:
+        self.auto.observe(step)
+
+
+@pytest.mark.parametrize("rows", nightly_but([], [1, 3], thorough=[1]))
+def test_with_trees_that_are_always_wrong_the_speed_is_that_of_none(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Interleaved, from the first prompt on, in time that passes and commits alone take: at least 0.97."""
+    own = Scheduler.commit
+
+    def commit(*args: Any) -> Step:
+        target.time += 0.5
+        return own(*args)
+
+    monkeypatch.setattr(Scheduler, "commit", commit)
+    target, stop, prompts = timed_target(lambda tokens: 1 + tokens / 100, seed=3), Stop(60), [[1, 2, 3], [0], [2, 2]]
+    drafters = {"auto": WrongTrees(target), "none": NoDrafter()}
+    spent = dict.fromkeys(drafters, 0.0)
+    decode_with(target, WrongTrees(target), prompts, stop, batch=rows)  # measures, and keeps it
+    for _ in range(12):
+        for kind, drafter in drafters.items():
+            began = target.time
+            results = decode_with(target, drafter, prompts, stop, batch=rows)
+            spent[kind] += target.time - began
+            assert_held(results, target_oracle(target), prompts, stop)
+    assert spent["none"] / spent["auto"] >= 0.97
+    assert spent["none"] < spent["auto"]  # it did try
+    assert "0:9" in drafters["auto"].auto.report()["drafts"]  # nothing, in more than nine tenths of the cycles
+
+
+def test_measured_once_and_kept_for_the_next_process() -> None:
+    target = timed_target(lambda tokens: 1 + tokens / 100)
+    decode_with(target, WrongTrees(target), [[1, 2]], Stop(60))
+    passes = len(target.widths)
+    decode_with(target, again := WrongTrees(target), [[1, 2]], Stop(60))
+    assert len(target.widths) - passes < 61  # no pass but those of the answer
+    assert set(again.auto.report()) == {"drafts", "trees"}
+
+
+CONFIGS: list[tuple[dict[str, Any], set[tuple[int, bool]]]] = [
+    ({"block": "auto", "tree": "auto"}, {(0, False), (1, False), (3, False), (7, False), (7, True), (63, True)}),
+    ({"block": 4, "tree": "auto"}, {(0, False), (1, False), (3, False), (7, True), (63, True)}),
+    ({"block": "auto", "tree": 10}, {(0, False), (7, True), (10, True)}),
+]
+
+
+@pytest.mark.parametrize(("options", "shapes"), thorough_but(CONFIGS[:1], CONFIGS))
+def test_a_config_says_auto(
+    options: dict[str, Any], shapes: set[tuple[int, bool]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = {
+        "target": {
+            "name": "transformers",
+            "source": "tests/data/tiny-orthrus-qwen3",
+            "dtype": "float32",
+            "device": "cpu",
+        },
+        "attention": {"name": "sdpa"},
+        "cache": {"name": "dynamic"},
+        "drafter": {"name": "diffusion", **options},
+        "verifier": {"name": "consensus"},
+        "stop": {"max_new_tokens": 64},
+    }
+    scored: set[tuple[int, bool]] = set()
+    own = TransformersTarget.score
+
+    def score(self: TransformersTarget, context: Context, draft: Draft) -> Tensor:
+        scored.add((draft.tokens.shape[1], draft.parents is not None))
+        return own(self, context, draft)
+
+    monkeypatch.setattr(TransformersTarget, "score", score)
+    prompt = [7, 10, 13, 16, 19, 22, 25, 28, 31]
+    decoder = orthrus.load(recipe)
+    [answer] = decoder.generate([prompt])
+    assert scored >= shapes
+    assert max(size for size, _ in scored) == max(size for size, _ in shapes if size)
+    [plain] = orthrus.load(recipe, drafter="none").generate([prompt])
+    assert answer.token_ids == plain.token_ids
+    assert decoder.drafter.learns
+    assert not orthrus.load(recipe, target=decoder.target, drafter={"block": 4, "tree": 8}).drafter.learns
+
+
+def test_rows_come_and_go_under_it() -> None:
+    target, chooser = target_of("static"), random.Random(0)
+    prompts = [[chooser.randrange(VOCABULARY) for _ in range(chooser.randint(1, 9))] for _ in range(9)]
+    results = decode_with(target, diffusion("static"), prompts, Stop(20), batch=3)
+    assert_held(results, family_oracle(), prompts, Stop(20))
+    assert sum(sum(result.measures.accepted_per_cycle) for result in results) > 0
