@@ -97,7 +97,7 @@ class DraftLengthPolicy:
         """Take note of how many drafts of each row were accepted."""
         if self._proposed:
             self._rows.observe(self._proposed, accepted)
-            self._probing.observe(accepted, sum(length > 0 for length in self._proposed))
+            self._probing.observe(accepted, len(self._proposed) - self._proposed.count(0))
             self._proposed = []  # it was asked for one cycle; in the next ones it may not be asked
             self._seen = ()
 

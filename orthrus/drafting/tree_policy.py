@@ -126,7 +126,7 @@ class TreePolicy:
         if shape is None:  # nothing was drafted, or it was not asked in this cycle
             return
         self._seen = ()
-        self._probing.observe(accepted, sum(length > 0 for length in self._proposed))
+        self._probing.observe(accepted, len(self._proposed) - self._proposed.count(0))
         rows = self._estimates.of(len(accepted))
         if not shape.nodes:
             rows.observe(self._proposed, accepted)

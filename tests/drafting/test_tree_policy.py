@@ -145,7 +145,7 @@ views_drawn = st.builds(View, st.floats(0.05, 0.98), st.floats(0.85, 1.0))
 
 @pytest.mark.parametrize("name", thorough_but(["free rows"], COSTS))
 @given(view=views_drawn, rows=st.sampled_from([1, 3, 6]), seed=st.integers(0, 9))
-@fewer(20)
+@fewer(40)
 def test_nearly_as_quick_as_the_best_fixed_shape(name: str, view: View, rows: int, seed: int) -> None:
     outcome = simulate(name, [view] * rows, 400, seed)
     assert outcome.rate >= 0.85 * max(fixed(name, [view] * rows).values())

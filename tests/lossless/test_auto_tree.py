@@ -33,8 +33,10 @@ from orthrus.testing.strategies import batches, stops
 from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.dynamic import DynamicCache
 from orthrus_caches.static import StaticCache
+from orthrus_cascade.drafter import Cascade
 from orthrus_diffusion.drafter import Diffusion
 from orthrus_drafters.none import NoDrafter
+from orthrus_drafters.prompt_lookup import PromptLookup
 from orthrus_transformers.target import TransformersTarget
 from orthrus_verifiers.consensus import Consensus
 from orthrus_verifiers.coupled import Coupled
@@ -326,9 +328,29 @@ def test_a_config_says_auto(
     assert not orthrus.load(recipe, target=decoder.target, drafter={"block": 4, "tree": 8}).drafter.learns
 
 
+@pytest.mark.thorough
 def test_rows_come_and_go_under_it() -> None:
     target, chooser = target_of("static"), random.Random(0)
     prompts = [[chooser.randrange(VOCABULARY) for _ in range(chooser.randint(1, 9))] for _ in range(9)]
     results = decode_with(target, diffusion("static"), prompts, Stop(20), batch=3)
     assert_held(results, family_oracle(), prompts, Stop(20))
     assert sum(sum(result.measures.accepted_per_cycle) for result in results) > 0
+
+
+@pytest.mark.thorough
+def test_a_cascade_hands_on_which_tokens_of_a_tree_were_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TreePolicy, "decide", lambda *args: TREE)
+    drafter = diffusion("static")
+    cascade = Cascade([PromptLookup(3, 2, 4), drafter], "passes")
+    assert cascade.reads_trees and not Cascade([PromptLookup(3, 2, 4)] * 2, "passes").reads_trees
+    told: list[bool] = []
+    own = drafter.observe
+
+    def observe(step: Step) -> None:
+        told.append(step.trees is not None)
+        own(step)
+
+    drafter.observe = observe  # type: ignore[method-assign]
+    results = decode_with(target_of("static"), cascade, [[1, 2, 3], [4]], Stop(40), batch=2)
+    assert_held(results, family_oracle(), [[1, 2, 3], [4]], Stop(40))
+    assert any(told)
