@@ -92,7 +92,7 @@ def test_costs_of_trees_are_told_beside_those_of_chains(tmp_path: Path) -> None:
     plugin = PredictionPlugin(seed=3)
     work = make_predictor(tmp_path, plugin, PROMPTS, (1,), (), drafters="branching,run")
     work.predict(nothing)
-    assert {each.drafts for each in work.scored if each.tree} >= {7}
+    assert {each.drafts for each in work.scored if each.tree} >= {2, 3}
     assert {each.drafts for each in work.scored if not each.tree} >= {0, 1}
     chains = make_predictor(tmp_path, plugin, PROMPTS, (1,), (), drafters="run")
     chains.predict(nothing)
