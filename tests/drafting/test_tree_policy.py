@@ -176,6 +176,7 @@ def test_a_drafter_that_is_always_wrong_costs_next_to_nothing(name: str, rows: i
     assert any(shape.drafts for shape in outcome.shapes)  # it did try
 
 
+@pytest.mark.thorough
 def test_a_text_that_changes_is_noticed() -> None:
     policy = TreePolicy(LENGTHS, TREE_SIZES)
     for before, after in [(View(0.95), View(0.4, 0.9)), (WRONG, View(0.9))]:
@@ -187,6 +188,7 @@ def test_a_text_that_changes_is_noticed() -> None:
 trees_drawn = st.lists(st.sets(st.integers(0, 62), max_size=15).map(sorted), min_size=1, max_size=12)
 
 
+@fewer(5)
 @given(trees_drawn)
 def test_what_smaller_trees_keep_is_counted_on_larger_ones(kept: list[list[int]]) -> None:
     """The whole of what was seen of each size is what the tree's first tokens have of it."""
