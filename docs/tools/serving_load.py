@@ -2,8 +2,10 @@
 
     python docs/tools/serving_load.py --config configs/recipes/smollm2-diffusion-gpu.yaml --prompts FILE.jsonl
 
-Each client asks for its prompts one after the other. It prints a JSON object: tokens a second of `decoder.generate` at
-a batch of as many rows, of whole and of streamed answers, their ratios, and the CPU time of the web process.
+Each client asks for its prompts one after the other. After a round that warms up, every round decodes the same prompts
+with `decoder.generate` at a batch of as many rows, as whole answers and as streamed ones. It prints a JSON object: the
+medians, their ratios with the least and the most, the CPU time of the web process, and what a chunk of a stream waits
+beyond what its tokens take in `generate`.
 """
 
 from __future__ import annotations
@@ -12,19 +14,24 @@ import asyncio
 import json
 import os
 import re
+import statistics
 import subprocess
 import sys
+import threading
 import time
+from collections import deque
 from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import cycle, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from queue import Queue
+from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
-from orthrus import read_prompts
+from orthrus import Decoder, read_prompts
+from orthrus.machine import versions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,25 +67,44 @@ class Server:
         return (int(fields[11]) + int(fields[12])) / TICKS
 
 
+class LastLines:
+    """The last lines of a program's messages, read all the time so that it never waits for a reader."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._lines: deque[str] = deque(maxlen=40)
+        self.address: Queue[re.Match[str] | None] = Queue()  # where it serves; None: it ended
+        threading.Thread(target=self._read, args=(stream,), daemon=True).start()
+
+    def _read(self, stream: IO[str]) -> None:
+        for line in stream:
+            self._lines.append(line)
+            if announced := re.search(r"serving '(.*)' at http://(.*):(\d+)", line):
+                self.address.put(announced)
+        self.address.put(None)
+
+    def text(self) -> str:
+        """Return the lines."""
+        return "".join(self._lines)
+
+
 @contextmanager
 def serving(config: Path, overrides: Sequence[str], batch: int) -> Iterator[Server]:
-    """Serve a config on a free port."""
+    """Serve a config on a free port; say what the server said if it cannot be reached."""
     program = "from orthrus.cli import main; main()"
     words = [sys.executable, "-c", program, "serve", "--config", str(config), "--port", "0", "--batch", str(batch)]
     process = subprocess.Popen([*words, *overrides], stderr=subprocess.PIPE, encoding="utf-8")
     assert process.stderr is not None
-    announced, said = None, ""
-    while announced is None:
-        line = process.stderr.readline()
-        if not line:
-            raise SystemExit(f"the server did not begin:\n{said}")
-        said += line
-        announced = re.search(r"serving '(.*)' at http://(.*):(\d+)", line)
+    said = LastLines(process.stderr)
+    announced = said.address.get()
+    if announced is None:
+        raise SystemExit(f"the server did not begin:\n{said.text()}")
     try:
         yield Server(process, announced[2], int(announced[3]), announced[1])
+    except OSError as error:
+        raise SystemExit(f"{error}; the server (exit code {process.poll()}) said:\n{said.text()}") from error
     finally:
         process.terminate()
-        process.communicate()
+        process.wait()
 
 
 async def ask(server: Server, body: dict[str, object]) -> tuple[bytes, float]:
@@ -128,16 +154,48 @@ async def load(server: Server, prompts: Sequence[str], clients: int, tokens: int
     )
 
 
-def generated(config: Path, overrides: Sequence[str], prompts: Sequence[str], batch: int, tokens: int) -> float:
-    """Return the tokens a second of `decoder.generate`, after a first round that warms up."""
-    import orthrus
-
-    stop = {"max_new_tokens": tokens, "past_end": True, "token_ids": []}
-    decoder = orthrus.load(config, dotted=list(overrides), stop=stop)
-    decoder.generate(prompts[:batch], batch=batch, chat=False)
+def generated(decoder: Decoder, prompts: Sequence[str], batch: int) -> float:
+    """Return the tokens a second of `decoder.generate`."""
     begun = time.perf_counter()
     results = decoder.generate(prompts, batch=batch, chat=False)
     return sum(len(result.token_ids) for result in results) / (time.perf_counter() - begun)
+
+
+@dataclass(frozen=True)
+class Round:
+    """What one round measured: tokens a second of `generate`, whole and streamed answers."""
+
+    generate: float
+    whole: Load
+    streamed: Load
+
+    @property
+    def whole_ratio(self) -> float:
+        """Tokens a second of whole answers over those of `generate`."""
+        return self.whole.tokens_per_second / self.generate
+
+    @property
+    def streamed_ratio(self) -> float:
+        """Tokens a second of streamed answers over those of `generate`."""
+        return self.streamed.tokens_per_second / self.generate
+
+    @property
+    def added_milliseconds(self) -> float:
+        """What a chunk of a stream took beyond the time in which `generate` decodes as many tokens."""
+        return 1000 * (self.streamed.seconds - self.streamed.tokens / self.generate) / self.streamed.chunks
+
+
+def spread(values: Sequence[float]) -> list[float]:
+    """Return the median, the least and the most."""
+    return [round(value, 4) for value in (statistics.median(values), min(values), max(values))]
+
+
+def medians(loads: Sequence[Load]) -> dict[str, float | None]:
+    """Return the median of each figure; None where there is none, as of chunks of whole answers."""
+    each = [asdict(load) for load in loads]
+    return {
+        name: None if each[0][name] is None else statistics.median(values[name] for values in each) for name in each[0]
+    }
 
 
 def main(
@@ -147,18 +205,33 @@ def main(
     clients: Annotated[int, typer.Option("--clients")] = 64,
     count: Annotated[int, typer.Option("--requests")] = 256,
     tokens: Annotated[int, typer.Option("--tokens")] = 128,
+    rounds: Annotated[int, typer.Option("--rounds")] = 5,
 ) -> None:
     """Measure a config, and print what was measured."""
+    import orthrus
+
     given = list(overrides or [])
     texts = list(islice(cycle([record.text for record in read_prompts(prompts)]), count))
-    bare = generated(config, given, texts, clients, tokens)
+    stop = {"max_new_tokens": tokens, "past_end": True, "token_ids": []}
+    decoder = orthrus.load(config, dotted=given, stop=stop)
+    taken: list[Round] = []
     with serving(config, given, clients) as server:
-        asyncio.run(load(server, texts[:clients], clients, tokens, stream=True))  # warms up
-        whole = asyncio.run(load(server, texts, clients, tokens, stream=False))
-        streamed = asyncio.run(load(server, texts, clients, tokens, stream=True))
-    ratios = {"whole": whole.tokens_per_second / bare, "streamed": streamed.tokens_per_second / bare}
-    figures = {"generate": bare, "whole": asdict(whole), "streamed": asdict(streamed), "ratios": ratios}
-    print(json.dumps({"clients": clients, "requests": count, "tokens": tokens, **figures}, indent=1))
+        for _ in range(rounds + 1):  # the first warms up
+            bare = generated(decoder, texts, clients)
+            whole = asyncio.run(load(server, texts, clients, tokens, stream=False))
+            streamed = asyncio.run(load(server, texts, clients, tokens, stream=True))
+            taken.append(Round(bare, whole, streamed))
+    counted = taken[1:]
+    figures = {
+        "generate": statistics.median(each.generate for each in counted),
+        "whole": medians([each.whole for each in counted]),
+        "streamed": medians([each.streamed for each in counted]),
+        "whole over generate": spread([each.whole_ratio for each in counted]),
+        "streamed over generate": spread([each.streamed_ratio for each in counted]),
+        "added milliseconds a chunk": spread([each.added_milliseconds for each in counted]),
+    }
+    measured = {"config": str(config), "clients": clients, "requests": count, "tokens": tokens, "rounds": rounds}
+    print(json.dumps({**measured, **versions(decoder.target.device), **figures}, indent=1))
 
 
 if __name__ == "__main__":

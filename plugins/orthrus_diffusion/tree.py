@@ -24,10 +24,10 @@ def best_first(logits: Tensor, room: Tensor, nodes: int) -> Tensor:
     takes some for each place.
     """
     if row_kernels(logits.device) is not None:
+        from orthrus_diffusion.triton_candidates import likeliest
         from orthrus_diffusion.triton_tree import grow
 
-        best = logits.topk(min(CANDIDATES, logits.shape[-1]), dim=-1)
-        return grow(best.values, best.indices, widened(logits).logsumexp(-1), room, nodes, NEVER)
+        return grow(*likeliest(logits, min(CANDIDATES, logits.shape[-1])), room, nodes, NEVER)
     return best_first_in_torch(logits, room, nodes)
 
 

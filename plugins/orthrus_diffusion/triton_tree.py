@@ -46,13 +46,14 @@ def _grow(
         taken = tl.min(tl.where(likely == best, lane, BLOCK), 0)
         own, own_parent, path = _pick(at, lane, taken), _pick(parent, lane, taken), _pick(before, lane, taken)
         here = tl.where(lane == node, best, 2 * NEVER) > NEVER / 2
+        more = best > NEVER / 2  # else no path is left: what the lane would name next is in no place of the block
         kept = tl.where(here, 1, kept)
         picked = tl.where(here, own, picked)
         parents = tl.where(here, own_parent, parents)
-        beside = (own % COUNT) + 1 < COUNT
+        beside = more & ((own % COUNT) + 1 < COUNT)
         sibling = tl.where(beside, path + _pick(scores, cell, own + 1), 2 * NEVER)
         below = (own // COUNT + 1) * COUNT
-        child = tl.where(below < cells, best + _pick(scores, cell, below), 2 * NEVER)
+        child = tl.where(more & (below < cells), best + _pick(scores, cell, below), 2 * NEVER)
         new = lane == node + 1
         likely = tl.where(lane == taken, sibling, tl.where(new, child, likely))
         at = tl.where(lane == taken, own + 1, tl.where(new, below, at))

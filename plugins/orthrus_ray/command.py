@@ -93,6 +93,7 @@ def serve(
     most_megabytes: Annotated[
         int, typer.Option("--max-request-mib", min=1, max=1024, help="Largest body of a request, in MiB.")
     ] = 4,
+    no_page: Annotated[bool, typer.Option("--no-page", help="Serve no page to chat at the address itself.")] = False,
     vllm_metrics: Annotated[
         bool, typer.Option("--vllm-metrics", help="Show the metrics under vLLM's names, too.")
     ] = False,
@@ -126,6 +127,7 @@ def serve(
         keys=read_keys(api_key_file),
         most_bytes=most_megabytes * MEBIBYTE,
         vllm_metrics=vllm_metrics,
+        page=not no_page,
     )
     from orthrus_ray.serving.deploy import Deployment, deploy
 

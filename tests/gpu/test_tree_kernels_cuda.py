@@ -20,6 +20,8 @@ from orthrus_caches.buffers import SlotMoves, move
 from orthrus_diffusion.tree import best_first, best_first_in_torch
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+if torch.cuda.is_available():
+    from orthrus_diffusion.triton_candidates import PIECE, likeliest
 DEVICE = torch.device("cuda", 0)
 WIDTHS = (1, 2, 3, 7, 8, 31, 32, 62, 63)
 seeds = st.integers(0, 2**32)
@@ -124,6 +126,24 @@ def test_keys_move_within_blocks_as_in_torch(dtype: torch.dtype, seed: int) -> N
         store.move(placed, first.to(device), order.to(device))
         moved.append([buffer[2:].cpu() for buffer in store.buffers()])
     assert all(torch.equal(mine, other) for mine, other in zip(*moved, strict=True))
+
+
+@given(seeds)
+def test_the_likeliest_tokens_are_those_of_torch_in_the_order_of_their_ids_where_equal(seed: int) -> None:
+    choose, generator = random.Random(seed), torch.Generator().manual_seed(seed % 2**31)
+    sizes = choose.randint(1, 3), choose.randint(1, 15), choose.choice([3, 20, 500, PIECE, 9001, 49_152])
+    logits = torch.randn(sizes, generator=generator) * choose.choice([1, 3, 10])
+    logits = logits.to(choose.choice([torch.float32, torch.bfloat16]))  # which has many equal ones
+    if choose.random() < 0.3:
+        logits[-1, -1, choose.randrange(2) :: 2] = choose.choice([float("nan"), -float("inf")])
+    count = min(choose.choice([1, 2, 8, 32]), sizes[-1])
+    values, tokens, normalizers = (part.cpu() for part in likeliest(logits.to(DEVICE), count))
+    wide = logits.float()
+    ordered = wide.nan_to_num(nan=-torch.inf, neginf=-torch.inf).sort(dim=-1, descending=True, stable=True)
+    numbers = ordered.values[..., :count] > -torch.inf
+    assert torch.equal(values, ordered.values[..., :count])
+    assert torch.equal(tokens[numbers], ordered.indices[..., :count][numbers])
+    torch.testing.assert_close(normalizers, wide.logsumexp(-1), equal_nan=True)
 
 
 @given(seeds)

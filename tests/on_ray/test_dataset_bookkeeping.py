@@ -58,7 +58,14 @@ def test_a_column_has_one_kind_whatever_the_order_of_its_values(values: list[Any
 
 
 @pytest.mark.parametrize(
-    ("line", "said"), [("{", "line 2: is not JSON"), ("[1]", "line 2: must be an object"), ('"x"', "must be an object")]
+    ("line", "said"),
+    [
+        ("{", "line 2: is not JSON"),
+        ("[1]", "line 2: must be an object"),
+        ('"x"', "must be an object"),
+        (r'{"prompt": "half: \ud83d"}', r"line 2: \\ud83d is half of a letter"),
+        (r'{"half \udc00": 1}', r"line 2: \\udc00 is half of a letter"),
+    ],
 )
 def test_a_line_that_is_no_row_is_said(line: str, said: str, tmp_path: Path) -> None:
     file = tmp_path / "in.jsonl"

@@ -56,6 +56,7 @@ def test_arguments_that_are_wrong_are_said(arguments: list[object], said: str, o
         ({"replicas": 2.5}, "replicas must be an integer, not 2.5"),
         ({"cpus": None}, "cpus must be a number"),
         ({"vllm_metrics": "yes"}, "vllm_metrics must be true or false, not 'yes'"),
+        ({"page": 1}, "page must be true or false, not 1"),
     ],
 )
 def test_numbers_that_make_no_deployment_are_refused(wrong: dict[str, Any], said: str) -> None:
@@ -65,6 +66,7 @@ def test_numbers_that_make_no_deployment_are_refused(wrong: dict[str, Any], said
 
 def test_ingresses_together_let_in_what_replicas_take() -> None:
     settings = DeploymentSettings({}, "model", replicas=2, most_replicas=5, ingresses=3, batch=4, queue=3)
+    assert settings.ingress.page and not dataclasses.replace(settings, page=False).ingress.page
     assert settings.taken_a_replica == 7 and settings.ingress.most == 12  # 35 over 3, rounded up
     assert settings.most_slack == 1
     assert DeploymentSettings({}, "model", slack=0).most_slack == 0

@@ -5,7 +5,7 @@ What a CUDA graph does is only that, so what is chosen to be recorded and replay
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -41,6 +41,13 @@ class Again:
         self.output.copy_(self.run(unpacked(self.like, self.inputs)))
 
 
+@dataclass(frozen=True)
+class Action:
+    """Stand in for a CUDA graph of an action."""
+
+    replay: Callable[[], None]
+
+
 class PlainRecorder:
     """Record without a GPU; around: what a replay is done in; size: of a recording, in bytes."""
 
@@ -51,6 +58,9 @@ class PlainRecorder:
         inputs = packed(forward_pass)
         output = run(unpacked(forward_pass, inputs)).clone()
         return Recording(Again(run, forward_pass, inputs, output, self), inputs, output, self.size)
+
+    def record_action(self, action: Callable[[], None], written: Sequence[torch.Tensor]) -> Action:
+        return Action(action)
 
     def forget(self) -> None: ...
 

@@ -97,7 +97,17 @@ def parse(line: bytes, location: str) -> Mapping[str, Any]:
         raise InputError(f"{location}: is not JSON: {' '.join(str(error).split())[:200]}") from None
     if not isinstance(row, dict):
         raise InputError(f"{location}: must be an object")
+    check_letters(row, location)
     return row
+
+
+def check_letters(row: Mapping[str, Any], location: str) -> None:
+    """Raise InputError for a row with half of a surrogate pair: JSON may have one, and no file of the output may."""
+    try:
+        json.dumps(row, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        half = error.object[error.start]
+        raise InputError(f"{location}: \\u{ord(half):04x} is half of a letter, which cannot be written") from None
 
 
 def kind_of(value: Any) -> str | None:

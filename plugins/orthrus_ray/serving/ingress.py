@@ -40,6 +40,7 @@ class Ingress:
             keys=settings.keys,
             most_bytes=settings.most_bytes,
             vllm_metrics=settings.vllm_metrics,
+            page=settings.page,
         )
         self._looking = asyncio.ensure_future(self._look())
 

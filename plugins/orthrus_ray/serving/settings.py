@@ -47,13 +47,17 @@ class ReplicaSettings:
 
 @dataclass(frozen=True)
 class IngressSettings:
-    """What an ingress lets in. most: answers that may be under way or wait. most_bytes: of a request's body."""
+    """What an ingress lets in. most: answers that may be under way or wait. most_bytes: of a request's body.
+
+    page: whether there is one to chat.
+    """
 
     model: str
     most: int
     keys: tuple[bytes, ...] = ()
     most_bytes: int = 4 * MEBIBYTE
     vllm_metrics: bool = False
+    page: bool = True
 
 
 @dataclass(frozen=True)
@@ -85,13 +89,18 @@ class DeploymentSettings:
     keys: tuple[bytes, ...] = ()
     most_bytes: int = 4 * MEBIBYTE
     vllm_metrics: bool = False
+    page: bool = True
     folder: str = field(default_factory=lambda: str(Path.cwd()))
 
     def __post_init__(self) -> None:
         """Raise InputError for numbers that make no deployment."""
         for name, bound in LEAST.items():
             _check_number(name, getattr(self, name), bound)
-        for name, kind, what in (("model", str, "text"), ("vllm_metrics", bool, "true or false")):
+        for name, kind, what in (
+            ("model", str, "text"),
+            ("vllm_metrics", bool, "true or false"),
+            ("page", bool, "true or false"),
+        ):
             if not isinstance(getattr(self, name), kind):
                 raise InputError(f"{name} must be {what}, not {shown(getattr(self, name))}")
         if self.most_replicas is not None and self.most_replicas < self.replicas:
@@ -120,7 +129,7 @@ class DeploymentSettings:
         """The settings of each ingress; together they let in what all replicas take."""
         most = self.taken_a_replica * (self.most_replicas or self.replicas)
         share = -(-most // self.ingresses)
-        return IngressSettings(self.model, share, self.keys, self.most_bytes, self.vllm_metrics)
+        return IngressSettings(self.model, share, self.keys, self.most_bytes, self.vllm_metrics, self.page)
 
 
 def _check_number(name: str, value: object, least: float) -> None:

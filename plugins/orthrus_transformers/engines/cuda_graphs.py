@@ -28,6 +28,7 @@ from orthrus_transformers.model.pass_state import Form
 from orthrus_transformers.model.shards import group_of
 from orthrus_transformers.model.taps import TapBuffer
 from orthrus_transformers.model.views import View
+from orthrus_transformers.recurrent.recurrent_states import RecurrentStates
 from orthrus_transformers.recurrent.scored_pass import ScoredPass
 
 
@@ -246,7 +247,7 @@ class GraphedEngine:
             self._give_up(error.reason, forward_pass)
             return None
         if self._recurrent is not None and self._recurrent.pending is not None:
-            self._pending[recording] = self._recurrent.pending
+            self._pending[recording] = self._with_move(self._recurrent, self._recurrent.pending)
         size = recording.size if self._group is None else self._group.agree(recording.size)  # all drop it, or none
         self._bytes += size
         if shape.prefill and size > self._limits.megabytes << 19:
@@ -255,6 +256,18 @@ class GraphedEngine:
             self._give_up(MemoryError(takes), forward_pass)
             return None
         return recording
+
+    def _with_move(self, states: RecurrentStates, pending: ScoredPass) -> ScoredPass:
+        """Return what a recorded pass left, with a recording of what takes its rejected tokens back."""
+        try:
+            return replace(pending, move=states.recorded_move(pending, self._recorder))
+        except UncapturableError as error:
+            reason = str(error.reason).split("\n")[0]
+            warnings.warn(
+                f"what takes tokens back from recurrent states cannot be captured ({reason}), and runs as it is",
+                stacklevel=2,
+            )
+            return pending
 
     def _give_up(self, error: Exception, forward_pass: ForwardPass) -> None:
         reason = str(error.__context__ or error).split("\n")[0]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from orthrus.paths import Paths
 from orthrus_transformers.engines.forward_pass import ForwardPass
 
 Run = Callable[[ForwardPass], Tensor]
+Output = TypeVar("Output")
 
 
 class UncapturableError(Exception):
@@ -48,6 +49,12 @@ class Recorder(Protocol):
 
     def record(self, run: Run, forward_pass: ForwardPass) -> Recording:
         """Return a recording of what `run` does with the pass; raise UncapturableError if it cannot be recorded."""
+
+    def record_action(self, action: Callable[[], None], written: Sequence[Tensor]) -> Graph:
+        """Return a recording of an action that belongs to a recorded pass; what it writes over is as it was.
+
+        Raises UncapturableError if it cannot be recorded.
+        """
 
     def forget(self) -> None:
         """Take note that no recording is held any more."""
@@ -85,6 +92,24 @@ class CudaRecorder:
             raise UncapturableError(error) from error
         self._pool = self._pool or graph.pool()
         return Recording(graph, inputs, output, torch.cuda.memory_reserved() - before)
+
+    def record_action(self, action: Callable[[], None], written: Sequence[Tensor]) -> Graph:
+        """Return the captured action, which was run twice before, over whatever the pass's capture left unwritten."""
+        kept = [tensor.clone() for tensor in written]
+        stream = capture_stream(written[0].device)
+        warm_up(action, stream)
+        for tensor, values in zip(written, kept, strict=True):
+            tensor.copy_(values)
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with (
+                no_collection(),
+                torch.cuda.graph(graph, pool=self._pool, stream=stream, capture_error_mode=self._mode),
+            ):
+                action()
+        except Exception as error:  # whatever a capture does not allow
+            raise UncapturableError(error) from error
+        return graph
 
 
 @contextmanager
@@ -145,7 +170,7 @@ def capture_stream(device: torch.device) -> torch.cuda.Stream:
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # torch has no type for it
 
 
-def warm_up(action: Callable[[], Tensor], stream: torch.cuda.Stream) -> Tensor:
+def warm_up(action: Callable[[], Output], stream: torch.cuda.Stream) -> Output:
     """Run an action twice on the stream of a capture: libraries allocate and choose kernels in their first calls."""
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):

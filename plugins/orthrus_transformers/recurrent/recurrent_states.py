@@ -6,15 +6,30 @@ leaves is pending until `keep` says how many tokens of each row stay. B: rows, R
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from orthrus_transformers.recurrent.layer_states import LayerStates, Purpose, StateKey
-from orthrus_transformers.recurrent.scored_pass import ScoredPass, scored_pass
+from orthrus_transformers.recurrent.scored_pass import RecordedMove, ScoredPass, scored_pass
 from orthrus_transformers.recurrent.state_groups import StateGroup, new_groups
+
+
+class Replayable(Protocol):
+    """What was recorded."""
+
+    def replay(self) -> None:
+        """Run it again over the tensors that it was recorded with."""
+
+
+class RecordsActions(Protocol):
+    """A recorder, as far as it takes actions that are no passes."""
+
+    def record_action(self, action: Callable[[], None], written: Sequence[Tensor]) -> Replayable:
+        """Return a recording of an action; what it writes over is as it was."""
 
 
 class RecurrentStates:
@@ -72,6 +87,22 @@ class RecurrentStates:
         pending, self.pending = self.pending, None
         if pending is None:
             return
+        if pending.move is not None and pending.replaced is None and self._marked is None:
+            pending.move.lengths.copy_(lengths)
+            pending.move.replay()
+        else:
+            self._move(pending, lengths)
+
+    def recorded_move(self, pending: ScoredPass, recorder: RecordsActions) -> RecordedMove:
+        """Return a recording of what `keep` does after a recorded pass: some sixty launches for each group of states.
+
+        Raises UncapturableError if a recorder cannot take it.
+        """
+        lengths = pending.starts.clone()
+        action = partial(self._move, pending, lengths)
+        return RecordedMove(lengths, recorder.record_action(action, [group.states for group in self._groups]).replay)
+
+    def _move(self, pending: ScoredPass, lengths: Tensor) -> None:
         counts = pending.counts(lengths)
         accepted = counts.clamp(min=0)
         for index, (group, outcome) in enumerate(zip(self._groups, pending.outcomes, strict=True)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -72,14 +72,26 @@ class Steps:
         return every[counts, :, torch.arange(len(counts), device=counts.device)].transpose(0, 1)
 
 
+@dataclass(frozen=True, eq=False)
+class RecordedMove:
+    """A recording of what moves the states of all rows on to the lengths [B] that are written into its own."""
+
+    lengths: Tensor
+    replay: Callable[[], None]
+
+
 @dataclass(eq=False)
 class ScoredPass:
-    """What a scored pass left of rows with starts [B] tokens before it."""
+    """What a scored pass left of rows with starts [B] tokens before it.
+
+    move: what a recorded pass has, whose tensors are the same each time.
+    """
 
     starts: Tensor
     outcomes: Sequence[Outcome]  # of the groups
     columns: int
     replaced: Tensor | None = None  # [B], of rows that have other texts by now
+    move: RecordedMove | None = None
 
     def counts(self, lengths: Tensor) -> Tensor:
         """Return how many tokens of the pass are kept where rows are cut to lengths [B]; below 0: cut before it."""
