@@ -96,20 +96,25 @@ ORDERS = [[TREE, CHAIN, NOTHING, DraftShape(3, 7), TREE], [TREE], [NOTHING, TREE
 @pytest.mark.parametrize("early", thorough_but([True], [True, False]))
 def test_any_sequence_of_shapes(order: list[DraftShape], early: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was chosen is what is drafted, also where it is launched a cycle before; and it is what is learned from."""
-    shapes, chosen, drafted, seen = itertools.cycle(order), [NOTHING], [], []
+    shapes, chosen, taken, drafted, seen = itertools.cycle(order), [NOTHING], [], [], []
 
     def decide(self: TreePolicy, available: Any, chains: Sequence[float], trees: Sequence[float]) -> DraftShape:
         shape = next(shapes)
         chosen.append(shape if self.lengths[len(chains) - 1] >= shape.drafts and len(trees) == 2 else NOTHING)
         return chosen[-1]
 
-    own = TreePolicy.observe
+    own_take, own_observe = TreePolicy.take, TreePolicy.observe
+
+    def take(self: TreePolicy, shape: DraftShape, available: Any) -> None:
+        taken.append(shape)
+        own_take(self, shape, available)
 
     def observe(self: TreePolicy, accepted: Sequence[int], trees: Any) -> None:
-        seen.append((self._drafted or NOTHING, trees is not None))
-        own(self, accepted, trees)
+        seen.append((taken[-1], trees is not None))
+        own_observe(self, accepted, trees)
 
     monkeypatch.setattr(TreePolicy, "decide", decide)
+    monkeypatch.setattr(TreePolicy, "take", take)
     monkeypatch.setattr(TreePolicy, "observe", observe)
 
     class Widths(Diffusion):
