@@ -33,6 +33,8 @@ class Draft:
     passes: forward passes of a target-sized model that proposing cost (for `tpf`); a smaller one's is a fraction.
     host_lengths: the lengths as numbers, of a draft that was made on the host: who reads them saves a sync. None if
     the drafter does not know them. drafter: the name of who drafted it, if it is not the drafter that proposes it.
+    depth: of a tree, the most tokens of any path: as many may be accepted, and what is launched ahead of the next cycle
+    has to make room for them. None: as many as there are tokens.
     """
 
     tokens: Tensor
@@ -42,6 +44,7 @@ class Draft:
     passes: float = 0
     host_lengths: tuple[int, ...] | None = None
     drafter: str | None = None
+    depth: int | None = None
 
     @cached_property
     def paths(self) -> Paths | None:

@@ -19,7 +19,15 @@ from orthrus.batch.context import Context, upload
 from orthrus.batch.drafts import DraftReading, SeenDrafts
 from orthrus.batch.request import Request, Row
 from orthrus.batch.row_settings import RowSettings
-from orthrus.batch.validation import CheckedDraft, WriteGuard, check_accepted, check_draft, check_numbers, check_verdict
+from orthrus.batch.validation import (
+    CheckedDraft,
+    WriteGuard,
+    check_accepted,
+    check_depth,
+    check_draft,
+    check_numbers,
+    check_verdict,
+)
 from orthrus.kernels.available import row_kernels
 from orthrus.values import Draft, FinishReason, Step, TokenScores, Verdict
 
@@ -251,7 +259,8 @@ class Scheduler:
         reading = DraftReading(context.settings.drafts, self._counts_drafts, self._reads_trees)
         if columns := reading.columns(scored, verdict.last):
             facts = torch.cat([facts, *columns], dim=1)
-        seen = self._read(facts, ahead, width + 1)  # [B, 3 + n + 1, and scores, and the draft]
+        most = width if draft.depth is None else min(width, draft.depth)
+        seen = self._read(facts, ahead, most + 1)  # [B, 3 + n + 1, and scores, and the draft]
         return self._record(seen, width, draft, lambda: reading.take(seen, scored))
 
     def _add(self, draft: Draft, verdict: Verdict, limits: Tensor) -> Tensor:
@@ -296,6 +305,7 @@ class Scheduler:
         # What is said of rows that take no part is not read.
         accepted = [values[1] if values[2] else 0 for values in seen]
         check_accepted(accepted, width)
+        check_depth(accepted, draft, self._drafter)
         drafted = take()
         rows = context.rows
         committed = [

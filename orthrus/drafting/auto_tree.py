@@ -14,6 +14,7 @@ from orthrus.drafting.tree_policy import TreePolicy, depth_of, tree_sizes
 from orthrus.interfaces import Target
 from orthrus.values import DraftShape, Step
 
+MOST_TOKENS = 2048  # of a pass over trees of all rows, for memory: logits of each are held, and in float32, too
 RunShape = Callable[[Context, DraftShape], object]  # runs the drafter's pass and leaves scratch slots only
 
 
@@ -34,7 +35,7 @@ class AutoTree:
         notify: Callable[[str], None] = lambda text: None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """Choose from 0 to `most` drafts, or trees of up to so many nodes over as many places.
+        """Choose from 0 to `most` drafts, or trees of up to so many nodes over as many places, of many rows fewer.
 
         drafting: a name for the drafter's own pass, and what runs it for a context and a shape.
         """
@@ -83,10 +84,11 @@ class AutoTree:
         return self._policy.decide(rooms(context), chains, trees)
 
     def _sizes_for(self, context: Context) -> tuple[list[int], list[int]]:
-        lengths, sizes = (
-            [size for size in sizes if size <= context.max_room] for sizes in (self._policy.lengths, self._policy.sizes)
-        )
-        return lengths, sizes
+        """Return the lengths of chains and the sizes of trees that may be drafted in a cycle."""
+        room = context.max_room
+        most = min(room, MOST_TOKENS // len(context.rows) - 1)
+        lengths = [size for size in self._policy.lengths if size <= room]
+        return lengths, [size for size in self._policy.sizes if size <= most]
 
     def observe(self, step: Step) -> None:
         """Take note of how much of what was chosen was accepted."""

@@ -23,6 +23,7 @@ from orthrus_diffusion.view_files.shipped import find_view
 
 VIEW = "diffusion"  # what the view that came with a target is called
 COPIES = "copies"  # of the model's own attention, untrained
+LAST_SIZES = (7, 15, 31, 63, 127)  # of larger trees, where an answer has no room for them
 MOST_NODES = 63  # of a tree of a size that is chosen: with the anchor as many as kernels of trees take
 
 
@@ -145,10 +146,11 @@ class Diffusion:
             return context.empty_draft()
         draws = context.settings.draws
         spare = context.min_room < width - 1
-        block = MaskedBlock(width, self.mask_token_id, spare, choose=not draws, nodes=shape.nodes)
+        nodes = fitting_nodes(shape.nodes, context)
+        block = MaskedBlock(width, self.mask_token_id, spare, choose=not draws, nodes=nodes)
         result = run_draft_pass(self._target, context, block, view=self.view, kind="block")
-        if shape.nodes:
-            return self._tree(context, result, shape.nodes, chance)
+        if nodes:
+            return replace(self._tree(context, result, nodes, chance), depth=width - 1)
         lengths = context.room.clamp(max=width - 1)  # [B] drafts
         if draws:
             return draw_draft(context, chance, result, lengths)  # of logits [B, width - 1, V]
@@ -192,6 +194,14 @@ def make(options: DiffusionOptions, parts: Parts) -> Diffusion:
     block = options.block if isinstance(options.block, int) else view_config.block
     auto, tree = "auto" in (options.block, options.tree), MOST_NODES if options.tree == "auto" else options.tree
     return Diffusion(target, block, view_config.mask_token_id, name, auto=auto, tree=tree, notify=parts.notify)
+
+
+def fitting_nodes(nodes: int, context: Context) -> int:
+    """Return how many tokens a tree of so many has where an answer ends: one of few sizes, as each is a graph."""
+    room = max(row.room for row in context.rows) - context.unread  # of the row that has most, after this step
+    if nodes <= max(room, LAST_SIZES[0]):
+        return nodes
+    return max(size for size in LAST_SIZES if size <= max(room, LAST_SIZES[0]))
 
 
 def _shape(choice: int | DraftShape) -> DraftShape:

@@ -13,7 +13,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
-from support.building import assert_held, buffers_of, decode_with, family_oracle, table_target, target_oracle
+from support.building import assert_held, buffers_of, decode_with, family_oracle, target_oracle
 from support.families import VOCABULARY, tiny_model
 from support.own_cache import use_own_cache
 from support.recordings import recording_target
@@ -23,11 +23,9 @@ from support.views import committed, random_view
 from torch import Tensor
 
 import orthrus
-from orthrus import AutoTree, Chance, Context, Draft, DraftShape, Sampling, Session, Step, Stop
+from orthrus import AutoTree, Chance, Context, Draft, DraftShape, Sampling, Step, Stop
 from orthrus.batch.scheduler import Scheduler
-from orthrus.chance import request_key
 from orthrus.drafting.tree_policy import TreePolicy
-from orthrus.testing.doubles.trees import ScriptedTrees
 from orthrus.testing.profiles import fewer
 from orthrus.testing.strategies import batches, stops
 from orthrus_attention.sdpa import SdpaAttention
@@ -38,7 +36,6 @@ from orthrus_diffusion.drafter import Diffusion
 from orthrus_drafters.none import NoDrafter
 from orthrus_drafters.prompt_lookup import PromptLookup
 from orthrus_transformers.target import TransformersTarget
-from orthrus_verifiers.consensus import Consensus
 from orthrus_verifiers.coupled import Coupled
 
 MASK = VOCABULARY - 1
@@ -169,64 +166,6 @@ def test_measuring_leaves_what_is_committed(kind: str) -> None:
     assert state() == before
 
 
-class Reading(ScriptedTrees):
-    """Read the trees of steps."""
-
-    reads_trees = True
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.steps: list[Step] = []
-        self.proposed: list[Draft] = []
-
-    def propose(self, context: Context, chance: Chance) -> Draft:
-        self.proposed.append(draft := super().propose(context, chance))
-        return draft
-
-    def observe(self, step: Step) -> None:
-        self.steps.append(step)
-
-
-@fewer(8)
-@given(
-    prompts=batches(4, longest=6, rows=4),
-    stop=stops(4, 12, tokens=1, strings=1),
-    right=st.sampled_from([0.0, 0.5, 0.9]),
-    seed=st.integers(0, 99),
-    shown=st.booleans(),
-)
-def test_steps_tell_which_tokens_of_a_tree_were_kept(
-    prompts: list[list[int]], stop: Stop, right: float, seed: int, shown: bool
-) -> None:
-    target = table_target(seed)
-    answers = [target_oracle(target)(prompt, stop).token_ids for prompt in prompts]
-    texts = {request_key(str(index)): tuple(answer) for index, answer in enumerate(answers)}
-    drafter = Reading(texts, 4, seed, right)
-    session = Session(target, drafter, Consensus(), stop=stop, sampling=Sampling(), batch=3)
-    for index, prompt in enumerate(prompts):
-        session.add(prompt, id=str(index), drafts=shown)
-    list(session)
-    for step, draft in zip(drafter.steps, drafter.proposed, strict=True):
-        if not draft.tokens.shape[1]:
-            assert step.trees is None
-            continue
-        assert step.trees is not None and draft.parents is not None
-        for row, tree in enumerate(step.trees):
-            length = int(draft.lengths[row])
-            assert tree.parents == tuple(draft.parents[row, :length].tolist())
-            assert len(tree.kept) == step.accepted[row] or not step.committed[row]
-            tokens = [int(draft.tokens[row, token]) for token in tree.kept]
-            assert tuple(tokens[: len(step.committed[row])]) == step.committed[row][: len(tokens)]
-            assert [tree.parents[token] for token in tree.kept] == [-1, *tree.kept][: len(tree.kept)]
-
-
-def test_nobody_reads_trees_who_does_not_ask() -> None:
-    drafter = Reading({}, 4, sizes=(4,))
-    drafter.reads_trees = False
-    decode_with(table_target(), drafter, [[1, 2]], Stop(20))
-    assert drafter.proposed and all(step.trees is None for step in drafter.steps)
-
-
 class WrongTrees:
     """Draft what the target never says next, in a chain or in both of two branches, as it is chosen."""
 
@@ -279,6 +218,23 @@ def test_with_trees_that_are_always_wrong_the_speed_is_that_of_none(rows: int, m
     assert spent["none"] / spent["auto"] >= 0.97
     assert spent["none"] < spent["auto"]  # it did try
     assert "0:9" in drafters["auto"].auto.report()["drafts"]  # nothing, in more than nine tenths of the cycles
+
+
+@pytest.mark.thorough
+def test_of_many_rows_trees_are_small() -> None:
+    target = timed_target(lambda tokens: 1 + tokens / 100)
+    sizes: dict[int, set[int]] = {}
+    own = target.score
+
+    def score(context: Context, draft: Draft) -> Tensor:
+        if draft.parents is not None:
+            sizes.setdefault(len(context.rows), set()).add(draft.tokens.shape[1])
+        return own(context, draft)
+
+    target.score = score  # type: ignore[method-assign]
+    for rows in (1, 90, 300):
+        decode_with(target, WrongTrees(target), [[1]] * rows, Stop(40), batch=rows)
+    assert (sizes[1], sizes[90]) == ({7, 15, 23, 31}, {7, 15}) and 300 not in sizes
 
 
 def test_measured_once_and_kept_for_the_next_process() -> None:
