@@ -68,9 +68,9 @@ def keep_accepted_path(
     context: Context,
     draft: Draft,
     verdict: Verdict,
-    logits: Tensor,
+    logits: Tensor | None,
     reads_logits: bool,
-) -> tuple[Draft, Verdict, Tensor]:
+) -> tuple[Draft, Verdict, Tensor | None]:
     """Return a tree's accepted path as a chain's draft, verdict and logits [B, n + 1, V], with its keys moved there.
 
     `last` of the verdict stays what it was: the index of the tree's token at which the path ends.
@@ -83,7 +83,7 @@ def keep_accepted_path(
     target.keep_path(context, path.order)
     if taps is not None:
         taps.follow(path.along)
-    if reads_logits or context.settings.likeliest is not None:
+    if logits is not None and (reads_logits or context.settings.likeliest is not None):
         logits = path.along(logits)
     chain = replace(draft, tokens=path.tokens, probabilities=None, parents=None)
     return chain, replace(verdict, accepted=path.accepted), logits

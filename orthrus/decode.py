@@ -25,10 +25,11 @@ from orthrus.accepted_path import keep_accepted_path
 from orthrus.batch.context import Context
 from orthrus.batch.scheduler import Scheduler
 from orthrus.chance import Chance
+from orthrus.choices import Choices
+from orthrus.decision import Decided, Decision
 from orthrus.interfaces import Drafter, Target, Verifier
 from orthrus.optional import name_of
 from orthrus.ranks.together import together_of
-from orthrus.sampling.logits_processor import LogitsProcessor
 from orthrus.step_recorder import StepRecorder
 from orthrus.taps import tap_for
 from orthrus.trees import check_trees, drafts_trees, reads_trees
@@ -68,7 +69,7 @@ def decode_in_turns(
     scheduler of a session, which has begun on the target; None: the decoding begins. recorder: of what watchers are
     told; None: nobody watches.
     """
-    turn, process, together = turn_of(target), LogitsProcessor.of(context), together_of(target)
+    turn, together = turn_of(target), together_of(target)
     check_trees(target, drafter, verifier)
     if under_way is None:
         begin(target, turn, context)
@@ -80,15 +81,15 @@ def decode_in_turns(
     ahead = drafts_ahead(drafter, context, chance)
     calls = drafter.propose, target.score, verifier.verify, prefill_chunks, ahead
     propose, score, verify, prefill, ahead = calls if recorder is None else recorder.noting(*calls)
+    decision = Decision(context, chance, score, verify, Choices.between(target, drafter, verifier, recorder))
     after_prefill = taps.deliver_prompts if taps else None
     after_cycle = in_order(taps.deliver_scored if taps else None, ahead)  # what is launched reads what is delivered
 
-    def conclude(draft: Draft, logits: Tensor, committed: Callable[[], object] | None, reads: bool = False) -> Step:
-        processed = process(context, draft, logits)  # penalties, temperature, top-k, ...
-        verdict = together.verdict(verify(context, draft, processed, chance))  # the lead's, of ranks
+    def conclude(draft: Draft, decided: Decided, committed: Callable[[], object] | None, reads: bool = False) -> Step:
+        verdict, logits = together.verdict(decided.verdict), decided.logits  # the lead's, of ranks
         if draft.parents is not None:  # a tree: its accepted path is a chain from here on
             draft, verdict, logits = keep_accepted_path(target, taps, context, draft, verdict, logits, bool(likeliest))
-        best = likeliest(logits) if likeliest and reads else None  # before the next pass writes over the logits
+        best = likeliest(logits) if likeliest and reads and logits is not None else None  # before they are written over
         step = scheduler.commit(draft, verdict, committed, logits)
         target.keep(step)  # the cache's length is the position of the anchor, always
         return step if best is None else replace(step, likeliest=best)
@@ -96,13 +97,13 @@ def decode_in_turns(
     def prefilled(rows: list[int], logits: Tensor) -> Step:
         rows = scheduler.seat(rows)
         note_restored(target, context, rows)
-        step = conclude(context.empty_draft(), logits, after_prefill)  # logits [B, 1, V]
+        step = conclude(draft := context.empty_draft(), decision.of(draft, logits), after_prefill)  # logits [B, 1, V]
         drafter.start(context, rows)
         return step
 
     def cycle() -> Step:
         draft = scheduler.check(together.draft(propose(context, chance)))  # tokens [B, n], lengths [B]
-        step = conclude(draft, score(context, draft), after_cycle, reads=True)  # logits [B, n + 1, V]
+        step = conclude(draft, decision.scored(draft), after_cycle, reads=True)
         drafter.observe(step)
         return step
 

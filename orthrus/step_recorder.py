@@ -47,6 +47,12 @@ class StepRecorder:
             launch,
         )
 
+    def noting_choices(
+        self, score: Callable[[Context, Draft], Tensor], verify: Callable[[Context, Draft, Tensor], Verdict]
+    ) -> tuple[Callable[[Context, Draft], Tensor], Callable[[Context, Draft, Tensor], Verdict]]:
+        """Return what does the same as what is called where nobody reads logits, and notes it."""
+        return self.timed("score", score), self.timed("verify", verify)
+
     def timed(self, part: str, call: Callable[P, T]) -> Callable[P, T]:
         """Return a function that does what `call` does, and notes when it began and ended."""
 

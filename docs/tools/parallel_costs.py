@@ -32,6 +32,7 @@ import torch
 import orthrus
 from orthrus import Context, Decoder, Draft
 from orthrus.bench.bandwidth import copy_bandwidth
+from orthrus.choices import score_choices_of
 from orthrus.machine import synchronize, versions
 from orthrus.ranks.group import RankGroup, join
 from orthrus.terminal import echo
@@ -83,11 +84,18 @@ def prompt_of(decoder: Decoder, length: int) -> list[int]:
 
 
 def verify_pass(decoder: Decoder, tokens: int, length: int) -> Callable[[], object]:
-    """Return a verify pass over an anchor and drafts after a prompt of this length; it can be run again and again."""
+    """Return a verify pass over an anchor and drafts after a prompt of this length, up to the tokens that it chooses.
+
+    It can be run again and again.
+    """
     context, steps = begun(decoder, length)
     drafted = torch.ones(1, tokens - 1, dtype=torch.int64, device=decoder.target.device)
     draft = Draft(drafted, torch.full((1,), tokens - 1, device=decoder.target.device))
-    return lambda: (decoder.target.score(context, draft if tokens > 1 else context.empty_draft()), steps)
+    draft = draft if tokens > 1 else context.empty_draft()
+    target, choose = decoder.target, score_choices_of(decoder.target)
+    if choose is not None:
+        return lambda: (choose(context, draft), steps)
+    return lambda: (target.score(context, draft).argmax(-1), steps)
 
 
 def begun(decoder: Decoder, length: int) -> tuple[Context, Any]:
@@ -177,15 +185,20 @@ def _joined_sums(group: RankGroup, device: torch.device) -> dict[str, Any]:
     expected = residual.float() + sum(
         part.to(device) for part in group.told(torch.nn.functional.linear(inputs, weight).float().cpu())
     )
-    for slot in (0, 1, 0, 1):
-        hidden = residual.clone()
-        skinny_linear.linear_added_directly(inputs, weight, hidden, norm, shared, slot)
-        found[f"off by, slot {slot}"] = float((hidden.float() - expected).abs().max())
+    joined = {"one kernel": skinny_linear.linear_summed, "two kernels": skinny_linear.linear_added_directly}
+    for name, work in joined.items():
+        for slot in (0, 1, 0, 1):
+            hidden = residual.clone()
+            work(inputs, weight, hidden, norm, shared, slot)
+            found[f"{name} off by, slot {slot}"] = float((hidden.float() - expected).abs().max())
     slots = iter([0, 1] * 10_000)
     for name, work in {
-        "product, sum and gain, joined": lambda: skinny_linear.linear_added_directly(
-            inputs, weight, residual, norm, shared, next(slots)
-        ),
+        **{
+            f"product, sum and gain, {name}": lambda work=work: work(
+                inputs, weight, residual, norm, shared, next(slots)
+            )
+            for name, work in joined.items()
+        },
         "product, sum and gain": lambda: skinny_linear.added_gain(
             residual, group.sum(skinny_linear.linear(skinny_linear.unnormed(inputs), weight, None, 0.0)), norm
         ),
@@ -240,7 +253,6 @@ def passes(group: RankGroup, sums: str) -> dict[str, Any]:
         works = {"shared": (False, verify_pass(_without_drafts(shared), tokens, 512))}
         works["alone"] = (True, verify_pass(_without_drafts(alone), tokens, 512) if alone else lambda: None)
         found[f"verify pass of {tokens}, ms"] = _ratio(in_turns(group, device, 7, 20, **works))
-        found[f"kernels of a verify pass of {tokens}: name, ms, how many"] = _kernels(works["shared"][1], device)
     decoders = {"alone": (True, alone, 512), "shared": (False, shared, 512)}
     found["cycle of the view, block 32, ms"] = _ratio(cycles_in_turns(group, 5, **decoders))
     return found
@@ -252,14 +264,41 @@ def _ratio(taken: Mapping[str, Sequence[float]]) -> dict[str, Any]:
     return {"alone": told(alone), "shared": told(shared), "ratio": told(ratios)}
 
 
-def _kernels(work: Callable[[], object], device: torch.device) -> list[tuple[str, float, int]]:
-    """Return the kernels that take most of a pass, which all ranks run meanwhile."""
-    if device.type != "cuda":
-        return []
+def kernels(group: RankGroup, sums: str) -> dict[str, Any]:
+    """Return where a verify pass's and a draft's time goes, alone and shared."""
     sys.path.insert(0, str(Path(__file__).parent))
-    from pass_breakdown import longest, profiled
+    import parallel_kernels
 
-    return [*longest([profiled(work, device) for _ in range(3)])]
+    device, found = torch.device("cuda", group.local_rank), {}
+    parallel_kernels.begin(device)  # before graphs are made
+    options = [*VIEW, "drafter.block=32", "stop.max_new_tokens=700"]
+    alone = load(options, str(device)) if group.leads else None
+    group.wait()
+    shared = load(options, "cuda", group.count, sums)
+    for name, tokens in (("verify pass of 32", 32), ("draft of the view", 0)):
+        seen = {}
+        if alone is not None:
+            seen["alone"] = parallel_kernels.seen(_pass_of(alone, tokens), device)
+        group.wait()
+        seen["shared"] = parallel_kernels.seen(_pass_of(shared, tokens), device)
+        group.wait()
+        if group.leads:
+            found.setdefault("table", []).extend([f"--- {name}", *parallel_kernels.beside(**seen)])
+        found[name] = seen
+    return found
+
+
+def _pass_of(decoder: Decoder, tokens: int) -> Callable[[], object]:
+    """Return a verify pass over so many tokens; 0: what the drafter does to propose."""
+    if tokens:
+        return verify_pass(_without_drafts(decoder), tokens, 512)
+    context, steps = begun(decoder, 512)
+
+    def propose() -> object:
+        decoder.drafter.start(context, [0])  # a block that was launched early is not this one's
+        return decoder.drafter.propose(context, orthrus.Chance(0)), steps
+
+    return propose
 
 
 def _warm(decoder: Decoder) -> None:
@@ -349,6 +388,9 @@ PARTS: Mapping[str, tuple[Callable[[RankGroup, str], dict[str, Any]], str, int]]
     "large-nccl": (large, "nccl", 120),
     "collectives-direct": (collectives, "direct", 60),
     "certified-nccl": (certified, "nccl", 60),
+    "certified-joined": (certified, "joined", 60),
+    "kernels-joined": (kernels, "joined", 100),
+    "kernels-nccl": (kernels, "nccl", 100),
     "passes-direct": (passes, "direct", 110),
     "large-joined": (large, "joined", 120),
 }
@@ -440,7 +482,8 @@ def main() -> None:
             continue
         echo(f"=== {part}, {left:.0f} s left")
         results["parts"][part] = run_part(part, asked.ranks, folder, min(left, PARTS[part][2]))
-        echo(json.dumps(results["parts"][part])[:3000])
+        shown = results["parts"][part]
+        echo("\n".join(shown["table"]) if "table" in shown else json.dumps(shown)[:3000])
         asked.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
 

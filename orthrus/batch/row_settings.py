@@ -18,6 +18,19 @@ from orthrus.settings import Sampling
 
 NOBODY, ANY = -1, -2  # no token; a place of a bad word that every token fits
 NO_CUT = -1.0  # a share that no sum of probabilities is below
+OF_LOGITS = (  # settings that change logits, or are told of them
+    "bias",
+    "repetition_penalty",
+    "presence_penalty",
+    "frequency_penalty",
+    "bad_words",
+    "min_new_tokens",
+    "temperature",
+    "top_k",
+    "cut_share",
+    "min_p",
+    "likeliest",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +105,11 @@ class RowSettings:
             likeliest=min(max(asked), vocabulary_size) if asked else None,
             drafts=drafts,
         )
+
+    @property
+    def plain(self) -> bool:
+        """Whether all rows take the likeliest token of logits as they come, and want nothing else of them."""
+        return not self.draws and all(getattr(self, name) is None for name in OF_LOGITS)
 
     def _expanded(self, count: int) -> RowSettings:
         """Return the settings of one row as those of so many, without copies."""

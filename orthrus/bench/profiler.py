@@ -12,6 +12,7 @@ from typing import Any
 
 from orthrus.bench.measurement import Clock
 from orthrus.bench.results import Phases
+from orthrus.choices import speaks_for
 from orthrus.decoder import Decoder
 from orthrus.machine import synchronize
 from orthrus.moments import Moments, Span, moments_of
@@ -79,9 +80,9 @@ def profile(decoder: Decoder, prompts: Sequence[Sequence[int]], batch: int, cloc
     spans: list[Span] = []
     watched = replace(
         decoder,
-        target=TimedPart(decoder.target, ("prefill", "score", "keep"), spans, moments),
+        target=TimedPart(decoder.target, ("prefill", *_with(decoder.target, "score"), "keep"), spans, moments),
         drafter=TimedPart(decoder.drafter, _drafting(decoder.drafter), spans, moments),
-        verifier=TimedPart(decoder.verifier, ("verify",), spans, moments),
+        verifier=TimedPart(decoder.verifier, _with(decoder.verifier, "verify"), spans, moments),
     )
     steps = list(watched.steps(prompts, batch)[1])
     synchronize(device)
@@ -93,6 +94,12 @@ def profile(decoder: Decoder, prompts: Sequence[Sequence[int]], batch: int, cloc
     reports = [part.report() for part in (decoder.target, decoder.drafter) if isinstance(part, Reports)]
     engine = {name: value for report in reports for name, value in report.items()}
     return Profile(Phases(**means), _pass_bytes(decoder.target, steps, steady), engine)
+
+
+def _with(part: Any, method: str) -> tuple[str, ...]:
+    """Return a method, and the one that may be called in its place (see `orthrus.choices`)."""
+    other = f"{method}_choices"
+    return (method, other) if speaks_for(part, method, other) else (method,)
 
 
 def _drafting(drafter: Any) -> tuple[str, ...]:
@@ -107,13 +114,14 @@ def _parts(spans: Sequence[Span], moments: Moments) -> list[dict[str, float]]:
     steps: list[dict[str, float]] = []
     spent = {"draft": 0.0, "score": 0.0, "verify": 0.0}
     phase = {"prefill": "score", "score": "score", "verify": "verify"}
+    phase |= {f"{method}_choices": method for method in ("score", "verify")}
     last_keep = verified = None
     ahead = 0.0
     for span in spans:
         if span.method != "keep":
             seconds = moments.seconds(span.began, span.ended)
             spent[phase.get(span.method, "draft")] += seconds
-            verified = span.ended if span.method == "verify" else verified
+            verified = span.ended if phase.get(span.method) == "verify" else verified
             ahead = seconds if span.method == "ahead" else ahead
             continue
         commit, ahead = moments.seconds(verified, span.ended) - ahead, 0.0

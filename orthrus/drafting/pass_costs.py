@@ -10,12 +10,14 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from orthrus.accepted_path import AcceptedPath
 from orthrus.batch.context import Context
 from orthrus.batch.scheduler import Scheduler
 from orthrus.batch.validation import check_draft
 from orthrus.chance import Chance
+from orthrus.choices import score_choices_of
 from orthrus.drafting.cost_cache import read_costs, write_costs
 from orthrus.drafting.scripted_widths import made_up_tokens, parents_in_pairs
 from orthrus.interfaces import Target
@@ -170,8 +172,7 @@ def verify(target: Target, context: Context, scratch: Scheduler, size: int) -> N
     every token of the vocabulary. The tokens differ, so that a mixture of experts is as busy as it would be.
     """
     draft = _made_up(context, size)
-    logits = target.score(context, draft)
-    chosen = add_noise(context, logits, Chance(0, context.device)).argmax(-1)[:, 0]
+    chosen = _choices(target, context, draft)[:, 0]
     nothing = torch.zeros_like(chosen)
     scratch.commit(draft, Verdict(nothing, nothing + _no_stop(context)))
 
@@ -184,14 +185,20 @@ def verify_tree(target: Target, context: Context, scratch: Scheduler, size: int)
     draft = _made_up(context, size)
     tree = replace(draft, parents=parents_in_pairs(draft.tokens))
     draft = check_draft(tree, context, "auto", trees=True).draft
-    logits = target.score(context, draft)
-    choices = add_noise(context, logits, Chance(0, context.device), paths=draft.paths).argmax(-1)
-    path = AcceptedPath.of(draft, keep_agreed(choices, draft))
+    path = AcceptedPath.of(draft, keep_agreed(_choices(target, context, draft), draft))
     assert isinstance(target, ScoresTrees), "it was asked before"
     target.keep_path(context, path.order)
     nothing = torch.zeros_like(context.lengths)
     chain = replace(draft, tokens=path.tokens, parents=None)
     scratch.commit(chain, Verdict(nothing, nothing + _no_stop(context)))
+
+
+def _choices(target: Target, context: Context, draft: Draft) -> Tensor:
+    """Return the target's choices [B, n + 1], made as decoding makes them."""
+    if context.settings.plain and (choose := score_choices_of(target)) is not None:
+        return choose(context, draft)
+    logits = target.score(context, draft)
+    return add_noise(context, logits, Chance(0, context.device), paths=draft.paths).argmax(-1)
 
 
 def _made_up(context: Context, size: int) -> Draft:

@@ -8,10 +8,20 @@ from typing import Any
 import torch
 
 
-def early_launch() -> dict[str, Any]:
-    """Return the launch arguments of a kernel that calls `gdc_wait` if EARLY: on GPUs that can, from Hopper on."""
-    early = _launches_early(torch.cuda.current_device())
-    return {"EARLY": True, "launch_pdl": True} if early else {"EARLY": False}
+def early_launch(how: int = 1) -> dict[str, Any]:
+    """Return the launch arguments of a kernel that calls `triton_wait.wait`: on GPUs that can, from Hopper on.
+
+    how: as `triton_wait` says; 0: not at all.
+    """
+    early = how and _launches_early(torch.cuda.current_device())
+    return {"EARLY": how, "launch_pdl": True} if early else {"EARLY": 0}
+
+
+@lru_cache
+def multiprocessors(device: int) -> tuple[int, int]:
+    """Return how many multiprocessors a device has, and the bytes of shared memory of each."""
+    properties = torch.cuda.get_device_properties(device)
+    return properties.multi_processor_count, properties.shared_memory_per_multiprocessor
 
 
 @lru_cache

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from orthrus.kernels.launch import early_launch
+from orthrus.kernels.launch import early_launch, multiprocessors
 from orthrus.kernels.tiles import EARLY_WIDTH, MOST_INVARIANT_TOKENS, MOST_TOKENS, SMALL_WIDTH, Tile, tile
 
 
@@ -87,9 +87,53 @@ class SharedParts(Protocol):
     slot_bytes: int
     buffers: Tensor
     marks: Tensor
+    inboxes: Tensor
+    letter: int
 
     def part(self, like: Tensor, slot: int) -> Tensor:
         """Return where this rank's part [B, n, E] goes."""
+
+
+def linear_summed(
+    hidden: Tensor, weight: Tensor, residual: Tensor, norm: Tensor | None, shared: SharedParts, slot: int
+) -> Normed | None:
+    """Do what `linear_added` does with the product of all ranks; slot: of the parts, another one from call to call."""
+    from orthrus.kernels import triton_direct_sum
+
+    outputs, inputs = weight.shape
+    tokens = residual.shape[0] * residual.shape[1]
+    layout = tile(tokens, outputs, inputs)
+    if residual.numel() > shared.letter or not _run_at_a_time(_grid(tokens, outputs, layout), layout, residual):
+        return linear_added_directly(hidden, weight, residual, norm, shared, slot)
+    programs = outputs // layout.columns
+    gained = residual if norm is None else torch.empty_like(residual)
+    parts = residual.new_empty(0 if norm is None else programs * _padded(tokens), dtype=torch.float32)
+    triton_direct_sum.linear_summed[_grid(tokens, outputs, layout)](
+        hidden,
+        weight,
+        residual,
+        norm,
+        gained,
+        parts,
+        shared.inboxes,
+        slot * shared.ranks * shared.letter,
+        tokens,
+        _padded(tokens),
+        N=outputs,
+        K=inputs,
+        NORMED=norm is not None,
+        RANK=shared.rank,
+        RANKS=shared.ranks,
+        LETTER=shared.letter,
+        **_launch(layout, outputs),
+    )
+    return Normed(residual, gained, parts, programs)
+
+
+def _run_at_a_time(grid: tuple[int, int], layout: Tile, residual: Tensor) -> bool:
+    """Tell whether all programs run at a time: none that waits for another GPU's may keep others from beginning."""
+    count, memory = multiprocessors(residual.device.index)
+    return grid[0] * grid[1] <= count * (memory // (layout.bytes + 1024))
 
 
 def linear_added_directly(
@@ -277,8 +321,15 @@ def _launch(layout: Tile, width: int) -> dict[str, Any]:
         "BK": layout.inputs,
         "STAGES": layout.stages,
         "num_warps": layout.warps,
-        **(early_launch() if width <= EARLY_WIDTH else {"EARLY": False}),
+        **_early(layout, width),
     }
+
+
+def _early(layout: Tile, width: int) -> dict[str, Any]:
+    """Return how a kernel is launched, and how much of its weight it reads ahead: each thread asks for one piece."""
+    launch = early_launch(1 if width <= EARLY_WIDTH else layout.early)
+    pieces = max(1, 32 * layout.warps // layout.columns)
+    return {**launch, "AHEAD": layout.ahead if launch["EARLY"] else 0, "PIECES": pieces}
 
 
 def _padded(tokens: int) -> int:

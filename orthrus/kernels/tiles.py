@@ -13,13 +13,24 @@ EARLY_WIDTH = 1024  # hidden size; above, programs that wait early take room fro
 
 @dataclass(frozen=True)
 class Tile:
-    """The tile of a kernel: tokens, outputs and inputs a program takes at a time, warps, pipeline stages."""
+    """The tile of a kernel: tokens, outputs and inputs a program takes at a time, warps, pipeline stages.
+
+    early: whether the kernel is launched early, as `triton_wait` says: 0, 1 or 2. ahead: how many numbers of each row
+    of its weight it asks for before it waits, then.
+    """
 
     tokens: int
     columns: int
     inputs: int
     warps: int
     stages: int
+    early: int = 0
+    ahead: int = 0
+
+    @property
+    def bytes(self) -> int:
+        """Of shared memory, about: numbers are 16 bits."""
+        return 2 * self.stages * self.inputs * (self.tokens + self.columns)
 
 
 def tile(tokens: int, outputs: int, width: int) -> Tile:

@@ -10,7 +10,8 @@ A program has BM tokens and adds up each one's products in the same order wherev
 BM its bits do not depend on how many others there are.
 
 On GPUs that can (Hopper), a kernel is launched while the one before still runs (programmatic dependent launch); it
-touches nothing that the one before writes until `gdc_wait` has returned.
+touches nothing that the one before writes until `gdc_wait` has returned. Its weights nobody writes: the first AHEAD
+numbers of its rows of them may be on their way before.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from orthrus.kernels.triton_wait import wait
+from orthrus.kernels.triton_wait import let_follow, read_ahead, wait
 
 
 @triton.jit
-def _product(
+def product(
     hidden,
     weight,
     n,
@@ -50,7 +51,7 @@ def _product(
 
 
 @triton.jit
-def _factor(parts, padded, m, valid, PARTS: tl.constexpr, PADDED: tl.constexpr, K: tl.constexpr, epsilon):
+def factor_of(parts, padded, m, valid, PARTS: tl.constexpr, PADDED: tl.constexpr, K: tl.constexpr, epsilon):
     """Return one over the root mean square of each row [BM], of which the parts [PARTS, BM] are sums of squares."""
     p = tl.arange(0, PADDED)
     squares = tl.load(parts + p[None, :] * padded + m[:, None], mask=valid[:, None] & (p < PARTS)[None, :], other=0.0)
@@ -105,15 +106,19 @@ def linear(
     BK: tl.constexpr,
     STAGES: tl.constexpr,
     EARLY: tl.constexpr,
+    AHEAD: tl.constexpr,
+    PIECES: tl.constexpr,
 ):
     """Write norm(hidden) times weight [N, K] transposed, plus bias, to out [M, N]; without parts there is no norm."""
     n = tl.program_id(1) * BN + tl.arange(0, BN)
     m = tl.program_id(0) * BM + tl.arange(0, BM)
     valid = m < rows
+    read_ahead(weight, n, K, AHEAD, PIECES)
     wait(EARLY)
-    values = _product(gained, weight, n, m, valid, K, BK, BM, BN, STAGES)
+    values = product(gained, weight, n, m, valid, K, BK, BM, BN, STAGES)
+    let_follow(EARLY)
     if PARTS > 0:
-        values *= _factor(parts, padded, m, valid, PARTS, PADDED, K, epsilon)[:, None]
+        values *= factor_of(parts, padded, m, valid, PARTS, PADDED, K, epsilon)[:, None]
     if BIASED:
         values += tl.load(bias + n).to(tl.float32)[None, :]
     tl.store(out + m[:, None] * N + n[None, :], values.to(out.dtype.element_ty), mask=valid[:, None])
@@ -150,6 +155,8 @@ def linear_rotated(
     BK: tl.constexpr,
     STAGES: tl.constexpr,
     EARLY: tl.constexpr,
+    AHEAD: tl.constexpr,
+    PIECES: tl.constexpr,
 ):
     """Project to heads, rotate queries and keys, write queries [B, EVERY, n, SIZE] and the cache's slots.
 
@@ -163,9 +170,11 @@ def linear_rotated(
     n = head * SIZE + first + (j % PAIRS) + (j // PAIRS) * HALF
     m = tl.program_id(0) * BM + tl.arange(0, BM)
     valid = m < rows
+    read_ahead(weight, n, K, AHEAD, PIECES)
     wait(EARLY)
-    factor = _factor(parts, padded, m, valid, PARTS, PADDED, K, epsilon)
-    values = _product(gained, weight, n, m, valid, K, BK, BM, BN, STAGES) * factor[:, None]
+    factor = factor_of(parts, padded, m, valid, PARTS, PADDED, K, epsilon)
+    values = product(gained, weight, n, m, valid, K, BK, BM, BN, STAGES) * factor[:, None]
+    let_follow(EARLY)
     if BIASED:
         values += tl.load(bias + n).to(tl.float32)[None, :]
     low, high = tl.split(tl.permute(tl.reshape(values, [BM, 2, PAIRS]), [0, 2, 1]))
@@ -212,13 +221,17 @@ def linear_added(
     BK: tl.constexpr,
     STAGES: tl.constexpr,
     EARLY: tl.constexpr,
+    AHEAD: tl.constexpr,
+    PIECES: tl.constexpr,
 ):
     """Add hidden times weight [N, K] transposed to the residual [M, N] in place; make it ready for the next norm."""
     n = tl.program_id(1) * BN + tl.arange(0, BN)
     m = tl.program_id(0) * BM + tl.arange(0, BM)
     valid = m < rows
+    read_ahead(weight, n, K, AHEAD, PIECES)
     wait(EARLY)
-    values = _product(hidden, weight, n, m, valid, K, BK, BM, BN, STAGES)
+    values = product(hidden, weight, n, m, valid, K, BK, BM, BN, STAGES)
+    let_follow(EARLY)
     offsets = m[:, None] * N + n[None, :]
     before = tl.load(residual + offsets, mask=valid[:, None], other=0.0)
     after = (values + before.to(tl.float32)).to(before.dtype)
@@ -248,6 +261,8 @@ def gated(
     BK: tl.constexpr,
     STAGES: tl.constexpr,
     EARLY: tl.constexpr,
+    AHEAD: tl.constexpr,
+    PIECES: tl.constexpr,
 ):
     """Write silu(gate) * up [M, N] for a weight [2 N, K], the gates above; a program has BN / 2 of both."""
     HALF: tl.constexpr = BN // 2
@@ -256,10 +271,12 @@ def gated(
     n = first + (j % HALF) + (j // HALF) * N
     m = tl.program_id(0) * BM + tl.arange(0, BM)
     valid = m < rows
+    read_ahead(weight, n, K, AHEAD, PIECES)
     wait(EARLY)
-    factor = _factor(parts, padded, m, valid, PARTS, PADDED, K, epsilon)
-    values = _product(gained, weight, n, m, valid, K, BK, BM, BN, STAGES) * factor[:, None]
+    factor = factor_of(parts, padded, m, valid, PARTS, PADDED, K, epsilon)
+    values = product(gained, weight, n, m, valid, K, BK, BM, BN, STAGES) * factor[:, None]
+    let_follow(EARLY)
     gate, up = tl.split(tl.permute(tl.reshape(values, [BM, 2, HALF]), [0, 2, 1]))
     column = first + tl.arange(0, HALF)
-    product = gate * tl.sigmoid(gate) * up
-    tl.store(out + m[:, None] * N + column[None, :], product.to(out.dtype.element_ty), mask=valid[:, None])
+    activated = gate * tl.sigmoid(gate) * up
+    tl.store(out + m[:, None] * N + column[None, :], activated.to(out.dtype.element_ty), mask=valid[:, None])

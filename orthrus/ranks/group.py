@@ -57,7 +57,7 @@ class RankGroup:
             with self._waiting():
                 distributed.all_reduce(tensor)
             return tensor
-        parts = self._gathered(tensor)
+        parts = self.gathered(tensor)
         total = parts[0].float() if tensor.dtype in NARROW else parts[0]
         for part in parts[1:]:
             total = total + part
@@ -87,7 +87,7 @@ class RankGroup:
         """Return the parts [..., P] of all ranks side by side, as many columns as `size` of them: [..., size]."""
         width = part.shape[-1]
         parts = [
-            whole[..., : max(0, min(width, size - rank * width))] for rank, whole in enumerate(self._gathered(part))
+            whole[..., : max(0, min(width, size - rank * width))] for rank, whole in enumerate(self.gathered(part))
         ]
         return torch.cat(parts, dim=-1)
 
@@ -140,7 +140,8 @@ class RankGroup:
         """Return when every rank is here."""
         self.told(None)
 
-    def _gathered(self, part: Tensor) -> Tensor:
+    def gathered(self, part: Tensor) -> Tensor:
+        """Return the tensors of all ranks, which have the same shape [...]: [N, ...]."""
         parts = part.new_empty(self.count, *part.shape)
         with self._waiting():
             gather(parts.flatten(0, 1), part.contiguous())

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from orthrus import RowState
-from orthrus_diffusion.tree import best_first
+from orthrus.choices import PassLogits
+from orthrus_diffusion.tree import CANDIDATES, best_first, best_of
 
 
 @dataclass(frozen=True)
@@ -41,13 +42,30 @@ class MaskedBlock:
     def result(self, rows: RowState, logits: Tensor) -> Tensor:
         """Return tokens [B, K - 1], or logits [B, K - 1, V], each row's first draft in front; or a tree."""
         if self.choose and self.nodes:
-            return best_first(replace(self, choose=False).result(rows, logits), rows.room, self.nodes)
-        chosen = logits.argmax(-1) if self.choose else logits
+            return best_first(self._moved(rows, logits), rows.room, self.nodes)
+        return self._moved(rows, logits.argmax(-1) if self.choose else logits)
+
+    @property
+    def reduces(self) -> bool:
+        """Whether the likeliest tokens of a place are enough."""
+        return self.choose
+
+    def reduced(self, rows: RowState, logits: PassLogits) -> Tensor:
+        """Return what `result` does of logits that are not in one piece."""
+        if not self.nodes:
+            return self._moved(rows, logits.argmax())
+        best, normalizer = logits.likeliest(CANDIDATES), logits.normalizer()
+        moved = [self._moved(rows, each) for each in (best.logits, best.tokens, normalizer)]
+        return best_of(moved[0], moved[1], moved[2], rows.room, self.nodes)
+
+    def _moved(self, rows: RowState, made: Tensor) -> Tensor:
+        """Return what was made of each column [B, K - 1, ...], each row's first draft in front."""
         if not self.spare:
-            return chosen
-        columns = torch.arange(self.width - 1, device=logits.device) + self._unused(rows)
+            return made
+        columns = torch.arange(self.width - 1, device=made.device) + self._unused(rows)
         columns = columns.clamp(max=self.width - 2)
-        return chosen.gather(1, columns) if self.choose else gather_rows(chosen, columns)
+        index = columns.view(*columns.shape, *[1] * (made.dim() - 2))
+        return made.gather(1, index.expand(-1, -1, *made.shape[2:]))
 
     def _unused(self, rows: RowState) -> Tensor:
         """Return how many columns [B, 1] of each row are spare."""
@@ -56,8 +74,3 @@ class MaskedBlock:
     def _places(self, rows: RowState) -> Tensor:
         """Return how far after the anchor each column is [B, K]; below 1 it is spare, or the anchor's."""
         return torch.arange(self.width, device=rows.room.device) - self._unused(rows)
-
-
-def gather_rows(logits: Tensor, columns: Tensor) -> Tensor:
-    """Return the logits [B, n, V] in each row's columns [B, n]."""
-    return logits.gather(1, columns[..., None].expand(-1, -1, logits.shape[-1]))

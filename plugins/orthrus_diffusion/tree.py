@@ -23,12 +23,26 @@ def best_first(logits: Tensor, room: Tensor, nodes: int) -> Tensor:
     bounds the places. Everything is on the device, in operations of fixed shapes: on a GPU in one kernel, where torch
     takes some for each place.
     """
+    return best_of(*likeliest_of(logits, min(CANDIDATES, logits.shape[-1])), room, nodes)
+
+
+def likeliest_of(logits: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the largest logits [B, D, k], their tokens, and the logarithm of the sum of all exponentials [B, D]."""
     if row_kernels(logits.device) is not None:
         from orthrus_diffusion.triton_candidates import likeliest
+
+        return likeliest(logits, count)
+    best = logits.topk(count, dim=-1)
+    return best.values, best.indices, widened(logits).logsumexp(-1)
+
+
+def best_of(logits: Tensor, tokens: Tensor, normalizer: Tensor, room: Tensor, nodes: int) -> Tensor:
+    """Return what `best_first` does of the likeliest tokens [B, D, k] of each place, their logits, and normalizers."""
+    if row_kernels(logits.device) is not None:
         from orthrus_diffusion.triton_tree import grow
 
-        return grow(*likeliest(logits, min(CANDIDATES, logits.shape[-1])), room, nodes, NEVER)
-    return best_first_in_torch(logits, room, nodes)
+        return grow(logits, tokens, normalizer, room, nodes, NEVER)
+    return best_in_torch(candidate_scores(logits, normalizer, room), tokens, room, nodes)
 
 
 def widened(logits: Tensor) -> Tensor:
@@ -36,9 +50,11 @@ def widened(logits: Tensor) -> Tensor:
     return logits if logits.dtype == torch.float64 else logits.float()
 
 
-def best_first_in_torch(logits: Tensor, room: Tensor, nodes: int) -> Tensor:
-    """Return what `best_first` does, without a kernel of its own; of trees that are as likely it may be another."""
-    scores, tokens = candidates(logits, room)
+def best_in_torch(scores: Tensor, tokens: Tensor, room: Tensor, nodes: int) -> Tensor:
+    """Return what `best_first` does, without a kernel of its own; of trees that are as likely it may be another.
+
+    scores, tokens [B, D, k]: of the candidates.
+    """
     values, chosen, parents = grown(scores, nodes)
     order = values.sort(dim=1, descending=True, stable=True)  # of equal ones a parent stands before its children
     kept = order.indices[:, :nodes]  # [B, N]
@@ -53,17 +69,15 @@ def best_first_in_torch(logits: Tensor, room: Tensor, nodes: int) -> Tensor:
     return torch.cat([picked, parents, lengths[:, None]], dim=1)
 
 
-def candidates(logits: Tensor, room: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the k likeliest tokens of each place, and their log-probabilities: [B, D, k] each.
+def candidate_scores(logits: Tensor, normalizer: Tensor, room: Tensor) -> Tensor:
+    """Return the log-probabilities [B, D, k] of candidates with these logits.
 
     A place beyond a row's room has none; neither has one whose logits are no numbers.
     """
-    best = logits.topk(min(CANDIDATES, logits.shape[-1]), dim=-1)
-    wide = widened(logits)
-    scores = best.values.to(wide.dtype) - wide.logsumexp(-1, keepdim=True)
+    scores = logits.to(normalizer.dtype) - normalizer[..., None]
     scores = scores.nan_to_num(NEVER, NEVER, NEVER).clamp(NEVER, 0)
     beyond = torch.arange(logits.shape[1], device=room.device) >= room[:, None]
-    return scores.masked_fill(beyond[..., None], NEVER), best.indices
+    return scores.masked_fill(beyond[..., None], NEVER)
 
 
 def grown(scores: Tensor, nodes: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -45,7 +45,7 @@ class TransformersOptions:
     sums: Literal["auto", "nccl", "direct", "joined"] = option(
         "auto",
         help="how GPUs add up what each has of a layer, with parallel: by nccl; direct, reading each other's memory; or"
-        " joined, so and in one kernel with what follows; auto: joined on two GPUs that can, else nccl",
+        " joined, so and in one kernel with what stands around; auto: joined on two GPUs that can, else nccl",
     )
     threads: int | None = option(
         None, minimum=1, maximum=1024, help="threads of the engine native; null: as many as torch takes"

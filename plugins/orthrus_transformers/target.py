@@ -104,6 +104,7 @@ class TransformersTarget(TargetViews):
         self._chunk = prefill_chunk
         self.turn = Turn()
         self.group = group_of(model)
+        self.scores_choices = self.group is not None
         self.moves_rows = isinstance(cache, MovesRows) and cache.moves_rows
         self._row_keys = RowKeys(cache)
         self.restores_prefixes = self._row_keys.restores
@@ -293,12 +294,24 @@ class TransformersTarget(TargetViews):
     @says_when_memory_is_short
     def score(self, context: Context, draft: Draft) -> Tensor:
         """Pass over each row's anchor and draft; return the logits [B, n + 1, V] after each."""
+        return self._scored(context, draft)
+
+    @torch.no_grad()
+    @in_its_turn
+    @on_its_device
+    @says_when_memory_is_short
+    def score_choices(self, context: Context, draft: Draft) -> Tensor:
+        """Do the same where ranks share the model; return the likeliest tokens [B, n + 1] alone."""
+        return self._scored(context, draft, choices=True)
+
+    def _scored(self, context: Context, draft: Draft, choices: bool = False) -> Tensor:
         self.turn.check(context)
-        logits = self._engine.run(scoring_pass(context, self._cache.lengths, draft, self._taps.buffer))
+        scored = scoring_pass(context, self._cache.lengths, draft, self._taps.buffer, choices)
+        output = self._engine.run(scored)
         if self._taps.buffer is not None:
             self._row_keys.write_states(self._taps.buffer.states)
             self._taps.scored(self._cache.lengths)
-        return logits
+        return output
 
     def tree_obstacle(self) -> TreeObstacle | None:
         """Return which part of the target keeps it from scoring trees: its layers, its attention or its cache."""

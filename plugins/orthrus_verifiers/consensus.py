@@ -20,7 +20,11 @@ class Consensus:
 
     def verify(self, context: Context, draft: Draft, logits: Tensor, chance: Chance) -> Verdict:
         """Return the accepted counts and the argmax after the last accepted token; logits [B, n + 1, V]."""
-        return keep_agreed(logits.argmax(dim=-1), draft)
+        return self.verify_choices(context, draft, logits.argmax(dim=-1))
+
+    def verify_choices(self, context: Context, draft: Draft, choices: Tensor) -> Verdict:
+        """Return the accepted counts and the choice after the last accepted token; choices [B, n + 1]."""
+        return keep_agreed(choices, draft)
 
 
 def make(options: ConsensusOptions, parts: Parts) -> Consensus:

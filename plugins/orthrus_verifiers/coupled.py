@@ -23,7 +23,12 @@ class Coupled:
 
     def verify(self, context: Context, draft: Draft, logits: Tensor, chance: Chance) -> Verdict:
         """Return how many tokens are the choices, and the choice after them; logits [B, n + 1, V] are processed."""
-        return keep_agreed(add_noise(context, logits, chance, paths=draft.paths).argmax(dim=-1), draft)
+        noisy = add_noise(context, logits, chance, paths=draft.paths)
+        return self.verify_choices(context, draft, noisy.argmax(dim=-1))
+
+    def verify_choices(self, context: Context, draft: Draft, choices: Tensor) -> Verdict:
+        """Return how many tokens are the choices [B, n + 1], and the choice after them."""
+        return keep_agreed(choices, draft)
 
 
 def make(options: object, parts: Parts) -> Coupled:

@@ -36,6 +36,7 @@ DRAFTER_MODELS = {  # building blocks of drafters with weights of their own
 RANKS = {f"orthrus.ranks.{name}" for name in ("group", "launch", "together")}  # of processes that share a model
 PUBLIC = {
     "orthrus",
+    "orthrus.choices",
     "orthrus.errors",
     "orthrus.files",
     "orthrus.unfinished_files",

@@ -23,6 +23,7 @@ from orthrus import (
     Result,
     Sampling,
     Stop,
+    choices,
     hookspecs,
     interfaces,
     optional,
@@ -91,6 +92,7 @@ def interface_tables(page: Page) -> list[str]:
     protocols = {name: getattr(interfaces, name) for name in PROTOCOLS}
     protocols |= {name: getattr(optional, name) for name in ABILITIES}
     protocols |= {name: getattr(trees, name) for name in TREE_ABILITIES}
+    protocols |= {"ScoresChoices": choices.ScoresChoices, "VerifiesChoices": choices.VerifiesChoices}
     protocols |= {"RoundsStates": rounding.RoundsStates, "MarksStates": state_marks.MarksStates}
     return [
         complaint

@@ -17,7 +17,7 @@ from orthrus.paths import Paths
 from orthrus.sampling import keep_agreed
 from orthrus_caches.block_store import BlockStore, PlacedBlocks
 from orthrus_caches.buffers import SlotMoves, move
-from orthrus_diffusion.tree import best_first, best_first_in_torch
+from orthrus_diffusion.tree import best_first
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 if torch.cuda.is_available():
@@ -159,7 +159,7 @@ def test_the_likeliest_tree_is_that_of_torch(seed: int) -> None:
     if choose.random() < 0.2:
         logits[0, choose.randrange(depth)] = float("nan")
     room = torch.tensor([choose.choice([0, 1, 5, 300]) for _ in range(rows)])
-    wanted, made = best_first_in_torch(logits, room, nodes), best_first(logits.to(DEVICE), room.to(DEVICE), nodes).cpu()
+    wanted, made = best_first(logits, room, nodes), best_first(logits.to(DEVICE), room.to(DEVICE), nodes).cpu()
     assert torch.equal(made[:, -1], wanted[:, -1])
     for row, length in enumerate(wanted[:, -1].tolist()):
         trees = []

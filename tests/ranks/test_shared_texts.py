@@ -80,6 +80,8 @@ def test_a_drafter_that_chooses_how_much_it_drafts_does_so_alike_on_all_ranks(mo
     cells = [
         cell(models["qwen3"], {**by_name["view"], "block": "auto"}, 2),
         cell(models["qwen3"], {**by_name["draft_model"], "length": "auto"}, 2, **COUPLED),
+        cell(models["qwen3"], {**by_name["view"], "tree": 5}, 2),
+        cell(models["llama"], {**by_name["view"], "tree": 5}, 2, **COUPLED),
         cell(models["qwen3"], {"name": "cascade", "drafters": [by_name["prompt_lookup"], by_name["view"]]}, 2),
         cell(models["llama"], by_name["view"], 2, verifier={"name": "rejection"}, sampling={"temperature": 1.0}),
     ]

@@ -46,6 +46,7 @@ class Shape(NamedTuple):
     some_rows: bool
     draft_pass: DraftPass | None
     taps: tuple[TapBuffer, int] | None  # and its generation
+    choices: bool
 
 
 class GraphedEngine:
@@ -168,12 +169,12 @@ class GraphedEngine:
             self._generation = generation
         given = forward_pass.positions is not None, forward_pass.slots is not None, forward_pass.rows is not None
         rows, columns, projected = len(forward_pass.lengths), forward_pass.width, forward_pass.last
-        draft_pass, view = forward_pass.draft_pass, forward_pass.view
+        draft_pass, view, choices = forward_pass.draft_pass, forward_pass.view, forward_pass.choices
         taps = forward_pass.taps
         if taps is not None:
             taps.hold(rows, columns)
         tapped = None if taps is None else (taps, taps.generation)
-        shape = Shape(rows, columns, bucket, projected, forward_pass.kind, view, *given, draft_pass, tapped)
+        shape = Shape(rows, columns, bucket, projected, forward_pass.kind, view, *given, draft_pass, tapped, choices)
         recording = self._recordings.pop(shape, None)
         if recording is not None and draft_pass is not None:
             self._repeats.came_again(draft_pass)

@@ -9,12 +9,14 @@ import torch
 from torch import Tensor
 
 from orthrus import KVCache, MaskDescription
+from orthrus.choices import reduces
 from orthrus.optional import PlacesAdjacentRows
 from orthrus_transformers.engines.engine import Engine, EngineSetup, Obstacle
 from orthrus_transformers.engines.forward_pass import ForwardPass
 from orthrus_transformers.model.pass_state import Form, PassState
 from orthrus_transformers.model.past_key_values import PastKeyValues
 from orthrus_transformers.model.recurrent_cache import RecurrentPast
+from orthrus_transformers.model.shards import shards_of
 from orthrus_transformers.model.short_convolutions import CachedInputs, find_convolutions, mask_for
 from orthrus_transformers.recurrent.layer_states import LayerStates, Purpose
 from orthrus_transformers.recurrent.recurrent_states import RecurrentStates
@@ -61,8 +63,19 @@ class EagerEngine:
 
     def run(self, forward_pass: ForwardPass) -> Tensor:
         """Run the pass; columns whose slot lies beyond the model's context are scratch, and any position does."""
-        if forward_pass.draft_pass is not None:
-            return forward_pass.draft_pass.result(forward_pass.state, self.run(forward_pass.without_draft_pass()))
+        shards = shards_of(self._model)
+        if (draft_pass := forward_pass.draft_pass) is not None:
+            inner, rows = forward_pass.without_draft_pass(), forward_pass.state
+            if shards is not None and reduces(draft_pass):
+                return draft_pass.reduced(rows, shards.logits(self._logits(inner, in_parts=True)))
+            return draft_pass.result(rows, self._logits(inner))
+        if forward_pass.choices:
+            assert shards is not None, "whoever has all logits is asked for them"
+            return shards.logits(self._logits(forward_pass, in_parts=True)).argmax()
+        return self._logits(forward_pass)
+
+    def _logits(self, forward_pass: ForwardPass, in_parts: bool = False) -> Tensor:
+        """Return the logits [R, last, V]; in_parts: this rank's part of them."""
         slots = forward_pass.placed()
         extent = self._place(slots, forward_pass)
         positions, tree = forward_pass.placed_at(slots), forward_pass.tree
@@ -82,6 +95,7 @@ class EagerEngine:
             prefill=forward_pass.slots is not None,
             taps=forward_pass.taps,
             layer_states=states,
+            in_parts=in_parts,
         ):
             logits: Tensor = self._model(
                 input_ids=token_ids,

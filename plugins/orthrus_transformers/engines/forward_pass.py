@@ -40,6 +40,7 @@ class ForwardPass:
     tree: Paths | None = None  # of the columns, whose slots follow one another; their depths are their positions
     begins: bool = False  # whether the rows, whose prompts it is over, hold nothing before it
     scored: bool = False  # whether tokens of it may be kept
+    choices: bool = False  # whether the argmax of the logits is wanted instead of them, of a model that ranks share
 
     @property
     def parts(self) -> list[Tensor]:
@@ -97,7 +98,9 @@ class ForwardPass:
         )
 
 
-def scoring_pass(context: Context, lengths: Tensor, draft: Draft, taps: TapBuffer | None) -> ForwardPass:
+def scoring_pass(
+    context: Context, lengths: Tensor, draft: Draft, taps: TapBuffer | None, choices: bool = False
+) -> ForwardPass:
     """Return the pass over each row's anchor and draft, of which everything is projected; lengths [B]: of the cache."""
     width = 1 + draft.tokens.shape[1]
     return ForwardPass(
@@ -110,4 +113,5 @@ def scoring_pass(context: Context, lengths: Tensor, draft: Draft, taps: TapBuffe
         taps=taps,
         tree=draft.paths,
         scored=True,
+        choices=choices,
     )

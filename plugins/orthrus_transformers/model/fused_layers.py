@@ -98,7 +98,7 @@ class FusedLayer:
             return skinny_linear.linear_added(inputs, product.weight, hidden, norm)
         if (shared := self.group.shared_parts(hidden)) is not None:
             slot = int(product is self.down)
-            return skinny_linear.linear_added_directly(inputs, product.weight, hidden, norm, shared, slot)
+            return skinny_linear.linear_summed(inputs, product.weight, hidden, norm, shared, slot)
         parts = skinny_linear.linear(skinny_linear.unnormed(inputs), product.weight, None, 0.0)
         summed = self.group.sum(parts)
         if norm is not None:

@@ -40,6 +40,7 @@ class PassState:
     prefill: bool  # whether the pass is over prompts
     taps: WritesTaps | None  # what takes hidden states of the pass
     layer_states: LayerStates | None  # what recurrent layers read and leave
+    in_parts: bool  # whether a model that several ranks share leaves its logits in parts
     carried: Normed | None  # what a fused layer left ready for the next one
     _mask: MaskDescription | None
     _prepared: dict[int | None, Any]
@@ -55,6 +56,7 @@ class PassState:
         """Set what is so between passes."""
         self.backend, self.form, self.view, self.inputs, self.prefill = self._backend, "own", None, None, False
         self.taps, self.layer_states, self.carried, self._mask, self._prepared = None, None, None, None, {}
+        self.in_parts = False
 
     @contextmanager
     def run(
@@ -68,10 +70,11 @@ class PassState:
         taps: WritesTaps | None = None,
         layer_states: LayerStates | None = None,
         backend: AttentionBackend | None = None,
+        in_parts: bool = False,
     ) -> Iterator[None]:
         """Run a pass within; backend None: the one that the state was made with."""
         self._mask, self.form, self.view, self.inputs, self.prefill = mask, form, view, inputs, prefill
-        self.taps, self.layer_states = taps, layer_states
+        self.taps, self.layer_states, self.in_parts = taps, layer_states, in_parts
         self.backend = backend or self._backend
         try:
             yield

@@ -16,6 +16,7 @@ from torch.nn.functional import embedding, linear
 
 from orthrus import BuildError
 from orthrus.ranks.group import RankGroup
+from orthrus_transformers.model.part_logits import PartLogits
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,10 @@ class Shards:
     def of(self, name: str, whole: Any) -> Tensor:
         """Return this rank's part of the parameter of a name."""
         return self.parts[name].of(whole)
+
+    def logits(self, part: Tensor) -> PartLogits:
+        """Return the logits of which this rank's part of the head gave a part [B, n, V / N, rounded up]."""
+        return PartLogits(self.group, part, self.vocabulary)
 
     def joined(self, logits: Tensor) -> Tensor:
         """Return the logits [B, n, V] of all ranks' parts of the head [B, n, V / N, rounded up]."""
@@ -119,7 +124,10 @@ def shard(model: Any, group: RankGroup) -> None:
 
 
 def _join_logits(model: Any, args: Any, output: Any) -> Any:
-    output.logits = model.orthrus_shards.joined(output.logits)
+    """Let a model's forward give all logits, unless it is part of a pass that is content with a part of them."""
+    state = getattr(model.get_output_embeddings(), "orthrus_attention", None)
+    if state is None or not state.in_parts:
+        output.logits = model.orthrus_shards.joined(output.logits)
     return output
 
 

@@ -1,0 +1,113 @@
+"""Choices: the likeliest token of each place without the logits, where processes share a head and nobody reads more.
+
+The logits of a head that several processes hold parts of are gathered for whoever reads them. At temperature 0 a
+verdict needs the largest alone, which each process can tell of its part. B: rows, n: tokens of a draft, V: size of the
+vocabulary, k: likeliest tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, TypeGuard, runtime_checkable
+
+from orthrus.interfaces import Drafter, Target, Verifier
+from orthrus.optional import DraftPass, ReadsLikeliest
+from orthrus.values import Draft, LikeliestTokens, Verdict
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from orthrus.batch.context import Context
+    from orthrus.step_recorder import StepRecorder
+    from orthrus.values import RowState
+
+
+@runtime_checkable
+class ScoresChoices(Protocol):
+    """A target that tells the likeliest token of each scored place for less than its logits take."""
+
+    scores_choices: bool  # whether it does, as it was made
+
+    def score_choices(self, context: Context, draft: Draft) -> Tensor:
+        """Return the argmax [B, n + 1] of what `score` would return: of equal logits the lowest token."""
+
+
+@runtime_checkable
+class VerifiesChoices(Protocol):
+    """A verifier that needs no more than the argmax of logits where no row draws its tokens."""
+
+    def verify_choices(self, context: Context, draft: Draft, choices: Tensor) -> Verdict:
+        """Return what `verify` returns, at temperature 0, of logits whose argmax is choices [B, n + 1]."""
+
+
+class PassLogits(Protocol):
+    """The logits [B, n, V] of a pass as what is made of them, of which this process may hold a part."""
+
+    def argmax(self) -> Tensor:
+        """Return the likeliest tokens [B, n]: of equal ones the lowest."""
+
+    def likeliest(self, count: int) -> LikeliestTokens:
+        """Return the k likeliest tokens of each place [B, n, k] and their logits, the largest first."""
+
+    def normalizer(self) -> Tensor:
+        """Return the logarithms [B, n] of the sums of all logits' exponentials, in float32 at least."""
+
+
+@runtime_checkable
+class ReducesLogits(DraftPass, Protocol):
+    """A draft pass that needs its logits for their largest alone."""
+
+    reduces: bool  # whether it does, as it was made
+
+    def reduced(self, rows: RowState, logits: PassLogits) -> Tensor:
+        """Return what `result` returns of these logits [B, width - 1, V], up to rounding of the normalizer."""
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What scores a draft and verifies it without logits."""
+
+    score: Callable[[Context, Draft], Tensor]
+    verify: Callable[[Context, Draft, Tensor], Verdict]
+
+    @classmethod
+    def between(
+        cls, target: Target, drafter: Drafter, verifier: Verifier, recorder: StepRecorder | None = None
+    ) -> Choices | None:
+        """Return how parts go without logits where no row wants anything of them; None: they do not.
+
+        recorder: notes when they do.
+        """
+        if isinstance(drafter, ReadsLikeliest):
+            return None
+        score = score_choices_of(target)
+        if score is None or not isinstance(verifier, VerifiesChoices):
+            return None
+        if not speaks_for(verifier, "verify", "verify_choices"):
+            return None
+        verify = verifier.verify_choices
+        return cls(score, verify) if recorder is None else cls(*recorder.noting_choices(score, verify))
+
+
+def score_choices_of(target: Target) -> Callable[[Context, Draft], Tensor] | None:
+    """Return a target's `score_choices`; None: it has none, or its `score` costs no more."""
+    if not isinstance(target, ScoresChoices) or not target.scores_choices:
+        return None
+    return target.score_choices if speaks_for(target, "score", "score_choices") else None
+
+
+def reduces(draft_pass: DraftPass) -> TypeGuard[ReducesLogits]:
+    """Tell whether a draft pass needs no whole logits."""
+    return isinstance(draft_pass, ReducesLogits) and draft_pass.reduces and speaks_for(draft_pass, "result", "reduced")
+
+
+def speaks_for(part: object, method: str, other: str) -> bool:
+    """Tell whether a method may be called in another's place: the class that has the last word on that has it on both.
+
+    A class that changes one alone, or a wrapper around a part, is asked by the one that everybody has.
+    """
+    for names in (getattr(part, "__dict__", {}), *map(vars, type(part).__mro__)):
+        if method in names or other in names:
+            return method in names and other in names
+    return False

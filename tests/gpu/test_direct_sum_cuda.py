@@ -1,0 +1,77 @@
+"""On a CUDA device: sums over ranks in one kernel with their products, the ranks being two streams of one device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import Tensor
+
+from orthrus.kernels import skinny_linear
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+EMPTY, LETTER, RANKS, SLOTS = -(2**31), 4096, 2, 2
+
+
+@dataclass
+class Inboxes:
+    """The inboxes of a rank beside another's."""
+
+    rank: int
+    inboxes: Tensor
+    ranks: int = RANKS
+    letter: int = LETTER
+    slot_bytes: int = 0
+
+    @property
+    def buffers(self) -> Tensor:
+        """What sums of more tokens use."""
+        raise AssertionError("no sum here is of that many tokens")
+
+    marks = buffers
+
+    def part(self, like: Tensor, slot: int) -> Tensor:
+        raise AssertionError("a part needs no place of its own")
+
+
+@pytest.mark.parametrize("tokens", [1, 16, 17, 32])
+@pytest.mark.parametrize("normed", [True, False])
+def test_every_rank_gets_the_sum_to_the_bit(tokens: int, normed: bool) -> None:
+    generator = torch.Generator("cuda").manual_seed(tokens)
+
+    def drawn(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator, device="cuda").bfloat16()
+
+    memory = [torch.zeros(SLOTS, RANKS, LETTER, dtype=torch.int32, device="cuda") for _ in range(RANKS)]
+    table = torch.tensor([inbox.data_ptr() for inbox in memory], device="cuda")
+    shared = [Inboxes(rank, table) for rank in range(RANKS)]
+    streams = [torch.cuda.Stream() for _ in range(RANKS)]
+    residual, norm = drawn(1, tokens, 128), drawn(128) if normed else None
+    for rank in range(RANKS):  # compiled while nothing waits: to load a kernel may wait for those that run
+        skinny_linear.linear_summed(drawn(1, tokens, 256), drawn(128, 256), residual.clone(), norm, shared[rank], 0)
+    torch.cuda.synchronize()
+    for inbox in memory:
+        inbox.fill_(EMPTY)
+    hidden = [residual.clone() for _ in range(RANKS)]
+    expected = residual.double()
+    for turn in range(5):  # slots come again
+        inputs, weights = [drawn(1, tokens, 256) for _ in range(RANKS)], [drawn(128, 256) / 16 for _ in range(RANKS)]
+        expected += sum(x.double() @ w.double().t() for x, w in zip(inputs, weights, strict=True))
+        torch.cuda.synchronize()
+        made = []
+        for rank, stream in enumerate(streams):
+            with torch.cuda.stream(stream):
+                given = inputs[rank], weights[rank], hidden[rank], norm, shared[rank], turn % SLOTS
+                made.append(skinny_linear.linear_summed(*given))
+        torch.cuda.synchronize()
+        assert torch.equal(hidden[0], hidden[1])
+        torch.testing.assert_close(hidden[0].double(), expected, rtol=1e-2, atol=2e-2)
+        expected = hidden[0].double()
+        assert all(bool((inbox == EMPTY).all()) for inbox in memory), "all that came was read"
+        for prepared in made:
+            assert (prepared is not None) == normed
+            if prepared is not None and norm is not None:
+                assert torch.equal(prepared.gained, (hidden[0].float() * norm.float()).bfloat16())
+                squares = prepared.parts.view(prepared.count, -1)[:, :tokens].sum(0)
+                torch.testing.assert_close(squares, hidden[0].float().square().sum(-1)[0])
