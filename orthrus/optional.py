@@ -47,8 +47,7 @@ class DraftsAhead(Protocol):
 class PrefixConsistent(Protocol):
     """A drafter that says whether its draft follows from a row's committed text alone, a shorter one as its beginning.
 
-    How much was drafted or accepted before changes nothing then. `orthrus predict` asks such a drafter once, at its
-    largest block, and works the smaller ones out.
+    What was drafted or accepted before changes nothing then. `orthrus predict` asks it once, at its largest block.
     """
 
     prefix_consistent: bool
@@ -483,8 +482,11 @@ class DualPass(Protocol):
     def drafted(self, rows: PackedRows, blocks: MaskedBlocks) -> Tensor:
         """Return the view's hidden states [R, N, K, E], with gradients, in the rows that `committed` saw last."""
 
-    def project(self, hidden: Tensor) -> Tensor:
-        """Return the logits [..., V] of hidden states [..., E]."""
+    def project(self, hidden: Tensor, correction: Tensor | None = None) -> Tensor:
+        """Return the logits [..., V] of states [..., E], plus the output head's products with a correction [..., E]."""
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """Return the rows [..., E] of the embedding table for tokens [...], as they are stored."""
 
     def close(self) -> None:
         """Forget the keys and values; the view's weights have no gradients from here on."""

@@ -3,15 +3,17 @@
 python docs/tools/view_acceptance.py --config configs/recipes/smollm2-diffusion.yaml --prompts mt_bench.jsonl \
     gsm8k.jsonl --block 16 8 --out acceptance.json target.dtype=bfloat16
 python docs/tools/view_acceptance.py --config ... --view runs/mine/view --storage-compare --prompts ...
+python docs/tools/view_acceptance.py --config ... --tree 0 32 64 --successor true false --prompts ...
 
 The last arguments are overrides of the config. The bonus token of a cycle counts, the prefill's token does not. A model
 that repeats itself is easily drafted, so answers that ended by themselves are also counted alone (`ended_...`).
---storage-compare measures a view's weights as they are kept, and then rounded to int8.
+--storage-compare measures a view's weights as they are kept, and then rounded to int8. --tree 0 drafts a chain.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
 import time
@@ -78,17 +80,19 @@ def measurements(given: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any
     for storage in [*storages, *(["int8"] if given.storage_compare else [])]:
         if storage not in storages:
             round_views(target)
-        for block in given.block:
-            decoder = drafting(given, block, target)
+        for block, tree, successor in itertools.product(given.block, given.tree, given.successor):
+            decoder = drafting(given, block, target, tree=tree or None, successor=successor)
             label = f"{storage}, block {block or values['block_size']}"
+            label += f", tree of {tree}" if tree else ""
+            label += "" if successor else ", without its successor head"
             yield label, measure(decoder, given.prompts, given.limit, given.batch)
     settings = {"batch": given.batch, "max_new_tokens": given.max_new_tokens, "overrides": given.overrides}
     yield "environment", {**environment({target.device: None}), **settings, "model": target.name}
 
 
-def drafting(given: argparse.Namespace, block: int | None, target: Any = None) -> Any:
+def drafting(given: argparse.Namespace, block: int | None, target: Any = None, **options: Any) -> Any:
     """Return a greedy decoder of the config whose drafter is the view; a target that is given keeps its views."""
-    drafter = {"name": "diffusion", "block": block, "view": given.view}
+    drafter = {"name": "diffusion", "block": block, "view": given.view, **options}
     sections = {"drafter": drafter, "verifier": "consensus", "sampling": {"temperature": 0}}
     stop = {"max_new_tokens": given.max_new_tokens}
     if target is None:
@@ -105,12 +109,22 @@ def place_of(view: str | None, target: Any) -> Path:
     return shipped or target.directory
 
 
+def _truth(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"'{text}' is neither true nor false")
+    return text == "true"
+
+
 def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     """Return what the command line says."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--view", help="as drafter.view: a directory, a hub id or a shipped view's name")
     parser.add_argument("--block", type=int, nargs="+", default=[None], help="one or several; else as trained")
+    parser.add_argument("--tree", type=int, nargs="+", default=[0], help="tokens of a tree, one or several; 0: a chain")
+    parser.add_argument(
+        "--successor", type=_truth, nargs="+", default=[True], help="true, false or both: whether its head is used"
+    )
     parser.add_argument("--storage-compare", action="store_true", help="measure again with weights rounded to int8")
     parser.add_argument("--prompts", type=Path, nargs="+", required=True, help="prompt files (JSONL)")
     parser.add_argument("--limit", type=int, help="the first so many prompts of each file")

@@ -9,7 +9,10 @@ from torch import Tensor
 
 from orthrus import RowState
 from orthrus.choices import PassLogits
-from orthrus_diffusion.tree import CANDIDATES, best_first, best_of
+from orthrus_diffusion.chain import FOLLOWED, greedy_chain
+from orthrus_diffusion.following_tree import best_first_following, conditional
+from orthrus_diffusion.successor import Successors
+from orthrus_diffusion.tree import CANDIDATES, best_first, best_of, likeliest_of, widened
 
 
 @dataclass(frozen=True)
@@ -62,10 +65,14 @@ class MaskedBlock:
         """Return what was made of each column [B, K - 1, ...], each row's first draft in front."""
         if not self.spare:
             return made
-        columns = torch.arange(self.width - 1, device=made.device) + self._unused(rows)
-        columns = columns.clamp(max=self.width - 2)
+        columns = self._columns(rows)
         index = columns.view(*columns.shape, *[1] * (made.dim() - 2))
         return made.gather(1, index.expand(-1, -1, *made.shape[2:]))
+
+    def _columns(self, rows: RowState) -> Tensor:
+        """Return the column [B, K - 1] of each draft, a row's first in front."""
+        columns = torch.arange(self.width - 1, device=rows.room.device) + self._unused(rows)
+        return columns.clamp(max=self.width - 2)
 
     def _unused(self, rows: RowState) -> Tensor:
         """Return how many columns [B, 1] of each row are spare."""
@@ -74,3 +81,38 @@ class MaskedBlock:
     def _places(self, rows: RowState) -> Tensor:
         """Return how far after the anchor each column is [B, K]; below 1 it is spare, or the anchor's."""
         return torch.arange(self.width, device=rows.room.device) - self._unused(rows)
+
+
+@dataclass(frozen=True)
+class SuccessorBlock(MaskedBlock):
+    """A block whose drafts see each other: a successor head corrects the logits of each by the token before it.
+
+    choose: the result is tokens [B, K - 1] or a tree; else the logits [B, K - 1, V], and behind each place's what the
+    head adds to those of its candidates (`SuccessorBlock.parts`).
+    """
+
+    successors: Successors | None = None
+
+    @property
+    def reduces(self) -> bool:
+        """Whether the likeliest tokens of a place are enough: the states are needed, too."""
+        return False
+
+    def result_of_states(self, rows: RowState, logits: Tensor, states: Tensor) -> Tensor:
+        """Return what is made of logits [B, K - 1, V] and the hidden states [B, K - 1, E] that they are of."""
+        assert self.successors is not None, "there is a head"
+        logits, states = self._moved(rows, logits), self._moved(rows, states)
+        values, tokens, normalizers = likeliest_of(logits, min(FOLLOWED, logits.shape[-1]))  # [B, K - 1, k]
+        transitions = self.successors.transitions(rows.anchors, tokens, states)  # [B, K - 1, k, k]
+        if not self.choose:
+            return torch.cat([widened(logits), transitions.flatten(2)], dim=-1)
+        if not self.nodes:
+            return greedy_chain(tokens, values, transitions)
+        return best_first_following(tokens, conditional(values, normalizers, transitions), rows.room, self.nodes)
+
+    @staticmethod
+    def parts(result: Tensor, vocabulary_size: int) -> tuple[Tensor, Tensor]:
+        """Return the logits [B, K - 1, V] and transitions [B, K - 1, k, k] of a result that chooses no tokens."""
+        logits, transitions = result[..., :vocabulary_size], result[..., vocabulary_size:]
+        count = min(FOLLOWED, vocabulary_size)
+        return logits, transitions.reshape(*transitions.shape[:-1], count, count)

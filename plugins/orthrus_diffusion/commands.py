@@ -21,6 +21,7 @@ def convert(
 ) -> None:
     """Convert a released Orthrus-Qwen3 checkpoint to a view, or with --base a view and its model to a checkpoint."""
     from orthrus import InputError, Parts, echo
+    from orthrus_diffusion.view_files.config import parse_config, read_config
     from orthrus_diffusion.view_files.convert import to_released, to_view
     from orthrus_diffusion.view_files.shipped import fetched
 
@@ -30,5 +31,8 @@ def convert(
     if base is None:
         to_view(fetched(source, parts), dest, storage or "float", source)
     else:
-        to_released(fetched(source, parts), fetched(base, parts), dest, base)
+        view = fetched(source, parts)
+        to_released(view, fetched(base, parts), dest, base)
+        if parse_config(read_config(view), view).successor_rank:
+            echo("the view's successor head is left out: the released format has no place for one", err=True)
     echo(dest)

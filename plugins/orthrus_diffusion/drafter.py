@@ -11,14 +11,18 @@ import torch
 from torch import Tensor
 
 from orthrus import AutoBlock, AutoTree, BuildError, Chance, Context, Draft, DraftShape, Parts, Step, run_draft_pass
+from orthrus.draft_states import DraftStatesTarget
 from orthrus.files import fingerprint_weights
 from orthrus.optional import DraftingTarget, ViewTarget
 from orthrus.sampling import add_noise, draw_draft, warp_draft
-from orthrus_diffusion.block import MaskedBlock
+from orthrus_diffusion.block import MaskedBlock, SuccessorBlock
+from orthrus_diffusion.chain import draw_chain
+from orthrus_diffusion.following_tree import draw_tree
 from orthrus_diffusion.options import DiffusionOptions
+from orthrus_diffusion.successor import SuccessorHead, Successors
 from orthrus_diffusion.tree import best_first
 from orthrus_diffusion.view_files.config import ViewConfig
-from orthrus_diffusion.view_files.formats import attach, attach_copies, state_of
+from orthrus_diffusion.view_files.formats import attach, attach_copies, read_head, state_of
 from orthrus_diffusion.view_files.shipped import find_view
 
 VIEW = "diffusion"  # what the view that came with a target is called
@@ -50,6 +54,7 @@ class Diffusion:
         auto: bool = False,
         tree: int | None = None,
         early: bool | None = None,
+        successor: SuccessorHead | None = None,
         notify: Callable[[str], None] = lambda text: None,
     ) -> None:
         """Draft blocks of a size, or with `auto` of any that it chooses up to it, through an attached view.
@@ -57,12 +62,16 @@ class Diffusion:
         tree: how many tokens of the likeliest continuations are drafted, or with `auto` the most that it may choose;
         None: the likeliest token of each place.
         early: whether to launch the next block before the host knows what it follows; None: on a CUDA device.
+        successor: the view's head by which each draft sees the one before it; None: they do not see each other.
         """
         self._target = target
         self.block = block
         self.mask_token_id = mask_token_id
         self.view = view
         self.drafts_trees = tree is not None
+        self._successors = (
+            Successors(successor, target) if successor and isinstance(target, DraftStatesTarget) else None
+        )
         self.learns, self.reads_trees = auto, auto and self.drafts_trees
         self._shape = DraftShape(block - 1, tree or 0)  # of the next draft; with `auto`, what was chosen last
         self._auto = self._chooser(tree, notify) if auto else None
@@ -72,7 +81,7 @@ class Diffusion:
         self._launched: torch.cuda.Event | None = None
 
     def _chooser(self, tree: int | None, notify: Callable[[str], None]) -> AutoBlock | AutoTree:
-        drafting = "diffusion", self._measured
+        drafting = "diffusion" if self._successors is None else "diffusion, successor head", self._measured
         if tree is None:
             return AutoBlock(self._target, self.block - 1, drafting=drafting, notify=notify)
         return AutoTree(self._target, self.block - 1, tree, drafting=drafting, notify=notify)
@@ -147,23 +156,32 @@ class Diffusion:
         draws = context.settings.draws
         spare = context.min_room < width - 1
         nodes = fitting_nodes(shape.nodes, context)
-        block = MaskedBlock(width, self.mask_token_id, spare, choose=not draws, nodes=nodes)
+        block = self._block(width, spare, draws, nodes)
         result = run_draft_pass(self._target, context, block, view=self.view, kind="block")
         if nodes:
-            return replace(self._tree(context, result, nodes, chance), depth=width - 1)
+            return replace(self._tree(context, block, result, chance), depth=width - 1)
         lengths = context.room.clamp(max=width - 1)  # [B] drafts
+        if draws and isinstance(block, SuccessorBlock):
+            return draw_chain(context, chance, *block.parts(result, self._target.vocabulary_size), lengths)
         if draws:
             return draw_draft(context, chance, result, lengths)  # of logits [B, width - 1, V]
         return Draft(result, lengths, passes=1)  # tokens [B, width - 1]
 
-    def _tree(self, context: Context, result: Tensor, nodes: int, chance: Chance) -> Draft:
+    def _block(self, width: int, spare: bool, draws: bool, nodes: int) -> MaskedBlock:
+        settings = width, self.mask_token_id, spare, not draws, nodes
+        return MaskedBlock(*settings) if self._successors is None else SuccessorBlock(*settings, self._successors)
+
+    def _tree(self, context: Context, block: MaskedBlock, result: Tensor, chance: Chance) -> Draft:
         """Return the tree of a block; where tokens are drawn it is made here, of logits and a coupled verifier's noise.
 
         The tokens are then chosen as far as a verifier draws anything else: they have no probabilities.
         """
-        if context.settings.draws:
+        if context.settings.draws and isinstance(block, SuccessorBlock):
+            parts = block.parts(result, self._target.vocabulary_size)
+            result = draw_tree(context, chance, *parts, block.nodes)
+        elif context.settings.draws:
             noisy = add_noise(context, warp_draft(context, result), chance)  # [B, width - 1, V]
-            result = best_first(noisy, context.room, nodes)
+            result = best_first(noisy, context.room, block.nodes)
         nodes = result.shape[1] // 2
         tokens, parents, lengths = result[:, :nodes], result[:, nodes : 2 * nodes], result[:, -1]
         return Draft(tokens, torch.minimum(lengths, context.room), parents=parents, passes=1)
@@ -174,8 +192,9 @@ class Diffusion:
             self._auto.observe(step)
 
     def fingerprint(self) -> str:
-        """Return the fingerprint of the view's weights."""
-        return fingerprint_weights(self._target.view_weights(self.view).items())
+        """Return the fingerprint of the weights of the view and its head."""
+        head = self._successors.head.weights() if self._successors else {}
+        return fingerprint_weights({**self._target.view_weights(self.view), **head}.items())
 
     def report(self) -> Mapping[str, Any]:
         """Return what `auto` chose."""
@@ -190,10 +209,11 @@ def make(options: DiffusionOptions, parts: Parts) -> Diffusion:
             f"drafter 'diffusion' needs views, which target '{type(target).__name__}' does not offer;"
             " set target.name=transformers"
         )
-    name, view_config = _attached(target, options, parts)
+    name, view_config, head = _attached(target, options, parts)
     block = options.block if isinstance(options.block, int) else view_config.block
     auto, tree = "auto" in (options.block, options.tree), MOST_NODES if options.tree == "auto" else options.tree
-    return Diffusion(target, block, view_config.mask_token_id, name, auto=auto, tree=tree, notify=parts.notify)
+    mask, notify = view_config.mask_token_id, parts.notify
+    return Diffusion(target, block, mask, name, auto=auto, tree=tree, successor=head, notify=notify)
 
 
 def fitting_nodes(nodes: int, context: Context) -> int:
@@ -208,10 +228,13 @@ def _shape(choice: int | DraftShape) -> DraftShape:
     return DraftShape(choice) if isinstance(choice, int) else choice
 
 
-def _attached(target: ViewTarget, options: DiffusionOptions, parts: Parts) -> tuple[str, ViewConfig]:
-    """Return the name and config of the view, attached; decoders that share a target share its views."""
+def _attached(
+    target: ViewTarget, options: DiffusionOptions, parts: Parts
+) -> tuple[str, ViewConfig, SuccessorHead | None]:
+    """Return the name and config of the view, attached, and its head; decoders that share a target share its views."""
     if options.view == COPIES and not Path(COPIES).exists():
-        return COPIES, attach_copies(target, COPIES)
+        return COPIES, attach_copies(target, COPIES), None
     directory = find_view(options.view, parts) if options.view is not None else None
     name = f"{VIEW} {directory.resolve()} {state_of(directory)}" if directory else VIEW
-    return name, attach(target, name, directory, allow_ordinary_mask=options.allow_ordinary_mask)
+    view_config = attach(target, name, directory, allow_ordinary_mask=options.allow_ordinary_mask)
+    return name, view_config, read_head(target, name, directory) if options.successor else None

@@ -55,6 +55,15 @@ def best_in_torch(scores: Tensor, tokens: Tensor, room: Tensor, nodes: int) -> T
 
     scores, tokens [B, D, k]: of the candidates.
     """
+    return assembled(tokens, scores[:, :, None].expand(-1, -1, tokens.shape[-1], -1), room, nodes)
+
+
+def assembled(tokens: Tensor, scores: Tensor, room: Tensor, nodes: int) -> Tensor:
+    """Return the likeliest tree [B, 2 N + 1] of candidates tokens [B, D, k].
+
+    scores [B, D, k, k]: the log-probability of each after each of those of the place before; in the first place all
+    are alike.
+    """
     values, chosen, parents = grown(scores, nodes)
     order = values.sort(dim=1, descending=True, stable=True)  # of equal ones a parent stands before its children
     kept = order.indices[:, :nodes]  # [B, N]
@@ -74,26 +83,32 @@ def candidate_scores(logits: Tensor, normalizer: Tensor, room: Tensor) -> Tensor
 
     A place beyond a row's room has none; neither has one whose logits are no numbers.
     """
-    scores = logits.to(normalizer.dtype) - normalizer[..., None]
+    return within_room(logits.to(normalizer.dtype) - normalizer[..., None], room)
+
+
+def within_room(scores: Tensor, room: Tensor) -> Tensor:
+    """Return finite log-probabilities [B, D, ...]: never, of what is no number or beyond a row's room [B]."""
     scores = scores.nan_to_num(NEVER, NEVER, NEVER).clamp(NEVER, 0)
-    beyond = torch.arange(logits.shape[1], device=room.device) >= room[:, None]
-    return scores.masked_fill(beyond[..., None], NEVER)
+    beyond = torch.arange(scores.shape[1], device=room.device) >= room[:, None]
+    return scores.masked_fill(beyond.view(*beyond.shape, *[1] * (scores.dim() - 2)), NEVER)
 
 
 def grown(scores: Tensor, nodes: int) -> tuple[Tensor, Tensor, Tensor]:
     """Return the beams of all depths, side by side: [B, M] each of log-probabilities, candidates, and parents.
 
-    scores [B, D, k]: of the candidates. Of each depth there are as many paths as could be in the tree. A candidate is
-    its number of D k, a parent its column in the result, -1 for the anchor.
+    scores [B, D, k, k]: of the candidates, after each of those of the place before. Of each depth there are as many
+    paths as could be in the tree. A candidate is its number of D k, a parent its column in the result, -1 for the
+    anchor.
     """
-    depth, count = scores.shape[1:]
+    depth, count = scores.shape[1:3]
     width = min(nodes, count)
-    values = [scores[:, 0, :width]]  # in order
-    chosen = [torch.arange(width, device=scores.device).expand(len(scores), -1)]
+    first_place = scores[:, 0, 0].sort(dim=1, descending=True, stable=True)
+    values, chosen = [first_place.values[:, :width]], [first_place.indices[:, :width]]
     parents = [torch.full_like(chosen[0], -1)]
     first = 0  # the column at which the beam before begins
     for place in range(1, min(depth, nodes)):
-        sums = (values[-1][..., None] + scores[:, place, None]).clamp(min=NEVER).flatten(1)  # [B, width k]
+        after = (chosen[-1] % count)[..., None].expand(-1, -1, count)
+        sums = (values[-1][..., None] + scores[:, place].gather(1, after)).clamp(min=NEVER).flatten(1)  # [B, width k]
         beam = sums.topk(min(nodes - place, sums.shape[1]), dim=1)  # a path to here has so many tokens before it
         values.append(beam.values)
         parents.append(first + beam.indices // count)

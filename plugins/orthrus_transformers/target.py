@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from orthrus import Context, Draft, KVCache, Step, TapPoint, Tokenizer, Turn
+from orthrus.draft_states import ReadsDraftStates
 from orthrus.optional import BoundsSlots, DraftPass, MovesRows, TapReader
 from orthrus.trees import MovesSlots, TreeObstacle
 from orthrus_transformers.engines.choice import make_engine
@@ -41,7 +42,7 @@ from orthrus_transformers.model.reference import (
 )
 from orthrus_transformers.model.self_check import checked_windows, refusing
 from orthrus_transformers.model.shards import group_of, shards_of
-from orthrus_transformers.model.taps import Taps
+from orthrus_transformers.model.taps import DraftStates, Taps
 from orthrus_transformers.model.views import View
 from orthrus_transformers.prefill_groups import equal_groups, prefill_groups
 from orthrus_transformers.row_keys import RowKeys
@@ -115,6 +116,7 @@ class TransformersTarget(TargetViews):
         self.recurrent = make_states(model)
         self.marks_states = self.recurrent is not None
         self._taps = Taps(model, state)
+        self._draft_states = DraftStates(model, state)
         with refusing(model.config.model_type):  # of several sizes there is not one
             self.hidden_size = int(model.config.get_text_config().hidden_size)
         self.layer_count = len(find_layers(model))
@@ -342,6 +344,13 @@ class TransformersTarget(TargetViews):
 
     @torch.no_grad()
     @on_its_device
+    def head_rows(self, tokens: Tensor) -> Tensor:
+        """Return the rows [..., h] of the output head's matrix for tokens [...], as they are stored."""
+        head, shards = self._model.get_output_embeddings(), shards_of(self._model)
+        return embedding_rows(head, tokens) if shards is None else shards.head_rows(head.weight, tokens)
+
+    @torch.no_grad()
+    @on_its_device
     def head(self, hidden: Tensor) -> Tensor:
         """Return the output head's products [B, n, V] of states [B, n, h]; in float32 for a 16-bit model."""
         products, shards = project(self._model.get_output_embeddings(), hidden), shards_of(self._model)
@@ -408,6 +417,7 @@ class TransformersTarget(TargetViews):
             unused=1,
             draft_pass=draft_pass,
             room=context.room,
+            taps=self._draft_states.buffer if isinstance(draft_pass, ReadsDraftStates) else None,
         )
         return self._engine.run(forward_pass)
 

@@ -37,6 +37,7 @@ RANKS = {f"orthrus.ranks.{name}" for name in ("group", "launch", "together")}  #
 PUBLIC = {
     "orthrus",
     "orthrus.choices",
+    "orthrus.draft_states",
     "orthrus.errors",
     "orthrus.files",
     "orthrus.unfinished_files",

@@ -65,9 +65,11 @@ def test_the_loss_and_its_gradient(
     drafted = (near + apart * noise).requires_grad_()
     wanted, right, counted = written_out(teacher, drafted, batch, head, weights)
     [gradient] = torch.autograd.grad(wanted / 10, drafted, allow_unused=True) if wanted.requires_grad else [None]
-    gradient_found, loss_found = BlockLoss(lambda hidden: hidden @ head.T, weights, compiled=False)(
+    gradient_found, losses_found = BlockLoss(lambda hidden: hidden @ head.T, weights, compiled=False)(
         teacher, drafted, batch, rows, 10.0
     )
+    loss_found = losses_found.view
+    assert loss_found is not None and gradient_found is not None and losses_found.successor is None
     # The loss computes in float32, as the logits of half precision want it.
     torch.testing.assert_close(loss_found.loss.double(), wanted.detach() / 10, rtol=1e-4, atol=1e-5)
     expected = torch.zeros_like(drafted) if gradient is None else gradient
@@ -96,8 +98,10 @@ def test_a_perfect_view_has_no_loss(frontier: float) -> None:
     columns = (batch.anchors[..., None] + torch.arange(SIZE)).clamp(max=LENGTH - 1)
     drafted = teacher[torch.arange(ROWS)[:, None, None], columns].clone().requires_grad_()
     head = torch.randn(VOCABULARY, HIDDEN)
-    _, loss_found = BlockLoss(lambda hidden: hidden @ head.T, Weights(1.0, frontier), compiled=False)(
+    _, losses_found = BlockLoss(lambda hidden: hidden @ head.T, Weights(1.0, frontier), compiled=False)(
         teacher, drafted, batch, 2, 1.0
     )
+    loss_found = losses_found.view
+    assert loss_found is not None
     assert abs(float(loss_found.loss)) < 1e-5
     assert loss_found.right.tolist() == loss_found.counted.tolist()

@@ -31,7 +31,7 @@ def test_rejected_drafts_are_taken_back_by_recordings(family: str, monkeypatch: 
         tiny_model(family, dtype=torch.float32).cuda(), None, StaticCache(slots=64), SdpaAttention(), engine="graphed"
     )
     answers = [target_oracle(target)(prompt, STOP) for prompt in PROMPTS]
-    tokens, move, moved = [answer.token_ids for answer in answers], RecurrentStates._move, []
+    tokens, move, moved = [answer.token_ids for answer in answers], RecurrentStates.move_on, []
 
     def decode(batch: int) -> None:
         drafter = ScriptedDrafter(tokens, VOCABULARY, 0.6, [0, 2, 5])
@@ -41,7 +41,7 @@ def test_rejected_drafts_are_taken_back_by_recordings(family: str, monkeypatch: 
         moved.append(pending)
         move(states, pending, lengths)
 
-    monkeypatch.setattr(RecurrentStates, "_move", noted)
+    monkeypatch.setattr(RecurrentStates, "move_on", noted)
     for batch in (4, 1):
         decode(batch)
         assert moved, "recordings are made by it"

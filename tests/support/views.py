@@ -7,16 +7,25 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from orthrus import Context, Scheduler, Stop, Verdict
+from orthrus import Context, Sampling, Scheduler, Stop, Verdict
 from orthrus_transformers.target import TransformersTarget
 
 
 def committed(
-    target: TransformersTarget, prompts: Sequence[Sequence[int]], room: int = 12, device: str = "cpu"
+    target: TransformersTarget,
+    prompts: Sequence[Sequence[int]],
+    room: int = 12,
+    device: str = "cpu",
+    sampling: Sampling | None = None,
 ) -> Context:
     """Return a context with the prompts prefilled and each row's anchor committed: the model's own next token."""
     context = Context(
-        prompts, Stop(room + 1), vocabulary_size=target.vocabulary_size, max_length=target.max_length, device=device
+        prompts,
+        Stop(room + 1),
+        vocabulary_size=target.vocabulary_size,
+        max_length=target.max_length,
+        device=device,
+        sampling=sampling,
     )
     target.start(context)
     scheduler = Scheduler(context)

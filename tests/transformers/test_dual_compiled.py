@@ -53,6 +53,21 @@ def test_layers_of_training_are_compiled_once_for_all(family: str, monkeypatch: 
             torch.testing.assert_close(gradient, plain, rtol=1e-9, atol=1e-12)
 
 
+def test_blocks_without_gradients_are_compiled_once_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    target = TransformersTarget(tiny_model("llama", num_hidden_layers=4), None, DynamicCache(), SdpaAttention())
+    random_view(target, "view")
+    passes = target.dual_pass("view", flex=False, compiled=True)
+    with torch.no_grad():
+        for _ in range(2):
+            passes.committed(ROWS)
+            assert not passes.drafted(ROWS, BLOCKS).requires_grad
+    passes.close()
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == PASSES
+
+
 def test_every_shape_of_rows_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
     lengths = range(9, 14)  # ten forms, where torch stops at eight

@@ -1,4 +1,4 @@
 """Training of a view, in stages: prompts, answers, fit, eval. Each goes on where it was interrupted.
 
-May import: drafter, view_files.
+May import: drafter, successor, view_files.
 """

@@ -12,6 +12,7 @@ from orthrus import Decoder, InputError, Prompt, Result, read_prompts, summarize
 from orthrus.optional import TrainableTarget
 from orthrus.progress import bar
 from orthrus_diffusion.drafter import Diffusion
+from orthrus_diffusion.successor import SuccessorHead
 from orthrus_diffusion.training.session import TrainingSession
 
 
@@ -24,9 +25,11 @@ class Evaluation:
     batch: int
 
     @classmethod
-    def of(cls, run: TrainingSession, target: TrainableTarget, view: str) -> Evaluation:
-        """Return the evaluation of an attached view; raise InputError if there are no prompts."""
-        drafter = Diffusion(target, run.training.block, run.training.mask_token_id, view)
+    def of(
+        cls, run: TrainingSession, target: TrainableTarget, view: str, successor: SuccessorHead | None = None
+    ) -> Evaluation:
+        """Return the evaluation of an attached view and its head; raise InputError if there are no prompts."""
+        drafter = Diffusion(target, run.training.block, run.training.mask_token_id, view, successor=successor)
         stop = {"max_new_tokens": run.eval.max_new_tokens}
         return cls(run.decoder(target, drafter=drafter, stop=stop), tuple(evaluation_prompts(run)), run.eval.batch)
 

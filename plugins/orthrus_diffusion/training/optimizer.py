@@ -40,8 +40,11 @@ class MasterWeights:
         """Return the gradients, to be summed over processes."""
         return [self._gradient(name) for name in self.values]
 
-    def step(self, step: int) -> float:
-        """Take one step at the schedule's rate; return the gradient's norm. The gradients are zero afterwards."""
+    def step(self, step: float) -> float:
+        """Take one step at the schedule's rate; return the gradient's norm. The gradients are zero afterwards.
+
+        step: of the schedule, which may be ahead of the steps that are taken.
+        """
         norm = float(torch.nn.utils.get_total_norm(self.gradients()))
         if math.isfinite(norm):
             if self._options.clip and norm > self._options.clip:
@@ -91,7 +94,7 @@ class MasterWeights:
         return gradient
 
 
-def learning_rate(step: int, options: FitOptions) -> float:
+def learning_rate(step: float, options: FitOptions) -> float:
     """Return the rate of a step, the first being 0: a linear rise, then half a cosine."""
     rise = options.warm_up * options.steps
     if step < rise:

@@ -22,6 +22,7 @@ from orthrus_diffusion.training.settings import (
 )
 from orthrus_diffusion.view_files.config import read_config
 from orthrus_diffusion.view_files.mask_token import check_mask_token
+from orthrus_diffusion.view_files.shipped import view_directory
 
 CLAIM = "made-with.json"
 OF_A_TARGET = ("target.", "attention.", "cache.")  # overrides that a target which is there has had
@@ -93,7 +94,7 @@ class TrainingSession:
         for name in (*self.prompts.files, *self.prompts.avoid, *self.eval.files):
             read_prompts(Path(name).expanduser())
         if self.training.start is not None:
-            read_config(Path(self.training.start).expanduser())
+            read_config(view_directory(self.training.start))
 
     def _check_mask_token(self, target: TrainableTarget) -> None:
         options = self.training

@@ -22,7 +22,9 @@ class TrainingOptions:
     )
     block: int = option(16, minimum=2, maximum=1024, help="anchor and drafts of a block")
     start: str | None = option(
-        None, help="directory of a view to go on from; null: copies of the model's own attention"
+        None,
+        help="a view to go on from: a directory, or the name of one that is shipped; null: copies of the model's own"
+        " attention",
     )
     allow_ordinary_mask: bool = option(
         False, help="take a mask token that may occur in texts; drafts near it get worse"
@@ -98,6 +100,22 @@ class FitOptions:
     teacher_temperature: float = option(
         1.0, minimum=0.05, help="temperature of what the view learns; below 1 the likeliest token counts more"
     )
+    successor_rank: int | None = option(
+        None,
+        minimum=0,
+        maximum=4096,
+        help="rank of the successor head, which corrects drafts by the token before each; 0: none; null: that of the"
+        " view that training.start names, if it has one",
+    )
+    train: Literal["all", "successor"] = option(
+        "all", help="all: the view, and the head if it has one; successor: the head alone, the view stays as it is"
+    )
+    minutes: float | None = option(
+        None,
+        minimum=0.0,
+        help="most minutes of steps, counted from the first, which compiles; the rate then falls by them if that is"
+        " sooner; null: all steps",
+    )
     masks: Literal["auto", "flex", "dense"] = option(
         "auto", help="flex: FlexAttention and compiled layers, which need CUDA; dense: masks as tensors"
     )
@@ -109,6 +127,8 @@ class FitOptions:
         """Yield what is wrong beyond types and bounds."""
         if self.rows % self.rows_at_a_time:
             yield "rows_at_a_time", f"is {self.rows_at_a_time}, which does not divide rows, {self.rows}"
+        if self.train == "successor" and self.successor_rank == 0:
+            yield "successor_rank", "is 0, and train=successor trains a head; set it to 256, say"
         if self.rows_at_a_time % self.loss_rows:
             yield "loss_rows", f"is {self.loss_rows}, which does not divide rows_at_a_time, {self.rows_at_a_time}"
 

@@ -14,12 +14,13 @@ from orthrus import InputError, echo
 from orthrus.files import write_whole
 from orthrus_diffusion.training.answers import make_answers
 from orthrus_diffusion.training.evaluation import Evaluation
-from orthrus_diffusion.training.fit import VIEW, fit_view
+from orthrus_diffusion.training.fit import fit_view
 from orthrus_diffusion.training.metrics_log import Records
 from orthrus_diffusion.training.process_group import joined_workers
 from orthrus_diffusion.training.prompts import make_prompts
 from orthrus_diffusion.training.session import TrainingSession
-from orthrus_diffusion.view_files.formats import attach
+from orthrus_diffusion.training.start import VIEW
+from orthrus_diffusion.view_files.formats import attach, read_head
 
 
 def evaluate_view(run: TrainingSession) -> None:
@@ -30,7 +31,8 @@ def evaluate_view(run: TrainingSession) -> None:
         target = run.target()
         attach(target, VIEW, run.out / "view")
         records = Records(run.out / "eval", "measurement")
-        measures = Evaluation.of(run, target, VIEW).measure(shown=True)
+        head = read_head(target, VIEW, run.out / "view")
+        measures = Evaluation.of(run, target, VIEW, head).measure(shown=True)
         write_whole(run.out / "eval.json", json.dumps(measures, indent=1) + "\n")
         records.write(measurement=len(records.read()) + 1, **measures)
         records.plot(run.notify)

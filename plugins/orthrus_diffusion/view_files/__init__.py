@@ -1,4 +1,4 @@
 """Files of a view: their formats, conversion, where views are shipped, and their model cards.
 
-May import: nothing else.
+May import: successor.
 """

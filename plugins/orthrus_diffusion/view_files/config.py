@@ -14,6 +14,7 @@ FORMAT = "orthrus-view"
 VERSION = 1
 RELEASED = "OrthrusLM"
 STORAGES = ("float", "int8")
+LEAST = {"block_size": 2, "mask_token_id": 0, "successor_rank": 1}
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class ViewConfig:
     """The size of a block that a view was trained with, its mask token, and its base model.
 
     base and fingerprint are None where the view lies inside its base model. allow_ordinary_mask: the mask may be a
-    token of ordinary text.
+    token of ordinary text. successor_rank: of the successor head beside the view; 0: it has none.
     """
 
     block: int
@@ -29,6 +30,7 @@ class ViewConfig:
     base: str | None = None
     fingerprint: str | None = None
     allow_ordinary_mask: bool = False
+    successor_rank: int = 0
 
     def to_dict(self, storage: str) -> dict[str, Any]:
         """Return what the config of a view in our own format holds."""
@@ -39,6 +41,7 @@ class ViewConfig:
             "block_size": self.block,
             "mask_token_id": self.mask_token_id,
             **({"allow_ordinary_mask": True} if self.allow_ordinary_mask else {}),
+            **({"successor_rank": self.successor_rank} if self.successor_rank else {}),
             "base": {"name": self.base, "fingerprint": self.fingerprint},
         }
 
@@ -81,7 +84,9 @@ def parse_config(values: Mapping[str, Any], source: Path) -> ViewConfig:
     if not isinstance(base, dict) or not all(isinstance(base.get(key), str) for key in ("name", "fingerprint")):
         raise InputError(f"the config.json of '{source}' does not say its base's name and fingerprint")
     block, mask = _integer(values, "block_size", source), _integer(values, "mask_token_id", source)
-    return ViewConfig(block, mask, base["name"], base["fingerprint"], values.get("allow_ordinary_mask") is True)
+    allowed = values.get("allow_ordinary_mask") is True
+    rank = _integer(values, "successor_rank", source) if "successor_rank" in values else 0
+    return ViewConfig(block, mask, base["name"], base["fingerprint"], allowed, rank)
 
 
 def check_storage(storage: object, what: str) -> None:
@@ -91,7 +96,7 @@ def check_storage(storage: object, what: str) -> None:
 
 
 def _integer(values: Mapping[str, Any], key: str, source: Path) -> int:
-    value, least = values.get(key), 2 if key == "block_size" else 0
+    value, least = values.get(key), LEAST[key]
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise InputError(
             f"{key} in the config.json of '{source}' must be an integer of at least {least}, not {value!r}"

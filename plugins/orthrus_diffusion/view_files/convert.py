@@ -14,6 +14,7 @@ from torch import Tensor
 from orthrus import InputError
 from orthrus.errors import first_of
 from orthrus.files import INDEX, fingerprint_files, new_directory
+from orthrus_diffusion.successor import split_weights
 from orthrus_diffusion.view_files.config import RELEASED, ViewConfig, is_released, parse_config, read_config
 from orthrus_diffusion.view_files.formats import RELEASED_WEIGHT, WEIGHTS, base_name, read_view, write_view
 from orthrus_diffusion.view_files.quantization import SCALE, dequantized
@@ -48,8 +49,9 @@ def to_view(source: Path, destination: Path, storage: str, name: str) -> None:
 def to_released(view: Path, base: Path, destination: Path, name: str, most: int = SHARD_BYTES) -> None:
     """Write a view of our own and the model that it was made for as one released checkpoint into a new directory.
 
-    name: what the base is called in errors. most: bytes of a file, and so of what is held at a time. The view takes
-    the dtypes of the base. Raises InputError if they do not belong together or it cannot be written.
+    name: what the base is called in errors. most: bytes of a file, and so of what is held at a time. The view takes the
+    dtypes of the base. A successor head has no place in that format, and is left out. Raises InputError if they do
+    not belong together or it cannot be written.
     """
     values, base_values = read_config(view), read_config(base)
     if is_released(values):
@@ -57,7 +59,7 @@ def to_released(view: Path, base: Path, destination: Path, name: str, most: int 
     config = parse_config(values, view)
     _check_base(config, base_values, base, view, name)
     model, view_weights = open_checkpoint(base), open_file(view / WEIGHTS)
-    twins = {name for name in view_weights.weights if not name.endswith(SCALE)}
+    twins = {name for name in split_weights(view_weights.weights)[0] if not name.endswith(SCALE)}
     _check_names(twins, model.weights, view)
     own = {name: stored.bytes for name, stored in model.weights.items() if not RELEASED_WEIGHT.fullmatch(name)}
     sizes = own | {_released_name(name): own[name] for name in sorted(twins)}

@@ -17,8 +17,10 @@ from pathlib import Path
 from torch import Tensor
 
 from orthrus import BuildError, InputError
+from orthrus.draft_states import DraftStatesTarget
 from orthrus.files import SamplesWeights, fingerprint_files, fingerprint_weights, new_directory
 from orthrus.optional import ViewTarget
+from orthrus_diffusion.successor import SuccessorHead, make_head, rank_of, split_weights
 from orthrus_diffusion.view_files.config import ViewConfig, check_storage, is_released, parse_config, read_config
 from orthrus_diffusion.view_files.mask_token import check_mask_token
 from orthrus_diffusion.view_files.quantization import dequantized, quantized
@@ -43,8 +45,23 @@ def attach(target: ViewTarget, name: str, directory: Path | None, *, allow_ordin
         _check_base(config, target, folder)
         check_mask_token(target, config.mask_token_id, allow_ordinary=allow_ordinary_mask or config.allow_ordinary_mask)
         if name not in target.view_names:
-            target.attach_view(name, read_view(folder))
+            weights = read_view(folder)
+            target.attach_view(name, split_weights(weights)[0] if config.successor_rank else weights)
     return config
+
+
+def read_head(target: ViewTarget, name: str, directory: Path | None) -> SuccessorHead | None:
+    """Return the successor head of an attached view that lies in a directory, None: where `attach` looks for it.
+
+    None is returned if it has none, or the target gives drafts no hidden states. Raises BuildError if it does not fit.
+    """
+    with _about("drafter.view"):
+        folder = directory or _own_view(target)
+        rank = parse_config(read_config(folder), folder).successor_rank
+        if not rank or not isinstance(target, DraftStatesTarget):
+            return None
+        like = next(iter(target.view_weights(name).values()))
+        return make_head(split_weights(read_view(folder))[1], rank, target.hidden_size, like)
 
 
 def attach_copies(target: ViewTarget, name: str) -> ViewConfig:
@@ -64,17 +81,21 @@ def save_view(
     storage: str = "float",
     allow_ordinary_mask: bool = False,
     weights: Mapping[str, Tensor] | None = None,
+    successor: Mapping[str, Tensor] | None = None,
     replace: bool = False,
 ) -> None:
     """Write an attached view into a new directory, whole or not at all; raise InputError if that cannot be done.
 
     storage: `float`, as the weights are, or `int8`. allow_ordinary_mask: the mask may be a token of ordinary text.
     weights: the view's, more exactly than the target computes with them; None: those that it computes with.
+    successor: the weights of its successor head, by their names in the file; None: it has none.
     replace: the directory may exist, and is replaced.
     """
     check_mask_token(target, mask_token_id, allow_ordinary=allow_ordinary_mask)
-    config = ViewConfig(block, mask_token_id, target.name, base_fingerprint(target), allow_ordinary_mask)
-    write_view(directory, target.view_weights(name) if weights is None else weights, config, storage, replace)
+    rank = rank_of(successor) if successor else 0
+    config = ViewConfig(block, mask_token_id, target.name, base_fingerprint(target), allow_ordinary_mask, rank)
+    written = {**(target.view_weights(name) if weights is None else weights), **(successor or {})}
+    write_view(directory, written, config, storage, replace)
 
 
 def write_view(

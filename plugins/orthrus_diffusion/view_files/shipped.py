@@ -28,6 +28,11 @@ def listing() -> str:
     return f"shipped: {', '.join(views)}" if views else "none is shipped"
 
 
+def view_directory(text: str) -> Path:
+    """Return the directory of a path, or of a shipped view's name where there is no such path."""
+    return VIEWS / text if not path_exists(text) and text in shipped_views() else Path(text).expanduser()
+
+
 def find_view(text: str, parts: Parts) -> Path:
     """Return the directory that `drafter.view` names: as `fetched`; raise InputError if there is none."""
     try:

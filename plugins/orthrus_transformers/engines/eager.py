@@ -68,7 +68,7 @@ class EagerEngine:
             inner, rows = forward_pass.without_draft_pass(), forward_pass.state
             if shards is not None and reduces(draft_pass):
                 return draft_pass.reduced(rows, shards.logits(self._logits(inner, in_parts=True)))
-            return draft_pass.result(rows, self._logits(inner))
+            return forward_pass.drafted_of(self._logits(inner))
         if forward_pass.choices:
             assert shards is not None, "whoever has all logits is asked for them"
             return shards.logits(self._logits(forward_pass, in_parts=True)).argmax()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from orthrus import Context, Draft, DraftPass, RowState
+from orthrus.draft_states import ReadsDraftStates
 from orthrus.paths import Paths
 from orthrus_transformers.model.taps import TapBuffer
 from orthrus_transformers.model.views import View
@@ -96,6 +97,15 @@ class ForwardPass:
             draft_pass=None,
             room=None,
         )
+
+    def drafted_of(self, logits: Tensor) -> Tensor:
+        """Return what the draft pass makes of its logits, and of hidden states where it reads them."""
+        draft_pass = self.draft_pass
+        assert draft_pass is not None, "there is a draft pass"
+        if not isinstance(draft_pass, ReadsDraftStates):
+            return draft_pass.result(self.state, logits)
+        assert self.taps is not None, "states are tapped for a pass that reads them"
+        return draft_pass.result_of_states(self.state, logits, self.taps.part(0)[:, self.projected_columns])
 
 
 def scoring_pass(

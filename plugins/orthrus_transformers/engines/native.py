@@ -83,7 +83,7 @@ class NativeEngine:
     def run(self, forward_pass: ForwardPass) -> Tensor:
         """Run the pass; columns whose slot lies beyond the model's context are scratch, and any position does."""
         if forward_pass.draft_pass is not None:
-            return forward_pass.draft_pass.result(forward_pass.state, self.run(forward_pass.without_draft_pass()))
+            return forward_pass.drafted_of(self.run(forward_pass.without_draft_pass()))
         self._state.saw(self._windows)
         slots = forward_pass.placed().contiguous()
         rows, width = slots.shape

@@ -63,6 +63,16 @@ class Shards:
         """Return the logits [B, n, V] of all ranks' parts of the head [B, n, V / N, rounded up]."""
         return self.group.joined(logits, self.vocabulary)
 
+    def head_rows(self, weight: Tensor, tokens: Tensor) -> Tensor:
+        """Return a head's rows [..., E] for tokens [...]; weight [V / N, rounded up, E]: this rank's part of it."""
+        size = weight.shape[0]
+        if size == self.vocabulary:
+            return embedding(tokens, weight)
+        places = tokens - self.group.rank * size
+        held = (places >= 0) & (places < size)
+        rows = embedding(places.clamp(0, size - 1), weight)
+        return self.group.sum(torch.where(held[..., None], rows, 0.0).to(rows.dtype))
+
 
 def shards_of(model: Any) -> Shards | None:
     """Return the shards of a model; None: this process holds all of it."""

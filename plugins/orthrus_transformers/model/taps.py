@@ -75,9 +75,9 @@ class Taps:
         return TapBuffer(self._points, size, self._model.dtype, self._model.device)
 
     def _write(self, index: int, hidden: Tensor) -> None:
-        taps = self._state.taps
-        if taps is not None:  # else a pass of a draft, or the model's own forward
-            taps.write(index, hidden)
+        buffer = self.buffer
+        if buffer is not None and self._state.taps is buffer:  # else a pass of a draft, or the model's own forward
+            buffer.write(index, hidden)
 
     def restored(
         self, rows: Sequence[int], counts: Sequence[int], states_of: Callable[[int], Tensor], most: int
@@ -116,3 +116,25 @@ class Taps:
         """Hand over the states of a scored draft, whose anchors are at positions starts [B]."""
         assert self.buffer is not None and self._reader is not None, "somebody reads"
         self._reader.scored(self.buffer.states, starts)
+
+
+class DraftStates:
+    """The final hidden states of drafts' passes, for drafters that read them; hooked once somebody does."""
+
+    def __init__(self, model: Any, state: PassState) -> None:
+        self._model = model
+        self._state = state
+        self._buffer: TapBuffer | None = None
+
+    @property
+    def buffer(self) -> TapBuffer:
+        """The buffer that such passes write to."""
+        if self._buffer is None:
+            size = self._model.config.get_text_config().hidden_size
+            self._buffer = TapBuffer(("final",), size, self._model.dtype, self._model.device)
+            hook_points(self._model, self._buffer.points, self._write)
+        return self._buffer
+
+    def _write(self, index: int, hidden: Tensor) -> None:
+        if self._state.taps is self._buffer:
+            self.buffer.write(index, hidden)

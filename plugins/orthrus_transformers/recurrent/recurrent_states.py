@@ -91,7 +91,7 @@ class RecurrentStates:
             pending.move.lengths.copy_(lengths)
             pending.move.replay()
         else:
-            self._move(pending, lengths)
+            self.move_on(pending, lengths)
 
     def recorded_move(self, pending: ScoredPass, recorder: RecordsActions) -> RecordedMove:
         """Return a recording of what `keep` does after a recorded pass: some sixty launches for each group of states.
@@ -99,10 +99,11 @@ class RecurrentStates:
         Raises UncapturableError if a recorder cannot take it.
         """
         lengths = pending.starts.clone()
-        action = partial(self._move, pending, lengths)
+        action = partial(self.move_on, pending, lengths)
         return RecordedMove(lengths, recorder.record_action(action, [group.states for group in self._groups]).replay)
 
-    def _move(self, pending: ScoredPass, lengths: Tensor) -> None:
+    def move_on(self, pending: ScoredPass, lengths: Tensor) -> None:
+        """Let rows have the states after lengths [B] tokens, launch by launch; `keep` replays that where it can."""
         counts = pending.counts(lengths)
         accepted = counts.clamp(min=0)
         for index, (group, outcome) in enumerate(zip(self._groups, pending.outcomes, strict=True)):

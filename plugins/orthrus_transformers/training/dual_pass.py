@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear
+from torch.nn.functional import embedding, linear
 
 from orthrus import BuildError, MaskDescription, MaskedBlocks, PackedRows
 from orthrus_transformers.guards import on_its_device
@@ -64,7 +64,10 @@ class DualPass:
 
     @on_its_device
     def drafted(self, rows: PackedRows, blocks: MaskedBlocks) -> Tensor:
-        """Return the view's hidden states [R, N, K, E] of blocks in the rows that `committed` saw last."""
+        """Return the view's hidden states [R, N, K, E] of blocks in the rows that `committed` saw last.
+
+        They have gradients, but where torch records none.
+        """
         anchors, size = blocks.anchors, blocks.size
         self._attention.begin_blocks(rows.starts, anchors, size)
         self._inputs.begin_blocks(rows.starts, anchors, size)
@@ -75,11 +78,21 @@ class DualPass:
         hidden = self.run(token_ids.flatten(1), positions.flatten(1), self._view)
         return hidden.view(*anchors.shape, size, -1)
 
-    def project(self, hidden: Tensor) -> Tensor:
-        """Return the logits [..., V] of hidden states [..., E], as the model's own head computes them."""
+    def project(self, hidden: Tensor, correction: Tensor | None = None) -> Tensor:
+        """Return the logits [..., V] of hidden states [..., E], as the model's own head computes them.
+
+        correction [..., E]: its products with the head's matrix are added, without what a model does to logits.
+        """
+        weight = self._model.get_output_embeddings().weight
         if self.plain_head:
-            return linear(hidden, self._model.get_output_embeddings().weight)
-        return self._through_model(hidden)
+            return linear(hidden if correction is None else hidden + correction, weight)
+        logits = self._through_model(hidden)
+        return logits if correction is None else logits + linear(correction, weight)
+
+    @torch.no_grad()
+    def embed(self, tokens: Tensor) -> Tensor:
+        """Return the rows [..., E] of the embedding table for tokens [...], as they are stored."""
+        return embedding(tokens, self._model.get_input_embeddings().weight)
 
     def close(self) -> None:
         """Forget keys, values and inputs, and that the view's weights have gradients."""
@@ -100,7 +113,7 @@ class DualPass:
     def _run_layers(self, token_ids: Tensor, positions: Tensor, view: View | None) -> Tensor:
         """Run layers of a known kind as functions of their weights."""
         hidden = self._trunk.embed_tokens(token_ids).detach()
-        if view is not None:
+        if view is not None and torch.is_grad_enabled():
             hidden.requires_grad_()  # like the input of every other layer, so that one compilation serves all
         cosine, sine = self._trunk.rotary_emb(hidden.detach(), positions)
         for index, layer in enumerate(self._layers):

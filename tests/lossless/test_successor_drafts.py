@@ -1,0 +1,116 @@
+"""Views with successor heads: the text is the oracle's whatever a head says, and drafts are what they claim to be."""
+
+from __future__ import annotations
+
+import functools
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from support.building import assert_held, decode_with, family_oracle, transformers_target
+from support.families import VOCABULARY
+from support.recordings import recording_target
+from support.successors import random_head
+from support.views import committed, random_view
+
+from orthrus import Chance, Context, Sampling, Stop
+from orthrus.testing.profiles import fewer
+from orthrus.testing.strategies import batches, stops
+from orthrus_caches.static import StaticCache
+from orthrus_diffusion.drafter import Diffusion
+from orthrus_transformers.target import TransformersTarget
+from orthrus_verifiers.coupled import Coupled
+from orthrus_verifiers.rejection import Rejection
+
+MASK = VOCABULARY - 1
+ENGINES = ("dynamic", "static", "fused", "recorded")
+
+
+@functools.cache
+def target_of(engine: str) -> TransformersTarget:
+    if engine == "recorded":
+        target = recording_target(chunk=5)
+    elif engine == "fused":
+        target = transformers_target("llama", StaticCache(slots=8), 5, engine="fused")
+    else:
+        target = transformers_target("llama", StaticCache(slots=8) if engine == "static" else None, chunk=5)
+    random_view(target, "noisy", noise=0.02)
+    return target
+
+
+@fewer(50)  # a model's passes, and its oracle's for every token
+@given(
+    prompts=batches(VOCABULARY, longest=14, rows=4),
+    stop=stops(VOCABULARY),
+    engine=st.sampled_from(ENGINES),
+    size=st.sampled_from([0.0, 0.05, 2.0]),
+    block=st.integers(2, 17),
+    nodes=st.sampled_from([None, 2, 13, 40]),
+    temperature=st.sampled_from([0.0, 0.7]),
+    batch=st.integers(1, 4),
+)
+def test_the_text_is_the_oracles(
+    prompts: list[list[int]],
+    stop: Stop,
+    engine: str,
+    size: float,
+    block: int,
+    nodes: int | None,
+    temperature: float,
+    batch: int,
+) -> None:
+    target, sampling = target_of(engine), Sampling(temperature)
+    drafter = Diffusion(target, block, MASK, "noisy", tree=nodes, successor=random_head(target, "noisy", size))
+    results = decode_with(target, drafter, prompts, stop, 1, batch, Coupled(), sampling)
+    if temperature == 0:
+        assert_held(results, family_oracle("llama"), prompts, stop)
+        return
+    plain = Diffusion(target, block, MASK, "noisy")
+    again = decode_with(target, plain, prompts, stop, 1, len(prompts), Coupled(), sampling)
+    assert [result.token_ids for result in results] == [result.token_ids for result in again]
+
+
+def drawing(target: TransformersTarget, temperature: float, seed: int) -> Context:
+    """Return a context of two rows that are drawn, one of which has less room than a block."""
+    return committed(target, [[1 + seed, 2, 3], [2] * 90], room=12, sampling=Sampling(temperature))
+
+
+@pytest.mark.parametrize("nodes", [None, 9])
+@pytest.mark.parametrize("temperature", [0.0, 0.9])
+def test_a_head_that_corrects_nothing_drafts_what_none_does(nodes: int | None, temperature: float) -> None:
+    target = target_of("static")
+    drafts = []
+    for head in (None, random_head(target, "noisy", 0.0)):
+        context = drawing(target, temperature, 3)
+        drafts.append(
+            Diffusion(target, 7, MASK, "noisy", tree=nodes, successor=head).propose(context, Chance(3, context.device))
+        )
+    for row, length in enumerate(drafts[0].lengths.tolist()):
+        assert drafts[0].tokens[row, :length].tolist() == drafts[1].tokens[row, :length].tolist()
+    assert drafts[0].lengths.tolist() == drafts[1].lengths.tolist()
+
+
+@fewer(20)
+@given(seed=st.integers(0, 20), temperature=st.sampled_from([0.5, 1.0, 3.0]))
+def test_drawn_drafts_come_from_what_they_say(seed: int, temperature: float) -> None:
+    """Each token is the choice that the noise makes of its own probabilities, so it is drawn from these."""
+    target = target_of("static")
+    context, chance = drawing(target, temperature, seed), Chance(seed, torch.device("cpu"))
+    draft = Diffusion(target, 7, MASK, "noisy", successor=random_head(target, "noisy", 2.0, seed)).propose(
+        context, chance
+    )
+    assert draft.probabilities is not None
+    torch.testing.assert_close(draft.probabilities.sum(-1), torch.ones_like(draft.probabilities[..., 0]))
+    noise = chance.gumbel(context.keys, context.positions(draft.tokens.shape[1]), VOCABULARY)
+    chosen = (draft.probabilities.log() + noise).argmax(-1)
+    for row, length in enumerate(draft.lengths.tolist()):
+        assert chosen[row, :length].tolist() == draft.tokens[row, :length].tolist()
+
+
+@pytest.mark.parametrize("nodes", [None, 12])
+def test_rejection_takes_them(nodes: int | None) -> None:
+    target, sampling = target_of("static"), Sampling(0.8)
+    drafter = Diffusion(target, 6, MASK, "noisy", tree=nodes, successor=random_head(target, "noisy", 0.05))
+    results = decode_with(target, drafter, [[1, 2, 3], [4]], Stop(12), 1, 2, Rejection(), sampling)
+    assert all(len(result.token_ids) == 12 for result in results)
