@@ -16,6 +16,8 @@ from support.building import assert_held, buffers_of, decode_with, family_oracle
 from support.families import VOCABULARY, tiny_model
 from support.own_cache import use_own_cache
 from support.recordings import recording_target
+from support.settings import set_rows
+from support.successors import random_head
 from support.thorough import thorough_but
 from support.views import committed, random_view
 from torch import Tensor
@@ -54,8 +56,9 @@ def target_of(kind: str) -> TransformersTarget:
     return target
 
 
-def diffusion(kind: str, nodes: int = 15, block: int = 8, early: bool = False) -> Diffusion:
-    return Diffusion(target_of(kind), block, MASK, "nearly copied", auto=True, tree=nodes, early=early)
+def diffusion(kind: str, nodes: int = 15, block: int = 8, early: bool = False, headed: bool = False) -> Diffusion:
+    head = random_head(target_of(kind), "nearly copied", 0.05) if headed else None
+    return Diffusion(target_of(kind), block, MASK, "nearly copied", auto=True, tree=nodes, early=early, successor=head)
 
 
 @pytest.mark.thorough
@@ -66,13 +69,14 @@ def diffusion(kind: str, nodes: int = 15, block: int = 8, early: bool = False) -
     kind=st.sampled_from(["dynamic", "static", "recorded"]),
     nodes=st.integers(2, 40),
     temperature=st.sampled_from([0.0, 0.7]),
+    headed=st.booleans(),
 )
 @fewer(25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_any_rows_and_limits(
-    prompts: list[list[int]], stop: Stop, batch: int, kind: str, nodes: int, temperature: float
+    prompts: list[list[int]], stop: Stop, batch: int, kind: str, nodes: int, temperature: float, headed: bool
 ) -> None:
     target, sampling = target_of(kind), Sampling(temperature)
-    drafter = diffusion(kind, nodes, early=kind == "recorded")
+    drafter = diffusion(kind, nodes, early=kind == "recorded", headed=headed)
     for _ in range(2):  # the second time it knows more
         results = decode_with(target, drafter, prompts, stop, 1, batch, Coupled(), sampling)
         if temperature == 0:
@@ -80,6 +84,40 @@ def test_any_rows_and_limits(
             continue
         again = decode_with(target, NoDrafter(), prompts, stop, 1, len(prompts), Coupled(), sampling)
         assert [result.token_ids for result in results] == [result.token_ids for result in again]
+
+
+@fewer(10)
+@given(
+    prompts=batches(VOCABULARY, longest=9, rows=3),
+    sizes=st.tuples(st.integers(2, 40), st.integers(2, 40)).map(sorted),
+    block=st.integers(2, 9),
+    temperature=st.sampled_from([0.0, 0.7]),
+    headed=st.booleans(),
+)
+def test_a_smaller_tree_is_the_beginning_of_a_larger_one_and_a_chain_its_first_children(
+    prompts: list[list[int]], sizes: list[int], block: int, temperature: float, headed: bool
+) -> None:
+    """That is what makes it possible to count what each of them would keep."""
+    target = target_of("dynamic")
+    head = random_head(target, "nearly copied", 0.05) if headed else None
+    context = committed(target, prompts, room=60)
+    set_rows(context, sampling=Sampling(temperature))
+
+    def draft(nodes: int | None) -> Draft:
+        drafter = Diffusion(target, block, MASK, "nearly copied", tree=nodes, successor=head)
+        return drafter.propose(context, Chance(3, context.device))
+
+    small, large, chain = draft(sizes[0]), draft(sizes[1]), draft(None)
+    assert small.parents is not None and large.parents is not None
+    for row in range(len(prompts)):
+        length = int(small.lengths[row])
+        for part, whole in ((small.tokens, large.tokens), (small.parents, large.parents)):
+            assert part[row, :length].tolist() == whole[row, :length].tolist()
+        parents, token, tokens = large.parents[row, : int(large.lengths[row])].tolist(), -1, []
+        while token in parents:
+            token = parents.index(token)
+            tokens.append(int(large.tokens[row, token]))
+        assert tokens == chain.tokens[row, : len(tokens)].tolist()
 
 
 CHAIN, TREE, NOTHING = DraftShape(7), DraftShape(7, 15), DraftShape(0)
