@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 TICKS = os.sysconf("SC_CLK_TCK")
+TRIES, PAUSE_SECONDS = 20, 0.02  # to connect
 
 
 @dataclass(frozen=True)
@@ -107,10 +108,20 @@ def serving(config: Path, overrides: Sequence[str], batch: int) -> Iterator[Serv
         process.wait()
 
 
+async def connected(server: Server) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Return a connection; some systems reset one of many that come at once, and clients then try again."""
+    for _ in range(TRIES - 1):
+        try:
+            return await asyncio.open_connection(server.host, server.port)
+        except ConnectionResetError:
+            await asyncio.sleep(PAUSE_SECONDS)
+    return await asyncio.open_connection(server.host, server.port)
+
+
 async def ask(server: Server, body: dict[str, object]) -> tuple[bytes, float]:
     """Return what the server sends for a request, and the seconds until its first piece."""
     payload = json.dumps({"model": server.model, **body}).encode()
-    reader, writer = await asyncio.open_connection(server.host, server.port)
+    reader, writer = await connected(server)
     head = f"POST /v1/completions HTTP/1.1\r\nHost: {server.host}\r\nContent-Type: application/json\r\n"
     writer.write(head.encode() + f"Connection: close\r\nContent-Length: {len(payload)}\r\n\r\n".encode() + payload)
     begun, received, first = time.perf_counter(), bytearray(), 0.0

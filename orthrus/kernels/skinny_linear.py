@@ -127,7 +127,7 @@ def linear_summed(
         LETTER=shared.letter,
         **_launch(layout, outputs),
     )
-    return Normed(residual, gained, parts, programs)
+    return None if norm is None else Normed(residual, gained, parts, programs)
 
 
 def _run_at_a_time(grid: tuple[int, int], layout: Tile, residual: Tensor) -> bool:
@@ -279,7 +279,7 @@ def linear_added(hidden: Tensor, weight: Tensor, residual: Tensor, norm: Tensor 
         NORMED=norm is not None,
         **_launch(layout, outputs),
     )
-    return Normed(residual, gained, parts, programs)
+    return None if norm is None else Normed(residual, gained, parts, programs)
 
 
 def gated(normed: Normed, weight: Tensor, epsilon: float) -> Tensor:

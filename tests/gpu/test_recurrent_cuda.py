@@ -7,7 +7,7 @@ import random
 import pytest
 import torch
 from support.building import assert_lossless, decode_with, target_oracle
-from support.drafters import ScriptedDrafter
+from support.drafters import CudaDrafter
 from support.families import VOCABULARY, tiny_model
 from torch import Tensor
 
@@ -34,7 +34,7 @@ def test_rejected_drafts_are_taken_back_by_recordings(family: str, monkeypatch: 
     tokens, move, moved = [answer.token_ids for answer in answers], RecurrentStates.move_on, []
 
     def decode(batch: int) -> None:
-        drafter = ScriptedDrafter(tokens, VOCABULARY, 0.6, [0, 2, 5])
+        drafter = CudaDrafter(tokens, VOCABULARY, 0.6, [0, 2, 5])
         assert_lossless(decode_with(target, drafter, PROMPTS, STOP, batch=batch), answers)
 
     def noted(states: RecurrentStates, pending: ScoredPass, lengths: Tensor) -> None:
