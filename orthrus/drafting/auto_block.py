@@ -52,7 +52,7 @@ class AutoBlock:
         available: how many each row could be given, None for a row that has ended; None for all: as many as their room.
         The first time that it is asked for so many rows or so long a text, it may measure.
         """
-        available = _rooms(context) if available is None else available
+        available = rooms(context) if available is None else available
         return self._chooser.choose(available, self._costs_of(context))
 
     def choose_next(self, context: Context) -> int:
@@ -63,11 +63,11 @@ class AutoBlock:
         """
         if not self._costs.knows(context, self._sizes_for(context)):
             return 0
-        return self._chooser.decide(_rooms(context), self._costs_of(context))
+        return self._chooser.decide(rooms(context), self._costs_of(context))
 
     def take(self, context: Context, size: int) -> None:
         """Take note that in this cycle so many tokens are drafted, which were chosen in the one before."""
-        self._chooser.take(size, _rooms(context))
+        self._chooser.take(size, rooms(context))
 
     def _sizes_for(self, context: Context) -> list[int]:
         return [size for size in self._sizes if size <= context.max_room]
@@ -88,6 +88,6 @@ class AutoBlock:
         return {"drafts": " ".join(f"{size}:{count / cycles:.0%}" for size, count in sorted(chosen.items()))}
 
 
-def _rooms(context: Context) -> list[int | None]:
+def rooms(context: Context) -> list[int | None]:
     """Return how many tokens each row could be given, None for a row that has ended."""
     return [row.room or None for row in context.rows]

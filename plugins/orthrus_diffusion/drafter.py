@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from orthrus import AutoBlock, BuildError, Chance, Context, Draft, Parts, Step, run_draft_pass
+from orthrus import AutoBlock, AutoTree, BuildError, Chance, Context, Draft, DraftShape, Parts, Step, run_draft_pass
 from orthrus.draft_states import DraftStatesTarget
 from orthrus.files import fingerprint_weights
 from orthrus.optional import DraftingTarget, ViewTarget
@@ -27,6 +27,8 @@ from orthrus_diffusion.view_files.shipped import find_view
 
 VIEW = "diffusion"  # what the view that came with a target is called
 COPIES = "copies"  # of the model's own attention, untrained
+LAST_SIZES = (7, 15, 31, 63, 127)  # of larger trees, where an answer has no room for them
+MOST_NODES = 63  # of a tree of a size that is chosen: with the anchor as many as kernels of trees take
 
 
 class Diffusion:
@@ -57,7 +59,8 @@ class Diffusion:
     ) -> None:
         """Draft blocks of a size, or with `auto` of any that it chooses up to it, through an attached view.
 
-        tree: how many tokens of the likeliest continuations are drafted; None: the likeliest token of each place.
+        tree: how many tokens of the likeliest continuations are drafted, or with `auto` the most that it may choose;
+        None: the likeliest token of each place.
         early: whether to launch the next block before the host knows what it follows; None: on a CUDA device.
         successor: the view's head by which each draft sees the one before it; None: they do not see each other.
         """
@@ -65,19 +68,23 @@ class Diffusion:
         self.block = block
         self.mask_token_id = mask_token_id
         self.view = view
-        self._nodes = tree or 0
         self.drafts_trees = tree is not None
         self._successors = (
             Successors(successor, target) if successor and isinstance(target, DraftStatesTarget) else None
         )
-        self.learns = auto
-        drafting = ("diffusion" if self._successors is None else "diffusion, successor head", self._measured)
-        self._auto = AutoBlock(target, block - 1, drafting=drafting, notify=notify) if auto else None
+        self.learns, self.reads_trees = auto, auto and self.drafts_trees
+        self._shape = DraftShape(block - 1, tree or 0)  # of the next draft; with `auto`, what was chosen last
+        self._auto = self._chooser(tree, notify) if auto else None
         launches = target.device.type == "cuda" if early is None else early
         self._early = launches and isinstance(target, DraftingTarget)
-        self._drafts = block - 1  # of the next block; with `auto`, what was chosen last
         self._next: tuple[Context, int, Draft] | None = None  # launched early, for this cycle of this context
         self._launched: torch.cuda.Event | None = None
+
+    def _chooser(self, tree: int | None, notify: Callable[[str], None]) -> AutoBlock | AutoTree:
+        drafting = "diffusion" if self._successors is None else "diffusion, successor head", self._measured
+        if tree is None:
+            return AutoBlock(self._target, self.block - 1, drafting=drafting, notify=notify)
+        return AutoTree(self._target, self.block - 1, tree, drafting=drafting, notify=notify)
 
     @property
     def launched(self) -> bool:
@@ -98,12 +105,19 @@ class Diffusion:
         if early and early[:2] == (context, context.cycle):
             draft = early[2]
             if self._auto:  # it is chosen for the next block: this one was launched before
-                self._auto.take(context, draft.tokens.shape[1])
-                self._drafts = self._auto.choose_next(context)
+                self._take(context, draft)
+                self._shape = _shape(self._auto.choose_next(context))
             return replace(draft, lengths=torch.minimum(draft.lengths, context.room))  # a stop string may have come
         if self._auto:
-            self._drafts = self._auto.choose(context)
-        return self._draft(context, self._drafts, chance)
+            self._shape = _shape(self._auto.choose(context))
+        return self._draft(context, self._shape, chance)
+
+    def _take(self, context: Context, draft: Draft) -> None:
+        """Tell who chooses that this was drafted."""
+        if isinstance(self._auto, AutoTree):
+            self._auto.take(context, self._shape)
+        elif self._auto:
+            self._auto.take(context, draft.tokens.shape[1])
 
     def _wait(self) -> None:
         """Make the current stream wait for the early block; the caller may have switched streams since."""
@@ -117,9 +131,9 @@ class Diffusion:
         Return whether it was launched.
         """
         refills = context.waiting and len(context.rows) > 1  # a block would be launched again after a prefill
-        fits = context.longest + self._drafts + 1 <= context.tokens.shape[1]
-        if self._early and self._drafts and fits and not refills:
-            self._next = context, context.cycle + 1, self._draft(context, self._drafts, chance)
+        fits = context.longest + self._shape.drafts + 1 <= context.tokens.shape[1]
+        if self._early and self._shape.drafts and fits and not refills:
+            self._next = context, context.cycle + 1, self._draft(context, self._shape, chance)
             if context.device.type == "cuda":
                 self._launched = torch.cuda.current_stream(context.device).record_event()
         return self.launched
@@ -131,20 +145,21 @@ class Diffusion:
         if self._auto:
             self._auto.move_rows(sources)
 
-    def _measured(self, context: Context, drafts: int) -> Draft:
+    def _measured(self, context: Context, choice: int | DraftShape) -> Draft:
         """Draft as `propose` does, drawing if it draws, for those who measure."""
-        return self._draft(context, drafts, Chance(0, context.device))
+        return self._draft(context, _shape(choice), Chance(0, context.device))
 
-    def _draft(self, context: Context, drafts: int, chance: Chance) -> Draft:
-        width = min(drafts, context.max_room) + 1
+    def _draft(self, context: Context, shape: DraftShape, chance: Chance) -> Draft:
+        width = min(shape.drafts, context.max_room) + 1
         if width < 2:
             return context.empty_draft()
         draws = context.settings.draws
         spare = context.min_room < width - 1
-        block = self._block(width, spare, draws)
+        nodes = fitting_nodes(shape.nodes, context)
+        block = self._block(width, spare, draws, nodes)
         result = run_draft_pass(self._target, context, block, view=self.view, kind="block")
-        if self._nodes:
-            return self._tree(context, block, result, chance)
+        if nodes:
+            return replace(self._tree(context, block, result, chance), depth=width - 1)
         lengths = context.room.clamp(max=width - 1)  # [B] drafts
         if draws and isinstance(block, SuccessorBlock):
             return draw_chain(context, chance, *block.parts(result, self._target.vocabulary_size), lengths)
@@ -152,8 +167,8 @@ class Diffusion:
             return draw_draft(context, chance, result, lengths)  # of logits [B, width - 1, V]
         return Draft(result, lengths, passes=1)  # tokens [B, width - 1]
 
-    def _block(self, width: int, spare: bool, draws: bool) -> MaskedBlock:
-        settings = width, self.mask_token_id, spare, not draws, self._nodes
+    def _block(self, width: int, spare: bool, draws: bool, nodes: int) -> MaskedBlock:
+        settings = width, self.mask_token_id, spare, not draws, nodes
         return MaskedBlock(*settings) if self._successors is None else SuccessorBlock(*settings, self._successors)
 
     def _tree(self, context: Context, block: MaskedBlock, result: Tensor, chance: Chance) -> Draft:
@@ -163,10 +178,10 @@ class Diffusion:
         """
         if context.settings.draws and isinstance(block, SuccessorBlock):
             parts = block.parts(result, self._target.vocabulary_size)
-            result = draw_tree(context, chance, *parts, self._nodes)
+            result = draw_tree(context, chance, *parts, block.nodes)
         elif context.settings.draws:
             noisy = add_noise(context, warp_draft(context, result), chance)  # [B, width - 1, V]
-            result = best_first(noisy, context.room, self._nodes)
+            result = best_first(noisy, context.room, block.nodes)
         nodes = result.shape[1] // 2
         tokens, parents, lengths = result[:, :nodes], result[:, nodes : 2 * nodes], result[:, -1]
         return Draft(tokens, torch.minimum(lengths, context.room), parents=parents, passes=1)
@@ -195,10 +210,22 @@ def make(options: DiffusionOptions, parts: Parts) -> Diffusion:
             " set target.name=transformers"
         )
     name, view_config, head = _attached(target, options, parts)
-    auto = options.block == "auto"
-    block = view_config.block if auto or options.block is None else int(options.block)
+    block = options.block if isinstance(options.block, int) else view_config.block
+    auto, tree = "auto" in (options.block, options.tree), MOST_NODES if options.tree == "auto" else options.tree
     mask, notify = view_config.mask_token_id, parts.notify
-    return Diffusion(target, block, mask, name, auto=auto, tree=options.tree, successor=head, notify=notify)
+    return Diffusion(target, block, mask, name, auto=auto, tree=tree, successor=head, notify=notify)
+
+
+def fitting_nodes(nodes: int, context: Context) -> int:
+    """Return how many tokens a tree of so many has where an answer ends: one of few sizes, as each is a graph."""
+    room = max(row.room for row in context.rows) - context.unread  # of the row that has most, after this step
+    if nodes <= max(room, LAST_SIZES[0]):
+        return nodes
+    return max(size for size in LAST_SIZES if size <= max(room, LAST_SIZES[0]))
+
+
+def _shape(choice: int | DraftShape) -> DraftShape:
+    return DraftShape(choice) if isinstance(choice, int) else choice
 
 
 def _attached(

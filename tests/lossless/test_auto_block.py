@@ -152,7 +152,7 @@ def test_measuring_leaves_what_is_committed(static: bool, monkeypatch: pytest.Mo
     own = target.engine.run
 
     def noted(forward_pass: ForwardPass) -> torch.Tensor:
-        passes.append(forward_pass.token_ids.shape[1])
+        passes.append(forward_pass.width)
         return own(forward_pass)
 
     monkeypatch.setattr(target.engine, "run", noted)
@@ -171,7 +171,7 @@ def test_widths_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def noted(forward_pass: ForwardPass) -> torch.Tensor:
         if forward_pass.slots is None:  # no prefill
-            widths.add(forward_pass.token_ids.shape[1])
+            widths.add(forward_pass.width)
         return own(forward_pass)
 
     monkeypatch.setattr(target.engine, "run", noted)
