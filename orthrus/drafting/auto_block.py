@@ -8,7 +8,8 @@ from typing import Any
 
 from orthrus.batch.context import Context
 from orthrus.drafting.pass_costs import PassCosts, RunPass
-from orthrus.drafting.policy import DraftLengthPolicy, draft_sizes
+from orthrus.drafting.policy import FEW, DraftLengthPolicy, draft_sizes
+from orthrus.drafting.sure_length import SureLength
 from orthrus.interfaces import Target
 from orthrus.values import Step
 
@@ -37,6 +38,8 @@ class AutoBlock:
         self._sizes = draft_sizes(most)
         self._chooser = DraftLengthPolicy(self._sizes)
         self._costs = PassCosts(target, drafting, notify, clock)
+        self._sure = SureLength()
+        self._cut_rows: list[int] = []  # whose drafts were cut in this cycle
 
     def start(self, rows: Sequence[int]) -> None:
         """Forget what was known of these rows, which have new prompts."""
@@ -54,6 +57,25 @@ class AutoBlock:
         """
         available = _rooms(context) if available is None else available
         return self._chooser.choose(available, self._costs_of(context))
+
+    def keep(self, context: Context, size: int, probabilities: Sequence[Sequence[float]]) -> int:
+        """Return how many of the drafts of this cycle's chosen size to have scored, by how sure a drafter is of each.
+
+        probabilities: of each row's drafts, the likeliest tokens of their places: a length that depends on tokens that
+        were drawn would change what is drawn. Of many rows all are scored.
+        """
+        sizes = self._sizes_for(context)
+        index = sizes.index(size) if size in sizes else 0
+        if not index or len(context.rows) > FEW:
+            return size
+        rows = {number: row.room for number, row in enumerate(context.rows) if row.room}
+        scoring = self._costs.scoring(context, sizes)[: size + 1]
+        whole = self._costs.cycles(context, sizes)[index]
+        given = [probabilities[number][:room] for number, room in rows.items()]
+        length = self._sure.cut(given, max(0.0, whole - scoring[-1]), scoring)
+        self._cut_rows = list(rows)
+        self._chooser.expect(dict(zip(rows, self._sure.expected, strict=True)))
+        return length
 
     def choose_next(self, context: Context) -> int:
         """Return how many tokens to draft in the cycle after this one, by what is known before this one is through.
@@ -75,11 +97,17 @@ class AutoBlock:
     def _costs_of(self, context: Context) -> list[float]:
         sizes = self._sizes_for(context)
         # Asked for in the first cycle, where rows have the most room, even if there is nothing to draft yet.
-        return self._costs.cycles(context, sizes) if len(sizes) > 1 else [1.0]
+        if len(sizes) == 1:
+            return [1.0]
+        costs = self._costs.cycles(context, sizes)
+        return [cost / gain for cost, gain in zip(costs, self._sure.gains(sizes), strict=True)]
 
     def observe(self, step: Step) -> None:
         """Take note of how much of what was chosen was accepted."""
         self._chooser.observe(step.accepted)
+        if self._cut_rows:
+            self._sure.observe([step.accepted[number] for number in self._cut_rows])
+            self._cut_rows = []
 
     def report(self) -> Mapping[str, Any]:
         """Return the share of cycles in which each size was chosen, for those who measure."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from orthrus.drafting.acceptance_rate import AcceptanceRate, RowEstimates
 from orthrus.drafting.acceptance_rate_arrays import BatchEstimates
@@ -38,6 +38,7 @@ class DraftLengthPolicy:
         self._few, self._many = RowEstimates(sizes, pooled), BatchEstimates(sizes, pooled)
         self._rows: RowEstimates | BatchEstimates = self._few  # the one for the rows of this cycle
         self._proposed: list[int] = []  # drafts of each row in this cycle
+        self._chances: Mapping[int, Sequence[float]] = {}  # of each row's drafts in this cycle, if they are known
         self._seen: tuple[object, ...] = ()  # what the last weighing rested on
         self._last_probe_accepted = False  # whether anything was accepted when last something was drafted
         self._backoff = 0.0
@@ -77,10 +78,18 @@ class DraftLengthPolicy:
         self._proposed = [0 if most is None else most if most < size else size for most in available] if size else []
         self.chosen[size] += 1
 
+    def expect(self, chances: Mapping[int, Sequence[float]]) -> None:
+        """Take note of the chance of each token that few rows' drafts had, by row, in place of what was accepted."""
+        self._chances = chances
+
     def observe(self, accepted: Sequence[int]) -> None:
         """Take note of how many drafts of each row were accepted."""
         if self._proposed:
-            self._rows.observe(self._proposed, accepted)
+            if self._chances:
+                self._few.expect(self._chances)
+                self._chances = {}
+            else:
+                self._rows.observe(self._proposed, accepted)
             self._proposed = []  # it was asked for one cycle; in the next ones it may not be asked
             self._seen = ()
             self._last_probe_accepted = any(accepted)

@@ -13,6 +13,7 @@ from torch import Tensor
 from orthrus import AutoBlock, BuildError, Chance, Context, Draft, Parts, Step, run_draft_pass
 from orthrus.files import fingerprint_weights
 from orthrus.optional import DraftingTarget, ViewTarget
+from orthrus.ranks.together import together_of
 from orthrus.sampling import add_noise, draw_draft, warp_draft
 from orthrus_diffusion.block import MaskedBlock
 from orthrus_diffusion.options import DiffusionOptions
@@ -66,6 +67,7 @@ class Diffusion:
         self._auto = AutoBlock(target, block - 1, drafting=drafting, notify=notify) if auto else None
         launches = target.device.type == "cuda" if early is None else early
         self._early = launches and isinstance(target, DraftingTarget)
+        self._several = together_of(target).several
         self._drafts = block - 1  # of the next block; with `auto`, what was chosen last
         self._next: tuple[Context, int, Draft] | None = None  # launched early, for this cycle of this context
         self._launched: torch.cuda.Event | None = None
@@ -92,9 +94,37 @@ class Diffusion:
                 self._auto.take(context, draft.tokens.shape[1])
                 self._drafts = self._auto.choose_next(context)
             return replace(draft, lengths=torch.minimum(draft.lengths, context.room))  # a stop string may have come
-        if self._auto:
-            self._drafts = self._auto.choose(context)
+        if self._auto is None:
+            return self._draft(context, self._drafts, chance)
+        self._drafts = self._auto.choose(context)
+        if self._cuts(context):
+            return self._sure_draft(context, self._drafts, self._auto)
         return self._draft(context, self._drafts, chance)
+
+    def _cuts(self, context: Context) -> bool:
+        """Tell whether drafts are cut where the view is not sure: they are read first, so nothing may be launched early.
+
+        Tokens that are drawn are not: how many are scored would depend on which were. Nor are those of several ranks,
+        whose logits need not agree to the bit.
+        """
+        return not (self._early or self._nodes or self._several or context.settings.draws)
+
+    def _sure_draft(self, context: Context, drafts: int, auto: AutoBlock) -> Draft:
+        """Return as many of a block's likeliest tokens as are worth scoring."""
+        made = self._likeliest(context, drafts)
+        if made is None:
+            return context.empty_draft()
+        tokens, probabilities = made
+        kept = auto.keep(context, tokens.shape[1], probabilities.tolist())
+        return Draft(tokens[:, :kept], context.room.clamp(max=kept), passes=1)
+
+    def _likeliest(self, context: Context, drafts: int) -> tuple[Tensor, Tensor] | None:
+        """Return a block's likeliest tokens and their probabilities [B, n]; None: no row has room for any."""
+        logits = self._pass(context, drafts, choose=False)
+        if logits is None:
+            return None
+        best = logits.max(-1)
+        return best.indices, (best.values - logits.logsumexp(-1)).exp()
 
     def _wait(self) -> None:
         """Make the current stream wait for the early block; the caller may have switched streams since."""
@@ -122,24 +152,32 @@ class Diffusion:
         if self._auto:
             self._auto.move_rows(sources)
 
-    def _measured(self, context: Context, drafts: int) -> Draft:
+    def _measured(self, context: Context, drafts: int) -> object:
         """Draft as `propose` does, drawing if it draws, for those who measure."""
+        if self._cuts(context):
+            return self._likeliest(context, drafts)
         return self._draft(context, drafts, Chance(0, context.device))
 
     def _draft(self, context: Context, drafts: int, chance: Chance) -> Draft:
-        width = min(drafts, context.max_room) + 1
-        if width < 2:
-            return context.empty_draft()
         draws = context.settings.draws
-        spare = context.min_room < width - 1
-        block = MaskedBlock(width, self.mask_token_id, spare, choose=not draws, nodes=self._nodes)
-        result = run_draft_pass(self._target, context, block, view=self.view, kind="block")
+        result = self._pass(context, drafts, choose=not draws)
+        if result is None:
+            return context.empty_draft()
         if self._nodes:
             return self._tree(context, result, chance)
-        lengths = context.room.clamp(max=width - 1)  # [B] drafts
+        lengths = context.room.clamp(max=min(drafts, context.max_room))  # [B] drafts
         if draws:
             return draw_draft(context, chance, result, lengths)  # of logits [B, width - 1, V]
         return Draft(result, lengths, passes=1)  # tokens [B, width - 1]
+
+    def _pass(self, context: Context, drafts: int, choose: bool) -> Tensor | None:
+        """Return what a block makes of the view's logits (see `MaskedBlock`); None: no row has room for any draft."""
+        width = min(drafts, context.max_room) + 1
+        if width < 2:
+            return None
+        spare = context.min_room < width - 1
+        block = MaskedBlock(width, self.mask_token_id, spare, choose=choose, nodes=self._nodes)
+        return run_draft_pass(self._target, context, block, view=self.view, kind="block")
 
     def _tree(self, context: Context, result: Tensor, chance: Chance) -> Draft:
         """Return the tree of a block; where tokens are drawn it is made here, of logits and a coupled verifier's noise.
