@@ -11,6 +11,7 @@ from orthrus.drafting.pass_costs import PassCosts, RunPass
 from orthrus.drafting.policy import FEW, DraftLengthPolicy, draft_sizes
 from orthrus.drafting.sure_length import SureLength
 from orthrus.interfaces import Target
+from orthrus.ranks.together import together_of
 from orthrus.values import Step
 
 
@@ -40,6 +41,7 @@ class AutoBlock:
         self._costs = PassCosts(target, drafting, notify, clock)
         self._sure = SureLength()
         self._cut_rows: list[int] = []  # whose drafts were cut in this cycle
+        self._on_cpu = target.device.type == "cpu" and not together_of(target).several
 
     def start(self, rows: Sequence[int]) -> None:
         """Forget what was known of these rows, which have new prompts."""
@@ -58,23 +60,33 @@ class AutoBlock:
         available = _rooms(context) if available is None else available
         return self._chooser.choose(available, self._costs_of(context))
 
-    def keep(self, context: Context, size: int, probabilities: Sequence[Sequence[float]]) -> int:
-        """Return how many of the drafts of this cycle's chosen size to have scored, by how sure a drafter is of each.
+    def keeps(self, context: Context) -> bool:
+        """Tell whether `keep` may be asked: on a CPU, where a row costs, passes of any width are alike, and few rows.
 
-        probabilities: of each row's drafts, the likeliest tokens of their places: a length that depends on tokens that
-        were drawn would change what is drawn. Of many rows all are scored.
+        Several ranks would have to agree, and many rows share a width anyway.
+        """
+        return self._on_cpu and len(context.rows) <= FEW
+
+    def keep(self, context: Context, probabilities: Sequence[Sequence[float]], size: int | None = None) -> int:
+        """Return how many of each row's drafts to have scored, by how sure a drafter is of each.
+
+        probabilities: of the drafts that there are, as the drafter believes, once all before them were accepted; they
+        may not depend on tokens that were drawn: that would change what is drawn. size: what was chosen for this cycle,
+        if the drafts took a pass; None: they cost nothing.
         """
         sizes = self._sizes_for(context)
-        index = sizes.index(size) if size in sizes else 0
-        if not index or len(context.rows) > FEW:
-            return size
+        if len(sizes) == 1:
+            return 0
         rows = {number: row.room for number, row in enumerate(context.rows) if row.room}
-        scoring = self._costs.scoring(context, sizes)[: size + 1]
-        whole = self._costs.cycles(context, sizes)[index]
         given = [probabilities[number][:room] for number, room in rows.items()]
-        length = self._sure.cut(given, max(0.0, whole - scoring[-1]), scoring)
+        scoring = self._costs.scoring(context, sizes)[: 1 + (max(map(len, given)) if size is None else size)]
+        drafting = 0.0 if size is None else self._costs.cycles(context, sizes)[sizes.index(size)] - scoring[-1]
+        length = self._sure.cut(given, max(0.0, drafting), scoring)
         self._cut_rows = list(rows)
-        self._chooser.expect(dict(zip(rows, self._sure.expected, strict=True)))
+        if size is None:
+            self._chooser.chosen[length] += 1
+        else:
+            self._chooser.expect(dict(zip(rows, self._sure.expected, strict=True)))
         return length
 
     def choose_next(self, context: Context) -> int:

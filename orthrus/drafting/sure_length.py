@@ -40,10 +40,12 @@ class SureLength:
         best = max(range(len(tokens)), key=lambda length: tokens[length] - rate * scoring[length])
         self._tokens = self._tokens * MEMORY + tokens[best]
         self._seconds = self._seconds * MEMORY + drafting + scoring[best]
+        self._probabilities = [list(row[:best]) for row in probabilities]
+        if not drafting:
+            return best
         gain = tokens[best] / (drafting + scoring[best]) / (tokens[-1] / (drafting + scoring[-1]))
         size = len(tokens) - 1
         self._gains[size] = self._gains.get(size, 1.0) * MEMORY + max(1.0, gain) * (1 - MEMORY)
-        self._probabilities = [list(row[:best]) for row in probabilities]
         return best
 
     def gains(self, sizes: Sequence[int]) -> list[float]:

@@ -18,7 +18,8 @@ class MaskedBlock:
     Column i predicts the token after its position, as in the target, so the last one is not used. Where rows may have
     less room than masks (`spare`), a row's spare columns come first, and its drafts are moved to the front.
     choose: the result is the likeliest tokens [B, K - 1]; else it is their logits [B, K - 1, V]. nodes: how many
-    tokens a tree has, which is chosen then (`best_first`); 0: none.
+    tokens a tree has, which is chosen then (`best_first`); 0: none. whole: the last column is used, too, so that as
+    many tokens are proposed as there are columns: what it sees is that of a block without the masks behind it.
     """
 
     width: int
@@ -26,6 +27,12 @@ class MaskedBlock:
     spare: bool
     choose: bool
     nodes: int = 0
+    whole: bool = False
+
+    @property
+    def drafts(self) -> int:
+        """How many tokens it proposes."""
+        return self.width if self.whole else self.width - 1
 
     def tokens(self, rows: RowState) -> Tensor:
         """Return the anchors and the masks [B, K]."""
@@ -45,13 +52,13 @@ class MaskedBlock:
         chosen = logits.argmax(-1) if self.choose else logits
         if not self.spare:
             return chosen
-        columns = torch.arange(self.width - 1, device=logits.device) + self._unused(rows)
-        columns = columns.clamp(max=self.width - 2)
+        columns = torch.arange(self.drafts, device=logits.device) + self._unused(rows)
+        columns = columns.clamp(max=self.drafts - 1)
         return chosen.gather(1, columns) if self.choose else gather_rows(chosen, columns)
 
     def _unused(self, rows: RowState) -> Tensor:
         """Return how many columns [B, 1] of each row are spare."""
-        return (self.width - 1 - rows.room[:, None]).clamp(min=0)
+        return (self.drafts - rows.room[:, None]).clamp(min=0)
 
     def _places(self, rows: RowState) -> Tensor:
         """Return how far after the anchor each column is [B, K]; below 1 it is spare, or the anchor's."""

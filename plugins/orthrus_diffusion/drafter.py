@@ -10,10 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from orthrus import AutoBlock, BuildError, Chance, Context, Draft, Parts, Step, run_draft_pass
+from orthrus import AutoBlock, BuildError, Chance, Context, Draft, Parts, RowState, Step, run_draft_pass
 from orthrus.files import fingerprint_weights
 from orthrus.optional import DraftingTarget, ViewTarget
-from orthrus.ranks.together import together_of
 from orthrus.sampling import add_noise, draw_draft, warp_draft
 from orthrus_diffusion.block import MaskedBlock
 from orthrus_diffusion.options import DiffusionOptions
@@ -63,11 +62,11 @@ class Diffusion:
         self._nodes = tree or 0
         self.drafts_trees = tree is not None
         self.learns = auto
-        drafting = ("diffusion", self._measured)
-        self._auto = AutoBlock(target, block - 1, drafting=drafting, notify=notify) if auto else None
         launches = target.device.type == "cuda" if early is None else early
         self._early = launches and isinstance(target, DraftingTarget)
-        self._several = together_of(target).several
+        name = "diffusion" if self._early or self._nodes else "diffusion, read first"
+        drafting = (name, self._measured)
+        self._auto = AutoBlock(target, block - 1, drafting=drafting, notify=notify) if auto else None
         self._drafts = block - 1  # of the next block; with `auto`, what was chosen last
         self._next: tuple[Context, int, Draft] | None = None  # launched early, for this cycle of this context
         self._launched: torch.cuda.Event | None = None
@@ -102,12 +101,12 @@ class Diffusion:
         return self._draft(context, self._drafts, chance)
 
     def _cuts(self, context: Context) -> bool:
-        """Tell whether drafts are cut where the view is not sure: they are read first, so nothing may be launched early.
+        """Tell whether drafts are cut where the view is unsure: they are read first, so nothing may be launched early.
 
-        Tokens that are drawn are not: how many are scored would depend on which were. Nor are those of several ranks,
-        whose logits need not agree to the bit.
+        Tokens that are drawn are not: how many are scored would depend on which were.
         """
-        return not (self._early or self._nodes or self._several or context.settings.draws)
+        apart = self._early or self._nodes or context.settings.draws
+        return not apart and self._auto is not None and self._auto.keeps(context)
 
     def _sure_draft(self, context: Context, drafts: int, auto: AutoBlock) -> Draft:
         """Return as many of a block's likeliest tokens as are worth scoring."""
@@ -115,14 +114,18 @@ class Diffusion:
         if made is None:
             return context.empty_draft()
         tokens, probabilities = made
-        kept = auto.keep(context, tokens.shape[1], probabilities.tolist())
+        kept = auto.keep(context, probabilities.tolist(), tokens.shape[1])
         return Draft(tokens[:, :kept], context.room.clamp(max=kept), passes=1)
 
     def _likeliest(self, context: Context, drafts: int) -> tuple[Tensor, Tensor] | None:
         """Return a block's likeliest tokens and their probabilities [B, n]; None: no row has room for any."""
-        logits = self._pass(context, drafts, choose=False)
-        if logits is None:
+        width = min(drafts, context.max_room)
+        if not width:
             return None
+        rows = RowState(context.lengths, context.anchors, context.room)
+        block = MaskedBlock(width, self.mask_token_id, context.min_room < width, choose=False, whole=True)
+        made = self._target.forward(context, block.tokens(rows), block.positions(rows), view=self.view, kind="block")
+        logits = block.result(rows, made)  # [B, n, V]
         best = logits.max(-1)
         return best.indices, (best.values - logits.logsumexp(-1)).exp()
 
@@ -159,25 +162,19 @@ class Diffusion:
         return self._draft(context, drafts, Chance(0, context.device))
 
     def _draft(self, context: Context, drafts: int, chance: Chance) -> Draft:
-        draws = context.settings.draws
-        result = self._pass(context, drafts, choose=not draws)
-        if result is None:
+        width = min(drafts, context.max_room) + 1
+        if width < 2:
             return context.empty_draft()
+        draws = context.settings.draws
+        spare = context.min_room < width - 1
+        block = MaskedBlock(width, self.mask_token_id, spare, choose=not draws, nodes=self._nodes)
+        result = run_draft_pass(self._target, context, block, view=self.view, kind="block")
         if self._nodes:
             return self._tree(context, result, chance)
-        lengths = context.room.clamp(max=min(drafts, context.max_room))  # [B] drafts
+        lengths = context.room.clamp(max=width - 1)  # [B] drafts
         if draws:
             return draw_draft(context, chance, result, lengths)  # of logits [B, width - 1, V]
         return Draft(result, lengths, passes=1)  # tokens [B, width - 1]
-
-    def _pass(self, context: Context, drafts: int, choose: bool) -> Tensor | None:
-        """Return what a block makes of the view's logits (see `MaskedBlock`); None: no row has room for any draft."""
-        width = min(drafts, context.max_room) + 1
-        if width < 2:
-            return None
-        spare = context.min_room < width - 1
-        block = MaskedBlock(width, self.mask_token_id, spare, choose=choose, nodes=self._nodes)
-        return run_draft_pass(self._target, context, block, view=self.view, kind="block")
 
     def _tree(self, context: Context, result: Tensor, chance: Chance) -> Draft:
         """Return the tree of a block; where tokens are drawn it is made here, of logits and a coupled verifier's noise.

@@ -20,7 +20,7 @@ WORDS: dict[str, Callable[[float], float]] = {  # the true chance of a draft by 
     "true": lambda probability: probability,
     "too sure": lambda probability: probability**2,
     "too modest": lambda probability: probability**0.4,
-    "empty": lambda probability: 0.5,
+    "empty": lambda probability: 0.65,
 }
 
 
@@ -51,7 +51,7 @@ def rate(true: Callable[[float], float], fixed: int | None) -> float:
 @pytest.mark.parametrize("word", WORDS)
 def test_it_is_no_slower_than_any_fixed_number(word: str) -> None:
     fixed = [rate(WORDS[word], length) for length in range(MOST + 1)]
-    assert rate(WORDS[word], None) >= 0.98 * max(fixed)
+    assert rate(WORDS[word], None) >= 0.96 * max(fixed)
     if word != "empty":
         assert rate(WORDS[word], None) >= 1.03 * max(fixed)  # it knows which drafts are good
 
@@ -82,4 +82,7 @@ def test_what_was_seen_outweighs_a_drafters_word() -> None:
         calibration.observe([0.95, 0.95], 0)
         calibration.observe([0.15], 1)
     assert calibration.chance(0.95) < 0.05 < 0.95 < calibration.chance(0.15)
-    assert calibration.chance(0.55) == pytest.approx(0.55)  # of others nothing was seen
+    for _ in range(3000):
+        calibration.observe([0.5], 0)
+    assert calibration.chance(0.95) == pytest.approx(0.95, abs=0.1)  # it is long ago
+    assert calibration.chance(0.64) == pytest.approx(0.8, abs=0.02)  # of others nothing was seen: it is hoped for

@@ -81,7 +81,7 @@ class MatrixFactory:
         return matrix
 
     def _laid_out(self, kind: int, rows: int, columns: int, stored: int, order: Tensor | None) -> NativeMatrix:
-        """Return the matrix of blocks that lie at an address as a file has them; order [rows]: which row each one is."""
+        """Return the matrix of blocks that lie at an address as in a file; order [rows]: which row each one is."""
         packed = aligned_zeros(self._library.orthrus_packed_bytes(kind, rows, columns))
         numbers = None if order is None else order.data_ptr()
         self._library.orthrus_pack(kind, rows, columns, stored, numbers, packed.data_ptr())
