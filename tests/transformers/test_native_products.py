@@ -117,7 +117,9 @@ def test_four_bit_copies_are_near(rows: int, blocks: int, scale: float, seed: in
     values = widened(Kind.Q4_1, stored)
     spans = (weight.unflatten(1, (-1, 32)).amax(-1) - weight.unflatten(1, (-1, 32)).amin(-1)).repeat_interleave(32, 1)
     assert bool(((values - weight).abs() <= spans / 15 + 2e-3 * scale).all())
-    assert float((values - weight).square().mean()) <= float((spans / 15).square().mean() / 12) + (1e-3 * scale) ** 2
+    assert (
+        float((values - weight).square().mean()) <= 1.2 * float((spans / 15).square().mean() / 12) + (1e-3 * scale) ** 2
+    )
 
 
 @pytest.mark.parametrize("dtype", FLOATS)

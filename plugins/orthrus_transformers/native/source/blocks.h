@@ -276,7 +276,7 @@ void block_tile(const uint8_t* tile, const Inputs& inputs, int64_t tokens, float
         if (count == 5) block_groups<Layout, SPLIT, 2, 5>(tile, inputs, token, out, stride);
         if (count == 4) block_groups<Layout, SPLIT, 2, 4>(tile, inputs, token, out, stride);
         if (count == 3) block_groups<Layout, false, 2, 3>(tile, inputs, token, out, stride);
-        if (count == 2) block_groups<Layout, false, 2, 2>(tile, inputs, token, out, stride);
+        if (count == 2) block_groups<Layout, SPLIT, GROUPS, 2>(tile, inputs, token, out, stride);
         if (count == 1) block_groups<Layout, false, GROUPS, 1>(tile, inputs, token, out, stride);
     }
 }

@@ -9,9 +9,10 @@
 
 namespace orthrus {
 
-// Products of ROWS vectors of rows, from vector `group` of a tile on, with TOKENS tokens: out[token * stride + row].
-template <class Layout, int ROWS, int TOKENS>
-void rounded_piece(const uint8_t* tile, int group, const Inputs& inputs, int64_t token, float* out, int64_t stride) {
+// Products of all rows of a tile with TOKENS tokens: out[token * stride + row]. What is read of an input meets all rows.
+template <class Layout, int TOKENS>
+void rounded_groups(const uint8_t* tile, const Inputs& inputs, int64_t token, float* out, int64_t stride) {
+    constexpr int ROWS = GROUPS;
     static_assert(!Layout::FROM_BYTES && Layout::COLUMNS == BLOCK);  // 32 products of 15 times 127 fit 16 bits in pairs
     Floats totals[ROWS][TOKENS];
     const RoundedBlock* x[TOKENS];
@@ -23,8 +24,8 @@ void rounded_piece(const uint8_t* tile, int group, const Inputs& inputs, int64_t
     }
     for (int64_t block = 0; block < inputs.columns / BLOCK; block++) {
         Words sums[ROWS][TOKENS];
-        const uint32_t* words = Layout::words(tile, block) + group * LANES;
-        if (token == 0) fetch_next<Layout, ROWS>(tile, inputs.columns, block, group);
+        const uint32_t* words = Layout::words(tile, block);
+        if (token == 0) fetch_next<Layout, ROWS>(tile, inputs.columns, block, 0);
 #pragma GCC unroll 8
         for (int row = 0; row < ROWS; row++)
 #pragma GCC unroll 8
@@ -49,8 +50,8 @@ void rounded_piece(const uint8_t* tile, int group, const Inputs& inputs, int64_t
         }
 #pragma GCC unroll 8
         for (int row = 0; row < ROWS; row++) {
-            Floats scale = Layout::scale(tile, block, (group + row) * LANES);
-            Floats minimum = Layout::minimum(tile, block, (group + row) * LANES);
+            Floats scale = Layout::scale(tile, block, row * LANES);
+            Floats minimum = Layout::minimum(tile, block, row * LANES);
 #pragma GCC unroll 8
             for (int i = 0; i < TOKENS; i++) {
                 const RoundedBlock& inputs_here = x[i][block];
@@ -63,22 +64,15 @@ void rounded_piece(const uint8_t* tile, int group, const Inputs& inputs, int64_t
         for (int i = 0; i < TOKENS; i++) store(out + i * stride + row * LANES, totals[row][i]);
 }
 
-template <class Layout, int ROWS, int TOKENS>
-void rounded_groups(const uint8_t* tile, const Inputs& inputs, int64_t token, float* out, int64_t stride) {
-    for (int group = 0; group < GROUPS; group += ROWS)
-        rounded_piece<Layout, ROWS, TOKENS>(tile, group, inputs, token, out + group * LANES, stride);
-}
-
 // A whole tile's products with all tokens: out[token * stride + row of the tile].
 template <class Layout>
 void rounded_tile(const uint8_t* tile, const Inputs& inputs, int64_t tokens, float* out, int64_t stride) {
-    constexpr int FEW = LANES == 16 ? 2 : 1;  // vectors that registers hold the sums of four tokens for
     int64_t token = 0;
-    for (; token + 4 <= tokens; token += 4) rounded_groups<Layout, FEW, 4>(tile, inputs, token, out + token * stride, stride);
+    for (; token + 4 <= tokens; token += 4) rounded_groups<Layout, 4>(tile, inputs, token, out + token * stride, stride);
     float* to = out + token * stride;
-    if (tokens - token == 3) rounded_groups<Layout, FEW, 3>(tile, inputs, token, to, stride);
-    if (tokens - token == 2) rounded_groups<Layout, 2, 2>(tile, inputs, token, to, stride);
-    if (tokens - token == 1) rounded_groups<Layout, GROUPS, 1>(tile, inputs, token, to, stride);
+    if (tokens - token == 3) rounded_groups<Layout, 3>(tile, inputs, token, to, stride);
+    if (tokens - token == 2) rounded_groups<Layout, 2>(tile, inputs, token, to, stride);
+    if (tokens - token == 1) rounded_groups<Layout, 1>(tile, inputs, token, to, stride);
 }
 
 }  // namespace orthrus
