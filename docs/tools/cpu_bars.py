@@ -29,7 +29,7 @@ PAIRS = (  # what is held against what
     ("native-gguf", LLAMA),
     ("native", ONNX),
     ("native", OLD),
-    *((drafted, "native-gguf") for drafted in ("suffix-gguf", "lookup-gguf", "view-gguf")),
+    *((drafted, "native-gguf") for drafted in ("suffix-gguf", "lookup-gguf", "view-gguf", "cascade-gguf")),
 )
 
 

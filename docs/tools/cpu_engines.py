@@ -44,6 +44,12 @@ SUBJECTS: Mapping[str, Sequence[str]] = {  # a recipe, and what is changed in it
         "drafter.name=diffusion",
         "drafter.block=auto",
     ),
+    "cascade-gguf": (
+        "configs/recipes/smollm2-cascade.yaml",
+        "target.engine=native",
+        "target.dtype=gguf",
+        "drafter.drafters=[{name: prompt_lookup, length: auto}, {name: diffusion, block: auto}]",
+    ),
 }
 LLAMA, ONNX = "llama.cpp", "onnxruntime-genai"
 Answer = Callable[[Sequence[int], int], Mapping[str, Any]]

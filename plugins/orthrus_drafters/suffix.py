@@ -12,6 +12,9 @@ from orthrus_drafters.padding import LONGEST, chosen_width, padded, padded_trees
 from orthrus_drafters.suffix_automaton import ROOT, SuffixAutomaton
 
 
+ELSEWHERE = 0.5  # what a match in another answer is believed to be worth of one in the row's own text
+
+
 class Suffix:
     """Propose the most frequent continuation of the longest suffix of a row that occurred before.
 
@@ -125,14 +128,16 @@ class RowText:
     def likely(self, most: int) -> tuple[list[int], list[float]]:
         """Return `continuation`, and a guess at how likely each token is to come once all before it have.
 
-        It goes by how long the match is by then, and by the share of the places that went on so.
+        It goes by how long the match is by then, by the share of the places that went on so, and by whether the match
+        is in the row's own text: what other answers went on with is right less often.
         """
         best, state, longest = self._longest_match()
         if longest < self._options.min_match:
             return [], []
         most = self._convincing(most, longest)
         tokens, shares = best.shares(state, longest, most, self._options.min_share)
-        return tokens, [share * match_chance(longest + place) for place, share in enumerate(shares)]
+        trust = 1.0 if best is self._own else ELSEWHERE
+        return tokens, [trust * share * match_chance(longest + place) for place, share in enumerate(shares)]
 
     def tree(self, most: int) -> tuple[list[int], list[int]]:
         """Return up to `most` tokens that followed the longest match in several ways, and their parents."""
