@@ -11,7 +11,6 @@ from orthrus_drafters.options import SuffixOptions
 from orthrus_drafters.padding import LONGEST, chosen_width, padded, padded_trees
 from orthrus_drafters.suffix_automaton import ROOT, SuffixAutomaton
 
-
 ELSEWHERE = 0.5  # what a match in another answer is believed to be worth of one in the row's own text
 
 
