@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -68,6 +69,7 @@ class PassCosts:
         self._clock = clock
         self._known: dict[tuple[str, Bucket], dict[int, float]] = {}  # by kind
         self._cycles: dict[tuple[Bucket, int], list[float]] = {}  # by number of sizes
+        self._scoring: dict[tuple[Bucket, int], list[float]] = {}  # likewise
 
     def cycles(self, context: Context, sizes: Sequence[int]) -> list[float]:
         """Return the seconds of a cycle with so many drafts, for each of the first sizes, 0 among those of chains.
@@ -81,6 +83,19 @@ class PassCosts:
             whole = [sum(curve.get(size, 0.0) for curve in curves) for size in sizes]
             self._cycles[key] = list(itertools.accumulate(reversed(whole), min))[::-1]
         return self._cycles[key]
+
+    def scoring(self, context: Context, sizes: Sequence[int]) -> list[float]:
+        """Return the seconds of a cycle but for drafting, for each number of drafts from 0 to the last of the sizes.
+
+        What lies between two sizes costs as much as lies between theirs.
+        """
+        bucket = _bucket(context)
+        key = bucket, len(sizes)
+        if key not in self._scoring:
+            curve = self._curve(VERIFY, context, sizes, bucket)
+            known = list(itertools.accumulate(reversed([curve[size] for size in sizes]), min))[::-1]
+            self._scoring[key] = np.interp(range(sizes[-1] + 1), sizes, known).tolist()
+        return self._scoring[key]
 
     def knows(self, context: Context, sizes: Sequence[int]) -> bool:
         """Return whether `cycles` would answer without measuring and without a file."""

@@ -6,7 +6,7 @@ A size is a number of drafts; 0 is plain decoding. What a batch drafts shares a 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from orthrus.drafting.acceptance_rate import AcceptanceRate, RowEstimates
 from orthrus.drafting.acceptance_rate_arrays import BatchEstimates
@@ -39,6 +39,10 @@ class LengthEstimates:
         self._few.move_rows(sources)
         self._many.move_rows(sources)
 
+    def expect(self, chances: Mapping[int, Sequence[float]]) -> None:
+        """Take note of the chance that each draft of few rows has, by row."""
+        self._few.expect(chances)
+
     def of(self, rows: int) -> RowEstimates | BatchEstimates:
         """Return the estimates of so many rows."""
         return self._many if rows > FEW else self._few
@@ -58,6 +62,7 @@ class DraftLengthPolicy:
         self._estimates = LengthEstimates(sizes)
         self._rows = self._estimates.of(1)  # the one for the rows of this cycle
         self._proposed: list[int] = []  # drafts of each row in this cycle
+        self._chances: Mapping[int, Sequence[float]] = {}  # of each row's drafts in this cycle, if they are known
         self._seen: tuple[object, ...] = ()  # what the last weighing rested on
         self._probing = Probing()
 
@@ -93,10 +98,18 @@ class DraftLengthPolicy:
         self._proposed = [0 if most is None else most if most < size else size for most in available] if size else []
         self.chosen[size] += 1
 
+    def expect(self, chances: Mapping[int, Sequence[float]]) -> None:
+        """Take note of the chance of each token that few rows' drafts had, by row, in place of what was accepted."""
+        self._chances = chances
+
     def observe(self, accepted: Sequence[int]) -> None:
         """Take note of how many drafts of each row were accepted."""
         if self._proposed:
-            self._rows.observe(self._proposed, accepted)
+            if self._chances:
+                self._estimates.expect(self._chances)
+                self._chances = {}
+            else:
+                self._rows.observe(self._proposed, accepted)
             self._probing.observe(accepted, len(self._proposed) - self._proposed.count(0))
             self._proposed = []  # it was asked for one cycle; in the next ones it may not be asked
             self._seen = ()

@@ -10,14 +10,26 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from orthrus import AutoBlock, AutoTree, BuildError, Chance, Context, Draft, DraftShape, Parts, Step, run_draft_pass
+from orthrus import (
+    AutoBlock,
+    AutoTree,
+    BuildError,
+    Chance,
+    Context,
+    Draft,
+    DraftShape,
+    Parts,
+    RowState,
+    Step,
+    run_draft_pass,
+)
 from orthrus.draft_states import DraftStatesTarget
 from orthrus.files import fingerprint_weights
 from orthrus.optional import DraftingTarget, ViewTarget
 from orthrus.sampling import add_noise, draw_draft, warp_draft
 from orthrus_diffusion.block import MaskedBlock, SuccessorBlock
 from orthrus_diffusion.chain import draw_chain
-from orthrus_diffusion.following_tree import draw_tree
+from orthrus_diffusion.following_tree import draw_tree, likeliest_chain
 from orthrus_diffusion.options import DiffusionOptions
 from orthrus_diffusion.successor import SuccessorHead, Successors
 from orthrus_diffusion.tree import best_first
@@ -72,16 +84,19 @@ class Diffusion:
         self._successors = (
             Successors(successor, target) if successor and isinstance(target, DraftStatesTarget) else None
         )
+        launches = target.device.type == "cuda" if early is None else early
+        self._early = launches and isinstance(target, DraftingTarget)
         self.learns, self.reads_trees = auto, auto and self.drafts_trees
         self._shape = DraftShape(block - 1, tree or 0)  # of the next draft; with `auto`, what was chosen last
         self._auto = self._chooser(tree, notify) if auto else None
-        launches = target.device.type == "cuda" if early is None else early
-        self._early = launches and isinstance(target, DraftingTarget)
         self._next: tuple[Context, int, Draft] | None = None  # launched early, for this cycle of this context
         self._launched: torch.cuda.Event | None = None
 
     def _chooser(self, tree: int | None, notify: Callable[[str], None]) -> AutoBlock | AutoTree:
-        drafting = "diffusion" if self._successors is None else "diffusion, successor head", self._measured
+        name = "diffusion" if self._successors is None else "diffusion, successor head"
+        if tree is None:
+            name = name if self._early else f"{name}, read first"
+        drafting = name, self._measured
         if tree is None:
             return AutoBlock(self._target, self.block - 1, drafting=drafting, notify=notify)
         return AutoTree(self._target, self.block - 1, tree, drafting=drafting, notify=notify)
@@ -108,8 +123,11 @@ class Diffusion:
                 self._take(context, draft)
                 self._shape = _shape(self._auto.choose_next(context))
             return replace(draft, lengths=torch.minimum(draft.lengths, context.room))  # a stop string may have come
-        if self._auto:
-            self._shape = _shape(self._auto.choose(context))
+        if self._auto is None:
+            return self._draft(context, self._shape, chance)
+        self._shape = _shape(self._auto.choose(context))
+        if isinstance(self._auto, AutoBlock) and self._cuts(context, self._auto):
+            return self._sure_draft(context, self._shape.drafts, self._auto)
         return self._draft(context, self._shape, chance)
 
     def _take(self, context: Context, draft: Draft) -> None:
@@ -118,6 +136,38 @@ class Diffusion:
             self._auto.take(context, self._shape)
         elif self._auto:
             self._auto.take(context, draft.tokens.shape[1])
+
+    def _cuts(self, context: Context, auto: AutoBlock) -> bool:
+        """Tell whether drafts are cut where the view is unsure: they are read first, so nothing may be launched early.
+
+        Tokens that are drawn are not: how many are scored would depend on which were.
+        """
+        return not (self._early or context.settings.draws) and auto.keeps(context)
+
+    def _sure_draft(self, context: Context, drafts: int, auto: AutoBlock) -> Draft:
+        """Return as many of a block's likeliest tokens as are worth scoring."""
+        made = self._likeliest(context, drafts)
+        if made is None:
+            return context.empty_draft()
+        tokens, probabilities = made
+        kept = auto.keep(context, probabilities.tolist(), tokens.shape[1])
+        return Draft(tokens[:, :kept], context.room.clamp(max=kept), passes=1)
+
+    def _likeliest(self, context: Context, drafts: int) -> tuple[Tensor, Tensor] | None:
+        """Return a block's likeliest tokens and their probabilities [B, n]; None: no row has room for any."""
+        width = min(drafts, context.max_room)
+        if not width:
+            return None
+        if self._successors is not None:
+            block = self._block(width + 1, context.min_room < width, draws=True, nodes=0)
+            result = run_draft_pass(self._target, context, block, view=self.view, kind="block")
+            return likeliest_chain(*SuccessorBlock.parts(result, self._target.vocabulary_size))
+        rows = RowState(context.lengths, context.anchors, context.room)
+        whole = MaskedBlock(width, self.mask_token_id, context.min_room < width, choose=False, whole=True)
+        made = self._target.forward(context, whole.tokens(rows), whole.positions(rows), view=self.view, kind="block")
+        logits = whole.result(rows, made)  # [B, n, V]
+        best = logits.max(-1)
+        return best.indices, (best.values - logits.logsumexp(-1)).exp()
 
     def _wait(self) -> None:
         """Make the current stream wait for the early block; the caller may have switched streams since."""
@@ -145,9 +195,12 @@ class Diffusion:
         if self._auto:
             self._auto.move_rows(sources)
 
-    def _measured(self, context: Context, choice: int | DraftShape) -> Draft:
+    def _measured(self, context: Context, choice: int | DraftShape) -> object:
         """Draft as `propose` does, drawing if it draws, for those who measure."""
-        return self._draft(context, _shape(choice), Chance(0, context.device))
+        shape = _shape(choice)
+        if isinstance(self._auto, AutoBlock) and self._cuts(context, self._auto):
+            return self._likeliest(context, shape.drafts)
+        return self._draft(context, shape, Chance(0, context.device))
 
     def _draft(self, context: Context, shape: DraftShape, chance: Chance) -> Draft:
         width = min(shape.drafts, context.max_room) + 1

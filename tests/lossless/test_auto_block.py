@@ -159,7 +159,7 @@ def test_measuring_leaves_what_is_committed(static: bool, monkeypatch: pytest.Mo
     drafter = diffusion(target)
     drafter.start(context, [0, 1])
     drafter.propose(context, None)  # type: ignore[arg-type]  # it draws nothing
-    assert {1, 2, 4, 8, 16} <= set(passes)
+    assert {1, 3, 7, 15} <= set(passes)  # of the view: of the target, anchors alone are counted
     assert state() == before
 
 
