@@ -1,4 +1,4 @@
-"""How often drafts are accepted of which a drafter was so sure. Pure: no torch and no clock."""
+"""Calibration of a drafter's own probabilities: how often what it was so sure of is accepted. Pure: no torch."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ class Calibration:
     def chance(self, probability: float) -> float:
         """Return the chance of a draft of this probability."""
         index = bisect_right(EDGES, probability)
-        return (self._hits[index] + DOUBT * max(0.0, probability) ** HOPE) / (self._tries[index] + DOUBT)
+        hoped: float = max(0.0, probability) ** HOPE
+        return (self._hits[index] + DOUBT * hoped) / (self._tries[index] + DOUBT)
 
     def chances(self, probabilities: Sequence[float]) -> list[float]:
         """Return the chance of each draft of a row."""

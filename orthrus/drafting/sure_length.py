@@ -1,4 +1,4 @@
-"""How many of the drafts that are made are worth scoring, by how sure their drafter is of each. Pure.
+"""The length of a draft that is worth scoring, by how sure its drafter is of each token. Pure.
 
 A pass over fewer drafts is shorter, and what a drafter is not sure of is hardly ever accepted. The length may not
 depend on tokens that were drawn, only on what was likely: it is for drafters that choose the likeliest.
@@ -50,8 +50,11 @@ class SureLength:
 
     def gains(self, sizes: Sequence[int]) -> list[float]:
         """Return how many times as much a cycle of each size brings with a cut; of one never drafted, as a smaller."""
-        known = itertools.accumulate((self._gains.get(size, 0.0) for size in sizes), lambda last, own: own or last)
-        return [max(1.0, gain) for gain in known]
+        gains, last = [], 1.0
+        for size in sizes:
+            last = max(1.0, self._gains.get(size, last))
+            gains.append(last)
+        return gains
 
     def observe(self, accepted: Sequence[int]) -> None:
         """Take note of how many drafts of each live row were accepted."""

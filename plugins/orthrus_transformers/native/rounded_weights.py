@@ -13,7 +13,7 @@ Q4_1 = 3
 
 def four_bit_blocks(weight: Tensor) -> Tensor:
     """Return a weight [N, I] in blocks, as a GGUF file has them: bytes [N, I / 32 * 20]. I is a multiple of 32."""
-    values = weight.detach().float().unflatten(1, (-1, BLOCK))  # [N, I / 32, 32]
+    values = weight.detach().float().reshape(len(weight), -1, BLOCK)  # [N, I / 32, 32]
     minimum = values.amin(-1, keepdim=True)
     scale = (values.amax(-1, keepdim=True) - minimum) / LARGEST
     for _ in range(FITS):
