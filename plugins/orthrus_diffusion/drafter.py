@@ -222,7 +222,9 @@ class Diffusion:
 
     def _block(self, width: int, spare: bool, draws: bool, nodes: int) -> MaskedBlock:
         settings = width, self.mask_token_id, spare, not draws, nodes
-        return MaskedBlock(*settings) if self._successors is None else SuccessorBlock(*settings, self._successors)
+        if self._successors is None:
+            return MaskedBlock(*settings)
+        return SuccessorBlock(*settings, successors=self._successors)
 
     def _tree(self, context: Context, block: MaskedBlock, result: Tensor, chance: Chance) -> Draft:
         """Return the tree of a block; where tokens are drawn it is made here, of logits and a coupled verifier's noise.
