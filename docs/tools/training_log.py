@@ -115,7 +115,7 @@ def head_lines(folder: Path) -> list[str]:
 def compared(head: Mapping[str, float], none: Mapping[str, float]) -> list[str]:
     """Return pooled tokens per cycle without a head and with it, and of the answers that ended."""
     gain = f"{100 * (head['pooled'] / none['pooled'] - 1):+.1f} %"
-    pooled, ended = ((f"{each[key]:.3f}" for each in (none, head)) for key in ("pooled", "ended_pooled"))
+    pooled, ended = ([f"{each[key]:.3f}" for each in (none, head)] for key in ("pooled", "ended_pooled"))
     return [*pooled, gain, *ended]
 
 
