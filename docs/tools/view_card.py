@@ -90,8 +90,9 @@ EXPLAINED = """
 A cycle is one draft and one pass of the model that verifies it; its bonus token counts. `pooled` is tokens over cycles
 of all prompts, `per_prompt` the mean of the prompts' ratios, `ended_...` the same over the answers that ended by
 themselves, `ended` their share: a model that repeats itself up to the limit is easily drafted. `int8_over_float`
-compares the shipped weights with the trained ones, `first_40_each` are the first 40 prompts of each file. Above the last
-table all is without the successor head, and `cost` is of the view alone; texts of bfloat16 runs differ a little, so that it may exceed 1.
+compares the shipped weights with the trained ones; texts of bfloat16 runs differ a little, so that it may exceed 1.
+What is above the last table is of the view without its successor head. `first_40_each` are the first 40 prompts of
+each file; with the head nothing else was measured that is not in the table.
 """
 
 
