@@ -22,6 +22,8 @@ from orthrus.values import (
     AttentionCapabilities,
     BaselineAnswer,
     Draft,
+    DraftedTree,
+    DraftShape,
     Event,
     LikeliestTokens,
     Location,
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
     from orthrus.config.schema import Config
     from orthrus.decoder import Decoder, Stream
     from orthrus.drafting.auto_block import AutoBlock
+    from orthrus.drafting.auto_tree import AutoTree
     from orthrus.drafting.draft_pass import run_draft_pass
     from orthrus.files import cache_directory as cache_directory
     from orthrus.files import fingerprint_files as fingerprint_files
@@ -73,6 +76,7 @@ __all__ = [
     "AttentionBackend",
     "AttentionCapabilities",
     "AutoBlock",
+    "AutoTree",
     "Baseline",
     "BaselineAnswer",
     "BuildError",
@@ -83,6 +87,8 @@ __all__ = [
     "Decoder",
     "Draft",
     "DraftError",
+    "DraftShape",
+    "DraftedTree",
     "Drafter",
     "Event",
     "InputError",
@@ -141,6 +147,7 @@ __all__ = [
 
 _LAZY = {
     "AutoBlock": "drafting.auto_block",
+    "AutoTree": "drafting.auto_tree",
     "Chance": "chance",
     "Config": "config.schema",
     "Context": "batch.context",

@@ -73,6 +73,8 @@ def keep_accepted_path(
 ) -> tuple[Draft, Verdict, Tensor | None]:
     """Return a tree's accepted path as a chain's draft, verdict and logits [B, n + 1, V], with its keys moved there.
 
+    `last` of the verdict stays what it was: the index of the tree's token at which the path ends.
+
     Called before the step is committed: what is drafted ahead writes over the slots of the branches. reads_logits:
     whether anybody reads them besides rows that want scores; if nobody does, they stay as they are.
     """
@@ -84,4 +86,4 @@ def keep_accepted_path(
     if logits is not None and (reads_logits or context.settings.likeliest is not None):
         logits = path.along(logits)
     chain = replace(draft, tokens=path.tokens, probabilities=None, parents=None)
-    return chain, Verdict(path.accepted, verdict.next_tokens), logits
+    return chain, replace(verdict, accepted=path.accepted), logits

@@ -32,7 +32,7 @@ from orthrus.optional import name_of
 from orthrus.ranks.together import together_of
 from orthrus.step_recorder import StepRecorder
 from orthrus.taps import tap_for
-from orthrus.trees import check_trees, drafts_trees
+from orthrus.trees import check_trees, drafts_trees, reads_trees
 from orthrus.values import Draft, Step
 
 
@@ -73,8 +73,10 @@ def decode_in_turns(
     check_trees(target, drafter, verifier)
     if under_way is None:
         begin(target, turn, context)
-    moves, fit, trees = may_move(target, drafter), fit_of(target), drafts_trees(drafter)
-    scheduler = under_way or Scheduler(context, name_of(drafter), moves=moves, fit=fit, trees=trees)  # its only writer
+    moves, fit, trees, reads = may_move(target, drafter), fit_of(target), drafts_trees(drafter), reads_trees(drafter)
+    scheduler = under_way or Scheduler(  # its only writer
+        context, name_of(drafter), moves=moves, fit=fit, trees=trees, reads_trees=reads
+    )
     taps, likeliest = tap_for(target, drafter, context), likeliest_for(drafter)
     ahead = drafts_ahead(drafter, context, chance)
     calls = drafter.propose, target.score, verifier.verify, prefill_chunks, ahead

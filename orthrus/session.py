@@ -23,7 +23,7 @@ from orthrus.registry.watchers import Watchers
 from orthrus.sampling.request_settings import check_logprobs, check_seed, request_sampling, request_stop
 from orthrus.settings import Sampling, Stop
 from orthrus.step_recorder import StepRecorder
-from orthrus.trees import drafts_trees
+from orthrus.trees import drafts_trees, reads_trees
 from orthrus.values import Event, Prompt, Result, ShownDraft, Step
 from orthrus.watched import StepSeconds, WatchedGeneration, WatchedRow, WatchedStep
 
@@ -94,6 +94,7 @@ class Session:
             counts_drafts=counts_drafts,
             fit=fit_of(target),
             trees=drafts_trees(drafter),
+            reads_trees=reads_trees(drafter),
         )
         self._chance = Chance(seed, target.device)
         self._asked: dict[int, _Asked] = {}  # by number of the request
@@ -273,6 +274,7 @@ class Session:
                     accepted=step.accepted[index],
                     committed=step.committed[index],
                     finish_reason=step.finished[index],
+                    tree=step.trees[index] if step.trees else None,
                 )
                 for index, row in enumerate(rows)
                 if step.committed[index]

@@ -24,6 +24,13 @@ class DraftsTrees(Protocol):
 
 
 @runtime_checkable
+class ReadsTrees(Protocol):
+    """A drafter that wants to know which tokens of its trees were kept, in `step.trees`."""
+
+    reads_trees: bool
+
+
+@runtime_checkable
 class VerifiesTrees(Protocol):
     """A verifier that says whether it verifies trees; its verdicts of them say which token is the last (`last`)."""
 
@@ -74,6 +81,11 @@ def drafts_trees(drafter: Drafter) -> bool:
     return isinstance(drafter, DraftsTrees) and drafter.drafts_trees
 
 
+def reads_trees(drafter: Drafter) -> bool:
+    """Tell whether a drafter wants to know which tokens of its trees were kept."""
+    return isinstance(drafter, ReadsTrees) and drafter.reads_trees
+
+
 def verifies_trees(verifier: Verifier) -> bool:
     """Tell whether a verifier verifies trees."""
     return isinstance(verifier, VerifiesTrees) and verifier.verifies_trees
@@ -106,5 +118,8 @@ def slots_obstacle(cache: KVCache) -> TreeObstacle | None:
     if isinstance(cache, MovesSlots):
         return None
     return TreeObstacle(
-        "cache", type(cache).__name__, "cannot move the keys of an accepted branch", "set cache.name=dynamic or static"
+        "cache",
+        type(cache).__name__,
+        "cannot move the keys of an accepted branch",
+        "set cache.name=dynamic, static or paged",
     )

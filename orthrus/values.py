@@ -33,6 +33,8 @@ class Draft:
     passes: forward passes of a target-sized model that proposing cost (for `tpf`); a smaller one's is a fraction.
     host_lengths: the lengths as numbers, of a draft that was made on the host: who reads them saves a sync. None if
     the drafter does not know them. drafter: the name of who drafted it, if it is not the drafter that proposes it.
+    depth: of a tree, the most tokens of any path: as many may be accepted, and what is launched ahead of the next cycle
+    has to make room for them. None: as many as there are tokens.
     """
 
     tokens: Tensor
@@ -42,6 +44,7 @@ class Draft:
     passes: float = 0
     host_lengths: tuple[int, ...] | None = None
     drafter: str | None = None
+    depth: int | None = None
 
     @cached_property
     def paths(self) -> Paths | None:
@@ -114,6 +117,25 @@ class LikeliestTokens:
     logits: Tensor
 
 
+@dataclass(frozen=True)
+class DraftShape:
+    """How much is drafted. drafts: places after the anchor; nodes: tokens of a tree over them, 0: they are a chain."""
+
+    drafts: int
+    nodes: int = 0
+
+
+@dataclass(frozen=True)
+class DraftedTree:
+    """A row's tree of drafts, read by the host. parents: of its tokens, as `Draft.parents`; -1 is the anchor.
+
+    kept: the tokens on the accepted path, by their index, from the anchor on.
+    """
+
+    parents: tuple[int, ...]
+    kept: tuple[int, ...]
+
+
 @dataclass(frozen=True, eq=False)
 class Step:
     """The tokens that one cycle, or the prefill of some rows, committed.
@@ -128,6 +150,7 @@ class Step:
     drafted: the number of drafts that were proposed for each row, for a session that counts them.
     drafts: the drafts themselves, of rows that show them, of a tree those of all branches; None if no row does.
     drafter: as of the draft.
+    trees: of a tree, each row's own, for a drafter that reads them and with drafts that are shown; None otherwise.
     """
 
     cycle: int
@@ -142,6 +165,7 @@ class Step:
     drafted: tuple[int, ...] | None = None
     drafts: tuple[tuple[int, ...], ...] | None = None
     drafter: str | None = None
+    trees: tuple[DraftedTree, ...] | None = None
 
     def without_acceptance(self) -> Step:
         """Return the step as it is to a drafter whose draft it was not: nothing of its own was accepted.

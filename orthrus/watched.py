@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from orthrus.values import FinishReason, Result
+    from orthrus.values import DraftedTree, FinishReason, Result
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,8 @@ class WatchedRow:
     token that was committed, in prompt and answer. drafted: the tokens that were proposed, of a tree those of all
     branches, in the drafter's order. accepted: how many the target agreed with, the first ones or those of a path,
     before a stop cut them. committed: tokens, in a cycle the accepted ones and then the target's own. finish_reason:
-    why the request ended in this step; None if it goes on.
+    why the request ended in this step; None if it goes on. tree: of a tree, what each of `drafted` follows and which
+    were kept; None: it was a chain.
     """
 
     number: int
@@ -27,6 +28,7 @@ class WatchedRow:
     accepted: int
     committed: tuple[int, ...]
     finish_reason: FinishReason | None = None
+    tree: DraftedTree | None = None
 
 
 @dataclass(frozen=True)

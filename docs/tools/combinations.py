@@ -45,6 +45,8 @@ DRAFTERS: Mapping[str, Mapping[str, Any]] = {
     "replay": {"block": 4},
     "cascade": {"drafters": [{"name": "suffix"}, {"name": "prompt_lookup"}], "cost": "passes"},
     "diffusion": {"view": "copies", "block": 4},
+    "suffix, trees": {"name": "suffix", "length": 6, "branches": 2, "min_share": 0.0},
+    "diffusion, trees": {"name": "diffusion", "view": "copies", "block": 4, "tree": 8},
     "draft_model": {"source": "draft_model", "length": 3},
     "dflash": {"source": "dflash", "block": 4},
     "eagle3": {"source": "eagle3", "length": 3},
@@ -125,6 +127,11 @@ def tried() -> Iterator[dict[str, str]]:
             yield {"drafter": drafter, "cache": cache, "attention": attention, "outcome": outcome}
 
 
+def _shown(part: str) -> str:
+    name, comma, more = part.partition(",")
+    return f"`{name}`{comma}{more}"
+
+
 def page(record: Sequence[Mapping[str, str]]) -> str:
     """Return the page."""
     outcomes = {(run["drafter"], run["cache"], run["attention"]): run["outcome"] for run in record}
@@ -135,8 +142,7 @@ def page(record: Sequence[Mapping[str, str]]) -> str:
         for attention in ATTENTIONS:
             outcome = outcomes[drafter, cache, attention]
             cells.append("✓" if outcome == SAME else f"{numbers.setdefault(outcome, len(numbers) + 1)}")
-        name, comma, more = cache.partition(",")
-        lines.append([f"`{drafter}`", f"`{name}`{comma}{more}", *cells])
+        lines.append([_shown(drafter), _shown(cache), *cells])
     return TEXT.format(
         count=f"{len(EVERY)}",
         table="\n".join(f"| {' | '.join(line)} |" for line in lines),

@@ -5,7 +5,8 @@
 
 Every decoder answers a prompt before the next prompt comes, so that a busy neighbour slows all of them. The record has
 a line for each prompt; what it has is not measured again. `--minutes` ends a run early: the same command goes on with
-it. At the end it prints tokens a second of each drafter, also over those of the fastest that was named before it.
+it. At the end it prints tokens a second of each drafter, also over those of the fastest that was named before it,
+tokens per cycle, pooled, answers that differ from the first drafter's, and what a drafter reports of its choices.
 """
 
 from __future__ import annotations
@@ -23,18 +24,19 @@ import typer
 import orthrus
 from orthrus import Decoder, read_prompts
 from orthrus.machine import synchronize, versions
+from orthrus.optional import Reports
 
 RESAMPLES = 2000
-Line = Mapping[str, Any]  # seconds and tokens by drafter, and `differs`, of one prompt
+Line = Mapping[str, Any]  # seconds, tokens and cycles by drafter, and `differs`, of one prompt
 
 
-def timed(decoder: Decoder, prompt: Any) -> tuple[float, list[int]]:
-    """Return how long an answer takes in seconds, and its tokens."""
+def timed(decoder: Decoder, prompt: Any) -> tuple[float, list[int], int]:
+    """Return how long an answer takes in seconds, its tokens, and its cycles."""
     synchronize(decoder.target.device)
     begun = time.perf_counter()
     [result] = decoder.generate([prompt], batch=1)
     synchronize(decoder.target.device)
-    return time.perf_counter() - begun, list(result.token_ids)
+    return time.perf_counter() - begun, list(result.token_ids), result.measures.cycles
 
 
 def compare(decoders: Mapping[str, Decoder], prompt: Any, turn: int) -> dict[str, Any]:
@@ -46,6 +48,7 @@ def compare(decoders: Mapping[str, Decoder], prompt: Any, turn: int) -> dict[str
     return {
         "seconds": {name: answers[name][0] for name in names},
         "tokens": {name: len(answers[name][1]) for name in names},
+        "cycles": {name: answers[name][2] for name in names},
         "differs": [name for name in names if answers[name][1] != first],
     }
 
@@ -53,6 +56,13 @@ def compare(decoders: Mapping[str, Decoder], prompt: Any, turn: int) -> dict[str
 def rate(lines: Sequence[Line], name: str) -> float:
     """Return the tokens a second of a drafter over all prompts."""
     return float(sum(line["tokens"][name] for line in lines) / sum(line["seconds"][name] for line in lines))
+
+
+def tokens_per_cycle(lines: Sequence[Line], name: str) -> float | None:
+    """Return the tokens that cycles committed over cycles, pooled; None without cycles, and of older records."""
+    counted = [line for line in lines if line.get("cycles", {}).get(name)]
+    cycles = sum(line["cycles"][name] for line in counted)
+    return sum(line["tokens"][name] - 1 for line in counted) / cycles if cycles else None
 
 
 def spread_of_ratio(lines: Sequence[Line], name: str, others: Sequence[str]) -> tuple[float, float, float]:
@@ -73,6 +83,7 @@ def summary(lines: Sequence[Line], names: Sequence[str]) -> dict[str, Any]:
     for number, name in enumerate(names):
         figures[name] = {
             "tokens_per_second": round(rate(lines, name), 2),
+            "tokens_per_cycle": None if (tokens := tokens_per_cycle(lines, name)) is None else round(tokens, 3),
             "answers_that_differ": sum(name in line["differs"] for line in lines),
         }
         if number:
@@ -115,7 +126,11 @@ def main(
             lines.append(compare(decoders, records[number].prompt, number))
             file.write(json.dumps(lines[-1]) + "\n")
             file.flush()
-    print(json.dumps(summary(lines[1:], list(parts)), indent=1))
+    figures = summary(lines[1:], list(parts))
+    for name, decoder in decoders.items():
+        if isinstance(decoder.drafter, Reports) and (report := decoder.drafter.report()):
+            figures[name]["report"] = dict(report)  # of this run, its warm-up included
+    print(json.dumps(figures, indent=1))
 
 
 if __name__ == "__main__":

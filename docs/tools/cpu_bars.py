@@ -29,7 +29,7 @@ PAIRS = (  # what is held against what
     ("native-gguf", LLAMA),
     ("native", ONNX),
     ("native", OLD),
-    *((drafted, "native-gguf") for drafted in ("suffix-gguf", "lookup-gguf", "view-gguf")),
+    *((drafted, "native-gguf") for drafted in ("suffix-gguf", "lookup-gguf", "view-gguf", "cascade-gguf")),
 )
 
 
@@ -80,7 +80,7 @@ def measure(subjects: Sequence[str], arguments: argparse.Namespace) -> bool:
                 if subject not in workers:
                     workers[subject] = start(subject, arguments)
                     workers[subject].ask(PREFILL // 4, 4)  # does not count
-                said = workers[subject].ask(prompt, tokens)
+                said = workers[subject].ask(prompt, tokens, arguments.ends and not _is_prefill(name))
                 state.write(json.dumps({"subject": subject, "request": name, "asked": tokens, **said}) + "\n")
                 state.flush()
     return _end(workers, True)
@@ -156,6 +156,7 @@ def main() -> None:
     parser.add_argument("--prompts", required=True, help="a prompts file")
     parser.add_argument("--limit", type=int, default=20, help="how many prompts of it")
     parser.add_argument("--tokens", type=int, default=128, help="new tokens of each")
+    parser.add_argument("--ends", action="store_true", help="let answers end where the model ends them")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--state", type=Path, required=True, help="where answers are kept")
     parser.add_argument("--seconds", type=float, default=3600.0, help="after which no other answer is asked for")
@@ -169,7 +170,13 @@ def main() -> None:
     subjects = [*(name for name, given in others.items() if given), *arguments.subjects.split(",")]
     complete = measure(subjects, arguments)
     text = json.dumps(
-        {"threads": arguments.threads, "tokens": arguments.tokens, **summary(read(arguments.state))}, indent=1
+        {
+            "threads": arguments.threads,
+            "tokens": arguments.tokens,
+            "ends": arguments.ends,
+            **summary(read(arguments.state)),
+        },
+        indent=1,
     )
     print(text if complete else f"{text}\nnot all is answered yet: run it again")
     if complete and arguments.out:

@@ -44,9 +44,15 @@ SUBJECTS: Mapping[str, Sequence[str]] = {  # a recipe, and what is changed in it
         "drafter.name=diffusion",
         "drafter.block=auto",
     ),
+    "cascade-gguf": (
+        "configs/recipes/smollm2-cascade.yaml",
+        "target.engine=native",
+        "target.dtype=gguf",
+        "drafter.drafters=[{name: prompt_lookup, length: auto}, {name: diffusion, block: auto}]",
+    ),
 }
 LLAMA, ONNX = "llama.cpp", "onnxruntime-genai"
-Answer = Callable[[Sequence[int], int], Mapping[str, Any]]
+Answer = Callable[[Sequence[int], int, bool], Mapping[str, Any]]  # a prompt, the most tokens, whether it may end sooner
 
 
 def prompt_of(length: int) -> list[int]:
@@ -65,13 +71,13 @@ def orthrus_answer(subject: str, threads: int) -> Answer:
     recipe, *changes = SUBJECTS[subject]
     loaded = orthrus.load(recipe, dotted=changes)
     others = [change for change in changes if not change.startswith("target.")]
-    decoders: dict[int, Any] = {}  # by how many tokens they give
+    decoders: dict[tuple[int, bool], Any] = {}  # by how many tokens they give
 
-    def answer(prompt: Sequence[int], tokens: int) -> Mapping[str, Any]:
-        if tokens not in decoders:
-            stop = [f"stop.max_new_tokens={tokens}", f"stop.min_new_tokens={tokens}"]
-            decoders[tokens] = orthrus.load(recipe, dotted=[*others, *stop], target=loaded.target)
-        [result] = decoders[tokens].generate([list(prompt)], batch=1)
+    def answer(prompt: Sequence[int], tokens: int, ends: bool) -> Mapping[str, Any]:
+        if (tokens, ends) not in decoders:
+            stop = [f"stop.max_new_tokens={tokens}", f"stop.min_new_tokens={0 if ends else tokens}"]
+            decoders[tokens, ends] = orthrus.load(recipe, dotted=[*others, *stop], target=loaded.target)
+        [result] = decoders[tokens, ends].generate([list(prompt)], batch=1)
         first = result.measures.ttft_seconds or 0.0
         rest = result.measures.seconds - first
         return {"first": first, "rest": rest, "tokens": list(result.token_ids), "torch_mib": base}
@@ -89,8 +95,8 @@ def llama_answer(subject: str, threads: int) -> Answer:
     parameters.n_parallel, parameters.n_ctx, parameters.cache_prompt, parameters.warmup = 1, 2048, False, True
     server = xllamacpp.Server(parameters)
 
-    def answer(prompt: Sequence[int], tokens: int) -> Mapping[str, Any]:
-        request = {"prompt": list(prompt), "n_predict": tokens, "temperature": 0, "ignore_eos": True}
+    def answer(prompt: Sequence[int], tokens: int, ends: bool) -> Mapping[str, Any]:
+        request = {"prompt": list(prompt), "n_predict": tokens, "temperature": 0, "ignore_eos": not ends}
         said = server.handle_completions({**request, "cache_prompt": False, "return_tokens": True})
         timings = said["timings"]
         return {
@@ -110,10 +116,10 @@ def onnx_answer(subject: str, threads: int) -> Answer:
     config.overlay(json.dumps({"model": {"decoder": {"session_options": {"intra_op_num_threads": threads}}}}))
     model = onnxruntime_genai.Model(config)
 
-    def answer(prompt: Sequence[int], tokens: int) -> Mapping[str, Any]:
+    def answer(prompt: Sequence[int], tokens: int, ends: bool) -> Mapping[str, Any]:
         parameters = onnxruntime_genai.GeneratorParams(model)
         length = len(prompt) + tokens
-        parameters.set_search_options(max_length=length, min_length=length, do_sample=False)
+        parameters.set_search_options(max_length=length, min_length=0 if ends else length, do_sample=False)
         began, said, first = time.perf_counter(), [], 0.0
         generator = onnxruntime_genai.Generator(model, parameters)
         generator.append_tokens(list(prompt))
@@ -129,15 +135,15 @@ def onnx_answer(subject: str, threads: int) -> Answer:
 def work(subject: str, threads: int) -> None:
     """Answer one request after the other from standard input, as a process of one subject.
 
-    A request is a prompt's tokens, or how many it has, and the number of new ones.
+    A request is a prompt's tokens, or how many it has, the number of new ones, and whether an answer may end sooner.
     """
     began = time.perf_counter()
     answer = {LLAMA: llama_answer, ONNX: onnx_answer}.get(subject, orthrus_answer)(subject, threads)
     loaded = time.perf_counter() - began
     for line in sys.stdin:
-        prompt, tokens = json.loads(line)
+        prompt, tokens, ends = json.loads(line)
         used = time.process_time()
-        said = dict(answer(prompt_of(prompt) if isinstance(prompt, int) else prompt, tokens))
+        said = dict(answer(prompt_of(prompt) if isinstance(prompt, int) else prompt, tokens, ends))
         said |= {"cpu": time.process_time() - used, "loaded": loaded, "peak_mib": peak_mib()}
         print(f"\n>{json.dumps(said)}", flush=True)
 
@@ -168,10 +174,13 @@ class Worker:
             cwd=folder,
         )
 
-    def ask(self, prompt: int | Sequence[int], tokens: int) -> dict[str, Any]:
-        """Return what the subject says of one prompt: its tokens, or how many it has."""
+    def ask(self, prompt: int | Sequence[int], tokens: int, ends: bool = False) -> dict[str, Any]:
+        """Return what the subject says of one prompt: its tokens, or how many it has.
+
+        ends: whether the answer may end before it has so many tokens.
+        """
         assert self._process.stdin and self._process.stdout, "both are pipes"
-        self._process.stdin.write(json.dumps([prompt, tokens]) + "\n")
+        self._process.stdin.write(json.dumps([prompt, tokens, ends]) + "\n")
         self._process.stdin.flush()
         for line in self._process.stdout:
             if line.startswith(">"):

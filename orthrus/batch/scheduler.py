@@ -16,10 +16,18 @@ from orthrus.batch import commit as arithmetic
 from orthrus.batch import scores as token_scores
 from orthrus.batch.arrangement import arranged, row_count
 from orthrus.batch.context import Context, upload
-from orthrus.batch.drafts import SeenDrafts, drafts_seen
+from orthrus.batch.drafts import DraftReading, SeenDrafts
 from orthrus.batch.request import Request, Row
 from orthrus.batch.row_settings import RowSettings
-from orthrus.batch.validation import CheckedDraft, WriteGuard, check_accepted, check_draft, check_numbers, check_verdict
+from orthrus.batch.validation import (
+    CheckedDraft,
+    WriteGuard,
+    check_accepted,
+    check_depth,
+    check_draft,
+    check_numbers,
+    check_verdict,
+)
 from orthrus.kernels.available import row_kernels
 from orthrus.values import Draft, FinishReason, Step, TokenScores, Verdict
 
@@ -48,9 +56,10 @@ class Scheduler:
         counts_drafts: bool = False,
         fit: Callable[[Sequence[int]], bool] | None = None,
         trees: bool = False,
+        reads_trees: bool = False,
     ) -> None:
         self._context = context
-        self._trees = trees
+        self._trees, self._reads_trees = trees, reads_trees
         self._drafter = drafter
         self._moves = moves
         self._fit = fit
@@ -246,14 +255,13 @@ class Scheduler:
         if likeliest is not None and logits is not None:
             facts = torch.cat([facts, token_scores.gathered(logits, facts[:, 3:], likeliest)], dim=1)
         width = draft.tokens.shape[1]
-        shown = context.settings.drafts
-        if width and (shown or self._counts_drafts):
-            lengths = draft.lengths[:, None]
-            drafts = [self._checked.draft.tokens, lengths] if shown else [lengths]  # of a tree all branches
-            facts = torch.cat([facts, *drafts], dim=1)
-        seen = self._read(facts, ahead, width + 1)  # [B, 3 + n + 1, and scores, and the draft, and its length]
-        drafted = drafts_seen(seen, width, shown=shown, counted=self._counts_drafts)
-        return self._record(seen, width, draft, drafted)
+        scored = self._checked.draft if width else draft  # of a tree all branches
+        reading = DraftReading(context.settings.drafts, self._counts_drafts, self._reads_trees)
+        if columns := reading.columns(scored, verdict.last):
+            facts = torch.cat([facts, *columns], dim=1)
+        most = width if draft.depth is None else min(width, draft.depth)
+        seen = self._read(facts, ahead, most + 1)  # [B, 3 + n + 1, and scores, and the draft]
+        return self._record(seen, width, draft, lambda: reading.take(seen, scored))
 
     def _add(self, draft: Draft, verdict: Verdict, limits: Tensor) -> Tensor:
         """Add each row's tokens; return what the host is to know of them [B, 3 + n + 1].
@@ -289,7 +297,7 @@ class Scheduler:
             copied.synchronize()
         return on_host.tolist()
 
-    def _record(self, seen: list[list[int]], width: int, draft: Draft, drafted: SeenDrafts) -> Step:
+    def _record(self, seen: list[list[int]], width: int, draft: Draft, take: Callable[[], SeenDrafts]) -> Step:
         context = self._context
         fresh, self._fresh = tuple(self._fresh), []
         context.cycle += not fresh
@@ -297,6 +305,8 @@ class Scheduler:
         # What is said of rows that take no part is not read.
         accepted = [values[1] if values[2] else 0 for values in seen]
         check_accepted(accepted, width)
+        check_depth(accepted, draft, self._drafter)
+        drafted = take()
         rows = context.rows
         committed = [
             self._extend(row, values[3 : 3 + values[2]]) if values[2] else ()
@@ -320,6 +330,7 @@ class Scheduler:
             drafted=drafted.lengths,
             drafts=drafted.tokens,
             drafter=draft.drafter,
+            trees=drafted.trees,
         )
 
     def _scores(

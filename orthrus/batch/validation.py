@@ -203,6 +203,15 @@ def check_accepted(accepted: Sequence[int], most: int) -> None:
             raise InterfaceError(f"the verifier accepted {count} of the {most} draft tokens of row {row}")
 
 
+def check_depth(accepted: Sequence[int], draft: Draft, drafter: str) -> None:
+    """Raise DraftError where more tokens of a tree were accepted than it is said to be deep."""
+    if draft.depth is not None and max(accepted, default=0) > draft.depth:
+        raise DraftError(
+            f"drafter '{drafter}' said that its tree is {draft.depth} tokens deep, and of row"
+            f" {accepted.index(max(accepted))} {max(accepted)} were accepted"
+        )
+
+
 def _undrawable(probabilities: Tensor, tokens: Tensor) -> Tensor:
     """Return where [B, n] a token cannot have been drawn from the probabilities [B, n, V] beside it."""
     given = probabilities.gather(-1, tokens[..., None])[..., 0]

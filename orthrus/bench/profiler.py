@@ -39,6 +39,7 @@ OPTIONAL = (
     "keep_path",
     "move_rows",
     "moves_rows",
+    "reads_trees",
     "refusal",
     "restored",
     "restores_prefixes",

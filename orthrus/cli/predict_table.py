@@ -22,7 +22,10 @@ def print_predictions(results: Predictions) -> None:
         terminal = console(width=max(WIDE, terminal.width))
     terminal.print(_table(results.predictions))
     terminal.print("what a cycle takes by its drafts, which cost nothing here, ms:")
-    terminal.print(_costs(results.scored))
+    terminal.print(_costs([each for each in results.scored if not each.tree]))
+    if trees := [each for each in results.scored if each.tree]:
+        terminal.print("the same where they are one tree:")
+        terminal.print(_costs(trees))
     if repeated := results.settings["repeated"]:
         terminal.print(f"prompts left out, because the file has them before: {repeated}")
     for batch in dict.fromkeys(each.batch for each in results.predictions):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 PRIOR = 0.7  # chance that a draft is accepted, before any was seen
 ROW_MEMORY, POOLED_MEMORY = 0.92, 0.98  # what an observation weighs after each further one
@@ -34,6 +34,17 @@ class AcceptanceRate:
             if begin < tried:
                 self._hits[index] += max(0, min(accepted, end) - begin)
                 self._tries[index] += min(tried, end) - begin
+
+    def expect(self, chances: Sequence[float]) -> None:
+        """Take note of a draft of which the chance of each token is known, whether it was scored or not."""
+        self._estimates, survival = [], 1.0
+        for index, (begin, end) in enumerate(self._ranges):
+            self._hits[index] *= self._memory
+            self._tries[index] *= self._memory
+            for chance in chances[begin:end]:
+                self._tries[index] += survival
+                survival *= chance
+                self._hits[index] += survival
 
     def add(self, drafts: int, hits: Sequence[float], tries: Sequence[float]) -> None:
         """Take note of so many drafts at once: what is to be added once what was known has faded, for each range."""
@@ -75,6 +86,12 @@ class RowEstimates:
             if length:
                 self._rows[row].observe(length, accepted[row])
                 self._pooled.observe(length, accepted[row])
+
+    def expect(self, chances: Mapping[int, Sequence[float]]) -> None:
+        """Take note of drafts of which the chance of each token is known, by row."""
+        for row, own in chances.items():
+            self._rows[row].expect(own)
+            self._pooled.expect(own)
 
     def expected(self, available: Sequence[int | None], count: int, chance: float | None = None) -> list[float]:
         """Return the tokens that all live rows are expected to commit for each of the first `count` sizes.

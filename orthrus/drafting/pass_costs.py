@@ -5,22 +5,29 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 
+from orthrus.accepted_path import AcceptedPath
 from orthrus.batch.context import Context
 from orthrus.batch.scheduler import Scheduler
+from orthrus.batch.validation import check_draft
 from orthrus.chance import Chance
 from orthrus.choices import score_choices_of
 from orthrus.drafting.cost_cache import read_costs, write_costs
+from orthrus.drafting.scripted_widths import made_up_tokens, parents_in_pairs
 from orthrus.interfaces import Target
 from orthrus.machine import pass_conditions, synchronize
 from orthrus.optional import HasPassIdentity
 from orthrus.ranks.together import together_of
-from orthrus.sampling import add_noise
+from orthrus.sampling import add_noise, keep_agreed
 from orthrus.settings import Stop
+from orthrus.trees import ScoresTrees
 from orthrus.values import Draft, Verdict
 
 FEWEST_ROUNDS, MOST_ROUNDS = 3, 20
@@ -30,6 +37,7 @@ LEAST_SECONDS = 1e-9  # floor, for clocks too coarse to measure a pass
 FEWEST_SLOTS = 1024  # up to so many slots in use, passes count as equally costly; then up to four times as many ...
 
 VERIFY = "verify"  # the kind of what every cycle does, whatever drafts: the target's pass, and committing
+VERIFY_TREE = "verify tree"  # the same where a tree was drafted
 
 RunPass = Callable[[Context, int], object]  # runs a pass of the size and leaves scratch slots only
 Bucket = tuple[int, int, bool]  # buckets of rows and slots, and whether tokens are drawn or the likeliest
@@ -49,34 +57,52 @@ class PassCosts:
         drafting: tuple[str, RunPass] | None = None,
         notify: Callable[[str], None] = lambda text: None,
         clock: Callable[[], float] = time.perf_counter,
+        *,
+        trees: bool = False,
     ) -> None:
+        """trees: whether sizes are those of trees, 0 not among them."""
         self._target = target
+        self._verify = VERIFY_TREE if trees else VERIFY
         self._together = together_of(target)
         self._drafting = dict([drafting] if drafting else [])
         self._notify = notify
         self._clock = clock
         self._known: dict[tuple[str, Bucket], dict[int, float]] = {}  # by kind
         self._cycles: dict[tuple[Bucket, int], list[float]] = {}  # by number of sizes
+        self._scoring: dict[tuple[Bucket, int], list[float]] = {}  # likewise
 
     def cycles(self, context: Context, sizes: Sequence[int]) -> list[float]:
-        """Return the seconds of a cycle with so many drafts, for each of the first sizes, 0 among them.
+        """Return the seconds of a cycle with so many drafts, for each of the first sizes, 0 among those of chains.
 
         A smaller size is never told to cost more than a larger one: that is the noise of measuring.
         """
         bucket = _bucket(context)
         key = bucket, len(sizes)
         if key not in self._cycles:
-            curves = [self._curve(kind, context, sizes, bucket) for kind in (VERIFY, *self._drafting)]
+            curves = [self._curve(kind, context, sizes, bucket) for kind in (self._verify, *self._drafting)]
             whole = [sum(curve.get(size, 0.0) for curve in curves) for size in sizes]
             self._cycles[key] = list(itertools.accumulate(reversed(whole), min))[::-1]
         return self._cycles[key]
 
+    def scoring(self, context: Context, sizes: Sequence[int]) -> list[float]:
+        """Return the seconds of a cycle but for drafting, for each number of drafts from 0 to the last of the sizes.
+
+        What lies between two sizes costs as much as lies between theirs.
+        """
+        bucket = _bucket(context)
+        key = bucket, len(sizes)
+        if key not in self._scoring:
+            curve = self._curve(VERIFY, context, sizes, bucket)
+            known = list(itertools.accumulate(reversed([curve[size] for size in sizes]), min))[::-1]
+            self._scoring[key] = np.interp(range(sizes[-1] + 1), sizes, known).tolist()
+        return self._scoring[key]
+
     def knows(self, context: Context, sizes: Sequence[int]) -> bool:
         """Return whether `cycles` would answer without measuring and without a file."""
-        return len(sizes) == 1 or (_bucket(context), len(sizes)) in self._cycles
+        return not any(sizes) or (_bucket(context), len(sizes)) in self._cycles
 
     def _curve(self, kind: str, context: Context, sizes: Sequence[int], bucket: Bucket) -> Mapping[int, float]:
-        missing_sizes = {size for size in sizes if size or kind == VERIFY}  # no pass drafts nothing
+        missing_sizes = {size for size in sizes if size or kind == self._verify}  # no pass drafts nothing
         identity = self._identity(kind, bucket)
         known = self._known.setdefault((kind, bucket), {})
         if not missing_sizes <= known.keys() and identity is not None:
@@ -99,10 +125,11 @@ class PassCosts:
         return measured, settled
 
     def _actions(self, kind: str, context: Context, sizes: Sequence[int]) -> dict[int, Callable[[], object]]:
-        if kind != VERIFY:
+        if kind != self._verify:
             return {size: partial(self._drafting[kind], context, size) for size in sizes}
         scratch = scratch_context(context, len(sizes) * (MOST_ROUNDS + 1))
-        return {size: partial(verify, self._target, context, scratch, size) for size in sizes}
+        run = verify if kind == VERIFY else verify_tree
+        return {size: partial(run, self._target, context, scratch, size) for size in sizes}
 
     def _identity(self, kind: str, bucket: Bucket) -> dict[str, Any] | None:
         """Return what the costs depend on, as JSON has it, or None if the target does not say."""
@@ -159,15 +186,38 @@ def verify(target: Target, context: Context, scratch: Scheduler, size: int) -> N
     Committing, which waits for the device, is half as long as a small model's pass. Above temperature 0 so is noise for
     every token of the vocabulary. The tokens differ, so that a mixture of experts is as busy as it would be.
     """
-    rows = len(context.rows)
-    places = torch.arange(rows * size, device=context.device).view(rows, size)  # [B, n]
-    draft = Draft(places * 7919 % context.vocabulary_size, torch.full_like(context.lengths, size))
-    if context.settings.plain and (choose := score_choices_of(target)) is not None:
-        chosen = choose(context, draft)[:, 0]
-    else:
-        chosen = add_noise(context, target.score(context, draft), Chance(0, context.device)).argmax(-1)[:, 0]
+    draft = _made_up(context, size)
+    chosen = _choices(target, context, draft)[:, 0]
     nothing = torch.zeros_like(chosen)
     scratch.commit(draft, Verdict(nothing, nothing + _no_stop(context)))
+
+
+def verify_tree(target: Target, context: Context, scratch: Scheduler, size: int) -> None:
+    """Do what a cycle does with a tree of so many tokens: also find its paths, and move the keys of one that is kept.
+
+    Each token has two children, so that paths are short, which is no matter: what is computed is the same for all.
+    """
+    draft = _made_up(context, size)
+    tree = replace(draft, parents=parents_in_pairs(draft.tokens))
+    draft = check_draft(tree, context, "auto", trees=True).draft
+    path = AcceptedPath.of(draft, keep_agreed(_choices(target, context, draft), draft))
+    assert isinstance(target, ScoresTrees), "it was asked before"
+    target.keep_path(context, path.order)
+    nothing = torch.zeros_like(context.lengths)
+    chain = replace(draft, tokens=path.tokens, parents=None)
+    scratch.commit(chain, Verdict(nothing, nothing + _no_stop(context)))
+
+
+def _choices(target: Target, context: Context, draft: Draft) -> Tensor:
+    """Return the target's choices [B, n + 1], made as decoding makes them."""
+    if context.settings.plain and (choose := score_choices_of(target)) is not None:
+        return choose(context, draft)
+    logits = target.score(context, draft)
+    return add_noise(context, logits, Chance(0, context.device), paths=draft.paths).argmax(-1)
+
+
+def _made_up(context: Context, size: int) -> Draft:
+    return Draft(made_up_tokens(context, size), torch.full_like(context.lengths, size))
 
 
 def _no_stop(context: Context) -> int:

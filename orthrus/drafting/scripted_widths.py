@@ -24,9 +24,12 @@ class ScriptedWidths:
     learns = False
     moves_rows = True
 
-    def __init__(self, widths: Sequence[int]) -> None:
+    def __init__(self, widths: Sequence[int], trees: bool = False) -> None:
+        """trees: let each token of a draft have two children; else drafts are chains."""
+        self.drafts_trees = trees
         self._widths = itertools.cycle(widths)
-        self._tokens: dict[tuple[int, int], Tensor] = {}  # by rows and width, so that a draft launches next to nothing
+        # By rows and width, so that a draft launches next to nothing.
+        self._known: dict[tuple[int, int], tuple[Tensor, Tensor | None]] = {}
 
     def start(self, context: Context, rows: Sequence[int]) -> None:
         """There is nothing to read."""
@@ -40,10 +43,24 @@ class ScriptedWidths:
         if width == 0:
             return context.empty_draft()
         rows = len(context.rows)
-        if (rows, width) not in self._tokens:
-            places = torch.arange(rows * width, device=context.device).view(rows, width)
-            self._tokens[rows, width] = places * 7919 % context.vocabulary_size
-        return Draft(self._tokens[rows, width], context.room.clamp(max=width))
+        if (rows, width) not in self._known:
+            tokens = made_up_tokens(context, width)
+            self._known[rows, width] = tokens, parents_in_pairs(tokens) if self.drafts_trees else None
+        tokens, parents = self._known[rows, width]
+        return Draft(tokens, context.room.clamp(max=width), parents=parents)
 
     def observe(self, step: Step) -> None:
         """There is nothing to note."""
+
+
+def made_up_tokens(context: Context, width: int) -> Tensor:
+    """Return tokens [B, n] that differ, so that a mixture of experts is as busy as it would be."""
+    rows = len(context.rows)
+    places = torch.arange(rows * width, device=context.device).view(rows, width)
+    return places * 7919 % context.vocabulary_size
+
+
+def parents_in_pairs(tokens: Tensor) -> Tensor:
+    """Return the parents [B, n] of a tree in which each token [B, n], and the anchor, has two children."""
+    children = torch.arange(tokens.shape[1], device=tokens.device)
+    return (children // 2 - 1).expand(tokens.shape)

@@ -22,6 +22,7 @@ class WidthVerifier:
         self.coupled = is_coupled(verifier)
         self.verifies_trees = verifies_trees(verifier)
         self.widths: list[int] = []  # of every step, 0 for a prefill
+        self.trees: list[bool] = []  # of every step, whether a tree was drafted
         self._verifier = verifier
 
     def __getattr__(self, name: str) -> Any:
@@ -30,4 +31,5 @@ class WidthVerifier:
     def verify(self, context: Context, draft: Draft, logits: Tensor, chance: Chance) -> Verdict:
         """Return the verifier's verdict."""
         self.widths.append(draft.tokens.shape[1])
+        self.trees.append(draft.parents is not None)
         return self._verifier.verify(context, draft, logits, chance)

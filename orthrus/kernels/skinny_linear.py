@@ -279,7 +279,7 @@ def linear_added(hidden: Tensor, weight: Tensor, residual: Tensor, norm: Tensor 
         NORMED=norm is not None,
         **_launch(layout, outputs),
     )
-    return None if norm is None else Normed(residual, gained, parts, programs)
+    return Normed(residual, gained, parts, programs)
 
 
 def gated(normed: Normed, weight: Tensor, epsilon: float) -> Tensor:

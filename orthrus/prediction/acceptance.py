@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from orthrus.prediction.subjects import Subject, naming
@@ -10,6 +11,7 @@ from orthrus.prediction.trace import Trace
 
 Key = tuple[str, object, int | None]  # drafter, block (None: of all), batch (None: of all)
 EVERY_PLACE, THIS_BLOCK = "every place", "this block"
+FREQUENT, FREQUENT_SHARE = 8, 0.02  # so many sizes of trees, of at least this share of all
 
 
 class Acceptance:
@@ -47,8 +49,23 @@ class Acceptance:
 
 
 def widths_of(traces: Sequence[Trace], subjects: Sequence[Subject]) -> tuple[int, ...]:
-    """Return the widths of drafts whose cycles are timed: none, 1, 3, 7, ... and the blocks', up to the widest."""
-    widest = max((drafted for trace in traces for drafted, _ in trace.drafts.values()), default=0)
+    """Return the widths of chains whose cycles are timed: none, 1, 3, 7, ... and the blocks', up to the widest."""
+    seen = _drafted(traces, trees=False)
+    widest = max(seen, default=0)
     powers = [(1 << bits) - 1 for bits in range(widest.bit_length() + 1)]
     blocks = [subject.most for subject in subjects if subject.most is not None]
     return tuple(sorted({width for width in (*powers, *blocks, widest) if width <= widest}))
+
+
+def tree_sizes_of(traces: Sequence[Trace]) -> tuple[int, ...]:
+    """Return the sizes of trees whose cycles are timed: the least, the largest, and those that are frequent."""
+    seen = _drafted(traces, trees=True)
+    frequent = [size for size, count in seen.most_common(FREQUENT) if count >= FREQUENT_SHARE * seen.total()]
+    return tuple(sorted({*frequent, min(seen), max(seen)} - {0})) if seen else ()
+
+
+def _drafted(traces: Sequence[Trace], trees: bool) -> Counter[int]:
+    """Return how often a chain, or a tree, had how many tokens."""
+    return Counter(
+        drafted for trace in traces for place, (drafted, _) in trace.drafts.items() if (place in trace.trees) is trees
+    )

@@ -9,7 +9,7 @@ from orthrus.bench.measurement import Clock
 from orthrus.prediction.cycle_costs import CycleCosts
 from orthrus.prediction.results import ScoredCycle
 from orthrus.prediction.subjects import Subject, naming, rotated
-from orthrus.prediction.timing import Prompts, drafting_time, prefill_times, scored_times
+from orthrus.prediction.timing import Prompts, Scored, drafting_time, prefill_times, scored_times
 
 WARM_UP, ROUNDS = 1, 3  # the first one compiles, captures and grows buffers
 Key = tuple[int, int]  # number of a subject, batch
@@ -22,11 +22,19 @@ class CostRounds:
     """
 
     def __init__(
-        self, subjects: Sequence[Subject], prompts: Prompts, batches: Sequence[int], widths: Sequence[int], clock: Clock
+        self,
+        subjects: Sequence[Subject],
+        prompts: Prompts,
+        batches: Sequence[int],
+        widths: Sequence[int],
+        clock: Clock,
+        trees: Sequence[int] = (),
     ) -> None:
+        """widths: of chains, trees: tokens of trees, whose cycles are measured."""
         self._subjects, self._prompts, self._clock = subjects, prompts, clock
-        self._batches, self._levels, self._widths = batches, levels(batches), widths
-        self._scored: list[Mapping[int, Mapping[int, float]]] = []  # a round each, as are the others
+        self._batches, self._levels, self._widths, self._sizes = batches, levels(batches), widths, trees
+        self._scored: list[Scored] = []  # a round each, as are the others
+        self._trees: list[Scored] = []
         self._drafting: list[Mapping[Key, float]] = []
         self._prefill: list[Mapping[int, Mapping[int, float]]] = []
 
@@ -35,29 +43,38 @@ class CostRounds:
         for number in range(WARM_UP + ROUNDS):
             self._round(number)
             advance(number)
-        for rounds in (self._scored, self._drafting, self._prefill):
+        for rounds in (self._scored, self._trees, self._drafting, self._prefill):
             del rounds[:WARM_UP]
 
     def of(self, subject: Subject) -> CycleCosts:
         """Return a subject's costs."""
         number = self._subjects.index(subject)
         drafting = {batch: statistics.median(each[number, batch] for each in self._drafting) for batch in self._batches}
-        return CycleCosts(self._scored_medians(), drafting, _medians([each[number] for each in self._prefill]))
+        prefill = _medians([each[number] for each in self._prefill])
+        return CycleCosts(self._medians_of(self._scored), drafting, prefill, self._medians_of(self._trees))
 
     def scored(self) -> tuple[ScoredCycle, ...]:
         """Return what cycles cost whose drafts cost nothing."""
-        medians = self._scored_medians()
-        return tuple(ScoredCycle(rows, width, medians[rows][width]) for rows in medians for width in medians[rows])
+        kinds = (self._medians_of(self._scored), False), (self._medians_of(self._trees), True)
+        return tuple(
+            ScoredCycle(rows, width, known[width], tree)
+            for medians, tree in kinds
+            for rows, known in medians.items()
+            for width in known
+        )
 
-    def _scored_medians(self) -> dict[int, dict[int, float]]:
-        return {rows: _medians([each[rows] for each in self._scored]) for rows in self._levels}
+    def _medians_of(self, rounds: Sequence[Scored]) -> dict[int, dict[int, float]]:
+        return {rows: _medians([each[rows] for each in rounds]) for rows in self._levels if rows in rounds[0]}
 
     def _round(self, number: int) -> None:
         plain = self._subjects[0].decoder(self._prompts, 1)
         scored: dict[int, Mapping[int, float]] = {}
+        trees: dict[int, Mapping[int, float]] = {}
         for rows in self._levels:
             scored |= scored_times(plain, self._prompts, rows, self._widths, self._clock)
-        costs = CycleCosts(scored)
+            if self._sizes:
+                trees |= scored_times(plain, self._prompts, rows, self._sizes, self._clock, trees=True)
+        costs = CycleCosts(scored, trees=trees)
         drafting: dict[Key, float] = {}
         prefill: dict[int, dict[int, float]] = {}
         for subject in rotated(self._subjects, number):
@@ -66,6 +83,7 @@ class CostRounds:
                 drafting[index, batch] = self._drafting_of(subject, batch, costs)
             prefill[index] = self._prefill_of(subject)
         self._scored.append(scored)
+        self._trees.append(trees)
         self._drafting.append(drafting)
         self._prefill.append(prefill)
 

@@ -12,21 +12,24 @@ class CycleCosts:
     """What steps of one drafter take, in seconds; what was not measured is interpolated.
 
     scored: by the number of rows and that of drafts a row, a whole cycle, from one commit to the next, whose draft
-    costs nothing. drafting: by the number of rows, what cycles take beyond that: proposing, observing, and what more
-    the host does. prefill: by the number of prompts that are passed over at a time, the whole step.
+    costs nothing. trees: the same of trees, by their tokens. drafting: by the number of rows, what cycles take beyond
+    that: proposing, observing, and what more the host does. prefill: by the number of prompts that are passed over at a
+    time, the whole step.
     """
 
     scored: Mapping[int, Mapping[int, float]]
     drafting: Mapping[int, float] = field(default_factory=dict)
     prefill: Mapping[int, float] = field(default_factory=dict)
+    trees: Mapping[int, Mapping[int, float]] = field(default_factory=dict)
 
-    def cycle(self, rows: int, drafts: int) -> float:
-        """Return the seconds of a cycle in which so many rows have a draft of this width."""
-        return self.scoring(rows, drafts) + interpolated(self.drafting, rows)
+    def cycle(self, rows: int, drafts: int, tree: bool = False) -> float:
+        """Return the seconds of a cycle in which so many rows have a draft of this width, a chain or a tree."""
+        return self.scoring(rows, drafts, tree) + interpolated(self.drafting, rows)
 
-    def scoring(self, rows: int, drafts: int) -> float:
+    def scoring(self, rows: int, drafts: int, tree: bool = False) -> float:
         """Return the seconds of such a cycle without what drafting costs."""
-        return interpolated({count: interpolated(known, drafts) for count, known in self.scored.items()}, rows)
+        costs = self.trees if tree else self.scored
+        return interpolated({count: interpolated(known, drafts) for count, known in costs.items()}, rows)
 
     def prefilling(self, prompts: int) -> float:
         """Return the seconds of a step that passes over so many prompts."""

@@ -15,7 +15,7 @@ from orthrus.decoder import Decoder
 from orthrus.interfaces import Target
 from orthrus.machine import synchronize
 from orthrus.metrics import summarize
-from orthrus.prediction.acceptance import EVERY_PLACE, THIS_BLOCK, Acceptance, widths_of
+from orthrus.prediction.acceptance import EVERY_PLACE, THIS_BLOCK, Acceptance, tree_sizes_of, widths_of
 from orthrus.prediction.candidates import Candidate
 from orthrus.prediction.costs import CostRounds
 from orthrus.prediction.cycle_costs import CycleCosts
@@ -61,8 +61,8 @@ class Predictor:
         for subject, batch in asked:
             traces += self._acceptance.of(subject, batch)
             advance(subject)
-        widths = widths_of(traces, self._subjects)
-        costs = CostRounds(self._subjects, self._learned, self._batches, widths, self._clock)
+        widths, trees = widths_of(traces, self._subjects), tree_sizes_of(traces)
+        costs = CostRounds(self._subjects, self._learned, self._batches, widths, self._clock, trees)
         with frozen():
             costs.run(advance)
         self.scored = costs.scored()

@@ -73,11 +73,15 @@ class Prediction:
 
 @dataclass(frozen=True)
 class ScoredCycle:
-    """One measured cost: a cycle over so many rows with so many drafts each, which cost nothing to draft."""
+    """One measured cost: a cycle over so many rows with so many drafts each, which cost nothing to draft.
+
+    tree: whether the drafts of a row are one tree.
+    """
 
     batch: int
     drafts: int
     seconds: float
+    tree: bool = False
 
 
 @dataclass(frozen=True)

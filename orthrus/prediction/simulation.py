@@ -76,7 +76,9 @@ class Simulation:
         self._waiting = deque(self._traces)
         self._prefill_seconds = self._cycle_seconds = 0.0
         self._cycles = self._row_cycles = self._accepted = 0
-        self._known: dict[tuple[int, int], float] = {}  # seconds of a cycle, by rows and drafts
+        self._known: dict[
+            tuple[int, int, bool], float
+        ] = {}  # seconds of a cycle, by rows, drafts, whether it is a tree
 
     def run(self) -> Outcome:
         """Return what the whole decoding takes."""
@@ -111,7 +113,8 @@ class Simulation:
     def _cycle(self, rows: int) -> bool:
         """Let every live row take its draft; return whether any ended."""
         drafts = [row.trace.at(row.place, self._most) for row in self._live]
-        self._cycle_seconds += self._seconds(rows, max(drafted for drafted, _ in drafts))
+        tree = any(row.place in row.trace.trees for row in self._live)
+        self._cycle_seconds += self._seconds(rows, max(drafted for drafted, _ in drafts), tree)
         self._cycles += 1
         for row, (_, accepted) in zip(self._live, drafts, strict=True):
             row.place += accepted + 1
@@ -121,8 +124,8 @@ class Simulation:
         self._live = [row for row in self._live if row.live]
         return len(self._live) < before
 
-    def _seconds(self, rows: int, drafts: int) -> float:
-        key = rows, drafts
+    def _seconds(self, rows: int, drafts: int, tree: bool) -> float:
+        key = rows, drafts, tree
         if key not in self._known:
-            self._known[key] = self._costs.cycle(rows, drafts)
+            self._known[key] = self._costs.cycle(rows, drafts, tree)
         return self._known[key]

@@ -14,6 +14,7 @@ from orthrus.errors import InputError, OrthrusError
 from orthrus.optional import PrefixConsistent, is_coupled
 from orthrus.prediction.candidates import Candidate
 from orthrus.prediction.timing import Prompts, warm
+from orthrus.trees import drafts_trees
 
 
 class Subject:
@@ -27,8 +28,13 @@ class Subject:
 
     @property
     def most(self) -> int | None:
-        """The most drafts of a cycle; None: as many as the drafter drafts."""
-        return self.candidate.block - 1 if isinstance(self.candidate.block, int) else None
+        """The most drafts of a cycle; None: as many as the drafter drafts, which of trees is more than are accepted."""
+        return self.candidate.block - 1 if isinstance(self.candidate.block, int) and not self.trees else None
+
+    @property
+    def trees(self) -> bool:
+        """Whether drafts may be trees."""
+        return drafts_trees(self._decoder.drafter)
 
     @property
     def learns(self) -> bool:

@@ -23,12 +23,16 @@ REPEATS = 8  # cycles of each width in a scripted decoding
 
 @dataclass(frozen=True)
 class StepTime:
-    """One step: B, the width of its draft, how many prompts it prefilled (0: it is a cycle), and its seconds."""
+    """One step: B, the width of its draft, how many prompts it prefilled (0: it is a cycle), and its seconds.
+
+    tree: whether the draft was a tree.
+    """
 
     rows: int
     drafts: int
     prefilled: int
     seconds: float
+    tree: bool = False
 
 
 def step_times(decoder: Decoder, prompts: Prompts, batch: int, clock: Clock) -> list[StepTime]:
@@ -37,32 +41,35 @@ def step_times(decoder: Decoder, prompts: Prompts, batch: int, clock: Clock) -> 
     last, times = clock(), []
     for step in replace(decoder, verifier=verifier).steps(prompts, batch)[1]:
         now = clock()
-        times.append(StepTime(len(step.committed), verifier.widths[-1], len(step.prefilled), now - last))
+        draft = verifier.widths[-1], len(step.prefilled)
+        times.append(StepTime(len(step.committed), *draft, now - last, verifier.trees[-1]))
         last = now
     synchronize(decoder.target.device)
     return times
 
 
-def scored_times(decoder: Decoder, prompts: Prompts, batch: int, widths: Sequence[int], clock: Clock) -> Scored:
-    """Return what cycles over so many rows take for each width of a draft that costs nothing."""
+def scored_times(
+    decoder: Decoder, prompts: Prompts, batch: int, widths: Sequence[int], clock: Clock, trees: bool = False
+) -> Scored:
+    """Return what cycles over so many rows take for each width of a draft that costs nothing, or for trees' tokens."""
     tokens = REPEATS * len(widths) + 1 + max(widths)  # so that the widest has room
     if isinstance(decoder.target, BoundsSlots) and decoder.target.max_slots is not None:
         tokens = min(tokens, decoder.target.max_slots - max(map(len, prompts[:batch])))
-    scripted = replace(decoder, drafter=ScriptedWidths(widths), stop=Stop(tokens))  # nothing else ends an answer
+    scripted = replace(decoder, drafter=ScriptedWidths(widths, trees), stop=Stop(tokens))  # nothing else ends an answer
     cycles = _cycles(step_times(scripted, prompts[:batch], batch, clock), batch)
     by_width = {width: [time.seconds for time in cycles if time.drafts == width] for width in widths}
     return {batch: {width: statistics.fmean(seconds) for width, seconds in by_width.items() if seconds}}
 
 
 def drafting_time(
-    decoder: Decoder, prompts: Prompts, batch: int, scoring: Callable[[int, int], float], clock: Clock
+    decoder: Decoder, prompts: Prompts, batch: int, scoring: Callable[[int, int, bool], float], clock: Clock
 ) -> float:
     """Return what the mean cycle takes beyond one with a draft of the same width that costs nothing.
 
     It may be below 0 where a cycle is quicker than expected: that is noise, and stands for itself.
     """
     cycles = _cycles(step_times(decoder, prompts, batch, clock), batch)
-    beyond = [time.seconds - scoring(time.rows, time.drafts) for time in cycles]
+    beyond = [time.seconds - scoring(time.rows, time.drafts, time.tree) for time in cycles]
     return statistics.fmean(beyond) if beyond else 0.0
 
 

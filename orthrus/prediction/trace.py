@@ -10,11 +10,13 @@ from dataclasses import dataclass
 class Trace:
     """One answer. drafts: drafted and accepted, by the number of new tokens that were committed before the cycle.
 
-    A trace of every place serves for all smaller blocks; one of the places that a decoding came by, for its own block.
+    trees: where it was a tree that was drafted; its tokens are counted with all branches. A trace of every place serves
+    for all smaller blocks; one of the places that a decoding came by, for its own block.
     """
 
     new_tokens: int
     drafts: Mapping[int, tuple[int, int]]
+    trees: frozenset[int] = frozenset()
 
     def at(self, place: int, most: int | None = None) -> tuple[int, int]:
         """Return how much is drafted at a place and accepted of it, where no more than `most` may be drafted."""

@@ -27,13 +27,15 @@ class TracingVerifier(WidthVerifier):
     def __init__(self, verifier: Verifier, every_place: bool = False) -> None:
         super().__init__(verifier)
         self._every_place = every_place
-        self._notes: list[tuple[list[tuple[int, int]], int, Tensor]] = []  # requests and places, width, [2, B]
+        # Requests and places, width, whether it is a tree, [2, B].
+        self._notes: list[tuple[list[tuple[int, int]], int, bool, Tensor]] = []
 
     def verify(self, context: Context, draft: Draft, logits: Tensor, chance: Chance) -> Verdict:
         """Return the verifier's verdict, or that nothing is accepted."""
         verdict = super().verify(context, draft, logits, chance)
         where = [(row.request if row.live else -1, len(row.output)) for row in context.rows]
-        self._notes.append((where, draft.tokens.shape[1], torch.stack([draft.lengths, verdict.accepted])))
+        counts = torch.stack([draft.lengths, verdict.accepted])
+        self._notes.append((where, draft.tokens.shape[1], draft.parents is not None, counts))
         if not self._every_place or draft.tokens.shape[1] == 0:
             return verdict
         nothing = Draft(draft.tokens[:, :0], torch.zeros_like(draft.lengths))
@@ -48,9 +50,14 @@ class TracingVerifier(WidthVerifier):
         Where there is one row, its pass is as wide as the draft, however much of it is the row's.
         """
         drafts: list[dict[int, tuple[int, int]]] = [{} for _ in requests]
-        for where, width, note in self._notes:
+        trees: list[set[int]] = [set() for _ in requests]
+        for where, width, tree, note in self._notes:
             lengths, accepted = note.tolist()
             for (request, place), drafted, right in zip(where, lengths, accepted, strict=True):
                 if request >= 0 and place:  # a prefill has no draft
                     drafts[request][place] = (width if len(where) == 1 else drafted, right)
-        return [Trace(len(row.output), placed) for row, placed in zip(requests, drafts, strict=True)]
+                    trees[request].update([place] if tree else [])
+        return [
+            Trace(len(row.output), placed, frozenset(branched))
+            for row, placed, branched in zip(requests, drafts, trees, strict=True)
+        ]

@@ -14,6 +14,7 @@ from orthrus.interfaces import KVCache
 from orthrus.rounding import as_held
 from orthrus.testing.with_hypothesis import stateful
 from orthrus.testing.with_hypothesis import strategies as st
+from orthrus.trees import MovesSlots
 
 LAYERS, HEADS, SIZE, ROWS = 2, 2, 3, 3
 WIDTHS = st.integers(1, 6)
@@ -68,6 +69,19 @@ class _CacheMachine(stateful.RuleBasedStateMachine):
         written = [_run(row_slots, length) for row_slots, length in zip(self.held, self.lengths, strict=True)]
         pairs = zip(self.lengths, written, counts, strict=False)
         self._keep([length + min(run, more) for length, run, more in pairs])
+
+    @stateful.precondition(lambda self: isinstance(self.cache, MovesSlots))
+    @stateful.rule(width=WIDTHS, paths=st.lists(st.sets(st.integers(0, 5)), min_size=ROWS, max_size=ROWS))
+    def accept_path(self, width: int, paths: list[set[int]]) -> None:
+        """Score a tree, move the tokens of each row's path to where a chain's would be, and commit them."""
+        self.score(width, 0)
+        assert isinstance(self.cache, MovesSlots)
+        kept = [[token for token in sorted(path) if token < width] for path in paths[: len(self.lengths)]]
+        order = torch.tensor([[*path, *range(len(path), width)] for path in kept])
+        self.cache.move_slots(torch.tensor(self.lengths), order)
+        for row, length, path in zip(self.held, self.lengths, kept, strict=True):
+            row |= {length + index: row[length + token] for index, token in enumerate(path)}
+        self._keep([length + len(path) for length, path in zip(self.lengths, kept, strict=True)])
 
     @stateful.rule(
         rows=st.sets(st.integers(0, ROWS - 1), min_size=1),

@@ -93,6 +93,7 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, prepared: Prepared, scale
     if prepared.seen is not None:
         tree, paths = (2, prepared.columns) if batch_invariant else (1, prepared.seen.view(torch.uint8))
     whole = splits == 1
+    apart = tree == 2 and not whole and all_heads // heads <= block_m
     # [B, n, H, D] in memory, which is how the model's next projection wants it
     out = torch.empty(batch, queries, all_heads, size, dtype=query.dtype, device=query.device).transpose(1, 2)
     places = 0 if whole else batch * heads * splits * rows
@@ -102,7 +103,7 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, prepared: Prepared, scale
     early = early_launch()
     padded = max(16, 1 << (size - 1).bit_length())  # what a matrix product of Triton needs at least
     query = query if query.stride(3) == 1 else query.contiguous()
-    triton_split_kv.partial[(batch * heads, splits, tiles)](
+    triton_split_kv.partial[(batch * heads, splits, tiles + queries * apart)](
         query,
         key,
         value,
@@ -127,6 +128,7 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, prepared: Prepared, scale
         WINDOW=prepared.window,
         CAUSAL=prepared.causal,
         TREE=tree,
+        APART=apart,
         SIZE=size,
         PADDED=padded,
         BLOCK_M=block_m,

@@ -8,7 +8,8 @@ right while the text grows.
 
 A tree's tokens lie in the slots behind the committed ones. TREE 1: `paths` [B, n, n] says which of them a query sees.
 TREE 2: `paths` [B, n, n] says which of them stands at each depth of a query's path, and the keys are taken in the order
-of the text, so that a query gets the bits that it gets in a chain; row m is query m // groups then.
+of the text, so that a query gets the bits that it gets in a chain; row m is query m // groups then. APART: the tiles of
+keys in which paths differ are each query's own, so every query has a program of its own for them, behind the others.
 """
 
 from __future__ import annotations
@@ -117,6 +118,7 @@ def partial(
     WINDOW: tl.constexpr,
     CAUSAL: tl.constexpr,
     TREE: tl.constexpr,
+    APART: tl.constexpr,
     SIZE: tl.constexpr,
     PADDED: tl.constexpr,
     BLOCK_M: tl.constexpr,
@@ -131,8 +133,15 @@ def partial(
     head = (head_index % heads).to(tl.int64)
     groups = rows // queries
 
-    m = tile * BLOCK_M + tl.arange(0, BLOCK_M)
-    valid = m < rows
+    first_row, last_row = tile * BLOCK_M, rows
+    alone = 0  # 1: the program has one query alone
+    if APART:
+        others = tl.cdiv(rows, BLOCK_M)
+        alone = tl.where(tile >= others, 1, 0)
+        first_row = tl.where(alone == 1, (tile - others) * groups, first_row)
+        last_row = tl.where(alone == 1, first_row + groups, rows)
+    m = first_row + tl.arange(0, BLOCK_M)
+    valid = m < last_row
     query_in_group, query_index = _query_of(m, groups, queries, TREE)
     query_head = head * groups + query_in_group
     d = tl.arange(0, PADDED)
@@ -177,6 +186,12 @@ def partial(
     shared = end
     if TREE == 2:
         shared = tl.minimum(end, (length // BLOCK_N * BLOCK_N).to(tl.int32))
+    if APART:  # a split is one tile: those who do not have it come to no keys, and leave nothing
+        differs = tl.where((shared < end) & (start < end), 1, 0)
+        owned = alone + differs != 1  # both, or neither
+        valid = m < tl.where(owned, last_row, first_row)
+        shared = tl.where(alone == 1, tl.minimum(start, shared), shared)
+        end = tl.where(owned, end, shared)
     for slot in range(start, shared, BLOCK_N):
         n = slot + tl.arange(0, BLOCK_N)
         mask = n < end
@@ -188,8 +203,10 @@ def partial(
         v = tl.load(values + n[:, None] * stride_vn + d[None, :], mask=mask[:, None] & inside[None, :], other=0.0)
         maximum, total, sum_values = _add_keys(q, k, v, seen, scale, maximum, total, sum_values)
     if TREE == 2:
-        first_query = tile * BLOCK_M // groups
-        last_query = tl.minimum(tl.cdiv((tile + 1) * BLOCK_M, groups), queries)
+        first_query = first_row // groups
+        last_query = tl.minimum(tl.cdiv(first_row + BLOCK_M, groups), queries)
+        if APART:
+            last_query = tl.where(alone == 1, first_query + 1, last_query)
         for slot in range(tl.maximum(start, shared), end, BLOCK_N):
             n = slot + tl.arange(0, BLOCK_N)
             # Each query has keys of its own; the rows of others see none, which leaves them as they are to the bit.

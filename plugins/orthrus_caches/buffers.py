@@ -71,19 +71,24 @@ class SlotMoves:
 
 def move(buffers: Sequence[Tensor], first: Tensor, order: Tensor) -> None:
     """Let slot first [B] + i of each row have what its slot first + order [B, n] at i has, in every buffer."""
-    width = order.shape[1]
-    indices = torch.arange(width, device=order.device)
-    if order.device.type == "cpu":  # looking costs nothing there, and seldom more than a few tokens are accepted
-        moved = (order != indices).any(0).nonzero()
-        width = int(moved[-1]) + 1 if len(moved) else 0
-    if not width:
+    if not (width := moving_width(order)):
         return
-    sources, targets = first[:, None] + order[:, :width], first[:, None] + indices[:width]
+    sources = first[:, None] + order[:, :width]
+    targets = first[:, None] + torch.arange(width, device=order.device)
     for buffer in buffers:
         placed = buffer[: len(first)]
         shape = (len(first), buffer.shape[1], width, buffer.shape[3])
         states = placed.gather(2, sources[:, None, :, None].expand(shape))
         placed.scatter_(2, targets[:, None, :, None].expand(shape), states)
+
+
+def moving_width(order: Tensor) -> int:
+    """Return how many of the first tokens of an order [B, n] may move: on a CPU, where looking costs nothing, few."""
+    width = order.shape[1]
+    if order.device.type != "cpu":
+        return width
+    moved = (order != torch.arange(width)).any(0).nonzero()
+    return int(moved[-1]) + 1 if len(moved) else 0
 
 
 def rows_of(buffer: Tensor, first: int, count: int) -> Tensor:

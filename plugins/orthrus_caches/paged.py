@@ -119,13 +119,22 @@ class PagedCache:
         padded = torch.tensor(self._tables.padded(numbers, count), dtype=torch.int64)
         read = padded.to(slots.device, non_blocking=True)  # [R, count]
         written = read.gather(1, places)
-        self._placed = PlacedBlocks(read, written.where(written != NOTHING, UNREAD), slots % self._slots)
+        unlost = written.where(written != NOTHING, UNREAD)
+        self._placed = PlacedBlocks(read, unlost, slots % self._slots, self._slots)
         return count * self._slots
 
     def update(self, keys: Tensor, values: Tensor, layer: int) -> tuple[Tensor, Tensor]:
         """Write [R, H, n, D] into the placed slots; return copies [R, H, slots, D] of all that the layer holds."""
         assert self._placed is not None, "a pass is placed before it writes"
         return self._store.update(self._placed, keys, values, layer)
+
+    def move_slots(self, first: Tensor, order: Tensor) -> None:
+        """Let slot first [B] + i of each row have what its slot first + order [B, n] at i has, never an earlier one.
+
+        These are slots of the pass that was placed last, over all rows: a row has their blocks for its own.
+        """
+        assert self._placed is not None and len(self._placed.read) == len(self.lengths), "all rows were scored"
+        self._store.move(self._placed, first, order)
 
     def keep(self, lengths: Tensor) -> None:
         """Commit exactly the first lengths [B] slots of each row; blocks beyond them are given back.

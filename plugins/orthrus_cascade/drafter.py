@@ -13,7 +13,7 @@ import torch
 from orthrus import Chance, ConfigError, Context, Draft, Drafter, Parts, Step, TappedStates, TapPoint
 from orthrus.optional import DraftsAhead, HasFingerprint, MovesRows, ReadsLikeliest, ReadsTaps, Reports, name_of
 from orthrus.ranks.together import together_of
-from orthrus.trees import drafts_trees
+from orthrus.trees import drafts_trees, reads_trees
 from orthrus_cascade.choice import NOBODY, Choice
 from orthrus_cascade.evidence import CycleState
 from orthrus_cascade.options import CascadeOptions
@@ -62,7 +62,7 @@ class Cascade:
         self._chosen: Counter[int] = Counter()
         self.needs: frozenset[str] = frozenset().union(*(drafter.needs for drafter in drafters))
         self.moves_rows = all(isinstance(drafter, MovesRows) and drafter.moves_rows for drafter in drafters)
-        self.drafts_trees = any(map(drafts_trees, drafters))
+        self.drafts_trees, self.reads_trees = any(map(drafts_trees, drafters)), any(map(reads_trees, drafters))
         self._early = {number: drafter for number, drafter in enumerate(drafters) if _drafts_ahead(drafter)}
         if self._early:
             self.ahead = self._ahead

@@ -22,7 +22,8 @@ class MaskedBlock:
     Column i predicts the token after its position, as in the target, so the last one is not used. Where rows may have
     less room than masks (`spare`), a row's spare columns come first, and its drafts are moved to the front.
     choose: the result is the likeliest tokens [B, K - 1]; else it is their logits [B, K - 1, V]. nodes: how many
-    tokens a tree has, which is chosen then (`best_first`); 0: none.
+    tokens a tree has, which is chosen then (`best_first`); 0: none. whole: the last column is used, too, so that as
+    many tokens are proposed as there are columns: what it sees is that of a block without the masks behind it.
     """
 
     width: int
@@ -30,6 +31,12 @@ class MaskedBlock:
     spare: bool
     choose: bool
     nodes: int = 0
+    whole: bool = False
+
+    @property
+    def drafts(self) -> int:
+        """How many tokens it proposes."""
+        return self.width if self.whole else self.width - 1
 
     def tokens(self, rows: RowState) -> Tensor:
         """Return the anchors and the masks [B, K]."""
@@ -71,12 +78,12 @@ class MaskedBlock:
 
     def _columns(self, rows: RowState) -> Tensor:
         """Return the column [B, K - 1] of each draft, a row's first in front."""
-        columns = torch.arange(self.width - 1, device=rows.room.device) + self._unused(rows)
-        return columns.clamp(max=self.width - 2)
+        columns = torch.arange(self.drafts, device=rows.room.device) + self._unused(rows)
+        return columns.clamp(max=self.drafts - 1)
 
     def _unused(self, rows: RowState) -> Tensor:
         """Return how many columns [B, 1] of each row are spare."""
-        return (self.width - 1 - rows.room[:, None]).clamp(min=0)
+        return (self.drafts - rows.room[:, None]).clamp(min=0)
 
     def _places(self, rows: RowState) -> Tensor:
         """Return how far after the anchor each column is [B, K]; below 1 it is spare, or the anchor's."""

@@ -10,14 +10,26 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from orthrus import AutoBlock, BuildError, Chance, Context, Draft, Parts, Step, run_draft_pass
+from orthrus import (
+    AutoBlock,
+    AutoTree,
+    BuildError,
+    Chance,
+    Context,
+    Draft,
+    DraftShape,
+    Parts,
+    RowState,
+    Step,
+    run_draft_pass,
+)
 from orthrus.draft_states import DraftStatesTarget
 from orthrus.files import fingerprint_weights
 from orthrus.optional import DraftingTarget, ViewTarget
 from orthrus.sampling import add_noise, draw_draft, warp_draft
 from orthrus_diffusion.block import MaskedBlock, SuccessorBlock
 from orthrus_diffusion.chain import draw_chain
-from orthrus_diffusion.following_tree import draw_tree
+from orthrus_diffusion.following_tree import draw_tree, likeliest_chain
 from orthrus_diffusion.options import DiffusionOptions
 from orthrus_diffusion.successor import SuccessorHead, Successors
 from orthrus_diffusion.tree import best_first
@@ -27,6 +39,8 @@ from orthrus_diffusion.view_files.shipped import find_view
 
 VIEW = "diffusion"  # what the view that came with a target is called
 COPIES = "copies"  # of the model's own attention, untrained
+LAST_SIZES = (7, 15, 31, 63, 127)  # of larger trees, where an answer has no room for them
+MOST_NODES = 63  # of a tree of a size that is chosen: with the anchor as many as kernels of trees take
 
 
 class Diffusion:
@@ -57,7 +71,8 @@ class Diffusion:
     ) -> None:
         """Draft blocks of a size, or with `auto` of any that it chooses up to it, through an attached view.
 
-        tree: how many tokens of the likeliest continuations are drafted; None: the likeliest token of each place.
+        tree: how many tokens of the likeliest continuations are drafted, or with `auto` the most that it may choose;
+        None: the likeliest token of each place.
         early: whether to launch the next block before the host knows what it follows; None: on a CUDA device.
         successor: the view's head by which each draft sees the one before it; None: they do not see each other.
         """
@@ -65,19 +80,26 @@ class Diffusion:
         self.block = block
         self.mask_token_id = mask_token_id
         self.view = view
-        self._nodes = tree or 0
         self.drafts_trees = tree is not None
         self._successors = (
             Successors(successor, target) if successor and isinstance(target, DraftStatesTarget) else None
         )
-        self.learns = auto
-        drafting = ("diffusion" if self._successors is None else "diffusion, successor head", self._measured)
-        self._auto = AutoBlock(target, block - 1, drafting=drafting, notify=notify) if auto else None
         launches = target.device.type == "cuda" if early is None else early
         self._early = launches and isinstance(target, DraftingTarget)
-        self._drafts = block - 1  # of the next block; with `auto`, what was chosen last
+        self.learns, self.reads_trees = auto, auto and self.drafts_trees
+        self._shape = DraftShape(block - 1, tree or 0)  # of the next draft; with `auto`, what was chosen last
+        self._auto = self._chooser(tree, notify) if auto else None
         self._next: tuple[Context, int, Draft] | None = None  # launched early, for this cycle of this context
         self._launched: torch.cuda.Event | None = None
+
+    def _chooser(self, tree: int | None, notify: Callable[[str], None]) -> AutoBlock | AutoTree:
+        name = "diffusion" if self._successors is None else "diffusion, successor head"
+        if tree is None:
+            name = name if self._early else f"{name}, read first"
+        drafting = name, self._measured
+        if tree is None:
+            return AutoBlock(self._target, self.block - 1, drafting=drafting, notify=notify)
+        return AutoTree(self._target, self.block - 1, tree, drafting=drafting, notify=notify)
 
     @property
     def launched(self) -> bool:
@@ -98,12 +120,54 @@ class Diffusion:
         if early and early[:2] == (context, context.cycle):
             draft = early[2]
             if self._auto:  # it is chosen for the next block: this one was launched before
-                self._auto.take(context, draft.tokens.shape[1])
-                self._drafts = self._auto.choose_next(context)
+                self._take(context, draft)
+                self._shape = _shape(self._auto.choose_next(context))
             return replace(draft, lengths=torch.minimum(draft.lengths, context.room))  # a stop string may have come
-        if self._auto:
-            self._drafts = self._auto.choose(context)
-        return self._draft(context, self._drafts, chance)
+        if self._auto is None:
+            return self._draft(context, self._shape, chance)
+        self._shape = _shape(self._auto.choose(context))
+        if isinstance(self._auto, AutoBlock) and self._cuts(context, self._auto):
+            return self._sure_draft(context, self._shape.drafts, self._auto)
+        return self._draft(context, self._shape, chance)
+
+    def _take(self, context: Context, draft: Draft) -> None:
+        """Tell who chooses that this was drafted."""
+        if isinstance(self._auto, AutoTree):
+            self._auto.take(context, self._shape)
+        elif self._auto:
+            self._auto.take(context, draft.tokens.shape[1])
+
+    def _cuts(self, context: Context, auto: AutoBlock) -> bool:
+        """Tell whether drafts are cut where the view is unsure: they are read first, so nothing may be launched early.
+
+        Tokens that are drawn are not: how many are scored would depend on which were.
+        """
+        return not (self._early or context.settings.draws) and auto.keeps(context)
+
+    def _sure_draft(self, context: Context, drafts: int, auto: AutoBlock) -> Draft:
+        """Return as many of a block's likeliest tokens as are worth scoring."""
+        made = self._likeliest(context, drafts)
+        if made is None:
+            return context.empty_draft()
+        tokens, probabilities = made
+        kept = auto.keep(context, probabilities.tolist(), tokens.shape[1])
+        return Draft(tokens[:, :kept], context.room.clamp(max=kept), passes=1)
+
+    def _likeliest(self, context: Context, drafts: int) -> tuple[Tensor, Tensor] | None:
+        """Return a block's likeliest tokens and their probabilities [B, n]; None: no row has room for any."""
+        width = min(drafts, context.max_room)
+        if not width:
+            return None
+        if self._successors is not None:
+            block = self._block(width + 1, context.min_room < width, draws=True, nodes=0)
+            result = run_draft_pass(self._target, context, block, view=self.view, kind="block")
+            return likeliest_chain(*SuccessorBlock.parts(result, self._target.vocabulary_size))
+        rows = RowState(context.lengths, context.anchors, context.room)
+        whole = MaskedBlock(width, self.mask_token_id, context.min_room < width, choose=False, whole=True)
+        made = self._target.forward(context, whole.tokens(rows), whole.positions(rows), view=self.view, kind="block")
+        logits = whole.result(rows, made)  # [B, n, V]
+        best = logits.max(-1)
+        return best.indices, (best.values - logits.logsumexp(-1)).exp()
 
     def _wait(self) -> None:
         """Make the current stream wait for the early block; the caller may have switched streams since."""
@@ -117,9 +181,9 @@ class Diffusion:
         Return whether it was launched.
         """
         refills = context.waiting and len(context.rows) > 1  # a block would be launched again after a prefill
-        fits = context.longest + self._drafts + 1 <= context.tokens.shape[1]
-        if self._early and self._drafts and fits and not refills:
-            self._next = context, context.cycle + 1, self._draft(context, self._drafts, chance)
+        fits = context.longest + self._shape.drafts + 1 <= context.tokens.shape[1]
+        if self._early and self._shape.drafts and fits and not refills:
+            self._next = context, context.cycle + 1, self._draft(context, self._shape, chance)
             if context.device.type == "cuda":
                 self._launched = torch.cuda.current_stream(context.device).record_event()
         return self.launched
@@ -131,20 +195,24 @@ class Diffusion:
         if self._auto:
             self._auto.move_rows(sources)
 
-    def _measured(self, context: Context, drafts: int) -> Draft:
+    def _measured(self, context: Context, choice: int | DraftShape) -> object:
         """Draft as `propose` does, drawing if it draws, for those who measure."""
-        return self._draft(context, drafts, Chance(0, context.device))
+        shape = _shape(choice)
+        if isinstance(self._auto, AutoBlock) and self._cuts(context, self._auto):
+            return self._likeliest(context, shape.drafts)
+        return self._draft(context, shape, Chance(0, context.device))
 
-    def _draft(self, context: Context, drafts: int, chance: Chance) -> Draft:
-        width = min(drafts, context.max_room) + 1
+    def _draft(self, context: Context, shape: DraftShape, chance: Chance) -> Draft:
+        width = min(shape.drafts, context.max_room) + 1
         if width < 2:
             return context.empty_draft()
         draws = context.settings.draws
         spare = context.min_room < width - 1
-        block = self._block(width, spare, draws)
+        nodes = fitting_nodes(shape.nodes, context)
+        block = self._block(width, spare, draws, nodes)
         result = run_draft_pass(self._target, context, block, view=self.view, kind="block")
-        if self._nodes:
-            return self._tree(context, block, result, chance)
+        if nodes:
+            return replace(self._tree(context, block, result, chance), depth=width - 1)
         lengths = context.room.clamp(max=width - 1)  # [B] drafts
         if draws and isinstance(block, SuccessorBlock):
             return draw_chain(context, chance, *block.parts(result, self._target.vocabulary_size), lengths)
@@ -152,9 +220,11 @@ class Diffusion:
             return draw_draft(context, chance, result, lengths)  # of logits [B, width - 1, V]
         return Draft(result, lengths, passes=1)  # tokens [B, width - 1]
 
-    def _block(self, width: int, spare: bool, draws: bool) -> MaskedBlock:
-        settings = width, self.mask_token_id, spare, not draws, self._nodes
-        return MaskedBlock(*settings) if self._successors is None else SuccessorBlock(*settings, self._successors)
+    def _block(self, width: int, spare: bool, draws: bool, nodes: int) -> MaskedBlock:
+        settings = width, self.mask_token_id, spare, not draws, nodes
+        if self._successors is None:
+            return MaskedBlock(*settings)
+        return SuccessorBlock(*settings, successors=self._successors)
 
     def _tree(self, context: Context, block: MaskedBlock, result: Tensor, chance: Chance) -> Draft:
         """Return the tree of a block; where tokens are drawn it is made here, of logits and a coupled verifier's noise.
@@ -163,10 +233,10 @@ class Diffusion:
         """
         if context.settings.draws and isinstance(block, SuccessorBlock):
             parts = block.parts(result, self._target.vocabulary_size)
-            result = draw_tree(context, chance, *parts, self._nodes)
+            result = draw_tree(context, chance, *parts, block.nodes)
         elif context.settings.draws:
             noisy = add_noise(context, warp_draft(context, result), chance)  # [B, width - 1, V]
-            result = best_first(noisy, context.room, self._nodes)
+            result = best_first(noisy, context.room, block.nodes)
         nodes = result.shape[1] // 2
         tokens, parents, lengths = result[:, :nodes], result[:, nodes : 2 * nodes], result[:, -1]
         return Draft(tokens, torch.minimum(lengths, context.room), parents=parents, passes=1)
@@ -195,10 +265,22 @@ def make(options: DiffusionOptions, parts: Parts) -> Diffusion:
             " set target.name=transformers"
         )
     name, view_config, head = _attached(target, options, parts)
-    auto = options.block == "auto"
-    block = view_config.block if auto or options.block is None else int(options.block)
+    block = options.block if isinstance(options.block, int) else view_config.block
+    auto, tree = "auto" in (options.block, options.tree), MOST_NODES if options.tree == "auto" else options.tree
     mask, notify = view_config.mask_token_id, parts.notify
-    return Diffusion(target, block, mask, name, auto=auto, tree=options.tree, successor=head, notify=notify)
+    return Diffusion(target, block, mask, name, auto=auto, tree=tree, successor=head, notify=notify)
+
+
+def fitting_nodes(nodes: int, context: Context) -> int:
+    """Return how many tokens a tree of so many has where an answer ends: one of few sizes, as each is a graph."""
+    room = max(row.room for row in context.rows) - context.unread  # of the row that has most, after this step
+    if nodes <= max(room, LAST_SIZES[0]):
+        return nodes
+    return max(size for size in LAST_SIZES if size <= max(room, LAST_SIZES[0]))
+
+
+def _shape(choice: int | DraftShape) -> DraftShape:
+    return DraftShape(choice) if isinstance(choice, int) else choice
 
 
 def _attached(

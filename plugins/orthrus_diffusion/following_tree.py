@@ -10,7 +10,7 @@ from torch import Tensor
 from orthrus import Chance, Context
 from orthrus.kernels.available import row_kernels
 from orthrus.sampling import add_noise, warp_draft
-from orthrus_diffusion.chain import warped_transitions, with_the_rest
+from orthrus_diffusion.chain import walked, warped_transitions, with_the_rest
 from orthrus_diffusion.tree import NEVER, assembled, likeliest_of, widened, within_room
 
 
@@ -26,6 +26,20 @@ def conditional(values: Tensor, normalizers: Tensor, transitions: Tensor) -> Ten
     rest = normalizers + torch.log1p(-(inside - normalizers).clamp(max=0).exp())  # [B, D] of what is no candidate
     scores = values[:, :, None] + transitions
     return scores - torch.logaddexp(scores.logsumexp(-1), rest[..., None])[..., None]
+
+
+def likeliest_chain(logits: Tensor, transitions: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the tokens [B, n] of the walk that takes the likeliest after each, and their probabilities [B, n].
+
+    logits [B, n, V]; transitions [B, n, k, k] of the likeliest.
+    """
+    values, tokens, normalizers = likeliest_of(logits, transitions.shape[-1])
+    scores = conditional(values, normalizers, transitions)  # [B, n, k, k]
+    walk = walked(scores.argmax(-1))  # [B, n]
+    before = torch.cat([torch.zeros_like(walk[:, :1]), walk[:, :-1]], dim=1)
+    after = scores.gather(2, before[..., None, None].expand(-1, -1, 1, scores.shape[-1]))[:, :, 0]  # [B, n, k]
+    chosen = walk[..., None]
+    return tokens.gather(2, chosen)[..., 0], after.gather(2, chosen)[..., 0].exp()
 
 
 def best_first_following(tokens: Tensor, scores: Tensor, room: Tensor, nodes: int) -> Tensor:

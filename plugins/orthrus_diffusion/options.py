@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -27,11 +26,13 @@ class DiffusionOptions:
         help="anchor and drafts of a cycle: one more than the drafts; null: what the view was trained with;"
         " auto: up to that, by what passes cost and what is accepted",
     )
-    tree: int | None = option(
+    tree: int | Literal["auto"] | None = option(
         None,
         minimum=2,
         maximum=256,
-        help="tokens of a tree, the likeliest continuations that a block makes together; null: its one likeliest chain",
+        help="tokens of a tree, the likeliest continuations that a block makes together; null: its one likeliest chain;"
+        " auto, or a number with block auto: up to 63 or that number, or a chain, by what passes cost and what is"
+        " accepted",
     )
     successor: bool = option(
         True,
@@ -41,8 +42,3 @@ class DiffusionOptions:
     allow_ordinary_mask: bool = option(
         False, help="use a view whose mask is a token of ordinary text, though its config does not allow that"
     )
-
-    def problems(self) -> Iterator[tuple[str, str]]:
-        """Yield what is wrong beyond types and bounds."""
-        if self.tree is not None and self.block == "auto":
-            yield "tree", "goes with a block of one size: set block to a number or null"

@@ -11,6 +11,8 @@ from orthrus_drafters.options import SuffixOptions
 from orthrus_drafters.padding import LONGEST, chosen_width, padded, padded_trees
 from orthrus_drafters.suffix_automaton import ROOT, SuffixAutomaton
 
+ELSEWHERE = 0.5  # what a match in another answer is believed to be worth of one in the row's own text
+
 
 class Suffix:
     """Propose the most frequent continuation of the longest suffix of a row that occurred before.
@@ -57,11 +59,22 @@ class Suffix:
                 for index, row in enumerate(context.rows)
             ]
             return padded_trees(context, trees)
+        if self._auto and self._auto.keeps(context):
+            return self._sure_drafts(context, self._auto)
         drafts = [
             self._texts[index].continuation(min(self._most, row.room)) if row.room else []
             for index, row in enumerate(context.rows)
         ]
         return padded(context, drafts, chosen_width(context, drafts, self._auto))
+
+    def _sure_drafts(self, context: Context, auto: AutoBlock) -> Draft:
+        """Return what is worth scoring of each row's continuation: a long match is hardly ever wrong."""
+        pairs = [
+            self._texts[index].likely(min(self._most, row.room)) if row.room else ([], [])
+            for index, row in enumerate(context.rows)
+        ]
+        width = auto.keep(context, [probabilities for _, probabilities in pairs])
+        return padded(context, [tokens for tokens, _ in pairs], width)
 
     def observe(self, step: Step) -> None:
         """Add what was committed to the rows' texts, and remember the answers that have ended."""
@@ -111,6 +124,20 @@ class RowText:
             return []
         return best.continuation(state, longest, self._convincing(most, longest), self._options.min_share)
 
+    def likely(self, most: int) -> tuple[list[int], list[float]]:
+        """Return `continuation`, and a guess at how likely each token is to come once all before it have.
+
+        It goes by how long the match is by then, by the share of the places that went on so, and by whether the match
+        is in the row's own text: what other answers went on with is right less often.
+        """
+        best, state, longest = self._longest_match()
+        if longest < self._options.min_match:
+            return [], []
+        most = self._convincing(most, longest)
+        tokens, shares = best.shares(state, longest, most, self._options.min_share)
+        trust = 1.0 if best is self._own else ELSEWHERE
+        return tokens, [trust * share * match_chance(longest + place) for place, share in enumerate(shares)]
+
     def tree(self, most: int) -> tuple[list[int], list[int]]:
         """Return up to `most` tokens that followed the longest match in several ways, and their parents."""
         best, state, longest = self._longest_match()
@@ -145,6 +172,11 @@ class RowText:
         for index, automaton in enumerate(self._memory.automata()):
             for token in unread:
                 self._matches[index] = automaton.advance(*self._matches[index], token)
+
+
+def match_chance(length: int) -> float:
+    """Return how likely a text goes on as it did where it matched so many tokens before: as it was seen in answers."""
+    return max(0.1, 1 - 3 / length**2)
 
 
 def make(options: SuffixOptions, parts: Parts) -> Suffix:

@@ -76,18 +76,25 @@ class SuffixAutomaton:
 
         They end where the share of the places that went on so, of those that went on at all, falls below least_share.
         """
+        return self.shares(state, length, most, least_share)[0]
+
+    def shares(self, state: int, length: int, most: int, least_share: float) -> tuple[list[int], list[float]]:
+        """Return `continuation`, and of each token the share of the places that went on so once all before it had."""
         tokens: list[int] = []
+        shares: list[float] = []
         share = 1.0
         while len(tokens) < most and self._followed[state]:
             token = self._best[state]
             after = self._next[state][token]
-            share *= self._counts[after] / self._followed[state]
+            shares.append(self._counts[after] / self._followed[state])
+            share *= shares[-1]
             if share < least_share:
+                shares.pop()
                 break
             tokens.append(token)
             length = min(length + 1, self._longest)
             state = self._shortened(after, length)
-        return tokens
+        return tokens, shares
 
     def tree(
         self, state: int, length: int, most: int, least_share: float, branches: int

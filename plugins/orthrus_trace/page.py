@@ -89,13 +89,49 @@ def _request(request: TracedRequest) -> str:
 
 def _step(step: TracedStep) -> str:
     """Return the tokens of a step, drafts marked, and behind them the drafts that were refused."""
+    if step.parents:
+        return _tree_step(step)
     texts = _shown(step.committed, step.texts)
     drafted = _shown(step.drafted, step.drafted_texts)
     accepted, own = "".join(texts[: step.accepted]), "".join(texts[step.accepted :])
     title = f' title="{step.accepted} of {len(step.drafted)} drafts accepted"' if step.drafted else ""
     marked = f"<b{title}>{accepted}</b>" if accepted else ""
-    refused = "".join(drafted[index] for index in step.refused).replace("\n", "\u21b5")  # so that lines stay whole
-    return f"{marked}<span{title}>{own}</span>" + (f"<s>{refused}</s>" if refused else "")
+    refused = "".join(drafted[index] for index in step.refused)
+    return f"{marked}<span{title}>{own}</span>{_struck(refused)}"
+
+
+def _tree_step(step: TracedStep) -> str:
+    """Return the tokens of a step whose draft was a tree, behind each of them the branches that were refused there."""
+    texts, drafted = _shown(step.committed, step.texts), _shown(step.drafted, step.drafted_texts)
+    title = f' title="{step.accepted} accepted of {len(step.drafted)} drafts, a tree {step.longest} deep"'
+    below = {place: [token for token in step.refused if step.parents[token] == place] for place in (-1, *step.kept)}
+    pieces = [
+        f"<b{title}>{text}</b>{_struck(_branches(below[place], step, drafted))}"
+        for text, place in zip(texts[: step.accepted], (-1, *step.kept), strict=False)
+    ]
+    last = step.kept[-1] if step.kept else -1
+    own = "".join(texts[step.accepted :])
+    return f"{''.join(pieces)}<span{title}>{own}</span>{_struck(_branches(below[last], step, drafted))}"
+
+
+def _branches(tokens: Sequence[int], step: TracedStep, drafted: Sequence[str]) -> str:
+    """Return the branches that begin with these tokens of a tree, which are alternatives, and all that follows them."""
+    branches = []
+    for token in tokens:
+        text, following = drafted[token], _children(token, step)
+        while len(following) == 1:
+            text, following = text + drafted[following[0]], _children(following[0], step)
+        branches.append(text + (f"({_branches(following, step, drafted)})" if following else ""))
+    return "<i>|</i>".join(branches)
+
+
+def _children(token: int, step: TracedStep) -> list[int]:
+    return [child for child in range(token + 1, len(step.parents)) if step.parents[child] == token]
+
+
+def _struck(refused: str) -> str:
+    """Return refused drafts as the page hides them; so that lines stay whole, without line ends."""
+    return f"<s>{refused}</s>".replace("\n", "\u21b5") if refused else ""
 
 
 def _shown(tokens: Sequence[int], texts: Sequence[str]) -> list[str]:

@@ -10,7 +10,10 @@ from orthrus_trace.trace_file import PARTS, Trace, TracedStep
 
 @dataclass(frozen=True)
 class Position:
-    """The drafts at one position of their block, from 1: how many there were, and how many were accepted."""
+    """The drafts at one position, from 1: in how many cycles there were any, and in how many one was accepted.
+
+    The position of a token of a tree is its depth; tokens of one depth are alternatives, and count as one.
+    """
 
     number: int
     drafted: int
@@ -48,11 +51,11 @@ def cycles_of(trace: Trace) -> list[TracedStep]:
 
 def positions(cycles: Sequence[TracedStep]) -> list[Position]:
     """Return the acceptance of drafts by their position; a draft behind a refused one counts as refused."""
-    longest = max((len(cycle.drafted) for cycle in cycles), default=0)
+    longest = max((cycle.longest for cycle in cycles), default=0)
     return [
         Position(
             number,
-            sum(len(cycle.drafted) >= number for cycle in cycles),
+            sum(cycle.longest >= number for cycle in cycles),
             sum(cycle.accepted >= number for cycle in cycles),
         )
         for number in range(1, longest + 1)
@@ -82,10 +85,10 @@ def totals(trace: Trace) -> Totals:
 def along_text(cycles: Sequence[TracedStep]) -> list[tuple[int, int, int, int]]:
     """Return for each cycle of a request where its tokens begin in the answer, their number, drafts and accepted ones.
 
-    The first token is the prefill's.
+    The first token is the prefill's. Of a tree the drafts are those of its longest path.
     """
     placed, place = [], 1
     for cycle in cycles:
-        placed.append((place, len(cycle.committed), len(cycle.drafted), cycle.accepted))
+        placed.append((place, len(cycle.committed), cycle.longest, cycle.accepted))
         place += len(cycle.committed)
     return placed

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,11 @@ PARTS = ("prefill", "draft", "score", "verify", "other")  # of a step's time
 
 @dataclass(frozen=True)
 class TracedStep:
-    """What a step did for one request; texts, one a token, are empty lists where the trace has none."""
+    """What a step did for one request; texts, one a token, are empty lists where the trace has none.
+
+    parents: of a tree, which of the drafts each one follows, -1 for the anchor; kept: which were accepted. Both are
+    empty of a chain, and of trees in traces of before they were told.
+    """
 
     prefill: bool
     drafted: Sequence[int]
@@ -25,10 +30,25 @@ class TracedStep:
     committed: Sequence[int]
     texts: Sequence[str]
     drafted_texts: Sequence[str]
+    parents: Sequence[int] = ()
+    kept: Sequence[int] = ()
 
-    @property
+    @cached_property
+    def longest(self) -> int:
+        """How many tokens may have been accepted: those of a chain, or the depth of a tree."""
+        if not self.parents:
+            return len(self.drafted)
+        depths: list[int] = []
+        for parent in self.parents:
+            depths.append(1 if parent < 0 else depths[parent] + 1)
+        return max(depths)
+
+    @cached_property
     def refused(self) -> Sequence[int]:
         """The places of the drafts that the target did not agree with; of a tree, those that are not on its path."""
+        if self.parents:
+            path = set(self.kept)
+            return [place for place in range(len(self.parents)) if place not in path]
         kept = list(self.committed[: self.accepted])
         if list(self.drafted[: len(kept)]) == kept:
             return range(self.accepted, len(self.drafted))
@@ -159,10 +179,29 @@ def _add_rows(rows: dict[int, _Rows], value: Mapping[str, Any]) -> None:
             [int(token) for token in row["committed"]],
             [str(text) for text in row["texts"] or ()],
             [str(text) for text in row["drafted_texts"] or ()],
+            [int(parent) for parent in row.get("parents") or ()],
+            [int(token) for token in row.get("kept") or ()],
         )
         if not 0 <= step.accepted <= len(step.drafted):
             raise ValueError("more drafts are accepted than there are")
+        if step.parents:
+            _check_tree(step)
         request = rows.setdefault(row["request"], _Rows(str(row["id"])))
         request.steps.append(step)
         if row["finish_reason"] is not None:
             request.finish_reason = str(row["finish_reason"])
+
+
+def _check_tree(step: TracedStep) -> None:
+    """Raise ValueError unless parents come before their children, and what is kept is a path from the anchor."""
+    if len(step.parents) != len(step.drafted):
+        raise ValueError("there are more or fewer parents than drafts")
+    if not all(-1 <= parent < place for place, parent in enumerate(step.parents)):
+        raise ValueError("a draft follows a later one")
+    if not all(0 <= token < len(step.parents) for token in step.kept):
+        raise ValueError("a draft that is kept is none")
+    if (
+        len(step.kept) != step.accepted
+        or [step.parents[token] for token in step.kept] != [-1, *step.kept][: step.accepted]
+    ):
+        raise ValueError("the drafts that are kept are no path")

@@ -61,12 +61,14 @@ class TraceWatcher:
         if row.number not in self._texts:
             self._texts[row.number] = TokenTexts(self._tokenizer)
         texts = self._texts[row.number]
+        tree = {} if row.tree is None else {"parents": row.tree.parents, "kept": row.tree.kept}
         return {
             "request": row.number,
             "id": row.id,
             "position": row.position,
             "drafted": row.drafted,
             "accepted": row.accepted,
+            **tree,
             "committed": row.committed,
             "finish_reason": row.finish_reason,
             "texts": texts.committed(row.committed, last=row.finish_reason is not None),

@@ -39,11 +39,12 @@ def target_of(graphs: int = 32) -> TransformersTarget:
 
 def drafters(target: TransformersTarget) -> dict[str, Drafter]:
     lookup = PromptLookup(2, 1, LONGEST, auto=AutoBlock(target, LONGEST))
-    return {"diffusion": Diffusion(target, 16, 3, "noisy", auto=True), "prompt_lookup": lookup}
+    trees = Diffusion(target, 16, 3, "noisy", auto=True, tree=31)
+    return {"diffusion": Diffusion(target, 16, 3, "noisy", auto=True), "trees": trees, "prompt_lookup": lookup}
 
 
 @pytest.mark.parametrize("graphs", [3, 32])
-@pytest.mark.parametrize("name", ["diffusion", "prompt_lookup"])
+@pytest.mark.parametrize("name", ["diffusion", "trees", "prompt_lookup"])
 def test_the_text_is_the_oracles_and_recordings_are_few(name: str, graphs: int) -> None:
     target = target_of(graphs)
     drafter = drafters(target)[name]
@@ -74,7 +75,7 @@ def test_measuring_leaves_what_is_committed() -> None:
     assert all(torch.equal(buffer, other) for buffer, other in zip(before, committed(), strict=True))
 
 
-@pytest.mark.parametrize("name", ["diffusion", "prompt_lookup"])
+@pytest.mark.parametrize("name", ["diffusion", "trees", "prompt_lookup"])
 def test_what_is_known_needs_no_sync(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     target = target_of()
     drafter = drafters(target)[name]

@@ -15,6 +15,7 @@ from orthrus.accepted_path import AcceptedPath
 from orthrus.kernels import available
 from orthrus.paths import Paths
 from orthrus.sampling import keep_agreed
+from orthrus_caches.block_store import BlockStore, PlacedBlocks
 from orthrus_caches.buffers import SlotMoves, move
 from orthrus_diffusion.tree import best_first
 
@@ -96,6 +97,35 @@ def test_keys_move_as_in_torch(dtype: torch.dtype, seed: int) -> None:
         move(buffers, first, order)
         moves.move(there, first.to(DEVICE), order.to(DEVICE))
     assert all(torch.equal(buffer.cpu(), wanted) for buffer, wanted in zip(there, buffers, strict=True))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@given(seeds)
+def test_keys_move_within_blocks_as_in_torch(dtype: torch.dtype, seed: int) -> None:
+    choose, generator = random.Random(seed), torch.Generator().manual_seed(seed % 2**31)
+    rows, width, slots = choose.randint(1, 3), choose.choice([1, 5, 32]), choose.choice([1, 4, 16])
+    places = 80 // slots
+    heads, sizes = choose.choice([1, 3]), (choose.choice([4, 20]), 64)  # of layers that differ
+    first = torch.tensor([choose.randint(0, 80 - width) for _ in range(rows)])
+    paths = [sorted(choose.sample(range(width), choose.randint(0, width))) for _ in range(rows)]
+    order = torch.tensor([[*path, *range(len(path), width)] for path in paths])
+    blocks = torch.randperm(rows * places, generator=generator).view(rows, places) + 2
+    blocks[choose.randrange(rows), choose.randrange(places) :] = 0  # of a row that has ended
+    stores = BlockStore(slots), BlockStore(slots)
+    states = [torch.randn(1, heads, 1, size, generator=generator).to(dtype) for size in sizes]
+    filled = [torch.randn(rows * places + 2, heads, slots, size, generator=generator).to(dtype) for size in sizes]
+    moved = []
+    for store, device in zip(stores, (torch.device("cpu"), DEVICE), strict=True):
+        store.hold(rows * places + 2, rows * places + 2)
+        one = torch.ones(1, 1, dtype=torch.int64, device=device)
+        for layer, state in enumerate(states):
+            store.update(PlacedBlocks(one, one, one * 0, slots), state.to(device), state.to(device), layer)
+        for buffer, values in zip(store.buffers(), [*filled, *filled], strict=True):
+            buffer[2:] = values[2:].to(device)
+        placed = PlacedBlocks(blocks.to(device), one, one, slots)
+        store.move(placed, first.to(device), order.to(device))
+        moved.append([buffer[2:].cpu() for buffer in store.buffers()])
+    assert all(torch.equal(mine, other) for mine, other in zip(*moved, strict=True))
 
 
 @given(seeds)

@@ -17,6 +17,7 @@ from orthrus.chance import request_key
 from orthrus.testing.doubles.trees import ScriptedTrees
 from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.dynamic import DynamicCache
+from orthrus_caches.paged import PagedCache
 from orthrus_caches.static import StaticCache
 from orthrus_diffusion.drafter import Diffusion
 from orthrus_transformers.target import TransformersTarget
@@ -36,10 +37,12 @@ def target_of(engine: str, attention: str = "sdpa", family: str = "llama", **siz
     backend = Plugins.load().get("attention", attention).load_factory()(None, None)
     model = tiny_model(family, dtype=torch.float32, head_dim=16, **sizes).cuda()
     cache = StaticCache(slots=16) if engine == "graphed" else DynamicCache()
+    if engine == "paged":
+        cache, engine = PagedCache(block=4, prefixes=16), "eager"
     return TransformersTarget(model, None, cache, backend, engine=engine)
 
 
-@pytest.mark.parametrize("engine", ["eager", "fused", "graphed"])
+@pytest.mark.parametrize("engine", ["eager", "fused", "graphed", "paged"])
 @pytest.mark.parametrize("attention", ["eager", "sdpa", "flex", "split"])
 @pytest.mark.parametrize("family", ["llama", "mistral"])  # mistral has a window
 def test_texts_in_float32_are_the_oracles(engine: str, attention: str, family: str) -> None:

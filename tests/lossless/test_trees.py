@@ -26,6 +26,7 @@ from orthrus.testing.profiles import fewer
 from orthrus.testing.strategies import batches, samplings, stops
 from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.dynamic import DynamicCache
+from orthrus_caches.paged import PagedCache
 from orthrus_caches.static import StaticCache
 from orthrus_drafters.none import NoDrafter
 from orthrus_transformers.target import TransformersTarget
@@ -35,6 +36,7 @@ CACHES: dict[str, Callable[[], KVCache]] = {
     "plain": PlainCache,
     "dynamic": DynamicCache,
     "static": lambda: StaticCache(slots=16),
+    "paged": lambda: PagedCache(block=4),
 }
 
 

@@ -71,6 +71,34 @@ def test_one_run_serves_for_all_blocks_of_a_drafter_that_is_consistent(tmp_path:
         assert mine == pytest.approx(other)
 
 
+@fewer(50)
+@given(st.integers(0, 99), prompts_drawn, batches_drawn, st.integers(1, 14))
+def test_cycles_of_trees_are_priced_as_the_passes_that_they_are(
+    seed: int, prompts: list[list[int]], batches: tuple[int, ...], new_tokens: int
+) -> None:
+    """A drafter of trees, and at times of chains, on a target whose passes over trees are dearer."""
+    with tempfile.TemporaryDirectory() as folder:
+        plugin = PredictionPlugin(seed)
+        work = make_predictor(
+            Path(folder), plugin, prompts, batches, (), drafters="branching,run", new_tokens=new_tokens
+        )
+        for each in carried_out(work):
+            assert each.error == pytest.approx(0, abs=1e-9), each
+        for cost in work.scored:
+            assert cost.seconds == pytest.approx(scoring(cost.batch, cost.drafts, cost.tree))
+
+
+def test_costs_of_trees_are_told_beside_those_of_chains(tmp_path: Path) -> None:
+    plugin = PredictionPlugin(seed=3)
+    work = make_predictor(tmp_path, plugin, PROMPTS, (1,), (), drafters="branching,run")
+    work.predict(nothing)
+    assert {each.drafts for each in work.scored if each.tree} >= {2, 3}
+    assert {each.drafts for each in work.scored if not each.tree} >= {0, 1}
+    chains = make_predictor(tmp_path, plugin, PROMPTS, (1,), (), drafters="run")
+    chains.predict(nothing)
+    assert not any(each.tree for each in chains.scored)  # nobody drafts any
+
+
 def test_costs_are_told_one_by_one(tmp_path: Path) -> None:
     work = make_predictor(tmp_path, PredictionPlugin(seed=3), PROMPTS, (1, 4), (4,), drafters="asked")
     predictions = work.predict(nothing)

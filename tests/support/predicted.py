@@ -14,8 +14,9 @@ from orthrus.prediction.candidates import Block, plan_candidates
 from orthrus.prediction.predictor import Predictor
 from orthrus.registry.plugins import Plugins
 from orthrus.testing import Letters, TableTarget
-from orthrus_drafters.options import PromptLookupOptions
+from orthrus_drafters.options import PromptLookupOptions, SuffixOptions
 from orthrus_drafters.prompt_lookup import PromptLookup
+from orthrus_drafters.suffix import Suffix
 from support.building import table_target
 
 CONFIG = """
@@ -27,9 +28,9 @@ verifier: {name: consensus}
 DRAFTING = 0.25  # seconds of a draft
 
 
-def scoring(rows: int, drafts: int) -> float:
+def scoring(rows: int, drafts: int, tree: bool = False) -> float:
     """Return the seconds of a pass, in line with its drafts at any number of rows, but not with its rows."""
-    return 1 + 0.1 * rows**2 + 0.05 * rows * drafts
+    return 1 + 0.1 * rows**2 + (0.12 if tree else 0.05) * rows * drafts
 
 
 def prefilling(prompts: int) -> float:
@@ -46,7 +47,7 @@ class ClockedTarget(TableTarget):
         return super().prefill(context, rows)
 
     def score(self, context: Context, draft: Draft) -> Tensor:
-        self.time += scoring(len(context.rows), draft.tokens.shape[1])
+        self.time += scoring(len(context.rows), draft.tokens.shape[1], draft.parents is not None)
         return super().score(context, draft)
 
     def clock(self) -> float:
@@ -78,8 +79,23 @@ class ClockedLookup(PromptLookup):
         return super().propose(context, chance)
 
 
+class ClockedTrees(Suffix):
+    """Draft trees where it is of two minds, and chains where it has nothing to choose from; it takes its time."""
+
+    def __init__(self, target: ClockedTarget) -> None:
+        super().__init__(SuffixOptions(length=7, branches=3, min_share=0.0))
+        self._target = target
+
+    def propose(self, context: Context, chance: Chance) -> Draft:
+        self._target.time += DRAFTING
+        draft = super().propose(context, chance)
+        if context.cycle % 3 == 0 and draft.tokens.shape[1]:  # its first token alone is a chain
+            return Draft(draft.tokens[:, :1], draft.lengths.clamp(max=1))
+        return draft
+
+
 class PredictionPlugin:
-    """Supply the target, and the lookup twice: asked at every place, and run at each block."""
+    """Supply the target, the lookup twice, asked at every place and run at each block, and a drafter of trees."""
 
     def __init__(self, seed: int) -> None:
         self.target = clocked_target(seed)
@@ -93,6 +109,7 @@ class PredictionPlugin:
     def register_drafters(self, register: Any) -> None:
         for name, consistent in (("asked", True), ("run", False)):
             register(name, self._maker(name, consistent), options=PromptLookupOptions)
+        register("branching", lambda options, parts: ClockedTrees(parts.target))
 
     def _maker(self, name: str, consistent: bool) -> Any:
         def make(options: Any, parts: Any) -> ClockedLookup:

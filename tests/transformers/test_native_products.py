@@ -19,6 +19,7 @@ from torch.nn.functional import linear
 
 from orthrus_transformers.model.block_weights import BlockLinear, BlockWeight
 from orthrus_transformers.native.library import load_library
+from orthrus_transformers.native.rounded_weights import FOUR_BIT_KINDS, four_bit_blocks
 from orthrus_transformers.native.weights import MatrixFactory, NativeMatrix, in_place
 
 pytestmark = needs_kernels
@@ -34,9 +35,10 @@ def library() -> ctypes.CDLL:
     return load_library(lambda note: None)
 
 
-def product(matrix: NativeMatrix, inputs: Tensor) -> Tensor:
+def product(matrix: NativeMatrix, inputs: Tensor, rounded: bool = False) -> Tensor:
     outputs = torch.empty(len(inputs), matrix.structure.rows)
-    library().orthrus_multiply(matrix.structure, inputs.contiguous().data_ptr(), len(inputs), outputs.data_ptr())
+    address = inputs.contiguous().data_ptr()
+    library().orthrus_multiply(matrix.structure, address, len(inputs), rounded, outputs.data_ptr())
     return outputs
 
 
@@ -83,6 +85,41 @@ def test_blocks_are_widened_within_a_product(kind: Kind, data: st.DataObject, fo
     row = torch.empty(columns)
     library().orthrus_widen_row(matrix.structure, rows - 1, row.data_ptr())
     torch.testing.assert_close(row, weight[-1], rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(data=st.data())
+def test_rounded_inputs_are_rounded_by_half_a_step_and_no_more(kind: Kind, data: st.DataObject, folder: Path) -> None:
+    columns = data.draw(st.integers(1, 3)) * 256
+    rows, tokens, seed = data.draw(st.integers(1, 70)), data.draw(TOKENS), data.draw(st.integers(0, 99))
+    matrix, weight = in_blocks(kind, rows, columns, seed, folder)
+    inputs = torch.randn(tokens, columns, generator=torch.Generator().manual_seed(seed))
+    inputs[0, :40] = data.draw(st.sampled_from([0.0, 1e-30, 1e4]))  # a block of equal numbers, or of none
+    outputs = product(matrix, inputs, rounded=True)
+    if int(kind) not in FOUR_BIT_KINDS:
+        assert torch.equal(outputs, product(matrix, inputs))
+    steps = inputs.unflatten(1, (-1, 32)).abs().amax(-1).double() / 127  # [tokens, blocks]
+    # Of a block's numbers, which are from 0 to 15, each is taken times the rounding of its input.
+    numbers = weight.unflatten(1, (-1, 32)).double()
+    reach = (numbers - numbers.mean(-1, keepdim=True)).abs().sum(-1) + numbers.abs().sum(-1)
+    bound = steps @ reach.t() + inputs.double().abs() @ weight.double().abs().t() * 1e-4 + 1e-20
+    assert bool(((outputs.double() - inputs.double() @ weight.double().t()).abs() <= bound).all())
+    for count in {1, 2, 3, 5, tokens - 1} & set(range(1, tokens)):
+        assert torch.equal(product(matrix, inputs[:count], rounded=True), outputs[:count])
+        assert torch.equal(product(matrix, inputs[count:], rounded=True), outputs[count:])
+
+
+@given(rows=st.integers(1, 9), blocks=st.integers(1, 4), scale=st.sampled_from([1e-3, 1.0]), seed=st.integers(0, 99))
+def test_four_bit_copies_are_near(rows: int, blocks: int, scale: float, seed: int) -> None:
+    weight = torch.randn(rows, blocks * 32, generator=torch.Generator().manual_seed(seed)) * scale
+    weight[0, :32] = scale  # a block of equal values
+    stored = four_bit_blocks(weight).numpy()
+    values = widened(Kind.Q4_1, stored)
+    spans = (weight.unflatten(1, (-1, 32)).amax(-1) - weight.unflatten(1, (-1, 32)).amin(-1)).repeat_interleave(32, 1)
+    assert bool(((values - weight).abs() <= spans / 15 + 2e-3 * scale).all())
+    assert (
+        float((values - weight).square().mean()) <= 1.2 * float((spans / 15).square().mean() / 12) + (1e-3 * scale) ** 2
+    )
 
 
 @pytest.mark.parametrize("dtype", FLOATS)

@@ -24,7 +24,7 @@ from orthrus.testing.checks.contracts import forgetful, hold_declared, make_draf
 from orthrus.testing.doubles.spies import FixedChance, Proposals, compare, decoded, recorded, recording
 from orthrus.testing.doubles.verifiers import Dictated, Spelled
 from orthrus.testing.scenes import Scene, ladder
-from orthrus.trees import drafts_trees
+from orthrus.trees import drafts_trees, reads_trees
 from orthrus.values import Draft, Step, TappedStates
 
 SCENES = [*ladder(14), *ladder(5, temperature=0.8)]
@@ -187,7 +187,7 @@ class _Guarded:
         self.learns = drafter.learns
         if isinstance(drafter, DraftsAhead):
             self.ahead = self._ahead  # the loop looks whether there is one
-        self.drafts_trees = drafts_trees(drafter)
+        self.drafts_trees, self.reads_trees = drafts_trees(drafter), reads_trees(drafter)
         if isinstance(drafter, ReadsTaps):
             self.taps, self.read_taps = drafter.taps, self._read_taps
 

@@ -25,7 +25,7 @@ from orthrus.testing.doubles.host_syncs import HostReads
 from orthrus.testing.doubles.spies import decoded
 from orthrus.testing.doubles.verifiers import Dictated
 from orthrus.testing.scenes import Scene
-from orthrus.trees import drafts_trees
+from orthrus.trees import drafts_trees, reads_trees
 from orthrus.values import Draft, Step, TappedStates, Verdict
 
 MOST_READS = 8  # in one call; fewer than there are rows, and than tokens in a draft that a verifier sees
@@ -102,7 +102,7 @@ class _CountedDrafter:
         self.learns = drafter.learns
         if isinstance(drafter, DraftsAhead):
             self.ahead = self._ahead  # the loop looks whether there is one
-        self.drafts_trees = drafts_trees(drafter)
+        self.drafts_trees, self.reads_trees = drafts_trees(drafter), reads_trees(drafter)
         if isinstance(drafter, ReadsTaps):
             self.taps, self.read_taps = drafter.taps, self._read_taps
 

@@ -13,7 +13,7 @@ from orthrus.interfaces import Drafter, Target, Verifier
 from orthrus.optional import name_of
 from orthrus.testing.check import BrokenRuleError
 from orthrus.testing.scenes import Scene
-from orthrus.trees import drafts_trees
+from orthrus.trees import drafts_trees, reads_trees
 from orthrus.values import Step
 
 TOGETHER = 8  # rows at most
@@ -35,8 +35,8 @@ def arriving(
         tokenizer=target.tokenizer,
         sampling=scene.sampling(),
     )
-    moves, trees = may_move(target, drafter), drafts_trees(drafter)
-    scheduler = Scheduler(context, name_of(drafter), moves=moves, capacity=TOGETHER, trees=trees)
+    moves, trees, reads = may_move(target, drafter), drafts_trees(drafter), reads_trees(drafter)
+    scheduler = Scheduler(context, name_of(drafter), moves=moves, capacity=TOGETHER, trees=trees, reads_trees=reads)
     begin(target, turn_of(target), context)
     waiting = scene.requests()
     most = sum(request.stop.max_new_tokens + 1 for request in waiting)

@@ -19,7 +19,7 @@ from orthrus.optional import DraftsAhead, MovesRows, ReadsTaps, name_of
 from orthrus.reference.oracle import OracleAnswer
 from orthrus.testing.check import BrokenRuleError
 from orthrus.testing.scenes import Scene
-from orthrus.trees import drafts_trees
+from orthrus.trees import drafts_trees, reads_trees
 from orthrus.values import Draft, Step, Verdict
 
 Look = Callable[[Context, Draft], None]
@@ -76,7 +76,7 @@ class WatchedDrafter:
             self.ahead = drafter.ahead  # the loop looks whether there is one
         if isinstance(drafter, MovesRows):
             self.moves_rows, self.move_rows = drafter.moves_rows, drafter.move_rows
-        self.drafts_trees = drafts_trees(drafter)
+        self.drafts_trees, self.reads_trees = drafts_trees(drafter), reads_trees(drafter)
         if isinstance(drafter, ReadsTaps):
             self.taps, self.read_taps = drafter.taps, drafter.read_taps
 

@@ -26,7 +26,7 @@ from orthrus_transformers.native.description import NativeLayers, describe_layer
 from orthrus_transformers.native.fit import misfit
 from orthrus_transformers.native.library import LayerStructure, PassStructure, load_library
 from orthrus_transformers.native.tapped_pass import TappedPass
-from orthrus_transformers.native.weights import FLOATS, MatrixFactory
+from orthrus_transformers.native.weights import FLOATS, MatrixFactory, NativeMatrix
 
 REMEDY = "set engine=eager"
 BLOCKS = "blocks"  # what weights in a GGUF file's own blocks are called
@@ -69,6 +69,8 @@ class NativeEngine:
         self._views: weakref.WeakKeyDictionary[View, NativeLayers] = weakref.WeakKeyDictionary()
         self._angles = AngleTable(setup.model.base_model.rotary_emb, setup.max_length)
         self._windows = layer_windows(setup.model)
+        self._rounds = holds_blocks(setup.model)  # in a view's passes: what they say is only proposed
+        self._rounded_head: NativeMatrix | None = None  # made when a view first needs it
         self._like = torch.empty(0)  # float32, on the CPU
         self.threads = setup.threads or torch.get_num_threads()
         _warn_of_spinning(self.threads, setup)
@@ -104,6 +106,8 @@ class NativeEngine:
         )
         structure = self._structure(forward_pass, tensors, keys, values)
         structure.first_projected = columns.start
+        if forward_pass.view is not None and self._rounds:
+            structure.rounded, structure.head = True, ctypes.pointer(self._head().structure)
         tapped = TappedPass.of(forward_pass, rows, width, len(self._windows))
         if tapped is not None:
             structure.taps, structure.tap_stride = tapped.addresses, tapped.states.shape[-1]
@@ -146,8 +150,14 @@ class NativeEngine:
         if view is None:
             return self._layers
         if view not in self._views:
-            self._views[view] = describe_layers(self._model, self._matrices, view)
+            self._views[view] = describe_layers(self._model, self._matrices, view, self._rounds)
         return self._views[view]
+
+    def _head(self) -> NativeMatrix:
+        """Return the head of views' passes, in four bits."""
+        if self._rounded_head is None:
+            self._rounded_head = self._matrices.rounded_of_module(self._model.get_output_embeddings())
+        return self._rounded_head
 
     def report(self) -> Mapping[str, Any]:
         """Return the form of the layers, how many threads run them, and in what the weights are."""

@@ -24,8 +24,13 @@ class NativeLayers:
     held: Sequence[object]
 
 
-def describe_layers(model: Any, matrices: MatrixFactory, view: View | None = None) -> NativeLayers:
-    """Return the layers of a model; view: whose attention stands in the place of the model's own."""
+def describe_layers(
+    model: Any, matrices: MatrixFactory, view: View | None = None, rounded: bool = False
+) -> NativeLayers:
+    """Return the layers of a model; view: whose attention stands in the place of the model's own.
+
+    rounded: whether that attention's weights are rounded to four bits.
+    """
     layers = find_layers(model)
     structures = (LayerStructure * len(layers))()
     held: list[object] = []
@@ -43,7 +48,8 @@ def describe_layers(model: Any, matrices: MatrixFactory, view: View | None = Non
             "key_norm": getattr(attention, "k_norm", None),
         }
         for name, module in modules.items():
-            setattr(structure, name, _held(matrices.of_module(module), held))
+            made = matrices.rounded_of_module if rounded and name in ATTENTION else matrices.of_module
+            setattr(structure, name, _held(made(module), held))
         for name, norm in norms.items():
             if norm is not None:
                 setattr(structure, name, _held(vector_in_place(norm.weight), held))

@@ -66,6 +66,8 @@ class PassStructure(Structure):
         ("angles", c_int64),
         ("taps", c_void_p),
         ("tap_stride", c_int64),
+        ("rounded", c_int64),
+        ("head", POINTER(MatrixStructure)),
     )
 
 
@@ -74,7 +76,7 @@ SIGNATURES = {
     "orthrus_packed_bytes": (c_int64, (c_int64, c_int64, c_int64)),
     "orthrus_pack": (None, (c_int64, c_int64, c_int64, c_void_p, c_void_p, c_void_p)),
     "orthrus_widen_row": (None, (POINTER(MatrixStructure), c_int64, c_void_p)),
-    "orthrus_multiply": (None, (POINTER(MatrixStructure), c_void_p, c_int64, c_void_p)),
+    "orthrus_multiply": (None, (POINTER(MatrixStructure), c_void_p, c_int64, c_int64, c_void_p)),
     "orthrus_new_decoder": (c_void_p, (POINTER(ModelStructure), c_int64)),
     "orthrus_delete_decoder": (None, (c_void_p,)),
     "orthrus_run": (None, (c_void_p, POINTER(PassStructure))),

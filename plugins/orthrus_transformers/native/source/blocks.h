@@ -21,59 +21,89 @@ constexpr int GROUPS = TILE / LANES;  // vectors that the rows of a tile are
 constexpr float BYTE_FACTOR = 0x1p-24f;
 
 // A number from 0 to 15 less CENTRE, times 16^AT. Numbers of both signs keep sums small, and with them their rounding.
-constexpr float CENTRE = 8;
 template <int AT> INLINE Floats centred_nibble(Words words) {
     constexpr float TIMES = AT == 7 ? 1 : float(1 << 4 * (AT % 7));
     return add(as_floats(nibble<AT>(words)), broadcast(-CENTRE * TIMES));
 }
 
-// Sums of eight columns in one word of each row; FROM_BYTES: of the four in one.
+// One column of ROWS rows with all tokens, added to sums[row][token].
 template <bool FROM_BYTES, int AT, int ROWS, int TOKENS>
 INLINE void add_column(const Words (&words)[ROWS], const float* const (&x)[TOKENS], int64_t column,
-                       Floats (&chains)[2][ROWS][TOKENS]) {
-    Floats inputs[TOKENS];
+                       Floats (&sums)[ROWS][TOKENS]) {
+    Floats weights[ROWS];
 #pragma GCC unroll 8
-    for (int token = 0; token < TOKENS; token++) inputs[token] = broadcast(x[token][column + AT]);
+    for (int row = 0; row < ROWS; row++)
+        weights[row] = FROM_BYTES ? as_floats(signed_byte<AT & 3>(words[row])) : centred_nibble<AT>(words[row]);
 #pragma GCC unroll 8
-    for (int row = 0; row < ROWS; row++) {
-        Floats weight = FROM_BYTES ? as_floats(signed_byte<AT & 3>(words[row])) : centred_nibble<AT>(words[row]);
+    for (int token = 0; token < TOKENS; token++) {
+        Floats input = broadcast(x[token][column + AT]);
 #pragma GCC unroll 8
-        for (int token = 0; token < TOKENS; token++)
-            chains[AT & 1][row][token] = multiply_add(weight, inputs[token], chains[AT & 1][row][token]);
+        for (int row = 0; row < ROWS; row++) sums[row][token] = multiply_add(weights[row], input, sums[row][token]);
     }
 }
 
-// Sums of COUNT words of each row, from `column` of the inputs on: sums[row][token].
-template <bool FROM_BYTES, int COUNT, int ROWS, int TOKENS>
+// The columns of one word of each row, the even ones, the odd ones or both in turn.
+template <bool FROM_BYTES, bool EVEN, bool ODD, int ROWS, int TOKENS>
+INLINE void add_word(const uint32_t* data, const float* const (&x)[TOKENS], int64_t column, Floats (&even)[ROWS][TOKENS],
+                     Floats (&odd)[ROWS][TOKENS]) {
+    Words words[ROWS];
+#pragma GCC unroll 8
+    for (int row = 0; row < ROWS; row++) words[row] = load_words(data + row * LANES);
+    if constexpr (EVEN) add_column<FROM_BYTES, 0>(words, x, column, even);
+    if constexpr (ODD) add_column<FROM_BYTES, 1>(words, x, column, odd);
+    if constexpr (EVEN) add_column<FROM_BYTES, 2>(words, x, column, even);
+    if constexpr (ODD) add_column<FROM_BYTES, 3>(words, x, column, odd);
+    if constexpr (!FROM_BYTES) {
+        if constexpr (EVEN) add_column<FROM_BYTES, 4>(words, x, column, even);
+        if constexpr (ODD) add_column<FROM_BYTES, 5>(words, x, column, odd);
+        if constexpr (EVEN) add_column<FROM_BYTES, 6>(words, x, column, even);
+        if constexpr (ODD) add_column<FROM_BYTES, 7>(words, x, column, odd);
+    }
+}
+
+template <int ROWS, int TOKENS> INLINE void clear(Floats (&sums)[ROWS][TOKENS]) {
+#pragma GCC unroll 8
+    for (int row = 0; row < ROWS; row++)
+#pragma GCC unroll 8
+        for (int token = 0; token < TOKENS; token++) sums[row][token] = zeros();
+}
+
+// Sums of COUNT words of each row, from `column` of the inputs on: sums[row][token]. Even and odd columns are added up
+// apart: side by side, or where registers do not hold both (SPLIT) one after the other.
+template <bool FROM_BYTES, bool SPLIT, int COUNT, int ROWS, int TOKENS>
 INLINE void block_sums(const uint32_t* data, const float* const (&x)[TOKENS], int64_t column,
                        Floats (&sums)[ROWS][TOKENS]) {
-    Floats chains[2][ROWS][TOKENS];
+    constexpr int EACH = FROM_BYTES ? 4 : 8;
+    Floats even[ROWS][TOKENS], odd[ROWS][TOKENS];
+    clear(even);
+    if constexpr (!SPLIT) {
+        clear(odd);
 #pragma GCC unroll 8
-    for (int row = 0; row < ROWS; row++)
+        for (int index = 0; index < COUNT; index++)
+            add_word<FROM_BYTES, true, true>(data + index * TILE, x, column + index * EACH, even, odd);
 #pragma GCC unroll 8
-        for (int token = 0; token < TOKENS; token++) chains[0][row][token] = chains[1][row][token] = zeros();
+        for (int row = 0; row < ROWS; row++)
 #pragma GCC unroll 8
-    for (int index = 0; index < COUNT; index++) {
-        Words words[ROWS];
+            for (int token = 0; token < TOKENS; token++) sums[row][token] = add(even[row][token], odd[row][token]);
+    } else {
+        alignas(64) float kept[ROWS][TOKENS][LANES];
 #pragma GCC unroll 8
-        for (int row = 0; row < ROWS; row++) words[row] = load_words(data + index * TILE + row * LANES);
-        int64_t at = column + index * (FROM_BYTES ? 4 : 8);
-        add_column<FROM_BYTES, 0>(words, x, at, chains);
-        add_column<FROM_BYTES, 1>(words, x, at, chains);
-        add_column<FROM_BYTES, 2>(words, x, at, chains);
-        add_column<FROM_BYTES, 3>(words, x, at, chains);
-        if constexpr (!FROM_BYTES) {
-            add_column<FROM_BYTES, 4>(words, x, at, chains);
-            add_column<FROM_BYTES, 5>(words, x, at, chains);
-            add_column<FROM_BYTES, 6>(words, x, at, chains);
-            add_column<FROM_BYTES, 7>(words, x, at, chains);
-        }
+        for (int index = 0; index < COUNT; index++)
+            add_word<FROM_BYTES, true, false>(data + index * TILE, x, column + index * EACH, even, odd);
+#pragma GCC unroll 8
+        for (int row = 0; row < ROWS; row++)
+#pragma GCC unroll 8
+            for (int token = 0; token < TOKENS; token++) store(kept[row][token], even[row][token]);
+        asm volatile("" ::: "memory");  // the registers are needed for the odd columns
+        clear(odd);
+#pragma GCC unroll 8
+        for (int index = 0; index < COUNT; index++)
+            add_word<FROM_BYTES, false, true>(data + index * TILE, x, column + index * EACH, even, odd);
+#pragma GCC unroll 8
+        for (int row = 0; row < ROWS; row++)
+#pragma GCC unroll 8
+            for (int token = 0; token < TOKENS; token++) sums[row][token] = add(load(kept[row][token]), odd[row][token]);
     }
-#pragma GCC unroll 8
-    for (int row = 0; row < ROWS; row++)
-#pragma GCC unroll 8
-        for (int token = 0; token < TOKENS; token++)
-            sums[row][token] = add(chains[0][row][token], chains[1][row][token]);
 }
 
 // Each layout below describes one format. COLUMNS share a scale and are WORDS words a row; SUPER blocks share a header.
@@ -171,15 +201,20 @@ struct LayoutQ6_K {  // its 6-bit numbers as bytes
     static void pack_row(const uint8_t* file, uint8_t* tile, int64_t index, int64_t row);
 };
 
-constexpr int64_t AHEAD = 1024;  // words: what is fetched from memory while others are multiplied
-
-template <int BYTES> INLINE void prefetch(const uint32_t* from) {
-#pragma GCC unroll 20
-    for (int at = 0; at < BYTES; at += 64) __builtin_prefetch((const char*)from + at);
-}
-
 template <class Layout> int64_t tile_bytes(int64_t columns) {
     return columns / (Layout::COLUMNS * Layout::SUPER) * Layout::BYTES;
+}
+
+constexpr int64_t AHEAD = 4096;  // bytes: what is fetched from memory while others are multiplied
+
+// Fetch from memory what follows while block `index` is multiplied: the next bytes where all of a tile's vectors of rows
+// are, else this piece's share of the next tile, so that all of them wait for memory alike.
+template <class Layout, int ROWS> INLINE void fetch_next(const uint8_t* tile, int64_t columns, int64_t index, int group) {
+    constexpr int64_t BYTES = Layout::BYTES / Layout::SUPER, SHARE = BYTES * ROWS / GROUPS;
+    int64_t distance = ROWS == GROUPS ? AHEAD : tile_bytes<Layout>(columns);
+    const uint8_t* from = tile + distance + index * BYTES + group * (BYTES / GROUPS);
+#pragma GCC unroll 20
+    for (int64_t at = 0; at < SHARE; at += 64) __builtin_prefetch(from + at);
 }
 
 // A total with one more block: its scale times the sum of its products, and its minimum times the sum of its inputs.
@@ -192,7 +227,7 @@ INLINE Floats with_block(Floats total, Floats scale, Floats sum, Floats minimum,
 }
 
 // Products of ROWS vectors of rows, from vector `group` of a tile on, with TOKENS tokens: out[token * stride + row].
-template <class Layout, int ROWS, int TOKENS>
+template <class Layout, bool SPLIT, int ROWS, int TOKENS>
 void block_piece(const uint8_t* tile, int group, const Inputs& inputs, int64_t token, float* out, int64_t stride) {
     Floats totals[ROWS][TOKENS];
     const float *x[TOKENS], *x_sums[TOKENS];
@@ -204,8 +239,8 @@ void block_piece(const uint8_t* tile, int group, const Inputs& inputs, int64_t t
     for (int64_t block = 0; block < inputs.columns / Layout::COLUMNS; block++) {
         Floats sums[ROWS][TOKENS];
         const uint32_t* words = Layout::words(tile, block) + group * LANES;
-        if (token == 0 && group == 0) prefetch<Layout::BYTES / Layout::SUPER>(words + AHEAD);
-        block_sums<Layout::FROM_BYTES, Layout::WORDS>(words, x, block * Layout::COLUMNS, sums);
+        if (token == 0) fetch_next<Layout, ROWS>(tile, inputs.columns, block, group);
+        block_sums<Layout::FROM_BYTES, SPLIT, Layout::WORDS>(words, x, block * Layout::COLUMNS, sums);
 #pragma GCC unroll 8
         for (int row = 0; row < ROWS; row++) {
             Floats scale = Layout::scale(tile, block, (group + row) * LANES);
@@ -219,25 +254,31 @@ void block_piece(const uint8_t* tile, int group, const Inputs& inputs, int64_t t
         for (int i = 0; i < TOKENS; i++) store(out + i * stride + row * LANES, totals[row][i]);
 }
 
-template <class Layout, int ROWS, int TOKENS>
+template <class Layout, bool SPLIT, int ROWS, int TOKENS>
 void block_groups(const uint8_t* tile, const Inputs& inputs, int64_t token, float* out, int64_t stride) {
     for (int group = 0; group < GROUPS; group += ROWS)
-        block_piece<Layout, ROWS, TOKENS>(tile, group, inputs, token, out + group * LANES, stride);
+        block_piece<Layout, SPLIT, ROWS, TOKENS>(tile, group, inputs, token, out + group * LANES, stride);
 }
 
 constexpr int64_t PREFILL = 20;  // tokens from which on a tile is widened once for all of them: see panels.h
 
+// How many of so many tokens meet a tile's rows first. What is left over should not be few: sums that wait for each
+// other take as long as more of them would.
+inline int64_t tokens_at_once(int64_t tokens) { return tokens == 7 || tokens == 8 || tokens == 10 ? 5 : std::min<int64_t>(tokens, 6); }
+
 // A whole tile's products with all tokens: out[token * stride + row of the tile].
 template <class Layout>
 void block_tile(const uint8_t* tile, const Inputs& inputs, int64_t tokens, float* out, int64_t stride) {
-    constexpr int MANY = GROUPS, HALF = GROUPS / 2;
-    int64_t token = 0;
-    for (; token + 4 <= tokens; token += 4)
-        block_groups<Layout, (LANES == 16 ? 2 : 1), 4>(tile, inputs, token, out + token * stride, stride);
-    float* to = out + token * stride;
-    if (tokens - token == 3) block_groups<Layout, 1, 3>(tile, inputs, token, to, stride);
-    if (tokens - token == 2) block_groups<Layout, HALF, 2>(tile, inputs, token, to, stride);
-    if (tokens - token == 1) block_groups<Layout, MANY, 1>(tile, inputs, token, to, stride);
+    constexpr bool SPLIT = LANES == 8;  // of the narrow kinds there are 16 registers, of the wide one 32
+    for (int64_t token = 0, count; token < tokens; token += count, out += count * stride) {
+        count = tokens_at_once(tokens - token);
+        if (count == 6) block_groups<Layout, SPLIT, 2, 6>(tile, inputs, token, out, stride);
+        if (count == 5) block_groups<Layout, SPLIT, 2, 5>(tile, inputs, token, out, stride);
+        if (count == 4) block_groups<Layout, SPLIT, 2, 4>(tile, inputs, token, out, stride);
+        if (count == 3) block_groups<Layout, false, 2, 3>(tile, inputs, token, out, stride);
+        if (count == 2) block_groups<Layout, SPLIT, GROUPS, 2>(tile, inputs, token, out, stride);
+        if (count == 1) block_groups<Layout, false, GROUPS, 1>(tile, inputs, token, out, stride);
+    }
 }
 
 // One row widened, out [columns]: each number once as its format defines it, rounded once to float32.

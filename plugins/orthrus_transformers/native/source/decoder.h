@@ -39,6 +39,8 @@ struct Pass {
     int64_t angles;
     float* const* taps;  // of each boundary of layers, and of the last norm: where states [tokens, tap_stride] go, or null
     int64_t tap_stride;
+    int64_t rounded;     // whether products by 4-bit blocks may round their inputs: of passes that only propose
+    const Matrix* head;  // of this pass; null: the model's
 };
 
 class Decoder {
@@ -47,6 +49,7 @@ class Decoder {
 
     void run(const Pass& pass) {
         make_room(pass.rows * pass.width, pass.slots_held);
+        normed_.rounded = seen_.rounded = gated_.rounded = pass.rounded;
         team_.run([&] { run_together(pass); });
     }
 
@@ -104,7 +107,7 @@ inline void add_bias(const Matrix& matrix, int64_t first, int64_t rows, int64_t 
 
 inline Inputs inputs_in(Room& room, int64_t tokens, int64_t columns) {
     float* values = room.hold(tokens * (2 * columns + columns / BLOCK));
-    return {values, values + tokens * columns, values + 2 * tokens * columns, columns};
+    return {values, values + tokens * columns, values + 2 * tokens * columns, columns, false};
 }
 
 inline void Decoder::make_room(int64_t tokens, int64_t slots) {
@@ -255,7 +258,7 @@ inline void Decoder::project(const Pass& pass) {
         std::memcpy(normed_.values + index * hidden, states, hidden * sizeof(float));
         normed_.prepare(index);
     });
-    products({&model_.head, nullptr, nullptr}, normed_, count, [&](int, int64_t first, int64_t rows, float* out) {
+    products({pass.head ? pass.head : &model_.head, nullptr, nullptr}, normed_, count, [&](int, int64_t first, int64_t rows, float* out) {
         for (int64_t index = 0; index < count; index++)
             std::memcpy(pass.logits + index * model_.vocabulary + first, out + index * TILE, rows * sizeof(float));
     });

@@ -41,26 +41,58 @@ inline float nibble_factor(int64_t column) {
     return FACTORS[column % 8];
 }
 
+// A block of inputs in 8 bits: `scale` times the numbers. Those of eight columns lie as a word's nibbles come out of it,
+// the even columns in front of the odd ones.
+struct RoundedBlock {
+    int8_t numbers[BLOCK];
+    float scale, centre;  // centre: what is to be added to the products of numbers that are CENTRE too large
+};
+
+constexpr float CENTRE = 8;  // what is taken from a number from 0 to 15, see blocks.h
+constexpr float MOST = 127;  // of a rounded input
+
+inline void round_block(const float* x, RoundedBlock& out) {
+    Floats largest_sizes = zeros();
+    for (int64_t i = 0; i < BLOCK; i += LANES) {
+        Floats values = load(x + i);
+        largest_sizes = maximum(largest_sizes, maximum(values, multiply(values, broadcast(-1.0f))));
+    }
+    float size = largest(largest_sizes), numbers[BLOCK], factor = size > 1e-30f ? MOST / size : 0;
+    int total = 0;
+    for (int64_t i = 0; i < BLOCK; i += LANES) store(numbers + i, nearest(multiply(load(x + i), broadcast(factor))));
+    for (int64_t i = 0; i < BLOCK; i++) {
+        int number = int(numbers[i]);
+        out.numbers[i / 8 * 8 + i % 2 * 4 + i % 8 / 2] = int8_t(number);
+        total += number;
+    }
+    out.scale = size / MOST;
+    out.centre = -CENTRE * out.scale * float(total);
+}
+
 struct Inputs {
     float* values;   // [tokens, columns]
-    float* scaled;   // [tokens, columns], by nibble_factor
+    float* scaled;   // [tokens, columns], by nibble_factor; or, where they are rounded, the rounded blocks
     float* sums;     // [tokens, columns / BLOCK], of each block's values
     int64_t columns;
+    bool rounded;    // whether products by 4-bit blocks take inputs in 8 bits: see rounded.h
 
     const float* token(int64_t index) const { return values + index * columns; }
     const float* scaled_token(int64_t index) const { return scaled + index * columns; }
     const float* token_sums(int64_t index) const { return sums + index * (columns / BLOCK); }
+    const RoundedBlock* rounded_token(int64_t index) const { return (const RoundedBlock*)scaled_token(index); }
 
     // Work out the rest from one token's values.
     void prepare(int64_t index) const {
         const float* x = token(index);
         float* out = scaled + index * columns;
         float* out_sums = sums + index * (columns / BLOCK);
-        for (int64_t column = 0; column < columns; column++) out[column] = x[column] * nibble_factor(column);
+        if (!rounded)
+            for (int64_t column = 0; column < columns; column++) out[column] = x[column] * nibble_factor(column);
         for (int64_t block = 0; block < columns / BLOCK; block++) {
             Floats total = zeros();
             for (int64_t i = 0; i < BLOCK; i += LANES) total = add(total, load(x + block * BLOCK + i));
             out_sums[block] = sum(total);
+            if (rounded) round_block(x + block * BLOCK, ((RoundedBlock*)out)[block]);
         }
     }
 };

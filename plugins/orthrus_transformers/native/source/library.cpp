@@ -22,10 +22,11 @@ void orthrus_pack(int64_t kind, int64_t rows, int64_t columns, const uint8_t* fi
 void orthrus_widen_row(const Matrix* matrix, int64_t row, float* out) { widen_row(*matrix, row, out); }
 
 // out [tokens, rows] = x [tokens, columns] times the matrix transposed: for tests and measurements.
-void orthrus_multiply(const Matrix* matrix, const float* x, int64_t tokens, float* out) {
+void orthrus_multiply(const Matrix* matrix, const float* x, int64_t tokens, int64_t rounded, float* out) {
     Room room, products_room;
     float* products = products_room.hold(tokens * TILE);
     Inputs inputs = inputs_in(room, tokens, matrix->columns);
+    inputs.rounded = rounded;
     std::memcpy(inputs.values, x, tokens * matrix->columns * sizeof(float));
     for (int64_t token = 0; token < tokens; token++) inputs.prepare(token);
     for (int64_t tile = 0; tile < matrix->tiles(); tile++) {

@@ -4,6 +4,7 @@
 #include "dense.h"
 #include "packing.h"
 #include "panels.h"
+#include "rounded.h"
 
 namespace orthrus {
 
@@ -33,6 +34,8 @@ inline void multiply_tile(const Matrix& matrix, int64_t tile, const Inputs& inpu
     with_layout(matrix.kind, [&](auto layout) {
         using Layout = decltype(layout);
         const uint8_t* data = matrix.data + tile * tile_bytes<Layout>(matrix.columns);
+        if constexpr (!Layout::FROM_BYTES)
+            if (inputs.rounded) return rounded_tile<Layout>(data, inputs, tokens, out, TILE);
         if (tokens < PREFILL) block_tile<Layout>(data, inputs, tokens, out, TILE);
         else panel_tile<Layout>(data, inputs, tokens, out, TILE);
     });

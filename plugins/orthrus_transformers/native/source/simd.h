@@ -1,5 +1,8 @@
 // Vectors of floats and of 32-bit words: AVX-512, AVX2 with FMA and F16C, or what the compiler makes of portable ones.
 //
+// A word may hold four bytes: `add_pairs` adds the products of two neighbouring ones to each of the two 16-bit sums of a
+// word, and `pair_sums` adds the two up.
+//
 // Products and sums are written out as fused multiply-adds where the CPU has them, and the compiler may contract none
 // by itself (-ffp-contract=off): else a sum would round differently in loops of different shapes.
 #pragma once
@@ -78,6 +81,20 @@ template <int AT> INLINE Words signed_byte(Words words) {  // times 2^24
     if constexpr (AT == 3) return _mm512_and_si512(words, _mm512_set1_epi32(0xFF000000));
     else return _mm512_and_si512(_mm512_slli_epi32(words, 24 - 8 * AT), _mm512_set1_epi32(0xFF000000));
 }
+INLINE Words lower_nibbles(Words words) { return _mm512_and_si512(words, _mm512_set1_epi32(0x0F0F0F0F)); }
+INLINE Words upper_nibbles(Words words) { return lower_nibbles(_mm512_srli_epi32(words, 4)); }
+INLINE Words broadcast_word(const int8_t* from) {
+    int word;
+    std::memcpy(&word, from, sizeof word);
+    return _mm512_set1_epi32(word);
+}
+INLINE Words no_pairs() { return _mm512_setzero_si512(); }
+INLINE Words add_pairs(Words sums, Words bytes, Words signed_bytes) {
+    return _mm512_add_epi16(sums, _mm512_maddubs_epi16(bytes, signed_bytes));
+}
+INLINE Floats pair_sums(Words sums) {
+    return _mm512_cvtepi32_ps(_mm512_madd_epi16(sums, _mm512_set1_epi16(1)));
+}
 INLINE Floats power_of_two(Floats whole) {
     Words exponent = _mm512_add_epi32(_mm512_cvtps_epi32(whole), _mm512_set1_epi32(127));
     return _mm512_castsi512_ps(_mm512_slli_epi32(exponent, 23));
@@ -121,6 +138,16 @@ template <int AT> INLINE Words signed_byte(Words words) {  // times 2^24
     const __m128i top = _mm_set_epi8(12 + AT, -1, -1, -1, 8 + AT, -1, -1, -1, 4 + AT, -1, -1, -1, AT, -1, -1, -1);
     return _mm256_shuffle_epi8(words, _mm256_broadcastsi128_si256(top));
 }
+INLINE Words lower_nibbles(Words words) { return _mm256_and_si256(words, _mm256_set1_epi32(0x0F0F0F0F)); }
+INLINE Words upper_nibbles(Words words) { return lower_nibbles(_mm256_srli_epi32(words, 4)); }
+INLINE Words broadcast_word(const int8_t* from) { return _mm256_castps_si256(_mm256_broadcast_ss((const float*)from)); }
+INLINE Words no_pairs() { return _mm256_setzero_si256(); }
+INLINE Words add_pairs(Words sums, Words bytes, Words signed_bytes) {
+    return _mm256_add_epi16(sums, _mm256_maddubs_epi16(bytes, signed_bytes));
+}
+INLINE Floats pair_sums(Words sums) {
+    return _mm256_cvtepi32_ps(_mm256_madd_epi16(sums, _mm256_set1_epi16(1)));
+}
 INLINE Floats power_of_two(Floats whole) {
     Words exponent = _mm256_add_epi32(_mm256_cvtps_epi32(whole), _mm256_set1_epi32(127));
     return _mm256_castsi256_ps(_mm256_slli_epi32(exponent, 23));
@@ -132,6 +159,7 @@ constexpr int LANES = 8;
 typedef float Floats __attribute__((vector_size(32)));
 typedef uint32_t Words __attribute__((vector_size(32)));
 typedef int32_t SignedWords __attribute__((vector_size(32)));
+typedef int16_t Pairs __attribute__((vector_size(32)));
 
 INLINE Floats zeros() { return Floats{}; }
 INLINE Floats broadcast(float value) { return Floats{} + value; }
@@ -186,6 +214,22 @@ template <int AT> INLINE Words nibble(Words words) {  // times 16^AT; the last o
 }
 template <int AT> INLINE Words signed_byte(Words words) {  // times 2^24
     return (words << (24 - 8 * AT)) & 0xFF000000u;
+}
+INLINE Words lower_nibbles(Words words) { return words & 0x0F0F0F0Fu; }
+INLINE Words upper_nibbles(Words words) { return lower_nibbles(words >> 4); }
+INLINE Words broadcast_word(const int8_t* from) {
+    uint32_t word;
+    std::memcpy(&word, from, sizeof word);
+    return Words{} + word;
+}
+INLINE Words no_pairs() { return Words{}; }
+INLINE Words add_pairs(Words sums, Words bytes, Words signed_bytes) {
+    Pairs a = (Pairs)sums, x = (Pairs)bytes, y = (Pairs)signed_bytes;
+    return (Words)(a + (x & 255) * (Pairs)((y << 8) >> 8) + (x >> 8) * (y >> 8));  // bytes are below 128
+}
+INLINE Floats pair_sums(Words sums) {
+    SignedWords both = (SignedWords)sums;
+    return __builtin_convertvector(((both << 16) >> 16) + (both >> 16), Floats);
 }
 INLINE Floats power_of_two(Floats whole) {
     SignedWords exponent = __builtin_convertvector(whole, SignedWords) + 127;

@@ -1,0 +1,72 @@
+"""The length of a draft that is worth scoring, by how sure its drafter is of each token. Pure.
+
+A pass over fewer drafts is shorter, and what a drafter is not sure of is hardly ever accepted. The length may not
+depend on tokens that were drawn, only on what was likely: it is for drafters that choose the likeliest.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+from orthrus.drafting.calibration import Calibration
+
+MEMORY = 0.99  # what a cycle weighs after each further one
+
+
+class SureLength:
+    """Cut drafts where another one is expected to bring fewer tokens than its share of a pass takes.
+
+    What time is worth is what it brought so far: tokens a second, of plain decoding at first.
+    """
+
+    def __init__(self) -> None:
+        self._calibration = Calibration()
+        self._tokens = self._seconds = 0.0  # expected of the cycles so far, and what they cost
+        self._gains: dict[int, float] = {}  # by size: how many times as much a cycle brings as without a cut
+        self._probabilities: list[list[float]] = []  # of this cycle's drafts that were kept, row by row
+        self.expected: list[list[float]] = []  # chances of all of this cycle's drafts
+
+    def cut(self, probabilities: Sequence[Sequence[float]], drafting: float, scoring: Sequence[float]) -> int:
+        """Return how many drafts of each row to keep.
+
+        probabilities: of each live row's drafts, as many as it has room for. drafting: seconds that drafting took.
+        scoring: seconds of the rest of a cycle, for each number of drafts from 0 on.
+        """
+        self.expected = [self._calibration.chances(row) for row in probabilities]
+        tokens = _tokens(self.expected, len(scoring) - 1)
+        plain = tokens[0] / scoring[0]
+        rate = max(plain, self._tokens / self._seconds) if self._seconds else plain
+        best = max(range(len(tokens)), key=lambda length: tokens[length] - rate * scoring[length])
+        self._tokens = self._tokens * MEMORY + tokens[best]
+        self._seconds = self._seconds * MEMORY + drafting + scoring[best]
+        self._probabilities = [list(row[:best]) for row in probabilities]
+        if not drafting:
+            return best
+        gain = tokens[best] / (drafting + scoring[best]) / (tokens[-1] / (drafting + scoring[-1]))
+        size = len(tokens) - 1
+        self._gains[size] = self._gains.get(size, 1.0) * MEMORY + max(1.0, gain) * (1 - MEMORY)
+        return best
+
+    def gains(self, sizes: Sequence[int]) -> list[float]:
+        """Return how many times as much a cycle of each size brings with a cut; of one never drafted, as a smaller."""
+        gains, last = [], 1.0
+        for size in sizes:
+            last = max(1.0, self._gains.get(size, last))
+            gains.append(last)
+        return gains
+
+    def observe(self, accepted: Sequence[int]) -> None:
+        """Take note of how many drafts of each live row were accepted."""
+        for row, count in zip(self._probabilities, accepted, strict=True):
+            self._calibration.observe(row, count)
+        self._probabilities, self.expected = [], []
+
+
+def _tokens(chances: Sequence[Sequence[float]], most: int) -> list[float]:
+    """Return the tokens that all rows are expected to commit for each number of drafts up to `most`."""
+    kept = [0.0] * most
+    for row in chances:
+        for place, survival in enumerate(itertools.accumulate(row[:most], float.__mul__)):
+            kept[place] += survival
+    return list(itertools.accumulate(kept, initial=float(len(chances))))
