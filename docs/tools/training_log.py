@@ -1,8 +1,9 @@
 """Makes docs/results/training-log.md and its plots of what trainings wrote: `python docs/tools/training_log.py`.
 
 docs/evidence/training/ has for each trial of trials.yaml the metrics.jsonl of its stages fit (NAME.jsonl) and answers
-(NAME-answers.jsonl), and what decoding with its view gave (NAME-acceptance.json); of short trials the first alone. No
-figure is written by hand.
+(NAME-answers.jsonl), and what decoding with its view gave (NAME-acceptance.json); of short trials the first alone, of
+successor heads the first and the last. No figure is written by hand. docs/explanation/dual-view.md has a table of what
+the newest head gives.
 """
 
 from __future__ import annotations
@@ -18,12 +19,15 @@ import yaml
 
 DOCS = Path(__file__).parents[1]
 GUIDE, BEGIN, END = DOCS / "guide" / "training-a-view.md", "<!-- training cost -->\n", "<!-- end -->\n"
+VIEW, HEADS = DOCS / "explanation" / "dual-view.md", "<!-- successor heads -->\n"
 FOLDER, PAGE, FIGURES = DOCS / "evidence" / "training", DOCS / "results" / "training-log.md", "figures/training"
 PLOTTED = {  # of the fit's records: what the axis says
     "divergence": "divergence, nats",
     "right_drafts": "right drafts of a block",
     "row_tokens_per_second": "row tokens a second",
 }
+SUCCESSOR = "successor_"  # before the keys of a fit that trains a head alone
+WITHOUT = ", without its successor head"  # behind a way to draft, in what is measured
 HEAD = """# Training log
 
 Every training of a view of SmolLM2-135M-Instruct that was tried, with what it gave. The page and its plots are made of
@@ -42,7 +46,8 @@ Records = Sequence[Mapping[str, Any]]
 def page(folder: Path) -> str:
     """Return the page of a folder's trials, the newest first."""
     held = yaml.safe_load((folder / "trials.yaml").read_text(encoding="utf-8"))
-    parts = [part for trial in reversed(held["trials"]) for part in section(folder, trial, held["bars"])]
+    parts = [part for trial in reversed(held["heads"]) for part in head_section(folder, trial)]
+    parts += [part for trial in reversed(held["trials"]) for part in section(folder, trial, held["bars"])]
     parts += short_trials(folder, held["short"])
     return "\n\n".join([HEAD.strip(), *parts]) + "\n"
 
@@ -65,6 +70,53 @@ def section(folder: Path, trial: Mapping[str, Any], bars: Mapping[str, float]) -
     yield "\n".join(against_bars(acceptance_facts[trial["kept"]]["all"], trial["kept"], bars))
     yield falling(steps)
     yield filled(trial["words"])
+
+
+def head_section(folder: Path, trial: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the paragraphs of the training of a successor head."""
+    measured, steps = measured_of(folder, trial), head_steps(folder, trial)
+    yield f"## {trial['title']}"
+    yield "\n".join(table(("what", "value"), [*given(trial), *fitted(trial, steps)]))
+    yield filled(f"**Data.** {trial['data']}")
+    yield f"![{'; '.join(PLOTTED.values())}: over steps]({FIGURES}/{trial['name']}.svg)"
+    yield filled(f"**What was measured.** {trial['measured']} Tokens per cycle:")
+    yield "\n".join(acceptance(measured))
+    yield falling(steps)
+    yield filled(trial["words"])
+
+
+def measured_of(folder: Path, trial: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what was measured with a trial's head: files by how was drafted."""
+    text = (folder / f"{trial['name']}-acceptance.json").read_text(encoding="utf-8")
+    return {label: files for label, files in json.loads(text).items() if label != "environment"}
+
+
+def head_steps(folder: Path, trial: Mapping[str, Any]) -> Records:
+    """Return the records of the steps of a head's fit, under the keys that those of a view have."""
+    records = read_lines(folder / f"{trial['name']}.jsonl")
+    renamed = [{key.removeprefix(SUCCESSOR): value for key, value in record.items()} for record in records]
+    return [record for record in renamed if "divergence" in record]
+
+
+def head_lines(folder: Path) -> list[str]:
+    """Return the table of what the newest head gives, a row for each way to draft and file."""
+    *_, trial = yaml.safe_load((folder / "trials.yaml").read_text(encoding="utf-8"))["heads"]
+    measured = measured_of(folder, trial)
+    rows = [
+        (label, f"`{file}`" if file != "all" else "**all**", summary["prompts"], *compared(files[file], summary))
+        for label, files in measured.items()
+        if label + WITHOUT in measured
+        for file, summary in measured[label + WITHOUT].items()
+        if file != "all" or len(files) > 2  # of a single file it is the same
+    ]
+    return table(("drafts", "file", "prompts", "without", "with", "gain", "ended, without", "ended, with"), rows)
+
+
+def compared(head: Mapping[str, float], none: Mapping[str, float]) -> list[str]:
+    """Return pooled tokens per cycle without a head and with it, and of the answers that ended."""
+    gain = f"{100 * (head['pooled'] / none['pooled'] - 1):+.1f} %"
+    pooled, ended = ([f"{each[key]:.3f}" for each in (none, head)] for key in ("pooled", "ended_pooled"))
+    return [*pooled, gain, *ended]
 
 
 def short_trials(folder: Path, short: Mapping[str, Any]) -> list[str]:
@@ -95,17 +147,28 @@ def read_lines(file: Path) -> list[dict[str, Any]]:
 
 def facts(trial: Mapping[str, Any], steps: Records, answers: Records) -> list[tuple[str, str]]:
     """Return the rows of a trial's first table."""
-    recipe, tokens = trial["fit"], sum(shard["tokens"] for shard in answers)
-    row_tokens = steps[-1]["step"] * recipe["rows"] * recipe["row_tokens"]
+    tokens = sum(shard["tokens"] for shard in answers)
     ended = sum(shard["answers"] * shard["ended_by_themselves"] for shard in answers) / sum(
         shard["answers"] for shard in answers
     )
     return [
-        ("GPUs of the fit", trial["machine"]),
-        *((f"`{key}`", f"{value}") for key, value in recipe.items()),
+        *given(trial),
         ("answers", f"{sum(shard['answers'] for shard in answers):,}, of which {percent(ended)} ended by themselves"),
         ("tokens of answers", f"{tokens:,}"),
         ("answering", f"{answer_minutes(answers):.1f} GPU minutes"),
+        *fitted(trial, steps),
+    ]
+
+
+def given(trial: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the rows that say how a trial was set up."""
+    return [("GPUs of the fit", trial["machine"]), *((f"`{key}`", f"{value}") for key, value in trial["fit"].items())]
+
+
+def fitted(trial: Mapping[str, Any], steps: Records) -> list[tuple[str, str]]:
+    """Return the rows that say what a fit took and came to."""
+    row_tokens = steps[-1]["step"] * trial["fit"]["rows"] * trial["fit"]["row_tokens"]
+    return [
         ("row tokens of the fit", f"{row_tokens:,}"),
         ("fit", f"{gpu_minutes(trial, steps):.1f} GPU minutes"),
         ("steps skipped for a gradient that was not finite", f"{steps[-1]['skipped']}"),
@@ -223,19 +286,25 @@ def plot(steps: Records, title: str) -> str:
 
 def plots(folder: Path) -> dict[str, str]:
     """Return the plot of each trial by the name of its file."""
-    trials = yaml.safe_load((folder / "trials.yaml").read_text(encoding="utf-8"))["trials"]
-    lines = {trial["name"]: read_lines(folder / f"{trial['name']}.jsonl") for trial in trials}
+    held = yaml.safe_load((folder / "trials.yaml").read_text(encoding="utf-8"))
+    lines = {trial["name"]: read_lines(folder / f"{trial['name']}.jsonl") for trial in held["trials"]}
+    lines |= {trial["name"]: head_steps(folder, trial) for trial in held["heads"]}
     return {
         f"{name}.svg": plot([record for record in records if "divergence" in record], name)
         for name, records in lines.items()
     }
 
 
+def between(text: str, begin: str, lines: Sequence[str]) -> str:
+    """Return a page with the lines of a table in the place of those behind a mark."""
+    before, _, rest = text.partition(begin)
+    return before + begin + "".join(f"{line}\n" for line in lines) + END + rest.partition(END)[2]
+
+
 def main() -> None:
-    """Write the page and its plots, and the table of costs into the guide."""
-    before, _, rest = GUIDE.read_text(encoding="utf-8").partition(BEGIN)
-    lines = "".join(f"{line}\n" for line in cost_lines(FOLDER))
-    GUIDE.write_text(before + BEGIN + lines + END + rest.partition(END)[2], encoding="utf-8")
+    """Write the page and its plots, and tables into the guide and the page of views."""
+    for file, begin, lines in ((GUIDE, BEGIN, cost_lines(FOLDER)), (VIEW, HEADS, head_lines(FOLDER))):
+        file.write_text(between(file.read_text(encoding="utf-8"), begin, lines), encoding="utf-8")
     PAGE.write_text(page(FOLDER), encoding="utf-8")
     (PAGE.parent / FIGURES).mkdir(parents=True, exist_ok=True)
     for name, svg in plots(FOLDER).items():

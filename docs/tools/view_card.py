@@ -54,12 +54,12 @@ def pooled(figures: Mapping[str, Any]) -> dict[str, float]:
 
 
 def acceptance(facts: Mapping[str, Any], block: int) -> dict[str, Any]:
-    """Return tokens per cycle file by file, of other blocks, and what int8 costs of them."""
+    """Return tokens per cycle without a successor head: file by file, of other blocks, and what int8 costs of them."""
     measured = json.loads((TRAINING / facts["acceptance"]).read_text(encoding="utf-8"))
     exact, kept = measured[f"float, block {block}"]["all"], measured[f"int8, block {block}"]
     names = ("pooled", "per_prompt", "ended_pooled", "ended_per_prompt", "ended", "prompts")
     return {
-        "title": "Tokens per cycle",
+        "title": "Tokens per cycle, without the successor head",
         "measured": facts["measured"],
         "block": block,
         **{file: {name: kept[file][name] for name in names} for file in FILES},
@@ -69,6 +69,21 @@ def acceptance(facts: Mapping[str, Any], block: int) -> dict[str, Any]:
     }
 
 
+def successor(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return tokens per cycle with the view's successor head and without it, and what its fit took."""
+    text = (TRAINING / facts["successor"]["acceptance"]).read_text(encoding="utf-8")
+    measured = json.loads(text)
+    names = ("pooled", "ended_pooled", "prompts")
+    ways = {
+        label: {file: {name: figures[name] for name in names} for file, figures in files.items()}
+        for label, files in measured.items()
+        if label != "environment"
+    }
+    fit = cost({**facts, **facts["successor"]})
+    del fit["title"]
+    return {"title": "With and without its successor head", "measured": facts["measured"], **ways, "fit": fit}
+
+
 EXPLAINED = """
 ## What the figures mean
 
@@ -76,13 +91,15 @@ A cycle is one draft and one pass of the model that verifies it; its bonus token
 of all prompts, `per_prompt` the mean of the prompts' ratios, `ended_...` the same over the answers that ended by
 themselves, `ended` their share: a model that repeats itself up to the limit is easily drafted. `int8_over_float`
 compares the shipped weights with the trained ones; texts of bfloat16 runs differ a little, so that it may exceed 1.
+What is above the last table is of the view without its successor head. `first_40_each` are the first 40 prompts of
+each file; with the head nothing else was measured that is not in the table.
 """
 
 
 def figures(facts: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Return the files that lie beside the card, by name."""
     block = read_config(VIEWS / facts["view"])["block_size"]
-    return {"acceptance.json": acceptance(facts, block), "cost.json": cost(facts)}
+    return {"acceptance.json": acceptance(facts, block), "cost.json": cost(facts), "successor.json": successor(facts)}
 
 
 def card(facts: Mapping[str, Any]) -> str:
@@ -94,7 +111,7 @@ def card(facts: Mapping[str, Any]) -> str:
         licence=facts["licence"],
         data=facts["data"],
         recipe=facts["recipe"],
-        figures=[directory / name for name in ("acceptance.json", "cost.json")],
+        figures=[directory / name for name in ("acceptance.json", "cost.json", "successor.json")],
     )
     return f"{text.rstrip()}\n{EXPLAINED}"
 

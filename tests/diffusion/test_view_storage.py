@@ -25,10 +25,12 @@ from orthrus import InputError, OrthrusError
 from orthrus_diffusion.view_files.config import ViewConfig
 from orthrus_diffusion.view_files.formats import attach, read_view, save_view, write_view
 from orthrus_diffusion.view_files.quantization import LEVELS, SCALE, dequantized, quantized
+from orthrus_diffusion.view_files.shipped import VIEWS
 from orthrus_transformers.loading.sources import SHAPES
 from orthrus_transformers.model.views import find_attention
 
-MOST_BYTES = 27_000_000  # of the shipped view of SmolLM2-135M-Instruct
+MOST_BYTES = 27_000_000  # of the shipped view of SmolLM2-135M-Instruct, without its successor head
+SHIPPED_BYTES = 28_500_000
 Q_PROJ = "model.layers.0.self_attn.q_proj.weight"
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
 MATRICES = st.tuples(
@@ -119,6 +121,10 @@ def test_the_view_of_smollm2_is_small_enough_to_be_shipped(tmp_path: Path) -> No
     weights = {name: torch.randn(shape) for name, shape in shapes.items()}
     write_view(tmp_path / "view", weights, ViewConfig(16, 3, "SmolLM2-135M-Instruct", "0" * 64), "int8")
     assert 26_542_080 < sum(file.stat().st_size for file in (tmp_path / "view").iterdir()) <= MOST_BYTES
+
+
+def test_the_shipped_view_with_its_head_is_as_small_as_the_docs_say() -> None:
+    assert MOST_BYTES < (VIEWS / "smollm2-135m-instruct" / "view.safetensors").stat().st_size < SHIPPED_BYTES
 
 
 def _changed(change: Callable[[dict[str, torch.Tensor]], object]) -> Callable[[Path], None]:

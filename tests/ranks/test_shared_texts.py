@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from support.ranks import decoded_by_ranks
+from support.released import target_at
 from support.shared_models import COUPLED, GREEDY, cell, prompts_of, saved_model
+from support.successors import random_head
+from support.views import random_view
 
 import orthrus
+from orthrus_diffusion.view_files.formats import save_view
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +77,24 @@ def test_forty_prompts_by_three_drafters_are_those_of_one_process(models: dict[s
         for drafter, cache in zip(drafters(models).values(), caches, strict=True)
     ]
     assert_same_texts(count, cells, prompts_of(40))
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("model", ["qwen3", "llama"])  # whose output head is divided, and whose is the table
+def test_drafts_that_see_each_other_are_those_of_one_process(
+    model: str, models: dict[str, str], tmp_path: Path
+) -> None:
+    target = target_at(models[model])
+    random_view(target, "noisy", noise=0.05)
+    head = random_head(target, "noisy", 0.3).weights()
+    save_view(target, "noisy", tmp_path / "view", 6, 3, allow_ordinary_mask=True, successor=head)
+    drafter = {"name": "diffusion", "view": str(tmp_path / "view")}
+    cells = [
+        cell(models[model], {**drafter, "tree": nodes}, 2, engine=engine, cache={"name": "static"}, **verifier)
+        for verifier in (GREEDY, COUPLED)
+        for nodes, engine in ((None, "eager"), (9, "fused"))
+    ]
+    assert_same_texts(2, cells, prompts_of(6))
 
 
 @pytest.mark.nightly
