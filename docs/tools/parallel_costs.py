@@ -34,8 +34,9 @@ from orthrus import Context, Decoder, Draft
 from orthrus.bench.bandwidth import copy_bandwidth
 from orthrus.choices import score_choices_of
 from orthrus.machine import synchronize, versions
-from orthrus.ranks.group import RankGroup, join
+from orthrus.ranks.group import Joined, RankGroup, join
 from orthrus.terminal import echo
+from orthrus_transformers.loading.shared_start import JOINED
 
 RECIPE = Path(__file__).parents[2] / "configs" / "recipes" / "qwen3-8b-shape.yaml"
 VIEW = ["drafter.name=diffusion", "drafter.view=copies"]
@@ -150,10 +151,10 @@ def collectives(group: RankGroup, sums: str) -> dict[str, Any]:
     """Return the microseconds of a sum within a CUDA graph of as many as a pass has, by tokens."""
     device = torch.device("cuda", group.local_rank)
     torch.cuda.set_device(device)
-    why = group.sum_directly(device, sums == "joined") if sums != "nccl" else None
+    why = group.sum_directly(device, JOINED.get(sums, Joined.NOTHING)) if sums != "nccl" else None
     if why:
         raise RuntimeError(why)
-    found: dict[str, Any] = _joined_sums(group, device) if sums == "joined" else {}
+    found: dict[str, Any] = _joined_sums(group, device) if sums in JOINED else {}
     for tokens in (1, 8, 32):
         states = torch.ones(tokens, 4096, dtype=torch.bfloat16, device=device)
         found[f"{tokens} x 4096"] = _captured_microseconds(group, lambda states=states: group.sum(states), 72, device)
@@ -398,12 +399,16 @@ PARTS: Mapping[str, tuple[Callable[[RankGroup, str], dict[str, Any]], str, int]]
     "passes-nccl": (passes, "nccl", 120),
     "collectives-nccl": (collectives, "nccl", 60),
     "collectives-joined": (collectives, "joined", 60),
+    "collectives-fused": (collectives, "fused", 60),
     "passes-joined": (passes, "joined", 110),
+    "passes-fused": (passes, "fused", 110),
     "large-nccl": (large, "nccl", 120),
     "collectives-direct": (collectives, "direct", 60),
     "certified-nccl": (certified, "nccl", 60),
     "certified-joined": (certified, "joined", 60),
+    "certified-fused": (certified, "fused", 60),
     "kernels-joined": (kernels, "joined", 100),
+    "kernels-fused": (kernels, "fused", 100),
     "kernels-nccl": (kernels, "nccl", 100),
     "passes-direct": (passes, "direct", 110),
     "large-joined": (large, "joined", 120),

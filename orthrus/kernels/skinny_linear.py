@@ -89,6 +89,7 @@ class SharedParts(Protocol):
     marks: Tensor
     inboxes: Tensor
     letter: int
+    with_products: bool
 
     def part(self, like: Tensor, slot: int) -> Tensor:
         """Return where this rank's part [B, n, E] goes."""
@@ -102,7 +103,7 @@ def linear_summed(
 
     outputs, inputs = weight.shape
     tokens = residual.shape[0] * residual.shape[1]
-    layout = tile(tokens, outputs, inputs)
+    layout = tile(tokens, outputs, outputs)
     if residual.numel() > shared.letter or not _run_at_a_time(_grid(tokens, outputs, layout), layout, residual):
         return linear_added_directly(hidden, weight, residual, norm, shared, slot)
     programs = outputs // layout.columns

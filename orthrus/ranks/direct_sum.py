@@ -1,4 +1,4 @@
-"""Direct sums over the GPUs of one host, which reach each other's memory, each in one kernel.
+"""Direct sums over the GPUs of one host, which reach each other's memory.
 
 torch's symmetric memory: https://docs.pytorch.org/docs/stable/symmetric_memory.html. A sum of a few tokens' states
 takes NCCL longer for its steps than for the bytes; here there is one step. Parts are added in the order of the ranks.
@@ -7,6 +7,7 @@ takes NCCL longer for its steps than for the bytes; here there is one step. Part
 from __future__ import annotations
 
 import os
+from enum import Enum
 
 import torch
 from torch import Tensor, distributed
@@ -19,19 +20,29 @@ LETTER = 2**18  # numbers of float32 that one rank writes into another's inbox f
 EMPTY = -(2**31)  # the bits of a number that has not come
 
 
+class Joined(Enum):
+    """What a sum is one kernel with."""
+
+    NOTHING = "nothing"
+    NORM = "the norm behind it"
+    PRODUCT_AND_NORM = "the product before it, too"
+
+
 class DirectSum:
     """Sums tensors that are small enough; one buffer of each rank serves all.
 
     rank, ranks: which this is, and how many there are. buffers, marks: tables of the addresses of each rank's slots of
     slot_bytes each, and of the marks by which kernels tell each other that a part is there. inboxes: of each rank's
-    inboxes, into which the others write `letter` numbers each, one for each slot.
+    inboxes, into which the others write `letter` numbers each, one for each slot. with_products: whether sums are one
+    kernel with the products before them.
     """
 
     slot_bytes = MOST_BYTES
     letter = LETTER
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, with_products: bool = False) -> None:
         """Meet the other ranks, all of which must do so; raise RuntimeError where GPUs cannot read each other."""
+        self.with_products = with_products
         # Multicast can put the GPUs of a host out of service for all; these sums do not need it.
         os.environ.setdefault("TORCH_SYMM_MEM_DISABLE_MULTICAST", "1")
         from torch.distributed import _symmetric_memory as symmetric_memory  # it has no public name in torch

@@ -15,7 +15,7 @@ from torch import Tensor, distributed
 
 from orthrus.errors import GroupError, reason
 from orthrus.ranks.activity import Activity
-from orthrus.ranks.direct_sum import MOST_ROWS, DirectSum
+from orthrus.ranks.direct_sum import MOST_ROWS, DirectSum, Joined
 from orthrus.ranks.launch import Launch, launched
 from orthrus.ranks.store import open_store
 from orthrus.ranks.watch import Watch
@@ -38,7 +38,7 @@ class RankGroup:
         self.rank, self.count, self.local_rank = launch.rank, launch.count, launch.local_rank
         self.activity = activity
         self._direct: DirectSum | None = None
-        self._joins_kernels = False  # of sums and of what follows them
+        self._joins = Joined.NOTHING
 
     @property
     def leads(self) -> bool:
@@ -63,14 +63,16 @@ class RankGroup:
             total = total + part
         return total.to(tensor.dtype)
 
-    def sum_directly(self, device: torch.device, joins_kernels: bool = False) -> str | None:
+    def sum_directly(self, device: torch.device, joins: Joined = Joined.NOTHING) -> str | None:
         """Let sums of little be made by GPUs that read each other's memory; return why they cannot, None: they can.
 
-        Either all ranks' or none's are made so. joins_kernels: whether they are one kernel with what follows them.
+        Either all ranks' or none's are made so. joins: what sums are one kernel with.
         """
-        why, self._joins_kernels = None, joins_kernels
+        why, self._joins = None, joins
+        if joins is Joined.PRODUCT_AND_NORM and len(set(self.told(torch.cuda.get_device_name(device)))) > 1:
+            why = "they are of several kinds, which run unlike numbers of programs at a time"
         try:
-            self._direct = _direct_sum(device)
+            self._direct = _direct_sum(device, joins is Joined.PRODUCT_AND_NORM)
         except (RuntimeError, ImportError, AttributeError) as error:
             why = reason(error)
         problems = [told for told in self.told(why) if told]
@@ -81,7 +83,7 @@ class RankGroup:
     def shared_parts(self, hidden: Tensor) -> DirectSum | None:
         """Return where kernels of this GPU leave parts of hidden [B, n, E] for the others'; None: they do not."""
         fits = self._direct is not None and self._direct.fits(hidden) and hidden.shape[0] * hidden.shape[1] <= MOST_ROWS
-        return self._direct if fits and self._joins_kernels else None
+        return self._direct if fits and self._joins is not Joined.NOTHING else None
 
     def joined(self, part: Tensor, size: int) -> Tensor:
         """Return the parts [..., P] of all ranks side by side, as many columns as `size` of them: [..., size]."""
@@ -190,8 +192,8 @@ def _joined(launch: Launch) -> Activity:
 
 
 @functools.cache  # its buffer is a process's own on a device
-def _direct_sum(device: torch.device) -> DirectSum:
-    return DirectSum(device)
+def _direct_sum(device: torch.device, with_products: bool) -> DirectSum:
+    return DirectSum(device, with_products)
 
 
 def _leave() -> None:

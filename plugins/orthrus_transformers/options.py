@@ -42,10 +42,11 @@ class TransformersOptions:
         maximum=64,
         help="processes that hold a part of the model each and run it together, started by torchrun --nproc-per-node",
     )
-    sums: Literal["auto", "nccl", "direct", "joined"] = option(
+    sums: Literal["auto", "nccl", "direct", "joined", "fused"] = option(
         "auto",
-        help="how GPUs add up what each has of a layer, with parallel: by nccl; direct, reading each other's memory; or"
-        " joined, so and in one kernel with what stands around; auto: joined on two GPUs that can, else nccl",
+        help="how GPUs add up what each has of a layer, with parallel: by nccl; direct, reading each other's memory;"
+        " joined, so and in one kernel with the norm behind; or fused, in one with the product before, too, whose speed"
+        " is not measured yet; auto: joined on two GPUs that can, else nccl",
     )
     threads: int | None = option(
         None, minimum=1, maximum=1024, help="threads of the engine native; null: as many as torch takes"

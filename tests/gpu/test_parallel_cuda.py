@@ -47,7 +47,7 @@ def alone(source: str, number: int) -> list[list[int]]:
     return [list(result.token_ids) for result in decoder.generate(prompts_of(12), batch=4)]
 
 
-@pytest.mark.parametrize("sums", ["nccl", "direct", "joined"])
+@pytest.mark.parametrize("sums", ["nccl", "direct", "joined", "fused"])
 def test_float32_texts_are_those_of_one_gpu(source: str, sums: str) -> None:
     every = decoded_by_ranks(2, cells(source, sums), prompts_of(12))
     for number in range(len(every[0])):
@@ -55,7 +55,7 @@ def test_float32_texts_are_those_of_one_gpu(source: str, sums: str) -> None:
     assert every[0] == every[1]
 
 
-@pytest.mark.parametrize("sums", ["nccl", "direct", "joined"])
+@pytest.mark.parametrize("sums", ["nccl", "direct", "joined", "fused"])
 def test_bfloat16_texts_are_alike_on_both_ranks_and_whatever_drafts(source: str, sums: str) -> None:
     every = decoded_by_ranks(2, cells(source, sums, "bfloat16"), prompts_of(12))
     assert every[0] == every[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -37,9 +38,9 @@ def test_rejected_drafts_are_taken_back_by_recordings(family: str, monkeypatch: 
         drafter = CudaDrafter(tokens, VOCABULARY, 0.6, [0, 2, 5])
         assert_lossless(decode_with(target, drafter, PROMPTS, STOP, batch=batch), answers)
 
-    def noted(states: RecurrentStates, pending: ScoredPass, lengths: Tensor) -> None:
+    def noted(states: RecurrentStates, pending: ScoredPass, lengths: Tensor, marked: Sequence[Tensor] | None) -> None:
         moved.append(pending)
-        move(states, pending, lengths)
+        move(states, pending, lengths, marked)
 
     monkeypatch.setattr(RecurrentStates, "move_on", noted)
     for batch in (4, 1):

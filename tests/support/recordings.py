@@ -45,7 +45,11 @@ class Again:
 class Action:
     """Stand in for a CUDA graph of an action."""
 
-    replay: Callable[[], None]
+    action: Callable[[], None]
+    size: int = 0
+
+    def replay(self) -> None:
+        self.action()
 
 
 class PlainRecorder:

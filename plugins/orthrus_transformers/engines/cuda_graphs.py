@@ -247,9 +247,11 @@ class GraphedEngine:
         except UncapturableError as error:
             self._give_up(error.reason, forward_pass)
             return None
+        size = recording.size
         if self._recurrent is not None and self._recurrent.pending is not None:
-            self._pending[recording] = self._with_move(self._recurrent, self._recurrent.pending)
-        size = recording.size if self._group is None else self._group.agree(recording.size)  # all drop it, or none
+            self._pending[recording] = pending = self._with_move(self._recurrent, self._recurrent.pending)
+            size += 0 if pending.move is None else pending.move.size
+        size = size if self._group is None else self._group.agree(size)  # all drop it, or none
         self._bytes += size
         if shape.prefill and size > self._limits.megabytes << 19:
             del recording  # or its memory would not be given back

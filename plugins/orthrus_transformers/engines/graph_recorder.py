@@ -44,13 +44,25 @@ class Recording:
     size: int  # bytes that it added to what recordings hold
 
 
+@dataclass(frozen=True, eq=False)
+class RecordedAction:
+    """A captured action that is no pass, and the bytes that it added to what recordings hold."""
+
+    graph: Graph
+    size: int
+
+    def replay(self) -> None:
+        """Run it again."""
+        self.graph.replay()
+
+
 class Recorder(Protocol):
     """Records passes, so that they can be replayed."""
 
     def record(self, run: Run, forward_pass: ForwardPass) -> Recording:
         """Return a recording of what `run` does with the pass; raise UncapturableError if it cannot be recorded."""
 
-    def record_action(self, action: Callable[[], None], written: Sequence[Tensor]) -> Graph:
+    def record_action(self, action: Callable[[], None], written: Sequence[Tensor]) -> RecordedAction:
         """Return a recording of an action that belongs to a recorded pass; what it writes over is as it was.
 
         Raises UncapturableError if it cannot be recorded.
@@ -93,23 +105,25 @@ class CudaRecorder:
         self._pool = self._pool or graph.pool()
         return Recording(graph, inputs, output, torch.cuda.memory_reserved() - before)
 
-    def record_action(self, action: Callable[[], None], written: Sequence[Tensor]) -> Graph:
+    def record_action(self, action: Callable[[], None], written: Sequence[Tensor]) -> RecordedAction:
         """Return the captured action, which was run twice before, over whatever the pass's capture left unwritten."""
-        kept = [tensor.clone() for tensor in written]
         stream = capture_stream(written[0].device)
-        warm_up(action, stream)
-        for tensor, values in zip(written, kept, strict=True):
-            tensor.copy_(values)
-        graph = torch.cuda.CUDAGraph()
+        graph, before = torch.cuda.CUDAGraph(), torch.cuda.memory_reserved()
+        capture = torch.cuda.graph(graph, pool=self._pool, stream=stream, capture_error_mode=self._mode)
         try:
-            with (
-                no_collection(),
-                torch.cuda.graph(graph, pool=self._pool, stream=stream, capture_error_mode=self._mode),
-            ):
+            kept = [tensor.clone() for tensor in written]
+            try:
+                warm_up(action, stream)
+            finally:
+                for tensor, values in zip(written, kept, strict=True):
+                    tensor.copy_(values)
+            del kept, values
+            with no_collection(), capture:
+                before = torch.cuda.memory_reserved()
                 action()
-        except Exception as error:  # whatever a capture does not allow
+        except Exception as error:  # whatever a capture does not allow, and memory that is short
             raise UncapturableError(error) from error
-        return graph
+        return RecordedAction(graph, torch.cuda.memory_reserved() - before)
 
 
 @contextmanager

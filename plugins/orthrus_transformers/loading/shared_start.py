@@ -11,12 +11,13 @@ import torch
 
 from orthrus import BuildError, fingerprint_files
 from orthrus.errors import GroupError
-from orthrus.ranks.group import RankGroup, join
+from orthrus.ranks.group import Joined, RankGroup, join
 from orthrus.ranks.launch import launched
 from orthrus_transformers.loading.random_weights import wants_random_weights
 from orthrus_transformers.options import TransformersOptions
 
 VERSIONED = ("orthrus-decoding", "torch", "transformers")
+JOINED = {"joined": Joined.NORM, "fused": Joined.PRODUCT_AND_NORM}
 
 
 def joined_group(options: TransformersOptions) -> RankGroup | None:
@@ -78,7 +79,7 @@ def choose_rank_device(name: str, group: RankGroup, sums: str = "auto") -> torch
     device = torch.device("cuda", group.local_rank)
     torch.cuda.set_device(device)  # whose NCCL this process speaks for
     wanted = ("joined" if group.count == 2 else "nccl") if sums == "auto" else sums  # as far as it was measured
-    if wanted != "nccl" and (why := group.sum_directly(device, wanted == "joined")) and sums != "auto":
+    if wanted != "nccl" and (why := group.sum_directly(device, JOINED.get(wanted, Joined.NOTHING))) and sums != "auto":
         raise BuildError(f"target.sums: these GPUs cannot read each other's memory ({why}); set target.sums=nccl")
     return device
 

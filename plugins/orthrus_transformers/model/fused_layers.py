@@ -98,12 +98,13 @@ class FusedLayer:
             return skinny_linear.linear_added(inputs, product.weight, hidden, norm)
         if (shared := self.group.shared_parts(hidden)) is not None:
             slot = int(product is self.down)
-            return skinny_linear.linear_summed(inputs, product.weight, hidden, norm, shared, slot)
+            summed = skinny_linear.linear_summed if shared.with_products else skinny_linear.linear_added_directly
+            return summed(inputs, product.weight, hidden, norm, shared, slot)
         parts = skinny_linear.linear(skinny_linear.unnormed(inputs), product.weight, None, 0.0)
-        summed = self.group.sum(parts)
+        total = self.group.sum(parts)
         if norm is not None:
-            return skinny_linear.added_gain(hidden, summed, norm)
-        hidden.add_(summed)
+            return skinny_linear.added_gain(hidden, total, norm)
+        hidden.add_(total)
         return None
 
 

@@ -19,7 +19,11 @@ from orthrus_transformers.recurrent.state_groups import StateGroup, new_groups
 
 
 class Replayable(Protocol):
-    """What was recorded."""
+    """What was recorded, and the bytes that it added to what recordings hold."""
+
+    @property
+    def size(self) -> int:
+        """The bytes."""
 
     def replay(self) -> None:
         """Run it again over the tensors that it was recorded with."""
@@ -91,27 +95,31 @@ class RecurrentStates:
             pending.move.lengths.copy_(lengths)
             pending.move.replay()
         else:
-            self.move_on(pending, lengths)
+            self.move_on(pending, lengths, self._marked)
 
     def recorded_move(self, pending: ScoredPass, recorder: RecordsActions) -> RecordedMove:
         """Return a recording of what `keep` does after a recorded pass: some sixty launches for each group of states.
 
-        Raises UncapturableError if a recorder cannot take it.
+        It knows of no mark, whose tensors come and go. Raises UncapturableError if a recorder cannot take it.
         """
         lengths = pending.starts.clone()
-        action = partial(self.move_on, pending, lengths)
-        return RecordedMove(lengths, recorder.record_action(action, [group.states for group in self._groups]).replay)
+        action = partial(self.move_on, pending, lengths, None)
+        recorded = recorder.record_action(action, [group.states for group in self._groups])
+        return RecordedMove(lengths, recorded.replay, recorded.size)
 
-    def move_on(self, pending: ScoredPass, lengths: Tensor) -> None:
-        """Let rows have the states after lengths [B] tokens, launch by launch; `keep` replays that where it can."""
+    def move_on(self, pending: ScoredPass, lengths: Tensor, marked: Sequence[Tensor] | None) -> None:
+        """Let rows have the states after lengths [B] tokens, launch by launch; `keep` replays that where it can.
+
+        marked: the states that rows go back to which are cut before the pass; None: those that they hold.
+        """
         counts = pending.counts(lengths)
         accepted = counts.clamp(min=0)
         for index, (group, outcome) in enumerate(zip(self._groups, pending.outcomes, strict=True)):
             before = group.rows(self._rows)
             after = outcome.after(before, accepted)
-            if self._marked is not None:
-                marked = self._marked[index][:, : self._rows]
-                after = torch.where((counts < 0).view(1, -1, *[1] * (after.dim() - 2)), marked, after)
+            if marked is not None:
+                cut = (counts < 0).view(1, -1, *[1] * (after.dim() - 2))
+                after = torch.where(cut, marked[index][:, : self._rows], after)
             before.copy_(after)
 
     def mark(self) -> None:

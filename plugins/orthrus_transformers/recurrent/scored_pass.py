@@ -74,10 +74,11 @@ class Steps:
 
 @dataclass(frozen=True, eq=False)
 class RecordedMove:
-    """A recording of what moves the states of all rows on to the lengths [B] that are written into its own."""
+    """A recording of what moves the states of all rows on, to lengths [B] that are written into its own; its bytes."""
 
     lengths: Tensor
     replay: Callable[[], None]
+    size: int
 
 
 @dataclass(eq=False)
