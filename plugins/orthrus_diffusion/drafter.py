@@ -102,6 +102,11 @@ class Diffusion:
         return AutoTree(self._target, self.block - 1, tree, drafting=drafting, notify=notify)
 
     @property
+    def successor(self) -> SuccessorHead | None:
+        """The head by which each draft sees the one before it; None: they do not see each other."""
+        return self._successors.head if self._successors else None
+
+    @property
     def launched(self) -> bool:
         """Whether a block is launched for a cycle that has not come yet."""
         return self._next is not None
@@ -248,7 +253,7 @@ class Diffusion:
 
     def fingerprint(self) -> str:
         """Return the fingerprint of the weights of the view and its head."""
-        head = self._successors.head.weights() if self._successors else {}
+        head = self.successor.weights() if self.successor else {}
         return fingerprint_weights({**self._target.view_weights(self.view), **head}.items())
 
     def report(self) -> Mapping[str, Any]:

@@ -19,6 +19,7 @@ from support.views import random_view
 from torch import Tensor
 
 from orthrus import Decoder, OrthrusError
+from orthrus_diffusion.drafter import Diffusion
 from orthrus_diffusion.successor import SuccessorHead
 from orthrus_diffusion.view_files.convert import to_released, to_view
 from orthrus_diffusion.view_files.formats import read_view, save_view
@@ -47,8 +48,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def head_of(decoder: Decoder) -> SuccessorHead | None:
-    successors = decoder.drafter._successors  # type: ignore[attr-defined]
-    return successors.head if successors else None
+    assert isinstance(decoder.drafter, Diffusion)
+    return decoder.drafter.successor
 
 
 def settings(view: Path) -> dict[str, Any]:
