@@ -224,9 +224,23 @@ def _captured_microseconds(group: RankGroup, work: Callable[[], object], times: 
     return 1000 * milliseconds(graph.replay, device, 20) / times
 
 
+class Values(dict[str, Any]):
+    """Values by name, each of which the lead prints when it is known: one that takes too long leaves the others."""
+
+    def __init__(self, leads: bool) -> None:
+        super().__init__()
+        self._leads = leads
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        super().__setitem__(name, value)
+        if self._leads:
+            echo(json.dumps({name: value}))
+            sys.stdout.flush()
+
+
 def passes(group: RankGroup, sums: str) -> dict[str, Any]:
     """Return times and memory of Qwen3-8B's shape at batch 1, context 512: alone, shared, and their ratios."""
-    device, found = torch.device("cuda", group.local_rank), {}
+    device, found = torch.device("cuda", group.local_rank), Values(group.leads)
     plain = [*VIEW, "drafter.block=32", "stop.max_new_tokens=700"]
     alone = load(plain, str(device)) if group.leads else None
     if alone is not None:

@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 TICKS = os.sysconf("SC_CLK_TCK")
-TRIES, PAUSE_SECONDS = 20, 0.02  # to connect
 
 
 @dataclass(frozen=True)
@@ -108,34 +107,56 @@ def serving(config: Path, overrides: Sequence[str], batch: int) -> Iterator[Serv
         process.wait()
 
 
-async def connected(server: Server) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """Return a connection; some systems reset one of many that come at once, and clients then try again."""
-    for _ in range(TRIES - 1):
-        try:
-            return await asyncio.open_connection(server.host, server.port)
-        except ConnectionResetError:
-            await asyncio.sleep(PAUSE_SECONDS)
-    return await asyncio.open_connection(server.host, server.port)
+class Client:
+    """A client, which keeps its connection from one request to the next, as clients of this interface do."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._connection: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def ask(self, body: dict[str, object]) -> tuple[bytes, float]:
+        """Return what the server sends for a request, and the seconds until its first piece."""
+        if self._connection is None:
+            self._connection = await asyncio.open_connection(self._server.host, self._server.port)
+        reader, writer = self._connection
+        payload = json.dumps({"model": self._server.model, **body}).encode()
+        head = f"POST /v1/completions HTTP/1.1\r\nHost: {self._server.host}\r\nContent-Type: application/json\r\n"
+        writer.write(head.encode() + f"Content-Length: {len(payload)}\r\n\r\n".encode() + payload)
+        begun, first = time.perf_counter(), 0.0
+        received, length = bytearray(), None
+        while length is None or len(received) < length:
+            piece = await reader.read(2**16)
+            if not piece:
+                raise SystemExit(f"the server ended a connection:\n{received.decode()[:500]}")
+            received += piece
+            if not first and b'"choices"' in received:
+                first = time.perf_counter() - begun
+            length = _length(received)
+        return bytes(received), first
+
+    def close(self) -> None:
+        """End the connection."""
+        if self._connection is not None:
+            self._connection[1].close()
 
 
-async def ask(server: Server, body: dict[str, object]) -> tuple[bytes, float]:
-    """Return what the server sends for a request, and the seconds until its first piece."""
-    payload = json.dumps({"model": server.model, **body}).encode()
-    reader, writer = await connected(server)
-    head = f"POST /v1/completions HTTP/1.1\r\nHost: {server.host}\r\nContent-Type: application/json\r\n"
-    writer.write(head.encode() + f"Connection: close\r\nContent-Length: {len(payload)}\r\n\r\n".encode() + payload)
-    begun, received, first = time.perf_counter(), bytearray(), 0.0
-    while piece := await reader.read(2**16):
-        received += piece
-        if not first and b'"choices"' in received:
-            first = time.perf_counter() - begun
-    writer.close()
-    return bytes(received), first
+def _length(received: bytearray) -> int | None:
+    """Return how many bytes an answer has with its head; None: it is not known yet."""
+    head, end, body = received.partition(b"\r\n\r\n")
+    if not end:
+        return None
+    if told := re.search(rb"content-length: (\d+)", head.lower()):
+        return len(head) + len(end) + int(told[1])
+    return len(received) if body.endswith(b"0\r\n\r\n") else None  # of chunks the last is empty
 
 
 async def follow(server: Server, prompts: Sequence[str], settings: dict[str, object]) -> list[tuple[bytes, float]]:
-    """Ask for answers one after the other."""
-    return [await ask(server, {"prompt": prompt, **settings}) for prompt in prompts]
+    """Ask for answers one after the other, as one client."""
+    client = Client(server)
+    try:
+        return [await client.ask({"prompt": prompt, **settings}) for prompt in prompts]
+    finally:
+        client.close()
 
 
 async def load(server: Server, prompts: Sequence[str], clients: int, tokens: int, stream: bool) -> Load:

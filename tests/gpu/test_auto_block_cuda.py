@@ -57,7 +57,7 @@ def test_the_text_is_the_oracles_and_recordings_are_few(name: str, graphs: int) 
 
 def test_measuring_leaves_what_is_committed() -> None:
     target = target_of()
-    context = Context(PROMPTS, Stop(40), vocabulary_size=target.vocabulary_size, device="cuda")
+    context = Context(PROMPTS, Stop(40), vocabulary_size=target.vocabulary_size, device=target.device)
     target.start(context)
     scheduler = Scheduler(context)
     logits = target.prefill(context, scheduler.refill())[:, 0]

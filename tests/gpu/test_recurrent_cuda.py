@@ -25,7 +25,7 @@ STOP = Stop(16)
 
 
 @pytest.mark.filterwarnings("ignore:.*is falling back to its reference")
-@pytest.mark.parametrize("family", ["qwen3_next", "mamba2", "mamba", "lfm2"])
+@pytest.mark.parametrize("family", ["mamba", "mamba2"])
 def test_rejected_drafts_are_taken_back_by_recordings(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
     target = TransformersTarget(
         tiny_model(family, dtype=torch.float32).cuda(), None, StaticCache(slots=64), SdpaAttention(), engine="graphed"

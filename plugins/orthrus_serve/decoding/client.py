@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 
@@ -47,6 +48,9 @@ class DecodingClient:
         self._loop = asyncio.get_running_loop()
         self.ended = asyncio.Event()
         self._loop.add_reader(connection.fileno(), self._read)
+        # The loop of uvloop makes the file one that never waits; then a message that comes in parts, or that the pipe
+        # has no room for, would be an error, in whichever direction it goes.
+        os.set_blocking(connection.fileno(), True)
 
     @property
     def model(self) -> Model:
