@@ -297,4 +297,5 @@ def _attached(
     directory = find_view(options.view, parts) if options.view is not None else None
     name = f"{VIEW} {directory.resolve()} {state_of(directory)}" if directory else VIEW
     view_config = attach(target, name, directory, allow_ordinary_mask=options.allow_ordinary_mask)
-    return name, view_config, read_head(target, name, directory) if options.successor else None
+    used = target.device.type != "cpu" if options.successor == "auto" else options.successor
+    return name, view_config, read_head(target, name, directory) if used else None
