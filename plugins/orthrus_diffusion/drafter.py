@@ -102,6 +102,11 @@ class Diffusion:
         return AutoTree(self._target, self.block - 1, tree, drafting=drafting, notify=notify)
 
     @property
+    def successor(self) -> SuccessorHead | None:
+        """The head by which each draft sees the one before it; None: they do not see each other."""
+        return self._successors.head if self._successors else None
+
+    @property
     def launched(self) -> bool:
         """Whether a block is launched for a cycle that has not come yet."""
         return self._next is not None
@@ -248,7 +253,7 @@ class Diffusion:
 
     def fingerprint(self) -> str:
         """Return the fingerprint of the weights of the view and its head."""
-        head = self._successors.head.weights() if self._successors else {}
+        head = self.successor.weights() if self.successor else {}
         return fingerprint_weights({**self._target.view_weights(self.view), **head}.items())
 
     def report(self) -> Mapping[str, Any]:
@@ -292,4 +297,5 @@ def _attached(
     directory = find_view(options.view, parts) if options.view is not None else None
     name = f"{VIEW} {directory.resolve()} {state_of(directory)}" if directory else VIEW
     view_config = attach(target, name, directory, allow_ordinary_mask=options.allow_ordinary_mask)
-    return name, view_config, read_head(target, name, directory) if options.successor else None
+    used = target.device.type != "cpu" if options.successor == "auto" else options.successor
+    return name, view_config, read_head(target, name, directory) if used else None

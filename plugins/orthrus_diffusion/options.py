@@ -34,10 +34,10 @@ class DiffusionOptions:
         " auto, or a number with block auto: up to 63 or that number, or a chain, by what passes cost and what is"
         " accepted",
     )
-    successor: bool = option(
-        True,
+    successor: bool | Literal["auto"] = option(
+        "auto",
         help="use the view's successor head, by which each draft follows the one before it, if the view has one; false:"
-        " places of a block do not see each other",
+        " places of a block do not see each other; auto: not on a CPU, where it costs more than it gains",
     )
     allow_ordinary_mask: bool = option(
         False, help="use a view whose mask is a token of ordinary text, though its config does not allow that"

@@ -32,7 +32,9 @@ def below(folder: str, files: Files) -> Files:
 def training_log() -> Files:
     program, records = tool("training_log"), DOCS / "evidence" / "training"
     plots = below("docs/results/figures/training", program["plots"](records))
-    return {"docs/results/training-log.md": program["page"](records), **plots}
+    views = program["VIEW"].read_text(encoding="utf-8")
+    table = program["between"](views, program["HEADS"], program["head_lines"](records))
+    return {"docs/results/training-log.md": program["page"](records), "docs/explanation/dual-view.md": table, **plots}
 
 
 def lossless_evidence() -> Files:

@@ -40,6 +40,7 @@ def test_every_record_is_of_a_trial() -> None:
     held = yaml.safe_load((DOCS / RECORDS / "trials.yaml").read_text(encoding="utf-8"))
     kinds = (".jsonl", "-answers.jsonl", "-acceptance.json")
     files = [f"{trial['name']}{kind}" for trial in held["trials"] for kind in kinds]
+    files += [f"{trial['name']}{kind}" for trial in held["heads"] for kind in (".jsonl", "-acceptance.json")]
     files += [f"{trial['name']}.jsonl" for trial in held["short"]["trials"]]
     assert sorted([*files, "trials.yaml"]) == sorted(
         file.name for file in (DOCS / RECORDS).iterdir() if not file.name.endswith(".card.yaml")
@@ -61,6 +62,11 @@ def test_what_fell_last_is_held_against_the_fifth_before(program: dict[str, Any]
 def test_a_bar_that_is_just_reached_is_met(program: dict[str, Any]) -> None:
     lines = program["against_bars"]({"pooled": 4.5, "ended_pooled": 3.29}, "int8", {"all": 4.5, "ended": 3.3})
     assert [line.split(" | ")[-1] for line in lines[2:]] == ["met |", "not met |"]
+
+
+def test_what_a_head_gives_is_held_against_the_same_drafts_without_it(program: dict[str, Any]) -> None:
+    head, none = {"pooled": 5.0, "ended_pooled": 3.0}, {"pooled": 4.0, "ended_pooled": 2.5}
+    assert program["compared"](head, none) == ["4.000", "5.000", "+25.0 %", "2.500", "3.000"]
 
 
 CPU = DOCS / "evidence" / "cpu-engines"

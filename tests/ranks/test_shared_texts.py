@@ -88,7 +88,7 @@ def test_drafts_that_see_each_other_are_those_of_one_process(
     random_view(target, "noisy", noise=0.05)
     head = random_head(target, "noisy", 0.3).weights()
     save_view(target, "noisy", tmp_path / "view", 6, 3, allow_ordinary_mask=True, successor=head)
-    drafter = {"name": "diffusion", "view": str(tmp_path / "view")}
+    drafter = {"name": "diffusion", "view": str(tmp_path / "view"), "successor": True}
     cells = [
         cell(models[model], {**drafter, "tree": nodes}, 2, engine=engine, cache={"name": "static"}, **verifier)
         for verifier in (GREEDY, COUPLED)

