@@ -10,7 +10,7 @@ from torch import Tensor
 from orthrus import RowState
 from orthrus.choices import PassLogits
 from orthrus_diffusion.chain import FOLLOWED, greedy_chain
-from orthrus_diffusion.following_tree import best_following
+from orthrus_diffusion.following_tree import best_first_following, conditional
 from orthrus_diffusion.successor import Successors
 from orthrus_diffusion.tree import CANDIDATES, best_first, best_of, likeliest_of, widened
 
@@ -115,7 +115,7 @@ class SuccessorBlock(MaskedBlock):
             return torch.cat([widened(logits), transitions.flatten(2)], dim=-1)
         if not self.nodes:
             return greedy_chain(tokens, values, transitions)
-        return best_following(tokens, values, normalizers, transitions, rows.room, self.nodes)
+        return best_first_following(tokens, conditional(values, normalizers, transitions), rows.room, self.nodes)
 
     @staticmethod
     def parts(result: Tensor, vocabulary_size: int) -> tuple[Tensor, Tensor]:

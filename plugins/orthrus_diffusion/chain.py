@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from orthrus import Chance, Context, Draft
-from orthrus.kernels.available import row_kernels
 from orthrus.sampling import add_noise, row_probabilities, warp_draft
 from orthrus_diffusion.tree import likeliest_of
 
@@ -36,10 +35,6 @@ def greedy_chain(tokens: Tensor, values: Tensor, transitions: Tensor) -> Tensor:
     tokens, values [B, n, k]: candidates and their logits; transitions [B, n, k, k]: what is added to a candidate's
     after each of those of the place before it.
     """
-    if row_kernels(values.device) is not None:
-        from orthrus_diffusion.triton_following import walk
-
-        return walk(tokens, values, transitions)
     choices = (values[:, :, None] + transitions).argmax(-1)  # [B, n, k]
     return tokens.gather(2, walked(choices)[..., None])[..., 0]
 

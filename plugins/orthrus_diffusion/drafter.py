@@ -297,5 +297,6 @@ def _attached(
     directory = find_view(options.view, parts) if options.view is not None else None
     name = f"{VIEW} {directory.resolve()} {state_of(directory)}" if directory else VIEW
     view_config = attach(target, name, directory, allow_ordinary_mask=options.allow_ordinary_mask)
-    used = target.device.type != "cpu" if options.successor == "auto" else options.successor
+    for_trees = target.device.type != "cpu" and options.tree is not None
+    used = for_trees if options.successor == "auto" else options.successor
     return name, view_config, read_head(target, name, directory) if used else None

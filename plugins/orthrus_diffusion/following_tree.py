@@ -55,19 +55,6 @@ def best_first_following(tokens: Tensor, scores: Tensor, room: Tensor, nodes: in
     return grow(tokens, scores, room, nodes, NEVER)
 
 
-def best_following(
-    tokens: Tensor, values: Tensor, normalizers: Tensor, transitions: Tensor, room: Tensor, nodes: int
-) -> Tensor:
-    """Return the likeliest tree [B, 2 N + 1] of candidates tokens [B, D, k], whose `conditional` takes the others."""
-    if row_kernels(values.device) is None:
-        return best_first_following(tokens, conditional(values, normalizers, transitions), room, nodes)
-    from orthrus_diffusion.triton_following import ranked
-    from orthrus_diffusion.triton_following_tree import grow_ranked
-
-    scores, order = ranked(values, normalizers, transitions, room, NEVER)
-    return grow_ranked(tokens, scores, order, room, nodes, NEVER)
-
-
 def draw_tree(context: Context, chance: Chance, logits: Tensor, transitions: Tensor, nodes: int) -> Tensor:
     """Return the tree of a block whose tokens are ranked with the noise of a coupled verifier: [B, 2 N + 1].
 

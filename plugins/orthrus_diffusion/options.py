@@ -37,7 +37,8 @@ class DiffusionOptions:
     successor: bool | Literal["auto"] = option(
         "auto",
         help="use the view's successor head, by which each draft follows the one before it, if the view has one; false:"
-        " places of a block do not see each other; auto: not on a CPU, where it costs more than it gains",
+        " places of a block do not see each other; auto: for trees on a GPU, as elsewhere it costs a small model more"
+        " than it gains",
     )
     allow_ordinary_mask: bool = option(
         False, help="use a view whose mask is a token of ordinary text, though its config does not allow that"

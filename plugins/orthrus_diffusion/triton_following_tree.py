@@ -69,17 +69,12 @@ def grow(tokens: Tensor, scores: Tensor, room: Tensor, nodes: int, never: float)
     tokens [B, D, k]; scores [B, D, k, k]: finite log-probabilities of the candidates after each of those of the place
     before. room [B]. never: a log-probability that stands for impossible.
     """
-    ranked = scores.float().sort(dim=-1, descending=True, stable=True)
-    return grow_ranked(tokens, ranked.values, ranked.indices, room, nodes, never)
-
-
-def grow_ranked(tokens: Tensor, scores: Tensor, order: Tensor, room: Tensor, nodes: int, never: float) -> Tensor:
-    """Return what `grow` does of scores [B, D, k, k] that fall, and the candidates that they are of."""
     rows, depth, count = tokens.shape
+    ranked = scores.float().sort(dim=-1, descending=True, stable=True)
     out = tokens.new_empty(rows, 2 * nodes + 1)
     with torch.cuda.device(tokens.device):
         _grow[(rows,)](
-            scores, order, tokens.contiguous(), room.contiguous(), out, depth, nodes,
+            ranked.values, ranked.indices, tokens.contiguous(), room.contiguous(), out, depth, nodes,
             COUNT=count, BLOCK=triton.next_power_of_2(nodes + 1), NEVER=never, num_warps=1,
         )  # fmt: skip
     return out

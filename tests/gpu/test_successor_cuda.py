@@ -16,14 +16,12 @@ from support.views import random_view
 from orthrus import Result, Sampling, Stop
 from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.static import StaticCache
-from orthrus_diffusion.chain import greedy_chain
 from orthrus_diffusion.drafter import Diffusion
-from orthrus_diffusion.following_tree import best_first_following, best_following, conditional
-from orthrus_diffusion.tree import NEVER, likeliest_of, within_room
+from orthrus_diffusion.following_tree import best_first_following, conditional
+from orthrus_diffusion.tree import likeliest_of
 from orthrus_transformers.target import TransformersTarget
 from orthrus_verifiers.coupled import Coupled
 
-ranked = pytest.importorskip("orthrus_diffusion.triton_following").ranked
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 DEVICE = torch.device("cuda", 0)
 PROMPTS = [[5, 6, 7], [8], [9] * 30]
@@ -55,39 +53,6 @@ def test_the_likeliest_tree_is_that_of_torch(seed: int) -> None:
                 paths[index] = (*paths[parent], int(tree[row, index]))
             trees.append(list(paths.values()))
         assert trees[0] == trees[1] or sorted(trees[0]) == sorted(trees[1])  # sums may round to equal ones
-
-
-@given(st.integers(0, 2**32))
-def test_the_tree_of_logits_is_that_of_torch(seed: int) -> None:
-    choose, generator = random.Random(seed), torch.Generator().manual_seed(seed % 2**31)
-    rows, depth, count = choose.randint(1, 3), choose.randint(1, 15), choose.choice([1, 3, 8, 16, 17])
-    logits = torch.randn(rows, depth, 40, generator=generator) * choose.choice([1, 3])
-    if choose.random() < 0.2:
-        logits[0, choose.randrange(depth)] = float("nan")
-    values, tokens, normalizers = likeliest_of(logits, count)
-    transitions = torch.randn(rows, depth, count, count, generator=generator)
-    transitions[:, 0] = transitions[:, 0, :1]
-    room = torch.tensor([choose.choice([0, 1, 5, 300]) for _ in range(rows)])
-    wanted = within_room(conditional(values, normalizers, transitions), room).sort(dim=-1, descending=True, stable=True)
-    given_ones = (each.to(DEVICE) for each in (values, normalizers, transitions, room))
-    scores, order = ranked(*given_ones, NEVER)
-    torch.testing.assert_close(scores.cpu(), wanted.values, rtol=1e-5, atol=2e-5)
-    assert (order.cpu() != wanted.indices).float().mean() < 0.01  # of scores that round to equal ones
-    nodes = choose.choice([1, 7, 32])
-    made = best_following(*(each.to(DEVICE) for each in (tokens, values, normalizers, transitions, room)), nodes).cpu()
-    lengths = best_following(tokens, values, normalizers, transitions, room, nodes)[:, -1]
-    assert torch.equal(made[:, -1], lengths)
-
-
-@given(st.integers(0, 2**32))
-def test_a_walk_is_that_of_torch(seed: int) -> None:
-    choose, generator = random.Random(seed), torch.Generator().manual_seed(seed % 2**31)
-    rows, depth, count = choose.randint(1, 3), choose.randint(1, 15), choose.choice([1, 3, 8, 16, 17])
-    tokens = torch.randint(99, (rows, depth, count), generator=generator)
-    values = torch.randn(rows, depth, count, generator=generator)
-    transitions = torch.randn(rows, depth, count, count, generator=generator)
-    made = greedy_chain(tokens.to(DEVICE), values.to(DEVICE), transitions.to(DEVICE))
-    assert torch.equal(made.cpu(), greedy_chain(tokens, values, transitions))
 
 
 def target_of(family: str, engine: str) -> TransformersTarget:
