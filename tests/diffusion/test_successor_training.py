@@ -79,7 +79,7 @@ def test_there_must_be_a_head_to_train(tmp_path: Path, monkeypatch: pytest.Monke
         fit_view(toy_run(toy_config(tmp_path, steps=1, train="successor"), monkeypatch))
 
 
-@pytest.mark.parametrize(("override", "own"), [("training.block=6", 4), ("training.mask_token_id=125", MASK)])
+@pytest.mark.parametrize(("override", "own"), [("training.block=6", 8), ("training.mask_token_id=125", MASK)])
 def test_a_view_that_stays_keeps_its_block_and_mask(
     override: str, own: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -87,7 +87,7 @@ def test_a_view_that_stays_keeps_its_block_and_mask(
     key, value = override.split("=")
     sentence = f"{key}: is {value}, and the view '{MODEL}', which fit.train=successor leaves as it is, has {own}; set"
     with pytest.raises(InputError, match=re.escape(f"{sentence} {key}={own}")):
-        fit_view(toy_run(file, monkeypatch, print, f"training.start={MODEL}", override))
+        fit_view(toy_run(file, monkeypatch, print, f"training.start={MODEL}", "training.block=8", override))
     assert not (tmp_path / "out" / "view").exists()
 
 
