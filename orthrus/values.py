@@ -151,6 +151,7 @@ class Step:
     drafts: the drafts themselves, of rows that show them, of a tree those of all branches; None if no row does.
     drafter: as of the draft.
     trees: of a tree, each row's own, for a drafter that reads them and with drafts that are shown; None otherwise.
+    own: whether what was accepted is of the observing drafter's draft, if it made one; False: another's was scored.
     """
 
     cycle: int
@@ -166,6 +167,7 @@ class Step:
     drafts: tuple[tuple[int, ...], ...] | None = None
     drafter: str | None = None
     trees: tuple[DraftedTree, ...] | None = None
+    own: bool = True
 
     def without_acceptance(self) -> Step:
         """Return the step as it is to a drafter whose draft it was not: nothing of its own was accepted.
@@ -186,6 +188,7 @@ class Step:
             self.drafted,
             self.drafts,
             self.drafter,
+            own=False,
         )
 
 

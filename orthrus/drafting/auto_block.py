@@ -112,10 +112,16 @@ class AutoBlock:
         if len(sizes) == 1:
             return [1.0]
         costs = self._costs.cycles(context, sizes)
-        return [cost / gain for cost, gain in zip(costs, self._sure.gains(sizes), strict=True)]
+        live = sum(row.room > 0 for row in context.rows)
+        return [cost / gain for cost, gain in zip(costs, self._sure.gains(live, sizes), strict=True)]
 
     def observe(self, step: Step) -> None:
-        """Take note of how much of what was chosen was accepted."""
+        """Take note of how much of what was chosen was accepted; of a draft that was not scored, nothing is known."""
+        if not step.own:
+            self._chooser.drop()
+            self._sure.drop()
+            self._cut_rows = []
+            return
         self._chooser.observe(step.accepted)
         if self._cut_rows:
             self._sure.observe([step.accepted[number] for number in self._cut_rows])

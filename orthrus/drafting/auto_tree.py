@@ -91,8 +91,11 @@ class AutoTree:
         return lengths, [size for size in self._policy.sizes if size <= most]
 
     def observe(self, step: Step) -> None:
-        """Take note of how much of what was chosen was accepted."""
-        self._policy.observe(step.accepted, step.trees)
+        """Take note of how much of what was chosen was accepted; of a draft that was not scored, nothing is known."""
+        if step.own:
+            self._policy.observe(step.accepted, step.trees)
+        else:
+            self._policy.drop()
 
     def report(self) -> Mapping[str, Any]:
         """Return the share of cycles in which each chain and each tree was chosen, for those who measure."""

@@ -107,12 +107,15 @@ class DraftLengthPolicy:
         if self._proposed:
             if self._chances:
                 self._estimates.expect(self._chances)
-                self._chances = {}
             else:
                 self._rows.observe(self._proposed, accepted)
             self._probing.observe(accepted, len(self._proposed) - self._proposed.count(0))
-            self._proposed = []  # it was asked for one cycle; in the next ones it may not be asked
-            self._seen = ()
+            self.drop()  # it was asked for one cycle; in the next ones it may not be asked
+
+    def drop(self) -> None:
+        """Forget what was proposed in this cycle, if anything was: another drafter's draft was scored."""
+        if self._proposed:
+            self._proposed, self._chances, self._seen = [], {}, ()
 
     def weigh(self, available: list[int | None], costs: Sequence[float]) -> int:
         """Return the size for rows that could be given so many drafts each; costs: as for `choose`."""

@@ -71,7 +71,9 @@ class TreePolicy:
         """
         if not any(available):
             return self._shapes[0]
-        seen = (len(chains), len(trees), list(available))
+        top = max(self.lengths[len(chains) - 1], self.sizes[len(trees) - 1] if trees else 0)
+        available = [most if most is None or most < top else top for most in available]
+        seen = (len(chains), len(trees), available)
         if seen != self._seen or self._probing.due:
             self._seen = seen
             tokens = self._expected(available, len(chains), len(trees))
@@ -135,6 +137,11 @@ class TreePolicy:
             chains = [_chain_of(tree, shape.drafts) for tree in trees]
             rows.observe([tried for tried, _ in chains], [right for _, right in chains])
             self._gains.observe(trees)
+
+    def drop(self) -> None:
+        """Forget what was drafted in this cycle, if anything was: another drafter's draft was scored."""
+        if self._drafted is not None:
+            self._drafted, self._seen = None, ()
 
 
 def _chain_of(tree: DraftedTree, places: int) -> tuple[int, int]:

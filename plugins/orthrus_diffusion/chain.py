@@ -54,7 +54,19 @@ def draw_chain(context: Context, chance: Chance, logits: Tensor, transitions: Te
     corrections = without_the_rest(transitions).gather(2, _rows_of(before, transitions.shape[-1]))[:, :, 0]  # [B, n, k]
     drawn_from = drawn_from.scatter_add(2, tokens, corrections)
     drafted = options.gather(2, walk[..., None])[..., 0]
-    return Draft(drafted, lengths, row_probabilities(context, drawn_from), passes=1)
+    return Draft(drafted, lengths, _probabilities(context, drawn_from, drafted), passes=1)
+
+
+def _probabilities(context: Context, drawn_from: Tensor, drafted: Tensor) -> Tensor:
+    """Return what tokens [B, n] were drawn from, [B, n, V]; in a row at temperature 0 all of it is on what was drafted.
+
+    Of equal scores a walk takes the candidate that the view likes best, where an argmax takes the first token.
+    """
+    probabilities, drawing = row_probabilities(context, drawn_from), context.settings.drawing
+    if drawing is None:
+        return probabilities
+    chosen = torch.zeros_like(probabilities).scatter(-1, drafted[..., None], 1.0)
+    return torch.where(drawing, probabilities, chosen)
 
 
 def warped_transitions(context: Context, transitions: Tensor) -> Tensor:

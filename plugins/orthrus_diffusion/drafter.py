@@ -93,7 +93,8 @@ class Diffusion:
         self._launched: torch.cuda.Event | None = None
 
     def _chooser(self, tree: int | None, notify: Callable[[str], None]) -> AutoBlock | AutoTree:
-        name = "diffusion" if self._successors is None else "diffusion, successor head"
+        successors = self._successors
+        name = "diffusion" if successors is None else f"diffusion, successor head of rank {successors.head.rank}"
         if tree is None:
             name = name if self._early else f"{name}, read first"
         drafting = name, self._measured

@@ -22,6 +22,7 @@ from orthrus_diffusion.tree import widened
 
 PREFIX = "successor."  # of the names of its weights in a view's file
 EPSILON = 1e-6  # of the norms, which have no weights: embeddings and states differ in size from model to model
+LARGEST = 1000.0  # size of a correction of a logit; beyond, the noise that drafts are drawn with would be rounded away
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,11 +108,13 @@ class Successors:
     def transitions(self, anchors: Tensor, candidates: Tensor, states: Tensor) -> Tensor:
         """Return what is added to the logits [B, n, k, k] of candidates, each after each of those of the place before.
 
-        anchors [B], which are before the first place; candidates [B, n, k] and states [B, n, E] of the places.
+        anchors [B], which are before the first place; candidates [B, n, k] and states [B, n, E] of the places. All are
+        finite, whatever the head and the states are: what is no number corrects nothing.
         """
         first = anchors[:, None, None].expand_as(candidates[:, :1])
         before = self.target.embed(torch.cat([first, candidates[:, :-1]], dim=1).flatten(1))  # [B, n k, E]
         before = before.view(*candidates.shape, -1).to(self.head.token.dtype)
         corrections = self.head.corrections(before, states[:, :, None].to(self.head.token.dtype))  # [B, n, k, E]
         rows = self.target.head_rows(candidates.flatten(1)).view(*candidates.shape, -1)
-        return widened(corrections @ rows.to(corrections.dtype).mT)
+        transitions = widened(corrections @ rows.to(corrections.dtype).mT)
+        return transitions.clamp(-LARGEST, LARGEST).nan_to_num(0.0)

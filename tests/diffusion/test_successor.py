@@ -16,7 +16,7 @@ from torch import Tensor
 
 from orthrus import PackedRows
 from orthrus_diffusion.chain import greedy_chain, walked
-from orthrus_diffusion.following_tree import best_first_following, conditional
+from orthrus_diffusion.following_tree import best_first_following, conditional, likeliest_chain
 from orthrus_diffusion.successor import SuccessorHead
 from orthrus_diffusion.training.loss import BlockLoss, Following, Weights
 from orthrus_diffusion.training.packing import Batch
@@ -39,6 +39,25 @@ def test_a_walk_takes_the_best_candidate_after_each(seed: int) -> None:
             scores = [float(values[row, place, at] + transitions[row, place, before, at]) for at in range(count)]
             before = scores.index(max(scores))
             assert int(made[row, place]) == int(tokens[row, place, before])
+
+
+@given(seeds)
+def test_the_likeliest_chain_is_the_greedy_one_with_its_probabilities(seed: int) -> None:
+    choose, generator = random.Random(seed), torch.Generator().manual_seed(seed)
+    rows, places, count = choose.randint(1, 3), choose.randint(1, 9), choose.randint(1, 12)
+    logits = torch.randn(rows, places, 12, generator=generator, dtype=torch.float64) * 3
+    transitions = torch.randn(rows, places, count, count, generator=generator, dtype=torch.float64) * 2
+    chain, probabilities = likeliest_chain(logits, transitions)
+    values, tokens, _ = likeliest_of(logits, count)
+    assert chain.tolist() == greedy_chain(tokens, values, transitions).tolist()
+    for row in range(rows):
+        before = 0
+        for place in range(places):
+            corrected = logits[row, place].clone()
+            corrected[tokens[row, place]] += transitions[row, place, before]
+            token = int(chain[row, place])
+            torch.testing.assert_close(probabilities[row, place], corrected.softmax(0)[token])
+            before = tokens[row, place].tolist().index(token)
 
 
 def paths_of(tree: Tensor, row: int) -> list[tuple[int, ...]]:

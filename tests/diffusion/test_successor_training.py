@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from support.toy import toy_config, toy_run
+from support.toy import MASK, MODEL, toy_config, toy_run
 from torch import Tensor
 
 from orthrus import InputError, PackedRows
@@ -76,6 +77,18 @@ def test_both_are_trained_together_and_gone_on_with(tmp_path: Path, monkeypatch:
 def test_there_must_be_a_head_to_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match=r"fit\.train: is successor, and there is no head to train; set fit.succ"):
         fit_view(toy_run(toy_config(tmp_path, steps=1, train="successor"), monkeypatch))
+
+
+@pytest.mark.parametrize(("override", "own"), [("training.block=6", 8), ("training.mask_token_id=125", MASK)])
+def test_a_view_that_stays_keeps_its_block_and_mask(
+    override: str, own: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = toy_config(tmp_path, steps=1, train="successor", successor_rank=4)
+    key, value = override.split("=")
+    sentence = f"{key}: is {value}, and the view '{MODEL}', which fit.train=successor leaves as it is, has {own}; set"
+    with pytest.raises(InputError, match=re.escape(f"{sentence} {key}={own}")):
+        fit_view(toy_run(file, monkeypatch, print, f"training.start={MODEL}", "training.block=8", override))
+    assert not (tmp_path / "out" / "view").exists()
 
 
 def test_minutes_end_a_fit_with_its_rate_fallen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

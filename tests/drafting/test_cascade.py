@@ -21,7 +21,7 @@ from support.sampled import DrawingDrafter, NoisyDrafter, coupled_answers, decod
 from support.sessions import assert_alone, decoder_of, random_request
 from support.sessions import decoded as session_decoded
 from support.thorough import nightly_but
-from support.timed import timed_target
+from support.timed import WrongDrafter, timed_target
 from support.views import random_view
 
 import orthrus
@@ -282,6 +282,7 @@ def test_all_observe_and_only_the_drafts_of_the_one_that_drafted_were_accepted()
             self.tokens: list[int] = []
 
         def observe(self, step: Step) -> None:
+            assert not step.own
             self.accepted.append(step.accepted)
             self.tokens += step.committed[0]
 
@@ -292,6 +293,28 @@ def test_all_observe_and_only_the_drafts_of_the_one_that_drafted_were_accepted()
     decode_with(target, drafter, [PROMPTS[1]], stop)
     assert tuple(watching.tokens) == truth[1:]
     assert set(watching.accepted) == {(0,)}
+
+
+@pytest.mark.parametrize("dropped", [True, False])
+def test_of_a_draft_that_was_dropped_nothing_is_learned(dropped: bool) -> None:
+    class Dropped(WrongDrafter):
+        """Choose and cut a draft in every cycle, of which nothing is scored."""
+
+        chosen: ClassVar[list[tuple[int, int]]] = []
+
+        def propose(self, context: Context, chance: Chance) -> Draft:
+            self.chosen.append((self.auto.choose(context), self.auto.keep(context, [[0.9] * 7] * len(context.rows))))
+            return context.empty_draft()
+
+        def observe(self, step: Step) -> None:
+            assert not any(step.accepted)
+            super().observe(step.without_acceptance() if dropped else step)
+
+    drafter = Dropped(timed_target(lambda tokens: 1 + tokens / 10), most=7)
+    decode_with(drafter.target, drafter, PROMPTS[:2], Stop(60))
+    sizes, kept = zip(*drafter.chosen[:40], strict=True)  # there is room for all of it
+    assert sizes[0] > 0 and kept[0] > 0
+    assert (len(set(sizes)) == 1) is dropped and (len(set(kept)) == 1) is dropped
 
 
 def statically(part: object, name: str) -> bool:

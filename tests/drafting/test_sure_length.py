@@ -72,8 +72,33 @@ def test_a_length_is_one_of_those_that_have_a_cost(
         assert [len(row) for row in sure.expected] == [len(row) for row in rows]
         sure.observe([min(length, len(row)) for row in rows])
     sizes = (0, 1, len(steps), MOST + 5)
-    gains = sure.gains(sizes)
+    gains = sure.gains(len(rows), sizes)
     assert gains[-1] == gains[-2] >= 1 == gains[0] and all(gain >= 1 for gain in gains)
+
+
+@given(st.integers(0, 99))
+def test_what_four_rows_brought_says_nothing_of_a_single_row(seed: int) -> None:
+    chance, fresh, used = random.Random(seed), SureLength(), SureLength()
+    for _ in range(30):
+        used.cut([block(chance) for _ in range(4)], DRAFTING, SCORING)
+    for _ in range(10):
+        probabilities = [block(chance)]
+        assert used.cut(probabilities, DRAFTING, SCORING) == fresh.cut(probabilities, DRAFTING, SCORING)
+    sizes = (0, 1, 3, MOST)
+    assert used.gains(1, sizes) == fresh.gains(1, sizes)
+    assert used.gains(4, sizes) != fresh.gains(4, sizes)
+
+
+@given(st.integers(0, 99))
+def test_what_a_short_text_brought_holds_for_a_long_one(seed: int) -> None:
+    chance, short, long = random.Random(seed), SureLength(), SureLength()
+    drafting, scoring = 8 * DRAFTING, [8 * seconds for seconds in SCORING]
+    for _ in range(30):
+        probabilities = [block(chance)]
+        assert short.cut(probabilities, DRAFTING, SCORING) == long.cut(probabilities, drafting, scoring)
+    for _ in range(10):
+        probabilities = [block(chance)]
+        assert short.cut(probabilities, drafting, scoring) == long.cut(probabilities, drafting, scoring)
 
 
 def test_what_was_seen_outweighs_a_drafters_word() -> None:

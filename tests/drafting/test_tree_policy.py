@@ -254,6 +254,40 @@ def test_a_tree_is_made_over_no_more_places_than_it_has_tokens(nodes: int, depth
     assert depth_of(nodes, LENGTHS) == depth
 
 
+def test_plain_cycles_of_a_room_that_shrinks_are_not_weighed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    weighed: list[int] = []
+    own = TreeGains.expected
+
+    def counted(self: TreeGains, available: Sequence[int | None], chain: float, *, hoped: bool = False) -> list[float]:
+        weighed.append(len(available))
+        return own(self, available, chain, hoped=hoped)
+
+    monkeypatch.setattr(TreeGains, "expected", counted)
+    policy, drafted = TreePolicy(LENGTHS, TREE_SIZES), 0
+    policy.start([0, 1])
+    for room in range(1000, 100, -1):
+        shape = policy.decide([room, room // 2 + 50], *COSTS["rows that cost"])
+        policy.take(shape, [room, room])
+        drafted += shape.drafts > 0
+        policy.observe([0, 0], [DraftedTree((-1,) * shape.nodes, ())] * 2 if shape.nodes else None)
+    assert 0 < drafted < 90  # it probes
+    assert len(weighed) <= 3 * drafted + 1
+
+
+@pytest.mark.parametrize("dropped", [True, False])
+def test_of_a_draft_that_was_dropped_nothing_is_learned(dropped: bool) -> None:
+    policy, shapes = TreePolicy(LENGTHS, TREE_SIZES), []
+    policy.start([0])
+    for _ in range(20):
+        shapes.append(policy.decide([1000], *COSTS["free rows"]))
+        policy.take(shapes[-1], [1000])
+        if dropped:
+            policy.drop()
+        else:
+            policy.observe([0], [DraftedTree((-1,) * shapes[-1].nodes, ())] if shapes[-1].nodes else None)
+    assert shapes[0].drafts > 0 and (len(set(shapes)) == 1) is dropped
+
+
 def test_chains_are_counted_on_trees() -> None:
     """A chain ends where the tree's path leaves the first children, which are the likeliest."""
     policy = TreePolicy(LENGTHS, (7,))

@@ -22,6 +22,7 @@ from support.building import (
 from support.families import VOCABULARY, tiny_model
 from support.own_cache import use_own_cache
 from support.settings import set_rows
+from support.successors import random_head
 from support.thorough import thorough_but
 from support.views import committed, random_view
 
@@ -72,8 +73,9 @@ def test_what_is_measured_for_a_view_draws_if_its_drafts_are_drawn(monkeypatch: 
     assert len({int(lengths[0]) for lengths in drawn}) > 1  # of several sizes
 
 
-def diffusion(target: TransformersTarget) -> Diffusion:
-    return Diffusion(target, 16, MASK, "nearly copied", auto=True)
+def diffusion(target: TransformersTarget, headed: bool = False) -> Diffusion:
+    head = random_head(target, "nearly copied", 0.05) if headed else None
+    return Diffusion(target, 16, MASK, "nearly copied", auto=True, successor=head)
 
 
 @pytest.mark.parametrize("family", thorough_but(["llama"], ["llama", "gemma3_text", "gpt2"]))
@@ -83,7 +85,7 @@ def diffusion(target: TransformersTarget) -> Diffusion:
     stops=stop_tokens(VOCABULARY),
     batch=st.integers(1, 4),
     static=st.booleans(),
-    viewed=st.booleans(),
+    kind=st.sampled_from(["lookup", "view", "view and head"]),
 )
 @fewer(20, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_any_rows_and_limits(
@@ -93,10 +95,10 @@ def test_any_rows_and_limits(
     stops: frozenset[int],
     batch: int,
     static: bool,
-    viewed: bool,
+    kind: str,
 ) -> None:
     target = target_of(family, static)
-    drafter: Drafter = diffusion(target) if viewed else lookup(target)
+    drafter: Drafter = lookup(target) if kind == "lookup" else diffusion(target, headed="head" in kind)
     for limit in limits:  # the second time it knows more
         stop = Stop(limit, token_ids=stops)
         results = decode_with(target, drafter, prompts, stop, batch=batch)
@@ -119,8 +121,9 @@ def test_any_sequence_of_sizes(choices: list[int], rows: int, monkeypatch: pytes
     results = decode_with(target, lookup(target), prompts, stop)
     assert_held(results, target_oracle(target), prompts, stop)
     viewed = target_of("llama", True)
-    results = decode_with(viewed, diffusion(viewed), prompts, stop)
-    assert_held(results, family_oracle(), prompts, stop)
+    for headed in (False, True):
+        results = decode_with(viewed, diffusion(viewed, headed), prompts, stop)
+        assert_held(results, family_oracle(), prompts, stop)
     assert max(top) > 7
 
 

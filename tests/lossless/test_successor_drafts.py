@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 
 import pytest
 import torch
@@ -15,9 +16,11 @@ from support.successors import random_head
 from support.views import committed, random_view
 
 from orthrus import Chance, Context, Sampling, Stop
+from orthrus.batch.row_settings import RowSettings
 from orthrus.testing.profiles import fewer
 from orthrus.testing.strategies import batches, stops
 from orthrus_caches.static import StaticCache
+from orthrus_diffusion.chain import draw_chain
 from orthrus_diffusion.drafter import Diffusion
 from orthrus_transformers.target import TransformersTarget
 from orthrus_verifiers.coupled import Coupled
@@ -71,6 +74,20 @@ def test_the_text_is_the_oracles(
     assert [result.token_ids for result in results] == [result.token_ids for result in again]
 
 
+@pytest.mark.parametrize("size", [math.nan, math.inf])
+@pytest.mark.parametrize("temperature", [0.0, 0.7])
+@pytest.mark.parametrize("nodes", [None, 9])
+def test_a_head_that_is_no_numbers_costs_drafts_alone(size: float, temperature: float, nodes: int | None) -> None:
+    target, sampling, prompts, stop = target_of("static"), Sampling(temperature), [[1, 2, 3], [4]], Stop(10)
+    results = []
+    for head in (random_head(target, "noisy", size), None):
+        drafter = Diffusion(target, 6, MASK, "noisy", tree=nodes, successor=head)
+        results.append(decode_with(target, drafter, prompts, stop, 1, 2, Coupled(), sampling))
+    assert [result.token_ids for result in results[0]] == [result.token_ids for result in results[1]]
+    if temperature == 0:
+        assert_held(results[0], family_oracle("llama"), prompts, stop)
+
+
 def drawing(target: TransformersTarget, temperature: float, seed: int) -> Context:
     """Return a context of two rows that are drawn, one of which has less room than a block."""
     return committed(target, [[1 + seed, 2, 3], [2] * 90], room=12, sampling=Sampling(temperature))
@@ -106,6 +123,23 @@ def test_drawn_drafts_come_from_what_they_say(seed: int, temperature: float) -> 
     chosen = (draft.probabilities.log() + noise).argmax(-1)
     for row, length in enumerate(draft.lengths.tolist()):
         assert chosen[row, :length].tolist() == draft.tokens[row, :length].tolist()
+
+
+def test_of_equal_scores_a_greedy_row_beside_a_drawn_one_says_what_it_drafted() -> None:
+    target = target_of("static")
+    context = drawing(target, 0.9, 0)
+    context.rows[0].sampling = Sampling(0.0)
+    context.settings = RowSettings.of(context.rows, VOCABULARY, context.device)
+    assert context.settings.drawing is not None
+    logits = torch.zeros(2, 2, VOCABULARY, dtype=torch.float64)
+    logits[:, :, 5], logits[:, :, 3] = 4.0, 3.0  # token 5 stands first by the view
+    transitions = torch.zeros(2, 2, 4, 4, dtype=torch.float64)
+    transitions[..., 1] = 1.0  # and token 3 is as likely after every token
+    draft = draw_chain(context, Chance(3, context.device), logits, transitions, torch.tensor([2, 2]))
+    assert draft.probabilities is not None and draft.tokens[0].tolist() == [5, 5]
+    assert draft.probabilities[0].gather(-1, draft.tokens[0, :, None]).tolist() == [[1.0], [1.0]]
+    torch.testing.assert_close(draft.probabilities.sum(-1), torch.ones(2, 2, dtype=torch.float64))
+    assert float(draft.probabilities[1].max()) < 1
 
 
 @pytest.mark.parametrize("nodes", [None, 12])

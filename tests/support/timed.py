@@ -47,7 +47,7 @@ class WrongDrafter:
     learns = True
 
     def __init__(self, target: TimedTarget, seconds: Callable[[int], float] | None = None, most: int = 15) -> None:
-        self._target, self._seconds = target, seconds
+        self.target, self._seconds = target, seconds
         drafting = ("wrong", self._draft) if seconds else None
         self.auto = AutoBlock(target, most, drafting=drafting, clock=target.clock)
 
@@ -60,9 +60,9 @@ class WrongDrafter:
 
     def _draft(self, context: Context, size: int) -> Draft:
         if self._seconds:
-            self._target.time += self._seconds(size + 1)
+            self.target.time += self._seconds(size + 1)
         wrong = [
-            (self._target.logits([*row.prompt, *row.output], 1)[0].argmax().item() + 1) % self._target.vocabulary_size
+            (self.target.logits([*row.prompt, *row.output], 1)[0].argmax().item() + 1) % self.target.vocabulary_size
             for row in context.rows
         ]
         return Draft(torch.tensor(wrong)[:, None].repeat(1, size), context.room.clamp(max=size))

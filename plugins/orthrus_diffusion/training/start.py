@@ -12,6 +12,7 @@ from orthrus.draft_states import DraftStatesTarget
 from orthrus.optional import TrainableTarget
 from orthrus_diffusion.successor import SuccessorHead, split_weights
 from orthrus_diffusion.training.session import TrainingSession
+from orthrus_diffusion.view_files.config import ViewConfig
 from orthrus_diffusion.view_files.formats import attach, read_head, read_view, save_view
 from orthrus_diffusion.view_files.shipped import view_directory
 
@@ -30,10 +31,12 @@ def attach_start(run: TrainingSession, target: TrainableTarget) -> SuccessorHead
     directory = view_directory(start)
     try:
         # training.mask_token_id takes the place of its own
-        attach(target, VIEW, directory, allow_ordinary_mask=True)
+        config = attach(target, VIEW, directory, allow_ordinary_mask=True)
         head = read_head(target, VIEW, directory)
     except (BuildError, InputError) as error:
         raise type(error)(f"training.start: {str(error).removeprefix('drafter.view: ')}") from error
+    if run.fit.train == "successor":
+        _refuse_another_block(run, config, start)
     rank = run.fit.successor_rank
     if head is None or rank == 0:
         return _new_head(run, target)
@@ -42,6 +45,19 @@ def attach_start(run: TrainingSession, target: TrainableTarget) -> SuccessorHead
             f"fit.successor_rank: is {rank}, and the head of '{start}' has {head.rank}; set fit.successor_rank=null"
         )
     return head
+
+
+def _refuse_another_block(run: TrainingSession, config: ViewConfig, start: str) -> None:
+    """Raise InputError if a view that is not trained would be written with another block or mask than it has."""
+    for key, value, own in (
+        ("block", run.training.block, config.block),
+        ("mask_token_id", run.training.mask_token_id, config.mask_token_id),
+    ):
+        if value != own:
+            raise InputError(
+                f"training.{key}: is {value}, and the view '{start}', which fit.train=successor leaves as it is, has"
+                f" {own}; set training.{key}={own}"
+            )
 
 
 def _new_head(run: TrainingSession, target: TrainableTarget) -> SuccessorHead | None:
