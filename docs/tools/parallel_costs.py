@@ -34,7 +34,8 @@ from orthrus import Context, Decoder, Draft
 from orthrus.bench.bandwidth import copy_bandwidth
 from orthrus.choices import score_choices_of
 from orthrus.machine import synchronize, versions
-from orthrus.ranks.group import Joined, RankGroup, join
+from orthrus.ranks.direct_sum import Joined
+from orthrus.ranks.group import RankGroup, join
 from orthrus.terminal import echo
 from orthrus_transformers.loading.shared_start import JOINED
 

@@ -15,8 +15,7 @@ from torch import Tensor, distributed
 
 from orthrus.errors import GroupError, reason
 from orthrus.ranks.activity import Activity
-from orthrus.ranks.direct_sum import MOST_ROWS, DirectSum
-from orthrus.ranks.direct_sum import Joined as Joined
+from orthrus.ranks.direct_sum import MOST_ROWS, DirectSum, Joined
 from orthrus.ranks.launch import Launch, launched
 from orthrus.ranks.store import open_store
 from orthrus.ranks.watch import Watch

@@ -33,7 +33,9 @@ DRAFTER_MODELS = {  # building blocks of drafters with weights of their own
         "vocabulary",
     )
 }
-RANKS = {f"orthrus.ranks.{name}" for name in ("group", "launch", "together")}  # of processes that share a model
+RANKS = {
+    f"orthrus.ranks.{name}" for name in ("direct_sum", "group", "launch", "together")
+}  # of processes that share a model
 PUBLIC = {
     "orthrus",
     "orthrus.choices",

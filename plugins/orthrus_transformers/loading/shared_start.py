@@ -11,7 +11,8 @@ import torch
 
 from orthrus import BuildError, fingerprint_files
 from orthrus.errors import GroupError
-from orthrus.ranks.group import Joined, RankGroup, join
+from orthrus.ranks.direct_sum import Joined
+from orthrus.ranks.group import RankGroup, join
 from orthrus.ranks.launch import launched
 from orthrus_transformers.loading.random_weights import wants_random_weights
 from orthrus_transformers.options import TransformersOptions
