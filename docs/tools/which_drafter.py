@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import statistics
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,45 @@ def page(folder: Path) -> str:
     parts = [HEAD, *overview(evidence)]
     for machine, title in MACHINES.items():
         parts += section(title, evidence[machine])
+    if (record := folder.parent / "cascade-cpu.jsonl").is_file():
+        parts += cascade(record)
     return "\n\n".join(parts) + "\n"
+
+
+def cascade(record: Path) -> Iterator[str]:
+    """Yield the section of a cascade beside its members, of what `compare_drafters.py` recorded."""
+    sys.path.insert(0, str(Path(__file__).parent))
+    from compare_drafters import summary
+
+    head, *lines = map(json.loads, record.read_text(encoding="utf-8").splitlines())
+    names = list(head["drafters"])
+    figures = summary(lines, names)
+    *members, last = names
+    told = figures[last]
+    differ = sum(figures[name]["answers_that_differ"] for name in names)
+    yield "## A cascade beside its members"
+    files = ", ".join(f"`{name}`" for name in head["prompts"])
+    low, high = told["5th_percentile"], told["95th_percentile"]
+    yield (
+        f"{len(lines)} prompts of {files}, each answered by one drafter after the other, with"
+        f" {head['overrides'][-1].rpartition('=')[2]} new tokens, float32, batch 1, on one thread of"
+        f" {head['device']} (torch {head['torch']}; {head['processes at a time']} processes had a share of the prompts"
+        f" each). Over the best of its members the cascade's tokens a second were {told['over_the_best_before']:.3f}"
+        f" ({low:.3f} to {high:.3f}, the 5th and the 95th percentile where prompts are drawn again). {differ} answers"
+        " differed."
+    )
+    yield table(
+        ["drafter", "as a config has it", "tokens/s"],
+        [
+            [name, f"`{head['drafters'][name]}`", f"{figures[name]['tokens_per_second']:.2f}"]
+            for name in [*members, last]
+        ],
+    )
+    given = " ".join(f"--drafter '{name}={text}'" for name, text in head["drafters"].items())
+    files = " ".join(f"--prompts {name}" for name in head["prompts"])
+    options = f"--config {head['config']} {files} --tokens 24 --out cascade-cpu.jsonl"
+    command = f"$ python docs/tools/compare_drafters.py {options} {given}"
+    yield f"<!-- not run: it needs the prompt files -->\n```console\n{command}\n```"
 
 
 def overview(evidence: Evidence) -> Iterator[str]:
