@@ -26,7 +26,7 @@ OTHER_TYPE: dict[type, Any] = {
     list: 7,
     dict: 7,
 }  # block: auto may be a number
-MAY_BE_NULL = {"drafter.block", "trace"}  # a watcher that is null is off
+MAY_BE_NULL = {"drafter.block", "fit.minutes", "fit.successor_rank", "trace", "training.start"}  # null: there is none
 
 
 def checked(out: str) -> dict[str, str]:
