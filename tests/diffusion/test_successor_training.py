@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from support.thorough import thorough_but
 from support.toy import MASK, MODEL, toy_config, toy_run
 from torch import Tensor
 
@@ -42,7 +43,7 @@ def first_view(directory: Path, monkeypatch: pytest.MonkeyPatch, *overrides: str
     return directory / "out" / "view"
 
 
-@pytest.mark.parametrize("storage", ["float", "int8"])
+@pytest.mark.parametrize("storage", thorough_but(["int8"], ["float", "int8"]))
 def test_the_head_alone_is_trained_beside_a_view_that_stays(
     storage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -60,6 +61,7 @@ def test_the_head_alone_is_trained_beside_a_view_that_stays(
     assert "successor_right_drafts" in lines[0] and "right_drafts" not in lines[0]
 
 
+@pytest.mark.thorough
 def test_both_are_trained_together_and_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fit_view(toy_run(toy_config(tmp_path / "both", steps=3, successor_rank=8), monkeypatch))
     lines = records(tmp_path / "both")
@@ -91,6 +93,7 @@ def test_a_view_that_stays_keeps_its_block_and_mask(
     assert not (tmp_path / "out" / "view").exists()
 
 
+@pytest.mark.thorough
 def test_minutes_end_a_fit_with_its_rate_fallen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = toy_config(tmp_path, steps=100_000, train="successor", successor_rank=4, minutes=0.005, log_every=1)
     fit_view(toy_run(file, monkeypatch))
