@@ -12,11 +12,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-
-@triton.jit
-def _pick(values, at, index):
-    """Return the value at an index, of whole or floating numbers that are no NaN."""
-    return tl.sum(tl.where(at == index, values, 0), 0)
+from orthrus_diffusion.triton_tree import pick
 
 
 @triton.jit(do_not_specialize=["depth", "nodes"])
@@ -39,7 +35,7 @@ def _grow(
     for node in range(nodes):
         best = tl.max(likely, 0)
         taken = tl.min(tl.where(likely == best, lane, BLOCK), 0)
-        own, own_parent, path = _pick(at, lane, taken), _pick(parent, lane, taken), _pick(before, lane, taken)
+        own, own_parent, path = pick(at, lane, taken), pick(parent, lane, taken), pick(before, lane, taken)
         place, inside = own // (COUNT * COUNT), own < depth * COUNT * COUNT
         candidate = tl.load(order + own, mask=inside, other=0).to(tl.int32)
         here = tl.where(lane == node, best, 2 * NEVER) > NEVER / 2

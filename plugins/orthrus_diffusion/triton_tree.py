@@ -14,7 +14,7 @@ from torch import Tensor
 
 
 @triton.jit
-def _pick(values, at, index):
+def pick(values, at, index):
     """Return the value at an index, of whole or floating numbers that are no NaN."""
     return tl.sum(tl.where(at == index, values, 0), 0)
 
@@ -34,7 +34,7 @@ def _grow(
     usable = there & (scores > 2 * NEVER) & (cell // COUNT < most)
     scores = tl.where(usable, tl.minimum(tl.maximum(scores, NEVER), 0.0), NEVER)
 
-    likely = tl.where(lane == 0, _pick(scores, cell, 0), 2 * NEVER)
+    likely = tl.where(lane == 0, pick(scores, cell, 0), 2 * NEVER)
     before = tl.zeros([BLOCK], tl.float32)  # the log-probability of the path that a lane's token follows
     at = tl.zeros([BLOCK], tl.int32)  # the cell of a lane's token
     parent = tl.full([BLOCK], -1, tl.int32)
@@ -44,16 +44,16 @@ def _grow(
     for node in range(nodes):
         best = tl.max(likely, 0)
         taken = tl.min(tl.where(likely == best, lane, BLOCK), 0)
-        own, own_parent, path = _pick(at, lane, taken), _pick(parent, lane, taken), _pick(before, lane, taken)
+        own, own_parent, path = pick(at, lane, taken), pick(parent, lane, taken), pick(before, lane, taken)
         here = tl.where(lane == node, best, 2 * NEVER) > NEVER / 2
         more = best > NEVER / 2  # else no path is left: what the lane would name next is in no place of the block
         kept = tl.where(here, 1, kept)
         picked = tl.where(here, own, picked)
         parents = tl.where(here, own_parent, parents)
         beside = more & ((own % COUNT) + 1 < COUNT)
-        sibling = tl.where(beside, path + _pick(scores, cell, own + 1), 2 * NEVER)
+        sibling = tl.where(beside, path + pick(scores, cell, own + 1), 2 * NEVER)
         below = (own // COUNT + 1) * COUNT
-        child = tl.where(more & (below < cells), best + _pick(scores, cell, below), 2 * NEVER)
+        child = tl.where(more & (below < cells), best + pick(scores, cell, below), 2 * NEVER)
         new = lane == node + 1
         likely = tl.where(lane == taken, sibling, tl.where(new, child, likely))
         at = tl.where(lane == taken, own + 1, tl.where(new, below, at))

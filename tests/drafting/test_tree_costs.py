@@ -89,7 +89,7 @@ def test_of_many_rows_trees_are_small() -> None:
             sizes.setdefault(len(context.rows), set()).add(draft.tokens.shape[1])
         return own(context, draft)
 
-    target.score = score  # type: ignore[method-assign]
+    target.score = score  # type: ignore[method-assign]  # this one is watched
     for rows in (1, 90, 300):
         decode_with(target, WrongTrees(target), [[1]] * rows, Stop(40), batch=rows)
     assert (sizes[1], sizes[90]) == ({7, 15, 23, 31}, {7, 15}) and 300 not in sizes

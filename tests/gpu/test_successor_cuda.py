@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from support.building import assert_lossless, decode_with, target_oracle
 from support.families import tiny_model
 from support.successors import random_head
+from support.tree_paths import assert_same_trees
 from support.views import random_view
 
 from orthrus import Result, Sampling, Stop
@@ -42,17 +43,7 @@ def test_the_likeliest_tree_is_that_of_torch(seed: int) -> None:
     room = torch.tensor([choose.choice([0, 1, 5, 300]) for _ in range(rows)])
     wanted = best_first_following(tokens, scores, room, nodes)
     made = best_first_following(tokens.to(DEVICE), scores.to(DEVICE), room.to(DEVICE), nodes).cpu()
-    assert torch.equal(made[:, -1], wanted[:, -1])
-    for row, length in enumerate(wanted[:, -1].tolist()):
-        trees = []
-        for tree in (wanted, made):
-            width, paths = tree.shape[1] // 2, {-1: ()}
-            for index in range(length):
-                parent = int(tree[row, width + index])
-                assert -1 <= parent < index
-                paths[index] = (*paths[parent], int(tree[row, index]))
-            trees.append(list(paths.values()))
-        assert trees[0] == trees[1] or sorted(trees[0]) == sorted(trees[1])  # sums may round to equal ones
+    assert_same_trees(made, wanted)
 
 
 def target_of(family: str, engine: str) -> TransformersTarget:

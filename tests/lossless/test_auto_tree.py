@@ -192,7 +192,7 @@ def test_measuring_leaves_what_is_committed(kind: str) -> None:
         scored.add((draft.tokens.shape[1], draft.parents is not None))
         return own(context, draft)
 
-    target.score = score  # type: ignore[method-assign]
+    target.score = score  # type: ignore[method-assign]  # this one is watched
     drafter = Diffusion(target, 16, MASK, "nearly copied", auto=True, tree=31)
     drafter.start(context, [0, 1])
     drafter.propose(context, Chance(0))
