@@ -28,6 +28,7 @@ from orthrus.chance import Chance
 from orthrus.choices import Choices
 from orthrus.decision import Decided, Decision
 from orthrus.interfaces import Drafter, Target, Verifier
+from orthrus.one_pass import scoring_of
 from orthrus.optional import name_of
 from orthrus.ranks.together import together_of
 from orthrus.step_recorder import StepRecorder
@@ -79,7 +80,7 @@ def decode_in_turns(
     )
     taps, likeliest = tap_for(target, drafter, context), likeliest_for(drafter)
     ahead = drafts_ahead(drafter, context, chance)
-    calls = drafter.propose, target.score, verifier.verify, prefill_chunks, ahead
+    calls = drafter.propose, scoring_of(target, drafter), verifier.verify, prefill_chunks, ahead
     propose, score, verify, prefill, ahead = calls if recorder is None else recorder.noting(*calls)
     decision = Decision(context, chance, score, verify, Choices.between(target, drafter, verifier, recorder))
     after_prefill = taps.deliver_prompts if taps else None

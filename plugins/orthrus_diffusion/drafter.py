@@ -271,6 +271,11 @@ def make(options: DiffusionOptions, parts: Parts) -> Diffusion:
             " set target.name=transformers"
         )
     name, view_config, head = _attached(target, options, parts)
+    if options.cycle == "one_pass":
+        from orthrus_diffusion.one_pass import DRAFTS, OnePassDiffusion
+
+        block = options.block if isinstance(options.block, int) else min(DRAFTS + 1, view_config.block)
+        return OnePassDiffusion(target, block, view_config.mask_token_id, name, successor=head)
     block = options.block if isinstance(options.block, int) else view_config.block
     auto, tree = "auto" in (options.block, options.tree), MOST_NODES if options.tree == "auto" else options.tree
     mask, notify = view_config.mask_token_id, parts.notify

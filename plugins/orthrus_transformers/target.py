@@ -10,20 +10,19 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor
 
-from orthrus import Context, Draft, KVCache, Step, TapPoint, Tokenizer, Turn
+from orthrus import Context, KVCache, Step, TapPoint, Tokenizer, Turn
 from orthrus.draft_states import ReadsDraftStates
 from orthrus.optional import BoundsSlots, DraftPass, MovesRows, TapReader
-from orthrus.trees import MovesSlots, TreeObstacle
 from orthrus_transformers.engines.choice import make_engine
 from orthrus_transformers.engines.engine import Engine, EngineSetup, EngineType
-from orthrus_transformers.engines.forward_pass import ForwardPass, scoring_pass
+from orthrus_transformers.engines.forward_pass import ForwardPass
 from orthrus_transformers.engines.graph_limits import GraphLimits
 from orthrus_transformers.engines.native import NativeEngine
 from orthrus_transformers.guards import check_room, in_its_turn, on_its_device, says_when_memory_is_short
 from orthrus_transformers.loading.generation_settings import differing_end_tokens, end_tokens, unapplied_settings
 from orthrus_transformers.loading.provenance import provenance
 from orthrus_transformers.model.block_weights import embedding_rows, holds_blocks
-from orthrus_transformers.model.compatibility import check_attention, check_layers, check_prefixes, tree_obstacle
+from orthrus_transformers.model.compatibility import check_attention, check_layers, check_prefixes
 from orthrus_transformers.model.context_length import ends_early, max_length
 from orthrus_transformers.model.decoder_layers import find_layers
 from orthrus_transformers.model.experts import choose_experts
@@ -46,13 +45,14 @@ from orthrus_transformers.model.taps import DraftStates, Taps
 from orthrus_transformers.model.views import View
 from orthrus_transformers.prefill_groups import equal_groups, prefill_groups
 from orthrus_transformers.row_keys import RowKeys
+from orthrus_transformers.target_scoring import TargetScoring
 from orthrus_transformers.target_views import TargetViews
 
 CAPABILITIES = frozenset({"logits", "views", "training", "hidden_states", "embeddings"})
 NARROWEST = 32  # columns of a chunk of several prompts
 
 
-class TransformersTarget(TargetViews):
+class TransformersTarget(TargetViews, TargetScoring):
     """Run a Hugging Face causal language model over rows of different lengths.
 
     The token at position p of a row lives in slot p of the cache, so rows need no padding between their tokens and
@@ -289,42 +289,6 @@ class TransformersTarget(TargetViews):
                 taken = forward_pass.width, which, min(lengths) == width, last
                 self._taps.prompt(shift, start, first, *taken)
             yield logits if last else None
-
-    @torch.no_grad()
-    @in_its_turn
-    @on_its_device
-    @says_when_memory_is_short
-    def score(self, context: Context, draft: Draft) -> Tensor:
-        """Pass over each row's anchor and draft; return the logits [B, n + 1, V] after each."""
-        return self._scored(context, draft)
-
-    @torch.no_grad()
-    @in_its_turn
-    @on_its_device
-    @says_when_memory_is_short
-    def score_choices(self, context: Context, draft: Draft) -> Tensor:
-        """Do the same where ranks share the model; return the likeliest tokens [B, n + 1] alone."""
-        return self._scored(context, draft, choices=True)
-
-    def _scored(self, context: Context, draft: Draft, choices: bool = False) -> Tensor:
-        self.turn.check(context)
-        scored = scoring_pass(context, self._cache.lengths, draft, self._taps.buffer, choices)
-        output = self._engine.run(scored)
-        if self._taps.buffer is not None:
-            self._row_keys.write_states(self._taps.buffer.states)
-            self._taps.scored(self._cache.lengths)
-        return output
-
-    def tree_obstacle(self) -> TreeObstacle | None:
-        """Return which part of the target keeps it from scoring trees: its layers, its attention or its cache."""
-        return tree_obstacle(self._state.backend, self._cache, self.recurrent is not None)
-
-    @torch.no_grad()
-    @in_its_turn
-    @on_its_device
-    def keep_path(self, context: Context, order: Tensor) -> None:
-        """Move the keys of a tree's accepted path to where a chain's would be."""
-        cast(MovesSlots, self._cache).move_slots(context.lengths, order)
 
     def tap(self, points: Sequence[TapPoint], reader: TapReader | None) -> None:
         """Hand the hidden states at these points of prefills and scored drafts to a reader; no points: to nobody.
