@@ -89,7 +89,8 @@ class AcceptableBlocks:
 
     def by_length(self, made: Tensor) -> Tensor:
         """Return what was made of the columns that draft [B, (n + 1) (K - 2), ...] as [B, n + 1, K - 2, ...]."""
-        return made.unflatten(1, (self.drafted, self.count)).transpose(1, 2)
+        places = made.reshape(len(made), self.drafted, self.count, *made.shape[2:])
+        return places.transpose(1, 2)
 
 
 @cache  # not given up: recordings read them

@@ -16,6 +16,7 @@ from orthrus.choices import speaks_for
 from orthrus.decoder import Decoder
 from orthrus.machine import synchronize
 from orthrus.moments import Moments, Span, moments_of
+from orthrus.one_pass import ScoresWithBlocks
 from orthrus.optional import DraftsAhead, MeasuredTarget, Reports, name_of
 from orthrus.values import Step
 
@@ -34,15 +35,19 @@ class Profile:
 
 
 OPTIONAL = (
+    "blocks_beside",
     "drafts_trees",
     "free_rows",
     "keep_path",
     "move_rows",
     "moves_rows",
+    "one_pass_obstacle",
     "reads_trees",
     "refusal",
     "restored",
     "restores_prefixes",
+    "score_with_blocks",
+    "take_predictions",
     "tree_obstacle",
     "turn",
     "verifies_trees",
@@ -80,7 +85,7 @@ def profile(decoder: Decoder, prompts: Sequence[Sequence[int]], batch: int, cloc
     spans: list[Span] = []
     watched = replace(
         decoder,
-        target=TimedPart(decoder.target, ("prefill", *_with(decoder.target, "score"), "keep"), spans, moments),
+        target=TimedPart(decoder.target, ("prefill", *_scoring(decoder.target), "keep"), spans, moments),
         drafter=TimedPart(decoder.drafter, _drafting(decoder.drafter), spans, moments),
         verifier=TimedPart(decoder.verifier, _with(decoder.verifier, "verify"), spans, moments),
     )
@@ -102,6 +107,10 @@ def _with(part: Any, method: str) -> tuple[str, ...]:
     return (method, other) if speaks_for(part, method, other) else (method,)
 
 
+def _scoring(target: Any) -> tuple[str, ...]:
+    return (*_with(target, "score"), *(["score_with_blocks"] if isinstance(target, ScoresWithBlocks) else []))
+
+
 def _drafting(drafter: Any) -> tuple[str, ...]:
     return ("propose", "observe", *(["ahead"] if isinstance(drafter, DraftsAhead) else []))
 
@@ -113,7 +122,7 @@ def _parts(spans: Sequence[Span], moments: Moments) -> list[dict[str, float]]:
     """
     steps: list[dict[str, float]] = []
     spent = {"draft": 0.0, "score": 0.0, "verify": 0.0}
-    phase = {"prefill": "score", "score": "score", "verify": "verify"}
+    phase = {"prefill": "score", "score": "score", "score_with_blocks": "score", "verify": "verify"}
     phase |= {f"{method}_choices": method for method in ("score", "verify")}
     last_keep = verified = None
     ahead = 0.0

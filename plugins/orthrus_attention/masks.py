@@ -7,8 +7,7 @@ from torch import Tensor
 
 from orthrus import MaskDescription
 
-TREES = frozenset({"causal", "block", "tree"})  # kinds of masks of backends that take trees
-ALL_KINDS = TREES | {"blocks"}
+ALL_KINDS = frozenset({"causal", "block", "tree", "blocks"})  # of masks
 
 
 def visible(mask: MaskDescription, window: int | None) -> Tensor:

@@ -78,11 +78,9 @@ class TargetScoring:
         """Pass over each row's anchor and draft, and over a view's blocks beside them; return what both say."""
         taps = self._draft_states.buffer if blocks.states else None
         made = self._scored(context, draft, beside=BlocksBeside(blocks, self._views[blocks.view], taps))
-        logits, predicted = made.split([blocks.count, blocks.count * blocks.drafted], dim=1)
+        logits, predicted = made[:, : blocks.count], made[:, blocks.count :]
         states = None if taps is None else blocks.by_length(taps.part(0)[:, blocks.projected])
-        return logits, BlockPredictions(
-            blocks.by_length(predicted), None if states is None else blocks.by_length(states)
-        )
+        return logits, BlockPredictions(blocks.by_length(predicted), states)
 
     def one_pass_obstacle(self) -> OnePassObstacle | None:
         """Return which part keeps it from running blocks beside a scored draft: its layers or its attention."""
