@@ -80,6 +80,10 @@ class AcceptableBlocks:
         """Return [C, n + 1 + C]: which columns of the scored draft, and of the blocks, each column of these sees."""
         return _layout(self.count, self.size, device)[3]
 
+    def projected_with_draft(self, device: torch.device) -> Tensor:
+        """Return the columns that are projected of a pass over the draft and, behind it, the blocks."""
+        return _projected(self.count, self.columns, device)
+
     def tokens(self, scored: Tensor) -> Tensor:
         """Return the tokens [B, C] of the blocks, given the anchor and the draft [B, n + 1]."""
         import torch
@@ -103,6 +107,14 @@ def _layout(count: int, size: int, device: torch.device) -> tuple[Tensor, Tensor
     before = torch.arange(count, device=device) < lengths[:, None]  # the model's own keys, strictly before place 0
     own = lengths[:, None] == lengths
     return lengths, places, lengths + places, torch.cat([before, own], dim=1)
+
+
+@cache
+def _projected(count: int, columns: int, device: torch.device) -> Tensor:
+    import torch
+
+    drafting = torch.arange(2 * count, columns, device=device)  # without first places, and last ones
+    return torch.cat([torch.arange(count, device=device), drafting])
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import random
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from support.building import assert_held, decode_with, family_oracle, table_target, transformers_target
 from support.families import FEW, VOCABULARY, WINDOW, tiny_model
 from support.native import hold_kernels, needs_kernels
-from support.recordings import recording_target
+from support.recordings import Recorded, recording_target
 from support.successors import random_head
 from support.thorough import thorough_but
 from support.views import committed, random_view
@@ -44,6 +45,8 @@ from orthrus_diffusion.block import MaskedBlock
 from orthrus_diffusion.drafter import Diffusion
 from orthrus_diffusion.one_pass import OnePassDiffusion
 from orthrus_drafters.none import NoDrafter
+from orthrus_transformers.engines.forward_pass import ForwardPass
+from orthrus_transformers.engines.fused import FusedEngine
 from orthrus_transformers.target import TransformersTarget
 from orthrus_verifiers.coupled import Coupled
 from orthrus_verifiers.rejection import Rejection
@@ -214,7 +217,7 @@ def refused(target: Target) -> str:
 def test_parts_that_cannot_are_refused_with_what_would_work() -> None:
     drafting = "drafter 'diffusion' drafts in the pass that scores (cycle: one_pass), and"
     assert refused(table_target()) == (
-        f"{drafting} target 'table' runs no blocks beside a draft; set drafter.cycle=two_passes"
+        f"{drafting} target 'TableTarget' runs no blocks beside a draft; set drafter.cycle=two_passes"
     )
     target = TransformersTarget(tiny_model("llama"), None, DynamicCache(), NoBlocks(), engine="eager")
     assert refused(target) == (
@@ -231,8 +234,8 @@ def test_parts_that_cannot_are_refused_with_what_would_work() -> None:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"tree": 8}, "cycle one_pass drafts chains: leave tree out, or set cycle=two_passes"),
-        ({"block": "auto"}, "cycle one_pass drafts as many tokens in each cycle: set block to a number"),
+        ({"tree": 8}, "drafter.cycle: one_pass drafts chains: leave tree out, or set cycle=two_passes"),
+        ({"block": "auto"}, "drafter.cycle: one_pass drafts as many tokens in each cycle: set block to a number"),
         ({"cycle": "no_pass"}, "cycle"),
     ],
 )
@@ -246,6 +249,51 @@ def test_options_that_do_not_go_together(options: dict[str, object], sentence: s
     }
     with pytest.raises(ConfigError, match=sentence):
         orthrus.load(config)
+
+
+class JoinedEngine(FusedEngine):
+    """Join wherever that is possible, as a GPU does in 16 bits: in float64 rounding is no matter."""
+
+    def joins(self, forward_pass: ForwardPass) -> bool:
+        return self.can_join(forward_pass)
+
+
+@pytest.mark.parametrize("family", thorough_but(["qwen3"], ["llama", "mistral", "qwen2", "qwen3"]))
+@pytest.mark.parametrize("recorded", [False, True])
+def test_both_kinds_of_rows_in_one_walk_through_the_layers(family: str, recorded: bool) -> None:
+    """It is what two walks give, as a draft grows into further slots, and what comes after blocks is as ever."""
+    engine: Any = Recorded(JoinedEngine) if recorded else JoinedEngine
+    targets = [
+        TransformersTarget(tiny_model(family), None, StaticCache(slots=16), SdpaAttention(), engine=chosen)
+        for chosen in (engine, "fused")
+    ]
+    for target in targets:
+        random_view(target, "noisy", noise=0.02)
+    for length in (3, 12, 40):
+        said = []
+        for target in targets:
+            context = committed(target, [list(range(1, length))])
+            draft, blocks = some_draft(context, 3), AcceptableBlocks("noisy", MASK, 3, 5, states=True)
+            for _ in range(2):  # recorded, then replayed
+                logits, predictions = target.score_with_blocks(context, draft, blocks)
+            assert predictions.states is not None
+            kept = [logits, predictions.logits, predictions.states]
+            said.append([*(made.clone() for made in kept), target.score(context, draft).clone()])
+        for mine, wanted in zip(*said, strict=True):
+            torch.testing.assert_close(mine, wanted)
+
+
+@pytest.mark.parametrize("head", [None, 2.0])
+def test_texts_of_joined_passes_are_the_oracles(head: float | None) -> None:
+    model = tiny_model("llama")
+    target = TransformersTarget(
+        model, None, StaticCache(slots=16), SdpaAttention(), engine=Recorded(JoinedEngine), prefill_chunk=5
+    )
+    random_view(target, "noisy", noise=0.02)
+    successor = None if head is None else random_head(target, "noisy", head)
+    prompts, stop = [[1, 2, 3], [7] * 9], Stop(40)
+    drafter = OnePassDiffusion(target, 5, MASK, "noisy", successor=successor)
+    assert_held(decode_with(target, drafter, prompts, stop, batch=1), family_oracle("llama"), prompts, stop)
 
 
 @needs_kernels

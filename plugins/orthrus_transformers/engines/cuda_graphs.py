@@ -206,6 +206,7 @@ class GraphedEngine:
             return None
         blocks, rows = beside.blocks, len(forward_pass.lengths)
         bucket = self._cache.place(forward_pass.lengths[:, None], forward_pass.extent - blocks.columns)
+        _held(beside.taps, rows, forward_pass.columns)  # one walk through the layers writes those of the draft, too
         return BesideShape(blocks, beside.view, bucket, _held(beside.taps, rows, blocks.columns))
 
     def _replay(self, recording: Recording) -> None:
