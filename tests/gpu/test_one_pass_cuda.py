@@ -1,4 +1,4 @@
-"""On a CUDA device: one pass a cycle, in captured passes in which both kinds of rows walk through the layers together."""
+"""On a CUDA device: one pass a cycle, captured, in which both kinds of rows walk through the layers together."""
 
 from __future__ import annotations
 
