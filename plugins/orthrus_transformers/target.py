@@ -46,13 +46,14 @@ from orthrus_transformers.model.taps import DraftStates, Taps
 from orthrus_transformers.model.views import View
 from orthrus_transformers.prefill_groups import equal_groups, prefill_groups
 from orthrus_transformers.row_keys import RowKeys
+from orthrus_transformers.scored_ahead import PlainAhead
 from orthrus_transformers.target_views import TargetViews
 
 CAPABILITIES = frozenset({"logits", "views", "training", "hidden_states", "embeddings"})
 NARROWEST = 32  # columns of a chunk of several prompts
 
 
-class TransformersTarget(TargetViews):
+class TransformersTarget(TargetViews, PlainAhead):
     """Run a Hugging Face causal language model over rows of different lengths.
 
     The token at position p of a row lives in slot p of the cache, so rows need no padding between their tokens and
@@ -102,8 +103,7 @@ class TransformersTarget(TargetViews):
         self._model = model
         self._cache = cache
         self.max_slots = cache.max_slots if isinstance(cache, BoundsSlots) else None
-        self._chunk = prefill_chunk
-        self.turn = Turn()
+        self._chunk, self.turn = prefill_chunk, Turn()
         self.group = group_of(model)
         self.scores_choices = self.group is not None
         self.moves_rows = isinstance(cache, MovesRows) and cache.moves_rows
@@ -115,6 +115,7 @@ class TransformersTarget(TargetViews):
         self._own = OwnModel(model, state)
         self.recurrent = make_states(model)
         self.marks_states = self.recurrent is not None
+        self.scores_ahead = self._launches_ahead(cache)
         self._taps = Taps(model, state)
         self._draft_states = DraftStates(model, state)
         with refusing(model.config.model_type):  # of several sizes there is not one
@@ -282,7 +283,7 @@ class TransformersTarget(TargetViews):
                 first_row=rows[0] if list(rows) == list(range(rows[0], rows[0] + len(rows))) else None,
                 begins=start == 0 and before == 0,
             )
-            logits = self._engine.run(forward_pass)  # [R, 1, V]
+            logits = self._run(forward_pass)  # [R, 1, V]
             last = start + chunk >= width
             if self._taps.buffer is not None:
                 self._row_keys.write_states(self._taps.buffer.states[: len(which), -forward_pass.width :])
@@ -296,7 +297,8 @@ class TransformersTarget(TargetViews):
     @says_when_memory_is_short
     def score(self, context: Context, draft: Draft) -> Tensor:
         """Pass over each row's anchor and draft; return the logits [B, n + 1, V] after each."""
-        return self._scored(context, draft)
+        early = self._take_early(context, draft)
+        return self._scored(context, draft) if early is None else early
 
     @torch.no_grad()
     @in_its_turn
@@ -309,7 +311,7 @@ class TransformersTarget(TargetViews):
     def _scored(self, context: Context, draft: Draft, choices: bool = False) -> Tensor:
         self.turn.check(context)
         scored = scoring_pass(context, self._cache.lengths, draft, self._taps.buffer, choices)
-        output = self._engine.run(scored)
+        output = self._run(scored)
         if self._taps.buffer is not None:
             self._row_keys.write_states(self._taps.buffer.states)
             self._taps.scored(self._cache.lengths)
@@ -386,7 +388,7 @@ class TransformersTarget(TargetViews):
             view=None if view is None else self._view(view),
             positions=positions,
         )
-        return self._engine.run(forward_pass)
+        return self._run(forward_pass)
 
     @torch.no_grad()
     @in_its_turn
@@ -419,7 +421,7 @@ class TransformersTarget(TargetViews):
             room=context.room,
             taps=self._draft_states.buffer if isinstance(draft_pass, ReadsDraftStates) else None,
         )
-        return self._engine.run(forward_pass)
+        return self._run(forward_pass)
 
     def fingerprint(self) -> str:
         """Return what tells this model's weights from others, whatever dtype they are computed in."""
