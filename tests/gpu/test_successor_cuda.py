@@ -13,7 +13,7 @@ from support.building import assert_lossless, decode_with, target_oracle
 from support.families import tiny_model
 from support.kernel_names import kernels_of
 from support.successors import random_head
-from support.tree_paths import assert_same_trees
+from support.tree_paths import assert_same_trees, paths_of
 from support.views import random_view
 from torch import Tensor
 
@@ -137,8 +137,23 @@ def test_chains_and_trees_of_parts_are_those_of_torch(seed: int) -> None:
     tree = chosen_by_kernels(*there, nodes).cpu()  # type: ignore[call-arg]
     made, order = ranked(there[1], there[2], there[3], there[4], NEVER)
     again = torch.empty_like(made).scatter_(3, order.long(), made)  # in the candidates' own order
-    assert_same_trees(tree, best_first_following(tokens, again.cpu(), room, nodes))
+    wanted = best_first_following(tokens, again.cpu(), room, nodes)
+    assert torch.equal(tree[:, -1], wanted[:, -1])
+    for row, length in enumerate(wanted[:, -1].tolist()):  # of paths that are as likely either may be in a tree
+        mine, other = (likelihoods(each[row], length, tokens[row], again[row].cpu()) for each in (tree, wanted))
+        torch.testing.assert_close(mine, other, rtol=1e-5, atol=1e-4)
     torch.testing.assert_close(again.cpu(), bounded_scores(scores, room), rtol=1e-4, atol=1e-3)
+
+
+def likelihoods(tree: Tensor, length: int, tokens: Tensor, scores: Tensor) -> Tensor:
+    """Return the log-probabilities of a tree's paths, falling: tokens [D, k] and scores [D, k, k] of the candidates."""
+    paths = paths_of(tree, length)[1:]
+    assert len(set(paths)) == length
+    sums = []
+    for path in paths:
+        at = [tokens[place].tolist().index(token) for place, token in enumerate(path)]
+        sums.append(sum(float(scores[place, ([0, *at])[place], own]) for place, own in enumerate(at)))
+    return torch.tensor(sums).sort(descending=True).values
 
 
 def bounded_scores(scores: Tensor, room: Tensor) -> Tensor:
