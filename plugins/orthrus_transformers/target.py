@@ -22,13 +22,13 @@ from orthrus_transformers.engines.native import NativeEngine
 from orthrus_transformers.guards import check_room, in_its_turn, on_its_device, says_when_memory_is_short
 from orthrus_transformers.loading.generation_settings import differing_end_tokens, end_tokens, unapplied_settings
 from orthrus_transformers.loading.provenance import provenance
-from orthrus_transformers.model.block_weights import embedding_rows, holds_blocks
+from orthrus_transformers.model.block_weights import holds_blocks
 from orthrus_transformers.model.compatibility import check_attention, check_layers, check_prefixes, tree_obstacle
 from orthrus_transformers.model.context_length import ends_early, max_length
 from orthrus_transformers.model.decoder_layers import find_layers
 from orthrus_transformers.model.experts import choose_experts
 from orthrus_transformers.model.kept_check import KeptChecks, passing_parts
-from orthrus_transformers.model.output_head import keep_wide_sums, project
+from orthrus_transformers.model.output_head import keep_wide_sums
 from orthrus_transformers.model.own_model import OwnModel
 from orthrus_transformers.model.pass_facts import PassReads, pass_identity
 from orthrus_transformers.model.pass_state import PassState
@@ -41,19 +41,20 @@ from orthrus_transformers.model.reference import (
     weight_samples,
 )
 from orthrus_transformers.model.self_check import checked_windows, refusing
-from orthrus_transformers.model.shards import group_of, shards_of
+from orthrus_transformers.model.shards import group_of
 from orthrus_transformers.model.taps import DraftStates, Taps
 from orthrus_transformers.model.views import View
 from orthrus_transformers.prefill_groups import equal_groups, prefill_groups
 from orthrus_transformers.row_keys import RowKeys
 from orthrus_transformers.scored_ahead import PlainAhead
+from orthrus_transformers.target_tables import TargetTables
 from orthrus_transformers.target_views import TargetViews
 
 CAPABILITIES = frozenset({"logits", "views", "training", "hidden_states", "embeddings"})
 NARROWEST = 32  # columns of a chunk of several prompts
 
 
-class TransformersTarget(TargetViews, PlainAhead):
+class TransformersTarget(TargetViews, TargetTables, PlainAhead):
     """Run a Hugging Face causal language model over rows of different lengths.
 
     The token at position p of a row lives in slot p of the cache, so rows need no padding between their tokens and
@@ -336,27 +337,6 @@ class TransformersTarget(TargetViews, PlainAhead):
         """
         self._taps.set(points, reader)
         self._row_keys.tap(points)
-
-    @torch.no_grad()
-    @on_its_device
-    def embed(self, tokens: Tensor) -> Tensor:
-        """Return the embedding table's rows [B, n, h] for tokens [B, n], without what a model multiplies them by."""
-        table = self._model.get_input_embeddings()
-        return table(tokens) if self.group else embedding_rows(table, tokens)
-
-    @torch.no_grad()
-    @on_its_device
-    def head_rows(self, tokens: Tensor) -> Tensor:
-        """Return the rows [..., h] of the output head's matrix for tokens [...], as they are stored."""
-        head, shards = self._model.get_output_embeddings(), shards_of(self._model)
-        return embedding_rows(head, tokens) if shards is None else shards.head_rows(head.weight, tokens)
-
-    @torch.no_grad()
-    @on_its_device
-    def head(self, hidden: Tensor) -> Tensor:
-        """Return the output head's products [B, n, V] of states [B, n, h]; in float32 for a 16-bit model."""
-        products, shards = project(self._model.get_output_embeddings(), hidden), shards_of(self._model)
-        return products if shards is None else shards.joined(products)
 
     @torch.no_grad()
     @in_its_turn
