@@ -205,11 +205,10 @@ def linear_rotated(
         low = rotated
     if head < EVERY:
         target = query + ((row * EVERY + head) * queries + column).to(tl.int64) * SIZE
+    elif head < EVERY + FEW:
+        target = key + row.to(tl.int64) * stride_row + (head - EVERY) * stride_head + slot * SIZE
     else:
-        if head < EVERY + FEW:
-            target = key + row.to(tl.int64) * stride_row + (head - EVERY) * stride_head + slot * SIZE
-        else:
-            target = value + row.to(tl.int64) * stride_row + (head - EVERY - FEW) * stride_head + slot * SIZE
+        target = value + row.to(tl.int64) * stride_row + (head - EVERY - FEW) * stride_head + slot * SIZE
     tl.store(target[:, None] + d[None, :], low.to(query.dtype.element_ty), mask=mask)
     tl.store(target[:, None] + d[None, :] + HALF, high.to(query.dtype.element_ty), mask=mask)
 

@@ -92,7 +92,7 @@ def test_a_pass_of_others_in_between_is_run_again() -> None:
         if event.result is not None:
             results[event.id] = event.result.token_ids
     assert [results["first"], results["second"]] == alone
-    assert counted.passes > counted.ahead + 2  # besides two prefills the cycle behind the second one's prefill, or behind rows that moved
+    assert counted.passes > counted.ahead + 2  # besides two prefills one that was in between
 
 
 def test_nothing_is_launched_for_rows_that_all_end() -> None:
