@@ -18,6 +18,7 @@ from orthrus.machine import synchronize
 from orthrus.moments import Moments, Span, moments_of
 from orthrus.one_pass import ScoresWithBlocks
 from orthrus.optional import DraftsAhead, MeasuredTarget, Reports, name_of
+from orthrus.score_ahead import ScoresAhead
 from orthrus.values import Step
 
 
@@ -108,7 +109,8 @@ def _with(part: Any, method: str) -> tuple[str, ...]:
 
 
 def _scoring(target: Any) -> tuple[str, ...]:
-    return (*_with(target, "score"), *(["score_with_blocks"] if isinstance(target, ScoresWithBlocks) else []))
+    further = {"score_with_blocks": ScoresWithBlocks, "score_ahead": ScoresAhead}
+    return (*_with(target, "score"), *(name for name, ability in further.items() if isinstance(target, ability)))
 
 
 def _drafting(drafter: Any) -> tuple[str, ...]:
@@ -118,11 +120,12 @@ def _drafting(drafter: Any) -> tuple[str, ...]:
 def _parts(spans: Sequence[Span], moments: Moments) -> list[dict[str, float]]:
     """Return the parts of each step's time, from the end of the keep before it to the end of its own.
 
-    What a drafter launches ahead, while the host reads what was committed, is drafting.
+    What is launched ahead, while the host reads what was committed, is drafting or scoring.
     """
     steps: list[dict[str, float]] = []
     spent = {"draft": 0.0, "score": 0.0, "verify": 0.0}
-    phase = {"prefill": "score", "score": "score", "score_with_blocks": "score", "verify": "verify"}
+    phase = {"prefill": "score", "score": "score", "verify": "verify"}
+    phase |= {"score_ahead": "score", "score_with_blocks": "score"}
     phase |= {f"{method}_choices": method for method in ("score", "verify")}
     last_keep = verified = None
     ahead = 0.0
@@ -131,7 +134,7 @@ def _parts(spans: Sequence[Span], moments: Moments) -> list[dict[str, float]]:
             seconds = moments.seconds(span.began, span.ended)
             spent[phase.get(span.method, "draft")] += seconds
             verified = span.ended if phase.get(span.method) == "verify" else verified
-            ahead = seconds if span.method == "ahead" else ahead
+            ahead = seconds if span.method in ("ahead", "score_ahead") else ahead
             continue
         commit, ahead = moments.seconds(verified, span.ended) - ahead, 0.0
         whole = 0.0 if last_keep is None else moments.seconds(last_keep, span.ended)

@@ -16,6 +16,7 @@ from orthrus.optional import BoundsSlots, ViewTarget
 from orthrus.sampling import draw_draft
 from orthrus_diffusion.chain import FOLLOWED, draw_chain, greedy_chain
 from orthrus_diffusion.drafter import Diffusion
+from orthrus_diffusion.following_tree import chosen_by_kernels
 from orthrus_diffusion.successor import SuccessorHead
 from orthrus_diffusion.tree import likeliest_of
 
@@ -105,7 +106,8 @@ class OnePassDiffusion(Diffusion):
         fitting = scored.predictions.of(accepted)
         logits, lengths = fitting.logits[:, :width], context.room.clamp(max=width)
         if fitting.states is not None:
-            return self._corrected(logits, fitting.states[:, :width], lengths, context, chance)
+            states = fitting.states[:, :width].contiguous()  # kernels read them as they lie
+            return self._corrected(logits.contiguous(), states, lengths, context, chance)
         if context.settings.draws:
             return draw_draft(context, chance, logits, lengths, passes=0)
         return Draft(logits.argmax(-1), lengths)
@@ -113,7 +115,11 @@ class OnePassDiffusion(Diffusion):
     def _corrected(self, logits: Tensor, states: Tensor, lengths: Tensor, context: Context, chance: Chance) -> Draft:
         """Return the draft of logits [B, n, V] and states [B, n, h], whose first token follows the new anchor."""
         assert self._successors is not None, "states are asked for where there is a head"
-        values, tokens, _ = likeliest_of(logits, min(FOLLOWED, logits.shape[-1]))  # [B, n, k]
+        values, tokens, normalizers = likeliest_of(logits, min(FOLLOWED, logits.shape[-1]))  # [B, n, k]
+        if not context.settings.draws:
+            parts = self._successors.parts(context.anchors, tokens, states)
+            if parts is not None:
+                return Draft(chosen_by_kernels(tokens, values, normalizers, parts, context.room, 0), lengths)
         transitions = self._successors.transitions(context.anchors, tokens, states)
         if context.settings.draws:
             return replace(draw_chain(context, chance, logits, transitions, lengths), passes=0)

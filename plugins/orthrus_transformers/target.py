@@ -21,13 +21,13 @@ from orthrus_transformers.engines.native import NativeEngine
 from orthrus_transformers.guards import check_room, in_its_turn, on_its_device, says_when_memory_is_short
 from orthrus_transformers.loading.generation_settings import differing_end_tokens, end_tokens, unapplied_settings
 from orthrus_transformers.loading.provenance import provenance
-from orthrus_transformers.model.block_weights import embedding_rows, holds_blocks
+from orthrus_transformers.model.block_weights import holds_blocks
 from orthrus_transformers.model.compatibility import check_attention, check_layers, check_prefixes
 from orthrus_transformers.model.context_length import ends_early, max_length
 from orthrus_transformers.model.decoder_layers import find_layers
 from orthrus_transformers.model.experts import choose_experts
 from orthrus_transformers.model.kept_check import KeptChecks, passing_parts
-from orthrus_transformers.model.output_head import keep_wide_sums, project
+from orthrus_transformers.model.output_head import keep_wide_sums
 from orthrus_transformers.model.own_model import OwnModel
 from orthrus_transformers.model.pass_facts import PassReads, pass_identity
 from orthrus_transformers.model.pass_state import PassState
@@ -40,19 +40,20 @@ from orthrus_transformers.model.reference import (
     weight_samples,
 )
 from orthrus_transformers.model.self_check import checked_windows, refusing
-from orthrus_transformers.model.shards import group_of, shards_of
+from orthrus_transformers.model.shards import group_of
 from orthrus_transformers.model.taps import DraftStates, Taps
 from orthrus_transformers.model.views import View
 from orthrus_transformers.prefill_groups import equal_groups, prefill_groups
 from orthrus_transformers.row_keys import RowKeys
 from orthrus_transformers.target_scoring import TargetScoring
+from orthrus_transformers.target_tables import TargetTables
 from orthrus_transformers.target_views import TargetViews
 
 CAPABILITIES = frozenset({"logits", "views", "training", "hidden_states", "embeddings"})
 NARROWEST = 32  # columns of a chunk of several prompts
 
 
-class TransformersTarget(TargetViews, TargetScoring):
+class TransformersTarget(TargetViews, TargetTables, TargetScoring):
     """Run a Hugging Face causal language model over rows of different lengths.
 
     The token at position p of a row lives in slot p of the cache, so rows need no padding between their tokens and
@@ -102,8 +103,7 @@ class TransformersTarget(TargetViews, TargetScoring):
         self._model = model
         self._cache = cache
         self.max_slots = cache.max_slots if isinstance(cache, BoundsSlots) else None
-        self._chunk = prefill_chunk
-        self.turn = Turn()
+        self._chunk, self.turn = prefill_chunk, Turn()
         self.group = group_of(model)
         self.scores_choices = self.group is not None
         self.moves_rows = isinstance(cache, MovesRows) and cache.moves_rows
@@ -115,6 +115,7 @@ class TransformersTarget(TargetViews, TargetScoring):
         self._own = OwnModel(model, state)
         self.recurrent = make_states(model)
         self.marks_states = self.recurrent is not None
+        self.scores_ahead = self._launches_ahead(cache)
         self._taps = Taps(model, state)
         self._draft_states = DraftStates(model, state)
         with refusing(model.config.model_type):  # of several sizes there is not one
@@ -282,7 +283,7 @@ class TransformersTarget(TargetViews, TargetScoring):
                 first_row=rows[0] if list(rows) == list(range(rows[0], rows[0] + len(rows))) else None,
                 begins=start == 0 and before == 0,
             )
-            logits = self._engine.run(forward_pass)  # [R, 1, V]
+            logits = self._run(forward_pass)  # [R, 1, V]
             last = start + chunk >= width
             if self._taps.buffer is not None:
                 self._row_keys.write_states(self._taps.buffer.states[: len(which), -forward_pass.width :])
@@ -298,27 +299,6 @@ class TransformersTarget(TargetViews, TargetScoring):
         """
         self._taps.set(points, reader)
         self._row_keys.tap(points)
-
-    @torch.no_grad()
-    @on_its_device
-    def embed(self, tokens: Tensor) -> Tensor:
-        """Return the embedding table's rows [B, n, h] for tokens [B, n], without what a model multiplies them by."""
-        table = self._model.get_input_embeddings()
-        return table(tokens) if self.group else embedding_rows(table, tokens)
-
-    @torch.no_grad()
-    @on_its_device
-    def head_rows(self, tokens: Tensor) -> Tensor:
-        """Return the rows [..., h] of the output head's matrix for tokens [...], as they are stored."""
-        head, shards = self._model.get_output_embeddings(), shards_of(self._model)
-        return embedding_rows(head, tokens) if shards is None else shards.head_rows(head.weight, tokens)
-
-    @torch.no_grad()
-    @on_its_device
-    def head(self, hidden: Tensor) -> Tensor:
-        """Return the output head's products [B, n, V] of states [B, n, h]; in float32 for a 16-bit model."""
-        products, shards = project(self._model.get_output_embeddings(), hidden), shards_of(self._model)
-        return products if shards is None else shards.joined(products)
 
     @torch.no_grad()
     @in_its_turn
@@ -350,7 +330,7 @@ class TransformersTarget(TargetViews, TargetScoring):
             view=None if view is None else self._view(view),
             positions=positions,
         )
-        return self._engine.run(forward_pass)
+        return self._run(forward_pass)
 
     @torch.no_grad()
     @in_its_turn
@@ -383,7 +363,7 @@ class TransformersTarget(TargetViews, TargetScoring):
             room=context.room,
             taps=self._draft_states.buffer if isinstance(draft_pass, ReadsDraftStates) else None,
         )
-        return self._engine.run(forward_pass)
+        return self._run(forward_pass)
 
     def fingerprint(self) -> str:
         """Return what tells this model's weights from others, whatever dtype they are computed in."""

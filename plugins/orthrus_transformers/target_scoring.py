@@ -10,33 +10,25 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from orthrus import Context, Draft, KVCache, Turn
+from orthrus import Context, Draft, KVCache
 from orthrus.one_pass import AcceptableBlocks, BlockPredictions, OnePassObstacle
-from orthrus.ranks.group import RankGroup
 from orthrus.trees import MovesSlots, TreeObstacle
-from orthrus_transformers.engines.engine import Engine
 from orthrus_transformers.engines.forward_pass import BlocksBeside, scoring_pass
 from orthrus_transformers.guards import in_its_turn, on_its_device, says_when_memory_is_short
 from orthrus_transformers.model.compatibility import one_pass_obstacle, tree_obstacle
 from orthrus_transformers.model.pass_state import PassState
-from orthrus_transformers.model.taps import DraftStates, Taps
+from orthrus_transformers.model.taps import DraftStates
 from orthrus_transformers.model.views import View
-from orthrus_transformers.recurrent.recurrent_states import RecurrentStates
 from orthrus_transformers.row_keys import RowKeys
+from orthrus_transformers.scored_ahead import PlainAhead
 
 
-class TargetScoring:
+class TargetScoring(PlainAhead):
     """The passes that score drafts, and what keeps a target from some of them."""
 
-    turn: Turn
-    device: torch.device
-    group: RankGroup | None
-    recurrent: RecurrentStates | None
     _model: Any
     _cache: KVCache
     _state: PassState
-    _engine: Engine
-    _taps: Taps
     _draft_states: DraftStates
     _row_keys: RowKeys
     _views: dict[str, View]
@@ -47,7 +39,8 @@ class TargetScoring:
     @says_when_memory_is_short
     def score(self, context: Context, draft: Draft) -> Tensor:
         """Pass over each row's anchor and draft; return the logits [B, n + 1, V] after each."""
-        return self._scored(context, draft)
+        early = self._take_early(context, draft)
+        return self._scored(context, draft) if early is None else early
 
     @torch.no_grad()
     @in_its_turn
@@ -62,7 +55,7 @@ class TargetScoring:
     ) -> Tensor:
         self.turn.check(context)
         scored = scoring_pass(context, self._cache.lengths, draft, self._taps.buffer, choices, beside)
-        output = self._engine.run(scored)
+        output = self._run(scored)
         if self._taps.buffer is not None:
             self._row_keys.write_states(self._taps.buffer.states)
             self._taps.scored(self._cache.lengths)
