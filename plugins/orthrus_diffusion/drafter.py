@@ -16,10 +16,12 @@ from orthrus import (
     Context,
     Draft,
     DraftShape,
+    InputError,
     RowState,
     Step,
     run_draft_pass,
 )
+from orthrus.draft_memory import is_short, largest_that_runs, smaller, too_large
 from orthrus.draft_states import DraftStatesTarget
 from orthrus.files import fingerprint_weights
 from orthrus.optional import DraftingTarget, ViewTarget
@@ -200,6 +202,18 @@ class Diffusion:
         return self._draft(context, shape, Chance(0, context.device))
 
     def _draft(self, context: Context, shape: DraftShape, chance: Chance) -> Draft:
+        """Return a draft; raise InputError if memory does not hold its pass, with the block that it holds."""
+        try:
+            return self._drafted(context, shape, chance)
+        except (RuntimeError, InputError) as error:
+            if not is_short(error):
+                raise
+        fitting = largest_that_runs(
+            smaller(shape.drafts), lambda drafts: self._drafted(context, DraftShape(drafts, shape.nodes), chance)
+        )
+        raise too_large(shape.drafts, len(context.rows), fitting, f"drafter.block={fitting + 1}")
+
+    def _drafted(self, context: Context, shape: DraftShape, chance: Chance) -> Draft:
         width = min(shape.drafts, context.max_room) + 1
         if width < 2:
             return context.empty_draft()

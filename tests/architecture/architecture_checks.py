@@ -39,6 +39,7 @@ RANKS = {
 PUBLIC = {
     "orthrus",
     "orthrus.choices",
+    "orthrus.draft_memory",
     "orthrus.draft_states",
     "orthrus.errors",
     "orthrus.files",
