@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
+from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from orthrus_serve.errors import ApiError, error_response, unforeseen
@@ -29,7 +30,7 @@ class Application(FastAPI):
         self.state.server = state
         self._answers: Mapping[str, ASGIApp] = {path: AnswerEndpoint(state, answer) for path, answer in ANSWERS.items()}
         for path, endpoint in self._answers.items():
-            self.add_route(path, endpoint, methods=["POST"])
+            self.router.routes.append(Route(path, endpoint, methods=["POST"]))
         for router in ROUTERS:
             self.include_router(router)
         self.add_exception_handler(ApiError, _show)

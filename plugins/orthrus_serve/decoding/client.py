@@ -122,7 +122,8 @@ class DecodingClient:
 
     def _handle(self, message: object) -> None:
         if isinstance(message, News):
-            for update in (*message.begun, *message.pieces):
+            updates: tuple[Update, ...] = (*message.begun, *message.pieces)
+            for update in updates:
                 self._hand_out(update)
             if message.statistics is not None:
                 self._count(message.statistics)
