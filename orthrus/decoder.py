@@ -18,6 +18,7 @@ from orthrus.registry.watchers import Watchers
 from orthrus.sampling.resolve import resolve_sampling, resolve_stop
 from orthrus.session import Session
 from orthrus.settings import Sampling, Stop
+from orthrus.tally import Tally
 from orthrus.values import Piece, Prompt, Result, Step
 
 
@@ -87,16 +88,25 @@ class Decoder:
                         on_result(done[-1])
         return done
 
-    def session(self, batch: int = 8, *, interleaves: bool = True, counts_drafts: bool = False) -> Session:
+    def session(
+        self, batch: int = 8, *, interleaves: bool = True, counts_drafts: bool = False, tally: Tally | None = None
+    ) -> Session:
         """Return a session of at most `batch` requests at a time, which may come and go while others are decoded.
 
         interleaves: whether requests go on between the chunks of another's long prompt (`target.prefill_chunk`).
         counts_drafts: whether events say how many drafts were proposed, which takes one operation a cycle.
+        tally: what counts the tokens, drafts and times of all requests together.
         """
-        return self._session(batch, interleaves=interleaves, counts_drafts=counts_drafts)
+        return self._session(batch, interleaves=interleaves, counts_drafts=counts_drafts, tally=tally)
 
     def _session(
-        self, batch: int, *, streams: bool = True, interleaves: bool = False, counts_drafts: bool = False
+        self,
+        batch: int,
+        *,
+        streams: bool = True,
+        interleaves: bool = False,
+        counts_drafts: bool = False,
+        tally: Tally | None = None,
     ) -> Session:
         return Session(
             self.target,
@@ -109,6 +119,7 @@ class Decoder:
             streams=streams,
             interleaves=interleaves,
             counts_drafts=counts_drafts,
+            tally=tally,
             watchers=self.watchers,
         )
 

@@ -24,6 +24,7 @@ from orthrus.sampling.request_settings import check_logprobs, check_seed
 from orthrus.sampling.settings_cache import SettingsCache
 from orthrus.settings import Sampling, Stop
 from orthrus.step_recorder import StepRecorder
+from orthrus.tally import Tally
 from orthrus.trees import drafts_trees, reads_trees
 from orthrus.values import Event, Prompt, Result, ShownDraft, Step
 from orthrus.watched import StepSeconds, WatchedGeneration, WatchedRow, WatchedStep
@@ -37,6 +38,11 @@ class _Asked:
     row: Row
     texts: bool = True
     drafts: bool = False  # whether its events show what was drafted
+    streams: bool = True  # whether it has events between its first and its last
+    told: int = 0  # tokens that it had events of; counted only without `streams`, as are the next two
+    accepted: int = 0  # and drafted: since its last event
+    drafted: int = 0
+    last: float | None = None  # the clock at its last tokens, for a tally
     recorder: RequestRecorder = field(default_factory=RequestRecorder)
     watched: tuple[int, str] = (-1, "")  # number and id that watchers are told
 
@@ -62,6 +68,7 @@ class Session:
         streams: bool = True,
         interleaves: bool = False,
         counts_drafts: bool = False,
+        tally: Tally | None = None,
         watchers: Watchers | None = None,
     ) -> None:
         """Begin with no requests.
@@ -69,7 +76,8 @@ class Session:
         stop, sampling: what a request has that says nothing else, resolved against the target. streams: whether there
         are events as tokens come; without, there is one a request, with its result. interleaves: whether requests go on
         between the chunks of another's long prompt. counts_drafts: whether events say how many drafts were proposed.
-        watchers: what is told of steps and of requests that have ended; None: nobody.
+        tally: what counts the tokens, drafts and times of all requests. watchers: what is told of steps and of requests
+        that have ended; None: nobody.
         """
         check_batch(batch)
         self._target, self._drafter, self._verifier = target, drafter, verifier
@@ -103,7 +111,7 @@ class Session:
         self._events: deque[Event] = deque()
         self._steps: Iterator[Step | None] | None = None  # of the decoding under way
         self._failed: BaseException | None = None
-        self._watchers = watchers
+        self._tally, self._watchers = tally, watchers
         self._step_recorder = StepRecorder(target.device) if watchers and watchers.after_step else None
         self._told_until = 0.0  # the clock, when watchers were last told of a step
         self._generations: deque[WatchedGeneration] = deque()  # that watchers are to be told of
@@ -123,6 +131,7 @@ class Session:
         shows: bool = True,
         texts: bool = True,
         drafts: bool = False,
+        streams: bool = True,
     ) -> str:
         """Ask for an answer; return the request's id, which its events have.
 
@@ -131,6 +140,8 @@ class Session:
         shows: whether events have the text as it comes; without, tokens are turned into text at the end alone.
         texts: whether the result has the text; with neither, and no stop strings, the tokenizer is not asked for any.
         drafts: whether events show what was drafted, and by whom.
+        streams: whether there is an event of each step; without, there are its first and its last, which has all that
+        lies between, and a step costs less. One that shows drafts has all events.
         logprobs: of how many of the likeliest tokens the target's scores are wanted, besides the chosen token's. Raises
         InputError, and changes nothing, for an id that is taken, a prompt that cannot be answered, or settings that do
         not fit.
@@ -157,22 +168,24 @@ class Session:
                 self._streams and shows,
                 drafts,
             )
-            self.enqueue(name, request, texts)
+            self.enqueue(name, request, texts, streams=streams or drafts)
             return name
 
     def _free_id(self) -> str:
         """Return the number of the next request, or the first after it that no request has as its id."""
         return next(name for name in map(str, count(self._context.arrivals)) if name not in self._numbers)
 
-    def enqueue(self, id: str, request: Request, texts: bool = True, watched_as: str | None = None) -> None:
+    def enqueue(
+        self, id: str, request: Request, texts: bool = True, watched_as: str | None = None, *, streams: bool = True
+    ) -> None:
         """Ask for the answer of a request whose settings are known to fit; texts: whether its result has the text.
 
-        watched_as: what watchers are told as its id; None: its id.
+        watched_as: what watchers are told as its id; None: its id. streams: as of `add`.
         """
         watched = request if self._step_recorder is None else replace(request, drafts=True)
         row = self._scheduler.add(watched)
         self._numbers[id] = row.request
-        self._asked[row.request] = asked = _Asked(id, row, texts, request.drafts)
+        self._asked[row.request] = asked = _Asked(id, row, texts, request.drafts, streams)
         if self._watchers is not None:
             asked.watched = self._watchers.number(), id if watched_as is None else watched_as
         if not row.live:  # it has no room for an answer
@@ -226,6 +239,11 @@ class Session:
         return id in self._numbers
 
     @property
+    def held_tokens(self) -> int:
+        """The number of tokens, of prompts and answers, of the requests that are decoded now."""
+        return sum(row.length for row in self._context.rows if row.live and row.output)
+
+    @property
     def pending(self) -> int:
         """The number of requests that have not ended."""
         return len(self._asked)
@@ -256,6 +274,7 @@ class Session:
             self._asked[row.request].recorder.begin(began)
         watched = None if step is None or self._step_recorder is None else self._watched(step, self._step_recorder)
         if step is not None:
+            self._count(step, time.perf_counter())
             self._record(step, began, self._clock)
         self._rest()
         self._tell(watched)
@@ -299,8 +318,24 @@ class Session:
             if tokens:
                 asked = requests[row.request]
                 asked.recorder.add(step, index, began, ended)
-                if streams or row.finish_reason is not None:
+                if not asked.streams:
+                    asked.accepted += min(step.accepted[index], len(tokens))
+                    asked.drafted += step.drafted[index] if step.drafted else 0
+                if row.finish_reason is not None or (streams and (asked.streams or not asked.told)):
                     self._note(asked, step, index)
+
+    def _count(self, step: Step, now: float) -> None:
+        """Count a step in the tally, if there is one; now: the clock, of gaps in which a consumer's time counts."""
+        tally = self._tally
+        if tally is None:
+            return
+        tally.add(step)
+        for row, tokens in zip(self._context.rows, step.committed, strict=True):
+            asked = self._asked.get(row.request)
+            if tokens and asked is not None:
+                if asked.last is not None:
+                    tally.add_gap(now - asked.last)
+                asked.last = now
 
     def _rest(self) -> None:
         """Let requests that come later begin anew, also after another decoding, if none goes on now."""
@@ -329,6 +364,8 @@ class Session:
         self._events.append(event)
 
     def _event(self, asked: _Asked, step: Step, index: int) -> Event:
+        if not asked.streams:
+            return self._untold(asked, step)
         row, ended = asked.row, step.finished[index] is not None
         tokens, texts = step.committed[index], row.take_pieces()
         scores = step.scores[index] if step.scores and row.likeliest is not None else None
@@ -338,6 +375,16 @@ class Session:
         draft = self._shown(step, index) if asked.drafts else None
         return Event(asked.id, tokens, texts, rest, accepted, scores, step, result, drafted, draft)
 
+    def _untold(self, asked: _Asked, step: Step | None) -> Event:
+        """Return the event of all that a request has come to since its last one."""
+        row, told = asked.row, asked.told
+        accepted, drafted = asked.accepted, asked.drafted
+        asked.told, asked.accepted, asked.drafted = len(row.output), 0, 0
+        scores = None if row.likeliest is None else tuple(row.scores[told:])
+        rest, result = ("", None) if row.live else (row.finish_text(), self._done(asked))
+        tokens = tuple(row.output[told:])
+        return Event(asked.id, tokens, row.take_pieces(), rest, accepted, scores, step, result, drafted)
+
     def _shown(self, step: Step, index: int) -> ShownDraft:
         if step.drafts is None or not step.drafts[index]:
             return ShownDraft()
@@ -346,9 +393,12 @@ class Session:
     def _ended(self, asked: _Asked) -> Event:
         """Return the last event of a request that ended outside of a step; forget it, also if its text has an error."""
         try:
+            if not asked.streams:
+                return self._untold(asked, None)
             return Event(asked.id, rest=asked.row.finish_text(), result=self._last_result(asked))
         finally:
-            self._forget(asked)
+            if asked.id in self._numbers:
+                self._forget(asked)
 
     def _done(self, asked: _Asked) -> Result:
         """Return the result of a request that has ended, and forget the request."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
+import torch
 from support.serving import decoder_of, serving
 
-from orthrus import Event
+from orthrus import Event, Step
+from orthrus.tally import Tally
 from orthrus_serve.decoding.inbox import Encoded
 from orthrus_serve.decoding.messages import Generate, News
 from orthrus_serve.decoding.outbox import Outbox
@@ -57,14 +59,15 @@ class Clock:
 @pytest.mark.parametrize(("answers", "joined"), [(1, False), (4, False), (5, True), (64, True)])
 def test_pieces_are_joined_only_where_there_are_many_answers(answers: int, joined: bool) -> None:
     sent: list[News] = []
-    clock = Clock()
-    outbox = Outbox(sent.append, lambda: False, TokenTexts(None), refuse, clock)  # type: ignore[arg-type]
+    clock, tally = Clock(), Tally()
+    outbox = Outbox(sent.append, lambda: False, TokenTexts(None), refuse, tally, clock)  # type: ignore[arg-type]
     for number in range(answers):
         outbox.begin(Encoded(Generate(str(number), "a", streams=True), (0,), 0.0))
     for _ in range(40):
         clock.now += 0.0051
         outbox.note(events(answers))
-        outbox.flush(answers, 0, lambda: 0)
+        tally.add(step(answers))
+        outbox.flush(answers, 0, lambda: (0, 0))
     assert len(sent) == (10 if joined else 40)
     pieces = [piece for news in sent for piece in news.pieces]
     assert sum(piece.tokens for piece in pieces) == 40 * answers
@@ -73,7 +76,7 @@ def test_pieces_are_joined_only_where_there_are_many_answers(answers: int, joine
     assert 1 <= len(told) <= 2  # of 0.2 s
     for number in range(answers):
         outbox.forget(str(number))
-    outbox.flush(0, 0, lambda: 0)
+    outbox.flush(0, 0, lambda: (0, 0))
     last = sent[-1].statistics
     assert last is not None and last.running == 0
     assert sum(statistics.generated_tokens for statistics in [*told, last]) == 40 * answers
@@ -84,15 +87,49 @@ def events(count: int) -> Sequence[Event]:
     return [Event(str(number), (1,), ("x",)) for number in range(count)]
 
 
-def test_nothing_is_sent_of_answers_that_are_not_streamed_or_were_forgotten() -> None:
+def step(count: int) -> Step:
+    """Return a cycle in which each answer came to one token."""
+    ones = torch.ones(count, dtype=torch.long)
+    return Step(1, (), ones, ((1,),) * count, (0,) * count, (None,) * count, 1)
+
+
+def test_a_whole_answer_that_ends_waits_for_no_other() -> None:
     sent: list[News] = []
     clock = Clock()
-    outbox = Outbox(sent.append, lambda: False, TokenTexts(None), refuse, clock)  # type: ignore[arg-type]
+    outbox = Outbox(sent.append, lambda: False, TokenTexts(None), refuse, Tally(), clock)  # type: ignore[arg-type]
+    for number in range(8):
+        outbox.begin(Encoded(Generate(str(number), "a", streams=number > 0), (0,), 0.0))
+    outbox.flush_begun()
+    clock.now = 1.0
+    outbox.note(events(8))
+    outbox.flush(8, 0, lambda: (0, 0))
+    clock.now += 0.001
+    result = next(event.result for event in decoder_with_text() if event.result is not None)
+    outbox.note([Event("0", (1, 2), result=result), *events(8)[1:]])
+    outbox.flush(7, 0, lambda: (0, 0))
+    assert [piece.id for piece in sent[-1].pieces] == ["0"]
+    assert sent[-1].pieces[0].text == result.text
+    clock.now += 0.02
+    outbox.flush(7, 0, lambda: (0, 0))
+    assert [(piece.id, piece.tokens) for piece in sent[-1].pieces] == [(str(number), 1) for number in range(1, 8)]
+
+
+def decoder_with_text() -> list[Event]:
+    """Return the events of an answer."""
+    session = decoder_of().session()
+    session.add("abc")
+    return list(session)
+
+
+def test_nothing_is_sent_of_answers_that_are_not_streamed_or_were_forgotten() -> None:
+    sent: list[News] = []
+    clock, tally = Clock(), Tally()
+    outbox = Outbox(sent.append, lambda: False, TokenTexts(None), refuse, tally, clock)  # type: ignore[arg-type]
     outbox.begin(Encoded(Generate("0", "a"), (0,), 0.0))
     outbox.begin(Encoded(Generate("1", "a", streams=True), (0,), 0.0))
     outbox.note(events(2))
     outbox.forget("1")
     clock.now = 1.0
-    outbox.flush(1, 0, lambda: 0)
+    outbox.flush(1, 0, lambda: (0, 0))
     assert [news.pieces for news in sent] == [()]
     assert decoder_of().session().advance() == []

@@ -37,12 +37,9 @@ class AnswerRecord:
     """
 
     request: Generate
-    prompt_tokens: int
     arrived: float
     text: Detokenizer | WholeText | None = None
     first: float | None = None
-    last: float = 0.0
-    length: int = 0  # tokens so far
     ending: Ending | None = None
     texts: list[str] = field(default_factory=list)
     token_ids: list[int] = field(default_factory=list)  # that have not become text
@@ -52,12 +49,10 @@ class AnswerRecord:
     accepted: int = 0
     drafted: int = 0
 
-    def add(self, event: Event, now: float, texts: TokenTexts) -> float | None:
-        """Note an event; return the seconds since the last one with tokens, or None if there was none."""
-        gap = now - self.last if self.first is not None and event.token_ids else None
-        if event.token_ids:
-            self.first, self.last = now if self.first is None else self.first, now
-        self.length += len(event.token_ids)
+    def add(self, event: Event, now: float, texts: TokenTexts) -> None:
+        """Note an event."""
+        if event.token_ids and self.first is None:
+            self.first = now
         self.tokens += len(event.token_ids)
         self.accepted += event.accepted
         self.drafted += event.drafted
@@ -68,7 +63,6 @@ class AnswerRecord:
             self.ending = self._ending(event.result, now)
             if self.text is None and not self.request.streams:
                 self.texts = [event.result.text]
-        return gap
 
     def _add_text(self, event: Event, texts: TokenTexts) -> None:
         """Note the text, or tokens that become text later; token by token if drafts are to be shown."""

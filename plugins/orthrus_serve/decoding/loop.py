@@ -8,6 +8,7 @@ from orthrus import BuildError, Decoder, Detokenizer, InputError, Session, byte_
 from orthrus.errors import reason
 from orthrus.optional import HoldsCache
 from orthrus.ranks.together import together_of
+from orthrus.tally import Tally
 from orthrus_serve.decoding.answer_record import WholeText
 from orthrus_serve.decoding.inbox import Encoded, Taken, TakesMessages, plainly
 from orthrus_serve.decoding.messages import Cancel, Finish, Generate, Notice, Refused, ScoredToken
@@ -27,7 +28,8 @@ class DecodingLoop:
         self._together = together_of(decoder.target)
         self._cache = decoder.target.cache if isinstance(decoder.target, HoldsCache) else None
         self._texts = TokenTexts(decoder.target.tokenizer)
-        self._outbox = Outbox(writer.send, lambda: writer.busy, self._texts, self._drop)
+        self._tally = Tally()
+        self._outbox = Outbox(writer.send, lambda: writer.busy, self._texts, self._drop, self._tally)
         self._scoring = ScoringQueue(decoder.target, self._texts)
         self._session = self._new_session()
         self._failures = 0
@@ -50,7 +52,7 @@ class DecodingLoop:
         return self._together.messages(lambda: self._inbox.take(wait=wait))
 
     def _new_session(self) -> Session:
-        return self._decoder.session(self._batch, counts_drafts=True)
+        return self._decoder.session(self._batch, counts_drafts=True, tally=self._tally)
 
     def _take(self, message: Taken) -> None:
         if isinstance(message, Cancel):
@@ -105,6 +107,7 @@ class DecodingLoop:
             shows=request.streams and searches,
             texts=searches,
             drafts=request.drafts,
+            streams=request.streams or request.logprobs is not None,  # scores become text step by step
         )
 
     def _text_of(self, token_ids: Sequence[int]) -> str:
@@ -143,10 +146,10 @@ class DecodingLoop:
             self._fail(error)
         pending = self._session.pending
         running = min(pending, self._batch)
-        self._outbox.flush(running, pending - running, self._cache_bytes)
+        self._outbox.flush(running, pending - running, self._cache_use)
 
-    def _cache_bytes(self) -> int:
-        return 0 if self._cache is None else self._cache.bytes_in_use()
+    def _cache_use(self) -> tuple[int, int]:
+        return self._session.held_tokens, 0 if self._cache is None else self._cache.bytes_in_use()
 
     def _fail(self, error: Exception) -> None:
         """Refuse what is under way: a step is of all rows, and its error ends the session. A new one begins."""

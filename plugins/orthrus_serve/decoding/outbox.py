@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from orthrus import Detokenizer, Event
+from orthrus.tally import Tally
 from orthrus_serve.decoding.answer_record import AnswerRecord, WholeText
 from orthrus_serve.decoding.inbox import Encoded
 from orthrus_serve.decoding.messages import Begun, News, Piece, ScoredToken
@@ -26,19 +27,21 @@ class Outbox:
         busy: Callable[[], bool],
         texts: TokenTexts,
         drop: Callable[[str, Exception], None],
+        tally: Tally,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         """Begin with no answers.
 
         busy: tells whether what was sent before is still to be read. drop: called with a request whose tokens the
-        tokenizer cannot turn into text, and its error.
+        tokenizer cannot turn into text, and its error. tally: the session's.
         """
         self._send, self._busy, self._texts, self._drop, self._clock = send, busy, texts, drop, clock
         self._records: dict[str, AnswerRecord] = {}
         self._begun: dict[str, tuple[Begun, bool]] = {}  # that were not sent yet, and whether they are streams
-        self._changed: dict[str, AnswerRecord] = {}  # with news, in the order in which they had the first of them
+        self._changed: dict[str, AnswerRecord] = {}  # streams with news, in the order in which they had the first
+        self._whole: dict[str, AnswerRecord] = {}  # whole answers that have ended
         self._sent = self._told = 0.0
-        self.counters = Counters()
+        self.counters = Counters(tally)
 
     def begin(
         self,
@@ -53,7 +56,7 @@ class Outbox:
         """
         request, length = encoded.request, len(encoded.token_ids)
         self._begun[request.id] = Begun(request.id, length, echo, scored), request.streams
-        self._records[request.id] = AnswerRecord(request, length, encoded.arrived, text)
+        self._records[request.id] = AnswerRecord(request, encoded.arrived, text)
         self.counters.prompt_tokens += length
 
     def forget(self, id: str) -> None:
@@ -61,7 +64,8 @@ class Outbox:
         self._records.pop(id, None)
         self._begun.pop(id, None)
         self._changed.pop(id, None)
-        self.counters.changed = True
+        self._whole.pop(id, None)
+        self.counters.left = True
 
     def note(self, events: Sequence[Event]) -> None:
         """Note the events of a step; those of requests that were forgotten are left out."""
@@ -77,9 +81,11 @@ class Outbox:
     def _note(self, record: AnswerRecord, event: Event, now: float) -> None:
         if event.error is not None:
             raise event.error
-        self.counters.add(event, record.add(event, now, self._texts))
-        if record.request.streams or record.ending is not None:
+        record.add(event, now, self._texts)
+        if record.request.streams:
             self._changed[event.id] = record
+        elif record.ending is not None:
+            self._whole[event.id] = record
         if record.ending is not None:
             del self._records[event.id]
 
@@ -97,18 +103,22 @@ class Outbox:
         begun, self._begun = self._begun, {}
         return tuple(each for each, _ in begun.values())
 
-    def flush(self, running: int, waiting: int, cache_bytes: Callable[[], int]) -> None:
-        """Send what is new, unless it may wait for more; now and then, and at the end of an answer, with the state."""
+    def flush(self, running: int, waiting: int, cache_use: Callable[[], tuple[int, int]]) -> None:
+        """Send what is new, unless it may wait for more; now and then, and at the end of an answer, with the state.
+
+        A whole answer waits for no other. cache_use: returns the tokens that are held, and the bytes of the cache.
+        """
         now = self._clock()
-        if self._records and (self._busy() or (len(self._records) > FEW and now - self._sent < JOINED_SECONDS)):
+        joins = len(self._records) > FEW and now - self._sent < JOINED_SECONDS
+        if (self._records and self._busy()) or (joins and not self._whole):
             return
-        pieces = self._pieces()
+        pieces = self._pieces(joins)
         tells = self.counters.changed and self._tells(now, pieces)
         if not pieces and not tells:
             return
-        self._sent = now
-        held = sum(record.prompt_tokens + record.length for record in self._records.values() if record.length)
-        statistics = self.counters.take(running, waiting, held, cache_bytes()) if tells else None
+        if not joins:
+            self._sent = now
+        statistics = self.counters.take(running, waiting, *cache_use()) if tells else None
         self._send(News(pieces, statistics, self._take_begun()))
 
     def _tells(self, now: float, pieces: Sequence[Piece]) -> bool:
@@ -118,8 +128,11 @@ class Outbox:
         self._told = now
         return True
 
-    def _pieces(self) -> tuple[Piece, ...]:
-        changed, self._changed = self._changed, {}
+    def _pieces(self, joins: bool) -> tuple[Piece, ...]:
+        """Return what is new; joins: without what is new of streams."""
+        changed, self._whole = self._whole, {}
+        if not joins:
+            changed, self._changed = {**changed, **self._changed}, {}
         pieces = [piece for id, record in changed.items() if (piece := self._piece(id, record)) is not None]
         return tuple(piece for piece in pieces if piece.tokens or piece.text or piece.ending is not None)
 
