@@ -93,34 +93,6 @@ def step(count: int) -> Step:
     return Step(1, (), ones, ((1,),) * count, (0,) * count, (None,) * count, 1)
 
 
-def test_a_whole_answer_that_ends_waits_for_no_other() -> None:
-    sent: list[News] = []
-    clock = Clock()
-    outbox = Outbox(sent.append, lambda: False, TokenTexts(None), refuse, Tally(), clock)  # type: ignore[arg-type]
-    for number in range(8):
-        outbox.begin(Encoded(Generate(str(number), "a", streams=number > 0), (0,), 0.0))
-    outbox.flush_begun()
-    clock.now = 1.0
-    outbox.note(events(8))
-    outbox.flush(8, 0, lambda: (0, 0))
-    clock.now += 0.001
-    result = next(event.result for event in decoder_with_text() if event.result is not None)
-    outbox.note([Event("0", (1, 2), result=result), *events(8)[1:]])
-    outbox.flush(7, 0, lambda: (0, 0))
-    assert [piece.id for piece in sent[-1].pieces] == ["0"]
-    assert sent[-1].pieces[0].text == result.text
-    clock.now += 0.02
-    outbox.flush(7, 0, lambda: (0, 0))
-    assert [(piece.id, piece.tokens) for piece in sent[-1].pieces] == [(str(number), 1) for number in range(1, 8)]
-
-
-def decoder_with_text() -> list[Event]:
-    """Return the events of an answer."""
-    session = decoder_of().session()
-    session.add("abc")
-    return list(session)
-
-
 def test_nothing_is_sent_of_answers_that_are_not_streamed_or_were_forgotten() -> None:
     sent: list[News] = []
     clock, tally = Clock(), Tally()

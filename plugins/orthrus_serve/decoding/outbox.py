@@ -38,8 +38,7 @@ class Outbox:
         self._send, self._busy, self._texts, self._drop, self._clock = send, busy, texts, drop, clock
         self._records: dict[str, AnswerRecord] = {}
         self._begun: dict[str, tuple[Begun, bool]] = {}  # that were not sent yet, and whether they are streams
-        self._changed: dict[str, AnswerRecord] = {}  # streams with news, in the order in which they had the first
-        self._whole: dict[str, AnswerRecord] = {}  # whole answers that have ended
+        self._changed: dict[str, AnswerRecord] = {}  # with news, in the order in which they had the first of them
         self._sent = self._told = 0.0
         self.counters = Counters(tally)
 
@@ -64,7 +63,6 @@ class Outbox:
         self._records.pop(id, None)
         self._begun.pop(id, None)
         self._changed.pop(id, None)
-        self._whole.pop(id, None)
         self.counters.left = True
 
     def note(self, events: Sequence[Event]) -> None:
@@ -82,10 +80,8 @@ class Outbox:
         if event.error is not None:
             raise event.error
         record.add(event, now, self._texts)
-        if record.request.streams:
+        if record.request.streams or record.ending is not None:
             self._changed[event.id] = record
-        elif record.ending is not None:
-            self._whole[event.id] = record
         if record.ending is not None:
             del self._records[event.id]
 
@@ -106,18 +102,17 @@ class Outbox:
     def flush(self, running: int, waiting: int, cache_use: Callable[[], tuple[int, int]]) -> None:
         """Send what is new, unless it may wait for more; now and then, and at the end of an answer, with the state.
 
-        A whole answer waits for no other. cache_use: returns the tokens that are held, and the bytes of the cache.
+        Whole answers are joined as pieces are: clients who get theirs together ask again together, and prompts that
+        come together are one prefill. cache_use: returns the tokens that are held, and the bytes of the cache.
         """
         now = self._clock()
-        joins = len(self._records) > FEW and now - self._sent < JOINED_SECONDS
-        if (self._records and self._busy()) or (joins and not self._whole):
+        if self._records and (self._busy() or (len(self._records) > FEW and now - self._sent < JOINED_SECONDS)):
             return
-        pieces = self._pieces(joins)
+        pieces = self._pieces()
         tells = self.counters.changed and self._tells(now, pieces)
         if not pieces and not tells:
             return
-        if not joins:
-            self._sent = now
+        self._sent = now
         statistics = self.counters.take(running, waiting, *cache_use()) if tells else None
         self._send(News(pieces, statistics, self._take_begun()))
 
@@ -128,11 +123,8 @@ class Outbox:
         self._told = now
         return True
 
-    def _pieces(self, joins: bool) -> tuple[Piece, ...]:
-        """Return what is new; joins: without what is new of streams."""
-        changed, self._whole = self._whole, {}
-        if not joins:
-            changed, self._changed = {**changed, **self._changed}, {}
+    def _pieces(self) -> tuple[Piece, ...]:
+        changed, self._changed = self._changed, {}
         pieces = [piece for id, record in changed.items() if (piece := self._piece(id, record)) is not None]
         return tuple(piece for piece in pieces if piece.tokens or piece.text or piece.ending is not None)
 
