@@ -18,6 +18,7 @@ from orthrus.options import option
 from orthrus.prompts import read_prompts
 from orthrus.registry.plugins import Plugins
 from orthrus.settings import Sampling, Stop
+from orthrus.tally import Tally, Totals
 from orthrus.values import (
     AttentionCapabilities,
     BaselineAnswer,
@@ -119,11 +120,13 @@ __all__ = [
     "Stop",
     "Stream",
     "Summary",
+    "Tally",
     "TapPoint",
     "TappedStates",
     "Target",
     "TokenScores",
     "Tokenizer",
+    "Totals",
     "Trial",
     "Turn",
     "Verdict",

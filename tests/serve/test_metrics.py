@@ -8,8 +8,7 @@ import pytest
 import torch
 from support.serving import decoder_of, serving
 
-from orthrus import Event, Step
-from orthrus.tally import Tally
+from orthrus import Event, Step, Tally
 from orthrus_serve.decoding.inbox import Encoded
 from orthrus_serve.decoding.messages import Generate, News
 from orthrus_serve.decoding.outbox import Outbox

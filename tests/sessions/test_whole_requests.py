@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.small_sessions import LETTERS, target_of
 
-from orthrus import Decoder, Event, Stop
-from orthrus.tally import Tally
+from orthrus import Decoder, Event, Stop, Tally
 from orthrus_drafters.prompt_lookup import PromptLookup
 from orthrus_verifiers.coupled import Coupled
 

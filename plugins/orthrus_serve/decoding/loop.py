@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from orthrus import BuildError, Decoder, Detokenizer, InputError, Session, byte_tokens
+from orthrus import BuildError, Decoder, Detokenizer, InputError, Session, Tally, byte_tokens
 from orthrus.errors import reason
 from orthrus.optional import HoldsCache
 from orthrus.ranks.together import together_of
-from orthrus.tally import Tally
 from orthrus_serve.decoding.answer_record import WholeText
 from orthrus_serve.decoding.inbox import Encoded, Taken, TakesMessages, plainly
 from orthrus_serve.decoding.messages import Cancel, Finish, Generate, Notice, Refused, ScoredToken

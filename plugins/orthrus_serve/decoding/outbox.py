@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from orthrus import Detokenizer, Event
-from orthrus.tally import Tally
+from orthrus import Detokenizer, Event, Tally
 from orthrus_serve.decoding.answer_record import AnswerRecord, WholeText
 from orthrus_serve.decoding.inbox import Encoded
 from orthrus_serve.decoding.messages import Begun, News, Piece, ScoredToken

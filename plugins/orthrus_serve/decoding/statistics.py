@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orthrus.tally import Tally
+from orthrus import Tally
 from orthrus_serve.decoding.messages import Statistics
 
 
