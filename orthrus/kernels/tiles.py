@@ -8,6 +8,7 @@ MOST_TOKENS = 32  # above, matrix products are no longer bound by reading weight
 # Hidden size up to which a layer's weights stay in the GPU's cache, so that reading them for each tile costs little.
 # There a token's bits do not depend on how many others are scored with it, up to so many.
 SMALL_WIDTH, MOST_INVARIANT_TOKENS = 1024, 160
+SMALL_TOKENS = 32  # of small models, up to which tiles of 16 tokens are fastest
 EARLY_WIDTH = 1024  # hidden size; above, programs that wait early take room from those that read weights
 
 
@@ -34,10 +35,13 @@ class Tile:
 
 
 def tile(tokens: int, outputs: int, width: int) -> Tile:
-    """Return the layout that was fastest on an H100 for the shapes of SmolLM2-135M, Qwen3-1.7B and Qwen3-8B.
+    """Return the layout that was fastest on an H100 for the shapes of Qwen3-1.7B and Qwen3-8B, an H200 for SmolLM2's.
 
-    width: the hidden size. Small models have one layout for any tokens, so that a token's bits are those it has alone.
+    width: the hidden size. What small models leave of a norm's sum of squares is of 16 columns for any tokens, so that
+    a token's bits are those it has alone; products have the same bits by any tile.
     """
-    if tokens <= 16 or width <= SMALL_WIDTH:
+    if tokens <= 16 or (width <= SMALL_WIDTH and tokens <= SMALL_TOKENS):
         return Tile(16, 16, 128, 2, 6)
+    if width <= SMALL_WIDTH:
+        return Tile(32, 32, 128, 4, 5) if outputs > 2 * width + width // 2 else Tile(32, 16, 128, 4, 6)
     return Tile(32, 16, 128, 4, 6) if outputs <= 2048 else Tile(32, 32, 128, 4, 5)

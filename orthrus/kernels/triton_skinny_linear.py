@@ -51,10 +51,15 @@ def product(
 
 
 @triton.jit
-def factor_of(parts, padded, m, valid, PARTS: tl.constexpr, PADDED: tl.constexpr, K: tl.constexpr, epsilon):
-    """Return one over the root mean square of each row [BM], of which the parts [PARTS, BM] are sums of squares."""
+def squares_of(parts, padded, m, valid, PARTS: tl.constexpr, PADDED: tl.constexpr):
+    """Return the parts of each row's sum of squares [BM, PADDED]: asked for before the product, used behind it."""
     p = tl.arange(0, PADDED)
-    squares = tl.load(parts + p[None, :] * padded + m[:, None], mask=valid[:, None] & (p < PARTS)[None, :], other=0.0)
+    return tl.load(parts + p[None, :] * padded + m[:, None], mask=valid[:, None] & (p < PARTS)[None, :], other=0.0)
+
+
+@triton.jit
+def factor_of(squares, K: tl.constexpr, epsilon):
+    """Return one over the root mean square of each row [BM]."""
     return tl.rsqrt(tl.sum(squares, 1) / K + epsilon)
 
 
@@ -115,10 +120,12 @@ def linear(
     valid = m < rows
     read_ahead(weight, n, K, AHEAD, PIECES)
     wait(EARLY)
+    if PARTS > 0:
+        squares = squares_of(parts, padded, m, valid, PARTS, PADDED)
     values = product(gained, weight, n, m, valid, K, BK, BM, BN, STAGES)
     let_follow(EARLY)
     if PARTS > 0:
-        values *= factor_of(parts, padded, m, valid, PARTS, PADDED, K, epsilon)[:, None]
+        values *= factor_of(squares, K, epsilon)[:, None]
     if BIASED:
         values += tl.load(bias + n).to(tl.float32)[None, :]
     tl.store(out + m[:, None] * N + n[None, :], values.to(out.dtype.element_ty), mask=valid[:, None])
@@ -172,33 +179,36 @@ def linear_rotated(
     valid = m < rows
     read_ahead(weight, n, K, AHEAD, PIECES)
     wait(EARLY)
-    factor = factor_of(parts, padded, m, valid, PARTS, PADDED, K, epsilon)
-    values = product(gained, weight, n, m, valid, K, BK, BM, BN, STAGES) * factor[:, None]
-    let_follow(EARLY)
-    if BIASED:
-        values += tl.load(bias + n).to(tl.float32)[None, :]
-    low, high = tl.split(tl.permute(tl.reshape(values, [BM, 2, PAIRS]), [0, 2, 1]))
+    squares = squares_of(parts, padded, m, valid, PARTS, PADDED)
+    # What stands beside the product is asked for before it.
     d = first + tl.arange(0, PAIRS)
     row = m // queries
     column = m % queries
     mask = valid[:, None]
+    heads = head + m * 0  # of each token, as masks want it
+    turned = (valid & (heads < EVERY + FEW))[:, None]
+    angle = (row * angle_stride + column * SIZE)[:, None] + d[None, :]
+    cosine_low = tl.load(cosine + angle, mask=turned, other=0.0)
+    cosine_high = tl.load(cosine + angle + HALF, mask=turned, other=0.0)
+    sine_low = tl.load(sine + angle, mask=turned, other=0.0)
+    sine_high = tl.load(sine + angle + HALF, mask=turned, other=0.0)
+    slot = tl.load(slots + m, mask=valid & (heads >= EVERY), other=0)
+    values = product(gained, weight, n, m, valid, K, BK, BM, BN, STAGES)
+    let_follow(EARLY)
+    values *= factor_of(squares, K, epsilon)[:, None]
+    if BIASED:
+        values += tl.load(bias + n).to(tl.float32)[None, :]
+    low, high = tl.split(tl.permute(tl.reshape(values, [BM, 2, PAIRS]), [0, 2, 1]))
     if head < EVERY + FEW:
-        angle = (row * angle_stride + column * SIZE)[:, None] + d[None, :]
-        cosine_low = tl.load(cosine + angle, mask=mask, other=0.0).to(tl.float32)
-        cosine_high = tl.load(cosine + angle + HALF, mask=mask, other=0.0).to(tl.float32)
-        sine_low = tl.load(sine + angle, mask=mask, other=0.0).to(tl.float32)
-        sine_high = tl.load(sine + angle + HALF, mask=mask, other=0.0).to(tl.float32)
-        turned = low * cosine_low - high * sine_low
-        high = high * cosine_high + low * sine_high
-        low = turned
+        rotated = low * cosine_low.to(tl.float32) - high * sine_low.to(tl.float32)
+        high = high * cosine_high.to(tl.float32) + low * sine_high.to(tl.float32)
+        low = rotated
     if head < EVERY:
         target = query + ((row * EVERY + head) * queries + column).to(tl.int64) * SIZE
+    elif head < EVERY + FEW:
+        target = key + row.to(tl.int64) * stride_row + (head - EVERY) * stride_head + slot * SIZE
     else:
-        slot = tl.load(slots + m, mask=valid, other=0)
-        if head < EVERY + FEW:
-            target = key + row.to(tl.int64) * stride_row + (head - EVERY) * stride_head + slot * SIZE
-        else:
-            target = value + row.to(tl.int64) * stride_row + (head - EVERY - FEW) * stride_head + slot * SIZE
+        target = value + row.to(tl.int64) * stride_row + (head - EVERY - FEW) * stride_head + slot * SIZE
     tl.store(target[:, None] + d[None, :], low.to(query.dtype.element_ty), mask=mask)
     tl.store(target[:, None] + d[None, :] + HALF, high.to(query.dtype.element_ty), mask=mask)
 
@@ -228,18 +238,19 @@ def linear_added(
     n = tl.program_id(1) * BN + tl.arange(0, BN)
     m = tl.program_id(0) * BM + tl.arange(0, BM)
     valid = m < rows
+    if NORMED:
+        gains = tl.load(norm + n)
     read_ahead(weight, n, K, AHEAD, PIECES)
     wait(EARLY)
-    values = product(hidden, weight, n, m, valid, K, BK, BM, BN, STAGES)
-    let_follow(EARLY)
     offsets = m[:, None] * N + n[None, :]
     before = tl.load(residual + offsets, mask=valid[:, None], other=0.0)
+    values = product(hidden, weight, n, m, valid, K, BK, BM, BN, STAGES)
+    let_follow(EARLY)
     after = (values + before.to(tl.float32)).to(before.dtype)
     tl.store(residual + offsets, after, mask=valid[:, None])
     if NORMED:
         wide = after.to(tl.float32)
-        g = tl.load(norm + n).to(tl.float32)
-        tl.store(gained + offsets, (wide * g[None, :]).to(before.dtype), mask=valid[:, None])
+        tl.store(gained + offsets, (wide * gains[None, :].to(tl.float32)).to(before.dtype), mask=valid[:, None])
         tl.store(parts + tl.program_id(1) * padded + m, tl.sum(wide * wide, 1), mask=valid)
 
 
@@ -273,9 +284,10 @@ def gated(
     valid = m < rows
     read_ahead(weight, n, K, AHEAD, PIECES)
     wait(EARLY)
-    factor = factor_of(parts, padded, m, valid, PARTS, PADDED, K, epsilon)
-    values = product(gained, weight, n, m, valid, K, BK, BM, BN, STAGES) * factor[:, None]
+    squares = squares_of(parts, padded, m, valid, PARTS, PADDED)
+    values = product(gained, weight, n, m, valid, K, BK, BM, BN, STAGES)
     let_follow(EARLY)
+    values *= factor_of(squares, K, epsilon)[:, None]
     gate, up = tl.split(tl.permute(tl.reshape(values, [BM, 2, HALF]), [0, 2, 1]))
     column = first + tl.arange(0, HALF)
     activated = gate * tl.sigmoid(gate) * up

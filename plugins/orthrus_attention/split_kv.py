@@ -10,7 +10,7 @@ from torch import Tensor
 
 from orthrus import AttentionCapabilities, BuildError, MaskDescription, Parts
 from orthrus.kernels.launch import early_launch
-from orthrus_attention.masks import TREES
+from orthrus_attention.masks import ALL_KINDS
 from orthrus_attention.unsupported import refuse
 
 PROGRAMS = 512  # enough to fill today's GPUs a few times over
@@ -25,7 +25,10 @@ NUMBERS_A_WARP = 2048  # that splits left, 64 for a thread: few warps have the l
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """The inputs of the kernels: positions [B, n] and lengths [B]; window 0 is none. seen [B, n, n]: of a tree."""
+    """The inputs of the kernels: positions [B, n] and lengths [B]; window 0 is none.
+
+    seen [B, n, n]: of a tree; [B, n, m]: of blocks, behind m - n columns of a scored draft.
+    """
 
     positions: Tensor
     lengths: Tensor
@@ -53,7 +56,7 @@ class SplitAttention:
     """Give each stretch of slots to its own program, then weigh the stretches together."""
 
     capabilities = AttentionCapabilities(
-        devices=frozenset({"cuda"}), dtypes=frozenset({"float32", "bfloat16", "float16"}), kinds=TREES
+        devices=frozenset({"cuda"}), dtypes=frozenset({"float32", "bfloat16", "float16"}), kinds=ALL_KINDS
     )
 
     def prepare(self, mask: MaskDescription, window: int | None, dtype: torch.dtype) -> Prepared:
@@ -84,14 +87,16 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, prepared: Prepared, scale
     batch, all_heads, queries, size = query.shape
     heads, slots = key.shape[1], key.shape[2]
     rows = all_heads // heads * queries
-    scores = prepared.causal or prepared.seen is not None  # a block's bits decide no text
+    columns = queries if prepared.seen is None else prepared.seen.shape[2]
+    scores = prepared.causal or (prepared.seen is not None and columns == queries)  # a block's bits decide no text
     batch_invariant = is_batch_invariant(queries, slots, size if scores else None, batch * heads)
     block_m, block_n, warps = tile_sizes(rows, size, slots, query.element_size(), batch_invariant)
     tiles = -(-rows // block_m)
     splits = split_count(batch * heads, tiles, slots, block_n if batch_invariant else 0)
     tree, paths = 0, prepared.positions  # which paths are of no chain
     if prepared.seen is not None:
-        tree, paths = (2, prepared.columns) if batch_invariant else (1, prepared.seen.view(torch.uint8))
+        in_order = batch_invariant and scores
+        tree, paths = (2, prepared.columns) if in_order else (1, prepared.seen.view(torch.uint8))
     whole = splits == 1
     apart = tree == 2 and not whole and all_heads // heads <= block_m
     # [B, n, H, D] in memory, which is how the model's next projection wants it
@@ -120,6 +125,7 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, prepared: Prepared, scale
         *out.stride()[:3],
         heads,
         queries,
+        columns,
         rows,
         splits,
         WHOLE=whole,

@@ -7,6 +7,7 @@ and else what each split sums up, [B, H_kv, splits, M, D]. Lengths are read from
 right while the text grows.
 
 A tree's tokens lie in the slots behind the committed ones. TREE 1: `paths` [B, n, n] says which of them a query sees.
+So it does for blocks behind the columns of a scored draft, whose keys come before theirs: [B, n, columns].
 TREE 2: `paths` [B, n, n] says which of them stands at each depth of a query's path, and the keys are taken in the order
 of the text, so that a query gets the bits that it gets in a chain; row m is query m // groups then. APART: the tiles of
 keys in which paths differ are each query's own, so every query has a program of its own for them, behind the others.
@@ -47,7 +48,7 @@ def _add_keys(q, k, v, seen, scale, maximum, total, sum_values):
 
 @triton.jit
 def _seen_keys(
-    n, mask, position, first, length, positions, paths, query_index, valid, queries,
+    n, mask, position, first, length, positions, paths, query_index, valid, queries, columns,
     CAUSAL: tl.constexpr, TREE: tl.constexpr, WINDOW: tl.constexpr,
 ):  # fmt: skip
     """Return which of the slots n [N] each query sees [M, N]; positions [n] and paths [n, n] are those of the row."""
@@ -55,16 +56,17 @@ def _seen_keys(
         seen = mask[None, :] & (n[None, :] <= position[:, None])
     elif TREE == 1:
         column = n - length
-        drafted = (column >= 0) & (column < queries)
-        place = query_index[:, None] * queries + column[None, :]
+        drafted = (column >= 0) & (column < columns)
+        place = query_index[:, None] * columns + column[None, :]
         own = tl.load(paths + place, mask=valid[:, None] & drafted[None, :], other=0) != 0
         seen = mask[None, :] & ((n[None, :] < length) | own)
     else:
         seen = mask[None, :] & ((n[None, :] < length) | (n[None, :] >= first))
     if WINDOW > 0:
         if TREE == 1:
-            drafted = (n >= length) & (n < length + queries)
-            n = tl.where(drafted, tl.load(positions + n - length, mask=drafted, other=0), n)
+            behind = length + columns - queries  # a scored draft's columns, if there are any, follow one another
+            drafted = (n >= behind) & (n < length + columns)
+            n = tl.where(drafted, tl.load(positions + n - behind, mask=drafted, other=0), n)
         seen = seen & (n[None, :] > position[:, None] - WINDOW)
     return seen
 
@@ -110,6 +112,7 @@ def partial(
     stride_on,
     heads,
     queries,
+    columns,
     rows,
     splits,
     WHOLE: tl.constexpr,
@@ -168,7 +171,7 @@ def partial(
     # last query are.
     used = (last + 1).to(tl.int32)
     if TREE == 1:
-        used = (length + queries).to(tl.int32)
+        used = (length + columns).to(tl.int32)
     lowest = 0
     if WINDOW > 0:
         lowest = tl.maximum(first - WINDOW + 1, 0).to(tl.int32)
@@ -197,8 +200,8 @@ def partial(
         mask = n < end
         k = tl.load(keys + n[None, :] * stride_kn + d[:, None], mask=mask[None, :] & inside[:, None], other=0.0)
         seen = _seen_keys(
-            n, mask, position, first, length, positions + batch * queries, paths + batch * queries * queries,
-            query_index, valid, queries, CAUSAL, TREE, WINDOW,
+            n, mask, position, first, length, positions + batch * queries, paths + batch * queries * columns,
+            query_index, valid, queries, columns, CAUSAL, TREE, WINDOW,
         )  # fmt: skip
         v = tl.load(values + n[:, None] * stride_vn + d[None, :], mask=mask[:, None] & inside[None, :], other=0.0)
         maximum, total, sum_values = _add_keys(q, k, v, seen, scale, maximum, total, sum_values)

@@ -45,6 +45,7 @@ PUBLIC = {
     "orthrus.files",
     "orthrus.unfinished_files",
     "orthrus.hookspecs",
+    "orthrus.one_pass",
     "orthrus.optional",
     "orthrus.paths",
     "orthrus.progress",

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.view_programs import example
 
-PROSE = "The lighthouse stood at the end of a long pier, which {} nobody had walked along for a whole winter and most of the spring."
+PROSE = "The lighthouse stood at the end of a long pier, which {} nobody had walked along for a winter and a spring."
 CODE = 'def first():\n    """{}"""\n\n\nclass Broken:\n'
 
 

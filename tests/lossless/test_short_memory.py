@@ -63,7 +63,9 @@ def test_a_pass_that_scores(
 def test_a_pass_that_drafts(monkeypatch: pytest.MonkeyPatch) -> None:
     target = target_of(monkeypatch, 10, ERROR, drafts=True)
     drafter = Diffusion(target, 16, VOCABULARY - 1, "noisy", tree=12)
-    with pytest.raises(InputError, match=r"of 15 tokens for 1 row; it holds drafts of 7: set drafter\.block=8\b"):
+    with pytest.raises(
+        InputError, match=r"drafts of 15 tokens for 1 row; it holds drafts of 7: set drafter\.block=8\b"
+    ):
         decode_with(target, drafter, PROMPTS[:1], Stop(60))
 
 
