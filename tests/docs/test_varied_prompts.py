@@ -12,7 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.view_programs import example
 
-PROSE = "The lighthouse stood at the end of a long pier, which {} nobody had walked along for a winter and a spring."
+PROSE = (
+    "The lighthouse stood at the end of a long pier, which {} nobody had walked along for a winter and a spring, for"
+    " nobody knew the way."
+)
 CODE = 'def first():\n    """{}"""\n\n\nclass Broken:\n'
 
 

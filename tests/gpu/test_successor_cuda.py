@@ -24,7 +24,8 @@ from orthrus_diffusion.block import SuccessorBlock
 from orthrus_diffusion.chain import greedy_chain
 from orthrus_diffusion.drafter import Diffusion
 from orthrus_diffusion.following_tree import best_first_following, chosen_by_kernels, conditional
-from orthrus_diffusion.successor import SuccessorHead, Successors, bounded
+from orthrus_diffusion.successor import SuccessorHead
+from orthrus_diffusion.transitions import Successors, bounded
 from orthrus_diffusion.tree import NEVER, likeliest_of
 from orthrus_transformers.target import TransformersTarget
 from orthrus_verifiers.coupled import Coupled
