@@ -11,8 +11,9 @@ from orthrus.kernels.launch import early_launch
 from orthrus.kernels.tiles import MOST_INVARIANT_TOKENS
 from orthrus.kernels.triton_wait import wait
 
-# Of more tokens, programs that take one at a time are too many; up to there a token's bits must be those it has alone.
-FEW_TOKENS, TOKENS_A_PROGRAM = MOST_INVARIANT_TOKENS, 8
+# Of more tokens, programs that take one at a time are too many. Each warp has one token then, too, and adds up its
+# squares as a program of one warp does: a token's bits are those it has alone.
+FEW_TOKENS, TOKENS_A_PROGRAM = MOST_INVARIANT_TOKENS, 4
 
 
 @triton.jit
@@ -182,7 +183,7 @@ def split_heads(
         SIZE=size,
         HALF=triton.next_power_of_2(size // 2),
         TOKENS=tokens,
-        num_warps=1 if tokens == 1 else 4,
+        num_warps=tokens,
         **early_launch(),
     )
     return query, key, value
