@@ -108,7 +108,7 @@ def measured(name: str, tokens: int, tiles: list[Tile]) -> list[dict]:
     """Return bits and times of the tiles."""
     held = weights(SHAPES[name])
     hidden = torch.randn(1, tokens, SHAPES[name][1], device="cuda").bfloat16()
-    some = torch.tensor([0, 1, tokens // 3, tokens // 2 + 3, tokens - 1], device="cuda")
+    some = torch.tensor([0, 1, tokens // 3, tokens // 2 + 3, tokens - 1], device="cuda").clamp(max=tokens - 1)
     alone = torch.cat([product(hidden[:, [n]], held[0], REFERENCE, torch.float32) for n in some.tolist()], 1)
     results = []
     base = microseconds([partial(torch.mm, hidden[0], w.t()) for w in held])

@@ -50,10 +50,8 @@ def fits(
         return False
     sizes = [head_size, *(size for weight in weights for size in weight.shape)]
     small = all(weight.numel() < 2**31 for weight in weights)  # places are 32-bit numbers
-    if any_tokens:
-        few = hidden.shape[0] * hidden.shape[1] * max(sizes) < 2**31
-    else:
-        few = _few(hidden, batch_invariant)
+    placed = hidden.shape[0] * hidden.shape[1] * max(sizes) < 2**31
+    few = placed if any_tokens else _few(hidden, batch_invariant)
     return few and small and all(size % 32 == 0 for size in sizes)
 
 

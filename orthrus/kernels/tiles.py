@@ -50,7 +50,7 @@ def tile(tokens: int, outputs: int, width: int, most_columns: int = 256) -> Tile
 
 
 def _some_tokens(outputs: int) -> list[Tile]:
-    """Return layouts for up to 96 tokens, the best first; measured on an H200 with 64 (`docs/tools/product_tiles.py`)."""
+    """Return layouts for up to 96 tokens, the best first, measured on an H200 by `docs/tools/product_tiles.py`."""
     few = [Tile(64, 32, 64, 4, 8), Tile(64, 16, 128, 4, 5)]
     if outputs <= 2048:
         return few[1:]

@@ -24,7 +24,10 @@ class SplitAttention:
     """Give each stretch of slots to its own program, then weigh the stretches together."""
 
     capabilities = AttentionCapabilities(
-        devices=frozenset({"cuda"}), dtypes=frozenset({"float32", "bfloat16", "float16"}), kinds=TREES
+        devices=frozenset({"cuda"}),
+        dtypes=frozenset({"float32", "bfloat16", "float16"}),
+        kinds=TREES,
+        steady=True,
     )
 
     def prepare(self, mask: MaskDescription, window: int | None, dtype: torch.dtype) -> Prepared:

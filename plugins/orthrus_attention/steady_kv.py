@@ -29,9 +29,7 @@ class Layout:
     grouped: bool
 
 
-def is_steady(
-    batch: int, queries: int, slots: int, kind: Literal["causal", "block", "tree"], width: int = 2
-) -> bool:
+def is_steady(batch: int, queries: int, slots: int, kind: Literal["causal", "block", "tree"], width: int = 2) -> bool:
     """Tell whether the kernels here take a pass: then a query gets the bits that it gets alone.
 
     queries: of each row. width: bytes of a number.

@@ -1,11 +1,11 @@
 """Triton kernels: attention whose bits do not depend on what else is in a pass, the keys in parts by their position.
 
 M = groups * n query rows share a key head. A part is a stretch of slots that is always the same: of 64 slots up to
-1,024, 256 up to 8,192, and 1,024 beyond. Within it tiles of keys follow one another, as in FlashAttention, from nothing;
+1,024, 256 up to 8,192, and 1,024 beyond. Within it tiles of keys follow one another from nothing, as in FlashAttention;
 the parts of a group, 16 of 64 slots or 4, are folded in order, and so are the groups. `partial` leaves parts, or groups
 that it has folded itself (GROUPED), or of a single group the result (WHOLE); `folded` does the rest. All give the same
-bits, and so do tiles of any number of rows: nothing is added up across threads but whole numbers, products by tensor
-cores, which add in the order of the keys, and maxima.
+bits, and so do tiles of any number of rows: nothing is added up across threads but whole numbers, and products by
+tensor cores, which add in the order of the keys.
 
 A tree's tokens lie in the slots behind the committed ones, and each query takes its keys in the order of the text that
 leads to it. In parts where texts differ every query has a program of its own, behind the others.
@@ -173,7 +173,7 @@ def _leave(
         values = value + batch * stride_vb + head * stride_vh
         path = paths + (batch * queries + first_row // groups) * queries  # of a query alone
         for slot in range(start, end, BLOCK_N):
-            if GROUPED:
+            if GROUPED:  # noqa: SIM102  # which is known when it is compiled
                 if slot % leaf == 0:
                     group_maximum, keep, weigh = _weights_of(group_maximum, maximum)
                     group_total = tl.fma(group_total, keep, total * weigh)
@@ -289,7 +289,7 @@ def folded(
     d = tl.arange(0, PADDED)
     inside = d < SIZE
     position = tl.load(positions + batch * queries + query_index)
-    first, last = _reach(positions, position, batch, queries, QUERIES, CAUSAL)
+    _, last = _reach(positions, position, batch, queries, QUERIES, CAUSAL)
     lowest = tl.full([], 0, tl.int32)
     if WINDOW > 0:  # what no query of the row sees was not written
         lowest = part_of(tl.maximum(position.to(tl.int32) - WINDOW + 1, 0))
