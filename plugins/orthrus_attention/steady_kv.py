@@ -76,10 +76,11 @@ def attend_steadily(query: Tensor, key: Tensor, value: Tensor, prepared: Prepare
     maxima = torch.empty(places, dtype=torch.float32, device=query.device)
     sums = torch.empty_like(maxima)
     query = query if query.stride(3) == 1 else query.contiguous()
+    causal = prepared.causal or tree  # a tree's tokens in the order of their text
     shape = {
-        "QUERIES": 1 << (queries - 1).bit_length(),
+        "QUERIES": 1 if causal and not prepared.window else 1 << (queries - 1).bit_length(),  # that all are looked at
         "WINDOW": prepared.window,
-        "CAUSAL": prepared.causal or tree,  # in the order of the text
+        "CAUSAL": causal,
         "TREE": tree,
         "GROUPED": layout.grouped,
         "SIZE": size,

@@ -210,7 +210,7 @@ def _leave(
             tl.store(out_or_parts + cell[:, None].to(tl.int64) * SIZE + d[None, :], sum_values, mask=written)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["queries", "rows", "splits"])  # or it is compiled again as drafts grow
 def partial(
     query, key, value, positions, lengths, paths, out_or_parts, maxima, sums, scale,
     stride_qb, stride_qh, stride_qn, stride_kb, stride_kh, stride_kn, stride_vb, stride_vh, stride_vn,
@@ -274,7 +274,7 @@ def _chunk_folded(
     return maximum, total, values
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["queries", "rows", "splits"])  # or it is compiled again as drafts grow
 def folded(
     parts, maxima, sums, positions, out, stride_ob, stride_oh, stride_on, heads, queries, rows, splits,
     SIZE: tl.constexpr, PADDED: tl.constexpr, GROUPED: tl.constexpr, QUERIES: tl.constexpr, WINDOW: tl.constexpr,
