@@ -258,12 +258,16 @@ def _chunk_folded(
         part = first + index
         there = (part >= lowest) & (part <= last)
         cell = cells + part.to(tl.int64) * rows
-        held_maxima = held_maxima + (tl.load(maxima + cell, mask=there, other=float("-inf")),)
-        held_sums = held_sums + (tl.load(sums + cell, mask=there, other=0.0),)
-        held_values = held_values + (tl.load(parts + cell * SIZE + d, mask=d < tl.where(there, SIZE, 0), other=0.0),)
+        part_maximum = tl.load(maxima + cell, mask=there, other=float("-inf"))
+        part_total = tl.load(sums + cell, mask=there, other=0.0)
+        part_values = tl.load(parts + cell * SIZE + d, mask=d < tl.where(there, SIZE, 0), other=0.0)
+        held_maxima = held_maxima + (part_maximum,)  # type: ignore[assignment]  # to Triton it is one of any length
+        held_sums = held_sums + (part_total,)  # type: ignore[assignment]
+        held_values = held_values + (part_values,)  # type: ignore[assignment]
     for group in tl.static_range(CHUNK // FOLD):
-        group_maximum, group_total = held_maxima[group * FOLD], held_sums[group * FOLD]
-        group_values = held_values[group * FOLD]
+        group_maximum = held_maxima[group * FOLD]  # type: ignore[var-annotated]
+        group_total = held_sums[group * FOLD]  # type: ignore[var-annotated]
+        group_values = held_values[group * FOLD]  # type: ignore[var-annotated]
         for index in tl.static_range(1, FOLD):
             group_maximum, keep, weigh = _weights_of(group_maximum, held_maxima[group * FOLD + index])
             group_total = tl.fma(group_total, keep, held_sums[group * FOLD + index] * weigh)
