@@ -66,12 +66,12 @@ def cases(shape: str) -> list[Case]:
 
 def target_of(shape: str, layers: int) -> TransformersTarget:
     """Return a target of random weights: some layers, and words in proportion to those of `LAYERS`."""
-    config = AutoConfig.from_pretrained(SHAPES / shape)
+    config = AutoConfig.from_pretrained(SHAPES / shape, trust_remote_code=False)
     share = LAYERS[shape] / config.num_hidden_layers
     config.num_hidden_layers, config.vocab_size = layers, int(config.vocab_size * share) // 128 * 128
     torch.manual_seed(0)
     with torch.device("cuda"):
-        model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).eval()
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16, trust_remote_code=False).eval()
     target = TransformersTarget(model, None, StaticCache(), split_kv.SplitAttention(), engine="fused")
     target.cache.start(1, torch.device("cuda"))
     target.cache.place(

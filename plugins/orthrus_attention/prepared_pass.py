@@ -1,4 +1,4 @@
-"""What attention `split` needs of a pass, prepared once for all layers with the same window."""
+"""A pass as attention `split` needs it, prepared once for all layers with the same window."""
 
 from __future__ import annotations
 
