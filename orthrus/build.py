@@ -14,6 +14,7 @@ from orthrus.config.compose import ConfigSource, nested, read_overrides
 from orthrus.config.schema import Config, PartConfig, config_values, load_config, source_name
 from orthrus.decoder import Decoder
 from orthrus.errors import BuildError, OrthrusError, reason, unknown
+from orthrus.one_pass import check_one_pass
 from orthrus.options import HasSource
 from orthrus.ranks.together import SharedTarget, together_of
 from orthrus.registry.catalog import PARTS
@@ -311,12 +312,9 @@ def _check_fit(parts: Parts, config: Config) -> None:
             f" '{_name(parts.target, config.target)}' does not offer"
         )
     kinds = ("target", "drafter", "verifier", "attention", "cache")
-    check_trees(
-        parts.target,
-        parts.drafter,
-        parts.verifier,
-        {kind: chosen.entry.name for kind in kinds if (chosen := getattr(config, kind)) is not None},
-    )
+    names = {kind: chosen.entry.name for kind in kinds if (chosen := getattr(config, kind)) is not None}
+    check_trees(parts.target, parts.drafter, parts.verifier, names)
+    check_one_pass(parts.target, parts.drafter, names)
     if parts.verifier.greedy and config.sampling.temperature > 0:
         raise BuildError(
             f"verifier '{_name(parts.verifier, config.verifier)}' decodes greedily: sampling.temperature must be 0,"

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeGuard, runtime_checkable
 
 from orthrus.interfaces import Drafter, Target, Verifier
+from orthrus.one_pass import DraftsWhileScoring
 from orthrus.optional import DraftPass, ReadsLikeliest
 from orthrus.values import Draft, LikeliestTokens, Verdict
 
@@ -79,7 +80,7 @@ class Choices:
 
         recorder: notes when they do.
         """
-        if isinstance(drafter, ReadsLikeliest):
+        if isinstance(drafter, ReadsLikeliest | DraftsWhileScoring):
             return None
         score = score_choices_of(target)
         if score is None or not isinstance(verifier, VerifiesChoices):

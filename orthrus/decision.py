@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from torch import Tensor
 
 from orthrus.batch.context import Context
 from orthrus.chance import Chance
 from orthrus.choices import Choices
+from orthrus.draft_memory import is_short, largest_that_runs, smaller, too_large
+from orthrus.errors import InputError
 from orthrus.sampling.logits_processor import LogitsProcessor
 from orthrus.values import Draft, Verdict
 
@@ -41,7 +44,27 @@ class Decision:
         return Decided(self.verify(self.context, draft, processed, self.chance), logits)
 
     def scored(self, draft: Draft) -> Decided:
-        """Score a draft in one pass; return the verdict."""
+        """Score a draft in one pass; return the verdict.
+
+        Raises InputError if memory does not hold the pass, with the size of a draft that it holds.
+        """
+        try:
+            return self._scored(draft)
+        except (RuntimeError, InputError) as error:
+            if not (draft.tokens.shape[1] and is_short(error)):
+                raise
+        # What the error's frames held is free by now: smaller ones may be tried.
+        size = draft.tokens.shape[1]
+        fitting = largest_that_runs(smaller(size), partial(self._first_scored, draft))
+        raise too_large(size, len(draft.tokens), fitting)
+
+    def _first_scored(self, draft: Draft, size: int) -> None:
+        """Score the first tokens of a draft: of a tree they are one, too."""
+        parents = None if draft.parents is None else draft.parents[:, :size]
+        likely = None if draft.probabilities is None else draft.probabilities[:, :size]
+        self._scored(Draft(draft.tokens[:, :size], draft.lengths.clamp(max=size), likely, parents))
+
+    def _scored(self, draft: Draft) -> Decided:
         if self.choices is None or not self.context.settings.plain:
             return self.of(draft, self.score(self.context, draft))
         choices = self.choices.score(self.context, draft)  # [B, n + 1]

@@ -28,8 +28,10 @@ from orthrus.chance import Chance
 from orthrus.choices import Choices
 from orthrus.decision import Decided, Decision
 from orthrus.interfaces import Drafter, Target, Verifier
+from orthrus.one_pass import scoring_of
 from orthrus.optional import name_of
 from orthrus.ranks.together import together_of
+from orthrus.score_ahead import scores_ahead
 from orthrus.step_recorder import StepRecorder
 from orthrus.taps import tap_for
 from orthrus.trees import check_trees, drafts_trees, reads_trees
@@ -78,11 +80,11 @@ def decode_in_turns(
         context, name_of(drafter), moves=moves, fit=fit, trees=trees, reads_trees=reads
     )
     taps, likeliest = tap_for(target, drafter, context), likeliest_for(drafter)
-    ahead = drafts_ahead(drafter, context, chance)
-    calls = drafter.propose, target.score, verifier.verify, prefill_chunks, ahead
-    propose, score, verify, prefill, ahead = calls if recorder is None else recorder.noting(*calls)
+    plain, ahead = scores_ahead(target, drafter, context), drafts_ahead(drafter, context, chance)
+    calls = drafter.propose, scoring_of(target, drafter), verifier.verify, prefill_chunks, plain or ahead
+    propose, score, verify, prefill, ahead = calls if recorder is None else recorder.noting(*calls, plain is not None)
     decision = Decision(context, chance, score, verify, Choices.between(target, drafter, verifier, recorder))
-    after_prefill = taps.deliver_prompts if taps else None
+    after_prefill = in_order(taps.deliver_prompts if taps else None, plain)
     after_cycle = in_order(taps.deliver_scored if taps else None, ahead)  # what is launched reads what is delivered
 
     def conclude(draft: Draft, decided: Decided, committed: Callable[[], object] | None, reads: bool = False) -> Step:

@@ -33,3 +33,14 @@ class DraftStatesTarget(DraftingTarget, Protocol):
 
     def head_rows(self, tokens: Tensor) -> Tensor:
         """Return the rows [..., h] of the output head's matrix for tokens [...], as they are stored."""
+
+
+@runtime_checkable
+class LendsTables(Protocol):
+    """A target whose tables a drafter's kernels may read themselves. V: vocabulary, h: hidden size."""
+
+    def tables(self) -> tuple[Tensor, Tensor] | None:
+        """Return the matrices [V, h] whose rows `embed` and `head_rows` give, contiguous, on the device.
+
+        None: this process holds them in another form, or a part of them.
+        """

@@ -20,7 +20,8 @@ from orthrus.interfaces import Drafter, Target, Verifier
 from orthrus.optional import PrefillsInChunks, name_of
 from orthrus.prompts import check_batch, encode
 from orthrus.registry.watchers import Watchers
-from orthrus.sampling.request_settings import check_logprobs, check_seed, request_sampling, request_stop
+from orthrus.sampling.request_settings import check_logprobs, check_seed
+from orthrus.sampling.settings_cache import SettingsCache
 from orthrus.settings import Sampling, Stop
 from orthrus.step_recorder import StepRecorder
 from orthrus.trees import drafts_trees, reads_trees
@@ -72,7 +73,7 @@ class Session:
         """
         check_batch(batch)
         self._target, self._drafter, self._verifier = target, drafter, verifier
-        self._stop, self._sampling, self._seed = stop, sampling, seed
+        self._settings, self._seed = SettingsCache(stop, sampling, target, verifier), seed
         self._streams = streams
         self._gives_way = interleaves  # else whoever decodes may have the turn throughout
         self._turn = turn_of(target)
@@ -142,13 +143,13 @@ class Session:
                 raise InputError(f"the id '{name}' is taken by a request that goes on; choose another")
             check_seed(name, seed, self._verifier)
             check_logprobs(name, logprobs, self._target.vocabulary_size)
-            limits = request_stop(name, stop, self._stop, self._target)
+            limits = self._settings.stop(name, stop)
             tokens = encode(self._target, prompt, name, chat)
             check_slots(self._target, name, len(tokens), limits)
             request = Request(
                 tuple(tokens),
                 limits,
-                request_sampling(name, sampling, self._sampling, self._target, self._verifier),
+                self._settings.sampling(name, sampling),
                 seeded_key(
                     request_key(name if noise is None else noise), self._seed if seed is None else seed, self._seed
                 ),

@@ -23,7 +23,7 @@ Propose = Callable[[Context, Chance], Draft]
 Score = Callable[[Context, Draft], Tensor]
 Prefill = Callable[[Target, Context, Sequence[int], bool], Iterator[Tensor | None]]
 Verify = Callable[[Context, Draft, Tensor, Chance], Verdict]
-AHEAD = "ahead"  # a draft that is launched while the host reads: it is the next step's, and not done before
+AHEAD = "ahead"  # what is launched while the host reads: it is the next step's, and not done before
 
 
 class StepRecorder:
@@ -32,12 +32,20 @@ class StepRecorder:
     def __init__(self, device: torch.device) -> None:
         self._moments = moments_of(device)
         self._spans: list[Span] = []
-        self._launched: list[Span] = []  # of drafts that were launched ahead in the step before
+        self._launched: list[Span] = []  # that were launched ahead in the step before
+        self._ahead_part = "draft"
 
     def noting(
-        self, propose: Propose, score: Score, verify: Verify, prefill: Prefill, ahead: Callable[[], object] | None
+        self,
+        propose: Propose,
+        score: Score,
+        verify: Verify,
+        prefill: Prefill,
+        ahead: Callable[[], object] | None,
+        scores: bool = False,
     ) -> tuple[Propose, Score, Verify, Prefill, Callable[[], object] | None]:
-        """Return what does the same as what the loop calls, and notes it."""
+        """Return what does the same as what the loop calls, and notes it; scores: whether `ahead` scores, or drafts."""
+        self._ahead_part = "score" if scores else "draft"
         launch = ahead and self.timed(AHEAD, ahead)
         return (
             self.timed("draft", propose),
@@ -84,7 +92,7 @@ class StepRecorder:
         """Return the seconds of each part since they were last taken; the step is committed, its moments are past."""
         seconds = dict.fromkeys(("prefill", "draft", "score", "verify"), 0.0)
         for span in (*self._launched, *(span for span in self._spans if span.method != AHEAD)):
-            part = "draft" if span.method == AHEAD else span.method
+            part = self._ahead_part if span.method == AHEAD else span.method
             seconds[part] += self._moments.seconds(span.began, span.ended)
         self._launched, self._spans = [span for span in self._spans if span.method == AHEAD], []
         return seconds

@@ -212,9 +212,14 @@ class MaskDescription:
     kind `tree`: column i of the pass has its key in the slot i after its row's length, and sees the slots below that
     length and those of its own path. paths [B, n, n]: whether a column, in the second dimension, has another one on its
     path, itself included. positions [B, n]: the length and each column's depth, from 0 on; a window goes by positions.
+
+    kind `blocks`: blocks behind the m - n columns of a scored draft, whose keys lie in the slots from the row's length
+    on. Column i has its key in the slot m - n + i after the length, and sees the slots below the length and those of
+    the m columns that paths [B, n, m] say. positions [B, n]: of these columns in the text; the draft's follow one
+    another from the length on.
     """
 
-    kind: Literal["causal", "block", "tree"]
+    kind: Literal["causal", "block", "tree", "blocks"]
     positions: Tensor
     lengths: Tensor
     extent: int

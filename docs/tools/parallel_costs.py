@@ -11,6 +11,7 @@ while the others wait. The last part is of a model that no GPU of 141 GB holds.
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import json
 import os
 import shlex
@@ -41,6 +42,7 @@ from orthrus.terminal import echo
 RECIPE = Path(__file__).parents[2] / "configs" / "recipes" / "qwen3-8b-shape.yaml"
 VIEW = ["drafter.name=diffusion", "drafter.view=copies"]
 SMALL = "target.source=shape:qwen3-0.6b"
+STACKS = 8  # seconds before the limit of a part, when its processes say where they are
 SHOWN = 6000  # letters of what a part that failed wrote
 
 
@@ -330,7 +332,8 @@ def work(part: str, out: Path) -> None:
     group = join()
     assert group is not None, "the ranks were started together"
     torch.cuda.set_device(group.local_rank)
-    measure, sums, _ = PARTS[part]
+    measure, sums, limit = PARTS[part]
+    faulthandler.dump_traceback_later(max(1, limit - STACKS), exit=False)  # of one that hangs, before it is ended
     began = time.perf_counter()
     try:
         found = measure(group, sums)

@@ -16,7 +16,9 @@ from orthrus.choices import speaks_for
 from orthrus.decoder import Decoder
 from orthrus.machine import synchronize
 from orthrus.moments import Moments, Span, moments_of
+from orthrus.one_pass import ScoresWithBlocks
 from orthrus.optional import DraftsAhead, MeasuredTarget, Reports, name_of
+from orthrus.score_ahead import ScoresAhead
 from orthrus.values import Step
 
 
@@ -34,15 +36,19 @@ class Profile:
 
 
 OPTIONAL = (
+    "blocks_beside",
     "drafts_trees",
     "free_rows",
     "keep_path",
     "move_rows",
     "moves_rows",
+    "one_pass_obstacle",
     "reads_trees",
     "refusal",
     "restored",
     "restores_prefixes",
+    "score_with_blocks",
+    "take_predictions",
     "tree_obstacle",
     "turn",
     "verifies_trees",
@@ -80,7 +86,7 @@ def profile(decoder: Decoder, prompts: Sequence[Sequence[int]], batch: int, cloc
     spans: list[Span] = []
     watched = replace(
         decoder,
-        target=TimedPart(decoder.target, ("prefill", *_with(decoder.target, "score"), "keep"), spans, moments),
+        target=TimedPart(decoder.target, ("prefill", *_scoring(decoder.target), "keep"), spans, moments),
         drafter=TimedPart(decoder.drafter, _drafting(decoder.drafter), spans, moments),
         verifier=TimedPart(decoder.verifier, _with(decoder.verifier, "verify"), spans, moments),
     )
@@ -102,6 +108,11 @@ def _with(part: Any, method: str) -> tuple[str, ...]:
     return (method, other) if speaks_for(part, method, other) else (method,)
 
 
+def _scoring(target: Any) -> tuple[str, ...]:
+    further = {"score_with_blocks": ScoresWithBlocks, "score_ahead": ScoresAhead}
+    return (*_with(target, "score"), *(name for name, ability in further.items() if isinstance(target, ability)))
+
+
 def _drafting(drafter: Any) -> tuple[str, ...]:
     return ("propose", "observe", *(["ahead"] if isinstance(drafter, DraftsAhead) else []))
 
@@ -109,11 +120,12 @@ def _drafting(drafter: Any) -> tuple[str, ...]:
 def _parts(spans: Sequence[Span], moments: Moments) -> list[dict[str, float]]:
     """Return the parts of each step's time, from the end of the keep before it to the end of its own.
 
-    What a drafter launches ahead, while the host reads what was committed, is drafting.
+    What is launched ahead, while the host reads what was committed, is drafting or scoring.
     """
     steps: list[dict[str, float]] = []
     spent = {"draft": 0.0, "score": 0.0, "verify": 0.0}
     phase = {"prefill": "score", "score": "score", "verify": "verify"}
+    phase |= {"score_ahead": "score", "score_with_blocks": "score"}
     phase |= {f"{method}_choices": method for method in ("score", "verify")}
     last_keep = verified = None
     ahead = 0.0
@@ -122,7 +134,7 @@ def _parts(spans: Sequence[Span], moments: Moments) -> list[dict[str, float]]:
             seconds = moments.seconds(span.began, span.ended)
             spent[phase.get(span.method, "draft")] += seconds
             verified = span.ended if phase.get(span.method) == "verify" else verified
-            ahead = seconds if span.method == "ahead" else ahead
+            ahead = seconds if span.method in ("ahead", "score_ahead") else ahead
             continue
         commit, ahead = moments.seconds(verified, span.ended) - ahead, 0.0
         whole = 0.0 if last_keep is None else moments.seconds(last_keep, span.ended)

@@ -19,8 +19,10 @@ from orthrus.batch.scheduler import Scheduler
 from orthrus.batch.validation import check_draft
 from orthrus.chance import Chance
 from orthrus.choices import score_choices_of
+from orthrus.draft_memory import is_short, too_large
 from orthrus.drafting.cost_cache import read_costs, write_costs
 from orthrus.drafting.scripted_widths import made_up_tokens, parents_in_pairs
+from orthrus.errors import InputError
 from orthrus.interfaces import Target
 from orthrus.machine import pass_conditions, synchronize
 from orthrus.optional import HasPassIdentity
@@ -119,7 +121,7 @@ class PassCosts:
         self._notify(f"measuring what passes cost on this machine ({kind}, {rows} row{'s' * (rows > 1)}; once)")
         actions = self._actions(kind, context, sizes)
         wait = partial(synchronize, self._target.device)
-        measured, settled = measure(actions, wait, self._clock, self._together.agree)
+        measured, settled = measure(actions, wait, self._clock, self._together.agree, rows)
         if not settled:
             self._notify("this machine is busy: what its passes cost could not be told exactly, and is not kept")
         return measured, settled
@@ -146,14 +148,15 @@ def measure(
     wait: Callable[[], None],
     clock: Callable[[], float],
     agree: Callable[[Any], Any] = lambda measured: measured,
+    rows: int = 1,
 ) -> tuple[dict[int, float], bool]:
     """Return the least seconds that each action took, and whether all settled: took about as long a second time.
 
     The least, because whatever disturbs a measurement makes it longer. Rounds over all actions follow one that does not
     count. agree: what several processes that run the actions together take as measured, and whether that is enough.
+    rows: of a pass. Raises InputError if memory does not hold one, with the size of those that it holds.
     """
-    for action in actions.values():  # compiles, captures, grows buffers
-        action()
+    _prepare(actions, rows)
     wait()
     taken: dict[int, list[float]] = {size: [] for size in actions}
     began = clock()
@@ -169,6 +172,19 @@ def measure(
             break
     outcome: tuple[dict[int, float], bool] = agree(({size: least for size, (least, *_) in taken.items()}, settled))
     return outcome
+
+
+def _prepare(actions: Mapping[int, Callable[[], object]], rows: int) -> None:
+    """Run each action once, which compiles, captures and grows buffers: smaller sizes first."""
+    fitting = 0
+    for size, action in actions.items():
+        try:
+            action()
+        except (RuntimeError, InputError) as error:
+            if not (size and is_short(error)):
+                raise
+            raise too_large(size, rows, fitting) from error
+        fitting = size
 
 
 def scratch_context(context: Context, cycles: int) -> Scheduler:

@@ -32,6 +32,19 @@ class Normed:
     gained: Tensor
     parts: Tensor
     count: int  # of parts; 0: no norm
+    padded: int | None = None  # tokens of each part, where they are of more tokens than these; None: as many as suit M
+
+    def of(self, columns: slice) -> Normed:
+        """Return those of some columns that are one after the other, of a pass over one row: no copies."""
+        tokens = self.hidden.shape[1]
+        first, end, _ = columns.indices(tokens)
+        hidden, gained = self.hidden[:, first:end], self.gained.view(self.hidden.shape)[:, first:end]
+        return Normed(hidden, gained, self.parts.flatten()[first:], self.count, self.padded or _padded(tokens))
+
+    @property
+    def stride(self) -> int:
+        """How many numbers after a token's part in one row of parts is that in the next."""
+        return self.padded or _padded(self.hidden.shape[0] * self.hidden.shape[1])
 
 
 def fits(
@@ -216,7 +229,7 @@ def _linear(
         bias,
         out,
         tokens,
-        _padded(tokens),
+        normed.stride,
         epsilon,
         N=outputs,
         BIASED=bias is not None,
@@ -262,7 +275,7 @@ def linear_rotated(
         key.stride(0),
         key.stride(1),
         rows * queries,
-        _padded(rows * queries),
+        normed.stride,
         queries,
         queries * size if cosine.shape[0] > 1 else 0,
         epsilon,
@@ -276,34 +289,44 @@ def linear_rotated(
     return query
 
 
-def linear_added(hidden: Tensor, weight: Tensor, residual: Tensor, norm: Tensor | None) -> Normed:
+def room_for_norm(residual: Tensor, outputs: int) -> Normed:
+    """Return what `linear_added` writes of residual [B, n, E], if some columns at a time; outputs: of its weight."""
+    tokens, count = residual.shape[0] * residual.shape[1], outputs // PART_COLUMNS
+    parts = residual.new_empty(count * _padded(tokens), dtype=torch.float32)
+    return Normed(residual, torch.empty_like(residual), parts, count)
+
+
+def linear_added(
+    hidden: Tensor, weight: Tensor, residual: Tensor, norm: Tensor | None, room: Normed | None = None
+) -> Normed:
     """Add hidden [B, n, I] times weight [E, I] transposed to the residual [B, n, E] in place.
 
-    Return the residual made ready for a norm with weight `norm` [E]; None: nothing follows.
+    Return the residual made ready for a norm with weight `norm` [E]; None: nothing follows. room: where that is
+    written, of these columns of more; None: to tensors of its own.
     """
     from orthrus.kernels import triton_skinny_linear as kernels
 
     outputs, inputs = weight.shape
     tokens = residual.shape[0] * residual.shape[1]
     layout = tile(tokens, outputs, outputs)
-    count = outputs // PART_COLUMNS
-    gained = residual if norm is None else torch.empty_like(residual)
-    parts = residual.new_empty(0 if norm is None else count * _padded(tokens), dtype=torch.float32)
+    if room is None:
+        nothing = Normed(residual, residual, residual.new_empty(0, dtype=torch.float32), 0)
+        room = nothing if norm is None else room_for_norm(residual, outputs)
     kernels.linear_added[_grid(tokens, outputs, layout)](
         hidden,
         weight,
         residual,
         norm,
-        gained,
-        parts,
+        room.gained,
+        room.parts,
         tokens,
-        _padded(tokens),
+        room.stride,
         N=outputs,
         K=inputs,
         NORMED=norm is not None,
         **_launch(layout, outputs),
     )
-    return Normed(residual, gained, parts, count)
+    return room
 
 
 def gated(normed: Normed, weight: Tensor, epsilon: float) -> Tensor:
@@ -320,7 +343,7 @@ def gated(normed: Normed, weight: Tensor, epsilon: float) -> Tensor:
         weight,
         out,
         tokens,
-        _padded(tokens),
+        normed.stride,
         epsilon,
         N=outputs,
         **_norm(normed, inputs),

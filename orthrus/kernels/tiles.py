@@ -7,6 +7,7 @@ from dataclasses import dataclass
 MOST_TOKENS = 32  # above, matrix products are no longer bound by reading weights
 # Hidden size up to which a layer's weights stay in the GPU's cache, so that reading them for each tile costs little.
 SMALL_WIDTH = 1024
+SMALL_TOKENS = 32  # of small models, up to which tiles of 16 tokens are fastest
 # A token's bits do not depend on how many others are scored with it, up to so many, by hidden size.
 MOST_INVARIANT_TOKENS, MOST_WIDE_TOKENS = 160, 96
 PART_COLUMNS = 16  # whose squares are added up before they are left, whatever the tile
@@ -36,12 +37,14 @@ class Tile:
 
 
 def tile(tokens: int, outputs: int, width: int, most_columns: int = 256) -> Tile:
-    """Return the layout that was fastest on an H100 for the shapes of SmolLM2-135M, Qwen3-1.7B and Qwen3-8B.
+    """Return the layout that was fastest for the shapes of SmolLM2-135M, Qwen3-1.7B and Qwen3-8B on an H100 or H200.
 
     width: the hidden size. most_columns: of a tile, a multiple of 32. A token's bits are the same by any.
     """
-    if tokens <= 16 or (width <= SMALL_WIDTH and tokens <= MOST_INVARIANT_TOKENS):
+    if tokens <= 16 or (width <= SMALL_WIDTH and tokens <= SMALL_TOKENS):
         return Tile(16, 16, 128, 2, 6)
+    if width <= SMALL_WIDTH and tokens <= MOST_INVARIANT_TOKENS:
+        return Tile(32, 32, 128, 4, 5) if outputs > 2 * width + width // 2 else Tile(32, 16, 128, 4, 6)
     if tokens <= MOST_TOKENS:
         return Tile(32, 16, 128, 4, 6) if outputs <= 2048 else Tile(32, 32, 128, 4, 5)
     if tokens <= MOST_WIDE_TOKENS:

@@ -3,7 +3,8 @@
 `linear_summed` is one kernel with the product whose parts are summed: each program writes its tile into the other
 ranks' inboxes and reads theirs from its own. An inbox holds EMPTY where nothing has come, a number that no rank sends,
 and is left so: what comes is its own sign that it is there. It is of few tokens, whose programs all run at a time; of
-more, `direct_added_gain` sums what a product has left.
+more, `direct_added_gain` sums what a product has left, and marks say that it is there: numbers of sums, so that nobody
+has to take a mark away before the next one comes.
 """
 
 from __future__ import annotations
@@ -15,6 +16,59 @@ from orthrus.kernels.triton_skinny_linear import product, store_squares
 from orthrus.kernels.triton_wait import let_follow, read_ahead, wait
 
 EMPTY = tl.constexpr(-(2**31))  # the bits of -0.0, for which 0.0 is sent
+
+
+@triton.jit
+def tell(mark, number):
+    """Write a number to a mark in any GPU's memory; who reads it there reads what this program wrote before, too."""
+    tl.debug_barrier()  # all threads have written; one tells
+    tl.inline_asm_elementwise(
+        """
+        {
+        .reg .pred first;
+        .reg .u32 thread;
+        mov.u32 thread, %tid.x;
+        setp.eq.u32 first, thread, 0;
+        @first st.release.sys.global.u32 [$1], $2;
+        mov.u32 $0, 0;
+        }
+        """,
+        "=r,l,r",
+        [mark.to(tl.int64), number],
+        dtype=tl.int32,
+        is_pure=False,
+        pack=1,
+    )
+
+
+@triton.jit
+def wait_for(mark, number):
+    """Wait until a mark in this GPU's memory has come to a number of a sum; after 2^31 - 1 comes -2^31."""
+    tl.inline_asm_elementwise(
+        """
+        {
+        .reg .pred others, waits;
+        .reg .u32 thread;
+        .reg .s32 seen;
+        mov.u32 thread, %tid.x;
+        setp.ne.u32 others, thread, 0;
+        @others bra done;
+        again:
+        ld.acquire.sys.global.s32 seen, [$1];
+        sub.s32 seen, seen, $2;
+        setp.lt.s32 waits, seen, 0;
+        @waits bra again;
+        done:
+        mov.u32 $0, 0;
+        }
+        """,
+        "=r,l,r",
+        [mark.to(tl.int64), number],
+        dtype=tl.int32,
+        is_pure=False,
+        pack=1,
+    )
+    tl.debug_barrier()  # by all threads
 
 
 @triton.jit
@@ -36,23 +90,23 @@ def direct_added_gain(
 
     K: width.
 
-    buffers, signals: tables of the addresses of each rank's buffer of parts and of its marks [M, RANKS], which are 0.
-    offset: of the parts within a buffer, in numbers. A program tells each other rank's program of the same row that its
-    part is there, by a mark in that rank's memory, and waits for theirs, which it takes away.
+    buffers, signals: tables of the addresses of each rank's buffer of parts and of its marks [M, RANKS], which are 0 at
+    first. offset: of the parts within a buffer, in numbers. A program tells each other rank's program of the same row
+    that its part is there, by a mark in that rank's memory, and waits for theirs; its own mark counts the sums of this
+    row. The next but one sum may take the same parts again: when a rank tells of the next, it has read all of this one.
     """
     row = tl.program_id(0)
     k = tl.arange(0, PADDED)
     inside = k < K
     own = tl.load(signals + RANK).to(tl.pointer_type(tl.int32)) + row * RANKS
+    number = tl.load(own + RANK) + 1
     for other in tl.static_range(RANKS):
         if other != RANK:
-            theirs = tl.load(signals + other).to(tl.pointer_type(tl.int32)) + row * RANKS + RANK
-            while tl.atomic_cas(theirs, 0, 1, sem="release", scope="sys") != 0:
-                pass
+            tell(tl.load(signals + other).to(tl.pointer_type(tl.int32)) + row * RANKS + RANK, number)
     for other in tl.static_range(RANKS):
         if other != RANK:
-            while tl.atomic_cas(own + other, 1, 0, sem="acquire", scope="sys") != 1:
-                pass
+            wait_for(own + other, number)
+    tl.store(own + RANK, number)
     total = tl.zeros([PADDED], tl.float32)
     for other in tl.static_range(RANKS):
         part = tl.load(buffers + other).to(tl.pointer_type(hidden.dtype.element_ty)) + offset

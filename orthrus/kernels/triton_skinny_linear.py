@@ -207,33 +207,35 @@ def linear_rotated(
     read_ahead(weight, n, K, AHEAD, PIECES)
     wait(EARLY)
     squares = squares_of(parts, padded, m, valid, PARTS, PADDED)
+    # What stands beside the product is asked for before it.
+    d = first + tl.arange(0, PAIRS)
+    row = m // queries
+    column = m % queries
+    mask = valid[:, None]
+    heads = head + m * 0  # of each token, as masks want it
+    turned = (valid & (heads < EVERY + FEW))[:, None]
+    angle = (row * angle_stride + column * SIZE)[:, None] + d[None, :]
+    cosine_low = tl.load(cosine + angle, mask=turned, other=0.0)
+    cosine_high = tl.load(cosine + angle + HALF, mask=turned, other=0.0)
+    sine_low = tl.load(sine + angle, mask=turned, other=0.0)
+    sine_high = tl.load(sine + angle + HALF, mask=turned, other=0.0)
+    slot = tl.load(slots + m, mask=valid & (heads >= EVERY), other=0)
     values = product(gained, weight, n, m, valid, K, BK, BM, BN, STAGES)
     let_follow(EARLY)
     values *= factor_of(squares, K, epsilon)[:, None]
     if BIASED:
         values += tl.load(bias + n).to(tl.float32)[None, :]
     low, high = tl.split(tl.permute(tl.reshape(values, [BM, 2, PAIRS]), [0, 2, 1]))
-    d = first + tl.arange(0, PAIRS)
-    row = m // queries
-    column = m % queries
-    mask = valid[:, None]
     if head < EVERY + FEW:
-        angle = (row * angle_stride + column * SIZE)[:, None] + d[None, :]
-        cosine_low = tl.load(cosine + angle, mask=mask, other=0.0).to(tl.float32)
-        cosine_high = tl.load(cosine + angle + HALF, mask=mask, other=0.0).to(tl.float32)
-        sine_low = tl.load(sine + angle, mask=mask, other=0.0).to(tl.float32)
-        sine_high = tl.load(sine + angle + HALF, mask=mask, other=0.0).to(tl.float32)
-        turned = low * cosine_low - high * sine_low
-        high = high * cosine_high + low * sine_high
-        low = turned
+        rotated = low * cosine_low.to(tl.float32) - high * sine_low.to(tl.float32)
+        high = high * cosine_high.to(tl.float32) + low * sine_high.to(tl.float32)
+        low = rotated
     if head < EVERY:
         target = query + ((row * EVERY + head) * queries + column).to(tl.int64) * SIZE
+    elif head < EVERY + FEW:
+        target = key + row.to(tl.int64) * stride_row + (head - EVERY) * stride_head + slot * SIZE
     else:
-        slot = tl.load(slots + m, mask=valid, other=0)
-        if head < EVERY + FEW:
-            target = key + row.to(tl.int64) * stride_row + (head - EVERY) * stride_head + slot * SIZE
-        else:
-            target = value + row.to(tl.int64) * stride_row + (head - EVERY - FEW) * stride_head + slot * SIZE
+        target = value + row.to(tl.int64) * stride_row + (head - EVERY - FEW) * stride_head + slot * SIZE
     tl.store(target[:, None] + d[None, :], low.to(query.dtype.element_ty), mask=mask)
     tl.store(target[:, None] + d[None, :] + HALF, high.to(query.dtype.element_ty), mask=mask)
 
@@ -263,6 +265,8 @@ def linear_added(
     n = tl.program_id(1) * BN + tl.arange(0, BN)
     m = tl.program_id(0) * BM + tl.arange(0, BM)
     valid = m < rows
+    if NORMED:
+        gains = tl.load(norm + n)
     read_ahead(weight, n, K, AHEAD, PIECES)
     wait(EARLY)
     offsets = m[:, None] * N + n[None, :]
@@ -273,8 +277,7 @@ def linear_added(
     tl.store(residual + offsets, after, mask=valid[:, None])
     if NORMED:
         wide = after.to(tl.float32)
-        g = tl.load(norm + n).to(tl.float32)
-        tl.store(gained + offsets, (wide * g[None, :]).to(before.dtype), mask=valid[:, None])
+        tl.store(gained + offsets, (wide * gains[None, :].to(tl.float32)).to(before.dtype), mask=valid[:, None])
         store_squares(parts, wide, tl.program_id(1) * BN, padded, m, valid, BM, BN)
 
 

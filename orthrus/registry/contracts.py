@@ -24,7 +24,7 @@ PROTOCOLS: Mapping[str, type] = {
 
 
 CAPABILITIES = ("tokenizer", "logits", "embeddings", "hidden_states", "views", "training")  # of targets
-KINDS = ("causal", "block", "tree")  # of masks
+KINDS = ("causal", "block", "tree", "blocks")  # of masks
 Wrong = Iterator[tuple[str, str]]
 
 

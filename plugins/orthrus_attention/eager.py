@@ -7,14 +7,14 @@ from torch import Tensor
 
 from orthrus import AttentionCapabilities, MaskDescription, Parts
 from orthrus_attention.grouped_heads import fold, unfold
-from orthrus_attention.masks import TREES, visible
+from orthrus_attention.masks import ALL_KINDS, visible
 from orthrus_attention.unseen import looks, mended, zeroed
 
 
 class EagerAttention:
     """Compute softmax(q k^T) v step by step, with soft-capping and sinks where a model has them."""
 
-    capabilities = AttentionCapabilities(kinds=TREES, softcap=True, sinks=True, plain=True)
+    capabilities = AttentionCapabilities(kinds=ALL_KINDS, softcap=True, sinks=True, plain=True)
 
     def prepare(self, mask: MaskDescription, window: int | None, dtype: torch.dtype) -> Tensor:
         """Return what is visible: [B, n, extent]."""

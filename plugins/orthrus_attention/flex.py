@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
 from orthrus import AttentionCapabilities, MaskDescription, Parts
-from orthrus_attention.masks import TREES, visible
+from orthrus_attention.masks import ALL_KINDS, visible
 from orthrus_attention.unseen import looks, mended, zeroed
 from orthrus_attention.unsupported import refuse
 
@@ -34,11 +34,11 @@ class Bounds:
     def of(cls, mask: MaskDescription, window: int | None) -> Bounds:
         """Return the bounds of a mask; a block follows on what is committed, so what a query sees is one stretch.
 
-        In a tree they are those of the stretch in which it sees anything.
+        In a tree, or blocks beside a draft, they are those of the stretch in which it sees anything.
         """
         positions = mask.positions.to(torch.int32)
-        if mask.kind == "tree":
-            last = (mask.lengths.to(torch.int32)[:, None] + positions.shape[1] - 1).expand_as(positions)
+        if mask.paths is not None:
+            last = (mask.lengths.to(torch.int32)[:, None] + mask.paths.shape[2] - 1).expand_as(positions)
         else:
             last = positions if mask.kind == "causal" else positions.amax(1, keepdim=True).expand_as(positions)
         first = torch.zeros_like(positions) if window is None else (positions - window + 1).clamp(min=0)
@@ -51,7 +51,7 @@ class Prepared:
 
     mask: BlockMask
     bounds: Bounds
-    table: Tensor | None = None  # [B, n, extent] of a tree: what is seen
+    table: Tensor | None = None  # [B, n, extent] of a tree, or of blocks beside a draft: what is seen
 
     def seen(self, slots: int) -> Tensor:
         """Return [B, n, slots]: true where the query may see the key in that slot."""
@@ -70,7 +70,7 @@ class FlexAttention:
     capabilities = AttentionCapabilities(
         devices=frozenset({"cpu", "cuda"}),
         dtypes=frozenset({"float32", "bfloat16", "float16"}),
-        kinds=TREES,
+        kinds=ALL_KINDS,
         head_sizes=HEAD_SIZES,
         softcap=True,
     )
@@ -81,7 +81,7 @@ class FlexAttention:
     def prepare(self, mask: MaskDescription, window: int | None, dtype: torch.dtype) -> Prepared:
         """Return the mask as a function of tensors, and the blocks of slots that are in use."""
         bounds = Bounds.of(mask, window)
-        table = visible(mask, window) if mask.kind == "tree" else None
+        table = None if mask.paths is None else visible(mask, window)
         first, end = blocks_in_use(bounds)
         most = -(-mask.extent // BLOCK)
         indices = first[..., None] + torch.arange(most, dtype=torch.int32, device=first.device)

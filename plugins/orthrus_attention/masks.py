@@ -7,14 +7,14 @@ from torch import Tensor
 
 from orthrus import MaskDescription
 
-TREES = frozenset({"causal", "block", "tree"})  # kinds of masks of backends that take all
+ALL_KINDS = frozenset({"causal", "block", "tree", "blocks"})  # of masks
 
 
 def visible(mask: MaskDescription, window: int | None) -> Tensor:
     """Return [B, n, extent]: true where the query may see the key in that slot."""
     slots = torch.arange(mask.extent, device=mask.positions.device)  # [extent]
     positions = mask.positions[..., None]  # [B, n, 1]
-    if mask.kind == "tree":
+    if mask.kind in ("tree", "blocks"):
         return _visible_in_tree(mask, slots, window)
     if mask.kind == "causal":
         seen = slots <= positions
@@ -34,5 +34,8 @@ def _visible_in_tree(mask: MaskDescription, slots: Tensor, window: int | None) -
     seen = own | (slots < mask.lengths[:, None])[:, None]
     if window is None:
         return seen
-    depths = torch.where(inside, mask.positions.gather(1, column), slots)  # [B, extent] where in the text a key is
+    scored = paths.shape[2] - paths.shape[1]  # columns before those of blocks
+    before = mask.lengths[:, None] + torch.arange(scored, device=slots.device)
+    places = torch.cat([before, mask.positions], dim=1)  # [B, m]
+    depths = torch.where(inside, places.gather(1, column), slots)  # [B, extent] where in the text a key is
     return seen & (depths[:, None] > mask.positions[..., None] - window)

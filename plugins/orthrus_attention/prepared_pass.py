@@ -12,7 +12,10 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """The inputs of the kernels: positions [B, n] and lengths [B]; window 0 is none. seen [B, n, n]: of a tree."""
+    """The inputs of the kernels: positions [B, n] and lengths [B]; window 0 is none.
+
+    seen [B, n, n]: of a tree; [B, n, m]: of blocks, behind m - n columns of a scored draft.
+    """
 
     positions: Tensor
     lengths: Tensor
@@ -21,9 +24,11 @@ class Prepared:
     seen: Tensor | None = None
 
     @property
-    def kind(self) -> Literal["causal", "block", "tree"]:
-        """What a query sees."""
-        return "tree" if self.seen is not None else "causal" if self.causal else "block"
+    def kind(self) -> Literal["causal", "block", "tree", "blocks"]:
+        """What a query sees, as `orthrus.MaskDescription` has it."""
+        if self.seen is None:
+            return "causal" if self.causal else "block"
+        return "tree" if self.seen.shape[1] == self.seen.shape[2] else "blocks"
 
     @cached_property
     def columns(self) -> Tensor:

@@ -8,7 +8,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from orthrus import AttentionCapabilities, MaskDescription, Parts
 from orthrus_attention.grouped_heads import fold, unfold
-from orthrus_attention.masks import TREES, visible
+from orthrus_attention.masks import ALL_KINDS, visible
 from orthrus_attention.unseen import looks, mended, spoiling, zeroed
 from orthrus_attention.unsupported import refuse
 
@@ -16,7 +16,7 @@ from orthrus_attention.unsupported import refuse
 class SdpaAttention:
     """Let torch choose the kernel. With a mask it would repeat grouped keys, so groups become query rows instead."""
 
-    capabilities = AttentionCapabilities(kinds=TREES, plain=True)
+    capabilities = AttentionCapabilities(kinds=ALL_KINDS, plain=True)
 
     def prepare(self, mask: MaskDescription, window: int | None, dtype: torch.dtype) -> Tensor:
         """Return what is visible: [B, 1, n, extent]."""

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from orthrus import AttentionCapabilities, BuildError, MaskDescription, Parts
 from orthrus.kernels.launch import early_launch
-from orthrus_attention.masks import TREES
+from orthrus_attention.masks import ALL_KINDS
 from orthrus_attention.prepared_pass import Prepared
 from orthrus_attention.steady_kv import attend_steadily, is_steady
 from orthrus_attention.unsupported import refuse
@@ -26,7 +26,7 @@ class SplitAttention:
     capabilities = AttentionCapabilities(
         devices=frozenset({"cuda"}),
         dtypes=frozenset({"float32", "bfloat16", "float16"}),
-        kinds=TREES,
+        kinds=ALL_KINDS,
         steady=True,
     )
 
@@ -60,6 +60,7 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, prepared: Prepared, scale
     rows = all_heads // heads * queries
     if is_steady(batch, queries, slots, prepared.kind, query.element_size()):
         return attend_steadily(query, key, value, prepared, scale)
+    columns = queries if prepared.seen is None else prepared.seen.shape[2]
     block_m, block_n, warps = tile_sizes(rows, size, slots, query.element_size())
     tiles = -(-rows // block_m)
     splits = split_count(batch * heads, tiles, slots)
@@ -91,6 +92,7 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, prepared: Prepared, scale
         *out.stride()[:3],
         heads,
         queries,
+        columns,
         rows,
         splits,
         WHOLE=whole,

@@ -29,7 +29,9 @@ class Layout:
     grouped: bool
 
 
-def is_steady(batch: int, queries: int, slots: int, kind: Literal["causal", "block", "tree"], width: int = 2) -> bool:
+def is_steady(
+    batch: int, queries: int, slots: int, kind: Literal["causal", "block", "tree", "blocks"], width: int = 2
+) -> bool:
     """Tell whether the kernels here take a pass: then a query gets the bits that it gets alone.
 
     queries: of each row. width: bytes of a number.
@@ -37,7 +39,7 @@ def is_steady(batch: int, queries: int, slots: int, kind: Literal["causal", "blo
     if kind == "block":
         return queries <= FEW_QUERIES and slots <= FEW_SLOTS
     tokens = batch * queries
-    if slots > MOST_SLOTS or (width > 2 and tokens > MOST_TREE_TOKENS):
+    if kind == "blocks" or slots > MOST_SLOTS or (width > 2 and tokens > MOST_TREE_TOKENS):
         return False
     groups = group_count(slots)
     return tokens <= MOST_TREE_TOKENS or (kind == "causal" and (groups == 1 or tokens * groups <= MOST_PARTS))

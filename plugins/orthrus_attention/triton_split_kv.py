@@ -6,7 +6,8 @@ the splits together. Of a single split (WHOLE) `partial` leaves the result itsel
 and else what each split sums up, [B, H_kv, splits, M, D]. Lengths are read from tensors, so a captured launch stays
 right while the text grows.
 
-A tree's tokens lie in the slots behind the committed ones, and `paths` [B, n, n] says which of them a query sees.
+A tree's tokens lie in the slots behind the committed ones, and `paths` [B, n, n] says which of them a query sees. So
+it does for blocks behind the columns of a scored draft, whose keys come before theirs: [B, n, columns].
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def _add_keys(q, k, v, seen, scale, maximum, total, sum_values):
 
 @triton.jit
 def _seen_keys(
-    n, mask, position, first, length, positions, paths, query_index, valid, queries,
+    n, mask, position, first, length, positions, paths, query_index, valid, queries, columns,
     CAUSAL: tl.constexpr, TREE: tl.constexpr, WINDOW: tl.constexpr,
 ):  # fmt: skip
     """Return which of the slots n [N] each query sees [M, N]; positions [n] and paths [n, n] are those of the row."""
@@ -42,16 +43,17 @@ def _seen_keys(
         seen = mask[None, :] & (n[None, :] <= position[:, None])
     elif TREE:
         column = n - length
-        drafted = (column >= 0) & (column < queries)
-        place = query_index[:, None] * queries + column[None, :]
+        drafted = (column >= 0) & (column < columns)
+        place = query_index[:, None] * columns + column[None, :]
         own = tl.load(paths + place, mask=valid[:, None] & drafted[None, :], other=0) != 0
         seen = mask[None, :] & ((n[None, :] < length) | own)
     else:
         seen = mask[None, :] & ((n[None, :] < length) | (n[None, :] >= first))
     if WINDOW > 0:
         if TREE:
-            drafted = (n >= length) & (n < length + queries)
-            n = tl.where(drafted, tl.load(positions + n - length, mask=drafted, other=0), n)
+            behind = length + columns - queries  # a scored draft's columns, if there are any, follow one another
+            drafted = (n >= behind) & (n < length + columns)
+            n = tl.where(drafted, tl.load(positions + n - behind, mask=drafted, other=0), n)
         seen = seen & (n[None, :] > position[:, None] - WINDOW)
     return seen
 
@@ -82,6 +84,7 @@ def partial(
     stride_on,
     heads,
     queries,
+    columns,
     rows,
     splits,
     WHOLE: tl.constexpr,
@@ -130,7 +133,7 @@ def partial(
     # The slots in use, not the buffer's, are what is split: every program works however large the bucket.
     used = (last + 1).to(tl.int32)
     if TREE:
-        used = (length + queries).to(tl.int32)
+        used = (length + columns).to(tl.int32)
     lowest = 0
     if WINDOW > 0:
         lowest = tl.maximum(first - WINDOW + 1, 0).to(tl.int32)
@@ -144,8 +147,8 @@ def partial(
         mask = n < end
         k = tl.load(keys + n[None, :] * stride_kn + d[:, None], mask=mask[None, :] & inside[:, None], other=0.0)
         seen = _seen_keys(
-            n, mask, position, first, length, positions + batch * queries, paths + batch * queries * queries,
-            query_index, valid, queries, CAUSAL, TREE, WINDOW,
+            n, mask, position, first, length, positions + batch * queries, paths + batch * queries * columns,
+            query_index, valid, queries, columns, CAUSAL, TREE, WINDOW,
         )  # fmt: skip
         v = tl.load(values + n[:, None] * stride_vn + d[None, :], mask=mask[:, None] & inside[None, :], other=0.0)
         maximum, total, sum_values = _add_keys(q, k, v, seen, scale, maximum, total, sum_values)

@@ -8,7 +8,7 @@ from orthrus.hookspecs import Register
 def register_drafters(register: Register) -> None:
     register(
         "diffusion",
-        "orthrus_diffusion.drafter:make",
+        "orthrus_diffusion.factory:make",
         options="orthrus_diffusion.options:DiffusionOptions",
     )
 

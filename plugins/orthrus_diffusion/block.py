@@ -10,7 +10,7 @@ from torch import Tensor
 from orthrus import RowState
 from orthrus.choices import PassLogits
 from orthrus_diffusion.chain import FOLLOWED, greedy_chain
-from orthrus_diffusion.following_tree import best_first_following, conditional
+from orthrus_diffusion.following_tree import best_first_following, chosen_by_kernels, conditional
 from orthrus_diffusion.successor import Successors
 from orthrus_diffusion.tree import CANDIDATES, best_first, best_of, likeliest_of, widened
 
@@ -108,11 +108,16 @@ class SuccessorBlock(MaskedBlock):
     def result_of_states(self, rows: RowState, logits: Tensor, states: Tensor) -> Tensor:
         """Return what is made of logits [B, K - 1, V] and the hidden states [B, K - 1, E] that they are of."""
         assert self.successors is not None, "there is a head"
-        logits, states = self._moved(rows, logits), self._moved(rows, states)
-        values, tokens, normalizers = likeliest_of(logits, min(FOLLOWED, logits.shape[-1]))  # [B, K - 1, k]
-        transitions = self.successors.transitions(rows.anchors, tokens, states)  # [B, K - 1, k, k]
+        count = min(FOLLOWED, logits.shape[-1])  # k
+        values, tokens, normalizers = (self._moved(rows, each) for each in likeliest_of(logits, count))
+        states = self._moved(rows, states)
         if not self.choose:
-            return torch.cat([widened(logits), transitions.flatten(2)], dim=-1)
+            transitions = self.successors.transitions(rows.anchors, tokens, states)  # [B, K - 1, k, k]
+            return torch.cat([widened(self._moved(rows, logits)), transitions.flatten(2)], dim=-1)
+        parts = self.successors.parts(rows.anchors, tokens, states)
+        if parts is not None:
+            return chosen_by_kernels(tokens, values, normalizers, parts, rows.room, self.nodes)
+        transitions = self.successors.transitions(rows.anchors, tokens, states)
         if not self.nodes:
             return greedy_chain(tokens, values, transitions)
         return best_first_following(tokens, conditional(values, normalizers, transitions), rows.room, self.nodes)

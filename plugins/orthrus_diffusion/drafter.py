@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,16 +12,16 @@ from torch import Tensor
 from orthrus import (
     AutoBlock,
     AutoTree,
-    BuildError,
     Chance,
     Context,
     Draft,
     DraftShape,
-    Parts,
+    InputError,
     RowState,
     Step,
     run_draft_pass,
 )
+from orthrus.draft_memory import is_short, largest_that_runs, smaller, too_large
 from orthrus.draft_states import DraftStatesTarget
 from orthrus.files import fingerprint_weights
 from orthrus.optional import DraftingTarget, ViewTarget
@@ -30,17 +29,11 @@ from orthrus.sampling import add_noise, draw_draft, warp_draft
 from orthrus_diffusion.block import MaskedBlock, SuccessorBlock
 from orthrus_diffusion.chain import draw_chain
 from orthrus_diffusion.following_tree import draw_tree, likeliest_chain
-from orthrus_diffusion.options import DiffusionOptions
 from orthrus_diffusion.successor import SuccessorHead, Successors
 from orthrus_diffusion.tree import best_first
-from orthrus_diffusion.view_files.config import ViewConfig
-from orthrus_diffusion.view_files.formats import attach, attach_copies, read_head, state_of
-from orthrus_diffusion.view_files.shipped import find_view
 
 VIEW = "diffusion"  # what the view that came with a target is called
-COPIES = "copies"  # of the model's own attention, untrained
 LAST_SIZES = (7, 15, 31, 63, 127)  # of larger trees, where an answer has no room for them
-MOST_NODES = 63  # of a tree of a size that is chosen: with the anchor as many as kernels of trees take
 
 
 class Diffusion:
@@ -209,6 +202,18 @@ class Diffusion:
         return self._draft(context, shape, Chance(0, context.device))
 
     def _draft(self, context: Context, shape: DraftShape, chance: Chance) -> Draft:
+        """Return a draft; raise InputError if memory does not hold its pass, with the block that it holds."""
+        try:
+            return self._drafted(context, shape, chance)
+        except (RuntimeError, InputError) as error:
+            if not is_short(error):
+                raise
+        fitting = largest_that_runs(
+            smaller(shape.drafts), lambda drafts: self._drafted(context, DraftShape(drafts, shape.nodes), chance)
+        )
+        raise too_large(shape.drafts, len(context.rows), fitting, f"drafter.block={fitting + 1}")
+
+    def _drafted(self, context: Context, shape: DraftShape, chance: Chance) -> Draft:
         width = min(shape.drafts, context.max_room) + 1
         if width < 2:
             return context.empty_draft()
@@ -262,21 +267,6 @@ class Diffusion:
         return self._auto.report() if self._auto else {}
 
 
-def make(options: DiffusionOptions, parts: Parts) -> Diffusion:
-    """Return the drafter with its view attached to the target; raise BuildError or InputError if it cannot be."""
-    target: ViewTarget = parts.target
-    if "views" not in target.capabilities:
-        raise BuildError(
-            f"drafter 'diffusion' needs views, which target '{type(target).__name__}' does not offer;"
-            " set target.name=transformers"
-        )
-    name, view_config, head = _attached(target, options, parts)
-    block = options.block if isinstance(options.block, int) else view_config.block
-    auto, tree = "auto" in (options.block, options.tree), MOST_NODES if options.tree == "auto" else options.tree
-    mask, notify = view_config.mask_token_id, parts.notify
-    return Diffusion(target, block, mask, name, auto=auto, tree=tree, successor=head, notify=notify)
-
-
 def fitting_nodes(nodes: int, context: Context) -> int:
     """Return how many tokens a tree of so many has where an answer ends: one of few sizes, as each is a graph."""
     room = max(row.room for row in context.rows) - context.unread  # of the row that has most, after this step
@@ -287,17 +277,3 @@ def fitting_nodes(nodes: int, context: Context) -> int:
 
 def _shape(choice: int | DraftShape) -> DraftShape:
     return DraftShape(choice) if isinstance(choice, int) else choice
-
-
-def _attached(
-    target: ViewTarget, options: DiffusionOptions, parts: Parts
-) -> tuple[str, ViewConfig, SuccessorHead | None]:
-    """Return the name and config of the view, attached, and its head; decoders that share a target share its views."""
-    if options.view == COPIES and not Path(COPIES).exists():
-        return COPIES, attach_copies(target, COPIES), None
-    directory = find_view(options.view, parts) if options.view is not None else None
-    name = f"{VIEW} {directory.resolve()} {state_of(directory)}" if directory else VIEW
-    view_config = attach(target, name, directory, allow_ordinary_mask=options.allow_ordinary_mask)
-    for_trees = target.device.type != "cpu" and options.tree is not None
-    used = for_trees if options.successor == "auto" else options.successor
-    return name, view_config, read_head(target, name, directory) if used else None

@@ -55,6 +55,22 @@ def best_first_following(tokens: Tensor, scores: Tensor, room: Tensor, nodes: in
     return grow(tokens, scores, room, nodes, NEVER)
 
 
+def chosen_by_kernels(
+    tokens: Tensor, values: Tensor, normalizers: Tensor, parts: Tensor, room: Tensor, nodes: int
+) -> Tensor:
+    """Return what `chain.greedy_chain` or, with nodes, `best_first_following` chooses: tokens [B, D] or [B, 2 N + 1].
+
+    tokens, values [B, D, k] of the candidates; normalizers [B, D] as `conditional` takes them; parts [P, B, D, k, k] of
+    the transitions, which kernels made: others add them up as they go.
+    """
+    from orthrus_diffusion.triton_following import ranked, walk
+    from orthrus_diffusion.triton_following_tree import grow_ranked
+
+    if not nodes:
+        return walk(tokens, values, parts)
+    return grow_ranked(tokens, *ranked(values, normalizers, parts, room, NEVER), room, nodes, NEVER)
+
+
 def draw_tree(context: Context, chance: Chance, logits: Tensor, transitions: Tensor, nodes: int) -> Tensor:
     """Return the tree of a block whose tokens are ranked with the noise of a coupled verifier: [B, 2 N + 1].
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -40,6 +41,18 @@ class DiffusionOptions:
         " places of a block do not see each other; auto: for trees on a GPU, as elsewhere it costs a small model more"
         " than it gains",
     )
+    cycle: Literal["two_passes", "one_pass"] = option(
+        "two_passes",
+        help="passes of a cycle: two_passes drafts, then scores; one_pass drafts for every length that may be accepted"
+        " while it scores, with block null 5 tokens, and takes neither tree nor block auto",
+    )
     allow_ordinary_mask: bool = option(
         False, help="use a view whose mask is a token of ordinary text, though its config does not allow that"
     )
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """Yield what does not go with one pass a cycle."""
+        if self.cycle == "one_pass" and self.tree is not None:
+            yield "cycle", "one_pass drafts chains: leave tree out, or set cycle=two_passes"
+        if self.cycle == "one_pass" and self.block == "auto":
+            yield "cycle", "one_pass drafts as many tokens in each cycle: set block to a number, or cycle=two_passes"

@@ -15,6 +15,7 @@ class NoDrafter:
     learns = False
     prefix_consistent = True
     moves_rows = True
+    drafts_nothing = True
 
     def start(self, context: Context, rows: Sequence[int]) -> None:
         """Do nothing: there is nothing to remember."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from starlette.responses import JSONResponse
+
 CLIENT_LEFT = 499  # a status that nobody reads
 
 
@@ -41,3 +43,13 @@ def refused(message: str, param: str | None = None, code: str | None = None) -> 
 def unavailable(message: str) -> ApiError:
     """Return the error for requests that come, or are under way, when the decoding process ends."""
     return ApiError(503, message, code="decoding_ended")
+
+
+def error_response(error: ApiError) -> JSONResponse:
+    """Return the response that shows an error."""
+    return JSONResponse(error.to_dict(), error.status, error.headers)
+
+
+def unforeseen(error: Exception) -> ApiError:
+    """Return the error that says that the server is at fault; what happened is not the client's to know."""
+    return ApiError(500, f"the server failed: {type(error).__name__}")

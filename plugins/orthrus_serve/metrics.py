@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from orthrus_serve.decoding.messages import Ending, Statistics
+from orthrus_serve.durations import DurationsFamily
 
 PREFIX, ALIAS = "orthrus_", "vllm:"
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 60, 120)
@@ -60,8 +61,8 @@ class MetricFamilies:
     def _gauge(self, name: str, help: str) -> Gauge:
         return Gauge(PREFIX + name, help, [LABEL], registry=self.registry)
 
-    def _seconds(self, name: str, help: str) -> Histogram:
-        return Histogram(PREFIX + name, help, [LABEL], registry=self.registry, buckets=SECONDS)
+    def _seconds(self, name: str, help: str) -> DurationsFamily:
+        return DurationsFamily(PREFIX + name, help, LABEL, SECONDS, self.registry)
 
 
 class Metrics:
@@ -73,8 +74,9 @@ class Metrics:
         self._model, self._slots = model, slots
         self._prompt, self._generated = shared.prompt.labels(model), shared.generated.labels(model)
         self._drafts, self._drafted = shared.drafts.labels(model), shared.drafted.labels(model)
-        self._accepted, self._accepted_at = shared.accepted.labels(model), shared.accepted_at
-        self._ended = shared.ended
+        self._accepted = shared.accepted.labels(model)
+        self._accepted_at: list[Counter] = []  # by position
+        self._ended: dict[str, Counter] = {}  # by reason
         self._running, self._waiting = shared.running.labels(model), shared.waiting.labels(model)
         self._cache, self._bytes = shared.cache.labels(model), shared.bytes.labels(model)
         self._first, self._gap = shared.first.labels(model), shared.gap.labels(model)
@@ -88,18 +90,22 @@ class Metrics:
         self._drafts.inc(statistics.drafts)
         self._drafted.inc(statistics.drafted_tokens)
         self._accepted.inc(statistics.accepted_tokens)
-        for position, count in enumerate(statistics.accepted_at):
-            self._accepted_at.labels(self._model, position).inc(count)
+        for position in range(len(self._accepted_at), len(statistics.accepted_at)):
+            self._accepted_at.append(self._families.accepted_at.labels(self._model, position))
+        for counter, count in zip(self._accepted_at, statistics.accepted_at, strict=False):
+            counter.inc(count)
         self._running.set(statistics.running)
         self._waiting.set(statistics.waiting)
         self._cache.set(statistics.cache_tokens / self._slots if self._slots else 0)
         self._bytes.set(statistics.cache_bytes)
-        for gap in statistics.gaps:
-            self._gap.observe(gap)
+        for gap, count in statistics.gaps:
+            self._gap.observe(gap, count)
 
     def note_end(self, ending: Ending, tokens: int) -> None:
         """Add the times of an answer of so many tokens that has ended."""
-        self._ended.labels(self._model, ending.reason).inc()
+        if ending.reason not in self._ended:
+            self._ended[ending.reason] = self._families.ended.labels(self._model, ending.reason)
+        self._ended[ending.reason].inc()
         self._queue.observe(ending.queue_seconds)
         self._whole.observe(ending.seconds)
         if ending.first_token_seconds is not None:

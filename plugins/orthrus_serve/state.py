@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from orthrus_serve.admission import Admission
 from orthrus_serve.decoding.messages import Ending
 from orthrus_serve.decoding.service import DecodingService
+from orthrus_serve.request_ids import request_ids
 
 
 class ServerMetrics(Protocol):
@@ -27,7 +28,7 @@ class ServerState:
 
     name: of the model, as clients write it. keys: any of which lets a client in; without, everyone is. most_bytes: of a
     request's body. created: when the server began, in seconds since 1970. page: whether there is one. compared: the
-    same of further models, by their names.
+    same of further models, by their names. ids: of requests.
     """
 
     service: DecodingService
@@ -40,6 +41,7 @@ class ServerState:
     vllm_metrics: bool = False
     page: bool = True
     compared: Mapping[str, ServerState] = field(default_factory=dict)
+    ids: Iterator[str] = field(default_factory=request_ids)
 
     @property
     def models(self) -> Mapping[str, ServerState]:

@@ -10,25 +10,24 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor
 
-from orthrus import Context, Draft, KVCache, Step, TapPoint, Tokenizer, Turn
+from orthrus import Context, KVCache, Step, TapPoint, Tokenizer, Turn
 from orthrus.draft_states import ReadsDraftStates
 from orthrus.optional import BoundsSlots, DraftPass, MovesRows, TapReader
-from orthrus.trees import MovesSlots, TreeObstacle
 from orthrus_transformers.engines.choice import make_engine
 from orthrus_transformers.engines.engine import Engine, EngineSetup, EngineType
-from orthrus_transformers.engines.forward_pass import ForwardPass, scoring_pass
+from orthrus_transformers.engines.forward_pass import ForwardPass
 from orthrus_transformers.engines.graph_limits import GraphLimits
 from orthrus_transformers.engines.native import NativeEngine
 from orthrus_transformers.guards import check_room, in_its_turn, on_its_device, says_when_memory_is_short
 from orthrus_transformers.loading.generation_settings import differing_end_tokens, end_tokens, unapplied_settings
 from orthrus_transformers.loading.provenance import provenance
-from orthrus_transformers.model.block_weights import embedding_rows, holds_blocks
-from orthrus_transformers.model.compatibility import check_attention, check_layers, check_prefixes, tree_obstacle
+from orthrus_transformers.model.block_weights import holds_blocks
+from orthrus_transformers.model.compatibility import check_attention, check_layers, check_prefixes
 from orthrus_transformers.model.context_length import ends_early, max_length
 from orthrus_transformers.model.decoder_layers import find_layers
 from orthrus_transformers.model.experts import choose_experts
 from orthrus_transformers.model.kept_check import KeptChecks, passing_parts
-from orthrus_transformers.model.output_head import keep_wide_sums, project
+from orthrus_transformers.model.output_head import keep_wide_sums
 from orthrus_transformers.model.own_model import OwnModel
 from orthrus_transformers.model.pass_facts import PassReads, pass_identity
 from orthrus_transformers.model.pass_state import PassState
@@ -41,18 +40,20 @@ from orthrus_transformers.model.reference import (
     weight_samples,
 )
 from orthrus_transformers.model.self_check import checked_windows, refusing
-from orthrus_transformers.model.shards import group_of, shards_of
+from orthrus_transformers.model.shards import group_of
 from orthrus_transformers.model.taps import DraftStates, Taps
 from orthrus_transformers.model.views import View
 from orthrus_transformers.prefill_groups import equal_groups, prefill_groups
 from orthrus_transformers.row_keys import RowKeys
+from orthrus_transformers.target_scoring import TargetScoring
+from orthrus_transformers.target_tables import TargetTables
 from orthrus_transformers.target_views import TargetViews
 
 CAPABILITIES = frozenset({"logits", "views", "training", "hidden_states", "embeddings"})
 NARROWEST = 32  # columns of a chunk of several prompts
 
 
-class TransformersTarget(TargetViews):
+class TransformersTarget(TargetViews, TargetTables, TargetScoring):
     """Run a Hugging Face causal language model over rows of different lengths.
 
     The token at position p of a row lives in slot p of the cache, so rows need no padding between their tokens and
@@ -103,8 +104,7 @@ class TransformersTarget(TargetViews):
         self._model = model
         self._cache = cache
         self.max_slots = cache.max_slots if isinstance(cache, BoundsSlots) else None
-        self._chunk = prefill_chunk
-        self.turn = Turn()
+        self._chunk, self.turn = prefill_chunk, Turn()
         self.group = group_of(model)
         self.scores_choices = self.group is not None
         self.moves_rows = isinstance(cache, MovesRows) and cache.moves_rows
@@ -116,6 +116,7 @@ class TransformersTarget(TargetViews):
         self._own = OwnModel(model, state)
         self.recurrent = make_states(model)
         self.marks_states = self.recurrent is not None
+        self.scores_ahead = self._launches_ahead(cache)
         self._taps = Taps(model, state)
         self._draft_states = DraftStates(model, state)
         with refusing(model.config.model_type):  # of several sizes there is not one
@@ -283,49 +284,13 @@ class TransformersTarget(TargetViews):
                 first_row=rows[0] if list(rows) == list(range(rows[0], rows[0] + len(rows))) else None,
                 begins=start == 0 and before == 0,
             )
-            logits = self._engine.run(forward_pass)  # [R, 1, V]
+            logits = self._run(forward_pass)  # [R, 1, V]
             last = start + chunk >= width
             if self._taps.buffer is not None:
                 self._row_keys.write_states(self._taps.buffer.states[: len(which), -forward_pass.width :])
                 taken = forward_pass.width, which, min(lengths) == width, last
                 self._taps.prompt(shift, start, first, *taken)
             yield logits if last else None
-
-    @torch.no_grad()
-    @in_its_turn
-    @on_its_device
-    @says_when_memory_is_short
-    def score(self, context: Context, draft: Draft) -> Tensor:
-        """Pass over each row's anchor and draft; return the logits [B, n + 1, V] after each."""
-        return self._scored(context, draft)
-
-    @torch.no_grad()
-    @in_its_turn
-    @on_its_device
-    @says_when_memory_is_short
-    def score_choices(self, context: Context, draft: Draft) -> Tensor:
-        """Do the same where ranks share the model; return the likeliest tokens [B, n + 1] alone."""
-        return self._scored(context, draft, choices=True)
-
-    def _scored(self, context: Context, draft: Draft, choices: bool = False) -> Tensor:
-        self.turn.check(context)
-        scored = scoring_pass(context, self._cache.lengths, draft, self._taps.buffer, choices)
-        output = self._engine.run(scored)
-        if self._taps.buffer is not None:
-            self._row_keys.write_states(self._taps.buffer.states)
-            self._taps.scored(self._cache.lengths)
-        return output
-
-    def tree_obstacle(self) -> TreeObstacle | None:
-        """Return which part of the target keeps it from scoring trees: its layers, its attention or its cache."""
-        return tree_obstacle(self._state.backend, self._cache, self.recurrent is not None)
-
-    @torch.no_grad()
-    @in_its_turn
-    @on_its_device
-    def keep_path(self, context: Context, order: Tensor) -> None:
-        """Move the keys of a tree's accepted path to where a chain's would be."""
-        cast(MovesSlots, self._cache).move_slots(context.lengths, order)
 
     def tap(self, points: Sequence[TapPoint], reader: TapReader | None) -> None:
         """Hand the hidden states at these points of prefills and scored drafts to a reader; no points: to nobody.
@@ -335,27 +300,6 @@ class TransformersTarget(TargetViews):
         """
         self._taps.set(points, reader)
         self._row_keys.tap(points)
-
-    @torch.no_grad()
-    @on_its_device
-    def embed(self, tokens: Tensor) -> Tensor:
-        """Return the embedding table's rows [B, n, h] for tokens [B, n], without what a model multiplies them by."""
-        table = self._model.get_input_embeddings()
-        return table(tokens) if self.group else embedding_rows(table, tokens)
-
-    @torch.no_grad()
-    @on_its_device
-    def head_rows(self, tokens: Tensor) -> Tensor:
-        """Return the rows [..., h] of the output head's matrix for tokens [...], as they are stored."""
-        head, shards = self._model.get_output_embeddings(), shards_of(self._model)
-        return embedding_rows(head, tokens) if shards is None else shards.head_rows(head.weight, tokens)
-
-    @torch.no_grad()
-    @on_its_device
-    def head(self, hidden: Tensor) -> Tensor:
-        """Return the output head's products [B, n, V] of states [B, n, h]; in float32 for a 16-bit model."""
-        products, shards = project(self._model.get_output_embeddings(), hidden), shards_of(self._model)
-        return products if shards is None else shards.joined(products)
 
     @torch.no_grad()
     @in_its_turn
@@ -387,7 +331,7 @@ class TransformersTarget(TargetViews):
             view=None if view is None else self._view(view),
             positions=positions,
         )
-        return self._engine.run(forward_pass)
+        return self._run(forward_pass)
 
     @torch.no_grad()
     @in_its_turn
@@ -420,7 +364,7 @@ class TransformersTarget(TargetViews):
             room=context.room,
             taps=self._draft_states.buffer if isinstance(draft_pass, ReadsDraftStates) else None,
         )
-        return self._engine.run(forward_pass)
+        return self._run(forward_pass)
 
     def fingerprint(self) -> str:
         """Return what tells this model's weights from others, whatever dtype they are computed in."""

@@ -39,11 +39,13 @@ RANKS = {
 PUBLIC = {
     "orthrus",
     "orthrus.choices",
+    "orthrus.draft_memory",
     "orthrus.draft_states",
     "orthrus.errors",
     "orthrus.files",
     "orthrus.unfinished_files",
     "orthrus.hookspecs",
+    "orthrus.one_pass",
     "orthrus.optional",
     "orthrus.paths",
     "orthrus.progress",

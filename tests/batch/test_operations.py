@@ -29,7 +29,7 @@ from orthrus_drafters.none import NoDrafter
 from orthrus_drafters.prompt_lookup import PromptLookup
 from orthrus_drafters.replay import Replay
 from orthrus_transformers.engines.forward_pass import ForwardPass
-from orthrus_transformers.model.fused_layers import FusedLayer
+from orthrus_transformers.model.fused_layer import FusedLayer
 from orthrus_transformers.target import TransformersTarget
 
 

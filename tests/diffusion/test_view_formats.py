@@ -18,7 +18,8 @@ from support.views import random_view
 
 import orthrus
 from orthrus import Decoder, InputError, OrthrusError, Parts
-from orthrus_diffusion.drafter import Diffusion, make
+from orthrus_diffusion.drafter import Diffusion
+from orthrus_diffusion.factory import make
 from orthrus_diffusion.options import DiffusionOptions
 from orthrus_diffusion.view_files.formats import attach, save_view
 from orthrus_transformers.target import TransformersTarget

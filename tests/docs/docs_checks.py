@@ -26,6 +26,7 @@ from orthrus import (
     choices,
     hookspecs,
     interfaces,
+    one_pass,
     optional,
     rounding,
     state_marks,
@@ -50,7 +51,11 @@ from orthrus.values import FinishReason
 PARTS_PAGES = [Page(path) for path in sorted((ROOT / "docs" / "reference" / "parts").glob("*.md"))]
 SECTIONS = {"stop": Stop, "sampling": Sampling, "warm_up": WarmUp}
 PROTOCOLS = ("AttentionBackend", "Baseline", "Drafter", "KVCache", "Source", "Target", "Tokenizer", "Verifier")
-FIELDS = (values.Draft, values.Verdict, values.Step, values.MaskDescription, values.AttentionCapabilities)
+FIELDS = (
+    *(values.Draft, values.Verdict, values.Step, values.MaskDescription, values.AttentionCapabilities),
+    *(one_pass.AcceptableBlocks, one_pass.BlockPredictions),
+)
+ONE_PASS_ABILITIES = ("DraftsWhileScoring", "ScoresWithBlocks")
 TREE_ABILITIES = ("DraftsTrees", "VerifiesTrees", "ScoresTrees", "MovesSlots")
 ABILITIES = (
     "BoundsRows",
@@ -92,6 +97,7 @@ def interface_tables(page: Page) -> list[str]:
     protocols = {name: getattr(interfaces, name) for name in PROTOCOLS}
     protocols |= {name: getattr(optional, name) for name in ABILITIES}
     protocols |= {name: getattr(trees, name) for name in TREE_ABILITIES}
+    protocols |= {name: getattr(one_pass, name) for name in ONE_PASS_ABILITIES}
     protocols |= {"ScoresChoices": choices.ScoresChoices, "VerifiesChoices": choices.VerifiesChoices}
     protocols |= {"RoundsStates": rounding.RoundsStates, "MarksStates": state_marks.MarksStates}
     return [

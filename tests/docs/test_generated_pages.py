@@ -63,6 +63,10 @@ def dual_mask() -> Files:
     return {"docs/explanation/dual-mask.svg": tool("dual_mask")["drawing"]()}
 
 
+def one_pass_mask() -> Files:
+    return {"docs/explanation/one-pass.svg": tool("one_pass_mask")["drawing"]()}
+
+
 def tree_picture() -> Files:
     program = tool("tree_picture")
     tree = json.loads(program["KEPT"].read_text(encoding="utf-8"))
@@ -136,6 +140,7 @@ WRITTEN: list[Callable[[], Files]] = [
     verified_drafters,
     pass_breakdown,
     dual_mask,
+    one_pass_mask,
     tree_picture,
     view_card,
     which_drafter,

@@ -1,4 +1,4 @@
-"""On a CUDA device: sums over ranks in one kernel with their products, the ranks being two streams of one device."""
+"""On a CUDA device: sums over ranks in one kernel with what stands around them, the ranks being two streams."""
 
 from __future__ import annotations
 
@@ -100,8 +100,11 @@ def test_a_token_gets_the_bits_that_it_gets_alone() -> None:
 
     for rank in range(RANKS):  # compiled while nothing waits: to load a kernel may wait for those that run
         for count in counts:
+            for inbox in memory:
+                inbox.zero_()
+            torch.cuda.synchronize()
             of_a_rank(rank, count)
-    torch.cuda.synchronize()
+            torch.cuda.synchronize()
     for inbox in memory:
         inbox.fill_(EMPTY)
     results = []
@@ -117,3 +120,55 @@ def test_a_token_gets_the_bits_that_it_gets_alone() -> None:
     for count, result in zip(counts, results, strict=True):
         for got, among in zip(result, results[-1], strict=True):
             assert torch.equal(got, among[:, :count]), count
+
+
+@dataclass
+class Parts:
+    """The parts and marks of a rank beside another's: [SLOTS, LETTER] numbers, and [rows, RANKS] marks."""
+
+    rank: int
+    memory: list[Tensor]
+    buffers: Tensor
+    marks: Tensor
+    ranks: int = RANKS
+    slot_bytes: int = 2 * LETTER
+
+    def part(self, like: Tensor, slot: int) -> Tensor:
+        return self.memory[self.rank][slot][: like.numel()].view(like.shape)
+
+
+@pytest.mark.parametrize("tokens", [1, 32])
+def test_sums_follow_one_another_without_end(tokens: int) -> None:
+    """The marks that count them begin anew meanwhile; a kernel of one rank is ahead of the other's by chance."""
+    generator = torch.Generator("cuda").manual_seed(tokens)
+    memory = [torch.zeros(SLOTS, LETTER, dtype=torch.bfloat16, device="cuda") for _ in range(RANKS)]
+    marks = [torch.full((tokens, RANKS), 2**31 - 50, dtype=torch.int32, device="cuda") for _ in range(RANKS)]
+    tables = [torch.tensor([place.data_ptr() for place in places], device="cuda") for places in (memory, marks)]
+    ranks = [Parts(rank, memory, *tables) for rank in range(RANKS)]
+    streams = [torch.cuda.Stream() for _ in range(RANKS)]
+    inputs = [torch.randint(-2, 3, (1, tokens, 128), generator=generator, device="cuda").bfloat16() for _ in ranks]
+    weights = [torch.randint(-1, 2, (128, 128), generator=generator, device="cuda").bfloat16() for _ in ranks]
+    hidden = [torch.zeros(1, tokens, 128, dtype=torch.bfloat16, device="cuda") for _ in ranks]
+    products = [x.double() @ w.double().t() for x, w in zip(inputs, weights, strict=True)]
+    assert max(float(product.abs().max()) for product in products) < 128, "their sums are exact in bfloat16"
+    for rank in ranks:  # compiled while nothing waits: the other's mark is there
+        marks[rank.rank][:, 1 - rank.rank] = 2**31 - 49
+        skinny_linear.linear_added_directly(
+            inputs[rank.rank], weights[rank.rank], hidden[rank.rank].clone(), None, rank, 0
+        )
+        torch.cuda.synchronize()
+    for mine in marks:
+        mine.fill_(2**31 - 50)
+    torch.cuda.synchronize()
+    for turn in range(200):
+        for rank, stream in zip(ranks, streams, strict=True):
+            with torch.cuda.stream(stream):
+                hidden[rank.rank].zero_()
+                given = inputs[rank.rank], weights[rank.rank], hidden[rank.rank], None, rank, turn % SLOTS
+                skinny_linear.linear_added_directly(*given)
+                if turn % 7 == rank.rank:
+                    torch.cuda._sleep(20_000)
+    torch.cuda.synchronize()
+    for states in hidden:
+        assert torch.equal(states.double(), products[0] + products[1])
+    assert all(bool((mine == 150 - 2**31).all()) for mine in marks)

@@ -27,7 +27,7 @@ from orthrus_transformers.engines.cuda_graphs import GraphedEngine
 from orthrus_transformers.engines.eager import EagerEngine
 from orthrus_transformers.engines.engine import EngineSetup, Obstacle
 from orthrus_transformers.engines.graph_limits import GraphLimits
-from orthrus_transformers.model import fused_layers
+from orthrus_transformers.model.fused_layer import FusedLayer
 from orthrus_transformers.model.pass_state import PassState
 from orthrus_transformers.target import TransformersTarget
 
@@ -66,14 +66,14 @@ def test_every_layer_is_fused_and_the_models_own_forward_is_not(family: str) -> 
     target = TransformersTarget(model, None, DynamicCache(), SdpaAttention(), engine="fused")
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     ran: list[int] = []
-    real = fused_layers.FusedLayer.forward
-    fused_layers.FusedLayer.forward = lambda *args: ran.append(1) or real(*args)  # type: ignore[method-assign,func-returns-value]
+    real = FusedLayer.forward
+    FusedLayer.forward = lambda *args: ran.append(1) or real(*args)  # type: ignore[method-assign,func-returns-value]
     try:
         logits = target.logits(list(range(12)), 12)
         assert not ran
         decode_with(target, ScriptedDrafter([[1] * 4], VOCABULARY, 1.0, [2]), [[1, 2]], Stop(2))
     finally:
-        fused_layers.FusedLayer.forward = real  # type: ignore[method-assign]
+        FusedLayer.forward = real  # type: ignore[method-assign]
     assert len(ran) == 2 * model.config.num_hidden_layers  # the prefill and one cycle
     with torch.no_grad():
         assert torch.equal(logits, own(torch.tensor([list(range(12))])).logits[0])

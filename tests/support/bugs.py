@@ -10,6 +10,7 @@ from support.bugs_of_drafters import BUGS as DRAFTERS
 from support.bugs_of_large_buffers import BUGS as BUFFERS
 from support.bugs_of_large_passes import BUGS as PASSES
 from support.bugs_of_large_verdicts import BUGS as VERDICTS
+from support.bugs_of_one_pass import BUGS as ONE_PASS
 from support.bugs_of_recurrent_targets import BUGS as RECURRENT
 from support.bugs_of_rows import BUGS as ROWS
 from support.bugs_of_taps import BUGS as TAPS
@@ -29,7 +30,7 @@ BUGS: dict[str, list[Bug]] = {
     "Verifiers": VERIFIERS + COUPLING + VERDICTS + TREE_VERIFIERS,
     "Caches": CACHES + [bug for bug in BUFFERS if bug.kind == "cache"] + TREE_CACHES,
     "Targets": TARGETS + PASSES + RECURRENT + TREE_TARGETS,
-    "Attention backends": ATTENTION + [bug for bug in BUFFERS if bug.kind == "attention"] + TREE_ATTENTION,
+    "Attention backends": (ATTENTION + [bug for bug in BUFFERS if bug.kind == "attention"] + TREE_ATTENTION + ONE_PASS),
     "The loop": LOOP + LATE_TAPS + TREE_LOOP,
 }
 EVERY_BUG = [bug for bugs in BUGS.values() for bug in bugs]

@@ -16,7 +16,7 @@ from orthrus_caches.static import StaticCache
 from orthrus_transformers.engines.choice import make_engine
 from orthrus_transformers.engines.cuda_graphs import GraphedEngine
 from orthrus_transformers.engines.eager import EagerEngine
-from orthrus_transformers.engines.engine import Engine, EngineSetup, Obstacle
+from orthrus_transformers.engines.engine import Engine, EngineSetup, EngineType, Obstacle
 from orthrus_transformers.engines.forward_pass import ForwardPass
 from orthrus_transformers.engines.graph_limits import GraphLimits
 from orthrus_transformers.engines.graph_recorder import Recorder, Recording, Run, packed, unpacked
@@ -73,7 +73,7 @@ class PlainRecorder:
 class Recorded:
     """The engine whose passes are recorded and replayed, around the one of a name."""
 
-    name: str = "eager"
+    name: str | EngineType = "eager"
     recorder: Recorder = field(default_factory=PlainRecorder)
     limits: GraphLimits = field(default_factory=GraphLimits)
 

@@ -28,6 +28,12 @@ TREES = [
     AttentionCase("tree", (0, 5, 30), 24, window=8, groups=3, seed=3),
     AttentionCase("tree", (300, 4), 33, layout="static", seed=4),
 ]
+BESIDE_DRAFTS = [
+    AttentionCase("blocks", (3,), 2),
+    AttentionCase("blocks", (0, 7), 4, seed=1, heads=2, groups=2),
+    AttentionCase("blocks", (2, 7), 5, window=3, seed=2),
+    AttentionCase("blocks", (300, 4), 7, groups=3, layout="static", seed=4),
+]
 PREFILLS = [
     AttentionCase("prefill", (4,), 4),
     AttentionCase("prefill", (2, 7), 7, seed=1),
@@ -68,6 +74,12 @@ def tokens_of_a_tree_see_their_paths(make: Factory, attention_case: AttentionCas
     hold_output(make, attention_case)
 
 
+@check("attention", BESIDE_DRAFTS)
+def blocks_see_what_is_accepted_before_them(make: Factory, attention_case: AttentionCase) -> None:
+    """Beside a scored draft each block sees what is committed, the draft before its first token, and itself alone."""
+    hold_output(make, attention_case)
+
+
 @check("attention", [replace(case, window=window) for window in (1, 4) for case in (*SCORES, *PREFILLS, *BLOCKS)])
 def windows_hide_older_keys(make: Factory, attention_case: AttentionCase) -> None:
     """A layer's window hides keys that many slots or more before the query."""
@@ -86,7 +98,7 @@ def keys_are_read_as_they_lie(make: Factory, attention_case: AttentionCase) -> N
     hold_output(make, attention_case)
 
 
-@check("attention", [*SCORES, *BLOCKS, *TREES[:2]])
+@check("attention", [*SCORES, *BLOCKS, *TREES[:2], *BESIDE_DRAFTS[:2]])
 def scratch_slots_are_not_seen(make: Factory, attention_case: AttentionCase) -> None:
     """What stands in slots after a row's last position changes nothing, to the bit."""
     backend, attention_case = fitting(make, attention_case)
@@ -148,6 +160,7 @@ ATTENTION_CHECKS = (
     prefills_see_their_past,
     blocks_see_themselves,
     tokens_of_a_tree_see_their_paths,
+    blocks_see_what_is_accepted_before_them,
     windows_hide_older_keys,
     heads_share_keys_in_groups,
     keys_are_read_as_they_lie,

@@ -12,9 +12,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from orthrus.one_pass import AcceptableBlocks
 from orthrus.paths import Paths
 from orthrus.values import MaskDescription
 
+Kind = Literal["causal", "block", "tree", "blocks"]
 SCALE = 0.3
 GARBAGE = 50.0  # what scratch slots hold: finite, and large enough to be noticed
 TOLERANCE = {  # largest difference from float64, as a share of the largest output
@@ -39,13 +41,14 @@ class AttentionTensors:
 
 @dataclass(frozen=True, repr=False)
 class AttentionCase:
-    """A pass as plain values: scoring a draft, or a tree of them, drafting a block, or a chunk of a prefill.
+    """A pass as plain values: scoring a draft, or a tree of them, drafting blocks, or a chunk of a prefill.
 
-    lengths: slots committed in each row; of a prefill, the prompts' lengths. groups: queries' heads that share one of
-    the keys. layout: how keys lie, as caches hand them out.
+    lengths: slots committed in each row; of a prefill, the prompts' lengths. width: of a draft or block; of the kind
+    `blocks` that of each, behind a draft of two tokens less. groups: queries' heads that share one of the keys. layout:
+    how keys lie, as caches hand them out.
     """
 
-    kind: Literal["score", "block", "prefill", "tree"] = "score"
+    kind: Literal["score", "block", "prefill", "tree", "blocks"] = "score"
     lengths: tuple[int, ...] = (3,)
     width: int = 1
     window: int | None = None
@@ -73,7 +76,12 @@ class AttentionCase:
             tree = self._tree()
             positions, extent = lengths[:, None] + tree.depths, extent + self.width
             paths = tree.seen.to(self.device)
-        kinds: dict[str, Literal["causal", "block", "tree"]] = {"block": "block", "tree": "tree"}
+        if self.kind == "blocks":
+            blocks = AcceptableBlocks("", 0, self.width - 2, self.width)
+            positions, extent = lengths[:, None] + blocks.depths(lengths.device), extent + blocks.count + blocks.columns
+            paths = blocks.seen(torch.device(self.device)).expand(len(lengths), -1, -1)
+            read = torch.ones_like(positions, dtype=torch.bool)
+        kinds: dict[str, Kind] = {"block": "block", "tree": "tree", "blocks": "blocks"}
         kind = kinds.get(self.kind, "causal")
         mask = MaskDescription(kind, positions.to(self.device), lengths.to(self.device), extent, paths)
         rows, dtype = len(self.lengths), getattr(torch, self.dtype)
@@ -128,8 +136,8 @@ def with_garbage(tensors: AttentionTensors) -> AttentionTensors:
     """Return the tensors with other values in the slots after each row's last position; outputs stay what they were."""
     slots = torch.arange(tensors.mask.extent, device=tensors.key.device)
     last = tensors.mask.positions.amax(1, keepdim=True)
-    if tensors.mask.kind == "tree":
-        last = tensors.mask.lengths[:, None] + tensors.mask.positions.shape[1] - 1
+    if tensors.mask.paths is not None:
+        last = tensors.mask.lengths[:, None] + tensors.mask.paths.shape[2] - 1
     after = slots > last  # [B, extent]
     key, value = (states.masked_fill(after[:, None, :, None], GARBAGE) for states in (tensors.key, tensors.value))
     return AttentionTensors(tensors.query, key, value, tensors.mask, tensors.window, tensors.read)
@@ -170,8 +178,8 @@ def one_by_one(tensors: AttentionTensors, softcap: float | None = None, sinks: T
 def seen_slots(tensors: AttentionTensors, row: int, column: int) -> list[int]:
     """Return the slots that one query sees, by the words of MaskDescription."""
     mask, position = tensors.mask, int(tensors.mask.positions[row, column])
-    if mask.kind == "tree":
-        return _seen_in_tree(tensors, row, column)
+    if mask.paths is not None:
+        return _seen_in_paths(tensors, row, column)
     own = mask.positions[row].tolist()
     return [
         slot
@@ -181,12 +189,14 @@ def seen_slots(tensors: AttentionTensors, row: int, column: int) -> list[int]:
     ]
 
 
-def _seen_in_tree(tensors: AttentionTensors, row: int, column: int) -> list[int]:
+def _seen_in_paths(tensors: AttentionTensors, row: int, column: int) -> list[int]:
     mask, length = tensors.mask, int(tensors.mask.lengths[row])
-    assert mask.paths is not None, "a tree is described by its paths"
+    assert mask.paths is not None, "it was asked"
+    before = mask.paths.shape[2] - mask.paths.shape[1]  # columns of a scored draft, one after the other
+    own = [*range(length, length + before), *mask.positions[row].tolist()]
     places = {slot: slot for slot in range(length)}  # where in the text the key of a slot stands
     for other, seen in enumerate(mask.paths[row, column].tolist()):
         if seen:
-            places[length + other] = int(mask.positions[row, other])
+            places[length + other] = own[other]
     oldest = -1 if tensors.window is None else int(mask.positions[row, column]) - tensors.window
     return [slot for slot, place in places.items() if place > oldest]

@@ -34,7 +34,7 @@ def fitting(make: Factory, attention_case: AttentionCase) -> tuple[AttentionBack
     """Return the backend, and the pass as it declares it can be; raise NotApplicableError if it cannot."""
     backend: Any = make()
     able = backend.capabilities
-    kind = attention_case.kind if attention_case.kind in ("block", "tree") else "causal"
+    kind = attention_case.kind if attention_case.kind in ("block", "tree", "blocks") else "causal"
     if kind not in able.kinds:
         raise NotApplicableError(f"the backend declares no {kind} attention")
     if attention_case.window is not None and not able.windows:

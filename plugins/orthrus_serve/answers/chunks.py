@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from orthrus_serve.answers.choice import measures, usage
+from orthrus_serve.answers.json_bytes import json_bytes
 from orthrus_serve.answers.run import AnswerRun
 from orthrus_serve.answers.shapes import Shape
 from orthrus_serve.errors import ApiError
@@ -65,4 +65,4 @@ class ChunkStream:
 
 
 def _event(value: dict[str, Any]) -> bytes:
-    return b"data: " + json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
+    return b"data: " + json_bytes(value) + b"\n\n"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -29,15 +28,15 @@ class Plan:
 
 
 def make_plan(
-    asked: AnswerRequest, prompts: Sequence[Prompt], model: Model, *, prefix: str, chat: bool, echo: bool = False
+    asked: AnswerRequest, prompts: Sequence[Prompt], model: Model, id: str, *, chat: bool, echo: bool = False
 ) -> Plan:
-    """Return the plan; raise ApiError for what the model or its verifier cannot do.
+    """Return the plan of an id that no other has; raise ApiError for what the model or its verifier cannot do.
 
     Choice i is choice i % n of prompt i // n. With a seed its noise is keyed by its number among the choices of its
     prompt alone, so that the same seed gives the same text whoever else asks, and however many prompts there are.
     """
     _check(asked, model)
-    id, options = f"{prefix}-{uuid.uuid4().hex}", asked.stream_options
+    options = asked.stream_options
     settings = Generate(
         id,
         "",

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from orthrus_serve.answers.choice import Choice, measures, usage
 from orthrus_serve.answers.chunks import ChunkStream
-from orthrus_serve.answers.event_stream import ClientLeftError, EventStream, before_leaving
+from orthrus_serve.answers.client_watch import ClientLeftError, ClientWatch
+from orthrus_serve.answers.event_stream import EventStream
+from orthrus_serve.answers.json_bytes import json_bytes
 from orthrus_serve.answers.plan import Plan
 from orthrus_serve.answers.run import AnswerRun
 from orthrus_serve.answers.shapes import Shape
@@ -27,12 +29,13 @@ async def respond(server: ServerState, request: Request, plan: Plan, shape: Shap
     run, headers = _submit(server, plan), {"x-request-id": _request_id(request, plan)}
     streams = False
     try:
-        await before_leaving(request.receive, run.begin())
-        if plan.stream:
-            streams = True
-            return EventStream(ChunkStream(run, shape, per_prompt).frames(), run.close, headers)
-        whole = await before_leaving(request.receive, _whole(run, shape, per_prompt))
-        return JSONResponse(whole, headers=headers)
+        async with ClientWatch(request.receive):
+            await run.begin()
+            if not plan.stream:
+                whole = json_bytes(await _whole(run, shape, per_prompt))
+                return Response(whole, headers=headers, media_type="application/json")
+        streams = True
+        return EventStream(ChunkStream(run, shape, per_prompt).frames(), run.close, headers)
     except ClientLeftError:
         return Response(status_code=CLIENT_LEFT)
     finally:

@@ -14,6 +14,7 @@ from orthrus_serve.decoding.messages import (
     Failed,
     Generate,
     GenerateAll,
+    Messages,
     Model,
     News,
     Notice,
@@ -43,6 +44,7 @@ class DecodingClient:
         self._connection, self._model = connection, model
         self._count, self._notify = count, notify
         self._writer = MessageWriter(connection)
+        self._unsent: list[object] = []  # of this turn of the event loop
         self._answers: dict[str, PipedAnswers] = {}
         self._questions: dict[str, asyncio.Future[object]] = {}
         self._loop = asyncio.get_running_loop()
@@ -65,16 +67,18 @@ class DecodingClient:
     def submit(self, requests: Sequence[Generate]) -> PipedAnswers:
         """Ask for answers; raise DecodingEndedError if nobody decodes."""
         self._check_alive()
-        answers = PipedAnswers([request.id for request in requests], self._forget)
-        self._answers |= {request.id: answers for request in requests}
-        self._writer.send(GenerateAll(tuple(requests)))
+        streams = any(request.streams for request in requests)
+        answers = PipedAnswers([request.id for request in requests], self._forget, streams=streams)
+        for request in requests:
+            self._answers[request.id] = answers
+        self._send(GenerateAll(tuple(requests)))
         return answers
 
     async def ask(self, question: Tokenize | Detokenize) -> object:
         """Return the tokens or the text; raise InputError, QuestionFailedError or DecodingEndedError."""
         self._check_alive()
         self._questions[question.id] = reply = self._loop.create_future()
-        self._writer.send(question)
+        self._send(question)
         try:
             return await reply
         finally:
@@ -83,8 +87,20 @@ class DecodingClient:
     def close(self) -> None:
         """Let the decoding process end, and everyone know who still waits."""
         if self.alive:
+            self._flush()
             self._writer.close()
             self._end()
+
+    def _send(self, message: object) -> None:
+        """Send a message with all others of this turn of the event loop: to write takes longer than to make one."""
+        if not self._unsent:
+            self._loop.call_soon(self._flush)
+        self._unsent.append(message)
+
+    def _flush(self) -> None:
+        unsent, self._unsent = self._unsent, []
+        if unsent:
+            self._writer.send(unsent[0] if len(unsent) == 1 else Messages(tuple(unsent)))
 
     def _check_alive(self) -> None:
         if not self.alive:
@@ -93,7 +109,7 @@ class DecodingClient:
     def _forget(self, ids: set[str]) -> None:
         for id in ids:
             if self._answers.pop(id, None) is not None and self.alive:
-                self._writer.send(Cancel(id))
+                self._send(Cancel(id))
 
     def _read(self) -> None:
         """Hand out the next message: one at a time, so that other things of the event loop come between them."""
@@ -106,8 +122,9 @@ class DecodingClient:
 
     def _handle(self, message: object) -> None:
         if isinstance(message, News):
-            for piece in message.pieces:
-                self._hand_out(piece)
+            updates: tuple[Update, ...] = (*message.begun, *message.pieces)
+            for update in updates:
+                self._hand_out(update)
             if message.statistics is not None:
                 self._count(message.statistics)
         elif isinstance(message, Reply):

@@ -11,7 +11,17 @@ from queue import Empty, SimpleQueue
 from typing import Protocol
 
 from orthrus import Decoder, InputError, Prompt
-from orthrus_serve.decoding.messages import Cancel, Detokenize, Finish, Generate, GenerateAll, Refused, Reply, Tokenize
+from orthrus_serve.decoding.messages import (
+    Cancel,
+    Detokenize,
+    Finish,
+    Generate,
+    GenerateAll,
+    Messages,
+    Refused,
+    Reply,
+    Tokenize,
+)
 from orthrus_serve.decoding.waiting_questions import Question, WaitingQuestions
 
 
@@ -74,7 +84,10 @@ class Inbox:
 
     def _sort(self, message: object) -> None:
         """Pass on what the loop must know, and let wait what is to become tokens or text."""
-        if isinstance(message, Finish):
+        if isinstance(message, Messages):
+            for each in message.messages:
+                self._sort(each)
+        elif isinstance(message, Finish):
             self._finished = True
             self._queue.put(message)
         elif isinstance(message, Cancel):

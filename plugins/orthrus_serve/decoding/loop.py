@@ -10,7 +10,7 @@ from orthrus.optional import HoldsCache
 from orthrus.ranks.together import together_of
 from orthrus_serve.decoding.answer_record import WholeText
 from orthrus_serve.decoding.inbox import Encoded, Taken, TakesMessages, plainly
-from orthrus_serve.decoding.messages import Begun, Cancel, Finish, Generate, Notice, Refused, ScoredToken
+from orthrus_serve.decoding.messages import Cancel, Finish, Generate, Notice, Refused, ScoredToken
 from orthrus_serve.decoding.outbox import Outbox
 from orthrus_serve.decoding.pipe import SendsMessages
 from orthrus_serve.decoding.scoring_queue import ScoringQueue
@@ -40,6 +40,7 @@ class DecodingLoop:
                     return
                 self._take(message)
             self._score()
+            self._outbox.flush_begun()
             self._decode()
         raise BuildError(f"the last {FAILURES} steps failed; see the errors before")
 
@@ -88,8 +89,7 @@ class DecodingLoop:
         except Exception as error:  # of a part; what goes on is not harmed by a request that did not join
             self._writer.send(Refused(request.id, f"the request cannot be taken: {reason(error)}", internal=True))
         else:
-            self._outbox.begin(encoded, answer_text)
-            self._writer.send(Begun(request.id, len(encoded.token_ids), text, scored))
+            self._outbox.begin(encoded, answer_text, text, scored)
 
     def _add(self, encoded: Encoded, searches: bool) -> None:
         """Add a request to the session; searches: for stop strings, so that the session makes the text."""

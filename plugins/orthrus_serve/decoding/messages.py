@@ -41,6 +41,13 @@ class GenerateAll:
 
 
 @dataclass(frozen=True)
+class Messages:
+    """Messages that the web process sends together, in order: those of one turn of its event loop."""
+
+    messages: tuple[object, ...]
+
+
+@dataclass(frozen=True)
 class Cancel:
     """End a request; nothing more is sent of it."""
 
@@ -200,7 +207,8 @@ class Reply:
 class Statistics:
     """The state of the decoding now, and what was counted since the last ones.
 
-    accepted_at: by position in a draft, how often it was accepted. gaps: seconds from a piece of an answer to the next.
+    accepted_at: by position in a draft, how often it was accepted. gaps: seconds from a piece of an answer to the next,
+    each with how many there were.
     """
 
     running: int
@@ -213,15 +221,16 @@ class Statistics:
     drafted_tokens: int
     accepted_tokens: int
     accepted_at: tuple[int, ...]
-    gaps: tuple[float, ...]
+    gaps: tuple[tuple[float, int], ...]
 
 
 @dataclass(frozen=True)
 class News:
-    """All that is new since the last message; statistics come with some of them."""
+    """All that is new since the last message; statistics come with some of them. begun: come before the pieces."""
 
     pieces: tuple[Piece, ...]
     statistics: Statistics | None
+    begun: tuple[Begun, ...] = ()
 
 
 Update = Begun | Refused | Piece

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from orthrus import Detokenizer, Event
 from orthrus_serve.decoding.answer_record import AnswerRecord, WholeText
 from orthrus_serve.decoding.inbox import Encoded
-from orthrus_serve.decoding.messages import News, Piece
+from orthrus_serve.decoding.messages import Begun, News, Piece, ScoredToken
 from orthrus_serve.decoding.statistics import Counters
 from orthrus_serve.decoding.token_texts import TokenTexts
 
@@ -35,19 +35,31 @@ class Outbox:
         """
         self._send, self._busy, self._texts, self._drop, self._clock = send, busy, texts, drop, clock
         self._records: dict[str, AnswerRecord] = {}
+        self._begun: dict[str, tuple[Begun, bool]] = {}  # that were not sent yet, and whether they are streams
         self._changed: dict[str, AnswerRecord] = {}  # with news, in the order in which they had the first of them
         self._sent = self._told = 0.0
         self.counters = Counters()
 
-    def begin(self, encoded: Encoded, text: Detokenizer | WholeText | None = None) -> None:
-        """Note a request that was taken; text: what turns its tokens into text, if the session does not."""
+    def begin(
+        self,
+        encoded: Encoded,
+        text: Detokenizer | WholeText | None = None,
+        echo: str = "",
+        scored: tuple[ScoredToken, ...] = (),
+    ) -> None:
+        """Note a request that was taken; text: what turns its tokens into text, if the session does not.
+
+        echo, scored: text and scores of its prompt, if they are to come back.
+        """
         request, length = encoded.request, len(encoded.token_ids)
+        self._begun[request.id] = Begun(request.id, length, echo, scored), request.streams
         self._records[request.id] = AnswerRecord(request, length, encoded.arrived, text)
         self.counters.prompt_tokens += length
 
     def forget(self, id: str) -> None:
         """Send nothing more of a request."""
         self._records.pop(id, None)
+        self._begun.pop(id, None)
         self._changed.pop(id, None)
         self.counters.changed = True
 
@@ -76,6 +88,15 @@ class Outbox:
         """The ids of requests whose answers have not ended."""
         return list(self._records)
 
+    def flush_begun(self) -> None:
+        """Send that answers have begun at once, if any of them is a stream; whole ones may wait until they end."""
+        if any(streams for _, streams in self._begun.values()):
+            self._send(News((), None, self._take_begun()))
+
+    def _take_begun(self) -> tuple[Begun, ...]:
+        begun, self._begun = self._begun, {}
+        return tuple(each for each, _ in begun.values())
+
     def flush(self, running: int, waiting: int, cache_bytes: Callable[[], int]) -> None:
         """Send what is new, unless it may wait for more; now and then, and at the end of an answer, with the state."""
         now = self._clock()
@@ -87,7 +108,8 @@ class Outbox:
             return
         self._sent = now
         held = sum(record.prompt_tokens + record.length for record in self._records.values() if record.length)
-        self._send(News(pieces, self.counters.take(running, waiting, held, cache_bytes()) if tells else None))
+        statistics = self.counters.take(running, waiting, held, cache_bytes()) if tells else None
+        self._send(News(pieces, statistics, self._take_begun()))
 
     def _tells(self, now: float, pieces: Sequence[Piece]) -> bool:
         """Return whether statistics go with the pieces."""

@@ -12,11 +12,14 @@ ENDED = "the decoding process has ended"
 
 
 class PipedAnswers:
-    """Updates of requests, kept until they are asked for; forget: called with those that are left before their end."""
+    """Updates of requests, kept until they are asked for; forget: called with those that are left before their end.
 
-    def __init__(self, ids: Sequence[str], forget: Callable[[set[str]], None]) -> None:
+    streams: whether they are asked for as they come; else all of them once the last one is there, or one is a refusal.
+    """
+
+    def __init__(self, ids: Sequence[str], forget: Callable[[set[str]], None], *, streams: bool = True) -> None:
         self._open = set(ids)
-        self._forget = forget
+        self._forget, self._streams = forget, streams
         self._updates: list[Update] = []
         self._changed = asyncio.Event()
         self._lost = False
@@ -39,10 +42,12 @@ class PipedAnswers:
     def put(self, update: Update) -> bool:
         """Take an update; return whether it is the last one of its request."""
         self._updates.append(update)
-        self._changed.set()
-        ended = isinstance(update, Refused) or (isinstance(update, Piece) and update.ending is not None)
+        refused = isinstance(update, Refused)
+        ended = refused or (isinstance(update, Piece) and update.ending is not None)
         if ended:
             self._open.discard(update.id)
+        if self._streams or refused or not self._open:
+            self._changed.set()
         return ended
 
     def lose(self) -> None:

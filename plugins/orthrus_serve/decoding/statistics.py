@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from orthrus import Event
 from orthrus_serve.decoding.messages import Statistics
 
@@ -17,14 +19,14 @@ class Counters:
         self.prompt_tokens = self.generated_tokens = 0
         self.drafts = self.drafted_tokens = self.accepted_tokens = 0
         self.accepted_at: list[int] = []
-        self.gaps: list[float] = []
+        self.gaps = Counter[float]()  # few, as the rows of a step have the same
 
     def add(self, event: Event, gap: float | None) -> None:
         """Count an event; gap: seconds since the same answer's last one."""
         self.changed = True
         self.generated_tokens += len(event.token_ids)
         if gap is not None:
-            self.gaps.append(gap)
+            self.gaps[gap] += 1
         if event.drafted:
             self.drafts += 1
             self.drafted_tokens += event.drafted
@@ -46,7 +48,7 @@ class Counters:
             self.drafted_tokens,
             self.accepted_tokens,
             tuple(self.accepted_at),
-            tuple(self.gaps),
+            tuple(self.gaps.items()),
         )
         self._begin()
         return taken

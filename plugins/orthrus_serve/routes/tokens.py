@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from typing import Any
 
 from fastapi import APIRouter
@@ -26,7 +25,7 @@ async def tokenize(request: Request, server: Server) -> dict[str, Any]:
     asked = await read(request, TokenizeRequest, server.most_bytes)
     served = model_of(server, asked.model)
     special = asked.messages is not None or asked.add_special_tokens is not False
-    question = Tokenize(uuid.uuid4().hex, asked.text, chat=asked.messages is not None, special=special)
+    question = Tokenize(next(server.ids), asked.text, chat=asked.messages is not None, special=special)
     tokens = await _ask(served, question)
     count = len(tokens) if isinstance(tokens, list) else 0
     return {"tokens": tokens, "count": count, "max_model_len": served.service.model.max_length}
@@ -37,7 +36,7 @@ async def detokenize(request: Request, server: Server) -> dict[str, Any]:
     """Return the text of tokens."""
     asked = await read(request, DetokenizeRequest, server.most_bytes)
     served = model_of(server, asked.model)
-    return {"prompt": await _ask(served, Detokenize(uuid.uuid4().hex, tuple(asked.tokens)))}
+    return {"prompt": await _ask(served, Detokenize(next(server.ids), tuple(asked.tokens)))}
 
 
 @router.get("/tokenizer_info")

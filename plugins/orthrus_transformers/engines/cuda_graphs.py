@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from orthrus import BuildError, DraftPass, InputError
+from orthrus.one_pass import AcceptableBlocks
 from orthrus.optional import StaticKVCache
 from orthrus.ranks.group import RankGroup
 from orthrus_transformers.engines.eager import EagerEngine
@@ -32,6 +33,15 @@ from orthrus_transformers.recurrent.recurrent_states import RecurrentStates
 from orthrus_transformers.recurrent.scored_pass import ScoredPass
 
 
+class BesideShape(NamedTuple):
+    """The part of the key that is of blocks beside a scored draft."""
+
+    blocks: AcceptableBlocks
+    view: View
+    scored_bucket: int  # slots that the draft attends to, as it would alone
+    taps: tuple[TapBuffer, int] | None
+
+
 class Shape(NamedTuple):
     """The key of a recording: a pass of the same shape may replay it."""
 
@@ -47,6 +57,7 @@ class Shape(NamedTuple):
     draft_pass: DraftPass | None
     taps: tuple[TapBuffer, int] | None  # and its generation
     choices: bool
+    beside: BesideShape | None
 
 
 class GraphedEngine:
@@ -131,7 +142,7 @@ class GraphedEngine:
             return self._prefill(forward_pass)
         draft_pass = forward_pass.draft_pass
         never = self._given_up or draft_pass in self._uncaptured or self._repeats.given_up(draft_pass)
-        if never or not self._allows(len(forward_pass.lengths) * forward_pass.width):
+        if never or not self._allows(len(forward_pass.lengths) * forward_pass.columns):
             return self._eager.run(forward_pass)
         output = self._replayed(forward_pass)
         return self._eager.run(forward_pass) if output is None else output
@@ -163,6 +174,7 @@ class GraphedEngine:
         """Return what a recording leaves, made now if there is none; None if the pass is not captured, or not yet."""
         # May move buffers; nothing is written.
         bucket = self._cache.place(forward_pass.lengths[:, None], forward_pass.extent, forward_pass.rows)
+        beside = self._beside(forward_pass)
         generation = self._cache.generation, 0 if self._recurrent is None else self._recurrent.generation
         if self._generation != generation:  # the buffers moved: no recording may be replayed again
             self._forget()
@@ -170,11 +182,10 @@ class GraphedEngine:
         given = forward_pass.positions is not None, forward_pass.slots is not None, forward_pass.rows is not None
         rows, columns, projected = len(forward_pass.lengths), forward_pass.width, forward_pass.last
         draft_pass, view, choices = forward_pass.draft_pass, forward_pass.view, forward_pass.choices
-        taps = forward_pass.taps
-        if taps is not None:
-            taps.hold(rows, columns)
-        tapped = None if taps is None else (taps, taps.generation)
-        shape = Shape(rows, columns, bucket, projected, forward_pass.kind, view, *given, draft_pass, tapped, choices)
+        tapped = _held(forward_pass.taps, rows, columns)
+        shape = Shape(
+            rows, columns, bucket, projected, forward_pass.kind, view, *given, draft_pass, tapped, choices, beside
+        )
         recording = self._recordings.pop(shape, None)
         if recording is not None and draft_pass is not None:
             self._repeats.came_again(draft_pass)
@@ -187,6 +198,16 @@ class GraphedEngine:
         packed(forward_pass, recording.inputs)
         self._replay(recording)
         return recording.output
+
+    def _beside(self, forward_pass: ForwardPass) -> BesideShape | None:
+        """Return what a recording of blocks beside a scored draft goes by; None: there are none."""
+        beside = forward_pass.beside
+        if beside is None:
+            return None
+        blocks, rows = beside.blocks, len(forward_pass.lengths)
+        bucket = self._cache.place(forward_pass.lengths[:, None], forward_pass.extent - blocks.columns)
+        _held(beside.taps, rows, forward_pass.columns)  # one walk through the layers writes those of the draft, too
+        return BesideShape(blocks, beside.view, bucket, _held(beside.taps, rows, blocks.columns))
 
     def _replay(self, recording: Recording) -> None:
         """Replay a recording, and let what recurrent layers leave in it be pending, as after a pass that is run."""
@@ -291,6 +312,14 @@ class GraphedEngine:
             self._given_up = True
         else:  # a drafter's own doing, which says nothing of the model
             self._uncaptured.add(draft_pass)
+
+
+def _held(taps: TapBuffer | None, rows: int, columns: int) -> tuple[TapBuffer, int] | None:
+    """Return a buffer that has room for a pass's states, and how often it has grown."""
+    if taps is None:
+        return None
+    taps.hold(rows, columns)
+    return taps, taps.generation
 
 
 def captured_where_possible(name: str, eager: EagerEngine, setup: EngineSetup) -> Engine:

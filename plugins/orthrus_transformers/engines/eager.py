@@ -62,13 +62,19 @@ class EagerEngine:
         return self
 
     def run(self, forward_pass: ForwardPass) -> Tensor:
-        """Run the pass; columns whose slot lies beyond the model's context are scratch, and any position does."""
+        """Run the pass; columns whose slot lies beyond the model's context are scratch, and any position does.
+
+        Blocks beside a scored draft are run after it, as products over more rows are rounded otherwise: the draft's
+        logits have the bits that they have without blocks.
+        """
         shards = shards_of(self._model)
         if (draft_pass := forward_pass.draft_pass) is not None:
             inner, rows = forward_pass.without_draft_pass(), forward_pass.state
             if shards is not None and reduces(draft_pass):
                 return draft_pass.reduced(rows, shards.logits(self._logits(inner, in_parts=True)))
             return forward_pass.drafted_of(self._logits(inner))
+        if forward_pass.beside is not None:
+            return torch.cat([self._logits(part) for part in forward_pass.apart()], dim=1)
         if forward_pass.choices:
             assert shards is not None, "whoever has all logits is asked for them"
             return shards.logits(self._logits(forward_pass, in_parts=True)).argmax()
@@ -79,8 +85,7 @@ class EagerEngine:
         slots = forward_pass.placed()
         extent = self._place(slots, forward_pass)
         positions, tree = forward_pass.placed_at(slots), forward_pass.tree
-        seen = None if tree is None else tree.seen
-        mask = MaskDescription(forward_pass.kind, positions, forward_pass.lengths, extent, seen)
+        mask = MaskDescription(forward_pass.kind, positions, forward_pass.lengths, extent, forward_pass.seen())
         token_ids = forward_pass.joined()
         rows, columns = token_ids.shape
         self.past.length = forward_pass.extent - columns

@@ -10,9 +10,19 @@ from torch import Tensor
 
 from orthrus import Context, Draft, DraftPass, RowState
 from orthrus.draft_states import ReadsDraftStates
+from orthrus.one_pass import AcceptableBlocks
 from orthrus.paths import Paths
 from orthrus_transformers.model.taps import TapBuffer
 from orthrus_transformers.model.views import View
+
+
+@dataclass(frozen=True, eq=False)
+class BlocksBeside:
+    """Blocks that run beside a scored draft, through a view. taps: takes their hidden states, if anybody reads them."""
+
+    blocks: AcceptableBlocks
+    view: View
+    taps: TapBuffer | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +40,7 @@ class ForwardPass:
     slots: Tensor | None = None  # [R, n], of a prefill; None: those that follow the committed ones
     rows: Tensor | None = None  # [R]; None: all rows of the cache
     first_row: int | None = None  # of `rows` that are one after the other; None: they may lie apart
-    kind: Literal["causal", "block", "tree"] = "causal"
+    kind: Literal["causal", "block", "tree", "blocks"] = "causal"
     view: View | None = None  # None: the model's own attention
     positions: Tensor | None = None  # [R, n]; None: the slots. A row's spare columns come first, at its anchor's
     drafted: Tensor | None = None  # [R, m]: the last m of the n tokens; None: token_ids holds them all
@@ -39,6 +49,8 @@ class ForwardPass:
     room: Tensor | None = None  # [R], if there is a `draft_pass`
     taps: TapBuffer | None = None  # takes the hidden states of all n columns
     tree: Paths | None = None  # of the columns, whose slots follow one another; their depths are their positions
+    beside: BlocksBeside | None = None  # of a scored draft: the extent counts their slots, n does not
+    blocks: AcceptableBlocks | None = None  # of the kind `blocks`: the columns are these, behind a scored draft's
     begins: bool = False  # whether the rows, whose prompts it is over, hold nothing before it
     scored: bool = False  # whether tokens of it may be kept
     choices: bool = False  # whether the argmax of the logits is wanted instead of them, of a model that ranks share
@@ -53,6 +65,11 @@ class ForwardPass:
         """n, the tokens of a row."""
         return self.draft_pass.width if self.draft_pass else sum(part.shape[1] for part in self.parts)
 
+    @property
+    def columns(self) -> int:
+        """The tokens of a row and those of blocks beside them."""
+        return self.width + (0 if self.beside is None else self.beside.blocks.columns)
+
     def joined(self) -> Tensor:
         """Return all tokens [R, n]."""
         return self.token_ids if self.drafted is None else torch.cat(self.parts, dim=1)
@@ -62,6 +79,8 @@ class ForwardPass:
         if self.slots is not None:
             return self.slots
         columns = torch.arange(self.width, device=self.lengths.device)
+        if self.blocks is not None:
+            return self.lengths[:, None] + self.blocks.count + columns
         if self.positions is None:
             return self.lengths[:, None] + columns
         # Spare columns, which come first, go to the slots behind the others': slots are distinct in a row.
@@ -70,9 +89,35 @@ class ForwardPass:
 
     def placed_at(self, slots: Tensor) -> Tensor:
         """Return the position of each token [R, n], whose slots are given."""
+        if self.blocks is not None:
+            return self.lengths[:, None] + self.blocks.depths(slots.device)
         if self.tree is not None:
             return self.lengths[:, None] + self.tree.depths
         return slots if self.positions is None else self.positions
+
+    def seen(self) -> Tensor | None:
+        """Return which columns each sees [R, n, m], of a tree, or of blocks and the draft before them; else None."""
+        if self.blocks is not None:
+            return self.blocks.seen(self.lengths.device).expand(len(self.lengths), -1, -1)
+        return None if self.tree is None else self.tree.seen
+
+    def apart(self) -> tuple[ForwardPass, ForwardPass]:
+        """Return the pass over the scored draft as if there were no blocks beside it, and the one over the blocks."""
+        assert self.beside is not None, "there are blocks"
+        blocks, tokens = self.beside.blocks, self.joined()
+        scored = replace(self, token_ids=tokens, drafted=None, extent=self.extent - blocks.columns, beside=None)
+        beside = ForwardPass(
+            token_ids=blocks.tokens(tokens),
+            lengths=self.lengths,
+            extent=self.extent,
+            last=blocks.count * blocks.drafted,
+            kind="blocks",
+            view=self.beside.view,
+            unused=blocks.count,  # the last places
+            taps=self.beside.taps,
+            blocks=blocks,
+        )
+        return scored, beside
 
     @property
     def projected_columns(self) -> slice:
@@ -109,14 +154,23 @@ class ForwardPass:
 
 
 def scoring_pass(
-    context: Context, lengths: Tensor, draft: Draft, taps: TapBuffer | None, choices: bool = False
+    context: Context,
+    lengths: Tensor,
+    draft: Draft,
+    taps: TapBuffer | None,
+    choices: bool = False,
+    beside: BlocksBeside | None = None,
 ) -> ForwardPass:
-    """Return the pass over each row's anchor and draft, of which everything is projected; lengths [B]: of the cache."""
+    """Return the pass over each row's anchor and draft, of which everything is projected; lengths [B]: of the cache.
+
+    beside: blocks of a view, whose logits come behind the draft's.
+    """
     width = 1 + draft.tokens.shape[1]
+    beyond = 0 if beside is None else beside.blocks.columns
     return ForwardPass(
         token_ids=context.anchors[:, None],
         lengths=lengths,
-        extent=context.longest - 1 + width,
+        extent=context.longest - 1 + width + beyond,
         last=width,
         kind="causal" if draft.paths is None else "tree",
         drafted=draft.tokens if draft.tokens.shape[1] else None,  # [B, n]
@@ -124,4 +178,5 @@ def scoring_pass(
         tree=draft.paths,
         scored=True,
         choices=choices,
+        beside=beside,
     )

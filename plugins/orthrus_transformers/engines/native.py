@@ -14,7 +14,6 @@ from torch import Tensor
 
 from orthrus import AttentionBackend, BuildError, KVCache
 from orthrus.optional import LendsBuffers
-from orthrus.paths import Paths
 from orthrus_transformers.engines.engine import Engine, EngineSetup, Obstacle
 from orthrus_transformers.engines.forward_pass import ForwardPass
 from orthrus_transformers.model.block_weights import holds_blocks
@@ -86,6 +85,8 @@ class NativeEngine:
         """Run the pass; columns whose slot lies beyond the model's context are scratch, and any position does."""
         if forward_pass.draft_pass is not None:
             return forward_pass.drafted_of(self.run(forward_pass.without_draft_pass()))
+        if forward_pass.beside is not None:
+            return torch.cat([self.run(part) for part in forward_pass.apart()], dim=1)
         self._state.saw(self._windows)
         slots = forward_pass.placed().contiguous()
         rows, width = slots.shape
@@ -101,7 +102,7 @@ class NativeEngine:
             forward_pass.placed_at(slots).contiguous(),
             numbers,
             logits,
-            None if forward_pass.tree is None else _path_slots(forward_pass.tree, slots),
+            *_paths(forward_pass, slots),
             forward_pass.lengths.contiguous(),
         )
         structure = self._structure(forward_pass, tensors, keys, values)
@@ -133,6 +134,7 @@ class NativeEngine:
             row_numbers=tensors.row_numbers.data_ptr(),
             lengths=tensors.lengths.data_ptr(),
             paths=None if tensors.paths is None else tensors.paths.data_ptr(),
+            ends=None if tensors.ends is None else tensors.ends.data_ptr(),
             block=forward_pass.kind == "block",
             projected=tensors.logits.shape[1],
             logits=tensors.logits.data_ptr(),
@@ -190,15 +192,26 @@ class _Tensors:
     positions: Tensor  # [R, n]
     row_numbers: Tensor  # [R]
     logits: Tensor  # [R, projected, V]
-    paths: Tensor | None  # [R, n, n] of a tree: the slots of each token's path, the anchor's first
+    paths: Tensor | None  # [R, n, n] of a tree, or of blocks beside a draft: the slots seen, in the text's order
+    ends: Tensor | None  # [R, n] of such blocks: the last position that each sees
     lengths: Tensor  # [R]
 
 
-def _path_slots(tree: Paths, slots: Tensor) -> Tensor:
-    """Return the slots of each column's path, the anchor's first; what lies beyond a path is not read: [R, n, n]."""
-    places = torch.arange(tree.width)
-    on_path = torch.where(tree.seen, places, tree.width).sort(dim=-1).values  # a path goes up by place
-    return (slots[:, :1, None] + on_path).contiguous()
+def _paths(forward_pass: ForwardPass, slots: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    """Return the slots that each column sees behind the committed ones [R, n, n], and the last position seen [R, n].
+
+    Slots come in the order of the text. What lies beyond those that are seen is not read. None: those up to itself.
+    """
+    seen = forward_pass.seen()
+    if seen is None:
+        return None, None
+    width = seen.shape[2]
+    on_path = torch.where(seen, torch.arange(width), width).sort(dim=-1).values  # a path goes up by place
+    paths = (forward_pass.lengths[:, None, None] + on_path)[..., : seen.shape[1]].contiguous()
+    if forward_pass.blocks is None:
+        return paths, None
+    ends = forward_pass.lengths[:, None] - 1 + seen.sum(-1)  # the draft's columns before a block, and all of it
+    return paths, ends.contiguous()
 
 
 def _row_numbers(forward_pass: ForwardPass, rows: int) -> Tensor:

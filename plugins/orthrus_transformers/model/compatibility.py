@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from orthrus import AttentionBackend, BuildError, KVCache
+from orthrus.one_pass import OnePassObstacle
 from orthrus.trees import TreeObstacle, slots_obstacle
 from orthrus_transformers.model.recurrent_layers import WITHOUT_MEMORY, find_recurrent
 from orthrus_transformers.model.short_convolutions import find_convolutions
@@ -36,6 +37,19 @@ def tree_obstacle(attention: AttentionBackend, cache: KVCache, recurs: bool) -> 
         remedy = "set attention.name=sdpa or eager"
         return TreeObstacle("attention", type(attention).__name__, "has no tree masks", remedy)
     return slots_obstacle(cache)
+
+
+def one_pass_obstacle(model: Any, attention: AttentionBackend, shared: bool) -> OnePassObstacle | None:
+    """Return what keeps passes from running blocks beside a scored draft. shared: whether ranks share the model."""
+    if shared:
+        return OnePassObstacle("target", "transformers", "is shared by several processes", "set target.parallel=1")
+    if find_recurrent(model) or find_convolutions(model):
+        reason = "has recurrent or convolutional layers, whose states follow one path"
+        return OnePassObstacle("target", "transformers", reason, "take another model")
+    if "blocks" not in attention.capabilities.kinds:
+        reason = "has no masks of blocks beside a draft"
+        return OnePassObstacle("attention", type(attention).__name__, reason, "set attention.name=sdpa or eager")
+    return None
 
 
 def check_prefixes(model: Any, restores: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 import torch
@@ -30,6 +31,26 @@ class WritesTaps(Protocol):
         """Copy the states [R, n, h] at one of the points that are tapped."""
 
 
+@dataclass(frozen=True, eq=False)
+class Placement:
+    """Columns of a pass: the slots [R, n] that their keys go to, and how many slots they attend to."""
+
+    columns: slice
+    slots: Tensor
+    extent: int
+
+
+@dataclass(frozen=True, eq=False)
+class RowsBeside:
+    """A view's rows in the same pass as the model's own: what they see, and where both kinds are placed."""
+
+    view: Any
+    mask: MaskDescription
+    own: Placement
+    others: Placement
+    prepared: dict[int | None, Any] = field(default_factory=dict)  # by window
+
+
 class PassState:
     """The attention backend, and what is so in the pass being run: `run` sets it, and leaving that takes it back."""
 
@@ -41,6 +62,7 @@ class PassState:
     taps: WritesTaps | None  # what takes hidden states of the pass
     layer_states: LayerStates | None  # what recurrent layers read and leave
     in_parts: bool  # whether a model that several ranks share leaves its logits in parts
+    beside: RowsBeside | None  # of a view, in a pass that scores a draft
     carried: Normed | None  # what a fused layer left ready for the next one
     _mask: MaskDescription | None
     _prepared: dict[int | None, Any]
@@ -57,7 +79,7 @@ class PassState:
         """Set what is so between passes."""
         self.backend, self.form, self.view, self.inputs, self.prefill = self._backend, "own", None, None, False
         self.taps, self.layer_states, self.carried, self._mask, self._prepared = None, None, None, None, {}
-        self.in_parts = False
+        self.in_parts, self.beside = False, None
 
     @contextmanager
     def run(
@@ -72,10 +94,11 @@ class PassState:
         layer_states: LayerStates | None = None,
         backend: AttentionBackend | None = None,
         in_parts: bool = False,
+        beside: RowsBeside | None = None,
     ) -> Iterator[None]:
         """Run a pass within; backend None: the one that the state was made with."""
         self._mask, self.form, self.view, self.inputs, self.prefill = mask, form, view, inputs, prefill
-        self.taps, self.layer_states, self.in_parts = taps, layer_states, in_parts
+        self.taps, self.layer_states, self.in_parts, self.beside = taps, layer_states, in_parts, beside
         self.backend = backend or self._backend
         try:
             yield
@@ -111,6 +134,15 @@ class PassState:
             self._check(window)
             self._prepared[window] = self.backend.prepare(self._mask, window, self._dtype)
         return self._prepared[window]
+
+    def prepared_beside(self, window: int | None) -> Any:
+        """Return what the backend needs for the view's rows beside a scored draft, in layers with this window."""
+        assert self.beside is not None, "there are such rows"
+        kept = self.beside.prepared
+        if window not in kept:
+            self._check(window)
+            kept[window] = self.backend.prepare(self.beside.mask, window, self._dtype)
+        return kept[window]
 
     def _check(self, window: int | None) -> None:
         # Only the layers say what windows they use; the self-check asks them when the model is loaded.

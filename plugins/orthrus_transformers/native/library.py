@@ -53,7 +53,7 @@ class PassStructure(Structure):
         ("layer_count", c_int64),
         ("rows", c_int64),
         ("width", c_int64),
-        *((name, c_void_p) for name in ("tokens", "slots", "positions", "row_numbers", "lengths", "paths")),
+        *((name, c_void_p) for name in ("tokens", "slots", "positions", "row_numbers", "lengths", "paths", "ends")),
         ("block", c_int64),
         ("first_projected", c_int64),
         ("projected", c_int64),

@@ -30,6 +30,7 @@ struct Pass {
     const int64_t *tokens, *slots, *positions;  // [rows, width]
     const int64_t *row_numbers, *lengths;       // [rows]: of the cache; committed before the pass, of a tree
     const int64_t* paths;                       // [rows, width, width] of a tree: each token's path of slots; else null
+    const int64_t* ends;                        // [rows, width] of blocks with paths: the last position that each sees
     int64_t block;                              // whether queries see all of their block
     int64_t first_projected, projected;         // columns
     float* logits;                              // [rows, projected, vocabulary]
@@ -206,7 +207,7 @@ inline void Decoder::place(const Pass& pass, const Layer& layer, int64_t index, 
 inline void Decoder::attend_head(const Pass& pass, const Layer& layer, int64_t index, int64_t task) {
     int64_t size = model_.head_size, token = task / model_.heads, head = task % model_.heads;
     int64_t row = token / pass.width, position = pass.positions[token];
-    int64_t last = pass.block ? pass.positions[row * pass.width + pass.width - 1] : position;
+    int64_t last = pass.block ? pass.positions[row * pass.width + pass.width - 1] : pass.ends ? pass.ends[token] : position;
     int64_t first = layer.window ? std::max<int64_t>(0, position - layer.window + 1) : 0;
     int64_t key_head = head / (model_.heads / model_.key_heads);
     int64_t at = pass.row_numbers[row] * pass.row_stride + key_head * pass.head_stride;

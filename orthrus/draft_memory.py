@@ -1,0 +1,56 @@
+"""What is said where memory does not hold a draft of some size: one sentence with the size that it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import torch
+
+from orthrus.errors import InputError
+
+HOST_IS_SHORT = "can't allocate memory"  # in the RuntimeError of torch's allocator on a CPU
+
+
+def is_short(error: BaseException) -> bool:
+    """Tell whether an error, or what it came of, says that memory is short."""
+    cause = error.__cause__ if isinstance(error, InputError) else error
+    return isinstance(cause, torch.OutOfMemoryError) or (
+        isinstance(cause, RuntimeError) and HOST_IS_SHORT in str(cause)
+    )
+
+
+def largest_that_runs(sizes: Iterable[int], run: Callable[[int], object]) -> int:
+    """Return the first of falling sizes for which memory is enough to run something; 0: for none."""
+    return next((size for size in sizes if _runs(size, run)), 0)
+
+
+def _runs(size: int, run: Callable[[int], object]) -> bool:
+    try:
+        run(size)
+    except (RuntimeError, InputError) as error:
+        if not is_short(error):
+            raise
+        return False
+    return True
+
+
+def smaller(size: int) -> tuple[int, ...]:
+    """Return the sizes that are tried instead of one, falling: with the anchor, powers of two."""
+    return tuple(2**power - 1 for power in range(size.bit_length(), 0, -1) if 2**power - 1 < size)
+
+
+def too_large(size: int, rows: int, fitting: int, setting: str = "") -> InputError:
+    """Return the error of drafts of a size, of so many rows at a time, and of those that memory holds; 0: of none.
+
+    setting: what to set for these; "": whatever the drafter has for it.
+    """
+    who = f"{rows} rows" if rows > 1 else "1 row"
+    fewer = ["a smaller batch"] if rows > 1 else []
+    if not fitting:
+        others = " or ".join([*fewer, "a smaller stop.max_new_tokens"])
+        return InputError(f"the memory does not hold drafts of {size} tokens for {who}, nor any smaller; set {others}")
+    setting = setting or f"drafter.tree={max(2, fitting)}, drafter.block={fitting + 1} or what it has for that"
+    return InputError(
+        f"the memory does not hold drafts of {size} tokens for {who}; it holds drafts of {fitting}: set"
+        f" {', or '.join([setting, *fewer])}"
+    )

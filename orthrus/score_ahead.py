@@ -1,0 +1,44 @@
+"""Passes without drafts that are launched before the host knows what the one before committed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol, runtime_checkable
+
+from orthrus.batch.context import Context
+from orthrus.interfaces import Drafter, Target
+
+
+@runtime_checkable
+class DraftsNothing(Protocol):
+    """A drafter that says whether it never drafts, so that every cycle is one token of the target's own."""
+
+    drafts_nothing: bool
+
+
+@runtime_checkable
+class ScoresAhead(Protocol):
+    """A target that can score the empty draft of what is on the device, as long as the host has not read it."""
+
+    scores_ahead: bool  # whether it does, as it was made
+
+    def score_ahead(self, context: Context) -> object:
+        """Launch the pass whose logits the next `score` of the empty draft returns, if nothing comes in between."""
+
+
+def scores_ahead(target: Target, drafter: Drafter, context: Context) -> Callable[[], object] | None:
+    """Return what launches the next cycle's pass while the host reads what this one committed; None if nothing can.
+
+    A row that ends without the host expecting it has a pass for nothing.
+    """
+    if not (isinstance(drafter, DraftsNothing) and drafter.drafts_nothing):
+        return None
+    if not (isinstance(target, ScoresAhead) and target.scores_ahead):
+        return None
+
+    def launch() -> None:
+        refills = context.waiting and context.min_room < 1  # a row ends, and a prefill comes first
+        if context.max_room > 0 and not refills:
+            target.score_ahead(context)
+
+    return launch

@@ -1,0 +1,96 @@
+"""A decoder layer of the Llama kind with its projections joined and its small operations in one kernel each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from orthrus.kernels import skinny_linear
+from orthrus.kernels.small_ops import rms_norm, silu_product, split_heads
+from orthrus.ranks.group import RankGroup
+from orthrus_transformers.kernels.onednn_linear import PackedLinear
+from orthrus_transformers.model.pass_state import PassState
+
+
+@dataclass(frozen=True, eq=False)
+class FusedLayer:
+    """A fused decoder layer: joined projections and the sizes of its heads."""
+
+    layer: Any
+    attention: Any  # the layer's own, or a view's
+    state: PassState
+    qkv: PackedLinear  # [(H + 2 H_kv) D, E]
+    out: PackedLinear  # [E, H D]
+    gate_up: PackedLinear  # [2 I, E]
+    down: PackedLinear  # [E, I]
+    heads: tuple[int, int]  # H, H_kv
+    window: int | None
+    norms: tuple[Tensor, Tensor, float] | None
+    next_norm: Tensor | None  # the weight of the layer after's first norm
+    group: RankGroup | None  # whose ranks hold the other heads and inner sizes; None: there are none
+
+    def forward(self, hidden: Tensor, cosine: Tensor, sine: Tensor, cache: Any) -> Tensor:
+        """Return the layer's output [B, n, E], which may take its input's place; keys and values are in the cache."""
+        weights = self.qkv.weight, self.gate_up.weight
+        steady = self.state.prefill and self.state.steady_prefills
+        kind = {"batch_invariant": self.state.view is None, "any_tokens": steady}
+        narrow = steady or not self.state.prefill
+        if narrow and skinny_linear.fits(hidden, weights, self.attention.head_dim, **kind):
+            return self._narrow_forward(hidden, cosine, sine, cache)
+        self.state.carried = None
+        attention = self.attention
+        before, after = self.layer.input_layernorm, self.layer.post_attention_layernorm
+        joined = self.qkv(rms_norm(hidden, before.weight, before.variance_epsilon))
+        query, keys, values = split_heads(joined, self.heads, cosine, sine, self.norms, cache, attention.layer_idx)
+        prepared = self.state.prepared(self.window)
+        seen = self.state.backend.attend(query, keys, values, prepared, scale=attention.scaling)
+        hidden = self._added(hidden, self.out, seen.transpose(1, 2).reshape(*hidden.shape[:2], -1))
+        normed = rms_norm(hidden, after.weight, after.variance_epsilon)
+        return self._added(hidden, self.down, silu_product(self.gate_up(normed)))
+
+    def _added(self, hidden: Tensor, product: PackedLinear, inputs: Tensor) -> Tensor:
+        """Return hidden plus the product of all ranks, which may take its place."""
+        return product.add_to(hidden, inputs) if self.group is None else hidden.add_(self.group.sum(product(inputs)))
+
+    def _narrow_forward(self, hidden: Tensor, cosine: Tensor, sine: Tensor, cache: Any) -> Tensor:
+        """Do the same for a few tokens; what the layer before left ready for the first norm is in the state."""
+        attention = self.attention
+        before, after = self.layer.input_layernorm, self.layer.post_attention_layernorm
+        normed = self.state.carried
+        if normed is None or normed.hidden is not hidden:
+            normed = skinny_linear.gain(hidden, before.weight)
+        heads = (normed, self.qkv.weight, self.qkv.bias, before.variance_epsilon)
+        size = self.qkv.weight.shape[0] // (self.heads[0] + 2 * self.heads[1])
+        reserved = cache.reserve(attention.layer_idx, hidden, self.heads[1], size)
+        if reserved is None or self.norms is not None:
+            joined = skinny_linear.linear(*heads)
+            query, keys, values = split_heads(joined, self.heads, cosine, sine, self.norms, cache, attention.layer_idx)
+        else:
+            query = skinny_linear.linear_rotated(*heads, self.heads, cosine, sine, reserved)
+            keys, values = cache.read(attention.layer_idx)
+        seen = self.state.backend.attend(query, keys, values, self.state.prepared(self.window), scale=attention.scaling)
+        seen = seen.transpose(1, 2).reshape(*hidden.shape[:2], -1)
+        normed = self._narrow_added(hidden, self.out, seen, after.weight)
+        assert normed is not None, "there is a norm"
+        inner = skinny_linear.gated(normed, self.gate_up.weight, after.variance_epsilon)
+        self.state.carried = self._narrow_added(hidden, self.down, inner, self.next_norm)
+        return hidden
+
+    def _narrow_added(
+        self, hidden: Tensor, product: PackedLinear, inputs: Tensor, norm: Tensor | None
+    ) -> skinny_linear.Normed | None:
+        """Add the product of all ranks to hidden in place; return it made ready for a norm, None: nothing follows."""
+        if self.group is None:
+            return skinny_linear.linear_added(inputs, product.weight, hidden, norm)
+        if (shared := self.group.shared_parts(hidden)) is not None:
+            slot = int(product is self.down)
+            summed = skinny_linear.linear_summed if shared.with_products else skinny_linear.linear_added_directly
+            return summed(inputs, product.weight, hidden, norm, shared, slot)
+        parts = skinny_linear.linear(skinny_linear.unnormed(inputs), product.weight, None, 0.0)
+        total = self.group.sum(parts)
+        if norm is not None:
+            return skinny_linear.added_gain(hidden, total, norm)
+        hidden.add_(total)
+        return None

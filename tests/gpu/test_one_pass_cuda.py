@@ -1,0 +1,93 @@
+"""On a CUDA device: one pass a cycle, captured, in which both kinds of rows walk through the layers together."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import torch
+from support.building import assert_lossless, decode_with, target_oracle
+from support.families import VOCABULARY, tiny_model
+from support.views import committed, random_view
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from orthrus import Draft, Plugins, Stop
+from orthrus.one_pass import AcceptableBlocks
+from orthrus_attention.split_kv import SplitAttention
+from orthrus_caches.dynamic import DynamicCache
+from orthrus_caches.static import StaticCache
+from orthrus_diffusion.one_pass import OnePassDiffusion
+from orthrus_transformers.loading.sources import SHAPES
+from orthrus_transformers.target import TransformersTarget
+
+pytestmark = [
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # the compiler's own imports, for `flex`
+    pytest.mark.filterwarnings("ignore:TensorFloat32"),  # its advice
+]
+CHOOSER = random.Random(0)
+PROMPTS = [[CHOOSER.randrange(VOCABULARY) for _ in range(length)] for length in (3, 15, 1, 40, 7)]
+STOP = Stop(30)
+
+
+@pytest.mark.parametrize("engine", ["eager", "fused", "graphed"])
+@pytest.mark.parametrize("attention", ["eager", "sdpa", "flex", "split"])
+@pytest.mark.parametrize("family", ["llama", "mistral"])  # mistral has a window
+def test_texts_in_float32_are_the_oracles(engine: str, attention: str, family: str) -> None:
+    backend = Plugins.load().get("attention", attention).load_factory()(None, None)
+    model = tiny_model(family, dtype=torch.float32, head_dim=16).cuda()
+    cache = StaticCache(slots=16) if engine == "graphed" else DynamicCache()
+    target = TransformersTarget(model, None, cache, backend, engine=engine)
+    random_view(target, "noisy", noise=0.02)
+    answers = [target_oracle(target)(prompt, STOP) for prompt in PROMPTS]
+    for batch in (5, 2, 1):
+        drafter = OnePassDiffusion(target, 6, VOCABULARY - 1, "noisy")
+        assert_lossless(decode_with(target, drafter, PROMPTS, STOP, batch=batch), answers)
+
+
+def shaped(shape: str, engine: str, layers: int = 4) -> TransformersTarget:
+    """Return a target of a published shape with few layers, and a view of random weights."""
+    config = AutoConfig.from_pretrained(SHAPES / shape)
+    config.num_hidden_layers = layers
+    torch.manual_seed(0)
+    with torch.device("cuda"):
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).eval()
+    target = TransformersTarget(model, None, StaticCache(), SplitAttention(), engine=engine)
+    random_view(target, "noisy", noise=0.002)
+    return target
+
+
+@pytest.mark.parametrize("engine", ["fused", "graphed"])
+@pytest.mark.parametrize("drafts", [5, 7])
+@pytest.mark.parametrize("context", [5, 300, 470, 900])  # 470: the blocks alone reach into a larger bucket
+def test_in_bfloat16_a_small_models_draft_has_the_bits_that_it_has_alone(
+    engine: str, drafts: int, context: int
+) -> None:
+    target = shaped("smollm2-135m", engine)
+    generator = torch.Generator().manual_seed(context)
+    prompt = torch.randint(1000, (context,), generator=generator).tolist()
+    rows = committed(target, [prompt], room=16, device="cuda")
+    tokens = torch.randint(1000, (1, drafts), generator=generator).cuda()
+    draft = Draft(tokens, torch.full_like(rows.lengths, drafts))
+    alone = target.score(rows, draft).clone()
+    blocks = AcceptableBlocks("noisy", 3, drafts, drafts + 2, states=True)
+    for _ in range(2):  # captured, then replayed
+        logits, predictions = target.score_with_blocks(rows, draft, blocks)
+        assert torch.equal(logits, alone)
+    assert predictions.states is not None and predictions.states.shape[:3] == (1, drafts + 1, drafts)
+    assert torch.equal(target.score(rows, draft), alone)
+
+
+@pytest.mark.parametrize("shape", ["smollm2-135m", "qwen3-1.7b"])  # the second has norms of heads, and large layers
+def test_blocks_say_what_they_say_where_they_are_run_apart(shape: str) -> None:
+    target = shaped(shape, "fused")
+    rows = committed(target, [[*range(1, 40)]], room=16, device="cuda")
+    draft = Draft(torch.tensor([[7, 8, 9, 10, 11]], device="cuda"), torch.full_like(rows.lengths, 5))
+    blocks = AcceptableBlocks("noisy", 3, 5, 7)
+    logits, together = target.score_with_blocks(rows, draft, blocks)
+    logits, together_logits = logits.clone(), together.logits.clone()
+    twice = committed(target, [[*range(1, 40)]] * 2, room=16, device="cuda")  # two rows are run apart
+    pair = Draft(draft.tokens.repeat(2, 1), draft.lengths.repeat(2))
+    apart_logits, apart = target.score_with_blocks(twice, pair, blocks)
+    for mine, other in ((logits, apart_logits[:1]), (together_logits, apart.logits[:1])):
+        assert float((mine - other).abs().max()) <= 0.1 * float(other.std())

@@ -1,0 +1,119 @@
+"""A draft that memory does not hold: one sentence with the size that it holds, and exit 2."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from support.building import decode_with, transformers_target
+from support.families import VOCABULARY
+from support.own_cache import use_own_cache
+from support.program import ERROR as ERROR_OF_A_COMMAND
+from support.program import TABLE, InProcess
+from support.views import random_view
+from torch import Tensor
+
+from orthrus import Context, Draft, InputError, Stop
+from orthrus.draft_memory import largest_that_runs, smaller
+from orthrus.testing import TableTarget
+from orthrus_diffusion.drafter import Diffusion
+from orthrus_transformers.engines.forward_pass import ForwardPass
+from orthrus_transformers.target import TransformersTarget
+
+PROMPTS = [[1, 2, 3], [4] * 9]
+ERROR = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has a total capacity of 80 GiB.")
+HOST = RuntimeError("[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory: you tried to")
+
+
+def target_of(monkeypatch: pytest.MonkeyPatch, most: int, error: Exception, drafts: bool) -> TransformersTarget:
+    """Return a target whose memory holds so many tokens of a row in passes that score, or in those that draft."""
+    target = transformers_target("llama")
+    random_view(target, "noisy", noise=0.02)
+    run = target.engine.run
+
+    def short(forward_pass: ForwardPass) -> Tensor:
+        if forward_pass.width > most and (forward_pass.kind == "block" if drafts else forward_pass.scored):
+            raise error
+        return run(forward_pass)
+
+    monkeypatch.setattr(target.engine, "run", short)
+    return target
+
+
+@pytest.mark.parametrize("error", [ERROR, HOST], ids=["device", "host"])
+@pytest.mark.parametrize(("nodes", "most", "sentence"), [
+    (30, 20, "drafts of 30 tokens for 2 rows; it holds drafts of 15: set drafter.tree=15, drafter.block=16 or what"),
+    (None, 6, "drafts of 15 tokens for 2 rows; it holds drafts of 3: set drafter.tree=3, drafter.block=4 or what"),
+    (30, 1, "drafts of 30 tokens for 2 rows, nor any smaller; set a smaller batch or a smaller stop"),
+])  # fmt: skip
+def test_a_pass_that_scores(
+    nodes: int | None, most: int, sentence: str, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = target_of(monkeypatch, most, error, drafts=False)
+    drafter = Diffusion(target, 16, VOCABULARY - 1, "noisy", tree=nodes)
+    with pytest.raises(InputError) as raised:
+        decode_with(target, drafter, PROMPTS, Stop(60))
+    assert sentence in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_a_pass_that_drafts(monkeypatch: pytest.MonkeyPatch) -> None:
+    target = target_of(monkeypatch, 10, ERROR, drafts=True)
+    drafter = Diffusion(target, 16, VOCABULARY - 1, "noisy", tree=12)
+    with pytest.raises(
+        InputError, match=r"drafts of 15 tokens for 1 row; it holds drafts of 7: set drafter\.block=8\b"
+    ):
+        decode_with(target, drafter, PROMPTS[:1], Stop(60))
+
+
+def test_what_was_said_to_fit_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    target = target_of(monkeypatch, 20, ERROR, drafts=False)
+    drafter = Diffusion(target, 16, VOCABULARY - 1, "noisy", tree=15)
+    assert all(len(result.token_ids) == 60 for result in decode_with(target, drafter, PROMPTS, Stop(60)))
+
+
+def test_while_costs_are_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    use_own_cache(monkeypatch, tmp_path)
+    target = target_of(monkeypatch, 20, ERROR, drafts=False)
+    drafter = Diffusion(target, 8, VOCABULARY - 1, "noisy", tree=40, auto=True)
+    with pytest.raises(
+        InputError, match=r"drafts of 23 tokens for 2 rows; it holds drafts of 15: set drafter\.tree=15"
+    ):
+        decode_with(target, drafter, PROMPTS, Stop(60))
+
+
+def test_another_error_stays_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    for drafts in (False, True):
+        target = target_of(monkeypatch, 5, RuntimeError("a bug"), drafts)
+        with pytest.raises(RuntimeError, match=r"^a bug\b"):
+            decode_with(target, Diffusion(target, 16, VOCABULARY - 1, "noisy", tree=30), PROMPTS, Stop(60))
+
+
+def test_the_command_says_it(orthrus: InProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    score = TableTarget.score
+
+    def short(self: Any, context: Context, draft: Draft) -> Tensor:
+        if draft.tokens.shape[1] > 2:
+            raise ERROR
+        return score(self, context, draft)
+
+    monkeypatch.setattr(TableTarget, "score", short)
+    drafter = "drafter={name: prompt_lookup, length: 6}"
+    done = orthrus("run", "--config", TABLE, "--prompt", "abababababab", drafter)
+    sentence = "the memory does not hold drafts of 6 tokens for 1 row; it holds drafts of 1: set drafter.tree=2"
+    assert done.code == 2 and done.err.startswith(f"{ERROR_OF_A_COMMAND}{sentence}") and done.err.count("\n") == 1
+
+
+@given(st.integers(1, 300), st.integers(0, 300))
+def test_the_largest_size_below_is_told(size: int, most: int) -> None:
+    def run(tried: int) -> None:
+        assert 0 < tried < size
+        if tried > most:
+            raise ERROR
+
+    fitting = largest_that_runs(smaller(size), run)
+    assert fitting == max((tried for tried in smaller(size) if tried <= most), default=0)
+    assert fitting <= most < max(2 * fitting + 1, 1) or size <= 2 * fitting + 1
