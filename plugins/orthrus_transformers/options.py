@@ -71,6 +71,11 @@ class TransformersOptions:
         " the model is",
     )
     prefill_chunk: int = option(512, minimum=1, help="most prompt tokens of one row in a pass")
+    steady_prefills: bool = option(
+        False,
+        help="whether a prompt's tokens get the bits that they get one by one, whatever else is in the pass; for"
+        " bfloat16 on a GPU, fused layers and attention split",
+    )
     trust_remote_code: bool = option(False, help="run Python code that comes with a model in a directory")
     ignore: tuple[str, ...] = option(
         (),

@@ -77,6 +77,51 @@ def test_every_rank_gets_the_sum_to_the_bit(tokens: int, normed: bool) -> None:
                 torch.testing.assert_close(squares, hidden[0].float().square().sum(-1)[0])
 
 
+def test_a_token_gets_the_bits_that_it_gets_alone() -> None:
+    """With another tile, too, squares and all."""
+    generator, width, most, counts = torch.Generator("cuda").manual_seed(0), 1536, 40, (1, 16, 32, 40)
+
+    def drawn(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator, device="cuda").bfloat16() / 16
+
+    memory = [torch.zeros(SLOTS, RANKS, most * width, dtype=torch.int32, device="cuda") for _ in range(RANKS)]
+    table = torch.tensor([inbox.data_ptr() for inbox in memory], device="cuda")
+    shared = [Inboxes(rank, table, letter=most * width) for rank in range(RANKS)]
+    streams = [torch.cuda.Stream() for _ in range(RANKS)]
+    residual, norm, inputs = drawn(1, most, width), drawn(width), [drawn(1, most, 512) for _ in range(RANKS)]
+    weights = [drawn(width, 512) for _ in range(RANKS)]
+
+    def of_a_rank(rank: int, count: int) -> list[Tensor]:
+        hidden = residual[:, :count].clone()
+        given = inputs[rank][:, :count].contiguous(), weights[rank], hidden, norm, shared[rank], 0
+        made = skinny_linear.linear_summed(*given)
+        assert made is not None, "a norm follows"
+        return [hidden, made.gained, made.parts.view(1, made.count, -1)[..., :count].transpose(1, 2)]
+
+    for rank in range(RANKS):  # compiled while nothing waits: to load a kernel may wait for those that run
+        for count in counts:
+            for inbox in memory:
+                inbox.zero_()
+            torch.cuda.synchronize()
+            of_a_rank(rank, count)
+            torch.cuda.synchronize()
+    for inbox in memory:
+        inbox.fill_(EMPTY)
+    results = []
+    for count in counts:
+        torch.cuda.synchronize()
+        ranks = []
+        for rank, stream in enumerate(streams):
+            with torch.cuda.stream(stream):
+                ranks.append(of_a_rank(rank, count))
+        torch.cuda.synchronize()
+        assert all(map(torch.equal, *ranks))
+        results.append(ranks[0])
+    for count, result in zip(counts, results, strict=True):
+        for got, among in zip(result, results[-1], strict=True):
+            assert torch.equal(got, among[:, :count]), count
+
+
 @dataclass
 class Parts:
     """The parts and marks of a rank beside another's: [SLOTS, LETTER] numbers, and [rows, RANKS] marks."""
