@@ -43,7 +43,7 @@ def tile(tokens: int, outputs: int, width: int, most_columns: int = 256) -> Tile
     """
     if tokens <= 16 or (width <= SMALL_WIDTH and tokens <= SMALL_TOKENS):
         return Tile(16, 16, 128, 2, 6)
-    if width <= SMALL_WIDTH and tokens <= MOST_INVARIANT_TOKENS:
+    if width <= SMALL_WIDTH:  # any number of them: other tiles gave other bits where the width is no multiple of 128
         return Tile(32, 32, 128, 4, 5) if outputs > 2 * width + width // 2 else Tile(32, 16, 128, 4, 6)
     if tokens <= MOST_TOKENS:
         return Tile(32, 16, 128, 4, 6) if outputs <= 2048 else Tile(32, 32, 128, 4, 5)
