@@ -45,8 +45,8 @@ class TransformersOptions:
     sums: Literal["auto", "nccl", "direct", "joined", "fused"] = option(
         "auto",
         help="how GPUs add up what each has of a layer, with parallel: by nccl; direct, reading each other's memory;"
-        " joined, so and in one kernel with the norm behind; or fused, in one with the product before, too, whose speed"
-        " is not measured yet; auto: joined on two GPUs that can, else nccl",
+        " joined, so and in one kernel with the norm behind; or fused, in one with the product before, too;"
+        " auto: fused on two GPUs that can, else nccl",
     )
     threads: int | None = option(
         None, minimum=1, maximum=1024, help="threads of the engine native; null: as many as torch takes"
