@@ -1,4 +1,4 @@
-"""What is said where memory does not hold a draft of some size: one sentence with the size that it holds."""
+"""The sentence where memory does not hold a draft of some size, with the size that it holds."""
 
 from __future__ import annotations
 

@@ -261,7 +261,8 @@ class AttentionCapabilities:
 
     graphs: whether its calls can be captured in a CUDA graph and replayed over other lengths. hides_any_value: whether
     what a query may not see may be NaN or infinite. plain: whether it is softmax attention without anything else, so
-    that an engine may compute it by a kernel of its own.
+    that an engine may compute it by a kernel of its own. steady: whether a query gets the bits that it gets alone, as
+    far as the backend's docs say.
     """
 
     devices: frozenset[str] = frozenset()
@@ -274,6 +275,7 @@ class AttentionCapabilities:
     graphs: bool = True
     hides_any_value: bool = True
     plain: bool = False
+    steady: bool = False
 
 
 @dataclass(frozen=True)

@@ -170,10 +170,10 @@ class applied:  # noqa: N801  # a context manager
         self._split = chosen.split
 
     def __enter__(self) -> None:
-        self._before = skinny_linear.tile, split_kv.tile_sizes, split_kv.split_count
+        self._before = skinny_linear.tile, split_kv.tile_sizes, split_kv.split_count, split_kv.is_steady
         turns = dict.fromkeys(self._layouts, 0)
 
-        def layout(tokens: int, outputs: int, width: int) -> Tile:
+        def layout(tokens: int, outputs: int, width: int, most_columns: int = 256) -> Tile:
             turns[outputs, width] += 1  # out and down take turns
             among = self._layouts[outputs, width]
             return among[(turns[outputs, width] - 1) % len(among)][1]
@@ -181,11 +181,12 @@ class applied:  # noqa: N801  # a context manager
         skinny_linear.tile = layout
         if self._split:
             rows, splits = self._split
+            split_kv.is_steady = lambda *args: False  # whose parts are given
             split_kv.tile_sizes = lambda *args: (rows, 64, 4)
             split_kv.split_count = lambda *args: splits
 
     def __exit__(self, *error: object) -> None:
-        skinny_linear.tile, split_kv.tile_sizes, split_kv.split_count = self._before
+        skinny_linear.tile, split_kv.tile_sizes, split_kv.split_count, split_kv.is_steady = self._before
 
 
 def usual(chain: Chain) -> Chosen:

@@ -48,7 +48,7 @@ RECIPE = DOCS.parent / "configs" / "recipes" / "qwen3-8b-shape.yaml"
 MARK, END = "<!-- pass breakdown -->\n", "<!-- end -->\n"
 HEAD, WAITING, SMALL = "head", "waiting", "norms, rotary, the rest"
 GROUPS = {  # the first that fits; kernels by their names on a GPU, torch's operations on a CPU
-    "attention": r"^(partial|combine)$|flash|fmha|attention|softmax|flex|aten::bmm",
+    "attention": r"^(partial|combine|folded)$|flash|fmha|attention|softmax|flex|aten::bmm",
     "projections": r"^(linear|linear_added|linear_summed|linear_rotated|gated)$|gemm|gemv|nvjet|cutlass|splitK"
     r"|aten::(mm|addmm|mv)|mkldnn::_linear",
 }

@@ -24,7 +24,8 @@ from torch.profiler import ProfilerActivity, profile
 from orthrus import RowState
 from orthrus.draft_states import DraftStatesTarget
 from orthrus_diffusion.block import MaskedBlock, SuccessorBlock
-from orthrus_diffusion.successor import SuccessorHead, Successors
+from orthrus_diffusion.successor import SuccessorHead
+from orthrus_diffusion.transitions import Successors
 
 SHAPES = {"smollm2-135m": (576, 49_152), "qwen3-8b": (4096, 151_936)}  # hidden size, vocabulary
 RANK, BLOCK = 512, 16

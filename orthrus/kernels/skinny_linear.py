@@ -1,4 +1,7 @@
-"""Skinny matrix products: a fused layer for few tokens on a GPU, five kernels and the attention's. M: all tokens."""
+"""Skinny matrix products: a fused layer for few tokens on a GPU, five kernels and the attention's. M: all tokens.
+
+Prefills can take the same kernels with larger tiles, so that a token gets the bits there that it gets alone.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,16 @@ import torch
 from torch import Tensor
 
 from orthrus.kernels.launch import early_launch, multiprocessors
-from orthrus.kernels.tiles import EARLY_WIDTH, MOST_INVARIANT_TOKENS, MOST_TOKENS, SMALL_WIDTH, Tile, tile
+from orthrus.kernels.tiles import (
+    EARLY_WIDTH,
+    MOST_INVARIANT_TOKENS,
+    MOST_TOKENS,
+    MOST_WIDE_TOKENS,
+    PART_COLUMNS,
+    SMALL_WIDTH,
+    Tile,
+    tile,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,21 +47,30 @@ class Normed:
         return self.padded or _padded(self.hidden.shape[0] * self.hidden.shape[1])
 
 
-def fits(hidden: Tensor, weights: tuple[Tensor, ...], head_size: int, batch_invariant: bool = True) -> bool:
+def fits(
+    hidden: Tensor,
+    weights: tuple[Tensor, ...],
+    head_size: int,
+    batch_invariant: bool = True,
+    any_tokens: bool = False,
+) -> bool:
     """Tell whether these kernels take a pass over hidden [B, n, E] with weights [N, E] and heads of this size.
 
     batch_invariant: whether a token's bits matter, as they do where drafts are scored, and not where they are made.
+    any_tokens: whether they matter more than time, so that a pass may have any number of them.
     """
     if not hidden.is_cuda or hidden.dtype != torch.bfloat16:  # float16 could overflow before its norm's factor
         return False
     sizes = [head_size, *(size for weight in weights for size in weight.shape)]
     small = all(weight.numel() < 2**31 for weight in weights)  # places are 32-bit numbers
-    return _few(hidden, batch_invariant) and small and all(size % 32 == 0 for size in sizes)
+    placed = hidden.shape[0] * hidden.shape[1] * max(sizes) < 2**31
+    few = placed if any_tokens else _few(hidden, batch_invariant)
+    return few and small and all(size % 32 == 0 for size in sizes)
 
 
 def _few(hidden: Tensor, batch_invariant: bool) -> bool:
-    most = MOST_INVARIANT_TOKENS if batch_invariant and hidden.shape[2] <= SMALL_WIDTH else MOST_TOKENS
-    return hidden.shape[0] * hidden.shape[1] <= most
+    invariant = MOST_INVARIANT_TOKENS if hidden.shape[2] <= SMALL_WIDTH else MOST_WIDE_TOKENS
+    return hidden.shape[0] * hidden.shape[1] <= (invariant if batch_invariant else MOST_TOKENS)
 
 
 def fits_head(hidden: Tensor, weight: Tensor, batch_invariant: bool = True) -> bool:
@@ -60,8 +81,10 @@ def fits_head(hidden: Tensor, weight: Tensor, batch_invariant: bool = True) -> b
 
 def project(hidden: Tensor, weight: Tensor) -> Tensor:
     """Return hidden [B, n, E] times the weight [V, E] of a head, transposed, in float32, which its sums are in."""
-    # Both add up a token's products in the same order: tests/gpu/test_steady_bits_cuda.py compares their bits.
-    layout = Tile(16, 16, 128, 2, 6) if hidden.shape[0] * hidden.shape[1] <= 16 else Tile(32, 128, 128, 8, 3)
+    tokens = hidden.shape[0] * hidden.shape[1]
+    layout = Tile(16, 16, 128, 2, 6) if tokens <= 16 else Tile(32, 128, 128, 8, 3)
+    if tokens > MOST_TOKENS and hidden.shape[2] > SMALL_WIDTH:
+        layout = Tile(64, 128, 64, 4, 4)
     return _linear(unnormed(hidden), weight, None, 0.0, layout, torch.float32)
 
 
@@ -119,9 +142,9 @@ def linear_summed(
     layout = tile(tokens, outputs, outputs)
     if residual.numel() > shared.letter or not _run_at_a_time(_grid(tokens, outputs, layout), layout, residual):
         return linear_added_directly(hidden, weight, residual, norm, shared, slot)
-    programs = outputs // layout.columns
+    count = outputs // PART_COLUMNS
     gained = residual if norm is None else torch.empty_like(residual)
-    parts = residual.new_empty(0 if norm is None else programs * _padded(tokens), dtype=torch.float32)
+    parts = residual.new_empty(0 if norm is None else count * _padded(tokens), dtype=torch.float32)
     triton_direct_sum.linear_summed[_grid(tokens, outputs, layout)](
         hidden,
         weight,
@@ -141,7 +164,7 @@ def linear_summed(
         LETTER=shared.letter,
         **_launch(layout, outputs),
     )
-    return None if norm is None else Normed(residual, gained, parts, programs)
+    return None if norm is None else Normed(residual, gained, parts, count)
 
 
 def _run_at_a_time(grid: tuple[int, int], layout: Tile, residual: Tensor) -> bool:
@@ -237,7 +260,7 @@ def linear_rotated(
     size = outputs // (heads[0] + 2 * heads[1])
     query = normed.hidden.new_empty(rows, heads[0], queries, size)
     key, value, slots = destination
-    layout = tile(rows * queries, outputs, inputs)
+    layout = tile(rows * queries, outputs, inputs, most_columns=size)
     kernels.linear_rotated[_grid(rows * queries, outputs, layout)](
         normed.gained,
         normed.parts,
@@ -267,11 +290,10 @@ def linear_rotated(
 
 
 def room_for_norm(residual: Tensor, outputs: int) -> Normed:
-    """Return what `linear_added` writes of residual [1, n, E] some columns at a time; outputs: of its weight."""
-    tokens = residual.shape[1]
-    programs = outputs // tile(tokens, outputs, outputs).columns
-    parts = residual.new_empty(programs * _padded(tokens), dtype=torch.float32)
-    return Normed(residual, torch.empty_like(residual), parts, programs)
+    """Return what `linear_added` writes of residual [B, n, E], if some columns at a time; outputs: of its weight."""
+    tokens, count = residual.shape[0] * residual.shape[1], outputs // PART_COLUMNS
+    parts = residual.new_empty(count * _padded(tokens), dtype=torch.float32)
+    return Normed(residual, torch.empty_like(residual), parts, count)
 
 
 def linear_added(
@@ -287,11 +309,9 @@ def linear_added(
     outputs, inputs = weight.shape
     tokens = residual.shape[0] * residual.shape[1]
     layout = tile(tokens, outputs, outputs)
-    programs = outputs // layout.columns
     if room is None:
-        gained = residual if norm is None else torch.empty_like(residual)
-        parts = residual.new_empty(0 if norm is None else programs * _padded(tokens), dtype=torch.float32)
-        room = Normed(residual, gained, parts, programs)
+        nothing = Normed(residual, residual, residual.new_empty(0, dtype=torch.float32), 0)
+        room = nothing if norm is None else room_for_norm(residual, outputs)
     kernels.linear_added[_grid(tokens, outputs, layout)](
         hidden,
         weight,
@@ -360,7 +380,7 @@ def _early(layout: Tile, width: int) -> dict[str, Any]:
 
 
 def _padded(tokens: int) -> int:
-    """Return how many tokens the tiles of a pass hold, whether they take 16 each or 32."""
+    """Return for how many tokens each part of sums of squares has room."""
     return 16 if tokens <= 16 else -(-tokens // 32) * 32
 
 

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 MOST_TOKENS = 32  # above, matrix products are no longer bound by reading weights
 # Hidden size up to which a layer's weights stay in the GPU's cache, so that reading them for each tile costs little.
-# There a token's bits do not depend on how many others are scored with it, up to so many.
-SMALL_WIDTH, MOST_INVARIANT_TOKENS = 1024, 160
+SMALL_WIDTH = 1024
 SMALL_TOKENS = 32  # of small models, up to which tiles of 16 tokens are fastest
+# A token's bits do not depend on how many others are scored with it, up to so many, by hidden size.
+MOST_INVARIANT_TOKENS, MOST_WIDE_TOKENS = 160, 96
+PART_COLUMNS = 16  # whose squares are added up before they are left, whatever the tile
 EARLY_WIDTH = 1024  # hidden size; above, programs that wait early take room from those that read weights
 
 
@@ -34,14 +36,57 @@ class Tile:
         return 2 * self.stages * self.inputs * (self.tokens + self.columns)
 
 
-def tile(tokens: int, outputs: int, width: int) -> Tile:
-    """Return the layout that was fastest on an H100 for the shapes of Qwen3-1.7B and Qwen3-8B, an H200 for SmolLM2's.
+def tile(tokens: int, outputs: int, width: int, most_columns: int = 256) -> Tile:
+    """Return the layout that was fastest for the shapes of SmolLM2-135M, Qwen3-1.7B and Qwen3-8B on an H100 or H200.
 
-    width: the hidden size. What small models leave of a norm's sum of squares is of 16 columns for any tokens, so that
-    a token's bits are those it has alone; products have the same bits by any tile.
+    width: the hidden size. most_columns: of a tile, a multiple of 32. A token's bits are the same by any.
     """
     if tokens <= 16 or (width <= SMALL_WIDTH and tokens <= SMALL_TOKENS):
         return Tile(16, 16, 128, 2, 6)
-    if width <= SMALL_WIDTH:
+    if width <= SMALL_WIDTH:  # any number of them: other tiles gave other bits where the width is no multiple of 128
         return Tile(32, 32, 128, 4, 5) if outputs > 2 * width + width // 2 else Tile(32, 16, 128, 4, 6)
-    return Tile(32, 16, 128, 4, 6) if outputs <= 2048 else Tile(32, 32, 128, 4, 5)
+    if tokens <= MOST_TOKENS:
+        return Tile(32, 16, 128, 4, 6) if outputs <= 2048 else Tile(32, 32, 128, 4, 5)
+    if tokens <= MOST_WIDE_TOKENS:
+        return _fitting(_some_tokens(outputs), outputs, most_columns)
+    return _many_tokens(tokens, outputs, most_columns)
+
+
+def _some_tokens(outputs: int) -> list[Tile]:
+    """Return layouts for up to 96 tokens, the best first, measured on an H200 by `docs/tools/product_tiles.py`."""
+    few = [Tile(64, 32, 64, 4, 8), Tile(64, 16, 128, 4, 5)]
+    if outputs <= 2048:
+        return few[1:]
+    if outputs <= 4096:
+        return few
+    if outputs <= 8192:
+        return [Tile(64, 64, 64, 4, 8), *few]
+    wide = Tile(64, 128, 64, 8, 6) if outputs <= 16384 else Tile(64, 128, 64, 4, 4)
+    return [wide, Tile(64, 64, 64, 4, 8), *few]
+
+
+MULTIPROCESSORS = 132  # of an H100 or H200
+MANY = {  # layouts for prefills, and what a turn of all multiprocessors takes by each, measured on an H200
+    Tile(128, 256, 64, 8, 3): 1.0,
+    Tile(64, 256, 64, 4, 4): 0.57,
+    Tile(64, 128, 64, 4, 4): 0.42,
+    Tile(64, 64, 64, 4, 8): 0.31,
+    Tile(64, 32, 64, 4, 8): 0.24,
+    Tile(64, 16, 128, 4, 5): 0.23,
+}
+
+
+def _many_tokens(tokens: int, outputs: int, most_columns: int) -> Tile:
+    def cost(layout: Tile) -> float:
+        programs = -(-tokens // layout.tokens) * (outputs // layout.columns)
+        return -(-programs // MULTIPROCESSORS) * MANY[layout]
+
+    return min((layout for layout in MANY if _divides(layout, outputs, most_columns)), key=cost)
+
+
+def _fitting(layouts: list[Tile], outputs: int, most_columns: int) -> Tile:
+    return next(layout for layout in layouts if _divides(layout, outputs, most_columns))
+
+
+def _divides(layout: Tile, outputs: int, most_columns: int) -> bool:
+    return outputs % layout.columns == 0 and most_columns % layout.columns == 0

@@ -12,7 +12,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from orthrus.kernels.triton_skinny_linear import product
+from orthrus.kernels.triton_skinny_linear import product, store_squares
 from orthrus.kernels.triton_wait import let_follow, read_ahead, wait
 
 EMPTY = tl.constexpr(-(2**31))  # the bits of -0.0, for which 0.0 is sent
@@ -183,4 +183,4 @@ def linear_summed(
         wide = after.to(tl.float32)
         g = tl.load(norm + n).to(tl.float32)
         tl.store(gained + offsets, (wide * g[None, :]).to(before.dtype), mask=mask)
-        tl.store(parts + tl.program_id(1) * padded + m, tl.sum(wide * wide, 1), mask=m < rows)
+        store_squares(parts, wide, tl.program_id(1) * BN, padded, m, m < rows, BM, BN)

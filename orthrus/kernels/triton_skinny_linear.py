@@ -2,12 +2,12 @@
 
 A pass over few tokens M is bound by reading weights and by the number of kernels, so every projection is one kernel
 that also does what stands around it. A norm's gain is multiplied in by the kernel before, which holds the columns; its
-root mean square is a factor of the whole row, so the kernel after applies it to its sums: the kernel before leaves each
-program's part of the sum of squares (parts [P, `padded`], as many tokens as the tiles hold). Accumulated in float32 and
-rounded once.
+root mean square is a factor of the whole row, so the kernel after applies it to its sums: the kernel before leaves the
+sum of squares in parts of 16 columns (parts [P, `padded`], as many tokens as the tiles hold). Accumulated in float32
+and rounded once.
 
-A program has BM tokens and adds up each one's products in the same order wherever in a tile it stands: with the same
-BM its bits do not depend on how many others there are.
+A token's bits depend neither on the others of a pass nor on the tile: tensor cores add up its products in the order of
+K by any of them (`docs/tools/product_tiles.py` looks), and squares are added two by two, whoever has them.
 
 On GPUs that can (Hopper), a kernel is launched while the one before still runs (programmatic dependent launch); it
 touches nothing that the one before writes until `gdc_wait` has returned. Its weights nobody writes: the first AHEAD
@@ -19,7 +19,10 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from orthrus.kernels import tiles
 from orthrus.kernels.triton_wait import let_follow, read_ahead, wait
+
+PART_COLUMNS = tl.constexpr(tiles.PART_COLUMNS)
 
 
 @triton.jit
@@ -51,16 +54,40 @@ def product(
 
 
 @triton.jit
+def added_by_twos(x, ROWS: tl.constexpr, COUNT: tl.constexpr, EACH: tl.constexpr):
+    """Return the sums [ROWS, COUNT] of EACH neighbours of x [ROWS, COUNT * EACH], a power of two.
+
+    Two are added at a time, and a + b is b + a: so the bits do not depend on which threads have which numbers.
+    """
+    left: tl.constexpr = EACH // 2
+    if EACH > 1:
+        halves = tl.sum(tl.reshape(x, [ROWS, COUNT, 2, left]), 2)
+        x = added_by_twos(tl.reshape(halves, [ROWS, COUNT * left]), ROWS, COUNT, left)
+    return x
+
+
+@triton.jit
 def squares_of(parts, padded, m, valid, PARTS: tl.constexpr, PADDED: tl.constexpr):
-    """Return the parts of each row's sum of squares [BM, PADDED]: asked for before the product, used behind it."""
+    """Return the parts [BM, PADDED] of each row's sum of squares: asked for before the product, used behind it."""
     p = tl.arange(0, PADDED)
     return tl.load(parts + p[None, :] * padded + m[:, None], mask=valid[:, None] & (p < PARTS)[None, :], other=0.0)
 
 
 @triton.jit
 def factor_of(squares, K: tl.constexpr, epsilon):
-    """Return one over the root mean square of each row [BM]."""
-    return tl.rsqrt(tl.sum(squares, 1) / K + epsilon)
+    """Return one over the root mean square of each row [BM], of which `squares_of` are parts."""
+    total = added_by_twos(squares, squares.shape[0], 1, squares.shape[1])
+    return tl.rsqrt(tl.reshape(total, [squares.shape[0]]) / K + epsilon)
+
+
+@triton.jit
+def store_squares(parts, wide, first, padded, m, valid, BM: tl.constexpr, BN: tl.constexpr):
+    """Write the sums of squares of each 16 columns of a tile [BM, BN] of which `first` is the first column."""
+    COUNT: tl.constexpr = BN // PART_COLUMNS
+    p = first // PART_COLUMNS + tl.arange(0, COUNT)
+    neighbours = tl.sum(tl.reshape(wide * wide, [BM, BN // 2, 2]), 2)  # which a thread has both of
+    squares = added_by_twos(neighbours, BM, COUNT, PART_COLUMNS // 2)
+    tl.store(parts + p[None, :] * padded + m[:, None], squares, mask=valid[:, None])
 
 
 @triton.jit
@@ -251,7 +278,7 @@ def linear_added(
     if NORMED:
         wide = after.to(tl.float32)
         tl.store(gained + offsets, (wide * gains[None, :].to(tl.float32)).to(before.dtype), mask=valid[:, None])
-        tl.store(parts + tl.program_id(1) * padded + m, tl.sum(wide * wide, 1), mask=valid)
+        store_squares(parts, wide, tl.program_id(1) * BN, padded, m, valid, BM, BN)
 
 
 @triton.jit(do_not_specialize=["rows"])

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from orthrus.kernels.launch import early_launch
 from orthrus.kernels.tiles import MOST_INVARIANT_TOKENS
+from orthrus.kernels.triton_skinny_linear import added_by_twos
 from orthrus.kernels.triton_wait import wait
 
-# Of more tokens, programs that take one at a time are too many; up to there a token's bits must be those it has alone.
-FEW_TOKENS, TOKENS_A_PROGRAM = MOST_INVARIANT_TOKENS, 8
+FEW_TOKENS, TOKENS_A_PROGRAM = MOST_INVARIANT_TOKENS, 8  # of more, programs that take one at a time are too many
 
 
 @triton.jit
@@ -104,7 +104,8 @@ def _split_heads(
         if NORMED:
             weight = (query_weight if head < every else key_weight) + d
             known = d < SIZE // 2
-            scale = tl.rsqrt((tl.sum(low * low, 1) + tl.sum(high * high, 1)) / SIZE + epsilon)[:, None]
+            squares = tl.reshape(added_by_twos(low * low + high * high, TOKENS, 1, HALF), [TOKENS])
+            scale = tl.rsqrt(squares / SIZE + epsilon)[:, None]
             low *= scale * tl.load(weight, mask=known, other=0.0).to(tl.float32)
             high *= scale * tl.load(weight + SIZE // 2, mask=known, other=0.0).to(tl.float32)
         angle = ((row * rope_rows * queries + column) * SIZE)[:, None] + d

@@ -6,11 +6,8 @@ the splits together. Of a single split (WHOLE) `partial` leaves the result itsel
 and else what each split sums up, [B, H_kv, splits, M, D]. Lengths are read from tensors, so a captured launch stays
 right while the text grows.
 
-A tree's tokens lie in the slots behind the committed ones. TREE 1: `paths` [B, n, n] says which of them a query sees.
-So it does for blocks behind the columns of a scored draft, whose keys come before theirs: [B, n, columns].
-TREE 2: `paths` [B, n, n] says which of them stands at each depth of a query's path, and the keys are taken in the order
-of the text, so that a query gets the bits that it gets in a chain; row m is query m // groups then. APART: the tiles of
-keys in which paths differ are each query's own, so every query has a program of its own for them, behind the others.
+A tree's tokens lie in the slots behind the committed ones, and `paths` [B, n, n] says which of them a query sees. So
+it does for blocks behind the columns of a scored draft, whose keys come before theirs: [B, n, columns].
 """
 
 from __future__ import annotations
@@ -19,16 +16,6 @@ import triton
 import triton.language as tl
 
 from orthrus.kernels.triton_wait import wait
-
-
-@triton.jit
-def _query_of(m, groups, queries, TREE: tl.constexpr):
-    """Return which head of its group and which query a row m of queries is."""
-    if TREE == 2:
-        head, query = m % groups, m // groups
-    else:
-        head, query = m // queries, m % queries
-    return head, query
 
 
 @triton.jit
@@ -52,9 +39,9 @@ def _seen_keys(
     CAUSAL: tl.constexpr, TREE: tl.constexpr, WINDOW: tl.constexpr,
 ):  # fmt: skip
     """Return which of the slots n [N] each query sees [M, N]; positions [n] and paths [n, n] are those of the row."""
-    if CAUSAL or TREE == 2:
+    if CAUSAL:
         seen = mask[None, :] & (n[None, :] <= position[:, None])
-    elif TREE == 1:
+    elif TREE:
         column = n - length
         drafted = (column >= 0) & (column < columns)
         place = query_index[:, None] * columns + column[None, :]
@@ -63,27 +50,12 @@ def _seen_keys(
     else:
         seen = mask[None, :] & ((n[None, :] < length) | (n[None, :] >= first))
     if WINDOW > 0:
-        if TREE == 1:
+        if TREE:
             behind = length + columns - queries  # a scored draft's columns, if there are any, follow one another
             drafted = (n >= behind) & (n < length + columns)
             n = tl.where(drafted, tl.load(positions + n - behind, mask=drafted, other=0), n)
         seen = seen & (n[None, :] > position[:, None] - WINDOW)
     return seen
-
-
-@triton.jit
-def _places_on_path(n, end, length, position, path, WINDOW: tl.constexpr):
-    """Return in which slots the tokens n [N] of the text that leads to a query are, and which of them it sees [N].
-
-    position: where its place in the text is; path: where the columns on its path are, by depth.
-    """
-    position = tl.load(position)
-    seen = (n < end) & (n <= position)
-    if WINDOW > 0:
-        seen = seen & (n > position - WINDOW)
-    depth = n - length
-    column = tl.load(path + depth, mask=seen & (depth >= 0), other=0)
-    return tl.where(depth >= 0, length + column, n), seen
 
 
 @triton.jit
@@ -116,12 +88,10 @@ def partial(
     rows,
     splits,
     WHOLE: tl.constexpr,
-    BATCH_INVARIANT: tl.constexpr,
     QUERIES: tl.constexpr,
     WINDOW: tl.constexpr,
     CAUSAL: tl.constexpr,
     TREE: tl.constexpr,
-    APART: tl.constexpr,
     SIZE: tl.constexpr,
     PADDED: tl.constexpr,
     BLOCK_M: tl.constexpr,
@@ -136,16 +106,10 @@ def partial(
     head = (head_index % heads).to(tl.int64)
     groups = rows // queries
 
-    first_row, last_row = tile * BLOCK_M, rows
-    alone = 0  # 1: the program has one query alone
-    if APART:
-        others = tl.cdiv(rows, BLOCK_M)
-        alone = tl.where(tile >= others, 1, 0)
-        first_row = tl.where(alone == 1, (tile - others) * groups, first_row)
-        last_row = tl.where(alone == 1, first_row + groups, rows)
-    m = first_row + tl.arange(0, BLOCK_M)
-    valid = m < last_row
-    query_in_group, query_index = _query_of(m, groups, queries, TREE)
+    m = tile * BLOCK_M + tl.arange(0, BLOCK_M)
+    valid = m < rows
+    query_in_group = m // queries
+    query_index = m % queries
     query_head = head * groups + query_in_group
     d = tl.arange(0, PADDED)
     inside = d < SIZE
@@ -167,35 +131,18 @@ def partial(
     sum_values = tl.zeros([BLOCK_M, PADDED], tl.float32)
 
     # The slots in use, not the buffer's, are what is split: every program works however large the bucket.
-    # BATCH_INVARIANT: a split is one tile, counted from slot 0, so that a key is in the same one whatever the first and
-    # last query are.
     used = (last + 1).to(tl.int32)
-    if TREE == 1:
+    if TREE:
         used = (length + columns).to(tl.int32)
     lowest = 0
     if WINDOW > 0:
         lowest = tl.maximum(first - WINDOW + 1, 0).to(tl.int32)
-    if BATCH_INVARIANT:
-        lowest = lowest // BLOCK_N * BLOCK_N
-        begin = 0
-    else:
-        begin = lowest
-    share = tl.cdiv(tl.cdiv(used - begin, splits), BLOCK_N) * BLOCK_N
-    end = tl.minimum(begin + (split + 1) * share, used)
-    start = tl.maximum(begin + split * share, lowest)
+    share = tl.cdiv(tl.cdiv(used - lowest, splits), BLOCK_N) * BLOCK_N
+    end = tl.minimum(lowest + (split + 1) * share, used)
+    start = lowest + split * share
     keys = key + batch * stride_kb + head * stride_kh
     values = value + batch * stride_vb + head * stride_vh
-    # Of a tree whose keys are taken in the order of the text, the tiles up to here are the same for all queries.
-    shared = end
-    if TREE == 2:
-        shared = tl.minimum(end, (length // BLOCK_N * BLOCK_N).to(tl.int32))
-    if APART:  # a split is one tile: those who do not have it come to no keys, and leave nothing
-        differs = tl.where((shared < end) & (start < end), 1, 0)
-        owned = alone + differs != 1  # both, or neither
-        valid = m < tl.where(owned, last_row, first_row)
-        shared = tl.where(alone == 1, tl.minimum(start, shared), shared)
-        end = tl.where(owned, end, shared)
-    for slot in range(start, shared, BLOCK_N):
+    for slot in range(start, end, BLOCK_N):
         n = slot + tl.arange(0, BLOCK_N)
         mask = n < end
         k = tl.load(keys + n[None, :] * stride_kn + d[:, None], mask=mask[None, :] & inside[:, None], other=0.0)
@@ -205,25 +152,6 @@ def partial(
         )  # fmt: skip
         v = tl.load(values + n[:, None] * stride_vn + d[None, :], mask=mask[:, None] & inside[None, :], other=0.0)
         maximum, total, sum_values = _add_keys(q, k, v, seen, scale, maximum, total, sum_values)
-    if TREE == 2:
-        first_query = first_row // groups
-        last_query = tl.minimum(tl.cdiv(first_row + BLOCK_M, groups), queries)
-        if APART:
-            last_query = tl.where(alone == 1, first_query + 1, last_query)
-        for slot in range(tl.maximum(start, shared), end, BLOCK_N):
-            n = slot + tl.arange(0, BLOCK_N)
-            # Each query has keys of its own; the rows of others see none, which leaves them as they are to the bit.
-            for each_query in range(first_query, last_query):
-                place, mask = _places_on_path(
-                    n, end, length, positions + batch * queries + each_query,
-                    paths + (batch * queries + each_query) * queries, WINDOW,
-                )  # fmt: skip
-                seen = mask[None, :] & (query_index == each_query)[:, None]
-                k_mask, v_mask = mask[None, :] & inside[:, None], mask[:, None] & inside[None, :]
-                k = tl.load(keys + place[None, :] * stride_kn + d[:, None], mask=k_mask, other=0.0)
-                v = tl.load(values + place[:, None] * stride_vn + d[None, :], mask=v_mask, other=0.0)
-                maximum, total, sum_values = _add_keys(q, k, v, seen, scale, maximum, total, sum_values)
-
     written = valid[:, None] & inside[None, :]
     if WHOLE:
         mean = sum_values / total[:, None]  # every query sees at least its own slot
@@ -252,8 +180,6 @@ def combine(
     SIZE: tl.constexpr,
     PADDED: tl.constexpr,
     SPLITS: tl.constexpr,
-    IN_TURN: tl.constexpr,
-    TREE: tl.constexpr,
     EARLY: tl.constexpr,
 ):
     wait(EARLY)
@@ -271,21 +197,8 @@ def combine(
     part = tl.load(sums + cell, mask=s < splits, other=0.0)
     values = tl.load(parts + cell[:, None] * SIZE + d[None, :], mask=(s < splits)[:, None] & inside[None, :], other=0.0)
     largest = tl.max(maximum, 0)  # every query sees at least its own slot
-    if IN_TURN:  # so many splits at a time: what is not there adds nothing, to the bit
-        for first in range(SPLITS, splits, SPLITS):
-            further = tl.load(maxima + cell + first * rows, mask=s + first < splits, other=float("-inf"))
-            largest = tl.maximum(largest, tl.max(further, 0))
     weights = tl.exp(maximum - largest)
     numerator, denominator = tl.sum(values * weights[:, None], 0), tl.sum(weights * part, 0)
-    if IN_TURN:
-        for first in range(SPLITS, splits, SPLITS):
-            there, further = s + first < splits, cell + first * rows
-            more_weights = tl.exp(tl.load(maxima + further, mask=there, other=float("-inf")) - largest)
-            more_sums = tl.load(sums + further, mask=there, other=0.0)
-            wanted = there[:, None] & inside[None, :]
-            more_values = tl.load(parts + further[:, None] * SIZE + d[None, :], mask=wanted, other=0.0)
-            numerator += tl.sum(more_values * more_weights[:, None], 0)
-            denominator += tl.sum(more_weights * more_sums, 0)
-    query_in_group, query_index = _query_of(m, groups, queries, TREE)
+    query_in_group, query_index = m // queries, m % queries
     target = out + batch * stride_ob + (head * groups + query_in_group) * stride_oh + query_index * stride_on
     tl.store(target + d, (numerator / denominator).to(out.dtype.element_ty), mask=inside)

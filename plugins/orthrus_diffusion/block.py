@@ -11,7 +11,7 @@ from orthrus import RowState
 from orthrus.choices import PassLogits
 from orthrus_diffusion.chain import FOLLOWED, greedy_chain
 from orthrus_diffusion.following_tree import best_first_following, chosen_by_kernels, conditional
-from orthrus_diffusion.successor import Successors
+from orthrus_diffusion.transitions import Successors
 from orthrus_diffusion.tree import CANDIDATES, best_first, best_of, likeliest_of, widened
 
 

@@ -29,7 +29,8 @@ from orthrus.sampling import add_noise, draw_draft, warp_draft
 from orthrus_diffusion.block import MaskedBlock, SuccessorBlock
 from orthrus_diffusion.chain import draw_chain
 from orthrus_diffusion.following_tree import draw_tree, likeliest_chain
-from orthrus_diffusion.successor import SuccessorHead, Successors
+from orthrus_diffusion.successor import SuccessorHead
+from orthrus_diffusion.transitions import Successors
 from orthrus_diffusion.tree import best_first
 
 VIEW = "diffusion"  # what the view that came with a target is called

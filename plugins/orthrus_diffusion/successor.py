@@ -17,13 +17,9 @@ from torch import Tensor
 from torch.nn.functional import linear, rms_norm, silu
 
 from orthrus import BuildError
-from orthrus.draft_states import DraftStatesTarget, LendsTables
-from orthrus.kernels.available import row_kernels
-from orthrus_diffusion.tree import widened
 
 PREFIX = "successor."  # of the names of its weights in a view's file
 EPSILON = 1e-6  # of the norms, which have no weights: embeddings and states differ in size from model to model
-KERNEL_DTYPES = ({torch.bfloat16}, {torch.float16}, {torch.float32})  # of all that kernels read
 LARGEST = 1000.0  # size of a correction of a logit; beyond, the noise that drafts are drawn with would be rounded away
 
 
@@ -97,46 +93,3 @@ def make_head(weights: Mapping[str, Tensor], rank: int, hidden_size: int, like: 
     if wrong:
         raise BuildError(f"the view's successor head does not fit the model: {wrong[0]}")
     return SuccessorHead(**{name: weights[f"{PREFIX}{name}"].to(like).contiguous() for name in shapes})
-
-
-@dataclass(frozen=True, eq=False)
-class Successors:
-    """A head at work on a target, whose embeddings and output head it goes by."""
-
-    head: SuccessorHead
-    target: DraftStatesTarget
-
-    @torch.no_grad()
-    def transitions(self, anchors: Tensor, candidates: Tensor, states: Tensor) -> Tensor:
-        """Return what is added to the logits [B, n, k, k] of candidates, each after each of those of the place before.
-
-        anchors [B], which are before the first place; candidates [B, n, k] and states [B, n, E] of the places. All are
-        finite, whatever the head and the states are: what is no number corrects nothing.
-        """
-        parts = self.parts(anchors, candidates, states)
-        return bounded(self._in_torch(anchors, candidates, states) if parts is None else parts.sum(0))
-
-    @torch.no_grad()
-    def parts(self, anchors: Tensor, candidates: Tensor, states: Tensor) -> Tensor | None:
-        """Return parts [P, B, n, k, k] whose sums, `bounded`, are the transitions; None: no kernel makes them."""
-        tables = self.target.tables() if isinstance(self.target, LendsTables) else None
-        if tables is None or row_kernels(states.device) is None:
-            return None
-        if {tensor.dtype for tensor in (*tables, states, self.head.token)} not in KERNEL_DTYPES:
-            return None
-        from orthrus_diffusion.triton_successor import transition_parts
-
-        return transition_parts(self.head, tables, anchors, candidates, states)
-
-    def _in_torch(self, anchors: Tensor, candidates: Tensor, states: Tensor) -> Tensor:
-        first = anchors[:, None, None].expand_as(candidates[:, :1])
-        before = self.target.embed(torch.cat([first, candidates[:, :-1]], dim=1).flatten(1))  # [B, n k, E]
-        before = before.view(*candidates.shape, -1).to(self.head.token.dtype)
-        corrections = self.head.corrections(before, states[:, :, None].to(self.head.token.dtype))  # [B, n, k, E]
-        rows = self.target.head_rows(candidates.flatten(1)).view(*candidates.shape, -1)
-        return widened(corrections @ rows.to(corrections.dtype).mT)
-
-
-def bounded(transitions: Tensor) -> Tensor:
-    """Return finite transitions of a bounded size: 0 of what is no number."""
-    return transitions.clamp(-LARGEST, LARGEST).nan_to_num(0.0)

@@ -43,6 +43,7 @@ def make(options: TransformersOptions, parts: Parts) -> TransformersTarget:
             parts.attention,
             engine=options.engine,
             prefill_chunk=options.prefill_chunk,
+            steady_prefills=options.steady_prefills,
             name=options.source,
             directory=directory,
             model_path=path,

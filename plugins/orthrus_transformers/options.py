@@ -45,8 +45,8 @@ class TransformersOptions:
     sums: Literal["auto", "nccl", "direct", "joined", "fused"] = option(
         "auto",
         help="how GPUs add up what each has of a layer, with parallel: by nccl; direct, reading each other's memory;"
-        " joined, so and in one kernel with the norm behind; or fused, in one with the product before, too, whose speed"
-        " is not measured yet; auto: joined on two GPUs that can, else nccl",
+        " joined, so and in one kernel with the norm behind; or fused, in one with the product before, too;"
+        " auto: fused on two GPUs that can, else nccl",
     )
     threads: int | None = option(
         None, minimum=1, maximum=1024, help="threads of the engine native; null: as many as torch takes"
@@ -71,6 +71,11 @@ class TransformersOptions:
         " the model is",
     )
     prefill_chunk: int = option(512, minimum=1, help="most prompt tokens of one row in a pass")
+    steady_prefills: bool = option(
+        False,
+        help="whether a prompt's tokens get the bits that they get one by one, whatever else is in the pass; for"
+        " bfloat16 on a GPU, fused layers and attention split",
+    )
     trust_remote_code: bool = option(False, help="run Python code that comes with a model in a directory")
     ignore: tuple[str, ...] = option(
         (),

@@ -69,6 +69,7 @@ class TransformersTarget(TargetViews, TargetTables, TargetScoring):
         *,
         engine: str | EngineType = "auto",
         prefill_chunk: int = 512,
+        steady_prefills: bool = False,
         limits: GraphLimits | None = None,
         threads: int | None = None,
         name: str | None = None,
@@ -79,11 +80,11 @@ class TransformersTarget(TargetViews, TargetTables, TargetScoring):
     ) -> None:
         """Attach to the model.
 
-        engine: the name of one of the table, or an engine's class itself. threads: of the engine native; None: as many
-        as torch takes. ignored: keys and tensors of the files that the user leaves out. directory: what the model was
-        loaded from, converted if it had to be; model_path: as the user has it. notify: called with a sentence if texts
-        end before the model's context does, if its files ask for what is not applied, and if passes could be captured
-        and are not.
+        engine: the name of one of the table, or an engine's class itself. steady_prefills: see the option. threads: of
+        the engine native; None: as many as torch takes. ignored: keys and tensors of the files that the user leaves
+        out. directory: what the model was loaded from, converted if it had to be; model_path: as the user has it.
+        notify: called with a sentence if texts end before the model's context does, if its files ask for what is not
+        applied, and if passes could be captured and are not.
         """
         choose_experts(model.config, model.dtype)
         check_layers(model)
@@ -111,7 +112,7 @@ class TransformersTarget(TargetViews, TargetTables, TargetScoring):
         self.restores_prefixes = self._row_keys.restores
         check_prefixes(model, self.restores_prefixes)
         self._views: dict[str, View] = {}
-        self._state = state = PassState(attention, model.dtype)
+        self._state = state = PassState(attention, model.dtype, steady_prefills)
         self._own = OwnModel(model, state)
         self.recurrent = make_states(model)
         self.marks_states = self.recurrent is not None

@@ -20,7 +20,10 @@ from support.thorough import nightly_but
 from support.views import committed, random_view
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from orthrus import Chance, Context, Draft, Drafter, RowState, Scheduler, Step, Stop
+from orthrus import Chance, Context, Draft, Drafter, DraftShape, RowState, Scheduler, Step, Stop
+from orthrus.drafting.pass_costs import PassCosts
+from orthrus.drafting.policy import DraftLengthPolicy
+from orthrus.drafting.tree_policy import TreePolicy
 from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.static import StaticCache
 from orthrus_diffusion.block import MaskedBlock
@@ -123,6 +126,20 @@ def test_a_steady_cycle_launches_no_more_than_it_did(drafter: str, batch: int, s
     wanted[1 if drafter == "early" else -1] += stops * FOR_STOPS
     cycle = busiest(DRAFTERS[drafter], batch, stop)
     assert [len(part) for part in cycle] == wanted, cycle
+
+
+@pytest.mark.thorough
+def test_a_chain_takes_no_more_where_trees_are_considered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PassCosts, "cycles", lambda costs, context, sizes: [1.0] * len(sizes))
+    monkeypatch.setattr(PassCosts, "knows", lambda costs, context, sizes: True)
+    monkeypatch.setattr(DraftLengthPolicy, "decide", lambda *given: 3)
+    monkeypatch.setattr(TreePolicy, "decide", lambda *given: DraftShape(3))
+    for tree in (None, 15):
+
+        def make(target: TransformersTarget, tree: int | None = tree) -> Diffusion:
+            return Diffusion(target, 4, 3, "view", auto=True, tree=tree, early=True)
+
+        assert [len(part) for part in busiest(make, 2, Stop(24))] == COUNTS["early"], tree
 
 
 def test_everything_a_replay_reads_is_written_at_one_go() -> None:

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 import torch
-from support.program import Outcome
+from safetensors.torch import load_file
+from support.program import InProcess, Outcome
 from support.thorough import thorough_but
 from support.trainable import STAGES, made
 
@@ -29,6 +30,40 @@ def test_a_training_that_is_right(train: Callable[..., Outcome], base: Path) -> 
         shutil.rmtree("out/checkpoints")
         assert train("fit", *overrides).code == 0
         assert json.loads(Path("out/view/config.json").read_text())["storage"] == storage
+
+
+@pytest.mark.thorough
+def test_a_view_and_its_head_go_on_together_on_other_prompts(
+    train: Callable[..., Outcome], orthrus: InProcess, config: Path
+) -> None:
+    """From prompts to eval, twice: the second training begins with what the first has left, and changes both."""
+    assert train("all", "fit.successor_rank=8").code == 0
+    Path("varied.jsonl").write_text(
+        "".join(f'{{"prompt": "{word}"}}\n' for word in ("cab", "fade", "bee", "dad", "gab"))
+    )
+    again = [
+        "train",
+        "--config",
+        config,
+        "--from-view",
+        "out/view",
+        "training.out=second",
+        "prompts.files=[varied.jsonl]",
+    ]
+    kept = orthrus(*again, "fit.learning_rate=0", "training.out=kept")
+    done = orthrus(*again)
+    assert kept.code == 0 and done.code == 0, (kept, done)
+    views = {name: load_file(f"{name}/view/view.safetensors") for name in ("out", "kept", "second")}
+    first, stayed, second = views.values()
+    assert first.keys() == stayed.keys() == second.keys()
+    for name, weight in first.items():  # as int8 of what was int8: levels stay, scales may round anew
+        torch.testing.assert_close(stayed[name], weight, rtol=1e-5, atol=0)
+    changed = {name for name, weight in first.items() if not torch.equal(second[name], stayed[name])}
+    assert {name.startswith("successor.") for name in changed} == {True, False}
+    assert json.loads(Path("second/view/config.json").read_text())["successor_rank"] == 8
+    assert set(json.loads(Path("second/eval.json").read_text())) >= {"tokens_per_cycle", "ended"}
+    lines = [json.loads(line) for line in Path("second/fit/metrics.jsonl").read_text().splitlines()]
+    assert {"divergence", "successor_divergence"} <= lines[0].keys()
 
 
 def test_overrides_of_the_targets_parts_reach_it(train: Callable[..., Outcome]) -> None:

@@ -116,7 +116,7 @@ def test_a_model_without_windows_needs_none() -> None:
     ],
 )
 def test_split_splits_unless_the_programs_are_enough(heads: int, tiles: int, slots: int, splits: int) -> None:
-    assert split_count(heads, tiles, slots, part_slots=0) == splits
+    assert split_count(heads, tiles, slots) == splits
 
 
 def test_split_reads_positions_one_row_after_the_other() -> None:

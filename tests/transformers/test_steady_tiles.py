@@ -1,85 +1,70 @@
-"""How attention `split` and the narrow layers lay out a pass does not depend on what else a few tokens come with.
+"""How attention `split` and the narrow layers lay out a pass does not depend on what else its tokens come with.
 
 That their bits do not either shows on a GPU: tests/gpu/test_steady_bits_cuda.py.
 """
 
 from __future__ import annotations
 
-import math
+from typing import Literal
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orthrus.kernels import skinny_linear
-from orthrus_attention import split_kv
-from orthrus_attention.split_kv import ENOUGH, FEW_QUERIES, FEW_SLOTS, MANY_QUERIES, MANY_SLOTS, SMALL_HEAD
+from orthrus.kernels.tiles import PART_COLUMNS, tile
+from orthrus_attention.parts_of_keys import ENDS, FIRST_GROUP, GROUP, SLOTS, group_count, part_count
+from orthrus_attention.steady_kv import FEW_QUERIES, FEW_SLOTS, MOST_SLOTS, MOST_TREE_TOKENS, is_steady, layout_of
 
-HEADS = st.sampled_from([(3, 3), (1, 8), (4, 8), (2, 8), (8, 2)])  # groups, heads of keys
-SLOTS = st.integers(1, FEW_SLOTS)
+ROWS, HEADS = st.integers(1, 4096), st.integers(1, 300)
 
 
-@given(
-    HEADS, st.integers(1, 40), st.integers(1, FEW_QUERIES), st.integers(1, FEW_SLOTS), st.sampled_from([64, 128, 256])
-)
-def test_few_queries_are_tiled_and_split_as_one(
-    heads: tuple[int, int], batch: int, queries: int, slots: int, size: int
+@given(st.integers(1, 40_000))
+def test_a_slot_is_in_one_part_whatever_follows(slots: int) -> None:
+    assert part_count(slots + 1) - part_count(slots) in (0, 1)
+    size = SLOTS[0] if slots < ENDS[0] else SLOTS[1] if slots < ENDS[1] else SLOTS[2]
+    assert (part_count(slots + 1) > part_count(slots)) == (slots % size == 0)  # where a part ends, another one begins
+
+
+@given(st.integers(1, 40_000))
+def test_groups_are_of_whole_parts(slots: int) -> None:
+    groups = group_count(slots)
+    assert FIRST_GROUP + (groups - 2) * GROUP < part_count(slots) <= FIRST_GROUP + (groups - 1) * GROUP or groups == 1
+    assert ENDS[0] == FIRST_GROUP * SLOTS[0]
+    assert (ENDS[1] - ENDS[0]) % (GROUP * SLOTS[1]) == 0  # no group has parts of two sizes
+
+
+@given(ROWS, ROWS, HEADS, HEADS, st.integers(1, MOST_SLOTS), st.sampled_from([16, 64, 80, 128, 256]), st.booleans())
+def test_keys_are_taken_so_many_at_a_time_whatever_the_pass(
+    rows: int, others: int, heads: int, more: int, slots: int, size: int, tree: bool
 ) -> None:
-    def layout(count: int) -> tuple[tuple[int, int, int], int]:
-        assert split_kv.is_batch_invariant(count, slots)
-        blocks = split_kv.tile_sizes(heads[0] * count, size, slots, 2, True)
-        return blocks, split_kv.split_count(batch * heads[1], -(-heads[0] * count // blocks[0]), slots, blocks[1])
-
-    assert layout(queries) == layout(1)
-
-
-@given(st.integers(1, FEW_SLOTS), st.sampled_from([32, 64]), st.data())
-def test_however_much_is_in_use_a_part_is_one_tile(slots: int, tile: int, data: st.DataObject) -> None:
-    splits = split_kv.split_count(1, 1, slots, tile)
-    used = data.draw(st.integers(1, slots))
-    assert math.ceil(math.ceil(used / splits) / tile) == 1  # tiles of a part, as the kernel reckons
-    assert splits * tile >= slots
+    """That decides bits; rows of a tile do not."""
+    first = layout_of(rows, size, 2, heads, slots, tree)
+    assert first.slots == layout_of(others, size, 2, more, 1, not tree).slots
+    assert SLOTS[0] % first.slots == 0
+    assert not (tree and first.grouped)
 
 
-@given(SLOTS, SLOTS, st.sampled_from([2, 4]), st.sampled_from([16, 64, 80, 128, 160, 256]))
-def test_parts_are_added_in_one_order_as_a_text_grows(slots: int, more: int, width: int, size: int) -> None:
-    def cells(held: int) -> int:
-        _, tile, _ = split_kv.tile_sizes(16, size, held, width, True)
-        splits = split_kv.split_count(1, 1, held, tile)
-        assert splits <= split_kv.cell_count(splits, tile)
-        return split_kv.cell_count(splits, tile)
-
-    assert cells(slots) == cells(more)
-
-
-@given(HEADS, st.integers(1, 40), st.integers(1, FEW_SLOTS))
-def test_some_rows_are_split_as_one(heads: tuple[int, int], batch: int, slots: int) -> None:
-    splits = split_kv.split_count(batch * heads[1], 1, slots, 64)
-    assert splits == (split_kv.split_count(heads[1], 1, slots, 64) if batch * heads[1] < ENOUGH else 1)
+def test_drafts_of_one_row_are_steady_and_blocks_are_laid_out_for_speed() -> None:
+    kinds: tuple[Literal["causal", "tree"], ...] = ("causal", "tree")
+    for kind in kinds:
+        assert is_steady(1, 65, 8192 + 65, kind)
+        assert not is_steady(1, 1, MOST_SLOTS + 1, kind)
+    assert is_steady(1, 512, 8192, "causal")
+    assert not is_steady(1, MOST_TREE_TOKENS + 1, 512, "tree")
+    assert is_steady(1, FEW_QUERIES, FEW_SLOTS, "block")
+    assert not is_steady(1, FEW_QUERIES + 1, FEW_SLOTS, "block")
+    assert not is_steady(1, FEW_QUERIES, FEW_SLOTS + 1, "block")
+    assert not is_steady(1, 512, 512, "causal", width=4)
 
 
-@given(st.integers(1, MANY_QUERIES), st.integers(1, MANY_SLOTS), st.integers(1, 10))
-def test_many_queries_of_small_heads_are_laid_out_as_one(queries: int, slots: int, batch: int) -> None:
-    def layout(count: int) -> tuple[object, int]:
-        assert split_kv.is_batch_invariant(count, slots, SMALL_HEAD, batch * 3)
-        blocks = split_kv.tile_sizes(3 * count, SMALL_HEAD, slots, 2, True)
-        return blocks, split_kv.split_count(batch * 3, -(-3 * count // blocks[0]), slots, blocks[1])
-
-    assert layout(queries) == layout(1)
-    assert split_kv.cell_count(layout(1)[1], 64) == split_kv.cell_count(1, 64)  # added up so many at a time
+@given(st.integers(1, 3000), st.integers(1, 600), st.integers(1, 40), st.sampled_from([32, 64, 96, 128]))
+def test_a_tile_divides_what_it_is_of(tokens: int, outputs: int, width: int, head_size: int) -> None:
+    layout = tile(tokens, 32 * outputs, 128 * width, most_columns=head_size)
+    assert 32 * outputs % layout.columns == 0
+    assert head_size % layout.columns == 0 or layout.columns <= 32
+    assert layout.columns % PART_COLUMNS == 0
 
 
-def test_many_rows_and_long_texts_are_laid_out_for_speed() -> None:
-    assert not split_kv.is_batch_invariant(FEW_QUERIES + 1, FEW_SLOTS)
-    assert not split_kv.is_batch_invariant(1, FEW_SLOTS + 1)
-    assert not split_kv.is_batch_invariant(MANY_QUERIES + 1, 1, SMALL_HEAD)
-    assert not split_kv.is_batch_invariant(1, MANY_SLOTS + 1, SMALL_HEAD)
-    assert not split_kv.is_batch_invariant(1, FEW_SLOTS + 1, SMALL_HEAD, ENOUGH)
-    assert split_kv.split_count(ENOUGH, 1, FEW_SLOTS, 64) == 1 < split_kv.split_count(ENOUGH - 1, 1, FEW_SLOTS, 64)
-
-
-@pytest.mark.parametrize("outputs", [576, 960, 3072])
-def test_small_models_have_one_layout_for_any_tokens(outputs: int) -> None:
-    layouts = {skinny_linear.tile(tokens, outputs, 576) for tokens in range(1, skinny_linear.MOST_INVARIANT_TOKENS + 1)}
-    assert len(layouts) == 1
-    assert len({skinny_linear.tile(tokens, outputs, skinny_linear.SMALL_WIDTH + 1) for tokens in (16, 17)}) == 2
+def test_passes_of_more_tokens_have_other_tiles() -> None:
+    """So those of equal bits are not of equal kernels."""
+    assert len({tile(tokens, 4096, 4096) for tokens in (16, 17, 33, 512)}) == 4
+    assert len({tile(tokens, 576, 576) for tokens in (16, 33, 512)}) == 3

@@ -8,6 +8,7 @@ from importlib import import_module
 from orthrus import BuildError
 from orthrus_transformers.engines import ENGINES
 from orthrus_transformers.engines.engine import Engine, EngineSetup, EngineType, Obstacle
+from orthrus_transformers.model.steady_prefills import check_steady
 
 AUTO = "auto"
 
@@ -15,9 +16,15 @@ AUTO = "auto"
 def make_engine(name: str | EngineType, setup: EngineSetup) -> Engine:
     """Return the engine of this name or class, or with `auto` the first of the table that has no obstacle.
 
-    Raises BuildError with the obstacle of the engine that is asked for. `auto` tells of those that it met and that a
-    setting takes away.
+    Raises BuildError with the obstacle of the engine that is asked for, and where prefills cannot be as steady as the
+    state wants them. `auto` tells of those that it met and that a setting takes away.
     """
+    engine = _chosen(name, setup)
+    check_steady(setup.state, setup.model, engine.form)
+    return engine
+
+
+def _chosen(name: str | EngineType, setup: EngineSetup) -> Engine:
     if not isinstance(name, str):
         return _made(getattr(name, "__name__", type(name).__name__), name, replace(setup, by_name=True))
     if name != AUTO:

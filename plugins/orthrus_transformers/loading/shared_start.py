@@ -79,7 +79,7 @@ def choose_rank_device(name: str, group: RankGroup, sums: str = "auto") -> torch
         )
     device = torch.device("cuda", group.local_rank)
     torch.cuda.set_device(device)  # whose NCCL this process speaks for
-    wanted = ("joined" if group.count == 2 else "nccl") if sums == "auto" else sums  # as far as it was measured
+    wanted = ("fused" if group.count == 2 else "nccl") if sums == "auto" else sums  # as far as it was measured
     if wanted != "nccl" and (why := group.sum_directly(device, JOINED.get(wanted, Joined.NOTHING))) and sums != "auto":
         raise BuildError(f"target.sums: these GPUs cannot read each other's memory ({why}); set target.sums=nccl")
     return device

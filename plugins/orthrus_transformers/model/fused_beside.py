@@ -15,6 +15,7 @@ from torch import Tensor
 
 from orthrus.kernels import skinny_linear
 from orthrus.kernels.small_ops import rms_norm, silu_product, split_heads
+from orthrus.kernels.tiles import SMALL_WIDTH
 from orthrus_transformers.model.fused_layer import FusedLayer
 from orthrus_transformers.model.pass_state import Placement
 
@@ -24,7 +25,8 @@ def forward_beside(
 ) -> Tensor:
     """Return the layer's output [1, m, E], which may take its input's place; keys and values are in the cache."""
     weights = own.qkv.weight, own.gate_up.weight
-    narrow = own.norms is None and skinny_linear.fits(hidden, weights, own.attention.head_dim)
+    # In larger layers what is left for a norm depends on how many tokens a product is of.
+    narrow = hidden.shape[2] <= SMALL_WIDTH and skinny_linear.fits(hidden, weights, own.attention.head_dim)
     return (_narrow if narrow else _wide)(own, view, hidden, cosine, sine, cache)
 
 
@@ -54,20 +56,30 @@ def _narrow(own: FusedLayer, view: FusedLayer, hidden: Tensor, cosine: Tensor, s
         normed = skinny_linear.gain(hidden, before.weight)
     room = skinny_linear.room_for_norm(hidden, own.out.weight.shape[0])
     for form, placed in _kinds(own, view):
-        columns, weight = placed.columns, form.qkv.weight
+        columns = placed.columns
         cache.cache.place(placed.slots, placed.extent)
-        size = weight.shape[0] // (form.heads[0] + 2 * form.heads[1])
-        reserved = cache.reserve(form.attention.layer_idx, hidden, form.heads[1], size)
         angles = cosine[:, columns], sine[:, columns]
-        epsilon = before.variance_epsilon
-        query = skinny_linear.linear_rotated(
-            normed.of(columns), weight, form.qkv.bias, epsilon, form.heads, *angles, reserved
-        )
-        seen = _attended(form, placed, query, *cache.read(form.attention.layer_idx))
+        heads = _heads(form, normed.of(columns), angles, before.variance_epsilon, cache)
+        seen = _attended(form, placed, *heads)
         skinny_linear.linear_added(seen, form.out.weight, hidden[:, columns], after.weight, room.of(columns))
     inner = skinny_linear.gated(room, own.gate_up.weight, after.variance_epsilon)
     state.carried = skinny_linear.linear_added(inner, own.down.weight, hidden, own.next_norm)
     return hidden
+
+
+def _heads(
+    form: FusedLayer, normed: skinny_linear.Normed, angles: tuple[Tensor, Tensor], epsilon: float, cache: Any
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the queries of some columns, and all keys and values of the layer, theirs among them."""
+    layer, weight, bias = form.attention.layer_idx, form.qkv.weight, form.qkv.bias
+    size = weight.shape[0] // (form.heads[0] + 2 * form.heads[1])
+    reserved = cache.reserve(layer, normed.hidden, form.heads[1], size)
+    if reserved is None or form.norms is not None:
+        joined = skinny_linear.linear(normed, weight, bias, epsilon)
+        return split_heads(joined, form.heads, *angles, form.norms, cache, layer)
+    query = skinny_linear.linear_rotated(normed, weight, bias, epsilon, form.heads, *angles, reserved)
+    keys, values = cache.read(layer)
+    return query, keys, values
 
 
 def _kinds(own: FusedLayer, view: FusedLayer) -> tuple[tuple[FusedLayer, Placement], ...]:

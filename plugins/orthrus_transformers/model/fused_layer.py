@@ -34,8 +34,10 @@ class FusedLayer:
     def forward(self, hidden: Tensor, cosine: Tensor, sine: Tensor, cache: Any) -> Tensor:
         """Return the layer's output [B, n, E], which may take its input's place; keys and values are in the cache."""
         weights = self.qkv.weight, self.gate_up.weight
-        batch_invariant = self.state.view is None
-        if not self.state.prefill and skinny_linear.fits(hidden, weights, self.attention.head_dim, batch_invariant):
+        steady = self.state.prefill and self.state.steady_prefills
+        kind = {"batch_invariant": self.state.view is None, "any_tokens": steady}
+        narrow = steady or not self.state.prefill
+        if narrow and skinny_linear.fits(hidden, weights, self.attention.head_dim, **kind):
             return self._narrow_forward(hidden, cosine, sine, cache)
         self.state.carried = None
         attention = self.attention

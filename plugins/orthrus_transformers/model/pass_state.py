@@ -67,7 +67,8 @@ class PassState:
     _mask: MaskDescription | None
     _prepared: dict[int | None, Any]
 
-    def __init__(self, backend: AttentionBackend, dtype: torch.dtype) -> None:
+    def __init__(self, backend: AttentionBackend, dtype: torch.dtype, steady_prefills: bool = False) -> None:
+        self.steady_prefills = steady_prefills  # whether the bits of prompts' tokens may not depend on their pass
         self.masked_windows: Mapping[int, int | None] = {}  # by layer, where only transformers' mask has it
         self._backend = backend
         self._dtype = dtype
