@@ -67,4 +67,4 @@ def test_a_tile_divides_what_it_is_of(tokens: int, outputs: int, width: int, hea
 def test_passes_of_more_tokens_have_other_tiles() -> None:
     """So those of equal bits are not of equal kernels."""
     assert len({tile(tokens, 4096, 4096) for tokens in (16, 17, 33, 512)}) == 4
-    assert len({tile(tokens, 576, 576) for tokens in (16, 33, 512)}) == 3
+    assert len({tile(tokens, 576, 576) for tokens in (16, 33, 512)}) == 2
