@@ -177,7 +177,7 @@ def test_passes_that_are_laid_out_for_speed_round_otherwise(shape: str, monkeypa
     tokens, committed = drawn(1, width, 1), torch.tensor([context], device="cuda")
     wanted = one_by_one(target, tokens, committed)
     for module, name, value in (
-        (skinny_linear, "_few", lambda hidden, batch_invariant: hidden.shape[1] <= 16),
+        (skinny_linear, "_few", lambda hidden, *given: hidden.shape[1] <= 16),
         (split_kv, "is_steady", lambda *given: False),
     ):
         with monkeypatch.context() as patch:
