@@ -1,6 +1,7 @@
 r"""Measure on a GPU what equal bits cost: scored passes and prefills as they are, beside what is laid out for speed.
 
-python docs/tools/steady_costs.py --out steady-costs.json
+python docs/tools/steady_costs.py --out docs/evidence/steady-costs.json
+python docs/tools/steady_table.py --write  # puts that into docs/explanation/lossless.md
 
 Layers of Qwen3-1.7B's and 8B's shapes with random weights, and as large a part of the output head. Each pass is a CUDA
 graph of its own, and the two ways of it are replayed in turns. `without`: products of more than 32 tokens by cuBLAS,
@@ -14,12 +15,14 @@ import argparse
 import contextlib
 import json
 import random
+import shlex
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -211,6 +214,18 @@ def told(result: dict[str, Any]) -> str:
     return f"{result['shape']:11} {what:24} {ratios}   [ms: {times}; bits {result['equal']}]"
 
 
+def facts() -> dict[str, Any]:
+    """Return what was measured, and on what."""
+    return {
+        "date": date.today().isoformat(),
+        "device": torch.cuda.get_device_name(),
+        "torch": torch.__version__,
+        "dtype": "bfloat16",
+        "batch": 1,
+        "command": "python docs/tools/steady_costs.py " + shlex.join(sys.argv[1:]),
+    }
+
+
 def main() -> None:
     """Measure, and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -242,7 +257,7 @@ def main() -> None:
         del target
         torch.cuda.empty_cache()
     given.out.parent.mkdir(parents=True, exist_ok=True)
-    given.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    given.out.write_text(json.dumps({**facts(), "passes": results}, indent=1) + "\n", encoding="utf-8")
     echo(f"took {time.monotonic() - began:.0f} s")
 
 

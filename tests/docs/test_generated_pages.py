@@ -101,6 +101,11 @@ def parallel_table() -> Files:
     return {"docs/guide/several-gpus.md": program["page"](program["PAGE"].read_text(encoding="utf-8"))}
 
 
+def steady_table() -> Files:
+    program = tool("steady_table")
+    return {"docs/explanation/lossless.md": program["page"](program["PAGE"].read_text(encoding="utf-8"))}
+
+
 def cache_speeds() -> Files:
     program = tool("cache_speeds")
     return {"docs/explanation/caches.md": program["page"](program["PAGE"].read_text(encoding="utf-8"))}
@@ -147,6 +152,7 @@ WRITTEN: list[Callable[[], Files]] = [
     cache_memory,
     cache_speeds,
     parallel_table,
+    steady_table,
     verified_caches,
     part_pages,
     combinations,
