@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from hypothesis import given
@@ -10,7 +11,7 @@ from support.small_sessions import target_of
 
 from orthrus import InputError, Sampling, Stop
 from orthrus.sampling.request_settings import request_sampling, request_stop
-from orthrus.sampling.settings_cache import KNOWN, SettingsCache
+from orthrus.sampling.settings_cache import KNOWN, LONGEST, SettingsCache
 from orthrus_verifiers.consensus import Consensus
 
 TARGET, VERIFIER = target_of(), Consensus()
@@ -45,3 +46,11 @@ def test_equal_settings_are_one_object_and_few_are_kept() -> None:
     for number in range(KNOWN + 5):
         known.stop("c", {"max_new_tokens": 100 + number})
     assert known.stop("d", {"max_new_tokens": 5}) is not first
+
+
+def test_long_settings_are_not_kept() -> None:
+    known = SettingsCache(Stop(), Sampling(), TARGET, VERIFIER)
+    around = len(json.dumps({"strings": [""]}))
+    for length, kept in ((LONGEST - around, True), (LONGEST - around + 1, False)):
+        asked = {"strings": ["a" * length]}
+        assert (known.stop("a", asked) is known.stop("b", asked)) is kept
