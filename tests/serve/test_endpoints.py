@@ -9,7 +9,7 @@ import httpx2
 import pytest
 from starlette.requests import Request
 from starlette.responses import Response
-from support.serving import NAME, error_of, serving
+from support.serving import NAME, Served, error_of, serving
 
 from orthrus_serve.admission import Admission
 from orthrus_serve.answers.client_watch import ClientLeftError, ClientWatch
@@ -37,6 +37,13 @@ def test_another_method_is_refused_as_for_other_routes(path: str) -> None:
     with serving() as served:
         response = served.client.get(path)
     assert "Method Not Allowed" in error_of(response, 405)["message"] and response.headers["allow"] == "POST"
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_redirect_behind_a_proxy_keeps_to_its_encryption(path: str, served: Served) -> None:
+    response = served.client.post(f"{path}/", json={}, headers={"x-forwarded-proto": "https"})
+    assert response.status_code == 307
+    assert response.headers["location"] == served.url.replace("http:", "https:") + path
 
 
 @pytest.mark.parametrize("path", PATHS)
