@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import accumulate
 
 from prometheus_client.core import HistogramMetricFamily
@@ -30,7 +30,7 @@ class Durations:
         self._counts[bisect_left(self._bounds, seconds)] += count
         self._sum += seconds * count
 
-    def add_to(self, family: HistogramMetricFamily, labels: Mapping[str, str]) -> None:
+    def add_to(self, family: HistogramMetricFamily, labels: dict[str, str]) -> None:
         """Add the counts to a metric, each with those of smaller bounds, and when counting began."""
         names = [*map(floatToGoString, self._bounds), "+Inf"]
         family.add_metric([*labels.values()], list(zip(names, accumulate(self._counts), strict=True)), self._sum)
