@@ -131,17 +131,25 @@ class SharedParts(Protocol):
         """Return where this rank's part [B, n, E] goes."""
 
 
+def fits_summed(weight: Tensor, residual: Tensor, shared: SharedParts) -> bool:
+    """Tell whether `linear_summed` takes a residual [B, n, E]: its parts have room, and its programs run at a time."""
+    outputs, tokens = weight.shape[0], residual.shape[0] * residual.shape[1]
+    layout = tile(tokens, outputs, outputs)
+    return residual.numel() <= shared.letter and _run_at_a_time(_grid(tokens, outputs, layout), layout, residual)
+
+
 def linear_summed(
     hidden: Tensor, weight: Tensor, residual: Tensor, norm: Tensor | None, shared: SharedParts, slot: int
 ) -> Normed | None:
-    """Do what `linear_added` does with the product of all ranks; slot: of the parts, another one from call to call."""
+    """Do what `linear_added` does with the product of all ranks, where `fits_summed` says so.
+
+    slot: of the parts, another one from call to call.
+    """
     from orthrus.kernels import triton_direct_sum
 
     outputs, inputs = weight.shape
     tokens = residual.shape[0] * residual.shape[1]
     layout = tile(tokens, outputs, outputs)
-    if residual.numel() > shared.letter or not _run_at_a_time(_grid(tokens, outputs, layout), layout, residual):
-        return linear_added_directly(hidden, weight, residual, norm, shared, slot)
     count = outputs // PART_COLUMNS
     gained = residual if norm is None else torch.empty_like(residual)
     parts = residual.new_empty(0 if norm is None else count * _padded(tokens), dtype=torch.float32)
