@@ -14,6 +14,7 @@ from torch import Tensor
 from orthrus.kernels.launch import early_launch, multiprocessors
 from orthrus.kernels.tiles import (
     EARLY_WIDTH,
+    EVEN,
     MOST_INVARIANT_TOKENS,
     MOST_TOKENS,
     MOST_WIDE_TOKENS,
@@ -64,18 +65,23 @@ def fits(
     sizes = [head_size, *(size for weight in weights for size in weight.shape)]
     small = all(weight.numel() < 2**31 for weight in weights)  # places are 32-bit numbers
     placed = hidden.shape[0] * hidden.shape[1] * max(sizes) < 2**31
-    few = placed if any_tokens else _few(hidden, batch_invariant)
+    few = placed if any_tokens else _few(hidden, batch_invariant, weights)
     return few and small and all(size % 32 == 0 for size in sizes)
 
 
-def _few(hidden: Tensor, batch_invariant: bool) -> bool:
-    invariant = MOST_INVARIANT_TOKENS if hidden.shape[2] <= SMALL_WIDTH else MOST_WIDE_TOKENS
-    return hidden.shape[0] * hidden.shape[1] <= (invariant if batch_invariant else MOST_TOKENS)
+def _few(hidden: Tensor, batch_invariant: bool, weights: tuple[Tensor, ...]) -> bool:
+    return hidden.shape[0] * hidden.shape[1] <= (_most_invariant(hidden, weights) if batch_invariant else MOST_TOKENS)
+
+
+def _most_invariant(hidden: Tensor, weights: tuple[Tensor, ...]) -> int:
+    if hidden.shape[2] <= SMALL_WIDTH:
+        return MOST_INVARIANT_TOKENS
+    return MOST_TOKENS if any(size % EVEN for weight in weights for size in weight.shape) else MOST_WIDE_TOKENS
 
 
 def fits_head(hidden: Tensor, weight: Tensor, batch_invariant: bool = True) -> bool:
     """Tell whether `project` takes hidden [B, n, E] with the weight [V, E] of a head."""
-    few = hidden.is_cuda and hidden.dtype == torch.bfloat16 and _few(hidden, batch_invariant)
+    few = hidden.is_cuda and hidden.dtype == torch.bfloat16 and _few(hidden, batch_invariant, (weight,))
     return few and weight.shape[0] % 128 == 0 and weight.shape[1] % 32 == 0 and weight.numel() < 2**31
 
 

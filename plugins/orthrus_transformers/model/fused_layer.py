@@ -33,7 +33,7 @@ class FusedLayer:
 
     def forward(self, hidden: Tensor, cosine: Tensor, sine: Tensor, cache: Any) -> Tensor:
         """Return the layer's output [B, n, E], which may take its input's place; keys and values are in the cache."""
-        weights = self.qkv.weight, self.gate_up.weight
+        weights = self.qkv.weight, self.out.weight, self.gate_up.weight, self.down.weight
         steady = self.state.prefill and self.state.steady_prefills
         kind = {"batch_invariant": self.state.view is None, "any_tokens": steady}
         narrow = steady or not self.state.prefill
