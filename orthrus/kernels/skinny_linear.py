@@ -70,10 +70,11 @@ def fits(
 
 
 def _few(hidden: Tensor, batch_invariant: bool, weights: tuple[Tensor, ...]) -> bool:
-    return hidden.shape[0] * hidden.shape[1] <= (_most_invariant(hidden, weights) if batch_invariant else MOST_TOKENS)
+    return hidden.shape[0] * hidden.shape[1] <= (most_invariant(hidden, weights) if batch_invariant else MOST_TOKENS)
 
 
-def _most_invariant(hidden: Tensor, weights: tuple[Tensor, ...]) -> int:
+def most_invariant(hidden: Tensor, weights: tuple[Tensor, ...]) -> int:
+    """Return of how many tokens a pass may be in which one has the bits that it has alone; hidden [B, n, E]."""
     if hidden.shape[2] <= SMALL_WIDTH:
         return MOST_INVARIANT_TOKENS
     return MOST_TOKENS if any(size % EVEN for weight in weights for size in weight.shape) else MOST_WIDE_TOKENS

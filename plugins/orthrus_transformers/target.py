@@ -105,7 +105,7 @@ class TransformersTarget(TargetViews, TargetTables, TargetScoring):
         self._cache = cache
         self.max_slots = cache.max_slots if isinstance(cache, BoundsSlots) else None
         steady = SteadyChunks(attention.capabilities) if steady_prefills else None
-        self._chunk, self._steady, self.turn = prefill_chunk, steady, Turn()
+        self._chunk, self.steady_chunks, self.turn = prefill_chunk, steady, Turn()
         self.group = group_of(model)
         self.scores_choices = self.group is not None
         self.moves_rows = isinstance(cache, MovesRows) and cache.moves_rows
@@ -164,8 +164,8 @@ class TransformersTarget(TargetViews, TargetTables, TargetScoring):
         Raises InputError if a prompt and its answer may need more slots than the cache may have, or steady prefills.
         """
         check_room(context, self.max_slots)
-        if self._steady is not None:
-            self._steady.check(context)
+        if self.steady_chunks is not None:
+            self.steady_chunks.check(context)
         self.turn.begin(context)
         self._row_keys.start(self._model)
         self._cache.start(len(context.rows), self.device)
@@ -193,7 +193,7 @@ class TransformersTarget(TargetViews, TargetTables, TargetScoring):
 
     def refusal(self, slots: Sequence[int]) -> str | None:
         """Return why the cache, or steady prefills, do not take rows that come to so many slots each; None: they do."""
-        why = None if self._steady is None else self._steady.refusal(slots)
+        why = None if self.steady_chunks is None else self.steady_chunks.refusal(slots)
         return why or self._row_keys.refusal(slots)
 
     def restored(self, row: int) -> int:
@@ -240,14 +240,14 @@ class TransformersTarget(TargetViews, TargetTables, TargetScoring):
             self._taps.restored(rows, held, self._row_keys.read_states, self._chunk)
         new = [len(context.rows[row].prompt) - count for row, count in zip(rows, held, strict=True)]
         groups = prefill_groups(new, self.device.type) if self.recurrent is None else equal_groups(new)
-        if self._steady is not None:
-            groups = self._steady.groups(groups)
+        if self.steady_chunks is not None:
+            groups = self.steady_chunks.groups(groups)
         everywhere: Tensor | None = None
         for number, group in enumerate(groups, start=1):
             chosen = [rows[index] for index in group]
             chunk = max(NARROWEST, self._chunk // len(chosen)) if shared else self._chunk
-            if self._steady is not None:
-                chunk = min(chunk, self._steady.columns(len(chosen)))
+            if self.steady_chunks is not None:
+                chunk = min(chunk, self.steady_chunks.columns(len(chosen)))
             starts = [held[index] for index in group]
             for logits in self._group_chunks(context, chosen, starts, min(chunk, self._chunk)):
                 if logits is None:

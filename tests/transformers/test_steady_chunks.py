@@ -59,7 +59,7 @@ def test_the_target_keeps_to_them(monkeypatch: pytest.MonkeyPatch) -> None:
     target.start(context)
     rows = Scheduler(context).refill()
     wanted = target.prefill(context, rows).clone()
-    target._steady = STEADY
+    target.steady_chunks = STEADY
     passes: list[tuple[int, int]] = []
     run = type(target.engine).run
 
@@ -76,7 +76,7 @@ def test_the_target_keeps_to_them(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_longer_texts_are_refused() -> None:
     target = transformers_target("llama")
-    target._steady = STEADY
+    target.steady_chunks = STEADY
     assert target.refusal([5, MOST_SLOTS]) is None
     assert "at most 16384 tokens; leave it out" in str(target.refusal([5, MOST_SLOTS + 1]))
     with pytest.raises(
