@@ -25,6 +25,7 @@ from orthrus.draft_memory import is_short, largest_that_runs, smaller, too_large
 from orthrus.draft_states import DraftStatesTarget
 from orthrus.files import fingerprint_weights
 from orthrus.optional import DraftingTarget, ViewTarget
+from orthrus.ranks.together import together_of
 from orthrus.sampling import add_noise, draw_draft, warp_draft
 from orthrus_diffusion.block import MaskedBlock, SuccessorBlock
 from orthrus_diffusion.chain import draw_chain
@@ -209,10 +210,12 @@ class Diffusion:
         except (RuntimeError, InputError) as error:
             if not is_short(error):
                 raise
-        fitting = largest_that_runs(
-            smaller(shape.drafts), lambda drafts: self._drafted(context, DraftShape(drafts, shape.nodes), chance)
-        )
-        raise too_large(shape.drafts, len(context.rows), fitting, f"drafter.block={fitting + 1}")
+        fitting = None
+        if not together_of(self._target).several:  # other processes would not run these passes, too
+            fitting = largest_that_runs(
+                smaller(shape.drafts), lambda drafts: self._drafted(context, DraftShape(drafts, shape.nodes), chance)
+            )
+        raise too_large(shape.drafts, len(context.rows), fitting, f"drafter.block={(fitting or 0) + 1}")
 
     def _drafted(self, context: Context, shape: DraftShape, chance: Chance) -> Draft:
         width = min(shape.drafts, context.max_room) + 1

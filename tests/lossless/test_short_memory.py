@@ -19,6 +19,7 @@ from torch import Tensor
 
 from orthrus import Context, Draft, InputError, Stop
 from orthrus.draft_memory import largest_that_runs, smaller
+from orthrus.ranks.together import Alone
 from orthrus.testing import TableTarget
 from orthrus_diffusion.drafter import Diffusion
 from orthrus_transformers.engines.forward_pass import ForwardPass
@@ -46,8 +47,9 @@ def target_of(monkeypatch: pytest.MonkeyPatch, most: int, error: Exception, draf
 
 @pytest.mark.parametrize("error", [ERROR, HOST], ids=["device", "host"])
 @pytest.mark.parametrize(("nodes", "most", "sentence"), [
-    (30, 20, "drafts of 30 tokens for 2 rows; it holds drafts of 15: set drafter.tree=15, drafter.block=16 or what"),
-    (None, 6, "drafts of 15 tokens for 2 rows; it holds drafts of 3: set drafter.tree=3, drafter.block=4 or what"),
+    (30, 20, "drafts of 30 tokens for 2 rows; it holds drafts of 15: set drafter.tree=15, or a smaller"),
+    (20, 2, "it holds drafts of 1: set drafter.tree=null and drafter.block=2, or a smaller batch"),
+    (None, 6, "drafts of 15 tokens for 2 rows; it holds drafts of 3: set drafter.block=4 or drafter.length=3, which"),
     (30, 1, "drafts of 30 tokens for 2 rows, nor any smaller; set a smaller batch or a smaller stop"),
 ])  # fmt: skip
 def test_a_pass_that_scores(
@@ -69,10 +71,28 @@ def test_a_pass_that_drafts(monkeypatch: pytest.MonkeyPatch) -> None:
         decode_with(target, drafter, PROMPTS[:1], Stop(60))
 
 
-def test_what_was_said_to_fit_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    target = target_of(monkeypatch, 20, ERROR, drafts=False)
-    drafter = Diffusion(target, 16, VOCABULARY - 1, "noisy", tree=15)
+@pytest.mark.parametrize(("most", "block", "nodes"), [(20, 16, 15), (2, 2, None)])
+def test_what_was_said_to_fit_does(most: int, block: int, nodes: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = target_of(monkeypatch, most, ERROR, drafts=False)
+    drafter = Diffusion(target, block, VOCABULARY - 1, "noisy", tree=nodes)
     assert all(len(result.token_ids) == 60 for result in decode_with(target, drafter, PROMPTS, Stop(60)))
+
+
+@pytest.mark.parametrize("drafts", [False, True])
+def test_where_processes_share_the_target_no_other_size_is_tried(drafts: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As memory is short in one of them: no other one would run these passes."""
+    target = target_of(monkeypatch, 10, ERROR, drafts)
+    failing, run = [], target.engine.run
+
+    def noted(forward_pass: ForwardPass) -> Tensor:
+        failing.append(forward_pass.width > 10 and (forward_pass.kind == "block" if drafts else forward_pass.scored))
+        return run(forward_pass)
+
+    monkeypatch.setattr(target.engine, "run", noted)
+    monkeypatch.setattr(Alone, "several", True)
+    with pytest.raises(InputError, match=r"memory of one process does not hold drafts of 15 tokens for 2 rows; set a"):
+        decode_with(target, Diffusion(target, 16, VOCABULARY - 1, "noisy"), PROMPTS, Stop(60))
+    assert failing[-1] and failing.count(True) == 1
 
 
 def test_while_costs_are_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -103,7 +123,7 @@ def test_the_command_says_it(orthrus: InProcess, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(TableTarget, "score", short)
     drafter = "drafter={name: prompt_lookup, length: 6}"
     done = orthrus("run", "--config", TABLE, "--prompt", "abababababab", drafter)
-    sentence = "the memory does not hold drafts of 6 tokens for 1 row; it holds drafts of 1: set drafter.tree=2"
+    sentence = "the memory does not hold drafts of 6 tokens for 1 row; it holds drafts of 1: set drafter.block=2 or draf"
     assert done.code == 2 and done.err.startswith(f"{ERROR_OF_A_COMMAND}{sentence}") and done.err.count("\n") == 1
 
 
