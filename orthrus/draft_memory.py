@@ -45,8 +45,9 @@ def chain_setting(fitting: int) -> str:
 
 
 def tree_setting(fitting: int) -> str:
-    """Return what to set so that so many tokens are drafted, where trees are: those have two tokens at least."""
-    return f"drafter.tree={fitting}" if fitting > 1 else f"drafter.tree=null and drafter.block={fitting + 1}"
+    """Return what to set so that so many tokens are drafted, where trees are: `tree` takes two tokens at least."""
+    blocks = f"drafter.tree={fitting}" if fitting > 1 else f"drafter.tree=null and drafter.block={fitting + 1}"
+    return f"{blocks} (if the drafter has branches: drafter.branches=1 and drafter.length={fitting})"
 
 
 def too_large(size: int, rows: int, fitting: int | None, setting: str) -> InputError:

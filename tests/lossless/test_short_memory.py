@@ -47,8 +47,8 @@ def target_of(monkeypatch: pytest.MonkeyPatch, most: int, error: Exception, draf
 
 @pytest.mark.parametrize("error", [ERROR, HOST], ids=["device", "host"])
 @pytest.mark.parametrize(("nodes", "most", "sentence"), [
-    (30, 20, "drafts of 30 tokens for 2 rows; it holds drafts of 15: set drafter.tree=15, or a smaller"),
-    (20, 2, "it holds drafts of 1: set drafter.tree=null and drafter.block=2, or a smaller batch"),
+    (30, 20, "drafts of 30 tokens for 2 rows; it holds drafts of 15: set drafter.tree=15 (if the drafter has branch"),
+    (20, 2, "it holds drafts of 1: set drafter.tree=null and drafter.block=2 (if the"),
     (None, 6, "drafts of 15 tokens for 2 rows; it holds drafts of 3: set drafter.block=4 or drafter.length=3, which"),
     (30, 1, "drafts of 30 tokens for 2 rows, nor any smaller; set a smaller batch or a smaller stop"),
 ])  # fmt: skip
@@ -79,8 +79,8 @@ def test_what_was_said_to_fit_does(most: int, block: int, nodes: int | None, mon
 
 
 @pytest.mark.parametrize("drafts", [False, True])
-def test_where_processes_share_the_target_no_other_size_is_tried(drafts: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As memory is short in one of them: no other one would run these passes."""
+def test_processes_that_share_the_target_try_no_other_size(drafts: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory may be short in one of them: no other one would run these passes."""
     target = target_of(monkeypatch, 10, ERROR, drafts)
     failing, run = [], target.engine.run
 
@@ -123,7 +123,7 @@ def test_the_command_says_it(orthrus: InProcess, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(TableTarget, "score", short)
     drafter = "drafter={name: prompt_lookup, length: 6}"
     done = orthrus("run", "--config", TABLE, "--prompt", "abababababab", drafter)
-    sentence = "the memory does not hold drafts of 6 tokens for 1 row; it holds drafts of 1: set drafter.block=2 or draf"
+    sentence = "the memory does not hold drafts of 6 tokens for 1 row; it holds drafts of 1: set drafter.block=2 or"
     assert done.code == 2 and done.err.startswith(f"{ERROR_OF_A_COMMAND}{sentence}") and done.err.count("\n") == 1
 
 
