@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-import torch
-
 from orthrus.errors import InputError
 
 HOST_IS_SHORT = "can't allocate memory"  # in the RuntimeError of torch's allocator on a CPU
@@ -13,6 +11,8 @@ HOST_IS_SHORT = "can't allocate memory"  # in the RuntimeError of torch's alloca
 
 def is_short(error: BaseException) -> bool:
     """Tell whether an error, or what it came of, says that memory is short."""
+    import torch  # not needed by who only reads a config
+
     cause = error.__cause__ if isinstance(error, InputError) else error
     return isinstance(cause, torch.OutOfMemoryError) or (
         isinstance(cause, RuntimeError) and HOST_IS_SHORT in str(cause)

@@ -184,10 +184,14 @@ class Diffusion:
         refills = context.waiting and len(context.rows) > 1  # a block would be launched again after a prefill
         fits = context.longest + self._shape.drafts + 1 <= context.tokens.shape[1]
         if self._early and self._shape.drafts and fits and not refills:
-            self._next = context, context.cycle + 1, self._draft(context, self._shape, chance)
-            if context.device.type == "cuda":
-                self._launched = torch.cuda.current_stream(context.device).record_event()
+            self._launch(context, self._draft(context, self._shape, chance))
         return self.launched
+
+    def _launch(self, context: Context, draft: Draft) -> None:
+        """Keep the next cycle's draft, which the device may still be making."""
+        self._next = context, context.cycle + 1, draft
+        if context.device.type == "cuda":
+            self._launched = torch.cuda.current_stream(context.device).record_event()
 
     def move_rows(self, sources: Sequence[int]) -> None:
         """Forget what was launched early, for the rows as they were, and tell who chooses."""

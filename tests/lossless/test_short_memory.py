@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from support.building import decode_with, transformers_target
+from support.building import assert_held, decode_with, family_oracle, transformers_target
 from support.families import VOCABULARY
 from support.own_cache import use_own_cache
 from support.program import ERROR as ERROR_OF_A_COMMAND
@@ -19,9 +19,11 @@ from torch import Tensor
 
 from orthrus import Context, Draft, InputError, Stop
 from orthrus.draft_memory import largest_that_runs, smaller
+from orthrus.one_pass import AcceptableBlocks, BlockPredictions
 from orthrus.ranks.together import Alone
 from orthrus.testing import TableTarget
 from orthrus_diffusion.drafter import Diffusion
+from orthrus_diffusion.one_pass import OnePassDiffusion
 from orthrus_transformers.engines.forward_pass import ForwardPass
 from orthrus_transformers.target import TransformersTarget
 
@@ -103,6 +105,38 @@ def test_while_costs_are_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         InputError, match=r"drafts of 23 tokens for 2 rows; it holds drafts of 15: set drafter\.tree=15"
     ):
         decode_with(target, drafter, PROMPTS, Stop(60))
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_blocks_that_memory_does_not_hold_are_left_out(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two passes a cycle may still fit: the text goes on, and passes that fail are not tried again and again."""
+    target, prompts, stop = transformers_target("llama"), [[1, 2, 3], [4], [5, 6]], Stop(30)
+    random_view(target, "noisy", noise=0.02)
+    score_with_blocks, failed = target.score_with_blocks, []
+
+    def short(context: Context, draft: Draft, blocks: AcceptableBlocks) -> tuple[Tensor, BlockPredictions]:
+        if draft.tokens.shape[1] > 2:
+            failed.append(draft.tokens.numel())
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return score_with_blocks(context, draft, blocks)
+
+    monkeypatch.setattr(target, "score_with_blocks", short)
+    results = decode_with(target, OnePassDiffusion(target, 6, VOCABULARY - 1, "noisy"), prompts, stop, batch=batch)
+    assert failed and failed == sorted(set(failed), reverse=True)
+    assert_held(results, family_oracle("llama"), prompts, stop)
+
+
+def test_where_the_next_draft_finds_no_memory_the_view_drafts_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    target, stop = transformers_target("llama"), Stop(20)
+    random_view(target, "noisy", noise=0.02)
+
+    def short(self: BlockPredictions, accepted: Tensor) -> BlockPredictions:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(BlockPredictions, "of", short)
+    [result] = decode_with(target, OnePassDiffusion(target, 5, VOCABULARY - 1, "noisy"), [[1, 2]], stop)
+    assert_held([result], family_oracle("llama"), [[1, 2]], stop)
+    assert result.measures.passes > 1 + 1 + result.measures.cycles
 
 
 def test_another_error_stays_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
