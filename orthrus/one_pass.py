@@ -92,10 +92,10 @@ class AcceptableBlocks:
         masks = torch.full_like(scored[:, :1], self.mask_token_id).expand(-1, self.columns - self.count)
         return torch.cat([scored, masks], dim=1)
 
-    def by_length(self, made: Tensor) -> Tensor:
-        """Return what was made of the columns that draft [B, (n + 1) (K - 2), ...] as [B, n + 1, K - 2, ...]."""
-        places = made.reshape(len(made), self.drafted, self.count, *made.shape[2:])
-        return places.transpose(1, 2)
+    def by_length(self, columns: Tensor) -> Tensor:
+        """Return numbers of the columns that draft [B, (n + 1) (K - 2), ...] as [B, n + 1, K - 2, ...]."""
+        by_depth = columns.reshape(len(columns), self.drafted, self.count, *columns.shape[2:])
+        return by_depth.transpose(1, 2)
 
 
 @cache  # not given up: recordings read them
@@ -131,9 +131,9 @@ class BlockPredictions:
     def of(self, accepted: Tensor) -> BlockPredictions:
         """Return the predictions [B, K - 2, ...] of each row's block, given how many drafts were accepted [B]."""
 
-        def chosen(made: Tensor) -> Tensor:
-            index = accepted.view(-1, *[1] * (made.dim() - 1)).expand(-1, 1, *made.shape[2:])
-            return made.gather(1, index)[:, 0]
+        def chosen(of_blocks: Tensor) -> Tensor:
+            index = accepted.view(-1, *[1] * (of_blocks.dim() - 1)).expand(-1, 1, *of_blocks.shape[2:])
+            return of_blocks.gather(1, index)[:, 0]
 
         return BlockPredictions(chosen(self.logits), None if self.states is None else chosen(self.states))
 

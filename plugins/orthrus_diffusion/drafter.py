@@ -147,10 +147,10 @@ class Diffusion:
 
     def _sure_draft(self, context: Context, drafts: int, auto: AutoBlock) -> Draft:
         """Return as many of a block's likeliest tokens as are worth scoring."""
-        made = self._likeliest(context, drafts)
-        if made is None:
+        likeliest = self._likeliest(context, drafts)
+        if likeliest is None:
             return context.empty_draft()
-        tokens, probabilities = made
+        tokens, probabilities = likeliest
         kept = auto.keep(context, probabilities.tolist(), tokens.shape[1])
         return Draft(tokens[:, :kept], context.room.clamp(max=kept), passes=1)
 
@@ -165,8 +165,10 @@ class Diffusion:
             return likeliest_chain(*SuccessorBlock.parts(result, self._target.vocabulary_size))
         rows = RowState(context.lengths, context.anchors, context.room)
         whole = MaskedBlock(width, self.mask_token_id, context.min_room < width, choose=False, whole=True)
-        made = self._target.forward(context, whole.tokens(rows), whole.positions(rows), view=self.view, kind="block")
-        logits = whole.result(rows, made)  # [B, n, V]
+        tokens, positions = whole.tokens(rows), whole.positions(rows)
+        logits = whole.result(
+            rows, self._target.forward(context, tokens, positions, view=self.view, kind="block")
+        )  # [B, n, V]
         best = logits.max(-1)
         return best.indices, (best.values - logits.logsumexp(-1)).exp()
 
