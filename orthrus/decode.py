@@ -80,7 +80,7 @@ def decode_in_turns(
         context, name_of(drafter), moves=moves, fit=fit, trees=trees, reads_trees=reads
     )
     taps, likeliest = tap_for(target, drafter, context), likeliest_for(drafter)
-    plain, ahead = scores_ahead(target, drafter, context), drafts_ahead(drafter, context, chance)
+    plain, ahead = scores_ahead(target, drafter, scheduler), drafts_ahead(drafter, context, chance)
     calls = drafter.propose, scoring_of(target, drafter), verifier.verify, prefill_chunks, plain or ahead
     propose, score, verify, prefill, ahead = calls if recorder is None else recorder.noting(*calls, plain is not None)
     decision = Decision(

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 from orthrus.batch.context import Context
+from orthrus.batch.scheduler import Scheduler
 from orthrus.interfaces import Drafter, Target
 
 
@@ -26,19 +27,22 @@ class ScoresAhead(Protocol):
         """Launch the pass whose logits the next `score` of the empty draft returns, if nothing comes in between."""
 
 
-def scores_ahead(target: Target, drafter: Drafter, context: Context) -> Callable[[], object] | None:
+def scores_ahead(target: Target, drafter: Drafter, scheduler: Scheduler) -> Callable[[], object] | None:
     """Return what launches the next cycle's pass while the host reads what this one committed; None if nothing can.
 
-    A row that ends without the host expecting it has a pass for nothing.
+    A row that ends without the host expecting it has a pass for nothing. Nothing is launched where a prefill comes
+    first: a row ends that a prompt waits for, or a prompt is under way in chunks.
     """
     if not (isinstance(drafter, DraftsNothing) and drafter.drafts_nothing):
         return None
     if not (isinstance(target, ScoresAhead) and target.scores_ahead):
         return None
 
+    context = scheduler.context
+
     def launch() -> None:
-        refills = context.waiting and context.min_room < 1  # a row ends, and a prefill comes first
-        if context.max_room > 0 and not refills:
+        refills = context.waiting and context.min_room < 1
+        if context.max_room > 0 and not (refills or scheduler.standing):
             target.score_ahead(context)
 
     return launch

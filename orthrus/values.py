@@ -262,7 +262,8 @@ class AttentionCapabilities:
     graphs: whether its calls can be captured in a CUDA graph and replayed over other lengths. hides_any_value: whether
     what a query may not see may be NaN or infinite. plain: whether it is softmax attention without anything else, so
     that an engine may compute it by a kernel of its own. steady: whether a query gets the bits that it gets alone, as
-    far as the backend's docs say.
+    far as the backend's docs say. most_steady_slots, most_steady_tokens: up to which it does in a pass over prompts,
+    tokens being of all rows; None: any number.
     """
 
     devices: frozenset[str] = frozenset()
@@ -276,6 +277,8 @@ class AttentionCapabilities:
     hides_any_value: bool = True
     plain: bool = False
     steady: bool = False
+    most_steady_slots: int | None = None
+    most_steady_tokens: int | None = None
 
 
 @dataclass(frozen=True)

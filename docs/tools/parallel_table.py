@@ -60,7 +60,9 @@ def shared(values: Mapping[str, Any]) -> str:
     if not (texts["ranks are alike"] and texts["as alone"]):
         raise ValueError("texts differ: the page must say so")
     apart = texts["a pass of 32 and one of 1 differ by"]
-    bits = f"differed from those in a pass of 1 by up to {apart:.2g}" if apart else "were those in a pass of 1, to the bit"
+    bits = (
+        f"differed from those in a pass of 1 by up to {apart:.2g}" if apart else "were those in a pass of 1, to the bit"
+    )
     return (
         f"Peak memory of a GPU is {values['memory ratio']:.2f} of the {values['memory alone, GiB']:.1f} GiB that one"
         f" alone takes. Texts were the same on both ranks and on one GPU; a token's logits in a pass of 32 {bits}."

@@ -126,7 +126,7 @@ class Context:
     @property
     def longest(self) -> int:
         """The most committed tokens of any row, as of the last step; before it was read, an upper bound."""
-        return max(row.length for row in self.rows) + self.unread
+        return max(row.length + min(self.unread, row.room) for row in self.rows)
 
     def positions(self, count: int, paths: Paths | None = None) -> Tensor:
         """Return the positions [B, count] of the tokens that would follow each row's anchor and what comes after it.

@@ -14,6 +14,7 @@ from torch import Tensor
 from orthrus.kernels.launch import early_launch, multiprocessors
 from orthrus.kernels.tiles import (
     EARLY_WIDTH,
+    EVEN,
     MOST_INVARIANT_TOKENS,
     MOST_TOKENS,
     MOST_WIDE_TOKENS,
@@ -64,18 +65,23 @@ def fits(
     sizes = [head_size, *(size for weight in weights for size in weight.shape)]
     small = all(weight.numel() < 2**31 for weight in weights)  # places are 32-bit numbers
     placed = hidden.shape[0] * hidden.shape[1] * max(sizes) < 2**31
-    few = placed if any_tokens else _few(hidden, batch_invariant)
+    few = placed if any_tokens else _few(hidden, batch_invariant, weights)
     return few and small and all(size % 32 == 0 for size in sizes)
 
 
-def _few(hidden: Tensor, batch_invariant: bool) -> bool:
-    invariant = MOST_INVARIANT_TOKENS if hidden.shape[2] <= SMALL_WIDTH else MOST_WIDE_TOKENS
-    return hidden.shape[0] * hidden.shape[1] <= (invariant if batch_invariant else MOST_TOKENS)
+def _few(hidden: Tensor, batch_invariant: bool, weights: tuple[Tensor, ...]) -> bool:
+    return hidden.shape[0] * hidden.shape[1] <= (_most_invariant(hidden, weights) if batch_invariant else MOST_TOKENS)
+
+
+def _most_invariant(hidden: Tensor, weights: tuple[Tensor, ...]) -> int:
+    if hidden.shape[2] <= SMALL_WIDTH:
+        return MOST_INVARIANT_TOKENS
+    return MOST_TOKENS if any(size % EVEN for weight in weights for size in weight.shape) else MOST_WIDE_TOKENS
 
 
 def fits_head(hidden: Tensor, weight: Tensor, batch_invariant: bool = True) -> bool:
     """Tell whether `project` takes hidden [B, n, E] with the weight [V, E] of a head."""
-    few = hidden.is_cuda and hidden.dtype == torch.bfloat16 and _few(hidden, batch_invariant)
+    few = hidden.is_cuda and hidden.dtype == torch.bfloat16 and _few(hidden, batch_invariant, (weight,))
     return few and weight.shape[0] % 128 == 0 and weight.shape[1] % 32 == 0 and weight.numel() < 2**31
 
 
@@ -131,17 +137,25 @@ class SharedParts(Protocol):
         """Return where this rank's part [B, n, E] goes."""
 
 
+def fits_summed(weight: Tensor, residual: Tensor, shared: SharedParts) -> bool:
+    """Tell whether `linear_summed` takes a residual [B, n, E]: its parts have room, and its programs run at a time."""
+    outputs, tokens = weight.shape[0], residual.shape[0] * residual.shape[1]
+    layout = tile(tokens, outputs, outputs)
+    return residual.numel() <= shared.letter and _run_at_a_time(_grid(tokens, outputs, layout), layout, residual)
+
+
 def linear_summed(
     hidden: Tensor, weight: Tensor, residual: Tensor, norm: Tensor | None, shared: SharedParts, slot: int
 ) -> Normed | None:
-    """Do what `linear_added` does with the product of all ranks; slot: of the parts, another one from call to call."""
+    """Do what `linear_added` does with the product of all ranks, where `fits_summed` says so.
+
+    slot: of the parts, another one from call to call.
+    """
     from orthrus.kernels import triton_direct_sum
 
     outputs, inputs = weight.shape
     tokens = residual.shape[0] * residual.shape[1]
     layout = tile(tokens, outputs, outputs)
-    if residual.numel() > shared.letter or not _run_at_a_time(_grid(tokens, outputs, layout), layout, residual):
-        return linear_added_directly(hidden, weight, residual, norm, shared, slot)
     count = outputs // PART_COLUMNS
     gained = residual if norm is None else torch.empty_like(residual)
     parts = residual.new_empty(0 if norm is None else count * _padded(tokens), dtype=torch.float32)

@@ -2,9 +2,9 @@
 
 `linear_summed` is one kernel with the product whose parts are summed: each program writes its tile into the other
 ranks' inboxes and reads theirs from its own. An inbox holds EMPTY where nothing has come, a number that no rank sends,
-and is left so: what comes is its own sign that it is there. It is of few tokens, whose programs all run at a time; of
-more, `direct_added_gain` sums what a product has left, and marks say that it is there: numbers of sums, so that nobody
-has to take a mark away before the next one comes.
+and is left so: what comes is its own sign that it is there. It is of few tokens, whose programs all run at a time.
+`direct_added_gain` sums what a product has left, and marks say that it is there: numbers of sums, so that nobody has to
+take a mark away before the next one comes.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from dataclasses import replace
 from orthrus.errors import BuildError, InputError
 from orthrus.interfaces import Target, Tokenizer
 from orthrus.optional import HasSpecialTokens
+from orthrus.sampling.read_only_mapping import ReadOnlyMapping
 from orthrus.settings import Sampling, Stop
 
 
@@ -47,7 +48,8 @@ def resolve_sampling(sampling: Sampling, target: Target) -> Sampling:
     words = [form for word in sampling.bad_words for form in _forms(word, target.tokenizer)]
     _check_tokens("sampling.logit_bias", sampling.logit_bias, target)
     _check_tokens("sampling.bad_words", itertools.chain(*words), target)
-    return replace(sampling, bad_words=tuple(dict.fromkeys(words)))
+    bias = ReadOnlyMapping(sampling.logit_bias)  # requests share the settings
+    return replace(sampling, logit_bias=bias, bad_words=tuple(dict.fromkeys(words)))
 
 
 def _check_tokens(key: str, tokens: Iterable[int], target: Target) -> None:

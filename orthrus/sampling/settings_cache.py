@@ -12,13 +12,15 @@ from orthrus.sampling.request_settings import request_sampling, request_stop
 from orthrus.settings import Sampling, Stop
 
 KNOWN = 256  # settings of each kind that are remembered
+LONGEST = 4096  # bytes of a mapping's JSON; longer ones, of which many would take much memory, are checked each time
 S = TypeVar("S", Stop, Sampling)
 
 
 class SettingsCache:
     """Make the settings of a session's requests. Equal mappings get one object: rows are seen to have the same.
 
-    A mapping is known by its JSON, which tells 1 from 1.0 and true; one that has none is checked each time.
+    A mapping is known by its JSON, which tells 1 from 1.0 and true. One that has none, or a long one, is checked each
+    time.
     """
 
     def __init__(self, stop: Stop, sampling: Sampling, target: Target, verifier: Verifier) -> None:
@@ -51,6 +53,7 @@ def _known(known: dict[str, S], given: object, make: Callable[[], S]) -> S:
 
 def _key(given: dict[str, Any]) -> str | None:
     try:
-        return json.dumps(given)
+        key = json.dumps(given)  # ASCII
     except (TypeError, ValueError, RecursionError):  # values that are none of JSON's
         return None
+    return key if len(key) <= LONGEST else None

@@ -8,8 +8,9 @@ from torch import Tensor
 from orthrus import AttentionCapabilities, BuildError, MaskDescription, Parts
 from orthrus.kernels.launch import early_launch
 from orthrus_attention.masks import ALL_KINDS
+from orthrus_attention.parts_of_keys import group_count
 from orthrus_attention.prepared_pass import Prepared
-from orthrus_attention.steady_kv import attend_steadily, is_steady
+from orthrus_attention.steady_kv import MOST_PARTS, MOST_SLOTS, attend_steadily, is_steady
 from orthrus_attention.unsupported import refuse
 
 PROGRAMS = 512  # enough to fill today's GPUs a few times over
@@ -28,6 +29,8 @@ class SplitAttention:
         dtypes=frozenset({"float32", "bfloat16", "float16"}),
         kinds=ALL_KINDS,
         steady=True,
+        most_steady_slots=MOST_SLOTS,
+        most_steady_tokens=MOST_PARTS // group_count(MOST_SLOTS),
     )
 
     def prepare(self, mask: MaskDescription, window: int | None, dtype: torch.dtype) -> Prepared:

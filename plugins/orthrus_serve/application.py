@@ -38,8 +38,9 @@ class Application(FastAPI):
         self.add_exception_handler(Exception, _show_unforeseen)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request: one for answers without the framework, which does for all others what it does."""
-        asked = scope["type"] == "http" and scope["method"] == "POST" and not self.root_path
+        """Answer a request: one for answers without the framework, unless middleware was added; all others with it."""
+        plain = not self.root_path and not self.user_middleware
+        asked = plain and scope["type"] == "http" and scope["method"] == "POST"
         endpoint = self._answers.get(scope["path"]) if asked else None
         await (super().__call__ if endpoint is None else endpoint)(scope, receive, send)
 

@@ -5,6 +5,7 @@ The client library counts one at a time. Every row of a step adds one: with many
 
 from __future__ import annotations
 
+import time
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
@@ -22,16 +23,18 @@ class Durations:
         self._bounds = bounds
         self._counts = [0] * (len(bounds) + 1)  # the last one is of those above all bounds
         self._sum = 0.0
+        self._created = time.time()
 
     def observe(self, seconds: float, count: int = 1) -> None:
         """Count a duration, so many times."""
         self._counts[bisect_left(self._bounds, seconds)] += count
         self._sum += seconds * count
 
-    def add_to(self, family: HistogramMetricFamily, labels: Sequence[str]) -> None:
-        """Add the counts to a metric, each with those of smaller bounds."""
+    def add_to(self, family: HistogramMetricFamily, labels: dict[str, str]) -> None:
+        """Add the counts to a metric, each with those of smaller bounds, and when counting began."""
         names = [*map(floatToGoString, self._bounds), "+Inf"]
-        family.add_metric(labels, list(zip(names, accumulate(self._counts), strict=True)), self._sum)
+        family.add_metric([*labels.values()], list(zip(names, accumulate(self._counts), strict=True)), self._sum)
+        family.add_sample(f"{family.name}_created", labels, self._created)
 
 
 class DurationsFamily(Collector):
@@ -55,5 +58,5 @@ class DurationsFamily(Collector):
         """Yield the metric."""
         family = HistogramMetricFamily(self._name, self._help, labels=[self._label])
         for model, durations in self._durations.items():
-            durations.add_to(family, [model])
+            durations.add_to(family, {self._label: model})
         yield family

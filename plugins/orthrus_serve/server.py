@@ -110,9 +110,7 @@ def make_server(
         states[name] = _state(settings, name, clients[-1], metrics)
     first, *others = states
     state = replace(states[first], compared={name: states[name] for name in others})
-    config = uvicorn.Config(
-        make_application(state), log_level="warning", access_log=False, server_header=False, proxy_headers=False
-    )
+    config = uvicorn.Config(make_application(state), log_level="warning", access_log=False, server_header=False)
     return clients, GracefulServer(config)
 
 

@@ -75,7 +75,7 @@ class TransformersOptions:
     steady_prefills: bool = option(
         False,
         help="whether a prompt's tokens get the bits that they get one by one, whatever else is in the pass; for"
-        " bfloat16 on a GPU, fused layers and attention split",
+        " bfloat16 on one GPU, fused layers of sizes that are multiples of 128, and attention split",
     )
     trust_remote_code: bool = option(False, help="run Python code that comes with a model in a directory")
     ignore: tuple[str, ...] = option(

@@ -45,6 +45,7 @@ from orthrus_transformers.model.taps import DraftStates, Taps
 from orthrus_transformers.model.views import View
 from orthrus_transformers.prefill_groups import equal_groups, prefill_groups
 from orthrus_transformers.row_keys import RowKeys
+from orthrus_transformers.steady_chunks import SteadyChunks
 from orthrus_transformers.target_scoring import TargetScoring
 from orthrus_transformers.target_tables import TargetTables
 
@@ -97,13 +98,13 @@ class TransformersTarget(TargetTables, TargetScoring):
         self.vocabulary_size = int(model.config.get_text_config().vocab_size)
         self.max_length = max_length(model)
         self.stop_token_ids = end_tokens(model, directory)
-        self.device: torch.device = model.device
-        self.dtype: torch.dtype = model.dtype
+        self.device, self.dtype = cast(torch.device, model.device), cast(torch.dtype, model.dtype)
         self.tokenizer = tokenizer
         self._model = model
         self._cache = cache
         self.max_slots = cache.max_slots if isinstance(cache, BoundsSlots) else None
-        self._chunk, self.turn = prefill_chunk, Turn()
+        steady = SteadyChunks(attention.capabilities) if steady_prefills else None
+        self._chunk, self._steady, self.turn = prefill_chunk, steady, Turn()
         self.group = group_of(model)
         self.scores_choices = self.group is not None
         self.moves_rows = isinstance(cache, MovesRows) and cache.moves_rows
@@ -159,9 +160,11 @@ class TransformersTarget(TargetTables, TargetScoring):
     def start(self, context: Context) -> None:
         """Make room in the cache for the context's rows; one decoding at a time is under way on a target.
 
-        Raises InputError if a prompt and its answer may need more slots than the cache may have.
+        Raises InputError if a prompt and its answer may need more slots than the cache may have, or steady prefills.
         """
         check_room(context, self.max_slots)
+        if self._steady is not None:
+            self._steady.check(context)
         self.turn.begin(context)
         self._row_keys.start(self._model)
         self._cache.start(len(context.rows), self.device)
@@ -188,8 +191,9 @@ class TransformersTarget(TargetTables, TargetScoring):
             self.recurrent.mark()
 
     def refusal(self, slots: Sequence[int]) -> str | None:
-        """Return why the cache does not hold rows that come to so many slots each; None: it does."""
-        return self._row_keys.refusal(slots)
+        """Return why the cache, or steady prefills, do not take rows that come to so many slots each; None: they do."""
+        why = None if self._steady is None else self._steady.refusal(slots)
+        return why or self._row_keys.refusal(slots)
 
     def restored(self, row: int) -> int:
         """Return how many leading tokens of a row's prompt were not passed over, as the cache held their keys."""
@@ -235,10 +239,14 @@ class TransformersTarget(TargetTables, TargetScoring):
             self._taps.restored(rows, held, self._row_keys.read_states, self._chunk)
         new = [len(context.rows[row].prompt) - count for row, count in zip(rows, held, strict=True)]
         groups = prefill_groups(new, self.device.type) if self.recurrent is None else equal_groups(new)
+        if self._steady is not None:
+            groups = self._steady.groups(groups)
         everywhere: Tensor | None = None
         for number, group in enumerate(groups, start=1):
             chosen = [rows[index] for index in group]
             chunk = max(NARROWEST, self._chunk // len(chosen)) if shared else self._chunk
+            if self._steady is not None:
+                chunk = min(chunk, self._steady.columns(len(chosen)))
             starts = [held[index] for index in group]
             for logits in self._group_chunks(context, chosen, starts, min(chunk, self._chunk)):
                 if logits is None:

@@ -15,6 +15,8 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a C
 SMALLEST = Tile(16, 16, 128, 2, 6)
 TILES = [Tile(32, 16, 128, 4, 6), Tile(32, 32, 128, 4, 5), Tile(64, 128, 64, 8, 6), *MANY]
 EPSILON = 1e-6
+EVERY = [(width, layout) for width in (256, 4096) for layout in TILES]
+UNEVEN = [(width, layout) for width in (288, 1056) for layout in TILES if layout.tokens <= 32]  # others are not used
 
 
 def drawn(*shape: int) -> Tensor:
@@ -33,8 +35,11 @@ def made(width: int, tokens: int, layout: Tile, monkeypatch: pytest.MonkeyPatch)
     return {"residual": residual, "gained": normed.gained, "squares": parts, "inner": inner, "joined": joined}
 
 
-@pytest.mark.parametrize("width", [256, 4096])
-@pytest.mark.parametrize("layout", TILES, ids=lambda layout: f"{layout.tokens}x{layout.columns}w{layout.warps}")
+@pytest.mark.parametrize(
+    ("width", "layout"),
+    [*EVERY, *UNEVEN],
+    ids=lambda value: str(value) if isinstance(value, int) else f"{value.tokens}x{value.columns}w{value.warps}",
+)
 def test_a_tile_changes_no_bit(width: int, layout: Tile, monkeypatch: pytest.MonkeyPatch) -> None:
     tokens = 70
     wanted = made(width, tokens, SMALLEST, monkeypatch)

@@ -100,3 +100,36 @@ def test_nothing_is_launched_for_rows_that_all_end() -> None:
     counted = Counted(target)
     results = decode_with(target, NoDrafter(), [[1], [2, 3], [4]], Stop(40), batch=1)
     assert counted.passes == sum(len(result.token_ids) for result in results)  # prefills included
+
+
+def test_nothing_is_launched_between_the_chunks_of_a_prompt() -> None:
+    target = ahead_target()
+    session = Decoder.of(target, NoDrafter(), Consensus(), Stop(40)).session(batch=2, interleaves=True)
+    session.add([1, 2], id="goes on", texts=False)
+    events = iter(session)
+    for _ in range(3):
+        next(events)
+    counted = Counted(target)
+    session.add(list(range(1, 32)), id="comes", texts=False)  # in seven chunks
+    steps = 0
+    for event in events:
+        steps += event.id == "goes on"
+        if event.id == "comes":
+            break
+    assert steps > 3 and counted.passes <= 2 * steps + 4, "a cycle and a chunk each"
+
+
+def test_rows_that_have_ended_ask_for_no_more_slots() -> None:
+    target = ahead_target()
+    decoder = Decoder.of(target, NoDrafter(), Consensus(), Stop(8))
+    held = []
+    for ahead in (False, True):
+        target.scores_ahead = ahead
+        session = decoder.session(batch=4)
+        session.add([1] * 12, stop=Stop(4), texts=False)  # it ends with 16 tokens
+        for _ in range(3):
+            session.add([2, 3], texts=False)
+        for _ in session:
+            pass
+        held.append(target.cache.bytes_in_use())
+    assert held[0] == held[1]

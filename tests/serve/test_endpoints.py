@@ -7,7 +7,9 @@ from typing import Any, cast
 
 import httpx2
 import pytest
-from support.serving import NAME, error_of, serving
+from starlette.requests import Request
+from starlette.responses import Response
+from support.serving import NAME, Served, error_of, serving
 
 from orthrus_serve.admission import Admission
 from orthrus_serve.answers.client_watch import ClientLeftError, ClientWatch
@@ -38,6 +40,13 @@ def test_another_method_is_refused_as_for_other_routes(path: str) -> None:
 
 
 @pytest.mark.parametrize("path", PATHS)
+def test_a_redirect_behind_a_proxy_keeps_to_its_encryption(path: str, served: Served) -> None:
+    response = served.client.post(f"{path}/", json={}, headers={"x-forwarded-proto": "https"})
+    assert response.status_code == 307
+    assert response.headers["location"] == served.url.replace("http:", "https:") + path
+
+
+@pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("root", ["", "/under"])
 def test_a_mistake_of_the_server_is_an_error_object_and_is_raised_for_its_log(path: str, root: str) -> None:
     metrics = Metrics(NAME, None)
@@ -51,6 +60,22 @@ def test_a_mistake_of_the_server_is_an_error_object_and_is_raised_for_its_log(pa
     assert "private" not in error_of(asyncio.run(ask(False)), 500)["message"]
     with pytest.raises(ZeroDivisionError):
         asyncio.run(ask(True))
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_middleware_that_was_added_sees_requests_for_answers(path: str) -> None:
+    application = make_application(ServerState(cast(Any, Failing()), Admission(4), Metrics(NAME, None), NAME, 0))
+
+    @application.middleware("http")
+    async def refuse(request: Request, call_next: object) -> Response:
+        return Response(status_code=418)
+
+    async def ask() -> httpx2.Response:
+        transport = httpx2.ASGITransport(application)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://server") as client:
+            return await client.post(path, json={"model": NAME, **PATHS[path]})
+
+    assert asyncio.run(ask()).status_code == 418
 
 
 @pytest.mark.parametrize("turns", range(6))

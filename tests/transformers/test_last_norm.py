@@ -12,7 +12,7 @@ from torch import Tensor
 from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.static import StaticCache
 from orthrus_transformers.engines.forward_pass import ForwardPass
-from orthrus_transformers.model import fused_layers
+from orthrus_transformers.model import fused_layer, fused_layers
 from orthrus_transformers.model.patching import PatchedForward
 from orthrus_transformers.target import TransformersTarget
 
@@ -39,7 +39,8 @@ def test_it_is_fused_in_passes_that_ask_and_the_models_own_elsewhere(
     wanted = model(torch.tensor([[1, 2, 3]])).logits
     target, seen = target_of(model), []
     real = fused_layers.rms_norm
-    monkeypatch.setattr(fused_layers, "rms_norm", lambda hidden, *rest: seen.append(hidden) or real(hidden, *rest))
+    for module in (fused_layer, fused_layers):  # the layers', and the last one's
+        monkeypatch.setattr(module, "rms_norm", lambda hidden, *rest: seen.append(hidden) or real(hidden, *rest))
     torch.testing.assert_close(run(target, prefill=False), wanted, rtol=0, atol=1e-5)
     assert len(seen) == 2 * model.config.num_hidden_layers + 1
     with target.own_model() as own:

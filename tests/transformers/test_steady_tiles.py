@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from typing import Literal
 
+import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orthrus.kernels import skinny_linear
 from orthrus.kernels.tiles import PART_COLUMNS, tile
 from orthrus_attention.parts_of_keys import ENDS, FIRST_GROUP, GROUP, SLOTS, group_count, part_count
 from orthrus_attention.steady_kv import FEW_QUERIES, FEW_SLOTS, MOST_SLOTS, MOST_TREE_TOKENS, is_steady, layout_of
@@ -67,4 +70,15 @@ def test_a_tile_divides_what_it_is_of(tokens: int, outputs: int, width: int, hea
 def test_passes_of_more_tokens_have_other_tiles() -> None:
     """So those of equal bits are not of equal kernels."""
     assert len({tile(tokens, 4096, 4096) for tokens in (16, 17, 33, 512)}) == 4
-    assert len({tile(tokens, 576, 576) for tokens in (16, 33, 512)}) == 3
+    assert len({tile(tokens, 576, 576) for tokens in (16, 33, 512)}) == 2
+
+
+@pytest.mark.parametrize(
+    ("width", "inner", "most"),
+    [(576, 1536, 160), (1024, 3072, 160), (4096, 12288, 96), (1056, 4096, 32), (2048, 5632 + 64, 32)],
+)
+def test_larger_models_of_uneven_sizes_are_steady_for_few_tokens(width: int, inner: int, most: int) -> None:
+    weights = tuple(torch.empty(shape, device="meta") for shape in ((width, width), (2 * inner, width), (width, inner)))
+    for tokens in (most, most + 1):
+        hidden = torch.empty(1, tokens, width, device="meta")
+        assert skinny_linear._few(hidden, True, weights) == (tokens == most)

@@ -33,7 +33,7 @@ class FusedLayer:
 
     def forward(self, hidden: Tensor, cosine: Tensor, sine: Tensor, cache: Any) -> Tensor:
         """Return the layer's output [B, n, E], which may take its input's place; keys and values are in the cache."""
-        weights = self.qkv.weight, self.gate_up.weight
+        weights = self.qkv.weight, self.out.weight, self.gate_up.weight, self.down.weight
         steady = self.state.prefill and self.state.steady_prefills
         kind = {"batch_invariant": self.state.view is None, "any_tokens": steady}
         narrow = steady or not self.state.prefill
@@ -84,10 +84,11 @@ class FusedLayer:
         """Add the product of all ranks to hidden in place; return it made ready for a norm, None: nothing follows."""
         if self.group is None:
             return skinny_linear.linear_added(inputs, product.weight, hidden, norm)
-        if (shared := self.group.shared_parts(hidden)) is not None:
-            slot = int(product is self.down)
-            summed = skinny_linear.linear_summed if shared.with_products else skinny_linear.linear_added_directly
-            return summed(inputs, product.weight, hidden, norm, shared, slot)
+        shared, slot = self.group.shared_parts(hidden), int(product is self.down)
+        if shared is not None and not shared.with_products:
+            return skinny_linear.linear_added_directly(inputs, product.weight, hidden, norm, shared, slot)
+        if shared is not None and skinny_linear.fits_summed(product.weight, hidden, shared):
+            return skinny_linear.linear_summed(inputs, product.weight, hidden, norm, shared, slot)
         parts = skinny_linear.linear(skinny_linear.unnormed(inputs), product.weight, None, 0.0)
         total = self.group.sum(parts)
         if norm is not None:
