@@ -14,7 +14,7 @@ from torch import Tensor
 from orthrus.batch.context import Context
 from orthrus.chance import Chance
 from orthrus.choices import Choices
-from orthrus.draft_memory import is_short, largest_that_runs, smaller, too_large
+from orthrus.draft_memory import chain_setting, is_short, largest_that_runs, smaller, too_large, tree_setting
 from orthrus.errors import InputError
 from orthrus.sampling.logits_processor import LogitsProcessor
 from orthrus.values import Draft, Verdict
@@ -30,13 +30,18 @@ class Decided:
 
 @dataclass(frozen=True, eq=False)
 class Decision:
-    """Decides on drafts of a context. choices: how, where no row wants anything of logits; None: by them always."""
+    """Decides on drafts of a context.
+
+    choices: how, where no row wants anything of logits; None: by them always. several: whether processes share the
+    target, each of whose passes is one of all of them.
+    """
 
     context: Context
     chance: Chance
     score: Callable[[Context, Draft], Tensor]
     verify: Callable[[Context, Draft, Tensor, Chance], Verdict]
     choices: Choices | None = None
+    several: bool = False
 
     def of(self, draft: Draft, logits: Tensor) -> Decided:
         """Return the verdict of a draft's logits [B, n + 1, V], processed: penalties, temperature, top-k, ..."""
@@ -46,7 +51,8 @@ class Decision:
     def scored(self, draft: Draft) -> Decided:
         """Score a draft in one pass; return the verdict.
 
-        Raises InputError if memory does not hold the pass, with the size of a draft that it holds.
+        Raises InputError if memory does not hold the pass, with the size of a draft that it holds; where several
+        processes share the target without that, as memory may be short in one of them and no other would try sizes.
         """
         try:
             return self._scored(draft)
@@ -54,9 +60,9 @@ class Decision:
             if not (draft.tokens.shape[1] and is_short(error)):
                 raise
         # What the error's frames held is free by now: smaller ones may be tried.
-        size = draft.tokens.shape[1]
-        fitting = largest_that_runs(smaller(size), partial(self._first_scored, draft))
-        raise too_large(size, len(draft.tokens), fitting)
+        size, setting = draft.tokens.shape[1], chain_setting if draft.parents is None else tree_setting
+        fitting = None if self.several else largest_that_runs(smaller(size), partial(self._first_scored, draft))
+        raise too_large(size, len(draft.tokens), fitting, setting(fitting or 0))
 
     def _first_scored(self, draft: Draft, size: int) -> None:
         """Score the first tokens of a draft: of a tree they are one, too."""

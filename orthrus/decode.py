@@ -83,7 +83,9 @@ def decode_in_turns(
     plain, ahead = scores_ahead(target, drafter, scheduler), drafts_ahead(drafter, context, chance)
     calls = drafter.propose, scoring_of(target, drafter), verifier.verify, prefill_chunks, plain or ahead
     propose, score, verify, prefill, ahead = calls if recorder is None else recorder.noting(*calls, plain is not None)
-    decision = Decision(context, chance, score, verify, Choices.between(target, drafter, verifier, recorder))
+    decision = Decision(
+        context, chance, score, verify, Choices.between(target, drafter, verifier, recorder), together.several
+    )
     after_prefill = in_order(taps.deliver_prompts if taps else None, plain)
     after_cycle = in_order(taps.deliver_scored if taps else None, ahead)  # what is launched reads what is delivered
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-import torch
-
 from orthrus.errors import InputError
 
 HOST_IS_SHORT = "can't allocate memory"  # in the RuntimeError of torch's allocator on a CPU
@@ -13,6 +11,8 @@ HOST_IS_SHORT = "can't allocate memory"  # in the RuntimeError of torch's alloca
 
 def is_short(error: BaseException) -> bool:
     """Tell whether an error, or what it came of, says that memory is short."""
+    import torch  # not needed by who only reads a config
+
     cause = error.__cause__ if isinstance(error, InputError) else error
     return isinstance(cause, torch.OutOfMemoryError) or (
         isinstance(cause, RuntimeError) and HOST_IS_SHORT in str(cause)
@@ -39,17 +39,31 @@ def smaller(size: int) -> tuple[int, ...]:
     return tuple(2**power - 1 for power in range(size.bit_length(), 0, -1) if 2**power - 1 < size)
 
 
-def too_large(size: int, rows: int, fitting: int, setting: str = "") -> InputError:
-    """Return the error of drafts of a size, of so many rows at a time, and of those that memory holds; 0: of none.
+def chain_setting(fitting: int) -> str:
+    """Return what to set so that chains of so many tokens are drafted: drafters call it the one or the other."""
+    return f"drafter.block={fitting + 1} or drafter.length={fitting}, whichever the drafter has"
 
-    setting: what to set for these; "": whatever the drafter has for it.
+
+def tree_setting(fitting: int) -> str:
+    """Return what to set so that so many tokens are drafted, where trees are: `tree` takes two tokens at least."""
+    blocks = f"drafter.tree={fitting}" if fitting > 1 else f"drafter.tree=null and drafter.block={fitting + 1}"
+    return f"{blocks} (if the drafter has branches: drafter.branches=1 and drafter.length={fitting})"
+
+
+def too_large(size: int, rows: int, fitting: int | None, setting: str) -> InputError:
+    """Return the error of drafts of a size, of so many rows at a time, and of those that memory holds.
+
+    fitting: tokens of a draft that it holds; 0: it holds none; None: no others were tried. setting: what to set for so
+    many.
     """
     who = f"{rows} rows" if rows > 1 else "1 row"
     fewer = ["a smaller batch"] if rows > 1 else []
+    if fitting is None:
+        others = " or ".join([*fewer, "a smaller draft"])
+        return InputError(f"the memory of one process does not hold drafts of {size} tokens for {who}; set {others}")
     if not fitting:
         others = " or ".join([*fewer, "a smaller stop.max_new_tokens"])
         return InputError(f"the memory does not hold drafts of {size} tokens for {who}, nor any smaller; set {others}")
-    setting = setting or f"drafter.tree={max(2, fitting)}, drafter.block={fitting + 1} or what it has for that"
     return InputError(
         f"the memory does not hold drafts of {size} tokens for {who}; it holds drafts of {fitting}: set"
         f" {', or '.join([setting, *fewer])}"

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from orthrus.errors import BuildError
+from orthrus.draft_memory import is_short
+from orthrus.errors import BuildError, InputError
 from orthrus.interfaces import Drafter, Target
 from orthrus.optional import name_of
 
@@ -91,10 +92,10 @@ class AcceptableBlocks:
         masks = torch.full_like(scored[:, :1], self.mask_token_id).expand(-1, self.columns - self.count)
         return torch.cat([scored, masks], dim=1)
 
-    def by_length(self, made: Tensor) -> Tensor:
-        """Return what was made of the columns that draft [B, (n + 1) (K - 2), ...] as [B, n + 1, K - 2, ...]."""
-        places = made.reshape(len(made), self.drafted, self.count, *made.shape[2:])
-        return places.transpose(1, 2)
+    def by_length(self, columns: Tensor) -> Tensor:
+        """Return numbers of the columns that draft [B, (n + 1) (K - 2), ...] as [B, n + 1, K - 2, ...]."""
+        by_depth = columns.reshape(len(columns), self.drafted, self.count, *columns.shape[2:])
+        return by_depth.transpose(1, 2)
 
 
 @cache  # not given up: recordings read them
@@ -130,9 +131,9 @@ class BlockPredictions:
     def of(self, accepted: Tensor) -> BlockPredictions:
         """Return the predictions [B, K - 2, ...] of each row's block, given how many drafts were accepted [B]."""
 
-        def chosen(made: Tensor) -> Tensor:
-            index = accepted.view(-1, *[1] * (made.dim() - 1)).expand(-1, 1, *made.shape[2:])
-            return made.gather(1, index)[:, 0]
+        def chosen(of_blocks: Tensor) -> Tensor:
+            index = accepted.view(-1, *[1] * (of_blocks.dim() - 1)).expand(-1, 1, *of_blocks.shape[2:])
+            return of_blocks.gather(1, index)[:, 0]
 
         return BlockPredictions(chosen(self.logits), None if self.states is None else chosen(self.states))
 
@@ -142,7 +143,10 @@ class DraftsWhileScoring(Protocol):
     """A drafter whose next draft is made in the pass that scores this one."""
 
     def blocks_beside(self, context: Context, draft: Draft) -> AcceptableBlocks | None:
-        """Return the blocks that are to run beside a chain's draft; None: none, as no draft will follow."""
+        """Return the blocks that are to run beside a chain's draft; None: none, as no draft will follow.
+
+        They may not be run, where memory is short: then nothing is to be taken of them, and the view drafts apart.
+        """
 
     def take_predictions(self, context: Context, predictions: BlockPredictions) -> None:
         """Take what the blocks said; how many drafts were accepted is on the device once the step is committed."""
@@ -194,20 +198,36 @@ def check_one_pass(target: Target, drafter: Drafter, names: Mapping[str, str] | 
 def scoring_of(target: Target, drafter: Drafter) -> Callable[[Context, Draft], Tensor]:
     """Return what scores a draft: `target.score`, or with what the drafter wants to run beside it.
 
-    Raises BuildError if the target cannot.
+    Where memory does not hold the blocks of a draft, it is scored without them, and so are drafts of as many tokens
+    from then on: a pass that failed is not tried again in each cycle. Raises BuildError if the target cannot.
     """
     check_one_pass(target, drafter)
     if not isinstance(drafter, DraftsWhileScoring):
         return target.score
-    assert isinstance(target, ScoresWithBlocks), "it was asked"
-    with_blocks = target.score_with_blocks
+    return _ScoringBeside(target, drafter).score
 
-    def score(context: Context, draft: Draft) -> Tensor:
-        blocks = drafter.blocks_beside(context, draft)
-        if blocks is None:
-            return target.score(context, draft)
-        logits, predictions = with_blocks(context, draft, blocks)
-        drafter.take_predictions(context, predictions)
-        return logits
 
-    return score
+class _ScoringBeside:
+    """Scores drafts with a drafter's blocks beside them, as far as memory holds these."""
+
+    def __init__(self, target: Target, drafter: DraftsWhileScoring) -> None:
+        assert isinstance(target, ScoresWithBlocks), "it was asked"
+        self._alone, self._with_blocks = target.score, target.score_with_blocks
+        self._drafter = drafter
+        self._too_many: int | None = None  # drafted tokens of all rows, for whose blocks memory was short
+
+    def score(self, context: Context, draft: Draft) -> Tensor:
+        """Return the logits [B, n + 1, V] of a draft, and hand the drafter what its blocks say."""
+        blocks, size = self._drafter.blocks_beside(context, draft), draft.tokens.numel()
+        if blocks is None or (self._too_many is not None and size >= self._too_many):
+            return self._alone(context, draft)
+        try:
+            logits, predictions = self._with_blocks(context, draft, blocks)
+        except (RuntimeError, InputError) as error:
+            if not is_short(error):
+                raise
+            self._too_many = size
+        else:
+            self._drafter.take_predictions(context, predictions)
+            return logits
+        return self._alone(context, draft)  # what the error's frames held is free by now

@@ -173,16 +173,16 @@ def _docstrings(source: str) -> Iterator[str]:
             yield inspect.cleandoc(text)
 
 
-def read_passages(places: Iterable[Path]) -> list[str]:
+def read_passages(folders: Iterable[Path]) -> list[str]:
     """Return all passages of folders, each once."""
     files = []
-    for place in places:
-        if not place.is_dir():
-            raise InputError(f"'{place}' is no folder")
-        files += sorted(file for file in place.rglob("*") if file.suffix in {*TEXTS, ".py"} and file.is_file())
+    for folder in folders:
+        if not folder.is_dir():
+            raise InputError(f"'{folder}' is no folder")
+        files += sorted(file for file in folder.rglob("*") if file.suffix in {*TEXTS, ".py"} and file.is_file())
     passages = list(dict.fromkeys(passage for file in files for passage in passages_in(file)))
     if len(passages) < 3:
-        raise InputError(f"there are {len(passages)} passages of prose in {', '.join(map(str, places))}; name others")
+        raise InputError(f"there are {len(passages)} passages of prose in {', '.join(map(str, folders))}; name others")
     return passages
 
 
@@ -200,13 +200,13 @@ def make_prompts(passages: Sequence[str], most: int, seed: int) -> list[tuple[st
 def main(arguments: Iterable[str] | None = None) -> int:
     """Write a file of prompts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("places", nargs="+", type=Path, help="folders of texts and source")
+    parser.add_argument("folders", nargs="+", type=Path, help="folders of texts and source")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--most", type=int, default=14_000, help="prompts")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args(None if arguments is None else list(arguments))
     try:
-        prompts = make_prompts(read_passages(given.places), given.most, given.seed)
+        prompts = make_prompts(read_passages(given.folders), given.most, given.seed)
         lines = (json.dumps({"id": f"{kind}-{index}", "prompt": text}) for index, (kind, text) in enumerate(prompts))
         given.out.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     except (InputError, OSError) as error:

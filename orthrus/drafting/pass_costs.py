@@ -19,7 +19,7 @@ from orthrus.batch.scheduler import Scheduler
 from orthrus.batch.validation import check_draft
 from orthrus.chance import Chance
 from orthrus.choices import score_choices_of
-from orthrus.draft_memory import is_short, too_large
+from orthrus.draft_memory import chain_setting, is_short, too_large, tree_setting
 from orthrus.drafting.cost_cache import read_costs, write_costs
 from orthrus.drafting.scripted_widths import made_up_tokens, parents_in_pairs
 from orthrus.errors import InputError
@@ -121,7 +121,8 @@ class PassCosts:
         self._notify(f"measuring what passes cost on this machine ({kind}, {rows} row{'s' * (rows > 1)}; once)")
         actions = self._actions(kind, context, sizes)
         wait = partial(synchronize, self._target.device)
-        measured, settled = measure(actions, wait, self._clock, self._together.agree, rows)
+        setting = tree_setting if kind == VERIFY_TREE else chain_setting
+        measured, settled = measure(actions, wait, self._clock, self._together.agree, rows, setting)
         if not settled:
             self._notify("this machine is busy: what its passes cost could not be told exactly, and is not kept")
         return measured, settled
@@ -149,14 +150,16 @@ def measure(
     clock: Callable[[], float],
     agree: Callable[[Any], Any] = lambda measured: measured,
     rows: int = 1,
+    setting: Callable[[int], str] = chain_setting,
 ) -> tuple[dict[int, float], bool]:
     """Return the least seconds that each action took, and whether all settled: took about as long a second time.
 
     The least, because whatever disturbs a measurement makes it longer. Rounds over all actions follow one that does not
     count. agree: what several processes that run the actions together take as measured, and whether that is enough.
-    rows: of a pass. Raises InputError if memory does not hold one, with the size of those that it holds.
+    rows: of a pass. Raises InputError if memory does not hold one, with the size of those that it holds; setting: what
+    to set for these.
     """
-    _prepare(actions, rows)
+    _prepare(actions, rows, setting)
     wait()
     taken: dict[int, list[float]] = {size: [] for size in actions}
     began = clock()
@@ -174,7 +177,7 @@ def measure(
     return outcome
 
 
-def _prepare(actions: Mapping[int, Callable[[], object]], rows: int) -> None:
+def _prepare(actions: Mapping[int, Callable[[], object]], rows: int, setting: Callable[[int], str]) -> None:
     """Run each action once, which compiles, captures and grows buffers: smaller sizes first."""
     fitting = 0
     for size, action in actions.items():
@@ -183,7 +186,7 @@ def _prepare(actions: Mapping[int, Callable[[], object]], rows: int) -> None:
         except (RuntimeError, InputError) as error:
             if not (size and is_short(error)):
                 raise
-            raise too_large(size, rows, fitting) from error
+            raise too_large(size, rows, fitting, setting(fitting)) from error
         fitting = size
 
 

@@ -10,7 +10,8 @@ from typing import Any, Literal, TypeGuard
 
 import torch
 
-from orthrus import Chance, ConfigError, Context, Draft, Drafter, Parts, Step, TappedStates, TapPoint
+from orthrus import BuildError, Chance, ConfigError, Context, Draft, Drafter, Parts, Step, TappedStates, TapPoint
+from orthrus.one_pass import DraftsWhileScoring
 from orthrus.optional import DraftsAhead, HasFingerprint, MovesRows, ReadsLikeliest, ReadsTaps, Reports, name_of
 from orthrus.ranks.together import together_of
 from orthrus.trees import drafts_trees, reads_trees
@@ -53,7 +54,16 @@ class Cascade:
         *,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """Choose among these drafters, of equals the first; cost: what is held against the tokens of a cycle."""
+        """Choose among these drafters, of equals the first; cost: what is held against the tokens of a cycle.
+
+        Raises BuildError if one of them drafts in the pass that scores: another one's draft may be scored in it.
+        """
+        for number, drafter in enumerate(drafters):
+            if isinstance(drafter, DraftsWhileScoring):
+                raise BuildError(
+                    f"drafter '{name_of(drafter)}' drafts in the pass that scores (cycle: one_pass), which drafter"
+                    f" 'cascade' does not let it do; set drafter.drafters[{number}].cycle=two_passes"
+                )
         self._drafters = drafters
         self._choice = Choice(len(drafters), cost)
         self._clock = clock

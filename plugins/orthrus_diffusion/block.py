@@ -68,13 +68,13 @@ class MaskedBlock:
         moved = [self._moved(rows, each) for each in (best.logits, best.tokens, normalizer)]
         return best_of(moved[0], moved[1], moved[2], rows.room, self.nodes)
 
-    def _moved(self, rows: RowState, made: Tensor) -> Tensor:
-        """Return what was made of each column [B, K - 1, ...], each row's first draft in front."""
+    def _moved(self, rows: RowState, by_column: Tensor) -> Tensor:
+        """Return numbers of each column [B, K - 1, ...], each row's first draft in front."""
         if not self.spare:
-            return made
+            return by_column
         columns = self._columns(rows)
-        index = columns.view(*columns.shape, *[1] * (made.dim() - 2))
-        return made.gather(1, index.expand(-1, -1, *made.shape[2:]))
+        index = columns.view(*columns.shape, *[1] * (by_column.dim() - 2))
+        return by_column.gather(1, index.expand(-1, -1, *by_column.shape[2:]))
 
     def _columns(self, rows: RowState) -> Tensor:
         """Return the column [B, K - 1] of each draft, a row's first in front."""

@@ -25,6 +25,7 @@ from orthrus.draft_memory import is_short, largest_that_runs, smaller, too_large
 from orthrus.draft_states import DraftStatesTarget
 from orthrus.files import fingerprint_weights
 from orthrus.optional import DraftingTarget, ViewTarget
+from orthrus.ranks.together import together_of
 from orthrus.sampling import add_noise, draw_draft, warp_draft
 from orthrus_diffusion.block import MaskedBlock, SuccessorBlock
 from orthrus_diffusion.chain import draw_chain
@@ -146,10 +147,10 @@ class Diffusion:
 
     def _sure_draft(self, context: Context, drafts: int, auto: AutoBlock) -> Draft:
         """Return as many of a block's likeliest tokens as are worth scoring."""
-        made = self._likeliest(context, drafts)
-        if made is None:
+        likeliest = self._likeliest(context, drafts)
+        if likeliest is None:
             return context.empty_draft()
-        tokens, probabilities = made
+        tokens, probabilities = likeliest
         kept = auto.keep(context, probabilities.tolist(), tokens.shape[1])
         return Draft(tokens[:, :kept], context.room.clamp(max=kept), passes=1)
 
@@ -164,8 +165,10 @@ class Diffusion:
             return likeliest_chain(*SuccessorBlock.parts(result, self._target.vocabulary_size))
         rows = RowState(context.lengths, context.anchors, context.room)
         whole = MaskedBlock(width, self.mask_token_id, context.min_room < width, choose=False, whole=True)
-        made = self._target.forward(context, whole.tokens(rows), whole.positions(rows), view=self.view, kind="block")
-        logits = whole.result(rows, made)  # [B, n, V]
+        tokens, positions = whole.tokens(rows), whole.positions(rows)
+        logits = whole.result(
+            rows, self._target.forward(context, tokens, positions, view=self.view, kind="block")
+        )  # [B, n, V]
         best = logits.max(-1)
         return best.indices, (best.values - logits.logsumexp(-1)).exp()
 
@@ -183,10 +186,14 @@ class Diffusion:
         refills = context.waiting and len(context.rows) > 1  # a block would be launched again after a prefill
         fits = context.longest + self._shape.drafts + 1 <= context.tokens.shape[1]
         if self._early and self._shape.drafts and fits and not refills:
-            self._next = context, context.cycle + 1, self._draft(context, self._shape, chance)
-            if context.device.type == "cuda":
-                self._launched = torch.cuda.current_stream(context.device).record_event()
+            self._launch(context, self._draft(context, self._shape, chance))
         return self.launched
+
+    def _launch(self, context: Context, draft: Draft) -> None:
+        """Keep the next cycle's draft, which the device may still be making."""
+        self._next = context, context.cycle + 1, draft
+        if context.device.type == "cuda":
+            self._launched = torch.cuda.current_stream(context.device).record_event()
 
     def move_rows(self, sources: Sequence[int]) -> None:
         """Forget what was launched early, for the rows as they were, and tell who chooses."""
@@ -209,10 +216,12 @@ class Diffusion:
         except (RuntimeError, InputError) as error:
             if not is_short(error):
                 raise
-        fitting = largest_that_runs(
-            smaller(shape.drafts), lambda drafts: self._drafted(context, DraftShape(drafts, shape.nodes), chance)
-        )
-        raise too_large(shape.drafts, len(context.rows), fitting, f"drafter.block={fitting + 1}")
+        fitting = None
+        if not together_of(self._target).several:  # other processes would not run these passes, too
+            fitting = largest_that_runs(
+                smaller(shape.drafts), lambda drafts: self._drafted(context, DraftShape(drafts, shape.nodes), chance)
+            )
+        raise too_large(shape.drafts, len(context.rows), fitting, f"drafter.block={(fitting or 0) + 1}")
 
     def _drafted(self, context: Context, shape: DraftShape, chance: Chance) -> Draft:
         width = min(shape.drafts, context.max_room) + 1

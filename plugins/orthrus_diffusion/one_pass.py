@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from orthrus import Chance, Context, Draft
+from orthrus import Chance, Context, Draft, InputError
+from orthrus.draft_memory import is_short
 from orthrus.one_pass import AcceptableBlocks, BlockPredictions
 from orthrus.optional import BoundsSlots, ViewTarget
 from orthrus.sampling import draw_draft
@@ -89,12 +90,18 @@ class OnePassDiffusion(Diffusion):
     def ahead(self, context: Context, chance: Chance) -> bool:
         """Take the next draft from the block that fits, while the host waits; the next pass writes over the others.
 
-        Return whether there is one.
+        Return whether there is one: where memory is short there is none, and the view drafts in a pass apart.
         """
         scored, self._scored = self._scored, None
         if scored is None or scored.context is not context:
             return False
-        self._next = context, context.cycle + 1, self._following(scored, context, chance)
+        try:
+            draft = self._following(scored, context, chance)
+        except (RuntimeError, InputError) as error:
+            if not is_short(error):
+                raise
+            return False
+        self._launch(context, draft)
         return True
 
     def _following(self, scored: Scored, context: Context, chance: Chance) -> Draft:

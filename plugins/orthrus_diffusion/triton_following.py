@@ -1,7 +1,7 @@
 """Triton kernels of drafts that see each other: the walk through a block, and the order in which candidates follow.
 
 Either is one launch where torch takes some thirty. Both add up the parts of transitions that `triton_successor` makes.
-B: rows, D: places, k: candidates of each, P: parts of a transition.
+B: rows, D: drafts of a row, k: candidates of each, P: parts of a transition.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from orthrus.kernels.launch import early_launch
 from orthrus.kernels.triton_wait import wait
 from orthrus_diffusion.successor import LARGEST
 
-PLACES_A_TIME = 16  # of a walk: their lines of candidates are in a program's registers together
+DRAFTS_A_TIME = 16  # of a walk: their lines of candidates are in a program's registers together
 
 
 @triton.jit
@@ -25,9 +25,9 @@ def _bounded(change, LARGEST: tl.constexpr):
     return tl.where(change == change, bounded, 0.0)
 
 
-@triton.jit(do_not_specialize=["places", "depth"])
+@triton.jit(do_not_specialize=["total", "depth"])
 def _walk(
-    values, parts, tokens, out, places, depth,
+    values, parts, tokens, out, total, depth,
     PARTS: tl.constexpr, COUNT: tl.constexpr, LANES: tl.constexpr, STEPS: tl.constexpr, LARGEST: tl.constexpr,
     EARLY: tl.constexpr,
 ):  # fmt: skip
@@ -35,17 +35,17 @@ def _walk(
     row = tl.program_id(0).to(tl.int64)
     line, lane, step = tl.arange(0, STEPS * LANES), tl.arange(0, LANES), tl.arange(0, STEPS)
     before, ahead = line % LANES, line // LANES
-    stride = places.to(tl.int64) * COUNT * COUNT
+    stride = total.to(tl.int64) * COUNT * COUNT
     last = tl.full([], 0, tl.int32)  # the candidate that the walk took: at first the anchor, which is all of them
     for start in range(0, depth, STEPS):
-        place = row * depth + start + ahead
+        draft = row * depth + start + ahead
         there = (start + ahead < depth) & (before < COUNT)
         inside = there[:, None] & (lane < COUNT)[None, :]
-        cell = parts + ((place * COUNT + before) * COUNT)[:, None] + lane[None, :]
+        cell = parts + ((draft * COUNT + before) * COUNT)[:, None] + lane[None, :]
         change = tl.zeros([STEPS * LANES, LANES], tl.float32)
         for part in tl.static_range(PARTS):
             change += tl.load(cell + part * stride, mask=inside, other=0.0)
-        own = tl.load(values + (place * COUNT)[:, None] + lane[None, :], mask=inside, other=0.0).to(tl.float32)
+        own = tl.load(values + (draft * COUNT)[:, None] + lane[None, :], mask=inside, other=0.0).to(tl.float32)
         score = own + _bounded(change, LARGEST)
         score = tl.where(inside & (score > -float("inf")), score, -float("inf"))  # nor what is no number
         best = tl.max(score, 1)
@@ -73,7 +73,7 @@ def walk(tokens: Tensor, values: Tensor, parts: Tensor) -> Tensor:
     with torch.cuda.device(tokens.device):
         _walk[(rows,)](
             values.contiguous(), parts.contiguous(), tokens.contiguous(), out, rows * depth, depth,
-            PARTS=len(parts), COUNT=count, LANES=lanes, STEPS=PLACES_A_TIME, LARGEST=LARGEST, num_warps=8,
+            PARTS=len(parts), COUNT=count, LANES=lanes, STEPS=DRAFTS_A_TIME, LARGEST=LARGEST, num_warps=8,
             **early_launch(),
         )  # fmt: skip
     return out
@@ -94,12 +94,12 @@ def _rank(
     NEVER: tl.constexpr, LARGEST: tl.constexpr, EARLY: tl.constexpr,
 ):  # fmt: skip
     wait(EARLY)
-    line = tl.program_id(0).to(tl.int64)  # of B D k: a place of a row, and the candidate before it
-    place = line // COUNT
+    line = tl.program_id(0).to(tl.int64)  # of B D k: a draft of a row, and the candidate before it
+    draft = line // COUNT
     lane, part = tl.arange(0, LANES), tl.arange(0, PADDED)
     there = lane < COUNT
-    own = tl.load(values + place * COUNT + lane, mask=there, other=-float("inf")).to(tl.float32)
-    normalizer = tl.load(normalizers + place).to(tl.float32)
+    own = tl.load(values + draft * COUNT + lane, mask=there, other=-float("inf")).to(tl.float32)
+    normalizer = tl.load(normalizers + draft).to(tl.float32)
     rest = normalizer + tl.log(1.0 - tl.exp(tl.minimum(_log_sum(own) - normalizer, 0.0)))  # of what is no candidate
     cells = parts + (part.to(tl.int64)[:, None] * lines + line) * COUNT + lane[None, :]
     change = tl.sum(tl.load(cells, mask=(part < PARTS)[:, None] & there[None, :], other=0.0), 0)
@@ -107,7 +107,7 @@ def _rank(
     inside = _log_sum(score)
     top = tl.maximum(inside, rest)
     likely = score - (top + tl.log(tl.exp(inside - top) + tl.exp(rest - top)))
-    usable = (likely > 2 * NEVER) & (likely < float("inf")) & (place % depth < tl.load(room + place // depth))
+    usable = (likely > 2 * NEVER) & (likely < float("inf")) & (draft % depth < tl.load(room + draft // depth))
     likely = tl.where(usable, tl.minimum(tl.maximum(likely, NEVER), 0.0), NEVER)
     likely = tl.where(there, likely, 2 * NEVER)
     above = (likely[None, :] > likely[:, None]) | (
@@ -119,7 +119,7 @@ def _rank(
 
 
 def ranked(values: Tensor, normalizers: Tensor, parts: Tensor, room: Tensor, never: float) -> tuple[Tensor, Tensor]:
-    """Return the log-probabilities [B, D, k, k] of the candidates after each of the place before, and which they are.
+    """Return the log-probabilities [B, D, k, k] of the candidates after each of the draft before, and which they are.
 
     The likeliest come first, of equal ones the first. values [B, D, k] and normalizers [B, D] as
     `following_tree.conditional` takes them; parts [P, B, D, k, k]: of the transitions; room [B]. never: of what is no

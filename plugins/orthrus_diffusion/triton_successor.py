@@ -1,9 +1,9 @@
-"""Triton kernels of a successor head: what it adds to the logits of all candidates of all places, in two launches.
+"""Triton kernels of a successor head: what it adds to the logits of all candidates of all drafts, in two launches.
 
-The first kernel projects the hidden state of each place. A program of the second has some places and some of the head's
+The first kernel projects the hidden state of each draft. A program of the second has some drafts and some of the head's
 inner numbers: it makes these of the tokens before, and of the candidates' rows of the output head times `out`, and
 multiplies the two. So nothing of the hidden size is written, and the gathers, norms and products are one launch; what
-programs with other inner numbers made is still to be summed. M: places of all rows, k: candidates of each, E: hidden
+programs with other inner numbers made is still to be summed. M: drafts of all rows, k: candidates of each, E: hidden
 size, r: rank, P: parts of a sum.
 """
 
@@ -39,23 +39,23 @@ SMALL, LARGE = (32, 32, 3), (64, 64, 2)
 
 
 def tile(candidates: int, wide: bool) -> Tile:
-    """Return the tile for so many candidates of all places; wide: numbers are of 32 bits."""
+    """Return the tile for so many candidates of all drafts; wide: numbers are of 32 bits."""
     rows, inner, stages = SMALL if candidates <= FEW else LARGE
     return Tile(rows, inner, 32 if wide else 64, stages)
 
 
-@triton.jit(do_not_specialize=["places", "depth"])
+@triton.jit(do_not_specialize=["total", "depth"])
 def _of_states(
-    states, weight, told, places, depth, row_stride, place_stride, epsilon,
+    states, weight, told, total, depth, row_stride, draft_stride, epsilon,
     SIZE: tl.constexpr, OUTPUTS: tl.constexpr,
     BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, EARLY: tl.constexpr,
 ):  # fmt: skip
     """Write what states [M, E] tell, [M, 2 r]: normed, times weight [2 r, E] transposed."""
     wait(EARLY)
-    place = tl.program_id(0) * BM + tl.arange(0, BM)
+    draft = tl.program_id(0) * BM + tl.arange(0, BM)
     output, number = tl.program_id(1) * BN + tl.arange(0, BN), tl.arange(0, BK)
-    given = states + (place // depth).to(tl.int64) * row_stride + (place % depth).to(tl.int64) * place_stride
-    there, wanted = (place < places)[:, None], (output < OUTPUTS)[None, :]
+    given = states + (draft // depth).to(tl.int64) * row_stride + (draft % depth).to(tl.int64) * draft_stride
+    there, wanted = (draft < total)[:, None], (output < OUTPUTS)[None, :]
     sums, squares = tl.zeros([BM, BN], tl.float32), tl.zeros([BM], tl.float32)
     for first in range(0, SIZE, BK):
         inside = first + number < SIZE
@@ -66,25 +66,25 @@ def _of_states(
         squares += tl.sum(wide * wide, 1)
         sums = tl.dot(part.to(weights.dtype), weights, sums, input_precision="ieee")
     sums *= tl.rsqrt(squares / SIZE + epsilon)[:, None]
-    tl.store(told + place.to(tl.int64)[:, None] * OUTPUTS + output[None, :], sums, mask=there & wanted)
+    tl.store(told + draft.to(tl.int64)[:, None] * OUTPUTS + output[None, :], sums, mask=there & wanted)
 
 
-@triton.jit(do_not_specialize=["places", "depth"])
+@triton.jit(do_not_specialize=["total", "depth"])
 def _transitions(
-    anchors, candidates, table, matrix, told, token, out, parts, places, depth, epsilon,
+    anchors, candidates, table, matrix, told, token, out, parts, total, depth, epsilon,
     SIZE: tl.constexpr, RANK: tl.constexpr, COUNT: tl.constexpr, LANES: tl.constexpr,
     BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, STAGES: tl.constexpr, EARLY: tl.constexpr,
 ):  # fmt: skip
-    """Write a program's part [M, k, k] of the transitions, of BN inner numbers and BM / LANES places."""
+    """Write a program's part [M, k, k] of the transitions, of BN inner numbers and BM / LANES drafts."""
     wait(EARLY)
     line = tl.program_id(0) * BM + tl.arange(0, BM)
-    place, lane = line // LANES, line % LANES
-    there = (place < places) & (lane < COUNT)
-    begins = place % depth == 0
-    cell = place.to(tl.int64) * COUNT + lane
+    draft, lane = line // LANES, line % LANES
+    there = (draft < total) & (lane < COUNT)
+    begins = draft % depth == 0
+    cell = draft.to(tl.int64) * COUNT + lane
     after = tl.load(candidates + cell, mask=there, other=0).to(tl.int64)
     before = tl.load(candidates + cell - COUNT, mask=there & (begins == 0), other=0).to(tl.int64)
-    anchor = tl.load(anchors + place // depth, mask=there & begins, other=0).to(tl.int64)
+    anchor = tl.load(anchors + draft // depth, mask=there & begins, other=0).to(tl.int64)
     before = tl.where(begins, anchor, before)
     inner, number = tl.program_id(1) * BN + tl.arange(0, BN), tl.arange(0, BK)
     known = inner < RANK
@@ -106,15 +106,15 @@ def _transitions(
         values = tl.dot(embedded, valuing, values, input_precision="ieee")
         heads = tl.dot(heading, leaving, heads, input_precision="ieee")
     factor = tl.rsqrt(squares / SIZE + epsilon)[:, None]
-    state = told + place.to(tl.int64)[:, None] * (2 * RANK) + inner[None, :]
+    state = told + draft.to(tl.int64)[:, None] * (2 * RANK) + inner[None, :]
     asked = there[:, None] & known[None, :]
     gates = gates * factor + tl.load(state, mask=asked, other=0.0)
     values = values * factor + tl.load(state + RANK, mask=asked, other=0.0)
     active = (gates * tl.sigmoid(gates) * values).to(token.dtype.element_ty)
-    made = tl.dot(active, tl.trans(heads.to(token.dtype.element_ty)), input_precision="ieee")  # [BM, BM]
-    target = parts + (tl.program_id(1).to(tl.int64) * places * COUNT + cell)[:, None] * COUNT + lane[None, :]
-    same = place[:, None] == place[None, :]
-    tl.store(target, made, mask=same & there[:, None] & there[None, :])
+    products = tl.dot(active, tl.trans(heads.to(token.dtype.element_ty)), input_precision="ieee")  # [BM, BM]
+    target = parts + (tl.program_id(1).to(tl.int64) * total * COUNT + cell)[:, None] * COUNT + lane[None, :]
+    same = draft[:, None] == draft[None, :]
+    tl.store(target, products, mask=same & there[:, None] & there[None, :])
 
 
 def transition_parts(
@@ -127,24 +127,24 @@ def transition_parts(
     """
     rows, depth, count = candidates.shape
     size, rank = head.out.shape
-    places, lanes = rows * depth, triton.next_power_of_2(count)
-    layout = tile(places * lanes, head.token.dtype == torch.float32)
+    total, lanes = rows * depth, triton.next_power_of_2(count)
+    layout = tile(total * lanes, head.token.dtype == torch.float32)
     parts = candidates.new_empty(triton.cdiv(rank, layout.inner), rows, depth, count, count, dtype=torch.float32)
     if not parts.numel():
         return parts
     states = states if states.stride(2) == 1 else states.contiguous()
-    told = states.new_empty(places, 2 * rank, dtype=torch.float32)
+    told = states.new_empty(total, 2 * rank, dtype=torch.float32)
     table, matrix = tables
     with torch.cuda.device(candidates.device):
         early: dict[str, Any] = early_launch()
-        _of_states[(triton.cdiv(places, NARROWEST), triton.cdiv(2 * rank, 32))](
-            states, head.state, told, places, depth, states.stride(0), states.stride(1), EPSILON,
+        _of_states[(triton.cdiv(total, NARROWEST), triton.cdiv(2 * rank, 32))](
+            states, head.state, told, total, depth, states.stride(0), states.stride(1), EPSILON,
             SIZE=size, OUTPUTS=2 * rank, BM=NARROWEST, BN=32, BK=layout.hidden, num_warps=4, **early,
         )  # fmt: skip
         taken = max(layout.candidates, lanes)
-        _transitions[(triton.cdiv(places * lanes, taken), parts.shape[0])](
+        _transitions[(triton.cdiv(total * lanes, taken), parts.shape[0])](
             anchors.contiguous(), candidates.contiguous(), table, matrix, told, head.token, head.out, parts,
-            places, depth, EPSILON,
+            total, depth, EPSILON,
             SIZE=size, RANK=rank, COUNT=count, LANES=lanes,
             BM=taken, BN=layout.inner, BK=layout.hidden, STAGES=layout.stages, num_warps=4, **early,
         )  # fmt: skip

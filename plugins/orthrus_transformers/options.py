@@ -57,7 +57,8 @@ class TransformersOptions:
     graph_tokens: int = option(
         GraphLimits.tokens,
         minimum=1,
-        help="most tokens of a captured pass: rows times one more than the width of a draft, or a prefill's columns",
+        help="most tokens of a captured pass: rows times one more than the width of a draft, with cycle one_pass"
+        " and all blocks beside it; or a prefill's columns",
     )
     graph_megabytes: int = option(
         GraphLimits.megabytes,

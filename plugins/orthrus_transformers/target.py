@@ -48,13 +48,12 @@ from orthrus_transformers.row_keys import RowKeys
 from orthrus_transformers.steady_chunks import SteadyChunks
 from orthrus_transformers.target_scoring import TargetScoring
 from orthrus_transformers.target_tables import TargetTables
-from orthrus_transformers.target_views import TargetViews
 
 CAPABILITIES = frozenset({"logits", "views", "training", "hidden_states", "embeddings"})
 NARROWEST = 32  # columns of a chunk of several prompts
 
 
-class TransformersTarget(TargetViews, TargetTables, TargetScoring):
+class TransformersTarget(TargetTables, TargetScoring):
     """Run a Hugging Face causal language model over rows of different lengths.
 
     The token at position p of a row lives in slot p of the cache, so rows need no padding between their tokens and

@@ -18,12 +18,12 @@ from orthrus_transformers.guards import in_its_turn, on_its_device, says_when_me
 from orthrus_transformers.model.compatibility import one_pass_obstacle, tree_obstacle
 from orthrus_transformers.model.pass_state import PassState
 from orthrus_transformers.model.taps import DraftStates
-from orthrus_transformers.model.views import View
 from orthrus_transformers.row_keys import RowKeys
 from orthrus_transformers.scored_ahead import PlainAhead
+from orthrus_transformers.target_views import TargetViews
 
 
-class TargetScoring(PlainAhead):
+class TargetScoring(TargetViews, PlainAhead):
     """The passes that score drafts, and what keeps a target from some of them."""
 
     _model: Any
@@ -31,7 +31,6 @@ class TargetScoring(PlainAhead):
     _state: PassState
     _draft_states: DraftStates
     _row_keys: RowKeys
-    _views: dict[str, View]
 
     @torch.no_grad()
     @in_its_turn
@@ -47,7 +46,7 @@ class TargetScoring(PlainAhead):
     @on_its_device
     @says_when_memory_is_short
     def score_choices(self, context: Context, draft: Draft) -> Tensor:
-        """Do the same where ranks share the model; return the likeliest tokens [B, n + 1] alone."""
+        """Pass over anchors and drafts, with a model that ranks share; return the likeliest after each, [B, n + 1]."""
         return self._scored(context, draft, choices=True)
 
     def _scored(
@@ -68,10 +67,13 @@ class TargetScoring(PlainAhead):
     def score_with_blocks(
         self, context: Context, draft: Draft, blocks: AcceptableBlocks
     ) -> tuple[Tensor, BlockPredictions]:
-        """Pass over each row's anchor and draft, and over a view's blocks beside them; return what both say."""
+        """Pass over each row's anchor and draft, and over a view's blocks beside them; return what both say.
+
+        Raises BuildError if there is no view of that name.
+        """
         taps = self._draft_states.buffer if blocks.states else None
-        made = self._scored(context, draft, beside=BlocksBeside(blocks, self._views[blocks.view], taps))
-        logits, predicted = made[:, : blocks.count], made[:, blocks.count :]
+        every = self._scored(context, draft, beside=BlocksBeside(blocks, self._view(blocks.view), taps))  # [B, .., V]
+        logits, predicted = every[:, : blocks.count], every[:, blocks.count :]
         states = None if taps is None else blocks.by_length(taps.part(0)[:, blocks.projected])
         return logits, BlockPredictions(blocks.by_length(predicted), states)
 

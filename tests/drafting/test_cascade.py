@@ -13,7 +13,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from support.building import assert_held, decode_with, family_oracle, table_target, target_oracle
+from support.building import assert_held, decode_with, family_oracle, table_target, target_oracle, transformers_target
 from support.drafters import ScriptedDrafter
 from support.families import VOCABULARY
 from support.recordings import recording_target
@@ -34,6 +34,7 @@ from orthrus_cascade.choice import NOBODY, Choice
 from orthrus_cascade.drafter import Cascade
 from orthrus_cascade.evidence import PATIENCE, CycleState, CycleTimes
 from orthrus_diffusion.drafter import Diffusion
+from orthrus_diffusion.one_pass import OnePassDiffusion
 from orthrus_drafters.none import NoDrafter
 from orthrus_drafters.prompt_lookup import PromptLookup
 from orthrus_verifiers.consensus import Consensus
@@ -410,6 +411,15 @@ def test_from_a_config() -> None:
     wanted = orthrus.load({**CONFIG, "drafter": {"name": "none"}}).generate(["abc", "b"])
     decoder = orthrus.load({**CONFIG, "drafter": {"name": "cascade", "drafters": drafters}})
     assert [result.token_ids for result in decoder.generate(["abc", "b"])] == [result.token_ids for result in wanted]
+
+
+def test_a_drafter_that_drafts_while_scoring_is_refused() -> None:
+    target = transformers_target("llama")
+    random_view(target, "noisy")
+    with pytest.raises(
+        orthrus.BuildError, match=r"'diffusion'.*'cascade'.*; set drafter\.drafters\[1\]\.cycle=two_pass"
+    ):
+        Cascade([NoDrafter(), OnePassDiffusion(target, 6, VOCABULARY - 1, "noisy")])
 
 
 @pytest.mark.parametrize(

@@ -57,13 +57,12 @@ def shaped(shape: str, engine: str, layers: int = 4) -> TransformersTarget:
     return target
 
 
+@pytest.mark.parametrize("shape", ["smollm2-135m", "qwen3-1.7b"])  # the second has norms of heads, and large layers
 @pytest.mark.parametrize("engine", ["fused", "graphed"])
-@pytest.mark.parametrize("drafts", [5, 7])
+@pytest.mark.parametrize("drafts", [5, 7, 8])  # 8: 99 columns, for which blocks are run apart in large layers
 @pytest.mark.parametrize("context", [5, 300, 470, 900])  # 470: the blocks alone reach into a larger bucket
-def test_in_bfloat16_a_small_models_draft_has_the_bits_that_it_has_alone(
-    engine: str, drafts: int, context: int
-) -> None:
-    target = shaped("smollm2-135m", engine)
+def test_in_bfloat16_a_draft_has_the_bits_that_it_has_alone(shape: str, engine: str, drafts: int, context: int) -> None:
+    target = shaped(shape, engine)
     generator = torch.Generator().manual_seed(context)
     prompt = torch.randint(1000, (context,), generator=generator).tolist()
     rows = committed(target, [prompt], room=16, device="cuda")

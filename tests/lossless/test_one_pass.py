@@ -26,6 +26,7 @@ from orthrus import (
     ConfigError,
     Context,
     Draft,
+    InputError,
     KVCache,
     RowState,
     Sampling,
@@ -47,6 +48,7 @@ from orthrus_diffusion.one_pass import OnePassDiffusion
 from orthrus_drafters.none import NoDrafter
 from orthrus_transformers.engines.forward_pass import ForwardPass
 from orthrus_transformers.engines.fused import FusedEngine
+from orthrus_transformers.engines.graph_limits import GraphLimits
 from orthrus_transformers.target import TransformersTarget
 from orthrus_verifiers.coupled import Coupled
 from orthrus_verifiers.rejection import Rejection
@@ -201,6 +203,17 @@ def test_blocks_that_slots_do_not_suffice_for_are_left_out() -> None:
     [result] = decode_with(target, OnePassDiffusion(target, 5, MASK, "noisy"), [[1, 2]], Stop(30))
     assert result.measures.passes > 1 + 1 + result.measures.cycles  # the view drafts alone where they would not fit
     assert_held([result], family_oracle("llama"), [[1, 2]], Stop(30))
+
+
+def test_what_is_not_there_or_too_large_is_told() -> None:
+    target = recording_target(limits=GraphLimits(tokens=20, strict=True))
+    context = committed(target, [[1, 2, 3]])
+    draft, blocks = some_draft(context, 3), AcceptableBlocks("noisy", MASK, 3, 5)
+    with pytest.raises(BuildError, match=r"^no view 'noisy' is attached to"):
+        target.score_with_blocks(context, draft, blocks)
+    random_view(target, "noisy")
+    with pytest.raises(InputError, match=r"over 24 tokens \(.* and the blocks beside it\).* drafter\.cycle=two_passes"):
+        target.score_with_blocks(context, draft, blocks)
 
 
 class NoBlocks(SdpaAttention):

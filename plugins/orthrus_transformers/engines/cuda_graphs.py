@@ -142,7 +142,7 @@ class GraphedEngine:
             return self._prefill(forward_pass)
         draft_pass = forward_pass.draft_pass
         never = self._given_up or draft_pass in self._uncaptured or self._repeats.given_up(draft_pass)
-        if never or not self._allows(len(forward_pass.lengths) * forward_pass.columns):
+        if never or not self._allows(forward_pass):
             return self._eager.run(forward_pass)
         output = self._replayed(forward_pass)
         return self._eager.run(forward_pass) if output is None else output
@@ -229,14 +229,18 @@ class GraphedEngine:
         }
         return {**self._eager.report(), **recordings}
 
-    def _allows(self, tokens: int) -> bool:
+    def _allows(self, forward_pass: ForwardPass) -> bool:
+        tokens = len(forward_pass.lengths) * forward_pass.columns
         if tokens <= self._limits.tokens:
             return True
-        what = f"a pass over {tokens} tokens (rows times the width of a draft) is over target.graph_tokens, "
+        width, fewer = "the width of a draft", ""
+        if forward_pass.beside is not None:
+            width, fewer = f"{width} and the blocks beside it", " drafter.cycle=two_passes for fewer,"
+        what = f"a pass over {tokens} tokens (rows times {width}) is over target.graph_tokens, "
         if self._limits.strict:
             raise InputError(
-                f"{what}{self._limits.tokens}; set target.graph_tokens={tokens}, or target.engine=auto to run such"
-                " passes uncaptured"
+                f"{what}{self._limits.tokens}; set target.graph_tokens={tokens},{fewer} or target.engine=auto to run"
+                " such passes uncaptured"
             )
         if not self._warned:
             warnings.warn(f"{what}{self._limits.tokens}; such passes run uncaptured", stacklevel=2)

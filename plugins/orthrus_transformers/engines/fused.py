@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from orthrus import MaskDescription
-from orthrus.kernels.tiles import MOST_INVARIANT_TOKENS, SMALL_WIDTH
+from orthrus.kernels.tiles import MOST_INVARIANT_TOKENS, MOST_WIDE_TOKENS, SMALL_WIDTH
 from orthrus.optional import StaticKVCache
 from orthrus_transformers.engines.eager import EagerEngine
 from orthrus_transformers.engines.engine import EngineSetup, Obstacle
@@ -58,14 +58,15 @@ class FusedEngine(EagerEngine):
     def joins(self, forward_pass: ForwardPass) -> bool:
         """Tell whether blocks go through the layers with the draft, so that what is not attention is read once.
 
-        In bfloat16 on a GPU, for one row. In small models the draft's logits have the bits that they have alone, as
-        long as the kernels for few tokens take all columns. In larger ones bits depend on how many tokens a pass is
-        over, more than a few, whatever these are. In other dtypes they do in all models, and blocks are run apart.
+        In bfloat16 on a GPU, for one row, of so many columns as the kernels for few tokens take: there the draft's
+        logits have the bits that they have alone. Over more columns, and in other dtypes, bits depend on how many
+        tokens a pass is over, and blocks are run apart.
         """
         model = self._model
-        invariant = forward_pass.columns <= MOST_INVARIANT_TOKENS
-        pays = invariant or model.config.get_text_config().hidden_size > SMALL_WIDTH
-        return model.device.type == "cuda" and model.dtype == torch.bfloat16 and pays and self.can_join(forward_pass)
+        small = model.config.get_text_config().hidden_size <= SMALL_WIDTH
+        invariant = forward_pass.columns <= (MOST_INVARIANT_TOKENS if small else MOST_WIDE_TOKENS)
+        on_gpu = model.device.type == "cuda" and model.dtype == torch.bfloat16
+        return on_gpu and invariant and self.can_join(forward_pass)
 
     def can_join(self, forward_pass: ForwardPass) -> bool:
         """Tell whether they could: one row, over a cache of fixed buffers, and all layers fused, with the view, too."""

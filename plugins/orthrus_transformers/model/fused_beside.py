@@ -4,7 +4,8 @@ Each kind has its own projections to and from heads, places its keys for itself,
 and everything outside of layers are one for both, so that their weights are read once. The pass is over one row of
 tokens, in which the model's own columns come first: either kind lies in one piece.
 
-Where products are batch-invariant (`skinny_linear`), the model's columns have the bits that they have without others.
+Where the kernels for few tokens take all columns (`skinny_linear.fits`), products are batch-invariant: the model's own
+have the bits that they have without others.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from torch import Tensor
 
 from orthrus.kernels import skinny_linear
 from orthrus.kernels.small_ops import rms_norm, silu_product, split_heads
-from orthrus.kernels.tiles import SMALL_WIDTH
 from orthrus_transformers.model.fused_layer import FusedLayer
 from orthrus_transformers.model.pass_state import Placement
 
@@ -25,8 +25,7 @@ def forward_beside(
 ) -> Tensor:
     """Return the layer's output [1, m, E], which may take its input's place; keys and values are in the cache."""
     weights = own.qkv.weight, own.gate_up.weight
-    # In larger layers what is left for a norm depends on how many tokens a product is of.
-    narrow = hidden.shape[2] <= SMALL_WIDTH and skinny_linear.fits(hidden, weights, own.attention.head_dim)
+    narrow = skinny_linear.fits(hidden, weights, own.attention.head_dim)
     return (_narrow if narrow else _wide)(own, view, hidden, cosine, sine, cache)
 
 
@@ -49,7 +48,7 @@ def _wide(own: FusedLayer, view: FusedLayer, hidden: Tensor, cosine: Tensor, sin
 
 
 def _narrow(own: FusedLayer, view: FusedLayer, hidden: Tensor, cosine: Tensor, sine: Tensor, cache: Any) -> Tensor:
-    """Do the same for few tokens; what the layer before left ready for the first norm is in the state."""
+    """Return the layer's output by the kernels for few tokens; the layer before left the first norm's input ready."""
     state, before, after = own.state, own.layer.input_layernorm, own.layer.post_attention_layernorm
     normed = state.carried
     if normed is None or normed.hidden is not hidden:
