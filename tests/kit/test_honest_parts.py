@@ -62,6 +62,7 @@ REGISTERED = [
 SLOW = [
     ("attention", "flex"),  # torch compiles it for every shape
     ("cache", "dynamic"),
+    ("cache", "quantized"),
     ("drafter", "cascade"),
     ("drafter", "diffusion"),
     ("drafter", "none"),

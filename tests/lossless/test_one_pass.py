@@ -159,7 +159,10 @@ CACHES: dict[str, Callable[[], KVCache]] = {
 }
 
 
-@pytest.mark.parametrize("cache", CACHES)
+@pytest.mark.parametrize(
+    "cache",
+    [name if name in ("static", "scarce") else pytest.param(name, marks=pytest.mark.thorough) for name in CACHES],
+)
 def test_every_cache(cache: str) -> None:
     """The text is that of plain decoding over the same cache, and the cache cares for the blocks' slots."""
     chooser, stop = random.Random(cache), Stop(30)
@@ -296,7 +299,7 @@ def test_both_kinds_of_rows_in_one_walk_through_the_layers(family: str, recorded
             torch.testing.assert_close(mine, wanted)
 
 
-@pytest.mark.parametrize("head", [None, 2.0])
+@pytest.mark.parametrize("head", [pytest.param(None, marks=pytest.mark.thorough), 2.0])
 def test_texts_of_joined_passes_are_the_oracles(head: float | None) -> None:
     model = tiny_model("llama")
     target = TransformersTarget(
