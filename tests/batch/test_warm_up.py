@@ -75,7 +75,7 @@ def test_a_context_without_room_is_refused() -> None:
         warm_up(Decoder.of(recording_target(positions=40), NoDrafter(), Consensus(), Stop(4)), WarmUp(rows=1))
 
 
-@pytest.mark.parametrize("widest", [4, 40])
+@pytest.mark.parametrize("widest", [4, pytest.param(40, marks=pytest.mark.thorough)])
 def test_no_answer_is_longer_than_there_is_room_for(widest: int) -> None:
     """However wide drafts are: a cache of bounded slots would refuse it, and larger buffers lose what was captured."""
     target = table_target()

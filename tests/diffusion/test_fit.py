@@ -133,6 +133,7 @@ def view_of(directory: Path) -> dict[str, Tensor]:
     return dict(load_file(directory / "out" / "view" / "view.safetensors"))
 
 
+@pytest.mark.thorough
 def test_a_training_that_was_interrupted_ends_in_the_same_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
