@@ -6,6 +6,7 @@ orthrus_transformers.training.masks say, for the frozen model's pass and for the
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import torch
@@ -13,10 +14,13 @@ from torch import Tensor
 
 from orthrus_transformers.training.masks import dense, seen_by_blocks, seen_in_rows
 
+sys.path.insert(0, str(Path(__file__).parent))
+from mask_squares import SIDE, square, text  # its neighbour, wherever it is run from
+
 OUT = Path(__file__).parents[1] / "explanation" / "dual-mask.svg"
 STARTS = (0,) * 7 + (7,) * 5  # where the text of each column begins
 ANCHORS, BLOCK = (2, 4, 9), 4
-SIDE, LEFT, TOP = 18, 150, 62
+LEFT, TOP = 150, 62
 COLORS = {"nothing": "#f2f2f2", "text": "#56B4E9", "block": "#E69F00"}
 
 
@@ -78,7 +82,7 @@ def grid(mask: Tensor, top: int, labels: list[str]) -> list[str]:
     for row, (seen, label) in enumerate(zip(mask.tolist(), labels, strict=True)):
         y = top + row * SIDE
         parts.append(text(LEFT - 8, y + SIDE - 5, label, "end"))
-        parts += [square(LEFT + slot * SIDE, y, kind(slot, visible)) for slot, visible in enumerate(seen)]
+        parts += [square(LEFT + slot * SIDE, y, COLORS[kind(slot, visible)]) for slot, visible in enumerate(seen)]
     return parts
 
 
@@ -95,18 +99,8 @@ def legend(top: int) -> list[str]:
     parts = []
     for row, (name, meaning) in enumerate(meanings.items()):
         x = LEFT + row * 190
-        parts += [square(x, top, name), text(x + SIDE + 6, top + SIDE - 5, meaning)]
+        parts += [square(x, top, COLORS[name]), text(x + SIDE + 6, top + SIDE - 5, meaning)]
     return parts
-
-
-def square(x: int, y: int, name: str) -> str:
-    """Return a square of a mask."""
-    return f'<rect x="{x}" y="{y}" width="{SIDE - 1}" height="{SIDE - 1}" fill="{COLORS[name]}"/>'
-
-
-def text(x: int, y: int, words: str, anchor: str = "start") -> str:
-    """Return words at a place."""
-    return f'<text x="{x}" y="{y}" text-anchor="{anchor}">{words}</text>'
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ places side by side, then all second ones.
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import torch
@@ -17,10 +18,13 @@ from orthrus import MaskDescription
 from orthrus.one_pass import AcceptableBlocks
 from orthrus_attention.masks import visible
 
+sys.path.insert(0, str(Path(__file__).parent))
+from mask_squares import SIDE, square, text  # its neighbour, wherever it is run from
+
 OUT = Path(__file__).parents[1] / "explanation" / "one-pass.svg"
 COMMITTED = 4
 BLOCKS = AcceptableBlocks("view", mask_token_id=0, drafts=2, size=4)
-SIDE, LEFT, TOP = 18, 190, 96
+LEFT, TOP = 190, 96
 COLORS = {"nothing": "#f2f2f2", "committed": "#999999", "draft": "#56B4E9", "block": "#E69F00"}
 CPU = torch.device("cpu")
 
@@ -98,7 +102,7 @@ def drawing() -> str:
     for row, (seen, name) in enumerate(zip(rows, names(), strict=True)):
         y = TOP + row * SIDE
         parts.append(text(LEFT - 8, y + SIDE - 5, name, "end"))
-        parts += [square(LEFT + slot * SIDE, y, kind(slot, visible)) for slot, visible in enumerate(seen)]
+        parts += [square(LEFT + slot * SIDE, y, COLORS[kind(slot, visible)]) for slot, visible in enumerate(seen)]
     return "\n".join([*parts, *legend(TOP + len(rows) * SIDE + 20), "</svg>"]) + "\n"
 
 
@@ -113,18 +117,8 @@ def legend(top: int) -> list[str]:
     parts = []
     for index, (name, meaning) in enumerate(meanings.items()):
         x, y = 20 + index % 2 * 240, top + index // 2 * 26
-        parts += [square(x, y, name), text(x + SIDE + 6, y + SIDE - 5, meaning)]
+        parts += [square(x, y, COLORS[name]), text(x + SIDE + 6, y + SIDE - 5, meaning)]
     return parts
-
-
-def square(x: int, y: int, name: str) -> str:
-    """Return a square of a mask."""
-    return f'<rect x="{x}" y="{y}" width="{SIDE - 1}" height="{SIDE - 1}" fill="{COLORS[name]}"/>'
-
-
-def text(x: int, y: int, words: str, anchor: str = "start") -> str:
-    """Return words at a place."""
-    return f'<text x="{x}" y="{y}" text-anchor="{anchor}">{words}</text>'
 
 
 if __name__ == "__main__":

@@ -13,13 +13,12 @@ import argparse
 import contextlib
 import json
 import statistics
-import subprocess
-import sys
 import time
 from functools import partial
 from pathlib import Path
 
 import torch
+from kernel_compilers import compile_first
 from torch import Tensor
 
 from orthrus.kernels import skinny_linear
@@ -153,11 +152,7 @@ def main() -> None:
         compile_share(given.share)
         return
     began = time.monotonic()
-    command = [sys.executable, __file__, "--out", str(given.out), "--share"]
-    compilers = [subprocess.Popen([*command, str(share)]) for share in range(COMPILERS)]
-    for compiler in compilers:
-        compiler.wait()
-    echo(f"compiled after {time.monotonic() - began:.0f} s; {torch.cuda.get_device_name()}, torch {torch.__version__}")
+    compile_first(__file__, str(given.out), COMPILERS)
     results = []
     for name in SHAPES:
         results += measured(name, 64, FEW)

@@ -17,7 +17,6 @@ import json
 import random
 import shlex
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -27,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from kernel_compilers import compile_first
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -238,12 +238,7 @@ def main() -> None:
         compile_share(given.share)
         return
     began = time.monotonic()
-    command = [sys.executable, __file__, "--out", str(given.out), "--share"]
-    compilers = [subprocess.Popen([*command, str(share)]) for share in range(COMPILERS)]
-    codes = [compiler.wait() for compiler in compilers]
-    if any(codes):
-        echo("some could not compile; what is missing is compiled as it comes")
-    echo(f"compiled after {time.monotonic() - began:.0f} s; {torch.cuda.get_device_name()}, torch {torch.__version__}")
+    compile_first(__file__, str(given.out), COMPILERS)
     results = []
     for shape in given.shape:
         target = target_of(shape, LAYERS[shape])

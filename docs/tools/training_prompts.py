@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import ast
 import inspect
-import json
 import random
 import re
 import sys
@@ -21,6 +20,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from orthrus import InputError, read_prompts
+
+sys.path.insert(0, str(Path(__file__).parent))
+from prompt_file import write_prompts  # its neighbour, wherever it is run from
 
 TASK = "Complete the following Python function.\n\n"
 SECTION = re.compile(r"^\s*(?:[A-Z][A-Za-z ]+\n\s*[-=~]{3,}|[A-Z][a-z]+:\s*$|:\w+|\.\. |@\w+|>>>)", re.MULTILINE)
@@ -113,15 +115,8 @@ def main(arguments: Iterable[str] | None = None) -> int:
     parser.add_argument("--times", type=int, default=1, help="how often each question's numbers are changed")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args(None if arguments is None else list(arguments))
-    try:
-        prompts = _functions(given) if given.kind == "functions" else _numbers(given)
-        lines = (json.dumps({"id": f"{given.kind}-{index}", "prompt": prompt}) for index, prompt in enumerate(prompts))
-        given.out.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    except (InputError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(f"{len(prompts)} prompts in {given.out}")
-    return 0
+    make = _functions if given.kind == "functions" else _numbers
+    return write_prompts(given.out, lambda: [(given.kind, prompt) for prompt in make(given)])
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import ast
 import inspect
-import json
 import random
 import re
 import sys
@@ -22,6 +21,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from orthrus import InputError
+
+sys.path.insert(0, str(Path(__file__).parent))
+from prompt_file import write_prompts  # its neighbour, wherever it is run from
 
 SHORTEST, LONGEST = 120, 700  # characters of a passage
 TEXTS = {".md", ".rst", ".txt"}
@@ -205,15 +207,7 @@ def main(arguments: Iterable[str] | None = None) -> int:
     parser.add_argument("--most", type=int, default=14_000, help="prompts")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args(None if arguments is None else list(arguments))
-    try:
-        prompts = make_prompts(read_passages(given.folders), given.most, given.seed)
-        lines = (json.dumps({"id": f"{kind}-{index}", "prompt": text}) for index, (kind, text) in enumerate(prompts))
-        given.out.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    except (InputError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(f"{len(prompts)} prompts in {given.out}")
-    return 0
+    return write_prompts(given.out, lambda: make_prompts(read_passages(given.folders), given.most, given.seed))
 
 
 if __name__ == "__main__":
