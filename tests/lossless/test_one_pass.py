@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import random
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +16,7 @@ from support.native import hold_kernels, needs_kernels
 from support.recordings import Recorded, recording_target
 from support.successors import random_head
 from support.thorough import thorough_but
+from support.view_targets import ENGINES, view_target
 from support.views import committed, random_view
 
 import orthrus
@@ -55,19 +55,6 @@ from orthrus_verifiers.rejection import Rejection
 
 MASK = VOCABULARY - 1
 WITHOUT_MEMORY = [family for family in FEW if family != "lfm2"]  # whose layers convolve tokens
-ENGINES = ("dynamic", "static", "fused", "recorded")
-
-
-@functools.cache
-def target_of(engine: str, family: str = "llama") -> TransformersTarget:
-    if engine == "recorded":
-        target = recording_target(chunk=5)
-    elif engine == "fused":
-        target = transformers_target(family, StaticCache(slots=8), 5, engine="fused")
-    else:
-        target = transformers_target(family, StaticCache(slots=8) if engine == "static" else None, chunk=5)
-    random_view(target, "noisy", noise=0.02)
-    return target
 
 
 def some_draft(context: Context, width: int, seed: int = 0) -> Draft:
@@ -80,7 +67,7 @@ def some_draft(context: Context, width: int, seed: int = 0) -> Draft:
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("drafts", [0, 1, 4])
 def test_a_drafts_logits_have_the_same_bits(engine: str, drafts: int) -> None:
-    target = target_of(engine)
+    target = view_target(engine)
     prompts = [[1, 2, 3], [7] * 20]
     context = committed(target, prompts)
     draft = some_draft(context, drafts)
@@ -137,7 +124,7 @@ def test_the_text_is_the_oracles(
     temperature: float,
     batch: int,
 ) -> None:
-    target, sampling = target_of(engine), Sampling(temperature)
+    target, sampling = view_target(engine), Sampling(temperature)
     successor = None if head is None else random_head(target, "noisy", head)
     drafter = OnePassDiffusion(target, block, MASK, "noisy", successor=successor)
     results = decode_with(target, drafter, prompts, stop, 1, batch, Coupled(), sampling)
@@ -177,7 +164,7 @@ def test_every_cache(cache: str) -> None:
 
 def test_a_cycle_is_one_pass() -> None:
     """But for the first draft of an answer, which the view makes alone; where rows are filled, it does so again."""
-    target = target_of("static")
+    target = view_target("static")
     [result] = decode_with(target, OnePassDiffusion(target, 6, MASK, "noisy"), [[1, 2, 3]], Stop(40))
     assert result.measures.passes == 1 + 1 + result.measures.cycles
 
@@ -185,7 +172,7 @@ def test_a_cycle_is_one_pass() -> None:
 @pytest.mark.parametrize("temperature", [0.3, 1.0])
 def test_drawn_drafts_come_from_what_they_say(temperature: float) -> None:
     """Whatever `rejection` makes of them: a token without a probability of its own would end decoding."""
-    target, sampling = target_of("static"), Sampling(temperature)
+    target, sampling = view_target("static"), Sampling(temperature)
     for head in (None, 2.0):
         successor = None if head is None else random_head(target, "noisy", head)
         drafter = OnePassDiffusion(target, 5, MASK, "noisy", successor=successor)
@@ -194,7 +181,7 @@ def test_drawn_drafts_come_from_what_they_say(temperature: float) -> None:
 
 
 def test_rows_of_a_session_come_and_go() -> None:
-    target, stop = target_of("dynamic"), Stop(12)
+    target, stop = view_target("dynamic"), Stop(12)
     prompts = [[index + 1] * (1 + 3 * index) for index in range(6)]
     results = decode_with(target, OnePassDiffusion(target, 5, MASK, "noisy"), prompts, stop, batch=3)
     assert_held(results, family_oracle("llama"), prompts, stop)
@@ -224,7 +211,7 @@ class NoBlocks(SdpaAttention):
 
 
 def refused(target: Target) -> str:
-    drafter = OnePassDiffusion(target_of("static"), 6, MASK, "noisy")
+    drafter = OnePassDiffusion(view_target("static"), 6, MASK, "noisy")
     with pytest.raises(BuildError) as error:
         check_one_pass(target, drafter)
     return str(error.value)

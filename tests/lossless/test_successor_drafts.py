@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import functools
 import math
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from support.building import assert_held, decode_with, family_oracle, transformers_target
+from support.building import assert_held, decode_with, family_oracle
 from support.families import VOCABULARY
-from support.recordings import recording_target
 from support.successors import random_head
-from support.views import committed, random_view
+from support.view_targets import ENGINES, view_target
+from support.views import committed
 
 from orthrus import Chance, Context, Sampling, Stop
 from orthrus.batch.row_settings import RowSettings
 from orthrus.testing.profiles import fewer
 from orthrus.testing.strategies import batches, stops
-from orthrus_caches.static import StaticCache
 from orthrus_diffusion.chain import draw_chain
 from orthrus_diffusion.drafter import Diffusion
 from orthrus_transformers.target import TransformersTarget
@@ -27,19 +25,6 @@ from orthrus_verifiers.coupled import Coupled
 from orthrus_verifiers.rejection import Rejection
 
 MASK = VOCABULARY - 1
-ENGINES = ("dynamic", "static", "fused", "recorded")
-
-
-@functools.cache
-def target_of(engine: str) -> TransformersTarget:
-    if engine == "recorded":
-        target = recording_target(chunk=5)
-    elif engine == "fused":
-        target = transformers_target("llama", StaticCache(slots=8), 5, engine="fused")
-    else:
-        target = transformers_target("llama", StaticCache(slots=8) if engine == "static" else None, chunk=5)
-    random_view(target, "noisy", noise=0.02)
-    return target
 
 
 @fewer(50)  # a model's passes, and its oracle's for every token
@@ -63,7 +48,7 @@ def test_the_text_is_the_oracles(
     temperature: float,
     batch: int,
 ) -> None:
-    target, sampling = target_of(engine), Sampling(temperature)
+    target, sampling = view_target(engine), Sampling(temperature)
     drafter = Diffusion(target, block, MASK, "noisy", tree=nodes, successor=random_head(target, "noisy", size))
     results = decode_with(target, drafter, prompts, stop, 1, batch, Coupled(), sampling)
     if temperature == 0:
@@ -78,7 +63,7 @@ def test_the_text_is_the_oracles(
 @pytest.mark.parametrize("temperature", [0.0, 0.7])
 @pytest.mark.parametrize("nodes", [None, 9])
 def test_a_head_that_is_no_numbers_costs_drafts_alone(size: float, temperature: float, nodes: int | None) -> None:
-    target, sampling, prompts, stop = target_of("static"), Sampling(temperature), [[1, 2, 3], [4]], Stop(10)
+    target, sampling, prompts, stop = view_target("static"), Sampling(temperature), [[1, 2, 3], [4]], Stop(10)
     results = []
     for head in (random_head(target, "noisy", size), None):
         drafter = Diffusion(target, 6, MASK, "noisy", tree=nodes, successor=head)
@@ -96,7 +81,7 @@ def drawing(target: TransformersTarget, temperature: float, seed: int) -> Contex
 @pytest.mark.parametrize("nodes", [None, 9])
 @pytest.mark.parametrize("temperature", [0.0, 0.9])
 def test_a_head_that_corrects_nothing_drafts_what_none_does(nodes: int | None, temperature: float) -> None:
-    target = target_of("static")
+    target = view_target("static")
     drafts = []
     for head in (None, random_head(target, "noisy", 0.0)):
         context = drawing(target, temperature, 3)
@@ -112,7 +97,7 @@ def test_a_head_that_corrects_nothing_drafts_what_none_does(nodes: int | None, t
 @given(seed=st.integers(0, 20), temperature=st.sampled_from([0.5, 1.0, 3.0]))
 def test_drawn_drafts_come_from_what_they_say(seed: int, temperature: float) -> None:
     """Each token is the choice that the noise makes of its own probabilities, so it is drawn from these."""
-    target = target_of("static")
+    target = view_target("static")
     context, chance = drawing(target, temperature, seed), Chance(seed, torch.device("cpu"))
     draft = Diffusion(target, 7, MASK, "noisy", successor=random_head(target, "noisy", 2.0, seed)).propose(
         context, chance
@@ -126,7 +111,7 @@ def test_drawn_drafts_come_from_what_they_say(seed: int, temperature: float) -> 
 
 
 def test_of_equal_scores_a_greedy_row_beside_a_drawn_one_says_what_it_drafted() -> None:
-    target = target_of("static")
+    target = view_target("static")
     context = drawing(target, 0.9, 0)
     context.rows[0].sampling = Sampling(0.0)
     context.settings = RowSettings.of(context.rows, VOCABULARY, context.device)
@@ -144,7 +129,7 @@ def test_of_equal_scores_a_greedy_row_beside_a_drawn_one_says_what_it_drafted() 
 
 @pytest.mark.parametrize("nodes", [None, 12])
 def test_rejection_takes_them(nodes: int | None) -> None:
-    target, sampling = target_of("static"), Sampling(0.8)
+    target, sampling = view_target("static"), Sampling(0.8)
     drafter = Diffusion(target, 6, MASK, "noisy", tree=nodes, successor=random_head(target, "noisy", 0.05))
     results = decode_with(target, drafter, [[1, 2, 3], [4]], Stop(12), 1, 2, Rejection(), sampling)
     assert all(len(result.token_ids) == 12 for result in results)
