@@ -5,7 +5,7 @@
 Each client asks for its prompts one after the other. After a round that warms up, every round decodes the same prompts
 with `decoder.generate` at a batch of as many rows, as whole answers and as streamed ones. It prints a JSON object: the
 medians, their ratios with the least and the most, the CPU time of the web process, and what a chunk of a stream waits
-beyond what its tokens take in `generate`.
+beyond what its tokens take in `generate`. Each round is told as it ends, as a message.
 """
 
 from __future__ import annotations
@@ -253,6 +253,8 @@ def main(
             whole = asyncio.run(load(server, texts, clients, tokens, stream=False))
             streamed = asyncio.run(load(server, texts, clients, tokens, stream=True))
             taken.append(Round(bare, whole, streamed))
+            speeds = f"{bare:.0f} by generate, {whole.tokens_per_second:.0f} whole, {streamed.tokens_per_second:.0f} streamed"
+            print(f"round {len(taken) - 1}: {speeds} tokens/s", file=sys.stderr, flush=True)
     counted = taken[1:]
     figures = {
         "generate": statistics.median(each.generate for each in counted),
