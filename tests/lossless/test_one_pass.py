@@ -46,7 +46,7 @@ from orthrus_diffusion.block import MaskedBlock
 from orthrus_diffusion.drafter import Diffusion
 from orthrus_diffusion.one_pass import OnePassDiffusion
 from orthrus_drafters.none import NoDrafter
-from orthrus_transformers.engines.forward_pass import ForwardPass
+from orthrus_transformers.engines.forward_pass import BlocksBeside
 from orthrus_transformers.engines.fused import FusedEngine
 from orthrus_transformers.engines.graph_limits import GraphLimits
 from orthrus_transformers.target import TransformersTarget
@@ -257,8 +257,8 @@ def test_options_that_do_not_go_together(options: dict[str, object], sentence: s
 class JoinedEngine(FusedEngine):
     """Join wherever that is possible, as a GPU does in 16 bits: in float64 rounding is no matter."""
 
-    def joins(self, forward_pass: ForwardPass) -> bool:
-        return self.can_join(forward_pass)
+    def joins(self, rows: int, beside: BlocksBeside) -> bool:
+        return self.can_join(rows, beside)
 
 
 @pytest.mark.parametrize("family", thorough_but(["qwen3"], ["llama", "mistral", "qwen2", "qwen3"]))
