@@ -1,6 +1,6 @@
 """The policy of passes a cycle: two, one of them to draft, or one that drafts while it scores.
 
-Pure: no torch and no clock. What each way costs is told. What is accepted of its drafts is only known of the way that is
+Pure: no torch and no clock. What each way costs is told. What is accepted of drafts is only known of the way that is
 taken, so now and then the other one is on trial.
 """
 

@@ -5,6 +5,7 @@ B: rows, n: tokens of a draft, V: size of the vocabulary.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -43,13 +44,13 @@ class AutoCycleDiffusion:
         one_pass: OnePassDiffusion,
         *,
         notify: Callable[[str], None] = lambda text: None,
-        auto: AutoCycle | None = None,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """Choose between two drafters of one view; auto: who chooses, None: by what passes of this target cost."""
+        """Choose between two drafters of one view, by what cycles cost on a clock."""
         self._target, self._two, self._one = target, two_passes, one_pass
         self.drafts_trees, self.reads_trees = two_passes.drafts_trees, two_passes.reads_trees
         drafting = two_passes.described, two_passes.measured
-        self._auto = auto or AutoCycle(target, drafting, one_pass.measured_cycle, notify=notify)
+        self._auto = AutoCycle(target, drafting, one_pass.measured_cycle, notify=notify, clock=clock)
         self._joins: dict[int, bool] = {}  # by rows
         self._in_one_pass = False  # whether the next draft is made in the pass that scores this one
         self._measures = False  # whether costs are to be measured before the next draft, so that none is launched
