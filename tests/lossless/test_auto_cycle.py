@@ -27,9 +27,11 @@ from orthrus.drafting.cycle_policy import CyclePolicy, Way
 from orthrus.one_pass import AcceptableBlocks, BlockPredictions
 from orthrus.testing.profiles import fewer
 from orthrus.testing.strategies import batches, stops
+from orthrus_cascade.drafter import Cascade
 from orthrus_diffusion.auto_cycle import AutoCycleDiffusion
 from orthrus_diffusion.drafter import Diffusion
 from orthrus_diffusion.one_pass import OnePassDiffusion
+from orthrus_drafters.none import NoDrafter
 from orthrus_transformers.engines.forward_pass import ForwardPass
 from orthrus_transformers.target import TransformersTarget
 from orthrus_verifiers.coupled import Coupled
@@ -294,6 +296,13 @@ def test_from_a_config_both_ways_have_their_blocks(options: dict[str, Any], bloc
     assert isinstance(decoder.drafter, AutoCycleDiffusion) and decoder.drafter.learns
     assert (decoder.drafter.block, asked) == (block, [drafts])
     assert decoder.drafter.drafts_trees is ("tree" in options)
+
+
+def test_a_cascade_does_not_let_it_draft_while_others_are_scored() -> None:
+    with pytest.raises(
+        BuildError, match=r"\(cycle: one_pass or auto\), which drafter 'cascade' does not let"
+    ):
+        Cascade([NoDrafter(), drafter_of(joining_target())])
 
 
 def test_a_target_without_views_is_refused() -> None:
