@@ -21,6 +21,7 @@ from orthrus.kernels.tiles import (
     PART_COLUMNS,
     SMALL_WIDTH,
     Tile,
+    summed_tile,
     tile,
 )
 
@@ -141,7 +142,7 @@ class SharedParts(Protocol):
 def fits_summed(weight: Tensor, residual: Tensor, shared: SharedParts) -> bool:
     """Tell whether `linear_summed` takes a residual [B, n, E]: its parts have room, and its programs run at a time."""
     outputs, tokens = weight.shape[0], residual.shape[0] * residual.shape[1]
-    layout = tile(tokens, outputs, outputs)
+    layout = summed_tile(tokens, outputs)
     return residual.numel() <= shared.letter and _run_at_a_time(_grid(tokens, outputs, layout), layout, residual)
 
 
@@ -156,7 +157,7 @@ def linear_summed(
 
     outputs, inputs = weight.shape
     tokens = residual.shape[0] * residual.shape[1]
-    layout = tile(tokens, outputs, outputs)
+    layout = summed_tile(tokens, outputs)
     count = outputs // PART_COLUMNS
     gained = residual if norm is None else torch.empty_like(residual)
     parts = residual.new_empty(0 if norm is None else count * _padded(tokens), dtype=torch.float32)
