@@ -219,7 +219,8 @@ def test_slots_that_do_not_suffice_for_blocks_leave_two_passes(monkeypatch: pyte
     assert not all(drafter.apart) and all(drafter.apart[-5:])
 
 
-@pytest.mark.parametrize("fails_after", [0, pytest.param(30, marks=pytest.mark.thorough)])
+@pytest.mark.thorough
+@pytest.mark.parametrize("fails_after", [0, 30])
 def test_without_memory_for_blocks_it_says_so_and_goes_on_with_two_passes(
     fails_after: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
