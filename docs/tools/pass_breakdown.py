@@ -49,8 +49,8 @@ MARK, END = "<!-- pass breakdown -->\n", "<!-- end -->\n"
 HEAD, WAITING, SMALL = "head", "waiting", "norms, rotary, the rest"
 GROUPS = {  # the first that fits; kernels by their names on a GPU, torch's operations on a CPU
     "attention": r"^(partial|combine|folded)$|flash|fmha|attention|softmax|flex|aten::bmm",
-    "projections": r"^(linear|linear_added|linear_summed|linear_rotated|gated)$|gemm|gemv|nvjet|cutlass|splitK"
-    r"|aten::(mm|addmm|mv)|mkldnn::_linear",
+    "projections": r"^(linear|linear_added|linear_summed|linear_rotated|gated|folded_added)$|gemm|gemv|nvjet|cutlass"
+    r"|splitK|aten::(mm|addmm|mv)|mkldnn::_linear",
 }
 COLUMNS = ("projections", "attention", SMALL, HEAD, WAITING)
 LAUNCHES = r"cu(da)?(LaunchKernel|MemcpyAsync|MemsetAsync)"  # of the driver's and the runtime's calls

@@ -7,7 +7,7 @@ from torch.nn.functional import embedding
 
 from orthrus.kernels.skinny_linear import Normed
 
-MOST_TOKENS = 1024  # a program for each; of more, torch's are as good
+MOST_LOOKED_UP = 1024  # a program for each; of more, torch's are as good
 
 
 def embedded(token_ids: Tensor, table: Tensor, norm: Tensor) -> Normed:
@@ -22,7 +22,7 @@ def embedded(token_ids: Tensor, table: Tensor, norm: Tensor) -> Normed:
 
 def angles(positions: Tensor, cosine: Tensor, sine: Tensor) -> tuple[Tensor, Tensor]:
     """Return cosines and sines [B, n, D] of positions [B, n], from tables [P, D]."""
-    if positions.is_cuda and positions.numel() <= MOST_TOKENS:
+    if positions.is_cuda and positions.numel() <= MOST_LOOKED_UP:
         from orthrus.kernels import triton_lookups
 
         return triton_lookups.angles(positions, cosine, sine)

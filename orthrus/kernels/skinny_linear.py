@@ -11,6 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from orthrus.kernels import wide_products
 from orthrus.kernels.launch import early_launch, multiprocessors
 from orthrus.kernels.tiles import (
     EARLY_WIDTH,
@@ -221,7 +222,29 @@ def linear_added_directly(
 def linear(normed: Normed, weight: Tensor, bias: Tensor | None, epsilon: float) -> Tensor:
     """Return [B, n, N]: the normed hidden state times weight [N, E] transposed, plus bias [N]."""
     tokens = normed.hidden.shape[0] * normed.hidden.shape[1]
+    if bias is None and (sums := wide_products.sums(normed.gained, weight)) is not None:
+        from orthrus.kernels import triton_wide_products
+
+        out = normed.hidden.new_empty(*normed.hidden.shape[:2], weight.shape[0])
+        triton_wide_products.scaled[wide_products.grid_of(tokens, weight.shape[0])](
+            sums,
+            normed.parts,
+            out,
+            tokens,
+            normed.stride,
+            epsilon,
+            N=weight.shape[0],
+            **_norm(normed, weight.shape[1]),
+            **wide_products.tile_of(weight.shape[0]),
+        )
+        return out
     return _linear(normed, weight, bias, epsilon, tile(tokens, *weight.shape))
+
+
+def unrounded(hidden: Tensor, weight: Tensor) -> Tensor:
+    """Return hidden [B, n, E] times weight [N, E] transposed, in float32, by the kernels for few tokens."""
+    tokens = hidden.shape[0] * hidden.shape[1]
+    return _linear(unnormed(hidden), weight, None, 0.0, tile(tokens, *weight.shape), torch.float32)
 
 
 def _linear(
@@ -328,6 +351,22 @@ def linear_added(
     if room is None:
         nothing = Normed(residual, residual, residual.new_empty(0, dtype=torch.float32), 0)
         room = nothing if norm is None else room_for_norm(residual, outputs)
+    if (sums := wide_products.sums(hidden, weight)) is not None:
+        from orthrus.kernels import triton_wide_products
+
+        triton_wide_products.added[wide_products.grid_of(tokens, outputs)](
+            sums,
+            residual,
+            norm,
+            room.gained,
+            room.parts,
+            tokens,
+            room.stride,
+            N=outputs,
+            NORMED=norm is not None,
+            **wide_products.tile_of(outputs),
+        )
+        return room
     kernels.linear_added[_grid(tokens, outputs, layout)](
         hidden,
         weight,
@@ -361,7 +400,7 @@ class ProjectsAttention(Protocol):
         residual: Tensor,
         norm: Tensor,
     ) -> Normed | None:
-        """Do what `attend` [B, H, n, D] and then `linear_added` do, to the bit; None: it has not, so call them."""
+        """Do what `attend` [B, H, n, D] and then `linear_added` do, to the bit; None: not done, call both."""
 
 
 def gated(normed: Normed, weight: Tensor, epsilon: float) -> Tensor:
@@ -371,6 +410,21 @@ def gated(normed: Normed, weight: Tensor, epsilon: float) -> Tensor:
     outputs, inputs = weight.shape[0] // 2, weight.shape[1]
     out = normed.hidden.new_empty(*normed.hidden.shape[:2], outputs)
     tokens = out.shape[0] * out.shape[1]
+    if (sums := wide_products.sums(normed.gained, weight)) is not None:
+        from orthrus.kernels import triton_wide_products
+
+        triton_wide_products.gated[wide_products.grid_of(tokens, outputs)](
+            sums,
+            normed.parts,
+            out,
+            tokens,
+            normed.stride,
+            epsilon,
+            N=outputs,
+            **_norm(normed, inputs),
+            **wide_products.tile_of(outputs),
+        )
+        return out
     layout = tile(tokens, 2 * outputs, inputs)
     kernels.gated[_grid(tokens, 2 * outputs, layout)](
         normed.gained,

@@ -50,14 +50,16 @@ def embedded(token_ids: Tensor, table: Tensor, norm: Tensor) -> Normed:
 
 
 @triton.jit
-def _angles(positions, cosine, sine, cosines, sines, D: tl.constexpr, PADDED: tl.constexpr, EARLY: tl.constexpr):
+def _angles(positions, cosine, sine, cosines, sines, count, D: tl.constexpr, PADDED: tl.constexpr, EARLY: tl.constexpr):
     wait(EARLY)
     row = tl.program_id(0)
     d = tl.arange(0, PADDED)
     inside = d < D
-    place = tl.load(positions + row) * D + d
-    tl.store(cosines + row * D + d, tl.load(cosine + place, mask=inside), mask=inside)
-    tl.store(sines + row * D + d, tl.load(sine + place, mask=inside), mask=inside)
+    position = tl.load(positions + row)
+    known = d < tl.where((position >= 0) & (position < count), D, 0)
+    place = position * D + d
+    tl.store(cosines + row * D + d, tl.load(cosine + place, mask=known, other=0.0), mask=inside)
+    tl.store(sines + row * D + d, tl.load(sine + place, mask=known, other=0.0), mask=inside)
 
 
 def angles(positions: Tensor, cosine: Tensor, sine: Tensor) -> tuple[Tensor, Tensor]:
@@ -70,6 +72,7 @@ def angles(positions: Tensor, cosine: Tensor, sine: Tensor) -> tuple[Tensor, Ten
         sine,
         cosines,
         sines,
+        cosine.shape[0],
         D=size,
         PADDED=triton.next_power_of_2(size),
         num_warps=1,

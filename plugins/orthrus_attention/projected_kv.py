@@ -8,7 +8,7 @@ from orthrus.kernels.launch import early_launch
 from orthrus.kernels.skinny_linear import Normed, room_for_norm
 from orthrus_attention.parts_of_keys import FIRST_GROUP, part_count
 from orthrus_attention.prepared_pass import Prepared
-from orthrus_attention.steady_kv import is_steady, layout_for, leave_parts
+from orthrus_attention.steady_kv import is_steady, layout_of_pass, leave_parts
 
 MOST_WIDTH = 1024  # numbers of a query's heads, which every program folds for itself
 HEADS_AT_ONCE, OUTPUTS = 4, 16  # of a product; of a program
@@ -26,7 +26,7 @@ def fits(query: Tensor, key: Tensor, prepared: Prepared, weight: Tensor) -> bool
     slots, outputs = key.shape[2], weight.shape[0]
     small = heads * size <= MOST_WIDTH and outputs % OUTPUTS == 0
     steady = is_steady(batch, queries, slots, prepared.kind, query.element_size())
-    return small and steady and not layout_for(query, key, tree=False).grouped and part_count(slots) <= FIRST_GROUP
+    return small and steady and not layout_of_pass(query, key, tree=False).grouped and part_count(slots) <= FIRST_GROUP
 
 
 def attend_added(
@@ -47,7 +47,7 @@ def attend_added(
 
     left = leave_parts(query, key, value, prepared, scale)
     _, heads, _, size = query.shape
-    room, parts = room_for_norm(residual, weight.shape[0]), 1 << (left.splits - 1).bit_length()
+    room, parts = room_for_norm(residual, weight.shape[0]), FEW_PARTS if left.splits <= FEW_PARTS else FIRST_GROUP
     triton_folded_linear.folded_added[(weight.shape[0] // OUTPUTS,)](
         left.values,
         left.maxima,

@@ -63,7 +63,7 @@ def layout_of(rows: int, size: int, width: int, heads: int, slots: int, tree: bo
 
 @dataclass(frozen=True, eq=False)
 class LeftParts:
-    """What `partial` leaves: of each part or group a softmax's maxima, sums and summed values; whole: the result."""
+    """The parts of a softmax that `partial` leaves, or groups of them; whole: there is one, and it is the result."""
 
     whole: bool
     out: Tensor  # [B, H, n, D]
@@ -99,7 +99,7 @@ def attend_steadily(query: Tensor, key: Tensor, value: Tensor, prepared: Prepare
     return left.out
 
 
-def layout_for(query: Tensor, key: Tensor, tree: bool) -> Layout:
+def layout_of_pass(query: Tensor, key: Tensor, tree: bool) -> Layout:
     """Return the layout of a pass of queries [B, H, n, D] over keys [B, H_kv, C, D]."""
     batch, all_heads, queries, size = query.shape
     heads, slots = key.shape[1], key.shape[2]
@@ -114,7 +114,7 @@ def leave_parts(query: Tensor, key: Tensor, value: Tensor, prepared: Prepared, s
     heads, slots = key.shape[1], key.shape[2]
     groups = all_heads // heads
     rows, tree = groups * queries, prepared.seen is not None
-    layout = layout_for(query, key, tree)
+    layout = layout_of_pass(query, key, tree)
     splits = group_count(slots) if layout.grouped else part_count(slots)
     whole = layout.grouped and splits == 1
     # [B, n, H, D] in memory, which is how the model's next projection wants it

@@ -27,9 +27,7 @@ def _weight(weight, n, first, HEADS: tl.constexpr, SIZE: tl.constexpr, PADDED: t
 
 
 @triton.jit
-def _folded(
-    held_maxima, held_sums, held_values, lowest, last, FIRST: tl.constexpr, PARTS: tl.constexpr
-):  # fmt: skip
+def _folded(held_maxima, held_sums, held_values, lowest, last, FIRST: tl.constexpr, PARTS: tl.constexpr):
     """Return the mean [heads, D] that parts from FIRST on give, of which those from lowest to last were written."""
     maximum = tl.where((lowest <= 0) & (last >= 0), held_maxima[FIRST], float("-inf"))
     total = tl.where((lowest <= 0) & (last >= 0), held_sums[FIRST], 0.0)
@@ -51,7 +49,7 @@ def folded_added(
 ):  # fmt: skip
     """Add attention's result times weight [N, HEADS * SIZE], transposed, to the residual [1, N]; ready the next norm.
 
-    parts, maxima, sums: of the first PARTS of `splits` parts, as `partial` leaves them for one query, whose position is
+    parts, maxima, sums: of `splits` parts, PARTS at most, as `partial` leaves them for one query, whose position is
     known. groups: heads of queries that share one of keys. gained, squares: what `linear_added` leaves for the norm.
     """
     n = tl.program_id(0) * BN + tl.arange(0, BN)

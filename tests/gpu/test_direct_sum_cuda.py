@@ -77,9 +77,10 @@ def test_every_rank_gets_the_sum_to_the_bit(tokens: int, normed: bool) -> None:
                 torch.testing.assert_close(squares, hidden[0].float().square().sum(-1)[0])
 
 
-def test_a_token_gets_the_bits_that_it_gets_alone() -> None:
+@pytest.mark.parametrize(("width", "most"), [(1536, 40), (2048, 96), (4096, 64)])
+def test_a_token_gets_the_bits_that_it_gets_alone(width: int, most: int) -> None:
     """With another tile and with several, too, squares and all."""
-    generator, width, most, counts = torch.Generator("cuda").manual_seed(0), 1536, 40, (1, 16, 32, 40)
+    generator, counts = torch.Generator("cuda").manual_seed(0), (1, 16, 32, most)
 
     def drawn(*shape: int) -> Tensor:
         return torch.randn(shape, generator=generator, device="cuda").bfloat16() / 16

@@ -43,6 +43,13 @@ def test_embeddings_have_the_bits_of_a_lookup_and_a_gain(seed: int, rows: int, c
     assert torch.equal(got.parts[: rows * columns], wanted.parts[: rows * columns])
 
 
+@pytest.mark.parametrize("token", [-1, 99, 2**40])
+def test_a_token_that_is_none_has_an_embedding_of_zeros(token: int) -> None:
+    """A drafter's may be so: its draft is then refused, and nothing is read beyond the table."""
+    table = torch.ones(99, 64, device="cuda").bfloat16()
+    assert not bool(embedded(torch.tensor([[token]], device="cuda"), table, table[0]).hidden.any())
+
+
 @pytest.mark.parametrize("size", [64, 80, 128])
 def test_angles_are_rows_of_the_tables(size: int) -> None:
     cosine, sine = torch.randn(2, 300, size, device="cuda").bfloat16()

@@ -23,7 +23,7 @@ def drawn(generator: torch.Generator, *shape: int) -> Tensor:
 def test_every_bit_is_that_of_the_two_apart(heads: tuple[int, int, int], context: int, window: int | None) -> None:
     every, few, size = heads
     generator, backend = torch.Generator("cuda").manual_seed(context), SplitAttention()
-    slots, width = max(128, 1 << context.bit_length()), 32 * every
+    slots, width = max(64, 1 << context.bit_length()), 32 * every
     positions, lengths = (torch.tensor(value, device="cuda") for value in ([[context]], [context]))
     prepared = backend.prepare(MaskDescription("causal", positions, lengths, slots), window, torch.bfloat16)
     query, weight = drawn(generator, 1, every, 1, size), drawn(generator, width, every * size) / 16

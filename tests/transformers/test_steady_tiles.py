@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orthrus.kernels import skinny_linear
-from orthrus.kernels.tiles import PART_COLUMNS, tile
+from orthrus.kernels.tiles import PART_COLUMNS, summed_tile, tile
 from orthrus_attention.parts_of_keys import ENDS, FIRST_GROUP, GROUP, SLOTS, group_count, part_count
 from orthrus_attention.steady_kv import FEW_QUERIES, FEW_SLOTS, MOST_SLOTS, MOST_TREE_TOKENS, is_steady, layout_of
 
@@ -80,3 +80,10 @@ def test_passes_of_more_tokens_have_other_tiles() -> None:
 def test_larger_models_of_uneven_sizes_are_steady_for_few_tokens(width: int, inner: int, most: int) -> None:
     weights = tuple(torch.empty(shape, device="meta") for shape in ((width, width), (2 * inner, width), (width, inner)))
     assert skinny_linear.most_invariant(torch.empty(1, 1, width, device="meta"), weights) == most
+
+
+@given(st.integers(1, 300), st.sampled_from([576, 1024, 1536, 2048, 4096, 5120, 8192]))
+def test_products_that_are_summed_over_gpus_have_small_tiles(tokens: int, width: int) -> None:
+    layout = summed_tile(tokens, width)
+    assert layout.tokens <= 32
+    assert tokens > 32 or layout == tile(tokens, width, width)

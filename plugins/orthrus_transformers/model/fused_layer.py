@@ -70,13 +70,13 @@ class FusedLayer:
         else:
             query = skinny_linear.linear_rotated(*heads, self.heads, cosine, sine, reserved)
             keys, values = cache.read(attention.layer_idx)
-        normed = self._attended(hidden, query, keys, values, after.weight)
+        normed = self._attend_and_add(hidden, query, keys, values, after.weight)
         assert normed is not None, "there is a norm"
         inner = skinny_linear.gated(normed, self.gate_up.weight, after.variance_epsilon)
         self.state.carried = self._narrow_added(hidden, self.down, inner, self.next_norm)
         return hidden
 
-    def _attended(
+    def _attend_and_add(
         self, hidden: Tensor, query: Tensor, keys: Tensor, values: Tensor, norm: Tensor
     ) -> skinny_linear.Normed | None:
         """Add what a few queries [B, H, n, D] attend to, projected, to hidden in place; return it ready for a norm."""

@@ -14,9 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from orthrus.kernels.lookups import MOST_TOKENS, embedded
+from orthrus.kernels.lookups import MOST_LOOKED_UP, embedded
 from orthrus.kernels.small_ops import rms_norm
 from orthrus_transformers.kernels.onednn_linear import PackedLinear, is_small
+from orthrus_transformers.model.decoder_layers import find_layers
 from orthrus_transformers.model.fused_beside import forward_beside
 from orthrus_transformers.model.fused_layer import FusedLayer
 from orthrus_transformers.model.llama_like import KNOWN_NORMS, fits_layer, layer_window
@@ -39,16 +40,21 @@ def fuse(model: Any, state: PassState, copies: bool) -> None:
         next_norm = following.input_layernorm.weight if following is not None else None
         layer.orthrus_fused = Forms({None: _fused_layer(layer, next_norm, state, copies)})  # by view
         patch(layer, _layer_forward(layer), is_fused)
-    _fuse_the_beginning(model, layers[0])
+    _fuse_the_beginning(model)
     _fuse_the_end(model)
 
 
-def _fuse_the_beginning(model: Any, first: Any) -> None:
+def _fuse_the_beginning(model: Any) -> None:
     """Let the embeddings of a few tokens on a GPU make the first layer's norm ready, too."""
-    embeddings = model.get_input_embeddings()
+    embeddings, layers = model.get_input_embeddings(), find_layers(model)
     plain = type(embeddings) is torch.nn.Embedding and not is_watched(embeddings)
-    if plain and embeddings.weight.is_cuda and embeddings.weight.dtype == torch.bfloat16:
-        patch(embeddings, _embedding_forward(embeddings, first.input_layernorm), is_fused)
+    if plain and layers and hasattr(layers[0], "orthrus_fused") and _is_narrow(embeddings.weight):
+        patch(embeddings, _embedding_forward(embeddings, layers[0].input_layernorm), is_fused)
+
+
+def _is_narrow(table: Tensor) -> bool:
+    """Tell whether kernels take a table [V, E]: a model may be moved after its layers were fused."""
+    return table.is_cuda and table.dtype == torch.bfloat16 and table.is_contiguous()
 
 
 def _embedding_forward(embeddings: Any, norm: Any) -> Forward:
@@ -56,7 +62,8 @@ def _embedding_forward(embeddings: Any, norm: Any) -> Forward:
 
     def forward(token_ids: Tensor) -> Tensor:
         state: PassState = embeddings.orthrus_attention
-        if state.prefill or token_ids.numel() > MOST_TOKENS:
+        few = not state.prefill and token_ids.numel() <= MOST_LOOKED_UP
+        if not few or not _is_narrow(embeddings.weight) or embeddings._forward_hooks:
             return own(token_ids)  # type: ignore[no-any-return]  # a module's forward has no type
         state.carried = embedded(token_ids, embeddings.weight, norm.weight)
         return state.carried.hidden
