@@ -46,7 +46,7 @@ COLUMNS = {
     "numbers compared": lambda run: f"{run['numbers']:,}",
     "held otherwise": lambda run: f"{run['otherwise']:,}",
     "in groups that came equal": lambda run: f"{run['otherwise_though_equal']:,}",
-    "how they came where that begins": lambda run: _share(run["apart_at_first"]),
+    "came apart where that begins, at most": lambda run: _share(run["apart_at_first"]),
     "logits apart, median": lambda run: f"{run['logits_apart']:.2g}",
 }
 
@@ -258,14 +258,14 @@ def table(record: Mapping[str, Any]) -> list[str]:
 
 
 def _share(apart: float | None) -> str:
-    return "" if apart is None else f"{apart:.1e} of the largest apart"
+    return "" if apart is None else f"{apart:.1e} of the largest"
 
 
 def said(record: Mapping[str, Any]) -> str:
     """Return the sentence above the table."""
     machine = record["machine"]
     return (
-        f"{machine['device']}, torch {machine['torch']}, {machine['threads']} threads, SmolLM2-135M-Instruct.Q4_1.gguf,"
+        f"{machine['device']}, torch {machine['torch']}, threads {machine['threads']}, SmolLM2-135M-Instruct.Q4_1.gguf,"
         f" {record['runs'][0]['prompts']} prompts ({', '.join(record['files'])}), at most {TOKENS} new tokens,"
         f" attention `eager`, `prompt_lookup` at batch {BATCH} (`{record['command']}`):"
     )
