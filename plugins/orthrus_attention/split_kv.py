@@ -7,6 +7,8 @@ from torch import Tensor
 
 from orthrus import AttentionCapabilities, BuildError, MaskDescription, Parts
 from orthrus.kernels.launch import early_launch
+from orthrus.kernels.skinny_linear import Normed
+from orthrus_attention import projected_kv
 from orthrus_attention.masks import ALL_KINDS
 from orthrus_attention.parts_of_keys import group_count
 from orthrus_attention.prepared_pass import Prepared
@@ -53,6 +55,23 @@ class SplitAttention:
         """Return [B, H, n, D]; raise BuildError for a model with soft-capped scores or sinks."""
         refuse("split", softcap, sinks)
         return _attend(query, key, value, prepared, scale)
+
+    def attend_added(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        prepared: Prepared,
+        *,
+        scale: float,
+        weight: Tensor,
+        residual: Tensor,
+        norm: Tensor,
+    ) -> Normed | None:
+        """Add attention's result times weight [E, H D] to the residual [1, 1, E], of one query of a small model."""
+        if not projected_kv.fits(query, key, prepared, weight):
+            return None
+        return projected_kv.attend_added(query, key, value, prepared, scale, weight, residual, norm)
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, prepared: Prepared, scale: float) -> Tensor:

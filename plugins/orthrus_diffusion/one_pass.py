@@ -12,6 +12,7 @@ from torch import Tensor
 
 from orthrus import Chance, Context, Draft, InputError
 from orthrus.draft_memory import is_short
+from orthrus.kernels.argmax import argmax
 from orthrus.one_pass import AcceptableBlocks, BlockPredictions
 from orthrus.optional import BoundsSlots, ViewTarget
 from orthrus.sampling import draw_draft
@@ -117,7 +118,7 @@ class OnePassDiffusion(Diffusion):
             return self._corrected(logits.contiguous(), states, lengths, context, chance)
         if context.settings.draws:
             return draw_draft(context, chance, logits, lengths, passes=0)
-        return Draft(logits.argmax(-1), lengths)
+        return Draft(argmax(logits), lengths)
 
     def _corrected(self, logits: Tensor, states: Tensor, lengths: Tensor, context: Context, chance: Chance) -> Draft:
         """Return the draft of logits [B, n, V] and states [B, n, h], whose first token follows the new anchor."""
