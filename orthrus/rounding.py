@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 class RoundsStates(Protocol):
     """A KV cache that gives keys and values back rounded.
 
-    Each token is rounded by itself, so that drafts change no token: the text is that of the same cache without a
-    drafter. It is not that of a cache that rounds nothing.
+    Each token is rounded by itself, so that in exact arithmetic drafts change no token: the text is that of the same
+    cache without a drafter. It is not that of a cache that rounds nothing.
     """
 
     def rounded(self, states: Tensor) -> Tensor:

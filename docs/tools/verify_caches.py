@@ -76,8 +76,9 @@ over `dynamic` else. In {certified} every one is, token for token, the model's o
 
 With a cache that rounds, the model computes with rounded keys and values, and its text is not the one of the model
 itself: [8 bits](../explanation/caches.md#8-bits) says what is claimed of it instead. Passes of other widths add up in
-another order in float32, so a near-tie of two tokens may fall otherwise with a drafter than without. Where that happens
-to a text of the others, it is decided in float64.
+another order in float32, so a near-tie of two tokens may fall otherwise with a drafter than without. Rounding makes
+such differences a thousand times larger: that page says how far, and that in float64 no text differs. Where a near-tie
+falls otherwise in a text of the others, it is decided in float64.
 """
 
 

@@ -22,9 +22,9 @@ def processed(logits: Tensor, prompt: Sequence[int], output: Sequence[int], stop
     logits = logits.double().clone()
     for token, bias in sampling.logit_bias.items():
         logits[token] += bias
-    for token in {*prompt, *output}:
+    for token in {*prompt, *output} if sampling.repetition_penalty != 1 else ():
         logits[token] *= sampling.repetition_penalty if logits[token] < 0 else 1 / sampling.repetition_penalty
-    for token in set(output):
+    for token in set(output) if sampling.presence_penalty or sampling.frequency_penalty else ():
         logits[token] -= sampling.presence_penalty + sampling.frequency_penalty * list(output).count(token)
     for word in sampling.bad_words:
         assert not isinstance(word, str), "bad words must be token ids here"

@@ -20,7 +20,8 @@ class QuantizedCache:
     """Keep keys and values as codes [B, H, C, D] of 8 bits and scales [B, H, C, G]; each pass gets them widened again.
 
     It rounds: a text is that of this cache without a drafter, and not that of another cache. What a pass writes comes
-    back to the pass itself as it is held, so that it makes no difference whether tokens come one by one or in a draft.
+    back to the pass itself as it is held, so that it makes no difference whether tokens come one by one or in a draft,
+    as far as they come as the same numbers: at the edge of a code their last bit decides.
     """
 
     moves_rows = True

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from support.building import decode_with, transformers_target
 from support.drafters import ChanceDrafter
 from support.families import VOCABULARY, tiny_model
+from support.held_states import GivenStates, texts_and_states
 from support.thorough import thorough_but
 from torch import Tensor
 
@@ -96,34 +97,45 @@ DRAFTERS: dict[str, Callable[[], Any]] = {
     chunk=st.integers(1, 9),
     group=st.sampled_from([3, 8, 64]),
 )
-def test_texts_are_those_of_the_same_cache_without_a_drafter(
+def test_texts_and_codes_are_those_of_the_same_cache_without_a_drafter(
     family: str, codes: str, drafter: str, batch: int, chunk: int, group: int
 ) -> None:
-    def texts(cache: Any, chosen: Any, **passes: int) -> list[tuple[int, ...]]:
-        target = transformers_target(family, cache=cache, chunk=passes["chunk"])
-        results = decode_with(target, chosen, PROMPTS, Stop(12), batch=passes["batch"])
-        return [result.token_ids for result in results]
+    plain = texts_and_states(GivenStates(group, codes), NoDrafter(), PROMPTS, Stop(12), family=family)
+    cache = GivenStates(group, codes)
+    drafted = texts_and_states(cache, DRAFTERS[drafter](), PROMPTS, Stop(12), family, batch, chunk)
+    for (text, states), (plain_text, plain_states) in zip(drafted, plain, strict=True):
+        assert text == plain_text
+        assert torch.equal(states, plain_states)
 
-    plain = texts(QuantizedCache(group, codes), NoDrafter(), batch=1, chunk=512)
-    assert texts(QuantizedCache(group, codes), DRAFTERS[drafter](), batch=batch, chunk=chunk) == plain
 
-
-class ScalesByThePass(QuantizedCache):
-    """Round passes of three tokens, of which the check at loading has none, to halves of their largest number."""
+class ScalesByThePass(GivenStates):
+    """Round passes of three tokens, of which the check at loading has none, to 200 parts of their largest number."""
 
     def update(self, keys: Tensor, values: Tensor, layer: int) -> tuple[Tensor, Tensor]:
         if keys.shape[2] == 3:
-            halves = [states.abs().amax() / 2 for states in (keys, values)]
-            keys, values = (keys / halves[0]).round() * halves[0], (values / halves[1]).round() * halves[1]
+            steps = [states.abs().amax() / 200 for states in (keys, values)]
+            keys, values = (keys / steps[0]).round() * steps[0], (values / steps[1]).round() * steps[1]
         return super().update(keys, values, layer)
 
 
-def test_a_cache_that_rounds_by_the_pass_is_found_out() -> None:
-    def texts(drafter: Any) -> list[tuple[int, ...]]:
-        target = transformers_target("llama", cache=ScalesByThePass())
-        return [result.token_ids for result in decode_with(target, drafter, PROMPTS, Stop(24), batch=1)]
+class UnroundedToItself(GivenStates):
+    """Give a pass of three tokens the last of them as it came, and later passes what is held of it."""
 
-    assert texts(ChanceDrafter(VOCABULARY, 2)) != texts(NoDrafter())
+    def update(self, keys: Tensor, values: Tensor, layer: int) -> tuple[Tensor, Tensor]:
+        super().update(keys, values, layer)
+        if keys.shape[2] == 3:
+            self.given[layer][..., -3:, :] = torch.stack([keys, values])
+        return self.given[layer][0], self.given[layer][1]
+
+
+@pytest.mark.parametrize("cache", [ScalesByThePass, UnroundedToItself])
+def test_a_cache_that_rounds_by_the_pass_is_found_out(cache: type[GivenStates]) -> None:
+    (text, states), (plain_text, plain_states) = (
+        texts_and_states(cache(), drafter, PROMPTS[:1], Stop(12))[0]
+        for drafter in (ChanceDrafter(VOCABULARY, 2), NoDrafter())
+    )
+    assert text == plain_text
+    assert not torch.equal(states, plain_states)
 
 
 def test_it_is_another_text_than_that_of_a_cache_that_rounds_nothing() -> None:

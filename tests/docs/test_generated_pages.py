@@ -111,6 +111,11 @@ def cache_speeds() -> Files:
     return {"docs/explanation/caches.md": program["page"](program["PAGE"].read_text(encoding="utf-8"))}
 
 
+def held_codes() -> Files:
+    program = tool("held_codes")
+    return {"docs/explanation/caches.md": program["page"](program["PAGE"].read_text(encoding="utf-8"))}
+
+
 def verified_caches() -> Files:
     program = tool("verify_caches")
     record = json.loads((DOCS / program["RECORD"]).read_text(encoding="utf-8"))
@@ -151,6 +156,7 @@ WRITTEN: list[Callable[[], Files]] = [
     which_drafter,
     cache_memory,
     cache_speeds,
+    held_codes,
     parallel_table,
     steady_table,
     verified_caches,

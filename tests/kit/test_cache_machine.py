@@ -39,7 +39,7 @@ def case(factory: Any, how: settings) -> Any:
 TestDynamicCache = case(DynamicCache, fewer(5, stateful_step_count=25))
 TestStaticCache = case(partial(StaticCache, slots=4), fewer(4, stateful_step_count=25))  # 4 slots: it has to grow
 TestPagedCache = case(partial(PagedCache, block=2), fewer(5, stateful_step_count=25))
-TestQuantizedCache = case(QuantizedCache, fewer(5, stateful_step_count=25))
+TestQuantizedCache = case(QuantizedCache, fewer(10, stateful_step_count=25))  # two of the first
 TestOffloadedCache = case(OffloadedCache, fewer(5, stateful_step_count=25))
 TestPlainCache = case(PlainCache, fewer(10, stateful_step_count=25))  # it is slow
 

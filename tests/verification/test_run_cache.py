@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -41,34 +42,55 @@ def verify(prompts: Path, tmp_path: Path, orthrus: InProcess) -> Any:
     return run
 
 
+@pytest.fixture(scope="module")
+def first_runs() -> dict[str, Any]:
+    """Return what the first test to need them has put there: what was said, and the files that were kept."""
+    return {}
+
+
+@pytest.fixture
+def kept(verify: Any, tmp_path: Path, first_runs: dict[str, Any]) -> Outcome:
+    """Return what was said when the runs were decoded; copies of their files are in the folder."""
+    folder = tmp_path / "kept"
+    if not first_runs:
+        said = verify()
+        files = {file.name: file.read_text(encoding="utf-8") for file in folder.iterdir()}
+        first_runs.update(said=said, files=files)
+        shutil.rmtree(folder)
+    folder.mkdir()
+    for name, text in first_runs["files"].items():
+        (folder / name).write_text(text, encoding="utf-8")
+    said = first_runs["said"]
+    assert isinstance(said, Outcome)
+    return said
+
+
 def refuse(*_: object, **__: object) -> None:
     raise AssertionError("decoded again")
 
 
-def test_kept_runs_are_certified_without_decoding(verify: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    first = verify()
-    assert first.err.count("decoded, kept in") == 2
-    assert len(list((tmp_path / "kept").iterdir())) == 2
+def test_kept_runs_are_certified_without_decoding(
+    verify: Any, kept: Outcome, first_runs: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the tests below begin with is found: it is a change that has runs decoded there."""
+    assert kept.err.count("decoded, kept in") == len(first_runs["files"]) == 2
     monkeypatch.setattr(Decoder, "generate", refuse)
     again = verify()
     assert again.err.count("not decoded again") == 2
-    assert again.json()["runs"] == first.json()["runs"]
+    assert again.json()["runs"] == kept.json()["runs"]
 
 
 @pytest.mark.parametrize("change", thorough_but(["seed=1"], ["seed=1", "stop.max_new_tokens=7", "drafter.name=none"]))
-def test_another_config_is_decoded(change: str, verify: Any) -> None:
-    verify()
+def test_another_config_is_decoded(change: str, verify: Any, kept: Outcome) -> None:
     assert verify(change).err.count("decoded, kept in") == 2
 
 
-def test_other_prompts_are_decoded(verify: Any, prompts: Path) -> None:
-    verify()
+def test_other_prompts_are_decoded(verify: Any, kept: Outcome, prompts: Path) -> None:
     prompts.write_text(prompts.read_text(encoding="utf-8").replace("abc", "abd"), encoding="utf-8")
     assert verify().err.count("decoded, kept in") == 2
 
 
-def test_other_code_is_decoded(verify: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    verify()
+def test_other_code_is_decoded(verify: Any, kept: Outcome, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_cache, "code_digest", lambda modules: "another")
     assert verify().err.count("decoded, kept in") == 2
 
@@ -92,17 +114,15 @@ def test_the_code_of_every_part_counts(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("damage", thorough_but([""], ["", "{", "[]", '{"format": 1}']))
-def test_a_damaged_run_is_told_of_and_decoded(damage: str, verify: Any, tmp_path: Path) -> None:
-    first = verify()
+def test_a_damaged_run_is_told_of_and_decoded(damage: str, verify: Any, kept: Outcome, tmp_path: Path) -> None:
     for file in (tmp_path / "kept").iterdir():
         file.write_text(damage or file.read_text(encoding="utf-8")[:-9], encoding="utf-8")
     again = verify()
     assert again.err.count("is damaged; it is decoded again") == 2
-    assert again.json()["runs"] == first.json()["runs"]
+    assert again.json()["runs"] == kept.json()["runs"]
 
 
-def test_what_is_kept_is_judged_anew(verify: Any, tmp_path: Path, prompts: Path, orthrus: InProcess) -> None:
-    verify()
+def test_what_is_kept_is_judged_anew(kept: Outcome, tmp_path: Path, prompts: Path, orthrus: InProcess) -> None:
     for file in (tmp_path / "kept").iterdir():
         held = json.loads(file.read_text(encoding="utf-8"))
         held["answers"][0]["token_ids"][3] += 1  # as a run would have it whose verifier let something pass

@@ -169,14 +169,17 @@ class Model:
     def _hold(self, returned: tuple[Tensor, Tensor], chosen: list[int], layer: int) -> None:
         for side, name in enumerate(("key", "value")):
             for index, row in enumerate(chosen):
-                for slot, pair in sorted(self.rows[row].items()):
-                    if slot < returned[side].shape[2] and not torch.equal(
-                        returned[side][index, :, slot], pair[side][layer]
-                    ):
-                        what = "committed" if slot < self.committed[row] else "written since the last keep"
-                        value = f"{returned[side][index, :, slot].tolist()}, it holds {pair[side][layer].tolist()}"
-                        location = f"{name} of layer {layer}, row {row}, slot {slot} ({what})"
-                        raise BrokenRuleError(value, self._place(location))
+                slots = [slot for slot in sorted(self.rows[row]) if slot < returned[side].shape[2]]
+                held = [self.rows[row][slot][side][layer] for slot in slots]
+                if not slots or torch.equal(given := returned[side][index][:, slots], torch.stack(held, dim=1)):
+                    continue
+                slot, column = next(
+                    (slot, at) for at, slot in enumerate(slots) if not torch.equal(given[:, at], held[at])
+                )
+                what = "committed" if slot < self.committed[row] else "written since the last keep"
+                value = f"{given[:, column].tolist()}, it holds {held[column].tolist()}"
+                location = f"{name} of layer {layer}, row {row}, slot {slot} ({what})"
+                raise BrokenRuleError(value, self._place(location))
 
     def _place(self, what: str) -> str:
         return f"{what}; committed are {self.committed}, after {self._stamp // 2} passes"
