@@ -16,8 +16,11 @@ from torch import Tensor
 
 from orthrus.kernels import skinny_linear, two_weights
 from orthrus.kernels.small_ops import rms_norm, silu_product, split_heads, split_heads_of_two_kinds
+from orthrus.one_pass import Attending, AttendsBeside
 from orthrus_transformers.model.fused_layer import FusedLayer
 from orthrus_transformers.model.pass_state import Placement, RowsBeside
+
+Heads = tuple[Tensor, Tensor, Tensor]  # queries [1, H, n, D], keys and values [1, H_kv, slots, D]
 
 
 def forward_beside(
@@ -54,9 +57,8 @@ def _narrow(own: FusedLayer, view: FusedLayer, hidden: Tensor, cosine: Tensor, s
     if normed is None or normed.hidden is not hidden:
         normed = skinny_linear.gain(hidden, before.weight)
     heads = _heads(own, view, normed, (cosine, sine), before.variance_epsilon, cache)
-    kinds = zip(_kinds(own, view), heads, strict=True)
-    mine, others = (_attended(form, placed, *seen) for (form, placed), seen in kinds)
-    normed = two_weights.linear_added((mine, others), (own.out.weight, view.out.weight), hidden, after.weight)
+    seen = _both_attended(own, view, *heads)
+    normed = two_weights.linear_added(seen, (own.out.weight, view.out.weight), hidden, after.weight)
     inner = skinny_linear.gated(normed, own.gate_up.weight, after.variance_epsilon)
     state.carried = skinny_linear.linear_added(inner, own.down.weight, hidden, own.next_norm)
     return hidden
@@ -69,7 +71,7 @@ def _heads(
     angles: tuple[Tensor, Tensor],
     epsilon: float,
     cache: Any,
-) -> list[tuple[Tensor, Tensor, Tensor]]:
+) -> tuple[Heads, Heads]:
     """Return for each kind its queries, and all keys and values of the layer that it may see."""
     beside, layer, heads = _beside(own), own.attention.layer_idx, own.heads
     first, weights = beside.own.columns.stop, (own.qkv.weight, view.qkv.weight)
@@ -84,25 +86,27 @@ def _heads(
         query = split_heads_of_two_kinds(
             two_weights.linear(*projection), first, heads, *angles, (own.norms, view.norms), reserved
         )
-    seen = []
-    for _, placed in _kinds(own, view):
+
+    def seen(placed: Placement) -> Heads:
         cache.cache.place(placed.slots, placed.extent)  # which slots it may see
-        seen.append((query[:, :, placed.columns], *cache.read(layer)))
-    return seen
+        return query[:, :, placed.columns], *cache.read(layer)
+
+    return seen(beside.own), seen(beside.others)
 
 
 def _updated(
     own: FusedLayer, view: FusedLayer, joined: Tensor, angles: tuple[Tensor, Tensor], cache: Any
-) -> list[tuple[Tensor, Tensor, Tensor]]:
+) -> tuple[Heads, Heads]:
     """Return what `_heads` returns, of a cache that writes keys and values itself."""
-    seen = []
-    for form, placed in _kinds(own, view):
+
+    def updated(form: FusedLayer, placed: Placement) -> Heads:
         columns = placed.columns
         cache.cache.place(placed.slots, placed.extent)
         turned = angles[0][:, columns], angles[1][:, columns]
-        layer = form.attention.layer_idx
-        seen.append(split_heads(joined[:, columns], form.heads, *turned, form.norms, cache, layer))
-    return seen
+        return split_heads(joined[:, columns], form.heads, *turned, form.norms, cache, form.attention.layer_idx)
+
+    first, other = _kinds(own, view)
+    return updated(*first), updated(*other)
 
 
 def _beside(own: FusedLayer) -> RowsBeside:
@@ -115,9 +119,30 @@ def _kinds(own: FusedLayer, view: FusedLayer) -> tuple[tuple[FusedLayer, Placeme
     return (own, beside.own), (view, beside.others)
 
 
+def _both_attended(own: FusedLayer, view: FusedLayer, first: Heads, other: Heads) -> tuple[Tensor, Tensor]:
+    """Return what the queries of each kind attend to, at once where the backend can: [1, n, H D]."""
+    state, scale = own.state, own.attention.scaling
+    draft = Attending(*first, state.prepared(own.window))
+    blocks = Attending(*other, state.prepared_beside(view.window))
+    seen = None
+    if isinstance(state.backend, AttendsBeside) and scale == view.attention.scaling:
+        seen = state.backend.attend_beside(draft, blocks, scale=scale)
+    mine, others = seen or (_alone(own, draft), _alone(view, blocks))
+    return _side_by_side(mine), _side_by_side(others)
+
+
 def _attended(form: FusedLayer, placed: Placement, query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     """Return what the queries [1, H, n, D] of one kind of rows attend to, side by side: [1, n, H D]."""
-    state = form.state
-    prepared = state.prepared if placed is _beside(form).own else state.prepared_beside
-    seen = state.backend.attend(query, keys, values, prepared(form.window), scale=form.attention.scaling)
-    return seen.transpose(1, 2).reshape(1, placed.slots.shape[1], -1)
+    prepared = form.state.prepared if placed is _beside(form).own else form.state.prepared_beside
+    return _side_by_side(_alone(form, Attending(query, keys, values, prepared(form.window))))
+
+
+def _alone(form: FusedLayer, kind: Attending) -> Tensor:
+    """Return what the queries of one kind of rows attend to [1, H, n, D]."""
+    scale = form.attention.scaling
+    return form.state.backend.attend(kind.query, kind.key, kind.value, kind.prepared, scale=scale)
+
+
+def _side_by_side(seen: Tensor) -> Tensor:
+    """Return [1, H, n, D] as [1, n, H D]."""
+    return seen.transpose(1, 2).flatten(2)
