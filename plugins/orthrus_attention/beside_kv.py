@@ -36,7 +36,8 @@ def attend_at_once(draft: Attending, blocks: Attending, scale: float) -> tuple[T
     places = behind + heads * other_splits * other_rows
     device, seen = draft.query.device, blocks.prepared.seen
     parts = torch.empty(places, size, dtype=torch.float32, device=device)
-    maxima, sums = torch.empty(2, places, dtype=torch.float32, device=device)
+    maxima = torch.empty(places, dtype=torch.float32, device=device)
+    sums = torch.empty_like(maxima)
     # [1, n, H, D] in memory, which is how the model's next projection wants it
     out = torch.empty(1, queries + other_queries, all_heads, size, dtype=draft.query.dtype, device=device)
     own, others = (kind.transpose(1, 2) for kind in (out[:, :queries], out[:, queries:]))

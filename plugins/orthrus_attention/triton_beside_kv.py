@@ -14,10 +14,10 @@ from orthrus.kernels.triton_wait import wait
 from orthrus_attention.triton_split_kv import combine_row, sum_split
 from orthrus_attention.triton_steady_kv import fold_row, leave
 
+COUNTS = ["behind", "queries", "rows", "splits", "tiles", "other_queries", "other_rows", "other_splits", "columns"]
 
-@triton.jit(
-    do_not_specialize=["queries", "rows", "splits", "tiles", "other_queries", "other_rows", "other_splits", "columns"]
-)
+
+@triton.jit(do_not_specialize=COUNTS)  # or it is compiled again as drafts grow
 def partial(
     query, other_query, key, value, positions, other_positions, lengths, other_lengths, paths, parts, maxima, sums,
     behind, scale, stride_qh, stride_qn, stride_kh, stride_kn, stride_vh, stride_vn, heads,
@@ -47,7 +47,7 @@ def partial(
         )  # fmt: skip
 
 
-@triton.jit(do_not_specialize=["queries", "rows", "splits", "other_queries", "other_rows", "other_splits"])
+@triton.jit(do_not_specialize=[name for name in COUNTS if name not in ("tiles", "columns")])
 def folded(
     parts, maxima, sums, behind, positions, out, other_out, stride_oh, stride_on, heads,
     queries, rows, splits, other_queries, other_rows, other_splits,
