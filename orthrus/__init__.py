@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from orthrus.config.schema import Config
     from orthrus.decoder import Decoder, Stream
     from orthrus.drafting.auto_block import AutoBlock
+    from orthrus.drafting.auto_cycle import AutoCycle
     from orthrus.drafting.auto_tree import AutoTree
     from orthrus.drafting.draft_pass import run_draft_pass
     from orthrus.files import cache_directory as cache_directory
@@ -77,6 +78,7 @@ __all__ = [
     "AttentionBackend",
     "AttentionCapabilities",
     "AutoBlock",
+    "AutoCycle",
     "AutoTree",
     "Baseline",
     "BaselineAnswer",
@@ -150,6 +152,7 @@ __all__ = [
 
 _LAZY = {
     "AutoBlock": "drafting.auto_block",
+    "AutoCycle": "drafting.auto_cycle",
     "AutoTree": "drafting.auto_tree",
     "Chance": "chance",
     "Config": "config.schema",

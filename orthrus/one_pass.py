@@ -189,6 +189,32 @@ class OnePassObstacle:
     remedy: str  # "set attention.name=sdpa"
 
 
+@dataclass(frozen=True)
+class OnePassCycle:
+    """A one-pass cycle in parts, for those who measure what it costs beside one of two passes.
+
+    name: of what drafts, in notices and in the file of what was measured. drafts: tokens of a draft, n. score: passes
+    over a draft and the blocks beside it, and returns the draft's logits [B, n + 1, V]. follow: makes of a block what
+    would be drafted next, while the host waits.
+    """
+
+    name: str
+    drafts: int
+    score: Callable[[Context, Draft], Tensor]
+    follow: Callable[[Context], object]
+
+
+@runtime_checkable
+class JoinsBlocks(Protocol):
+    """A target that tells where blocks and the draft beside them are one pass: what is not attention is read once.
+
+    Elsewhere it runs the blocks in a pass of their own, so that a cycle takes about as long as two passes do.
+    """
+
+    def joins_blocks(self, rows: int, blocks: AcceptableBlocks) -> bool:
+        """Tell whether that is so for a batch of so many rows and these blocks."""
+
+
 @runtime_checkable
 class ScoresWithBlocks(Protocol):
     """A target that scores a draft and runs a view's blocks beside it in one pass, unless a part of it cannot."""

@@ -308,12 +308,12 @@ def certified(group: RankGroup, sums: str) -> dict[str, Any]:
 
 
 PARTS: Mapping[str, tuple[Callable[[RankGroup, str], dict[str, Any]], str, int]] = {  # what, sums, seconds at most
-    "passes-nccl": (passes, "nccl", 120),
+    "passes-nccl": (passes, "nccl", 180),
     "collectives-nccl": (collectives, "nccl", 60),
     "collectives-joined": (collectives, "joined", 60),
     "collectives-fused": (collectives, "fused", 60),
-    "passes-joined": (passes, "joined", 110),
-    "passes-fused": (passes, "fused", 110),
+    "passes-joined": (passes, "joined", 180),
+    "passes-fused": (passes, "fused", 180),
     "large-nccl": (large, "nccl", 120),
     "collectives-direct": (collectives, "direct", 60),
     "certified-nccl": (certified, "nccl", 60),

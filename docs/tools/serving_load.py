@@ -253,8 +253,8 @@ def main(
             whole = asyncio.run(load(server, texts, clients, tokens, stream=False))
             streamed = asyncio.run(load(server, texts, clients, tokens, stream=True))
             taken.append(Round(bare, whole, streamed))
-            speeds = f"{bare:.0f} by generate, {whole.tokens_per_second:.0f} whole, {streamed.tokens_per_second:.0f} streamed"
-            print(f"round {len(taken) - 1}: {speeds} tokens/s", file=sys.stderr, flush=True)
+            speeds = f"{bare:.0f}, {whole.tokens_per_second:.0f} and {streamed.tokens_per_second:.0f} tokens/s"
+            print(f"round {len(taken) - 1}: {speeds} by generate, whole, streamed", file=sys.stderr, flush=True)
     counted = taken[1:]
     figures = {
         "generate": statistics.median(each.generate for each in counted),

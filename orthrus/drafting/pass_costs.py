@@ -42,6 +42,7 @@ VERIFY = "verify"  # the kind of what every cycle does, whatever drafts: the tar
 VERIFY_TREE = "verify tree"  # the same where a tree was drafted
 
 RunPass = Callable[[Context, int], object]  # runs a pass of the size and leaves scratch slots only
+Score = Callable[[Context, Draft], Tensor]  # returns the logits [B, n + 1, V] of a draft
 Bucket = tuple[int, int, bool]  # buckets of rows and slots, and whether tokens are drawn or the likeliest
 
 
@@ -64,7 +65,7 @@ class PassCosts:
     ) -> None:
         """trees: whether sizes are those of trees, 0 not among them."""
         self._target = target
-        self._verify = VERIFY_TREE if trees else VERIFY
+        self._verify, self._trees = VERIFY_TREE if trees else VERIFY, trees
         self._together = together_of(target)
         self._drafting = dict([drafting] if drafting else [])
         self._notify = notify
@@ -78,7 +79,7 @@ class PassCosts:
 
         A smaller size is never told to cost more than a larger one: that is the noise of measuring.
         """
-        bucket = _bucket(context)
+        bucket = bucket_of(context)
         key = bucket, len(sizes)
         if key not in self._cycles:
             curves = [self._curve(kind, context, sizes, bucket) for kind in (self._verify, *self._drafting)]
@@ -91,7 +92,7 @@ class PassCosts:
 
         What lies between two sizes costs as much as lies between theirs.
         """
-        bucket = _bucket(context)
+        bucket = bucket_of(context)
         key = bucket, len(sizes)
         if key not in self._scoring:
             curve = self._curve(VERIFY, context, sizes, bucket)
@@ -101,7 +102,7 @@ class PassCosts:
 
     def knows(self, context: Context, sizes: Sequence[int]) -> bool:
         """Return whether `cycles` would answer without measuring and without a file."""
-        return not any(sizes) or (_bucket(context), len(sizes)) in self._cycles
+        return not any(sizes) or (bucket_of(context), len(sizes)) in self._cycles
 
     def _curve(self, kind: str, context: Context, sizes: Sequence[int], bucket: Bucket) -> Mapping[int, float]:
         missing_sizes = {size for size in sizes if size or kind == self._verify}  # no pass drafts nothing
@@ -121,7 +122,7 @@ class PassCosts:
         self._notify(f"measuring what passes cost on this machine ({kind}, {rows} row{'s' * (rows > 1)}; once)")
         actions = self._actions(kind, context, sizes)
         wait = partial(synchronize, self._target.device)
-        setting = tree_setting if kind == VERIFY_TREE else chain_setting
+        setting = tree_setting if self._trees and kind == self._verify else chain_setting
         measured, settled = measure(actions, wait, self._clock, self._together.agree, rows, setting)
         if not settled:
             self._notify("this machine is busy: what its passes cost could not be told exactly, and is not kept")
@@ -131,7 +132,7 @@ class PassCosts:
         if kind != self._verify:
             return {size: partial(self._drafting[kind], context, size) for size in sizes}
         scratch = scratch_context(context, len(sizes) * (MOST_ROUNDS + 1))
-        run = verify if kind == VERIFY else verify_tree
+        run = verify_tree if self._trees else verify
         return {size: partial(run, self._target, context, scratch, size) for size in sizes}
 
     def _identity(self, kind: str, bucket: Bucket) -> dict[str, Any] | None:
@@ -199,19 +200,35 @@ def scratch_context(context: Context, cycles: int) -> Scheduler:
     return scheduler
 
 
-def verify(target: Target, context: Context, scratch: Scheduler, size: int) -> None:
+def verify(
+    target: Target,
+    context: Context,
+    scratch: Scheduler,
+    size: int,
+    score: Score | None = None,
+    ahead: Callable[[], object] | None = None,
+) -> None:
     """Pass over the anchors and so many drafts, choose tokens as a verifier does, and commit something to `scratch`.
+
+    score: passes in the target's place. ahead: called while the host waits for what was committed.
 
     Committing, which waits for the device, is half as long as a small model's pass. Above temperature 0 so is noise for
     every token of the vocabulary. The tokens differ, so that a mixture of experts is as busy as it would be.
     """
     draft = _made_up(context, size)
-    chosen = _choices(target, context, draft)[:, 0]
+    chosen = _choices(target, context, draft, score)[:, 0]
     nothing = torch.zeros_like(chosen)
-    scratch.commit(draft, Verdict(nothing, nothing + _no_stop(context)))
+    scratch.commit(draft, Verdict(nothing, nothing + _no_stop(context)), ahead)
 
 
-def verify_tree(target: Target, context: Context, scratch: Scheduler, size: int) -> None:
+def verify_tree(
+    target: Target,
+    context: Context,
+    scratch: Scheduler,
+    size: int,
+    score: Score | None = None,
+    ahead: Callable[[], object] | None = None,
+) -> None:
     """Do what a cycle does with a tree of so many tokens: also find its paths, and move the keys of one that is kept.
 
     Each token has two children, so that paths are short, which is no matter: what is computed is the same for all.
@@ -219,19 +236,19 @@ def verify_tree(target: Target, context: Context, scratch: Scheduler, size: int)
     draft = _made_up(context, size)
     tree = replace(draft, parents=parents_in_pairs(draft.tokens))
     draft = check_draft(tree, context, "auto", trees=True).draft
-    path = AcceptedPath.of(draft, keep_agreed(_choices(target, context, draft), draft))
+    path = AcceptedPath.of(draft, keep_agreed(_choices(target, context, draft, score), draft))
     assert isinstance(target, ScoresTrees), "it was asked before"
     target.keep_path(context, path.order)
     nothing = torch.zeros_like(context.lengths)
     chain = replace(draft, tokens=path.tokens, parents=None)
-    scratch.commit(chain, Verdict(nothing, nothing + _no_stop(context)))
+    scratch.commit(chain, Verdict(nothing, nothing + _no_stop(context)), ahead)
 
 
-def _choices(target: Target, context: Context, draft: Draft) -> Tensor:
+def _choices(target: Target, context: Context, draft: Draft, score: Score | None) -> Tensor:
     """Return the target's choices [B, n + 1], made as decoding makes them."""
-    if context.settings.plain and (choose := score_choices_of(target)) is not None:
+    if score is None and context.settings.plain and (choose := score_choices_of(target)) is not None:
         return choose(context, draft)
-    logits = target.score(context, draft)
+    logits = (score or target.score)(context, draft)
     return add_noise(context, logits, Chance(0, context.device), paths=draft.paths).argmax(-1)
 
 
@@ -249,7 +266,8 @@ def _stop_tokens(context: Context) -> frozenset[int]:
     return frozenset().union(*(row.stop.token_ids for row in context.rows))
 
 
-def _bucket(context: Context) -> Bucket:
+def bucket_of(context: Context) -> Bucket:
+    """Return what costs are told apart by, beside kind and size."""
     return _row_bucket(len(context.rows)), _slot_bucket(context.longest), context.settings.draws
 
 

@@ -6,7 +6,7 @@ Prefills can take the same kernels with larger tiles, so that a token gets the b
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ from orthrus.kernels.tiles import (
     PART_COLUMNS,
     SMALL_WIDTH,
     Tile,
+    summed_tile,
     tile,
 )
 
@@ -40,12 +41,12 @@ class Normed:
         tokens = self.hidden.shape[1]
         first, end, _ = columns.indices(tokens)
         hidden, gained = self.hidden[:, first:end], self.gained.view(self.hidden.shape)[:, first:end]
-        return Normed(hidden, gained, self.parts.flatten()[first:], self.count, self.padded or _padded(tokens))
+        return Normed(hidden, gained, self.parts.flatten()[first:], self.count, self.padded or padded_tokens(tokens))
 
     @property
     def stride(self) -> int:
         """How many numbers after a token's part in one row of parts is that in the next."""
-        return self.padded or _padded(self.hidden.shape[0] * self.hidden.shape[1])
+        return self.padded or padded_tokens(self.hidden.shape[0] * self.hidden.shape[1])
 
 
 def fits(
@@ -106,7 +107,7 @@ def gain(hidden: Tensor, weight: Tensor) -> Normed:
 
     tokens, size = hidden.shape[0] * hidden.shape[1], hidden.shape[2]
     gained = torch.empty_like(hidden)
-    parts = hidden.new_empty(_padded(tokens), dtype=torch.float32)
+    parts = hidden.new_empty(padded_tokens(tokens), dtype=torch.float32)
     kernels.gain[(tokens,)](hidden, weight, gained, parts, K=size, PADDED=_power(size))
     return Normed(hidden, gained, parts, 1)
 
@@ -117,7 +118,7 @@ def added_gain(hidden: Tensor, more: Tensor, weight: Tensor) -> Normed:
 
     tokens, size = hidden.shape[0] * hidden.shape[1], hidden.shape[2]
     gained = torch.empty_like(hidden)
-    parts = hidden.new_empty(_padded(tokens), dtype=torch.float32)
+    parts = hidden.new_empty(padded_tokens(tokens), dtype=torch.float32)
     kernels.added_gain[(tokens,)](hidden, more, weight, gained, parts, K=size, PADDED=_power(size))
     return Normed(hidden, gained, parts, 1)
 
@@ -141,7 +142,7 @@ class SharedParts(Protocol):
 def fits_summed(weight: Tensor, residual: Tensor, shared: SharedParts) -> bool:
     """Tell whether `linear_summed` takes a residual [B, n, E]: its parts have room, and its programs run at a time."""
     outputs, tokens = weight.shape[0], residual.shape[0] * residual.shape[1]
-    layout = tile(tokens, outputs, outputs)
+    layout = summed_tile(tokens, outputs)
     return residual.numel() <= shared.letter and _run_at_a_time(_grid(tokens, outputs, layout), layout, residual)
 
 
@@ -156,10 +157,10 @@ def linear_summed(
 
     outputs, inputs = weight.shape
     tokens = residual.shape[0] * residual.shape[1]
-    layout = tile(tokens, outputs, outputs)
+    layout = summed_tile(tokens, outputs)
     count = outputs // PART_COLUMNS
     gained = residual if norm is None else torch.empty_like(residual)
-    parts = residual.new_empty(0 if norm is None else count * _padded(tokens), dtype=torch.float32)
+    parts = residual.new_empty(0 if norm is None else count * padded_tokens(tokens), dtype=torch.float32)
     triton_direct_sum.linear_summed[_grid(tokens, outputs, layout)](
         hidden,
         weight,
@@ -170,7 +171,7 @@ def linear_summed(
         shared.inboxes,
         slot * shared.ranks * shared.letter,
         tokens,
-        _padded(tokens),
+        padded_tokens(tokens),
         N=outputs,
         K=inputs,
         NORMED=norm is not None,
@@ -198,7 +199,7 @@ def linear_added_directly(
     tokens, size = residual.shape[0] * residual.shape[1], residual.shape[2]
     _linear(unnormed(hidden), weight, None, 0.0, tile(tokens, *weight.shape), out=part)
     gained = residual if norm is None else torch.empty_like(residual)
-    parts = residual.new_empty(0 if norm is None else _padded(tokens), dtype=torch.float32)
+    parts = residual.new_empty(0 if norm is None else padded_tokens(tokens), dtype=torch.float32)
     triton_direct_sum.direct_added_gain[(tokens,)](
         residual,
         shared.buffers,
@@ -307,7 +308,7 @@ def linear_rotated(
 def room_for_norm(residual: Tensor, outputs: int) -> Normed:
     """Return what `linear_added` writes of residual [B, n, E], if some columns at a time; outputs: of its weight."""
     tokens, count = residual.shape[0] * residual.shape[1], outputs // PART_COLUMNS
-    parts = residual.new_empty(count * _padded(tokens), dtype=torch.float32)
+    parts = residual.new_empty(count * padded_tokens(tokens), dtype=torch.float32)
     return Normed(residual, torch.empty_like(residual), parts, count)
 
 
@@ -342,6 +343,25 @@ def linear_added(
         **launch_arguments(layout, outputs),
     )
     return room
+
+
+@runtime_checkable
+class ProjectsAttention(Protocol):
+    """An attention backend that can do the projection behind it in the kernel in which it ends."""
+
+    def attend_added(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        prepared: Any,
+        *,
+        scale: float,
+        weight: Tensor,
+        residual: Tensor,
+        norm: Tensor,
+    ) -> Normed | None:
+        """Do what `attend` [B, H, n, D] and then `linear_added` do, to the bit; None: it has not, so call them."""
 
 
 def gated(normed: Normed, weight: Tensor, epsilon: float) -> Tensor:
@@ -396,7 +416,7 @@ def _early(layout: Tile, width: int) -> dict[str, Any]:
     return {**launch, "AHEAD": layout.ahead if launch["EARLY"] else 0, "PIECES": pieces}
 
 
-def _padded(tokens: int) -> int:
+def padded_tokens(tokens: int) -> int:
     """Return for how many tokens each part of sums of squares has room."""
     return 16 if tokens <= 16 else -(-tokens // 32) * 32
 

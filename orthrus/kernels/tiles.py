@@ -55,6 +55,15 @@ def tile(tokens: int, outputs: int, width: int, most_columns: int = 256) -> Tile
     return _many_tokens(tokens, outputs, most_columns)
 
 
+def summed_tile(tokens: int, width: int) -> Tile:
+    """Return the layout of products that are summed over GPUs in their own kernel; width: the hidden size.
+
+    None has more than 32 tokens: with 64 of them, on an H200 with Triton 3.6, nothing was added to the residual
+    (`tests/gpu/test_direct_sum_cuda.py` has a case of 40).
+    """
+    return tile(min(tokens, MOST_TOKENS), width, width)
+
+
 def _some_tokens(outputs: int) -> list[Tile]:
     """Return layouts for up to 96 tokens, the best first, measured on an H200 by `docs/tools/product_tiles.py`."""
     few = [Tile(64, 32, 64, 4, 8), Tile(64, 16, 128, 4, 5)]

@@ -91,16 +91,22 @@ def store_squares(parts, wide, first, padded, m, valid, BM: tl.constexpr, BN: tl
 
 
 @triton.jit
+def prepare(x, weight, gained, parts, row, k, inside, K: tl.constexpr):
+    """Write a row x [K] times a norm's weight, and the whole sum of its squares as the one part."""
+    g = tl.load(weight + k, mask=inside, other=0.0).to(tl.float32)
+    wide = x.to(tl.float32)
+    tl.store(gained + row * K + k, (wide * g).to(x.dtype), mask=inside)
+    tl.store(parts + row, tl.sum(wide * wide, 0))
+
+
+@triton.jit
 def gain(hidden, weight, gained, parts, K: tl.constexpr, PADDED: tl.constexpr):
     """Prepare the first layer: gained = hidden * weight, and the whole sum of squares as the one part."""
     row = tl.program_id(0)
     k = tl.arange(0, PADDED)
     inside = k < K
     x = tl.load(hidden + row * K + k, mask=inside, other=0.0)
-    g = tl.load(weight + k, mask=inside, other=0.0).to(tl.float32)
-    wide = x.to(tl.float32)
-    tl.store(gained + row * K + k, (wide * g).to(x.dtype), mask=inside)
-    tl.store(parts + row, tl.sum(wide * wide, 0))
+    prepare(x, weight, gained, parts, row, k, inside, K)
 
 
 @triton.jit

@@ -7,7 +7,9 @@ from torch import Tensor
 
 from orthrus import AttentionCapabilities, BuildError, MaskDescription, Parts
 from orthrus.kernels.launch import early_launch
+from orthrus.kernels.skinny_linear import Normed
 from orthrus.one_pass import Attending
+from orthrus_attention import projected_kv
 from orthrus_attention.beside_kv import attend_at_once
 from orthrus_attention.masks import ALL_KINDS
 from orthrus_attention.parts_of_keys import group_count
@@ -53,6 +55,23 @@ class SplitAttention:
     def attend_beside(self, draft: Attending, blocks: Attending, *, scale: float) -> tuple[Tensor, Tensor] | None:
         """Return [1, H, n, D] of a scored draft's queries, and of the blocks' beside it; None: attend for each."""
         return attend_at_once(draft, blocks, scale)
+
+    def attend_added(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        prepared: Prepared,
+        *,
+        scale: float,
+        weight: Tensor,
+        residual: Tensor,
+        norm: Tensor,
+    ) -> Normed | None:
+        """Add attention's result times weight [E, H D] to the residual [1, 1, E], of one query of a small model."""
+        if not projected_kv.fits(query, key, prepared, weight):
+            return None
+        return projected_kv.attend_added(query, key, value, prepared, scale, weight, residual, norm)
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, prepared: Prepared, scale: float) -> Tensor:

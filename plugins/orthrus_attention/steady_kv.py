@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -60,15 +61,60 @@ def layout_of(rows: int, size: int, width: int, heads: int, slots: int, tree: bo
     return Layout(count, at_a_time, warps, not tree and programs >= (ENOUGH if slots <= FEW_SLOTS else MORE))
 
 
+@dataclass(frozen=True, eq=False)
+class LeftParts:
+    """What `partial` leaves: of each part or group a softmax's maxima, sums and summed values; whole: the result."""
+
+    whole: bool
+    out: Tensor  # [B, H, n, D]
+    values: Tensor  # [B, H_kv, splits, rows, D]; of the whole, `out`
+    maxima: Tensor  # [B, H_kv, splits, rows]
+    sums: Tensor
+    splits: int
+    rows: int  # of queries that share a key head
+    shape: Mapping[str, Any]  # that both kernels are compiled for
+
+
 def attend_steadily(query: Tensor, key: Tensor, value: Tensor, prepared: Prepared, scale: float) -> Tensor:
     """Return [B, H, n, D] for queries [B, H, n, D] and keys and values [B, H_kv, C, D]."""
+    from orthrus_attention import triton_steady_kv
+
+    left = leave_parts(query, key, value, prepared, scale)
+    if not left.whole:
+        batch, heads, queries = query.shape[0], key.shape[1], query.shape[2]
+        triton_steady_kv.folded[(batch * heads, left.rows)](
+            left.values,
+            left.maxima,
+            left.sums,
+            prepared.positions,
+            left.out,
+            *left.out.stride()[:3],
+            heads,
+            queries,
+            left.rows,
+            left.splits,
+            num_warps=max(1, left.shape["PADDED"] // 128),
+            **left.shape,
+        )
+    return left.out
+
+
+def layout_for(query: Tensor, key: Tensor, tree: bool) -> Layout:
+    """Return the layout of a pass of queries [B, H, n, D] over keys [B, H_kv, C, D]."""
+    batch, all_heads, queries, size = query.shape
+    heads, slots = key.shape[1], key.shape[2]
+    return layout_of(all_heads // heads * queries, size, query.element_size(), batch * heads, slots, tree)
+
+
+def leave_parts(query: Tensor, key: Tensor, value: Tensor, prepared: Prepared, scale: float) -> LeftParts:
+    """Return the parts of `attend_steadily`, not folded yet."""
     from orthrus_attention import triton_steady_kv
 
     batch, all_heads, queries, size = query.shape
     heads, slots = key.shape[1], key.shape[2]
     groups = all_heads // heads
     rows, tree = groups * queries, prepared.seen is not None
-    layout = layout_of(rows, size, query.element_size(), batch * heads, slots, tree)
+    layout = layout_for(query, key, tree)
     splits = group_count(slots) if layout.grouped else part_count(slots)
     whole = layout.grouped and splits == 1
     # [B, n, H, D] in memory, which is how the model's next projection wants it
@@ -117,19 +163,4 @@ def attend_steadily(query: Tensor, key: Tensor, value: Tensor, prepared: Prepare
         num_warps=layout.warps,
         **shape,
     )
-    if not whole:
-        triton_steady_kv.folded[(batch * heads, rows)](
-            parts,
-            maxima,
-            sums,
-            prepared.positions,
-            out,
-            *out.stride()[:3],
-            heads,
-            queries,
-            rows,
-            splits,
-            num_warps=max(1, shape["PADDED"] // 128),
-            **shape,
-        )
-    return out
+    return LeftParts(whole, out, parts, maxima, sums, splits, rows, shape)

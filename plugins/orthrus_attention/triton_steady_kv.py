@@ -56,7 +56,7 @@ def group_of(part):
 
 
 @triton.jit
-def _weights_of(maximum, part_maximum):
+def weights_of(maximum, part_maximum):
     """Return the larger of two maxima, and what sums under each are multiplied by."""
     higher = tl.maximum(maximum, part_maximum)
     anchor = tl.where(higher == float("-inf"), 0.0, higher)  # a row that has seen no key yet
@@ -176,7 +176,7 @@ def leave(
         for slot in range(start, end, BLOCK_N):
             if GROUPED:  # noqa: SIM102  # which is known when it is compiled
                 if slot % leaf == 0:
-                    group_maximum, keep, weigh = _weights_of(group_maximum, maximum)
+                    group_maximum, keep, weigh = weights_of(group_maximum, maximum)
                     group_total = tl.fma(group_total, keep, total * weigh)
                     group_values = tl.fma(group_values, keep[:, None], sum_values * weigh[:, None])
                     maximum = tl.full([BLOCK_M], float("-inf"), tl.float32)
@@ -196,7 +196,7 @@ def leave(
             v = tl.load(values + place[:, None] * stride_vn + d[None, :], mask=v_mask, other=0.0)
             maximum, total, sum_values = _add_keys(q, k, v, seen, scale, maximum, total, sum_values, EXACT)
         if GROUPED:
-            maximum, keep, weigh = _weights_of(group_maximum, maximum)
+            maximum, keep, weigh = weights_of(group_maximum, maximum)
             total = tl.fma(group_total, keep, total * weigh)
             sum_values = tl.fma(group_values, keep[:, None], sum_values * weigh[:, None])
         written = valid[:, None] & inside[None, :]
@@ -270,10 +270,10 @@ def _chunk_folded(
         group_total = held_sums[group * FOLD]  # type: ignore[var-annotated]
         group_values = held_values[group * FOLD]  # type: ignore[var-annotated]
         for index in tl.static_range(1, FOLD):
-            group_maximum, keep, weigh = _weights_of(group_maximum, held_maxima[group * FOLD + index])
+            group_maximum, keep, weigh = weights_of(group_maximum, held_maxima[group * FOLD + index])
             group_total = tl.fma(group_total, keep, held_sums[group * FOLD + index] * weigh)
             group_values = tl.fma(group_values, keep, held_values[group * FOLD + index] * weigh)
-        maximum, keep, weigh = _weights_of(maximum, group_maximum)
+        maximum, keep, weigh = weights_of(maximum, group_maximum)
         total = tl.fma(total, keep, group_total * weigh)
         values = tl.fma(values, keep, group_values * weigh)
     return maximum, total, values

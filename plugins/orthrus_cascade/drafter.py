@@ -61,8 +61,8 @@ class Cascade:
         for number, drafter in enumerate(drafters):
             if isinstance(drafter, DraftsWhileScoring):
                 raise BuildError(
-                    f"drafter '{name_of(drafter)}' drafts in the pass that scores (cycle: one_pass), which drafter"
-                    f" 'cascade' does not let it do; set drafter.drafters[{number}].cycle=two_passes"
+                    f"drafter '{name_of(drafter)}' drafts in the pass that scores (cycle: one_pass or auto), which"
+                    f" drafter 'cascade' does not let it do; set drafter.drafters[{number}].cycle=two_passes"
                 )
         self._drafters = drafters
         self._choice = Choice(len(drafters), cost)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from orthrus import RowState
 from orthrus.choices import PassLogits
+from orthrus.kernels.argmax import argmax
 from orthrus_diffusion.chain import FOLLOWED, greedy_chain
 from orthrus_diffusion.following_tree import best_first_following, chosen_by_kernels, conditional
 from orthrus_diffusion.transitions import Successors
@@ -53,7 +54,7 @@ class MaskedBlock:
         """Return tokens [B, K - 1], or logits [B, K - 1, V], each row's first draft in front; or a tree."""
         if self.choose and self.nodes:
             return best_first(self._moved(rows, logits), rows.room, self.nodes)
-        return self._moved(rows, logits.argmax(-1) if self.choose else logits)
+        return self._moved(rows, argmax(logits) if self.choose else logits)
 
     @property
     def reduces(self) -> bool:

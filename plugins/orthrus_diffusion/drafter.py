@@ -87,12 +87,17 @@ class Diffusion:
         self._next: tuple[Context, int, Draft] | None = None  # launched early, for this cycle of this context
         self._launched: torch.cuda.Event | None = None
 
-    def _chooser(self, tree: int | None, notify: Callable[[str], None]) -> AutoBlock | AutoTree:
+    @property
+    def described(self) -> str:
+        """What drafts, for whom passes of another drafter cost something else."""
         successors = self._successors
-        name = "diffusion" if successors is None else f"diffusion, successor head of rank {successors.head.rank}"
+        return "diffusion" if successors is None else f"diffusion, successor head of rank {successors.head.rank}"
+
+    def _chooser(self, tree: int | None, notify: Callable[[str], None]) -> AutoBlock | AutoTree:
+        name = self.described
         if tree is None:
             name = name if self._early else f"{name}, read first"
-        drafting = name, self._measured
+        drafting = name, self.measured
         if tree is None:
             return AutoBlock(self._target, self.block - 1, drafting=drafting, notify=notify)
         return AutoTree(self._target, self.block - 1, tree, drafting=drafting, notify=notify)
@@ -101,6 +106,11 @@ class Diffusion:
     def successor(self) -> SuccessorHead | None:
         """The head by which each draft sees the one before it; None: they do not see each other."""
         return self._successors.head if self._successors else None
+
+    @property
+    def shape(self) -> DraftShape:
+        """What is drafted next; with `auto`, what was chosen last."""
+        return self._shape
 
     @property
     def launched(self) -> bool:
@@ -202,7 +212,7 @@ class Diffusion:
         if self._auto:
             self._auto.move_rows(sources)
 
-    def _measured(self, context: Context, choice: int | DraftShape) -> object:
+    def measured(self, context: Context, choice: int | DraftShape) -> object:
         """Draft as `propose` does, drawing if it draws, for those who measure."""
         shape = _shape(choice)
         if isinstance(self._auto, AutoBlock) and self._cuts(context, self._auto):

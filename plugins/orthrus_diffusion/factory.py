@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from orthrus import BuildError, Parts
+from orthrus.one_pass import JoinsBlocks
 from orthrus.optional import ViewTarget
+from orthrus_diffusion.auto_cycle import AutoCycleDiffusion
 from orthrus_diffusion.drafter import VIEW, Diffusion
 from orthrus_diffusion.one_pass import DRAFTS, OnePassDiffusion
 from orthrus_diffusion.options import DiffusionOptions
@@ -18,7 +20,7 @@ COPIES = "copies"  # of the model's own attention, untrained
 MOST_NODES = 63  # of a tree of a size that is chosen: with the anchor as many as kernels of trees take
 
 
-def make(options: DiffusionOptions, parts: Parts) -> Diffusion:
+def make(options: DiffusionOptions, parts: Parts) -> Diffusion | AutoCycleDiffusion:
     """Return the drafter with its view attached to the target; raise BuildError or InputError if it cannot be."""
     target: ViewTarget = parts.target
     if "views" not in target.capabilities:
@@ -30,6 +32,24 @@ def make(options: DiffusionOptions, parts: Parts) -> Diffusion:
     if options.cycle == "one_pass":
         block = options.block if isinstance(options.block, int) else min(DRAFTS + 1, view_config.block)
         return OnePassDiffusion(target, block, view_config.mask_token_id, name, successor=head)
+    two_passes = _two_passes(target, options, view_config, name, head, parts)
+    if options.cycle == "two_passes":
+        return two_passes
+    block = min(DRAFTS + 1, two_passes.block)
+    one_pass = OnePassDiffusion(target, block, view_config.mask_token_id, name, successor=head)
+    if isinstance(target, JoinsBlocks) and target.joins_blocks(1, one_pass.blocks_of(block - 1)):
+        return AutoCycleDiffusion(target, two_passes, one_pass, notify=parts.notify)
+    return two_passes  # one pass would take as long
+
+
+def _two_passes(
+    target: ViewTarget,
+    options: DiffusionOptions,
+    view_config: ViewConfig,
+    name: str,
+    head: SuccessorHead | None,
+    parts: Parts,
+) -> Diffusion:
     block = options.block if isinstance(options.block, int) else view_config.block
     auto, tree = "auto" in (options.block, options.tree), MOST_NODES if options.tree == "auto" else options.tree
     mask, notify = view_config.mask_token_id, parts.notify

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from orthrus import Chance, Context, Draft, InputError
 from orthrus.draft_memory import is_short
-from orthrus.one_pass import AcceptableBlocks, BlockPredictions
+from orthrus.kernels.argmax import argmax
+from orthrus.one_pass import AcceptableBlocks, BlockPredictions, OnePassCycle, ScoresWithBlocks
 from orthrus.optional import BoundsSlots, ViewTarget
 from orthrus.sampling import draw_draft
 from orthrus_diffusion.chain import FOLLOWED, draw_chain, greedy_chain
@@ -70,15 +71,41 @@ class OnePassDiffusion(Diffusion):
         """Return the blocks for each length of a draft [B, n]; None where no draft follows, or slots do not suffice."""
         self._scored = None
         width = draft.tokens.shape[1]
-        blocks = AcceptableBlocks(
-            self.view, self.mask_token_id, width, self.block + 1, states=self._successors is not None
-        )
-        most = self._target.max_slots if isinstance(self._target, BoundsSlots) else None
-        fits = most is None or context.longest + width + blocks.columns <= most
-        if not fits or context.max_room < 2:  # this cycle commits one at least
+        if not self.fits(context, width) or context.max_room < 2:  # this cycle commits one at least
             return None
         self._blocks = context, context.lengths, width
-        return blocks
+        return self.blocks_of(width)
+
+    def blocks_of(self, drafts: int) -> AcceptableBlocks:
+        """Return the blocks beside a draft of so many tokens."""
+        states = self._successors is not None
+        return AcceptableBlocks(self.view, self.mask_token_id, drafts, self.block + 1, states=states)
+
+    def fits(self, context: Context, drafts: int) -> bool:
+        """Tell whether rows may have slots enough for a draft of so many tokens and the blocks beside it."""
+        most = self._target.max_slots if isinstance(self._target, BoundsSlots) else None
+        return most is None or context.longest + drafts + self.blocks_of(drafts).columns <= most
+
+    def leave_out(self) -> None:
+        """Run no blocks in this cycle, and forget what those of an earlier one said."""
+        self._scored = None
+
+    @property
+    def measured_cycle(self) -> OnePassCycle:
+        """A cycle in parts, for those who measure; what the blocks say is followed as if no draft was accepted."""
+        return OnePassCycle(self.described, self.block - 1, self._measured_score, self._measured_follow)
+
+    def _measured_score(self, context: Context, draft: Draft) -> Tensor:
+        assert isinstance(self._target, ScoresWithBlocks), "it was asked"
+        width = draft.tokens.shape[1]
+        logits, predictions = self._target.score_with_blocks(context, draft, self.blocks_of(width))
+        self._scored = Scored(context, context.lengths, width, predictions)
+        return logits
+
+    def _measured_follow(self, context: Context) -> object:
+        scored, self._scored = self._scored, None
+        assert scored is not None, "it was scored"
+        return self._following(scored, context, Chance(0, context.device))
 
     def take_predictions(self, context: Context, predictions: BlockPredictions) -> None:
         """Keep what the blocks said until it is known which one fits."""
@@ -117,7 +144,7 @@ class OnePassDiffusion(Diffusion):
             return self._corrected(logits.contiguous(), states, lengths, context, chance)
         if context.settings.draws:
             return draw_draft(context, chance, logits, lengths, passes=0)
-        return Draft(logits.argmax(-1), lengths)
+        return Draft(argmax(logits), lengths)
 
     def _corrected(self, logits: Tensor, states: Tensor, lengths: Tensor, context: Context, chance: Chance) -> Draft:
         """Return the draft of logits [B, n, V] and states [B, n, h], whose first token follows the new anchor."""

@@ -41,10 +41,12 @@ class DiffusionOptions:
         " places of a block do not see each other; auto: for trees on a GPU, as elsewhere it costs a small model more"
         " than it gains",
     )
-    cycle: Literal["two_passes", "one_pass"] = option(
+    cycle: Literal["two_passes", "one_pass", "auto"] = option(
         "two_passes",
         help="passes of a cycle: two_passes drafts, then scores; one_pass drafts for every length that may be accepted"
-        " while it scores, with block null 5 tokens, and takes neither tree nor block auto",
+        " while it scores, with block null 5 tokens, and takes neither tree nor block auto; auto: the one or the other,"
+        " by what cycles cost and what is accepted, two where one pass takes as long; its cycles of one pass draft 5"
+        " tokens, or fewer if block does",
     )
     allow_ordinary_mask: bool = option(
         False, help="use a view whose mask is a token of ordinary text, though its config does not allow that"

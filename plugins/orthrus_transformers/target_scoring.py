@@ -77,6 +77,14 @@ class TargetScoring(TargetViews, PlainAhead):
         states = None if taps is None else blocks.by_length(taps.part(0)[:, blocks.projected])
         return logits, BlockPredictions(blocks.by_length(predicted), states)
 
+    def joins_blocks(self, rows: int, blocks: AcceptableBlocks) -> bool:
+        """Tell whether a batch of so many rows is scored with these blocks in one walk through the layers.
+
+        Raises BuildError if there is no view of their name.
+        """
+        joined = self._taps.buffer is None and self.one_pass_obstacle() is None  # taps are of the draft's rows alone
+        return joined and self._engine.joins(rows, BlocksBeside(blocks, self._view(blocks.view)))
+
     def one_pass_obstacle(self) -> OnePassObstacle | None:
         """Return which part keeps it from running blocks beside a scored draft: its layers or its attention."""
         return one_pass_obstacle(self._model, self._state.backend, self.group is not None)

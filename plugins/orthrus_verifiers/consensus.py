@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from orthrus import Chance, Context, Draft, Parts, Verdict
+from orthrus.kernels.argmax import argmax
 from orthrus.sampling import keep_agreed
 from orthrus_verifiers.options import ConsensusOptions
 
@@ -20,7 +21,7 @@ class Consensus:
 
     def verify(self, context: Context, draft: Draft, logits: Tensor, chance: Chance) -> Verdict:
         """Return the accepted counts and the argmax after the last accepted token; logits [B, n + 1, V]."""
-        return self.verify_choices(context, draft, logits.argmax(dim=-1))
+        return self.verify_choices(context, draft, argmax(logits))
 
     def verify_choices(self, context: Context, draft: Draft, choices: Tensor) -> Verdict:
         """Return the accepted counts and the choice after the last accepted token; choices [B, n + 1]."""

@@ -15,7 +15,18 @@ import orthrus
 LONGEST = 500  # lines of a file
 KERNELS = {  # what models of plugins are made of on a GPU
     f"orthrus.kernels.{name}"
-    for name in ("available", "launch", "skinny_linear", "small_ops", "tiles", "triton_wait", "two_weights")
+    for name in (
+        "argmax",
+        "available",
+        "launch",
+        "lookups",
+        "skinny_linear",
+        "small_ops",
+        "tiles",
+        "triton_skinny_linear",
+        "triton_wait",
+        "two_weights",
+    )
 }
 DRAFTER_MODELS = {  # building blocks of drafters with weights of their own
     f"orthrus.drafter_models.{name}"

@@ -53,9 +53,9 @@ SECTIONS = {"stop": Stop, "sampling": Sampling, "warm_up": WarmUp}
 PROTOCOLS = ("AttentionBackend", "Baseline", "Drafter", "KVCache", "Source", "Target", "Tokenizer", "Verifier")
 FIELDS = (
     *(values.Draft, values.Verdict, values.Step, values.MaskDescription, values.AttentionCapabilities),
-    *(one_pass.AcceptableBlocks, one_pass.BlockPredictions),
+    *(one_pass.AcceptableBlocks, one_pass.BlockPredictions, one_pass.OnePassCycle),
 )
-ONE_PASS_ABILITIES = ("DraftsWhileScoring", "ScoresWithBlocks")
+ONE_PASS_ABILITIES = ("DraftsWhileScoring", "JoinsBlocks", "ScoresWithBlocks")
 TREE_ABILITIES = ("DraftsTrees", "VerifiesTrees", "ScoresTrees", "MovesSlots")
 ABILITIES = (
     "BoundsRows",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +21,10 @@ from orthrus.one_pass import AcceptableBlocks
 from orthrus_attention.split_kv import SplitAttention
 from orthrus_caches.dynamic import DynamicCache
 from orthrus_caches.static import StaticCache
+from orthrus_diffusion.auto_cycle import AutoCycleDiffusion
+from orthrus_diffusion.drafter import Diffusion
 from orthrus_diffusion.one_pass import OnePassDiffusion
+from orthrus_drafters.none import NoDrafter
 from orthrus_transformers.loading.sources import SHAPES
 from orthrus_transformers.target import TransformersTarget
 
@@ -146,3 +150,21 @@ def test_both_kinds_have_the_bits_that_launches_for_each_leave(
     apart_logits, apart_predictions = target.score_with_blocks(rows, draft, blocks)
     assert len(apart.taken & {"linear", "linear_rotated"}) == 1 and "linear_added" in apart.taken
     assert torch.equal(logits, apart_logits) and torch.equal(predicted, apart_predictions.logits)
+
+
+@pytest.mark.parametrize("shape", ["smollm2-135m", "qwen3-1.7b"])
+@pytest.mark.parametrize("drafting", [{}, {"auto": True}, {"auto": True, "tree": 63}])
+def test_auto_tries_both_ways_and_texts_in_bfloat16_stay_the_same(
+    shape: str, drafting: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ORTHRUS_CACHE", str(tmp_path))
+    target, prompts, notes = shaped(shape, "graphed"), [[*range(1, 20)], [7, 8, 9], [*range(300, 340)]], []
+    plain = decode_with(target, NoDrafter(), prompts, Stop(200), batch=1)
+    two, one = Diffusion(target, 16, 3, "noisy", **drafting), OnePassDiffusion(target, 6, 3, "noisy")
+    drafter = AutoCycleDiffusion(target, two, one, notify=notes.append)
+    for batch in (1, 3):
+        results = decode_with(target, drafter, prompts, Stop(200), batch=batch)
+        assert [result.token_ids for result in results] == [result.token_ids for result in plain]
+    shares = dict(part.split(":") for part in drafter.report()["cycles"].split())
+    assert set(shares) == {"one_pass", "two_passes"}
+    assert any("cycle of one pass" in note for note in notes)

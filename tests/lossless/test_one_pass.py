@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.building import assert_held, decode_with, family_oracle, table_target, transformers_target
 from support.families import FEW, VOCABULARY, WINDOW, tiny_model
+from support.joined_blocks import JoinedEngine
 from support.native import hold_kernels, needs_kernels
 from support.recordings import Recorded, recording_target
 from support.successors import random_head
@@ -46,8 +47,6 @@ from orthrus_diffusion.block import MaskedBlock
 from orthrus_diffusion.drafter import Diffusion
 from orthrus_diffusion.one_pass import OnePassDiffusion
 from orthrus_drafters.none import NoDrafter
-from orthrus_transformers.engines.forward_pass import ForwardPass
-from orthrus_transformers.engines.fused import FusedEngine
 from orthrus_transformers.engines.graph_limits import GraphLimits
 from orthrus_transformers.target import TransformersTarget
 from orthrus_verifiers.coupled import Coupled
@@ -252,13 +251,6 @@ def test_options_that_do_not_go_together(options: dict[str, object], sentence: s
     }
     with pytest.raises(ConfigError, match=sentence):
         orthrus.load(config)
-
-
-class JoinedEngine(FusedEngine):
-    """Join wherever that is possible, as a GPU does in 16 bits: in float64 rounding is no matter."""
-
-    def joins(self, forward_pass: ForwardPass) -> bool:
-        return self.can_join(forward_pass)
 
 
 @pytest.mark.parametrize("family", thorough_but(["qwen3"], ["llama", "mistral", "qwen2", "qwen3"]))

@@ -19,7 +19,7 @@ from orthrus.optional import StaticKVCache
 from orthrus.ranks.group import RankGroup
 from orthrus_transformers.engines.eager import EagerEngine
 from orthrus_transformers.engines.engine import Engine, EngineSetup, Obstacle
-from orthrus_transformers.engines.forward_pass import ForwardPass
+from orthrus_transformers.engines.forward_pass import BlocksBeside, ForwardPass
 from orthrus_transformers.engines.fused import FusedEngine
 from orthrus_transformers.engines.graph_limits import GraphLimits
 from orthrus_transformers.engines.graph_recorder import CudaRecorder, Recorder, Recording, UncapturableError, packed
@@ -146,6 +146,11 @@ class GraphedEngine:
             return self._eager.run(forward_pass)
         output = self._replayed(forward_pass)
         return self._eager.run(forward_pass) if output is None else output
+
+    def joins(self, rows: int, beside: BlocksBeside) -> bool:
+        """Tell whether the engine that is captured joins them, in passes that are not too large to be captured."""
+        columns = beside.blocks.count + beside.blocks.columns
+        return rows * columns <= self._limits.tokens and self._eager.joins(rows, beside)
 
     def _prefill(self, forward_pass: ForwardPass) -> Tensor:
         """Run a prefill padded, captured or not, so that what it gives does not depend on what came before.

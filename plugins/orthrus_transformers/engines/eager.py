@@ -12,7 +12,7 @@ from orthrus import KVCache, MaskDescription
 from orthrus.choices import reduces
 from orthrus.optional import PlacesAdjacentRows
 from orthrus_transformers.engines.engine import Engine, EngineSetup, Obstacle
-from orthrus_transformers.engines.forward_pass import ForwardPass
+from orthrus_transformers.engines.forward_pass import BlocksBeside, ForwardPass
 from orthrus_transformers.model.pass_state import Form, PassState
 from orthrus_transformers.model.past_key_values import PastKeyValues
 from orthrus_transformers.model.recurrent_cache import RecurrentPast
@@ -79,6 +79,10 @@ class EagerEngine:
             assert shards is not None, "whoever has all logits is asked for them"
             return shards.logits(self._logits(forward_pass, in_parts=True)).argmax()
         return self._logits(forward_pass)
+
+    def joins(self, rows: int, beside: BlocksBeside) -> bool:
+        """Return False: blocks are run after the draft."""
+        return False
 
     def _logits(self, forward_pass: ForwardPass, in_parts: bool = False) -> Tensor:
         """Return the logits [R, last, V]; in_parts: this rank's part of them."""

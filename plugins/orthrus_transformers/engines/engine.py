@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from orthrus import KVCache
-from orthrus_transformers.engines.forward_pass import ForwardPass
+from orthrus_transformers.engines.forward_pass import BlocksBeside, ForwardPass
 from orthrus_transformers.engines.graph_limits import GraphLimits
 from orthrus_transformers.model.pass_state import Form, PassState
 from orthrus_transformers.recurrent.recurrent_states import RecurrentStates
@@ -53,6 +53,9 @@ class Engine(Protocol):
 
     def run(self, forward_pass: ForwardPass) -> Tensor:
         """Return the logits [R, last, V], or what the draft pass makes of them; leave keys and values in the cache."""
+
+    def joins(self, rows: int, beside: BlocksBeside) -> bool:
+        """Tell whether blocks beside a scored draft go through the layers with it, rather than in a pass apart."""
 
     def report(self) -> Mapping[str, Any]:
         """Return what the engine is and what it holds, for those who measure; `layers`: the form of its layers."""

@@ -10,7 +10,7 @@ from orthrus.kernels.tiles import MOST_INVARIANT_TOKENS, MOST_WIDE_TOKENS, SMALL
 from orthrus.optional import StaticKVCache
 from orthrus_transformers.engines.eager import EagerEngine
 from orthrus_transformers.engines.engine import EngineSetup, Obstacle
-from orthrus_transformers.engines.forward_pass import ForwardPass
+from orthrus_transformers.engines.forward_pass import BlocksBeside, ForwardPass
 from orthrus_transformers.kernels.onednn_linear import fits, is_small
 from orthrus_transformers.model.decoder_layers import find_layers
 from orthrus_transformers.model.fused_layers import fuse, pack
@@ -51,11 +51,12 @@ class FusedEngine(EagerEngine):
 
     def run(self, forward_pass: ForwardPass) -> Tensor:
         """Run the pass; blocks beside a scored draft share its walk through the layers where `joins` says so."""
-        if forward_pass.beside is not None and self.joins(forward_pass):
+        beside, rows = forward_pass.beside, len(forward_pass.lengths)
+        if beside is not None and forward_pass.taps is None and self.joins(rows, beside):
             return self._joined(forward_pass)
         return super().run(forward_pass)
 
-    def joins(self, forward_pass: ForwardPass) -> bool:
+    def joins(self, rows: int, beside: BlocksBeside) -> bool:
         """Tell whether blocks go through the layers with the draft, so that what is not attention is read once.
 
         In bfloat16 on a GPU, for one row, of so many columns as the kernels for few tokens take: there the draft's
@@ -64,17 +65,16 @@ class FusedEngine(EagerEngine):
         """
         model = self._model
         small = model.config.get_text_config().hidden_size <= SMALL_WIDTH
-        invariant = forward_pass.columns <= (MOST_INVARIANT_TOKENS if small else MOST_WIDE_TOKENS)
+        columns = beside.blocks.count + beside.blocks.columns
+        invariant = columns <= (MOST_INVARIANT_TOKENS if small else MOST_WIDE_TOKENS)
         on_gpu = model.device.type == "cuda" and model.dtype == torch.bfloat16
-        return on_gpu and invariant and self.can_join(forward_pass)
+        return on_gpu and invariant and self.can_join(rows, beside)
 
-    def can_join(self, forward_pass: ForwardPass) -> bool:
+    def can_join(self, rows: int, beside: BlocksBeside) -> bool:
         """Tell whether they could: one row, over a cache of fixed buffers, and all layers fused, with the view, too."""
-        assert forward_pass.beside is not None, "there are blocks"
-        view, layers = forward_pass.beside.view, find_layers(self._model)
-        every = bool(layers) and all(view in getattr(layer, "orthrus_fused", {}) for layer in layers)
-        one_row = len(forward_pass.lengths) == 1 and forward_pass.taps is None
-        return one_row and every and isinstance(self._cache, StaticKVCache)
+        layers = find_layers(self._model)
+        every = bool(layers) and all(beside.view in getattr(layer, "orthrus_fused", {}) for layer in layers)
+        return rows == 1 and every and isinstance(self._cache, StaticKVCache)
 
     def _joined(self, forward_pass: ForwardPass) -> Tensor:
         """Return the logits [1, n + 1 and those of blocks, V] of one walk through the layers."""

@@ -15,7 +15,7 @@ from torch import Tensor
 from orthrus import AttentionBackend, BuildError, KVCache
 from orthrus.optional import LendsBuffers
 from orthrus_transformers.engines.engine import Engine, EngineSetup, Obstacle
-from orthrus_transformers.engines.forward_pass import ForwardPass
+from orthrus_transformers.engines.forward_pass import BlocksBeside, ForwardPass
 from orthrus_transformers.model.block_weights import holds_blocks
 from orthrus_transformers.model.pass_state import Form
 from orthrus_transformers.model.shards import group_of
@@ -75,6 +75,10 @@ class NativeEngine:
         _warn_of_spinning(self.threads, setup)
         self._decoder = self._library.orthrus_new_decoder(structure, self.threads)
         weakref.finalize(self, self._library.orthrus_delete_decoder, self._decoder)
+
+    def joins(self, rows: int, beside: BlocksBeside) -> bool:
+        """Return False: blocks are run after the draft."""
+        return False
 
     @property
     def eager(self) -> Engine:

@@ -70,13 +70,24 @@ class FusedLayer:
         else:
             query = skinny_linear.linear_rotated(*heads, self.heads, cosine, sine, reserved)
             keys, values = cache.read(attention.layer_idx)
-        seen = self.state.backend.attend(query, keys, values, self.state.prepared(self.window), scale=attention.scaling)
-        seen = seen.transpose(1, 2).reshape(*hidden.shape[:2], -1)
-        normed = self._narrow_added(hidden, self.out, seen, after.weight)
+        normed = self._attended(hidden, query, keys, values, after.weight)
         assert normed is not None, "there is a norm"
         inner = skinny_linear.gated(normed, self.gate_up.weight, after.variance_epsilon)
         self.state.carried = self._narrow_added(hidden, self.down, inner, self.next_norm)
         return hidden
+
+    def _attended(
+        self, hidden: Tensor, query: Tensor, keys: Tensor, values: Tensor, norm: Tensor
+    ) -> skinny_linear.Normed | None:
+        """Add what a few queries [B, H, n, D] attend to, projected, to hidden in place; return it ready for a norm."""
+        backend, prepared, scale = self.state.backend, self.state.prepared(self.window), self.attention.scaling
+        if self.group is None and isinstance(backend, skinny_linear.ProjectsAttention):
+            behind = {"weight": self.out.weight, "residual": hidden, "norm": norm}
+            normed = backend.attend_added(query, keys, values, prepared, scale=scale, **behind)
+            if normed is not None:
+                return normed
+        seen = backend.attend(query, keys, values, prepared, scale=scale)
+        return self._narrow_added(hidden, self.out, seen.transpose(1, 2).reshape(*hidden.shape[:2], -1), norm)
 
     def _narrow_added(
         self, hidden: Tensor, product: PackedLinear, inputs: Tensor, norm: Tensor | None

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from orthrus.kernels.lookups import MOST_TOKENS, embedded
 from orthrus.kernels.small_ops import rms_norm
 from orthrus_transformers.kernels.onednn_linear import PackedLinear, is_small
 from orthrus_transformers.model.fused_beside import forward_beside
@@ -22,7 +23,7 @@ from orthrus_transformers.model.llama_like import KNOWN_NORMS, fits_layer, layer
 from orthrus_transformers.model.output_head import fuse_head
 from orthrus_transformers.model.packed_linears import switch_linears
 from orthrus_transformers.model.pass_state import Form, PassState
-from orthrus_transformers.model.patching import Forms, Forward, is_watched, patch
+from orthrus_transformers.model.patching import Forms, Forward, is_watched, own_forward, patch
 from orthrus_transformers.model.shards import RowwiseLinear
 from orthrus_transformers.model.views import View
 from orthrus_transformers.transformers_api import cache_argument
@@ -38,7 +39,29 @@ def fuse(model: Any, state: PassState, copies: bool) -> None:
         next_norm = following.input_layernorm.weight if following is not None else None
         layer.orthrus_fused = Forms({None: _fused_layer(layer, next_norm, state, copies)})  # by view
         patch(layer, _layer_forward(layer), is_fused)
+    _fuse_the_beginning(model, layers[0])
     _fuse_the_end(model)
+
+
+def _fuse_the_beginning(model: Any, first: Any) -> None:
+    """Let the embeddings of a few tokens on a GPU make the first layer's norm ready, too."""
+    embeddings = model.get_input_embeddings()
+    plain = type(embeddings) is torch.nn.Embedding and not is_watched(embeddings)
+    if plain and embeddings.weight.is_cuda and embeddings.weight.dtype == torch.bfloat16:
+        patch(embeddings, _embedding_forward(embeddings, first.input_layernorm), is_fused)
+
+
+def _embedding_forward(embeddings: Any, norm: Any) -> Forward:
+    own = own_forward(embeddings)
+
+    def forward(token_ids: Tensor) -> Tensor:
+        state: PassState = embeddings.orthrus_attention
+        if state.prefill or token_ids.numel() > MOST_TOKENS:
+            return own(token_ids)  # type: ignore[no-any-return]  # a module's forward has no type
+        state.carried = embedded(token_ids, embeddings.weight, norm.weight)
+        return state.carried.hidden
+
+    return forward
 
 
 def _fuse_the_end(model: Any) -> None:

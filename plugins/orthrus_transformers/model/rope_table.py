@@ -1,4 +1,4 @@
-"""A RoPE table: cosines and sines of rotary positions looked up, two kernels a pass instead of nine."""
+"""A RoPE table: cosines and sines of rotary positions looked up, one kernel a pass instead of nine."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import embedding
 
+from orthrus.kernels.lookups import angles
 from orthrus_transformers.model.patching import own_forward, patch
 
 # Kinds of rotary positions whose angles depend on the position alone; of `longrope` up to the target's max_length.
@@ -40,6 +40,6 @@ def _looking_up(
     def forward(x: Tensor, position_ids: Tensor) -> tuple[Tensor, Tensor]:
         if x.dtype != cosine.dtype:
             return own(x, position_ids)
-        return embedding(position_ids, cosine), embedding(position_ids, sine)  # [B, n, D] each
+        return angles(position_ids, cosine, sine)  # [B, n, D] each
 
     return forward
