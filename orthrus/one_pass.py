@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from orthrus.draft_memory import is_short
 from orthrus.errors import BuildError, InputError
@@ -150,6 +150,30 @@ class DraftsWhileScoring(Protocol):
 
     def take_predictions(self, context: Context, predictions: BlockPredictions) -> None:
         """Take what the blocks said; how many drafts were accepted is on the device once the step is committed."""
+
+
+@dataclass(frozen=True, eq=False)
+class Attending:
+    """What one kind of columns attends with: queries [1, H, n, D] over keys and values [1, H_kv, slots, D].
+
+    prepared: what the backend made of the kind's mask for the layer.
+    """
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    prepared: Any
+
+
+@runtime_checkable
+class AttendsBeside(Protocol):
+    """An attention backend that attends for a scored draft and the blocks beside it at once, so in fewer kernels."""
+
+    def attend_beside(self, draft: Attending, blocks: Attending, *, scale: float) -> tuple[Tensor, Tensor] | None:
+        """Return [1, H, n, D] of the draft, to the bit what `attend` returns, and of the blocks; None: attend for each.
+
+        The keys and values of both are written before.
+        """
 
 
 @dataclass(frozen=True)

@@ -179,7 +179,7 @@ def linear_summed(
         RANK=shared.rank,
         RANKS=shared.ranks,
         LETTER=shared.letter,
-        **_launch(layout, outputs),
+        **launch_arguments(layout, outputs),
     )
     return None if norm is None else Normed(residual, gained, parts, count)
 
@@ -234,7 +234,7 @@ def linear(normed: Normed, weight: Tensor, bias: Tensor | None, epsilon: float) 
             normed.stride,
             epsilon,
             N=weight.shape[0],
-            **_norm(normed, weight.shape[1]),
+            **norm_arguments(normed, weight.shape[1]),
             **wide_products.tile_of(weight.shape[0]),
         )
         return out
@@ -272,8 +272,8 @@ def _linear(
         epsilon,
         N=outputs,
         BIASED=bias is not None,
-        **_norm(normed, inputs),
-        **_launch(layout, inputs),
+        **norm_arguments(normed, inputs),
+        **launch_arguments(layout, inputs),
     )
     return out
 
@@ -322,8 +322,8 @@ def linear_rotated(
         FEW=heads[1],
         SIZE=size,
         BIASED=bias is not None,
-        **_norm(normed, inputs),
-        **_launch(layout, inputs),
+        **norm_arguments(normed, inputs),
+        **launch_arguments(layout, inputs),
     )
     return query
 
@@ -379,7 +379,7 @@ def linear_added(
         N=outputs,
         K=inputs,
         NORMED=norm is not None,
-        **_launch(layout, outputs),
+        **launch_arguments(layout, outputs),
     )
     return room
 
@@ -421,7 +421,7 @@ def gated(normed: Normed, weight: Tensor, epsilon: float) -> Tensor:
             normed.stride,
             epsilon,
             N=outputs,
-            **_norm(normed, inputs),
+            **norm_arguments(normed, inputs),
             **wide_products.tile_of(outputs),
         )
         return out
@@ -435,13 +435,14 @@ def gated(normed: Normed, weight: Tensor, epsilon: float) -> Tensor:
         normed.stride,
         epsilon,
         N=outputs,
-        **_norm(normed, inputs),
-        **_launch(layout, inputs),
+        **norm_arguments(normed, inputs),
+        **launch_arguments(layout, inputs),
     )
     return out
 
 
-def _norm(normed: Normed, inputs: int) -> dict[str, Any]:
+def norm_arguments(normed: Normed, inputs: int) -> dict[str, Any]:
+    """Return what a kernel is told of the norm before it."""
     return {"K": inputs, "PARTS": normed.count, "PADDED": _power(max(1, normed.count))}
 
 
@@ -450,7 +451,8 @@ def _grid(tokens: int, outputs: int, layout: Tile) -> tuple[int, int]:
     return -(-tokens // layout.tokens), outputs // layout.columns
 
 
-def _launch(layout: Tile, width: int) -> dict[str, Any]:
+def launch_arguments(layout: Tile, width: int) -> dict[str, Any]:
+    """Return what a kernel is told of its tile, and how it is launched; width: the hidden size."""
     return {
         "BM": layout.tokens,
         "BN": layout.columns,

@@ -10,6 +10,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+HeadNorms = tuple[Tensor, Tensor, float]  # weights [D] of queries and of keys, and epsilon
+
 
 class LayerCache(Protocol):
     """The cache as layers take it."""
@@ -48,7 +50,7 @@ def split_heads(
     heads: tuple[int, int],
     cosine: Tensor,
     sine: Tensor,
-    norms: tuple[Tensor, Tensor, float] | None,
+    norms: HeadNorms | None,
     cache: LayerCache,
     layer: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -73,6 +75,25 @@ def split_heads(
         turned = torch.cat([rms_norm(query, norms[0], norms[2]), rms_norm(key, norms[1], norms[2])], dim=1)
     turned = rotate(turned, cosine[:, None], sine[:, None])
     return (turned[:, :every], *cache.update(turned[:, every:], value, layer))
+
+
+def split_heads_of_two_kinds(
+    joined: Tensor,
+    first: int,
+    heads: tuple[int, int],
+    cosine: Tensor,
+    sine: Tensor,
+    norms: tuple[HeadNorms, HeadNorms],
+    reserved: tuple[Tensor, Tensor, Tensor],
+) -> Tensor:
+    """Return queries [1, H, m, D] of one row joined [1, m, (H + 2 H_kv) D] on a GPU, and write its keys and values.
+
+    The first tokens, so many, take the first norms of heads; the others the second, with the same epsilon. reserved:
+    buffers and slots [1, m], as a cache reserves them.
+    """
+    from orthrus.kernels import triton_small_ops
+
+    return triton_small_ops.split_heads_of_two_kinds(joined, first, heads, cosine, sine, norms, reserved)
 
 
 def rotate(states: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:

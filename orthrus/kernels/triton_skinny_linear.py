@@ -124,6 +124,28 @@ def added_gain(hidden, more, weight, gained, parts, K: tl.constexpr, PADDED: tl.
     tl.store(parts + row, tl.sum(wide * wide, 0))
 
 
+@triton.jit
+def linear_tile(
+    gained, parts, weight, bias, out, m, valid, padded, epsilon,
+    N: tl.constexpr, K: tl.constexpr, PARTS: tl.constexpr, PADDED: tl.constexpr, BIASED: tl.constexpr,
+    BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, STAGES: tl.constexpr, EARLY: tl.constexpr,
+    AHEAD: tl.constexpr, PIECES: tl.constexpr,
+):  # fmt: skip
+    """Do what `linear` does for the tokens m [BM] that are valid."""
+    n = tl.program_id(1) * BN + tl.arange(0, BN)
+    read_ahead(weight, n, K, AHEAD, PIECES)
+    wait(EARLY)
+    if PARTS > 0:
+        squares = squares_of(parts, padded, m, valid, PARTS, PADDED)
+    values = product(gained, weight, n, m, valid, K, BK, BM, BN, STAGES)
+    let_follow(EARLY)
+    if PARTS > 0:
+        values *= factor_of(squares, K, epsilon)[:, None]
+    if BIASED:
+        values += tl.load(bias + n).to(tl.float32)[None, :]
+    tl.store(out + m[:, None] * N + n[None, :], values.to(out.dtype.element_ty), mask=valid[:, None])
+
+
 @triton.jit(do_not_specialize=["rows"])
 def linear(
     gained,
@@ -148,20 +170,62 @@ def linear(
     PIECES: tl.constexpr,
 ):
     """Write norm(hidden) times weight [N, K] transposed, plus bias, to out [M, N]; without parts there is no norm."""
-    n = tl.program_id(1) * BN + tl.arange(0, BN)
     m = tl.program_id(0) * BM + tl.arange(0, BM)
-    valid = m < rows
+    linear_tile(
+        gained, parts, weight, bias, out, m, m < rows, padded, epsilon,
+        N, K, PARTS, PADDED, BIASED, BM, BN, BK, STAGES, EARLY, AHEAD, PIECES,
+    )  # fmt: skip
+
+
+@triton.jit
+def rotated_tile(
+    gained, parts, weight, bias, cosine, sine, query, key, value, slots, stride_row, stride_head, m, valid,
+    padded, queries, angle_stride, epsilon,
+    EVERY: tl.constexpr, FEW: tl.constexpr, SIZE: tl.constexpr, K: tl.constexpr, PARTS: tl.constexpr,
+    PADDED: tl.constexpr, BIASED: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr,
+    STAGES: tl.constexpr, EARLY: tl.constexpr, AHEAD: tl.constexpr, PIECES: tl.constexpr,
+):  # fmt: skip
+    """Do what `linear_rotated` does for the tokens m [BM] that are valid."""
+    HALF: tl.constexpr = SIZE // 2
+    PAIRS: tl.constexpr = BN // 2
+    head = tl.program_id(1) // (HALF // PAIRS)
+    first = tl.program_id(1) % (HALF // PAIRS) * PAIRS
+    j = tl.arange(0, BN)
+    n = head * SIZE + first + (j % PAIRS) + (j // PAIRS) * HALF
     read_ahead(weight, n, K, AHEAD, PIECES)
     wait(EARLY)
-    if PARTS > 0:
-        squares = squares_of(parts, padded, m, valid, PARTS, PADDED)
+    squares = squares_of(parts, padded, m, valid, PARTS, PADDED)
+    # What stands beside the product is asked for before it.
+    d = first + tl.arange(0, PAIRS)
+    row = m // queries
+    column = m % queries
+    mask = valid[:, None]
+    heads = head + m * 0  # of each token, as masks want it
+    turned = (valid & (heads < EVERY + FEW))[:, None]
+    angle = (row * angle_stride + column * SIZE)[:, None] + d[None, :]
+    cosine_low = tl.load(cosine + angle, mask=turned, other=0.0)
+    cosine_high = tl.load(cosine + angle + HALF, mask=turned, other=0.0)
+    sine_low = tl.load(sine + angle, mask=turned, other=0.0)
+    sine_high = tl.load(sine + angle + HALF, mask=turned, other=0.0)
+    slot = tl.load(slots + m, mask=valid & (heads >= EVERY), other=0)
     values = product(gained, weight, n, m, valid, K, BK, BM, BN, STAGES)
     let_follow(EARLY)
-    if PARTS > 0:
-        values *= factor_of(squares, K, epsilon)[:, None]
+    values *= factor_of(squares, K, epsilon)[:, None]
     if BIASED:
         values += tl.load(bias + n).to(tl.float32)[None, :]
-    tl.store(out + m[:, None] * N + n[None, :], values.to(out.dtype.element_ty), mask=valid[:, None])
+    low, high = tl.split(tl.permute(tl.reshape(values, [BM, 2, PAIRS]), [0, 2, 1]))
+    if head < EVERY + FEW:
+        rotated = low * cosine_low.to(tl.float32) - high * sine_low.to(tl.float32)
+        high = high * cosine_high.to(tl.float32) + low * sine_high.to(tl.float32)
+        low = rotated
+    if head < EVERY:
+        target = query + ((row * EVERY + head) * queries + column).to(tl.int64) * SIZE
+    elif head < EVERY + FEW:
+        target = key + row.to(tl.int64) * stride_row + (head - EVERY) * stride_head + slot * SIZE
+    else:
+        target = value + row.to(tl.int64) * stride_row + (head - EVERY - FEW) * stride_head + slot * SIZE
+    tl.store(target[:, None] + d[None, :], low.to(query.dtype.element_ty), mask=mask)
+    tl.store(target[:, None] + d[None, :] + HALF, high.to(query.dtype.element_ty), mask=mask)
 
 
 @triton.jit(do_not_specialize=["rows", "queries", "angle_stride"])
@@ -202,48 +266,36 @@ def linear_rotated(
 
     A program has BN / 2 dimensions of one head and their partners half a head further, which rotation mixes.
     """
-    HALF: tl.constexpr = SIZE // 2
-    PAIRS: tl.constexpr = BN // 2
-    head = tl.program_id(1) // (HALF // PAIRS)
-    first = tl.program_id(1) % (HALF // PAIRS) * PAIRS
-    j = tl.arange(0, BN)
-    n = head * SIZE + first + (j % PAIRS) + (j // PAIRS) * HALF
     m = tl.program_id(0) * BM + tl.arange(0, BM)
-    valid = m < rows
+    rotated_tile(
+        gained, parts, weight, bias, cosine, sine, query, key, value, slots, stride_row, stride_head, m, m < rows,
+        padded, queries, angle_stride, epsilon,
+        EVERY, FEW, SIZE, K, PARTS, PADDED, BIASED, BM, BN, BK, STAGES, EARLY, AHEAD, PIECES,
+    )  # fmt: skip
+
+
+@triton.jit
+def added_tile(
+    hidden, weight, residual, norm, gained, parts, source, m, valid, padded,
+    N: tl.constexpr, K: tl.constexpr, NORMED: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr,
+    STAGES: tl.constexpr, EARLY: tl.constexpr, AHEAD: tl.constexpr, PIECES: tl.constexpr,
+):  # fmt: skip
+    """Do what `linear_added` does for the tokens m [BM] that are valid; source [BM]: which row of hidden each has."""
+    n = tl.program_id(1) * BN + tl.arange(0, BN)
+    if NORMED:
+        gains = tl.load(norm + n)
     read_ahead(weight, n, K, AHEAD, PIECES)
     wait(EARLY)
-    squares = squares_of(parts, padded, m, valid, PARTS, PADDED)
-    # What stands beside the product is asked for before it.
-    d = first + tl.arange(0, PAIRS)
-    row = m // queries
-    column = m % queries
-    mask = valid[:, None]
-    heads = head + m * 0  # of each token, as masks want it
-    turned = (valid & (heads < EVERY + FEW))[:, None]
-    angle = (row * angle_stride + column * SIZE)[:, None] + d[None, :]
-    cosine_low = tl.load(cosine + angle, mask=turned, other=0.0)
-    cosine_high = tl.load(cosine + angle + HALF, mask=turned, other=0.0)
-    sine_low = tl.load(sine + angle, mask=turned, other=0.0)
-    sine_high = tl.load(sine + angle + HALF, mask=turned, other=0.0)
-    slot = tl.load(slots + m, mask=valid & (heads >= EVERY), other=0)
-    values = product(gained, weight, n, m, valid, K, BK, BM, BN, STAGES)
+    offsets = m[:, None] * N + n[None, :]
+    before = tl.load(residual + offsets, mask=valid[:, None], other=0.0)
+    values = product(hidden, weight, n, source, valid, K, BK, BM, BN, STAGES)
     let_follow(EARLY)
-    values *= factor_of(squares, K, epsilon)[:, None]
-    if BIASED:
-        values += tl.load(bias + n).to(tl.float32)[None, :]
-    low, high = tl.split(tl.permute(tl.reshape(values, [BM, 2, PAIRS]), [0, 2, 1]))
-    if head < EVERY + FEW:
-        rotated = low * cosine_low.to(tl.float32) - high * sine_low.to(tl.float32)
-        high = high * cosine_high.to(tl.float32) + low * sine_high.to(tl.float32)
-        low = rotated
-    if head < EVERY:
-        target = query + ((row * EVERY + head) * queries + column).to(tl.int64) * SIZE
-    elif head < EVERY + FEW:
-        target = key + row.to(tl.int64) * stride_row + (head - EVERY) * stride_head + slot * SIZE
-    else:
-        target = value + row.to(tl.int64) * stride_row + (head - EVERY - FEW) * stride_head + slot * SIZE
-    tl.store(target[:, None] + d[None, :], low.to(query.dtype.element_ty), mask=mask)
-    tl.store(target[:, None] + d[None, :] + HALF, high.to(query.dtype.element_ty), mask=mask)
+    after = (values + before.to(tl.float32)).to(before.dtype)
+    tl.store(residual + offsets, after, mask=valid[:, None])
+    if NORMED:
+        wide = after.to(tl.float32)
+        tl.store(gained + offsets, (wide * gains[None, :].to(tl.float32)).to(before.dtype), mask=valid[:, None])
+        store_squares(parts, wide, tl.program_id(1) * BN, padded, m, valid, BM, BN)
 
 
 @triton.jit(do_not_specialize=["rows"])
@@ -268,23 +320,11 @@ def linear_added(
     PIECES: tl.constexpr,
 ):
     """Add hidden times weight [N, K] transposed to the residual [M, N] in place; make it ready for the next norm."""
-    n = tl.program_id(1) * BN + tl.arange(0, BN)
     m = tl.program_id(0) * BM + tl.arange(0, BM)
-    valid = m < rows
-    if NORMED:
-        gains = tl.load(norm + n)
-    read_ahead(weight, n, K, AHEAD, PIECES)
-    wait(EARLY)
-    offsets = m[:, None] * N + n[None, :]
-    before = tl.load(residual + offsets, mask=valid[:, None], other=0.0)
-    values = product(hidden, weight, n, m, valid, K, BK, BM, BN, STAGES)
-    let_follow(EARLY)
-    after = (values + before.to(tl.float32)).to(before.dtype)
-    tl.store(residual + offsets, after, mask=valid[:, None])
-    if NORMED:
-        wide = after.to(tl.float32)
-        tl.store(gained + offsets, (wide * gains[None, :].to(tl.float32)).to(before.dtype), mask=valid[:, None])
-        store_squares(parts, wide, tl.program_id(1) * BN, padded, m, valid, BM, BN)
+    added_tile(
+        hidden, weight, residual, norm, gained, parts, m, m, m < rows, padded,
+        N, K, NORMED, BM, BN, BK, STAGES, EARLY, AHEAD, PIECES,
+    )  # fmt: skip
 
 
 @triton.jit(do_not_specialize=["rows"])

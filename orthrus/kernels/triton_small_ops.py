@@ -63,35 +63,14 @@ def silu_product(joined: Tensor) -> Tensor:
     return out
 
 
-@triton.jit(do_not_specialize=["places", "queries", "rope_rows"])  # or it is compiled again as drafts grow
-def _split_heads(
-    joined,
-    cosine,
-    sine,
-    query_weight,
-    key_weight,
-    query,
-    key,
-    value,
-    slots,
-    stride_row,
-    stride_head,
-    places,
-    queries,
-    every,
-    few,
-    rope_rows,
-    epsilon,
-    PLACED: tl.constexpr,
-    NORMED: tl.constexpr,
-    FINITE: tl.constexpr,
-    SIZE: tl.constexpr,
-    HALF: tl.constexpr,
+@triton.jit
+def _heads_of_tokens(
+    index, joined, cosine, sine, query_weight, key_weight, query, key, value, slots, stride_row, stride_head,
+    places, queries, every, few, rope_rows, epsilon,
+    PLACED: tl.constexpr, NORMED: tl.constexpr, FINITE: tl.constexpr, SIZE: tl.constexpr, HALF: tl.constexpr,
     TOKENS: tl.constexpr,
-    EARLY: tl.constexpr,
-):
-    wait(EARLY)
-    index = tl.program_id(0) * TOKENS + tl.arange(0, TOKENS)  # [T], of all rows' queries
+):  # fmt: skip
+    """Norm, rotate and place one head of the tokens `index` [T], of all rows' queries."""
     head = tl.program_id(1)
     row = index // queries
     column = index % queries
@@ -131,6 +110,58 @@ def _split_heads(
             target = value + row.to(tl.int64) * stride_row + (head - every - few) * stride_head + slot * SIZE
     tl.store(target[:, None] + d, low.to(query.dtype.element_ty), mask=inside)
     tl.store(target[:, None] + SIZE // 2 + d, high.to(query.dtype.element_ty), mask=inside)
+
+
+@triton.jit(do_not_specialize=["places", "queries", "rope_rows"])  # or it is compiled again as drafts grow
+def _split_heads(
+    joined,
+    cosine,
+    sine,
+    query_weight,
+    key_weight,
+    query,
+    key,
+    value,
+    slots,
+    stride_row,
+    stride_head,
+    places,
+    queries,
+    every,
+    few,
+    rope_rows,
+    epsilon,
+    PLACED: tl.constexpr,
+    NORMED: tl.constexpr,
+    FINITE: tl.constexpr,
+    SIZE: tl.constexpr,
+    HALF: tl.constexpr,
+    TOKENS: tl.constexpr,
+    EARLY: tl.constexpr,
+):
+    wait(EARLY)
+    _heads_of_tokens(
+        tl.program_id(0) * TOKENS + tl.arange(0, TOKENS), joined, cosine, sine, query_weight, key_weight,
+        query, key, value, slots, stride_row, stride_head, places, queries, every, few, rope_rows, epsilon,
+        PLACED, NORMED, FINITE, SIZE, HALF, TOKENS,
+    )  # fmt: skip
+
+
+@triton.jit(do_not_specialize=["first", "places"])
+def _split_heads_of_two_kinds(
+    joined, cosine, sine, query_weight, other_query_weight, key_weight, other_key_weight, query, key, value, slots,
+    stride_row, stride_head, first, places, every, few, epsilon,
+    SIZE: tl.constexpr, HALF: tl.constexpr, EARLY: tl.constexpr,
+):  # fmt: skip
+    """Do so for each token of a row, those before `first` with norms of one kind and the others with another's."""
+    wait(EARLY)
+    mine = tl.program_id(0) < first
+    _heads_of_tokens(
+        tl.program_id(0) + tl.arange(0, 1), joined, cosine, sine,
+        tl.where(mine, query_weight, other_query_weight), tl.where(mine, key_weight, other_key_weight),
+        query, key, value, slots, stride_row, stride_head, places, places, every, few, 0, epsilon,
+        True, True, False, SIZE, HALF, 1,
+    )  # fmt: skip
 
 
 def split_heads(
@@ -187,3 +218,44 @@ def split_heads(
         **early_launch(),
     )
     return query, key, value
+
+
+def split_heads_of_two_kinds(
+    joined: Tensor,
+    first: int,
+    heads: tuple[int, int],
+    cosine: Tensor,
+    sine: Tensor,
+    norms: tuple[tuple[Tensor, Tensor, float], tuple[Tensor, Tensor, float]],
+    destination: tuple[Tensor, Tensor, Tensor],
+) -> Tensor:
+    """See `small_ops.split_heads_of_two_kinds`."""
+    tokens, (every, few) = joined.shape[1], heads
+    size = joined.shape[-1] // (every + 2 * few)
+    query = joined.new_empty(1, every, tokens, size)
+    key, value, slots = destination
+    _split_heads_of_two_kinds[(tokens, every + 2 * few)](
+        joined.contiguous(),
+        cosine.contiguous(),
+        sine.contiguous(),
+        norms[0][0],
+        norms[1][0],
+        norms[0][1],
+        norms[1][1],
+        query,
+        key,
+        value,
+        slots.contiguous(),
+        key.stride(0),
+        key.stride(1),
+        first,
+        tokens,
+        every,
+        few,
+        norms[0][2],
+        SIZE=size,
+        HALF=triton.next_power_of_2(size // 2),
+        num_warps=1,
+        **early_launch(),
+    )
+    return query

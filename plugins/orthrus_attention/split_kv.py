@@ -8,19 +8,15 @@ from torch import Tensor
 from orthrus import AttentionCapabilities, BuildError, MaskDescription, Parts
 from orthrus.kernels.launch import early_launch
 from orthrus.kernels.skinny_linear import Normed
+from orthrus.one_pass import Attending
 from orthrus_attention import projected_kv
+from orthrus_attention.beside_kv import attend_at_once
 from orthrus_attention.masks import ALL_KINDS
 from orthrus_attention.parts_of_keys import group_count
 from orthrus_attention.prepared_pass import Prepared
+from orthrus_attention.split_layout import combining_warps, split_count, tile_sizes
 from orthrus_attention.steady_kv import MOST_PARTS, MOST_SLOTS, attend_steadily, is_steady
 from orthrus_attention.unsupported import refuse
-
-PROGRAMS = 512  # enough to fill today's GPUs a few times over
-SMALLEST_SPLIT = 64  # slots; below it, weighing the splits together costs more than it saves
-MOST_SPLITS = 64
-ENOUGH, FEW_SLOTS = 96, 1024  # so many programs need no splits of so few slots, which leaves out a kernel
-
-NUMBERS_A_WARP = 2048  # that splits left, 64 for a thread: few warps have the least to tell one another
 
 
 class SplitAttention:
@@ -55,6 +51,10 @@ class SplitAttention:
         """Return [B, H, n, D]; raise BuildError for a model with soft-capped scores or sinks."""
         refuse("split", softcap, sinks)
         return _attend(query, key, value, prepared, scale)
+
+    def attend_beside(self, draft: Attending, blocks: Attending, *, scale: float) -> tuple[Tensor, Tensor] | None:
+        """Return [1, H, n, D] of a scored draft's queries, and of the blocks' beside it; None: attend for each."""
+        return attend_at_once(draft, blocks, scale)
 
     def attend_added(
         self,
@@ -145,31 +145,10 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, prepared: Prepared, scale
         SIZE=size,
         PADDED=padded,
         SPLITS=cells,
-        num_warps=max(1, min(4, cells * padded // NUMBERS_A_WARP)),
+        num_warps=combining_warps(cells, padded),
         **early,
     )
     return out
-
-
-def split_count(heads: int, tiles: int, slots: int) -> int:
-    """Return into how many parts a row's slots are split; heads: of keys, of all rows, each with tiles of queries."""
-    programs = heads * tiles
-    if programs >= ENOUGH and slots <= FEW_SLOTS:
-        return 1
-    return max(1, min(MOST_SPLITS, PROGRAMS // programs, slots // SMALLEST_SPLIT))
-
-
-def tile_sizes(rows: int, size: int, slots: int, width: int) -> tuple[int, int, int]:
-    """Return how many query rows and slots a program takes at a time, and its warps; width: bytes of a number.
-
-    Measured on an H100: rows in one tile read the keys once, which pays from about 8,192 slots on. Products of float32
-    numbers have no tensor cores, and large ones no room in registers: they take twenty times as long.
-    """
-    if width > 2:
-        return (16 if rows <= 16 or size > 64 else 32), (64 if size <= 64 else 32), 4
-    if rows > 96 and size <= 128 and slots >= 8192:
-        return 128, 64, 8
-    return (16 if rows <= 16 else 32 if rows <= 32 else 64), (64 if size <= 128 else 32), 4
 
 
 def make(options: object, parts: Parts) -> SplitAttention:

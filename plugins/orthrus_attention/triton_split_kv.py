@@ -59,49 +59,14 @@ def _seen_keys(
 
 
 @triton.jit
-def partial(
-    query,
-    key,
-    value,
-    positions,
-    lengths,
-    paths,
-    out_or_parts,
-    maxima,
-    sums,
-    scale,
-    stride_qb,
-    stride_qh,
-    stride_qn,
-    stride_kb,
-    stride_kh,
-    stride_kn,
-    stride_vb,
-    stride_vh,
-    stride_vn,
-    stride_ob,
-    stride_oh,
-    stride_on,
-    heads,
-    queries,
-    columns,
-    rows,
-    splits,
-    WHOLE: tl.constexpr,
-    QUERIES: tl.constexpr,
-    WINDOW: tl.constexpr,
-    CAUSAL: tl.constexpr,
-    TREE: tl.constexpr,
-    SIZE: tl.constexpr,
-    PADDED: tl.constexpr,
-    BLOCK_M: tl.constexpr,
-    BLOCK_N: tl.constexpr,
-    EARLY: tl.constexpr,
-):
-    wait(EARLY)
-    head_index = tl.program_id(0)
-    split = tl.program_id(1)
-    tile = tl.program_id(2)
+def sum_split(
+    query, key, value, positions, lengths, paths, out_or_parts, maxima, sums, scale,
+    stride_qb, stride_qh, stride_qn, stride_kb, stride_kh, stride_kn, stride_vb, stride_vh, stride_vn,
+    stride_ob, stride_oh, stride_on, heads, queries, columns, rows, splits, head_index, split, tile,
+    WHOLE: tl.constexpr, QUERIES: tl.constexpr, WINDOW: tl.constexpr, CAUSAL: tl.constexpr, TREE: tl.constexpr,
+    SIZE: tl.constexpr, PADDED: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
+):  # fmt: skip
+    """Leave what one tile of a key head's query rows sums up over one split of its slots."""
     batch = (head_index // heads).to(tl.int64)  # places can be beyond 32 bits
     head = (head_index % heads).to(tl.int64)
     groups = rows // queries
@@ -165,6 +130,81 @@ def partial(
 
 
 @triton.jit
+def partial(
+    query,
+    key,
+    value,
+    positions,
+    lengths,
+    paths,
+    out_or_parts,
+    maxima,
+    sums,
+    scale,
+    stride_qb,
+    stride_qh,
+    stride_qn,
+    stride_kb,
+    stride_kh,
+    stride_kn,
+    stride_vb,
+    stride_vh,
+    stride_vn,
+    stride_ob,
+    stride_oh,
+    stride_on,
+    heads,
+    queries,
+    columns,
+    rows,
+    splits,
+    WHOLE: tl.constexpr,
+    QUERIES: tl.constexpr,
+    WINDOW: tl.constexpr,
+    CAUSAL: tl.constexpr,
+    TREE: tl.constexpr,
+    SIZE: tl.constexpr,
+    PADDED: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    EARLY: tl.constexpr,
+):
+    wait(EARLY)
+    sum_split(
+        query, key, value, positions, lengths, paths, out_or_parts, maxima, sums, scale,
+        stride_qb, stride_qh, stride_qn, stride_kb, stride_kh, stride_kn, stride_vb, stride_vh, stride_vn,
+        stride_ob, stride_oh, stride_on, heads, queries, columns, rows, splits,
+        tl.program_id(0), tl.program_id(1), tl.program_id(2),
+        WHOLE, QUERIES, WINDOW, CAUSAL, TREE, SIZE, PADDED, BLOCK_M, BLOCK_N,
+    )  # fmt: skip
+
+
+@triton.jit
+def combine_row(
+    parts, maxima, sums, out, stride_ob, stride_oh, stride_on, heads, queries, rows, splits, head_index, m,
+    SIZE: tl.constexpr, PADDED: tl.constexpr, SPLITS: tl.constexpr,
+):  # fmt: skip
+    """Weigh together what the splits left of row m of a key head's queries."""
+    batch = (head_index // heads).to(tl.int64)  # places can be beyond 32 bits
+    head = (head_index % heads).to(tl.int64)
+    groups = rows // queries
+    d = tl.arange(0, PADDED)
+    inside = d < SIZE
+    s = tl.arange(0, SPLITS)
+    cell = (head_index * splits + s) * rows + m
+    # All is asked for before anything is waited for: a sum over the splits would hold up what is loaded behind it.
+    maximum = tl.load(maxima + cell, mask=s < splits, other=float("-inf"))
+    part = tl.load(sums + cell, mask=s < splits, other=0.0)
+    values = tl.load(parts + cell[:, None] * SIZE + d[None, :], mask=(s < splits)[:, None] & inside[None, :], other=0.0)
+    largest = tl.max(maximum, 0)  # every query sees at least its own slot
+    weights = tl.exp(maximum - largest)
+    numerator, denominator = tl.sum(values * weights[:, None], 0), tl.sum(weights * part, 0)
+    query_in_group, query_index = m // queries, m % queries
+    target = out + batch * stride_ob + (head * groups + query_in_group) * stride_oh + query_index * stride_on
+    tl.store(target + d, (numerator / denominator).to(out.dtype.element_ty), mask=inside)
+
+
+@triton.jit
 def combine(
     parts,
     maxima,
@@ -183,22 +223,7 @@ def combine(
     EARLY: tl.constexpr,
 ):
     wait(EARLY)
-    head_index = tl.program_id(0)
-    m = tl.program_id(1)
-    batch = (head_index // heads).to(tl.int64)  # places can be beyond 32 bits
-    head = (head_index % heads).to(tl.int64)
-    groups = rows // queries
-    d = tl.arange(0, PADDED)
-    inside = d < SIZE
-    s = tl.arange(0, SPLITS)
-    cell = (head_index * splits + s) * rows + m
-    # All is asked for before anything is waited for: a sum over the splits would hold up what is loaded behind it.
-    maximum = tl.load(maxima + cell, mask=s < splits, other=float("-inf"))
-    part = tl.load(sums + cell, mask=s < splits, other=0.0)
-    values = tl.load(parts + cell[:, None] * SIZE + d[None, :], mask=(s < splits)[:, None] & inside[None, :], other=0.0)
-    largest = tl.max(maximum, 0)  # every query sees at least its own slot
-    weights = tl.exp(maximum - largest)
-    numerator, denominator = tl.sum(values * weights[:, None], 0), tl.sum(weights * part, 0)
-    query_in_group, query_index = m // queries, m % queries
-    target = out + batch * stride_ob + (head * groups + query_in_group) * stride_oh + query_index * stride_on
-    tl.store(target + d, (numerator / denominator).to(out.dtype.element_ty), mask=inside)
+    combine_row(
+        parts, maxima, sums, out, stride_ob, stride_oh, stride_on, heads, queries, rows, splits,
+        tl.program_id(0), tl.program_id(1), SIZE, PADDED, SPLITS,
+    )  # fmt: skip

@@ -119,7 +119,7 @@ def _places_on_path(n, end, length, position, path, ALONE: tl.constexpr):
 
 
 @triton.jit
-def _leave(
+def leave(
     query, key, value, positions, lengths, paths, out_or_parts, maxima, sums, scale,
     stride_qb, stride_qh, stride_qn, stride_kb, stride_kh, stride_kn, stride_vb, stride_vh, stride_vn,
     stride_ob, stride_oh, stride_on, heads, queries, rows, splits, first_row, last_row,
@@ -127,6 +127,7 @@ def _leave(
     CAUSAL: tl.constexpr, TREE: tl.constexpr, SIZE: tl.constexpr, PADDED: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, EXACT: tl.constexpr,
 ):  # fmt: skip
+    """Leave what rows of a key head's queries, from `first_row` on, sum up over a part, or a group of them."""
     head_index, split = tl.program_id(0), tl.program_id(1)
     batch = (head_index // heads).to(tl.int64)  # places can be beyond 32 bits
     head = (head_index % heads).to(tl.int64)
@@ -224,7 +225,7 @@ def partial(
     if TREE:
         others, groups = tl.cdiv(rows, BLOCK_M), rows // queries
         if tile < others:
-            _leave(
+            leave(
                 query, key, value, positions, lengths, paths, out_or_parts, maxima, sums, scale,
                 stride_qb, stride_qh, stride_qn, stride_kb, stride_kh, stride_kn, stride_vb, stride_vh, stride_vn,
                 stride_ob, stride_oh, stride_on, heads, queries, rows, splits, tile * BLOCK_M, rows,
@@ -232,14 +233,14 @@ def partial(
             )  # fmt: skip
         else:
             alone = (tile - others) * groups
-            _leave(
+            leave(
                 query, key, value, positions, lengths, paths, out_or_parts, maxima, sums, scale,
                 stride_qb, stride_qh, stride_qn, stride_kb, stride_kh, stride_kn, stride_vb, stride_vh, stride_vn,
                 stride_ob, stride_oh, stride_on, heads, queries, rows, splits, alone, alone + groups,
                 True, WHOLE, GROUPED, QUERIES, WINDOW, CAUSAL, TREE, SIZE, PADDED, ALONE_M, BLOCK_N, EXACT,
             )  # fmt: skip
     else:
-        _leave(
+        leave(
             query, key, value, positions, lengths, paths, out_or_parts, maxima, sums, scale,
             stride_qb, stride_qh, stride_qn, stride_kb, stride_kh, stride_kn, stride_vb, stride_vh, stride_vn,
             stride_ob, stride_oh, stride_on, heads, queries, rows, splits, tile * BLOCK_M, rows,
@@ -278,14 +279,13 @@ def _chunk_folded(
     return maximum, total, values
 
 
-@triton.jit(do_not_specialize=["queries", "rows", "splits"])  # or it is compiled again as drafts grow
-def folded(
-    parts, maxima, sums, positions, out, stride_ob, stride_oh, stride_on, heads, queries, rows, splits,
+@triton.jit
+def fold_row(
+    parts, maxima, sums, positions, out, stride_ob, stride_oh, stride_on, heads, queries, rows, splits, head_index, m,
     SIZE: tl.constexpr, PADDED: tl.constexpr, GROUPED: tl.constexpr, QUERIES: tl.constexpr, WINDOW: tl.constexpr,
-    CAUSAL: tl.constexpr, TREE: tl.constexpr, EARLY: tl.constexpr,
+    CAUSAL: tl.constexpr, TREE: tl.constexpr,
 ):  # fmt: skip
-    wait(EARLY)
-    head_index, m = tl.program_id(0), tl.program_id(1)
+    """Fold what was left of row m of a key head's queries."""
     batch = (head_index // heads).to(tl.int64)  # places can be beyond 32 bits
     head = (head_index % heads).to(tl.int64)
     groups = rows // queries
@@ -322,3 +322,16 @@ def folded(
             )  # fmt: skip
     target = out + batch * stride_ob + (head * groups + query_in_group) * stride_oh + query_index * stride_on
     tl.store(target + d, (values / total).to(out.dtype.element_ty), mask=inside)
+
+
+@triton.jit(do_not_specialize=["queries", "rows", "splits"])  # or it is compiled again as drafts grow
+def folded(
+    parts, maxima, sums, positions, out, stride_ob, stride_oh, stride_on, heads, queries, rows, splits,
+    SIZE: tl.constexpr, PADDED: tl.constexpr, GROUPED: tl.constexpr, QUERIES: tl.constexpr, WINDOW: tl.constexpr,
+    CAUSAL: tl.constexpr, TREE: tl.constexpr, EARLY: tl.constexpr,
+):  # fmt: skip
+    wait(EARLY)
+    fold_row(
+        parts, maxima, sums, positions, out, stride_ob, stride_oh, stride_on, heads, queries, rows, splits,
+        tl.program_id(0), tl.program_id(1), SIZE, PADDED, GROUPED, QUERIES, WINDOW, CAUSAL, TREE,
+    )  # fmt: skip

@@ -25,6 +25,7 @@ KERNELS = {  # what models of plugins are made of on a GPU
         "tiles",
         "triton_skinny_linear",
         "triton_wait",
+        "two_weights",
     )
 }
 DRAFTER_MODELS = {  # building blocks of drafters with weights of their own

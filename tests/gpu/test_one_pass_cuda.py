@@ -11,9 +11,12 @@ import torch
 from support.building import assert_lossless, decode_with, target_oracle
 from support.families import VOCABULARY, tiny_model
 from support.views import committed, random_view
+from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
 
+import orthrus_transformers.model.fused_beside as fused_beside
 from orthrus import Draft, Plugins, Stop
+from orthrus.kernels import skinny_linear
 from orthrus.one_pass import AcceptableBlocks
 from orthrus_attention.split_kv import SplitAttention
 from orthrus_caches.dynamic import DynamicCache
@@ -95,6 +98,58 @@ def test_blocks_say_what_they_say_where_they_are_run_apart(shape: str) -> None:
     apart_logits, apart = target.score_with_blocks(twice, pair, blocks)
     for mine, other in ((logits, apart_logits[:1]), (together_logits, apart.logits[:1])):
         assert float((mine - other).abs().max()) <= 0.1 * float(other.std())
+
+
+class LaunchesApart:
+    """What `two_weights` has, by a launch for each kind of rows."""
+
+    def __init__(self) -> None:
+        self.taken: set[str] = set()
+
+    def linear(self, normed: skinny_linear.Normed, first: int, weights: Any, biases: Any, epsilon: float) -> Tensor:
+        self.taken.add("linear")
+        kinds = zip(self.kinds(first), weights, biases, strict=True)
+        return torch.cat([skinny_linear.linear(normed.of(columns), *weight, epsilon) for columns, *weight in kinds], 1)
+
+    def linear_rotated(
+        self, normed: Any, first: int, weights: Any, biases: Any, epsilon: float, heads: Any, *given: Any
+    ) -> Tensor:
+        self.taken.add("linear_rotated")
+        cosine, sine, (key, value, slots) = given
+        queries = []
+        for columns, *weight in zip(self.kinds(first), weights, biases, strict=True):
+            angles, placed = (cosine[:, columns], sine[:, columns]), (key, value, slots[:, columns])
+            queries.append(skinny_linear.linear_rotated(normed.of(columns), *weight, epsilon, heads, *angles, placed))
+        return torch.cat(queries, 2)
+
+    def linear_added(self, hidden: Any, weights: Any, residual: Tensor, norm: Tensor) -> skinny_linear.Normed:
+        self.taken.add("linear_added")
+        room = skinny_linear.room_for_norm(residual, len(weights[0]))
+        for columns, seen, weight in zip(self.kinds(hidden[0].shape[1]), hidden, weights, strict=True):
+            skinny_linear.linear_added(seen, weight, residual[:, columns], norm, room.of(columns))
+        return room
+
+    @staticmethod
+    def kinds(first: int) -> tuple[slice, slice]:
+        return slice(0, first), slice(first, None)
+
+
+@pytest.mark.parametrize(("shape", "drafts"), [("smollm2-135m", 5), ("qwen3-1.7b", 7)])
+def test_both_kinds_have_the_bits_that_launches_for_each_leave(
+    shape: str, drafts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = shaped(shape, "fused")
+    rows = committed(target, [[*range(1, 200)]], room=16, device="cuda")
+    draft = Draft(torch.arange(7, 7 + drafts, device="cuda")[None], torch.full_like(rows.lengths, drafts))
+    blocks = AcceptableBlocks("noisy", 3, drafts, drafts + 2)
+    logits, predictions = target.score_with_blocks(rows, draft, blocks)
+    logits, predicted = logits.clone(), predictions.logits.clone()
+    apart = LaunchesApart()
+    monkeypatch.setattr(fused_beside, "two_weights", apart)
+    monkeypatch.setattr(SplitAttention, "attend_beside", lambda *given, **named: None)
+    apart_logits, apart_predictions = target.score_with_blocks(rows, draft, blocks)
+    assert len(apart.taken & {"linear", "linear_rotated"}) == 1 and "linear_added" in apart.taken
+    assert torch.equal(logits, apart_logits) and torch.equal(predicted, apart_predictions.logits)
 
 
 @pytest.mark.parametrize("shape", ["smollm2-135m", "qwen3-1.7b"])

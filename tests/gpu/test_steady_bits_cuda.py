@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import random
+from itertools import product
 
 import pytest
 import torch
@@ -215,8 +216,10 @@ def test_no_layout_and_no_bucket_changes_a_bit_of_attention(
     for before, buckets in ((50, (512, 1024, 2048)), (1000, (2048, 16_384)), (8170, (16_384,))):
         wanted = attend(before, buckets[0])
         for slots in buckets:
-            for rows, grouped in ((16, False), (16, True), (32, False), (64, False), (64, True)):
-                layout = Layout(rows, at_a_time, 8 if size > 128 and rows == 64 else 4, grouped)
+            layouts = [(rows, 8 if size > 128 and rows == 64 else 4) for rows in (16, 32, 64)]
+            layouts += [(16, 8), (32, 8)]  # beside blocks it may have their warps
+            for (rows, warps), grouped in product(layouts, (False, True)):
+                layout = Layout(rows, at_a_time, warps, grouped)
                 with monkeypatch.context() as patch:
                     patch.setattr(steady_kv, "layout_of", lambda *given, layout=layout: layout)
                     assert torch.equal(attend(before, slots), wanted), (before, slots, layout)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal, Protocol
 
 import torch
@@ -49,6 +50,12 @@ class RowsBeside:
     own: Placement
     others: Placement
     prepared: dict[int | None, Any] = field(default_factory=dict)  # by window
+
+    @cached_property
+    def both(self) -> Placement:
+        """The columns of both kinds in one piece, the model's own first, over the slots that the view's attend to."""
+        slots = torch.cat([self.own.slots, self.others.slots], dim=1)
+        return Placement(slice(0, slots.shape[1]), slots, self.others.extent)
 
 
 class PassState:
