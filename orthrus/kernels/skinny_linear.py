@@ -222,7 +222,7 @@ def linear_added_directly(
 def linear(normed: Normed, weight: Tensor, bias: Tensor | None, epsilon: float) -> Tensor:
     """Return [B, n, N]: the normed hidden state times weight [N, E] transposed, plus bias [N]."""
     tokens = normed.hidden.shape[0] * normed.hidden.shape[1]
-    if bias is None and (sums := wide_products.sums(normed.gained, weight)) is not None:
+    if bias is None and (sums := wide_products.sums(normed.gained, weight, unrounded)) is not None:
         from orthrus.kernels import triton_wide_products
 
         out = normed.hidden.new_empty(*normed.hidden.shape[:2], weight.shape[0])
@@ -351,7 +351,7 @@ def linear_added(
     if room is None:
         nothing = Normed(residual, residual, residual.new_empty(0, dtype=torch.float32), 0)
         room = nothing if norm is None else room_for_norm(residual, outputs)
-    if (sums := wide_products.sums(hidden, weight)) is not None:
+    if (sums := wide_products.sums(hidden, weight, unrounded)) is not None:
         from orthrus.kernels import triton_wide_products
 
         triton_wide_products.added[wide_products.grid_of(tokens, outputs)](
@@ -410,7 +410,7 @@ def gated(normed: Normed, weight: Tensor, epsilon: float) -> Tensor:
     outputs, inputs = weight.shape[0] // 2, weight.shape[1]
     out = normed.hidden.new_empty(*normed.hidden.shape[:2], outputs)
     tokens = out.shape[0] * out.shape[1]
-    if (sums := wide_products.sums(normed.gained, weight)) is not None:
+    if (sums := wide_products.sums(normed.gained, weight, unrounded)) is not None:
         from orthrus.kernels import triton_wide_products
 
         triton_wide_products.gated[wide_products.grid_of(tokens, outputs)](

@@ -8,6 +8,7 @@ tokens, N: outputs, K: inputs.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -16,21 +17,26 @@ from torch import Tensor
 
 from orthrus.kernels.tiles import EVEN, SMALL_WIDTH
 
+Product = Callable[[Tensor, Tensor], Tensor]
+
 FEWEST_TOKENS = 65  # of fewer, the kernels that do everything at once are as fast or faster
 COMPARED = 16  # tokens at either end
 ALIGNMENT = 256  # bytes; the library may take another algorithm for what lies otherwise
 COLUMNS, ROWS, NUMBERS = 1024, 8, 4096  # at most, of a program of the kernels behind the product
 
 
-def sums(hidden: Tensor, weight: Tensor) -> Tensor | None:
-    """Return hidden [B, n, K] times weight [N, K] transposed, in float32 [M, N]; None: its bits could be others."""
+def sums(hidden: Tensor, weight: Tensor, few: Product) -> Tensor | None:
+    """Return hidden [B, n, K] times weight [N, K] transposed, in float32 [M, N]; None: its bits could be others.
+
+    few: what gives the same of a few tokens, [B, n, N], by the kernels for them.
+    """
     outputs, inputs = weight.shape
     tokens = hidden.numel() // inputs
     large = inputs > SMALL_WIDTH and inputs % EVEN == 0 and outputs % EVEN == 0
     if tokens < FEWEST_TOKENS or not large or (hidden.data_ptr() | weight.data_ptr()) % ALIGNMENT:
         return None
     reduced = torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction
-    if not _has_the_bits(hidden.device, tokens, outputs, inputs, reduced):
+    if not _has_the_bits(few, hidden.device, tokens, outputs, inputs, reduced):
         return None
     return _product(hidden.reshape(tokens, inputs), weight)
 
@@ -40,10 +46,8 @@ def _product(hidden: Tensor, weight: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=4096)
-def _has_the_bits(device: torch.device, tokens: int, outputs: int, inputs: int, reduced: object) -> bool:
+def _has_the_bits(few: Product, device: torch.device, tokens: int, outputs: int, inputs: int, reduced: object) -> bool:
     """Tell whether the library's sums of this shape are those of the kernels for few tokens, by comparing some."""
-    from orthrus.kernels import skinny_linear
-
     generator = torch.Generator(device).manual_seed(0)
     hidden, weight = (
         torch.randn(count, inputs, generator=generator, device=device, dtype=torch.bfloat16)
@@ -51,8 +55,7 @@ def _has_the_bits(device: torch.device, tokens: int, outputs: int, inputs: int, 
     )
     product = _product(hidden, weight)
     for part in (slice(None, COMPARED), slice(-COMPARED, None)):
-        few = skinny_linear.unrounded(hidden[part].contiguous()[None], weight)[0]
-        if not torch.equal(product[part], few):
+        if not torch.equal(product[part], few(hidden[part].contiguous()[None], weight)[0]):
             return False
     return True
 

@@ -45,7 +45,7 @@ def test_tokens_get_the_bits_that_few_get(width: int, tokens: int) -> None:
 
 def test_the_library_makes_products_of_many_tokens() -> None:
     """Else the test above compares a kernel with itself."""
-    sums = wide_products.sums(drawn(1, 512, 4096), drawn(6144, 4096))
+    sums = wide_products.sums(drawn(1, 512, 4096), drawn(6144, 4096), skinny_linear.unrounded)
     assert sums is not None
     assert sums.dtype == torch.float32
 
@@ -54,7 +54,7 @@ def test_the_library_makes_products_of_many_tokens() -> None:
 def test_others_are_left_to_the_kernels(tokens: int, inputs: int, gap: int) -> None:
     """Few tokens, small models, sizes that are no multiples of 128, and tensors that do not lie at a round address."""
     numbers = drawn(tokens * inputs + gap)[gap:].view(1, tokens, inputs)
-    assert wide_products.sums(numbers, drawn(2048, inputs)) is None
+    assert wide_products.sums(numbers, drawn(2048, inputs), skinny_linear.unrounded) is None
 
 
 def test_a_sum_that_is_split_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,4 +64,4 @@ def test_a_sum_that_is_split_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
 
     whole = torch.mm
     monkeypatch.setattr(torch, "mm", split)
-    assert wide_products.sums(drawn(1, 515, 4096), drawn(2048, 4096)) is None
+    assert wide_products.sums(drawn(1, 515, 4096), drawn(2048, 4096), skinny_linear.unrounded) is None
