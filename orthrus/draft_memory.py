@@ -13,7 +13,9 @@ def is_short(error: BaseException) -> bool:
     """Tell whether an error, or what it came of, says that memory is short."""
     import torch  # not needed by who only reads a config
 
-    cause = error.__cause__ if isinstance(error, InputError) else error
+    cause: BaseException | None = error
+    while isinstance(cause, InputError):  # one may say in other words what another said
+        cause = cause.__cause__
     return isinstance(cause, torch.OutOfMemoryError) or (
         isinstance(cause, RuntimeError) and HOST_IS_SHORT in str(cause)
     )

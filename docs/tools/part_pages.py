@@ -133,7 +133,8 @@ def documented(entry: Entry) -> str:
     """Return the docstring of what a part's factory returns."""
     factory = entry.load_factory()
     made = factory if inspect.isclass(factory) else typing.get_type_hints(factory)["return"]
-    return inspect.getdoc(made) or ""
+    first, *_ = typing.get_args(made) or (made,)  # of several by options the one that is usual
+    return inspect.getdoc(first) or ""
 
 
 def table(entry: Entry) -> list[str]:

@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+UNFUSED = {"enable_fp_fusion": False}  # a product and a sum rounded at once by some tiles would give other bits
+
 
 def early_launch(how: int = 1) -> dict[str, Any]:
     """Return the launch arguments of a kernel that calls `triton_wait.wait`: on GPUs that can, from Hopper on.

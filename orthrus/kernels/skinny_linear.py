@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from orthrus.kernels import wide_products
-from orthrus.kernels.launch import early_launch, multiprocessors
+from orthrus.kernels.launch import UNFUSED, early_launch, multiprocessors
 from orthrus.kernels.tiles import (
     EARLY_WIDTH,
     EVEN,
@@ -459,7 +459,7 @@ def launch_arguments(layout: Tile, width: int) -> dict[str, Any]:
         "BK": layout.inputs,
         "STAGES": layout.stages,
         "num_warps": layout.warps,
-        "enable_fp_fusion": False,  # a sum and a product rounded at once by some tiles would give other bits
+        **UNFUSED,
         **_early(layout, width),
     }
 

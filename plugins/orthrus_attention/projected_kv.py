@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from orthrus.kernels.launch import early_launch
+from orthrus.kernels.launch import UNFUSED, early_launch
 from orthrus.kernels.skinny_linear import Normed, room_for_norm
 from orthrus_attention.parts_of_keys import FIRST_GROUP, part_count
 from orthrus_attention.prepared_pass import Prepared
@@ -71,6 +71,7 @@ def attend_added(
         WINDOW=prepared.window,
         BN=OUTPUTS,
         num_warps=4 if parts <= FEW_PARTS else 8,
+        **UNFUSED,
         **early_launch(),
     )
     return room

@@ -32,7 +32,8 @@ def make(options: DiffusionOptions, parts: Parts) -> Diffusion | AutoCycleDiffus
     if options.cycle == "one_pass":
         block = options.block if isinstance(options.block, int) else min(DRAFTS + 1, view_config.block)
         return OnePassDiffusion(target, block, view_config.mask_token_id, name, successor=head)
-    two_passes = _two_passes(target, options, view_config, name, head, parts)
+    used = options.tree is not None or options.successor != "auto"
+    two_passes = _two_passes(target, options, view_config, name, head if used else None, parts)
     if options.cycle == "two_passes":
         return two_passes
     block = min(DRAFTS + 1, two_passes.block)
@@ -65,6 +66,6 @@ def _attached(
     directory = find_view(options.view, parts) if options.view is not None else None
     name = f"{VIEW} {directory.resolve()} {state_of(directory)}" if directory else VIEW
     view_config = attach(target, name, directory, allow_ordinary_mask=options.allow_ordinary_mask)
-    for_trees = target.device.type != "cpu" and options.tree is not None
-    used = for_trees if options.successor == "auto" else options.successor
+    pays = target.device.type != "cpu" and (options.tree is not None or options.cycle != "two_passes")
+    used = pays if options.successor == "auto" else options.successor
     return name, view_config, read_head(target, name, directory) if used else None

@@ -38,8 +38,8 @@ class DiffusionOptions:
     successor: bool | Literal["auto"] = option(
         "auto",
         help="use the view's successor head, by which each draft follows the one before it, if the view has one; false:"
-        " places of a block do not see each other; auto: for trees on a GPU, as elsewhere it costs a small model more"
-        " than it gains",
+        " places of a block do not see each other; auto: for trees and cycles of one pass on a GPU, as"
+        " elsewhere it costs a small model more than it gains",
     )
     cycle: Literal["two_passes", "one_pass", "auto"] = option(
         "two_passes",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import runpy
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -222,3 +224,11 @@ def test_what_was_changed_by_hand_is_noticed(change: str, tmp_path: Path) -> Non
     else:
         put(tmp_path, {name: text})
     assert differences(tmp_path, SOME) == [name]
+
+
+def test_parts_are_described_by_their_own_classes() -> None:
+    """A factory may return one of several."""
+    program = tool("part_pages")
+    texts = [program["documented"](entry) for entry in program["built_in"]()]
+    assert len(texts) > 10
+    assert inspect.getdoc(types.UnionType) not in texts

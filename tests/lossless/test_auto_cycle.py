@@ -23,7 +23,7 @@ from support.view_targets import view_target
 from torch import Tensor
 
 import orthrus
-from orthrus import BuildError, Context, Draft, Sampling, Stop
+from orthrus import BuildError, Context, Draft, InputError, Sampling, Stop
 from orthrus.drafting.cycle_policy import CyclePolicy, Way
 from orthrus.one_pass import AcceptableBlocks, BlockPredictions
 from orthrus.testing.profiles import fewer
@@ -231,7 +231,10 @@ def test_without_memory_for_blocks_it_says_so_and_goes_on_with_two_passes(
     def short(context: Context, draft: Draft, blocks: AcceptableBlocks) -> tuple[Tensor, BlockPredictions]:
         calls.append(1)
         if len(calls) > fails_after:
-            raise torch.OutOfMemoryError("CUDA out of memory.")
+            try:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            except torch.OutOfMemoryError as error:
+                raise InputError("the device has no more memory") from error  # as targets say it
         return own(context, draft, blocks)
 
     monkeypatch.setattr(target, "score_with_blocks", short)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from orthrus import MaskDescription
-from orthrus.kernels.tiles import MOST_INVARIANT_TOKENS, MOST_WIDE_TOKENS, SMALL_WIDTH
+from orthrus.kernels.tiles import EVEN, MOST_INVARIANT_TOKENS, MOST_TOKENS, MOST_WIDE_TOKENS, SMALL_WIDTH
 from orthrus.optional import StaticKVCache
 from orthrus_transformers.engines.eager import EagerEngine
 from orthrus_transformers.engines.engine import EngineSetup, Obstacle
@@ -64,11 +64,17 @@ class FusedEngine(EagerEngine):
         tokens a pass is over, and blocks are run apart.
         """
         model = self._model
-        small = model.config.get_text_config().hidden_size <= SMALL_WIDTH
-        columns = beside.blocks.count + beside.blocks.columns
-        invariant = columns <= (MOST_INVARIANT_TOKENS if small else MOST_WIDE_TOKENS)
+        invariant = beside.blocks.count + beside.blocks.columns <= self._most_invariant()
         on_gpu = model.device.type == "cuda" and model.dtype == torch.bfloat16
         return on_gpu and invariant and self.can_join(rows, beside)
+
+    def _most_invariant(self) -> int:
+        """Return of how many columns a pass may be in which a row has the bits that it has alone."""
+        if self._model.config.get_text_config().hidden_size <= SMALL_WIDTH:
+            return MOST_INVARIANT_TOKENS
+        weights = (weight for layer in find_layers(self._model) for weight in layer.parameters() if weight.dim() > 1)
+        uneven = any(size % EVEN for weight in weights for size in weight.shape)
+        return MOST_TOKENS if uneven else MOST_WIDE_TOKENS
 
     def can_join(self, rows: int, beside: BlocksBeside) -> bool:
         """Tell whether they could: one row, over a cache of fixed buffers, and all layers fused, with the view, too."""

@@ -27,7 +27,7 @@ def forward_beside(
     own: FusedLayer, view: FusedLayer, hidden: Tensor, cosine: Tensor, sine: Tensor, cache: Any
 ) -> Tensor:
     """Return the layer's output [1, m, E], which may take its input's place; keys and values are in the cache."""
-    weights = own.qkv.weight, own.gate_up.weight
+    weights = own.qkv.weight, own.out.weight, own.gate_up.weight, own.down.weight
     narrow = skinny_linear.fits(hidden, weights, own.attention.head_dim)
     return (_narrow if narrow else _wide)(own, view, hidden, cosine, sine, cache)
 
