@@ -39,7 +39,8 @@ from orthrus.testing.strategies import batches, samplings, stops, tables
 from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.dynamic import DynamicCache
 from orthrus_caches.static import StaticCache
-from orthrus_draft_model.drafter import DraftModel, share_of_weights
+from orthrus_draft_model.drafter import DraftModel
+from orthrus_draft_model.facts import share_of_weights
 from orthrus_draft_model.vocabulary import check_vocabulary, fitted, known
 from orthrus_transformers.loading.tokenizer import TextTokenizer
 from orthrus_transformers.target import TransformersTarget
@@ -328,6 +329,11 @@ def test_logits_that_are_padded_otherwise_do(more: int) -> None:
         ({"target": {"name": "tabel"}}, "drafter.target.name: unknown target 'tabel'"),
         ({"target": {"name": "table", "sead": 1}}, "drafter.target.sead: unknown option"),
         ({"target": {"name": "table"}, "length": 0}, "length"),
+        ({"source": "x", "held_by": "lead", "confidence": 0.5}, "held_by: lead does not go with confidence"),
+        (
+            {"target": {"name": "transformers", "parallel": 2}, "held_by": "lead"},
+            "held_by: lead holds the draft model whole",
+        ),
     ],
 )
 def test_bad_options_are_one_sentence(options: dict[str, Any], sentence: str) -> None:
