@@ -41,8 +41,9 @@ class DraftModel:
     ) -> None:
         """Draft up to `length` tokens, or with `auto` as many of them as it chooses.
 
-        own: the draft model, which nobody else uses; None: another process holds it. confidence: a token less likely
-        than this is the last of a draft. branches: tokens for each place, the likeliest; the draft goes on behind the first of them.
+        own: the draft model, which nobody else uses; None: another process holds it, and start, _rooms and _draft are
+        those of a drafter that follows it. confidence: a token less likely than this is the last of a draft.
+        branches: tokens for each place, the likeliest; the draft goes on behind the first of them.
         trials: changes of the options that it was made with. facts: of the draft model, if they were told already.
         """
         if facts is None:

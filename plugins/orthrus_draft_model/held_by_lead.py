@@ -78,10 +78,10 @@ def held_by_lead(target: Target, make: Callable[[], Target], drafting: Drafting,
     """
     own = make() if together.leads else None
     facts = None if own is None else ModelFacts.of(own, target)
-    told = together.agree(facts and replace(facts, fingerprint=None))
-    known = together.agree(facts is not None and facts.fingerprint is not None)
-    assert told is not None, "the lead has told them"
-    if known:  # those who ask, in all processes, wait for the lead to read its weights
+    plain = None if facts is None else replace(facts, fingerprint=None)
+    told, has_fingerprint = together.agree((plain, facts is not None and facts.fingerprint is not None))
+    assert told is not None, "the lead tells them"
+    if has_fingerprint:  # those who ask, in all processes, wait for the lead to read its weights
         told = replace(told, fingerprint=lambda: together.made_by_lead(lambda: _fingerprint(facts)))
     if own is None:
         return FollowingDraftModel(target, drafting, told, together)

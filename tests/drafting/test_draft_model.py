@@ -331,7 +331,7 @@ def test_logits_that_are_padded_otherwise_do(more: int) -> None:
         ({"target": {"name": "table"}, "length": 0}, "length"),
         ({"source": "x", "held_by": "lead", "confidence": 0.5}, "held_by: lead does not go with confidence"),
         (
-            {"target": {"name": "transformers", "parallel": 2}, "held_by": "lead"},
+            {"target": {"name": "table", "parallel": 2}, "held_by": "lead"},
             "held_by: lead holds the draft model whole",
         ),
     ],
