@@ -342,6 +342,17 @@ def test_bad_options_are_one_sentence(options: dict[str, Any], sentence: str) ->
     assert sentence in str(raised.value)
 
 
+def test_one_process_holds_the_model_whoever_is_to() -> None:
+    every, lead = (
+        orthrus.load(config(target={"name": "table", "alphabet": "abcd", "seed": 5}, **more)).generate(["abcab"])[0]
+        for more in ({}, {"held_by": "lead"})
+    )
+    assert lead.token_ids == every.token_ids
+    assert lead.measures.accepted_per_cycle == every.measures.accepted_per_cycle and any(
+        every.measures.accepted_per_cycle
+    )
+
+
 def test_a_model_that_is_not_there_is_one_sentence() -> None:
     attention = {"name": "sdpa"}
     with pytest.raises(
