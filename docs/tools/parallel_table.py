@@ -18,7 +18,7 @@ DOCS = Path(__file__).parents[1]
 RECORD = DOCS / "evidence" / "parallel-costs.json"
 PAGE = DOCS / "guide" / "several-gpus.md"
 BEGIN, END = "<!-- parallel costs -->\n", "<!-- end -->"
-SUMS = ("passes-fused", "passes-nccl")
+SUMS = ("passes-fused", "passes-joined", "passes-nccl")
 COMPARED = ("verify pass of 1, ms", "verify pass of 32, ms", "cycle of the view, block 32, ms")
 
 

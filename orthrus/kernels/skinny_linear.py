@@ -459,6 +459,7 @@ def launch_arguments(layout: Tile, width: int) -> dict[str, Any]:
         "BK": layout.inputs,
         "STAGES": layout.stages,
         "num_warps": layout.warps,
+        "enable_fp_fusion": False,  # a sum and a product rounded at once by some tiles would give other bits
         **_early(layout, width),
     }
 

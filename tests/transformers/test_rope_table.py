@@ -59,7 +59,7 @@ def test_the_models_own_passes_compute_them(monkeypatch: pytest.MonkeyPatch) -> 
     def none(*args: object) -> Tensor:
         raise AssertionError("looked up")
 
-    monkeypatch.setattr(rope_table, "embedding", none)
+    monkeypatch.setattr(rope_table, "angles", none)
     looked_up(tiny_model("llama"), form="own")
     with pytest.raises(AssertionError, match="looked up"):
         looked_up(tiny_model("llama"))
