@@ -50,12 +50,7 @@ class Ending:
             store.add(SPOKEN, 1)
             store.set(FAILED, str(code))
             self._note_end(store)
-            since = time.monotonic()
-            every = [f"{ENDED}/{rank}" for rank in range(self._launch.count)]
-            while not store.check(every) and time.monotonic() - since < PATIENCE_SECONDS:
-                time.sleep(0.05)
-            if self._launch.leads and not self._launch.agent_store:
-                time.sleep(0.2)  # the others still read the answer of the store that this process keeps
+            self._wait_for_others(store)
         _exit(code)
 
     def end_without_store(self, sentence: str, keeper: int | None) -> NoReturn:
@@ -74,6 +69,8 @@ class Ending:
             code = int(store.get(FAILED))
             with contextlib.suppress(RuntimeError):
                 self._note_end(store)
+                if self._keeps_store:  # it would go with this process, before others have read that they are to end
+                    self._wait_for_others(store)
             _exit(code)
 
     def kill(self, rank: int) -> None:
@@ -95,6 +92,19 @@ class Ending:
                     _exit(BAD_INPUT)
 
         threading.Thread(target=listen, name="orthrus-sigterm", daemon=True).start()
+
+    @property
+    def _keeps_store(self) -> bool:
+        return self._launch.leads and not self._launch.agent_store
+
+    def _wait_for_others(self, store: Store) -> None:
+        """Return when all ranks have noted that they end, or have had the time to."""
+        since = time.monotonic()
+        every = [f"{ENDED}/{rank}" for rank in range(self._launch.count)]
+        while not store.check(every) and time.monotonic() - since < PATIENCE_SECONDS:
+            time.sleep(0.05)
+        if self._keeps_store:
+            time.sleep(0.2)  # the others still read the answer of the store that this process keeps
 
     def _note_end(self, store: Store) -> None:
         store.set(f"{ENDED}/{self._launch.rank}", "1")

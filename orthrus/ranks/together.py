@@ -48,6 +48,10 @@ class Alone:
         """Return the value."""
         return value
 
+    def numbers(self, *values: float) -> list[float]:
+        """Return the numbers."""
+        return list(values)
+
     def made_by_lead(self, make: Callable[[], T]) -> T:
         """Return what is made."""
         return make()
@@ -107,6 +111,10 @@ class Together(Alone):
     def agree(self, value: T) -> T:
         """Return the lead's value."""
         return self._group.agree(value)
+
+    def numbers(self, *values: float) -> list[float]:
+        """Return the lead's numbers, as many on every rank: quicker than `agree`."""
+        return self._group.agree_numbers(*values)
 
     def made_by_lead(self, make: Callable[[], T]) -> T:
         """Return what the lead makes."""

@@ -8,6 +8,6 @@ from orthrus.hookspecs import Register
 def register_drafters(register: Register) -> None:
     register(
         "draft_model",
-        "orthrus_draft_model.drafter:make",
+        "orthrus_draft_model.factory:make",
         options="orthrus_draft_model.options:DraftModelOptions",
     )

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from orthrus import AutoBlock, BuildError, Chance, ConfigError, Context, Draft, InputError, Parts, Step, Target, Trial
-from orthrus.drafter_models.trials import dtype_trials
-from orthrus.optional import HasDtype, HasFingerprint, HasPassIdentity, MeasuredTarget, MovesRows, name_of
+from orthrus import AutoBlock, Chance, Context, Draft, Step, Target, Trial
 from orthrus.sampling import add_noise, row_probabilities, warp_rows, widen
+from orthrus_draft_model.facts import ModelFacts
 from orthrus_draft_model.mirror import Mirror
-from orthrus_draft_model.options import DraftModelOptions
-from orthrus_draft_model.vocabulary import check_vocabulary, fitted
-
-LONGEST = 15  # drafts that `auto` may choose: with the anchor, a pass of 16 tokens
+from orthrus_draft_model.vocabulary import fitted
 
 
 class DraftModel:
@@ -36,7 +29,7 @@ class DraftModel:
     def __init__(
         self,
         target: Target,
-        own: Target,
+        own: Target | None,
         length: int = 5,
         confidence: float | None = None,
         *,
@@ -44,33 +37,39 @@ class DraftModel:
         branches: int = 1,
         trials: Sequence[Trial] = (),
         notify: Callable[[str], None] = lambda text: None,
+        facts: ModelFacts | None = None,
     ) -> None:
         """Draft up to `length` tokens, or with `auto` as many of them as it chooses.
 
-        own: the draft model, which nobody else uses. confidence: a token less likely than this is the last of a draft.
+        own: the draft model, which nobody else uses; None: another process holds it, and start, _rooms and _draft are
+        those of a drafter that follows it. confidence: a token less likely than this is the last of a draft.
         branches: tokens for each place, the likeliest; the draft goes on behind the first of them.
-        trials: changes of the options that it was made with.
+        trials: changes of the options that it was made with. facts: of the draft model, if they were told already.
         """
+        if facts is None:
+            assert own is not None, "facts of a model that another process holds are told"
+            facts = ModelFacts.of(own, target)
         self._own = own
         self._length = length
         self._confidence = confidence
         self._branches = branches
         self.drafts_trees = branches > 1
         self._trials = trials
-        self._share = share_of_weights(own, target)
+        self._share = facts.share
         self._mirror: Mirror | None = None
         self._counted = 0  # passes that drafts have reported
-        drafting = (f"draft_model {_identity(own)}", self._measured)
+        drafting = (f"draft_model {facts.identity}", self._measured)
         self._auto = AutoBlock(target, length, drafting=drafting, notify=notify) if auto else None
         self.learns = auto  # how much of its drafts was accepted
         self.prefix_consistent = not auto and branches == 1
-        self.moves_rows = isinstance(own, MovesRows) and own.moves_rows
-        if isinstance(own, HasFingerprint):
-            self.fingerprint = own.fingerprint
+        self.moves_rows = facts.moves_rows
+        if facts.fingerprint is not None:
+            self.fingerprint = facts.fingerprint
 
     def start(self, context: Context, rows: Sequence[int]) -> None:
         """Forget what was in these rows; their prompts are passed over when they are first drafted for."""
         if self._mirror is None or not self._mirror.fits(context):
+            assert self._own is not None, "a drafter without the model keeps no mirror"
             self._mirror, self._counted = Mirror(self._own, context), 0
         self._mirror.forget(rows)
         if self._auto:
@@ -85,7 +84,7 @@ class DraftModel:
 
     def propose(self, context: Context, chance: Chance) -> Draft:
         """Return what the draft model says of each row: its likeliest tokens, or drawn ones."""
-        rooms = self._of(context).rooms()
+        rooms = self._rooms(context)
         length = self._auto.choose(context, [room or None for room in rooms]) if self._auto else self._length
         return self._draft(context, rooms, length, chance, self._confidence)
 
@@ -104,25 +103,28 @@ class DraftModel:
         """Return what `auto` chose."""
         return self._auto.report() if self._auto else {}
 
+    def _rooms(self, context: Context) -> list[int]:
+        """Return how many tokens can be drafted for each row."""
+        return self._of(context).rooms()
+
     def _of(self, context: Context) -> Mirror:
         assert self._mirror is not None, "rows are started before they are drafted for"
         return self._mirror
 
     def _measured(self, context: Context, length: int) -> Draft:
         """Draft so many tokens, whatever they are, for those who measure."""
-        rooms = self._of(context).rooms()
-        return self._draft(context, rooms, length, Chance(0, context.device), None)
+        return self._draft(context, self._rooms(context), length, Chance(0, context.device), None)
 
     def _draft(
         self, context: Context, rooms: Sequence[int], length: int, chance: Chance, confidence: float | None
     ) -> Draft:
-        width = min(length, -(-max(rooms) // self._branches))  # places, each of as many tokens as there are branches
+        width = places_for(rooms, length, self._branches)
         if width < 1:
             return context.empty_draft()
         mirror = self._of(context)
         logits = mirror.catch_up([room > 0 for room in rooms])
         uploaded = torch.tensor(rooms).to(context.device, non_blocking=True)
-        chosen = _Choices(context, chance, confidence, uploaded, self._branches)
+        chosen = DraftChoices(context, chance, confidence, uploaded, self._branches)
         chosen.add(logits)
         while chosen.places < width and chosen.go_on:
             chosen.add(mirror.advance(chosen.last))
@@ -131,7 +133,12 @@ class DraftModel:
         return chosen.draft(passes * self._share)
 
 
-class _Choices:
+def places_for(rooms: Sequence[int], length: int, branches: int) -> int:
+    """Return how many places a draft has, each of as many tokens as there are branches."""
+    return min(length, -(-max(rooms) // branches))
+
+
+class DraftChoices:
     """The tokens of a draft as they are chosen, those of one place of each row at a time."""
 
     def __init__(
@@ -183,6 +190,19 @@ class _Choices:
             self._lengths = self._lengths + self._goes_on
             self._goes_on = self._goes_on & (self._rooms > place + 1) & (certain >= self._confidence)
 
+    def add_unknown(self) -> None:
+        """Take any tokens for a place, those of another process being what counts.
+
+        Where tokens are drawn they are said to be drawn from all alike: any that it draws can be drawn from that.
+        """
+        context = self._context
+        size, rows = context.vocabulary_size, len(self._rooms)
+        tokens = self._rooms.new_zeros(rows, min(self._branches, size))
+        if context.settings.draws:
+            alike = torch.full((), 1 / size, device=context.device).expand(*tokens.shape, size)
+            self._probabilities.append(alike)
+        self._tokens.append(tokens)
+
     def draft(self, passes: float) -> Draft:
         """Return the draft."""
         lengths = self._rooms.clamp(max=self.places) if self._confidence is None else self._lengths
@@ -212,72 +232,3 @@ def drawn_in_turn(probabilities: Tensor, tokens: Tensor) -> Tensor:
         drawable = left.gather(1, token) > 0
         given.append(torch.where(drawable, left / total, certain))
     return torch.stack(given, dim=1)
-
-
-def share_of_weights(own: Target, target: Target) -> float:
-    """Return the weights that a pass of the draft model reads over those of the target's, by number and not by size.
-
-    1 if a target does not tell: too much rather than too little.
-    """
-    weights = [
-        part.pass_bytes([]) / part.dtype.itemsize
-        for part in (own, target)
-        if isinstance(part, MeasuredTarget) and isinstance(part, HasDtype)
-    ]
-    return weights[0] / weights[1] if len(weights) == 2 else 1.0
-
-
-def make(options: DraftModelOptions, parts: Parts) -> DraftModel:
-    """Return the drafter with its model loaded; raise BuildError or InputError if it cannot draft for the target."""
-    target: Target = parts.target
-    own = _made(options, parts)
-    if own.device != target.device:
-        raise BuildError(f"draft model '{name_of(own)}' is on {own.device}, its target on {target.device}")
-    check_vocabulary(own, target)
-    length = LONGEST if options.length == "auto" else options.length
-    auto, trials = options.length == "auto", list(_trials(options, own))
-    return DraftModel(
-        target,
-        own,
-        length,
-        options.confidence,
-        auto=auto,
-        branches=options.branches,
-        trials=trials,
-        notify=parts.notify,
-    )
-
-
-def _trials(options: DraftModelOptions, own: Target) -> Iterator[Trial]:
-    """Yield trials of the draft model's dtype, where the options say whose model it is."""
-    for trial in dtype_trials(own.dtype) if isinstance(own, HasDtype) else ():
-        within = None if options.target is None else {"target": {**options.target, **trial.options}}
-        yield trial if within is None else replace(trial, options=within)
-
-
-def _made(options: DraftModelOptions, parts: Parts) -> Target:
-    """Return the draft model; what is wrong with it is told by the drafter's keys."""
-    try:
-        own: Target = parts.make("target", _settings(options, parts.target))
-    except ConfigError as error:
-        keys = [replace(problem, key=f"drafter.{problem.key}") for problem in error.problems]
-        raise ConfigError(keys) from error
-    except (BuildError, InputError) as error:
-        raise type(error)(f"the draft model of drafter 'draft_model': {error}") from error
-    return own
-
-
-def _settings(options: DraftModelOptions, target: Target) -> dict[str, Any]:
-    """Return the draft model as a config writes a target."""
-    if options.target is not None:
-        return dict(options.target)
-    dtype = options.dtype
-    if dtype == "auto" and isinstance(target, HasDtype):
-        dtype = str(target.dtype).removeprefix("torch.")  # type: ignore[assignment]
-    return {"name": "transformers", "source": options.source, "dtype": dtype, "device": str(target.device)}
-
-
-def _identity(own: Target) -> str:
-    """Return what tells the costs of one draft model from those of another."""
-    facts = dict(own.pass_identity()) if isinstance(own, HasPassIdentity) else {"model": name_of(own)}
-    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:8]

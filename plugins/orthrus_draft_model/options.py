@@ -45,6 +45,11 @@ class DraftModelOptions:
     dtype: Literal["auto", "float64", "float32", "bfloat16", "float16"] = option(
         "auto", help="dtype of the weights of source; auto: the target's"
     )
+    held_by: Literal["every", "lead"] = option(
+        "every",
+        help="with target.parallel, who holds the draft model: every process, or the lead, rank 0, alone, whose drafts"
+        " are those of all",
+    )
 
     def problems(self) -> Iterator[tuple[str, str]]:
         """Yield what is wrong beyond types and bounds."""
@@ -54,3 +59,15 @@ class DraftModelOptions:
             yield "branches", "makes trees, whose length is a number: set length, or branches=1"
         if self.target is not None and self.dtype != "auto":
             yield "dtype", "goes with source; write it into target"
+        if self.held_by == "lead":
+            yield from self._problems_of_one_holder()
+
+    def _problems_of_one_holder(self) -> Iterator[tuple[str, str]]:
+        """Yield what does not go with a model that one of several processes holds."""
+        if self.confidence is not None:
+            yield (
+                "held_by",
+                "lead does not go with confidence: only rank 0 would know how long a draft is",
+            )
+        if self.target is not None and self.target.get("parallel", 1) != 1:
+            yield "held_by", "lead holds the draft model whole: set held_by=every, or leave target.parallel out"

@@ -39,7 +39,8 @@ from orthrus.testing.strategies import batches, samplings, stops, tables
 from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.dynamic import DynamicCache
 from orthrus_caches.static import StaticCache
-from orthrus_draft_model.drafter import DraftModel, share_of_weights
+from orthrus_draft_model.drafter import DraftModel
+from orthrus_draft_model.facts import share_of_weights
 from orthrus_draft_model.vocabulary import check_vocabulary, fitted, known
 from orthrus_transformers.loading.tokenizer import TextTokenizer
 from orthrus_transformers.target import TransformersTarget
@@ -328,12 +329,28 @@ def test_logits_that_are_padded_otherwise_do(more: int) -> None:
         ({"target": {"name": "tabel"}}, "drafter.target.name: unknown target 'tabel'"),
         ({"target": {"name": "table", "sead": 1}}, "drafter.target.sead: unknown option"),
         ({"target": {"name": "table"}, "length": 0}, "length"),
+        ({"source": "x", "held_by": "lead", "confidence": 0.5}, "held_by: lead does not go with confidence"),
+        (
+            {"target": {"name": "table", "parallel": 2}, "held_by": "lead"},
+            "held_by: lead holds the draft model whole",
+        ),
     ],
 )
 def test_bad_options_are_one_sentence(options: dict[str, Any], sentence: str) -> None:
     with pytest.raises(orthrus.ConfigError) as raised:
         orthrus.load(config(**options))
     assert sentence in str(raised.value)
+
+
+def test_one_process_holds_the_model_whoever_is_to() -> None:
+    every, lead = (
+        orthrus.load(config(target={"name": "table", "alphabet": "abcd", "seed": 5}, **more)).generate(["abcab"])[0]
+        for more in ({}, {"held_by": "lead"})
+    )
+    assert lead.token_ids == every.token_ids
+    assert lead.measures.accepted_per_cycle == every.measures.accepted_per_cycle and any(
+        every.measures.accepted_per_cycle
+    )
 
 
 def test_a_model_that_is_not_there_is_one_sentence() -> None:
