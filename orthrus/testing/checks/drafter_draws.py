@@ -56,7 +56,11 @@ def _hold_draws(context: Context, draft: Draft, chance: NotedChance) -> None:
     wrong = places
     reported = draft.probabilities[:, :width].double()
     if chance.makes_noise:
-        scores = reported.log() + chance.noise_of(context, width)
+        noise = chance.noise_of(context, width)
+        if draft.paths is not None:  # those of a place of the text have the same, whose depth it is
+            depths = draft.paths.depths[:, 1 : width + 1] - 1  # [B, width], of drafts alone
+            noise = noise.gather(1, depths[..., None].expand_as(noise))
+        scores = reported.log() + noise
         own = scores.gather(-1, draft.tokens[:, :width, None])[..., 0]
         wrong = places & ~(own >= scores.amax(-1) - NEAR)
     for row, place in wrong.nonzero().tolist():
