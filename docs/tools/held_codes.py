@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -27,6 +26,7 @@ from orthrus.config.compose import ConfigSource
 from orthrus.config.schema import Config, load_config
 from orthrus.files import write_whole
 from orthrus.machine import versions
+from orthrus.terminal import echo
 from orthrus.values import Result
 from orthrus_caches.dynamic import DynamicCache
 from orthrus_caches.options import QuantizedOptions
@@ -161,8 +161,8 @@ def compared(plugins: Plugins, prompts: Sequence[Any], dtype: str, codes: str) -
     def run(drafts: bool, batch: int) -> tuple[Sequence[Result], dict[int, Text]]:
         decoder = build(config_of(plugins, dtype, codes, drafts), plugins, {"target": target})
         texts: dict[int, Text] = {}
-        watching = Watching(decoder.verifier, target.cache, texts)  # type: ignore[attr-defined]
-        say(f"{dtype}, {codes}: {'with' if drafts else 'without'} drafts, batch {batch}")
+        watching = Watching(decoder.verifier, target.cache, texts)  # type: ignore[attr-defined]  # of this library
+        echo(f"{dtype}, {codes}: {'with' if drafts else 'without'} drafts, batch {batch}", err=True)
         return replace(decoder, verifier=watching, watchers=None).generate(prompts, batch=batch), texts
 
     drafted, plain = run(True, BATCH), run(False, BATCH)
@@ -299,11 +299,6 @@ def carry_on(files: Sequence[Path], limit: int, seconds: float) -> None:
             "runs": runs,
         }
         write_whole(RECORD, json.dumps(record, indent=1) + "\n")
-
-
-def say(text: str) -> None:
-    """Tell how far it is."""
-    sys.stderr.write(f"{text}\n")
 
 
 def main() -> None:

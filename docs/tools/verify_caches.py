@@ -12,7 +12,6 @@ import argparse
 import itertools
 import json
 import shlex
-import sys
 import textwrap
 import time
 from collections.abc import Mapping, Sequence
@@ -26,6 +25,7 @@ from orthrus.config.compose import ConfigSource
 from orthrus.config.schema import Config, load_config
 from orthrus.files import write_whole
 from orthrus.rounding import RoundsStates
+from orthrus.terminal import echo
 from orthrus.verification.certificate import Certificate
 from orthrus.verification.certifier import Asked, Runs
 from orthrus.verification.report import make_record
@@ -139,7 +139,7 @@ def carry_on(files: Sequence[Path], limit: int, seconds: float) -> None:
         known = record | {"runs": [*known["runs"], run]}
         known["passed"] = all(run["passed"] for run in known["runs"])
         write_whole(file, json.dumps(known, indent=1) + "\n")
-        say(f"{cache}, {attention}: {certificate.identical} and {counts} of {len(prompts)}")
+        echo(f"{cache}, {attention}: {certificate.identical} and {counts} of {len(prompts)}", err=True)
 
 
 def page(record: Mapping[str, Any]) -> str:
@@ -163,11 +163,6 @@ def page(record: Mapping[str, Any]) -> str:
         certified=f"{certified} of {len(runs)}",
         table="\n".join(f"| {' | '.join(line)} |" for line in lines),
     )
-
-
-def say(text: str) -> None:
-    """Tell how far it is."""
-    sys.stderr.write(f"{text}\n")
 
 
 def main() -> None:

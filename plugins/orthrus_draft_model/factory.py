@@ -69,5 +69,5 @@ def _settings(options: DraftModelOptions, target: Target) -> dict[str, Any]:
         return dict(options.target)
     dtype = options.dtype
     if dtype == "auto" and isinstance(target, HasDtype):
-        dtype = str(target.dtype).removeprefix("torch.")  # type: ignore[assignment]
+        dtype = str(target.dtype).removeprefix("torch.")  # type: ignore[assignment]  # one of the names
     return {"name": "transformers", "source": options.source, "dtype": dtype, "device": str(target.device)}
