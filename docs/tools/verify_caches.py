@@ -15,6 +15,7 @@ import shlex
 import textwrap
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,7 @@ def carry_on(files: Sequence[Path], limit: int, seconds: float) -> None:
     prompts = [(each.id, each.prompt) for file in files for each in read_prompts(file, limit)]
     file, plugins, began = DOCS / RECORD, Plugins.load(), time.monotonic()
     known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"runs": []}
-    runs = Runs(plugins, prompts, notify=say)
+    runs = Runs(plugins, prompts, notify=partial(echo, err=True))
     words = [word for each in files for word in ("--prompts", each.name)]
     command = shlex.join(["python", "docs/tools/verify_caches.py", *words, "--limit", str(limit)])
     settings = {"model": "SmolLM2-135M-Instruct.Q4_1.gguf", "prompts": len(prompts), "max_new_tokens": TOKENS}
