@@ -86,7 +86,10 @@ def _two_tiles_of_tokens(outputs: int) -> list[Tile]:
     Of others the GPU's library is faster (`wide_products`).
     """
     few = [Tile(64, 32, 64, 4, 8), Tile(64, 16, 128, 4, 5)]
-    return few if outputs <= 2048 else [Tile(64, 64, 64, 4, 8), *few] if outputs <= 8192 else _some_tokens(outputs)
+    if outputs <= 2048:
+        return few
+    some = [Tile(64, 64, 64, 4, 8), *few]
+    return some if outputs <= 4096 else [Tile(64, 128, 64, 8, 6), *some] if outputs <= 8192 else _some_tokens(outputs)
 
 
 MULTIPROCESSORS = 132  # of an H100 or H200

@@ -17,7 +17,7 @@ MOST_SLOTS = 16_384  # a text of 8,192 tokens with a draft is in a bucket of so 
 MOST_TREE_TOKENS = 160  # of all rows; every token of a tree has programs of its own
 MOST_PARTS = 8192  # tokens times groups of parts, which are left in memory
 FEW_QUERIES, FEW_SLOTS = 16, 1024  # of a row's block, whose bits decide no text: beyond, it is laid out for speed
-# Of a tree, each of whose tokens has a program: without it a multiprocessor has room for two of heads of 128 numbers.
+# Of a tree over few slots, each of whose tokens has a program: else a multiprocessor has room for two of large heads.
 ROOM_FOR_MANY = {"maxnreg": 168, "num_stages": 2}
 ENOUGH, MORE = 96, 256  # programs that fill a GPU without a part for each, up to FEW_SLOTS and beyond
 
@@ -169,7 +169,7 @@ def leave_parts(query: Tensor, key: Tensor, value: Tensor, prepared: Prepared, s
         BLOCK_N=layout.slots,
         EXACT=query.element_size() == 2,
         num_warps=layout.warps,
-        **(ROOM_FOR_MANY if tree and query.element_size() == 2 else {}),
+        **(ROOM_FOR_MANY if tree and query.element_size() == 2 and slots <= FEW_SLOTS else {}),
         **shape,
     )
     return LeftParts(whole, out, parts, maxima, sums, splits, rows, shape)
