@@ -57,6 +57,7 @@ def test_a_static_cache_is_one_that_has_all_of_it() -> None:
 def test_a_target_of_a_model_has_every_ability_of_targets() -> None:
     target = transformers_target()
     for ability in (
+        optional.CountsWeights,
         optional.DraftingTarget,
         optional.HasDtype,
         optional.HasFingerprint,
