@@ -283,25 +283,7 @@ class MeasuredTarget(Protocol):
     """A target that tells `orthrus bench` what its passes must read."""
 
     def pass_bytes(self, lengths: Sequence[int]) -> int:
-        """Return the bytes of weights, keys and values that one pass over rows with this many tokens must read.
-
-        Where several processes share the model, those that this one reads: `CountsWeights` tells of all.
-        """
-
-
-@runtime_checkable
-class CountsWeights(Protocol):
-    """A target that tells how much its weights are as a whole, where this process may hold a part of them alone."""
-
-    def weight_bytes(self) -> int:
-        """Return the bytes of weights that one pass must read, those that other processes hold included."""
-
-
-def weight_bytes_of(target: object) -> int | None:
-    """Return the bytes of weights that one pass over a target must read, in all processes; None: it does not tell."""
-    if isinstance(target, CountsWeights):
-        return target.weight_bytes()
-    return target.pass_bytes([]) if isinstance(target, MeasuredTarget) else None
+        """Return the bytes of weights, keys and values that a pass over rows of so many tokens reads, in this process."""
 
 
 @runtime_checkable

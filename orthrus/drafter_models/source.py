@@ -7,9 +7,10 @@ from pathlib import Path
 import torch
 
 from orthrus.build import find_source
+from orthrus.drafter_models.whole_weights import weight_bytes_of
 from orthrus.errors import InputError
 from orthrus.interfaces import Target
-from orthrus.optional import TappedTarget, weight_bytes_of
+from orthrus.optional import TappedTarget
 from orthrus.registry.plugins import Plugins
 from orthrus.values import Parts
 

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from orthrus import Target
-from orthrus.optional import HasDtype, HasFingerprint, HasPassIdentity, MovesRows, name_of, weight_bytes_of
+from orthrus.drafter_models.whole_weights import weight_bytes_of
+from orthrus.optional import HasDtype, HasFingerprint, HasPassIdentity, MovesRows, name_of
 
 
 @dataclass(frozen=True)

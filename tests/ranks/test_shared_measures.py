@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from orthrus.drafter_models.source import share_of_pass
-from orthrus.optional import weight_bytes_of
+from orthrus.drafter_models.whole_weights import weight_bytes_of
 from orthrus.testing import PlainCache, TableTarget
 from orthrus_draft_model.facts import share_of_weights
 
