@@ -400,7 +400,10 @@ class ProjectsAttention(Protocol):
         residual: Tensor,
         norm: Tensor,
     ) -> Normed | None:
-        """Do what `attend` [B, H, n, D] and then `linear_added` do, to the bit; None: not done, call both."""
+        """Do what `attend` [B, H, n, D] and then `linear_added` do, to the bit.
+
+        None: not done, call both; the residual is what it was.
+        """
 
 
 def gated(normed: Normed, weight: Tensor, epsilon: float) -> Tensor:

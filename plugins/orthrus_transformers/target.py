@@ -440,6 +440,10 @@ class TransformersTarget(TargetTables, TargetScoring):
         """Return the bytes of weights, keys and values that one pass over rows with this many tokens must read."""
         return self._reads.of(lengths)
 
+    def weight_bytes(self) -> int:
+        """Return the bytes of weights that one pass must read, those that other ranks hold included."""
+        return self._reads.whole_weights
+
     def report(self) -> Mapping[str, Any]:
         """Return the form of the layers, and how many CUDA graphs are held in how many MiB."""
         return self._engine.report()
