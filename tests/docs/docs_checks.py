@@ -100,6 +100,7 @@ def interface_tables(page: Page) -> list[str]:
     protocols |= {name: getattr(one_pass, name) for name in ONE_PASS_ABILITIES}
     protocols |= {"ScoresChoices": choices.ScoresChoices, "VerifiesChoices": choices.VerifiesChoices}
     protocols |= {"RoundsStates": rounding.RoundsStates, "MarksStates": state_marks.MarksStates}
+    protocols |= {"HasStateDtype": rounding.HasStateDtype}
     return [
         complaint
         for name, protocol in protocols.items()
