@@ -19,6 +19,7 @@ from torch import Tensor
 from orthrus import Context, Draft
 from orthrus.testing import Outcome, named_check
 from orthrus.testing.checks import EVERY_CHECK, target_passes
+from orthrus_transformers.recurrent.recurrent_states import RecurrentStates
 from orthrus_transformers.recurrent.scored_pass import ScoredPass
 from orthrus_transformers.target import TransformersTarget
 
@@ -56,17 +57,22 @@ def test_nothing_but_the_librarys_scans_in_float32_rounds(family: str, monkeypat
 
 
 def one_token_too_many(pending: ScoredPass, lengths: Tensor) -> Tensor:
-    """Return that a row keeps a token more than was accepted, where there is one: the planted bug."""
+    """Return that a row keeps a token more than was accepted, where there is one."""
     return (lengths - pending.starts + 1).clamp(max=pending.columns)
 
 
+BUGS_OF_STATES = {
+    "states_are_taken_back": (ScoredPass, "counts", one_token_too_many),
+    "keep_forgets_what_was_rejected": (ScoredPass, "counts", one_token_too_many),
+    "states_go_back_to_a_mark": (RecurrentStates, "mark", lambda states: None),
+}
+
+
 @pytest.mark.parametrize("name", nightly_but([], STATES, thorough=STATES[:1]))
-def test_a_state_with_a_token_too_many_is_found_for_all_that_scans_round(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_stays_in_a_state_is_found_whatever_scans_round(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     target = transformers_target("qwen3_next")
     assert outcome_of(name, target).status == "passed"
-    monkeypatch.setattr(ScoredPass, "counts", one_token_too_many)
+    monkeypatch.setattr(*BUGS_OF_STATES[name])
     assert outcome_of(name, target).status == "failed"
 
 
@@ -86,7 +92,7 @@ class Rounding(RecurrentTable):
     [
         (None, 5e-6, 5e-5),
         (torch.float64, 5e-6, 5e-5),
-        (torch.float32, 8e-5, 2e-4),
+        (torch.float32, 5e-4, 5e-3),
         (torch.bfloat16, 5e-2, 2e-1),
     ],
     ids=str,

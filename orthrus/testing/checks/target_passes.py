@@ -19,7 +19,6 @@ from orthrus.testing.scenes import Scene
 from orthrus.values import Draft, Verdict
 
 TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-3, torch.bfloat16: 1e-1, torch.float16: 5e-2}  # of the spread
-SUMMED = 64 * 16  # log decays of the tokens of a chunk, added up: 64 tokens, a model's fastest decays begin at 16 each
 EVERY_ROW = range(1 << 20)
 LENGTHS = (0, 1, 2, 3, 5)  # of drafts
 Look = Callable[[Context, Draft], None]
@@ -89,14 +88,11 @@ def hold_close(target: Target, actual: Tensor, expected: Tensor, location: str) 
 def tolerance(target: Target, dtype: torch.dtype) -> float:
     """Return how far apart logits of this dtype may be, as a share of their spread.
 
-    Where a target computes states in a narrower dtype, a scan in chunks takes decays to be what sums of log decays
-    differ by: they are as far off as such a sum rounds, which depends on where the chunk begins.
+    Where a target computes states in a narrower dtype, its logits are as far apart as this one rounds, whatever their
+    own is: a scan in chunks, say, begins its sums of log decays where the chunk begins.
     """
-    own = TOLERANCE.get(dtype, 1e-3)
     states = target.state_dtype if isinstance(target, HasStateDtype) else None
-    if states is None:
-        return own
-    return max(own, min(TOLERANCE.get(states, 1e-3), SUMMED * torch.finfo(states).eps))
+    return max(TOLERANCE.get(computed, 1e-3) for computed in (dtype, states or dtype))
 
 
 def spread_over(scene: Scene, target: Target) -> Scene:
