@@ -71,7 +71,7 @@ def decode_in_turns(
     scheduler of a session, which has begun on the target; None: the decoding begins. recorder: of what watchers are
     told; None: nobody watches.
     """
-    turn, together = turn_of(target), together_of(target)
+    turn, together, choices = turn_of(target), together_of(target), Choices.between(target, drafter, verifier, recorder)
     check_trees(target, drafter, verifier)
     if under_way is None:
         begin(target, turn, context)
@@ -80,12 +80,10 @@ def decode_in_turns(
         context, name_of(drafter), moves=moves, fit=fit, trees=trees, reads_trees=reads
     )
     taps, likeliest = tap_for(target, drafter, context), likeliest_for(drafter)
-    plain, ahead = scores_ahead(target, drafter, scheduler), drafts_ahead(drafter, context, chance)
+    plain, ahead = scores_ahead(target, drafter, scheduler, choices is not None), drafts_ahead(drafter, context, chance)
     calls = drafter.propose, scoring_of(target, drafter), verifier.verify, prefill_chunks, plain or ahead
     propose, score, verify, prefill, ahead = calls if recorder is None else recorder.noting(*calls, plain is not None)
-    decision = Decision(
-        context, chance, score, verify, Choices.between(target, drafter, verifier, recorder), together.several
-    )
+    decision = Decision(context, chance, score, verify, choices, together.several)
     after_prefill = in_order(taps.deliver_prompts if taps else None, plain)
     after_cycle = in_order(taps.deliver_scored if taps else None, ahead)  # what is launched reads what is delivered
 

@@ -1,11 +1,17 @@
-"""The sentence where memory does not hold a draft of some size, with the size that it holds."""
+"""The sentence where memory does not hold a draft of some size, with the size that it holds; what was short before."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from orthrus.errors import InputError
 
+if TYPE_CHECKING:
+    from orthrus.batch.context import Context
+
+FEWEST_SLOTS = 64  # up to so many, texts are equally long to memory; then up to twice as many ...
 HOST_IS_SHORT = "can't allocate memory"  # in the RuntimeError of torch's allocator on a CPU
 
 
@@ -19,6 +25,44 @@ def is_short(error: BaseException) -> bool:
     return isinstance(cause, torch.OutOfMemoryError) or (
         isinstance(cause, RuntimeError) and HOST_IS_SHORT in str(cause)
     )
+
+
+@dataclass(frozen=True)
+class PassSize:
+    """What a pass takes memory by: tokens of all rows, slots of the longest as a power of two, noise where it draws."""
+
+    tokens: int
+    slots: int
+    draws: bool
+
+    @classmethod
+    def of(cls, context: Context, tokens: int) -> PassSize:
+        """Return the size of a pass over so many tokens of all rows together, now."""
+        slots = max(FEWEST_SLOTS, 1 << (context.longest - 1).bit_length())
+        return cls(tokens, slots, context.settings.draws)
+
+    def is_as_large_as(self, other: PassSize) -> bool:
+        """Tell whether memory that does not hold the other pass does not hold this one."""
+        return self.tokens >= other.tokens and self.slots >= other.slots and self.draws >= other.draws
+
+
+class ShortMemory:
+    """The sizes for which memory was short. These and larger ones are not tried again; smaller ones may be.
+
+    So a pass that failed is not tried in each cycle, and what was too large counts no more once it has gone. As slots
+    are powers of two, few passes fail.
+    """
+
+    def __init__(self) -> None:
+        self._smallest: list[PassSize] = []  # none of which is as large as another one
+
+    def allows(self, size: PassSize) -> bool:
+        """Tell whether a pass may be tried."""
+        return not any(size.is_as_large_as(short) for short in self._smallest)
+
+    def note(self, size: PassSize) -> None:
+        """Take note of a pass for which memory was short."""
+        self._smallest = [size, *(short for short in self._smallest if not short.is_as_large_as(size))]
 
 
 def largest_that_runs(sizes: Iterable[int], run: Callable[[int], object]) -> int:

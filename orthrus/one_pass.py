@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from orthrus.draft_memory import is_short
+from orthrus.draft_memory import PassSize, ShortMemory, is_short
 from orthrus.errors import BuildError, InputError
 from orthrus.interfaces import Drafter, Target
 from orthrus.optional import name_of
@@ -249,7 +249,8 @@ def scoring_of(target: Target, drafter: Drafter) -> Callable[[Context, Draft], T
     """Return what scores a draft: `target.score`, or with what the drafter wants to run beside it.
 
     Where memory does not hold the blocks of a draft, it is scored without them, and so are drafts of as many tokens
-    from then on: a pass that failed is not tried again in each cycle. Raises BuildError if the target cannot.
+    over texts as long from then on: a pass that failed is not tried again in each cycle. Raises BuildError if the
+    target cannot.
     """
     check_one_pass(target, drafter)
     if not isinstance(drafter, DraftsWhileScoring):
@@ -264,19 +265,19 @@ class _ScoringBeside:
         assert isinstance(target, ScoresWithBlocks), "it was asked"
         self._alone, self._with_blocks = target.score, target.score_with_blocks
         self._drafter = drafter
-        self._too_many: int | None = None  # drafted tokens of all rows, for whose blocks memory was short
+        self._short = ShortMemory()  # of drafted tokens of all rows, for whose blocks it was short
 
     def score(self, context: Context, draft: Draft) -> Tensor:
         """Return the logits [B, n + 1, V] of a draft, and hand the drafter what its blocks say."""
-        blocks, size = self._drafter.blocks_beside(context, draft), draft.tokens.numel()
-        if blocks is None or (self._too_many is not None and size >= self._too_many):
+        blocks, size = self._drafter.blocks_beside(context, draft), PassSize.of(context, draft.tokens.numel())
+        if blocks is None or not self._short.allows(size):
             return self._alone(context, draft)
         try:
             logits, predictions = self._with_blocks(context, draft, blocks)
         except (RuntimeError, InputError) as error:
             if not is_short(error):
                 raise
-            self._too_many = size
+            self._short.note(size)
         else:
             self._drafter.take_predictions(context, predictions)
             return logits

@@ -23,12 +23,19 @@ class ScoresAhead(Protocol):
 
     scores_ahead: bool  # whether it does, as it was made
 
-    def score_ahead(self, context: Context) -> object:
-        """Launch the pass whose logits the next `score` of the empty draft returns, if nothing comes in between."""
+    def score_ahead(self, context: Context, choices: bool = False) -> object:
+        """Launch the pass whose logits the next `score` of the empty draft returns, if nothing comes in between.
+
+        choices: whether `score_choices` will be called instead, which only a target is told that `scores_choices`.
+        """
 
 
-def scores_ahead(target: Target, drafter: Drafter, scheduler: Scheduler) -> Callable[[], object] | None:
+def scores_ahead(
+    target: Target, drafter: Drafter, scheduler: Scheduler, chooses: bool = False
+) -> Callable[[], object] | None:
     """Return what launches the next cycle's pass while the host reads what this one committed; None if nothing can.
+
+    chooses: whether choices are scored where no row wants anything of logits (see `orthrus.choices`).
 
     A row that ends without the host expecting it has a pass for nothing. Nothing is launched where a prefill comes
     first: a row ends that a prompt waits for, or a prompt is under way in chunks.
@@ -43,6 +50,9 @@ def scores_ahead(target: Target, drafter: Drafter, scheduler: Scheduler) -> Call
     def launch() -> None:
         refills = context.waiting and context.min_room < 1
         if context.max_room > 0 and not (refills or scheduler.standing):
-            target.score_ahead(context)
+            if chooses and context.settings.plain:
+                target.score_ahead(context, choices=True)
+            else:
+                target.score_ahead(context)
 
     return launch

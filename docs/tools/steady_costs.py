@@ -40,7 +40,8 @@ from orthrus_transformers.loading.sources import SHAPES
 from orthrus_transformers.target import TransformersTarget
 
 LAYERS = {"qwen3-1.7b": 14, "qwen3-8b": 9}  # of 28 and 36
-CONTEXTS, ROWS, PROMPTS, CHUNK, TREE = (500, 8000), (1, 16, 32, 64, 65), (512, 2048), 512, 64
+CONTEXTS, ROWS, PROMPTS, CHUNK = (500, 8000), (1, 16, 32, 64, 65), (512, 2048), 512
+TREES = 64, 65  # tokens, the anchor among them
 COMPILERS = 14
 WAYS = ("without", "attention alone", "steady")
 
@@ -63,7 +64,7 @@ class Case:
 def cases(shape: str) -> list[Case]:
     """Return all passes of a shape."""
     scored = [Case(shape, "chain", rows, context) for context in CONTEXTS for rows in ROWS]
-    trees = [Case(shape, "tree", TREE + 1, context) for context in CONTEXTS]
+    trees = [Case(shape, "tree", tokens, context) for context in CONTEXTS for tokens in TREES]
     return [*scored, *trees, *(Case(shape, "prefill", tokens) for tokens in PROMPTS)]
 
 
@@ -78,7 +79,7 @@ def target_of(shape: str, layers: int) -> TransformersTarget:
     target = TransformersTarget(model, None, StaticCache(), split_kv.SplitAttention(), engine="fused")
     target.cache.start(1, torch.device("cuda"))
     target.cache.place(
-        torch.zeros(1, 1, dtype=torch.int64, device="cuda"), max(CONTEXTS) + TREE + 1
+        torch.zeros(1, 1, dtype=torch.int64, device="cuda"), max(CONTEXTS) + max(TREES)
     )  # as large as ever
     return target
 
@@ -115,7 +116,9 @@ def passes(case: Case) -> list[ForwardPass]:
     if case.kind == "chain":
         return [ForwardPass(tokens, committed, extent, case.tokens)]
     chooser = random.Random(0)
-    parents = [index - 1 if chooser.random() < 0.5 else chooser.randrange(-1, index) for index in range(TREE)]
+    parents = [
+        index - 1 if chooser.random() < 0.5 else chooser.randrange(-1, index) for index in range(case.tokens - 1)
+    ]
     paths = Paths(torch.tensor([parents], device="cuda"))
     return [ForwardPass(tokens, committed, extent, case.tokens, kind="tree", tree=paths)]
 

@@ -17,6 +17,7 @@ from orthrus.batch import scores as token_scores
 from orthrus.batch.arrangement import arranged, row_count
 from orthrus.batch.context import Context, upload
 from orthrus.batch.drafts import DraftReading, SeenDrafts
+from orthrus.batch.host_copy import HostCopy
 from orthrus.batch.request import Request, Row
 from orthrus.batch.row_settings import RowSettings
 from orthrus.batch.validation import (
@@ -74,6 +75,7 @@ class Scheduler:
         self._settings_rows: list[Row] = []
         self._checked = self._nothing_checked = CheckedDraft.of(context.empty_draft())
         self._guard = WriteGuard.of(context)
+        self._host_copy = HostCopy()
 
     @property
     def context(self) -> Context:
@@ -283,9 +285,7 @@ class Scheduler:
         if ahead is None:
             return facts.tolist()
         context = self._context
-        # To pinned memory, so that the copy holds up nothing. Elsewhere `tolist` waits for all that was launched.
-        on_host = facts.to("cpu", non_blocking=True) if facts.is_cuda else facts
-        copied = torch.cuda.current_stream(facts.device).record_event() if facts.is_cuda else None
+        self._host_copy.begin(facts)  # `tolist` of what is on the device would wait for all that is launched
         context.unread = most
         guard = WriteGuard.of(context)
         try:
@@ -293,9 +293,7 @@ class Scheduler:
         finally:
             context.unread = 0
         guard.check(context, self._drafter)
-        if copied is not None:
-            copied.synchronize()
-        return on_host.tolist()
+        return self._host_copy.take().tolist()
 
     def _record(self, seen: list[list[int]], width: int, draft: Draft, take: Callable[[], SeenDrafts]) -> Step:
         context = self._context

@@ -7,9 +7,10 @@ from pathlib import Path
 import torch
 
 from orthrus.build import find_source
+from orthrus.drafter_models.whole_weights import weight_bytes_of
 from orthrus.errors import InputError
 from orthrus.interfaces import Target
-from orthrus.optional import MeasuredTarget, TappedTarget
+from orthrus.optional import TappedTarget
 from orthrus.registry.plugins import Plugins
 from orthrus.values import Parts
 
@@ -29,10 +30,12 @@ def fetch_drafter(source: str, parts: Parts) -> Path:
 
 
 def share_of_pass(weight_bytes: int, target: Target) -> float:
-    """Return what reading so many bytes of weights is in passes of the target; 1 if it does not tell what they read."""
-    if not isinstance(target, MeasuredTarget):
-        return 1.0
-    return weight_bytes / max(1, target.pass_bytes([]))
+    """Return what reading so many bytes of weights is in passes of the target; 1 if it does not tell what they read.
+
+    Of a target that several processes share: in passes of all of them.
+    """
+    read = weight_bytes_of(target)
+    return 1.0 if read is None else weight_bytes / max(1, read)
 
 
 def head_bytes(target: TappedTarget, dtype: torch.dtype) -> int:

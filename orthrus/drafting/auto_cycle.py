@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from orthrus.batch.context import Context
-from orthrus.draft_memory import is_short
+from orthrus.draft_memory import PassSize, ShortMemory, is_short
 from orthrus.drafting.auto_tree import RunShape
 from orthrus.drafting.cycle_costs import CycleCosts
 from orthrus.drafting.cycle_policy import CyclePolicy, Way
@@ -24,7 +24,8 @@ class AutoCycle:
     """Choose whether the next draft is made while this one is scored: the most expected tokens a second.
 
     A drafter that asks it learns. It is asked where a one-pass cycle may take less time than one of two passes (see
-    `JoinsBlocks`); costs are measured as whole cycles, once on a machine. It changes nothing but the time.
+    `JoinsBlocks`); costs are measured as whole cycles, once on a machine. It changes nothing but the time. Where memory
+    was short for one pass it takes two, with as many rows and as long a text, or more; with less it tries again.
     """
 
     def __init__(
@@ -48,11 +49,16 @@ class AutoCycle:
         self._way = Way.TWO_PASSES  # that was chosen last
         self._last: deque[DraftShape] = deque()  # shapes of the last cycles of two passes
         self._shapes: Counter[DraftShape] = Counter()  # how often each of them
-        self.gave_up = False  # as memory did not hold a one-pass cycle
+        self._short = ShortMemory()  # for cycles of one pass
+        self._asked: PassSize | None = None  # of the last cycle for which `choose` was asked
 
     def _costs(self, kind: str, run: Callable[[Context, int], object], *, trees: bool = False) -> CycleCosts:
         drafting = f"cycle of two passes, {self._drafting[0]}{kind}", run
         return CycleCosts(self._target, drafting, None, self._notify, self._clock, trees=trees)
+
+    def may_try(self, context: Context) -> bool:
+        """Tell whether memory was never short for a cycle of one pass over as few rows and as short a text, or less."""
+        return self._short.allows(self._size(context))
 
     def has_room(self, context: Context, shape: DraftShape) -> bool:
         """Tell whether an answer goes on for longer than either way drafts; only then a cycle tells what ways bring."""
@@ -62,9 +68,10 @@ class AutoCycle:
     def prepare(self, context: Context, shape: DraftShape) -> None:
         """Measure what is not known, if there is room: in passes that write over what was launched.
 
-        shape: what a cycle of two passes would draft. Raises InputError if memory does not hold that.
+        shape: what a cycle of two passes would draft. Raises InputError if memory does not hold that. Where it does not
+        hold one pass, that is given up.
         """
-        if not self.has_room(context, shape):
+        if not self.has_room(context, shape) or not self.may_try(context):
             return
         for drafted in [*self._shapes, shape]:
             self._seconds(context, drafted)
@@ -73,7 +80,7 @@ class AutoCycle:
         except (RuntimeError, InputError) as error:
             if not is_short(error):
                 raise
-            self.give_up()
+            self._give_up(self._size(context))
 
     def knows(self, context: Context, shape: DraftShape) -> bool:
         """Tell whether `choose` can choose; if not, and there is room, `prepare` would measure."""
@@ -85,7 +92,8 @@ class AutoCycle:
 
         Where costs are not known it stays as it was; without memory for one pass it is two.
         """
-        if self.gave_up:
+        self._asked = self._size(context)
+        if not self._short.allows(self._asked):
             return False
         if self.knows(context, shape):
             one, two = self._one_pass.seconds(context, self._drafts), self._mean_seconds(context, shape)
@@ -99,9 +107,21 @@ class AutoCycle:
         self._policy.observe(Way.ONE_PASS if shape is None else Way.TWO_PASSES, tokens)
 
     def give_up(self) -> None:
-        """Take two passes from now on, and say why."""
-        self._notify("the memory does not hold a cycle of one pass; drafter.cycle=auto goes on with two passes")
-        self.gave_up = True
+        """Take two passes from now on where there is as much as `choose` was last asked for, or more, and say so.
+
+        For who found that memory did not hold the one pass that was chosen.
+        """
+        assert self._asked is not None, "one pass was chosen"
+        self._give_up(self._asked)
+
+    def _give_up(self, size: PassSize) -> None:
+        rows = size.tokens // self._drafts
+        where = f"{rows} row{'s' * (rows > 1)} of up to {size.slots} tokens"
+        self._notify(f"the memory does not hold a cycle of one pass for {where}; drafter.cycle=auto takes two there")
+        self._short.note(size)
+
+    def _size(self, context: Context) -> PassSize:
+        return PassSize.of(context, len(context.rows) * self._drafts)
 
     def report(self) -> Mapping[str, Any]:
         """Return the share of cycles whose draft was made in each way, of those that tell, for those who measure."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from typing import Any
 
 import torch
 
+NOTHING = nullcontext()
 UNFUSED = {"enable_fp_fusion": False}  # a product and a sum rounded at once by some tiles would give other bits
 
 
@@ -17,6 +19,16 @@ def early_launch(how: int = 1) -> dict[str, Any]:
     """
     early = how and _launches_early(torch.cuda.current_device())
     return {"EARLY": how, "launch_pdl": True} if early else {"EARLY": 0}
+
+
+def current(device: torch.device) -> AbstractContextManager[Any]:
+    """Return a context in which a device is the current one, on which Triton launches; nothing is done if it is that.
+
+    device: of a tensor or a model, so that it has a number if it is a GPU.
+    """
+    if device.type != "cuda" or torch.cuda.current_device() == device.index:
+        return NOTHING
+    return torch.cuda.device(device)
 
 
 @lru_cache

@@ -219,13 +219,13 @@ def linear_added_directly(
     return None if norm is None else Normed(residual, gained, parts, 1)
 
 
-def linear(normed: Normed, weight: Tensor, bias: Tensor | None, epsilon: float) -> Tensor:
-    """Return [B, n, N]: the normed hidden state times weight [N, E] transposed, plus bias [N]."""
+def linear(normed: Normed, weight: Tensor, bias: Tensor | None, epsilon: float, out: Tensor | None = None) -> Tensor:
+    """Return [B, n, N]: the normed hidden state times weight [N, E] transposed, plus bias [N]; out: where it goes."""
     tokens = normed.hidden.shape[0] * normed.hidden.shape[1]
     if bias is None and (sums := wide_products.sums(normed.gained, weight, unrounded)) is not None:
         from orthrus.kernels import triton_wide_products
 
-        out = normed.hidden.new_empty(*normed.hidden.shape[:2], weight.shape[0])
+        out = normed.hidden.new_empty(*normed.hidden.shape[:2], weight.shape[0]) if out is None else out
         triton_wide_products.scaled[wide_products.grid_of(tokens, weight.shape[0])](
             sums,
             normed.parts,
@@ -238,7 +238,7 @@ def linear(normed: Normed, weight: Tensor, bias: Tensor | None, epsilon: float) 
             **wide_products.tile_of(weight.shape[0]),
         )
         return out
-    return _linear(normed, weight, bias, epsilon, tile(tokens, *weight.shape))
+    return _linear(normed, weight, bias, epsilon, tile(tokens, *weight.shape), out=out)
 
 
 def unrounded(hidden: Tensor, weight: Tensor) -> Tensor:
@@ -400,7 +400,10 @@ class ProjectsAttention(Protocol):
         residual: Tensor,
         norm: Tensor,
     ) -> Normed | None:
-        """Do what `attend` [B, H, n, D] and then `linear_added` do, to the bit; None: not done, call both."""
+        """Do what `attend` [B, H, n, D] and then `linear_added` do, to the bit.
+
+        None: not done, call both; the residual is what it was.
+        """
 
 
 def gated(normed: Normed, weight: Tensor, epsilon: float) -> Tensor:

@@ -10,6 +10,7 @@ SMALL_WIDTH = 1024
 SMALL_TOKENS = 32  # of small models, up to which tiles of 16 tokens are fastest
 # A token's bits do not depend on how many others are scored with it, up to so many, by hidden size.
 MOST_INVARIANT_TOKENS, MOST_WIDE_TOKENS = 160, 96
+ONE_TILE = 64  # tokens of the largest tile for fewer than those
 EVEN = 128  # what sizes of larger models are multiples of, or tiles of more than 32 tokens were not compared
 PART_COLUMNS = 16  # whose squares are added up before they are left, whatever the tile
 EARLY_WIDTH = 1024  # hidden size; above, programs that wait early take room from those that read weights
@@ -51,7 +52,8 @@ def tile(tokens: int, outputs: int, width: int, most_columns: int = 256) -> Tile
     if tokens <= MOST_TOKENS:
         return Tile(32, 16, 128, 4, 6) if outputs <= 2048 else Tile(32, 32, 128, 4, 5)
     if tokens <= MOST_WIDE_TOKENS:
-        return _fitting(_some_tokens(outputs), outputs, most_columns)
+        layouts = _some_tokens(outputs) if tokens <= ONE_TILE else _two_tiles_of_tokens(outputs)
+        return _fitting(layouts, outputs, most_columns)
     return _many_tokens(tokens, outputs, most_columns)
 
 
@@ -66,7 +68,7 @@ def summed_tile(tokens: int, width: int) -> Tile:
 
 
 def _some_tokens(outputs: int) -> list[Tile]:
-    """Return layouts for up to 96 tokens, the best first, measured on an H200 by `docs/tools/product_tiles.py`."""
+    """Return layouts for up to 64 tokens, the best first, measured on an H200 by `docs/tools/product_tiles.py`."""
     few = [Tile(64, 32, 64, 4, 8), Tile(64, 16, 128, 4, 5)]
     if outputs <= 2048:
         return few[1:]
@@ -76,6 +78,18 @@ def _some_tokens(outputs: int) -> list[Tile]:
         return [Tile(64, 64, 64, 4, 8), *few]
     wide = Tile(64, 128, 64, 8, 6) if outputs <= 16384 else Tile(64, 128, 64, 4, 4)
     return [wide, Tile(64, 64, 64, 4, 8), *few]
+
+
+def _two_tiles_of_tokens(outputs: int) -> list[Tile]:
+    """Return layouts for 65 to 96 tokens, of those that have two tiles, measured as well: products of few outputs.
+
+    Of others the GPU's library is faster (`wide_products`).
+    """
+    few = [Tile(64, 32, 64, 4, 8), Tile(64, 16, 128, 4, 5)]
+    if outputs <= 2048:
+        return few
+    some = [Tile(64, 64, 64, 4, 8), *few]
+    return some if outputs <= 4096 else [Tile(64, 128, 64, 8, 6), *some] if outputs <= 8192 else _some_tokens(outputs)
 
 
 MULTIPROCESSORS = 132  # of an H100 or H200

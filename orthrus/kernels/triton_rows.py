@@ -14,6 +14,7 @@ import triton.language as tl
 from torch import Tensor
 
 from orthrus.errors import InterfaceError
+from orthrus.kernels.launch import current
 
 
 @triton.jit(do_not_specialize=["width", "vocabulary", "stride"])
@@ -40,7 +41,7 @@ def bound(tokens: Tensor, lengths: Tensor, room: Tensor, vocabulary_size: int) -
     tokens = tokens if tokens.stride(1) == 1 else tokens.contiguous()
     bounded = tokens.new_empty(rows, width)
     short, broken = torch.empty_like(room), torch.empty_like(room)
-    with torch.cuda.device(tokens.device):
+    with current(tokens.device):
         _bound[(rows,)](
             tokens, lengths.contiguous(), room, bounded, short, broken, width, vocabulary_size, tokens.stride(0),
             BLOCK=triton.next_power_of_2(width), num_warps=1,
@@ -68,7 +69,7 @@ def accept(choices: Tensor, tokens: Tensor, lengths: Tensor) -> Tensor:
     choices = choices if choices.stride(1) == 1 else choices.contiguous()
     tokens = tokens if tokens.stride(1) == 1 else tokens.contiguous()
     accepted = torch.empty_like(lengths, memory_format=torch.contiguous_format)
-    with torch.cuda.device(tokens.device):
+    with current(tokens.device):
         _accept[(rows,)](
             choices, tokens, lengths.contiguous(), accepted, width, choices.stride(0), tokens.stride(0),
             BLOCK=triton.next_power_of_2(width), num_warps=1,
@@ -134,7 +135,7 @@ def commit(
     draft = draft if width == 0 or draft.stride(1) == 1 else draft.contiguous()
     new_lengths, new_room, anchors = (torch.empty_like(lengths) for _ in range(3))
     facts = lengths.new_empty(rows, width + 4)
-    with torch.cuda.device(text.device):
+    with current(text.device):
         _commit[(rows,)](
             text, lengths, room, limits, draft, accepted.contiguous(), following.contiguous(), stop_ids, broken,
             new_lengths, new_room, anchors, facts,

@@ -12,6 +12,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from orthrus.kernels.launch import current
+
 
 def _lanes(places: int) -> dict[str, int]:
     """Return how many lanes a row has, and how many steps that double go through all of them."""
@@ -70,7 +72,7 @@ def look(parents: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor, Tens
     bounded, broken = torch.empty_like(parents), torch.empty_like(lengths, memory_format=torch.contiguous_format)
     seen = torch.empty(rows, width + 1, width + 1, dtype=torch.bool, device=parents.device)
     depths = parents.new_empty(rows, width + 1)
-    with torch.cuda.device(parents.device):
+    with current(parents.device):
         _look[(rows,)](
             parents, lengths.contiguous(), bounded, broken, seen.view(torch.uint8), depths, width,
             **_lanes(width + 1), num_warps=1,
@@ -114,7 +116,7 @@ def agree(choices: Tensor, tokens: Tensor, parents: Tensor, lengths: Tensor) -> 
     tokens = tokens if tokens.stride(1) == 1 else tokens.contiguous()
     accepted, last = (torch.empty_like(lengths, memory_format=torch.contiguous_format) for _ in range(2))
     following = choices.new_empty(rows)
-    with torch.cuda.device(tokens.device):
+    with current(tokens.device):
         _agree[(rows,)](
             choices, tokens, parents.contiguous(), lengths.contiguous(), accepted, last, following,
             width, choices.stride(0), tokens.stride(0),
@@ -160,7 +162,7 @@ def follow(
     tokens = tokens if tokens.stride(1) == 1 else tokens.contiguous()
     order, path = (tokens.new_empty(rows, width) for _ in range(2))
     accepted = torch.empty_like(lengths, memory_format=torch.contiguous_format)
-    with torch.cuda.device(tokens.device):
+    with current(tokens.device):
         _follow[(rows,)](
             tokens, parents.contiguous(), lengths.contiguous(), claimed.long().contiguous(), last.long().contiguous(),
             order, path, accepted, width, tokens.stride(0),

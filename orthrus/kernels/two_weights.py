@@ -1,15 +1,18 @@
 """Two weights in one launch: a projection of two kinds of tokens, each by its own weight, as `skinny_linear` has it.
 
 A pass is over one row of m tokens, of which the first `first` are of one kind and all behind them of another. What
-comes in pairs is the first kind's and the other's.
+comes in pairs is the first kind's and the other's. In large models the GPU's library makes products of many tokens
+faster than these kernels (see `wide_products`): then each kind has a launch of its own.
 """
 
 from __future__ import annotations
 
 from torch import Tensor
 
+from orthrus.kernels import skinny_linear
 from orthrus.kernels.skinny_linear import Normed, launch_arguments, norm_arguments, room_for_norm
-from orthrus.kernels.tiles import Tile, tile
+from orthrus.kernels.tiles import SMALL_WIDTH, Tile, tile
+from orthrus.kernels.wide_products import FEWEST_TOKENS
 
 Pair = tuple[Tensor, Tensor]
 Biases = tuple[Tensor | None, Tensor | None]
@@ -22,6 +25,10 @@ def linear(normed: Normed, first: int, weights: Pair, biases: Biases, epsilon: f
     tokens = normed.hidden.shape[1]
     outputs, inputs = weights[0].shape
     out = normed.hidden.new_empty(1, tokens, outputs)
+    if _apart(first, tokens, inputs):
+        for columns, weight, bias in zip(_kinds(first), weights, biases, strict=True):
+            skinny_linear.linear(normed.of(columns), weight, bias, epsilon, out[:, columns])
+        return out
     layout = tile(_most(first, tokens), outputs, inputs)
     kernels.linear[_grid(first, tokens, outputs, layout)](
         normed.gained,
@@ -100,8 +107,12 @@ def linear_added(hidden: Pair, weights: Pair, residual: Tensor, norm: Tensor) ->
 
     first, tokens = hidden[0].shape[1], residual.shape[1]
     outputs, inputs = weights[0].shape
-    layout = tile(_most(first, tokens), outputs, outputs)
     room = room_for_norm(residual, outputs)
+    if _apart(first, tokens, inputs):
+        for columns, seen, weight in zip(_kinds(first), hidden, weights, strict=True):
+            skinny_linear.linear_added(seen.contiguous(), weight, residual[:, columns], norm, room.of(columns))
+        return room
+    layout = tile(_most(first, tokens), outputs, outputs)
     kernels.linear_added[_grid(first, tokens, outputs, layout)](
         *(each.contiguous() for each in hidden),
         *weights,
@@ -118,6 +129,15 @@ def linear_added(hidden: Pair, weights: Pair, residual: Tensor, norm: Tensor) ->
         **launch_arguments(layout, outputs),
     )
     return room
+
+
+def _apart(first: int, tokens: int, inputs: int) -> bool:
+    """Tell whether each kind has a launch: where the library may make the products of one."""
+    return inputs > SMALL_WIDTH and _most(first, tokens) >= FEWEST_TOKENS
+
+
+def _kinds(first: int) -> tuple[slice, slice]:
+    return slice(0, first), slice(first, None)
 
 
 def _most(first: int, tokens: int) -> int:

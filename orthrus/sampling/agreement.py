@@ -19,6 +19,8 @@ def keep_agreed(choices: Tensor, draft: Draft) -> Verdict:
 
     Of a tree it is the longest path from the anchor; of two with the same tokens the first.
     """
+    if not draft.tokens.shape[1]:
+        return Verdict(draft.lengths, choices[:, 0])  # nothing was drafted: nothing is compared, nothing launched
     if draft.paths is not None:
         return _keep_path(choices, draft, draft.paths)
     accepted = accept_greedy(choices, draft.tokens, draft.lengths)  # [B]

@@ -4,8 +4,8 @@
 def test_conformance(check):
     check(lambda target: MyDrafter(target, k=3))
 
-May import: abilities, batch, build, chance, config, decode, errors, interfaces, one_pass, optional, options, paths,
-reference, registry, rounding, sampling, settings, state_marks, trees, values.
+May import: abilities, batch, build, chance, config, decode, errors, interfaces, kernels, one_pass, optional, options,
+paths, reference, registry, rounding, sampling, settings, state_marks, trees, values.
 """
 
 from orthrus.reference.cache import PlainCache

@@ -29,7 +29,7 @@ def attend_at_once(draft: Attending, blocks: Attending, scale: float) -> tuple[T
     splits = group_count(slots) if layout.grouped else part_count(slots)
     other_m, other_n, warps = tile_sizes(other_rows, size, other_slots, 2)
     tiles, other_tiles = -(-rows // layout.rows), -(-other_rows // other_m)
-    other_splits = split_count(heads, other_tiles, other_slots)
+    other_splits = split_count(heads, other_tiles, other_slots, other_rows)
     if other_splits == 1 or (layout.grouped and splits == 1):
         return None
     behind = heads * splits * rows

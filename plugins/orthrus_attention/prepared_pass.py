@@ -9,6 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from orthrus.kernels.available import row_kernels
+
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
@@ -37,6 +39,10 @@ class Prepared:
         Beyond a path's end stands anything: no query looks there.
         """
         assert self.seen is not None, "a tree is described by its paths"
+        if row_kernels(self.seen.device) is not None:
+            from orthrus_attention.triton_path_columns import path_columns
+
+            return path_columns(self.seen, self.positions, self.lengths)
         width = self.seen.shape[1]
         indices = torch.arange(width, dtype=torch.int32, device=self.seen.device)
         depths = (self.positions - self.lengths[:, None])[:, None].expand(-1, width, -1)

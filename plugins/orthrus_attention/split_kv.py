@@ -85,7 +85,7 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, prepared: Prepared, scale
     columns = queries if prepared.seen is None else prepared.seen.shape[2]
     block_m, block_n, warps = tile_sizes(rows, size, slots, query.element_size())
     tiles = -(-rows // block_m)
-    splits = split_count(batch * heads, tiles, slots)
+    splits = split_count(batch * heads, tiles, slots, rows)
     paths = prepared.positions if prepared.seen is None else prepared.seen.view(torch.uint8)
     whole = splits == 1
     # [B, n, H, D] in memory, which is how the model's next projection wants it

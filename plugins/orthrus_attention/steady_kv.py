@@ -10,13 +10,15 @@ import torch
 from torch import Tensor
 
 from orthrus.kernels.launch import early_launch
-from orthrus_attention.parts_of_keys import group_count, part_count
+from orthrus_attention.parts_of_keys import FIRST_GROUP, group_count, part_count
 from orthrus_attention.prepared_pass import Prepared
 
 MOST_SLOTS = 16_384  # a text of 8,192 tokens with a draft is in a bucket of so many
 MOST_TREE_TOKENS = 160  # of all rows; every token of a tree has programs of its own
 MOST_PARTS = 8192  # tokens times groups of parts, which are left in memory
 FEW_QUERIES, FEW_SLOTS = 16, 1024  # of a row's block, whose bits decide no text: beyond, it is laid out for speed
+# Of a tree over few slots, each of whose tokens has a program: else a multiprocessor has room for two of large heads.
+ROOM_FOR_MANY = {"maxnreg": 168, "num_stages": 2}
 ENOUGH, MORE = 96, 256  # programs that fill a GPU without a part for each, up to FEW_SLOTS and beyond
 
 
@@ -58,7 +60,9 @@ def layout_of(rows: int, size: int, width: int, heads: int, slots: int, tree: bo
         count, at_a_time = (16 if few else 32 if rows <= 32 else 64), (64 if size <= 128 else 32)
         warps = 8 if size > 128 and count == 64 else 4
     programs = heads * (1 if count == 16 else -(-rows // count)) * group_count(slots)
-    return Layout(count, at_a_time, warps, not tree and programs >= (ENOUGH if slots <= FEW_SLOTS else MORE))
+    if slots <= FEW_SLOTS:  # one group, in which a tree's texts differ
+        return Layout(count, at_a_time, warps, not tree and programs >= ENOUGH)
+    return Layout(count, at_a_time, warps, programs >= MORE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +91,7 @@ def attend_steadily(query: Tensor, key: Tensor, value: Tensor, prepared: Prepare
             left.maxima,
             left.sums,
             prepared.positions,
+            prepared.lengths,
             left.out,
             *left.out.stride()[:3],
             heads,
@@ -115,7 +120,7 @@ def leave_parts(query: Tensor, key: Tensor, value: Tensor, prepared: Prepared, s
     groups = all_heads // heads
     rows, tree = groups * queries, prepared.seen is not None
     layout = layout_of_pass(query, key, tree)
-    splits = group_count(slots) if layout.grouped else part_count(slots)
+    splits = group_count(slots) if layout.grouped and not tree else part_count(slots)
     whole = layout.grouped and splits == 1
     # [B, n, H, D] in memory, which is how the model's next projection wants it
     out = torch.empty(batch, queries, all_heads, size, dtype=query.dtype, device=query.device).transpose(1, 2)
@@ -135,8 +140,10 @@ def leave_parts(query: Tensor, key: Tensor, value: Tensor, prepared: Prepared, s
         "PADDED": max(16, 1 << (size - 1).bit_length()),  # what a matrix product of Triton needs at least
         **early_launch(),
     }
-    tiles = -(-rows // layout.rows) + (queries if tree else 0)
-    triton_steady_kv.partial[(batch * heads, splits, tiles)](
+    tiles = -(-rows // layout.rows)
+    common = group_count(slots) + FIRST_GROUP if layout.grouped else splits
+    programs = (common * tiles + queries, 1) if tree else (splits, tiles)
+    triton_steady_kv.partial[(batch * heads, *programs)](
         query,
         key,
         value,
@@ -155,12 +162,14 @@ def leave_parts(query: Tensor, key: Tensor, value: Tensor, prepared: Prepared, s
         queries,
         rows,
         splits,
+        common,
         WHOLE=whole,
         BLOCK_M=layout.rows,
         ALONE_M=max(16, 1 << (groups - 1).bit_length()),
         BLOCK_N=layout.slots,
         EXACT=query.element_size() == 2,
         num_warps=layout.warps,
+        **(ROOM_FOR_MANY if tree and query.element_size() == 2 and slots <= FEW_SLOTS else {}),
         **shape,
     )
     return LeftParts(whole, out, parts, maxima, sums, splits, rows, shape)

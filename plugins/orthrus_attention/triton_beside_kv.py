@@ -12,7 +12,7 @@ import triton.language as tl
 
 from orthrus.kernels.triton_wait import wait
 from orthrus_attention.triton_split_kv import combine_row, sum_split
-from orthrus_attention.triton_steady_kv import fold_row, leave
+from orthrus_attention.triton_steady_kv import fold_row, leave, parts_of_split
 
 COUNTS = ["behind", "queries", "rows", "splits", "tiles", "other_queries", "other_rows", "other_splits", "columns"]
 
@@ -31,10 +31,11 @@ def partial(
     head_index, split, tile = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     if tile < tiles:
         if split < splits:
+            part, end_part = parts_of_split(split, GROUPED)
             leave(
                 query, key, value, positions, lengths, positions, parts, maxima, sums, scale,
                 0, stride_qh, stride_qn, 0, stride_kh, stride_kn, 0, stride_vh, stride_vn,
-                0, 0, 0, heads, queries, rows, splits, tile * BLOCK_M, rows,
+                0, 0, 0, heads, queries, rows, splits, part, end_part, split, tile * BLOCK_M, rows,
                 False, False, GROUPED, QUERIES, WINDOW, True, False, SIZE, PADDED, BLOCK_M, BLOCK_N, True,
             )  # fmt: skip
     elif split < other_splits:
@@ -59,8 +60,8 @@ def folded(
     head_index, m = tl.program_id(0), tl.program_id(1)
     if m < rows:
         fold_row(
-            parts, maxima, sums, positions, out, 0, stride_oh, stride_on, heads, queries, rows, splits, head_index, m,
-            SIZE, PADDED, GROUPED, QUERIES, WINDOW, True, False,
+            parts, maxima, sums, positions, positions, out, 0, stride_oh, stride_on, heads, queries, rows, splits,
+            head_index, m, SIZE, PADDED, GROUPED, QUERIES, WINDOW, True, False,
         )  # fmt: skip
     else:
         combine_row(

@@ -107,7 +107,18 @@ def sum_split(
     start = lowest + split * share
     keys = key + batch * stride_kb + head * stride_kh
     values = value + batch * stride_vb + head * stride_vh
-    for slot in range(start, end, BLOCK_N):
+    common = start
+    if TREE:  # what all queries see is looked at first, as it takes no look at the paths
+        common = start + tl.maximum(tl.minimum(end, length.to(tl.int32)) - start, 0) // BLOCK_N * BLOCK_N
+        for slot in range(start, common, BLOCK_N):
+            n = slot + tl.arange(0, BLOCK_N)
+            k = tl.load(keys + n[None, :] * stride_kn + d[:, None], mask=inside[:, None], other=0.0)
+            seen = valid[:, None] & (n >= 0)[None, :]
+            if WINDOW > 0:
+                seen = seen & (n[None, :] > position[:, None] - WINDOW)
+            v = tl.load(values + n[:, None] * stride_vn + d[None, :], mask=inside[None, :], other=0.0)
+            maximum, total, sum_values = _add_keys(q, k, v, seen, scale, maximum, total, sum_values)
+    for slot in range(common, end, BLOCK_N):
         n = slot + tl.arange(0, BLOCK_N)
         mask = n < end
         k = tl.load(keys + n[None, :] * stride_kn + d[:, None], mask=mask[None, :] & inside[:, None], other=0.0)

@@ -8,7 +8,8 @@ bits, and so do tiles of any number of rows: nothing is added up across threads 
 tensor cores, which add in the order of the keys.
 
 A tree's tokens lie in the slots behind the committed ones, and each query takes its keys in the order of the text that
-leads to it. In parts where texts differ every query has a program of its own, behind the others.
+leads to it. In parts where texts differ every query has a program of its own, behind the others. Groups end before the
+one in which texts begin to differ, whose parts are left one by one; of a group its first part's place is taken.
 """
 
 from __future__ import annotations
@@ -122,13 +123,16 @@ def _places_on_path(n, end, length, position, path, ALONE: tl.constexpr):
 def leave(
     query, key, value, positions, lengths, paths, out_or_parts, maxima, sums, scale,
     stride_qb, stride_qh, stride_qn, stride_kb, stride_kh, stride_kn, stride_vb, stride_vh, stride_vn,
-    stride_ob, stride_oh, stride_on, heads, queries, rows, splits, first_row, last_row,
+    stride_ob, stride_oh, stride_on, heads, queries, rows, splits, part, end_part, split, first_row, last_row,
     ALONE: tl.constexpr, WHOLE: tl.constexpr, GROUPED: tl.constexpr, QUERIES: tl.constexpr, WINDOW: tl.constexpr,
     CAUSAL: tl.constexpr, TREE: tl.constexpr, SIZE: tl.constexpr, PADDED: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, EXACT: tl.constexpr,
 ):  # fmt: skip
-    """Leave what rows of a key head's queries, from `first_row` on, sum up over a part, or a group of them."""
-    head_index, split = tl.program_id(0), tl.program_id(1)
+    """Leave what rows of a key head's queries, from `first_row` on, sum up over a part, or a group of them.
+
+    part, end_part: the first, and the one behind the last. split: the place that the sums are left at.
+    """
+    head_index = tl.program_id(0)
     batch = (head_index // heads).to(tl.int64)  # places can be beyond 32 bits
     head = (head_index % heads).to(tl.int64)
     groups = rows // queries
@@ -144,9 +148,6 @@ def leave(
     first, last = _reach(positions, farthest, batch, queries, QUERIES, CAUSAL)
     length = tl.load(lengths + batch).to(tl.int32)
 
-    part, end_part = split, split + 1
-    if GROUPED:
-        part, end_part = first_part(split), first_part(split + 1)
     leaf = first_slot(part + 1) - first_slot(part)  # slots of each part of the group
     begin, end = first_slot(part), tl.minimum(first_slot(end_part), last + 1)
     lowest = 0
@@ -211,39 +212,73 @@ def leave(
             tl.store(out_or_parts + cell[:, None].to(tl.int64) * SIZE + d[None, :], sum_values, mask=written)
 
 
-@triton.jit(do_not_specialize=["queries", "rows", "splits"])  # or it is compiled again as drafts grow
+@triton.jit
+def parts_of_split(split, GROUPED: tl.constexpr):
+    """Return the first part of a split, and the one behind its last."""
+    part, end_part = split, split + 1
+    if GROUPED:
+        part, end_part = first_part(split), first_part(split + 1)
+    return part, end_part
+
+
+@triton.jit
+def _common_parts(index, common, length, GROUPED: tl.constexpr):
+    """Return, of a tree, the part that begins and the one that ends what programs of number `index` sum up.
+
+    GROUPED: groups come first, then the parts of the group in which texts differ. What is not common to all queries
+    is left out by `leave`.
+    """
+    part, end_part = index, index + 1
+    if GROUPED:
+        single = first_part(group_of(part_of(length))) + index - (common - FIRST_GROUP)
+        grouped = index < common - FIRST_GROUP
+        part = tl.where(grouped, first_part(index), single)
+        end_part = tl.where(grouped, first_part(index + 1), single + 1)
+    return part, end_part
+
+
+@triton.jit(do_not_specialize=["queries", "rows", "splits", "common"])  # or it is compiled again as drafts grow
 def partial(
     query, key, value, positions, lengths, paths, out_or_parts, maxima, sums, scale,
     stride_qb, stride_qh, stride_qn, stride_kb, stride_kh, stride_kn, stride_vb, stride_vh, stride_vn,
-    stride_ob, stride_oh, stride_on, heads, queries, rows, splits,
+    stride_ob, stride_oh, stride_on, heads, queries, rows, splits, common,
     WHOLE: tl.constexpr, GROUPED: tl.constexpr, QUERIES: tl.constexpr, WINDOW: tl.constexpr, CAUSAL: tl.constexpr,
     TREE: tl.constexpr, SIZE: tl.constexpr, PADDED: tl.constexpr, BLOCK_M: tl.constexpr, ALONE_M: tl.constexpr,
     BLOCK_N: tl.constexpr, EXACT: tl.constexpr, EARLY: tl.constexpr,
 ):  # fmt: skip
     wait(EARLY)
-    tile = tl.program_id(2)
+    tiles, groups = tl.cdiv(rows, BLOCK_M), rows // queries
     if TREE:
-        others, groups = tl.cdiv(rows, BLOCK_M), rows // queries
-        if tile < others:
+        length = tl.load(lengths + tl.program_id(0) // heads).to(tl.int32)
+        program, shared = tl.program_id(1), tiles * common
+        if program < shared:
+            part, end_part = _common_parts(program // tiles, common, length, GROUPED)
             leave(
                 query, key, value, positions, lengths, paths, out_or_parts, maxima, sums, scale,
                 stride_qb, stride_qh, stride_qn, stride_kb, stride_kh, stride_kn, stride_vb, stride_vh, stride_vn,
-                stride_ob, stride_oh, stride_on, heads, queries, rows, splits, tile * BLOCK_M, rows,
+                stride_ob, stride_oh, stride_on, heads, queries, rows, splits, part, end_part, part,
+                program % tiles * BLOCK_M, rows,
                 False, WHOLE, GROUPED, QUERIES, WINDOW, CAUSAL, TREE, SIZE, PADDED, BLOCK_M, BLOCK_N, EXACT,
             )  # fmt: skip
         else:
-            alone = (tile - others) * groups
-            leave(
-                query, key, value, positions, lengths, paths, out_or_parts, maxima, sums, scale,
-                stride_qb, stride_qh, stride_qn, stride_kb, stride_kh, stride_kn, stride_vb, stride_vh, stride_vn,
-                stride_ob, stride_oh, stride_on, heads, queries, rows, splits, alone, alone + groups,
-                True, WHOLE, GROUPED, QUERIES, WINDOW, CAUSAL, TREE, SIZE, PADDED, ALONE_M, BLOCK_N, EXACT,
-            )  # fmt: skip
+            alone = program - shared
+            position = tl.load(positions + tl.program_id(0) // heads * queries + alone).to(tl.int32)
+            for part in range(part_of(length), part_of(position) + 1):
+                leave(
+                    query, key, value, positions, lengths, paths, out_or_parts, maxima, sums, scale,
+                    stride_qb, stride_qh, stride_qn, stride_kb, stride_kh, stride_kn, stride_vb, stride_vh, stride_vn,
+                    stride_ob, stride_oh, stride_on, heads, queries, rows, splits, part, part + 1, part,
+                    alone * groups, (alone + 1) * groups,
+                    True, WHOLE, False, QUERIES, WINDOW, CAUSAL, TREE, SIZE, PADDED, ALONE_M, BLOCK_N, EXACT,
+                )  # fmt: skip
     else:
+        split = tl.program_id(1)
+        part, end_part = parts_of_split(split, GROUPED)
         leave(
             query, key, value, positions, lengths, paths, out_or_parts, maxima, sums, scale,
             stride_qb, stride_qh, stride_qn, stride_kb, stride_kh, stride_kn, stride_vb, stride_vh, stride_vn,
-            stride_ob, stride_oh, stride_on, heads, queries, rows, splits, tile * BLOCK_M, rows,
+            stride_ob, stride_oh, stride_on, heads, queries, rows, splits, part, end_part, split,
+            tl.program_id(2) * BLOCK_M, rows,
             False, WHOLE, GROUPED, QUERIES, WINDOW, CAUSAL, TREE, SIZE, PADDED, BLOCK_M, BLOCK_N, EXACT,
         )  # fmt: skip
 
@@ -251,14 +286,18 @@ def partial(
 @triton.jit
 def _chunk_folded(
     parts, maxima, sums, cells, first, lowest, last, rows, d, maximum, total, values,
-    SIZE: tl.constexpr, PADDED: tl.constexpr, FOLD: tl.constexpr,
+    SIZE: tl.constexpr, PADDED: tl.constexpr, FOLD: tl.constexpr, AT_PARTS: tl.constexpr,
 ):  # fmt: skip
-    """Return what was folded with CHUNK parts from `first` on, in order, each FOLD of them folded before."""
+    """Return what was folded with CHUNK parts from `first` on, in order, each FOLD of them folded before.
+
+    AT_PARTS: they are groups, which were left at the places of their first parts.
+    """
     held_maxima, held_sums, held_values = (), (), ()
     for index in tl.static_range(CHUNK):  # all is asked for before anything is waited for
         part = first + index
         there = (part >= lowest) & (part <= last)
-        cell = cells + part.to(tl.int64) * rows
+        place = first_part(part) if AT_PARTS else part
+        cell = cells + place.to(tl.int64) * rows
         part_maximum = tl.load(maxima + cell, mask=there, other=float("-inf"))
         part_total = tl.load(sums + cell, mask=there, other=0.0)
         part_values = tl.load(parts + cell * SIZE + d, mask=d < tl.where(there, SIZE, 0), other=0.0)
@@ -280,8 +319,27 @@ def _chunk_folded(
 
 
 @triton.jit
+def _parts_folded(
+    parts, maxima, sums, cells, start, lowest, last, rows, d, maximum, total, values,
+    SIZE: tl.constexpr, PADDED: tl.constexpr,
+):  # fmt: skip
+    """Return what was folded with the groups of the parts from `start` on, which begins one, up to `last`."""
+    if tl.maximum(start, lowest) < FIRST_GROUP:
+        maximum, total, values = _chunk_folded(
+            parts, maxima, sums, cells, 0, lowest, last, rows, d, maximum, total, values, SIZE, PADDED, CHUNK, False
+        )  # fmt: skip
+    first = tl.maximum(tl.maximum(FIRST_GROUP, start), lowest // CHUNK * CHUNK)
+    for chunk in range(first, last + 1, CHUNK):
+        maximum, total, values = _chunk_folded(
+            parts, maxima, sums, cells, chunk, lowest, last, rows, d, maximum, total, values, SIZE, PADDED, GROUP, False
+        )  # fmt: skip
+    return maximum, total, values
+
+
+@triton.jit
 def fold_row(
-    parts, maxima, sums, positions, out, stride_ob, stride_oh, stride_on, heads, queries, rows, splits, head_index, m,
+    parts, maxima, sums, positions, lengths, out, stride_ob, stride_oh, stride_on, heads, queries, rows, splits,
+    head_index, m,
     SIZE: tl.constexpr, PADDED: tl.constexpr, GROUPED: tl.constexpr, QUERIES: tl.constexpr, WINDOW: tl.constexpr,
     CAUSAL: tl.constexpr, TREE: tl.constexpr,
 ):  # fmt: skip
@@ -298,40 +356,37 @@ def fold_row(
     if WINDOW > 0:  # what no query of the row sees was not written
         lowest = part_of(tl.maximum(position.to(tl.int32) - WINDOW + 1, 0))
     last = part_of(last)
-    if GROUPED:
-        lowest, last = group_of(lowest), group_of(last)
     cells = head_index.to(tl.int64) * splits * rows + m
     maximum, total = tl.full([], float("-inf"), tl.float32), tl.full([], 0.0, tl.float32)
     values = tl.zeros([PADDED], tl.float32)
+    start = 0
     if GROUPED:
-        for chunk in range(lowest // CHUNK * CHUNK, last + 1, CHUNK):
+        last_group = group_of(last)
+        if TREE:  # the groups before that in which texts differ
+            last_group = group_of(part_of(tl.load(lengths + batch).to(tl.int32))) - 1
+            start = first_part(last_group + 1)
+        first_group = group_of(lowest)
+        for chunk in range(first_group // CHUNK * CHUNK, last_group + 1, CHUNK):
             maximum, total, values = _chunk_folded(
-                parts, maxima, sums, cells, chunk, lowest, last, rows, d, maximum, total, values,
-                SIZE, PADDED, 1,
+                parts, maxima, sums, cells, chunk, first_group, last_group, rows, d, maximum, total, values,
+                SIZE, PADDED, 1, TREE,
             )  # fmt: skip
-    else:
-        if lowest < FIRST_GROUP:
-            maximum, total, values = _chunk_folded(
-                parts, maxima, sums, cells, 0, lowest, last, rows, d, maximum, total, values,
-                SIZE, PADDED, CHUNK,
-            )  # fmt: skip
-        for chunk in range(tl.maximum(FIRST_GROUP, lowest // CHUNK * CHUNK), last + 1, CHUNK):
-            maximum, total, values = _chunk_folded(
-                parts, maxima, sums, cells, chunk, lowest, last, rows, d, maximum, total, values,
-                SIZE, PADDED, GROUP,
-            )  # fmt: skip
+    if TREE or not GROUPED:
+        maximum, total, values = _parts_folded(
+            parts, maxima, sums, cells, start, lowest, last, rows, d, maximum, total, values, SIZE, PADDED
+        )
     target = out + batch * stride_ob + (head * groups + query_in_group) * stride_oh + query_index * stride_on
     tl.store(target + d, (values / total).to(out.dtype.element_ty), mask=inside)
 
 
 @triton.jit(do_not_specialize=["queries", "rows", "splits"])  # or it is compiled again as drafts grow
 def folded(
-    parts, maxima, sums, positions, out, stride_ob, stride_oh, stride_on, heads, queries, rows, splits,
+    parts, maxima, sums, positions, lengths, out, stride_ob, stride_oh, stride_on, heads, queries, rows, splits,
     SIZE: tl.constexpr, PADDED: tl.constexpr, GROUPED: tl.constexpr, QUERIES: tl.constexpr, WINDOW: tl.constexpr,
     CAUSAL: tl.constexpr, TREE: tl.constexpr, EARLY: tl.constexpr,
 ):  # fmt: skip
     wait(EARLY)
     fold_row(
-        parts, maxima, sums, positions, out, stride_ob, stride_oh, stride_on, heads, queries, rows, splits,
+        parts, maxima, sums, positions, lengths, out, stride_ob, stride_oh, stride_on, heads, queries, rows, splits,
         tl.program_id(0), tl.program_id(1), SIZE, PADDED, GROUPED, QUERIES, WINDOW, CAUSAL, TREE,
     )  # fmt: skip

@@ -13,6 +13,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from orthrus.kernels.launch import current
+
 
 @triton.jit(do_not_specialize=["width"])
 def _move(buffers, like, first, order, width, stride_row, stride_head, SIZE: tl.constexpr, PADDED: tl.constexpr):
@@ -45,7 +47,7 @@ class SlotMover:
             self._addresses = torch.tensor(addresses).to(first.device, non_blocking=True)
         like = buffers[0]
         size = like.shape[3]
-        with torch.cuda.device(first.device):
+        with current(first.device):
             _move[(len(buffers), len(first), like.shape[1])](
                 self._addresses, like, first.contiguous(), order.contiguous(), order.shape[1],
                 like.stride(0), like.stride(1), SIZE=size, PADDED=triton.next_power_of_2(size), num_warps=1,

@@ -30,6 +30,7 @@ class AutoCycleDiffusion:
 
     Both are tried: what cycles cost is measured, and what is accepted is learned. Where the target does not join blocks
     with the draft (see `JoinsBlocks`), as with more than one row, or has no slots for them, all cycles have two passes.
+    So do those as large as one for whose blocks memory was short.
     """
 
     name = "diffusion"
@@ -97,6 +98,7 @@ class AutoCycleDiffusion:
         joins, launched, before = self._may_join(context), self.launched, self._two.shape
         if joins and not launched:
             self._auto.prepare(context, before)
+            joins = self._auto.may_try(context)  # still
         by_one = self._one.launched or (not launched and joins and self._in_one_pass)
         draft = (self._one if by_one else self._two).propose(context, chance)
         shape = self._two.shape  # of the next draft, if it is launched
@@ -112,7 +114,7 @@ class AutoCycleDiffusion:
         if rows not in self._joins:
             blocks, target = self._one.blocks_of(drafts), self._target
             self._joins[rows] = isinstance(target, JoinsBlocks) and target.joins_blocks(rows, blocks)
-        return self._joins[rows] and not self._auto.gave_up and self._one.fits(context, drafts)
+        return self._joins[rows] and self._auto.may_try(context) and self._one.fits(context, drafts)
 
     def blocks_beside(self, context: Context, draft: Draft) -> AcceptableBlocks | None:
         """Return the blocks for each length of a draft [B, n]; None where the next one has a pass of its own.
@@ -142,7 +144,7 @@ class AutoCycleDiffusion:
         return made
 
     def observe(self, step: Step) -> None:
-        """Tell both, and who chooses; without memory for blocks it is no longer tried."""
+        """Tell both, and who chooses; without memory for blocks they are not tried again, but for smaller passes."""
         self._two.observe(step)
         self._one.observe(step)
         telling, self._telling = self._telling, None

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from orthrus import Target
-from orthrus.optional import HasDtype, HasFingerprint, HasPassIdentity, MeasuredTarget, MovesRows, name_of
+from orthrus.drafter_models.whole_weights import weight_bytes_of
+from orthrus.optional import HasDtype, HasFingerprint, HasPassIdentity, MovesRows, name_of
 
 
 @dataclass(frozen=True)
@@ -35,14 +36,17 @@ class ModelFacts:
 def share_of_weights(own: Target, target: Target) -> float:
     """Return the weights that a pass of the draft model reads over those of the target's, by number and not by size.
 
-    1 if a target does not tell: too much rather than too little.
+    Of a model that several processes share all of its weights count, so that all say what one process would. 1 if a
+    target does not tell: too much rather than too little.
     """
-    weights = [
-        part.pass_bytes([]) / part.dtype.itemsize
-        for part in (own, target)
-        if isinstance(part, MeasuredTarget) and isinstance(part, HasDtype)
-    ]
-    return weights[0] / weights[1] if len(weights) == 2 else 1.0
+    counts = [_weights_of(part) for part in (own, target)]
+    return 1.0 if counts[0] is None or counts[1] is None else counts[0] / counts[1]
+
+
+def _weights_of(part: Target) -> float | None:
+    """Return how many weights a pass reads; None: it does not tell."""
+    read = weight_bytes_of(part)
+    return read / part.dtype.itemsize if read is not None and isinstance(part, HasDtype) else None
 
 
 def _identity(own: Target) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 import torch
 
 from orthrus import BuildError, Context, InputError, Turn
+from orthrus.kernels.launch import current
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -81,7 +81,7 @@ def on_its_device(work: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[
 
     @wraps(work)
     def there(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        with torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext[Any]():
+        with current(self.device):
             return work(self, *args, **kwargs)
 
     return there

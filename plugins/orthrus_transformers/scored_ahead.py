@@ -16,7 +16,7 @@ from orthrus_transformers.recurrent.recurrent_states import RecurrentStates
 
 
 class PlainAhead:
-    """A target that keeps the logits of a pass that was launched ahead until another pass is run."""
+    """A target that keeps what a pass scored that was launched ahead until another pass is run."""
 
     turn: Turn
     device: torch.device
@@ -24,8 +24,9 @@ class PlainAhead:
     recurrent: RecurrentStates | None
     _engine: Engine
     _taps: Taps
-    _early: Tensor | None = None  # logits [B, 1, V]
-    _early_of: tuple[Tensor, Tensor] | None = None  # the rows' lengths and anchors that the pass began with
+    _early: Tensor | None = None  # logits [B, 1, V], or choices [B, 1]
+    # The rows' lengths and anchors that the pass began with, and whether it scored choices.
+    _early_of: tuple[Tensor, Tensor, bool] | None = None
 
     def _launches_ahead(self, cache: KVCache) -> bool:
         """Tell whether passes are launched ahead: where the host would make a GPU wait, and nothing is taken back.
@@ -46,8 +47,11 @@ class PlainAhead:
     @in_its_turn
     @on_its_device
     @says_when_memory_is_short
-    def score_ahead(self, context: Context) -> None:
-        """Launch the pass whose logits the next `score` of the empty draft returns, if no other pass comes before."""
+    def score_ahead(self, context: Context, choices: bool = False) -> None:
+        """Launch the pass whose logits the next `score` of the empty draft returns, if no other pass comes before.
+
+        choices: those that the next `score_choices` of it returns.
+        """
         self.turn.check(context)
         if self._taps.buffer is not None:  # its states are handed over with what the host knows
             return
@@ -57,11 +61,12 @@ class PlainAhead:
             extent=context.longest,
             last=1,
             scored=True,
+            choices=choices,
         )
-        self._early, self._early_of = self._run(anchors_alone), (context.lengths, context.anchors)
+        self._early, self._early_of = self._run(anchors_alone), (context.lengths, context.anchors, choices)
 
-    def _take_early(self, context: Context, draft: Draft) -> Tensor | None:
-        """Return the logits that were launched ahead, once, if they are this draft's; None: they are not.
+    def _take_early(self, context: Context, draft: Draft, choices: bool) -> Tensor | None:
+        """Return the logits or choices that were launched ahead, once, if they are this draft's; None: they are not.
 
         Lengths and anchors are new tensors whenever anything was committed or uploaded since.
         """
@@ -70,4 +75,5 @@ class PlainAhead:
         self.turn.check(context)
         if of is None or draft is not context.empty_draft():
             return None
-        return early if of[0] is context.lengths and of[1] is context.anchors else None
+        begun = of[0] is context.lengths and of[1] is context.anchors
+        return early if begun and of[2] == choices else None

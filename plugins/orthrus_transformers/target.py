@@ -106,7 +106,8 @@ class TransformersTarget(TargetTables, TargetScoring):
         steady = SteadyChunks(attention.capabilities) if steady_prefills else None
         self._chunk, self.steady_chunks, self.turn = prefill_chunk, steady, Turn()
         self.group = group_of(model)
-        self.scores_choices = self.group is not None
+        # Ranks need not gather logits then; a GPU finds the largest within the pass, for which nothing is launched.
+        self.scores_choices = self.group is not None or self.device.type == "cuda"
         self.moves_rows = isinstance(cache, MovesRows) and cache.moves_rows
         self._row_keys = RowKeys(cache)
         self.restores_prefixes = self._row_keys.restores
@@ -443,6 +444,10 @@ class TransformersTarget(TargetTables, TargetScoring):
     def pass_bytes(self, lengths: Sequence[int]) -> int:
         """Return the bytes of weights, keys and values that one pass over rows with this many tokens must read."""
         return self._reads.of(lengths)
+
+    def weight_bytes(self) -> int:
+        """Return the bytes of weights that one pass must read, those that other ranks hold included."""
+        return self._reads.whole_weights
 
     def report(self) -> Mapping[str, Any]:
         """Return the form of the layers, and how many CUDA graphs are held in how many MiB."""

@@ -38,7 +38,7 @@ class TargetScoring(TargetViews, PlainAhead):
     @says_when_memory_is_short
     def score(self, context: Context, draft: Draft) -> Tensor:
         """Pass over each row's anchor and draft; return the logits [B, n + 1, V] after each."""
-        early = self._take_early(context, draft)
+        early = self._take_early(context, draft, choices=False)
         return self._scored(context, draft) if early is None else early
 
     @torch.no_grad()
@@ -46,8 +46,9 @@ class TargetScoring(TargetViews, PlainAhead):
     @on_its_device
     @says_when_memory_is_short
     def score_choices(self, context: Context, draft: Draft) -> Tensor:
-        """Pass over anchors and drafts, with a model that ranks share; return the likeliest after each, [B, n + 1]."""
-        return self._scored(context, draft, choices=True)
+        """Pass over each row's anchor and draft; return the likeliest tokens [B, n + 1] after each."""
+        early = self._take_early(context, draft, choices=True)
+        return self._scored(context, draft, choices=True) if early is None else early
 
     def _scored(
         self, context: Context, draft: Draft, choices: bool = False, beside: BlocksBeside | None = None

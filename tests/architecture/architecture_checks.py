@@ -43,6 +43,7 @@ DRAFTER_MODELS = {  # building blocks of drafters with weights of their own
         "source",
         "trials",
         "vocabulary",
+        "whole_weights",
     )
 }
 RANKS = {

@@ -39,6 +39,7 @@ from orthrus.cli.app import make_app
 from orthrus.cli.bench_table import COLUMNS
 from orthrus.config.schema import PARTS, load_config
 from orthrus.errors import ConfigError
+from orthrus.kernels.skinny_linear import ProjectsAttention
 from orthrus.metrics import Measures
 from orthrus.options import describe
 from orthrus.registry.contracts import members
@@ -55,7 +56,7 @@ FIELDS = (
     *(values.Draft, values.Verdict, values.Step, values.MaskDescription, values.AttentionCapabilities),
     *(one_pass.AcceptableBlocks, one_pass.BlockPredictions, one_pass.OnePassCycle),
 )
-ONE_PASS_ABILITIES = ("DraftsWhileScoring", "JoinsBlocks", "ScoresWithBlocks")
+ONE_PASS_ABILITIES = ("AttendsBeside", "DraftsWhileScoring", "JoinsBlocks", "ScoresWithBlocks")
 TREE_ABILITIES = ("DraftsTrees", "VerifiesTrees", "ScoresTrees", "MovesSlots")
 ABILITIES = (
     "BoundsRows",
@@ -99,6 +100,7 @@ def interface_tables(page: Page) -> list[str]:
     protocols |= {name: getattr(trees, name) for name in TREE_ABILITIES}
     protocols |= {name: getattr(one_pass, name) for name in ONE_PASS_ABILITIES}
     protocols |= {"ScoresChoices": choices.ScoresChoices, "VerifiesChoices": choices.VerifiesChoices}
+    protocols["ProjectsAttention"] = ProjectsAttention
     protocols |= {"RoundsStates": rounding.RoundsStates, "MarksStates": state_marks.MarksStates}
     protocols |= {"HasStateDtype": rounding.HasStateDtype}
     return [

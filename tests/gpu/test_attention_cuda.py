@@ -151,8 +151,8 @@ def test_split_leaves_the_result_itself_where_programs_are_enough(
     chosen: list[tuple[int, int, int]] = []
     real = split_kv.split_count
 
-    def note(heads: int, tiles: int, slots: int) -> int:
-        count = real(heads, tiles, slots)
+    def note(heads: int, tiles: int, slots: int, rows: int) -> int:
+        count = real(heads, tiles, slots, rows)
         chosen.append((heads * tiles, slots, count))
         return count
 

@@ -65,7 +65,7 @@ def test_bfloat16_tokens_are_those_of_the_request_alone() -> None:
     requests = [random_request(chooser, f"r{number}", target.vocabulary_size, longest=40) for number in range(80)]
     decoder = decoder_of(target, NoDrafter())
 
-    def alone(target: Any, request: Asked) -> OracleAnswer:
+    def alone(target: Any, request: Asked, tokens: tuple[int, ...] = ()) -> OracleAnswer:
         session = decoder.session(1)
         settings = {"stop": request.stop, "sampling": request.sampling, "seed": request.seed}
         session.add(request.prompt, id=request.id, **settings)  # type: ignore[arg-type]

@@ -223,3 +223,27 @@ def test_no_layout_and_no_bucket_changes_a_bit_of_attention(
                 with monkeypatch.context() as patch:
                     patch.setattr(steady_kv, "layout_of", lambda *given, layout=layout: layout)
                     assert torch.equal(attend(before, slots), wanted), (before, slots, layout)
+
+
+@pytest.mark.parametrize(("size", "groups", "window"), [(64, 3, None), (80, 2, 700), (128, 4, None)])
+def test_no_layout_changes_a_bit_of_a_tree(
+    size: int, groups: int, window: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Groups of parts end before the one in which texts differ, wherever that is."""
+    torch.manual_seed(size)
+    backend, heads, count, room = SplitAttention(), 2, 41, 16_384
+    query = torch.randn(1, heads * groups, count, size, device="cuda").bfloat16()
+    key, value = torch.randn(2, 1, heads, room, size, device="cuda").bfloat16()
+    seen = Paths(torch.tensor([grown_tree(count - 1, size)], device="cuda")).seen
+    at_a_time = steady_kv.layout_of(1, size, 2, 1, 1, tree=True).slots
+    for before in (50, 1000, 1023, 2040, 5000, 8170, 10_000):
+        positions, lengths = before + seen.sum(-1) - 1, torch.tensor([before], device="cuda")
+        prepared = backend.prepare(MaskDescription("tree", positions, lengths, room, seen), window, query.dtype)
+        results = []
+        for rows, grouped in product((16, 32, 64), (False, True)):
+            layout = Layout(rows, at_a_time, 4, grouped)
+            with monkeypatch.context() as patch:
+                patch.setattr(steady_kv, "layout_of", lambda *given, layout=layout: layout)
+                results.append(backend.attend(query, key, value, prepared, scale=size**-0.5))
+        assert results[0].isfinite().all()
+        assert all(torch.equal(results[0], other) for other in results[1:]), before

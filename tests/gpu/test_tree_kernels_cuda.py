@@ -16,12 +16,14 @@ from orthrus.accepted_path import AcceptedPath
 from orthrus.kernels import available
 from orthrus.paths import Paths
 from orthrus.sampling import keep_agreed
+from orthrus_attention.prepared_pass import Prepared
 from orthrus_caches.block_store import BlockStore, PlacedBlocks
 from orthrus_caches.buffers import SlotMoves, move
 from orthrus_diffusion.tree import best_first
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 if torch.cuda.is_available():
+    from orthrus_attention.triton_path_columns import path_columns
     from orthrus_diffusion.triton_candidates import PIECE, likeliest
 DEVICE = torch.device("cuda", 0)
 WIDTHS = (1, 2, 3, 7, 8, 31, 32, 62, 63)
@@ -162,3 +164,14 @@ def test_the_likeliest_tree_is_that_of_torch(seed: int) -> None:
     room = torch.tensor([choose.choice([0, 1, 5, 300]) for _ in range(rows)])
     wanted, made = best_first(logits, room, nodes), best_first(logits.to(DEVICE), room.to(DEVICE), nodes).cpu()
     assert_same_trees(made, wanted)
+
+
+@given(seeds)
+def test_columns_on_paths_are_those_of_torch(seed: int) -> None:
+    choose = random.Random(seed)
+    _, parents, _ = a_tree(choose)
+    paths, lengths = Paths(parents), torch.tensor([choose.randint(1, 900) for _ in parents])
+    prepared = Prepared(lengths[:, None] + paths.depths, lengths, 0, False, paths.seen)
+    columns = path_columns(*(part.to(DEVICE) for part in (paths.seen, prepared.positions, lengths))).cpu()
+    on_path = torch.arange(paths.width) <= paths.depths[..., None]  # [B, n, n] by depth; beyond a path stands anything
+    assert torch.equal(columns[on_path], prepared.columns[on_path])

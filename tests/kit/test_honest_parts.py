@@ -12,6 +12,7 @@ from support import bugs_of_large_verdicts, bugs_of_rows
 from support.bugs_of_attention import Written
 from support.bugs_of_coupling import Coupled
 from support.bugs_of_drafters import Ahead, Claiming, Cycling
+from support.bugs_of_fused_attention import AtOnce
 from support.bugs_of_taps import Tapping, TappingAhead
 from support.bugs_of_targets import over
 from support.bugs_of_the_loop import Knowing
@@ -152,6 +153,7 @@ HONEST: dict[str, tuple[str, Callable[..., Any]]] = {
     "a table with states": ("target", over(RecurrentTable)),
     "attention written out": ("attention", Written),
     "attention written out for trees": ("attention", WrittenTrees),
+    "attention written out for two kinds at once": ("attention", AtOnce),
 }
 
 

@@ -37,6 +37,7 @@ from orthrus_transformers.engines.forward_pass import ForwardPass
 from orthrus_transformers.target import TransformersTarget
 from orthrus_verifiers.coupled import Coupled
 
+SHORT = "the memory does not hold a cycle of one pass for 1 row of up to 64 tokens; drafter.cycle=auto takes two there"
 MASK = VOCABULARY - 1
 PROMPTS = [[1, 2, 3], [7] * 9, [5, 4], [11, 12, 13, 14], [3] * 5]
 
@@ -242,7 +243,7 @@ def test_without_memory_for_blocks_it_says_so_and_goes_on_with_two_passes(
     drafter, prompts = drafter_of(target, notes=notes), PROMPTS[: 1 + fails_after]
     results = decode_with(target, drafter, prompts, Stop(60), batch=1)
     assert_held(results, family_oracle("llama"), prompts, Stop(60))
-    assert notes[-1] == "the memory does not hold a cycle of one pass; drafter.cycle=auto goes on with two passes"
+    assert notes[-1] == SHORT
     assert len(calls) <= fails_after + 1
 
 
@@ -260,7 +261,32 @@ def test_a_next_draft_that_finds_no_memory_ends_it_too(monkeypatch: pytest.Monke
     choose_at_random(monkeypatch, 1)
     results = decode_with(target, drafter_of(target, notes=notes), PROMPTS, Stop(60), batch=1)
     assert_held(results, family_oracle("llama"), PROMPTS, Stop(60))
-    assert notes[-1].startswith("the memory does not hold a cycle of one pass") and len(calls) == 31
+    assert notes[-1] == SHORT and len(calls) == 31
+
+
+@pytest.mark.parametrize("drafting", [{}, pytest.param({"tree": 9}, marks=pytest.mark.thorough)])
+def test_what_was_too_long_counts_no_more_once_it_has_gone(
+    drafting: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory holds no blocks beside texts of more than 64 tokens, and that is tried once."""
+    target, notes, lengths = joining_target(), [], []
+    own = target.score_with_blocks
+
+    def short(context: Context, draft: Draft, blocks: AcceptableBlocks) -> tuple[Tensor, BlockPredictions]:
+        lengths.append(context.longest)
+        if context.longest > 64:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return own(context, draft, blocks)
+
+    monkeypatch.setattr(target, "score_with_blocks", short)
+    choose_at_random(monkeypatch, 4)
+    prompts, stop = [[7] * 65, [1, 2, 3], [5] * 66, [2] * 5], Stop(28)
+    drafter = drafter_of(target, notes=notes, **drafting)
+    results = decode_with(target, drafter, prompts, stop, batch=1)
+    assert_held(results, family_oracle("llama"), prompts, stop)
+    assert [length > 64 for length in lengths] == [True] + [False] * (len(lengths) - 1)
+    assert len(lengths) > 5
+    assert [note for note in notes if "memory" in note] == [SHORT.replace("64", "128")]
 
 
 CONFIG: dict[str, Any] = {

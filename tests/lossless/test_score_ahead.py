@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.building import assert_held, decode_with, family_oracle
@@ -28,9 +29,9 @@ class Counted:
         target.engine.run = functools.partial(self._count, "passes", run)  # type: ignore[method-assign]
         target.score_ahead = functools.partial(self._count, "ahead", launch)  # type: ignore[method-assign]
 
-    def _count(self, kind: str, call: Any, *args: Any) -> Any:
+    def _count(self, kind: str, call: Any, *args: Any, **named: Any) -> Any:
         setattr(self, kind, getattr(self, kind) + 1)
-        return call(*args)
+        return call(*args, **named)
 
 
 def ahead_target() -> TransformersTarget:
@@ -51,19 +52,43 @@ def shared_target() -> TransformersTarget:
     limit=st.integers(0, 30),
     stops=st.frozensets(st.integers(0, VOCABULARY - 1), max_size=2),
     batch=st.integers(1, 4),
+    choices=st.booleans(),
 )
-def test_the_text_is_the_oracles(prompts: list[list[int]], limit: int, stops: frozenset[int], batch: int) -> None:
-    stop = Stop(limit, token_ids=stops)
-    results = decode_with(shared_target(), NoDrafter(), prompts, stop, batch=batch)
+def test_the_text_is_the_oracles(
+    prompts: list[list[int]], limit: int, stops: frozenset[int], batch: int, choices: bool
+) -> None:
+    stop, target = Stop(limit, token_ids=stops), shared_target()
+    target.scores_choices = choices  # as a GPU's does
+    results = decode_with(target, NoDrafter(), prompts, stop, batch=batch)
     assert_held(results, family_oracle("llama"), prompts, stop)
 
 
-def test_all_passes_but_what_ends_unexpectedly_are_launched_ahead() -> None:
+@pytest.mark.parametrize("choices", [False, True])
+def test_all_passes_but_what_ends_unexpectedly_are_launched_ahead(choices: bool) -> None:
     target = ahead_target()
+    target.scores_choices = choices
     counted = Counted(target)
     results = decode_with(target, NoDrafter(), [[1, 2, 3]], Stop(40))
     assert len(results[0].token_ids) == 40
     assert counted.ahead == 39 and counted.passes == 40  # with the prefill; none for the token behind the last one
+
+
+def test_choices_are_not_taken_for_logits_once_rows_want_these() -> None:
+    """What was launched ahead for rows at temperature 0 is of no use where one joins them that draws."""
+    target = ahead_target()
+    target.scores_choices = True
+    decoder = Decoder.of(target, NoDrafter(), Coupled(), Stop(12))
+    alone = decoder.generate([[1, 2]])[0].token_ids
+    session = decoder.session(batch=2)
+    session.add([1, 2], id="greedy", texts=False)
+    results = {}
+    for number, event in enumerate(session):
+        if number == 3:
+            session.add([3], id="drawn", texts=False, sampling=Sampling(temperature=0.9))
+        if event.result is not None:
+            results[event.id] = event.result.token_ids
+    assert results["greedy"] == alone
+    assert len(results["drawn"]) == 12
 
 
 def test_drawn_tokens_are_the_same() -> None:

@@ -126,6 +126,25 @@ def test_blocks_that_memory_does_not_hold_are_left_out(batch: int, monkeypatch: 
     assert_held(results, family_oracle("llama"), prompts, stop)
 
 
+def test_blocks_beside_shorter_texts_are_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once a text that was too long has ended, and not beside another one that is as long."""
+    target, prompts, stop = transformers_target("llama"), [[7] * 65, [1, 2], [8] * 66, [3]], Stop(20)
+    random_view(target, "noisy", noise=0.02)
+    score_with_blocks, tried = target.score_with_blocks, []
+
+    def short(context: Context, draft: Draft, blocks: AcceptableBlocks) -> tuple[Tensor, BlockPredictions]:
+        tried.append(context.longest)
+        if context.longest > 64:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return score_with_blocks(context, draft, blocks)
+
+    monkeypatch.setattr(target, "score_with_blocks", short)
+    results = decode_with(target, OnePassDiffusion(target, 2, VOCABULARY - 1, "noisy"), prompts, stop, batch=1)
+    assert [length > 64 for length in tried] == [True] + [False] * (len(tried) - 1)
+    assert len(tried) > 20
+    assert_held(results, family_oracle("llama"), prompts, stop)
+
+
 def test_where_the_next_draft_finds_no_memory_the_view_drafts_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     target, stop = transformers_target("llama"), Stop(20)
     random_view(target, "noisy", noise=0.02)

@@ -20,9 +20,12 @@ from orthrus.ranks.together import Together
 from orthrus.values import Draft, Verdict
 from orthrus_transformers.loading.random_weights import make_random_model, make_random_shards
 from orthrus_transformers.loading.sharded_weights import load_shards
+from orthrus_transformers.model.pass_facts import weight_bytes
 from orthrus_transformers.model.shards import shards_of, tokens_of_a_rank
 
 FAMILIES = ["llama", "qwen2", "qwen3", "mistral", "granite", "smollm3", "starcoder2", "gpt_neox"]
+SHARED_KEYS = {"gpt_neox": {"num_key_value_heads": 8}}
+NORMS = 2**12  # bytes of what every rank has
 CPU = torch.device("cpu")
 
 
@@ -67,8 +70,7 @@ def together(parts: list[Any], name: str) -> Tensor:
 
 @pytest.mark.parametrize("family", nightly_but(["qwen3"], FAMILIES))
 def test_all_parts_together_are_the_model(family: str, tmp_path: Path) -> None:
-    more = {"num_key_value_heads": 8} if family == "gpt_neox" else {}
-    saved_model(tmp_path, family, tie_word_embeddings=family != "qwen2", **more)
+    saved_model(tmp_path, family, tie_word_embeddings=family != "qwen2", **SHARED_KEYS.get(family, {}))
     whole = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
     parts = parts_of(tmp_path, 4)
     for name, weight in whole.named_parameters():
@@ -79,6 +81,21 @@ def test_all_parts_together_are_the_model(family: str, tmp_path: Path) -> None:
     assert tied == [family != "qwen2"] * 4
     for name, buffer in whole.named_buffers():
         assert torch.equal(parts[3].get_buffer(name), buffer), name
+
+
+@pytest.mark.parametrize(
+    ("family", "tied"),
+    nightly_but([("qwen3", True), ("llama", False)], [*((name, True) for name in FAMILIES), ("llama", False)]),
+)
+@pytest.mark.parametrize("count", [2, 4])
+def test_each_rank_counts_the_weights_that_one_process_has(family: str, tied: bool, count: int, tmp_path: Path) -> None:
+    """A vocabulary of 97 is no multiple of either: the last rank holds rows of no token, which do not count."""
+    saved_model(tmp_path, family, tie_word_embeddings=tied, **SHARED_KEYS.get(family, {}))
+    whole = weight_bytes(AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32))
+    parts = parts_of(tmp_path, count)
+    assert [weight_bytes(part, whole=True) for part in parts] == [whole] * count
+    held = {weight_bytes(part) for part in parts}
+    assert len(held) == 1 and whole / count < held.pop() < 1.2 * whole / count + NORMS
 
 
 def test_random_weights_are_those_that_one_process_has(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.ranks import Ranks, decoded_by_ranks, orthrus_ranks
+from support.ranks import Ranks, answers_by_ranks, decoded_by_ranks, orthrus_ranks
 from support.released import target_at
 from support.shared_models import COUPLED, GREEDY, cell, prompts_of, saved_model
 from support.successors import random_head
@@ -51,12 +51,23 @@ def plain_texts(config: dict[str, Any], prompts: list[list[int]]) -> list[list[i
     return [list(result.token_ids) for result in decoder.generate(prompts, batch=4)]
 
 
+def assert_same_passes(config: dict[str, Any], answers: list[Any], prompts: list[list[int]]) -> None:
+    """Hold the measures of processes to those of one, in which a draft model's weights are another share of none."""
+    target = {key: value for key, value in config["target"].items() if key != "parallel"}
+    alone = orthrus.load({**config, "target": target}).generate(prompts, batch=4)
+    assert [passes for _, passes in answers] == pytest.approx([result.measures.passes for result in alone])
+    assert any(passes % 1 for _, passes in answers)  # the share shows
+
+
 def assert_same_texts(count: int, cells: list[dict[str, Any]], prompts: list[list[int]]) -> None:
-    every = decoded_by_ranks(count, cells, prompts)
+    every = answers_by_ranks(count, cells, prompts)
     for number, config in enumerate(cells):
         expected = plain_texts(config, prompts)
         for rank, answers in enumerate(every):
-            assert answers[number] == expected, (rank, config)
+            assert [tokens for tokens, _ in answers[number]] == expected, (rank, config)
+            assert answers[number] == every[0][number], (rank, config)
+        if config["drafter"]["name"] == "draft_model":
+            assert_same_passes(config, every[0][number], prompts)
 
 
 @pytest.mark.thorough

@@ -10,6 +10,7 @@ from support.building import transformers_target
 
 from orthrus import optional
 from orthrus.bench.profiler import TimedPart
+from orthrus.drafter_models.whole_weights import CountsWeights
 from orthrus.moments import HostMoments
 from orthrus.reference.cache import PlainCache
 from orthrus.verification.recording_verifier import RecordingVerifier
@@ -57,6 +58,7 @@ def test_a_static_cache_is_one_that_has_all_of_it() -> None:
 def test_a_target_of_a_model_has_every_ability_of_targets() -> None:
     target = transformers_target()
     for ability in (
+        CountsWeights,
         optional.DraftingTarget,
         optional.HasDtype,
         optional.HasFingerprint,

@@ -7,6 +7,7 @@ from support.bugs_of_attention import BUGS as ATTENTION
 from support.bugs_of_caches import BUGS as CACHES
 from support.bugs_of_coupling import BUGS as COUPLING
 from support.bugs_of_drafters import BUGS as DRAFTERS
+from support.bugs_of_fused_attention import BUGS as FUSED_ATTENTION
 from support.bugs_of_large_buffers import BUGS as BUFFERS
 from support.bugs_of_large_passes import BUGS as PASSES
 from support.bugs_of_large_verdicts import BUGS as VERDICTS
@@ -30,7 +31,11 @@ BUGS: dict[str, list[Bug]] = {
     "Verifiers": VERIFIERS + COUPLING + VERDICTS + TREE_VERIFIERS,
     "Caches": CACHES + [bug for bug in BUFFERS if bug.kind == "cache"] + TREE_CACHES,
     "Targets": TARGETS + PASSES + RECURRENT + TREE_TARGETS,
-    "Attention backends": (ATTENTION + [bug for bug in BUFFERS if bug.kind == "attention"] + TREE_ATTENTION + ONE_PASS),
+    "Attention backends": ATTENTION
+    + [bug for bug in BUFFERS if bug.kind == "attention"]
+    + TREE_ATTENTION
+    + ONE_PASS
+    + FUSED_ATTENTION,
     "The loop": LOOP + LATE_TAPS + TREE_LOOP,
 }
 EVERY_BUG = [bug for bugs in BUGS.values() for bug in bugs]

@@ -99,6 +99,12 @@ def decoded_by_ranks(count: int, cells: Sequence[dict[str, Any]], prompts: Seque
 
     cells: a config each; all are decoded by the same processes, for starting these takes long.
     """
+    every = answers_by_ranks(count, cells, prompts)
+    return [[[tokens for tokens, _ in answers] for answers in of_cells] for of_cells in every]
+
+
+def answers_by_ranks(count: int, cells: Sequence[dict[str, Any]], prompts: Sequence[Sequence[int]]) -> list[Any]:
+    """Return for each prompt its token ids and passes, likewise."""
     with tempfile.TemporaryDirectory() as folder:
         task = Path(folder) / "task.json"
         task.write_text(json.dumps({"cells": cells, "prompts": prompts}), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The program of one rank: decodes the prompts of a task with each of its configs, and prints all token ids as JSON."""
+"""The program of one rank: decodes a task's prompts with each of its configs, and prints tokens and passes as JSON."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def main() -> None:
     for cell in task["cells"]:
         decoder = orthrus.load(cell)
         results = decoder.generate(task["prompts"], batch=4)
-        answers.append([list(result.token_ids) for result in results])
+        answers.append([(list(result.token_ids), result.measures.passes) for result in results])
     sys.stdout.write(json.dumps(answers))
 
 

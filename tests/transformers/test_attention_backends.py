@@ -103,20 +103,26 @@ def test_a_model_without_windows_needs_none() -> None:
 
 
 @pytest.mark.parametrize(
-    ("heads", "tiles", "slots", "splits"),
+    ("heads", "tiles", "slots", "rows", "splits"),
     [
-        (96, 1, 1024, 1),
-        (48, 2, 300, 1),
-        (95, 1, 1024, 5),
-        (96, 1, 1025, 5),
-        (1, 1, 1024, 16),
-        (1, 1, 9000, 64),
-        (300, 2, 9000, 1),
-        (1, 1, 40, 1),
+        (96, 1, 1024, 64, 1),
+        (48, 2, 300, 128, 1),
+        (95, 1, 1024, 64, 5),
+        (96, 1, 1025, 64, 5),
+        (1, 1, 1024, 64, 16),
+        (1, 1, 9000, 64, 64),
+        (300, 2, 9000, 128, 1),
+        (1, 1, 40, 64, 1),
+        (8, 5, 1024, 288, 6),
+        (8, 5, 16_384, 288, 6),
+        (8, 4, 16_384, 129, 8),
+        (8, 4, 16_384, 128, 16),
     ],
 )
-def test_split_splits_unless_the_programs_are_enough(heads: int, tiles: int, slots: int, splits: int) -> None:
-    assert split_count(heads, tiles, slots) == splits
+def test_split_splits_unless_the_programs_are_enough(
+    heads: int, tiles: int, slots: int, rows: int, splits: int
+) -> None:
+    assert split_count(heads, tiles, slots, rows) == splits
 
 
 def test_split_reads_positions_one_row_after_the_other() -> None:

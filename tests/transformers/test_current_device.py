@@ -26,7 +26,9 @@ class Placed:
         return self.current[-1], given + more
 
 
-@pytest.mark.parametrize(("name", "there"), [("cuda:1", "cuda:1"), ("cpu", "the one before")])
+@pytest.mark.parametrize(
+    ("name", "there"), [("cuda:1", "cuda:1"), ("cuda:0", "the one before"), ("cpu", "the one before")]
+)
 def test_the_device_is_current_while_it_lasts(name: str, there: str, monkeypatch: pytest.MonkeyPatch) -> None:
     placed = Placed(torch.device(name))
 
@@ -37,6 +39,7 @@ def test_the_device_is_current_while_it_lasts(name: str, there: str, monkeypatch
         placed.current.pop()
 
     monkeypatch.setattr(torch.cuda, "device", device)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     assert placed.work(1, more=2) == (there, 3)
     assert placed.current == ["the one before"]
     assert (placed.work.__name__, placed.work.__doc__) == ("work", "Do it.")

@@ -43,7 +43,7 @@ def test_keys_are_taken_so_many_at_a_time_whatever_the_pass(
     first = layout_of(rows, size, 2, heads, slots, tree)
     assert first.slots == layout_of(others, size, 2, more, 1, not tree).slots
     assert SLOTS[0] % first.slots == 0
-    assert not (tree and first.grouped)
+    assert not (tree and first.grouped and slots <= ENDS[0])  # texts differ in its only group
 
 
 def test_drafts_of_one_row_are_steady_and_blocks_are_laid_out_for_speed() -> None:

@@ -1,7 +1,7 @@
 """The checks of the conformance kit, by kind of part.
 
-May import: abilities, batch, chance, decode, errors, interfaces, one_pass, optional, paths, reference, registry,
-rounding, sampling, settings, testing.check, testing.doubles, testing.scenes, state_marks, trees, values.
+May import: abilities, batch, chance, decode, errors, interfaces, kernels, one_pass, optional, paths, reference,
+registry, rounding, sampling, settings, testing.check, testing.doubles, testing.scenes, state_marks, trees, values.
 """
 
 from collections.abc import Callable, Mapping

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-import torch
-
 from orthrus.interfaces import AttentionBackend
 from orthrus.testing.check import BrokenRuleError, Check, Factory, NotApplicableError, check, expecting
+from orthrus.testing.checks.attention_added import ATTENTION_ADDED
+from orthrus.testing.checks.attention_beside import ATTENTION_BESIDE
 from orthrus.testing.checks.attention_cases import AttentionCase, attend, with_garbage
-from orthrus.testing.checks.attention_passes import fitting, hold_output
+from orthrus.testing.checks.attention_passes import fitting, hold_left_alone, hold_output
 from orthrus.testing.checks.attention_sizes import ATTENTION_SIZES
 from orthrus.testing.checks.contracts import hold_declared, hold_members
 
@@ -146,12 +146,7 @@ def inputs_are_left_alone(make: Factory, attention_case: AttentionCase) -> None:
     backend, attention_case = fitting(make, attention_case)
     tensors, before = attention_case.tensors(), attention_case.tensors()
     attend(backend, tensors)
-    for name in ("query", "key", "value"):
-        if not torch.equal(getattr(tensors, name), getattr(before, name)):
-            raise BrokenRuleError(f"it changed the {name}", "attend")
-    for name in ("positions", "lengths"):
-        if not torch.equal(getattr(tensors.mask, name), getattr(before.mask, name)):
-            raise BrokenRuleError(f"it changed the mask's {name}", "prepare or attend")
+    hold_left_alone(tensors, before, "prepare or attend")
 
 
 ATTENTION_CHECKS = (
@@ -170,6 +165,8 @@ ATTENTION_CHECKS = (
     sinks_take_their_share,
     inputs_are_left_alone,
     *ATTENTION_SIZES,
+    *ATTENTION_BESIDE,
+    *ATTENTION_ADDED,
 )
 
 

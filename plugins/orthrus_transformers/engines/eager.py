@@ -10,6 +10,7 @@ from torch import Tensor
 
 from orthrus import KVCache, MaskDescription
 from orthrus.choices import reduces
+from orthrus.kernels.argmax import argmax
 from orthrus.optional import PlacesAdjacentRows
 from orthrus_transformers.engines.engine import Engine, EngineSetup, Obstacle
 from orthrus_transformers.engines.forward_pass import BlocksBeside, ForwardPass
@@ -76,9 +77,15 @@ class EagerEngine:
         if forward_pass.beside is not None:
             return torch.cat([self._logits(part) for part in forward_pass.apart()], dim=1)
         if forward_pass.choices:
-            assert shards is not None, "whoever has all logits is asked for them"
-            return shards.logits(self._logits(forward_pass, in_parts=True)).argmax()
+            return self._choices(forward_pass)
         return self._logits(forward_pass)
+
+    def _choices(self, forward_pass: ForwardPass) -> Tensor:
+        """Return the argmax [R, last] of the logits, of which a rank may hold a part."""
+        shards = shards_of(self._model)
+        if shards is None:
+            return argmax(self._logits(forward_pass))
+        return shards.logits(self._logits(forward_pass, in_parts=True)).argmax()
 
     def joins(self, rows: int, beside: BlocksBeside) -> bool:
         """Return False: blocks are run after the draft."""

@@ -53,7 +53,7 @@ class ForwardPass:
     blocks: AcceptableBlocks | None = None  # of the kind `blocks`: the columns are these, behind a scored draft's
     begins: bool = False  # whether the rows, whose prompts it is over, hold nothing before it
     scored: bool = False  # whether tokens of it may be kept
-    choices: bool = False  # whether the argmax of the logits is wanted instead of them, of a model that ranks share
+    choices: bool = False  # whether the argmax of the logits is wanted instead of them
 
     @property
     def parts(self) -> list[Tensor]:

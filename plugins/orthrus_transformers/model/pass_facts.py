@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from orthrus import AttentionBackend, KVCache
 from orthrus_transformers.model.block_weights import block_bytes, block_weight, stored_weight
-from orthrus_transformers.model.shards import group_of
+from orthrus_transformers.model.shards import Shards, group_of, shards_of
 from orthrus_transformers.recurrent.recurrent_states import RecurrentStates
 
 FOREIGN = {"_name_or_path", "transformers_version", "architectures", "dtype"}  # of a config: no matter of its shape
@@ -23,11 +25,13 @@ KERNELS = ("weights", "threads", "library")  # of the engine native: what its we
 class PassReads:
     """The bytes of a model's weights, those of one token's keys and values in each layer, and the layers' windows.
 
-    states: of recurrent layers, as many bytes a row as they come to; None: the model has none.
-    All experts of a layer count as read, though a pass over a few tokens needs only some.
+    All are those that this process holds, but for whole_weights: of all ranks. states: of recurrent layers, as many
+    bytes a row as they come to; None: the model has none. All experts of a layer count as read, though a pass over a
+    few tokens needs only some.
     """
 
     weights: int
+    whole_weights: int
     slots: tuple[int, ...]
     windows: tuple[int | None, ...]
     states: RecurrentStates | None = None
@@ -43,7 +47,8 @@ class PassReads:
         group = group_of(model)
         ranks = 1 if group is None else group.count
         values = [value // ranks for value in slot_values(model.config.get_text_config(), len(windows))]
-        return cls(weight_bytes(model), tuple(count * keys.itemsize for count in values), tuple(windows), states)
+        slots = tuple(count * keys.itemsize for count in values)
+        return cls(weight_bytes(model), weight_bytes(model, whole=True), slots, tuple(windows), states)
 
     def of(self, lengths: Sequence[int]) -> int:
         """Return the bytes of one pass over rows with this many tokens; keys that a window hides are not read."""
@@ -67,14 +72,26 @@ def slot_values(config: Any, layers: int) -> list[int]:
     return sizes if len(sizes) == layers else [max(sizes, default=0)] * layers
 
 
-def weight_bytes(model: Any) -> int:
-    """Return the bytes of all weights but those of an embedding table of its own, of which a pass reads a few rows."""
+def weight_bytes(model: Any, *, whole: bool = False) -> int:
+    """Return the bytes of all weights but those of an embedding table of its own, of which a pass reads a few rows.
+
+    whole: of a model that ranks share, those that the others hold, too.
+    """
     table, head = model.get_input_embeddings(), model.get_output_embeddings()
-    every: int = sum(parameter.nbytes for parameter in model.parameters()) + block_bytes(model)
+    shards = shards_of(model) if whole else None
+    sizes = {id(weight): _size_of(name, weight, shards) for name, weight in model.named_parameters()}
+    every: int = sum(sizes.values()) + block_bytes(model)
     if head is not None and stored_weight(head) is stored_weight(table):
         return every
     stored = block_weight(table)
-    return every - int(table.weight.nbytes if stored is None else stored.size)
+    return every - int(sizes[id(table.weight)] if stored is None else stored.size)
+
+
+def _size_of(name: str, weight: Tensor, shards: Shards | None) -> int:
+    """Return the bytes of a parameter; of one that is a rank's part those of the whole."""
+    if shards is None or name not in shards.parts:
+        return weight.nbytes
+    return math.prod(shards.parts[name].shape) * weight.itemsize
 
 
 def pass_identity(
