@@ -1,10 +1,11 @@
-"""Rounding of KV caches: of those that hold keys and values in fewer bits than they come in, and say how."""
+"""Rounding that parts tell of: caches that hold keys and values in fewer bits, targets that compute states in fewer."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 
@@ -23,3 +24,13 @@ class RoundsStates(Protocol):
 def as_held(cache: object, states: Tensor) -> Tensor:
     """Return keys or values [..., D] as a cache gives them back: as they came, if it does not say otherwise."""
     return cache.rounded(states) if isinstance(cache, RoundsStates) else states
+
+
+@runtime_checkable
+class HasStateDtype(Protocol):
+    """A target whose layers compute their states in a dtype that may be narrower than that of its logits.
+
+    The logits of two passes over one text, of other widths, are then as far apart as the narrower one rounds.
+    """
+
+    state_dtype: torch.dtype | None  # None: that of the logits

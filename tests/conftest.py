@@ -1,67 +1,25 @@
-"""Profiles of Hypothesis, and the fixtures that several folders use; everything else is in tests/support."""
+"""What pytest takes up before it collects; fixtures and everything else are in tests/support."""
 
 from __future__ import annotations
 
-import gc
 import os
-from collections.abc import Iterator
-from contextlib import nullcontext
-from pathlib import Path
 
 import pytest
-import torch
-from support.program import InProcess
-from support.site import Site
-from support.thorough import marks_of
-
-from orthrus.bench import runner
-from orthrus.testing.profiles import VARIABLE, register_profiles
-from orthrus_diffusion.training.metrics_log import Records
-
-torch.set_num_threads(1)  # tiny models gain nothing from more, and on a busy machine threads wait for each other
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the programs that tests start
-register_profiles()
+from support.gpu_tests import GpuTests
+from support.thorough import PROFILE, marks_of
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let the profile `nightly` have the thorough and nightly cases, too, unless other marks are asked for."""
-    config.option.markexpr = marks_of(os.environ.get(VARIABLE), config.option.markexpr)
+    """Let the profile `nightly` have the thorough and nightly cases, too, unless other marks are asked for.
 
-
-def pytest_collection_finish() -> None:
-    """Put what the imports made out of the garbage collector's sight: it would look at all of it again and again."""
-    gc.collect()
-    gc.freeze()
-
-
-@pytest.fixture(autouse=True)
-def _quick(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave out what takes long beside tiny models: garbage once a point of a benchmark, plots once a stage.
-
-    Setting objects aside a second time would also bring back those of `pytest_collection_finish`. A test of a plot asks
-    for the fixture `plots`.
+    A process that hands tests out to others, and runs none, has no use for fixtures: the others wait for its start.
     """
-    monkeypatch.setattr(runner, "frozen", nullcontext)
-    if "plots" not in request.fixturenames:
-        monkeypatch.setattr(Records, "plot", lambda self, notify: None)
+    config.option.markexpr = marks_of(os.environ.get(PROFILE), config.option.markexpr)
+    config.pluginmanager.register(GpuTests())
+    if not hands_out(config) or config.getoption("hypothesis_profile", None):
+        config.pluginmanager.import_plugin("support.fixtures")
 
 
-@pytest.fixture
-def plots() -> None:
-    """Let training draw its plots."""
-
-
-@pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    """Give a folder for packages that count as installed, in this process and in the programs it starts."""
-    packages = Site(tmp_path / "site")
-    monkeypatch.syspath_prepend(str(packages.folder))
-    monkeypatch.setenv("PYTHONPATH", str(packages.folder))
-    yield packages
-    packages.forget()
-
-
-@pytest.fixture
-def orthrus(capsys: pytest.CaptureFixture[str]) -> InProcess:
-    """Give the program, run in this process: `orthrus("run", "--config", file)`."""
-    return InProcess(capsys)
+def hands_out(config: pytest.Config) -> bool:
+    """Return whether a process has others run its tests."""
+    return bool(config.getoption("tx", None)) and not hasattr(config, "workerinput")

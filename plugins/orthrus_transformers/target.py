@@ -154,6 +154,11 @@ class TransformersTarget(TargetTables, TargetScoring):
         return self._engine
 
     @property
+    def state_dtype(self) -> torch.dtype | None:
+        """The dtype in which recurrent layers scan tokens, whatever the model's is; None: there are none that do."""
+        return None if self.recurrent is None else self.recurrent.scan_dtype
+
+    @property
     def cache(self) -> KVCache:
         """What keeps the keys and values of all passes."""
         return self._cache

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from support.program import ROOT
-from support.thorough import EVERY_RUN
+from support.thorough import EVERY_RUN, PROFILE
+
+from orthrus.testing.profiles import VARIABLE
 
 MENTIONED = re.compile(r"(?:tests|docs|configs)/[\w./-]+")
 
@@ -46,6 +48,10 @@ def test_what_every_run_leaves_out_has_a_command() -> None:
 
 def test_the_profile_nightly_knows_the_marks_of_every_run() -> None:
     assert pytest_settings()["addopts"].endswith(f"-m '{EVERY_RUN}'")
+
+
+def test_the_profile_is_named_by_one_variable() -> None:
+    assert PROFILE == VARIABLE
 
 
 def test_ci_runs_all_but_the_nightly_cases() -> None:

@@ -102,6 +102,7 @@ def interface_tables(page: Page) -> list[str]:
     protocols |= {"ScoresChoices": choices.ScoresChoices, "VerifiesChoices": choices.VerifiesChoices}
     protocols["ProjectsAttention"] = ProjectsAttention
     protocols |= {"RoundsStates": rounding.RoundsStates, "MarksStates": state_marks.MarksStates}
+    protocols |= {"HasStateDtype": rounding.HasStateDtype}
     return [
         complaint
         for name, protocol in protocols.items()

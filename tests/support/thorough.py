@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+PROFILE = "ORTHRUS_PROFILE"  # as `orthrus.testing.profiles` calls it, which takes two seconds to import
 OTHERS = "not independent and not clients and not browser and not ray"  # what commands of their own run
 EVERY_RUN = f"not thorough and not nightly and {OTHERS}"  # the marks that pyproject.toml asks for
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from orthrus.batch.context import Context
 from orthrus.batch.scheduler import Scheduler
-from orthrus.errors import InputError
+from orthrus.errors import BuildError, InputError
 from orthrus.interfaces import Target
 from orthrus.reference.cache import PlainCache
 from orthrus.reference.verifiers import PlainConsensus
@@ -69,7 +69,9 @@ def logits_are_from_scratch(make: Factory, scene: Scene) -> None:
         if whole.shape != (len(text), target.vocabulary_size):
             raise BrokenRuleError(f"{list(whole.shape)}, wanted {[len(text), target.vocabulary_size]}", "logits")
         for index in range(len(text)):
-            hold_close(target.logits(text[: index + 1], 1)[0], whole[index], f"logits after {text[: index + 1]}")
+            hold_close(
+                target, target.logits(text[: index + 1], 1)[0], whole[index], f"logits after {text[: index + 1]}"
+            )
 
 
 @check("target", [SHORT, RAGGED])
@@ -158,7 +160,10 @@ def views_write_scratch_only(make: Factory, scene: Scene) -> None:
     if "views" not in target.capabilities:
         raise NotApplicableError("the target does not declare `views`")
     name = "conformance"
-    target.attach_view(name)
+    try:
+        target.attach_view(name)
+    except BuildError as refusal:  # of a model that has no attention, for one
+        raise NotApplicableError(str(refusal)) from refusal
     try:
         hold_scores(target, scene, look=lambda context, draft: _draft_a_block(target, context, name))
     finally:

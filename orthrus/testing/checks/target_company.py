@@ -34,7 +34,7 @@ def rows_do_not_see_each_other(make: Factory, scene: Scene) -> None:
             alone = _scored(target, scene, [row], width)[0]
             for place in range(width + 1):
                 where = f"row {row}, place {place}, alone with {width} drafts and among {len(every)} rows"
-                hold_close(together[row, place], alone[place], where)
+                hold_close(target, together[row, place], alone[place], where)
 
 
 def _scored(target: Target, scene: Scene, rows: Sequence[int], width: int) -> Tensor:

@@ -92,7 +92,7 @@ def _hold(target: Target, context: Context, draft: Draft, texts: Sequence[Sequen
     for row, (text, tokens) in enumerate(zip(texts, draft.tokens.tolist(), strict=True)):
         own = target.logits([*text, *tokens], len(tokens) + 1)
         for index in range(len(tokens) + 1):
-            hold_close(scored[row, index], own[index], f"row {row} in {place}, place {index}")
+            hold_close(target, scored[row, index], own[index], f"row {row} in {place}, place {index}")
 
 
 TARGET_STATES = (states_are_taken_back, states_go_back_to_a_mark)

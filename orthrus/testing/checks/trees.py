@@ -141,7 +141,7 @@ def trees_are_scored_along_their_paths(make: Factory, scene: Scene) -> None:
             for index, path in paths.items():
                 own = target.logits([*text, *path], 1)[0]
                 where = f"row {row} in cycle {context.cycle + 1}, token {index} of a tree with parents {parents}"
-                hold_close(logits[row, index + 1], own, where)
+                hold_close(target, logits[row, index + 1], own, where)
 
     decoded(scene, target, drafter, WatchedVerifier(Dictated(scene.seed), compare))
 

@@ -8,7 +8,7 @@ of its own beside those of its module.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import FunctionType
 from typing import Any
 
@@ -19,11 +19,13 @@ from orthrus import Context
 from orthrus_transformers.model.patching import Forward, own_forward, patch
 from orthrus_transformers.model.short_convolutions import KNOWN as SHORT_CONVOLUTIONS
 from orthrus_transformers.recurrent.layer_states import LayerStates
+from orthrus_transformers.recurrent.limited_steps import NO_LIMITS, STATE_UPDATE, limited, limits_of
 from orthrus_transformers.recurrent.recorded_scans import SCANS, KnownScan, arguments
 from orthrus_transformers.recurrent.recurrent_states import RecurrentStates
 
 WITHOUT_MEMORY = {"mlp", "moe"}  # kinds of layers that need no cache
 ASKS = ("update_conv_state", "update_recurrent_state")  # of a cache
+SCAN_DTYPE = torch.float32  # in which the library's scans compute, or round what they take, in models of float64, too
 
 
 def find_recurrent(model: Any) -> list[Any]:
@@ -44,7 +46,8 @@ def make_states(model: Any) -> RecurrentStates | None:
     if not modules:
         return None
     route_recurrent(modules)
-    return RecurrentStates(by_token=not scans_known(modules))
+    scan = any(_scan_names(type(module)) for module in modules)
+    return RecurrentStates(by_token=not scans_known(modules), scan_dtype=SCAN_DTYPE if scan else None)
 
 
 def follow(states: RecurrentStates | None, context: Context) -> None:
@@ -83,7 +86,7 @@ def _names(kind: type) -> tuple[str, ...]:
 
 
 def _forward(module: Any) -> Forward:
-    own, names = own_forward(module), _scan_names(type(module))
+    own, names = _one_token(module), _scan_names(type(module))
     scanning: Forward | None = None
 
     def forward(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
@@ -117,11 +120,29 @@ def _by_token(own: Forward, states: LayerStates, layer: int, hidden: Tensor, *ar
     return torch.cat(outputs, dim=1)
 
 
+def _one_token(module: Any) -> Forward:
+    """Return the module's forward over one token a row, and over what has no scan: its own, within its limits."""
+    limits = limits_of(module)
+    if limits == NO_LIMITS or STATE_UPDATE not in _names(type(module)):
+        return own_forward(module)
+    return _calling(module, {STATE_UPDATE: limited(_function_of(module, STATE_UPDATE), limits)})
+
+
 def _with_scans(module: Any, names: list[str]) -> Forward:
     """Return the module's forward with the functions that scan replaced by those that know the pass."""
+    return _calling(module, {name: _scan(module, _function_of(module, name), SCANS[name]) for name in names})
+
+
+def _function_of(module: Any, name: str) -> Callable[..., Any]:
+    """Return what a module's forward calls by a name."""
+    function: Callable[..., Any] = inspect.unwrap(type(module).forward).__globals__[name]
+    return function
+
+
+def _calling(module: Any, functions: Mapping[str, Callable[..., Any]]) -> Forward:
+    """Return the module's forward with these functions in place of those of the same names."""
     function = inspect.unwrap(type(module).forward)
-    replaced = {name: _scan(module, function.__globals__[name], SCANS[name]) for name in names}
-    scope = {**function.__globals__, **replaced}
+    scope = {**function.__globals__, **functions}
     copied = FunctionType(function.__code__, scope, function.__name__, function.__defaults__, function.__closure__)
     copied.__kwdefaults__ = function.__kwdefaults__
     return copied.__get__(module)

@@ -37,10 +37,15 @@ class RecordsActions(Protocol):
 
 
 class RecurrentStates:
-    """The states of all rows; by_token: whether layers take the tokens of a pass one after the other."""
+    """The states of all rows.
 
-    def __init__(self, by_token: bool) -> None:
+    by_token: whether layers take the tokens of a pass one after the other. scan_dtype: in which they scan them,
+    whatever the dtype of their inputs is; None: it is not known of any.
+    """
+
+    def __init__(self, by_token: bool, scan_dtype: torch.dtype | None = None) -> None:
         self.by_token = by_token
+        self.scan_dtype = scan_dtype
         self.generation = 0  # how often the states had to move
         self.pending: ScoredPass | None = None
         self._rows = 0
