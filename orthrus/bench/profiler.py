@@ -35,23 +35,44 @@ class Profile:
     engine: Mapping[str, Any] = field(default_factory=dict)
 
 
-OPTIONAL = (
+ASKED = (  # for by the loop, to tell what a part can do
     "blocks_beside",
+    "capabilities",
+    "device",
+    "drafts_nothing",
     "drafts_trees",
+    "embed",
     "free_rows",
+    "group",
+    "head",
+    "hidden_size",
     "keep_path",
+    "layer_count",
+    "likeliest",
+    "logits",
+    "max_length",
     "move_rows",
     "moves_rows",
     "one_pass_obstacle",
+    "prefill_chunks",
+    "read_taps",
     "reads_trees",
     "refusal",
     "restored",
     "restores_prefixes",
     "score_with_blocks",
+    "scores_ahead",
+    "scores_choices",
+    "start",
+    "stop_token_ids",
     "take_predictions",
+    "tap",
+    "taps",
+    "tokenizer",
     "tree_obstacle",
     "turn",
     "verifies_trees",
+    "vocabulary_size",
 )
 
 
@@ -61,8 +82,8 @@ class TimedPart:
     def __init__(self, part: Any, methods: Sequence[str], spans: list[Span], moments: Moments) -> None:
         self._part = part
         self.name = name_of(part)
-        # As attributes of its own, so that who asks for an optional one, such as `ahead`, finds it.
-        vars(self).update({name: getattr(part, name) for name in OPTIONAL if hasattr(part, name)})
+        # As attributes of its own: from Python 3.12 on `isinstance` finds a protocol's members nowhere else.
+        vars(self).update({name: getattr(part, name) for name in ASKED if hasattr(part, name)})
         vars(self).update({name: _noting(name, getattr(part, name), spans, moments) for name in methods})
 
     def __getattr__(self, name: str) -> Any:
@@ -70,9 +91,9 @@ class TimedPart:
 
 
 def _noting(name: str, method: Callable[..., Any], spans: list[Span], moments: Moments) -> Callable[..., Any]:
-    def noted(*arguments: Any) -> Any:
+    def noted(*arguments: Any, **named: Any) -> Any:
         began = moments.now()
-        value = method(*arguments)
+        value = method(*arguments, **named)
         spans.append(Span(name, began, moments.now()))
         return value
 

@@ -5,20 +5,42 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import re
+from collections import Counter
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from support.bench import Clock
 from support.building import table_target
+from support.recordings import recording_target
 
 from orthrus import AutoBlock, Decoder, Draft, Scheduler, Stop
-from orthrus.bench.profiler import Profile, profile
+from orthrus.bench.profiler import Profile, TimedPart, profile
 from orthrus.bench.results import Phases
+from orthrus.choices import ScoresChoices, VerifiesChoices
+from orthrus.moments import moments_of
+from orthrus.one_pass import DraftsWhileScoring, ScoresWithBlocks
+from orthrus.optional import (
+    BoundsRows,
+    DraftsAhead,
+    FreesRows,
+    MovesRows,
+    PrefillsInChunks,
+    ReadsLikeliest,
+    ReadsTaps,
+    RestoresPrefixes,
+    TakesTurns,
+    TappedTarget,
+)
+from orthrus.ranks.together import SharedTarget
+from orthrus.score_ahead import DraftsNothing, ScoresAhead
 from orthrus.testing import TableTarget
 from orthrus.testing.profiles import fewer
+from orthrus.trees import DraftsTrees, ReadsTrees, ScoresTrees, VerifiesTrees
 from orthrus_drafters.none import NoDrafter
 from orthrus_drafters.prompt_lookup import LONGEST, PromptLookup
 from orthrus_verifiers.consensus import Consensus
@@ -106,6 +128,36 @@ def test_the_parts_add_up_to_the_cycle(ticks: list[float], plain: bool) -> None:
     assert sum(dataclasses.astuple(profiled.phases)) == pytest.approx((ends[-1] - ends[0]) / (len(ends) - 1))
 
 
+ASKED_OF_TARGETS = (
+    *(BoundsRows, FreesRows, MovesRows, PrefillsInChunks, RestoresPrefixes, SharedTarget, TakesTurns, TappedTarget),
+    *(ScoresAhead, ScoresChoices, ScoresTrees, ScoresWithBlocks),
+)
+ASKED_OF_DRAFTERS = (
+    *(DraftsAhead, DraftsNothing, DraftsTrees, DraftsWhileScoring, MovesRows, ReadsLikeliest, ReadsTaps, ReadsTrees),
+)
+
+
+METHODS = {
+    "target": ("prefill", "score", "score_choices", "score_ahead", "score_with_blocks", "keep"),
+    "drafter": ("propose", "observe", "ahead"),
+    "verifier": ("verify", "verify_choices"),
+}
+
+
+@pytest.mark.parametrize(
+    ("part", "ability"),
+    [
+        *(("target", ability) for ability in ASKED_OF_TARGETS),
+        *(("drafter", ability) for ability in ASKED_OF_DRAFTERS),
+        *(("verifier", ability) for ability in (VerifiesChoices, VerifiesTrees)),
+    ],
+)
+def test_what_a_part_can_do_is_among_a_timed_parts_own_members(part: str, ability: Any) -> None:
+    """From Python 3.12 on `isinstance` looks for no others."""
+    timed = TimedPart(mock.MagicMock(), METHODS[part], [], moments_of(torch.device("cpu"), Clock()))
+    assert isinstance(SimpleNamespace(**vars(timed)), ability)
+
+
 def test_no_cycle_follows_a_cycle_where_answers_are_short() -> None:
     decoder = Decoder.of(table_target(), NoDrafter(), Consensus(), Stop(2))  # the prefill's token, and one cycle's
     assert profile(decoder, [[1], [2]], 1, Clock()) is None
@@ -174,3 +226,30 @@ def test_a_drafter_that_chooses_tells_what_it_chose() -> None:
     assert re.fullmatch(r"\d+:\d+%( \d+:\d+%)*", profiled.engine["drafts"])
     fixed = profile(Decoder.of(target, PromptLookup(2, 1), Consensus(), Stop(40)), [[1, 2, 3]], 1, Clock())
     assert fixed is not None and fixed.engine == {}
+
+
+@pytest.mark.parametrize("drafter", [NoDrafter, PromptLookup])
+@pytest.mark.parametrize("choices", [False, True])
+def test_passes_that_are_profiled_are_those_that_decoding_runs(
+    drafter: type[NoDrafter | PromptLookup], choices: bool
+) -> None:
+    target, passes = recording_target(), Counter[Any]()
+    target.scores_ahead, target.scores_choices = True, choices  # as a GPU's do
+    run, launch = target.engine.run, target.score_ahead
+
+    def counted(forward_pass: Any) -> Any:
+        passes[forward_pass.last, forward_pass.choices] += 1
+        return run(forward_pass)
+
+    def launched(*arguments: Any, **named: Any) -> None:
+        passes["ahead", named.get("choices", False)] += 1
+        launch(*arguments, **named)
+
+    target.engine.run = counted  # type: ignore[method-assign]
+    target.score_ahead = launched  # type: ignore[method-assign]
+    decoder = Decoder.of(target, drafter(), Consensus(), Stop(12))
+    decoder.generate([[1, 2, 3] * 3])
+    decoded = Counter(passes)
+    passes.clear()
+    assert profile(decoder, [[1, 2, 3] * 3], 1, Clock()) is not None
+    assert passes == decoded and any(chosen for _, chosen in decoded) is choices
