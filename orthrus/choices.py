@@ -82,12 +82,9 @@ class Choices:
         """
         if isinstance(drafter, ReadsLikeliest | DraftsWhileScoring):
             return None
-        score = score_choices_of(target)
-        if score is None or not isinstance(verifier, VerifiesChoices):
+        score, verify = score_choices_of(target), verify_choices_of(verifier)
+        if score is None or verify is None:
             return None
-        if not speaks_for(verifier, "verify", "verify_choices"):
-            return None
-        verify = verifier.verify_choices
         return cls(score, verify) if recorder is None else cls(*recorder.noting_choices(score, verify))
 
 
@@ -96,6 +93,13 @@ def score_choices_of(target: Target) -> Callable[[Context, Draft], Tensor] | Non
     if not isinstance(target, ScoresChoices) or not target.scores_choices:
         return None
     return target.score_choices if speaks_for(target, "score", "score_choices") else None
+
+
+def verify_choices_of(verifier: Verifier) -> Callable[[Context, Draft, Tensor], Verdict] | None:
+    """Return a verifier's `verify_choices`; None: it has none, or it may not be called in the place of `verify`."""
+    if isinstance(verifier, VerifiesChoices) and speaks_for(verifier, "verify", "verify_choices"):
+        return verifier.verify_choices
+    return None
 
 
 def reduces(draft_pass: DraftPass) -> TypeGuard[ReducesLogits]:

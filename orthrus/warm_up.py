@@ -42,6 +42,7 @@ def warm_up(
     the shapes, the smallest first. Each with the decoder's own drafter: up to a limit, and at each of the last places
     of an answer, where less and less is drafted; and with made-up drafts of every width up to the widest that was seen,
     as what is drafted depends on the text, unless they are trees. A drafter that learns sees the made-up prompts, too.
+    Where greedy decoding goes without logits so does this: rows that draw, or want scores, find nothing captured.
     """
     begun, planned = clock(), shapes(decoder, settings)
     for rows, length in planned[-1:]:
@@ -81,7 +82,7 @@ def _decodings(decoder: Decoder, rows: int, length: int) -> Iterator[Callable[[]
     There is a prompt more than rows: it takes the row of one that ends, and drafters may do otherwise while one waits.
     """
     prompts = made_up_prompts(rows + 1, length, decoder.target.vocabulary_size)
-    watched = WidthVerifier(decoder.verifier)
+    watched = WidthVerifier.around(decoder.verifier)
     yield lambda: _decode(replace(decoder, verifier=watched), prompts, rows, ANSWER)
     widest = max(watched.widths, default=0)
     for limit in range(

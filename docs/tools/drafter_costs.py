@@ -99,12 +99,12 @@ def eagle3_of(target: Any, config: Any, length: int, vocabulary: int) -> Eagle3:
 def costs_of(target: Any, drafter: Any, verifier: Any, context: int, cycles: int) -> dict[str, float]:
     """Return medians in milliseconds of a draft, of reading taps, and of the pass that scores."""
     times: Timed = defaultdict(list)
-    score = target.score
+    scoring = {name: getattr(target, name) for name in ("score", "score_choices")}  # decoding takes one or the other
     drafter.read_taps, drafter.propose = (
         timed(times, "read_taps", drafter.read_taps),
         timed(times, "draft", drafter.propose),
     )
-    target.score = timed(times, "score", score)
+    vars(target).update({name: timed(times, "score", method) for name, method in scoring.items()})
     try:
         prompt = [1000 + 7 * place for place in range(context)]
         decoder = Decoder.of(target, drafter, verifier, Stop(cycles, min_new_tokens=cycles))
@@ -113,7 +113,8 @@ def costs_of(target: Any, drafter: Any, verifier: Any, context: int, cycles: int
             decoder.generate([prompt], batch=1)
         torch.cuda.synchronize()
     finally:
-        del target.score
+        for name in scoring:
+            delattr(target, name)
     medians = {
         name: statistics.median(began.elapsed_time(ended) for began, ended in pairs[len(pairs) // 4 : -20])
         for name, pairs in times.items()

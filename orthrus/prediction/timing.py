@@ -37,7 +37,7 @@ class StepTime:
 
 def step_times(decoder: Decoder, prompts: Prompts, batch: int, clock: Clock) -> list[StepTime]:
     """Return the steps of a decoding. The clock is read where the host has what a step committed, as a user gets it."""
-    verifier = WidthVerifier(decoder.verifier)
+    verifier = WidthVerifier.around(decoder.verifier)
     last, times = clock(), []
     for step in replace(decoder, verifier=verifier).steps(prompts, batch)[1]:
         now = clock()

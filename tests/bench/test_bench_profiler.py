@@ -16,9 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.bench import Clock
 from support.building import table_target
+from support.counted_passes import count_passes
 from support.recordings import recording_target
 
-from orthrus import AutoBlock, Decoder, Draft, Scheduler, Stop
+from orthrus import AutoBlock, Context, Decoder, Draft, Scheduler, Stop
 from orthrus.bench.profiler import Profile, TimedPart, profile
 from orthrus.bench.results import Phases
 from orthrus.choices import ScoresChoices, VerifiesChoices
@@ -233,23 +234,22 @@ def test_a_drafter_that_chooses_tells_what_it_chose() -> None:
 def test_passes_that_are_profiled_are_those_that_decoding_runs(
     drafter: type[NoDrafter | PromptLookup], choices: bool
 ) -> None:
-    target, passes = recording_target(), Counter[Any]()
+    target, launches = recording_target(), Counter[bool]()
+    passes = count_passes(target)
     target.scores_ahead, target.scores_choices = True, choices  # as a GPU's do
-    run, launch = target.engine.run, target.score_ahead
+    launch = target.score_ahead
 
-    def counted(forward_pass: Any) -> Any:
-        passes[forward_pass.last, forward_pass.choices] += 1
-        return run(forward_pass)
+    def launched(context: Context, choices: bool = False) -> None:
+        launches[choices] += 1
+        launch(context, choices)
 
-    def launched(*arguments: Any, **named: Any) -> None:
-        passes["ahead", named.get("choices", False)] += 1
-        launch(*arguments, **named)
-
-    target.engine.run = counted  # type: ignore[method-assign]
     target.score_ahead = launched  # type: ignore[method-assign]
     decoder = Decoder.of(target, drafter(), Consensus(), Stop(12))
     decoder.generate([[1, 2, 3] * 3])
-    decoded = Counter(passes)
+    decoded = Counter(passes), Counter(launches)
     passes.clear()
+    launches.clear()
     assert profile(decoder, [[1, 2, 3] * 3], 1, Clock()) is not None
-    assert passes == decoded and any(chosen for _, chosen in decoded) is choices
+    assert (passes, launches) == decoded
+    assert passes.keys() == {"choices" if choices else "logits"}
+    assert launches.keys() == ({choices} if drafter is NoDrafter else set())
