@@ -248,9 +248,9 @@ def check_one_pass(target: Target, drafter: Drafter, names: Mapping[str, str] | 
 def scoring_of(target: Target, drafter: Drafter) -> Callable[[Context, Draft], Tensor]:
     """Return what scores a draft: `target.score`, or with what the drafter wants to run beside it.
 
-    Where memory does not hold the blocks of a draft, it is scored without them, and so are drafts of as many tokens
-    over texts as long from then on: a pass that failed is not tried again in each cycle. Raises BuildError if the
-    target cannot.
+    Where memory does not hold the blocks of a draft, it is scored without them, and so are drafts of as many tokens or
+    more over texts as long or longer from then on: a pass that failed is not tried again in each cycle. Raises
+    BuildError if the target cannot.
     """
     check_one_pass(target, drafter)
     if not isinstance(drafter, DraftsWhileScoring):

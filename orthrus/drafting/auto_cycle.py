@@ -50,7 +50,6 @@ class AutoCycle:
         self._last: deque[DraftShape] = deque()  # shapes of the last cycles of two passes
         self._shapes: Counter[DraftShape] = Counter()  # how often each of them
         self._short = ShortMemory()  # for cycles of one pass
-        self._asked: PassSize | None = None  # of the last cycle for which `choose` was asked
 
     def _costs(self, kind: str, run: Callable[[Context, int], object], *, trees: bool = False) -> CycleCosts:
         drafting = f"cycle of two passes, {self._drafting[0]}{kind}", run
@@ -80,7 +79,7 @@ class AutoCycle:
         except (RuntimeError, InputError) as error:
             if not is_short(error):
                 raise
-            self._give_up(self._size(context))
+            self.give_up(context)
 
     def knows(self, context: Context, shape: DraftShape) -> bool:
         """Tell whether `choose` can choose; if not, and there is room, `prepare` would measure."""
@@ -92,8 +91,7 @@ class AutoCycle:
 
         Where costs are not known it stays as it was; without memory for one pass it is two.
         """
-        self._asked = self._size(context)
-        if not self._short.allows(self._asked):
+        if not self.may_try(context):
             return False
         if self.knows(context, shape):
             one, two = self._one_pass.seconds(context, self._drafts), self._mean_seconds(context, shape)
@@ -106,15 +104,12 @@ class AutoCycle:
             self._add(shape)
         self._policy.observe(Way.ONE_PASS if shape is None else Way.TWO_PASSES, tokens)
 
-    def give_up(self) -> None:
-        """Take two passes from now on where there is as much as `choose` was last asked for, or more, and say so.
+    def give_up(self, context: Context) -> None:
+        """Take two passes from now on with as many rows and as long a text as a context's, or more, and say so.
 
         For who found that memory did not hold the one pass that was chosen.
         """
-        assert self._asked is not None, "one pass was chosen"
-        self._give_up(self._asked)
-
-    def _give_up(self, size: PassSize) -> None:
+        size = self._size(context)
         rows = size.tokens // self._drafts
         where = f"{rows} row{'s' * (rows > 1)} of up to {size.slots} tokens"
         self._notify(f"the memory does not hold a cycle of one pass for {where}; drafter.cycle=auto takes two there")

@@ -30,7 +30,7 @@ class AutoCycleDiffusion:
 
     Both are tried: what cycles cost is measured, and what is accepted is learned. Where the target does not join blocks
     with the draft (see `JoinsBlocks`), as with more than one row, or has no slots for them, all cycles have two passes.
-    So do those as large as one for whose blocks memory was short.
+    Where memory was short for the blocks of a cycle, those with as many rows and as long a text, or more, have two.
     """
 
     name = "diffusion"
@@ -55,7 +55,7 @@ class AutoCycleDiffusion:
         self._joins: dict[int, bool] = {}  # by rows
         self._in_one_pass = False  # whether the next draft is made in the pass that scores this one
         self._measures = False  # whether costs are to be measured before the next draft, so that none is launched
-        self._wanted = False  # whether this cycle's blocks are to make a draft, and have not yet
+        self._wanted: Context | None = None  # for which this cycle's blocks are to make a draft, and have not yet
         self._telling: Telling | None = None  # of this cycle
 
     @property
@@ -98,7 +98,7 @@ class AutoCycleDiffusion:
         joins, launched, before = self._may_join(context), self.launched, self._two.shape
         if joins and not launched:
             self._auto.prepare(context, before)
-            joins = self._auto.may_try(context)  # still
+            joins = self._auto.may_try(context)  # measuring may have shown that memory is short for one pass
         by_one = self._one.launched or (not launched and joins and self._in_one_pass)
         draft = (self._one if by_one else self._two).propose(context, chance)
         shape = self._two.shape  # of the next draft, if it is launched
@@ -122,11 +122,11 @@ class AutoCycleDiffusion:
         A draft that is longer than those of one pass has too many lengths: the one after it is made in a pass apart.
         """
         self._one.leave_out()
-        self._wanted = False
+        self._wanted = None
         if not self._in_one_pass or draft.parents is not None or draft.tokens.shape[1] >= self._one.block:
             return None
         blocks = self._one.blocks_beside(context, draft)
-        self._wanted = blocks is not None
+        self._wanted = None if blocks is None else context
         return blocks
 
     def take_predictions(self, context: Context, predictions: BlockPredictions) -> None:
@@ -140,7 +140,7 @@ class AutoCycleDiffusion:
         if not self._in_one_pass:
             return self._two.ahead(context, chance)
         made = self._one.ahead(context, chance)
-        self._wanted = self._wanted and not made
+        self._wanted = None if made else self._wanted
         return made
 
     def observe(self, step: Step) -> None:
@@ -148,9 +148,9 @@ class AutoCycleDiffusion:
         self._two.observe(step)
         self._one.observe(step)
         telling, self._telling = self._telling, None
-        if self._wanted and not self._measures:
-            self._auto.give_up()
-        self._wanted = False
+        if self._wanted is not None and not self._measures:
+            self._auto.give_up(self._wanted)
+        self._wanted = None
         if telling is not None and step.own:
             committed = [len(tokens) for tokens in step.committed if tokens]  # of the rows that took part
             self._auto.observe(sum(committed) / max(1, len(committed)), telling.shape)

@@ -101,7 +101,7 @@ class Decoding:
             try:
                 self.scored_with_blocks(context, context.empty_draft())
             except torch.OutOfMemoryError:
-                self.auto.give_up()
+                self.auto.give_up(context)
             else:
                 self.auto.observe(2.0, None)
         return ways
@@ -151,3 +151,11 @@ def test_where_memory_fails_again_and_again_few_passes_are_lost() -> None:
     for length in range(700, 0, -20):
         decoding.run(Phase(1, length, False, 0))
     assert [phase.length for phase in decoding.tried] == [700, 500, 240, 120, 60]
+
+
+def test_one_pass_can_be_given_up_before_it_was_chosen() -> None:
+    decoding, large, small = Decoding(), Phase(2, 100, False, 0), Phase(1, 100, False, 0)
+    decoding.auto.give_up(large.context(decoding.target))
+    assert not decoding.auto.may_try(large.context(decoding.target))
+    assert decoding.auto.may_try(small.context(decoding.target))
+    assert decoding.notes[0].startswith("the memory does not hold a cycle of one pass for 2 rows of up to 128 tokens")
