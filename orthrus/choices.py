@@ -42,6 +42,14 @@ class VerifiesChoices(Protocol):
         """Return what `verify` returns, at temperature 0, of logits whose argmax is choices [B, n + 1]."""
 
 
+@runtime_checkable
+class MeasuresPasses(Protocol):
+    """A drafter that measures what the target's passes cost, and must know which of them decoding runs."""
+
+    def note_choices(self, chooses: bool) -> None:
+        """Take note whether the decoding that begins scores choices where no row wants anything of logits."""
+
+
 class PassLogits(Protocol):
     """The logits [B, n, V] of a pass as what is made of them, of which this process may hold a part."""
 
@@ -86,6 +94,16 @@ class Choices:
         if score is None or verify is None:
             return None
         return cls(score, verify) if recorder is None else cls(*recorder.noting_choices(score, verify))
+
+
+def choices_for(
+    target: Target, drafter: Drafter, verifier: Verifier, recorder: StepRecorder | None = None
+) -> Choices | None:
+    """Return what `Choices.between` does; a drafter that measures passes is told what this decoding runs."""
+    choices = Choices.between(target, drafter, verifier, recorder)
+    if isinstance(drafter, MeasuresPasses):
+        drafter.note_choices(choices is not None)
+    return choices
 
 
 def score_choices_of(target: Target) -> Callable[[Context, Draft], Tensor] | None:

@@ -25,7 +25,7 @@ from orthrus.accepted_path import keep_accepted_path
 from orthrus.batch.context import Context
 from orthrus.batch.scheduler import Scheduler
 from orthrus.chance import Chance
-from orthrus.choices import Choices
+from orthrus.choices import choices_for
 from orthrus.decision import Decided, Decision
 from orthrus.interfaces import Drafter, Target, Verifier
 from orthrus.one_pass import scoring_of
@@ -71,7 +71,7 @@ def decode_in_turns(
     scheduler of a session, which has begun on the target; None: the decoding begins. recorder: of what watchers are
     told; None: nobody watches.
     """
-    turn, together, choices = turn_of(target), together_of(target), Choices.between(target, drafter, verifier, recorder)
+    turn, together, choices = turn_of(target), together_of(target), choices_for(target, drafter, verifier, recorder)
     check_trees(target, drafter, verifier)
     if under_way is None:
         begin(target, turn, context)

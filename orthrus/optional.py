@@ -283,7 +283,7 @@ class MeasuredTarget(Protocol):
     """A target that tells `orthrus bench` what its passes must read."""
 
     def pass_bytes(self, lengths: Sequence[int]) -> int:
-        """Return the bytes of weights, keys and values that a pass over rows of so many tokens reads in this process."""
+        """Return the bytes of weights, keys and values that this process reads in a pass over rows so long."""
 
 
 @runtime_checkable

@@ -53,6 +53,7 @@ ASKED = (  # for by the loop, to tell what a part can do
     "max_length",
     "move_rows",
     "moves_rows",
+    "note_choices",
     "one_pass_obstacle",
     "prefill_chunks",
     "read_taps",

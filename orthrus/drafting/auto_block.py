@@ -47,6 +47,10 @@ class AutoBlock:
         """Forget what was known of these rows, which have new prompts."""
         self._chooser.start(rows)
 
+    def note_choices(self, chooses: bool) -> None:
+        """Take note whether decoding scores choices where no row wants anything of logits (see `MeasuresPasses`)."""
+        self._costs.note_choices(chooses)
+
     def move_rows(self, sources: Sequence[int]) -> None:
         """Take what is known of the rows along (see `MovesRows`)."""
         self._chooser.move_rows(sources)

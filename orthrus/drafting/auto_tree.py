@@ -53,6 +53,11 @@ class AutoTree:
         """Forget what was known of these rows, which have new prompts."""
         self._policy.start(rows)
 
+    def note_choices(self, chooses: bool) -> None:
+        """Take note whether decoding scores choices where no row wants anything of logits (see `MeasuresPasses`)."""
+        self._chains.note_choices(chooses)
+        self._trees.note_choices(chooses)
+
     def move_rows(self, sources: Sequence[int]) -> None:
         """Take what is known of the rows along (see `MovesRows`)."""
         self._policy.move_rows(sources)

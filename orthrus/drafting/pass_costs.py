@@ -43,7 +43,8 @@ VERIFY_TREE = "verify tree"  # the same where a tree was drafted
 
 RunPass = Callable[[Context, int], object]  # runs a pass of the size and leaves scratch slots only
 Score = Callable[[Context, Draft], Tensor]  # returns the logits [B, n + 1, V] of a draft
-Bucket = tuple[int, int, bool]  # buckets of rows and slots, and whether tokens are drawn or the likeliest
+Choose = Callable[[Context, Draft], Tensor]  # returns the target's choices [B, n + 1] behind its anchor and tokens
+Bucket = tuple[int, int, bool, bool]  # of rows and slots, whether tokens are drawn, and whether passes score choices
 
 
 class PassCosts:
@@ -63,23 +64,31 @@ class PassCosts:
         *,
         trees: bool = False,
     ) -> None:
-        """trees: whether sizes are those of trees, 0 not among them."""
+        """trees: whether sizes are those of trees, 0 not among them.
+
+        Until `note_choices` is called, decoding is taken to score choices where the target does.
+        """
         self._target = target
         self._verify, self._trees = VERIFY_TREE if trees else VERIFY, trees
         self._together = together_of(target)
         self._drafting = dict([drafting] if drafting else [])
         self._notify = notify
         self._clock = clock
+        self._chooses = True
         self._known: dict[tuple[str, Bucket], dict[int, float]] = {}  # by kind
         self._cycles: dict[tuple[Bucket, int], list[float]] = {}  # by number of sizes
         self._scoring: dict[tuple[Bucket, int], list[float]] = {}  # likewise
+
+    def note_choices(self, chooses: bool) -> None:
+        """Take note whether decoding scores choices where no row wants anything of logits (see `MeasuresPasses`)."""
+        self._chooses = chooses
 
     def cycles(self, context: Context, sizes: Sequence[int]) -> list[float]:
         """Return the seconds of a cycle with so many drafts, for each of the first sizes, 0 among those of chains.
 
         A smaller size is never told to cost more than a larger one: that is the noise of measuring.
         """
-        bucket = bucket_of(context)
+        bucket = self._bucket(context)
         key = bucket, len(sizes)
         if key not in self._cycles:
             curves = [self._curve(kind, context, sizes, bucket) for kind in (self._verify, *self._drafting)]
@@ -92,7 +101,7 @@ class PassCosts:
 
         What lies between two sizes costs as much as lies between theirs.
         """
-        bucket = bucket_of(context)
+        bucket = self._bucket(context)
         key = bucket, len(sizes)
         if key not in self._scoring:
             curve = self._curve(VERIFY, context, sizes, bucket)
@@ -102,10 +111,12 @@ class PassCosts:
 
     def knows(self, context: Context, sizes: Sequence[int]) -> bool:
         """Return whether `cycles` would answer without measuring and without a file."""
-        return not any(sizes) or (bucket_of(context), len(sizes)) in self._cycles
+        return not any(sizes) or (self._bucket(context), len(sizes)) in self._cycles
 
     def _curve(self, kind: str, context: Context, sizes: Sequence[int], bucket: Bucket) -> Mapping[int, float]:
         missing_sizes = {size for size in sizes if size or kind == self._verify}  # no pass drafts nothing
+        if kind != self._verify:
+            bucket = (*bucket[:3], False)  # drafting is the same
         identity = self._identity(kind, bucket)
         known = self._known.setdefault((kind, bucket), {})
         if not missing_sizes <= known.keys() and identity is not None:
@@ -132,16 +143,39 @@ class PassCosts:
         if kind != self._verify:
             return {size: partial(self._drafting[kind], context, size) for size in sizes}
         scratch = scratch_context(context, len(sizes) * (MOST_ROUNDS + 1))
-        run = verify_tree if self._trees else verify
-        return {size: partial(run, self._target, context, scratch, size) for size in sizes}
+        choose = self._choosing(context) or choices_of(self._target.score)
+        return {size: partial(self._cycle, context, scratch, choose, size) for size in sizes}
+
+    def _cycle(
+        self,
+        context: Context,
+        scratch: Scheduler,
+        choose: Choose,
+        size: int,
+        ahead: Callable[[], object] | None = None,
+    ) -> None:
+        if self._trees:
+            verify_tree(self._target, context, scratch, choose, size, ahead)
+        else:
+            verify(context, scratch, choose, size, ahead)
+
+    def _choosing(self, context: Context) -> Choose | None:
+        """Return what scores the choices of a context's rows without their logits; None: decoding asks for logits."""
+        return score_choices_of(self._target) if self._chooses and context.settings.plain else None
+
+    def _bucket(self, context: Context) -> Bucket:
+        """Return what costs are told apart by, beside kind and size."""
+        chooses = self._choosing(context) is not None
+        return _row_bucket(len(context.rows)), _slot_bucket(context.longest), context.settings.draws, chooses
 
     def _identity(self, kind: str, bucket: Bucket) -> dict[str, Any] | None:
         """Return what the costs depend on, as JSON has it, or None if the target does not say."""
         if not isinstance(self._target, HasPassIdentity):
             return None
-        rows, slots, drawn = bucket
+        rows, slots, drawn, chooses = bucket
         target = dict(self._target.pass_identity())
-        passes = {"pass": kind, "rows": rows, "slots": slots, **({"drawn": True} if drawn else {})}
+        flags = [name for name, flag in (("drawn", drawn), ("choices", chooses)) if flag]
+        passes = {"pass": kind, "rows": rows, "slots": slots, **dict.fromkeys(flags, True)}
         return {**passes, "target": target, **pass_conditions(self._target.device)}
 
 
@@ -201,23 +235,17 @@ def scratch_context(context: Context, cycles: int) -> Scheduler:
 
 
 def verify(
-    target: Target,
-    context: Context,
-    scratch: Scheduler,
-    size: int,
-    score: Score | None = None,
-    ahead: Callable[[], object] | None = None,
+    context: Context, scratch: Scheduler, choose: Choose, size: int, ahead: Callable[[], object] | None = None
 ) -> None:
     """Pass over the anchors and so many drafts, choose tokens as a verifier does, and commit something to `scratch`.
 
-    score: passes in the target's place. ahead: called while the host waits for what was committed.
+    ahead: called while the host waits for what was committed.
 
     Committing, which waits for the device, is half as long as a small model's pass. Above temperature 0 so is noise for
     every token of the vocabulary. The tokens differ, so that a mixture of experts is as busy as it would be.
     """
     draft = _made_up(context, size)
-    chosen = _choices(target, context, draft, score)[:, 0]
-    nothing = torch.zeros_like(chosen)
+    nothing = torch.zeros_like(choose(context, draft)[:, 0])
     scratch.commit(draft, Verdict(nothing, nothing + _no_stop(context)), ahead)
 
 
@@ -225,8 +253,8 @@ def verify_tree(
     target: Target,
     context: Context,
     scratch: Scheduler,
+    choose: Choose,
     size: int,
-    score: Score | None = None,
     ahead: Callable[[], object] | None = None,
 ) -> None:
     """Do what a cycle does with a tree of so many tokens: also find its paths, and move the keys of one that is kept.
@@ -236,7 +264,7 @@ def verify_tree(
     draft = _made_up(context, size)
     tree = replace(draft, parents=parents_in_pairs(draft.tokens))
     draft = check_draft(tree, context, "auto", trees=True).draft
-    path = AcceptedPath.of(draft, keep_agreed(_choices(target, context, draft, score), draft))
+    path = AcceptedPath.of(draft, keep_agreed(choose(context, draft), draft))
     assert isinstance(target, ScoresTrees), "it was asked before"
     target.keep_path(context, path.order)
     nothing = torch.zeros_like(context.lengths)
@@ -244,12 +272,14 @@ def verify_tree(
     scratch.commit(chain, Verdict(nothing, nothing + _no_stop(context)), ahead)
 
 
-def _choices(target: Target, context: Context, draft: Draft, score: Score | None) -> Tensor:
-    """Return the target's choices [B, n + 1], made as decoding makes them."""
-    if score is None and context.settings.plain and (choose := score_choices_of(target)) is not None:
-        return choose(context, draft)
-    logits = (score or target.score)(context, draft)
-    return add_noise(context, logits, Chance(0, context.device), paths=draft.paths).argmax(-1)
+def choices_of(score: Score) -> Choose:
+    """Return what chooses as decoding does where it scores logits."""
+
+    def choose(context: Context, draft: Draft) -> Tensor:
+        logits = score(context, draft)
+        return add_noise(context, logits, Chance(0, context.device), paths=draft.paths).argmax(-1)
+
+    return choose
 
 
 def _made_up(context: Context, size: int) -> Draft:
@@ -264,11 +294,6 @@ def _no_stop(context: Context) -> int:
 
 def _stop_tokens(context: Context) -> frozenset[int]:
     return frozenset().union(*(row.stop.token_ids for row in context.rows))
-
-
-def bucket_of(context: Context) -> Bucket:
-    """Return what costs are told apart by, beside kind and size."""
-    return _row_bucket(len(context.rows)), _slot_bucket(context.longest), context.settings.draws
 
 
 def _row_bucket(rows: int) -> int:

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeGuard
 import torch
 
 from orthrus import BuildError, Chance, ConfigError, Context, Draft, Drafter, Parts, Step, TappedStates, TapPoint
+from orthrus.choices import MeasuresPasses
 from orthrus.one_pass import DraftsWhileScoring
 from orthrus.optional import DraftsAhead, HasFingerprint, MovesRows, ReadsLikeliest, ReadsTaps, Reports, name_of
 from orthrus.ranks.together import together_of
@@ -91,6 +92,12 @@ class Cascade:
         self._choice.start(rows)
         for drafter in self._drafters:
             drafter.start(context, rows)
+
+    def note_choices(self, chooses: bool) -> None:
+        """Tell the drafters that measure passes."""
+        for drafter in self._drafters:
+            if isinstance(drafter, MeasuresPasses):
+                drafter.note_choices(chooses)
 
     def move_rows(self, sources: Sequence[int]) -> None:
         """Tell all drafters, who forget what they launched, and take what is known of the rows along."""

@@ -88,6 +88,10 @@ class AutoCycleDiffusion:
         self._two.start(context, rows)
         self._one.start(context, rows)
 
+    def note_choices(self, chooses: bool) -> None:
+        """Tell who chooses the size of drafts which passes to measure."""
+        self._two.note_choices(chooses)
+
     def move_rows(self, sources: Sequence[int]) -> None:
         """Tell both."""
         self._two.move_rows(sources)

@@ -205,6 +205,11 @@ class Diffusion:
         if context.device.type == "cuda":
             self._launched = torch.cuda.current_stream(context.device).record_event()
 
+    def note_choices(self, chooses: bool) -> None:
+        """Tell who chooses which passes to measure."""
+        if self._auto:
+            self._auto.note_choices(chooses)
+
     def move_rows(self, sources: Sequence[int]) -> None:
         """Forget what was launched early, for the rows as they were, and tell who chooses."""
         self._next = None

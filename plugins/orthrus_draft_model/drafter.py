@@ -75,6 +75,11 @@ class DraftModel:
         if self._auto:
             self._auto.start(rows)
 
+    def note_choices(self, chooses: bool) -> None:
+        """Tell who chooses which passes to measure."""
+        if self._auto:
+            self._auto.note_choices(chooses)
+
     def move_rows(self, sources: Sequence[int]) -> None:
         """Move the rows of the draft model's cache."""
         if self._mirror:

@@ -40,6 +40,11 @@ class PromptLookup:
         if self._auto:
             self._auto.start(rows)
 
+    def note_choices(self, chooses: bool) -> None:
+        """Tell who chooses which passes to measure."""
+        if self._auto:
+            self._auto.note_choices(chooses)
+
     def move_rows(self, sources: Sequence[int]) -> None:
         """Take the histories of the rows along."""
         self._histories = {row: self._histories[source] for row, source in enumerate(sources) if source >= 0}

@@ -45,6 +45,11 @@ class Suffix:
         if self._auto:
             self._auto.start(rows)
 
+    def note_choices(self, chooses: bool) -> None:
+        """Tell who chooses which passes to measure."""
+        if self._auto:
+            self._auto.note_choices(chooses)
+
     def move_rows(self, sources: Sequence[int]) -> None:
         """Take the texts of the rows along."""
         self._texts = {row: self._texts[source] for row, source in enumerate(sources) if source >= 0}
