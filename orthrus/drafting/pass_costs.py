@@ -74,14 +74,14 @@ class PassCosts:
         self._drafting = dict([drafting] if drafting else [])
         self._notify = notify
         self._clock = clock
-        self._chooses = True
+        self._score_choices = score_choices_of(target)  # None: decoding asks for logits always
         self._known: dict[tuple[str, Bucket], dict[int, float]] = {}  # by kind
         self._cycles: dict[tuple[Bucket, int], list[float]] = {}  # by number of sizes
         self._scoring: dict[tuple[Bucket, int], list[float]] = {}  # likewise
 
     def note_choices(self, chooses: bool) -> None:
         """Take note whether decoding scores choices where no row wants anything of logits (see `MeasuresPasses`)."""
-        self._chooses = chooses
+        self._score_choices = score_choices_of(self._target) if chooses else None
 
     def cycles(self, context: Context, sizes: Sequence[int]) -> list[float]:
         """Return the seconds of a cycle with so many drafts, for each of the first sizes, 0 among those of chains.
@@ -161,7 +161,7 @@ class PassCosts:
 
     def _choosing(self, context: Context) -> Choose | None:
         """Return what scores the choices of a context's rows without their logits; None: decoding asks for logits."""
-        return score_choices_of(self._target) if self._chooses and context.settings.plain else None
+        return self._score_choices if context.settings.plain else None
 
     def _bucket(self, context: Context) -> Bucket:
         """Return what costs are told apart by, beside kind and size."""
