@@ -1,8 +1,8 @@
 """Choices: the likeliest token of each place without the logits, where nobody reads more.
 
 At temperature 0 a verdict needs the largest alone. The logits of a head that several processes hold parts of would have
-to be gathered for it; each process can tell the largest of its part. A GPU finds it within a captured pass, where it is
-no launch of its own. B: rows, n: tokens of a draft, V: size of the vocabulary, k: likeliest tokens.
+to be gathered for it; each process can tell the largest of its part. On a GPU a captured pass finds it, too: the host
+launches less. B: rows, n: tokens of a draft, V: size of the vocabulary, k: likeliest tokens.
 """
 
 from __future__ import annotations

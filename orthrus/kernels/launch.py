@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-NOTHING = nullcontext()
+_ALREADY = nullcontext()
 UNFUSED = {"enable_fp_fusion": False}  # a product and a sum rounded at once by some tiles would give other bits
 
 
@@ -27,7 +27,7 @@ def current(device: torch.device) -> AbstractContextManager[Any]:
     device: of a tensor or a model, so that it has a number if it is a GPU.
     """
     if device.type != "cuda" or torch.cuda.current_device() == device.index:
-        return NOTHING
+        return _ALREADY
     return torch.cuda.device(device)
 
 

@@ -2,7 +2,7 @@
 
 A pass is over one row of m tokens, of which the first `first` are of one kind and all behind them of another. What
 comes in pairs is the first kind's and the other's. In large models the GPU's library makes products of many tokens
-faster than these kernels (see `wide_products`): then each kind has a launch of its own.
+faster than these kernels (see `wide_products`): then each kind has a launch of its own, but for `linear_rotated`.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ def linear(normed: Normed, first: int, weights: Pair, biases: Biases, epsilon: f
     tokens = normed.hidden.shape[1]
     outputs, inputs = weights[0].shape
     out = normed.hidden.new_empty(1, tokens, outputs)
-    if _apart(first, tokens, inputs):
-        for columns, weight, bias in zip(_kinds(first), weights, biases, strict=True):
-            skinny_linear.linear(normed.of(columns), weight, bias, epsilon, out[:, columns])
+    if biases[0] is None and _apart(first, tokens, inputs):
+        for columns, weight in zip(_kinds(first), weights, strict=True):
+            skinny_linear.linear(normed.of(columns), weight, None, epsilon, out[:, columns])
         return out
     layout = tile(_most(first, tokens), outputs, inputs)
     kernels.linear[_grid(first, tokens, outputs, layout)](
@@ -132,7 +132,7 @@ def linear_added(hidden: Pair, weights: Pair, residual: Tensor, norm: Tensor) ->
 
 
 def _apart(first: int, tokens: int, inputs: int) -> bool:
-    """Tell whether each kind has a launch: where the library may make the products of one."""
+    """Tell whether each kind has a launch: where one is of so many tokens that the library may make its products."""
     return inputs > SMALL_WIDTH and _most(first, tokens) >= FEWEST_TOKENS
 
 

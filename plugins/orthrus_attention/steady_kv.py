@@ -14,11 +14,11 @@ from orthrus_attention.parts_of_keys import FIRST_GROUP, group_count, part_count
 from orthrus_attention.prepared_pass import Prepared
 
 MOST_SLOTS = 16_384  # a text of 8,192 tokens with a draft is in a bucket of so many
-MOST_TREE_TOKENS = 160  # of all rows; every token of a tree has programs of its own
+MOST_TREE_TOKENS = 160  # of all rows; every token of a tree has a program of its own for each head of keys
 MOST_PARTS = 8192  # tokens times groups of parts, which are left in memory
 FEW_QUERIES, FEW_SLOTS = 16, 1024  # of a row's block, whose bits decide no text: beyond, it is laid out for speed
-# Of a tree over few slots, each of whose tokens has a program: else a multiprocessor has room for two of large heads.
-ROOM_FOR_MANY = {"maxnreg": 168, "num_stages": 2}
+# So that a multiprocessor of NVIDIA's has room for three programs of a tree over few slots, and not for two.
+SMALL_PROGRAMS: dict[str, Any] = {"maxnreg": 168, "num_stages": 2} if torch.version.hip is None else {}
 ENOUGH, MORE = 96, 256  # programs that fill a GPU without a part for each, up to FEW_SLOTS and beyond
 
 
@@ -141,7 +141,7 @@ def leave_parts(query: Tensor, key: Tensor, value: Tensor, prepared: Prepared, s
         **early_launch(),
     }
     tiles = -(-rows // layout.rows)
-    common = group_count(slots) + FIRST_GROUP if layout.grouped else splits
+    common = group_count(slots) + FIRST_GROUP if layout.grouped else splits  # groups, and parts of the one that differs
     programs = (common * tiles + queries, 1) if tree else (splits, tiles)
     triton_steady_kv.partial[(batch * heads, *programs)](
         query,
@@ -169,7 +169,7 @@ def leave_parts(query: Tensor, key: Tensor, value: Tensor, prepared: Prepared, s
         BLOCK_N=layout.slots,
         EXACT=query.element_size() == 2,
         num_warps=layout.warps,
-        **(ROOM_FOR_MANY if tree and query.element_size() == 2 and slots <= FEW_SLOTS else {}),
+        **(SMALL_PROGRAMS if tree and query.element_size() == 2 and slots <= FEW_SLOTS else {}),
         **shape,
     )
     return LeftParts(whole, out, parts, maxima, sums, splits, rows, shape)

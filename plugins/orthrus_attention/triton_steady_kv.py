@@ -263,7 +263,7 @@ def partial(
         else:
             alone = program - shared
             position = tl.load(positions + tl.program_id(0) // heads * queries + alone).to(tl.int32)
-            for part in range(part_of(length), part_of(position) + 1):
+            for part in range(part_of(length), tl.minimum(part_of(position) + 1, splits)):
                 leave(
                     query, key, value, positions, lengths, paths, out_or_parts, maxima, sums, scale,
                     stride_qb, stride_qh, stride_qn, stride_kb, stride_kh, stride_kn, stride_vb, stride_vh, stride_vn,

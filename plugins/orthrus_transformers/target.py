@@ -106,7 +106,7 @@ class TransformersTarget(TargetTables, TargetScoring):
         steady = SteadyChunks(attention.capabilities) if steady_prefills else None
         self._chunk, self.steady_chunks, self.turn = prefill_chunk, steady, Turn()
         self.group = group_of(model)
-        # Ranks need not gather logits then; a GPU finds the largest within the pass, for which nothing is launched.
+        # Ranks need not gather logits then, and a captured pass finds the largest itself: the host launches less.
         self.scores_choices = self.group is not None or self.device.type == "cuda"
         self.moves_rows = isinstance(cache, MovesRows) and cache.moves_rows
         self._row_keys = RowKeys(cache)

@@ -108,7 +108,7 @@ DRAFTERS: dict[str, Callable[[TransformersTarget], Drafter]] = {
 
 
 COUNTS = {  # before each replay, and after the last
-    "none": [2, 15],
+    "none": [2, 13],
     "lookup": [5, 29],
     "replay": [10, 29],
     "diffusion": [2, 5, 29],

@@ -229,15 +229,16 @@ def test_no_layout_and_no_bucket_changes_a_bit_of_attention(
 def test_no_layout_changes_a_bit_of_a_tree(
     size: int, groups: int, window: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Groups of parts end before the one in which texts differ, wherever that is."""
+    """Groups of parts end before the one in which texts differ, wherever that is, in each row of a batch."""
     torch.manual_seed(size)
     backend, heads, count, room = SplitAttention(), 2, 41, 16_384
-    query = torch.randn(1, heads * groups, count, size, device="cuda").bfloat16()
-    key, value = torch.randn(2, 1, heads, room, size, device="cuda").bfloat16()
-    seen = Paths(torch.tensor([grown_tree(count - 1, size)], device="cuda")).seen
+    query = torch.randn(3, heads * groups, count, size, device="cuda").bfloat16()
+    key, value = torch.randn(2, 3, heads, room, size, device="cuda").bfloat16()
+    seen = Paths(torch.tensor([grown_tree(count - 1, size + row) for row in range(3)], device="cuda")).seen
     at_a_time = steady_kv.layout_of(1, size, 2, 1, 1, tree=True).slots
-    for before in (50, 1000, 1023, 2040, 5000, 8170, 10_000):
-        positions, lengths = before + seen.sum(-1) - 1, torch.tensor([before], device="cuda")
+    for before in ((50, 1000, 10_000), (1023, 2040, 8170), (0, 1024, 5000)):
+        lengths = torch.tensor(before, device="cuda")
+        positions = lengths[:, None] + seen.sum(-1) - 1
         prepared = backend.prepare(MaskDescription("tree", positions, lengths, room, seen), window, query.dtype)
         results = []
         for rows, grouped in product((16, 32, 64), (False, True)):

@@ -1,7 +1,8 @@
-"""On a CUDA device: kernels that take two weights in one launch leave what a launch for each leaves, to the bit."""
+"""On a CUDA device: projections by two weights leave what launches for each, over few tokens, leave: to the bit."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -13,6 +14,7 @@ from orthrus.kernels import skinny_linear, two_weights
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 DEVICE = "cuda"
 EPSILON = 1e-5
+FEW = 16  # tokens of the smallest tile
 SLOTS = 256
 SHAPES = {  # hidden size, heads, heads of keys, size of a head
     "smollm2-135m": (576, 9, 3, 64),
@@ -59,16 +61,24 @@ def same(given: Tensor, wanted: Tensor) -> bool:
     return torch.equal(given, wanted) and bool(given.any())
 
 
+def some_at_a_time(kind: slice) -> Iterator[slice]:
+    """Yield the columns of a kind, so few that one launch with the smallest tile takes them."""
+    for start in range(kind.start, kind.stop, FEW):
+        yield slice(start, min(start + FEW, kind.stop))
+
+
+@pytest.mark.parametrize("biased", [True, False])
 @each_case
-def test_a_projection(shape: str, first: int, others: int) -> None:
+def test_a_projection(shape: str, first: int, others: int, biased: bool) -> None:
     drawn = Drawn(shape, first, others)
     normed, (width, every, few, size) = drawn.normed(), SHAPES[shape]
     outputs = (every + 2 * few) * size
     weights = drawn.weights(outputs, width)
-    biases = drawn.numbers(outputs, seed=4), drawn.numbers(outputs, seed=5)
+    biases = (drawn.numbers(outputs, seed=4), drawn.numbers(outputs, seed=5)) if biased else (None, None)
     given = two_weights.linear(normed, first, weights, biases, EPSILON)
-    for columns, weight, bias in zip(drawn.kinds, weights, biases, strict=True):
-        assert same(given[:, columns], skinny_linear.linear(normed.of(columns), weight, bias, EPSILON))
+    for kind, weight, bias in zip(drawn.kinds, weights, biases, strict=True):
+        for columns in some_at_a_time(kind):
+            assert same(given[:, columns], skinny_linear.linear(normed.of(columns), weight, bias, EPSILON))
 
 
 @each_case
@@ -101,8 +111,10 @@ def test_a_projection_that_is_added(shape: str, first: int, others: int) -> None
     joint, apart = (drawn.numbers(1, drawn.tokens, width) for _ in range(2))
     given = two_weights.linear_added((seen[0], seen[1]), weights, joint, norm)
     room = skinny_linear.room_for_norm(apart, width)
-    for columns, weight, kind in zip(drawn.kinds, weights, seen, strict=True):
-        skinny_linear.linear_added(kind, weight, apart[:, columns], norm, room.of(columns))
+    for kind, weight, hidden in zip(drawn.kinds, weights, seen, strict=True):
+        for columns in some_at_a_time(kind):
+            few = hidden[:, columns.start - kind.start : columns.stop - kind.start]
+            skinny_linear.linear_added(few, weight, apart[:, columns], norm, room.of(columns))
     assert same(joint, apart) and same(given.gained, room.gained)
     written = [parts.parts.view(given.count, -1)[:, : drawn.tokens] for parts in (given, room)]
     assert same(written[0], written[1])
