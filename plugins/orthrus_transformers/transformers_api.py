@@ -44,6 +44,8 @@ NAMES = {
         "TopKLogitsWarper",
         "TopPLogitsWarper",
     ),
+    "transformers.conversion_mapping": ("get_model_conversion_mapping",),
+    "transformers.core_model_loading": ("WeightRenaming",),
     "transformers.generation": ("GenerateDecoderOnlyOutput",),
     "transformers.masking_utils": ("sdpa_mask",),
     "transformers.utils": ("logging",),

@@ -36,7 +36,8 @@ def load_shards(
     """
     try:
         model = empty_shards(directory, dtype, device, group, trust_remote_code=trust_remote_code)
-        with _opened(directory) as slices:
+        with _opened(directory) as held:
+            slices = _renamed(model, held)
             _check_names(directory, model, slices, ignored)
             fill(model, device, lambda name, part: part.of(slices[name]))
     except BuildError:
@@ -118,6 +119,24 @@ def _opened(directory: Path) -> Iterator[Mapping[str, Any]]:
         for name in file.keys():  # type: ignore[no-untyped-call]  # noqa: SIM118  # it is no dict
             slices[name] = file.get_slice(name)  # type: ignore[no-untyped-call]
     yield slices
+
+
+def _renamed(model: Any, slices: Mapping[str, Any]) -> dict[str, Any]:
+    """Return slices by the names that the model's parameters have: the library has given some of them new ones.
+
+    So it has with the output head of GPT-NeoX, which its files call `embed_out`.
+    """
+    from transformers.conversion_mapping import get_model_conversion_mapping
+    from transformers.core_model_loading import WeightRenaming
+
+    known, renamed = model.state_dict().keys(), {}
+    renamings = [each for each in get_model_conversion_mapping(model) if type(each) is WeightRenaming]
+    for name, values in slices.items():
+        new = name
+        for renaming in renamings if name not in known else ():
+            new, _ = renaming.rename_source_key(new)
+        renamed[new if new in known else name] = values
+    return renamed
 
 
 def _check_names(directory: Path, model: Any, slices: Mapping[str, Any], ignored: Sequence[str]) -> None:
