@@ -5,13 +5,12 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import count
 
 from orthrus.abilities import begin, check_slots, fit_of, free_rows, may_move, turn_of
 from orthrus.batch.context import Context
-from orthrus.batch.recorder import RequestRecorder
-from orthrus.batch.request import Request, Row
+from orthrus.batch.request import Request
 from orthrus.batch.scheduler import Scheduler
 from orthrus.chance import Chance, request_key, seeded_key
 from orthrus.decode import decode_in_turns
@@ -22,29 +21,12 @@ from orthrus.prompts import check_batch, encode
 from orthrus.registry.watchers import Watchers
 from orthrus.sampling.request_settings import check_logprobs, check_seed
 from orthrus.sampling.settings_cache import SettingsCache
+from orthrus.session_request import SessionRequest
+from orthrus.session_watching import SessionWatching
 from orthrus.settings import Sampling, Stop
-from orthrus.step_recorder import StepRecorder
 from orthrus.tally import Tally
 from orthrus.trees import drafts_trees, reads_trees
-from orthrus.values import Event, Prompt, Result, ShownDraft, Step
-from orthrus.watched import StepSeconds, WatchedGeneration, WatchedRow, WatchedStep
-
-
-@dataclass(eq=False)
-class _Asked:
-    """A request that is not done with."""
-
-    id: str
-    row: Row
-    texts: bool = True
-    drafts: bool = False  # whether its events show what was drafted
-    streams: bool = True  # whether it has events between its first and its last
-    told: int = 0  # tokens that it had events of; counted only without `streams`, as are the next two
-    accepted: int = 0  # and drafted: since its last event
-    drafted: int = 0
-    last: float | None = None  # the clock at its last tokens, for a tally
-    recorder: RequestRecorder = field(default_factory=RequestRecorder)
-    watched: tuple[int, str] = (-1, "")  # number and id that watchers are told
+from orthrus.values import Event, Prompt, Result, Step
 
 
 class Session:
@@ -81,6 +63,7 @@ class Session:
         """
         check_batch(batch)
         self._target, self._drafter, self._verifier = target, drafter, verifier
+        self._drafter_name = name_of(drafter)
         self._settings, self._seed = SettingsCache(stop, sampling, target, verifier), seed
         self._streams = streams
         self._gives_way = interleaves  # else whoever decodes may have the turn throughout
@@ -96,7 +79,7 @@ class Session:
         )
         self._scheduler = Scheduler(
             self._context,
-            name_of(drafter),
+            self._drafter_name,
             moves=may_move(target, drafter),
             capacity=batch,
             interleaves=interleaves and isinstance(target, PrefillsInChunks),
@@ -106,15 +89,12 @@ class Session:
             reads_trees=reads_trees(drafter),
         )
         self._chance = Chance(seed, target.device)
-        self._asked: dict[int, _Asked] = {}  # by number of the request
+        self._asked: dict[int, SessionRequest] = {}  # by number of the request
         self._numbers: dict[str, int] = {}  # of requests that are not done with, by id
         self._events: deque[Event] = deque()
         self._steps: Iterator[Step | None] | None = None  # of the decoding under way
         self._failed: BaseException | None = None
-        self._tally, self._watchers = tally, watchers
-        self._step_recorder = StepRecorder(target.device) if watchers and watchers.after_step else None
-        self._told_until = 0.0  # the clock, when watchers were last told of a step
-        self._generations: deque[WatchedGeneration] = deque()  # that watchers are to be told of
+        self._tally, self._watching = tally, SessionWatching(watchers, target.device)
         self._clock = 0.0  # seconds of decoding so far; what a consumer takes between two events does not count
 
     def add(
@@ -182,15 +162,14 @@ class Session:
 
         watched_as: what watchers are told as its id; None: its id. streams: as of `add`.
         """
-        watched = request if self._step_recorder is None else replace(request, drafts=True)
+        watched = request if self._watching.recorder is None else replace(request, drafts=True)
         row = self._scheduler.add(watched)
         self._numbers[id] = row.request
-        self._asked[row.request] = asked = _Asked(id, row, texts, request.drafts, streams)
-        if self._watchers is not None:
-            asked.watched = self._watchers.number(), id if watched_as is None else watched_as
+        self._asked[row.request] = asked = SessionRequest(id, row, texts, request.drafts, streams)
+        self._watching.begin(asked, id if watched_as is None else watched_as)
         if not row.live:  # it has no room for an answer
             self._events.append(self._ended(asked))
-            self._tell(None)
+            self._watching.tell(None)
 
     def cancel(self, id: str) -> None:
         """End a request; its last event has what it came to. Raises InputError if none of this id goes on."""
@@ -203,7 +182,7 @@ class Session:
                 self._events.append(self._ended(asked))
             finally:
                 self._rest()
-            self._tell(None)
+            self._watching.tell(None)
 
     def __iter__(self) -> Iterator[Event]:
         """Yield the events of all requests until none goes on."""
@@ -228,7 +207,7 @@ class Session:
         with self._turn.asked():
             return self._result(self._going_on(id))
 
-    def _going_on(self, id: str) -> _Asked:
+    def _going_on(self, id: str) -> SessionRequest:
         """Return a request that has not ended; raise InputError if none of this id goes on."""
         if id not in self._numbers:
             raise InputError(f"no request '{id}' goes on: there is none, or it has ended")
@@ -272,44 +251,12 @@ class Session:
         began, self._clock = self._clock, self._clock + time.perf_counter() - resumed
         for row in self._scheduler.standing:  # whose prompts are being passed over, chunk by chunk
             self._asked[row.request].recorder.begin(began)
-        watched = None if step is None or self._step_recorder is None else self._watched(step, self._step_recorder)
+        watched = self._watching.of_step(step, self._context.rows, self._asked, self._clock)
         if step is not None:
             self._count(step, time.perf_counter())
             self._record(step, began, self._clock)
         self._rest()
-        self._tell(watched)
-
-    def _watched(self, step: Step, recorder: StepRecorder) -> WatchedStep:
-        """Return what watchers are told of a step."""
-        rows = self._context.rows
-        seconds = StepSeconds(self._clock - self._told_until, **recorder.take())
-        self._told_until = self._clock
-        return WatchedStep(
-            prefill=bool(step.prefilled),
-            rows=tuple(
-                WatchedRow(
-                    *self._asked[row.request].watched,
-                    position=row.length - len(step.committed[index]),
-                    drafted=step.drafts[index] if step.drafts else (),
-                    accepted=step.accepted[index],
-                    committed=step.committed[index],
-                    finish_reason=step.finished[index],
-                    tree=step.trees[index] if step.trees else None,
-                )
-                for index, row in enumerate(rows)
-                if step.committed[index]
-            ),
-            seconds=seconds,
-        )
-
-    def _tell(self, step: WatchedStep | None) -> None:
-        """Tell watchers of a step, and of the requests that ended since they were last told."""
-        if self._watchers is None:
-            return
-        if step is not None:
-            self._watchers.tell_step(step)
-        while self._generations:
-            self._watchers.tell_generation(self._generations.popleft())
+        self._watching.tell(watched)
 
     def _record(self, step: Step, began: float, ended: float) -> None:
         """Note what each row did; with a thousand rows, what is done for each of them here counts."""
@@ -348,75 +295,46 @@ class Session:
                 self._scheduler.arrange()  # as many rows as there are requests; no part has any yet
                 begin(self._target, self._turn, self._context)
             parts = self._target, self._drafter, self._verifier
-            self._steps = decode_in_turns(*parts, self._context, self._chance, self._scheduler, self._step_recorder)
+            self._steps = decode_in_turns(*parts, self._context, self._chance, self._scheduler, self._watching.recorder)
         return self._steps
 
-    def _note(self, asked: _Asked, step: Step, index: int) -> None:
+    def _note(self, asked: SessionRequest, step: Step, index: int) -> None:
         """Note a request's event; one whose tokens the tokenizer fails at ends, and no other one with it."""
         try:
             if asked.row.error is not None:
                 raise asked.row.error
-            event = self._event(asked, step, index)
+            event = asked.event(step, index, self._drafter_name, self._done)
         except Exception as error:
             if asked.id in self._numbers:
                 self._forget(asked)
             event = Event(asked.id, step=step, error=error)
         self._events.append(event)
 
-    def _event(self, asked: _Asked, step: Step, index: int) -> Event:
-        if not asked.streams:
-            return self._untold(asked, step)
-        row, ended = asked.row, step.finished[index] is not None
-        tokens, texts = step.committed[index], row.take_pieces()
-        scores = step.scores[index] if step.scores and row.likeliest is not None else None
-        rest = row.finish_text() if ended else ""
-        accepted, result = min(step.accepted[index], len(tokens)), self._done(asked) if ended else None
-        drafted = step.drafted[index] if step.drafted else 0
-        draft = self._shown(step, index) if asked.drafts else None
-        return Event(asked.id, tokens, texts, rest, accepted, scores, step, result, drafted, draft)
-
-    def _untold(self, asked: _Asked, step: Step | None) -> Event:
-        """Return the event of all that a request has come to since its last one."""
-        row, told = asked.row, asked.told
-        accepted, drafted = asked.accepted, asked.drafted
-        asked.told, asked.accepted, asked.drafted = len(row.output), 0, 0
-        scores = None if row.likeliest is None else tuple(row.scores[told:])
-        rest, result = ("", None) if row.live else (row.finish_text(), self._done(asked))
-        tokens = tuple(row.output[told:])
-        return Event(asked.id, tokens, row.take_pieces(), rest, accepted, scores, step, result, drafted)
-
-    def _shown(self, step: Step, index: int) -> ShownDraft:
-        if step.drafts is None or not step.drafts[index]:
-            return ShownDraft()
-        return ShownDraft(step.drafts[index], step.drafter or name_of(self._drafter))
-
-    def _ended(self, asked: _Asked) -> Event:
+    def _ended(self, asked: SessionRequest) -> Event:
         """Return the last event of a request that ended outside of a step; forget it, also if its text has an error."""
         try:
             if not asked.streams:
-                return self._untold(asked, None)
+                return asked.untold(None, self._last_result)
             return Event(asked.id, rest=asked.row.finish_text(), result=self._last_result(asked))
         finally:
             if asked.id in self._numbers:
                 self._forget(asked)
 
-    def _done(self, asked: _Asked) -> Result:
+    def _done(self, asked: SessionRequest) -> Result:
         """Return the result of a request that has ended, and forget the request."""
         result = self._last_result(asked)
         self._forget(asked)
         return result
 
-    def _last_result(self, asked: _Asked) -> Result:
+    def _last_result(self, asked: SessionRequest) -> Result:
         """Return the result of a request that has ended, of which watchers are to be told."""
         result = self._result(asked)
-        if self._watchers is not None and self._watchers.after_generation is not None:
-            number, name = asked.watched
-            self._generations.append(WatchedGeneration(number, replace(result, id=name)))
+        self._watching.end(asked, result)
         return result
 
-    def _forget(self, asked: _Asked) -> None:
+    def _forget(self, asked: SessionRequest) -> None:
         del self._asked[asked.row.request], self._numbers[asked.id]
         self._scheduler.forget(asked.row)
 
-    def _result(self, asked: _Asked) -> Result:
-        return asked.recorder.result(asked.id, asked.row, self._target.tokenizer if asked.texts else None)
+    def _result(self, asked: SessionRequest) -> Result:
+        return asked.result(self._target.tokenizer)
