@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from orthrus.kernels.normed import unnormed
 from orthrus.machine import synchronize
 from orthrus.ranks.direct_sum import Joined
 from orthrus.ranks.group import RankGroup
@@ -53,7 +54,7 @@ def collectives(group: RankGroup, sums: str) -> dict[str, Any]:
 
 def _joined_sums(group: RankGroup, device: torch.device) -> dict[str, Any]:
     """Return the microseconds of a small product, a sum and what follows it, and how far they are from torch's own."""
-    from orthrus.kernels import skinny_linear
+    from orthrus.kernels import skinny_linear, summed_linear
 
     found: dict[str, Any] = {}
     generator = torch.Generator(device).manual_seed(group.rank)
@@ -66,7 +67,7 @@ def _joined_sums(group: RankGroup, device: torch.device) -> dict[str, Any]:
     expected = residual.float() + sum(
         part.to(device) for part in group.told(torch.nn.functional.linear(inputs, weight).float().cpu())
     )
-    joined = {"one kernel": skinny_linear.linear_summed, "two kernels": skinny_linear.linear_added_directly}
+    joined = {"one kernel": summed_linear.linear_summed, "two kernels": summed_linear.linear_added_directly}
     for name, work in joined.items():
         for slot in (0, 1, 0, 1):
             hidden = residual.clone()
@@ -81,7 +82,7 @@ def _joined_sums(group: RankGroup, device: torch.device) -> dict[str, Any]:
             for name, work in joined.items()
         },
         "product, sum and gain": lambda: skinny_linear.added_gain(
-            residual, group.sum(skinny_linear.linear(skinny_linear.unnormed(inputs), weight, None, 0.0)), norm
+            residual, group.sum(skinny_linear.linear(unnormed(inputs), weight, None, 0.0)), norm
         ),
         "product and gain of one GPU": lambda: skinny_linear.linear_added(inputs, weight, residual, norm),
     }.items():

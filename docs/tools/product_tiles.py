@@ -22,6 +22,7 @@ from kernel_compilers import compile_first
 from torch import Tensor
 
 from orthrus.kernels import skinny_linear
+from orthrus.kernels.normed import unnormed
 from orthrus.kernels.tiles import Tile
 from orthrus.terminal import echo
 
@@ -93,7 +94,7 @@ COMPILERS = 14
 
 def product(hidden: Tensor, weight: Tensor, layout: Tile, dtype: torch.dtype) -> Tensor:
     """Return the product by a tile."""
-    return skinny_linear._linear(skinny_linear.unnormed(hidden), weight, None, 0.0, layout, dtype)
+    return skinny_linear.product_by(unnormed(hidden), weight, None, 0.0, layout, dtype)
 
 
 def microseconds(work: list) -> float:
@@ -134,7 +135,7 @@ def measured(name: str, tokens: int, tiles: list[Tile]) -> list[dict]:
     echo(f"--- {name}, {tokens} tokens: cuBLAS {base:.1f} us, {2e-6 * held[0].numel() / base:.2f} TB/s")
     results.append({"shape": name, "tokens": tokens, "tile": "cublas", "us": base})
     mm = torch.mm(hidden[0], held[0].t(), out_dtype=torch.float32)[None]
-    normed = skinny_linear.unnormed(hidden)
+    normed = unnormed(hidden)
     today = microseconds([partial(skinny_linear.linear, normed, w, None, 0.0) for w in held])
     echo(f"  {today:7.1f} us ({today / base:5.2f})  as passes do it; cuBLAS bits {torch.equal(mm[:, some], alone)}")
     results.append({"shape": name, "tokens": tokens, "tile": "as passes do it", "us": today})

@@ -15,6 +15,7 @@ from torch import Tensor
 from orthrus.drafter_models.key_values import KeyValues
 from orthrus.kernels import skinny_linear
 from orthrus.kernels.available import row_kernels
+from orthrus.kernels.normed import unnormed
 
 
 class LayerTensors(Protocol):
@@ -121,7 +122,7 @@ def fits(hidden: Tensor, *weights: Tensor, head_size: int = 32) -> bool:
 
 def product(hidden: Tensor, weight: Tensor) -> Tensor:
     """Return hidden [B, n, E] times weight [N, E], transposed."""
-    return skinny_linear.linear(skinny_linear.unnormed(hidden), weight, None, 0.0)
+    return skinny_linear.linear(unnormed(hidden), weight, None, 0.0)
 
 
 def normed_product(hidden: Tensor, norm: Tensor, weight: Tensor, epsilon: float) -> Tensor:

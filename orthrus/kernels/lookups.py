@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn.functional import embedding
 
-from orthrus.kernels.skinny_linear import Normed
+from orthrus.kernels.normed import Normed
 
 MOST_LOOKED_UP = 1024  # a program for each; of more, torch's are as good
 

@@ -5,49 +5,24 @@ Prefills can take the same kernels with larger tiles, so that a token gets the b
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from orthrus.kernels import wide_products
-from orthrus.kernels.launch import UNFUSED, early_launch, multiprocessors
+from orthrus.kernels.launch import UNFUSED, early_launch
+from orthrus.kernels.normed import Normed, norm_arguments, padded_tokens, power_of_two, room_for_norm, unnormed
 from orthrus.kernels.tiles import (
     EARLY_WIDTH,
     EVEN,
     MOST_INVARIANT_TOKENS,
     MOST_TOKENS,
     MOST_WIDE_TOKENS,
-    PART_COLUMNS,
     SMALL_WIDTH,
     Tile,
-    summed_tile,
     tile,
 )
-
-
-@dataclass(frozen=True, eq=False)
-class Normed:
-    """A hidden state times a norm's gain [M, E] and the parts of its sums of squares [P, M padded]."""
-
-    hidden: Tensor  # the residual [B, n, E] that it was made of
-    gained: Tensor
-    parts: Tensor
-    count: int  # of parts; 0: no norm
-    padded: int | None = None  # tokens of each part, where they are of more tokens than these; None: as many as suit M
-
-    def of(self, columns: slice) -> Normed:
-        """Return those of some columns that are one after the other, of a pass over one row: no copies."""
-        tokens = self.hidden.shape[1]
-        first, end, _ = columns.indices(tokens)
-        hidden, gained = self.hidden[:, first:end], self.gained.view(self.hidden.shape)[:, first:end]
-        return Normed(hidden, gained, self.parts.flatten()[first:], self.count, self.padded or padded_tokens(tokens))
-
-    @property
-    def stride(self) -> int:
-        """How many numbers after a token's part in one row of parts is that in the next."""
-        return self.padded or padded_tokens(self.hidden.shape[0] * self.hidden.shape[1])
 
 
 def fits(
@@ -94,12 +69,7 @@ def project(hidden: Tensor, weight: Tensor) -> Tensor:
     layout = Tile(16, 16, 128, 2, 6) if tokens <= 16 else Tile(32, 128, 128, 8, 3)
     if tokens > MOST_TOKENS and hidden.shape[2] > SMALL_WIDTH:
         layout = Tile(64, 128, 64, 4, 4)
-    return _linear(unnormed(hidden), weight, None, 0.0, layout, torch.float32)
-
-
-def unnormed(hidden: Tensor) -> Normed:
-    """Return hidden [B, n, E] as it is, for `linear`: no norm comes before the projection."""
-    return Normed(hidden, hidden.contiguous(), hidden, 0)
+    return product_by(unnormed(hidden), weight, None, 0.0, layout, torch.float32)
 
 
 def gain(hidden: Tensor, weight: Tensor) -> Normed:
@@ -109,7 +79,7 @@ def gain(hidden: Tensor, weight: Tensor) -> Normed:
     tokens, size = hidden.shape[0] * hidden.shape[1], hidden.shape[2]
     gained = torch.empty_like(hidden)
     parts = hidden.new_empty(padded_tokens(tokens), dtype=torch.float32)
-    kernels.gain[(tokens,)](hidden, weight, gained, parts, K=size, PADDED=_power(size))
+    kernels.gain[(tokens,)](hidden, weight, gained, parts, K=size, PADDED=power_of_two(size))
     return Normed(hidden, gained, parts, 1)
 
 
@@ -120,134 +90,25 @@ def added_gain(hidden: Tensor, more: Tensor, weight: Tensor) -> Normed:
     tokens, size = hidden.shape[0] * hidden.shape[1], hidden.shape[2]
     gained = torch.empty_like(hidden)
     parts = hidden.new_empty(padded_tokens(tokens), dtype=torch.float32)
-    kernels.added_gain[(tokens,)](hidden, more, weight, gained, parts, K=size, PADDED=_power(size))
+    kernels.added_gain[(tokens,)](hidden, more, weight, gained, parts, K=size, PADDED=power_of_two(size))
     return Normed(hidden, gained, parts, 1)
-
-
-class SharedParts(Protocol):
-    """Parts that GPUs read from each other's memory (see `orthrus.ranks.direct_sum`)."""
-
-    rank: int
-    ranks: int
-    slot_bytes: int
-    buffers: Tensor
-    marks: Tensor
-    inboxes: Tensor
-    letter: int
-    with_products: bool
-
-    def part(self, like: Tensor, slot: int) -> Tensor:
-        """Return where this rank's part [B, n, E] goes."""
-
-
-def fits_summed(weight: Tensor, residual: Tensor, shared: SharedParts) -> bool:
-    """Tell whether `linear_summed` takes a residual [B, n, E]: its parts have room, and its programs run at a time."""
-    outputs, tokens = weight.shape[0], residual.shape[0] * residual.shape[1]
-    layout = summed_tile(tokens, outputs)
-    return residual.numel() <= shared.letter and _run_at_a_time(_grid(tokens, outputs, layout), layout, residual)
-
-
-def linear_summed(
-    hidden: Tensor, weight: Tensor, residual: Tensor, norm: Tensor | None, shared: SharedParts, slot: int
-) -> Normed | None:
-    """Do what `linear_added` does with the product of all ranks, where `fits_summed` says so.
-
-    slot: of the parts, another one from call to call.
-    """
-    from orthrus.kernels import triton_direct_sum
-
-    outputs, inputs = weight.shape
-    tokens = residual.shape[0] * residual.shape[1]
-    layout = summed_tile(tokens, outputs)
-    count = outputs // PART_COLUMNS
-    gained = residual if norm is None else torch.empty_like(residual)
-    parts = residual.new_empty(0 if norm is None else count * padded_tokens(tokens), dtype=torch.float32)
-    triton_direct_sum.linear_summed[_grid(tokens, outputs, layout)](
-        hidden,
-        weight,
-        residual,
-        norm,
-        gained,
-        parts,
-        shared.inboxes,
-        slot * shared.ranks * shared.letter,
-        tokens,
-        padded_tokens(tokens),
-        N=outputs,
-        K=inputs,
-        NORMED=norm is not None,
-        RANK=shared.rank,
-        RANKS=shared.ranks,
-        LETTER=shared.letter,
-        **launch_arguments(layout, outputs),
-    )
-    return None if norm is None else Normed(residual, gained, parts, count)
-
-
-def _run_at_a_time(grid: tuple[int, int], layout: Tile, residual: Tensor) -> bool:
-    """Tell whether all programs run at a time: none that waits for another GPU's may keep others from beginning."""
-    count, memory = multiprocessors(residual.device.index)
-    return grid[0] * grid[1] <= count * (memory // (layout.bytes + 1024))
-
-
-def linear_added_directly(
-    hidden: Tensor, weight: Tensor, residual: Tensor, norm: Tensor | None, shared: SharedParts, slot: int
-) -> Normed | None:
-    """Do what `linear_added` does with the product of all ranks; slot: of the parts, another one from call to call."""
-    from orthrus.kernels import triton_direct_sum
-
-    part = shared.part(residual, slot)
-    tokens, size = residual.shape[0] * residual.shape[1], residual.shape[2]
-    _linear(unnormed(hidden), weight, None, 0.0, tile(tokens, *weight.shape), out=part)
-    gained = residual if norm is None else torch.empty_like(residual)
-    parts = residual.new_empty(0 if norm is None else padded_tokens(tokens), dtype=torch.float32)
-    triton_direct_sum.direct_added_gain[(tokens,)](
-        residual,
-        shared.buffers,
-        shared.marks,
-        slot * shared.slot_bytes // residual.element_size(),
-        norm,
-        gained,
-        parts,
-        K=size,
-        PADDED=_power(size),
-        RANK=shared.rank,
-        RANKS=shared.ranks,
-        NORMED=norm is not None,
-        num_warps=8,
-    )
-    return None if norm is None else Normed(residual, gained, parts, 1)
 
 
 def linear(normed: Normed, weight: Tensor, bias: Tensor | None, epsilon: float, out: Tensor | None = None) -> Tensor:
     """Return [B, n, N]: the normed hidden state times weight [N, E] transposed, plus bias [N]; out: where it goes."""
     tokens = normed.hidden.shape[0] * normed.hidden.shape[1]
     if bias is None and (sums := wide_products.sums(normed.gained, weight, unrounded)) is not None:
-        from orthrus.kernels import triton_wide_products
-
-        out = normed.hidden.new_empty(*normed.hidden.shape[:2], weight.shape[0]) if out is None else out
-        triton_wide_products.scaled[wide_products.grid_of(tokens, weight.shape[0])](
-            sums,
-            normed.parts,
-            out,
-            tokens,
-            normed.stride,
-            epsilon,
-            N=weight.shape[0],
-            **norm_arguments(normed, weight.shape[1]),
-            **wide_products.tile_of(weight.shape[0]),
-        )
-        return out
-    return _linear(normed, weight, bias, epsilon, tile(tokens, *weight.shape), out=out)
+        return wide_products.scaled(sums, normed, weight.shape[1], epsilon, out)
+    return product_by(normed, weight, bias, epsilon, tile(tokens, *weight.shape), out=out)
 
 
 def unrounded(hidden: Tensor, weight: Tensor) -> Tensor:
     """Return hidden [B, n, E] times weight [N, E] transposed, in float32, by the kernels for few tokens."""
     tokens = hidden.shape[0] * hidden.shape[1]
-    return _linear(unnormed(hidden), weight, None, 0.0, tile(tokens, *weight.shape), torch.float32)
+    return product_by(unnormed(hidden), weight, None, 0.0, tile(tokens, *weight.shape), torch.float32)
 
 
-def _linear(
+def product_by(
     normed: Normed,
     weight: Tensor,
     bias: Tensor | None,
@@ -256,12 +117,13 @@ def _linear(
     dtype: torch.dtype | None = None,
     out: Tensor | None = None,
 ) -> Tensor:
+    """Return what `linear` does by this tile; dtype: of the result, None: the state's."""
     from orthrus.kernels import triton_skinny_linear as kernels
 
     outputs, inputs = weight.shape
     out = normed.hidden.new_empty(*normed.hidden.shape[:2], outputs, dtype=dtype) if out is None else out
     tokens = out.shape[0] * out.shape[1]
-    kernels.linear[_grid(tokens, outputs, layout)](
+    kernels.linear[grid(tokens, outputs, layout)](
         normed.gained,
         normed.parts,
         weight,
@@ -300,7 +162,7 @@ def linear_rotated(
     query = normed.hidden.new_empty(rows, heads[0], queries, size)
     key, value, slots = destination
     layout = tile(rows * queries, outputs, inputs, most_columns=size)
-    kernels.linear_rotated[_grid(rows * queries, outputs, layout)](
+    kernels.linear_rotated[grid(rows * queries, outputs, layout)](
         normed.gained,
         normed.parts,
         weight,
@@ -328,13 +190,6 @@ def linear_rotated(
     return query
 
 
-def room_for_norm(residual: Tensor, outputs: int) -> Normed:
-    """Return what `linear_added` writes of residual [B, n, E], if some columns at a time; outputs: of its weight."""
-    tokens, count = residual.shape[0] * residual.shape[1], outputs // PART_COLUMNS
-    parts = residual.new_empty(count * padded_tokens(tokens), dtype=torch.float32)
-    return Normed(residual, torch.empty_like(residual), parts, count)
-
-
 def linear_added(
     hidden: Tensor, weight: Tensor, residual: Tensor, norm: Tensor | None, room: Normed | None = None
 ) -> Normed:
@@ -352,22 +207,9 @@ def linear_added(
         nothing = Normed(residual, residual, residual.new_empty(0, dtype=torch.float32), 0)
         room = nothing if norm is None else room_for_norm(residual, outputs)
     if (sums := wide_products.sums(hidden, weight, unrounded)) is not None:
-        from orthrus.kernels import triton_wide_products
-
-        triton_wide_products.added[wide_products.grid_of(tokens, outputs)](
-            sums,
-            residual,
-            norm,
-            room.gained,
-            room.parts,
-            tokens,
-            room.stride,
-            N=outputs,
-            NORMED=norm is not None,
-            **wide_products.tile_of(outputs),
-        )
+        wide_products.added(sums, residual, norm, room)
         return room
-    kernels.linear_added[_grid(tokens, outputs, layout)](
+    kernels.linear_added[grid(tokens, outputs, layout)](
         hidden,
         weight,
         residual,
@@ -414,22 +256,9 @@ def gated(normed: Normed, weight: Tensor, epsilon: float) -> Tensor:
     out = normed.hidden.new_empty(*normed.hidden.shape[:2], outputs)
     tokens = out.shape[0] * out.shape[1]
     if (sums := wide_products.sums(normed.gained, weight, unrounded)) is not None:
-        from orthrus.kernels import triton_wide_products
-
-        triton_wide_products.gated[wide_products.grid_of(tokens, outputs)](
-            sums,
-            normed.parts,
-            out,
-            tokens,
-            normed.stride,
-            epsilon,
-            N=outputs,
-            **norm_arguments(normed, inputs),
-            **wide_products.tile_of(outputs),
-        )
-        return out
+        return wide_products.gated(sums, normed, inputs, epsilon)
     layout = tile(tokens, 2 * outputs, inputs)
-    kernels.gated[_grid(tokens, 2 * outputs, layout)](
+    kernels.gated[grid(tokens, 2 * outputs, layout)](
         normed.gained,
         normed.parts,
         weight,
@@ -444,12 +273,7 @@ def gated(normed: Normed, weight: Tensor, epsilon: float) -> Tensor:
     return out
 
 
-def norm_arguments(normed: Normed, inputs: int) -> dict[str, Any]:
-    """Return what a kernel is told of the norm before it."""
-    return {"K": inputs, "PARTS": normed.count, "PADDED": _power(max(1, normed.count))}
-
-
-def _grid(tokens: int, outputs: int, layout: Tile) -> tuple[int, int]:
+def grid(tokens: int, outputs: int, layout: Tile) -> tuple[int, int]:
     """Return the programs: those that read the same weights come one after the other."""
     return -(-tokens // layout.tokens), outputs // layout.columns
 
@@ -472,12 +296,3 @@ def _early(layout: Tile, width: int) -> dict[str, Any]:
     launch = early_launch(1 if width <= EARLY_WIDTH else layout.early)
     pieces = max(1, 32 * layout.warps // layout.columns)
     return {**launch, "AHEAD": layout.ahead if launch["EARLY"] else 0, "PIECES": pieces}
-
-
-def padded_tokens(tokens: int) -> int:
-    """Return for how many tokens each part of sums of squares has room."""
-    return 16 if tokens <= 16 else -(-tokens // 32) * 32
-
-
-def _power(number: int) -> int:
-    return 1 << (number - 1).bit_length()

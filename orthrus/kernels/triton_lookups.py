@@ -8,7 +8,7 @@ import triton.language as tl
 from torch import Tensor
 
 from orthrus.kernels.launch import early_launch
-from orthrus.kernels.skinny_linear import Normed, padded_tokens
+from orthrus.kernels.normed import Normed, padded_tokens
 from orthrus.kernels.triton_skinny_linear import prepare
 from orthrus.kernels.triton_wait import wait
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from orthrus.kernels import skinny_linear
-from orthrus.kernels.skinny_linear import Normed, launch_arguments, norm_arguments, room_for_norm
+from orthrus.kernels.normed import Normed, norm_arguments, room_for_norm
+from orthrus.kernels.skinny_linear import launch_arguments
 from orthrus.kernels.tiles import SMALL_WIDTH, Tile, tile
 from orthrus.kernels.wide_products import FEWEST_TOKENS
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from orthrus.kernels.launch import UNFUSED
+from orthrus.kernels.normed import Normed, norm_arguments
 from orthrus.kernels.tiles import EVEN, SMALL_WIDTH
 
 Product = Callable[[Tensor, Tensor], Tensor]
@@ -72,6 +73,65 @@ def _has_the_bits(shape: Shape, few: Product) -> bool:
         for count in (shape.tokens, shape.outputs)
     )
     return torch.equal(_product(hidden, weight), few(hidden[None], weight)[0])
+
+
+def scaled(sums: Tensor, normed: Normed, inputs: int, epsilon: float, out: Tensor | None = None) -> Tensor:
+    """Return [B, n, N]: the sums [M, N] of a state of so many inputs, as its norm scales them; out: where it goes."""
+    from orthrus.kernels import triton_wide_products as kernels
+
+    tokens, outputs = sums.shape
+    out = normed.hidden.new_empty(*normed.hidden.shape[:2], outputs) if out is None else out
+    kernels.scaled[grid_of(tokens, outputs)](
+        sums,
+        normed.parts,
+        out,
+        tokens,
+        normed.stride,
+        epsilon,
+        N=outputs,
+        **norm_arguments(normed, inputs),
+        **tile_of(outputs),
+    )
+    return out
+
+
+def added(sums: Tensor, residual: Tensor, norm: Tensor | None, room: Normed) -> None:
+    """Add sums [M, E] to the residual [B, n, E] in place; make it ready for a norm with weight [E], written to room."""
+    from orthrus.kernels import triton_wide_products as kernels
+
+    tokens, outputs = sums.shape
+    kernels.added[grid_of(tokens, outputs)](
+        sums,
+        residual,
+        norm,
+        room.gained,
+        room.parts,
+        tokens,
+        room.stride,
+        N=outputs,
+        NORMED=norm is not None,
+        **tile_of(outputs),
+    )
+
+
+def gated(sums: Tensor, normed: Normed, inputs: int, epsilon: float) -> Tensor:
+    """Return silu(gate) * up [B, n, I] of the sums [M, 2 I] of a state of so many inputs, the gates in front."""
+    from orthrus.kernels import triton_wide_products as kernels
+
+    tokens, outputs = sums.shape[0], sums.shape[1] // 2
+    out = normed.hidden.new_empty(*normed.hidden.shape[:2], outputs)
+    kernels.gated[grid_of(tokens, outputs)](
+        sums,
+        normed.parts,
+        out,
+        tokens,
+        normed.stride,
+        epsilon,
+        N=outputs,
+        **norm_arguments(normed, inputs),
+        **tile_of(outputs),
+    )
+    return out
 
 
 def tile_of(outputs: int) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from orthrus.kernels.launch import UNFUSED, early_launch
-from orthrus.kernels.skinny_linear import Normed, room_for_norm
+from orthrus.kernels.normed import Normed, room_for_norm
 from orthrus_attention.parts_of_keys import FIRST_GROUP, part_count
 from orthrus_attention.prepared_pass import Prepared
 from orthrus_attention.steady_kv import is_steady, layout_of_pass, leave_parts

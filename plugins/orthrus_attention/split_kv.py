@@ -7,7 +7,7 @@ from torch import Tensor
 
 from orthrus import AttentionCapabilities, BuildError, MaskDescription, Parts
 from orthrus.kernels.launch import early_launch
-from orthrus.kernels.skinny_linear import Normed
+from orthrus.kernels.normed import Normed
 from orthrus.one_pass import Attending
 from orthrus_attention import projected_kv
 from orthrus_attention.beside_kv import attend_at_once

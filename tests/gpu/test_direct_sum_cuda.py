@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from orthrus.kernels import skinny_linear
+from orthrus.kernels import summed_linear
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 EMPTY, LETTER, RANKS, SLOTS = -(2**31), 4096, 2, 2
@@ -49,7 +49,7 @@ def test_every_rank_gets_the_sum_to_the_bit(tokens: int, normed: bool) -> None:
     streams = [torch.cuda.Stream() for _ in range(RANKS)]
     residual, norm = drawn(1, tokens, 128), drawn(128) if normed else None
     for rank in range(RANKS):  # compiled while nothing waits: to load a kernel may wait for those that run
-        skinny_linear.linear_summed(drawn(1, tokens, 256), drawn(128, 256), residual.clone(), norm, shared[rank], 0)
+        summed_linear.linear_summed(drawn(1, tokens, 256), drawn(128, 256), residual.clone(), norm, shared[rank], 0)
     torch.cuda.synchronize()
     for inbox in memory:
         inbox.fill_(EMPTY)
@@ -63,7 +63,7 @@ def test_every_rank_gets_the_sum_to_the_bit(tokens: int, normed: bool) -> None:
         for rank, stream in enumerate(streams):
             with torch.cuda.stream(stream):
                 given = inputs[rank], weights[rank], hidden[rank], norm, shared[rank], turn % SLOTS
-                made.append(skinny_linear.linear_summed(*given))
+                made.append(summed_linear.linear_summed(*given))
         torch.cuda.synchronize()
         assert torch.equal(hidden[0], hidden[1])
         torch.testing.assert_close(hidden[0].double(), expected, rtol=1e-2, atol=2e-2)
@@ -95,7 +95,7 @@ def test_a_token_gets_the_bits_that_it_gets_alone(width: int, most: int) -> None
     def of_a_rank(rank: int, count: int) -> list[Tensor]:
         hidden = residual[:, :count].clone()
         given = inputs[rank][:, :count].contiguous(), weights[rank], hidden, norm, shared[rank], 0
-        made = skinny_linear.linear_summed(*given)
+        made = summed_linear.linear_summed(*given)
         assert made is not None, "a norm follows"
         return [hidden, made.gained, made.parts.view(1, made.count, -1)[..., :count].transpose(1, 2)]
 
@@ -156,7 +156,7 @@ def test_sums_follow_one_another_without_end(tokens: int) -> None:
     assert max(float(product.abs().max()) for product in products) < 128, "their sums are exact in bfloat16"
     for rank in ranks:  # compiled while nothing waits: the other's mark is there
         marks[rank.rank][:, 1 - rank.rank] = 2**31 - 49
-        skinny_linear.linear_added_directly(
+        summed_linear.linear_added_directly(
             inputs[rank.rank], weights[rank.rank], hidden[rank.rank].clone(), None, rank, 0
         )
         torch.cuda.synchronize()
@@ -168,7 +168,7 @@ def test_sums_follow_one_another_without_end(tokens: int) -> None:
             with torch.cuda.stream(stream):
                 hidden[rank.rank].zero_()
                 given = inputs[rank.rank], weights[rank.rank], hidden[rank.rank], None, rank, turn % SLOTS
-                skinny_linear.linear_added_directly(*given)
+                summed_linear.linear_added_directly(*given)
                 if turn % 7 == rank.rank:
                     idle.neg_()
     torch.cuda.synchronize()

@@ -17,6 +17,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 import orthrus_transformers.model.fused_beside as fused_beside
 from orthrus import Draft, Plugins, Stop
 from orthrus.kernels import skinny_linear
+from orthrus.kernels.normed import Normed
 from orthrus.one_pass import AcceptableBlocks
 from orthrus_attention.split_kv import SplitAttention
 from orthrus_caches.dynamic import DynamicCache
@@ -106,7 +107,7 @@ class LaunchesApart:
     def __init__(self) -> None:
         self.taken: set[str] = set()
 
-    def linear(self, normed: skinny_linear.Normed, first: int, weights: Any, biases: Any, epsilon: float) -> Tensor:
+    def linear(self, normed: Normed, first: int, weights: Any, biases: Any, epsilon: float) -> Tensor:
         self.taken.add("linear")
         kinds = zip(self.kinds(first), weights, biases, strict=True)
         return torch.cat([skinny_linear.linear(normed.of(columns), *weight, epsilon) for columns, *weight in kinds], 1)
@@ -122,7 +123,7 @@ class LaunchesApart:
             queries.append(skinny_linear.linear_rotated(normed.of(columns), *weight, epsilon, heads, *angles, placed))
         return torch.cat(queries, 2)
 
-    def linear_added(self, hidden: Any, weights: Any, residual: Tensor, norm: Tensor) -> skinny_linear.Normed:
+    def linear_added(self, hidden: Any, weights: Any, residual: Tensor, norm: Tensor) -> Normed:
         self.taken.add("linear_added")
         room = skinny_linear.room_for_norm(residual, len(weights[0]))
         for columns, seen, weight in zip(self.kinds(hidden[0].shape[1]), hidden, weights, strict=True):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from orthrus.kernels import skinny_linear, two_weights
+from orthrus.kernels.normed import Normed
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 DEVICE = "cuda"
@@ -49,7 +50,7 @@ class Drawn:
     def kinds(self) -> tuple[slice, slice]:
         return slice(0, self.first), slice(self.first, self.tokens)
 
-    def normed(self) -> skinny_linear.Normed:
+    def normed(self) -> Normed:
         width = SHAPES[self.shape][0]
         return skinny_linear.gain(self.numbers(1, self.tokens, width), 1 + self.numbers(width, seed=1))
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from orthrus.kernels import skinny_linear, wide_products
+from orthrus.kernels.normed import unnormed
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 EPSILON = 1e-6
@@ -30,7 +31,7 @@ def layer_parts(width: int, tokens: int) -> dict[str, Tensor]:
         skinny_linear.gated(normed, weights[1], EPSILON),
         skinny_linear.linear(normed, weights[2], None, EPSILON),
     )
-    plain = skinny_linear.linear(skinny_linear.unnormed(seen), weights[0], None, 0.0)
+    plain = skinny_linear.linear(unnormed(seen), weights[0], None, 0.0)
     values = residual, normed.gained, squares, inner, joined, plain
     return dict(zip(("residual", "gained", "squares", "inner", "joined", "plain"), values, strict=True))
 

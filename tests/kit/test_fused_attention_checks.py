@@ -18,7 +18,7 @@ from support.thorough import thorough_but
 from torch import Tensor
 
 from orthrus.kernels import skinny_linear
-from orthrus.kernels.skinny_linear import Normed
+from orthrus.kernels.normed import Normed
 from orthrus.testing import Check
 from orthrus.testing.checks.attention import ATTENTION_CHECKS
 from orthrus.testing.checks.attention_added import ATTENTION_ADDED, Behind

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from orthrus.kernels.skinny_linear import Normed
+from orthrus.kernels.normed import Normed
 from orthrus.one_pass import Attending
 from support.bug import Bug
 from support.bugs_of_one_pass import WrittenBlocks

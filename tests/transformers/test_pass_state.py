@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from orthrus import MaskDescription
-from orthrus.kernels.skinny_linear import Normed
+from orthrus.kernels.normed import Normed
 from orthrus_attention.eager import EagerAttention
 from orthrus_attention.sdpa import SdpaAttention
 from orthrus_transformers.model.pass_state import PassState

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from orthrus.kernels import skinny_linear
 from orthrus.kernels.available import row_kernels
-from orthrus.kernels.skinny_linear import Normed, ProjectsAttention
+from orthrus.kernels.normed import Normed
+from orthrus.kernels.skinny_linear import ProjectsAttention
 from orthrus.testing.check import BrokenRuleError, Factory, NotApplicableError, check
 from orthrus.testing.checks.attention_cases import SCALE, AttentionCase, AttentionTensors, attend, one_by_one
 from orthrus.testing.checks.attention_passes import fitting, hold_close, hold_form, hold_left_alone

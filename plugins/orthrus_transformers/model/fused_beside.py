@@ -15,6 +15,7 @@ from typing import Any
 from torch import Tensor
 
 from orthrus.kernels import skinny_linear, two_weights
+from orthrus.kernels.normed import Normed
 from orthrus.kernels.small_ops import rms_norm, silu_product, split_heads, split_heads_of_two_kinds
 from orthrus.one_pass import Attending, AttendsBeside
 from orthrus_transformers.model.fused_layer import FusedLayer
@@ -67,7 +68,7 @@ def _narrow(own: FusedLayer, view: FusedLayer, hidden: Tensor, cosine: Tensor, s
 def _heads(
     own: FusedLayer,
     view: FusedLayer,
-    normed: skinny_linear.Normed,
+    normed: Normed,
     angles: tuple[Tensor, Tensor],
     epsilon: float,
     cache: Any,

@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from orthrus.kernels import skinny_linear
+from orthrus.kernels import skinny_linear, summed_linear
+from orthrus.kernels.normed import Normed, unnormed
 from orthrus.kernels.small_ops import rms_norm, silu_product, split_heads
 from orthrus.ranks.group import RankGroup
 from orthrus_transformers.kernels.onednn_linear import PackedLinear
@@ -78,7 +79,7 @@ class FusedLayer:
 
     def _attend_and_add(
         self, hidden: Tensor, query: Tensor, keys: Tensor, values: Tensor, norm: Tensor
-    ) -> skinny_linear.Normed | None:
+    ) -> Normed | None:
         """Add what a few queries [B, H, n, D] attend to, projected, to hidden in place; return it ready for a norm."""
         backend, prepared, scale = self.state.backend, self.state.prepared(self.window), self.attention.scaling
         if self.group is None and isinstance(backend, skinny_linear.ProjectsAttention):
@@ -91,16 +92,16 @@ class FusedLayer:
 
     def _narrow_added(
         self, hidden: Tensor, product: PackedLinear, inputs: Tensor, norm: Tensor | None
-    ) -> skinny_linear.Normed | None:
+    ) -> Normed | None:
         """Add the product of all ranks to hidden in place; return it made ready for a norm, None: nothing follows."""
         if self.group is None:
             return skinny_linear.linear_added(inputs, product.weight, hidden, norm)
         shared, slot = self.group.shared_parts(hidden), int(product is self.down)
         if shared is not None and not shared.with_products:
-            return skinny_linear.linear_added_directly(inputs, product.weight, hidden, norm, shared, slot)
-        if shared is not None and skinny_linear.fits_summed(product.weight, hidden, shared):
-            return skinny_linear.linear_summed(inputs, product.weight, hidden, norm, shared, slot)
-        parts = skinny_linear.linear(skinny_linear.unnormed(inputs), product.weight, None, 0.0)
+            return summed_linear.linear_added_directly(inputs, product.weight, hidden, norm, shared, slot)
+        if shared is not None and summed_linear.fits_summed(product.weight, hidden, shared):
+            return summed_linear.linear_summed(inputs, product.weight, hidden, norm, shared, slot)
+        parts = skinny_linear.linear(unnormed(inputs), product.weight, None, 0.0)
         total = self.group.sum(parts)
         if norm is not None:
             return skinny_linear.added_gain(hidden, total, norm)

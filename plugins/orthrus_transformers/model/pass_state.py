@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from orthrus import AttentionBackend, BuildError, MaskDescription
-from orthrus.kernels.skinny_linear import Normed
+from orthrus.kernels.normed import Normed
 from orthrus_transformers.recurrent.layer_states import LayerStates
 
 Form = Literal["own", "fused", "packed", "compiled"]
