@@ -69,40 +69,10 @@ def test_what_a_head_gives_is_held_against_the_same_drafts_without_it(program: d
     assert program["compared"](head, none) == ["4.000", "5.000", "+25.0 %", "2.500", "3.000"]
 
 
-CPU = DOCS / "evidence" / "cpu-engines"
-
-
 @pytest.mark.parametrize("kind", NEEDED)
 def test_the_records_are_those_that_the_stages_write(kind: str) -> None:
     lines = (DOCS / RECORDS / f"{FIRST}{kind}.jsonl").read_text(encoding="utf-8").splitlines()
     assert json.loads(lines[0]).keys() >= NEEDED[kind]
-
-
-def test_the_readme_has_the_figures_of_the_shipped_view() -> None:
-    held = yaml.safe_load((DOCS / RECORDS / "trials.yaml").read_text(encoding="utf-8"))
-    [trial] = [trial for trial in held["trials"] if trial["name"] == held["shipped"]]
-    acceptance = json.loads((DOCS / RECORDS / f"{trial['name']}-acceptance.json").read_text(encoding="utf-8"))
-    measured = acceptance[trial["kept"]]["all"]
-    runs = json.loads((DOCS / "evidence" / "benchmarks" / "6-diffusion-view.json").read_text(encoding="utf-8"))["runs"]
-    [weights] = ROOT.glob("plugins/orthrus_diffusion/views/smollm2-135m-instruct/view.safetensors")
-    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
-    assert f"{measured['pooled']:.2f} tokens per cycle, pooled over" in text
-    assert f"{measured['ended_pooled']:.2f} over the answers that ended by themselves" in text
-    [none, generate, view] = runs[:3]
-    assert [run["label"] for run in (none, generate, view)] == ["none", "generate-static", "smollm2-diffusion-gpu"]
-    speeds = [run["tokens_per_second"]["median"] for run in (view, none)]
-    assert f"our own engine without drafts | one H100, bfloat16 | {speeds[0] / speeds[1]:.2f} |" in text
-    static = "transformers' `generate`, static cache and compilation"
-    assert f"{static} | one H100, bfloat16 | {view['ratio']['median']:.2f} ¹ |" in text
-    blocks = "without drafts, a GGUF file's own 4-bit blocks"
-    two, alone = (
-        {name: subject["speed_ratio"]["median"] for name, subject in json.loads(file.read_text())["subjects"].items()}
-        for file in (CPU / "two-threads.json", CPU / "one-thread.json")
-    )
-    assert f"| {blocks} | our float32 engine `fused` | two CPU cores | {two['native-gguf']:.1f} ² |" in text
-    ratio = alone["native-gguf"] / alone["llama.cpp"]
-    assert f"| {blocks} | llama.cpp on the same file | one CPU core | {ratio:.2f} ² |" in text
-    assert f"is shipped ({weights.stat().st_size / 1e6:.0f} MB)" in text
 
 
 def test_costs_are_told_with_the_hardware(program: dict[str, Any], docs: Path) -> None:

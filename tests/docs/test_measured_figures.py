@@ -1,0 +1,125 @@
+"""Figures that stand in pages for readers: each is that of the record which was measured."""
+
+from __future__ import annotations
+
+import json
+import string
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+from docs_pages import ROOT
+
+DOCS = ROOT / "docs"
+TRAINING = DOCS / "evidence" / "training"
+BLOCKS = "without drafts, a GGUF file's own 4-bit blocks"
+THREADS = {"one": "one-thread", "two": "two-threads"}
+
+
+def record(name: str) -> Any:
+    """Return a record of docs/evidence."""
+    return json.loads((DOCS / "evidence" / name).read_text(encoding="utf-8"))
+
+
+def page(name: str) -> str:
+    """Return a page's text on one line."""
+    return " ".join((ROOT / name).read_text(encoding="utf-8").split())
+
+
+def cases_of_trees() -> dict[str, dict[str, Any]]:
+    """Return what was measured of the present build at batch 1, by drafter."""
+    return {
+        case["drafter"]: case for case in record("smollm2-builds.json")["runs"][0]["cases"] if case["build"] == "now"
+    }
+
+
+def readme_of_the_view() -> Iterator[str]:
+    """Yield what the README says of the shipped view."""
+    held = yaml.safe_load((TRAINING / "trials.yaml").read_text(encoding="utf-8"))
+    [trial] = [trial for trial in held["trials"] if trial["name"] == held["shipped"]]
+    chain = record(f"training/{trial['name']}-acceptance.json")[trial["kept"]]["all"]
+    yield f"{chain['pooled']:.2f} tokens per cycle, pooled over"
+    yield f"{chain['ended_pooled']:.2f} over the answers that ended by themselves"
+    head = record("successor-444.json")
+    chains, trees = head["int8, block 16"]["all"], head["int8, block 16, tree of 63"]["all"]
+    yield f"chains commit {chains['pooled']:.2f} and {chains['ended_pooled']:.2f}, trees of 63 drafts "
+    yield f"drafts {trees['pooled']:.2f} and {trees['ended_pooled']:.2f}."
+    weights = DOCS.parent / "plugins/orthrus_diffusion/views/smollm2-135m-instruct/view.safetensors"
+    yield f"is shipped ({weights.stat().st_size / 1e6:.0f} MB)"
+
+
+def readme_of_speeds() -> Iterator[str]:
+    """Yield the rows of the README's table of speeds."""
+    cases = cases_of_trees()
+    plain = cases["{name: none}"]["tokens_per_second"][0]
+    for words, drafter in {
+        "a tree of 31 drafts": "{name: diffusion, block: 16, tree: 31}",
+        "a chain of 15": "{name: diffusion}",
+    }.items():
+        ratio = cases[drafter]["tokens_per_second"][0] / plain
+        yield f"| shipped view, {words} | our own engine without drafts | one H200, bfloat16 | {ratio:.2f} ¹ |"
+    none, generate, view = record("benchmarks/6-diffusion-view.json")["runs"][:3]
+    assert [run["label"] for run in (none, generate, view)] == ["none", "generate-static", "smollm2-diffusion-gpu"]
+    static = "transformers' `generate`, static cache and compilation"
+    yield f"{static} | one H100, bfloat16 | {view['ratio']['median']:.2f} ² |"
+    for number, file in THREADS.items():
+        ratios = record(f"cpu-engines/bars-{file}.json")["ratios"]
+        cores = f"{number} CPU core{'s' if number == 'two' else ''}"
+        llama, onnx = (
+            ratios[name]["speed"]["median"] for name in ("native-gguf over llama.cpp", "native over onnxruntime-genai")
+        )
+        yield f"| {BLOCKS} | llama.cpp on the same file | {cores} | {llama:.2f} ³ |"
+        yield f"| without drafts, float32 | ONNX Runtime GenAI in float32 | {cores} | {onnx:.2f} ³ |"
+
+
+def trees_page() -> Iterator[str]:
+    """Yield the rows of the speeds of trees."""
+    for drafter, case in cases_of_trees().items():
+        median, lowest, highest = (f"{speed:,}" for speed in case["tokens_per_second"])
+        words = f"`{drafter}`{': a chain of 15' if drafter == '{name: diffusion}' else ''}"
+        yield f"| {words} | {median} ({lowest} to {highest}) | {case['tokens_per_cycle']:.2f} |"
+    for words, name in {"chain of 15": "", "tree of 32": ", tree of 32", "tree of 63": ", tree of 63"}.items():
+        files = record("successor-444.json")[f"int8, block 16{name}"]
+        every, chats = files["all"], files["mt_bench"]
+        yield f"| a {words} | {every['pooled']:.2f} | {every['ended_pooled']:.2f} | {chats['pooled']:.2f} |"
+
+
+def native_page() -> Iterator[str]:
+    """Yield the rows of the engine `native` that are of speeds, both numbers of threads side by side."""
+    one, two = (record(f"cpu-engines/bars-{file}.json")["ratios"] for file in THREADS.values())
+    for words, name, digits in (
+        ("the file's blocks, over the old build", "native-gguf over old", 1),
+        ("the file's blocks, over llama.cpp on the same file", "native-gguf over llama.cpp", 2),
+        ("float32, over ONNX Runtime GenAI in float32", "native over onnxruntime-genai", 2),
+        ("float32, over the old build", "native over old", 1),
+    ):
+        cells = [
+            f"{speed['median']:.{digits}f} ({speed['lowest']:.{digits}f} to {speed['highest']:.{digits}f})"
+            for speed in (ratios[name]["speed"] for ratios in (one, two))
+        ]
+        yield f"| {words} | {' | '.join(cells)} |"
+
+
+PAGES = [
+    *(("README.md", sentence) for source in (readme_of_the_view, readme_of_speeds) for sentence in source()),
+    *(("docs/explanation/trees.md", row) for row in trees_page()),
+    *(("docs/explanation/native-engine.md", row) for row in native_page()),
+]
+
+
+def missing(name: str, text: str) -> list[str]:
+    """Return what is to stand in a page and does not stand in its text."""
+    return [wanted for place, wanted in PAGES if place == name and wanted not in text]
+
+
+@pytest.mark.parametrize("name", dict.fromkeys(name for name, _ in PAGES))
+def test_a_page_has_the_figures_of_its_records(name: str) -> None:
+    assert missing(name, page(name)) == []
+
+
+@pytest.mark.parametrize(("name", "wanted"), PAGES)
+def test_another_figure_is_noticed(name: str, wanted: str) -> None:
+    digit = next(character for character in reversed(wanted) if character in string.digits)
+    other = wanted[::-1].replace(digit, str(9 - int(digit)), 1)[::-1]
+    assert missing(name, page(name).replace(wanted, other)) == [wanted]
