@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 import string
 from collections.abc import Iterator
 from typing import Any
@@ -101,10 +102,39 @@ def native_page() -> Iterator[str]:
         yield f"| {words} | {' | '.join(cells)} |"
 
 
+def serving_page() -> Iterator[str]:
+    """Yield the rows of what a server makes of many clients."""
+    for load in record("serving-load.json"):
+        config = load["config"].rpartition("/")[2].removesuffix(".yaml")
+        shares = [
+            f"{median:.2f} ({lowest:.2f} to {highest:.2f})"
+            for median, lowest, highest in (load["whole over generate"], load["streamed over generate"])
+        ]
+        cpu = ", ".join(f"{load[kind]['web_cpu_microseconds_per_token']:.0f}" for kind in ("whole", "streamed"))
+        waits = load["added milliseconds a chunk"][0]
+        yield f"| `{config}` | {load['clients']} | {' | '.join(shares)} | {waits:.2f} | {cpu} |"
+
+
+def published_page() -> Iterator[str]:
+    """Yield the rows of what published drafters cost."""
+    measured = record("drafter-costs.json")["milliseconds"]
+    words = {"dflash": "`dflash`, five layers, block 16", "eagle3": "`eagle3`, chain of 5, 32,000 ids"}
+    for name, label in words.items():
+        means = [
+            statistics.mean(each[key] for each in measured[name])
+            for key in ("draft", "read_taps", "score", "share_of_score")
+        ]
+        yield f"| {label} | {' | '.join(f'{mean:.2f}' for mean in means)} |"
+    least = min(measured["dflash_reference"], key=lambda each: each["draft"])
+    yield f"took {least['draft']:.2f} ms in the round in which it took less"
+
+
 PAGES = [
     *(("README.md", sentence) for source in (readme_of_the_view, readme_of_speeds) for sentence in source()),
     *(("docs/explanation/trees.md", row) for row in trees_page()),
     *(("docs/explanation/native-engine.md", row) for row in native_page()),
+    *(("docs/guide/serving.md", row) for row in serving_page()),
+    *(("docs/guide/published-drafters.md", row) for row in published_page()),
 ]
 
 
