@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import statistics
 import string
 from collections.abc import Iterator
@@ -129,10 +130,22 @@ def published_page() -> Iterator[str]:
     yield f"took {least['draft']:.2f} ms in the round in which it took less"
 
 
+def one_pass_page() -> Iterator[str]:
+    """Yield the rows of what passes with blocks beside a draft cost."""
+    text = (DOCS / "evidence" / "cycle-costs.txt").read_text(encoding="utf-8")
+    for program, lines in re.findall(r"python docs/tools/one_pass_cost.py --shape (\S+).*\n((?:context .*\n)+)", text):
+        shape = {"qwen3-8b": "Qwen3-8B", "smollm2-135m": "SmolLM2-135M"}[program]
+        measured = re.findall(r"context (\d+): .*?(\d+) rows: ([\d.]+) ms (\(.*?\)), ([\d.]+)x", lines)
+        for (context, rows, *scores, _), five, seven in zip(measured[::3], measured[1::3], measured[2::3], strict=True):
+            cells = [f"{milliseconds} {spread}, {ratio} times" for _, _, milliseconds, spread, ratio in (five, seven)]
+            yield f"| {shape}, {int(context):,} | {rows} columns: {' '.join(scores)} | {' | '.join(cells)} |"
+
+
 PAGES = [
     *(("README.md", sentence) for source in (readme_of_the_view, readme_of_speeds) for sentence in source()),
     *(("docs/explanation/trees.md", row) for row in trees_page()),
     *(("docs/explanation/native-engine.md", row) for row in native_page()),
+    *(("docs/explanation/one-pass.md", row) for row in one_pass_page()),
     *(("docs/guide/serving.md", row) for row in serving_page()),
     *(("docs/guide/published-drafters.md", row) for row in published_page()),
 ]
