@@ -9,12 +9,13 @@ import pytest
 import torch
 from support.building import assert_held, decode_with, family_oracle, transformers_target
 from support.drafters import ScriptedDrafter
-from support.families import RECURRENT, VOCABULARY
+from support.families import RECURRENT, VOCABULARY, tiny_model
 from support.recordings import recording_target
 from support.thorough import nightly_but
 from torch import Tensor
 
 from orthrus import BuildError, Drafter, KVCache, Result, Stop
+from orthrus_attention.sdpa import SdpaAttention
 from orthrus_caches.paged import PagedCache
 from orthrus_caches.static import StaticCache
 from orthrus_draft_model.drafter import DraftModel
@@ -53,6 +54,15 @@ def test_drafts_that_are_rejected_leave_nothing_behind(family: str) -> None:
     expected = plain(family, target)
     for batch in (None, 2):
         assert_same(decode_with(target, scripted(expected, 0.6), PROMPTS, STOP, batch=batch), expected)
+
+
+@pytest.mark.parametrize("family", nightly_but(["mamba"], ["falcon_mamba", "mamba", "mamba2"]))
+def test_models_of_16_bits_round_as_such_though_their_logits_are_wider(family: str) -> None:
+    model = tiny_model(family, dtype=torch.bfloat16)
+    with torch.no_grad():
+        assert model(torch.tensor([[1, 2]]), use_cache=False).logits.dtype == torch.float32
+    target = TransformersTarget(model, None, StaticCache(slots=8), SdpaAttention())  # the self-check lets it pass
+    assert all(len(result.token_ids) == 12 for result in decode_with(target, NoDrafter(), PROMPTS, STOP))
 
 
 @pytest.mark.thorough

@@ -1,4 +1,4 @@
-"""The drafters `dflash` and `eagle3` with random weights, as small as the tables of the kit that they draft for."""
+"""The drafters `dflash` and `eagle3` with random weights, as small as the tables of the kit."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ SHAPE: Mapping[str, Any] = {
 }
 
 
-def random_dflash(target: Any) -> DFlash:
-    """Return a drafter of blocks of 4 for a table."""
+def random_dflash(target: Any, dtype: torch.dtype = torch.float32) -> DFlash:
+    """Return a drafter of blocks of 4."""
     config = DFlashConfig(
         layout="z-lab",
         hidden_size=target.hidden_size,
@@ -42,13 +42,13 @@ def random_dflash(target: Any) -> DFlash:
         draft_vocabulary_size=target.vocabulary_size,
         **SHAPE,
     )
-    tensors = _random(dflash_weights.expected_shapes(config))
+    tensors = _random(dflash_weights.expected_shapes(config), dtype)
     tensors["d2t"] = torch.zeros(target.vocabulary_size, dtype=torch.int64)
     return DFlash(target, DFlashModel(config, tensors), 4)
 
 
-def random_eagle3(target: Any) -> Eagle3:
-    """Return a drafter of 3 tokens for a table."""
+def random_eagle3(target: Any, dtype: torch.dtype = torch.float32) -> Eagle3:
+    """Return a drafter of 3 tokens."""
     config = Eagle3Config(
         layout="SafeAILab",
         hidden_size=target.hidden_size,
@@ -57,9 +57,9 @@ def random_eagle3(target: Any) -> Eagle3:
         draft_vocabulary_size=target.vocabulary_size,
         **SHAPE,
     )
-    return Eagle3(target, Eagle3Model(config, _random(eagle3_weights.expected_shapes(config))), 3)
+    return Eagle3(target, Eagle3Model(config, _random(eagle3_weights.expected_shapes(config), dtype)), 3)
 
 
-def _random(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
+def _random(shapes: Mapping[str, tuple[int, ...]], dtype: torch.dtype) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(0)
-    return {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+    return {name: torch.randn(shape, generator=generator).to(dtype) for name, shape in shapes.items()}

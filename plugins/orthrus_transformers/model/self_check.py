@@ -11,7 +11,7 @@ from torch import Tensor
 
 from orthrus import BuildError, Context, Draft, OrthrusError, Scheduler, Stop, Target, Verdict
 from orthrus.errors import reason
-from orthrus.optional import HoldsCache
+from orthrus.optional import HasDtype, HoldsCache
 from orthrus.rounding import RoundsStates
 from orthrus_transformers.model.attention_hook import attends
 from orthrus_transformers.model.kept_check import KeptChecks, PassedCheck
@@ -108,15 +108,16 @@ def _compare_rows(
 ) -> None:
     """Compare what was scored [B, n + 1, V] of tokens [B, n] behind the texts with the model's own logits."""
     rounds = isinstance(target, HoldsCache) and isinstance(target.cache, RoundsStates)
+    dtype = target.dtype if isinstance(target, HasDtype) else scored.dtype  # models of 16 bits may give wider logits
     for text, tokens, logits in zip(texts, drafted.tolist(), scored, strict=True):
-        _compare(logits, target.logits([*text, *tokens], len(tokens) + 1), model_type, rounds)
+        _compare(logits, target.logits([*text, *tokens], len(tokens) + 1), model_type, dtype, rounds)
 
 
-def _compare(logits: Tensor, expected: Tensor, model_type: str, rounds: bool) -> None:
-    check_overflow(expected, model_type)
+def _compare(logits: Tensor, expected: Tensor, model_type: str, dtype: torch.dtype, rounds: bool) -> None:
+    check_overflow(expected, model_type, dtype)
     spread = float(expected.double().std())
     error = float((logits.double() - expected.double()).abs().max())
-    if not error <= (TOLERANCE_HALF if rounds else TOLERANCE.get(expected.dtype, TOLERANCE_HALF)) * spread:
+    if not error <= (TOLERANCE_HALF if rounds else TOLERANCE.get(dtype, TOLERANCE_HALF)) * spread:
         raise BuildError(
             f"model type '{model_type}' does not give its own logits through this cache and attention"
             f" (off by {error:.3g} where logits spread by {spread:.3g}); either it is not supported, or one of the two,"
@@ -124,14 +125,14 @@ def _compare(logits: Tensor, expected: Tensor, model_type: str, rounds: bool) ->
         )
 
 
-def check_overflow(expected: Tensor, model_type: str) -> None:
-    """Raise BuildError if the model's own logits are no numbers; -inf stands for a token that never comes."""
+def check_overflow(expected: Tensor, model_type: str, dtype: torch.dtype) -> None:
+    """Raise BuildError if the logits of a model of a dtype are no numbers; -inf stands for a token that never comes."""
     if not bool((expected.isnan() | expected.isposinf() | expected.isneginf().all(-1, keepdim=True)).any()):
         return
-    dtype = str(expected.dtype).removeprefix("torch.")
-    if expected.dtype == torch.float16:
+    if dtype == torch.float16:
         raise BuildError(
             f"model type '{model_type}' overflows in float16: its own logits are not finite; set target.dtype=bfloat16,"
             " which has the range of float32"
         )
-    raise BuildError(f"model type '{model_type}' gives logits in {dtype} that are not finite: its weights are damaged")
+    name = str(dtype).removeprefix("torch.")
+    raise BuildError(f"model type '{model_type}' gives logits in {name} that are not finite: its weights are damaged")
