@@ -45,6 +45,9 @@ for name, penalty in (("no processor", None), ("repetition penalty 2", 2.0)):
     for drafts in (False, True):
         texts[name, drafts] = decode(make_logits_processors(repetition_penalty=penalty), drafts)
         print(f"{name:20} {'the model drafts for itself' if drafts else 'no draft model':28}{texts[name, drafts]}")
+[penalize] = make_logits_processors(repetition_penalty=2.0)
+unseen = decode([lambda tokens, logits: penalize(tokens[len(prompt) - 1 :], logits)], False)
+print(f"{'the same, for which':20} {'the prompt is cut off':28}{unseen}")
 firsts = []
 for drafts in (False, True):
     shown.clear()
@@ -53,6 +56,6 @@ for drafts in (False, True):
     print(f"of a prompt of {len(prompt)} tokens the first call is shown {shown[0]}", "with drafts" if drafts else "without drafts")
 assert texts["no processor", False] == texts["no processor", True]
 assert firsts == [16, 1], "the prompt is shown in both ways now"
-assert texts["repetition penalty 2", False] != texts["repetition penalty 2", True]
+assert texts["repetition penalty 2", False] != texts["repetition penalty 2", True] == unseen
 PY
 "$folder/env/bin/python" "$folder/try.py"
