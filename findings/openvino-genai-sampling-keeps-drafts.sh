@@ -67,8 +67,8 @@ def second_tokens(target: str, draft: str | None) -> Counter[str]:
 
 target, sure = converted("target", 1), converted("sure", 8)
 alone, drafted, by_sure = second_tokens(target, None), second_tokens(target, sure), second_tokens(sure, None)
-for name, seen in (("the target alone", alone), ("the target, drafts of the sure model", drafted), ("the sure model alone", by_sure)):
-    print(f"{name:37} {len(seen):2} tokens after ' is' in {seen.total()} answers, the most frequent {seen.most_common(3)}")
+for name, seen in (("target", alone), ("target, drafts of the sure model", drafted), ("sure model", by_sure)):
+    print(f"{name:33} {len(seen):2} tokens after ' is' in {seen.total()} answers, most frequent {seen.most_common(3)}")
 [(favourite, _)] = by_sure.most_common(1)
 print(f"{favourite!r} is drawn in {alone[favourite] / alone.total():.0%} of answers without drafts,", end=" ")
 print(f"in {drafted[favourite] / drafted.total():.0%} with them")
