@@ -19,6 +19,7 @@ from support.bugs_of_the_loop import Knowing
 from support.bugs_of_trees import KnowingTrees, TappingTrees, WrittenTrees
 from support.bugs_of_verifiers import Greedy, Sampler
 from support.building import transformers_target
+from support.families import tiny_model
 from support.random_drafters import random_dflash, random_eagle3
 from support.recurrent_table import RecurrentTable
 from support.thorough import nightly_but, thorough_but
@@ -35,11 +36,15 @@ from orthrus.testing import (
     TableTarget,
     ViewTableTarget,
     factory_of,
+    named_check,
 )
 from orthrus.testing.checks import EVERY_CHECK
 from orthrus.testing.checks.drafter_taps import DRAFTER_TAPS
 from orthrus.testing.doubles.drafters import Drawing, some_q
+from orthrus_attention.sdpa import SdpaAttention
+from orthrus_caches.static import StaticCache
 from orthrus_drafters.prompt_lookup import PromptLookup
+from orthrus_transformers.target import TransformersTarget
 
 # What cannot be checked here, and the reason that it gives.
 ELSEWHERE = {
@@ -238,6 +243,25 @@ def test_models_of_transformers_pass(family: str) -> None:
     results = outcomes("target", lambda cache: target)
     assert failures(results) == []
     assert next(outcome for outcome in results if outcome.check.name == "views_write_scratch_only").status == "passed"
+
+
+def in_bfloat16(family: str) -> TransformersTarget:
+    return TransformersTarget(tiny_model(family, dtype=torch.bfloat16), None, StaticCache(slots=8), SdpaAttention())
+
+
+@pytest.mark.parametrize("family", nightly_but([], ["llama", "mamba", "qwen3"], thorough=["llama"]))
+def test_models_of_16_bits_pass(family: str) -> None:
+    target: Target = in_bfloat16(family)
+    assert failures(outcomes("target", lambda cache: target)) == []
+
+
+def test_models_of_16_bits_are_held_to_what_these_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Logits of their passes are in float32, which keeps the sums of the head, and no finer than the layers before."""
+    target, check = in_bfloat16("llama"), named_check("target", "score_gives_its_own_logits")
+    assert check.outcome(lambda cache: target).status == "passed"
+    own = target.score
+    monkeypatch.setattr(target, "score", lambda context, draft: own(context, draft).roll(1, 1))
+    assert check.outcome(lambda cache: target).status == "failed"
 
 
 @pytest.mark.thorough

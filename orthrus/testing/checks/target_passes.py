@@ -10,6 +10,7 @@ from torch import Tensor
 
 from orthrus.batch.context import Context
 from orthrus.interfaces import Target
+from orthrus.optional import HasDtype
 from orthrus.rounding import HasStateDtype
 from orthrus.testing.check import BrokenRuleError
 from orthrus.testing.doubles.drafters import Scripted
@@ -88,11 +89,13 @@ def hold_close(target: Target, actual: Tensor, expected: Tensor, location: str) 
 def tolerance(target: Target, dtype: torch.dtype) -> float:
     """Return how far apart logits of this dtype may be, as a share of their spread.
 
-    Where a target computes states in a narrower dtype, its logits are as far apart as this one rounds, whatever their
-    own is: a scan in chunks, say, begins its sums of log decays where the chunk begins.
+    Where a target computes in a narrower dtype, or its states, logits are as far apart as this one rounds, whatever
+    their own is: a model in bfloat16 may keep the float32 sums of its head, and a scan in chunks begins its sums of
+    log decays where the chunk begins.
     """
     states = target.state_dtype if isinstance(target, HasStateDtype) else None
-    return max(TOLERANCE.get(computed, 1e-3) for computed in (dtype, states or dtype))
+    own = target.dtype if isinstance(target, HasDtype) else dtype
+    return max(TOLERANCE.get(computed, 1e-3) for computed in (dtype, own, states or dtype))
 
 
 def spread_over(scene: Scene, target: Target) -> Scene:
