@@ -94,7 +94,7 @@ COMPILERS = 14
 
 def product(hidden: Tensor, weight: Tensor, layout: Tile, dtype: torch.dtype) -> Tensor:
     """Return the product by a tile."""
-    return skinny_linear.product_by(unnormed(hidden), weight, None, 0.0, layout, dtype)
+    return skinny_linear.linear_by_tile(unnormed(hidden), weight, None, 0.0, layout, dtype)
 
 
 def microseconds(work: list) -> float:

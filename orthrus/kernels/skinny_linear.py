@@ -69,7 +69,7 @@ def project(hidden: Tensor, weight: Tensor) -> Tensor:
     layout = Tile(16, 16, 128, 2, 6) if tokens <= 16 else Tile(32, 128, 128, 8, 3)
     if tokens > MOST_TOKENS and hidden.shape[2] > SMALL_WIDTH:
         layout = Tile(64, 128, 64, 4, 4)
-    return product_by(unnormed(hidden), weight, None, 0.0, layout, torch.float32)
+    return linear_by_tile(unnormed(hidden), weight, None, 0.0, layout, torch.float32)
 
 
 def gain(hidden: Tensor, weight: Tensor) -> Normed:
@@ -99,16 +99,16 @@ def linear(normed: Normed, weight: Tensor, bias: Tensor | None, epsilon: float, 
     tokens = normed.hidden.shape[0] * normed.hidden.shape[1]
     if bias is None and (sums := wide_products.sums(normed.gained, weight, unrounded)) is not None:
         return wide_products.scaled(sums, normed, weight.shape[1], epsilon, out)
-    return product_by(normed, weight, bias, epsilon, tile(tokens, *weight.shape), out=out)
+    return linear_by_tile(normed, weight, bias, epsilon, tile(tokens, *weight.shape), out=out)
 
 
 def unrounded(hidden: Tensor, weight: Tensor) -> Tensor:
     """Return hidden [B, n, E] times weight [N, E] transposed, in float32, by the kernels for few tokens."""
     tokens = hidden.shape[0] * hidden.shape[1]
-    return product_by(unnormed(hidden), weight, None, 0.0, tile(tokens, *weight.shape), torch.float32)
+    return linear_by_tile(unnormed(hidden), weight, None, 0.0, tile(tokens, *weight.shape), torch.float32)
 
 
-def product_by(
+def linear_by_tile(
     normed: Normed,
     weight: Tensor,
     bias: Tensor | None,
@@ -253,10 +253,10 @@ def gated(normed: Normed, weight: Tensor, epsilon: float) -> Tensor:
     from orthrus.kernels import triton_skinny_linear as kernels
 
     outputs, inputs = weight.shape[0] // 2, weight.shape[1]
-    out = normed.hidden.new_empty(*normed.hidden.shape[:2], outputs)
-    tokens = out.shape[0] * out.shape[1]
+    tokens = normed.hidden.shape[0] * normed.hidden.shape[1]
     if (sums := wide_products.sums(normed.gained, weight, unrounded)) is not None:
         return wide_products.gated(sums, normed, inputs, epsilon)
+    out = normed.hidden.new_empty(*normed.hidden.shape[:2], outputs)
     layout = tile(tokens, 2 * outputs, inputs)
     kernels.gated[grid(tokens, 2 * outputs, layout)](
         normed.gained,

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from orthrus.kernels.launch import multiprocessors
 from orthrus.kernels.normed import Normed, padded_tokens, power_of_two, unnormed
-from orthrus.kernels.skinny_linear import grid, launch_arguments, product_by
+from orthrus.kernels.skinny_linear import grid, launch_arguments, linear_by_tile
 from orthrus.kernels.tiles import PART_COLUMNS, Tile, summed_tile, tile
 
 
@@ -73,10 +73,10 @@ def linear_summed(
     return None if norm is None else Normed(residual, gained, parts, count)
 
 
-def _run_at_a_time(grid: tuple[int, int], layout: Tile, residual: Tensor) -> bool:
+def _run_at_a_time(programs: tuple[int, int], layout: Tile, residual: Tensor) -> bool:
     """Tell whether all programs run at a time: none that waits for another GPU's may keep others from beginning."""
     count, memory = multiprocessors(residual.device.index)
-    return grid[0] * grid[1] <= count * (memory // (layout.bytes + 1024))
+    return programs[0] * programs[1] <= count * (memory // (layout.bytes + 1024))
 
 
 def linear_added_directly(
@@ -87,7 +87,7 @@ def linear_added_directly(
 
     part = shared.part(residual, slot)
     tokens, size = residual.shape[0] * residual.shape[1], residual.shape[2]
-    product_by(unnormed(hidden), weight, None, 0.0, tile(tokens, *weight.shape), out=part)
+    linear_by_tile(unnormed(hidden), weight, None, 0.0, tile(tokens, *weight.shape), out=part)
     gained = residual if norm is None else torch.empty_like(residual)
     parts = residual.new_empty(0 if norm is None else padded_tokens(tokens), dtype=torch.float32)
     triton_direct_sum.direct_added_gain[(tokens,)](

@@ -2,7 +2,9 @@
 
 Tensor cores add up a token's products in the order of the inputs by either, unless the library splits that sum, which
 it does for few tokens and many inputs. Which algorithm it takes depends on the shape. So each shape is compared once,
-on random tokens, before it is used: every sum must be the same to the bit. M: tokens, N: outputs, K: inputs.
+on random tokens, before it is used: every sum must be the same to the bit. Behind such sums kernels of
+`triton_wide_products` do what those for few tokens do behind their own: norm, residual, gate.
+M: tokens, N: outputs, K: inputs.
 """
 
 from __future__ import annotations

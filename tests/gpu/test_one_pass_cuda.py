@@ -17,7 +17,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 import orthrus_transformers.model.fused_beside as fused_beside
 from orthrus import Draft, Plugins, Stop
 from orthrus.kernels import skinny_linear
-from orthrus.kernels.normed import Normed
+from orthrus.kernels.normed import Normed, room_for_norm
 from orthrus.one_pass import AcceptableBlocks
 from orthrus_attention.split_kv import SplitAttention
 from orthrus_caches.dynamic import DynamicCache
@@ -125,7 +125,7 @@ class LaunchesApart:
 
     def linear_added(self, hidden: Any, weights: Any, residual: Tensor, norm: Tensor) -> Normed:
         self.taken.add("linear_added")
-        room = skinny_linear.room_for_norm(residual, len(weights[0]))
+        room = room_for_norm(residual, len(weights[0]))
         for columns, seen, weight in zip(self.kinds(hidden[0].shape[1]), hidden, weights, strict=True):
             skinny_linear.linear_added(seen, weight, residual[:, columns], norm, room.of(columns))
         return room

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from orthrus.kernels import skinny_linear, two_weights
-from orthrus.kernels.normed import Normed
+from orthrus.kernels.normed import Normed, room_for_norm
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 DEVICE = "cuda"
@@ -111,7 +111,7 @@ def test_a_projection_that_is_added(shape: str, first: int, others: int) -> None
     norm = 1 + drawn.numbers(width, seed=1)
     joint, apart = (drawn.numbers(1, drawn.tokens, width) for _ in range(2))
     given = two_weights.linear_added((seen[0], seen[1]), weights, joint, norm)
-    room = skinny_linear.room_for_norm(apart, width)
+    room = room_for_norm(apart, width)
     for kind, weight, hidden in zip(drawn.kinds, weights, seen, strict=True):
         for columns in some_at_a_time(kind):
             few = hidden[:, columns.start - kind.start : columns.stop - kind.start]

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from support.shared_models import saved_model
 from support.thorough import nightly_but
 from torch import Tensor
@@ -153,6 +154,15 @@ def test_weights_that_do_not_make_the_model_are_refused(tmp_path: Path) -> None:
         load_shards(tmp_path, (), torch.float32, CPU, group(0, 2))
     config.write_text(config.read_text().replace('"num_hidden_layers": 2', '"num_hidden_layers": 0'))
     with pytest.raises(BuildError, match="holds weights that its config has no place for"):
+        load_shards(tmp_path, (), torch.float32, CPU, group(0, 2))
+
+
+def test_a_file_with_both_names_of_a_weight_is_refused(tmp_path: Path) -> None:
+    saved_model(tmp_path, "gpt_neox", 1, tie_word_embeddings=False, **SHARED_KEYS["gpt_neox"])
+    file = tmp_path / "model.safetensors"
+    weights = load_file(file)
+    save_file({**weights, "lm_head.weight": weights["embed_out.weight"] + 1}, file, {"format": "pt"})
+    with pytest.raises(BuildError, match=r"holds weights that its config has no place for: embed_out\.weight"):
         load_shards(tmp_path, (), torch.float32, CPU, group(0, 2))
 
 

@@ -135,7 +135,8 @@ def _renamed(model: Any, slices: Mapping[str, Any]) -> dict[str, Any]:
         new = name
         for renaming in renamings if name not in known else ():
             new, _ = renaming.rename_source_key(new)
-        renamed[new if new in known else name] = values
+        # A file that has both names keeps both, and the old one is refused as unexpected.
+        renamed[new if new in known and new not in slices else name] = values
     return renamed
 
 
