@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable
 
 import pytest
-from support import random_cells
 from support.random_cells import Cell, judged
 from support.thorough import nightly_but
 
 CELLS, TOGETHER = 1500, 25
-QUICK = [64, 187, 249]  # cells of trees, of requests that come and go, of fused layers and of recorded passes
+# In float32 trees in recorded passes, and scores; in bfloat16 fused layers over a pool; recurrent layers, recorded. The
+# first and the last have requests that come and go; all have drafts that are accepted, and temperatures.
+QUICK = [249, 377, 398]
 BLOCKS = range(0, CELLS, TOGETHER)
 
 
@@ -29,14 +29,3 @@ def test_every_token_is_the_oracles(seed: int) -> None:
 @pytest.mark.parametrize("first", nightly_but([], BLOCKS, thorough=BLOCKS[:1]))
 def test_every_token_of_many_cells_is_the_oracles(first: int) -> None:
     hold(range(first, first + TOGETHER))
-
-
-def test_a_wrong_token_is_a_mismatch(monkeypatch: pytest.MonkeyPatch) -> None:
-    cell = Cell.drawn(QUICK[0])
-    answers = random_cells.decoded(cell)
-    for answer in answers:
-        assert answer.result is not None
-        wrong = tuple((token + 1) % 40 for token in answer.result.token_ids)
-        answer.result, answer.tokens = dataclasses.replace(answer.result, token_ids=wrong), list(wrong)
-    monkeypatch.setattr(random_cells, "decoded", lambda cell: answers)
-    assert any("below" in mismatch for mismatch in judged(cell).mismatches)

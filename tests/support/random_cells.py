@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 from orthrus import Decoder, Drafter, Sampling, Stop, Verifier
@@ -86,10 +87,15 @@ class Verdict:
 
 def judged(cell: Cell) -> Verdict:
     """Return what the oracle says of every answer of a cell."""
+    return verdict(cell, decoded(cell))
+
+
+def verdict(cell: Cell, answers: Sequence[Answered]) -> Verdict:
+    """Return what the oracle says of these answers of a cell."""
     fused, possible = cell.engine not in ("eager", "recorded"), cell.verifier == "rejection"
     judge = Judge(cell.family, cell.dtype, fused, possible, cell.seed)
     tokens, near, accepted, mismatches = 0, 0, 0, []
-    for asked, answer in zip(cell.requests, decoded(cell), strict=True):
+    for asked, answer in zip(cell.requests, answers, strict=True):
         close, wrong = judge.faults(asked, answer)
         mismatches += [f"answer {asked.id}, {fault}" for fault in wrong]
         tokens, near = tokens + len(answer.tokens), near + close
@@ -124,4 +130,4 @@ def _answers(cell: Cell, target: TransformersTarget, drafter: Drafter, choose: r
         return [answers[asked.id] for asked in cell.requests]
     prompts, ids = [asked.prompt for asked in cell.requests], [asked.id for asked in cell.requests]
     results = decoder.generate(prompts, batch=cell.batch, ids=ids)
-    return [Answered(list(result.token_ids), result.text, result=result) for result in results]
+    return [Answered(list(result.token_ids), result.text, [*(result.scores or ())], result) for result in results]
