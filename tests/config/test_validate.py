@@ -26,7 +26,8 @@ OTHER_TYPE: dict[type, Any] = {
     list: 7,
     dict: 7,
 }  # block: auto may be a number
-MAY_BE_NULL = {"drafter.block", "fit.minutes", "fit.successor_rank", "trace", "training.start"}  # null: there is none
+# Where null says that there is none.
+MAY_BE_NULL = {"drafter.block", "drafter.tree", "fit.minutes", "fit.successor_rank", "trace", "training.start"}
 
 
 def checked(out: str) -> dict[str, str]:
