@@ -81,9 +81,22 @@ def scaled(sums: Tensor, normed: Normed, inputs: int, epsilon: float, out: Tenso
     """Return [B, n, N]: the sums [M, N] of a state of so many inputs, as its norm scales them; out: where it goes."""
     from orthrus.kernels import triton_wide_products as kernels
 
-    tokens, outputs = sums.shape
-    out = normed.hidden.new_empty(*normed.hidden.shape[:2], outputs) if out is None else out
-    kernels.scaled[grid_of(tokens, outputs)](
+    out = normed.hidden.new_empty(*normed.hidden.shape[:2], sums.shape[1]) if out is None else out
+    return _behind_a_norm(kernels.scaled, sums, normed, inputs, epsilon, out)
+
+
+def gated(sums: Tensor, normed: Normed, inputs: int, epsilon: float) -> Tensor:
+    """Return silu(gate) * up [B, n, I] of the sums [M, 2 I] of a state of so many inputs, the gates in front."""
+    from orthrus.kernels import triton_wide_products as kernels
+
+    out = normed.hidden.new_empty(*normed.hidden.shape[:2], sums.shape[1] // 2)
+    return _behind_a_norm(kernels.gated, sums, normed, inputs, epsilon, out)
+
+
+def _behind_a_norm(kernel: Any, sums: Tensor, normed: Normed, inputs: int, epsilon: float, out: Tensor) -> Tensor:
+    """Let a kernel write what it makes of the sums to out [B, n, N], and return that."""
+    tokens, outputs = sums.shape[0], out.shape[2]
+    kernel[grid_of(tokens, outputs)](
         sums,
         normed.parts,
         out,
@@ -114,26 +127,6 @@ def added(sums: Tensor, residual: Tensor, norm: Tensor | None, room: Normed) -> 
         NORMED=norm is not None,
         **tile_of(outputs),
     )
-
-
-def gated(sums: Tensor, normed: Normed, inputs: int, epsilon: float) -> Tensor:
-    """Return silu(gate) * up [B, n, I] of the sums [M, 2 I] of a state of so many inputs, the gates in front."""
-    from orthrus.kernels import triton_wide_products as kernels
-
-    tokens, outputs = sums.shape[0], sums.shape[1] // 2
-    out = normed.hidden.new_empty(*normed.hidden.shape[:2], outputs)
-    kernels.gated[grid_of(tokens, outputs)](
-        sums,
-        normed.parts,
-        out,
-        tokens,
-        normed.stride,
-        epsilon,
-        N=outputs,
-        **norm_arguments(normed, inputs),
-        **tile_of(outputs),
-    )
-    return out
 
 
 def tile_of(outputs: int) -> dict[str, Any]:

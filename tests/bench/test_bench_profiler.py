@@ -243,7 +243,7 @@ def test_passes_that_are_profiled_are_those_that_decoding_runs(
         launches[choices] += 1
         launch(context, choices)
 
-    target.score_ahead = launched  # type: ignore[method-assign]
+    target.score_ahead = launched  # type: ignore[method-assign]  # a spy in its place
     decoder = Decoder.of(target, drafter(), Consensus(), Stop(12))
     decoder.generate([[1, 2, 3] * 3])
     decoded = Counter(passes), Counter(launches)

@@ -24,7 +24,8 @@ def result(**changes: Callable[[Any], Any]) -> Spoil:
 
     def spoil(answer: Answered) -> Answered:
         changed = {name: change(getattr(answer.result, name)) for name, change in changes.items()}
-        return replace(answer, result=replace(answer.result, **changed))  # type: ignore[type-var]
+        assert answer.result is not None, "it has ended"
+        return replace(answer, result=replace(answer.result, **changed))
 
     return spoil
 

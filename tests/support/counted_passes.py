@@ -24,5 +24,5 @@ def count_passes(target: TransformersTarget) -> Counter[Kind]:
             passes["choices" if forward_pass.choices else "logits"] += 1
         return run(forward_pass)
 
-    target.engine.run = counted  # type: ignore[method-assign]
+    target.engine.run = counted  # type: ignore[method-assign]  # a spy in its place
     return passes
