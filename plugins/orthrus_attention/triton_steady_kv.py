@@ -65,16 +65,21 @@ def weights_of(maximum, part_maximum):
 
 
 @triton.jit
-def _add_keys(q, k, v, seen, scale, maximum, total, sum_values, EXACT: tl.constexpr):
-    """Return the softmax so far with the keys k [D, N] and values v [N, D], of which seen [M, N] are seen."""
+def _add_keys(q, k, v, seen, scale, maximum, total, sum_values, EXACT: tl.constexpr, ALL: tl.constexpr):
+    """Return the softmax so far with the keys k [D, N] and values v [N, D], of which seen [M, N] are seen.
+
+    ALL: all are, by all rows, which takes no look at them: bits are the same.
+    """
     scores = tl.dot(q, k, input_precision="ieee") * scale
-    scores = tl.where(seen, scores, float("-inf"))
+    if not ALL:
+        scores = tl.where(seen, scores, float("-inf"))
     higher = tl.maximum(maximum, tl.max(scores, 1))
     anchor = tl.where(higher == float("-inf"), 0.0, higher)
     weights = tl.exp(scores - anchor[:, None])
     shrink = tl.exp(maximum - anchor)
-    # What is hidden has a weight of 0, and 0 * NaN is NaN: a draft's values must not reach the tokens before it.
-    v = tl.where((v > float("-inf")) & (v < float("inf")), v, 0.0).to(v.dtype)
+    if not ALL:
+        # What is hidden has a weight of 0, and 0 * NaN is NaN: a draft's values must not reach the tokens before it.
+        v = tl.where((v > float("-inf")) & (v < float("inf")), v, 0.0).to(v.dtype)
     sum_values = tl.dot(weights.to(v.dtype), v, sum_values * shrink[:, None], input_precision="ieee")
     if EXACT:  # weights are at most 1: as multiples of 2 ** -23 their sum is exact, whoever adds what
         count = tl.sum((1.0 + weights).to(tl.int32, bitcast=True) - ONE, 1)
@@ -82,6 +87,14 @@ def _add_keys(q, k, v, seen, scale, maximum, total, sum_values, EXACT: tl.conste
     else:
         added = tl.sum(weights, 1)
     return higher, tl.fma(total, shrink, added), sum_values
+
+
+@triton.jit
+def _part_folded(group_maximum, group_total, group_values, maximum, total, sum_values):
+    """Return what a group's parts sum up to with one more."""
+    higher, keep, weigh = weights_of(group_maximum, maximum)
+    total = tl.fma(group_total, keep, total * weigh)
+    return higher, total, tl.fma(group_values, keep[:, None], sum_values * weigh[:, None])
 
 
 @triton.jit
@@ -174,12 +187,28 @@ def leave(
         keys = key + batch * stride_kb + head * stride_kh
         values = value + batch * stride_vb + head * stride_vh
         path = paths + (batch * queries + first_row // groups) * queries  # of a query alone
-        for slot in range(start, end, BLOCK_N):
+        committed = start
+        if CAUSAL and WINDOW == 0 and not ALONE:  # what all rows see
+            committed = start + tl.maximum(tl.minimum(end, length) - start, 0) // BLOCK_N * BLOCK_N
+            for slot in range(start, committed, BLOCK_N):
+                if GROUPED:  # noqa: SIM102  # which is known when it is compiled
+                    if slot % leaf == 0:
+                        group_maximum, group_total, group_values = _part_folded(
+                            group_maximum, group_total, group_values, maximum, total, sum_values
+                        )
+                        maximum = tl.full([BLOCK_M], float("-inf"), tl.float32)
+                        total = tl.zeros([BLOCK_M], tl.float32)
+                        sum_values = tl.zeros([BLOCK_M, PADDED], tl.float32)
+                n = slot + tl.arange(0, BLOCK_N)
+                k = tl.load(keys + n[None, :] * stride_kn + d[:, None], mask=inside[:, None], other=0.0)
+                v = tl.load(values + n[:, None] * stride_vn + d[None, :], mask=inside[None, :], other=0.0)
+                maximum, total, sum_values = _add_keys(q, k, v, True, scale, maximum, total, sum_values, EXACT, True)
+        for slot in range(committed, end, BLOCK_N):
             if GROUPED:  # noqa: SIM102  # which is known when it is compiled
                 if slot % leaf == 0:
-                    group_maximum, keep, weigh = weights_of(group_maximum, maximum)
-                    group_total = tl.fma(group_total, keep, total * weigh)
-                    group_values = tl.fma(group_values, keep[:, None], sum_values * weigh[:, None])
+                    group_maximum, group_total, group_values = _part_folded(
+                        group_maximum, group_total, group_values, maximum, total, sum_values
+                    )
                     maximum = tl.full([BLOCK_M], float("-inf"), tl.float32)
                     total = tl.zeros([BLOCK_M], tl.float32)
                     sum_values = tl.zeros([BLOCK_M, PADDED], tl.float32)
@@ -195,11 +224,11 @@ def leave(
             if WINDOW > 0:
                 seen = seen & (n[None, :] > position[:, None] - WINDOW)
             v = tl.load(values + place[:, None] * stride_vn + d[None, :], mask=v_mask, other=0.0)
-            maximum, total, sum_values = _add_keys(q, k, v, seen, scale, maximum, total, sum_values, EXACT)
+            maximum, total, sum_values = _add_keys(q, k, v, seen, scale, maximum, total, sum_values, EXACT, False)
         if GROUPED:
-            maximum, keep, weigh = weights_of(group_maximum, maximum)
-            total = tl.fma(group_total, keep, total * weigh)
-            sum_values = tl.fma(group_values, keep[:, None], sum_values * weigh[:, None])
+            maximum, total, sum_values = _part_folded(
+                group_maximum, group_total, group_values, maximum, total, sum_values
+            )
         written = valid[:, None] & inside[None, :]
         if WHOLE:
             mean = sum_values / total[:, None]  # every query sees at least its own slot
