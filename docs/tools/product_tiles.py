@@ -2,9 +2,9 @@ r"""Compare tiles of the skinny products on a GPU: whether their bits are equal,
 
 python docs/tools/product_tiles.py --out product-tiles.json
 
-Every product of Qwen3-1.7B's and 8B's layers, of 64 to 128 tokens and of prefills of 512, by each tile, within a CUDA
-graph that goes through enough weights to read them from memory. `bits`: whether the sums are those that a token has
-alone by the tile of few tokens.
+Every product of Qwen3-1.7B's and 8B's layers, of 64 to 128 tokens and of prefills of 512, and of SmolLM2-135M's layers
+and head of 34 to 1,056, by each tile, within a CUDA graph that goes through enough weights to read them from memory.
+`bits`: whether the sums are those that a token has alone by the tile of few tokens.
 """
 
 from __future__ import annotations
@@ -27,6 +27,11 @@ from orthrus.kernels.tiles import Tile
 from orthrus.terminal import echo
 
 SHAPES = {  # outputs, inputs
+    "135m qkv": (960, 576),
+    "135m out": (576, 576),
+    "135m gate_up": (3072, 576),
+    "135m down": (576, 1536),
+    "135m head": (49152, 576),
     "1.7b qkv": (4096, 2048),
     "1.7b out": (2048, 2048),
     "1.7b gate_up": (12288, 2048),
@@ -88,8 +93,32 @@ MANY = [
     Tile(128, 256, 64, 8, 4),
     Tile(128, 128, 64, 2, 4),
 ]
+SMALL = [  # of a small model, whose passes of many tokens are short
+    Tile(32, 16, 128, 4, 6),
+    Tile(32, 32, 128, 4, 5),
+    Tile(32, 64, 64, 4, 6),
+    Tile(64, 16, 64, 4, 6),
+    Tile(64, 32, 64, 4, 6),
+    Tile(64, 32, 64, 2, 6),
+    Tile(64, 64, 64, 4, 4),
+    Tile(64, 64, 64, 4, 6),
+    Tile(64, 64, 64, 8, 6),
+    Tile(64, 128, 64, 4, 4),
+    Tile(64, 128, 64, 8, 4),
+    Tile(128, 32, 64, 4, 5),
+    Tile(128, 64, 64, 4, 4),
+    Tile(128, 64, 64, 8, 4),
+    Tile(128, 128, 64, 8, 4),
+    Tile(128, 256, 64, 8, 3),
+]
 GROUPS = {64: FEW, 65: SOME, 80: SOME, 96: SOME, 128: SOME, 512: MANY, 2048: MANY, 32: FEW[:4], 1: FEW[:1]}
+SMALL_GROUPS = dict.fromkeys([34, 64, 128, 160, 288, 544, 1056], SMALL)
 COMPILERS = 14
+
+
+def tiles_of(name: str, tokens: int) -> list[Tile]:
+    """Return the tiles to compare for a product of so many tokens."""
+    return (SMALL_GROUPS if name.startswith("135m") else GROUPS).get(tokens, [])
 
 
 def product(hidden: Tensor, weight: Tensor, layout: Tile, dtype: torch.dtype) -> Tensor:
@@ -155,10 +184,11 @@ def measured(name: str, tokens: int, tiles: list[Tile]) -> list[dict]:
 
 def compile_share(share: int) -> None:
     """Compile a share of the tiles, which others then find on the disk."""
-    every = [(shape, 128, layout) for shape in SHAPES for layout in dict.fromkeys([*FEW, *SOME, *MANY])]
-    for shape, tokens, layout in every[share::COMPILERS]:
+    large = dict.fromkeys([*FEW, *SOME, *MANY])
+    every = [(shape, layout) for shape in SHAPES for layout in (SMALL if shape.startswith("135m") else large)]
+    for shape, layout in every[share::COMPILERS]:
         weight = torch.zeros(SHAPES[shape], device="cuda", dtype=torch.bfloat16)
-        hidden = torch.zeros(1, tokens, SHAPES[shape][1], device="cuda", dtype=torch.bfloat16)
+        hidden = torch.zeros(1, 128, SHAPES[shape][1], device="cuda", dtype=torch.bfloat16)
         for dtype in (torch.float32, torch.bfloat16):
             with contextlib.suppress(Exception):  # it is told of when it is measured
                 product(hidden, weight, layout, dtype)
@@ -168,7 +198,8 @@ def main() -> None:
     """Measure, and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--tokens", type=int, nargs="+", default=list(GROUPS), choices=list(GROUPS))
+    parser.add_argument("--tokens", type=int, nargs="+", default=list(GROUPS), choices=sorted({*GROUPS, *SMALL_GROUPS}))
+    parser.add_argument("--model", choices=["135m", "1.7b", "8b"], default="", help="only this one's products")
     parser.add_argument("--seconds", type=float, default=150)
     parser.add_argument("--share", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -179,9 +210,10 @@ def main() -> None:
     compile_first(__file__, str(given.out), COMPILERS)
     results = []
     for tokens in given.tokens:
-        for name in SHAPES:
-            if time.monotonic() - began < given.seconds:
-                results += measured(name, tokens, GROUPS[tokens])
+        for name in filter(lambda name: name.startswith(given.model), SHAPES):
+            tiles = tiles_of(name, tokens)
+            if tiles and time.monotonic() - began < given.seconds:
+                results += measured(name, tokens, tiles)
     given.out.parent.mkdir(parents=True, exist_ok=True)
     given.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     echo(f"took {time.monotonic() - began:.0f} s")

@@ -17,6 +17,7 @@ from orthrus.kernels.tiles import (
     EARLY_WIDTH,
     EVEN,
     MOST_INVARIANT_TOKENS,
+    MOST_SMALL_TOKENS,
     MOST_TOKENS,
     MOST_WIDE_TOKENS,
     SMALL_WIDTH,
@@ -47,6 +48,13 @@ def fits(
 
 
 def _few(hidden: Tensor, batch_invariant: bool, weights: tuple[Tensor, ...]) -> bool:
+    if hidden.shape[2] <= SMALL_WIDTH:
+        return hidden.shape[0] * hidden.shape[1] <= MOST_SMALL_TOKENS
+    return _keep_bits(hidden, batch_invariant, weights)
+
+
+def _keep_bits(hidden: Tensor, batch_invariant: bool, weights: tuple[Tensor, ...]) -> bool:
+    """Tell whether a token of hidden [B, n, E] has the bits that it has alone, where they matter."""
     return hidden.shape[0] * hidden.shape[1] <= (most_invariant(hidden, weights) if batch_invariant else MOST_TOKENS)
 
 
@@ -59,7 +67,7 @@ def most_invariant(hidden: Tensor, weights: tuple[Tensor, ...]) -> int:
 
 def fits_head(hidden: Tensor, weight: Tensor, batch_invariant: bool = True) -> bool:
     """Tell whether `project` takes hidden [B, n, E] with the weight [V, E] of a head."""
-    few = hidden.is_cuda and hidden.dtype == torch.bfloat16 and _few(hidden, batch_invariant, (weight,))
+    few = hidden.is_cuda and hidden.dtype == torch.bfloat16 and _keep_bits(hidden, batch_invariant, (weight,))
     return few and weight.shape[0] % 128 == 0 and weight.shape[1] % 32 == 0 and weight.numel() < 2**31
 
 

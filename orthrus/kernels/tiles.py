@@ -10,6 +10,7 @@ SMALL_WIDTH = 1024
 SMALL_TOKENS = 32  # of small models, up to which tiles of 16 tokens are fastest
 # A token's bits do not depend on how many others are scored with it, up to so many, by hidden size.
 MOST_INVARIANT_TOKENS, MOST_WIDE_TOKENS = 160, 96
+MOST_SMALL_TOKENS = 1088  # of small models, up to which these kernels are faster than the library's products
 ONE_TILE = 64  # tokens of the largest tile for fewer than those
 EVEN = 128  # what sizes of larger models are multiples of, or tiles of more than 32 tokens were not compared
 PART_COLUMNS = 16  # whose squares are added up before they are left, whatever the tile
@@ -47,6 +48,8 @@ def tile(tokens: int, outputs: int, width: int, most_columns: int = 256) -> Tile
     """
     if tokens <= 16 or (width <= SMALL_WIDTH and tokens <= SMALL_TOKENS):
         return Tile(16, 16, 128, 2, 6)
+    if width <= SMALL_WIDTH and MOST_INVARIANT_TOKENS < tokens <= MOST_SMALL_TOKENS:
+        return _fitting(_some_tokens_of_a_small_model(tokens, outputs), outputs, most_columns)
     if width <= SMALL_WIDTH:  # any number of them: larger tiles were not compared where sizes are no multiples of 128
         return Tile(32, 32, 128, 4, 5) if outputs > 2 * width + width // 2 else Tile(32, 16, 128, 4, 6)
     if tokens <= MOST_TOKENS:
@@ -78,6 +81,12 @@ def _some_tokens(outputs: int) -> list[Tile]:
         return [Tile(64, 64, 64, 4, 8), *few]
     wide = Tile(64, 128, 64, 8, 6) if outputs <= 16384 else Tile(64, 128, 64, 4, 4)
     return [wide, Tile(64, 64, 64, 4, 8), *few]
+
+
+def _some_tokens_of_a_small_model(tokens: int, outputs: int) -> list[Tile]:
+    """Return layouts for up to MOST_SMALL_TOKENS, the best first, measured on an H200 as the others were."""
+    few = [Tile(64, 32, 64, 4, 6), Tile(32, 32, 128, 4, 5), Tile(32, 16, 128, 4, 6)]
+    return few if outputs <= SMALL_WIDTH else [Tile(64, 64, 64, 4, 6), *few]
 
 
 def _more_than_a_tile(outputs: int) -> list[Tile]:
