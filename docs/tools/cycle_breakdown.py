@@ -3,10 +3,10 @@ r"""Where the time of a cycle goes on a GPU: in captured passes, between them, a
     python docs/tools/cycle_breakdown.py --config configs/recipes/smollm2-diffusion-gpu.yaml --prompts mt_bench.jsonl \
         --drafter 'plain={name: none}' --drafter 'tree={name: diffusion, block: 16, tree: 31}' --out RECORD.json
 
-Each drafter answers the prompts one by one, first to capture and tune, then without and with events around the replays
-of captured passes. Of each captured pass that comes often: how many times a cycle, and its median microseconds on the
-device; of each pair that follow one another: what is between them. A host that hardly waits for the device is what a
-cycle waits for. Events cost a cycle some microseconds, so its whole time is of the run without them.
+Each drafter answers the prompts, `--batch` at a time, first to capture and tune, then without and with events around
+the replays of captured passes. Of each captured pass that comes often: how many times a cycle, and its median
+microseconds on the device; of each pair that follow one another: what is between them. A host that hardly waits for the
+device is what a cycle waits for. Events cost a cycle some microseconds, so its whole time is of the run without them.
 """
 
 from __future__ import annotations
@@ -66,14 +66,15 @@ def traced(events: bool) -> Iterator[Trace]:
         torch.cuda.CUDAGraph.replay, torch.cuda.Event.synchronize = replay, wait
 
 
-def answered(decoder: Decoder, prompts: list[str]) -> tuple[float, int, int]:
-    """Return the seconds of the answers, their cycles and tokens."""
+def answered(decoder: Decoder, prompts: list[str], batch: int) -> tuple[float, int, int]:
+    """Return the seconds of the answers, their cycles, those of a batch counted once, and tokens."""
     torch.cuda.synchronize()
     begun = time.perf_counter()
-    results = [result for prompt in prompts for result in decoder.generate([prompt], batch=1)]
+    batches = [decoder.generate(prompts[at : at + batch], batch=batch) for at in range(0, len(prompts), batch)]
     torch.cuda.synchronize()
     seconds = time.perf_counter() - begun
-    return seconds, sum(result.measures.cycles for result in results), sum(len(each.token_ids) for each in results)
+    cycles = sum(max(result.measures.cycles for result in results) for results in batches)
+    return seconds, cycles, sum(len(result.token_ids) for results in batches for result in results)
 
 
 def often(times: dict[Any, list[float]], cycles: int, name: Callable[[Any], str]) -> list[dict[str, Any]]:
@@ -86,14 +87,14 @@ def often(times: dict[Any, list[float]], cycles: int, name: Callable[[Any], str]
     return [row for row in rows if row["times"] >= OFTEN]
 
 
-def breakdown(decoder: Decoder, prompts: list[str]) -> dict[str, Any]:
+def breakdown(decoder: Decoder, prompts: list[str], batch: int) -> dict[str, Any]:
     """Return where the time of a drafter's cycles goes."""
     for _ in range(2):
-        answered(decoder, prompts)
+        answered(decoder, prompts, batch)
     with traced(events=False) as untouched:
-        seconds, cycles, tokens = answered(decoder, prompts)
+        seconds, cycles, tokens = answered(decoder, prompts, batch)
     with traced(events=True) as trace:
-        _, noted, _ = answered(decoder, prompts)
+        _, noted, _ = answered(decoder, prompts, batch)
     passes, gaps = defaultdict(list), defaultdict(list)
     for graph, before, after in trace.replays:
         passes[graph].append(1000 * before.elapsed_time(after))
@@ -121,15 +122,22 @@ def main(
     out: Annotated[Path, typer.Option(help="the record")],
     limit: Annotated[int, typer.Option(help="prompts")] = 4,
     tokens: Annotated[int, typer.Option(help="the most of each answer")] = 192,
+    batch: Annotated[int, typer.Option(help="prompts answered at a time")] = 1,
 ) -> None:
     """Measure, print and write the record."""
     texts = [record.text for record in read_prompts(prompts, limit)]
     rows = {}
     for name, _, options in (text.partition("=") for text in drafter):
         decoder = orthrus.load(config, dotted=[f"stop.max_new_tokens={tokens}", f"drafter={options}"])
-        rows[name] = breakdown(decoder, texts)
+        rows[name] = breakdown(decoder, texts, batch)
         typer.echo(f"{name}: {json.dumps(rows[name])}")
-    facts = {"config": str(config), "limit": limit, "max_new_tokens": tokens, **versions(decoder.target.device)}
+    facts = {
+        "config": str(config),
+        "limit": limit,
+        "max_new_tokens": tokens,
+        "batch": batch,
+        **versions(decoder.target.device),
+    }
     out.write_text(json.dumps({**facts, "drafters": rows}, indent=1) + "\n", encoding="utf-8")
 
 
