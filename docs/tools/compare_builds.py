@@ -91,7 +91,6 @@ def work() -> None:
     import torch
 
     import orthrus
-    from orthrus.prompts import encode
 
     wait = torch.cuda.synchronize if torch.cuda.is_available() else lambda: None
     decoders: dict[str, Any] = {}
@@ -105,6 +104,8 @@ def work() -> None:
             device = torch.cuda.get_device_name() if on_gpu else f"CPU, {torch.get_num_threads()} threads"
             answer = {"device": device, "dtype": str(decoder.target.dtype), "torch": torch.__version__}
         elif question["do"] == "encode":
+            from orthrus.prompts import encode  # earlier builds, which are not asked, have it elsewhere
+
             target = next(iter(decoders.values())).target
             answer = [encode(target, text) for text in question["texts"]]
         else:
@@ -150,7 +151,7 @@ def main(
     build: Annotated[list[str], typer.Option(help="NAME=CHECKOUT; the last encodes the prompts")],
     case: Annotated[list[str], typer.Option(help="BUILD:NAME=DRAFTER, or BUILD:NAME@BUILD:NAME=DRAFTER")],
     out: Annotated[Path, typer.Option(help="the record")],
-    limit: Annotated[int, typer.Option(help="prompts")] = 40,
+    limit: Annotated[list[int] | None, typer.Option(help="prompts; again for a run of another number")] = None,
     tokens: Annotated[int, typer.Option(help="the most of each answer")] = 256,
     rounds: int = 4,
     batch: int = 1,
@@ -166,18 +167,21 @@ def main(
     for each in cases:
         load = {"case": each.name, "config": config, "drafter": each.drafter}
         facts = builds[each.build].ask(do="load", dotted=[f"stop.max_new_tokens={tokens}"], **load)
-    texts = [record.text for record in read_prompts(prompts, limit)]
+    limits = limit or [40]
+    texts = [record.text for record in read_prompts(prompts, max(limits))]
     token_ids = builds[cases[-1].build].ask(do="encode", texts=texts)
-    runs: dict[str, list[Run]] = {each.name: [] for each in cases}
-    for number in range(rounds + 1):  # the first captures, compiles and tunes
-        for each in cases:
-            run = builds[each.build].run(each, token_ids, batch)
-            if number:
-                runs[each.name].append(run)
-    rows = [row(each, runs) for each in cases]
+    rows = []
+    for count in limits:
+        runs: dict[str, list[Run]] = {each.name: [] for each in cases}
+        for number in range(rounds + 1):  # the first captures, compiles and tunes
+            for each in cases:
+                run = builds[each.build].run(each, token_ids[:count], batch)
+                if number:
+                    runs[each.name].append(run)
+        rows += [{"limit": count, **row(each, runs)} for each in cases]
     for line in rows:
         typer.echo(json.dumps(line))
-    settings = {"config": config, "prompts": prompts.name, "limit": limit, "max_new_tokens": tokens, "batch": batch}
+    settings = {"config": config, "prompts": prompts.name, "max_new_tokens": tokens, "batch": batch}
     out.write_text(json.dumps({**facts, **settings, "cases": rows}, indent=1) + "\n", encoding="utf-8")
 
 

@@ -44,14 +44,12 @@ def tile(tokens: int, outputs: int, width: int, most_columns: int = 256) -> Tile
 
     width: the hidden size. most_columns: of a tile, a multiple of 32. A token's bits are the same by any, as far as
     tiles were compared on an H200: all of them with 2,048, 4,096, 6,144 and 12,288 inputs, and with 576 and 1,536 those
-    of 16 and of 32 tokens, for up to 160.
+    of 16, 32 and 64 tokens and of at most 64 columns.
     """
     if tokens <= 16 or (width <= SMALL_WIDTH and tokens <= SMALL_TOKENS):
         return Tile(16, 16, 128, 2, 6)
-    if width <= SMALL_WIDTH and MOST_INVARIANT_TOKENS < tokens <= MOST_SMALL_TOKENS:
-        return _fitting(_some_tokens_of_a_small_model(tokens, outputs), outputs, most_columns)
-    if width <= SMALL_WIDTH:  # any number of them: larger tiles were not compared where sizes are no multiples of 128
-        return Tile(32, 32, 128, 4, 5) if outputs > 2 * width + width // 2 else Tile(32, 16, 128, 4, 6)
+    if width <= SMALL_WIDTH:
+        return _fitting(_tiles_of_a_small_model(tokens, outputs, width), outputs, most_columns)
     if tokens <= MOST_TOKENS:
         return Tile(32, 16, 128, 4, 6) if outputs <= 2048 else Tile(32, 32, 128, 4, 5)
     if tokens <= MOST_WIDE_TOKENS:
@@ -83,10 +81,23 @@ def _some_tokens(outputs: int) -> list[Tile]:
     return [wide, Tile(64, 64, 64, 4, 8), *few]
 
 
-def _some_tokens_of_a_small_model(tokens: int, outputs: int) -> list[Tile]:
-    """Return layouts for up to MOST_SMALL_TOKENS, the best first, measured on an H200 as the others were."""
+def _tiles_of_a_small_model(tokens: int, outputs: int, width: int) -> list[Tile]:
+    """Return layouts for more than SMALL_TOKENS, the best first, measured on an H200 as the others were.
+
+    Up to MOST_INVARIANT_TOKENS none of more than 64 columns, whose bits were others by some of the products.
+    """
     few = [Tile(64, 32, 64, 4, 6), Tile(32, 32, 128, 4, 5), Tile(32, 16, 128, 4, 6)]
-    return few if outputs <= SMALL_WIDTH else [Tile(64, 64, 64, 4, 6), *few]
+    if outputs <= 2 * width + width // 2:  # one that leads from or to the attention, or back from the wide layer
+        if tokens <= ONE_TILE:
+            return few[2:]
+        narrow = tokens <= MOST_INVARIANT_TOKENS or (tokens <= 2 * MOST_INVARIANT_TOKENS and outputs <= width)
+        return few if narrow else [Tile(64, 64, 64, 4, 6), *few]
+    if tokens <= ONE_TILE and outputs <= 16 * width:
+        return few
+    some = [Tile(64, 64, 64, 4, 4), *few]
+    if tokens <= MOST_INVARIANT_TOKENS:
+        return some
+    return [Tile(64, 128, 64, 4, 4) if tokens <= MOST_SMALL_TOKENS // 2 else Tile(128, 128, 64, 8, 4), *some]
 
 
 def _more_than_a_tile(outputs: int) -> list[Tile]:

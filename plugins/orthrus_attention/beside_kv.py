@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from orthrus.kernels.launch import early_launch
+from orthrus.kernels.launch import UNFUSED, early_launch
 from orthrus.one_pass import Attending
 from orthrus_attention.parts_of_keys import group_count, part_count
 from orthrus_attention.split_layout import combining_warps, split_count, tile_sizes
@@ -84,6 +84,7 @@ def attend_at_once(draft: Attending, blocks: Attending, scale: float) -> tuple[T
         OTHER_M=other_m,
         OTHER_N=other_n,
         num_warps=warps,  # on which the blocks' bits depend, and the draft's do not
+        **UNFUSED,
         **shape,
     )
     triton_beside_kv.folded[(heads, rows + other_rows)](

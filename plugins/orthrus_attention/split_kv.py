@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from orthrus import AttentionCapabilities, BuildError, MaskDescription, Parts
-from orthrus.kernels.launch import early_launch
+from orthrus.kernels.launch import UNFUSED, early_launch
 from orthrus.kernels.normed import Normed
 from orthrus.one_pass import Attending
 from orthrus_attention import projected_kv
@@ -127,6 +127,7 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, prepared: Prepared, scale
         BLOCK_M=block_m,
         BLOCK_N=block_n,
         num_warps=warps,
+        **UNFUSED,  # as `beside_kv`, so that blocks have the same bits by both
         **early,
     )
     if whole:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from orthrus.kernels.launch import early_launch
+from orthrus.kernels.launch import UNFUSED, early_launch
 from orthrus_attention.parts_of_keys import FIRST_GROUP, group_count, part_count
 from orthrus_attention.prepared_pass import Prepared
 
@@ -169,6 +169,7 @@ def leave_parts(query: Tensor, key: Tensor, value: Tensor, prepared: Prepared, s
         BLOCK_N=layout.slots,
         EXACT=query.element_size() == 2,
         num_warps=layout.warps,
+        **UNFUSED,  # or a score that nothing can hide would be rounded less often than one that may be hidden
         **(SMALL_PROGRAMS if tree and query.element_size() == 2 and slots <= FEW_SLOTS else {}),
         **shape,
     )
