@@ -17,7 +17,9 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
+import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,8 +66,10 @@ class Build:
     """A process that imports one checkout and answers line by line."""
 
     def __init__(self, name: str, checkout: Path) -> None:
-        paths = [str(checkout), str(checkout / "plugins"), *filter(None, [os.environ.get("PYTHONPATH")])]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+        self._folder = tempfile.TemporaryDirectory()
+        name_plugins(checkout, Path(self._folder.name))
+        paths = [self._folder.name, str(checkout), str(checkout / "plugins"), os.environ.get("PYTHONPATH", "")]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
         command = [sys.executable, str(Path(__file__).resolve()), "--worker"]
         self._name, pipe = name, subprocess.PIPE
         self._process = subprocess.Popen(  # this program itself
@@ -84,6 +88,20 @@ class Build:
     def run(self, case: Case, prompts: Sequence[Sequence[int]], batch: int) -> Run:
         """Return the answers of a case."""
         return Run(**self.ask(do="run", case=case.name, prompts=prompts, batch=batch))
+
+
+def name_plugins(checkout: Path, folder: Path) -> None:
+    """Describe a checkout as an installed package, so that its own plugins are found and not those of another build."""
+    project = tomllib.loads((checkout / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    described = folder / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
+    described.mkdir()
+    metadata = f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
+    (described / "METADATA").write_text(metadata, encoding="utf-8")
+    groups = [
+        "\n".join([f"[{group}]", *(f"{name} = {module}" for name, module in names.items())])
+        for group, names in project["entry-points"].items()
+    ]
+    (described / "entry_points.txt").write_text("\n".join(groups) + "\n", encoding="utf-8")
 
 
 def work() -> None:

@@ -117,8 +117,9 @@ COMPILERS = 14
 
 
 def tiles_of(name: str, tokens: int) -> list[Tile]:
-    """Return the tiles to compare for a product of so many tokens."""
-    return (SMALL_GROUPS if name.startswith("135m") else GROUPS).get(tokens, [])
+    """Return the tiles to compare for a product of so many tokens: those of whole columns."""
+    tiles = (SMALL_GROUPS if name.startswith("135m") else GROUPS).get(tokens, [])
+    return [layout for layout in tiles if SHAPES[name][0] % layout.columns == 0]
 
 
 def product(hidden: Tensor, weight: Tensor, layout: Tile, dtype: torch.dtype) -> Tensor:

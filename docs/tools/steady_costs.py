@@ -173,7 +173,17 @@ def measured(target: TransformersTarget, case: Case, turns: int) -> dict[str, An
         "milliseconds": {name: statistics.median(taken) for name, taken in times.items()},
         "ratios": {name: statistics.quantiles(each, n=4) for name, each in ratios.items()},
         "equal": {name: equal_bits(target, case, name) for name in (WAYS[0], WAYS[2])},
+        "apart": apart(target, case),
     }
+
+
+def apart(target: TransformersTarget, case: Case) -> float:
+    """Return how far the logits of the two ways are apart, over the largest: more than rounding is an error of one."""
+    logits = []
+    for name in (WAYS[0], WAYS[2]):
+        with way(name, target):
+            logits.append(run(target, case).float())
+    return float((logits[0] - logits[1]).abs().max() / logits[1].abs().max())
 
 
 def equal_bits(target: TransformersTarget, case: Case, name: str) -> bool | None:
@@ -214,7 +224,8 @@ def told(result: dict[str, Any]) -> str:
         f"{name} {middle:.3f} ({low:.3f} to {high:.3f})" for name, (low, middle, high) in result["ratios"].items()
     )
     times = ", ".join(f"{name} {taken:.3f}" for name, taken in result["milliseconds"].items())
-    return f"{result['shape']:11} {what:24} {ratios}   [ms: {times}; bits {result['equal']}]"
+    bits = f"bits {result['equal']}, apart {result['apart']:.3f}"
+    return f"{result['shape']:11} {what:24} {ratios}   [ms: {times}; {bits}]"
 
 
 def facts() -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typing import Any
 
 DOCS = Path(__file__).parents[1]
 COSTS = DOCS / "evidence" / "steady-costs.json"
-TILES = tuple(DOCS / "evidence" / name for name in ("product-tiles.txt", "product-tiles-80-96.txt"))
+TILES = tuple(DOCS / "evidence" / f"product-tiles{which}.txt" for which in ("", "-80-96", "-135m"))
 PAGE = DOCS / "explanation" / "lossless.md"
 BEGIN, END = "<!-- steady costs -->\n", "<!-- end -->"
 ONE_TILE = 64  # tokens of the largest tile of passes that score
@@ -113,7 +113,8 @@ def tiles_sentence(text: str) -> str:
         f"Tiles: {equal} of {len(compared)} products by {len({tile for tile, _ in compared})} tiles had the bits that a"
         " token has alone by the smallest one. The records are what `product_tiles.py` printed:"
         " `docs/evidence/product-tiles.txt` until an error of its own, mended since, ended it at products of one token,"
-        " and `product-tiles-80-96.txt` with `--tokens 80 96`."
+        " `product-tiles-80-96.txt` with `--tokens 80 96`, and `product-tiles-135m.txt` with `--model 135m --tokens 544"
+        " 160 288 1056 64`, less the tiles whose columns do not divide the outputs, which are left out since."
     )
 
 

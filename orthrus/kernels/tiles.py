@@ -43,8 +43,7 @@ def tile(tokens: int, outputs: int, width: int, most_columns: int = 256) -> Tile
     """Return the layout that was fastest for the shapes of SmolLM2-135M, Qwen3-1.7B and Qwen3-8B on an H100 or H200.
 
     width: the hidden size. most_columns: of a tile, a multiple of 32. A token's bits are the same by any, as far as
-    tiles were compared on an H200: all of them with 2,048, 4,096, 6,144 and 12,288 inputs, and with 576 and 1,536 those
-    of 16, 32 and 64 tokens and of at most 64 columns.
+    tiles were compared on an H200: with 576, 1,536, 2,048, 4,096, 6,144 and 12,288 inputs.
     """
     if tokens <= 16 or (width <= SMALL_WIDTH and tokens <= SMALL_TOKENS):
         return Tile(16, 16, 128, 2, 6)
@@ -82,10 +81,7 @@ def _some_tokens(outputs: int) -> list[Tile]:
 
 
 def _tiles_of_a_small_model(tokens: int, outputs: int, width: int) -> list[Tile]:
-    """Return layouts for more than SMALL_TOKENS, the best first, measured on an H200 as the others were.
-
-    Up to MOST_INVARIANT_TOKENS none of more than 64 columns, whose bits were others by some of the products.
-    """
+    """Return layouts for more than SMALL_TOKENS, the best first, measured on an H200 as the others were."""
     few = [Tile(64, 32, 64, 4, 6), Tile(32, 32, 128, 4, 5), Tile(32, 16, 128, 4, 6)]
     if outputs <= 2 * width + width // 2:  # one that leads from or to the attention, or back from the wide layer
         if tokens <= ONE_TILE:

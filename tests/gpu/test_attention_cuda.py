@@ -50,6 +50,9 @@ EDGES = [  # a shape, the programs that `split` makes of it where it is laid out
     ((12, 4, 2, 40, 96, 700), 96, 1),  # two tiles of query rows, the second not full
     ((31, 1, 2, 85, 256, 130), 93, 2),
     ((8, 3, 3, 85, 256, 130), 96, 1),
+    ((1, 8, 2, 1, 128, 8192), 8, 64),
+    ((1, 8, 2, 64, 128, 8192), 8, 64),
+    ((1, 8, 2, 65, 128, 8192), 24, 11),
 ]
 
 
@@ -139,7 +142,7 @@ def test_backend_equals_eager(name: str, kind: str, dtype: torch.dtype, shape: t
 @pytest.mark.parametrize("kind", ["score", "block", "prefill", "tree"])
 @pytest.mark.parametrize("steady", [True, False])
 @pytest.mark.parametrize(("shape", "programs", "splits"), EDGES, ids=lambda value: str(value).replace(" ", ""))
-def test_split_leaves_the_result_itself_where_programs_are_enough(
+def test_split_is_right_however_it_divides_the_slots(
     shape: tuple[int, ...],
     programs: int,
     splits: int,
