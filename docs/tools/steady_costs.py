@@ -19,7 +19,7 @@ import shlex
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -43,6 +43,7 @@ LAYERS = {"qwen3-1.7b": 14, "qwen3-8b": 9}  # of 28 and 36
 CONTEXTS, ROWS, PROMPTS, CHUNK = (500, 8000), (1, 16, 32, 64, 65), (512, 2048), 512
 TREES = 64, 65  # tokens, the anchor among them
 COMPILERS = 14
+MOST_APART = 0.25  # of the largest logit, between ways to round in bfloat16
 WAYS = ("without", "attention alone", "steady")
 
 
@@ -129,9 +130,18 @@ def run(target: TransformersTarget, case: Case) -> Tensor:
     return [target.engine.run(forward_pass) for forward_pass in passes(case)][-1]
 
 
+@dataclass(frozen=True)
+class Captured:
+    """A captured case, with the passes whose tensors its graph reads, and the logits that a replay leaves."""
+
+    graph: torch.cuda.CUDAGraph
+    passes: list[ForwardPass]
+    logits: Tensor
+
+
 @torch.no_grad()
-def captured(target: TransformersTarget, case: Case, name: str) -> Callable[[], None]:
-    """Return what replays a case in one of the ways."""
+def captured(target: TransformersTarget, case: Case, name: str) -> Captured:
+    """Capture a case in one of the ways."""
     todo = passes(case)
     stream, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
     with way(name, target):
@@ -141,9 +151,8 @@ def captured(target: TransformersTarget, case: Case, name: str) -> Callable[[], 
                     target.engine.run(forward_pass)
         torch.cuda.synchronize()
         with torch.cuda.graph(graph, stream=stream):
-            for forward_pass in todo:
-                target.engine.run(forward_pass)
-    return graph.replay
+            logits = [target.engine.run(forward_pass) for forward_pass in todo][-1]
+    return Captured(graph, todo, logits)
 
 
 def milliseconds(work: Callable[[], None]) -> float:
@@ -158,11 +167,11 @@ def milliseconds(work: Callable[[], None]) -> float:
 
 def measured(target: TransformersTarget, case: Case, turns: int) -> dict[str, Any]:
     """Return the times of a case by each way, in turns, and whether bits are equal where they should be."""
-    replays = {name: captured(target, case, name) for name in case.ways}
+    all_captured = {name: captured(target, case, name) for name in case.ways}
     times: dict[str, list[float]] = {name: [] for name in case.ways}
     for turn in range(turns + 2):  # the first are not counted
         for name in case.ways if turn % 2 else case.ways[::-1]:
-            taken = milliseconds(replays[name])
+            taken = milliseconds(all_captured[name].graph.replay)
             if turn > 1:
                 times[name].append(taken)
     ratios = {
@@ -173,17 +182,16 @@ def measured(target: TransformersTarget, case: Case, turns: int) -> dict[str, An
         "milliseconds": {name: statistics.median(taken) for name, taken in times.items()},
         "ratios": {name: statistics.quantiles(each, n=4) for name, each in ratios.items()},
         "equal": {name: equal_bits(target, case, name) for name in (WAYS[0], WAYS[2])},
-        "apart": apart(target, case),
+        "apart": apart(target, case, all_captured),
     }
 
 
-def apart(target: TransformersTarget, case: Case) -> float:
-    """Return how far the logits of the two ways are apart, over the largest: more than rounding is an error of one."""
-    logits = []
-    for name in (WAYS[0], WAYS[2]):
-        with way(name, target):
-            logits.append(run(target, case).float())
-    return float((logits[0] - logits[1]).abs().max() / logits[1].abs().max())
+def apart(target: TransformersTarget, case: Case, all_captured: Mapping[str, Captured]) -> float:
+    """Return how far replayed logits are from those of a steady pass that is run now, over the largest of those."""
+    with way(WAYS[2], target):
+        wanted = run(target, case).float()
+    furthest = max(float((each.logits.float() - wanted).abs().max()) for each in all_captured.values())
+    return furthest / float(wanted.abs().max())
 
 
 def equal_bits(target: TransformersTarget, case: Case, name: str) -> bool | None:
@@ -268,6 +276,8 @@ def main() -> None:
     given.out.parent.mkdir(parents=True, exist_ok=True)
     given.out.write_text(json.dumps({**facts(), "passes": results}, indent=1) + "\n", encoding="utf-8")
     echo(f"took {time.monotonic() - began:.0f} s")
+    if wrong := [told(each) for each in results if not each["apart"] < MOST_APART]:
+        raise SystemExit("\n".join(["not the pass that was to be timed:", *wrong]))
 
 
 if __name__ == "__main__":
